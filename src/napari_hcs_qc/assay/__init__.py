@@ -1,0 +1,1 @@
+"""One assay folder on disk (plates, annotations, models, predictions) and the verbs of the loop."""

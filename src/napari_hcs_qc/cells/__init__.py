@@ -1,0 +1,1 @@
+"""Where the cells are and how they are cut: nuclei, imported positions, crops, intensity ranges."""

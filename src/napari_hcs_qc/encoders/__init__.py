@@ -1,0 +1,1 @@
+"""Crop to vector: the registry, pretrained and local weights, and the embedding store."""

@@ -1,0 +1,67 @@
+"""Errors a user can act on, and problems collected while reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HcsQcError(Exception):
+    """Bad input or state that the user can put right.
+
+    The message says what was wrong (with the value), what was expected and what to do. The
+    command line prints it as one line and exits with code 2; a widget shows it as it is.
+    """
+
+
+class WriteError(HcsQcError):
+    """A file could not be written: read-only folder, full disk, missing permission."""
+
+
+class UnreadableSiteError(HcsQcError):
+    """The pixels of one site cannot be had. Recorded and shown; never fatal for the plate."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that was not understood or not readable.
+
+    Parameters
+    ----------
+    where
+        The file, row, well or site it concerns, as a user would look it up.
+    what
+        What was wrong, with the value found and what was expected.
+    fix
+        What to do about it; empty when `what` says it already.
+    """
+
+    where: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}"
+        return f"{text} {self.fix}" if self.fix else text
+
+
+class ProblemsError(HcsQcError):
+    """Several problems of one input, collected and reported once.
+
+    Parameters
+    ----------
+    summary
+        One line that names the input and the count.
+    problems
+        All of them, in the order of the input.
+    """
+
+    def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        shown = "; ".join(str(problem) for problem in self.problems[:5])
+        more = len(self.problems) - 5
+        tail = f"; and {more} more" if more > 0 else ""
+        super().__init__(f"{summary}: {shown}{tail}" if shown else summary)

@@ -1,0 +1,1 @@
+"""Vector or crop to P(abnormal): kNN, linear."""

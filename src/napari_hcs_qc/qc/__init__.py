@@ -1,0 +1,1 @@
+"""From predictions to site and well scores, flags, exports and the report."""
