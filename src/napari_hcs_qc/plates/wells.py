@@ -1,1 +1,0 @@
-"""Well names and plate shapes (SBS/ANSI formats, 6 to 1536 wells)."""

@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of the real material beside the checkout (data, weights, paper)."""
+    if not (_SHARED / "data" / "README.md").is_file():
+        pytest.skip(f"the real images are not at {_SHARED}")
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    """Folder of the real images, ``../shared/data``."""
+    return shared / "data"
