@@ -1,0 +1,393 @@
+"""One image file: what its header says, and its grey planes.
+
+Damage is looked for before decoding: `tifffile` fills the strips a truncated file lacks with
+zeros, which would pass for a dark image.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+TIFF_EXTENSIONS = frozenset({".tif", ".tiff"})
+PICTURE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
+IMAGE_EXTENSIONS = TIFF_EXTENSIONS | PICTURE_EXTENSIONS
+
+# What tifffile warns of here is raised as an error; without a handler it would go to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_MAX_CHANNELS = 16
+_COLOUR = frozenset({"RGB", "YCBCR", "CMYK", "SEPARATED", "CIELAB", "ICCLAB", "ITULAB"})
+_GREY_MODES = frozenset({"1", "L", "P", "I", "F"})
+
+
+class UnreadableImageError(HcsQcError):
+    """The pixels of one file cannot be had; the message is the reason, without the file."""
+
+
+class Layout(NamedTuple):
+    """Height and width in px, and the dtype, of one plane."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.shape[0]}×{self.shape[1]} px {self.dtype}"
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the header of an image file says.
+
+    Parameters
+    ----------
+    layout
+        Shape and dtype of one plane.
+    n_channels, n_z
+        Planes in the file: plane number ``channel * n_z + z``.
+    is_declared
+        Whether the file itself names its third axis. Where it does not, the smallest axis is
+        taken for the channels.
+    pixel_size_um
+        Where the file states it.
+    """
+
+    layout: Layout
+    n_channels: int = 1
+    n_z: int = 1
+    is_declared: bool = True
+    pixel_size_um: float | None = None
+
+    @property
+    def n_parts(self) -> int:
+        """Number of planes in the file."""
+        return self.n_channels * self.n_z
+
+
+class _Axes(NamedTuple):
+    """How to bring an array to (channel, z, y, x): a permutation of its squeezed axes."""
+
+    order: tuple[int, ...]
+    n_channels: int
+    n_z: int
+    is_declared: bool
+
+
+def inspect_image(path: str) -> ImageInfo:
+    """Read the header of an image file and check that its data can be there.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file is missing, empty, truncated, no image, or a colour image.
+    """
+    return _read(path, None, None)[0]
+
+
+def read_plane(path: str, part: int = -1) -> NDArray[Any]:
+    """Read one grey plane of an image file.
+
+    Parameters
+    ----------
+    path
+        A TIFF, PNG, JPEG or BMP file.
+    part
+        Number of the plane in a file that holds several (``channel * n_z + z``); -1 for a file
+        that holds one.
+
+    Returns
+    -------
+    ndarray, (height, width)
+        In the file's dtype.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `read_planes`.
+    """
+    return read_planes(path, [part])[0]
+
+
+def read_planes(
+    path: str, parts: Sequence[int], *, layout: Layout | None = None
+) -> list[NDArray[Any]]:
+    """Read grey planes of one image file, opened once.
+
+    Parameters
+    ----------
+    path
+        A TIFF, PNG, JPEG or BMP file.
+    parts
+        Numbers of the planes (``channel * n_z + z``); -1 for a file that holds one.
+    layout
+        What the planes must be; checked on the header, before anything is decoded.
+
+    Returns
+    -------
+    list of ndarray, (height, width)
+        In the file's dtype and the machine's byte order.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file is missing, empty, truncated, no image or a colour image, lacks a plane,
+        differs from `layout`, or holds NaN or Inf.
+    """
+    planes = _read(path, parts, layout)[1]
+    for plane in planes:
+        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+            count = int(np.count_nonzero(~np.isfinite(plane)))
+            raise UnreadableImageError(
+                f"holds {count} NaN or Inf pixels; finite grey values were expected"
+            )
+    return planes
+
+
+def _read(
+    path: str, parts: Sequence[int] | None, layout: Layout | None
+) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    extension = os.path.splitext(path)[1].lower()
+    try:
+        size = os.stat(path).st_size
+        if size == 0:
+            raise UnreadableImageError("is empty (0 bytes); copy it again from the microscope")
+        read = _read_tiff if extension in TIFF_EXTENSIONS else _read_picture
+        return read(path, size, parts, layout)
+    except UnreadableImageError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadableImageError("does not exist") from error
+    except MemoryError as error:
+        raise UnreadableImageError(
+            "claims to be larger than the memory; it is damaged, or too large to read"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableImageError(f"cannot be read ({reason}); it may be damaged") from error
+    # A damaged file can make a decoder raise anything; whatever it is, only this file is lost.
+    except Exception as error:
+        raise UnreadableImageError(
+            f"is no readable image ({type(error).__name__}: {error}); it is damaged, truncated or "
+            "another kind of file"
+        ) from error
+
+
+def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> list[int]:
+    """Check a header against what was asked; plane numbers with -1 resolved."""
+    if layout is not None and info.layout != layout:
+        raise UnreadableImageError(f"is {info.layout}; {layout} was expected, as in the plate")
+    chosen = []
+    for part in parts:
+        if part < 0 and info.n_parts != 1:
+            raise UnreadableImageError(
+                f"holds {info.n_parts} planes ({info.n_channels} channels, {info.n_z} z); one "
+                "was expected"
+            )
+        if part >= info.n_parts:
+            raise UnreadableImageError(
+                f"holds {info.n_parts} planes; plane {part + 1} was expected too"
+            )
+        chosen.append(max(part, 0))
+    return chosen
+
+
+def _grey_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
+    if dtype is None:
+        raise UnreadableImageError("is no readable image: its header describes no pixels")
+    if dtype.kind not in "buif":
+        raise UnreadableImageError(f"holds {dtype} pixels; integers or floats were expected")
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+
+
+# TIFF -----------------------------------------------------------------------------------------
+
+
+def _read_tiff(
+    path: str, size: int, parts: Sequence[int] | None, layout: Layout | None
+) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    with tifffile.TiffFile(path) as tif:
+        page: Any = tif.pages.first
+        photometric = getattr(page.photometric, "name", str(page.photometric))
+        if photometric in _COLOUR:
+            raise UnreadableImageError(
+                f"is a colour image ({photometric}); grey images were expected: export every "
+                "channel as its own grey image"
+            )
+        dtype = _grey_dtype(page.dtype)
+        series: Any = None
+        if len(tif.pages) == 1 and page.ndim == 2 and not tif.is_imagej:
+            axes, shape = _Axes((0, 1), 1, 1, True), page.shape
+        else:
+            series = tif.series[0]
+            shape = tuple(n for n in series.shape if n != 1)
+            names = "".join(a for a, n in zip(series.axes, series.shape, strict=True) if n != 1)
+            if len(shape) < 2:
+                shape, names = page.shape, "YX"
+            axes = _axes_of(names, shape)
+        height, width = (int(shape[axis]) for axis in axes.order[-2:])
+        info = ImageInfo(
+            Layout((height, width), dtype),
+            axes.n_channels,
+            axes.n_z,
+            axes.is_declared,
+            _pixel_size(tif) if parts is None else None,
+        )
+        chosen = _select(info, parts or [], layout)
+        pages_are_planes = series is None or (
+            len(series) == info.n_parts and axes.order == (*range(len(shape) - 2), *axes.order[-2:])
+        )
+        _check_chain(tif, size)
+        for each in tif.pages:
+            _check_data(each, size)
+        if series is not None and series.dataoffset is not None:
+            _check_bytes(series.dataoffset + series.nbytes, size)
+        if not parts:
+            return info, []
+        if series is None:
+            pixels = page.asarray().reshape(1, height, width)
+        elif pages_are_planes and series.dataoffset is None:
+            pages = [series.pages[part].asarray().reshape(height, width) for part in chosen]
+            return info, [_native(plane, dtype) for plane in pages]
+        else:
+            whole = series.asarray().reshape(shape)
+            pixels = whole.transpose(axes.order).reshape(info.n_parts, height, width)
+        return info, [_native(pixels[part], dtype) for part in chosen]
+
+
+def _native(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(plane, dtype=dtype)
+
+
+def _axes_of(names: str, shape: tuple[int, ...]) -> _Axes:
+    """Find channel, z, y and x among the axes of a series, unit axes left out."""
+    if len(shape) == 2:
+        return _Axes((0, 1), 1, 1, True)
+    if len(shape) > 4 or "T" in names:
+        raise UnreadableImageError(
+            f"has the axes {names} of {'×'.join(map(str, shape))}; channels and z planes are "
+            "read, time series in one file are not: export one file per time point"
+        )
+    channel, z = max(names.find("C"), names.find("S")), names.find("Z")
+    y, x = names.find("Y"), names.find("X")
+    others = len(shape) - 2
+    if min(y, x) >= 0 and sum(axis >= 0 for axis in (channel, z)) == others:
+        order = tuple(axis for axis in (channel, z) if axis >= 0)
+        n_channels = shape[channel] if channel >= 0 else 1
+        return _Axes((*order, y, x), n_channels, shape[z] if z >= 0 else 1, True)
+    if len(shape) == 4:
+        raise UnreadableImageError(
+            f"has four axes of {'×'.join(map(str, shape))} without names; save it as OME-TIFF or "
+            "ImageJ hyperstack, or one file per plane"
+        )
+    smallest = int(np.argmin(shape))
+    if shape[smallest] > _MAX_CHANNELS:
+        # Too many for channels: pages of one size one after another are a stack in z.
+        if not names.endswith("YX"):
+            raise UnreadableImageError(
+                f"has three axes of {'×'.join(map(str, shape))} and none of up to "
+                f"{_MAX_CHANNELS} channels; save it as OME-TIFF, or one file per plane"
+            )
+        return _Axes((0, 1, 2), 1, shape[0], True)
+    order = (smallest, *(axis for axis in range(3) if axis != smallest))
+    return _Axes(order, shape[smallest], 1, False)
+
+
+def _check_data(page: Any, size: int) -> None:
+    """Refuse a page whose data the file cannot hold."""
+    if page is None:
+        raise UnreadableImageError("lacks one of the planes it announces")
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if not offsets or len(offsets) != len(counts) or not all(offsets) or not all(counts):
+        raise UnreadableImageError("announces image data that it does not hold; it is truncated")
+    _check_bytes(max(o + c for o, c in zip(offsets, counts, strict=True)), size)
+    keyframe = page.keyframe
+    if keyframe.compression == 1:
+        bits = keyframe.imagewidth * keyframe.samplesperpixel * keyframe.bitspersample
+        needed = -(-bits // 8) * keyframe.imagelength
+        if sum(counts) < needed:
+            raise UnreadableImageError(
+                f"is truncated: its pixels take {needed:,} bytes and it holds {sum(counts):,}"
+            )
+
+
+def _check_chain(tif: tifffile.TiffFile, size: int) -> None:
+    """Refuse a file whose last page points to a further one that is not there.
+
+    `tifffile` takes such a file for one with fewer pages.
+    """
+    handle, form = tif.filehandle, tif.tiff
+    last: Any = tif.pages[-1]
+    handle.seek(last.offset)
+    (n_tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(last.offset + form.tagnosize + n_tags * form.tagsize)
+    following = handle.read(form.offsetsize)
+    if len(following) == form.offsetsize:
+        (offset,) = struct.unpack(form.offsetformat, following)
+        if offset > last.offset:  # one before is a circle, which some writers make at the end
+            raise UnreadableImageError(
+                f"is truncated or damaged: page {len(tif.pages) + 1} should begin at byte "
+                f"{offset:,} of {size:,}; copy it again from the microscope"
+            )
+
+
+def _check_bytes(needed: int, size: int) -> None:
+    if needed > size:
+        raise UnreadableImageError(
+            f"is truncated: its header announces {needed:,} bytes and it has {size:,}; copy it "
+            "again from the microscope"
+        )
+
+
+def _pixel_size(tif: tifffile.TiffFile) -> float | None:
+    """Pixel size in µm as MetaMorph/MetaXpress or ImageJ wrote it; None where not stated."""
+    try:
+        if tif.metaseries_metadata:
+            plane = tif.metaseries_metadata.get("PlaneInfo", {})
+            if plane.get("spatial-calibration-units") == "um":
+                return float(plane["spatial-calibration-x"]) or None
+        elif tif.imagej_metadata and tif.imagej_metadata.get("unit") in ("micron", "um", "µm"):
+            pixels, units = tif.pages.first.tags["XResolution"].value
+            return float(units / pixels) if pixels else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return None
+
+
+# PNG, JPEG, BMP -------------------------------------------------------------------------------
+
+
+def _read_picture(
+    path: str, size: int, parts: Sequence[int] | None, layout: Layout | None
+) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    with Image.open(path) as picture:
+        mode = picture.mode
+        if mode not in _GREY_MODES and not mode.startswith("I;16"):
+            raise UnreadableImageError(
+                f"is a colour image ({mode}); grey images were expected: export every channel as "
+                "its own grey image"
+            )
+        if mode.startswith("I;16") or (mode == "I" and picture.format == "PNG"):
+            dtype = _grey_dtype(np.dtype(np.uint16))
+        else:
+            dtype = _grey_dtype(np.dtype({"I": "i4", "F": "f4"}.get(mode, "u1")))
+        info = ImageInfo(Layout((picture.height, picture.width), dtype))
+        chosen = _select(info, parts or [], layout)
+        if not parts:
+            return info, []
+        # Pillow raises on a truncated file as long as LOAD_TRUNCATED_IMAGES is off, its default.
+        plane = _native(np.asarray(picture), dtype)
+        return info, [plane for _ in chosen]

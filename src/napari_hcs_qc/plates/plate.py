@@ -1,0 +1,383 @@
+"""One imaged plate: an immutable index of where every plane lies; pixels come on request."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
+from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
+from napari_hcs_qc.plates.wells import parse_well
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Projection: TypeAlias = Literal["max"] | int
+"""How a z stack becomes one plane: its maximum, or the plane with this z number."""
+
+PLANE_COLUMNS = ("well", "site", "channel", "z", "time", "path", "part")
+OME_ZARR = "ome-zarr"
+_LAYOUT_SITES = 9
+
+
+class SiteKey(NamedTuple):
+    """One field of view of the plate. As text it is ``A01 s1``."""
+
+    well: str
+    site: int
+
+    def __str__(self) -> str:
+        return f"{self.well} s{self.site}"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A stain or contrast, by the name the microscope gave it."""
+
+    name: str
+    wavelength_nm: float | None = None
+
+
+class _Plane(NamedTuple):
+    z: int
+    time: int
+    path: str
+    part: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A plate as it lies on disk. Made by `open_plate`; reads no pixels until asked.
+
+    Parameters
+    ----------
+    name
+        Folder name or plate barcode.
+    source
+        What was opened.
+    format
+        ``imagexpress``, ``operetta``, ``scanr``, ``cellvoyager``, ``pattern``, ``loaddata`` or
+        ``ome-zarr``.
+    shape
+        Rows and columns of the plate, a standard format.
+    channels
+        In the order of the first axis of `read_site`.
+    planes
+        One row a plane, columns ``well`` (``A01``), ``site``, ``channel`` (index), ``z``,
+        ``time``, ``path`` (absolute) and ``part`` (plane number within the file, -1 where the
+        file is one plane).
+    pixel_size_um
+        Where the source states it.
+    problems
+        What was not understood while opening: files left out, promised files without trace.
+    """
+
+    name: str
+    source: Path
+    format: str
+    shape: tuple[int, int]
+    channels: tuple[Channel, ...]
+    planes: pd.DataFrame
+    pixel_size_um: float | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def __post_init__(self) -> None:
+        missing = [column for column in PLANE_COLUMNS if column not in self.planes.columns]
+        if missing:
+            raise HcsQcError(
+                f"The plane table of plate {self.name} lacks the columns {', '.join(missing)}; "
+                f"{', '.join(PLANE_COLUMNS)} were expected."
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Plate {self.name}: {self.format}, {self.shape[0]}×{self.shape[1]} wells, "
+            f"{len(self.wells)} imaged, {len(self.sites)} sites, "
+            f"channels {', '.join(channel.name for channel in self.channels)}>"
+        )
+
+    @cached_property
+    def wells(self) -> tuple[str, ...]:
+        """Names of the imaged wells, by row and column."""
+        return tuple(sorted(self.planes["well"].unique(), key=parse_well))
+
+    @cached_property
+    def sites(self) -> tuple[SiteKey, ...]:
+        """All sites, by well (row, column) and site number."""
+        return tuple(sorted(self._planes, key=lambda key: (parse_well(key.well), key.site)))
+
+    def with_sites(self, sites: Collection[SiteKey]) -> Plate:
+        """Give the plate with only some of its sites, and its own layout (which costs reading)."""
+        kept = {(site.well, site.site) for site in sites}
+        keys = zip(self.planes["well"].tolist(), self.planes["site"].tolist(), strict=True)
+        chosen = np.fromiter((key in kept for key in keys), dtype=bool, count=len(self.planes))
+        part = replace(self, planes=self.planes[chosen].reset_index(drop=True))
+        # Cached properties live in the instance's dictionary; stacks and layout are the plate's.
+        for name in ("_layout_or_reason", "_stacked"):
+            part.__dict__[name] = getattr(self, name)
+        return part
+
+    @cached_property
+    def _planes(self) -> dict[SiteKey, dict[int, list[_Plane]]]:
+        """Planes by site and channel index, in the order of z."""
+        index: dict[SiteKey, dict[int, list[_Plane]]] = {}
+        columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
+        for well, site, channel, z, time, path, part in zip(*columns, strict=True):
+            by_channel = index.setdefault(SiteKey(well, site), {})
+            by_channel.setdefault(channel, []).append(_Plane(z, time, path, part))
+        for by_channel in index.values():
+            for planes in by_channel.values():
+                planes.sort()
+        return index
+
+    @cached_property
+    def _stacked(self) -> frozenset[int]:
+        """Channels with more than one z number anywhere on the plate."""
+        counts = self.planes.groupby("channel")["z"].nunique()
+        return frozenset(int(channel) for channel in counts.index[counts > 1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content address: name, format, channels, and every plane with its file's size and date.
+
+        Paths count relative to their common folder, so a plate that is moved keeps its
+        fingerprint. Pixels are not read.
+        """
+        paths = sorted(set(self.planes["path"]))
+        base = _common_folder(paths)
+        stats = {path: [_below(base, path), *_stat(path, self.format)] for path in paths}
+        rows = [
+            [*row[:5], *stats[row[5]], row[6]]
+            for row in sorted(
+                zip(*(self.planes[column].tolist() for column in PLANE_COLUMNS), strict=True)
+            )
+        ]
+        return fingerprint(
+            {
+                "name": self.name,
+                "format": self.format,
+                "channels": [channel.name for channel in self.channels],
+                "planes": rows,
+            }
+        )
+
+    def channel_index(self, channel: str | int) -> int:
+        """Index of a channel given by name (in either case) or index.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such channel; the message lists those there are.
+        """
+        names = [each.name for each in self.channels]
+        if isinstance(channel, int):
+            if 0 <= channel < len(names):
+                return channel
+        elif channel in names:
+            return names.index(channel)
+        else:
+            folded = [name.casefold() for name in names]
+            if folded.count(channel.strip().casefold()) == 1:
+                return folded.index(channel.strip().casefold())
+        listed = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+        raise HcsQcError(
+            f"Plate {self.name} has no channel {channel!r}; it has {listed}. Give a name or an "
+            "index from 0."
+        )
+
+    def available_channels(self, site: SiteKey) -> tuple[int, ...]:
+        """Give the indices of the channels that have files at a site; none for an unknown site."""
+        return tuple(sorted(self._planes.get(SiteKey(*site), {})))
+
+    @property
+    def layout(self) -> Layout:
+        """Shape in px and dtype of a plane: those of most of nine sites spread over the plate.
+
+        Raises
+        ------
+        HcsQcError
+            When no file of the plate is readable.
+        """
+        layout, reason = self._layout_or_reason
+        if layout is None:
+            raise HcsQcError(reason)
+        return layout
+
+    @cached_property
+    def _layout_or_reason(self) -> tuple[Layout | None, str]:
+        """The layout, or why there is none: found once, since a plate may be large and damaged."""
+        spread = np.linspace(0, len(self.sites) - 1, _LAYOUT_SITES).round().astype(int)
+        chosen = [self.sites[index] for index in dict.fromkeys(spread.tolist())]
+        found: Counter[Layout] = Counter()
+        reason = "it has no files"
+        for site in chosen:
+            for planes in self._planes[site].values():
+                layout, reason = self._layout_of(planes[0], reason)
+                if layout is not None:
+                    found[layout] += 1
+        if not found:  # A bad sample must not stop the plate: any readable file will do.
+            for site in self.sites:
+                for planes in self._planes[site].values():
+                    layout, reason = self._layout_of(planes[0], reason)
+                    if layout is not None:
+                        return layout, ""
+            return None, (
+                f"No image of plate {self.name} can be read, for example: {reason}. Check the "
+                "files or the disk they are on."
+            )
+        return found.most_common(1)[0][0], ""
+
+    def _layout_of(self, plane: _Plane, reason: str) -> tuple[Layout | None, str]:
+        try:
+            if self.format == OME_ZARR:
+                pixels = _read_zarr(plane)
+                return Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype), reason
+            return inspect_image(plane.path).layout, reason
+        except HcsQcError as error:
+            return None, f"{plane.path} {error}"
+
+    def read_site(
+        self,
+        site: SiteKey,
+        channels: Sequence[int] | None = None,
+        *,
+        projection: Projection = "max",
+        time: int = 0,
+    ) -> NDArray[Any]:
+        """Read the pixels of one site.
+
+        Parameters
+        ----------
+        site
+            One of `sites`.
+        channels
+            Channel indices, in the order wanted; all channels by default.
+        projection
+            ``"max"`` for the maximum over z, or a z number of `planes`. A channel that has one
+            plane all over the plate gives that plane.
+        time
+            Time point, from 0.
+
+        Returns
+        -------
+        ndarray, (n_channels, height, width)
+            In the plate's own dtype. Each file is opened once.
+
+        Raises
+        ------
+        UnreadableSiteError
+            When a channel or plane is missing, or a file is damaged, no image, a colour image,
+            of another shape or dtype than the plate's, or holds NaN or Inf. The message names
+            the site, the file and the reason.
+        """
+        site = SiteKey(*site)
+        wanted = list(range(len(self.channels)) if channels is None else channels)
+        by_channel = self._planes.get(site)
+        if by_channel is None:
+            raise UnreadableSiteError(
+                f"Plate {self.name} has no site {site}; it has {len(self.sites)} sites in "
+                f"{len(self.wells)} wells."
+            )
+        jobs: dict[str, list[tuple[int, _Plane]]] = {}
+        for slot, channel in enumerate(wanted):
+            for plane in self._choose(site, channel, by_channel.get(channel, []), projection, time):
+                jobs.setdefault(plane.path, []).append((slot, plane))
+        layout, reason = self._layout_or_reason
+        if layout is None:
+            raise UnreadableSiteError(f"{site}: {reason}")
+        pixels = np.empty((len(wanted), *layout.shape), layout.dtype)
+        filled = [False] * len(wanted)
+        for path, slots in jobs.items():
+            for (slot, _), grey in zip(slots, self._read_file(site, path, slots), strict=True):
+                if filled[slot]:
+                    np.maximum(pixels[slot], grey, out=pixels[slot])
+                else:
+                    pixels[slot], filled[slot] = grey, True
+        return pixels
+
+    def _choose(
+        self,
+        site: SiteKey,
+        channel: int,
+        planes: list[_Plane],
+        projection: Projection,
+        time: int,
+    ) -> list[_Plane]:
+        """Planes of one channel to be read, or the error that says what is missing."""
+        name = self.channels[self.channel_index(channel)].name
+        at_time = [plane for plane in planes if plane.time == time]
+        if not at_time:
+            when = f" at time point {time}" if planes else ""
+            raise UnreadableSiteError(f"{site}: channel {name} has no file{when}.")
+        if projection == "max" or channel not in self._stacked:
+            return at_time
+        chosen = [plane for plane in at_time if plane.z == projection]
+        if not chosen:
+            have = ", ".join(str(plane.z) for plane in at_time)
+            raise UnreadableSiteError(
+                f"{site}: channel {name} has no plane z = {projection}; it has {have}."
+            )
+        return chosen
+
+    def _read_file(
+        self, site: SiteKey, path: str, slots: list[tuple[int, _Plane]]
+    ) -> list[NDArray[Any]]:
+        try:
+            if self.format == OME_ZARR:
+                return [_checked(_read_zarr(plane), self.layout) for _, plane in slots]
+            return read_planes(path, [plane.part for _, plane in slots], layout=self.layout)
+        except HcsQcError as error:
+            raise UnreadableSiteError(f"{site}: {path} {error}") from error
+
+
+def _common_folder(paths: list[str]) -> str:
+    """Deepest folder above all `paths`; empty where there is none (two drives of Windows)."""
+    try:
+        return os.path.commonpath({os.path.dirname(path) for path in paths})
+    except ValueError:
+        return ""
+
+
+def _below(base: str, path: str) -> str:
+    return path[len(base) :].replace(os.sep, "/").lstrip("/")
+
+
+def _read_zarr(plane: _Plane) -> NDArray[Any]:
+    # Imported late: that module imports this one, and zarr is slow to load.
+    from napari_hcs_qc.plates.ome_zarr import read_ome_zarr_plane
+
+    return read_ome_zarr_plane(plane.path, plane.part, plane.z, plane.time)
+
+
+def _checked(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    found = Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype)
+    if found != layout:
+        raise UnreadableImageError(f"is {found}; {layout} was expected, as in the plate")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise UnreadableImageError("holds NaN or Inf pixels; finite grey values were expected")
+    return pixels
+
+
+def _stat(path: str, plate_format: str) -> list[int]:
+    """Size in bytes and date in ns of a file; of an OME-Zarr image, those of its metadata."""
+    names = (
+        ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray") if plate_format == OME_ZARR else ("",)
+    )
+    numbers = []
+    for name in names:
+        try:
+            status = os.stat(os.path.join(path, name) if name else path)
+            numbers += [status.st_size, status.st_mtime_ns]
+        except OSError:
+            numbers += [-1, -1]
+    return numbers

@@ -1,0 +1,147 @@
+"""Read a table a person or another program wrote: CSV in several encodings, or Parquet."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DELIMITERS = (",", ";", "\t")
+_SAVE_AS = "Save it as CSV in UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')."
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet file; every value as text, nothing guessed.
+
+    A CSV is UTF-8 (with or without a byte order mark) or UTF-16 with one; its delimiter is the
+    comma, semicolon or tab that splits its header into the most columns. Blank lines are left out.
+    A file is taken as Parquet by its content, whatever its name.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per record, all columns of type str, a missing value as ``""``. Column names are
+        stripped; a column without a name is called ``column <number from 1>``. Values are as
+        written, not stripped. The index, named ``line``, is the line of the file on which the
+        record begins (the header is on line 1), or the row number from 1 for Parquet, so that a
+        problem can say where it is.
+
+    Raises
+    ------
+    HcsQcError
+        When the file is missing, empty, in another encoding, a spreadsheet, or names a column
+        twice.
+    ProblemsError
+        When records have another number of values than the header.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise HcsQcError(f"{path} does not exist.") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise HcsQcError(f"{path} cannot be read: {reason}; a CSV file was expected.") from error
+    if content[:4] == b"PAR1":
+        return _read_parquet(path)
+    return _parse_csv(path, _decode(path, content))
+
+
+def _decode(path: Path, content: bytes) -> str:
+    if content[:4] == b"PK\x03\x04" or content[:4] == b"\xd0\xcf\x11\xe0":
+        raise HcsQcError(f"{path} is a spreadsheet workbook; a CSV file was expected. {_SAVE_AS}")
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not is_utf16 and b"\x00" in content:
+        raise HcsQcError(
+            f"{path} holds zero bytes: it is binary, or UTF-16 without a byte order mark. "
+            f"{_SAVE_AS}"
+        )
+    encoding = "utf-16" if is_utf16 else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = content[error.start]
+        raise HcsQcError(
+            f"{path} is not {encoding.upper().removesuffix('-SIG')}: byte 0x{byte:02x} on line "
+            f"{line} does not fit. {_SAVE_AS}"
+        ) from error
+
+
+def _split_header(first_line: str) -> str:
+    """Delimiter that splits the header into the most columns; the comma when none does."""
+    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first_line], delimiter=mark))))
+
+
+def _parse_csv(path: Path, text: str) -> pd.DataFrame:
+    first_line = next((line for line in text.splitlines() if line.strip()), None)
+    if first_line is None:
+        raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_split_header(first_line))
+    header: list[str] | None = None
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    problems: list[Problem] = []
+    begins = 1
+    try:
+        for row in reader:
+            line, begins = begins, reader.line_num + 1
+            if not any(value.strip() for value in row):
+                continue
+            if header is None:
+                header = _column_names(path, row)
+            elif len(row) == len(header):
+                rows.append(row)
+                lines.append(line)
+            else:
+                what = f"has {len(row)} values; the header names {len(header)} columns."
+                problems.append(Problem(f"{path.name} line {line}", what))
+    except csv.Error as error:
+        raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}.") from error
+    if problems:
+        raise ProblemsError(f"{path}: {len(problems)} lines do not fit the header", problems)
+    index = pd.Index(lines, dtype="int64", name="line")
+    return pd.DataFrame(rows, columns=header, index=index, dtype=str)
+
+
+def _column_names(path: Path, header: list[str]) -> list[str]:
+    names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise HcsQcError(
+            f"{path} names the column {', '.join(map(repr, twice))} twice; rename or remove one."
+        )
+    return names
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+    names = _column_names(path, list(table.column_names))
+    columns = [_as_text(column) for column in table.columns]
+    index = pd.RangeIndex(1, table.num_rows + 1, name="line")
+    return pd.DataFrame(dict(zip(names, columns, strict=True)), index=index, dtype=str)
+
+
+def _as_text(column: pa.ChunkedArray) -> list[str]:
+    try:
+        values = column.cast(pa.string()).to_pylist()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        values = [None if value is None else str(value) for value in column.to_pylist()]
+    return ["" if value is None else value for value in values]
