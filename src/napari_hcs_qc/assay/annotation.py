@@ -1,0 +1,145 @@
+"""One annotation, and the words that people may use."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+from napari_hcs_qc.errors import HcsQcError
+
+CLASSES = ("normal", "abnormal", "unsure")
+KINDS = ("blur", "saturation", "debris", "dead", "haze", "empty", "noise", "other")
+VERDICTS = ("keep", "exclude", "look again")
+
+_FAR_PX = 1e7  # beyond any image
+_LAST_SITE = 2**31 - 1  # tables of cells hold sites as int32
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one person says about the cell at one position.
+
+    Parameters
+    ----------
+    plate, well, site
+        Where; the well as ``A01``.
+    y_px, x_px
+        Position in the image; the same position as another when equal to 0.01 px.
+    cls
+        ``normal``, ``abnormal``, ``unsure``, or None to take back what was said here before.
+    kind
+        Why abnormal, one of `KINDS`; None when not said or not abnormal.
+    note
+        Free text, such as ``mitosis``.
+
+    Raises
+    ------
+    HcsQcError
+        When a value is not one of these.
+    """
+
+    plate: str
+    well: str
+    site: int
+    y_px: float
+    x_px: float
+    cls: str | None
+    kind: str | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        checked_text(self.plate, "plate")
+        checked_text(self.well, "well")
+        # numpy's numbers become Python's, which is what SQLite can store.
+        object.__setattr__(self, "site", checked_site(self.site))
+        object.__setattr__(self, "y_px", float(self.y_px))
+        object.__setattr__(self, "x_px", float(self.x_px))
+        object.__setattr__(self, "note", checked_note(self.note))
+        if not (abs(self.y_px) <= _FAR_PX and abs(self.x_px) <= _FAR_PX):  # NaN is not
+            raise HcsQcError(
+                f"The position of an annotation is y_px={self.y_px}, x_px={self.x_px}; numbers "
+                f"within an image were expected."
+            )
+        check_word(self.cls, "class", CLASSES)
+        check_word(self.kind, "kind", KINDS)
+        if self.kind is not None and self.cls != "abnormal":
+            raise HcsQcError(
+                f"The kind {self.kind!r} was given with the class {self.cls!r}; a kind says why a "
+                f"cell is abnormal. Use a note, or the class abnormal."
+            )
+
+    @property
+    def place(self) -> tuple[str, str, int, int, int]:
+        """What makes two annotations be about the same position: to 0.01 px."""
+        return (self.plate, self.well, self.site, round(self.y_px * 100), round(self.x_px * 100))
+
+    @property
+    def said(self) -> tuple[str | None, str | None, str | None]:
+        """Class, kind and note."""
+        return (self.cls, self.kind, self.note)
+
+
+def check_word(value: str | None, what: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that is not among `allowed`; None is always allowed.
+
+    Raises
+    ------
+    HcsQcError
+        Naming the word and those allowed.
+    """
+    if value is not None and value not in allowed:
+        raise HcsQcError(f"The {what} {value!r} is not one of {', '.join(allowed)}.")
+
+
+def checked_site(value: int, what: str = "site") -> int:
+    """Return a whole number from 0 as Python's own, which is what SQLite can store.
+
+    Raises
+    ------
+    HcsQcError
+        When it is negative or beyond 32 bits.
+    """
+    number = operator.index(value)
+    if not 0 <= number <= _LAST_SITE:
+        raise HcsQcError(f"The {what} is {number}; a number from 0 to {_LAST_SITE} was expected.")
+    return number
+
+
+def checked_text(value: str, what: str) -> str:
+    """Return `value` when it is text that can be stored and exported.
+
+    Raises
+    ------
+    HcsQcError
+        When it is blank or holds characters that no file can hold.
+    """
+    if not value.strip():
+        raise HcsQcError(f"The {what} is {value!r}; a name was expected.")
+    is_storable = "\x00" not in value and not any("\ud800" <= mark <= "\udfff" for mark in value)
+    if not is_storable:
+        raise HcsQcError(f"The {what} {value!r} holds characters that cannot be stored.")
+    return value
+
+
+def checked_person(value: str, what: str = "annotator") -> str:
+    """Return the name of a person without surrounding blanks.
+
+    Raises
+    ------
+    HcsQcError
+        As `checked_text`.
+    """
+    return checked_text(value, what).strip()
+
+
+def checked_note(value: str | None) -> str | None:
+    """Return a note without surrounding blanks, None when nothing is left.
+
+    Raises
+    ------
+    HcsQcError
+        As `checked_text`.
+    """
+    if value is None or not value.strip():
+        return None
+    return checked_text(value, "note").strip()

@@ -1,0 +1,75 @@
+"""One writing process at a time in an assay."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import explained_writes, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class AssayBusyError(HcsQcError):
+    """Another process (or thread) is at work in this assay."""
+
+
+@contextmanager
+def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
+    """Hold the lock of an assay folder; within one thread it may be taken again.
+
+    The lock is the operating system's, so it ends with the process, however that ends. Who holds
+    it is written beside it, for the message only.
+
+    Parameters
+    ----------
+    assay
+        The folder; it must exist.
+    timeout_s
+        How long to wait for another process.
+
+    Raises
+    ------
+    AssayBusyError
+        When another process or thread holds it; names it.
+    WriteError
+        When the folder is read-only.
+    """
+    path = assay.resolve() / "assay.lock"
+    holder = path.with_name("assay.lock.json")
+    # A singleton for each path, so that a step that locks may call another one that does.
+    lock = FileLock(path, is_singleton=True)
+    with explained_writes(path):
+        try:
+            lock.acquire(timeout=timeout_s)
+        except Timeout as error:
+            raise AssayBusyError(
+                f"The assay {assay} is in use by {_holder(holder)}. Wait until it is done, or "
+                f"close it, and run the same command again."
+            ) from error
+    try:
+        if lock.lock_counter == 1:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {data['pid']} on {data['host']} since {data['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"  # which took the lock this moment, or is not ours

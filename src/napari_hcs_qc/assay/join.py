@@ -1,0 +1,160 @@
+"""Join what people said about positions to the cells that were found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from napari_hcs_qc.assay.consensus import agree
+from napari_hcs_qc.cells.table import typed_cells
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Annotations joined to cells.
+
+    Parameters
+    ----------
+    cell_id
+        For each annotation the id of its cell, found or added; -1 when there is none and none was
+        to be added.
+    added
+        The cells to be made, as rows of a cell table; their ids go on from those of the cells.
+    cells
+        One row per annotated cell, by id: ``cell_id, class`` (normal, abnormal, unsure; None in a
+        conflict), ``kind, annotators, n_annotators, is_conflict``.
+    """
+
+    cell_id: NDArray[np.int64]
+    added: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def for_training(self) -> pd.DataFrame:
+        """The rows of `cells` that say normal or abnormal without contradiction."""
+        return self.cells[self.cells["class"].isin(["normal", "abnormal"])]
+
+    @property
+    def conflicts(self) -> pd.DataFrame:
+        """The rows of `cells` about which people disagree."""
+        return self.cells[self.cells["is_conflict"]]
+
+
+def match_annotations(
+    annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float, *, add: bool = True
+) -> Matched:
+    """Join each annotation to the nearest cell of its site within `radius_px`.
+
+    Where there is none it makes a cell; annotations within `radius_px` of such a cell share it.
+    When one person annotated the same cell several times, their last action counts, and two
+    contradicting words within one action (two rows of one file) are a conflict. ``unsure`` beside
+    a definite word is an abstention.
+
+    Parameters
+    ----------
+    annotations
+        Of one plate, as `Journal.annotations` gives them: ``well, site, y_px, x_px, class, kind,
+        annotator, at, action``.
+    cells
+        Table of the cells of that plate.
+    radius_px
+        How far an annotation may be from the centre of its cell; half a nucleus diameter.
+    add
+        Whether to make cells.
+
+    Returns
+    -------
+    Matched
+        With `cell_id` in the order of `annotations`.
+    """
+    cell_id = _nearest(annotations, cells, radius_px)
+    added = cells.iloc[:0]
+    if add and (cell_id < 0).any():
+        first_id = int(cells["cell_id"].max()) + 1 if len(cells) else 0
+        diameter = float(cells["diameter_px"].median()) if len(cells) else 2 * radius_px
+        left = np.flatnonzero(cell_id < 0)
+        new, cell_of = _new_cells(annotations.iloc[left], radius_px)
+        added = _as_cells(new, first_id, diameter)
+        cell_id[left] = first_id + cell_of
+    return Matched(cell_id, added, _outcome(annotations, cell_id))
+
+
+def _nearest(annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float) -> NDArray[np.int64]:
+    """Id of the nearest cell of the same site within the radius; -1 where there is none."""
+    cell_id = np.full(len(annotations), -1, dtype=np.int64)
+    rows_of_site = cells.groupby(["well", "site"], sort=False).indices
+    cell_yx = cells[["y_px", "x_px"]].to_numpy(np.float64)
+    cell_ids = cells["cell_id"].to_numpy(np.int64)
+    yx = annotations[["y_px", "x_px"]].to_numpy(np.float64)
+    for site, rows in annotations.groupby(["well", "site"], sort=False).indices.items():
+        candidates = rows_of_site.get(site)
+        if candidates is None:
+            continue
+        distance, nearest = cKDTree(cell_yx[candidates]).query(yx[rows])
+        is_near = np.asarray(distance) <= radius_px
+        cell_id[rows[is_near]] = cell_ids[candidates[np.asarray(nearest)[is_near]]]
+    return cell_id
+
+
+def _new_cells(
+    annotations: pd.DataFrame, radius_px: float
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Positions of cells to be made, and for each annotation the row of its own.
+
+    In the order of the annotations: each takes the nearest position made before in its site, or
+    makes one where it is.
+    """
+    made: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
+    new: list[tuple[str, int, float, float]] = []
+    cell_of = np.empty(len(annotations), dtype=np.int64)
+    columns = (annotations[name].tolist() for name in ("well", "site", "y_px", "x_px"))
+    for index, (well, site, y_px, x_px) in enumerate(zip(*columns, strict=True)):
+        near = made.setdefault((well, site), [])
+        distances = [(np.hypot(y_px - y, x_px - x), row) for y, x, row in near]
+        distance, row = min(distances, default=(np.inf, -1))
+        if distance > radius_px:
+            row = len(new)
+            near.append((y_px, x_px, row))
+            new.append((well, site, y_px, x_px))
+        cell_of[index] = row
+    return pd.DataFrame(new, columns=["well", "site", "y_px", "x_px"]), cell_of
+
+
+def _as_cells(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.DataFrame:
+    """Rows of a cell table for positions that a person gave; there is no mask to measure."""
+    n = len(positions)
+    return typed_cells(
+        {
+            "cell_id": np.arange(first_id, first_id + n),
+            "well": positions["well"],
+            "site": positions["site"],
+            "label": np.zeros(n),
+            "y_px": positions["y_px"],
+            "x_px": positions["x_px"],
+            "area_px": np.full(n, np.nan),
+            "diameter_px": np.full(n, diameter_px),
+            "mean_intensity": np.full(n, np.nan),
+            "at_border": np.zeros(n, dtype=bool),
+            "source": np.full(n, "annotation", dtype=object),
+            "object_number": np.full(n, pd.NA, dtype=object),
+        }
+    )
+
+
+def _outcome(annotations: pd.DataFrame, cell_id: NDArray[np.int64]) -> pd.DataFrame:
+    said = annotations[["class", "kind", "annotator", "action", "at"]].reset_index(drop=True)
+    said = said.assign(cell_id=cell_id)
+    said = said[said["cell_id"] >= 0]
+    # Within a cell only the last action of each person speaks.
+    order = said.sort_values(["at", "action"], kind="stable")
+    last = order.drop_duplicates(["cell_id", "annotator"], keep="last")
+    last = last[["cell_id", "annotator", "action"]]
+    said = said.merge(last, on=["cell_id", "annotator", "action"])
+    return agree(said, ["cell_id"]).sort_values("cell_id", ignore_index=True)

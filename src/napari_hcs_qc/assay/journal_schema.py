@@ -1,0 +1,254 @@
+"""The journal's database: its tables, how it is opened, and what its errors mean to a user."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.errors import HcsQcError, WriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x48435143  # "HCQC": tells our journal from any other SQLite file
+
+_TABLES = """
+CREATE TABLE actions (
+    seq     INTEGER PRIMARY KEY,
+    uuid    TEXT    NOT NULL UNIQUE CHECK (uuid <> ''),
+    at_us   INTEGER NOT NULL,
+    actor   TEXT    NOT NULL CHECK (actor <> ''),
+    type    TEXT    NOT NULL CHECK (type IN ('annotate', 'verdict', 'undo', 'redo')),
+    target  TEXT    REFERENCES actions (uuid),
+    source  TEXT,
+    CHECK ((target IS NOT NULL) = (type IN ('undo', 'redo')))
+);
+CREATE INDEX actions_of_actor ON actions (actor, at_us, uuid);
+CREATE INDEX actions_on_target ON actions (target, at_us, uuid);
+CREATE INDEX actions_in_time ON actions (at_us, uuid);
+CREATE TABLE annotations (
+    action  INTEGER NOT NULL REFERENCES actions (seq),
+    row     INTEGER NOT NULL,
+    plate   TEXT    NOT NULL,
+    well    TEXT    NOT NULL,
+    site    INTEGER NOT NULL,
+    y_px    REAL    NOT NULL,
+    x_px    REAL    NOT NULL,
+    class   TEXT    CHECK (class IN ('normal', 'abnormal', 'unsure')),
+    kind    TEXT,
+    note    TEXT,
+    PRIMARY KEY (action, row)
+) WITHOUT ROWID;
+CREATE TABLE verdicts (
+    action  INTEGER NOT NULL REFERENCES actions (seq),
+    row     INTEGER NOT NULL,
+    plate   TEXT    NOT NULL,
+    well    TEXT    NOT NULL,
+    site    INTEGER,
+    verdict TEXT    CHECK (verdict IN ('keep', 'exclude', 'look again')),
+    note    TEXT,
+    PRIMARY KEY (action, row)
+) WITHOUT ROWID;
+-- An annotate or verdict action counts unless the last word on it is an undo.
+CREATE VIEW active_actions AS
+SELECT a.* FROM actions AS a
+WHERE a.type IN ('annotate', 'verdict') AND COALESCE(
+    (SELECT e.type FROM actions AS e WHERE e.target = a.uuid
+     ORDER BY e.at_us DESC, e.uuid DESC LIMIT 1), 'redo') = 'redo';
+"""
+
+# INSERT OR REPLACE deletes without firing delete triggers, hence the guard on insert as well.
+_APPEND_ONLY = """
+CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table}
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
+WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+"""
+
+_SAME_ROW = "action = NEW.action AND row = NEW.row"
+_SCHEMA = (
+    _TABLES
+    + _APPEND_ONLY.format(table="actions", same="uuid = NEW.uuid OR seq = NEW.seq")
+    + _APPEND_ONLY.format(table="annotations", same=_SAME_ROW)
+    + _APPEND_ONLY.format(table="verdicts", same=_SAME_ROW)
+)
+
+
+def create_schema(path: Path, *, busy_timeout_s: float) -> None:
+    """Make the journal's tables in a new or zero-byte file; leave an existing journal as it is.
+
+    Two processes may do this at once: the second waits for the first and finds it done.
+
+    Raises
+    ------
+    HcsQcError
+        When the file holds something else.
+    WriteError
+        When the file cannot be made.
+    """
+    with explained_sqlite(path, writing=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = _connect(path, "rwc", busy_timeout_s)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
+                # executescript() would commit first and lose the lock, so statement by statement.
+                for statement in _statements(_SCHEMA):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            database.execute("COMMIT")
+        finally:
+            database.close()
+
+
+@contextmanager
+def reading(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """Open the journal for one consistent read; it may lie on a read-only medium.
+
+    Raises
+    ------
+    HcsQcError
+        When it is missing, damaged, not a journal, busy for too long, or made by a newer version.
+    """
+    with explained_sqlite(path, writing=False):
+        database = _connect(path, "rw", busy_timeout_s)
+        try:
+            _check_version(path, database)
+            database.execute("BEGIN")
+            yield database
+        finally:
+            database.close()
+
+
+@contextmanager
+def appending(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """One write transaction: on return everything is on the disk, on an error nothing is.
+
+    Raises
+    ------
+    HcsQcError
+        As `reading`.
+    WriteError
+        When the folder is read-only or the disk is full.
+    """
+    with explained_sqlite(path, writing=True):
+        database = _connect(path, "rw", busy_timeout_s)
+        try:
+            _check_version(path, database)
+            # IMMEDIATE takes the write lock now, so what is read in here stays true.
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+        finally:
+            database.close()  # rolls back what was not committed
+
+
+def _statements(script: str) -> Iterator[str]:
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection:
+    uri = path.absolute().as_uri()
+    if not uri.startswith("file:///"):  # a Windows share; SQLite refuses a host in the address
+        uri = "file:////" + uri.removeprefix("file://")
+    database = sqlite3.connect(
+        f"{uri}?mode={mode}", uri=True, timeout=busy_timeout_s, isolation_level=None
+    )
+    try:
+        # A rollback journal, not WAL: WAL needs shared memory, which network shares do not have.
+        database.execute("PRAGMA journal_mode = DELETE")
+        # EXTRA syncs the folder too, so that a power cut right after an answer loses nothing.
+        database.execute("PRAGMA synchronous = EXTRA")
+        database.execute("PRAGMA fullfsync = ON")
+        database.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check_version(path: Path, database: sqlite3.Connection) -> None:
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise HcsQcError(
+            f"{path} is an SQLite file but not an annotation journal of hcs-qc. Move it aside and "
+            f"restore the journal from a backup, or import a CSV export of it into a new one."
+        )
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise HcsQcError(
+            f"{path} was made by a newer version of napari-hcs-qc (journal format {version}; this "
+            f"one reads up to {SCHEMA_VERSION}). Upgrade: pip install -U napari-hcs-qc."
+        )
+
+
+@contextmanager
+def explained_sqlite(path: Path, *, writing: bool) -> Iterator[None]:
+    """Turn what SQLite and the system say about `path` into an error with advice.
+
+    Raises
+    ------
+    WriteError
+        When `writing` and the folder is read-only, the disk is full or fails.
+    HcsQcError
+        For every other state of the file: missing, damaged, not a database, locked.
+    """
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a broken rule of the journal is an error of the program, not of the user
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise _explanation(path, error, writing=writing) from error
+
+
+def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
+    code = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
+    said = str(error)
+
+    def is_(prefix: str, words: str) -> bool:
+        return code.startswith(prefix) or words in said
+
+    if is_("READONLY", "readonly database"):
+        return WriteError(
+            f"Cannot write {path}: the file or its folder is read-only; change its permissions or "
+            f"copy the assay to another folder. Nothing was recorded by this step."
+        )
+    if is_("FULL", "disk is full"):
+        return WriteError(
+            f"Cannot write {path}: the disk is full; free some space and repeat the last step. "
+            f"What was recorded before is safe."
+        )
+    if is_("BUSY", "is locked"):
+        return HcsQcError(
+            f"{path} is locked by another program that has been writing to it for too long; "
+            f"close that program and repeat the last step."
+        )
+    if is_("NOTADB", "not a database") or is_("CORRUPT", "malformed"):
+        return HcsQcError(
+            f"{path} is damaged ({said}); it was left as it is. Move it aside and restore it from "
+            f"a backup, or import a CSV export of it into a new journal."
+        )
+    if is_("CANTOPEN", "unable to open"):
+        if not path.exists():
+            return HcsQcError(
+                f"{path} does not exist; restore the journal from a backup or import a CSV export."
+            )
+        return HcsQcError(f"{path} cannot be opened; check the permissions of it and its folder.")
+    if writing:
+        return WriteError(
+            f"Cannot write {path}: {said}: check the disk and repeat the last step. "
+            f"What was recorded before is safe."
+        )
+    return HcsQcError(f"{path} cannot be read: {said}. Check the disk and try again.")
