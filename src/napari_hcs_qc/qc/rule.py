@@ -1,0 +1,162 @@
+"""The rule by which sites and wells are flagged: thresholds, and the same in plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.words import number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FLAG_CODES: dict[str, str] = {
+    "unreadable": "could not be read",
+    "empty": "no or few cells",
+    "share_abnormal": "many abnormal cells",
+    "dead": "fragments of nuclei",
+    "blur": "out of focus",
+    "saturation": "saturated area",
+    "debris": "bright structure that is no nucleus",
+    "haze": "bright or uneven background",
+    "noise": "noise",
+    "dim": "weak signal",
+}
+"""Reason codes of a flag and what they mean, in the order in which equals are named."""
+
+
+@dataclass(frozen=True)
+class FlagRule:
+    """Thresholds for a flag.
+
+    Every comparison with the plate needs two things at once: a robust z beyond `z_limit` (so that
+    a mixed plate does not flag its own variety) and an effect that matters (so that a clean,
+    homogeneous plate does not flag its tails).
+
+    Parameters
+    ----------
+    z_limit
+        Robust z that a measure of the image must pass.
+    share_excess
+        The lower 95 % limit of the share of abnormal cells must be above the median by this.
+    share_z
+        Robust z that the share of abnormal cells must pass as well.
+    share_always
+        Lower limit of the share of abnormal cells that is a flag whatever the plate is like.
+    few_cells_site, few_cells_well
+        Share of the median number of cells below which a site, or the mean site of a well, has
+        too few.
+    few_cells_probability
+        And the count must be rarer than this if cells fell at random.
+    small_excess
+        As `share_excess`, for the share of nuclei smaller than 0.4 of the typical area.
+    blur_ratio
+        Width of edges, relative to the median.
+    noise_ratio
+        Pixel noise, relative to the median.
+    dim_ratio
+        Signal-to-noise ratio of the nuclei, relative to the median.
+    saturated_share
+        Saturated share of the image above the median.
+    saturated_spot
+        Largest connected saturated area above the median, in nuclei.
+    bright_share
+        Share of the image that is bright and no nucleus, above the median.
+    haze_rise
+        Rise or unevenness of the background above the median, as a share of the intensity range.
+    """
+
+    z_limit: float = 6.0
+    share_excess: float = 0.15
+    share_z: float = 3.0
+    share_always: float = 0.5
+    few_cells_site: float = 0.2
+    few_cells_well: float = 0.3
+    few_cells_probability: float = 0.001
+    small_excess: float = 0.2
+    blur_ratio: float = 1.4
+    noise_ratio: float = 2.0
+    dim_ratio: float = 0.33
+    saturated_share: float = 0.005
+    saturated_spot: float = 0.5
+    bright_share: float = 0.01
+    haze_rise: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that cannot be meant.
+
+        Raises
+        ------
+        HcsQcError
+            When a threshold is not a positive number, or a ratio is on the wrong side of 1.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise HcsQcError(
+                    f"The flag rule's {field.name} is {value!r}; a positive number was expected."
+                )
+        for name in ("blur_ratio", "noise_ratio"):
+            if getattr(self, name) <= 1:
+                raise HcsQcError(
+                    f"The flag rule's {name} is {getattr(self, name)}; more than 1 was expected."
+                )
+        for name in ("dim_ratio", "few_cells_site", "few_cells_well"):
+            if getattr(self, name) >= 1:
+                raise HcsQcError(
+                    f"The flag rule's {name} is {getattr(self, name)}; less than 1 was expected."
+                )
+
+    def describe(self) -> tuple[str, ...]:
+        """Say the rule in plain sentences, for the report and the window."""
+        return (
+            "A well is flagged when one of its sites is, or when its cells together are. Sites "
+            "are compared with the median of the plate, or of its control wells when a plate map "
+            f"names at least 3. An image is an outlier when it differs by more than "
+            f"{number(self.z_limit)} robust standard deviations and, at once, by as much as said "
+            "below. With fewer than 4 sites there is no comparison.",
+            f"Many abnormal cells: the lower end of the 95 % interval of their share is at least "
+            f"{percent(self.share_excess)} (of all cells) above the median share and the share "
+            f"itself more than {number(self.share_z)} robust standard deviations; or it is "
+            f"{percent(self.share_always)} or more, whatever the plate is like.",
+            f"No or few cells: a site has less than {percent(self.few_cells_site)} of the median "
+            f"number, or a well less than {percent(self.few_cells_well)} of it a site. Wells that "
+            "the plate map calls empty are spared.",
+            "Fragments of nuclei: the lower end of the 95 % interval of the share of nuclei "
+            "smaller than 40 % of the typical area is at least "
+            f"{percent(self.small_excess)} above the median share.",
+            f"Out of focus: edges are {number(self.blur_ratio)} times as wide as the median.",
+            f"Saturated area: one connected saturated area larger than "
+            f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "
+            "image saturated, more than the median.",
+            f"Bright structure that is no nucleus (fibres, debris, haze): it covers "
+            f"{percent(self.bright_share)} more of the image than the median.",
+            f"Bright or uneven background: by {percent(self.haze_rise)} of the plate's intensity "
+            "range more than the median.",
+            f"Noise: {number(self.noise_ratio)} times the median noise. Weak signal: less than "
+            f"{percent(self.dim_ratio)} of the median signal-to-noise ratio of the nuclei.",
+            "A site that cannot be read flags its well. A plate that is bad throughout has "
+            "nothing to be compared with: only the share of abnormal cells shows it.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FlagRule:
+        """Make a rule from what `to_dict` gave, or from a part of it (the rest are defaults).
+
+        Raises
+        ------
+        HcsQcError
+            When there is a threshold of another name, or a value cannot be meant.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise HcsQcError(
+                f"The flag rule has no threshold {unknown[0]!r}; it has {', '.join(sorted(known))}."
+            )
+        return cls(**data)

@@ -1,0 +1,280 @@
+"""The tables that leave the program: cells, sites and wells, with their outlier columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.flags import site_keys
+from napari_hcs_qc.qc.scores import abnormal_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.plate import SiteKey
+
+VERDICTS = ("keep", "exclude", "look again")
+_DECISIONS = {"keep", "exclude"}
+
+CELL_IS_OUTLIER = "Metadata_cqc_cell_is_outlier"
+SITE_IS_OUTLIER = "Metadata_cqc_site_is_outlier"
+WELL_IS_OUTLIER = "Metadata_cqc_well_is_outlier"
+"""pycytominer drops the rows where **any** column that begins with ``Metadata_cqc`` is true."""
+
+CELL_TABLE: dict[str, str] = {
+    "Metadata_Plate": "str",
+    "Metadata_Well": "str",
+    "Metadata_Site": "int64",
+    "Metadata_ObjectNumber": "Int64",
+    "cell_id": "Int64",
+    "y_px": "float32",
+    "x_px": "float32",
+    "p_abnormal": "float32",
+    "predicted_class": "str",
+    "predicted_kind": "str",
+    "annotated_class": "str",
+    "annotated_kind": "str",
+    CELL_IS_OUTLIER: "bool",
+    SITE_IS_OUTLIER: "bool",
+    WELL_IS_OUTLIER: "bool",
+}
+"""Columns of the exported table of cells, in order; a missing text is None.
+
+``Metadata_ObjectNumber`` is the number of an imported cell in the software it comes from, and
+missing on the others; ``cell_id`` counts the cells of a plate in this assay, and is missing on
+imported ones.
+"""
+
+_SHARES = {
+    "share_abnormal": "float64",
+    "share_abnormal_low": "float64",
+    "share_abnormal_high": "float64",
+    "is_flagged": "bool",
+    "flag_reason": "str",
+    "verdict": "str",
+}
+
+SITE_TABLE: dict[str, str] = {
+    "Metadata_Plate": "str",
+    "Metadata_Well": "str",
+    "Metadata_Site": "int64",
+    "n_cells": "Int64",
+    **_SHARES,
+}
+"""Columns of the exported table of sites; ``n_cells`` is missing where the site is unreadable."""
+
+WELL_TABLE: dict[str, str] = {
+    "Metadata_Plate": "str",
+    "Metadata_Well": "str",
+    "n_sites": "int64",
+    "n_cells": "int64",
+    **_SHARES,
+}
+"""Columns of the exported table of wells."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What counts as an outlier.
+
+    Parameters
+    ----------
+    exclude_kinds
+        Kinds that are biology in this assay, such as ``"dead"``: cells of these kinds stay in.
+    exclude_unreviewed
+        Whether a flag that nobody decided on yet makes a site or well an outlier.
+    """
+
+    exclude_kinds: tuple[str, ...] = ()
+    exclude_unreviewed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedPlate:
+    """Everything known of one plate, ready to be exported.
+
+    Parameters
+    ----------
+    name
+        Name of the plate.
+    cells
+        Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
+    predictions
+        One row for each cell, same order: ``p_abnormal, predicted_class, predicted_kind,
+        annotated_class, annotated_kind``.
+    sites, wells
+        From `napari_hcs_qc.qc.flags.judge_plate`.
+    verdicts
+        ``well, site`` (missing for a verdict on the whole well), ``verdict``; rows of other
+        plates are left out when there is a column ``plate``; of several on one thing the last
+        counts.
+    quality
+        From `napari_hcs_qc.qc.image_quality.quality_table`; None leaves it out of the export.
+    embeddings
+        (n_cells, n_features) float32, memory-mapped; None when there are none.
+    """
+
+    name: str
+    cells: pd.DataFrame
+    predictions: pd.DataFrame
+    sites: pd.DataFrame
+    wells: pd.DataFrame
+    verdicts: pd.DataFrame
+    quality: pd.DataFrame | None = None
+    embeddings: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the parts are of the same cells.
+
+        Raises
+        ------
+        HcsQcError
+            When their lengths differ.
+        """
+        n_cells = len(self.cells)
+        for what, part in (("predictions", self.predictions), ("embeddings", self.embeddings)):
+            if part is not None and len(part) != n_cells:
+                raise HcsQcError(
+                    f"Plate {self.name} has {n_cells} cells but {len(part)} {what}; one for each "
+                    "cell was expected. Run predict again."
+                )
+
+
+def cell_table(
+    plate: JudgedPlate, options: ExportOptions, rows: slice = slice(None)
+) -> pd.DataFrame:
+    """Make the table of cells (`CELL_TABLE`), or of a slice of them.
+
+    A cell is an outlier when it is annotated abnormal or, not being annotated normal or abnormal,
+    is predicted abnormal; unless its kind is one of the excluded kinds. A cell that could not be
+    judged is none.
+    """
+    cells, predictions = plate.cells.iloc[rows], plate.predictions.iloc[rows]
+    is_imported = cells["object_number"].notna()
+    abnormal = abnormal_cells(predictions, options.exclude_kinds)
+    site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
+    keys = site_keys(cells)
+    columns = {
+        "Metadata_Plate": np.full(len(cells), plate.name, dtype=object),
+        "Metadata_Well": cells["well"],
+        "Metadata_Site": cells["site"],
+        "Metadata_ObjectNumber": cells["object_number"],
+        "cell_id": cells["cell_id"].astype("Int64").mask(is_imported),
+        "y_px": cells["y_px"],
+        "x_px": cells["x_px"],
+        **{name: predictions[name] for name in CELL_TABLE if name in predictions},
+        CELL_IS_OUTLIER: abnormal == 1,
+        SITE_IS_OUTLIER: [site_is_out.get(_key(key), False) for key in keys],
+        WELL_IS_OUTLIER: [well_is_out.get(key.well, False) for key in keys],
+    }
+    return _typed(columns, CELL_TABLE)
+
+
+def site_table(plate: JudgedPlate) -> pd.DataFrame:
+    """Make the table of sites (`SITE_TABLE`)."""
+    said = _verdicts(plate)
+    columns = {
+        "Metadata_Plate": np.full(len(plate.sites), plate.name, dtype=object),
+        "Metadata_Well": plate.sites["well"],
+        "Metadata_Site": plate.sites["site"],
+        **{name: plate.sites[name] for name in SITE_TABLE if name in plate.sites},
+        "verdict": [said.get(_key(key)) for key in site_keys(plate.sites)],
+    }
+    return _typed(columns, SITE_TABLE)
+
+
+def well_table(plate: JudgedPlate) -> pd.DataFrame:
+    """Make the table of wells (`WELL_TABLE`)."""
+    said = _verdicts(plate)
+    columns = {
+        "Metadata_Plate": np.full(len(plate.wells), plate.name, dtype=object),
+        "Metadata_Well": plate.wells["well"],
+        **{name: plate.wells[name] for name in WELL_TABLE if name in plate.wells},
+        "verdict": [said.get((str(well), None)) for well in plate.wells["well"]],
+    }
+    return _typed(columns, WELL_TABLE)
+
+
+def site_outliers(plate: JudgedPlate, options: ExportOptions) -> dict[tuple[str, int], bool]:
+    """Tell for each site whether it is an outlier.
+
+    Only when its verdict is exclude; with `exclude_unreviewed` also when it is flagged and nobody
+    decided on it or its well ("look again" decides nothing). One that was kept, itself or with
+    its well, never is.
+    """
+    said = _verdicts(plate)
+    found = {}
+    for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True):
+        verdict = said.get(_key(key))
+        is_open = not {verdict, said.get((key.well, None))} & _DECISIONS
+        found[_key(key)] = verdict == "exclude" or (
+            options.exclude_unreviewed and bool(is_flagged) and is_open
+        )
+    return found
+
+
+def well_outliers(plate: JudgedPlate, options: ExportOptions) -> dict[str, bool]:
+    """Tell for each well whether it is an outlier.
+
+    Only when its verdict is exclude; with `exclude_unreviewed` also when it is flagged and nobody
+    decided on it. A flag that comes from sites alone is decided as well once each of these sites
+    is.
+    """
+    said = _verdicts(plate)
+    undecided = {
+        key.well
+        for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True)
+        if is_flagged and said.get(_key(key)) not in _DECISIONS
+    }
+    found = {}
+    for well, is_flagged, by_sites in zip(
+        plate.wells["well"],
+        plate.wells["is_flagged"],
+        plate.wells["is_flagged_by_sites"],
+        strict=True,
+    ):
+        verdict = said.get((str(well), None))
+        is_open = verdict not in _DECISIONS and (not by_sites or well in undecided)
+        found[str(well)] = verdict == "exclude" or (
+            options.exclude_unreviewed and bool(is_flagged) and is_open
+        )
+    return found
+
+
+def _key(site: SiteKey) -> tuple[str, int]:
+    return site.well, site.site
+
+
+def _verdicts(plate: JudgedPlate) -> dict[tuple[str, int | None], str]:
+    """Last verdict on each (well, site), and on each whole well as (well, None)."""
+    table = plate.verdicts
+    if "plate" in table:
+        table = table.loc[table["plate"] == plate.name]
+    said: dict[tuple[str, int | None], str] = {}
+    for well, site, verdict in zip(table["well"], table["site"], table["verdict"], strict=True):
+        if pd.isna(verdict):
+            said.pop((str(well), None if pd.isna(site) else int(site)), None)
+        elif verdict in VERDICTS:
+            said[str(well), None if pd.isna(site) else int(site)] = str(verdict)
+        else:
+            raise HcsQcError(
+                f"The verdict on well {well} is {verdict!r}; {', '.join(VERDICTS)} were expected."
+            )
+    return said
+
+
+def _typed(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    table = pd.DataFrame({name: pd.Series(columns[name]).reset_index(drop=True) for name in dtypes})
+    for name, dtype in dtypes.items():
+        if dtype == "str":
+            texts = table[name].astype(object)
+            table[name] = texts.where(texts.notna() & (texts != ""), None)
+        else:
+            table[name] = table[name].astype(pd.api.types.pandas_dtype(dtype))
+    return table

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.image_quality import ChannelQuality, quality_table
+from napari_hcs_qc.qc.scores import (
+    abnormal_cells,
+    effective_class,
+    effective_kind,
+    score_sites,
+    score_wells,
+    wilson_interval,
+)
+
+Cells = Callable[[dict[SiteKey, int]], pd.DataFrame]
+Predictions = Callable[[Any], pd.DataFrame]
+
+
+@given(n=st.integers(1, 3000), share=st.floats(0, 1))
+@settings(deadline=None)
+def test_wilson_limits_are_where_the_score_test_is_on_the_edge(n: int, share: float) -> None:
+    hits = round(share * n)
+    low, high = wilson_interval(hits, n)
+    assert 0 <= low <= hits / n <= high <= 1
+
+    def score(p: float) -> float:
+        return (hits / n - p) ** 2 * n - 1.959963984540054**2 * p * (1 - p)
+
+    middle = hits / n
+    if 0 < hits < n:
+        assert low == pytest.approx(brentq(score, 0, middle), abs=1e-9)
+        assert high == pytest.approx(brentq(score, middle, 1), abs=1e-9)
+    elif hits == 0:
+        assert low == 0
+    else:
+        assert high == 1
+
+
+def test_wilson_interval_of_published_figures() -> None:
+    # Newcombe 1998, Stat Med 17:857, table I, method 3 (score, no correction).
+    low, high = wilson_interval([81, 15, 0, 1], [263, 148, 20, 29])
+    assert low == pytest.approx([0.2553, 0.0624, 0.0, 0.0061], abs=5e-5)
+    assert high == pytest.approx([0.3662, 0.1605, 0.1611, 0.1718], abs=5e-5)
+
+
+def test_nothing_out_of_nothing_has_no_interval() -> None:
+    low, high = wilson_interval([0, 0], [0, 5])
+    assert np.isnan(low[0])
+    assert np.isnan(high[0])
+    assert low[1] == 0
+
+
+@pytest.fixture
+def spoken() -> pd.DataFrame:
+    """Every way in which an annotation and a prediction meet."""
+    return pd.DataFrame(
+        [
+            ("normal", None, None, None),
+            ("abnormal", "dead", None, None),
+            ("abnormal", "dead", "normal", None),
+            ("normal", None, "abnormal", "blur"),
+            ("abnormal", "dead", "abnormal", "blur"),
+            ("abnormal", "dead", "abnormal", None),
+            ("abnormal", "dead", "unsure", None),
+            (None, None, None, None),
+            (None, None, "abnormal", "dead"),
+            ("normal", None, "unsure", None),
+        ],
+        columns=["predicted_class", "predicted_kind", "annotated_class", "annotated_kind"],
+        dtype=object,
+    )
+
+
+def test_the_annotation_beats_the_prediction(spoken: pd.DataFrame) -> None:
+    assert [value if value else "-" for value in effective_class(spoken)] == (
+        [
+            "normal",
+            "abnormal",
+            "normal",
+            "abnormal",
+            "abnormal",
+            "abnormal",
+            "abnormal",
+            "-",
+            "abnormal",
+            "normal",
+        ]
+    )
+    kinds = [value if value else "-" for value in effective_kind(spoken)]
+    assert kinds == ["-", "dead", "-", "blur", "blur", "dead", "dead", "-", "dead", "-"]
+
+
+def test_excluded_kinds_count_as_normal(spoken: pd.DataFrame) -> None:
+    nan = np.nan
+    np.testing.assert_equal(abnormal_cells(spoken), [0, 1, 0, 1, 1, 1, 1, nan, 1, 0])
+    np.testing.assert_equal(abnormal_cells(spoken, ["dead"]), [0, 0, 0, 1, 1, 0, 0, nan, 0, 0])
+    missing = spoken.replace({None: pd.NA})
+    np.testing.assert_equal(abnormal_cells(missing), abnormal_cells(spoken))
+
+
+def test_every_site_has_a_row_in_the_order_of_the_plate(
+    make_cells: Cells, make_predictions: Predictions, no_quality: pd.DataFrame
+) -> None:
+    keys = [SiteKey(*key) for key in [("A01", 2), ("A01", 10), ("A10", 1), ("B01", 1), ("AA01", 1)]]
+    cells = make_cells({keys[0]: 10, keys[1]: 4, keys[3]: 5})
+    predictions = make_predictions(np.arange(19) < 7)
+    predictions.loc[3, "predicted_class"] = None
+    scores = score_sites(
+        keys, cells, predictions, no_quality, unreadable={keys[2]: "truncated"}
+    ).table
+    assert list(zip(scores["well"], scores["site"], strict=True)) == [tuple(key) for key in keys]
+    assert list(scores["n_cells"].fillna(-1)) == [10, 4, -1, 5, 0]
+    assert list(scores["n_judged"]) == [9, 4, 0, 5, 0]
+    assert list(scores["n_abnormal"]) == [6, 0, 0, 0, 0]
+    assert scores["share_abnormal"].iloc[0] == pytest.approx(6 / 9)
+    assert scores["share_abnormal"].isna().tolist() == [False, False, True, False, True]
+    assert scores["is_readable"].tolist() == [True, True, False, True, True]
+    assert scores["problem"].iloc[2] == "truncated"
+
+
+def test_without_predictions_nothing_is_judged(make_cells: Cells, no_quality: pd.DataFrame) -> None:
+    key = SiteKey("A01", 1)
+    scores = score_sites([key], make_cells({key: 3}), None, no_quality).table
+    assert scores["n_cells"].tolist() == [3]
+    assert scores["n_judged"].tolist() == [0]
+    assert scores["share_abnormal"].isna().all()
+
+
+def test_tables_that_do_not_fit_are_refused(
+    make_cells: Cells, make_predictions: Predictions, no_quality: pd.DataFrame
+) -> None:
+    key, other = SiteKey("A01", 1), SiteKey("C07", 2)
+    cells = make_cells({key: 3})
+    with pytest.raises(HcsQcError, match="2 predictions for 3 cells"):
+        score_sites([key], cells, make_predictions(np.zeros(2, bool)), no_quality)
+    with pytest.raises(HcsQcError, match="site 1 of well A01"):
+        score_sites([other], cells, None, no_quality)
+
+
+def test_fragments_are_nuclei_far_below_the_typical_area(
+    make_cells: Cells, no_quality: pd.DataFrame
+) -> None:
+    keys = [SiteKey("A01", 1), SiteKey("A02", 1)]
+    cells = make_cells({keys[0]: 20, keys[1]: 20})
+    cells.loc[20:29, "area_px"] = 119.0
+    cells.loc[30:34, "area_px"] = 121.0
+    cells.loc[29, "at_border"] = True
+    cells.loc[0, "area_px"] = np.nan
+    scores = score_sites(keys, cells, None, no_quality).table
+    assert scores["n_small"].tolist() == [0, 9]
+    assert scores["n_sized"].tolist() == [19, 19]
+    assert scores["share_small"].iloc[1] == pytest.approx(9 / 19)
+
+
+def quality_of(values: list[float], measure: str, channel: str = "DNA") -> pd.DataFrame:
+    zeros = {name: 0.0 for name in ChannelQuality.__dataclass_fields__ if name != "channel"}
+    return quality_table(
+        (SiteKey(f"A{n:02d}", 1), ChannelQuality(channel, **(zeros | {measure: value})))
+        for n, value in enumerate(values, start=1)
+    )
+
+
+def z_of(values: list[float], measure: str, **kwargs: Any) -> list[float]:
+    quality = quality_of(values, measure)
+    keys = [SiteKey(str(w), int(s)) for w, s in zip(quality["well"], quality["site"], strict=True)]
+    cells = kwargs.pop("cells")
+    scores = score_sites(keys, cells.iloc[:0], None, quality, **kwargs)
+    return scores.table[f"z_{measure}_DNA"].tolist()
+
+
+def test_z_is_from_median_and_mad(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    values = [1.0, 2.0, 3.0, 4.0, 100.0]
+    expected = (np.array(values) - 3) / 1.482602218505602
+    assert z_of(values, "power_slope", cells=cells) == pytest.approx(expected)
+
+
+def test_z_has_a_floor_so_that_equal_sites_have_no_outliers(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    found = z_of([-2.0, -2.0, -2.0, -2.0, -2.01], "power_slope", cells=cells)
+    assert found[4] == pytest.approx(-0.01 / 0.05)
+
+
+def test_what_a_quarter_of_the_sites_has_is_no_outlier(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    values = [0.0] * 8 + [1.0] * 4
+    assert max(z_of(values, "saturated_spot_nuclei", cells=cells)) < 3
+    assert max(z_of([0.0] * 11 + [1.0], "saturated_spot_nuclei", cells=cells)) > 10
+
+
+def test_z_is_against_the_controls_when_there_are_three(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    values = [1.0, 2.0, 3.0, 4.0, 9.0, 9.0, 9.0, 9.0, 9.0]
+    controls = ["A01", "A02", "A03", "A04"]
+    found = z_of(values, "power_slope", cells=cells, control_wells=controls)
+    assert found[4] == pytest.approx((9 - 2.5) / 1.482602218505602)
+    two = z_of(values, "power_slope", cells=cells, control_wells=controls[:2])
+    assert two == z_of(values, "power_slope", cells=cells)
+
+
+def test_wells_meant_to_be_empty_are_not_compared_with(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 90.0, 90.0, 90.0, 90.0, 90.0, 90.0]
+    empty = [f"A{n:02d}" for n in range(6, 12)]
+    found = z_of(values, "power_slope", cells=cells, empty_wells=empty)
+    assert found[2] == 0
+
+
+def test_with_three_sites_there_is_no_z(make_cells: Cells) -> None:
+    cells = make_cells({SiteKey("A01", 1): 1})
+    assert np.isnan(z_of([1.0, 2.0, 50.0], "power_slope", cells=cells)).all()
+
+
+def test_channels_stand_side_by_side(make_cells: Cells) -> None:
+    quality = pd.concat(
+        [
+            quality_of([1.0, 2.0], "background_rise", "DNA"),
+            quality_of([3.0, 4.0], "background_rise", "Actin"),
+        ]
+    )
+    keys = [SiteKey("A01", 1), SiteKey("A02", 1)]
+    table = score_sites(keys, make_cells({keys[0]: 1}), None, quality).table
+    assert table["background_rise_DNA"].tolist() == [1.0, 2.0]
+    assert table["background_rise_Actin"].tolist() == [3.0, 4.0]
+
+
+def test_wells_add_up_their_sites(
+    make_cells: Cells, make_predictions: Predictions, no_quality: pd.DataFrame
+) -> None:
+    keys = [SiteKey(*key) for key in [("A02", 1), ("A02", 2), ("A02", 3), ("A10", 1), ("B01", 1)]]
+    cells = make_cells({keys[0]: 10, keys[1]: 20, keys[3]: 8})
+    predictions = make_predictions(np.isin(np.arange(38), [0, 10, 11, 12, 13, 14, 30]))
+    sites = score_sites(
+        keys,
+        cells,
+        predictions,
+        no_quality,
+        unreadable={keys[2]: "truncated", keys[4]: "zero bytes"},
+    ).table
+    wells = score_wells(sites).table.set_index("well")
+    assert wells.index.tolist() == ["A02", "A10", "B01"]
+    assert wells["n_sites"].tolist() == [3, 1, 1]
+    assert wells["n_unreadable"].tolist() == [1, 0, 1]
+    assert wells["n_cells"].tolist() == [30, 8, 0]
+    assert wells["cells_per_site"].iloc[:2].tolist() == [15, 8]
+    assert np.isnan(wells["cells_per_site"].iloc[2])
+    assert wells["share_abnormal"].iloc[0] == pytest.approx(6 / 30)
+    low, high = wilson_interval(6, 30)
+    assert wells["share_abnormal_low"].iloc[0] == pytest.approx(float(low))
+    assert wells["share_abnormal_high"].iloc[0] == pytest.approx(float(high))
+    assert wells["worst_site"].tolist() == [2, 1, 1]
+
+
+def test_the_worst_site_is_the_gravest_then_the_most_abnormal_then_the_first(
+    make_cells: Cells, make_predictions: Predictions, no_quality: pd.DataFrame
+) -> None:
+    keys = [SiteKey("A01", site) for site in (1, 2, 3)]
+    cells = make_cells(dict.fromkeys(keys, 4))
+    sites = score_sites(keys, cells, make_predictions(np.arange(12) == 8), no_quality).table
+    assert score_wells(sites).table["worst_site"].tolist() == [3]
+    assert score_wells(sites.assign(severity=[0.0, 2.0, 0.0])).table["worst_site"].tolist() == [2]
+    equal = sites.assign(severity=0.0, share_abnormal=0.0)
+    assert score_wells(equal).table["worst_site"].tolist() == [1]
