@@ -1,0 +1,294 @@
+"""Train a model: embed, fit a head on the annotated cells, cross-validate, save."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_hcs_qc import __version__
+from napari_hcs_qc.assay.embedding import embed_plate
+from napari_hcs_qc.assay.model import Model, load_model, new_model_folder, save_model
+from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
+from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import CrossValidation, cross_validate
+from napari_hcs_qc.files import explained_writes
+from napari_hcs_qc.heads.kinds import MIN_CELLS, KindHead
+from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.folder import AssayFolder
+    from napari_hcs_qc.encoders.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is trained.
+
+    Parameters
+    ----------
+    encoder
+        Name in the registry; None takes the default.
+    weights
+        Local weights file of the encoder, .safetensors.
+    recipe
+        Name of a crop recipe; None takes the default.
+    rgb
+        Channel names of a colour recipe, red, green, blue.
+    head
+        Name of the head.
+    seed
+        Of the fit.
+    n_seeds
+        Repeats of cross-validation, each with another seed.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    """
+
+    encoder: str | None = None
+    weights: Path | None = None
+    recipe: str | None = None
+    rgb: tuple[str, ...] = ()
+    head: str = "linear"
+    seed: int = 0
+    n_seeds: int = 5
+    device: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """The annotated cells of an assay with their embeddings.
+
+    Parameters
+    ----------
+    embeddings
+        (n_cells, n_features) float32.
+    classes
+        ``normal`` or ``abnormal``.
+    kinds
+        Kind of each abnormal cell, None where not said.
+    groups
+        Well of each cell, as ``plate/A01``.
+    n_unreadable
+        Annotated cells left out because their site cannot be read.
+    """
+
+    embeddings: NDArray[np.float32]
+    classes: NDArray[np.str_]
+    kinds: NDArray[np.object_]
+    groups: NDArray[np.str_]
+    n_unreadable: int
+
+
+def train(
+    assay: AssayFolder,
+    options: TrainOptions | None = None,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Model:
+    """Train a model on all annotations of an assay and save it there.
+
+    Cross-validated figures come from folds grouped by well. The older models stay.
+
+    Parameters
+    ----------
+    assay
+        With cells found and annotations made.
+    options
+        What is trained; defaults when None.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    Model
+        As `napari_hcs_qc.assay.model.load_model` gives it.
+
+    Raises
+    ------
+    HcsQcError
+        When there are no annotations of both classes, or encoder, recipe or head cannot be used.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so; embeddings that were finished stay.
+    """
+    options = options or TrainOptions()
+    head = make_head(options.head, options.seed)  # a wrong name is told before hours of work
+    recipe = get_recipe(options.recipe or DEFAULT_RECIPE)
+    if options.rgb:
+        recipe = replace(recipe, channels="rgb", rgb=options.rgb)
+    annotations = assay.journal().annotations()
+    states = [load_plate(assay, name, annotations) for name in chosen_plates(assay, None)]
+    states = [state for state in states if len(state.matched.for_training)]
+    _check_classes(states)
+    recipe = recipe.with_diameter(states[0].found.diameter_px)
+    encoder = load_encoder(
+        options.encoder or DEFAULT_ENCODER,
+        stages=recipe.stages,
+        pooling=recipe.pooling,
+        weights=options.weights,
+        device=options.device,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    with assay.lock():
+        annotated = collect(
+            states, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
+        )
+        validation = cross_validate(
+            annotated.embeddings,
+            annotated.classes,
+            annotated.groups,
+            options.head,
+            seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+        kind_head = fit_kinds(annotated, options.seed)
+        manifest = _manifest(options, recipe, encoder, states, annotated, validation)
+        manifest["has_kinds"] = kind_head is not None
+        with explained_writes(assay.models_folder):
+            assay.models_folder.mkdir(exist_ok=True)
+        folder = new_model_folder(assay.models_folder)
+        save_model(folder, head, kind_head, manifest)
+    return load_model(folder)
+
+
+def collect(
+    states: list[PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Annotated:
+    """Embed the plates and gather the rows of the annotated cells.
+
+    Raises
+    ------
+    HcsQcError
+        When none of the annotated cells can be read.
+    """
+    rows, classes, kinds, groups = [], [], [], []
+    for state in states:
+        embedded = embed_plate(
+            state, recipe, encoder, stores, on_progress=on_progress, should_stop=should_stop
+        )
+        said = state.matched.for_training
+        cell_ids = said["cell_id"].to_numpy()
+        rows.append(np.asarray(embedded.rows[cell_ids], dtype=np.float32))
+        classes.append(said["class"].to_numpy(dtype=str))
+        kinds.append(said["kind"].to_numpy(dtype=object))
+        groups.append(state.groups(cell_ids))
+    embeddings = np.concatenate(rows)
+    usable = np.isfinite(embeddings).all(axis=1)
+    if not usable.any():
+        raise HcsQcError(
+            f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
+        )
+    return Annotated(
+        embeddings[usable],
+        np.concatenate(classes)[usable],
+        np.concatenate(kinds)[usable],
+        np.concatenate(groups)[usable],
+        int((~usable).sum()),
+    )
+
+
+def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
+    """Fit the head for kinds on the abnormal cells whose kind was said; None with too few."""
+    said = np.array([kind is not None for kind in annotated.kinds], dtype=bool)
+    kinds = annotated.kinds[said].astype(str)
+    if not any(count >= MIN_CELLS for count in Counter(kinds.tolist()).values()):
+        return None
+    head = KindHead(random_state=seed)
+    head.fit(annotated.embeddings[said], kinds, groups=annotated.groups[said])
+    return head
+
+
+def _check_classes(states: list[PlateState]) -> None:
+    counts = Counter(
+        word for state in states for word in state.matched.for_training["class"].tolist()
+    )
+    missing = [word for word in ("normal", "abnormal") if not counts[word]]
+    if missing:
+        have = ", ".join(f"{counts[word]} {word}" for word in ("normal", "abnormal"))
+        raise HcsQcError(
+            f"The assay has {have} cells annotated; both classes are needed. Annotate some "
+            f"{' and '.join(missing)} cells first."
+        )
+
+
+def _manifest(
+    options: TrainOptions,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    states: list[PlateState],
+    annotated: Annotated,
+    validation: CrossValidation,
+) -> dict[str, Any]:
+    classes = Counter(annotated.classes.tolist())
+    kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "encoder": {
+            **encoder.describe(),
+            "fingerprint": encoder.fingerprint,
+            "weights": None if options.weights is None else str(options.weights.resolve()),
+        },
+        "recipe": recipe.to_dict(),
+        "head": options.head,
+        "seed": options.seed,
+        "n_annotated": dict(classes),
+        "n_kinds": dict(kinds),
+        "n_unreadable": annotated.n_unreadable,
+        "n_conflicts": sum(len(state.matched.conflicts) for state in states),
+        "n_wells": len(set(annotated.groups.tolist())),
+        "training_plates": [
+            {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
+        ],
+        "training_cells": {
+            state.plate.name: [int(cell) for cell in state.matched.for_training["cell_id"]]
+            for state in states
+        },
+        "cross_validation": validation.to_dict(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
+    return {
+        "napari-hcs-qc": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that load the encoder of a model again (`load_encoder`)."""
+    encoder = manifest["encoder"]
+    stages = encoder["stages"]
+    return {
+        "name": encoder["name"],
+        "stages": tuple(stages) if isinstance(stages, list) else stages,
+        "pooling": encoder["pooling"],
+        "weights": None if encoder["weights"] is None else Path(encoder["weights"]),
+    }

@@ -1,0 +1,110 @@
+"""Cutting crops from a site, on the fly, in batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.cells.recipe import CropRecipe
+
+
+def cut_squares(
+    pixels: NDArray[np.float32], y_px: ArrayLike, x_px: ArrayLike, side_px: int
+) -> NDArray[np.float32]:
+    """Cut squares centred on positions, reflecting the image at its borders.
+
+    Parameters
+    ----------
+    pixels
+        Image, shape (n_channels, height, width).
+    y_px, x_px
+        Centres in pixels, shape (n_cells,); rounded to whole pixels, so that no pixel is
+        interpolated before the resize.
+    side_px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    Crops, shape (n_cells, n_channels, side_px, side_px), dtype of `pixels`.
+
+    Raises
+    ------
+    HcsQcError
+        When a position lies outside the image.
+    """
+    height, width = pixels.shape[1:]
+    y, x = np.asarray(y_px, dtype=np.float64), np.asarray(x_px, dtype=np.float64)
+    # The middle of the first pixel is 0, so the image reaches half a pixel beyond.
+    inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+    if not inside.all():
+        first = int(np.flatnonzero(~inside)[0])
+        raise HcsQcError(
+            f"The position y {y[first]:g}, x {x[first]:g} px lies outside the image of "
+            f"{height} × {width} px."
+        )
+    rows = np.clip(np.rint(y).astype(np.intp), 0, height - 1)
+    columns = np.clip(np.rint(x).astype(np.intp), 0, width - 1)
+    before = side_px // 2
+    after = side_px - before
+    padded = np.pad(pixels, ((0, 0), (before, after), (before, after)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side_px, side_px), axis=(1, 2))
+    return np.ascontiguousarray(windows[:, rows, columns].swapaxes(0, 1))
+
+
+def cut_crops(
+    pixels: NDArray[np.float32],
+    y_px: ArrayLike,
+    x_px: ArrayLike,
+    recipe: CropRecipe,
+    groups: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """Cut every view of every cell, ready for the encoder.
+
+    Parameters
+    ----------
+    pixels
+        The site's channels scaled to 0–1 by the plate's intensity ranges, shape
+        (n_channels, height, width).
+    y_px, x_px
+        Cell centres in pixels, shape (n_cells,).
+    recipe
+        The recipe, with its nucleus diameter set.
+    groups
+        Channel indices of each image, from `CropRecipe.channel_groups`; all of length 1 (grey)
+        or 3 (red, green, blue).
+
+    Returns
+    -------
+    Float32 tensor of shape (n_cells, n_views, 1 or 3, input_px, input_px); the views run over
+    the groups within each scale.
+
+    Raises
+    ------
+    HcsQcError
+        When a position lies outside the image.
+    """
+    views: list[torch.Tensor] = []
+    size = (recipe.input_px, recipe.input_px)
+    for side_px in recipe.sides_px:
+        squares = torch.from_numpy(cut_squares(pixels, y_px, x_px, side_px))
+        if side_px != recipe.input_px:
+            # Antialiasing matters only when shrinking; it keeps noise from aliasing into texture.
+            squares = functional.interpolate(
+                squares,
+                size=size,
+                mode="bilinear",
+                align_corners=False,
+                antialias=side_px > recipe.input_px,
+            )
+        views.extend(squares[:, list(group)] for group in groups)
+    return torch.stack(views, dim=1)

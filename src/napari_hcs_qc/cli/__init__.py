@@ -1,0 +1,64 @@
+"""The command ``hcs-qc``: the verbs of the loop, with progress bars, and one line on bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.cli.bars import Bars
+from napari_hcs_qc.cli.parser import make_parser
+from napari_hcs_qc.errors import HcsQcError, ProblemsError
+from napari_hcs_qc.jobs import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BAD_INPUT = 2
+"""Exit code when the input cannot be used, as for wrong arguments."""
+
+_INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        As on the command line, without the program's name; taken from there when None.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 for bad input, 130 when interrupted.
+    """
+    options = make_parser().parse_args(arguments)
+    # Only now: the commands import torch, and `--help` should not wait for it.
+    from napari_hcs_qc.cli.commands import COMMANDS
+
+    bars = Bars(enabled=not options.quiet)
+    try:
+        with bars:
+            outcome = COMMANDS[options.command](options, bars)
+    except HcsQcError as error:
+        _explain(error)
+        return BAD_INPUT
+    except (KeyboardInterrupt, Cancelled):
+        print("hcs-qc: stopped; run the same command again to go on.", file=sys.stderr)
+        return _INTERRUPTED
+    if options.json:
+        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, default=str))
+    else:
+        for line in outcome.lines:
+            print(line)
+    return 0
+
+
+def _explain(error: HcsQcError) -> None:
+    line = " ".join(str(error).split())
+    print(f"hcs-qc: error: {line}", file=sys.stderr)
+    if isinstance(error, ProblemsError):
+        # The line above shows the first five of them; here is every one.
+        for problem in error.problems[5:]:
+            print(f"  {problem}", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""Progress bars on the terminal, one at a time, named by what is going on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Bars:
+    """Turns the core's progress calls into a bar on standard error.
+
+    Parameters
+    ----------
+    enabled
+        False draws nothing.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._bar: tqdm[Any] | None = None
+        self._total = 0
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        """Show progress, see `napari_hcs_qc.jobs.OnProgress`."""
+        if not self._enabled:
+            return
+        if self._bar is None or total != self._total or done < self._bar.n:
+            self.close()
+            self._total = total
+            self._bar = tqdm(total=total or None, dynamic_ncols=True, mininterval=0.2)
+        assert self._bar is not None
+        self._bar.set_description_str(message, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """End the current bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,441 @@
+"""What each command does: gather values, call the core, and tell the outcome."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.assay import loop, outputs
+from napari_hcs_qc.assay.annotation import KINDS, check_word
+from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.model import load_model, model_folders
+from napari_hcs_qc.assay.training import TrainOptions, train
+from napari_hcs_qc.cli import demo
+from napari_hcs_qc.cli.words import figures, judged_lines, shown_path
+from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.convert import convert_plate
+from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.qc.tables import ExportOptions
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from napari_hcs_qc.cli.bars import Bars
+    from napari_hcs_qc.plates.plate import Projection
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: lines for a person, and the same as plain data."""
+
+    lines: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Make an assay."""
+    if len(options.plates) > 1 and options.plate_name:
+        raise HcsQcError("--plate-name names one plate, and several were given; add them singly.")
+    assay, plates = loop.new(
+        options.assay,
+        [_source(options, path) for path in options.plates],
+        platemap=options.platemap,
+    )
+    lines = [f"Assay {assay.path} with {len(assay.plates)} plate(s)."]
+    for plate in plates:
+        lines.append(
+            f"  {plate.name}: {plate.format}, {len(plate.wells)} wells, {len(plate.sites)} sites, "
+            f"channels {', '.join(channel.name for channel in plate.channels)}"
+        )
+        lines.extend(f"    {problem}" for problem in plate.problems)
+    data = {
+        "assay": str(assay.path),
+        "plates": [
+            {
+                "name": plate.name,
+                "format": plate.format,
+                "n_wells": len(plate.wells),
+                "n_sites": len(plate.sites),
+                "channels": [channel.name for channel in plate.channels],
+                "problems": [str(problem) for problem in plate.problems],
+            }
+            for plate in plates
+        ],
+    }
+    return Outcome(lines, data)
+
+
+def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Find or import cells."""
+    assay = AssayFolder.open(options.assay)
+    found = loop.cells(
+        assay,
+        _cell_options(options),
+        None if options.plate is None else [options.plate],
+        # A person who names a source, channel or plane wants it, also where cells are known.
+        again=options.cells_source is not None or options.channel is not None or options.z != "max",
+        on_progress=bars,
+    )
+    bars.close()
+    lines, data = [], {}
+    for name, plate in found.items():
+        lines.append(
+            f"{name}: {len(plate.cells):,} cells from {plate.source} (channel {plate.channel}), "
+            f"median diameter {plate.diameter_px:.1f} px, {len(plate.unreadable)} sites unreadable"
+        )
+        lines.extend(f"  {site}: {reason}" for site, reason in plate.unreadable.items())
+        lines.extend(f"  {problem}" for problem in plate.problems)
+        data[name] = {
+            "n_cells": len(plate.cells),
+            "diameter_px": plate.diameter_px,
+            "channel": plate.channel,
+            "source": plate.source,
+            "unreadable": {str(site): reason for site, reason in plate.unreadable.items()},
+            "problems": [str(problem) for problem in plate.problems],
+        }
+    return Outcome(lines, {"plates": data})
+
+
+def annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Take in a CSV of annotated cells."""
+    assay = AssayFolder.open(options.assay)
+    added = loop.annotate(assay, options.labels, options.annotator)
+    counts = assay.journal().consensus()["class"].value_counts().to_dict()
+    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return Outcome(
+        [f"{added.n_new} annotations taken in, {added.n_known} known before. Now: {told}."],
+        {"n_new": added.n_new, "n_known": added.n_known, "classes": counts},
+    )
+
+
+def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """List the encoders."""
+    lines, data = [], []
+    for info in list_encoders():
+        speed = None
+        if options.speed and info.ready:
+            speed = load_encoder(info.name).measure_speed(128)
+        state = "ready" if info.ready else f"needs {info.needs}"
+        rate = f", {speed:.0f} crops/s at 128 px" if speed else ""
+        lines.append(
+            f"{info.name:20} {info.n_features:5} features  {state}{rate}  [{info.licence}]"
+        )
+        data.append({**asdict(info), "crops_per_s": speed})
+    lines.append("Any other model: timm:NAME or torchvision:NAME, with --weights FILE.safetensors.")
+    return Outcome(lines, {"encoders": data})
+
+
+def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Train a model and tell its cross-validated figures."""
+    assay = AssayFolder.open(options.assay)
+    model = train(assay, _train_options(options), on_progress=bars)
+    bars.close()
+    counts = ", ".join(f"{n} {word}" for word, n in model.manifest["n_annotated"].items())
+    lines = [
+        f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
+        f"{model.manifest['head']}, trained on {counts} cells.",
+        *figures(model),
+    ]
+    return Outcome(lines, {"model": model.id, "manifest": model.manifest})
+
+
+def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Judge plates, adding a new one where its path was given."""
+    assay = AssayFolder.open(options.assay)
+    names = None
+    if options.plate is not None:
+        known = {entry.name for entry in assay.plates}
+        if options.plate in known:
+            names = [options.plate]
+        else:
+            names = [loop.add_plate(assay, _source(options, Path(options.plate))).name]
+    predictions = loop.predict_plates(
+        assay, names, model=options.model, device=options.device, on_progress=bars
+    )
+    bars.close()
+    lines, data = [], []
+    for one in predictions:
+        scored = one.table["p_abnormal"].notna()
+        n_abnormal = int((one.table["predicted_class"] == "abnormal").sum())
+        lines.append(
+            f"{one.plate}: {int(scored.sum()):,} of {len(one.table):,} cells judged by model "
+            f"{one.model}, {n_abnormal:,} abnormal"
+        )
+        lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        data.append(
+            {
+                "plate": one.plate,
+                "model": one.model,
+                "n_cells": len(one.table),
+                "n_judged": int(scored.sum()),
+                "n_abnormal": n_abnormal,
+                "shift": one.shift,
+                "warnings": list(one.warnings),
+            }
+        )
+    return Outcome(lines, {"plates": data})
+
+
+def export(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Write the tables."""
+    assay = AssayFolder.open(options.assay)
+    chosen = _export_options(options)
+    exported = outputs.export(
+        assay,
+        options.out,
+        exclude_kinds=chosen.exclude_kinds,
+        exclude_unreviewed=chosen.exclude_unreviewed,
+        onto=options.onto,
+        on_progress=bars,
+    )
+    bars.close()
+    return Outcome(*_exported(exported))
+
+
+def report(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Write the report."""
+    written = outputs.report(AssayFolder.open(options.assay), options.out, on_progress=bars)
+    bars.close()
+    return Outcome([f"Report: {shown_path(written)}"], {"report": str(written)})
+
+
+def run(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Do all of it."""
+    chosen = _export_options(options)
+    result = loop.run(
+        options.assay,
+        _source(options, options.plate),
+        options.labels,
+        options.out,
+        annotator=options.annotator,
+        platemap=options.platemap,
+        cell_options=_cell_options(options),
+        train_options=_train_options(options),
+        exclude_kinds=chosen.exclude_kinds,
+        exclude_unreviewed=chosen.exclude_unreviewed,
+        on_progress=bars,
+    )
+    bars.close()
+    return Outcome(*run_outcome(result))
+
+
+def run_outcome(result: loop.RunResult) -> tuple[list[str], dict[str, Any]]:
+    """Tell what a whole run made."""
+    lines, data = _exported(result.exported)
+    lines = [
+        *judged_lines(result.judged),
+        *figures(result.model),
+        *lines,
+        f"Report: {shown_path(result.report)}",
+    ]
+    data |= {
+        "assay": str(result.assay.path),
+        "model": result.model.id,
+        "cross_validation": result.model.manifest["cross_validation"],
+        "report": str(result.report),
+        "plates": [
+            {
+                "name": one.state.plate.name,
+                "n_cells": len(one.state.cells),
+                "n_wells": len(one.scores.wells),
+                "flagged": one.scores.wells.loc[
+                    one.scores.wells["is_flagged"], ["well", "flag_reason"]
+                ].to_dict("records"),
+                "unreadable": [str(problem) for problem in one.unreadable],
+                "warnings": list(one.warnings),
+            }
+            for one in result.judged
+        ],
+    }
+    return lines, data
+
+
+def verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Record a verdict."""
+    words = {"look-again": "look again", "clear": None}
+    said = words.get(options.verdict, options.verdict)
+    action = loop.set_verdict(
+        AssayFolder.open(options.assay),
+        options.well,
+        said,
+        reviewer=options.annotator,
+        plate=options.plate,
+        site=options.site,
+        note=options.note,
+    )
+    where = options.well if options.site is None else f"{options.well} site {options.site}"
+    return Outcome([f"{where}: {said or 'verdict taken back'}."], {"action": action})
+
+
+def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Tell where an assay stands."""
+    assay = AssayFolder.open(options.assay)
+    journal = assay.journal()
+    counts = journal.consensus()
+    classes = counts["class"].value_counts().to_dict()
+    plates = [loop.plate_status(assay, entry.name) for entry in assay.plates]
+    models = [load_model(folder) for folder in model_folders(assay.models_folder)]
+    lines = [f"Assay {assay.path}, made {assay.created}"]
+    for plate in plates:
+        parts = [
+            f"{value:,} {word}"
+            for value, word in (
+                (plate.n_wells, "wells"),
+                (plate.n_sites, "sites"),
+                (plate.n_cells, "cells"),
+                (plate.n_flagged, "wells flagged"),
+            )
+            if value is not None
+        ]
+        judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
+        lines.extend(f"  {problem}" for problem in plate.problems)
+    told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
+    n_conflicts = int(counts["is_conflict"].sum())
+    lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
+    lines.append(f"Verdicts: {len(journal.verdicts())}")
+    for model in models:
+        lines.append(
+            f"Model {model.id}: {model.encoder['name']}, {model.recipe.name}, "
+            f"{model.manifest['head']}, {model.manifest['created']}"
+        )
+    if not models:
+        lines.append("Models: none yet")
+    data = {
+        "assay": str(assay.path),
+        "plates": [asdict(plate) for plate in plates],
+        "annotations": classes,
+        "n_conflicts": n_conflicts,
+        "n_verdicts": len(journal.verdicts()),
+        "models": [
+            {"id": model.id, "created": model.manifest["created"], "head": model.manifest["head"]}
+            for model in models
+        ],
+    }
+    return Outcome(lines, data)
+
+
+def relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Tell an assay where a plate is now."""
+    entry = AssayFolder.open(options.assay).relocate_plate(options.plate, options.source)
+    return Outcome(
+        [f"Plate {entry.name} is now at {entry.source}."],
+        {"plate": entry.name, "source": str(entry.source)},
+    )
+
+
+def convert(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Write a plate as OME-Zarr."""
+    plate = _source(options, options.plate).open()
+    result = convert_plate(plate, options.out, version=options.ngff, on_progress=bars)
+    bars.close()
+    unreadable = [str(problem) for problem in result.unreadable]
+    lines = [f"Wrote {shown_path(result.path)}", *(f"  Left out: {line}" for line in unreadable)]
+    return Outcome(lines, {"path": str(result.path), "unreadable": unreadable})
+
+
+def simulate(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Make a synthetic plate."""
+    height, _, width = options.shape.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise HcsQcError(f"--shape is {options.shape!r}; height x width was expected: 520x696.")
+    spec = SyntheticSpec(
+        n_wells=options.wells,
+        sites_per_well=options.sites,
+        shape_px=(int(height), int(width)),
+        clean=options.clean,
+        seed=options.seed,
+    )
+    made = simulate_plate(options.out, spec, on_progress=bars)
+    bars.close()
+    files = {name: str(getattr(made, name)) for name in ("plate_dir", "labels", "platemap")}
+    return Outcome([f"{name}: {path}" for name, path in files.items()], files)
+
+
+def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Run the main job on the sample plate, and show it in napari."""
+    result = demo.run(options.out, on_progress=bars)
+    bars.close()
+    lines, data = run_outcome(result)
+    if not options.no_window:
+        # Printed before the window opens, which stays until the user closes it.
+        shown = demo.show(result, lines if not options.json else [])
+        return Outcome(shown, data)
+    return Outcome(lines, data)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
+    "new": new,
+    "cells": cells,
+    "annotate": annotate,
+    "encoders": encoders,
+    "train": train_model,
+    "predict": predict,
+    "export": export,
+    "report": report,
+    "run": run,
+    "verdict": verdict,
+    "status": status,
+    "relocate": relocate,
+    "convert": convert,
+    "simulate": simulate,
+    "demo": run_demo,
+}
+"""Command name to its function."""
+
+
+def _source(options: argparse.Namespace, path: Path) -> loop.PlateSource:
+    return loop.PlateSource(path, options.pattern, options.image_root, options.plate_name)
+
+
+def _cell_options(options: argparse.Namespace) -> loop.CellOptions:
+    name: str | None = options.channel
+    channel = int(name) if name is not None and name.isdigit() else name
+    projection: Projection = "max"
+    if options.z.casefold() != "max":
+        if not options.z.isdigit():
+            raise HcsQcError(f"--z is {options.z!r}; 'max' or the number of a plane was expected.")
+        projection = int(options.z)
+    return loop.CellOptions(options.cells_source, channel, projection)
+
+
+def _train_options(options: argparse.Namespace) -> TrainOptions:
+    if options.seeds < 1:
+        raise HcsQcError(f"--seeds is {options.seeds}; at least 1 was expected.")
+    names = tuple(name.strip() for name in (options.rgb or "").split(",") if name.strip())
+    return TrainOptions(
+        encoder=options.encoder,
+        weights=options.weights,
+        recipe=options.recipe,
+        rgb=names,
+        head=options.head or "linear",
+        seed=options.seed,
+        n_seeds=options.seeds,
+        device=options.device,
+    )
+
+
+def _export_options(options: argparse.Namespace) -> ExportOptions:
+    kinds = tuple(kind.strip() for kind in options.exclude_kinds.split(",") if kind.strip())
+    for kind in kinds:
+        check_word(kind, "kind", KINDS)
+    return ExportOptions(kinds, options.exclude_unreviewed)
+
+
+def _exported(exported: outputs.Exported) -> tuple[list[str], dict[str, Any]]:
+    folder = exported.files[0].parent
+    names = ", ".join(path.name for path in exported.files)
+    lines = [f"Tables in {shown_path(folder)}: {names}"]
+    data: dict[str, Any] = {"files": [str(path) for path in exported.files]}
+    if exported.onto is not None:
+        joined = exported.onto
+        lines.extend(str(joined).splitlines())
+        data["onto"] = {
+            "out": str(joined.out),
+            "n_profiles": joined.n_profiles,
+            "n_matched": joined.n_matched,
+        }
+    return lines, data

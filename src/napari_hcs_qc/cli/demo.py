@@ -1,0 +1,65 @@
+"""The demo: the main job on the sample plate, and napari on its outcome."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.assay import loop
+from napari_hcs_qc.files import explained_writes
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.plates.synthetic import sample_spec, simulate_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def run(
+    out: Path, *, on_progress: OnProgress = no_progress, should_stop: ShouldStop = never_stop
+) -> loop.RunResult:
+    """Make the sample plate in `out` and run the main job on it; again, only what is missing.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.assay.loop.run`.
+    """
+    sample = out / "sample"
+    spec = sample_spec()
+    labels, platemap = sample / "labels.csv", sample / "platemap.csv"
+    with explained_writes(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if not labels.is_file():
+        simulate_plate(sample, spec, on_progress=on_progress, should_stop=should_stop)
+    return loop.run(
+        out / "assay",
+        loop.PlateSource(sample / spec.name),
+        labels,
+        out / "results",
+        annotator="simulation",
+        platemap=platemap,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+
+
+def show(result: loop.RunResult, lines: Sequence[str]) -> list[str]:
+    """Open napari on the first flagged well; return what is left to be told.
+
+    Where there is no screen or no napari, that is told instead.
+    """
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return [*lines, "There is no display here, so napari was not opened."]
+    if find_spec("napari") is None:
+        return [*lines, "napari is not installed (pip install 'napari-hcs-qc[all]')."]
+    for line in lines:
+        print(line, flush=True)
+    from napari_hcs_qc.gui.showing import show_judged
+
+    show_judged(result.judged[0])
+    return []

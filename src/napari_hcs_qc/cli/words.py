@@ -1,0 +1,53 @@
+"""Outcomes in lines that a person reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_hcs_qc.assay.judging import Judged
+    from napari_hcs_qc.assay.model import Model
+
+
+def figures(model: Model) -> list[str]:
+    """Tell the cross-validated figures of a model, with their intervals."""
+    validation = model.manifest["cross_validation"]
+    lines = [f"Cross-validation: {validation['sentence']}"]
+    for figure in validation["figures"]:
+        low, high = figure["ci95"]
+        spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
+        mean = figure["mean"]
+        if mean is None:
+            lines.append(f"  {figure['name']}: not defined")
+            continue
+        limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
+        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}")
+    return lines
+
+
+def judged_lines(judged: Sequence[Judged]) -> list[str]:
+    """Tell how many cells and wells were found wanting, and each flagged well with its reason."""
+    lines = []
+    for one in judged:
+        wells = one.scores.wells
+        flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
+        n_abnormal = int(wells["n_abnormal"].sum())
+        lines.append(
+            f"Plate {one.state.plate.name}: {len(one.state.cells):,} cells, {n_abnormal:,} "
+            f"abnormal; {len(flagged)} of {len(wells)} wells flagged"
+        )
+        lines.extend(
+            f"  {well}: {reason}"
+            for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
+        )
+        lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
+    return lines
+
+
+def shown_path(path: Path) -> str:
+    """Give a path that can be pasted: absolute."""
+    return str(Path(path).resolve())

@@ -1,0 +1,281 @@
+"""The encoder: crops in, one vector a crop out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from napari_hcs_qc.encoders.fusion import fuse_batch_norms
+from napari_hcs_qc.encoders.stages import StageNetwork
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.jobs import ShouldStop, never_stop
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_hcs_qc.cells.recipe import Pooling, Stages
+    from napari_hcs_qc.encoders.architecture import Architecture
+
+# Goes up whenever the same crops give other vectors; old embeddings are then made anew.
+_ENCODE_VERSION = 1
+# Relative to the largest feature: what two orders of the same float32 sums may differ by.
+_FUSION_TOLERANCE = 1e-5
+_MAX_BATCH = 512
+
+
+class Encoder:
+    """A frozen network that turns crops into vectors.
+
+    Made by `load_encoder`, which fills the architecture with weights.
+
+    Parameters
+    ----------
+    name
+        Name in the registry, such as ``"efficientnet-lite0"`` or ``"timm:resnet50.a1_in1k"``.
+    architecture
+        The network with its weights, in evaluation mode; the encoder takes it over.
+    weights_sha256
+        SHA-256 of the file that the weights came from.
+    stages
+        Which stages are pooled.
+    pooling
+        How, see `StageNetwork`.
+    device
+        ``"auto"`` (CUDA, else Apple's MPS, else the CPU) or a name that PyTorch knows.
+
+    Attributes
+    ----------
+    architecture : str
+        Library and architecture, such as ``"timm:tf_efficientnet_lite0"``.
+    n_features : int
+        Length of a crop's vector.
+    mean, std : tuple[float, float, float]
+        Normalisation of the input.
+    n_fused : int
+        Batch normalisations folded into convolutions.
+    device : torch.device
+        Where it runs.
+
+    Raises
+    ------
+    HcsQcError
+        When the architecture has no such stages or the device is not there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        architecture: Architecture,
+        weights_sha256: str,
+        *,
+        stages: Stages = "last",
+        pooling: Pooling = "mean",
+        device: str | torch.device = "auto",
+    ) -> None:
+        self.name = name
+        self.architecture = str(architecture)
+        self.weights_sha256 = weights_sha256
+        self.stages: Stages = stages
+        self.pooling: Pooling = pooling
+        self.mean, self.std = architecture.mean, architecture.std
+        self.device = choose_device(device)
+        self._input_px = architecture.input_px
+        self._interpolation = architecture.interpolation
+        architecture.module.requires_grad_(False)
+        self._network, self.n_fused = _fused_network(architecture, stages, pooling)
+        self._network.module.to(self.device).to(memory_format=torch.channels_last)
+        self.n_features = self._network.n_features
+        self._mean = torch.tensor(self.mean).view(1, 3, 1, 1).to(self.device)
+        self._scale = 1.0 / torch.tensor(self.std).view(1, 3, 1, 1).to(self.device)
+        self._max_batch = _MAX_BATCH
+        # The network listens to itself while it runs, so one pass at a time.
+        self._lock = threading.Lock()
+
+    def encode(self, crops: Tensor, *, should_stop: ShouldStop = never_stop) -> Tensor:
+        """Encode crops.
+
+        When memory runs out the batch is halved, for this call and those to come.
+
+        Parameters
+        ----------
+        crops
+            Float32 tensor (n, 1 or 3, height, width) in [0, 1]; a grey crop is shown to the
+            network as red, green and blue alike.
+        should_stop
+            Asked before every layer of the network.
+
+        Returns
+        -------
+        Tensor
+            Float32 (n, n_features) on the CPU. A row does not depend on the others of its batch
+            (to 1e-5 of the largest feature).
+
+        Raises
+        ------
+        HcsQcError
+            When the crops have another shape, or memory does not suffice for a single one.
+        Cancelled
+            When `should_stop` said so.
+        """
+        if crops.ndim != 4 or crops.shape[1] not in (1, 3):
+            raise HcsQcError(
+                f"Crops of shape {tuple(crops.shape)} cannot be encoded; (n, 1 or 3, height, "
+                "width) was expected."
+            )
+        features = torch.empty((len(crops), self.n_features))
+        start = 0
+        while start < len(crops):
+            piece = crops[start : start + self._max_batch]
+            encoded = self._encode_or_halve(piece, should_stop)
+            if encoded is not None:
+                features[start : start + len(piece)] = encoded
+                start += len(piece)
+        return features
+
+    def _encode_or_halve(self, crops: Tensor, should_stop: ShouldStop) -> Tensor | None:
+        """Encode one batch; None when it did not fit into memory and the batch was halved."""
+        try:
+            with self._lock, torch.inference_mode():
+                return self._network(self._normalised(crops), should_stop).float().cpu()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(crops) == 1:
+                raise HcsQcError(
+                    f"There is not enough memory on {self.device} to encode a single crop of "
+                    f"{crops.shape[-2]} × {crops.shape[-1]} px with {self.name}; close other "
+                    "programs, or take a smaller encoder or another device."
+                ) from error
+        # Out of the except clause, so that the failed pass's tensors are free before the next.
+        self._max_batch = (len(crops) + 1) // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _normalised(self, crops: Tensor) -> Tensor:
+        images = crops.to(self.device, torch.float32, non_blocking=True)
+        side = self._input_px
+        if side is not None and tuple(images.shape[-2:]) != (side, side):
+            # A network of fixed input: brought to its size the way it was trained.
+            images = functional.interpolate(
+                images,
+                size=(side, side),
+                mode=self._interpolation,
+                align_corners=False,
+                antialias=True,
+            )
+        # A grey crop becomes three planes here, by broadcasting.
+        images = (images - self._mean).mul_(self._scale)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def measure_speed(self, input_px: int, n: int = 64, *, seed: int = 0) -> float:
+        """Measure how many crops a second are encoded, after a warm-up.
+
+        Parameters
+        ----------
+        input_px
+            Side of the crops.
+        n
+            How many grey crops of noise are encoded, in batches of 32.
+        seed
+            Makes the noise.
+
+        Returns
+        -------
+        float
+            Crops per second.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        crops = torch.rand((min(n, 32), 1, input_px, input_px), generator=generator)
+        self.encode(crops)
+        started, done = time.perf_counter(), 0
+        while done < n:
+            done += len(self.encode(crops[: n - done]))
+        return done / (time.perf_counter() - started)
+
+    @property
+    def fingerprint(self) -> str:
+        """Content address of everything that changes the vectors."""
+        told = self.describe()
+        # What is pooled counts, not how it was asked for.
+        return fingerprint({key: told[key] for key in told if key not in ("name", "stages")})
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for the manifest of a store or a model, enough to load it again."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "weights_sha256": self.weights_sha256,
+            "stages": list(self.stages) if isinstance(self.stages, tuple) else self.stages,
+            "pooled": list(self._network.chosen),
+            "pooling": self.pooling,
+            "n_features": self.n_features,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input_px": self._input_px,
+            "interpolation": self._interpolation,
+            "encode_version": _ENCODE_VERSION,
+        }
+
+    def __repr__(self) -> str:
+        return f"Encoder({self.name}, stages={self.stages}, {self.n_features} features)"
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Turn ``"auto"`` or a device's name into a device that is there.
+
+    Raises
+    ------
+    HcsQcError
+        When the name means nothing or the device is missing.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise HcsQcError(
+            f"The device {str(device)!r} cannot be used ({first_line}); "
+            "use 'auto', 'cpu', 'cuda' or 'mps'."
+        ) from error
+    return chosen
+
+
+def _fused_network(
+    architecture: Architecture, stages: Stages, pooling: Pooling
+) -> tuple[StageNetwork, int]:
+    """Build the network with batch norms folded, unless that changes the features."""
+    probe = torch.rand(
+        (2, 3, *((architecture.input_px or 128,) * 2)), generator=torch.Generator().manual_seed(1)
+    )
+    module, n_fused = fuse_batch_norms(architecture.module, probe[:1])
+    plain = StageNetwork(architecture, stages, pooling)
+    if n_fused == 0:
+        return plain, 0
+    fused = StageNetwork(architecture.with_module(module), stages, pooling)
+    with torch.inference_mode():
+        expected, found = plain(probe), fused(probe)
+    largest = max(1.0, float(expected.abs().max()))
+    if float((expected - found).abs().max()) > _FUSION_TOLERANCE * largest:
+        return plain, 0
+    return fused, n_fused
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has a class for it on CUDA only; the CPU's and MPS's are plain RuntimeErrors.
+    text = str(error).lower()
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )

@@ -1,0 +1,301 @@
+"""Image to vector through any architecture: chosen stages, averaged over the image, joined."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.jobs import ShouldStop, check_stop, never_stop
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+    from napari_hcs_qc.cells.recipe import Pooling, Stages
+    from napari_hcs_qc.encoders.architecture import Architecture
+
+_PROBE_PX = 128
+# Their output is that of the stage before, smaller or flat: no stage of its own.
+_NO_STAGE = (
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.Dropout,
+    nn.Flatten,
+    nn.Identity,
+)
+_N_INNER = 3
+_CENTRE_SIGMA = 0.125
+"""Width of centre pooling: standard deviation of its weights, as a share of the crop's side."""
+
+
+class _EnoughError(Exception):
+    """Ends a forward pass whose remaining stages nobody asked for."""
+
+
+class StageNetwork:
+    """The part of a network up to the last stage that is wanted, as one function.
+
+    Stages are listened to with forward hooks, which works alike for every architecture; the
+    forward pass is left as soon as the last wanted stage has spoken. What lies behind is dropped.
+
+    Parameters
+    ----------
+    architecture
+        The network, in evaluation mode.
+    stages
+        ``"last"``: the features that the classifier would get (global average pooling, as the
+        paper); ``"inner"``: the last stage at each of the three coarsest resolutions, each
+        averaged over the image, concatenated; or indices into `stage_names`.
+    pooling
+        How a stage's map becomes one vector: ``"mean"``, or ``"centre"``, a mean weighted by a
+        Gaussian around the middle of the crop.
+
+    Attributes
+    ----------
+    stage_names : tuple[str, ...]
+        Modules that can be chosen by index, from the image inwards.
+    chosen : tuple[str, ...]
+        Names of the modules that are pooled; ``"features"`` stands for the last.
+    n_features : int
+        Length of the vector.
+
+    Raises
+    ------
+    HcsQcError
+        When the architecture has no such stages.
+    """
+
+    def __init__(
+        self, architecture: Architecture, stages: Stages, pooling: Pooling = "mean"
+    ) -> None:
+        self.module = architecture.module
+        self.pooling = pooling
+        self._architecture = architecture
+        self._probe_px = architecture.input_px or _PROBE_PX
+        self._n_prefix = int(getattr(self.module, "num_prefix_tokens", 0))
+        self._found: dict[str, Tensor] = {}
+        self._should_stop: ShouldStop = never_stop
+        with torch.inference_mode():
+            shapes = self._stage_shapes(architecture)
+            self.stage_names = tuple(shapes)
+            self.chosen = self._choose(stages, shapes)
+            self._listen()
+            self.n_features = self._try_out()
+        self._ask_at_every_layer()
+
+    def probe(self) -> Tensor:
+        """Give one fixed image of random values, to try the network on."""
+        generator = torch.Generator().manual_seed(0)
+        side = self._probe_px
+        return torch.randn((1, 3, side, side), generator=generator)
+
+    def __call__(self, images: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
+        """Encode normalised images (n, 3, height, width) as (n, n_features).
+
+        Raises
+        ------
+        Cancelled
+            When `should_stop` said so, which is asked before every layer.
+        """
+        self._found.clear()
+        self._should_stop = should_stop
+        with contextlib.suppress(_EnoughError):
+            self._forward(images)
+        parts = [self._found[name] for name in self.chosen]
+        self._found.clear()
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def _forward(self, images: Tensor) -> None:
+        final = self._architecture.final_features
+        if self.chosen == ("features",) and final is not None:
+            if self.pooling == "centre":
+                # The map before the model's own pooling, which would lose the places.
+                final = cast("Any", self.module).forward_features
+            self._found["features"] = self._pool(final(images))
+        else:
+            self.module(images)
+
+    def _pool(self, output: Tensor) -> Tensor:
+        """Average over the image, wherever the channels are: NCHW, NHWC or tokens."""
+        if self.pooling == "centre":
+            return self._pool_centre(output)
+        if output.ndim == 4:
+            return output.mean(dim=_image_axes(output.shape))
+        if output.ndim == 3:
+            return output[:, self._n_prefix :].mean(dim=1)
+        return output
+
+    def _pool_centre(self, output: Tensor) -> Tensor:
+        if output.ndim == 3:
+            tokens = output[:, self._n_prefix :]
+            side = math.isqrt(tokens.shape[1])
+            if side * side == tokens.shape[1]:
+                return tokens.transpose(1, 2) @ _centre_weights(tokens, side, side).flatten()
+        elif output.ndim == 4:
+            rows, columns = _image_axes(output.shape)
+            weights = _centre_weights(output, output.shape[rows], output.shape[columns])
+            subscripts = "nchw,hw->nc" if rows == 2 else "nhwc,hw->nc"
+            return torch.einsum(subscripts, output, weights)
+        raise HcsQcError(
+            f"{self._architecture} gives these stages as one vector, which has no centre to weigh; "
+            "use a recipe that pools by mean, or the stages 'inner'."
+        )
+
+    def _stage_shapes(self, architecture: Architecture) -> dict[str, torch.Size]:
+        """Run the probe and note the output shape of every candidate stage, in order."""
+        shapes: dict[str, torch.Size] = {}
+        handles: list[RemovableHandle] = []
+
+        def note(name: str, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
+                shapes.setdefault(name, output.shape)
+
+        for name in _candidates(architecture):
+            module = self.module.get_submodule(name)
+            if not isinstance(module, _NO_STAGE):
+                handles.append(
+                    module.register_forward_hook(
+                        lambda _module, _args, output, name=name: note(name, output)
+                    )
+                )
+        try:
+            self.module(self.probe())
+        finally:
+            for handle in handles:
+                handle.remove()
+        return shapes
+
+    def _choose(self, stages: Stages, shapes: dict[str, torch.Size]) -> tuple[str, ...]:
+        names = list(shapes)
+        if stages == "last":
+            return ("features",)
+        if stages == "inner":
+            chosen = _inner(shapes)
+            if len(chosen) < _N_INNER:
+                raise HcsQcError(
+                    f"{self._architecture} has no three inner stages to pool; "
+                    "use the stages 'last', or a timm architecture."
+                )
+            return chosen
+        wrong = [index for index in stages if not 0 <= index < len(names)]
+        if wrong or not stages:
+            raise HcsQcError(
+                f"{self._architecture} has no stages {list(stages)}; "
+                f"0 to {len(names) - 1} can be chosen: {', '.join(names)}."
+            )
+        return tuple(names[index] for index in dict.fromkeys(stages))
+
+    def _listen(self) -> None:
+        for name in self.chosen:
+            if name != "features":
+                self.module.get_submodule(name).register_forward_hook(
+                    lambda _module, _args, output, name=name: self._keep(name, output)
+                )
+            elif self._architecture.family == "torchvision":
+                self._listen_at_classifier()
+
+    def _listen_at_classifier(self) -> None:
+        if type(self.module).__name__ in ("VGG", "AlexNet"):
+            # Their classifier takes the flattened map, so that its input depends on place.
+            self.module.get_submodule("features").register_forward_hook(
+                lambda _module, _args, output: self._keep("features", output)
+            )
+            return
+        classifier = self.module.get_submodule(self._architecture.classifier[0])
+        classifier.register_forward_pre_hook(lambda _module, args: self._keep("features", args[0]))
+
+    def _keep(self, name: str, output: Tensor) -> None:
+        # Later layers may work in place on this very tensor; pooled now, it is safe.
+        self._found[name] = self._pool(output)
+        if len(self._found) == len(self.chosen):
+            raise _EnoughError
+
+    def _ask_at_every_layer(self) -> None:
+        """Make a stop possible within a pass: a batch can take many seconds."""
+        for layer in self.module.modules():
+            if not any(True for _ in layer.children()):
+                layer.register_forward_pre_hook(
+                    lambda _module, _args: check_stop(self._should_stop)
+                )
+
+    def _try_out(self) -> int:
+        """Run once for the number of features; free the children that the run did not enter.
+
+        These are the layers behind the last wanted stage; VGG's dense ones are 480 MB.
+        """
+        entered: set[str] = set()
+        children = list(self.module.named_children())
+        handles = [
+            # Before the hook that ends the pass, so that its child counts as entered.
+            child.register_forward_pre_hook(
+                lambda _module, _args, name=name: entered.add(name), prepend=True
+            )
+            for name, child in children
+        ]
+        try:
+            n_features = int(self(self.probe()).shape[1])
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name, _ in children:
+            if name not in entered:
+                setattr(self.module, name, nn.Identity())
+        return n_features
+
+
+def _centre_weights(like: Tensor, height: int, width: int) -> Tensor:
+    """Gaussian weights around the middle, (height, width), of sum 1."""
+    axes = []
+    for length in (height, width):
+        place = (torch.arange(length, device=like.device) + 0.5) / length - 0.5
+        axes.append(torch.exp(-0.5 * (place / _CENTRE_SIGMA) ** 2))
+    weights = torch.outer(*axes)
+    return (weights / weights.sum()).to(like.dtype)
+
+
+def _candidates(architecture: Architecture) -> list[str]:
+    """Names of the modules that may be stages, in the order of the architecture's definition."""
+    module = cast("Any", architecture.module)
+    modules = dict(architecture.module.named_modules())
+    if architecture.family == "timm":
+        blocks = modules.get("blocks")
+        if isinstance(blocks, nn.Sequential):
+            return [f"blocks.{name}" for name, _ in blocks.named_children()]
+        info = getattr(module, "feature_info", None) or []
+        return [item["module"] for item in info if item["module"] in modules]
+    names = []
+    for name, child in module.named_children():
+        if name in architecture.classifier:
+            continue
+        inside = list(child.named_children()) if isinstance(child, nn.Sequential) else []
+        names.extend([f"{name}.{inner}" for inner, _ in inside] or [name])
+    return names
+
+
+def _inner(shapes: dict[str, torch.Size]) -> tuple[str, ...]:
+    """Pick the last stage at each of the three coarsest resolutions.
+
+    Where the resolution never changes (vision transformers): half way, three quarters, the end.
+    """
+    names = list(shapes)
+    last_at: dict[tuple[int, ...], str] = {}
+    for name, shape in shapes.items():
+        axes = (1,) if len(shape) == 3 else _image_axes(shape)
+        last_at[tuple(shape[axis] for axis in axes)] = name
+    if len(last_at) >= _N_INNER:
+        kept = set(list(last_at.values())[-_N_INNER:])
+        return tuple(name for name in names if name in kept)
+    if len(names) < 2 * _N_INNER:
+        return ()
+    return tuple(names[round(len(names) * part) - 1] for part in (0.5, 0.75, 1.0))
+
+
+def _image_axes(shape: torch.Size) -> tuple[int, int]:
+    """Tell height and width from channels: the image is square, so the odd one out is channels."""
+    return (1, 2) if shape[1] == shape[2] != shape[3] else (2, 3)
