@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _ADVICE = {
     errno.EROFS: "the folder is read-only; choose another folder or change its permissions",

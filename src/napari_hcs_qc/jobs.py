@@ -12,7 +12,7 @@ ShouldStop: TypeAlias = Callable[[], bool]
 """Asked between units of work; the work raises `Cancelled` when it answers true."""
 
 
-class Cancelled(Exception):  # noqa: N818 - the design's name; it is a request carried out, no error
+class Cancelled(Exception):
     """Raised by long work after `should_stop` answered true; what was finished stays valid."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.detection import PlateCells, detect, has_cells, load_cells
@@ -97,7 +97,7 @@ class PlateStatus:
     n_cells: int | None = None
     n_flagged: int | None = None
     predicted_with: str | None = None
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
 
 
 def nuclear_channel(plate: Plate) -> int:
@@ -395,26 +395,23 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
         plate = open_assay_plate(assay, name)
     except HcsQcError as error:
         return PlateStatus(entry.name, str(entry.source), problems=(str(error),))
-    counts = {"n_wells": len(plate.wells), "n_sites": len(plate.sites)}
-    opened = tuple(str(problem) for problem in plate.problems)
-    if not has_cells(assay.plate_folder(name), plate):
-        return PlateStatus(entry.name, str(entry.source), **counts, problems=opened)
-    try:
-        judged = judge(assay, [name])[0]
-    except HcsQcError:
-        found = load_cells(assay.plate_folder(name))
-        unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
-        return PlateStatus(
-            entry.name,
-            str(entry.source),
-            **counts,
-            n_cells=len(found.cells),
-            problems=unread + opened,
-        )
-    return PlateStatus(
+    opened = PlateStatus(
         entry.name,
         str(entry.source),
-        **counts,
+        len(plate.wells),
+        len(plate.sites),
+        problems=tuple(str(problem) for problem in plate.problems),
+    )
+    if not has_cells(assay.plate_folder(name), plate):
+        return opened
+    try:
+        judged = judge(assay, [name])[0]
+    except HcsQcError:  # not predicted yet
+        found = load_cells(assay.plate_folder(name))
+        unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
+        return replace(opened, n_cells=len(found.cells), problems=unread + opened.problems)
+    return replace(
+        opened,
         n_cells=len(judged.state.cells),
         n_flagged=int(judged.scores.wells["is_flagged"].sum()),
         predicted_with=judged.prediction.model,

@@ -236,6 +236,7 @@ def model_card(model: Model) -> ModelCard:
         cross_validation=[
             CrossValidated(figure["name"], figure["mean"], figure["sd"], *figure["ci95"])
             for figure in validation["figures"]
+            if figure["mean"] is not None
         ],
         validation=str(validation["sentence"]),
         versions=manifest["versions"],
@@ -317,7 +318,8 @@ def well_pictures(one: Judged, worst: SiteKey) -> WellPictures:
 
 def _as_uint8(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
     # A square root lets dim debris be seen beside bright nuclei.
-    return np.rint(255 * np.sqrt(grey)).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(255 * np.sqrt(grey)).astype(np.uint8)
+    return shown
 
 
 def _shrunk(image: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:

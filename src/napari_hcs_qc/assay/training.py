@@ -19,9 +19,9 @@ from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plat
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import CrossValidation, cross_validate
+from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.heads.kinds import MIN_CELLS, KindHead
+from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
 from napari_hcs_qc.heads.registry import make_head
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.encoders.encoder import Encoder
+
+
+FIGURES = {
+    "f1_weighted": "weighted F1",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1_abnormal": "F1 of the abnormal class",
+    "precision_abnormal": "precision of the abnormal class",
+    "recall_abnormal": "recall of the abnormal class",
+}
+"""Cross-validated figures and what they are called to a person."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +161,7 @@ def train(
         annotated = collect(
             states, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
         )
-        validation = cross_validate(
-            annotated.embeddings,
-            annotated.classes,
-            annotated.groups,
-            options.head,
-            seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
+        validation = validate(annotated, options, on_progress, should_stop)
         head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
         kind_head = fit_kinds(annotated, options.seed)
         manifest = _manifest(options, recipe, encoder, states, annotated, validation)
@@ -197,7 +200,7 @@ def collect(
         kinds.append(said["kind"].to_numpy(dtype=object))
         groups.append(state.groups(cell_ids))
     embeddings = np.concatenate(rows)
-    usable = np.isfinite(embeddings).all(axis=1)
+    usable: NDArray[np.bool_] = np.isfinite(embeddings).all(axis=1)
     if not usable.any():
         raise HcsQcError(
             f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
@@ -211,11 +214,61 @@ def collect(
     )
 
 
+def validate(
+    annotated: Annotated,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Cross-validate a head on the annotated cells, grouped by well.
+
+    Returns
+    -------
+    Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done) and
+    ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`). Without figures where
+    a class has a single cell.
+    """
+    fewest = min(Counter(annotated.classes.tolist()).values())
+    if fewest < 2:
+        return {
+            "sentence": "not possible with a single annotated cell of a class",
+            "figures": [],
+        }
+    found = cross_validate(
+        annotated.embeddings,
+        annotated.classes,
+        annotated.groups,
+        options.head,
+        seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    data = found.to_dict()
+    by = "grouped by well" if found.by == "well" else "by cell, not by well"
+    sentence = (
+        f"{found.n_splits} folds {by}, {len(found.seeds)} seeds, {found.n_cells} cells in "
+        f"{found.n_wells} wells"
+    )
+    return {
+        **data,
+        "sentence": f"{sentence}. {found.note}" if found.note else sentence,
+        "figures": [
+            {
+                "name": shown,
+                "mean": data["mean"][name],
+                "sd": data["sd"][name],
+                "ci95": data["ci95"][name],
+            }
+            for name, shown in FIGURES.items()
+        ],
+    }
+
+
 def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
     """Fit the head for kinds on the abnormal cells whose kind was said; None with too few."""
     said = np.array([kind is not None for kind in annotated.kinds], dtype=bool)
     kinds = annotated.kinds[said].astype(str)
-    if not any(count >= MIN_CELLS for count in Counter(kinds.tolist()).values()):
+    if not any(count >= MIN_PER_KIND for count in Counter(kinds.tolist()).values()):
         return None
     head = KindHead(random_state=seed)
     head.fit(annotated.embeddings[said], kinds, groups=annotated.groups[said])
@@ -241,7 +294,7 @@ def _manifest(
     encoder: Encoder,
     states: list[PlateState],
     annotated: Annotated,
-    validation: CrossValidation,
+    validation: dict[str, Any],
 ) -> dict[str, Any]:
     classes = Counter(annotated.classes.tolist())
     kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)
@@ -267,7 +320,7 @@ def _manifest(
             state.plate.name: [int(cell) for cell in state.matched.for_training["cell_id"]]
             for state in states
         },
-        "cross_validation": validation.to_dict(),
+        "cross_validation": validation,
         "versions": versions(),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from napari_hcs_qc.cells.crops import cut_crops
+from napari_hcs_qc.encoders.crop_workers import limit_this_thread
 from napari_hcs_qc.errors import Problem, UnreadableSiteError
 from napari_hcs_qc.jobs import ShouldStop, check_stop
 from napari_hcs_qc.plates.plate import SiteKey
@@ -139,7 +140,6 @@ class CropReader:
         n_threads = torch.get_num_threads()
         self._thread.start()
         self._started.wait()
-        # The number is kept by thread, but a new thread takes the latest one set anywhere.
         torch.set_num_threads(n_threads)
         return self
 
@@ -162,7 +162,7 @@ class CropReader:
 
     def _run(self) -> None:
         # One thread for the small operations of cutting: a second pool would fight the encoder's.
-        torch.set_num_threads(1)
+        limit_this_thread(1)
         self._started.set()
         try:
             for batch in self._source.batches(self._chunks):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
+from napari_hcs_qc.encoders.crop_workers import CropWorkers
 from napari_hcs_qc.encoders.fusion import fuse_batch_norms
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.errors import HcsQcError
@@ -93,8 +93,7 @@ class Encoder:
         self._mean = torch.tensor(self.mean).view(1, 3, 1, 1).to(self.device)
         self._scale = 1.0 / torch.tensor(self.std).view(1, 3, 1, 1).to(self.device)
         self._max_batch = _MAX_BATCH
-        # The network listens to itself while it runs, so one pass at a time.
-        self._lock = threading.Lock()
+        self._workers = CropWorkers() if self.device.type == "cpu" else None
 
     def encode(self, crops: Tensor, *, should_stop: ShouldStop = never_stop) -> Tensor:
         """Encode crops.
@@ -140,8 +139,9 @@ class Encoder:
     def _encode_or_halve(self, crops: Tensor, should_stop: ShouldStop) -> Tensor | None:
         """Encode one batch; None when it did not fit into memory and the batch was halved."""
         try:
-            with self._lock, torch.inference_mode():
-                return self._network(self._normalised(crops), should_stop).float().cpu()
+            if self._workers is not None:
+                return self._workers.run(self._encode, crops, should_stop)
+            return self._encode(crops, should_stop)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -156,6 +156,10 @@ class Encoder:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _encode(self, crops: Tensor, should_stop: ShouldStop) -> Tensor:
+        with torch.inference_mode():
+            return self._network(self._normalised(crops), should_stop).float().cpu()
 
     def _normalised(self, crops: Tensor) -> Tensor:
         images = crops.to(self.device, torch.float32, non_blocking=True)

@@ -6,7 +6,6 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_hcs_qc.encoders.crop_reader import CropReader, CropSource
 from napari_hcs_qc.encoders.store_writer import StoreWriter
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    import torch
     from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.intensity import IntensityRanges

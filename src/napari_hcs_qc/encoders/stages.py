@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -38,11 +39,20 @@ class _EnoughError(Exception):
     """Ends a forward pass whose remaining stages nobody asked for."""
 
 
+class _Pass(threading.local):
+    """What is heard during a forward pass; every thread has its own."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Tensor] = {}
+        self.should_stop: ShouldStop = never_stop
+
+
 class StageNetwork:
     """The part of a network up to the last stage that is wanted, as one function.
 
     Stages are listened to with forward hooks, which works alike for every architecture; the
     forward pass is left as soon as the last wanted stage has spoken. What lies behind is dropped.
+    Several threads may use it at once.
 
     Parameters
     ----------
@@ -79,8 +89,7 @@ class StageNetwork:
         self._architecture = architecture
         self._probe_px = architecture.input_px or _PROBE_PX
         self._n_prefix = int(getattr(self.module, "num_prefix_tokens", 0))
-        self._found: dict[str, Tensor] = {}
-        self._should_stop: ShouldStop = never_stop
+        self._pass = _Pass()
         with torch.inference_mode():
             shapes = self._stage_shapes(architecture)
             self.stage_names = tuple(shapes)
@@ -103,12 +112,12 @@ class StageNetwork:
         Cancelled
             When `should_stop` said so, which is asked before every layer.
         """
-        self._found.clear()
-        self._should_stop = should_stop
+        found = self._pass.found = {}
+        self._pass.should_stop = should_stop
         with contextlib.suppress(_EnoughError):
             self._forward(images)
-        parts = [self._found[name] for name in self.chosen]
-        self._found.clear()
+        parts = [found[name] for name in self.chosen]
+        found.clear()
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def _forward(self, images: Tensor) -> None:
@@ -117,7 +126,7 @@ class StageNetwork:
             if self.pooling == "centre":
                 # The map before the model's own pooling, which would lose the places.
                 final = cast("Any", self.module).forward_features
-            self._found["features"] = self._pool(final(images))
+            self._pass.found["features"] = self._pool(final(images))
         else:
             self.module(images)
 
@@ -212,8 +221,8 @@ class StageNetwork:
 
     def _keep(self, name: str, output: Tensor) -> None:
         # Later layers may work in place on this very tensor; pooled now, it is safe.
-        self._found[name] = self._pool(output)
-        if len(self._found) == len(self.chosen):
+        self._pass.found[name] = self._pool(output)
+        if len(self._pass.found) == len(self.chosen):
             raise _EnoughError
 
     def _ask_at_every_layer(self) -> None:
@@ -221,7 +230,7 @@ class StageNetwork:
         for layer in self.module.modules():
             if not any(True for _ in layer.children()):
                 layer.register_forward_pre_hook(
-                    lambda _module, _args: check_stop(self._should_stop)
+                    lambda _module, _args: check_stop(self._pass.should_stop)
                 )
 
     def _try_out(self) -> int:

@@ -21,9 +21,9 @@ from napari_hcs_qc.plates.zarr_chunks import check_chunks
 from napari_hcs_qc.plates.zarr_image import (
     METADATA_FILES,
     attributes_of,
+    describe_image,
     load_plane,
     open_level0,
-    pixel_size_of,
     short_reason,
 )
 
@@ -119,8 +119,8 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
             f"has {len(meta.acquisition_ids)} acquisitions; each of their images is its own site",
         )
     if not reading.fields:
-        first = f": {reading.problems[0]}" if reading.problems else ""
-        raise HcsQcError(f"{path} holds no readable field{first}. Check that it was copied whole.")
+        first = f", for example: {reading.problems[0]}" if reading.problems else ";"
+        raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
     corner = _declared_corner(meta.rows, meta.columns)
     channels = _join_channels(reading.fields)
     pixel_size_um = None if own.get("pixel_size_um", 0) is None else _pixel_size(reading)
@@ -157,30 +157,28 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
         When the image is missing or damaged, or chunks of this plane are truncated or absent, which
         Zarr would read as the fill value. The message is the reason, without the path.
     """
-    image = open_level0(path)
-    array = image.zarr_array
-    index: list[int | None] = []
-    for axis, length in zip(image.axes, array.shape, strict=True):
-        at = {"c": part, "z": z, "t": time}.get(axis)
-        if at is not None and not 0 <= at < length:
+    facts, array = open_level0(path)
+    wanted = {"c": part, "z": z, "t": time}
+    for axis, at in wanted.items():
+        if not 0 <= at < facts.size(axis):
             raise UnreadableImageError(
-                f"has {length} on its axis {axis}; index {at} was expected too"
+                f"has {facts.size(axis)} on its axis {axis}; index {at} was expected too"
             )
-        index.append(at)
-    check = check_chunks(array, Path(path) / image.path, index)
+    index = [wanted.get(axis) for axis in facts.axes]
+    check = check_chunks(array, Path(path) / facts.level, index)
     if check.absent:
         raise UnreadableImageError(
             f"lacks {check.n_absent} of the {check.n_needed} chunks of this plane "
-            f"({_listed(check.absent)} of array {image.path}), which Zarr reads as zeros: copy the "
-            "plate again, or, where its writer left out chunks that are all zero, have it write "
-            "empty chunks too"
+            f"({_listed(check.absent)} of array {facts.level}), which Zarr reads as zeros: copy "
+            "the plate again, or, where its writer left out chunks that are all zero, have it "
+            "write empty chunks too"
         )
     if check.truncated:
         raise UnreadableImageError(
-            f"has a damaged chunk: {_listed(check.truncated)} of array {image.path} is truncated; "
+            f"has a damaged chunk: {_listed(check.truncated)} of array {facts.level} is truncated; "
             "copy it again"
         )
-    return load_plane(array, tuple(slice(None) if at is None else at for at in index), image.axes)
+    return load_plane(array, tuple(slice(None) if at is None else at for at in index), facts.axes)
 
 
 def list_ome_zarr_labels(path: str) -> list[str]:
@@ -285,28 +283,20 @@ def _read_well(reading: _Reading, well_path: str, seen: set[WellName]) -> None:
 def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None:
     folder = reading.root / path
     try:
-        image = open_level0(str(folder))
-        sizes = dict(zip(image.axes, image.shape, strict=True))
-        n_channels = sizes.get("c", 1)
-        labels = image.meta.channels_meta
-        names = [] if labels is None else [channel.label for channel in labels.channels]
-        pixel_size_um = pixel_size_of(image, folder)
-    except Exception as error:  # noqa: BLE001  A damaged field must not stop the plate.
-        what = str(error) if isinstance(error, UnreadableImageError) else short_reason(error)
-        reading.note(f"{well} s{site}", f"{path} {what}", "Restore it from its source.")
+        facts = describe_image(str(folder))
+    except UnreadableImageError as error:
+        reading.note(f"{well} s{site}", f"{path} {error}.", "Restore it from its source.")
         return
+    names, n_channels = facts.channel_names, facts.size("c")
     if len(names) != n_channels:
         if names:
             reading.note(
                 f"{well} s{site}",
                 f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
             )
-        names = [f"channel {index}" for index in range(n_channels)]
-    reading.fields.append(
-        _Field(
-            well, site, folder, tuple(names), sizes.get("z", 1), sizes.get("t", 1), pixel_size_um
-        )
-    )
+        names = tuple(f"channel {index}" for index in range(n_channels))
+    sizes = facts.size("z"), facts.size("t")
+    reading.fields.append(_Field(well, site, folder, names, *sizes, facts.pixel_size_um))
 
 
 def _well_of(well_path: str) -> WellName:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -16,7 +16,7 @@ from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_im
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -115,17 +115,6 @@ class Plate:
     def sites(self) -> tuple[SiteKey, ...]:
         """All sites, by well (row, column) and site number."""
         return tuple(sorted(self._planes, key=lambda key: (parse_well(key.well), key.site)))
-
-    def with_sites(self, sites: Collection[SiteKey]) -> Plate:
-        """Give the plate with only some of its sites, and its own layout (which costs reading)."""
-        kept = {(site.well, site.site) for site in sites}
-        keys = zip(self.planes["well"].tolist(), self.planes["site"].tolist(), strict=True)
-        chosen = np.fromiter((key in kept for key in keys), dtype=bool, count=len(self.planes))
-        part = replace(self, planes=self.planes[chosen].reset_index(drop=True))
-        # Cached properties live in the instance's dictionary; stacks and layout are the plate's.
-        for name in ("_layout_or_reason", "_stacked"):
-            part.__dict__[name] = getattr(self, name)
-        return part
 
     @cached_property
     def _planes(self) -> dict[SiteKey, dict[int, list[_Plane]]]:

@@ -1,4 +1,4 @@
-"""One OME-Zarr image: opened at full resolution, its planes, its pixel size.
+"""One OME-Zarr image: what its metadata says, and its planes at full resolution.
 
 ngio and zarr are imported within the functions: they take seconds, and most plates are not
 OME-Zarr.
@@ -6,10 +6,12 @@ OME-Zarr.
 
 from __future__ import annotations
 
-import os
+import json
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +19,15 @@ from napari_hcs_qc.plates.pixels import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    import zarr
     from ngio import Image
     from numpy.typing import NDArray
 
 METADATA_FILES = ("zarr.json", ".zattrs")
 """Where a Zarr group keeps its attributes: format 3, format 2."""
 
+_ARRAY_FILES = ("zarr.json", ".zarray")
 _LONGEST = 160
 _MICROMETRES = {
     "angstrom": 1e-4,
@@ -36,41 +39,136 @@ _MICROMETRES = {
 }
 
 
-def open_level0(path: str) -> Image:
-    """Open an image at full resolution. The last ones are kept open until they are rewritten.
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the metadata of an image says of its full resolution.
+
+    Parameters
+    ----------
+    level
+        Path of the array in the image group.
+    axes, shape
+        Of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``.
+    channel_names
+        Empty where none are given; else as many as there are, which need not be `shape`'s.
+    pixel_size_um
+        None where it is unknown.
+    """
+
+    level: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    channel_names: tuple[str, ...]
+    pixel_size_um: float | None
+
+    def size(self, axis: str) -> int:
+        """Length of an axis; 1 for one that the image lacks."""
+        return dict(zip(self.axes, self.shape, strict=True)).get(axis, 1)
+
+
+class _Raw(NamedTuple):
+    """Metadata as text, without what differs from field to field: names and display ranges."""
+
+    ngff: str
+    level: str
+    array: str
+
+
+_known: dict[_Raw, ImageFacts] = {}
+_KNOWN_AT_MOST = 256
+
+
+def describe_image(path: str) -> ImageFacts:
+    """Read the metadata of an image.
+
+    The fields of a plate are alike, and ngio takes 10 ms to decode and check one. So what was
+    decoded before is looked up by its text.
 
     Raises
     ------
     UnreadableImageError
         When there is no OME-Zarr image, or its metadata is damaged.
     """
-    return _open_level0(path, _stamp_of(path))
+    raw = _raw_metadata(Path(path))
+    if raw is None or raw not in _known:
+        facts = _decode(Path(path))
+        if raw is None:
+            return facts
+        if len(_known) >= _KNOWN_AT_MOST:
+            _known.clear()
+        _known[raw] = facts
+    return _known[raw]
+
+
+def open_level0(path: str) -> tuple[ImageFacts, zarr.Array[Any]]:
+    """Open the array of full resolution.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `describe_image`.
+    """
+    facts = describe_image(path)
+    folder = Path(path) / facts.level
+    try:
+        stamps = [(folder / name).stat().st_mtime_ns for name in _ARRAY_FILES
+                  if (folder / name).is_file()]  # fmt: skip
+        return facts, _open_array(str(folder), tuple(stamps))
+    except Exception as error:  # Whatever a damaged array makes zarr raise.
+        raise UnreadableImageError(
+            f"has an array {facts.level} that cannot be opened ({short_reason(error)})"
+        ) from error
 
 
 @lru_cache(maxsize=64)
-def _open_level0(path: str, _stamp: tuple[int, ...]) -> Image:
+def _open_array(folder: str, _stamps: tuple[int, ...]) -> zarr.Array[Any]:
+    """Open an array; the last ones are kept, for the other planes of a site."""
+    import zarr
+
+    return zarr.open_array(folder, mode="r")
+
+
+def _decode(folder: Path) -> ImageFacts:
     from ngio import open_image
 
     try:
         # The largest array comes first, by the specification; ngio checks axes and transforms.
-        image = open_image(path, mode="r")
-        _ = image.zarr_array.shape
+        image = open_image(folder, mode="r")
+        channels = image.meta.channels_meta
+        return ImageFacts(
+            level=image.path,
+            axes=tuple(image.axes),
+            shape=tuple(image.shape),
+            channel_names=tuple(each.label for each in channels.channels) if channels else (),
+            pixel_size_um=_pixel_size_of(image, folder),
+        )
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise UnreadableImageError(
             f"cannot be opened as an OME-Zarr image ({short_reason(error)})"
         ) from error
-    return image
 
 
-def _stamp_of(path: str) -> tuple[int, ...]:
-    """Dates of the metadata, so that a rewritten image is opened anew."""
-    times = []
-    for name in (*METADATA_FILES, "0/zarr.json", "0/.zarray"):
-        try:
-            times.append(os.stat(os.path.join(path, name)).st_mtime_ns)
-        except OSError:
-            times.append(-1)
-    return tuple(times)
+def _raw_metadata(folder: Path) -> _Raw | None:
+    """Read the metadata as text; None where that fails, which ngio explains."""
+    try:
+        file = next(folder / name for name in METADATA_FILES if (folder / name).is_file())
+        data = json.loads(file.read_text(encoding="utf-8"))
+        ome = data["attributes"]["ome"] if file.name == "zarr.json" else data
+        multiscales = [{**each, "name": None} for each in ome["multiscales"]]
+        level = str(multiscales[0]["datasets"][0]["path"])
+        channels = [
+            {**each, "window": sorted(each.get("window", ())), "color": "color" in each}
+            for each in ome.get("omero", {}).get("channels", [])
+        ]
+        array = next(
+            (folder / level / name).read_text(encoding="utf-8")
+            for name in _ARRAY_FILES
+            if (folder / level / name).is_file()
+        )
+        ngff = {"version": ome.get("version"), "multiscales": multiscales, "channels": channels}
+        return _Raw(json.dumps([ngff, "omero" in ome]), level, array)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return None
 
 
 def load_plane(array: Any, index: tuple[int | slice, ...], axes: Sequence[str]) -> NDArray[Any]:
@@ -97,7 +195,7 @@ def load_plane(array: Any, index: tuple[int | slice, ...], axes: Sequence[str]) 
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
-def pixel_size_of(image: Image, folder: Path) -> float | None:
+def _pixel_size_of(image: Image, folder: Path) -> float | None:
     """Pixel size in x in µm; None where the image states neither a scale nor a unit."""
     scale = float(image.pixel_size.x)
     # ngio fills in micrometres where there is no unit, and so does this, but for the scale of 1

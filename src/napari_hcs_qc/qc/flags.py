@@ -117,10 +117,13 @@ def judge_plate(
         of_sites[site.well] += [(site.site, finding) for finding in found[site]]
     findings = []
     for row, well in enumerate(wells.table["well"]):
-        if wells.table["n_sites"].iloc[row] == 1:
-            # The only site says the same of its cells, and names itself.
-            known = {finding.code for _, finding in of_sites[well]} - {"share_abnormal"}
-            own[row] = [finding for finding in own[row] if finding.code not in known]
+        known = {finding.code for _, finding in of_sites[well]}
+        # The only site of a well says the same of its cells, and names itself; fragments of
+        # nuclei that were found in noise are noise.
+        is_said = known - {"share_abnormal"} if wells.table["n_sites"].iloc[row] == 1 else set()
+        if "noise" in known:
+            is_said = is_said | {"dead"}
+        own[row] = [finding for finding in own[row] if finding.code not in is_said]
         codes = {finding.code for finding in own[row]}
         findings.append(own[row] + _from_sites(of_sites[well], codes))
     table = with_flags(wells.table, findings)
@@ -189,7 +192,7 @@ def find_in_sites(
                 )
     for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
         found[keys[row]].append(finding)
-    return {key: _one_per_code(findings) for key, findings in found.items()}
+    return {key: _one_per_code(_causes(findings)) for key, findings in found.items()}
 
 
 def find_in_wells(
@@ -274,6 +277,13 @@ def _image_checks(rule: FlagRule) -> tuple[_Check, ...]:
             above(rule.bright_share),
             any_channel=False,
             unit=percent,
+        ),
+        _Check(
+            "debris",
+            "bright_extent_nuclei",
+            lambda value: f"bright structure as long as {number(value)} nuclei",
+            above(rule.bright_extent),
+            any_channel=False,
         ),
         _Check(
             "haze",
@@ -391,6 +401,12 @@ def _share_words(scores: Scores, code: str, row: int) -> str:
         f"{percent(share)} of {what} (95 % interval {interval(low, high)}, "
         f"{scores.reference.name} median {percent(scores.reference.medians[name])})"
     )
+
+
+def _causes(findings: list[Finding]) -> list[Finding]:
+    """Leave out fragments of nuclei that were found in noise: they are noise."""
+    is_noisy = any(finding.code == "noise" for finding in findings)
+    return [finding for finding in findings if not (is_noisy and finding.code == "dead")]
 
 
 def _one_per_code(findings: Iterable[Finding]) -> list[Finding]:

@@ -33,6 +33,7 @@ _MARGIN_DIAMETERS = 0.3  # halo of a nucleus that does not count as outside of i
 _STRUCTURE_DIAMETERS = 1.75  # wider than any nucleus, narrower than a fibre out of focus
 _BRIGHT = 0.06  # of the plate's intensity range, above the site's own background
 _BRIGHT_STRUCTURE = 0.10
+_BRIGHT_FIBRE = 0.25  # about half the height of a nucleus, so that neighbours do not join
 _FALLBACK_DIAMETER = 0.05  # of the shorter side of the image, where no nucleus tells the size
 _NAN = float("nan")
 
@@ -75,6 +76,10 @@ class ChannelQuality:
     bright_structure_share
         Nuclear channel only: share of the image covered by bright structures wider than nuclei.
         Needs no nuclei to be known.
+    bright_extent_nuclei
+        Nuclear channel only: length of the longest connected bright structure along an axis of
+        the image, in diameters of a nucleus. A fibre is long even where it is thin, or was taken
+        for a row of nuclei.
     noise
         Standard deviation of the pixel noise in the dark half of the image, grey values.
     signal_to_noise
@@ -97,6 +102,7 @@ class ChannelQuality:
     background_span: float
     bright_outside_share: float
     bright_structure_share: float
+    bright_extent_nuclei: float
     noise: float
     signal_to_noise: float
     mean_intensity: float
@@ -326,6 +332,9 @@ def _measure_channel(
         bright_structure_share=(
             float(np.mean(wide > background + _BRIGHT_STRUCTURE * span)) if is_nuclear else _NAN
         ),
+        bright_extent_nuclei=(
+            _longest(image, background + _BRIGHT_FIBRE * span) / diameter_px if is_nuclear else _NAN
+        ),
         noise=noise,
         signal_to_noise=(signal - background) / noise if noise > 0 else _NAN,
         mean_intensity=float(image.mean(dtype=np.float64)),
@@ -367,6 +376,14 @@ def _bright_outside(
     size = 2 * max(1, round(_MARGIN_DIAMETERS * diameter_px)) + 1
     nuclei = ndimage.maximum_filter(is_nucleus[labels].view(np.uint8), size=size)
     return float(np.mean((image > threshold) & (nuclei == 0)))
+
+
+def _longest(image: NDArray[np.floating[Any]], threshold: float) -> int:
+    """Longer side in px of the largest bounding box of what is connected and bright."""
+    # Averaging 3 x 3 px closes the gaps that noise makes in a thin structure.
+    structures, _ = ndimage.label(ndimage.uniform_filter(image, 3) > threshold)
+    boxes = ndimage.find_objects(structures)
+    return max((max(y.stop - y.start, x.stop - x.start) for y, x in boxes), default=0)
 
 
 def _wider_than_nuclei(image: NDArray[np.floating[Any]], diameter_px: float) -> NDArray[Any]:

@@ -63,6 +63,8 @@ class FlagRule:
         Largest connected saturated area above the median, in nuclei.
     bright_share
         Share of the image that is bright and no nucleus, above the median.
+    bright_extent
+        Length of the longest bright structure above the median, in nuclei.
     haze_rise
         Rise or unevenness of the background above the median, as a share of the intensity range.
     """
@@ -81,6 +83,7 @@ class FlagRule:
     saturated_share: float = 0.005
     saturated_spot: float = 0.5
     bright_share: float = 0.01
+    bright_extent: float = 5.0
     haze_rise: float = 0.05
 
     def __post_init__(self) -> None:
@@ -131,7 +134,8 @@ class FlagRule:
             f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "
             "image saturated, more than the median.",
             f"Bright structure that is no nucleus (fibres, debris, haze): it covers "
-            f"{percent(self.bright_share)} more of the image than the median.",
+            f"{percent(self.bright_share)} more of the image than the median, or is longer by "
+            f"{number(self.bright_extent)} nuclei than the longest of the median image.",
             f"Bright or uneven background: by {percent(self.haze_rise)} of the plate's intensity "
             "range more than the median.",
             f"Noise: {number(self.noise_ratio)} times the median noise. Weak signal: less than "

@@ -30,18 +30,14 @@ MIN_REFERENCE = 4
 _WILSON_Z = 1.959963984540054
 _MAD_TO_SD = 1.482602218505602
 
-# Bad only when high, and often 0 on most sites (no saturated nucleus) and not on the rest: the
-# MAD would be 0 though a quarter of the sites has one, so the upper quartile counts as well.
-_ONE_SIDED = frozenset(
+# Often 0 on most sites (no saturated nucleus) and not on the rest: the MAD would be 0 though a
+# quarter of the sites has one, so the upper quartile counts as well.
+_MOSTLY_ZERO = frozenset(
     {
-        "edge_width_px",
         "saturated_share",
         "saturated_spot_nuclei",
-        "background_rise",
-        "background_span",
         "bright_outside_share",
         "bright_structure_share",
-        "noise",
     }
 )
 
@@ -61,6 +57,7 @@ _FLOORS: dict[str, tuple[float, float]] = {
     "background_span": (0.005, 0.0),
     "bright_outside_share": (0.0005, 0.0),
     "bright_structure_share": (0.0005, 0.0),
+    "bright_extent_nuclei": (0.5, 0.0),
     "noise": (1e-9, 0.05),
     "signal_to_noise": (1e-9, 0.10),
     "mean_intensity": (1e-9, 0.05),
@@ -81,7 +78,7 @@ class Reference:
         Number of sites (or wells) it was computed from.
     medians, scales
         Of each measure: its median, and 1.4826 times its median absolute deviation (for measures
-        that are bad only when high, or 1.4826 times the distance from the median to the upper
+        that are 0 on most sites, or 1.4826 times the distance from the median to the upper
         quartile), but no less than the floor of the measure.
     """
 
@@ -387,7 +384,7 @@ def _refer(
         spread = _MAD_TO_SD * float(np.median(np.abs(values - median))) if len(values) else 0.0
         name_of = _measure_of(measure)
         absolute, relative = _FLOORS[name_of]
-        if len(values) and name_of in _ONE_SIDED:
+        if len(values) and name_of in _MOSTLY_ZERO:
             spread = max(spread, _MAD_TO_SD * (float(np.quantile(values, 0.75)) - median))
         medians[measure] = median
         scales[measure] = max(spread, absolute, relative * abs(median))

@@ -82,6 +82,12 @@ def weak(site: Any) -> None:
     )
 
 
+def thin_fibre(site: Any) -> None:
+    site.image[95:99] += 1500
+    for column in range(0, 256, 32):
+        site.labels[93:101, column : column + 32] = site.labels.max() + 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
@@ -89,6 +95,7 @@ def weak(site: Any) -> None:
         (saturated_bar, "saturation"),
         (fibre, "debris"),
         (particles, "debris"),
+        (thin_fibre, "debris"),
         (hazy, "haze"),
         (noisy, "noise"),
         (weak, "dim"),
@@ -121,6 +128,17 @@ def test_fragments_are_flagged_as_dead(plate: Any, draw_site: Any) -> None:
     found = well(plate.judge(), "C01")
     assert found.flag_code == "dead"
     assert "% of nuclei are fragments (95 % interval" in found.flag_reason
+
+
+def test_fragments_found_in_noise_are_noise(plate: Any, draw_site: Any) -> None:
+    site = draw_site(97, 44)
+    noisy(site)
+    y, x = np.mgrid[: site.labels.shape[0], : site.labels.shape[1]]
+    site.labels = np.where((y % 8 > 4) & (x % 8 > 4), 1 + y // 8 * 40 + x // 8, 0).astype(np.int32)
+    plate.add("C01", 1, site)
+    codes = well(plate.judge(), "C01").flag_codes.split(",")
+    assert "noise" in codes
+    assert "dead" not in codes
 
 
 def test_an_unreadable_site_flags_its_well(plate: Any, draw_site: Any, good_sites: Any) -> None:
@@ -319,3 +337,22 @@ def test_the_wells_of_a_real_plate_that_the_eye_sees_are_flagged(shared_data: Pa
     ).items()
     assert len(scores.wells) == 91
     assert len(flagged) <= 25
+
+
+@pytest.mark.realdata
+def test_real_defocused_sites_among_sharp_ones_are_flagged_for_blur(
+    shared_data: Path, make_cells: Any
+) -> None:
+    folder = shared_data / "bbbc006_focus"
+    sharp = [np.asarray(Image.open(path)) for path in sorted((folder / "in_focus").iterdir())]
+    blurred = [tifffile.imread(path) for path in sorted((folder / "defocused").iterdir())[:25:12]]
+    grey = IntensityRanges((ChannelRange("DNA", 110.0, 1500.0, 4095.0, 125.0, "uint16"),))
+    keys = [SiteKey(well_name(0, column), 1) for column in range(len(sharp) + len(blurred))]
+    rows = [
+        (key, quality)
+        for key, image in zip(keys, sharp + blurred, strict=True)
+        for quality in measure_site(image[None], None, grey, diameter_px=27.0)
+    ]
+    sites = judge_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows)).sites
+    is_blurred = [code.startswith("blur") or ",blur" in code for code in sites["flag_codes"]]
+    assert is_blurred == [False] * len(sharp) + [True] * len(blurred)

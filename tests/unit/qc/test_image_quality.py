@@ -95,6 +95,7 @@ def test_measures_of_a_good_site(draw_site: Any, ranges: IntensityRanges) -> Non
     assert found.saturated_share == found.saturated_spot_nuclei == 0
     assert found.bright_outside_share < 0.001
     assert found.bright_structure_share == 0
+    assert 0.9 < found.bright_extent_nuclei < 4
     assert found.background == pytest.approx(115, abs=4)
     assert abs(found.background_rise) < 0.02
     assert found.background_span < 0.03
@@ -148,6 +149,20 @@ def test_a_broad_structure_is_seen_without_any_mask(
     assert found.bright_structure_share == pytest.approx(50 / 192, rel=0.15)
     assert np.isnan(found.bright_outside_share)
     assert np.isnan(found.n_nuclei)
+
+
+def test_a_thin_fibre_is_long_even_where_it_was_taken_for_nuclei(
+    draw_site: Any, ranges: IntensityRanges
+) -> None:
+    site = draw_site(1)
+    (clean,) = measure_site(site.pixels(), site.labels, ranges, diameter_px=20.0)
+    assert clean.bright_extent_nuclei < 4
+    site.image[90:94, 20:240] += 1500
+    for column in range(20, 240, 20):
+        site.labels[88:96, column : column + 20] = site.labels.max() + 1
+    (found,) = measure_site(site.pixels(), site.labels, ranges, diameter_px=20.0)
+    assert found.bright_outside_share < 0.01
+    assert 220 / 20 <= found.bright_extent_nuclei < 250 / 20
 
 
 def test_haze_raises_the_background_and_a_ramp_makes_it_uneven(

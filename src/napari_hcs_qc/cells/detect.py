@@ -1,0 +1,281 @@
+"""Finding the cells of a plate: nuclei site by site, read and segmented ahead by two threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hcs_qc.cells.intensity import spread_sample
+from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
+from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
+from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_hcs_qc.plates.plate import Plate, Projection
+
+OnSite: TypeAlias = Callable[[SiteKey, NDArray[Any], NDArray[np.int32]], None]
+"""Called as ``on_site(site, pixels (n_channels, height, width), labels (height, width))``."""
+
+_N_WORKERS = 2
+_AHEAD = 2  # Sites that wait, read and segmented, for the caller: what bounds the memory.
+_POLL_S = 0.1
+_SAMPLE_SITES = 9
+_SAMPLE_SIDE_PX = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class CellsResult:
+    """The cells of a plate.
+
+    Parameters
+    ----------
+    cells
+        Columns as `napari_hcs_qc.cells.table.CELL_COLUMNS`.
+    diameter_px
+        Median diameter of the nuclei that do not touch the border of their image; where there are
+        none, the diameter that was looked for; NaN where neither is known.
+    unreadable
+        Sites whose pixels could not be had, with the reason.
+    problems
+        Of an import: rows and masks left out, and why.
+    """
+
+    cells: pd.DataFrame
+    diameter_px: float
+    unreadable: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def plate_diameter(
+    plate: Plate,
+    *,
+    channel: int = 0,
+    projection: Projection = "max",
+    seed: int = 0,
+    should_stop: ShouldStop = never_stop,
+) -> float:
+    """Estimate the diameter of a typical nucleus from nine sites spread over the plate.
+
+    Where those show no nuclei, 27 others are looked at. Of large images the middle is taken.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    channel
+        Index of the channel that shows the nuclei.
+    projection
+        How z stacks are read.
+    seed
+        Chooses the sites.
+    should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    float
+        Diameter in px; NaN where no nuclei were found.
+
+    Raises
+    ------
+    Cancelled
+        When `should_stop` said so.
+    """
+    sites = [site for site in plate.sites if channel in plate.available_channels(site)]
+    sample = spread_sample(sites, _SAMPLE_SITES, seed)
+    for _ in range(2):
+        images = []
+        for site in sample:
+            check_stop(should_stop)
+            try:
+                pixels = plate.read_site(site, [channel], projection=projection)
+            except UnreadableSiteError:
+                continue  # Recorded when the site is segmented.
+            images.append(_middle(pixels[0]))
+        check_stop(should_stop)
+        diameter = estimate_diameter(images)
+        if not np.isnan(diameter):
+            return diameter
+        seen = set(sample)
+        sample = spread_sample([s for s in sites if s not in seen], 3 * _SAMPLE_SITES, seed)
+    return float("nan")
+
+
+def find_cells(
+    plate: Plate,
+    out: Path | None = None,
+    *,
+    channel: int = 0,
+    projection: Projection = "max",
+    diameter_px: float | None = None,
+    sites: Sequence[SiteKey] | None = None,
+    on_site: OnSite | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> CellsResult:
+    """Find the nuclei of every site of a plate.
+
+    Two threads read and segment ahead of the caller by at most four sites; results are taken in
+    the order of `sites`, so the table does not depend on timing, and memory does not grow with
+    the number of sites but for the table.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    out
+        Parquet file to be written when all is done, in one step: a run that was stopped leaves
+        none. Not written by default.
+    channel
+        Index of the channel that shows the nuclei.
+    projection
+        How z stacks are read.
+    diameter_px
+        Diameter of a typical nucleus; estimated by `plate_diameter` by default.
+    sites
+        The sites to look at, in this order; all sites of the plate by default.
+    on_site
+        Called in this thread for each site that was read, in order, also for those without
+        nuclei. Its `pixels` hold the channels that the site has, in the order of
+        ``plate.available_channels(site)``. Without it only the nucleus channel is read; with it a
+        site with one damaged channel counts as unreadable.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    CellsResult
+        `source` of the cells is ``"nuclei"``.
+
+    Raises
+    ------
+    HcsQcError
+        When the plate has no such channel.
+    WriteError
+        When `out` cannot be written.
+    Cancelled
+        When `should_stop` said so; within a tenth of a second, whatever the threads do.
+    """
+    channel = plate.channel_index(channel)
+    wanted = list(plate.sites if sites is None else sites)
+    if diameter_px is None:
+        on_progress(0, len(wanted), "Estimating the size of the nuclei")
+        diameter_px = plate_diameter(
+            plate, channel=channel, projection=projection, should_stop=should_stop
+        )
+    given = None if np.isnan(diameter_px) else diameter_px
+    worker = _Worker(plate, channel, projection, given, all_channels=on_site is not None)
+    tables: list[pd.DataFrame] = []
+    unreadable: list[Problem] = []
+    for done, (site, found) in enumerate(_in_order(worker, wanted, should_stop)):
+        on_progress(done, len(wanted), f"Finding nuclei in {site}")
+        if isinstance(found, Problem):
+            unreadable.append(found)
+            continue
+        tables.append(found.cells)
+        if on_site is not None:
+            on_site(site, found.pixels, found.labels)
+    cells = join_cells(tables)
+    result = CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
+    if out is not None:
+        write_cells(
+            cells,
+            out,
+            {
+                "plate": plate.name,
+                "plate_fingerprint": plate.fingerprint,
+                "channel": plate.channels[channel].name,
+                "projection": projection,
+                "source": "nuclei",
+                "looked_for_diameter_px": given,
+                "diameter_px": None if np.isnan(result.diameter_px) else result.diameter_px,
+                "unreadable": [str(problem) for problem in unreadable],
+            },
+        )
+    on_progress(len(wanted), len(wanted), f"Found {len(cells)} cells")
+    return result
+
+
+def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:
+    """Median diameter in px of the cells away from the image border; `otherwise` without any."""
+    diameters = cells["diameter_px"].to_numpy()[~cells["at_border"].to_numpy()]
+    diameters = diameters[np.isfinite(diameters)]
+    return float(np.median(diameters)) if len(diameters) else otherwise
+
+
+def _middle(image: NDArray[Any]) -> NDArray[Any]:
+    top, left = (max(0, (side - _SAMPLE_SIDE_PX) // 2) for side in image.shape)
+    return image[top : top + _SAMPLE_SIDE_PX, left : left + _SAMPLE_SIDE_PX]
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    pixels: NDArray[Any]
+    labels: NDArray[np.int32]
+    cells: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    """Reads and segments one site; called in the threads."""
+
+    plate: Plate
+    channel: int
+    projection: Projection
+    diameter_px: float | None
+    all_channels: bool
+
+    def __call__(self, site: SiteKey) -> _Site | Problem:
+        channels = self.plate.available_channels(site)
+        if self.channel not in channels or not self.all_channels:
+            channels = (self.channel,)  # Reading a missing one gives the error that says so.
+        try:
+            pixels = self.plate.read_site(site, channels, projection=self.projection)
+            image = pixels[channels.index(self.channel)]
+            labels = find_nuclei(image, diameter_px=self.diameter_px)
+        except HcsQcError as error:
+            return Problem(str(site), str(error).removeprefix(f"{site}: "))
+        return _Site(pixels, labels, cells_of_site(labels, image, site))
+
+
+def _in_order(
+    worker: _Worker, sites: Sequence[SiteKey], should_stop: ShouldStop
+) -> Iterator[tuple[SiteKey, _Site | Problem]]:
+    """Run the worker on all sites, some ahead, and give the results in order."""
+    pool = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="hcs-qc-nuclei")
+    waiting: deque[tuple[SiteKey, Future[_Site | Problem]]] = deque()
+    rest = iter(sites)
+    try:
+        while True:
+            while len(waiting) < _N_WORKERS + _AHEAD and (site := next(rest, None)) is not None:
+                waiting.append((site, pool.submit(worker, site)))
+            if not waiting:
+                return
+            site, future = waiting.popleft()
+            yield site, _wait(future, should_stop)
+    finally:
+        # Not waited for: a thread within a site ends by itself and its result is dropped.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _wait(future: Future[_Site | Problem], should_stop: ShouldStop) -> _Site | Problem:
+    while True:
+        check_stop(should_stop)
+        try:
+            return future.result(timeout=_POLL_S)
+        except NotYet:
+            continue

@@ -1,0 +1,168 @@
+"""Cells that others have found: label masks, tables of positions, OME-Zarr labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.cells.detect import CellsResult, median_diameter, plate_diameter
+from napari_hcs_qc.cells.imported_masks import (
+    MaskReader,
+    masks_in_folder,
+    masks_in_ome_zarr,
+)
+from napari_hcs_qc.cells.imported_positions import read_positions
+from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.ome_zarr import is_ome_zarr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
+
+
+def import_cells(
+    plate: Plate,
+    source: Path,
+    out: Path | None = None,
+    *,
+    channel: int = 0,
+    projection: Projection = "max",
+    label_name: str | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> CellsResult:
+    """Take the cells of a plate from somebody else's segmentation.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    source
+        One of: a folder of label masks (TIFF or PNG), each named like the image of the nucleus
+        channel it belongs to, or naming a well and site; a CSV or Parquet file of positions
+        (CellProfiler, CytoTable, or ``well,site,y_px,x_px``); an OME-Zarr plate with labels.
+    out
+        Parquet file to be written when all is done, in one step. Not written by default.
+    channel
+        Index of the channel that shows the nuclei.
+    projection
+        How z stacks are read, for the intensity of masked cells.
+    label_name
+        Which label image of an OME-Zarr; needed only where there are several.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    CellsResult
+        `source` of the cells is ``"import"``; `object_number` the id in the mask or table, where
+        it has one. Cells of a table have neither a label nor an intensity, and, where the table
+        states no area, the typical diameter of the plate. What was left out is in `problems`:
+        rows and masks that fit no site, lie outside the image, or are damaged.
+
+    Raises
+    ------
+    HcsQcError
+        When the source is none of these, or lacks a column.
+    ProblemsError
+        When nothing in it can be used.
+    WriteError
+        When `out` cannot be written.
+    Cancelled
+        When `should_stop` said so.
+    """
+    channel = plate.channel_index(channel)
+    source = Path(source)
+    if not source.exists():
+        raise HcsQcError(f"{source} does not exist; masks or positions to import were expected.")
+    if source.is_dir():
+        if is_ome_zarr(source):
+            masks, problems = masks_in_ome_zarr(plate, source, label_name)
+        else:
+            masks, problems = masks_in_folder(plate, source, channel)
+        result = _from_masks(plate, masks, problems, channel, projection, on_progress, should_stop)
+    else:
+        on_progress(0, 0, f"Reading {source.name}")
+        cells, problems = read_positions(plate, source)
+        result = _from_positions(plate, cells, problems, channel, projection, should_stop)
+    if result.cells.empty and result.problems:
+        raise ProblemsError(f"{source} gives no cells of plate {plate.name}", result.problems)
+    if out is not None:
+        write_cells(
+            result.cells,
+            out,
+            {
+                "plate": plate.name,
+                "plate_fingerprint": plate.fingerprint,
+                "channel": plate.channels[channel].name,
+                "projection": projection,
+                "source": str(source),
+                "diameter_px": None if np.isnan(result.diameter_px) else result.diameter_px,
+                "unreadable": [str(problem) for problem in result.unreadable],
+            },
+        )
+    return result
+
+
+def _from_masks(
+    plate: Plate,
+    masks: dict[SiteKey, MaskReader],
+    problems: list[Problem],
+    channel: int,
+    projection: Projection,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> CellsResult:
+    tables: list[pd.DataFrame] = []
+    unreadable: list[Problem] = []
+    for done, site in enumerate(plate.sites):
+        check_stop(should_stop)
+        on_progress(done, len(plate.sites), f"Importing the cells of {site}")
+        if site not in masks:
+            problems.append(Problem(str(site), "no mask was found for this site."))
+            continue
+        try:
+            mask = masks[site](plate.layout.shape)
+        except HcsQcError as error:
+            problems.append(Problem(str(site), str(error)))
+            continue
+        try:
+            image = plate.read_site(site, [channel], projection=projection)[0]
+        except UnreadableSiteError as error:
+            unreadable.append(Problem(str(site), str(error).removeprefix(f"{site}: ")))
+            continue
+        table = cells_of_site(mask.labels, image, site, source="import")
+        if mask.has_ids:
+            table["object_number"] = table["label"].astype("Int64")
+        tables.append(table)
+    cells = join_cells(tables)
+    on_progress(len(plate.sites), len(plate.sites), f"Imported {len(cells)} cells")
+    diameter = median_diameter(cells, float("nan"))
+    return CellsResult(cells, diameter, tuple(unreadable), tuple(problems))
+
+
+def _from_positions(
+    plate: Plate,
+    cells: pd.DataFrame,
+    problems: list[Problem],
+    channel: int,
+    projection: Projection,
+    should_stop: ShouldStop,
+) -> CellsResult:
+    diameter = median_diameter(cells, float("nan"))
+    if np.isnan(diameter) and len(cells):
+        diameter = plate_diameter(
+            plate, channel=channel, projection=projection, should_stop=should_stop
+        )
+    cells["diameter_px"] = cells["diameter_px"].fillna(np.float32(diameter))
+    # There is no mask: a nucleus nearer to the edge than its radius reaches it.
+    height, width = plate.layout.shape
+    y, x, radius = (cells[name].to_numpy() for name in ("y_px", "x_px", "diameter_px"))
+    reach = np.minimum.reduce([y, x, height - 1 - y, width - 1 - x]) + 0.5
+    cells["at_border"] = reach <= radius / 2
+    return CellsResult(cells, diameter, (), tuple(problems))

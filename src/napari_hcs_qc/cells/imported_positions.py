@@ -1,0 +1,273 @@
+"""Tables of positions: CellProfiler, CytoTable, or plain ``well,site,y_px,x_px``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from napari_hcs_qc.cells.table import empty_cells, join_cells, typed_cells
+from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.plate import Plate
+
+_META = r"(?:(?:image_)?metadata_|image_)?"
+# CellProfiler's own table of an object has bare names, its database prefixed ones, and CytoTable
+# calls what describes an object metadata, too. Earlier ones are preferred.
+_POSITIONS = (
+    r"(?:metadata_)?nuclei_location_center_{axis}",
+    r"(?:metadata_)?location_center_{axis}",
+    r"(?:metadata_)?nuclei_areashape_center_{axis}",
+    r"(?:metadata_)?areashape_center_{axis}",
+    r"(?:metadata_)?{axis}_px",
+)
+_OTHERS = {
+    "plate": (_META + "plate(?:_?name|_?id|_?barcode)?",),
+    "well": (_META + "well(?:_?name|_?id)?",),
+    "site": (_META + "(?:site|field|fov)(?:_?id|_?number|_?index)?",),
+    "object_number": (
+        r"(?:metadata_)?nuclei_(?:number_)?object_?number",
+        r"(?:metadata_)?(?:number_)?object_?number",
+    ),
+    "area_px": (r"(?:metadata_)?(?:nuclei_)?areashape_area", "area_px"),
+}
+_NEEDED = (
+    "a well (such as Metadata_Well or well), a site (Metadata_Site or site), and a position "
+    "(Location_Center_Y and _X, Nuclei_Location_Center_Y and _X, or y_px and x_px)"
+)
+_SITE = re.compile(r"\s*(?:s|f|site|field)?[-_ ]?0*(\d+)(?:\.0*)?\s*", re.IGNORECASE)
+
+
+def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem]]:
+    """Read the positions of cells from a CSV or Parquet file.
+
+    Positions are in px of the image, the middle of its first pixel is 0, as CellProfiler has it.
+    Rows of other plates are left out where the table tells plates apart.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    path
+        The file.
+
+    Returns
+    -------
+    cells, problems
+        Cells in plate order, columns as `CELL_COLUMNS`; `diameter_px` is NaN where the table has
+        no area. Rows that cannot be used, gathered by what is wrong with them.
+
+    Raises
+    ------
+    HcsQcError
+        When a column is missing, or the file cannot be read.
+    """
+    columns, table = _read(path, has_one_site=_one_site_each(plate) is not None)
+    n = len(table)
+    reason = np.full(n, "", dtype=object)
+
+    def refuse(rows: NDArray[np.bool_], why: str | NDArray[Any]) -> None:
+        rows = rows & (reason == "")
+        reason[rows] = why if isinstance(why, str) else why[rows]
+
+    other = _of_other_plates(plate, table, columns)
+    refuse(other, f"of another plate than {plate.name}")
+    wells = table[columns["well"]]
+    names = {text: _well_or_none(text) for text in wells.unique()}
+    well = wells.map(names).to_numpy(dtype=object)
+    refuse(pd.isna(well), ("well '" + wells + "' is not a well name").to_numpy(dtype=object))
+    if "site" in columns:
+        texts = table[columns["site"]]
+        site = texts.str.extract(f"^{_SITE.pattern}$", flags=re.IGNORECASE)[0]
+        refuse(site.isna().to_numpy(), ("site '" + texts + "' is no number").to_numpy(dtype=object))
+        number = pd.to_numeric(site).fillna(-1).astype(int).to_numpy()
+    else:
+        only = _one_site_each(plate) or {}
+        number = np.array([only.get(name, -1) for name in well], dtype=int)
+    rank = {key: index for index, key in enumerate(plate.sites)}
+    keys = [SiteKey(w, int(s)) for w, s in zip(well, number, strict=True)]
+    order = np.array([rank.get(key, -1) for key in keys], dtype=int)
+    unknown = np.array([f"the plate has no site {key}" for key in keys], dtype=object)
+    refuse(order < 0, unknown)
+    y, x = (_numbers(table[columns[axis]]) for axis in ("y_px", "x_px"))
+    refuse(~(np.isfinite(y) & np.isfinite(x)), "the position is no number")
+    height, width = plate.layout.shape
+    inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+    refuse(~inside, f"the position lies outside the image of {height}×{width} px")
+    good = np.flatnonzero(reason == "")
+    good = good[np.argsort(order[good], kind="stable")]
+    problems = _gathered(path, table.index.to_numpy(), reason)
+    if len(good) == 0:
+        return empty_cells(), problems
+    area = _numbers(table[columns["area_px"]]) if "area_px" in columns else np.full(n, np.nan)
+    area[~(area > 0)] = np.nan
+    numbers = pd.Series(pd.NA, index=range(n), dtype="Int64")
+    if "object_number" in columns:
+        numbers = _whole_numbers(table[columns["object_number"]])
+    cells = typed_cells(
+        {
+            "cell_id": np.arange(len(good)),
+            "well": well[good],
+            "site": number[good],
+            "label": np.zeros(len(good)),
+            "y_px": y[good],
+            "x_px": x[good],
+            "area_px": area[good],
+            "diameter_px": np.sqrt(4 / np.pi * area[good]),
+            "mean_intensity": np.full(len(good), np.nan),
+            "at_border": np.zeros(len(good), dtype=bool),
+            "source": np.full(len(good), "import", dtype=object),
+            "object_number": numbers.to_numpy(dtype=object)[good],
+        }
+    )
+    return join_cells([cells]), problems
+
+
+def _read(path: Path, *, has_one_site: bool) -> tuple[dict[str, str], pd.DataFrame]:
+    """Names of the columns that are needed, by what they mean, and these columns as text."""
+    names = _column_names(path)
+    columns: dict[str, str] = {}
+    for pattern in _POSITIONS:
+        pair = [_first(names, (pattern.format(axis=axis),)) for axis in "yx"]
+        if pair[0] is not None and pair[1] is not None:
+            columns["y_px"], columns["x_px"] = pair[0], pair[1]
+            break
+    for meaning, patterns in _OTHERS.items():
+        name = _first(names, patterns)
+        if name is not None:
+            columns[meaning] = name
+    missing = {"y_px", "x_px", "well", "site"} - set(columns)
+    if has_one_site:
+        missing.discard("site")
+    if missing:
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        raise HcsQcError(
+            f"{path} lacks a column for {', '.join(sorted(missing))}; {_NEEDED} were expected. It "
+            f"has {shown}."
+        )
+    return columns, _read_columns(path, sorted(set(columns.values())))
+
+
+def _column_names(path: Path) -> list[str]:
+    if _is_parquet(path):
+        try:
+            return list(pq.read_schema(path).names)
+        except (pa.ArrowException, OSError) as error:
+            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+    try:
+        names = list(_read_csv(path, n_rows=0).columns)
+    except (ValueError, OSError):
+        names = []
+    # One column: another delimiter than the comma, which `read_table` finds out.
+    return names if len(names) > 1 else list(read_table(path).columns)
+
+
+def _read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read some columns only, as text: tables of features have thousands of columns."""
+    if _is_parquet(path):
+        try:
+            columns = pq.read_table(path, columns=list(names))
+            texts = {name: columns[name].cast(pa.string()).to_pandas() for name in names}
+            table = pd.DataFrame(texts, dtype=str).fillna("")
+        except (pa.ArrowException, OSError) as error:
+            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+        table.index = pd.RangeIndex(1, len(table) + 1)
+        return table
+    try:
+        table = _read_csv(path, names)
+    except (ValueError, OSError):
+        return read_table(path)[list(names)]  # Says what is wrong with it, and where.
+    table.index = pd.RangeIndex(2, len(table) + 2)
+    return table
+
+
+def _read_csv(
+    path: Path, names: Sequence[str] | None = None, n_rows: int | None = None
+) -> pd.DataFrame:
+    columns = None if names is None else list(names)
+    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", usecols=columns, nrows=n_rows)
+    return table.fillna("")
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            return handle.read(4) == b"PAR1"
+    except OSError as error:
+        raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _first(names: Sequence[str], patterns: Sequence[str]) -> str | None:
+    for pattern in patterns:
+        for name in names:
+            if re.fullmatch(pattern, name.strip(), re.IGNORECASE):
+                return name
+    return None
+
+
+def _one_site_each(plate: Plate) -> dict[str, int] | None:
+    """Site number by well where every well has one site, so that a table need not name it."""
+    if len(plate.sites) != len(plate.wells):
+        return None
+    return dict(plate.sites)
+
+
+def _of_other_plates(
+    plate: Plate, table: pd.DataFrame, columns: dict[str, str]
+) -> NDArray[np.bool_]:
+    if "plate" not in columns:
+        return np.zeros(len(table), dtype=bool)
+    names = table[columns["plate"]].str.strip()
+    is_other = (names != plate.name).to_numpy()
+    if not is_other.all():
+        return is_other
+    found = list(names.unique())
+    if len(found) > 1:
+        raise HcsQcError(
+            f"The table holds {len(found)} plates ({', '.join(found[:5])}), none of them "
+            f"{plate.name}; give a table of this plate."
+        )
+    return np.zeros(len(table), dtype=bool)  # One plate, by the name another program gave it.
+
+
+def _well_or_none(text: str) -> str | None:
+    try:
+        return str(parse_well(text.strip()))
+    except HcsQcError:
+        return None
+
+
+def _numbers(texts: pd.Series[Any]) -> NDArray[np.float64]:
+    return pd.to_numeric(texts.str.strip(), errors="coerce").to_numpy(dtype=np.float64)
+
+
+def _whole_numbers(texts: pd.Series[Any]) -> pd.Series[Any]:
+    values = pd.Series(_numbers(texts))
+    is_whole = np.isfinite(values) & (values == np.floor(values))
+    return values.where(is_whole).astype("Int64")
+
+
+def _gathered(path: Path, lines: NDArray[Any], reason: NDArray[Any]) -> list[Problem]:
+    """One problem for all rows with the same reason, in the order of the file."""
+    problems = []
+    for why in dict.fromkeys(reason.tolist()):
+        if not why:
+            continue
+        at = lines[reason == why]
+        shown = ", ".join(map(str, at[:5])) + (f" and {len(at) - 5} more" if len(at) > 5 else "")
+        rows = "row" if len(at) == 1 else "rows"
+        problems.append(Problem(f"{path.name} {rows} {shown}", f"{why}; left out."))
+    return problems

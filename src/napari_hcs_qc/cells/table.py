@@ -1,0 +1,209 @@
+"""The table of cells of a plate: its columns, one site's rows, and its Parquet file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.plate import SiteKey
+
+CellSource: TypeAlias = Literal["nuclei", "import", "annotation"]
+"""Where a cell comes from: found by us, imported, or made by a person's click."""
+
+_FIELDS: dict[str, tuple[pa.DataType, str]] = {
+    "cell_id": (pa.int64(), "int64"),
+    "well": (pa.string(), "str"),
+    "site": (pa.int32(), "int32"),
+    "label": (pa.int32(), "int32"),
+    "y_px": (pa.float32(), "float32"),
+    "x_px": (pa.float32(), "float32"),
+    "area_px": (pa.float32(), "float32"),
+    "diameter_px": (pa.float32(), "float32"),
+    "mean_intensity": (pa.float32(), "float32"),
+    "at_border": (pa.bool_(), "bool"),
+    "source": (pa.string(), "str"),
+    "object_number": (pa.int64(), "Int64"),
+}
+
+CELL_COLUMNS: dict[str, Any] = {name: dtype for name, (_, dtype) in _FIELDS.items()}
+"""Column name to pandas dtype, in table order.
+
+`cell_id` is 0 to n - 1 in table order; `y_px, x_px` the centroid of the nucleus (0 is the middle
+of the first pixel); `diameter_px` that of the circle of the same area; `mean_intensity` in grey
+values of the nucleus channel; `at_border` whether the nucleus touches the edge of the image;
+`object_number` the number of the cell in the software it was imported from, else missing. `label`
+is 0, and area and intensity NaN, where a cell has a position but no mask.
+"""
+
+_METADATA_KEY = b"napari_hcs_qc.cells"
+_SCHEMA_VERSION = 1
+
+
+def empty_cells() -> pd.DataFrame:
+    """Give a table without rows, with the columns and dtypes of `CELL_COLUMNS`."""
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in CELL_COLUMNS.items()})
+
+
+def cells_of_site(
+    labels: NDArray[np.integer[Any]],
+    image: NDArray[Any] | None,
+    site: SiteKey,
+    *,
+    source: CellSource = "nuclei",
+) -> pd.DataFrame:
+    """Give one row a label of a mask, by ascending label.
+
+    Parameters
+    ----------
+    labels
+        Label mask (height, width), 0 is background.
+    image
+        Grey values (height, width) of the nucleus channel, for `mean_intensity`; NaN without.
+    site
+        The site that the mask belongs to.
+    source
+        Put into the column of that name.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns as `CELL_COLUMNS`; `cell_id` counts from 0 within the site.
+    """
+    mask = labels != 0
+    rows, columns = np.nonzero(mask)
+    found, index = np.unique(labels[mask], return_inverse=True)
+    n = len(found)
+    if n == 0:
+        return empty_cells()
+    area = np.bincount(index, minlength=n)
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    if image is None:
+        mean = np.full(n, np.nan)
+    else:
+        weights = image[mask].astype(np.float64)
+        mean = np.bincount(index, weights=weights, minlength=n) / area
+    return typed_cells(
+        {
+            "cell_id": np.arange(n),
+            "well": np.full(n, site.well, dtype=object),
+            "site": np.full(n, site.site),
+            "label": found,
+            "y_px": np.bincount(index, weights=rows, minlength=n) / area,
+            "x_px": np.bincount(index, weights=columns, minlength=n) / area,
+            "area_px": area,
+            "diameter_px": np.sqrt(4.0 * area / np.pi),
+            "mean_intensity": mean,
+            "at_border": np.isin(found, edge),
+            "source": np.full(n, source, dtype=object),
+            "object_number": np.full(n, pd.NA, dtype=object),
+        }
+    )
+
+
+def typed_cells(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make a table from columns (each name of `CELL_COLUMNS`) and give each its dtype."""
+    return pd.DataFrame(
+        {name: pd.Series(columns[name]).astype(dtype) for name, dtype in CELL_COLUMNS.items()}
+    )
+
+
+def join_cells(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put the tables of several sites under one another, in order, and number the cells anew."""
+    tables = [part for part in parts if len(part)]
+    cells = pd.concat(tables, ignore_index=True) if tables else empty_cells()
+    cells["cell_id"] = np.arange(len(cells), dtype=np.int64)
+    return cells
+
+
+def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write the table of cells as Parquet, atomically.
+
+    Parameters
+    ----------
+    cells
+        Columns as `CELL_COLUMNS`; further ones are refused.
+    path
+        The file; its folder is made.
+    metadata
+        Plain data kept in the file: plate, channel, parameters, diameter.
+
+    Raises
+    ------
+    HcsQcError
+        When the columns are not those of a cell table.
+    WriteError
+        When it cannot be written.
+    """
+    if list(cells.columns) != list(CELL_COLUMNS):
+        raise HcsQcError(
+            f"A cell table has the columns {', '.join(CELL_COLUMNS)}; "
+            f"this one has {', '.join(map(str, cells.columns))}."
+        )
+    text = json.dumps({**(metadata or {}), "schema_version": _SCHEMA_VERSION}, ensure_ascii=False)
+    schema = pa.schema(
+        [(name, arrow) for name, (arrow, _) in _FIELDS.items()],
+        metadata={_METADATA_KEY: text.encode()},
+    )
+    table = pa.Table.from_pandas(cells, schema=schema, preserve_index=False)
+    # from_pandas adds its own key to the metadata; the fixed schema stands alone.
+    table = table.replace_schema_metadata(schema.metadata)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """Read a table of cells that `write_cells` wrote.
+
+    Raises
+    ------
+    HcsQcError
+        When the file is missing, is not Parquet, or is not a cell table.
+    """
+    table = _read(path).read()
+    missing = [name for name in CELL_COLUMNS if name not in table.column_names]
+    if missing:
+        raise HcsQcError(
+            f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells anew."
+        )
+    frame = table.select(list(CELL_COLUMNS)).to_pandas(types_mapper={pa.int64(): None}.get)
+    object_number = table.column("object_number").to_pandas(integer_object_nulls=True)
+    frame["object_number"] = pd.Series(object_number, dtype="object")
+    return typed_cells(frame)
+
+
+def read_cells_metadata(path: Path) -> dict[str, Any]:
+    """Read what `write_cells` was given as `metadata`, with the schema version.
+
+    Raises
+    ------
+    HcsQcError
+        When the file is missing, is not Parquet, or is not a cell table.
+    """
+    text = (_read(path).schema_arrow.metadata or {}).get(_METADATA_KEY)
+    if text is None:
+        raise HcsQcError(f"{path} is not a table of cells written by napari-hcs-qc.")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def _read(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise HcsQcError(f"{path} does not exist; find or import the cells first.") from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error

@@ -1,0 +1,260 @@
+"""How well a head will do on wells nobody annotated, with its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.metrics import (
+    METRIC_NAMES,
+    Metrics,
+    classification_metrics,
+    rates,
+)
+from napari_hcs_qc.evaluation.splits import grouped_folds
+from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.heads.scoring import ABNORMAL, abnormal_column
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.heads.registry import Head
+
+N_BOOTSTRAP = 1000
+"""Draws of wells behind a confidence interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Figures from held-out cells only, over several divisions into folds.
+
+    Parameters
+    ----------
+    head_name
+        The head judged.
+    seeds
+        One division into folds for each.
+    per_seed
+        Metrics of all held-out cells pooled, one for each seed.
+    mean, sd
+        Over the seeds, by the names in `METRIC_NAMES`. The sd says how much the division
+        matters; it is 0 with one seed.
+    ci95
+        Lower and upper end by name: the mean over seeds, wells drawn with replacement. It says
+        how much the choice of annotated wells matters. Both NaN where they cannot be said.
+    p_abnormal
+        ``(n_seeds, n_cells)`` float64 held-out P(abnormal), cells as given.
+    by
+        ``"well"`` when no well was on both sides of a division, else ``"cell"``.
+    n_splits, n_cells, n_wells
+        Folds of each division, cells, and wells (0 when none were given).
+    note
+        What differs from what was asked for; empty when nothing does. To be shown.
+    """
+
+    head_name: str
+    seeds: tuple[int, ...]
+    per_seed: tuple[Metrics, ...]
+    mean: dict[str, float]
+    sd: dict[str, float]
+    ci95: dict[str, tuple[float, float]]
+    p_abnormal: NDArray[np.float64]
+    by: Literal["well", "cell"]
+    n_splits: int
+    n_cells: int
+    n_wells: int
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest; a NaN becomes None, the probabilities are left out."""
+        return {
+            "head": self.head_name,
+            "seeds": list(self.seeds),
+            "by": self.by,
+            "n_splits": self.n_splits,
+            "n_cells": self.n_cells,
+            "n_wells": self.n_wells,
+            "note": self.note,
+            "mean": {name: _or_none(value) for name, value in self.mean.items()},
+            "sd": {name: _or_none(value) for name, value in self.sd.items()},
+            "ci95": {name: [_or_none(end) for end in ends] for name, ends in self.ci95.items()},
+            "per_seed": [metrics.to_dict() for metrics in self.per_seed],
+        }
+
+
+def cross_validate(
+    X: ArrayLike,
+    y: ArrayLike,
+    groups: ArrayLike | None,
+    head_name: str = "linear",
+    *,
+    n_splits: int = 5,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    head_factory: Callable[[int], Head] | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> CrossValidation:
+    """Cross-validate a head with wells kept whole.
+
+    Everything a head chooses (its strength, its calibration) it chooses within the cells it is
+    given, so a held-out fold has no say in the figures of its own cells.
+
+    Parameters
+    ----------
+    X
+        ``(n_cells, n_features)`` embeddings of the annotated cells, finite.
+    y
+        ``(n_cells,)`` ``"normal"`` or ``"abnormal"``.
+    groups
+        ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``), or None.
+    head_name
+        See `napari_hcs_qc.heads.registry.make_head`.
+    n_splits
+        Folds; fewer where the annotations do not allow as many, and the result says so.
+    seeds
+        One division into folds, and one seed of the head, for each.
+    head_factory
+        Makes the head from a seed, in place of `head_name`.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`; called for each fold.
+
+    Raises
+    ------
+    HcsQcError
+        When a class has fewer than 2 annotated cells, or classes are unknown.
+    Cancelled
+        When `should_stop` answers true.
+    """
+    cells, labels = np.asarray(X), np.asarray(y).astype(str)
+    if not len(seeds):
+        raise HcsQcError("No seeds were given for cross-validation; give at least one.")
+    if len(cells) != len(labels):
+        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
+    make = head_factory or (lambda seed: make_head(head_name, seed))
+    wells = None if groups is None else np.asarray(groups)
+    splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
+    total, done = sum(split.n_folds for split in splits), 0
+    p_abnormal = np.full((len(seeds), len(labels)), np.nan)
+    for row, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
+        for fit_on, held_out in split:
+            check_stop(should_stop)
+            on_progress(done, total, f"cross-validating {head_name}")
+            head = make(seed)
+            fit_wells = None if wells is None else wells[fit_on]
+            head.fit(cells[fit_on], labels[fit_on], groups=fit_wells)
+            p = head.predict_proba(cells[held_out])
+            p_abnormal[row, held_out] = p[:, abnormal_column(head)]
+            done += 1
+    on_progress(total, total, f"cross-validating {head_name}")
+    per_seed = tuple(classification_metrics(labels, np.clip(row, 0, 1)) for row in p_abnormal)
+    table = np.array([[getattr(metrics, name) for name in METRIC_NAMES] for metrics in per_seed])
+    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
+    units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
+    return CrossValidation(
+        head_name=head_name,
+        seeds=tuple(int(seed) for seed in seeds),
+        per_seed=per_seed,
+        mean=dict(zip(METRIC_NAMES, table.mean(axis=0).tolist(), strict=True)),
+        sd=dict(zip(METRIC_NAMES, _sd(table).tolist(), strict=True)),
+        ci95=bootstrap_ci(labels == ABNORMAL, p_abnormal, units),
+        p_abnormal=p_abnormal,
+        by=worst.by,
+        n_splits=worst.n_folds,
+        n_cells=len(labels),
+        n_wells=0 if wells is None else len(np.unique(wells)),
+        note=worst.note,
+    )
+
+
+def bootstrap_ci(
+    is_abnormal: NDArray[np.bool_],
+    p_abnormal: NDArray[np.float64],
+    units: ArrayLike,
+    *,
+    n_draws: int = N_BOOTSTRAP,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile interval of every metric's mean over seeds, drawing whole units.
+
+    Parameters
+    ----------
+    is_abnormal
+        ``(n_cells,)`` annotated abnormal.
+    p_abnormal
+        ``(n_seeds, n_cells)``.
+    units
+        ``(n_cells,)`` what is drawn together: the well of each cell.
+    n_draws
+        Draws with replacement.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    dict
+        By metric name; both ends NaN with a single unit, or where hardly any draw has a value.
+    """
+    unit = np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
+    n_units = int(unit.max()) + 1
+    if n_units < 2:
+        return dict.fromkeys(METRIC_NAMES, (np.nan, np.nan))
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(n_units, np.full(n_units, 1 / n_units), n_draws)
+    weight = times[:, unit].astype(np.float64)
+    figures = {name: np.zeros(n_draws) for name in METRIC_NAMES}
+    for p in p_abnormal:
+        called = p >= 0.5
+        outcomes = np.stack(
+            [
+                is_abnormal & called,
+                ~is_abnormal & called,
+                is_abnormal & ~called,
+                ~is_abnormal & ~called,
+            ],
+            axis=1,
+        )
+        for name, values in rates(weight @ outcomes).items():
+            figures[name] += values / len(p_abnormal)
+        figures["auc"] += _weighted_auc(is_abnormal, p, weight) / len(p_abnormal)
+    return {name: _ends(values) for name, values in figures.items()}
+
+
+def _weighted_auc(
+    is_abnormal: NDArray[np.bool_], p: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give the AUC of each draw ``(n_draws,)``; NaN where a draw has one class only."""
+    order = np.argsort(p, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(p[order]) > 0))
+    abnormal = np.add.reduceat((weight * is_abnormal)[:, order], starts, axis=1)
+    normal = np.add.reduceat((weight * ~is_abnormal)[:, order], starts, axis=1)
+    below = np.cumsum(normal, axis=1) - normal / 2
+    pairs = abnormal.sum(axis=1) * normal.sum(axis=1)
+    area = np.full(len(weight), np.nan)
+    np.divide((abnormal * below).sum(axis=1), pairs, out=area, where=pairs > 0)
+    return area
+
+
+def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    usable = values[np.isfinite(values)]
+    if len(usable) < len(values) / 2:
+        return (np.nan, np.nan)
+    low, high = np.percentile(usable, [2.5, 97.5])
+    return (float(low), float(high))
+
+
+def _sd(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the standard deviation over seeds (n - 1); 0 with one seed."""
+    if len(table) < 2:
+        return np.zeros(table.shape[1])
+    spread: NDArray[np.float64] = table.std(axis=0, ddof=1)
+    return spread
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None

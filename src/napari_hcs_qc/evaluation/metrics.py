@@ -1,0 +1,176 @@
+"""How well predicted classes agree with a person's; `abnormal` is the class looked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.scoring import ABNORMAL, NORMAL
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+METRIC_NAMES = (
+    "accuracy",
+    "f1_weighted",
+    "f1_abnormal",
+    "precision_abnormal",
+    "recall_abnormal",
+    "auc",
+)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Agreement over a set of cells. All figures are shares in 0..1.
+
+    Parameters
+    ----------
+    accuracy
+        Share of cells predicted as annotated.
+    f1_weighted
+        F1 of both classes, weighted by how often each is annotated (the paper's figure).
+    f1_abnormal, precision_abnormal, recall_abnormal
+        Of the class abnormal; 0 where their denominator is 0, as scikit-learn has it.
+    auc
+        Area under the ROC curve of P(abnormal); NaN where it cannot be said, see `auc_reason`.
+    n_cells, n_abnormal
+        Annotated cells, and those annotated abnormal.
+    auc_reason
+        Why `auc` is NaN; empty otherwise.
+    """
+
+    accuracy: float
+    f1_weighted: float
+    f1_abnormal: float
+    precision_abnormal: float
+    recall_abnormal: float
+    auc: float
+    n_cells: int
+    n_abnormal: int
+    auc_reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a NaN becomes None."""
+        data = asdict(self)
+        data["auc"] = None if math.isnan(self.auc) else self.auc
+        return data
+
+
+def classification_metrics(y_true: ArrayLike, predicted: ArrayLike) -> Metrics:
+    """Compare predictions with annotations.
+
+    Parameters
+    ----------
+    y_true
+        ``(n_cells,)`` annotated classes, ``"normal"`` or ``"abnormal"``.
+    predicted
+        ``(n_cells,)`` P(abnormal) as numbers (0.5 and more counts as abnormal), or predicted
+        classes as text, which have no AUC.
+
+    Raises
+    ------
+    HcsQcError
+        With no cells, other classes, differing lengths or a P(abnormal) outside 0..1.
+    """
+    is_abnormal = _as_abnormal(np.asarray(y_true), "annotated")
+    given = np.asarray(predicted)
+    if len(given) != len(is_abnormal):
+        raise HcsQcError(
+            f"{len(given)} predictions were given for {len(is_abnormal)} annotated cells; "
+            "give one prediction per cell."
+        )
+    auc, reason = math.nan, ""
+    if given.dtype.kind in "OUS":
+        called = _as_abnormal(given, "predicted")
+        reason = "classes were predicted without probabilities"
+    else:
+        p = given.astype(np.float64)
+        if not ((p >= 0) & (p <= 1)).all():
+            bad = int((~((p >= 0) & (p <= 1))).sum())
+            raise HcsQcError(
+                f"{bad} of {len(p)} values of P(abnormal) are NaN or outside 0..1; "
+                "leave out the cells that could not be scored."
+            )
+        called = p >= 0.5
+        if is_abnormal.all() or not is_abnormal.any():
+            name = ABNORMAL if is_abnormal.all() else NORMAL
+            reason = f"all {len(p)} cells are annotated {name}"
+        else:
+            auc = _area_under_roc(is_abnormal, p)
+    counts = confusion(is_abnormal, called)
+    figures = {name: float(value) for name, value in rates(counts).items()}
+    return Metrics(
+        **figures,
+        auc=auc,
+        n_cells=len(is_abnormal),
+        n_abnormal=int(is_abnormal.sum()),
+        auc_reason=reason,
+    )
+
+
+def confusion(is_abnormal: NDArray[np.bool_], called: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Count ``(4,)`` hits, false alarms, misses, and normal cells called normal."""
+    pairs = (is_abnormal & called, ~is_abnormal & called, is_abnormal & ~called)
+    hits, alarms, misses = (float(pair.sum()) for pair in pairs)
+    return np.array([hits, alarms, misses, len(called) - hits - alarms - misses])
+
+
+def rates(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """All figures but the AUC from confusion counts.
+
+    Parameters
+    ----------
+    counts
+        ``(..., 4)`` as `confusion` gives them, or sums of them.
+
+    Returns
+    -------
+    dict
+        One array of shape ``(...)`` per figure.
+    """
+    hits, alarms, misses, passed = np.moveaxis(counts, -1, 0)
+    n_abnormal, n_normal = hits + misses, passed + alarms
+    total = n_abnormal + n_normal
+    f1_abnormal = _share(2 * hits, 2 * hits + alarms + misses)
+    f1_normal = _share(2 * passed, 2 * passed + alarms + misses)
+    return {
+        "accuracy": _share(hits + passed, total),
+        "f1_weighted": _share(n_abnormal * f1_abnormal + n_normal * f1_normal, total),
+        "f1_abnormal": f1_abnormal,
+        "precision_abnormal": _share(hits, hits + alarms),
+        "recall_abnormal": _share(hits, n_abnormal),
+    }
+
+
+def _as_abnormal(classes: NDArray[Any], which: str) -> NDArray[np.bool_]:
+    names = classes.astype(str)
+    if names.ndim != 1 or len(names) == 0:
+        raise HcsQcError(f"No {which} cells were given (shape {names.shape}); expected a list.")
+    unknown = sorted(set(names.tolist()) - {NORMAL, ABNORMAL})
+    if unknown:
+        raise HcsQcError(
+            f"Unknown {which} classes {', '.join(map(repr, unknown[:5]))}; "
+            "expected 'normal' or 'abnormal'."
+        )
+    found: NDArray[np.bool_] = names == ABNORMAL
+    return found
+
+
+def _area_under_roc(is_abnormal: NDArray[np.bool_], p: NDArray[np.float64]) -> float:
+    """Mann-Whitney form: how often an abnormal cell scores above a normal one, ties a half."""
+    ranks = rankdata(p)
+    n_abnormal = int(is_abnormal.sum())
+    n_normal = len(p) - n_abnormal
+    above = ranks[is_abnormal].sum() - n_abnormal * (n_abnormal + 1) / 2
+    return float(above / (n_abnormal * n_normal))
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    part, whole = np.asarray(part, float), np.asarray(whole, float)
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)

@@ -1,0 +1,286 @@
+"""Whether a plate looks unlike the plates a model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.neighbors import NearestNeighbors
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+TYPICAL = 0.99
+"""Share of the reference's own held-out cells that count as typical."""
+
+UNLIKE_SHARE = 0.05
+"""A plate is unlike when more than this share of its cells is not typical (1 % would be usual).
+
+Five times the usual share. The 99th percentile of some hundred held-out cells is itself known
+only to about a factor of two, and wells of one plate differ by as much, so a smaller excess says
+nothing; a plate that is dimmer or out of focus all over goes far beyond. With fewer reference
+cells than `_SURE_REFERENCE` the share that is too much grows as the sampling error does.
+"""
+
+MIN_REFERENCE = 100
+MIN_NEW = 30
+
+_SURE_REFERENCE = 1000
+_DIVISIONS = 3
+_MAX_REFERENCE = 4000
+_MAX_NEW = 4000
+_MAX_COMPONENTS = 32
+_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How unlike a plate is.
+
+    Parameters
+    ----------
+    value
+        Share of the new plate's cells (a sample of them) farther from the reference than
+        `TYPICAL` of the reference's own; about 0.01 when nothing has changed. NaN when there
+        are too few cells to say.
+    threshold
+        The share above which the plate counts as unlike.
+    is_unlike
+        Whether it does.
+    sentence
+        The same for a person.
+    n_reference, n_new
+        Cells compared.
+    """
+
+    value: float
+    threshold: float
+    is_unlike: bool
+    sentence: str
+    n_reference: int = field(default=0)
+    n_new: int = field(default=0)
+
+
+class ShiftDetector:
+    """Distances of cells to a reference, in units of what is usual within the reference.
+
+    Half of the reference's wells are kept to measure against; the other half, which the measure
+    has not seen, says which distances are usual: it plays the part of a new plate on which
+    nothing changed. This is done for several divisions into halves, both ways round.
+
+    Parameters
+    ----------
+    seed
+        Seed of the sample and of the halves.
+
+    Attributes
+    ----------
+    n_reference_
+        Reference cells used.
+    n_features_in_
+        Number of features.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit(self, reference: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Learn what is usual.
+
+        Parameters
+        ----------
+        reference
+            ``(n_cells, n_features)`` embeddings, in memory or memory-mapped; rows with NaN are
+            left out, and at most some thousand rows are read.
+        groups
+            ``(n_cells,)`` well of each cell; halves keep wells whole when there are 4 or more.
+
+        Raises
+        ------
+        HcsQcError
+            With fewer than `MIN_REFERENCE` usable cells.
+        """
+        rng = np.random.default_rng(self.seed)
+        rows, chosen = sample_rows(reference, _MAX_REFERENCE, rng)
+        if len(rows) < MIN_REFERENCE:
+            raise HcsQcError(
+                f"{len(rows)} reference cells are too few to say what is usual; "
+                f"at least {MIN_REFERENCE} are needed."
+            )
+        self.n_reference_, self.n_features_in_ = rows.shape
+        wells = None if groups is None else np.asarray(groups)[chosen]
+        self._members: list[_Yardstick] = []
+        for _ in range(_DIVISIONS):
+            half = _half(len(rows), wells, rng)
+            self._members += [_Yardstick(rows[half], rows[~half])]
+            self._members += [_Yardstick(rows[~half], rows[half])]
+        return self
+
+    def p_unlike(self, cells: ArrayLike) -> NDArray[np.float32]:
+        """Share of usual cells that lie nearer to the reference than each cell.
+
+        Parameters
+        ----------
+        cells
+            ``(n_cells, n_features)``; rows with NaN give NaN.
+
+        Returns
+        -------
+        ndarray
+            ``(n_cells,)`` in 0..1; 1 is farther than every usual cell.
+
+        Raises
+        ------
+        HcsQcError
+            When the number of features is not the reference's.
+        """
+        given: NDArray[Any] = np.asarray(cells)
+        if given.ndim != 2 or given.shape[1] != self.n_features_in_:
+            raise HcsQcError(
+                f"The new cells have the shape {given.shape}; the reference has "
+                f"{self.n_features_in_} features. Embed both with the same encoder and recipe."
+            )
+        result = np.full(len(given), np.nan, np.float32)
+        for start in range(0, len(given), _MAX_NEW):
+            rows = np.asarray(given[start : start + _MAX_NEW], np.float64)
+            usable = np.isfinite(rows).all(axis=1)
+            if usable.any():
+                nearer = [member.share_nearer(rows[usable]) for member in self._members]
+                result[start : start + len(rows)][usable] = np.mean(nearer, axis=0)
+        return result
+
+
+class _Yardstick:
+    """Nearest-neighbour distances to one half of the reference, judged by the other half."""
+
+    def __init__(self, kept: NDArray[np.float64], held_out: NDArray[np.float64]) -> None:
+        self.centre = kept.mean(axis=0)
+        scale = kept.std(axis=0)
+        is_constant = scale <= 1e-6 * np.abs(self.centre) + 1e-12
+        self.scale = np.where(is_constant, np.inf, scale)
+        standardised = (kept - self.centre) / self.scale
+        # Ten cells for each direction, or its spread would be a guess.
+        n_components = max(1, min(_MAX_COMPONENTS, len(kept) // 10, kept.shape[1]))
+        self.axes, self.spread = _main_directions(standardised, n_components)
+        self.outside_scale = 1.0
+        outside = self._coordinates(kept)[:, -1]
+        self.outside_scale = max(float(outside.std()), 1e-6)
+        self.bank = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(self._coordinates(kept))
+        self.usual = np.sort(self._distance(held_out))
+
+    def share_nearer(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the held-out half that lies nearer than each row, ``(n_rows,)``."""
+        share: NDArray[np.float64] = np.searchsorted(self.usual, self._distance(rows)) / len(
+            self.usual
+        )
+        return share
+
+    def _coordinates(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Whitened main directions, and as one more how far a cell lies outside of them."""
+        standardised = (rows - self.centre) / self.scale
+        inside = standardised @ self.axes
+        outside = np.linalg.norm(standardised - inside @ self.axes.T, axis=1)
+        return np.column_stack([inside / self.spread, outside / self.outside_scale])
+
+    def _distance(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        distances, _ = self.bank.kneighbors(self._coordinates(rows))
+        mean: NDArray[np.float64] = distances.mean(axis=1)
+        return mean
+
+
+def measure_shift(
+    reference: ArrayLike,
+    new: ArrayLike,
+    seed: int = 0,
+    *,
+    groups: ArrayLike | None = None,
+) -> Shift:
+    """Say whether a plate looks unlike the reference.
+
+    Parameters
+    ----------
+    reference
+        ``(n_cells, n_features)`` embeddings of the training plates' cells (not only the
+        annotated ones, which nobody drew at random).
+    new
+        ``(m_cells, n_features)`` embeddings of the new plate's cells.
+    seed
+        Seed of samples and halves.
+    groups
+        Well of each reference cell; makes the halves differ as wells do. Recommended.
+
+    Raises
+    ------
+    HcsQcError
+        When the numbers of features differ.
+    """
+    rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))
+    usual, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
+    if len(usual) < MIN_REFERENCE or len(rows) < MIN_NEW:
+        return _too_few(len(usual), len(rows))
+    wells = None if groups is None else np.asarray(groups)[chosen]
+    detector = ShiftDetector(seed).fit(usual, wells)
+    value = float((detector.p_unlike(rows) >= TYPICAL).mean())
+    threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / detector.n_reference_) ** 0.5)
+    is_unlike = value > threshold
+    share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those do"
+    if is_unlike:
+        sentence = (
+            f"This plate looks unlike the training data: {share} (1 % would be usual). "
+            "Look at some of its wells and annotate cells on it before trusting its figures."
+        )
+    else:
+        sentence = f"This plate looks like the training data: {share} (1 % would be usual)."
+    return Shift(value, threshold, is_unlike, sentence, detector.n_reference_, len(rows))
+
+
+def sample_rows(
+    cells: ArrayLike, most: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Draw at most `most` rows without NaN; also their indices, ascending."""
+    given: NDArray[Any] = np.asarray(cells)
+    chosen = np.arange(len(given))
+    if len(given) > most:
+        chosen = np.sort(rng.choice(len(given), most, replace=False))
+    rows = np.asarray(given[chosen], np.float64)
+    usable = np.isfinite(rows).all(axis=1)
+    return rows[usable], chosen[usable]
+
+
+def _half(n_cells: int, wells: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose half of the wells, or of the cells where there are too few wells."""
+    if wells is not None:
+        names, well = np.unique(wells, return_inverse=True)
+        if len(names) >= 4:
+            kept = rng.permutation(len(names)) < len(names) // 2
+            half: NDArray[np.bool_] = kept[well.reshape(-1)]
+            if 0.25 <= half.mean() <= 0.75:
+                return half
+    return rng.permutation(n_cells) < n_cells // 2
+
+
+def _main_directions(
+    rows: NDArray[np.float64], n_components: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``(n_features, n_components)`` orthonormal main directions and the spread along each."""
+    n_cells, n_features = rows.shape
+    if n_features <= n_cells:
+        values, axes = eigh(rows.T @ rows / n_cells)
+    else:
+        values, vectors = eigh(rows @ rows.T / n_cells)
+        axes = rows.T @ vectors / np.sqrt(np.maximum(values, 1e-12) * n_cells)
+    order = np.argsort(values)[::-1][:n_components]
+    order = order[values[order] > 1e-8 * max(float(values.max()), 1e-12)]
+    return axes[:, order], np.sqrt(values[order])
+
+
+def _too_few(n_reference: int, n_new: int) -> Shift:
+    sentence = (
+        f"Whether this plate looks unlike the training data cannot be said: {n_reference} "
+        f"training cells and {n_new} new ones, at least {MIN_REFERENCE} and {MIN_NEW} are needed."
+    )
+    return Shift(float("nan"), UNLIKE_SHARE, False, sentence, n_reference, n_new)

@@ -1,0 +1,75 @@
+"""Annotated cells as every head takes them, checked once for all heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+class AnnotationsError(HcsQcError, ValueError):
+    """The annotations do not allow a fit, for example all of them are of one class.
+
+    It is a `ValueError` as well because that is what scikit-learn's estimator contract asks for.
+    """
+
+
+class Annotated(NamedTuple):
+    """Checked annotated cells.
+
+    Parameters
+    ----------
+    features
+        ``(n_cells, n_features)``, finite.
+    classes
+        ``(n_classes,)`` sorted, at least 2.
+    codes
+        ``(n_cells,)`` index of each cell's class.
+    """
+
+    features: NDArray[Any]
+    classes: NDArray[Any]
+    codes: NDArray[np.int64]
+
+
+def check_annotated(head: object, features: ArrayLike, y: ArrayLike, dtype: DTypeLike) -> Annotated:
+    """Check what `fit` was given, and note the number of features on the head.
+
+    Raises
+    ------
+    AnnotationsError
+        When all cells are of one class.
+    ValueError
+        When `features` is not a finite matrix, `y` holds no classes, or the lengths differ.
+    """
+    checked, labels = validate_data(head, features, y, dtype=dtype)
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise AnnotationsError(
+            f"All {len(codes)} annotated cells are of one class ({classes[0]!s}); at least one "
+            "of each class is needed. Annotate some of the other class."
+        )
+    return Annotated(checked, classes, codes.reshape(-1).astype(np.int64))
+
+
+def check_features(head: object, features: ArrayLike) -> NDArray[Any]:
+    """Check what a fitted head is asked to judge; float32 stays, the rest becomes float64.
+
+    Raises
+    ------
+    ValueError
+        When `features` is not a finite matrix with as many columns as the head was fitted on.
+    """
+    check_is_fitted(head)
+    checked: NDArray[Any] = validate_data(
+        head, features, dtype=[np.float64, np.float32], reset=False
+    )
+    return checked

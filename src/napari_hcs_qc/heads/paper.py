@@ -1,0 +1,129 @@
+"""The paper's linear head: one dense layer trained by stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from napari_hcs_qc.heads.annotated import check_annotated, check_features
+from napari_hcs_qc.heads.logistic import probabilities
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class PaperLinearHead(ClassifierMixin, BaseEstimator):
+    """One dense layer with an output per class, exactly as Masud, Cohen et al. (2022) train it.
+
+    Raw features, cross-entropy, stochastic gradient descent with momentum, the rate divided by
+    ten at `milestones`. Kept for comparison; `LinearHead` is the better head.
+
+    Parameters
+    ----------
+    epochs, batch_size, learning_rate, momentum
+        The paper's 150, 32, 0.001 and 0.9.
+    milestones
+        Epochs after which the rate is multiplied by 0.1: the paper's 40, 70 and 120.
+    random_state
+        Seed of the initial weights and of the order of cells.
+
+    Attributes
+    ----------
+    classes_
+        Sorted classes.
+    n_features_in_
+        Number of features.
+    coef_, intercept_
+        ``(n_classes, n_features)`` and ``(n_classes,)``.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 150,
+        batch_size: int = 32,
+        learning_rate: float = 0.001,
+        momentum: float = 0.9,
+        milestones: tuple[int, ...] = (40, 70, 120),
+        random_state: int = 0,
+    ) -> None:
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.milestones = milestones
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Train on annotated cells.
+
+        Parameters
+        ----------
+        X
+            ``(n_cells, n_features)`` embeddings, finite.
+        y
+            ``(n_cells,)`` classes.
+        groups
+            Not used; every head takes it.
+
+        Raises
+        ------
+        AnnotationsError
+            When all cells are of one class.
+        ValueError
+            When `X` is not a finite matrix.
+        """
+        import torch  # seconds to import, and the other heads do without
+
+        features, self.classes_, codes = check_annotated(self, X, y, np.float64)
+        n_features = features.shape[1]
+        generator = torch.Generator().manual_seed(self.random_state)
+        cells = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        target = torch.from_numpy(codes)
+        layer = torch.nn.Linear(n_features, len(self.classes_))
+        # torch's own initial distribution, drawn from our generator: the global one is not ours.
+        bound = n_features**-0.5
+        with torch.no_grad():
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+        optimizer = torch.optim.SGD(
+            layer.parameters(), lr=self.learning_rate, momentum=self.momentum
+        )
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.milestones), gamma=0.1)
+        for _ in range(self.epochs):
+            order = torch.randperm(len(cells), generator=generator)
+            for start in range(0, len(cells), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                optimizer.zero_grad()
+                loss: Any = torch.nn.functional.cross_entropy(layer(cells[batch]), target[batch])
+                loss.backward()
+                optimizer.step()
+            schedule.step()
+        self.coef_ = layer.weight.detach().numpy().astype(np.float64)
+        self.intercept_ = layer.bias.detach().numpy().astype(np.float64)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log-odds of the second class ``(n_cells,)``, or the outputs per class."""
+        features = check_features(self, X)
+        outputs = self.decide(features)
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
+        features = check_features(self, X)
+        return probabilities(self.decide(features))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """``(n_cells,)`` the most probable class."""
+        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return most
+
+    def decide(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """``(n_cells, n_classes)`` outputs in the precision of `features`, without checks."""
+        outputs: NDArray[np.float64] = (features @ self.coef_.T.astype(features.dtype)).astype(
+            np.float64
+        ) + self.intercept_
+        return outputs

@@ -1,0 +1,66 @@
+"""Heads by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.forest import ForestHead
+from napari_hcs_qc.heads.knn import KNNHead
+from napari_hcs_qc.heads.linear import LinearHead
+from napari_hcs_qc.heads.paper import PaperLinearHead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Head: TypeAlias = LinearHead | PaperLinearHead | KNNHead | ForestHead
+"""Any fitted or unfitted head: ``fit(X, y, groups=None)``, ``predict_proba``, ``classes_``."""
+
+HEADS: dict[str, type[Head]] = {
+    "linear": LinearHead,
+    "linear-paper": PaperLinearHead,
+    "knn": KNNHead,
+    "forest": ForestHead,
+}
+"""Head classes by the name a user gives; `linear` is the default."""
+
+_MAKERS: dict[str, Callable[[int], Head]] = {
+    "linear": lambda seed: LinearHead(random_state=seed),
+    "linear-paper": lambda seed: PaperLinearHead(random_state=seed),
+    "knn": lambda _seed: KNNHead(),
+    "forest": lambda seed: ForestHead(random_state=seed),
+}
+
+
+def make_head(name: str, seed: int = 0) -> Head:
+    """Make an unfitted head.
+
+    Parameters
+    ----------
+    name
+        One of `HEADS`.
+    seed
+        Seed of every random step of its fit.
+
+    Raises
+    ------
+    HcsQcError
+        When no head has this name.
+    """
+    if name not in _MAKERS:
+        raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEADS)}.")
+    return _MAKERS[name](seed)
+
+
+def head_name(head: Head | object) -> str:
+    """Name of a head's class in `HEADS`.
+
+    Raises
+    ------
+    HcsQcError
+        When it is none of them.
+    """
+    for name, kind in HEADS.items():
+        if type(head) is kind:
+            return name
+    raise HcsQcError(f"{type(head).__name__} is not a head; expected one of {', '.join(HEADS)}.")

@@ -1,0 +1,109 @@
+"""P(abnormal) for every cell of a plate, from embeddings that need not fit in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.linear import LinearHead
+from napari_hcs_qc.heads.logistic import probabilities
+from napari_hcs_qc.heads.paper import PaperLinearHead
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.heads.registry import Head
+
+ABNORMAL = "abnormal"
+NORMAL = "normal"
+
+_CHUNK_BYTES = 64 * 2**20
+
+
+def score_embeddings(
+    head: Head,
+    embeddings: NDArray[np.float32],
+    *,
+    chunk: int = 65536,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> NDArray[np.float32]:
+    """Score cells chunk by chunk.
+
+    Parameters
+    ----------
+    head
+        Fitted on the classes ``"abnormal"`` and ``"normal"``.
+    embeddings
+        ``(n_cells, n_features)``, in memory or memory-mapped. Rows with a NaN or Inf are cells
+        that could not be embedded.
+    chunk
+        Most rows read at once; fewer where rows are long, so that a chunk stays near 64 MiB.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`; asked before each chunk.
+
+    Returns
+    -------
+    ndarray
+        ``(n_cells,)`` P(abnormal), NaN for cells that could not be embedded.
+
+    Raises
+    ------
+    HcsQcError
+        When the number of features is not the head's, or it knows no class ``"abnormal"``.
+    Cancelled
+        When `should_stop` answers true.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != head.n_features_in_:
+        raise HcsQcError(
+            f"The embeddings have the shape {embeddings.shape}; this head was fitted on "
+            f"{head.n_features_in_} features. Embed the cells with the model's own encoder and "
+            "crop recipe."
+        )
+    column = abnormal_column(head)
+    n_cells = len(embeddings)
+    row_bytes = max(1, embeddings.shape[1] * embeddings.dtype.itemsize)
+    chunk = max(1, min(chunk, _CHUNK_BYTES // row_bytes))
+    scores = np.full(n_cells, np.nan, np.float32)
+    for start in range(0, n_cells, chunk):
+        check_stop(should_stop)
+        on_progress(start, n_cells, "scoring cells")
+        scores[start : start + chunk] = _score(head, embeddings[start : start + chunk], column)
+    on_progress(n_cells, n_cells, "scoring cells")
+    return scores
+
+
+def abnormal_column(head: Head) -> int:
+    """Column of P(abnormal) in ``head.predict_proba``.
+
+    Raises
+    ------
+    HcsQcError
+        When the head knows no class ``"abnormal"``.
+    """
+    classes = [str(name) for name in head.classes_]
+    if ABNORMAL not in classes:
+        raise HcsQcError(
+            f"The head knows the classes {', '.join(classes)}; 'abnormal' is missing. "
+            "Fit it on cells annotated normal and abnormal."
+        )
+    return classes.index(ABNORMAL)
+
+
+def _score(head: Head, rows: NDArray[Any], column: int) -> NDArray[np.float64]:
+    """P(abnormal) of rows in memory; NaN for rows with a NaN or Inf."""
+    rows = np.asarray(rows)
+    # A product with zeros is 0 unless something in the row is not finite: one pass, no copy.
+    with np.errstate(invalid="ignore"):
+        usable = rows @ np.zeros(rows.shape[1], rows.dtype) == 0
+    result = np.full(len(rows), np.nan)
+    chosen = rows if usable.all() else rows[usable]
+    if len(chosen):
+        # The linear heads' own checks of a whole array cost as much as their scoring.
+        is_linear = isinstance(head, LinearHead | PaperLinearHead)
+        p = probabilities(head.decide(chosen)) if is_linear else head.predict_proba(chosen)
+        result[usable] = p[:, column]
+    return result

@@ -1,0 +1,37 @@
+"""The core does not import timm, torchvision or triton by being imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from napari_hcs_qc.encoders.triton_guard import import_vision
+
+IMPORT_ALL = """
+import pkgutil, sys
+import napari_hcs_qc.encoders as package
+for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+    __import__(module.name)
+print(sorted({"timm", "torchvision", "triton"} & set(sys.modules)))
+"""
+
+
+def test_importing_the_encoders_imports_no_vision_library():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="dlopen flags exist on Linux only")
+def test_the_flags_of_dlopen_are_left_as_they_were():
+    before = sys.getdlopenflags()
+    import_vision("timm")
+    assert sys.getdlopenflags() == before
+
+
+def test_a_library_that_is_not_installed_is_an_import_error():
+    with pytest.raises(ImportError):
+        import_vision("torchvision_that_is_not_there")
