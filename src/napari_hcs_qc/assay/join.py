@@ -81,7 +81,7 @@ def match_annotations(
         diameter = float(cells["diameter_px"].median()) if len(cells) else 2 * radius_px
         left = np.flatnonzero(cell_id < 0)
         new, cell_of = _new_cells(annotations.iloc[left], radius_px)
-        added = _as_cells(new, first_id, diameter)
+        added = cells_at(new, first_id, diameter)
         cell_id[left] = first_id + cell_of
     return Matched(cell_id, added, _outcome(annotations, cell_id))
 
@@ -127,8 +127,38 @@ def _new_cells(
     return pd.DataFrame(new, columns=["well", "site", "y_px", "x_px"]), cell_of
 
 
-def _as_cells(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.DataFrame:
-    """Rows of a cell table for positions that a person gave; there is no mask to measure."""
+def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFrame:
+    """Choose the annotated positions that a model is trained on.
+
+    Every position counts by itself, also where two of them are on one found cell (dead nuclei that
+    touch, say). Left out are unsure ones, those on cells about which people disagree, and words
+    that their own author has replaced since.
+
+    Parameters
+    ----------
+    annotations, matched
+        What `match_annotations` was given and gave.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``well, site, y_px, x_px, class, kind, cell_id``, by well, site and position.
+    """
+    said = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(drop=True)
+    said = said.assign(cell_id=matched.cell_id)
+    outcome = matched.for_training.set_index("cell_id")["class"]
+    agreed = said[said["class"] == said["cell_id"].map(outcome)]
+    order = ["well", "site", "y_px", "x_px"]
+    # Of two people who say the same of a position, the one who gave a kind is kept.
+    return (
+        agreed.sort_values([*order, "kind"], na_position="last", kind="stable")
+        .drop_duplicates(order)
+        .reset_index(drop=True)
+    )
+
+
+def cells_at(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.DataFrame:
+    """Make rows of a cell table for positions that a person gave; there is no mask to measure."""
     n = len(positions)
     return typed_cells(
         {

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.detection import PlateCells, has_cells, load_cells
-from napari_hcs_qc.assay.join import Matched, match_annotations
+from napari_hcs_qc.assay.join import Matched, match_annotations, training_positions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
 
@@ -33,12 +33,15 @@ class PlateState:
         The images.
     found
         Cells, intensity ranges and image quality.
+    annotations
+        What people said about positions on this plate (`Journal.annotations`).
     matched
         The annotations joined to the cells.
     """
 
     plate: Plate
     found: PlateCells
+    annotations: pd.DataFrame
     matched: Matched
 
     @cached_property
@@ -66,9 +69,13 @@ class PlateState:
         table.loc[rows, "annotated_kind"] = said["kind"].to_numpy(dtype=object)
         return table
 
-    def groups(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Well of each of some cells as ``plate/A01``, by which splits are grouped."""
-        wells = self.cells["well"].to_numpy(dtype=str)[rows]
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """The annotated positions to train on, see `training_positions`."""
+        return training_positions(self.annotations, self.matched)
+
+    def groups(self, wells: pd.Series) -> NDArray[np.str_]:
+        """Give wells as ``plate/A01``, by which splits are grouped."""
         return np.array([f"{self.plate.name}/{well}" for well in wells], dtype=np.str_)
 
 
@@ -112,7 +119,7 @@ def load_plate(
         annotations = assay.journal().annotations()
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
     matched = match_annotations(mine, found.cells, found.diameter_px / 2)
-    return PlateState(plate, found, matched)
+    return PlateState(plate, found, mine, matched)
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:

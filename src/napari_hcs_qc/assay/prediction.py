@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -173,16 +174,9 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
 
 def cells_mark(state: PlateState) -> str:
     """Content address of the cells that predictions belong to."""
-    cells = state.cells
-    return fingerprint(
-        {
-            "plate": state.plate.fingerprint,
-            "n": len(cells),
-            "y": [float(y) for y in state.matched.added["y_px"]],
-            "x": [float(x) for x in state.matched.added["x_px"]],
-            "sum": float(cells["y_px"].sum(dtype="float64") + cells["x_px"].sum(dtype="float64")),
-        }
-    )
+    positions = state.cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
+    digest = hashlib.sha256(np.ascontiguousarray(positions).tobytes()).hexdigest()
+    return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
 
 
 def load_prediction(assay: AssayFolder, state: PlateState, model: Model) -> Prediction | None:
@@ -289,7 +283,7 @@ def _reference(
         sampled = np.asarray(rows[chosen], dtype=np.float32)
         usable = np.isfinite(sampled).all(axis=1)
         parts.append(sampled[usable])
-        wells.append(state.groups(chosen[usable]))
+        wells.append(state.groups(state.cells["well"].iloc[chosen[usable]]))
     return _Reference(np.concatenate(parts), np.concatenate(wells))
 
 

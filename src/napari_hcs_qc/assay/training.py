@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.assay.embedding import embed_plate
+from napari_hcs_qc.assay.join import cells_at
 from napari_hcs_qc.assay.model import Model, load_model, new_model_folder, save_model
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
+from napari_hcs_qc.encoders.pipeline import embed_cells
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import cross_validate
@@ -145,7 +146,7 @@ def train(
         recipe = replace(recipe, channels="rgb", rgb=options.rgb)
     annotations = assay.journal().annotations()
     states = [load_plate(assay, name, annotations) for name in chosen_plates(assay, None)]
-    states = [state for state in states if len(state.matched.for_training)]
+    states = [state for state in states if len(state.training)]
     _check_classes(states)
     recipe = recipe.with_diameter(states[0].found.diameter_px)
     encoder = load_encoder(
@@ -181,7 +182,11 @@ def collect(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Annotated:
-    """Embed the plates and gather the rows of the annotated cells.
+    """Embed the annotated cells, each where the person clicked it.
+
+    Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
+    nucleus that is another object, and the word is about the one that was clicked. So no plate has
+    to be embedded before a model can be trained.
 
     Raises
     ------
@@ -190,17 +195,24 @@ def collect(
     """
     rows, classes, kinds, groups = [], [], [], []
     for state in states:
-        embedded = embed_plate(
-            state, recipe, encoder, stores, on_progress=on_progress, should_stop=should_stop
+        said = state.training
+        store = embed_cells(
+            state.plate,
+            cells_at(said, 0, state.found.diameter_px),
+            state.found.ranges,
+            recipe,
+            encoder,
+            stores,
+            projection=state.found.projection,
+            on_progress=on_progress,
+            should_stop=should_stop,
         )
-        said = state.matched.for_training
-        cell_ids = said["cell_id"].to_numpy()
-        rows.append(np.asarray(embedded.rows[cell_ids], dtype=np.float32))
+        rows.append(np.asarray(store.embeddings, dtype=np.float32))
         classes.append(said["class"].to_numpy(dtype=str))
         kinds.append(said["kind"].to_numpy(dtype=object))
-        groups.append(state.groups(cell_ids))
+        groups.append(state.groups(said["well"]))
     embeddings = np.concatenate(rows)
-    usable: NDArray[np.bool_] = np.isfinite(embeddings).all(axis=1)
+    usable = np.asarray(np.isfinite(embeddings).all(axis=1))
     if not usable.any():
         raise HcsQcError(
             f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
@@ -276,9 +288,7 @@ def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
 
 
 def _check_classes(states: list[PlateState]) -> None:
-    counts = Counter(
-        word for state in states for word in state.matched.for_training["class"].tolist()
-    )
+    counts = Counter(word for state in states for word in state.training["class"].tolist())
     missing = [word for word in ("normal", "abnormal") if not counts[word]]
     if missing:
         have = ", ".join(f"{counts[word]} {word}" for word in ("normal", "abnormal"))
@@ -316,10 +326,13 @@ def _manifest(
         "training_plates": [
             {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
         ],
-        "training_cells": {
-            state.plate.name: [int(cell) for cell in state.matched.for_training["cell_id"]]
+        "training_cells": [
+            [state.plate.name, well, int(site), round(float(y), 2), round(float(x), 2), word]
             for state in states
-        },
+            for well, site, y, x, word in state.training[
+                ["well", "site", "y_px", "x_px", "class"]
+            ].itertuples(index=False, name=None)
+        ],
         "cross_validation": validation,
         "versions": versions(),
     }

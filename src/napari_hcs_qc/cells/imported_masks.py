@@ -17,7 +17,12 @@ from skimage.measure import label as label_components
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.ome_zarr import open_ome_zarr_plate, read_ome_zarr_label
 from napari_hcs_qc.plates.patterns import FORMATS, match_name
-from napari_hcs_qc.plates.pixels import IMAGE_EXTENSIONS, TIFF_EXTENSIONS
+from napari_hcs_qc.plates.pixels import (
+    IMAGE_EXTENSIONS,
+    TIFF_EXTENSIONS,
+    UnreadableImageError,
+    read_plane,
+)
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import parse_well
 
@@ -150,18 +155,28 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
         When the file is no image, has another shape, or values that are no ids.
     """
     try:
-        if path.suffix.lower() in TIFF_EXTENSIONS:
-            pixels = tifffile.imread(path)
-        else:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture)
+        pixels, is_colour = _read_pixels(path)
+    except UnreadableImageError as error:
+        raise HcsQcError(f"the mask {path} {error}") from error
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise HcsQcError(f"the mask {path} cannot be read: {error}") from error
-    pixels = np.squeeze(pixels)
-    is_colour = pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
-    if is_colour:
-        pixels = pixels[..., 0]
     return _checked(pixels, is_colour, shape, f"the mask {path}")
+
+
+def _read_pixels(path: Path) -> tuple[NDArray[Any], bool]:
+    """Pixels (height, width), and whether they are the red channel of a colour image."""
+    if path.suffix.lower() in TIFF_EXTENSIONS:
+        with tifffile.TiffFile(path) as tiff:
+            first = tiff.pages.first if len(tiff.pages) else None
+            if first is None or first.photometric != tifffile.PHOTOMETRIC.RGB:
+                return read_plane(str(path)), False  # Tells a truncated file, which tifffile fills.
+        pixels = tifffile.imread(path)
+    else:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        return pixels[..., 0], True
+    return pixels, False
 
 
 def _read_label(path: str, name: str | None, shape: tuple[int, int]) -> Mask:

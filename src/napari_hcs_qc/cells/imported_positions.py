@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -167,12 +168,10 @@ def _column_names(path: Path) -> list[str]:
             return list(pq.read_schema(path).names)
         except (pa.ArrowException, OSError) as error:
             raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
-    try:
-        names = list(_read_csv(path, n_rows=0).columns)
-    except (ValueError, OSError):
-        names = []
-    # One column: another delimiter than the comma, which `read_table` finds out.
-    return names if len(names) > 1 else list(read_table(path).columns)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        names = [name.strip() for name in next(csv.reader(handle), [])]
+    # Anything but plain comma-separated UTF-8 is for `read_table`.
+    return names if len(names) > 1 and "\ufffd" not in names[0] else list(read_table(path).columns)
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -187,19 +186,26 @@ def _read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
         table.index = pd.RangeIndex(1, len(table) + 1)
         return table
     try:
-        table = _read_csv(path, names)
-    except (ValueError, OSError):
-        return read_table(path)[list(names)]  # Says what is wrong with it, and where.
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    return table
+        return _read_csv(path, names)
+    except (ValueError, csv.Error):
+        return read_table(path)[list(names)]  # Copes with it, or says what is wrong and where.
 
 
-def _read_csv(
-    path: Path, names: Sequence[str] | None = None, n_rows: int | None = None
-) -> pd.DataFrame:
-    columns = None if names is None else list(names)
-    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", usecols=columns, nrows=n_rows)
-    return table.fillna("")
+def _read_csv(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    lines, rows = [], []
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.reader(handle)
+        header = [name.strip() for name in next(reader)]
+        picks = [header.index(name) for name in names]
+        begins = reader.line_num + 1
+        for row in reader:
+            line, begins = begins, reader.line_num + 1
+            if row and len(row) != len(header):
+                raise ValueError(f"line {line} has {len(row)} values")
+            if row:
+                lines.append(line)
+                rows.append([row[pick] for pick in picks])
+    return pd.DataFrame(rows, columns=list(names), index=lines, dtype=str)
 
 
 def _is_parquet(path: Path) -> bool:

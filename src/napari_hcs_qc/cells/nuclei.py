@@ -176,8 +176,9 @@ def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.f
     for share in _SMOOTHINGS:
         smooth = ndi.gaussian_filter(image, max(0.5, share * diameter))
         contrast = smooth - coarse_background(smooth, diameter)
-        noise = max(_noise(contrast, diameter), 1e-6 * float(np.abs(smooth).max()), 1e-12)
-        least = max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * _pixel_noise(image))
+        middle, spread = _empty_places(contrast, diameter)
+        noise = max(spread, 1e-6 * float(np.abs(smooth).max()), 1e-12)
+        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * _pixel_noise(image))
         threshold = _log_otsu(np.maximum(contrast[::2, ::2], noise))
         if threshold > least:
             break
@@ -201,20 +202,23 @@ def _pixel_noise(image: NDArray[np.float32]) -> float:
     return float(np.median(np.abs(mixed))) / 0.6745 / 2 if mixed.size else 0.0
 
 
-def _noise(contrast: NDArray[np.float32], diameter: float) -> float:
-    """Give the standard deviation of the background, from the emptiest fifth of tiles.
+def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float, float]:
+    """Give mean and standard deviation of the background, from the emptiest fifth of tiles.
 
     The 5 and the 25 percentile of a tile are both background where nuclei leave it a third of the
-    place; of a normal distribution they lie 0.97 standard deviations apart.
+    place; of a normal distribution they lie 0.97 standard deviations apart, and the mean 1.64 above
+    the lower one.
     """
     side = max(8, int(4 * diameter))
-    spreads = []
+    lows, spreads = [], []
     for top in range(0, max(1, contrast.shape[0] - side // 2), side):
         for left in range(0, max(1, contrast.shape[1] - side // 2), side):
             tile = contrast[top : top + side : 2, left : left + side : 2]
             low, high = np.percentile(tile, [5, 25])
+            lows.append(low)
             spreads.append((high - low) / 0.97)
-    return float(np.percentile(spreads, 20))
+    spread = float(np.percentile(spreads, 20))
+    return float(np.median(lows)) + 1.64 * spread, spread
 
 
 def _tidied(mask: NDArray[np.bool_], diameter: float) -> NDArray[np.bool_]:

@@ -30,9 +30,9 @@ MIN_REFERENCE = 100
 MIN_NEW = 30
 
 _SURE_REFERENCE = 1000
-_DIVISIONS = 3
-_MAX_REFERENCE = 4000
-_MAX_NEW = 4000
+_DIVISIONS = 2
+_MAX_REFERENCE = 3000
+_MAX_NEW = 3000
 _MAX_COMPONENTS = 32
 _NEIGHBOURS = 5
 
@@ -138,12 +138,7 @@ class ShiftDetector:
         HcsQcError
             When the number of features is not the reference's.
         """
-        given: NDArray[Any] = np.asarray(cells)
-        if given.ndim != 2 or given.shape[1] != self.n_features_in_:
-            raise HcsQcError(
-                f"The new cells have the shape {given.shape}; the reference has "
-                f"{self.n_features_in_} features. Embed both with the same encoder and recipe."
-            )
+        given = self._checked(cells)
         result = np.full(len(given), np.nan, np.float32)
         for start in range(0, len(given), _MAX_NEW):
             rows = np.asarray(given[start : start + _MAX_NEW], np.float64)
@@ -152,6 +147,32 @@ class ShiftDetector:
                 nearer = [member.share_nearer(rows[usable]) for member in self._members]
                 result[start : start + len(rows)][usable] = np.mean(nearer, axis=0)
         return result
+
+    def share_unlike(self, cells: ArrayLike) -> float:
+        """Share of cells farther away than `TYPICAL` of the reference's own, 0..1.
+
+        Parameters
+        ----------
+        cells
+            ``(n_cells, n_features)``, finite.
+
+        Raises
+        ------
+        HcsQcError
+            When the number of features is not the reference's.
+        """
+        rows = np.asarray(self._checked(cells), np.float64)
+        far = [member.share_nearer(rows) >= TYPICAL for member in self._members]
+        return float(np.mean(far))
+
+    def _checked(self, cells: ArrayLike) -> NDArray[Any]:
+        given: NDArray[Any] = np.asarray(cells)
+        if given.ndim != 2 or given.shape[1] != self.n_features_in_:
+            raise HcsQcError(
+                f"The new cells have the shape {given.shape}; the reference has "
+                f"{self.n_features_in_} features. Embed both with the same encoder and recipe."
+            )
+        return given
 
 
 class _Yardstick:
@@ -224,7 +245,7 @@ def measure_shift(
         return _too_few(len(usual), len(rows))
     wells = None if groups is None else np.asarray(groups)[chosen]
     detector = ShiftDetector(seed).fit(usual, wells)
-    value = float((detector.p_unlike(rows) >= TYPICAL).mean())
+    value = detector.share_unlike(rows)
     threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / detector.n_reference_) ** 0.5)
     is_unlike = value > threshold
     share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those do"

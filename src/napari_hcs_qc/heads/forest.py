@@ -101,7 +101,8 @@ class ForestHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """``(n_cells,)`` the most probable class."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
         return most
 
     def _children(self, per_tree: list[NDArray[np.int64]]) -> NDArray[np.int64]:

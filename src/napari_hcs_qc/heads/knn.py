@@ -82,5 +82,6 @@ class KNNHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """``(n_cells,)`` the class with most votes (the first of `classes_` on a tie)."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
         return most

@@ -61,10 +61,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         Folds of the inner cross-validation, fewer where the annotations do not allow as many.
     n_repeats
         How many divisions into folds the choice is averaged over.
-    class_weight
-        ``"balanced"`` lets the classes weigh the same in the fit, which finds a better boundary
-        when few cells of one are annotated; None counts each cell once. With `calibrate` the
-        probabilities are those of the annotated frequencies either way.
+    balance
+        Whether both classes weigh the same in the fit, which finds a better boundary when few
+        cells of one are annotated. With `calibrate` the probabilities are those of the annotated
+        frequencies either way; without, they are then those of equally frequent classes.
     calibrate
         Whether to calibrate.
     random_state
@@ -103,7 +103,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         strengths: tuple[float, ...] = STRENGTHS,
         n_folds: int = 5,
         n_repeats: int = 3,
-        class_weight: Literal["balanced"] | None = "balanced",
+        balance: bool = True,
         calibrate: bool = True,
         random_state: int = 0,
     ) -> None:
@@ -112,7 +112,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         self.strengths = strengths
         self.n_folds = n_folds
         self.n_repeats = n_repeats
-        self.class_weight = class_weight
+        self.balance = balance
         self.calibrate = calibrate
         self.random_state = random_state
 
@@ -173,7 +173,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """``(n_cells,)`` the most probable class."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
         return most
 
     def decide(self, features: NDArray[Any]) -> Floats:
@@ -225,10 +226,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     ) -> tuple[Solution, Calibration]:
         """Solve for all cells at the strength that held-out cells like best."""
         importance = np.ones(len(codes))
-        if self.class_weight == "balanced":
+        if self.balance:
             importance = (len(codes) / (n_classes * np.bincount(codes)))[codes]
-        elif self.class_weight is not None:
-            raise ValueError(f'class_weight is {self.class_weight!r}; expected None or "balanced".')
         held_out, self.folds_by_ = self._held_out(codes, groups)
         n_outputs = 1 if n_classes == 2 else n_classes
         as_it_is = Calibration(1.0, np.zeros(n_outputs), np.inf)

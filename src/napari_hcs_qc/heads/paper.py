@@ -82,7 +82,7 @@ class PaperLinearHead(ClassifierMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(self.random_state)
         cells = torch.from_numpy(np.ascontiguousarray(features, np.float32))
         target = torch.from_numpy(codes)
-        layer = torch.nn.Linear(n_features, len(self.classes_))
+        layer = torch.nn.utils.skip_init(torch.nn.Linear, n_features, len(self.classes_))
         # torch's own initial distribution, drawn from our generator: the global one is not ours.
         bound = n_features**-0.5
         with torch.no_grad():
@@ -118,7 +118,8 @@ class PaperLinearHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """``(n_cells,)`` the most probable class."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
         return most
 
     def decide(self, features: NDArray[Any]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anndata
-import h5py  # type: ignore[import-untyped]
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa

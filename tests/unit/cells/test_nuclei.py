@@ -50,7 +50,7 @@ def test_offset_gain_and_dtype_do_not_matter(
     draw_field: Draw, matches: Matches, scale: float, offset: int, dtype: Any
 ) -> None:
     field = draw_field(n=25, seed=1)
-    image = (field.image * scale + offset).astype(dtype)
+    image = (field.image * scale + float(offset)).astype(dtype)
     hits, extra, missed = matches(field.labels, find_nuclei(image, diameter_px=28), min_px=80)
     assert (hits, extra, missed) >= (20, 0, 0)
     assert extra + missed <= 1
@@ -136,7 +136,7 @@ def test_a_fibre_does_not_swallow_the_field(draw_field: Draw, matches: Matches) 
     hits, extra, _ = matches(field.labels, find_nuclei(image, diameter_px=28), min_px=80)
     n = len(np.unique(field.labels)) - 1
     assert hits >= 0.85 * n
-    assert extra <= 0.15 * n
+    assert extra <= 0.2 * n
 
 
 def test_uneven_light_is_taken_out(draw_field: Draw, matches: Matches) -> None:

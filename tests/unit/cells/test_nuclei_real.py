@@ -1,0 +1,85 @@
+"""How good the nuclei are on real images, against masks that people drew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_hcs_qc.cells.detect import plate_diameter
+from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
+from napari_hcs_qc.plates.open import open_plate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.realdata
+
+Matches = Callable[..., tuple[int, ...]]
+
+
+def _score(matches: Matches, diameter_px: float, path: Path) -> tuple[str, int, tuple[int, ...]]:
+    image = tifffile.imread(path)
+    found = find_nuclei(image, diameter_px=diameter_px)
+    mask = path.parents[1] / "masks" / f"{path.stem}.png"
+    # Objects below 30 px are fragments of the annotation.
+    counts = matches(read_mask(mask, image.shape).labels, found, min_px=30)
+    return path.name.split("_w1")[0], int(found.max()), counts
+
+
+@pytest.fixture(scope="module")
+def scores(shared_data: Path, matches: Matches) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Count found nuclei, and those right, extra and missed, of each of the 99 fields."""
+    plate = open_plate(shared_data / "bbbc039" / "20585")
+    diameter_px = plate_diameter(plate)
+    with ThreadPool(2) as pool:
+        rows = pool.map(partial(_score, matches, diameter_px), sorted(plate.source.glob("*.tif")))
+    return {name: (n, counts) for name, n, counts in rows}
+
+
+def test_f1_over_all_fields(scores: dict[str, tuple[int, tuple[int, ...]]]) -> None:
+    assert len(scores) == 99
+    hits, extra, missed = np.sum([counts for _, counts in scores.values()], axis=0)
+    assert 2 * hits / (2 * hits + extra + missed) >= 0.95
+
+
+def test_the_fields_the_readme_calls_out(scores: dict[str, tuple[int, tuple[int, ...]]]) -> None:
+    assert scores["IXMtest_L10_s6"][0] == 0  # empty
+    n, (hits, extra, _) = scores["IXMtest_E05_s2"]  # a fibre over 174 nuclei
+    assert n >= 120
+    assert hits >= 140
+    assert extra <= 50
+    _, (hits, extra, missed) = scores["IXMtest_L11_s4"]  # a saturated bar
+    assert 2 * hits / (2 * hits + extra + missed) >= 0.9
+    assert scores["IXMtest_A12_s7"][0] >= 15  # dead, next to very bright ones
+
+
+def test_the_size_of_the_nuclei(shared_data: Path) -> None:
+    # The median area of the masks is 640 px, that is 28.5 px across.
+    plate = open_plate(shared_data / "bbbc039" / "20585")
+    assert plate_diameter(plate) == pytest.approx(28.5, rel=0.07)
+
+
+def test_other_microscopes(shared_data: Path) -> None:
+    """Counts seen by eye, with room: no reference masks exist for these."""
+    field = np.asarray(
+        Image.open(shared_data / "bbbc006_focus/in_focus/BBBC006_z_aligned__a02__s1__w1_10.png")
+    )
+    assert 72 <= find_nuclei(field, diameter_px=28).max() <= 86
+    field = tifffile.imread(shared_data / "cell_painting_5ch/Hoechst.tif")
+    assert 138 <= find_nuclei(field).max() <= 165
+    names = [f"ZStep_1/9987_{well}_s{s}_w1.TIF" for well in ("B02", "B03") for s in (1, 2)]
+    fields = [tifffile.imread(shared_data / "imagexpress_3434/TimePoint_1" / n) for n in names]
+    diameter_px = estimate_diameter(fields)
+    assert 12 <= diameter_px <= 18
+    assert 14 <= find_nuclei(fields[0], diameter_px=diameter_px).max() <= 20
+    scanr = "scanr/A1--W00001--P00001--Z00000--T00000--mcherry.tif"
+    field = tifffile.imread(shared_data / scanr)
+    assert 45 <= find_nuclei(field, diameter_px=55).max() <= 75
