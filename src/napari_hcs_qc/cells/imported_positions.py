@@ -49,7 +49,7 @@ _NEEDED = (
     "a well (such as Metadata_Well or well), a site (Metadata_Site or site), and a position "
     "(Location_Center_Y and _X, Nuclei_Location_Center_Y and _X, or y_px and x_px)"
 )
-_SITE = re.compile(r"\s*(?:s|f|site|field)?[-_ ]?0*(\d+)(?:\.0*)?\s*", re.IGNORECASE)
+_SITE = re.compile(r"\s*(?:(?:s|f|site|field)[-_ ]?)?0*(\d+)(?:\.0*)?\s*", re.IGNORECASE)
 
 
 def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem]]:

@@ -8,7 +8,7 @@ images where it is not given. A field is taken in these steps:
 2. A threshold separates nuclei from background, Otsu's on the logarithm so that some bright
    mitoses do not hide the dim; never below the noise, so that an empty field stays empty.
 3. Clumps are cut into convex pieces (watershed of the distance transform), and two pieces are
-   joined again unless a waist, a dark line or a step in brightness lies between them.
+   joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
    one does not swell and a dim neighbour does not drown in its halo; then step 3 is repeated.
 """
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
-from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk
+from napari_hcs_qc.cells.clumps import label_maxima, label_medians, split_clumps
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -32,14 +32,12 @@ if TYPE_CHECKING:
 
 _WORKING_PX = 25.0  # Larger nuclei are looked at in binned images: nothing is won by more pixels.
 _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little contrast.
+# Least contrast, in standard deviations of the smoothed background and of single pixels.
 _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
-_OWN_QUANTILE = 0.75
-_OWN_SHARE = 0.5  # Of a nucleus's median brightness: where its edge is.
-_SPLIT_AT = 0.22
-_SIZE_WEIGHT = 0.1
-_LEAST_DIP = -0.1
-_LEAST_WAIST = 0.04
+# The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
+# would be too dark where cytoplasm is stained, too.
+_OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
 _LEAST_AREA, _MOST_AREA = 0.05, 12.0  # Of the area of a typical nucleus.
 _SPECK_AREA, _SPECK_SHARE = 0.3, 0.3  # Smaller and dimmer things than this are dirt, not nuclei.
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
@@ -149,10 +147,10 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     contrast -= streak * line
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), diameter)
-    labels = _split(mask, contrast, diameter)
+    labels = split_clumps(mask, contrast, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
-    on_streak = np.concatenate([[0.0], _medians(labels, streak)]) > 0
-    levels = np.concatenate([[0.0], _medians(labels, contrast)])
+    on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
+    levels = np.concatenate([[0.0], label_medians(labels, contrast)])
     labels[(on_streak & (levels < _STREAK_SHARE * typical))[labels]] = 0
     return _without_odd(labels, levels, diameter)
 
@@ -160,13 +158,13 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
 def _own_levels(
     contrast: NDArray[np.float32], threshold: float, diameter: float
 ) -> NDArray[np.float32]:
-    """Median brightness of the nucleus that each pixel belongs to; infinite outside."""
+    """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
     small = shrunk(contrast, factor)
-    labels = _split(_tidied(small > threshold, diameter / factor), small, diameter / factor)
-    levels = np.concatenate([[np.inf], _medians(labels, small, _OWN_QUANTILE)]).astype(np.float32)[
-        labels
-    ]
+    labels = split_clumps(_tidied(small > threshold, diameter / factor), small, diameter / factor)
+    levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
+        np.float32
+    )[labels]
     levels = levels.repeat(factor, axis=0).repeat(factor, axis=1)
     return levels[: contrast.shape[0], : contrast.shape[1]]
 
@@ -232,99 +230,6 @@ def _tidied(mask: NDArray[np.bool_], diameter: float) -> NDArray[np.bool_]:
     return filled
 
 
-def _split(
-    mask: NDArray[np.bool_], contrast: NDArray[np.float32], diameter: float
-) -> NDArray[np.int32]:
-    """Cut clumps at waists, dark lines and steps in brightness; number the pieces from 1."""
-    depth = ndi.gaussian_filter(
-        ndi.distance_transform_edt(mask).astype(np.float32), max(0.5, 0.035 * diameter)
-    )
-    seeds, _ = ndi.label((ndi.maximum_filter(depth, 3) == depth) & mask, np.ones((3, 3)))
-    pieces: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
-        -depth, seeds, mask=mask
-    ).astype(np.int32)
-    n = int(pieces.max())
-    first, second, saddle, at_cut = _cuts(pieces, depth, contrast)
-    if len(first) == 0:
-        return pieces
-    top = _maxima(pieces, depth)
-    level = np.concatenate([[0.0], _medians(pieces, contrast)])
-    area = np.bincount(pieces.ravel(), minlength=n + 1)
-    typical = np.pi / 4 * diameter**2
-    parent = np.arange(n + 1)
-
-    def root(piece: int) -> int:
-        while parent[piece] != piece:
-            parent[piece] = parent[parent[piece]]
-            piece = int(parent[piece])
-        return piece
-
-    # The widest passage first: what is joined counts as one piece for the narrower ones.
-    for cut in np.argsort(-saddle, kind="stable"):
-        a, b = root(int(first[cut])), root(int(second[cut]))
-        if a == b:
-            continue
-        dim, bright = sorted((level[a], level[b]))
-        waist = (min(top[a], top[b]) - saddle[cut]) / diameter
-        dip = max(_LEAST_DIP, 1.0 - at_cut[cut] / max(dim, 1e-12))
-        step = 1.0 - dim / max(bright, 1e-12)
-        size = min((area[a] + area[b]) / typical, 3.0) * min(waist / _LEAST_WAIST, 1.0)
-        if waist + dip + step + _SIZE_WEIGHT * size < _SPLIT_AT:
-            keep, gone = (a, b) if top[a] >= top[b] else (b, a)
-            parent[gone] = keep
-            area[keep] += area[gone]
-    roots = np.array([root(piece) for piece in range(n + 1)])
-    _, number = np.unique(roots, return_inverse=True)  # The background stays 0, its own root.
-    return number.astype(np.int32)[pieces]
-
-
-def _cuts(
-    pieces: NDArray[np.int32], depth: NDArray[np.float32], contrast: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Neighbouring pieces (first < second), and the depth and mean contrast where they meet."""
-    keys, depths, greys = [], [], []
-    for one, other in (
-        (np.s_[1:, :], np.s_[:-1, :]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-    ):
-        at = (pieces[one] != pieces[other]) & (pieces[one] > 0) & (pieces[other] > 0)
-        a, b = pieces[one][at], pieces[other][at]
-        keys.append(np.minimum(a, b).astype(np.int64) << 32 | np.maximum(a, b))
-        depths.append(np.minimum(depth[one][at], depth[other][at]))
-        greys.append((contrast[one][at] + contrast[other][at]) / 2)
-    pairs, index = np.unique(np.concatenate(keys), return_inverse=True)
-    saddle = np.zeros(len(pairs), dtype=np.float32)
-    np.maximum.at(saddle, index, np.concatenate(depths))
-    mean = np.bincount(index, np.concatenate(greys), len(pairs)) / np.bincount(index)
-    return pairs >> 32, pairs & 0xFFFFFFFF, saddle, mean
-
-
-def _maxima(labels: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maximum of `values`, none below 0, in each label from 0 on."""
-    maxima = np.zeros(int(labels.max()) + 1, dtype=np.float32)
-    inside = labels > 0
-    np.maximum.at(maxima, labels[inside], values[inside])
-    return maxima
-
-
-def _medians(
-    labels: NDArray[np.int32], values: NDArray[np.float32], quantile: float = 0.5
-) -> NDArray[np.float64]:
-    """Median, or another quantile, of `values` in each label from 1 on."""
-    inside = labels > 0
-    index, grey = labels[inside], values[inside]
-    order = np.lexsort((grey, index))
-    counts = np.bincount(index, minlength=1)[1:]
-    starts = np.cumsum(counts) - counts
-    middle = (
-        order[np.minimum(starts + (counts * quantile).astype(int), len(order) - 1)]
-        if len(order)
-        else order
-    )
-    medians: NDArray[np.float64] = grey[middle].astype(np.float64)
-    return medians
-
-
 def _without_odd(
     labels: NDArray[np.int32], levels: NDArray[np.float64], diameter: float
 ) -> NDArray[np.int32]:
@@ -332,7 +237,7 @@ def _without_odd(
     area = np.bincount(labels.ravel(), minlength=len(levels)) / (np.pi / 4 * diameter**2)
     depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
     radius = np.zeros(len(levels))
-    radius[: labels.max() + 1] = np.maximum(_maxima(labels, depth), 1.0)
+    radius[: labels.max() + 1] = np.maximum(label_maxima(labels, depth), 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         elongation = area * diameter**2 / 4 / radius**2
     is_odd = (area < _LEAST_AREA) | (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)

@@ -194,7 +194,8 @@ def _rings(height: int, width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     y, x = np.fft.fftfreq(height)[:, np.newaxis], np.fft.rfftfreq(width)
     radius = np.hypot(y, x).ravel()
-    edges = np.geomspace(1.5 / min(height, width), 0.5, 11)
+    # Below two periods a crop, mean and window leave little of what was there.
+    edges = np.geomspace(2.5 / min(height, width), 0.5, 11)
     number = np.digitize(radius, edges) - 1
     member = (number[:, np.newaxis] == np.arange(10)).astype(np.float32)
     filled = member.sum(axis=0) > 0

@@ -36,8 +36,8 @@ def fill_viewer(viewer: Viewer, judged: Judged, site: SiteKey) -> None:
     wells = judged.scores.wells.set_index("well")
     reason = str(wells.loc[site.well, "flag_reason"]) or "not flagged"
     viewer.title = f"{state.plate.name} {site} — {reason}"
-    viewer.text_overlay.text = f"{state.plate.name} {site}: {reason}"
-    viewer.text_overlay.visible = True
+    viewer.canvas.overlays.text.text = f"{state.plate.name} {site}: {reason}"
+    viewer.canvas.overlays.text.visible = True
 
 
 def show_judged(judged: Judged) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from napari_hcs_qc.heads.annotated import check_annotated, check_features
 from napari_hcs_qc.heads.calibration import Calibration, calibrate, log_loss
@@ -34,6 +35,7 @@ _DEFAULT_STRENGTH = 0.1  # where there are too few annotations to choose
 _LIMIT = 5.0  # standardised features stop here, so that a new kind of artefact cannot run away
 _DEVIATION_SCALE = (1 - 2 / np.pi) ** -0.5  # 1 / sd(|z|) of a normal variable
 _ROWS_AT_ONCE = 1024
+_CACHED_BYTES = 2**19
 
 
 class LinearHead(ClassifierMixin, BaseEstimator):
@@ -144,7 +146,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         uses_products = self.products and len(z) <= MAX_CELLS_FOR_PRODUCTS
         rotation = self._rotate(z, uses_products)
         unit = max(float(rotation.spread.sum()) / len(codes), float(np.finfo(float).tiny))
-        solution, calibration = self._choose_and_solve(rotation, codes, n_classes, unit, groups)
+        # Many small products: threads would cost more than they bring, on a busy machine by far.
+        with threadpool_limits(1, user_api="blas"):
+            found = self._choose_and_solve(rotation, codes, n_classes, unit, groups)
+        solution, calibration = found
         self.calibration_factor_ = calibration.factor
         shares = calibration.factor * share_of_cells(rotation, solution.weights[:, 0])
         n_features = z.shape[1]
@@ -180,7 +185,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     def decide(self, features: NDArray[Any]) -> Floats:
         """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks.
 
-        NaN stays NaN. Rows are taken by blocks that stay in the processor's cache.
+        NaN stays NaN. Memory does not grow with the number of rows.
         """
         dtype = features.dtype
         anchors = self.anchors_.astype(dtype, copy=False).T
@@ -188,10 +193,16 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         coef, deviation_coef = self.coef_.T.astype(dtype), self.deviation_coef_.T.astype(dtype)
         centre, factor = self.centre_.astype(dtype), (1 / self.scale_).astype(dtype)
         decisions = np.empty((len(features), coef.shape[1]))
-        for start in range(0, len(features), _ROWS_AT_ONCE):
-            z = features[start : start + _ROWS_AT_ONCE] - centre
+        rows = _ROWS_AT_ONCE
+        if not len(self.anchors_):
+            # Passes over the block cost more than the product: the block has to stay in cache.
+            rows = max(64, min(rows, _CACHED_BYTES // (dtype.itemsize * features.shape[1])))
+        block = np.empty((min(rows, len(features)), features.shape[1]), dtype)
+        for start in range(0, len(features), rows):
+            part = features[start : start + rows]
+            z = np.subtract(part, centre, out=block[: len(part)])
             z *= factor
-            np.clip(z, -_LIMIT, _LIMIT, out=z)
+            np.minimum(np.maximum(z, -_LIMIT, out=z), _LIMIT, out=z)
             decision = z @ coef
             if len(self.anchors_):
                 alike = (z @ anchors) / dtype.type(z.shape[1])

@@ -82,7 +82,9 @@ class PaperLinearHead(ClassifierMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(self.random_state)
         cells = torch.from_numpy(np.ascontiguousarray(features, np.float32))
         target = torch.from_numpy(codes)
-        layer = torch.nn.utils.skip_init(torch.nn.Linear, n_features, len(self.classes_))
+        layer = torch.nn.Linear(n_features, len(self.classes_), device="meta").to_empty(
+            device="cpu"
+        )
         # torch's own initial distribution, drawn from our generator: the global one is not ours.
         bound = n_features**-0.5
         with torch.no_grad():

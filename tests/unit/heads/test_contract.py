@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ESTIMATORS = [
     LinearHead(),
-    LinearHead(products=False),
     LinearHead(deviations=False, products=False, balance=False, calibrate=False),
     PaperLinearHead(),
     KNNHead(),

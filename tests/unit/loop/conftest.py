@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimulatedPlate:
         nucleus_diameter_um=14.0,
         cells_per_mm2=1500.0,
         artefact_share=0.0,
-        schedule=(("B02", "empty"), ("C03", "defocus")),
+        schedule=(("B02", "empty"), ("C03", "blur")),
         abnormal_share=0.12,
         n_labels=80,
     )

@@ -1,0 +1,132 @@
+"""Cutting clumps of touching nuclei apart, and joining what one nucleus was cut into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+from skimage.segmentation import watershed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Evidence for a cut; each counts from 0 (none) to about 1. The weights and the limit lie in a broad
+# optimum on hand-drawn masks (BBBC039: F1 changes by less than 0.005 for a quarter more or less).
+_SPLIT_AT = 0.22
+_SIZE_WEIGHT = 0.1
+_LEAST_DIP = -0.1  # Nucleoli make a cut look brighter than its pieces; that is no evidence.
+_LEAST_WAIST = 0.04  # Of the diameter: below it a large nucleus is just large.
+
+
+def split_clumps(
+    mask: NDArray[np.bool_], contrast: NDArray[np.float32], diameter: float
+) -> NDArray[np.int32]:
+    """Cut clumps at waists, dark lines and steps in brightness.
+
+    Seeds are the local maxima of the smoothed distance to the edge, which are too many. Two pieces
+    stay apart when the evidence adds up: how much narrower the passage between them is than the
+    smaller piece (in diameters), how much darker the cut is than the dimmer piece, how much they
+    differ in brightness, and, where there is a waist at all, how large both are together.
+
+    Parameters
+    ----------
+    mask
+        Where nuclei are (height, width).
+    contrast
+        Brightness above the background (height, width).
+    diameter
+        Of a typical nucleus, in px.
+
+    Returns
+    -------
+    NDArray[np.int32]
+        Labels (height, width), numbered from 1 without gaps; 0 is background.
+    """
+    depth = ndi.gaussian_filter(
+        ndi.distance_transform_edt(mask).astype(np.float32), max(0.5, 0.035 * diameter)
+    )
+    seeds, _ = ndi.label((ndi.maximum_filter(depth, 3) == depth) & mask, np.ones((3, 3)))
+    pieces: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
+        -depth, seeds, mask=mask
+    ).astype(np.int32)
+    n = int(pieces.max())
+    first, second, saddle, at_cut = _cuts(pieces, depth, contrast)
+    if len(first) == 0:
+        return pieces
+    top = label_maxima(pieces, depth)
+    level = np.concatenate([[0.0], label_medians(pieces, contrast)])
+    area = np.bincount(pieces.ravel(), minlength=n + 1)
+    typical = np.pi / 4 * diameter**2
+    parent = np.arange(n + 1)
+
+    def root(piece: int) -> int:
+        while parent[piece] != piece:
+            parent[piece] = parent[parent[piece]]
+            piece = int(parent[piece])
+        return piece
+
+    # The widest passage first: what is joined counts as one piece for the narrower ones.
+    for cut in np.argsort(-saddle, kind="stable"):
+        a, b = root(int(first[cut])), root(int(second[cut]))
+        if a == b:
+            continue
+        dim, bright = sorted((level[a], level[b]))
+        waist = (min(top[a], top[b]) - saddle[cut]) / diameter
+        dip = max(_LEAST_DIP, 1.0 - at_cut[cut] / max(dim, 1e-12))
+        step = 1.0 - dim / max(bright, 1e-12)
+        size = min((area[a] + area[b]) / typical, 3.0) * min(waist / _LEAST_WAIST, 1.0)
+        if waist + dip + step + _SIZE_WEIGHT * size < _SPLIT_AT:
+            keep, gone = (a, b) if top[a] >= top[b] else (b, a)
+            parent[gone] = keep
+            area[keep] += area[gone]
+    roots = np.array([root(piece) for piece in range(n + 1)])
+    _, number = np.unique(roots, return_inverse=True)  # The background stays 0, its own root.
+    return number.astype(np.int32)[pieces]
+
+
+def _cuts(
+    pieces: NDArray[np.int32], depth: NDArray[np.float32], contrast: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Neighbouring pieces (first < second), and the depth and mean contrast where they meet."""
+    keys, depths, greys = [], [], []
+    for one, other in (
+        (np.s_[1:, :], np.s_[:-1, :]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+    ):
+        at = (pieces[one] != pieces[other]) & (pieces[one] > 0) & (pieces[other] > 0)
+        a, b = pieces[one][at], pieces[other][at]
+        keys.append(np.minimum(a, b).astype(np.int64) << 32 | np.maximum(a, b))
+        depths.append(np.minimum(depth[one][at], depth[other][at]))
+        greys.append((contrast[one][at] + contrast[other][at]) / 2)
+    pairs, index = np.unique(np.concatenate(keys), return_inverse=True)
+    saddle = np.zeros(len(pairs), dtype=np.float32)
+    np.maximum.at(saddle, index, np.concatenate(depths))
+    mean = np.bincount(index, np.concatenate(greys), len(pairs)) / np.bincount(index)
+    return pairs >> 32, pairs & 0xFFFFFFFF, saddle, mean
+
+
+def label_maxima(labels: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the maximum of `values`, at least 0, in each label from 0 on."""
+    maxima = np.zeros(int(labels.max()) + 1, dtype=np.float32)
+    inside = labels > 0
+    np.maximum.at(maxima, labels[inside], values[inside])
+    return maxima
+
+
+def label_medians(
+    labels: NDArray[np.int32], values: NDArray[np.float32], quantile: float = 0.5
+) -> NDArray[np.float64]:
+    """Give the median, or another quantile, of `values` in each label from 1 on."""
+    inside = labels > 0
+    index, grey = labels[inside], values[inside]
+    order = np.lexsort((grey, index))
+    counts = np.bincount(index, minlength=1)[1:]
+    starts = np.cumsum(counts) - counts
+    middle = (
+        order[np.minimum(starts + (counts * quantile).astype(int), len(order) - 1)]
+        if len(order)
+        else order
+    )
+    medians: NDArray[np.float64] = grey[middle].astype(np.float64)
+    return medians
