@@ -71,9 +71,9 @@ def test_the_window_opens_on_the_fibre_with_its_cells_coloured(
     rows, columns = np.rint(np.asarray(points.data)).astype(int).T
     assert np.median(image[rows, columns]) > 2 * np.median(image)
     classes = np.asarray(points.features["predicted_class"])
-    colours = {tuple(colour) for colour in points.face_color[classes == "abnormal"]}
+    colours = {tuple(colour) for colour in points.border_color[classes == "abnormal"]}
     assert len(colours) == 1
-    assert colours.isdisjoint({tuple(c) for c in points.face_color[classes == "normal"]})
+    assert colours.isdisjoint({tuple(c) for c in points.border_color[classes == "normal"]})
     assert "B02" in viewer.canvas.overlays.text.text
 
     picture = viewer.screenshot(canvas_only=False, flash=False)

@@ -169,7 +169,8 @@ def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tu
     sites = {str(site): why for site, why in state.found.unreadable.items()}
     if prediction is not None:
         sites |= dict(prediction.unreadable)
-    return (*(Problem(where, why) for where, why in sites.items()), *state.plate.problems)
+    listed = tuple(Problem(where, why) for where, why in sites.items())
+    return (*listed, *state.found.problems, *state.plate.problems)
 
 
 def _unread_sites(state: PlateState, prediction: Prediction) -> dict[SiteKey, str]:

@@ -26,6 +26,7 @@ _FURTHER = ("yellow", "cyan", "magenta", "gray")
 # Okabe & Ito's orange and blue: told apart with any kind of colour vision.
 ABNORMAL_COLOUR = "#e69f00"
 NORMAL_COLOUR = "#56b4e9"
+_COLOUR_OF_CLASS = {"abnormal": ABNORMAL_COLOUR, "normal": NORMAL_COLOUR, "not judged": "white"}
 
 
 def channel_colours(names: list[str]) -> list[str]:
@@ -72,6 +73,8 @@ def image_layers(
             "colormap": colour,
             "contrast_limits": (grey.low, grey.high),
             "blending": "additive",
+            # Dim debris is to be seen beside bright nuclei.
+            "gamma": 0.6,
             "scale": scale,
             "metadata": {"plate": plate.name, "well": site.well, "site": site.site},
         }
@@ -97,14 +100,11 @@ def cell_layer(plate: Plate, cells: pd.DataFrame, predictions: pd.DataFrame) -> 
     options = {
         "name": "cells",
         "features": features,
-        "symbol": "ring",
-        "size": 1.3 * cells["diameter_px"].to_numpy(),
-        "face_color": [
-            ABNORMAL_COLOUR if word == "abnormal" else NORMAL_COLOUR
-            for word in features["predicted_class"]
-        ],
-        "border_width": 0,
-        "opacity": 0.9,
+        "size": 1.4 * cells["diameter_px"].to_numpy(),
+        # Outlines only: the cell itself stays visible.
+        "face_color": "transparent",
+        "border_color": [_COLOUR_OF_CLASS[word] for word in features["predicted_class"]],
+        "border_width": 0.08,
         "scale": scale,
     }
     return cells[["y_px", "x_px"]].to_numpy(), options, "points"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.gui.layers import cell_layer, image_layers
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.rule import FLAG_CODES
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -33,11 +34,14 @@ def fill_viewer(viewer: Viewer, judged: Judged, site: SiteKey) -> None:
     is_here = ((state.cells["well"] == site.well) & (state.cells["site"] == site.site)).to_numpy()
     points, options, _ = cell_layer(state.plate, state.cells[is_here], judged.predictions[is_here])
     viewer.add_points(points, **options)
-    wells = judged.scores.wells.set_index("well")
-    reason = str(wells.loc[site.well, "flag_reason"]) or "not flagged"
+    flag = judged.scores.wells.set_index("well").loc[site.well]
+    reason = str(flag["flag_reason"]) or "not flagged"
     viewer.title = f"{state.plate.name} {site} — {reason}"
-    viewer.canvas.overlays.text.text = f"{state.plate.name} {site}: {reason}"
-    viewer.canvas.overlays.text.visible = True
+    codes = [FLAG_CODES[code] for code in str(flag["flag_codes"]).split(",") if code]
+    text = viewer.canvas.overlays.text
+    text.text = "\n".join([f"{state.plate.name} {site}", *codes])
+    text.position = "top_left"
+    text.visible = True
 
 
 def show_judged(judged: Judged) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay import loop, outputs
@@ -130,26 +131,24 @@ def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_pat
 def test_a_plate_unlike_the_training_data_is_told(
     made: SimulatedPlate, assay_copy: Path, tmp_path: Path
 ) -> None:
-    import tifffile
-
-    blurred = tmp_path / "BLURRED"
-    blurred.mkdir()
-    from scipy.ndimage import gaussian_filter
-
-    for path in sorted(made.plate_dir.glob("*.tif")):
+    noisy = tmp_path / "NOISY"
+    noisy.mkdir()
+    rng = np.random.default_rng(0)
+    for path in sorted(made.plate_dir.iterdir()):
+        target = noisy / path.name.replace("SIM", "NOISY")
+        if path.suffix != ".tif":
+            shutil.copy(path, target)
+            continue
         image = tifffile.imread(path)
-        soft = gaussian_filter(image.astype(float), 3).astype(image.dtype)
-        tifffile.imwrite(blurred / path.name.replace("SIM", "BLURRED"), soft)
+        grey = image + rng.normal(0, 150, image.shape)
+        tifffile.imwrite(target, np.clip(grey, 0, 4095).astype(image.dtype))
     assay = AssayFolder.open(assay_copy)
-    source = loop.PlateSource(blurred, pattern=None)
-    channels = [c.name for c in source.open().channels]
-    if channels != ["DNA"]:  # without the .HTD the channel is called w1
-        for path in made.plate_dir.glob("*.HTD"):
-            shutil.copy(path, blurred / path.name.replace("SIM", "BLURRED"))
-    entry = loop.add_plate(assay, source)
+    entry = loop.add_plate(assay, loop.PlateSource(noisy))
     prediction = loop.predict_plates(assay, [entry.name])[0]
     assert prediction.warnings
-    assert "BLURRED" in prediction.warnings[0]
+    assert "NOISY" in prediction.warnings[0]
+    # It is in the report and the status too, not only on the day it was computed.
+    assert "NOISY: " in " ".join(loop.plate_status(assay, entry.name).problems)
 
 
 def test_another_channel_set_is_refused(assay_copy: Path, tmp_path: Path, made) -> None:
