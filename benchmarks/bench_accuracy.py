@@ -49,7 +49,7 @@ def hand_made(state: PlateState, recipe: CropRecipe) -> np.ndarray:
         raw = state.plate.read_site(SiteKey(well, site))
         pixels = state.found.ranges.scale(raw, range(len(raw)))
         crops = cut_crops(pixels, here["y_px"], here["x_px"], recipe, groups)
-        parts.append(hand_features(crops.numpy()))
+        parts.append(hand_features(crops.numpy())[0])
     return np.concatenate(parts)
 
 

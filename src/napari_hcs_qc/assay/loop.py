@@ -359,7 +359,9 @@ def run(
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
     added = annotate(assay, labels, annotator)
     cells(assay, cell_options, on_progress=on_progress, should_stop=should_stop)
-    model = train(assay, train_options, on_progress=on_progress, should_stop=should_stop)
+    model = train(
+        assay, train_options, reuse=True, on_progress=on_progress, should_stop=should_stop
+    )
     device = (train_options or TrainOptions()).device
     predict(
         assay,

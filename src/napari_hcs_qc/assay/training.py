@@ -14,14 +14,20 @@ import torch
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.assay.join import cells_at
-from napari_hcs_qc.assay.model import Model, load_model, new_model_folder, save_model
+from napari_hcs_qc.assay.model import (
+    Model,
+    load_model,
+    model_folders,
+    new_model_folder,
+    save_model,
+)
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.pipeline import embed_cells
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.files import explained_writes
+from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
 from napari_hcs_qc.heads.registry import make_head
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
@@ -109,6 +115,7 @@ def train(
     assay: AssayFolder,
     options: TrainOptions | None = None,
     *,
+    reuse: bool = False,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Model:
@@ -122,6 +129,9 @@ def train(
         With cells found and annotations made.
     options
         What is trained; defaults when None.
+    reuse
+        Give the latest model as it is when it was trained on just this, so that a run that is
+        started again does not train again.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -158,7 +168,11 @@ def train(
         on_progress=on_progress,
         should_stop=should_stop,
     )
+    inputs = _inputs(options, recipe, encoder, states)
     with assay.lock():
+        older = model_folders(assay.models_folder)
+        if reuse and older and (latest := load_model(older[-1])).manifest.get("inputs") == inputs:
+            return latest
         annotated = collect(
             states, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
         )
@@ -166,7 +180,7 @@ def train(
         head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
         kind_head = fit_kinds(annotated, options.seed)
         manifest = _manifest(options, recipe, encoder, states, annotated, validation)
-        manifest["has_kinds"] = kind_head is not None
+        manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
         with explained_writes(assay.models_folder):
             assay.models_folder.mkdir(exist_ok=True)
         folder = new_model_folder(assay.models_folder)
@@ -298,6 +312,43 @@ def _check_classes(states: list[PlateState]) -> None:
         )
 
 
+def _training_cells(states: list[PlateState]) -> list[list[Any]]:
+    """Give plate, well, site, position, class and kind (or None) of each annotated cell."""
+    names = ["well", "site", "y_px", "x_px", "class", "kind"]
+    return [
+        [
+            state.plate.name,
+            well,
+            int(site),
+            round(float(y), 2),
+            round(float(x), 2),
+            word,
+            kind or None,
+        ]
+        for state in states
+        for well, site, y, x, word, kind in state.training[names].itertuples(index=False, name=None)
+    ]
+
+
+def _inputs(
+    options: TrainOptions, recipe: CropRecipe, encoder: Encoder, states: list[PlateState]
+) -> str:
+    """Content address of everything that a model depends on."""
+    return fingerprint(
+        {
+            "encoder": encoder.fingerprint,
+            "recipe": recipe.fingerprint,
+            "head": options.head,
+            "seeds": [options.seed, options.n_seeds],
+            "plates": [
+                [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
+            ],
+            "cells": _training_cells(states),
+            "version": __version__,
+        }
+    )
+
+
 def _manifest(
     options: TrainOptions,
     recipe: CropRecipe,
@@ -326,13 +377,7 @@ def _manifest(
         "training_plates": [
             {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
         ],
-        "training_cells": [
-            [state.plate.name, well, int(site), round(float(y), 2), round(float(x), 2), word]
-            for state in states
-            for well, site, y, x, word in state.training[
-                ["well", "site", "y_px", "x_px", "class"]
-            ].itertuples(index=False, name=None)
-        ],
+        "training_cells": _training_cells(states),
         "cross_validation": validation,
         "versions": versions(),
     }

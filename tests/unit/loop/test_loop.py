@@ -92,6 +92,7 @@ def test_a_second_run_computes_no_embedding_and_adds_no_annotation(
         annotator="tester",
     )
     assert again.labels.n_new == 0
+    assert again.model.id == "0001"  # nor is the same model trained again
     pd.testing.assert_frame_equal(
         pd.read_parquet(tmp_path / "out" / "cells.parquet"),
         pd.read_parquet(ran.out / "cells.parquet"),
