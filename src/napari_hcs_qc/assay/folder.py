@@ -227,6 +227,22 @@ class AssayFolder:
             self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
         return new
 
+    def remove_plate(self, name: str) -> PlateEntry:
+        """Take a plate out; its images, and what people said about it, stay where they are.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate.
+        AssayBusyError, WriteError
+            When the assay cannot be changed.
+        """
+        with self.lock():
+            self.reload()
+            old = self.plate(name)
+            self._write(plates=tuple(entry for entry in self._plates if entry is not old))
+        return old
+
     # ---- settings ------------------------------------------------------------------------
 
     @property
@@ -352,8 +368,8 @@ def _clash(entry: PlateEntry, new: PlateEntry) -> str:
     if entry.source != new.source:
         return (
             f"The assay has a plate {entry.name} already, from {entry.source}; {new.source} cannot "
-            f"have the same name. Rename one, or if the plate has moved: hcs-qc relocate ASSAY "
-            f"{entry.name} {new.source}."
+            f"have the same name. Give it another (--plate-name), or if the plate has moved: "
+            f"hcs-qc relocate ASSAY {entry.name} {new.source}."
         )
     if entry.name != new.name:
         return f"The assay has the plate {entry.name} already, which differs only in its letters."

@@ -149,6 +149,11 @@ def _judge(
         exclude_kinds=exclude_kinds,
     )
     warnings = list(prediction.warnings)
+    if not len(state.found.cells):
+        warnings.append(
+            f"No cell was found on plate {name} (channel {state.found.channel}), so its wells are "
+            "not compared by their cells; look at the images, or choose another channel."
+        )
     if platemap is not None:
         table = flags_by_treatment(scores.wells, platemap)
         warnings.extend(treatment_warnings(table))

@@ -66,12 +66,29 @@ class CellOptions:
         Channel of the nuclei by name or index; None takes the one named like a nuclear stain,
         else the first.
     projection
-        How z stacks are read.
+        How z stacks are read; None takes the maximum.
     """
 
     source: Path | None = None
     channel: str | int | None = None
-    projection: Projection = "max"
+    projection: Projection | None = None
+
+    def differ_from(self, plate: Plate, found: PlateCells) -> bool:
+        """Tell whether something is asked for that is not how the cells `found` were found.
+
+        Raises
+        ------
+        HcsQcError
+            When the plate has no such channel.
+        """
+        channel = found.channel
+        if self.channel is not None:
+            channel = plate.channels[plate.channel_index(self.channel)].name
+        return (
+            (self.source is not None and str(self.source.resolve()) != found.source)
+            or channel != found.channel
+            or (self.projection is not None and self.projection != found.projection)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +147,8 @@ def new(
     Raises
     ------
     HcsQcError
-        When a plate or the plate map cannot be read, or two plates have one name.
+        When a plate or the plate map cannot be read, two plates have one name, or their channels
+        differ.
     WriteError
         When the folder cannot be written.
     """
@@ -145,6 +163,9 @@ def new(
     if platemap is not None:
         for plate in opened:
             read_platemap(platemap, shape=plate.shape)
+    first = _first_plate(AssayFolder.open(path)) if (path / "assay.json").is_file() else None
+    for plate in opened:
+        first = _checked_channels(plate, first)
     assay = AssayFolder.open_or_create(path)
     for source, plate in zip(plates, opened, strict=True):
         assay.add_plate(
@@ -165,13 +186,25 @@ def cells(
     options: CellOptions | None = None,
     plates: Sequence[str] | None = None,
     *,
-    again: bool = False,
+    again: bool | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, PlateCells]:
     """Find or import the cells of an assay's plates, and measure the image quality of each site.
 
-    A plate whose cells were found already is left as it is, unless `again`.
+    Parameters
+    ----------
+    assay
+        The assay.
+    options
+        How cells are found.
+    plates
+        Names; all by default.
+    again
+        What becomes of a plate whose cells are known: by default it is done again where `options`
+        ask for another source, channel or projection; True always does, False never.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
 
     Raises
     ------
@@ -188,16 +221,18 @@ def cells(
         plate = open_assay_plate(assay, name)
         folder = assay.plate_folder(name)
         with assay.lock():
-            if has_cells(folder, plate) and not again:
-                found[name] = load_cells(folder)
-                continue
+            if not again and has_cells(folder, plate):
+                known = load_cells(folder)
+                if again is False or not options.differ_from(plate, known):
+                    found[name] = known
+                    continue
             channel = options.channel
             found[name] = detect(
                 plate,
                 folder,
                 channel=nuclear_channel(plate) if channel is None else channel,
-                source=options.source,
-                projection=options.projection,
+                source=None if options.source is None else options.source.resolve(),
+                projection="max" if options.projection is None else options.projection,
                 on_progress=on_progress,
                 should_stop=should_stop,
             )
@@ -242,7 +277,7 @@ def predict_plates(
     names = chosen_plates(assay, plates)
     loaded = chosen_model(assay, model)
     options = _options_of(assay, loaded)
-    cells(assay, options, names, on_progress=on_progress, should_stop=should_stop)
+    cells(assay, options, names, again=False, on_progress=on_progress, should_stop=should_stop)
     return predict(
         assay, names, loaded, device=device, on_progress=on_progress, should_stop=should_stop
     )
@@ -264,16 +299,7 @@ def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
         When it cannot be opened, or its channels are not those of the assay's first plate.
     """
     plate = source.open()
-    if assay.plates:
-        first = open_assay_plate(assay, assay.plates[0].name)
-        have = [channel.name for channel in plate.channels]
-        expected = [channel.name for channel in first.channels]
-        if have != expected:
-            raise HcsQcError(
-                f"Plate {plate.name} has the channels {', '.join(have)}; the assay's plate "
-                f"{first.name} has {', '.join(expected)}. One assay needs the same channels in "
-                "the same order; make another assay for this plate."
-            )
+    _checked_channels(plate, _first_plate(assay))
     return assay.add_plate(
         plate.name,
         source.path,
@@ -281,6 +307,59 @@ def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
         image_root=source.image_root,
         fingerprint=plate.fingerprint,
     )
+
+
+def _first_plate(assay: AssayFolder) -> Plate | None:
+    """Open the plate that says which channels the assay has; the first whose files are there."""
+    for entry in assay.plates:
+        if entry.source.exists():
+            return open_assay_plate(assay, entry.name)
+    return None
+
+
+def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
+    """Refuse a plate whose channels are not those of the first; give the first.
+
+    Raises
+    ------
+    HcsQcError
+        Naming the channels of both.
+    """
+    if first is None:
+        return plate
+    have = [channel.name for channel in plate.channels]
+    expected = [channel.name for channel in first.channels]
+    if have != expected:
+        raise HcsQcError(
+            f"Plate {plate.name} has the channels {', '.join(have)}; the assay's plate "
+            f"{first.name} has {', '.join(expected)}. One assay needs the same channels in "
+            "the same order; make another assay for this plate."
+        )
+    return first
+
+
+def relocate(
+    assay: AssayFolder, name: str, source: Path, *, image_root: Path | None = None
+) -> tuple[PlateEntry, bool]:
+    """Tell an assay where a plate lies now, after making sure that it can be opened there.
+
+    Returns
+    -------
+    The plate's entry, and whether the files are those that its cells were found on (True as well
+    where none were found yet).
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such plate, or none can be opened at the new place; then nothing changes.
+    WriteError
+        When the assay cannot be written.
+    """
+    old = assay.plate(name)
+    moved = PlateSource(source, old.pattern, image_root or old.image_root, old.name).open()
+    folder = assay.plate_folder(name)
+    is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
+    return assay.relocate_plate(name, source, image_root=image_root), is_same
 
 
 def set_verdict(
@@ -355,10 +434,15 @@ def run(
     HcsQcError, WriteError, Cancelled
         As the verbs it calls.
     """
-    assay, _ = new(path, [plate], platemap=platemap)
+    if out.exists() and not out.is_dir():  # told now, not after the hours of work
+        raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
+    assay, opened = new(path, [plate], platemap=platemap)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
     added = annotate(assay, labels, annotator)
-    cells(assay, cell_options, on_progress=on_progress, should_stop=should_stop)
+    # What is said of this plate (masks, say) holds for no other that the assay may have.
+    mine = [assay.plate(opened[0].name).name]
+    cells(assay, cell_options, mine, on_progress=on_progress, should_stop=should_stop)
+    cells(assay, on_progress=on_progress, should_stop=should_stop)
     model = train(
         assay, train_options, reuse=True, on_progress=on_progress, should_stop=should_stop
     )
@@ -411,7 +495,9 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
     except HcsQcError:  # not predicted yet
         found = load_cells(assay.plate_folder(name))
         unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
-        return replace(opened, n_cells=len(found.cells), problems=unread + opened.problems)
+        imported = tuple(str(problem) for problem in found.problems)
+        problems = (*unread, *imported, *opened.problems)
+        return replace(opened, n_cells=len(found.cells), problems=problems)
     return replace(
         opened,
         n_cells=len(judged.state.cells),

@@ -258,8 +258,8 @@ class _Reference:
         chosen = _sample(len(rows), seed)
         shift = measure_shift(self.rows, _finite(rows[chosen]), seed=seed, groups=self.wells)
         return {
-            "value": float(shift.value),
-            "threshold": float(shift.threshold),
+            "value": _number(shift.value),
+            "threshold": _number(shift.threshold),
             "is_unlike": bool(shift.is_unlike),
             "sentence": f"Plate {state.plate.name}: {shift.sentence}",
         }
@@ -292,6 +292,11 @@ def _sample(n: int, seed: int) -> NDArray[np.int64]:
         return np.arange(n, dtype=np.int64)
     rng = np.random.default_rng(seed)
     return np.sort(rng.choice(n, _SHIFT_CELLS, replace=False)).astype(np.int64)
+
+
+def _number(value: float) -> float | None:
+    """Give a number that JSON can hold; None where a plate has too few cells for one."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:

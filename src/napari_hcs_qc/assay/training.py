@@ -155,7 +155,10 @@ def train(
     if options.rgb:
         recipe = replace(recipe, channels="rgb", rgb=options.rgb)
     annotations = assay.journal().annotations()
-    states = [load_plate(assay, name, annotations) for name in chosen_plates(assay, None)]
+    # A plate that nobody annotated has no part in it: it may have vanished, or wait for its cells.
+    said = set(annotations["plate"])
+    names = [name for name in chosen_plates(assay, None) if name in said]
+    states = [load_plate(assay, name, annotations) for name in names]
     states = [state for state in states if len(state.training)]
     _check_classes(states)
     recipe = recipe.with_diameter(states[0].found.diameter_px)

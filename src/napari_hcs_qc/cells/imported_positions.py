@@ -257,7 +257,8 @@ def _well_or_none(text: str) -> str | None:
 
 
 def _numbers(texts: pd.Series[Any]) -> NDArray[np.float64]:
-    return pd.to_numeric(texts.str.strip(), errors="coerce").to_numpy(dtype=np.float64)
+    # A copy: pandas may give a view that cannot be written to.
+    return pd.to_numeric(texts.str.strip(), errors="coerce").to_numpy(dtype=np.float64, copy=True)
 
 
 def _whole_numbers(texts: pd.Series[Any]) -> pd.Series[Any]:

@@ -75,8 +75,8 @@ def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
         assay,
         _cell_options(options),
         None if options.plate is None else [options.plate],
-        # A person who names a source, channel or plane wants it, also where cells are known.
-        again=options.cells_source is not None or options.channel is not None or options.z != "max",
+        # A file that is named may have changed since it was last read.
+        again=True if options.again or options.cells_source is not None else None,
         on_progress=bars,
     )
     bars.close()
@@ -137,8 +137,14 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
     lines = [
         f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
         f"{model.manifest['head']}, trained on {counts} cells.",
-        *figures(model),
     ]
+    left_out = model.manifest["n_unreadable"]
+    if left_out:
+        lines.append(
+            f"Left out: {left_out} annotated cells of sites that cannot be read, see "
+            f"'hcs-qc status {options.assay}'."
+        )
+    lines.extend(figures(model))
     return Outcome(lines, {"model": model.id, "manifest": model.manifest})
 
 
@@ -165,6 +171,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"{one.model}, {n_abnormal:,} abnormal"
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        lines.extend(f"  Not read: {where}: {why}" for where, why in one.unreadable)
         data.append(
             {
                 "plate": one.plate,
@@ -174,6 +181,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
                 "n_abnormal": n_abnormal,
                 "shift": one.shift,
                 "warnings": list(one.warnings),
+                "unreadable": [f"{where}: {why}" for where, why in one.unreadable],
             }
         )
     return Outcome(lines, {"plates": data})
@@ -197,7 +205,12 @@ def export(options: argparse.Namespace, bars: Bars) -> Outcome:
 
 def report(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Write the report."""
-    written = outputs.report(AssayFolder.open(options.assay), options.out, on_progress=bars)
+    written = outputs.report(
+        AssayFolder.open(options.assay),
+        options.out,
+        exclude_kinds=_kinds(options),
+        on_progress=bars,
+    )
     bars.close()
     return Outcome([f"Report: {shown_path(written)}"], {"report": str(written)})
 
@@ -291,6 +304,8 @@ def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
             if value is not None
         ]
         judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        if models and not plate.predicted_with and plate.n_cells is not None:
+            judged = f", not judged by model {models[-1].id} yet"
         lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
         lines.extend(f"  {problem}" for problem in plate.problems)
     told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
@@ -320,9 +335,30 @@ def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 def relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Tell an assay where a plate is now."""
-    entry = AssayFolder.open(options.assay).relocate_plate(options.plate, options.source)
+    entry, is_same = loop.relocate(
+        AssayFolder.open(options.assay),
+        options.plate,
+        options.source,
+        image_root=options.image_root,
+    )
+    lines = [f"Plate {entry.name} is now at {entry.source}."]
+    if not is_same:
+        lines.append(
+            "Its files are not those that its cells were found on (other sizes or dates); the "
+            f"next 'hcs-qc cells {options.assay}' finds them again."
+        )
+    data = {"plate": entry.name, "source": str(entry.source), "is_same": is_same}
+    return Outcome(lines, data)
+
+
+def remove(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Take a plate out of an assay."""
+    entry = AssayFolder.open(options.assay).remove_plate(options.plate)
     return Outcome(
-        [f"Plate {entry.name} is now at {entry.source}."],
+        [
+            f"Plate {entry.name} is no longer in the assay. Its images are untouched; its "
+            f"annotations stay in the journal and count again once it is added again."
+        ],
         {"plate": entry.name, "source": str(entry.source)},
     )
 
@@ -380,6 +416,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "verdict": verdict,
     "status": status,
     "relocate": relocate,
+    "remove": remove,
     "convert": convert,
     "simulate": simulate,
     "demo": run_demo,
@@ -394,8 +431,10 @@ def _source(options: argparse.Namespace, path: Path) -> loop.PlateSource:
 def _cell_options(options: argparse.Namespace) -> loop.CellOptions:
     name: str | None = options.channel
     channel = int(name) if name is not None and name.isdigit() else name
-    projection: Projection = "max"
-    if options.z.casefold() != "max":
+    projection: Projection | None = None
+    if options.z is not None and options.z.casefold() == "max":
+        projection = "max"
+    elif options.z is not None:
         if not options.z.isdigit():
             raise HcsQcError(f"--z is {options.z!r}; 'max' or the number of a plane was expected.")
         projection = int(options.z)
@@ -419,10 +458,14 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
 
 
 def _export_options(options: argparse.Namespace) -> ExportOptions:
+    return ExportOptions(_kinds(options), options.exclude_unreviewed)
+
+
+def _kinds(options: argparse.Namespace) -> tuple[str, ...]:
     kinds = tuple(kind.strip() for kind in options.exclude_kinds.split(",") if kind.strip())
     for kind in kinds:
         check_word(kind, "kind", KINDS)
-    return ExportOptions(kinds, options.exclude_unreviewed)
+    return kinds
 
 
 def _exported(exported: outputs.Exported) -> tuple[list[str], dict[str, Any]]:

@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     _assay(cells)
     _cells_options(cells)
     cells.add_argument("--plate", metavar="NAME", help="only this plate of the assay")
+    cells.add_argument("--again", action="store_true", help="also where cells are known already")
 
     annotate = command("annotate", "Take in annotated cells from a CSV.")
     _assay(annotate)
@@ -61,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--model", metavar="ID", help="an earlier model instead of the latest")
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    _plate_options(predict)
+    _plate_options(predict, platemap=False)
 
     export = command("export", "Write the tables of cells, sites and wells.")
     _assay(export)
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     report = command("report", "Write the report, one HTML file that opens offline.")
     _assay(report)
     report.add_argument("out", metavar="OUT.html", type=Path)
+    _exclude_kinds(report)
 
     run = command("run", "Do all of it: assay, cells, annotations, training, tables, report.")
     _assay(run)
@@ -110,6 +112,13 @@ def make_parser() -> argparse.ArgumentParser:
     _assay(relocate)
     relocate.add_argument("plate", metavar="NAME", help="name of the plate in the assay")
     relocate.add_argument("source", metavar="PLATE", type=Path, help="where it is now")
+    relocate.add_argument(
+        "--image-root", metavar="DIR", type=Path, help="where the images of a CSV are now"
+    )
+
+    remove = command("remove", "Take a plate out of an assay; images and annotations stay.")
+    _assay(remove)
+    remove.add_argument("plate", metavar="NAME", help="name of the plate in the assay")
 
     convert = command("convert", "Write a plate as OME-Zarr (pyramidal, resumable).")
     convert.add_argument("plate", metavar="PLATE", type=Path)
@@ -175,9 +184,7 @@ def _cells_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--channel", metavar="C", help="channel of the nuclei, by name or number from 0"
     )
-    group.add_argument(
-        "--z", metavar="MAX|N", default="max", help="maximum over z (default) or one plane"
-    )
+    group.add_argument("--z", metavar="MAX|N", help="maximum over z (default) or one plane")
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
@@ -198,16 +205,20 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what counts as an outlier")
-    group.add_argument(
-        "--exclude-kinds",
-        metavar="KINDS",
-        default="",
-        help="kinds that are biology in this assay and stay in, such as dead; comma-separated",
-    )
+    _exclude_kinds(group)
     group.add_argument(
         "--exclude-unreviewed",
         action="store_true",
         help="flagged wells and sites are outliers until somebody keeps them",
+    )
+
+
+def _exclude_kinds(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--exclude-kinds",
+        metavar="KINDS",
+        default="",
+        help="kinds that are biology in this assay and stay in, such as dead; comma-separated",
     )
 
 

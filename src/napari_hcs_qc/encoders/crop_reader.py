@@ -121,7 +121,8 @@ class CropSource:
             try:
                 raw = self.plate.read_site(key, self.channels, projection=self.projection)
             except (UnreadableSiteError, OSError) as error:
-                self._last = _Site(key, None, Problem(str(key), str(error)))
+                reason = str(error).removeprefix(f"{key}: ")
+                self._last = _Site(key, None, Problem(str(key), reason))
             else:
                 self._last = _Site(key, self.ranges.scale(raw, self.channels))
         return self._last

@@ -111,8 +111,9 @@ class Solution(NamedTuple):
 
     def decisions(self, cells: Floats) -> Floats:
         """``(n_cells, n_problems, n_outputs)`` decision values of rotated rows."""
-        rank = self.weights.shape[0]
-        products = cells @ self.weights.reshape(rank, -1)
+        rank, n_problems, n_outputs = self.weights.shape
+        # Not -1: the rank is 0 where all cells look alike, as on a plate without a signal.
+        products = cells @ self.weights.reshape(rank, n_problems * n_outputs)
         values: Floats = products.reshape(-1, *self.weights.shape[1:]) + self.intercepts
         return values
 

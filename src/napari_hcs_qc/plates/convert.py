@@ -118,7 +118,7 @@ def convert_plate(
             _write_field(plate, site, folder, version, should_stop)
             n_written += 1
         except UnreadableSiteError as error:
-            unreadable[site] = Problem(str(site), str(error))
+            unreadable[site] = Problem(str(site), str(error).removeprefix(f"{site}: "))
     record["complete"] = True
     record["unreadable"] = [
         {"where": problem.where, "what": problem.what, "fix": problem.fix}

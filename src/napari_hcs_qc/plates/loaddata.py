@@ -285,7 +285,7 @@ class _Finder:
     def __init__(self, table_folder: Path, image_root: Path | None) -> None:
         self._base = os.path.abspath(image_root or table_folder)
         self._is_moved = image_root is not None
-        self._resolved: dict[str, str] = {}
+        self._resolved: dict[str, tuple[str, bool]] = {}
         self._names: dict[str, dict[str, str]] = {}
 
     def find(self, folder: str, file: str) -> tuple[str, bool]:
@@ -294,25 +294,26 @@ class _Finder:
         pieces = _pieces(file)
         folder = "/".join([folder, *pieces[:-1]]) if len(pieces) > 1 else folder
         name = pieces[-1] if pieces else file
-        if folder not in self._resolved:
-            self._resolved[folder] = self._resolve(folder, name)
-        at = self._resolved[folder]
+        at, is_certain = self._resolved.get(folder, ("", False))
+        if not is_certain:  # the file asked for before may have been one that is missing
+            at, is_certain = self._resolved[folder] = self._resolve(folder, name)
         # Copies from Windows often differ in the case of .TIF.
         known = self._listed(at).get(name.casefold())
         return os.path.join(at, known or name), known is not None
 
-    def _resolve(self, folder: str, name: str) -> str:
+    def _resolve(self, folder: str, name: str) -> tuple[str, bool]:
+        """Give where a folder is now, and whether that is certain since the file is there."""
         pieces = _pieces(folder)
         is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
         if not self._is_moved:
             if is_absolute:
-                return folder
-            return os.path.normpath(os.path.join(self._base, *pieces))
+                return folder, True
+            return os.path.normpath(os.path.join(self._base, *pieces)), True
         candidates = [os.path.join(self._base, *pieces[n:]) for n in range(len(pieces) + 1)]
         for candidate in candidates:
             if name.casefold() in self._listed(candidate):
-                return candidate
-        return next((c for c in candidates[:-1] if os.path.isdir(c)), candidates[0])
+                return candidate, True
+        return next((c for c in candidates[:-1] if os.path.isdir(c)), candidates[0]), False
 
     def _listed(self, folder: str) -> dict[str, str]:
         """Names in a folder by their folded form; empty where there is no such folder."""

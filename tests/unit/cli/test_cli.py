@@ -17,7 +17,7 @@ from napari_hcs_qc.plates.synthetic import SimulatedPlate, SyntheticSpec, simula
 
 VERBS = [
     "new", "cells", "annotate", "encoders", "train", "predict", "export", "report", "run",
-    "verdict", "status", "relocate", "convert", "simulate", "demo",
+    "verdict", "status", "relocate", "remove", "convert", "simulate", "demo",
 ]  # fmt: skip
 
 

@@ -269,8 +269,9 @@ def test_full_disk_and_read_only_folder(
         patch.setattr(local, "_put", put)
         with pytest.raises(WriteError, match=message):
             convert_plate(plate, out)
-    assert not list(out.rglob("*.partial"))
+    # A half of a field may be left, by Zarr's own threads; it is no field, and is written anew.
     assert convert_plate(plate, out).n_sites == 4
+    assert not list(out.rglob("*.partial"))
     assert_same(plate, open_ome_zarr_plate(out))
 
 

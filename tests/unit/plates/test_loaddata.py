@@ -123,6 +123,19 @@ def test_images_that_moved_are_found_below_the_image_root(
         open_plate(path, image_root=path.parent)
 
 
+def test_moved_images_are_found_also_where_the_first_of_the_table_is_missing(
+    images: Path,
+) -> None:
+    (images / FILES[0]).unlink()
+    path = images.parent / "load_data.csv"
+    rows("/somewhere/else").to_csv(path, index=False)
+    plate = open_plate(path, image_root=images)
+    assert len(plate.sites) == 4
+    with pytest.raises(UnreadableSiteError):
+        plate.read_site(plate.sites[0])
+    assert plate.read_site(plate.sites[1]).shape[0] == 2
+
+
 def test_file_extensions_may_differ_in_case(
     images: Path, value_of: Callable[[NDArray[Any]], int]
 ) -> None:
