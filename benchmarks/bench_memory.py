@@ -14,7 +14,8 @@ from pathlib import Path
 
 from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
 
-SIZES = {"1x": 8, "8x": 64}
+SIZES = {"1x": 16, "8x": 128}
+_SHAPE_PX = (260, 348)
 _POLL_S = 0.05
 
 
@@ -43,13 +44,21 @@ def main() -> None:
         for name, n_wells in SIZES.items():
             made = simulate_plate(
                 Path(folder) / name,
-                SyntheticSpec(n_wells=n_wells, sites_per_well=1, n_labels=120, channels=("DNA",)),
+                SyntheticSpec(
+                    n_wells=n_wells,
+                    plate_format=384,
+                    sites_per_well=1,
+                    shape_px=_SHAPE_PX,
+                    n_labels=120,
+                    channels=("DNA",),
+                ),
             )
             run = [str(Path(folder) / f"assay {name}"), str(made.plate_dir)]
             options = ["--labels", str(made.labels), "--out", str(Path(folder) / f"out {name}")]
             command = [sys.executable, "-m", "napari_hcs_qc", "run", *run, *options, "--quiet"]
             peaks[name], took_s = peak_mib(command)
-            print(f"run, {n_wells} sites of 520x696: {peaks[name]:.0f} MiB peak, {took_s:.0f} s")
+            sites = f"{n_wells} sites of {_SHAPE_PX[0]}x{_SHAPE_PX[1]}"
+            print(f"run, {sites}: {peaks[name]:.0f} MiB peak, {took_s:.0f} s")
     print(f"peak memory at 8x the sites over 1x: {peaks['8x'] / peaks['1x']:.2f}")
 
 

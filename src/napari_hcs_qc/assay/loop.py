@@ -20,6 +20,7 @@ from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,8 +240,21 @@ def cells(
     return found
 
 
-def annotate(assay: AssayFolder, labels: Path, annotator: str) -> LabelsAdded:
+def annotate(
+    assay: AssayFolder, labels: Path, annotator: str, *, plate: str | None = None
+) -> LabelsAdded:
     """Take in a CSV of annotated cells; the same file again adds nothing.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    labels
+        The file, see `napari_hcs_qc.assay.labels.read_labels`.
+    annotator
+        Whose word a row is that names nobody.
+    plate
+        The plate that a file without a column ``plate`` is about; needed with several plates.
 
     Raises
     ------
@@ -251,9 +265,10 @@ def annotate(assay: AssayFolder, labels: Path, annotator: str) -> LabelsAdded:
     WriteError
         When the journal cannot be written.
     """
-    shapes = {
-        name: site_shapes(open_assay_plate(assay, name)) for name in chosen_plates(assay, None)
-    }
+    names = chosen_plates(assay, None)
+    if plate is not None and "plate" not in map(str.casefold, read_table(labels).columns):
+        names = [assay.plate(plate).name]
+    shapes = {name: site_shapes(open_assay_plate(assay, name)) for name in names}
     table = read_labels(labels, shapes, annotator=annotator)
     return assay.journal().add_labels(table, source=labels.name)
 
@@ -438,7 +453,7 @@ def run(
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
     assay, opened = new(path, [plate], platemap=platemap)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
-    added = annotate(assay, labels, annotator)
+    added = annotate(assay, labels, annotator, plate=opened[0].name)
     # What is said of this plate (masks, say) holds for no other that the assay may have.
     mine = [assay.plate(opened[0].name).name]
     cells(assay, cell_options, mine, on_progress=on_progress, should_stop=should_stop)

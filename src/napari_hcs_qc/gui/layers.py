@@ -58,19 +58,20 @@ def image_layers(
     plate, site
         What is shown.
     pixels
-        (n_channels, height, width), all channels of the plate.
+        (n_channels, height, width), the channels that the site has
+        (``plate.available_channels(site)``).
     ranges
         Intensity ranges of the plate.
     """
     names = [channel.name for channel in plate.channels]
+    colours = channel_colours(names)
     scale = (plate.pixel_size_um,) * 2 if plate.pixel_size_um else (1.0, 1.0)
     layers: list[LayerData] = []
-    for plane, name, colour, grey in zip(
-        pixels, names, channel_colours(names), ranges.channels, strict=True
-    ):
+    for plane, index in zip(pixels, plate.available_channels(site), strict=True):
+        grey = ranges.channels[index]
         options = {
-            "name": name,
-            "colormap": colour,
+            "name": names[index],
+            "colormap": colours[index],
             "contrast_limits": (grey.low, grey.high),
             "blending": "additive",
             # Dim debris is to be seen beside bright nuclei.
@@ -123,7 +124,8 @@ def first_readable(
     reason = UnreadableSiteError(f"Plate {plate.name} has no sites.")
     for site in plate.sites:
         try:
-            return site, plate.read_site(site, projection=projection)
+            channels = plate.available_channels(site)
+            return site, plate.read_site(site, channels, projection=projection)
         except UnreadableSiteError as error:
             reason = error
     raise reason

@@ -28,7 +28,8 @@ def worst_readable_site(judged: Judged) -> SiteKey | None:
 def fill_viewer(viewer: Viewer, judged: Judged, site: SiteKey) -> None:
     """Show a site's channels and its cells, coloured by prediction."""
     state = judged.state
-    pixels = state.plate.read_site(site, projection=state.found.projection)
+    channels = state.plate.available_channels(site)
+    pixels = state.plate.read_site(site, channels, projection=state.found.projection)
     for data, options, _ in image_layers(state.plate, site, pixels, state.found.ranges):
         viewer.add_image(data, **options)
     is_here = ((state.cells["well"] == site.well) & (state.cells["site"] == site.site)).to_numpy()

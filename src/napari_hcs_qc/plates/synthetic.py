@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_hcs_qc.files import atomic_path, write_json, write_text
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json, write_text
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.plates.synthetic_scene import simulate_site
 from napari_hcs_qc.plates.synthetic_spec import (
@@ -89,7 +91,8 @@ def simulate_plate(
 ) -> SimulatedPlate:
     """Simulate a plate and write it into folder `out`.
 
-    The same `spec` gives the same files. Files of the same name are replaced; others are left.
+    The same `spec` gives the same files, and one that was stopped can be made again. A folder that
+    holds anything else is left alone.
 
     Parameters
     ----------
@@ -106,6 +109,8 @@ def simulate_plate(
 
     Raises
     ------
+    HcsQcError
+        When `out` holds another simulation, or files that are none.
     WriteError
         When the folder cannot be written to.
     Cancelled
@@ -119,6 +124,9 @@ def simulate_plate(
         platemap=out / "platemap.csv",
         spec=out / "simulation.json",
     )
+    _check_folder(out, paths.spec, spec)
+    # First, so that a simulation that was stopped is known for what it is.
+    write_json(paths.spec, spec.to_dict())
     keys = [(w, s) for w in spec.well_names for s in range(1, spec.sites_per_well + 1)]
     cells: list[dict[str, Any]] = []
     sites: list[dict[str, Any]] = []
@@ -152,9 +160,25 @@ def simulate_plate(
         pd.DataFrame(sites).to_parquet(temporary, index=False)
     write_text(paths.labels, choose_labels(truth, spec).to_csv(index=False, lineterminator="\n"))
     write_text(paths.platemap, _platemap(spec).to_csv(index=False, lineterminator="\n"))
-    write_json(paths.spec, spec.to_dict())
     on_progress(len(keys), len(keys), f"simulated {len(keys)} sites")
     return paths
+
+
+def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
+    """Refuse a folder whose files a simulation of `spec` would mix with or replace."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise HcsQcError(f"{out} is a file; a new or empty folder was expected.")
+    if not record.is_file():
+        raise HcsQcError(
+            f"{out} is not empty and holds no simulation; choose a new or empty folder."
+        )
+    if fingerprint(read_json(record)) != fingerprint(json.loads(json.dumps(spec.to_dict()))):
+        raise HcsQcError(
+            f"{out} holds another simulation (see {record.name}); choose a new folder, or delete "
+            "that one."
+        )
 
 
 def _write_plane(path: Path, plane: NDArray[np.uint16], channel: str, pixel_size_um: float) -> None:

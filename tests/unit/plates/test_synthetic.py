@@ -13,7 +13,7 @@ import tifffile
 from scipy import ndimage, spatial
 from skimage.filters import threshold_otsu
 
-from napari_hcs_qc.errors import ProblemsError, WriteError
+from napari_hcs_qc.errors import HcsQcError, ProblemsError, WriteError
 from napari_hcs_qc.jobs import Cancelled
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.synthetic import (
@@ -329,8 +329,10 @@ def test_progress_is_told_and_stopping_works(tmp_path: Path) -> None:
 
 def test_unwritable_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WriteError, match="Cannot write"):
+    with pytest.raises(HcsQcError, match="is a file"):
         simulate_plate(tmp_path / "file", TINY)
+    with pytest.raises(WriteError, match="Cannot write"):
+        simulate_plate(tmp_path / "file" / "below", TINY)
 
 
 def test_wells_are_given_by_name_or_number() -> None:
@@ -373,3 +375,18 @@ def test_all_problems_are_told_at_once() -> None:
         "seed",
         "abnormal_share",
     ]
+
+
+def test_a_folder_with_anything_else_is_left_alone(tmp_path: Path) -> None:
+    spec = SyntheticSpec(n_wells=1, sites_per_well=1, shape_px=(120, 140), channels=("DNA",))
+    made = simulate_plate(tmp_path / "plate", spec)
+    before = made.labels.read_bytes()
+    simulate_plate(tmp_path / "plate", spec)  # the same again, as after a stop
+    with pytest.raises(HcsQcError, match="another simulation"):
+        simulate_plate(tmp_path / "plate", replace(spec, seed=9))
+    assert made.labels.read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(HcsQcError, match="holds no simulation"):
+        simulate_plate(tmp_path / "mine", spec)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
