@@ -470,10 +470,12 @@ def run(
         on_progress=on_progress,
         should_stop=should_stop,
     )
+    judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     exported = export(
         assay,
         out,
         exclude_kinds=exclude_kinds,
+        judged=judged,
         exclude_unreviewed=exclude_unreviewed,
         on_progress=on_progress,
         should_stop=should_stop,
@@ -482,10 +484,10 @@ def run(
         assay,
         out / "report.html",
         exclude_kinds=exclude_kinds,
+        judged=judged,
         on_progress=on_progress,
         should_stop=should_stop,
     )
-    judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     return RunResult(assay, added, model, judged, exported, written)
 
 

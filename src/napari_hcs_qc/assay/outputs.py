@@ -68,6 +68,7 @@ def export(
     exclude_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
+    judged: Sequence[Judged] | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Exported:
@@ -83,6 +84,8 @@ def export(
         See `ExportOptions`.
     onto
         Table of CellProfiler or CytoTable that gets our columns as well.
+    judged
+        What `judge` gave with the same `exclude_kinds`, where it was asked already.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -96,7 +99,8 @@ def export(
         When `should_stop` said so.
     """
     model = chosen_model(assay)
-    judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
+    if judged is None:
+        judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     encoder = load_encoder(**trained_with(model.manifest), device="cpu")
     plates = [
         one.to_export(
@@ -178,10 +182,18 @@ def report(
     out: Path,
     *,
     exclude_kinds: tuple[str, ...] = (),
+    judged: Sequence[Judged] | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Path:
     """Write the report on all plates of an assay, see `napari_hcs_qc.qc.report.write_report`.
+
+    Parameters
+    ----------
+    assay, exclude_kinds, judged, on_progress, should_stop
+        See `export`.
+    out
+        The file.
 
     Raises
     ------
@@ -193,7 +205,8 @@ def report(
         When `should_stop` said so.
     """
     model = chosen_model(assay)
-    judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
+    if judged is None:
+        judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     data = ReportData(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
