@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import operator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Seen: TypeAlias = "Mapping[str, str | float | bool]"
+"""What the machine said of a well when a person decided on it, by name."""
 
 CLASSES = ("normal", "abnormal", "unsure")
 KINDS = ("blur", "saturation", "debris", "dead", "haze", "empty", "noise", "other")
@@ -143,3 +154,49 @@ def checked_note(value: str | None) -> str | None:
     if value is None or not value.strip():
         return None
     return checked_text(value, "note").strip()
+
+
+def seen_as_text(seen: Seen | None) -> str | None:
+    """Write what was seen as JSON, the same for the same; None when there is nothing.
+
+    Raises
+    ------
+    HcsQcError
+        When a value is no text, finite number or truth value.
+    """
+    if not seen:
+        return None
+    plain: dict[str, str | float | bool] = {}
+    for name, value in seen.items():
+        # numpy's values become Python's, which is what JSON can hold.
+        given = value.item() if isinstance(value, np.generic) else value
+        is_held = isinstance(given, str | int | float) and not (
+            isinstance(given, float) and not math.isfinite(given)
+        )
+        if not is_held:
+            raise HcsQcError(
+                f"What was seen with a verdict has {name}={value!r}; a text, a finite number, or "
+                "true or false was expected."
+            )
+        plain[checked_text(name, "name of what was seen")] = given
+    return checked_text(json.dumps(plain, sort_keys=True, ensure_ascii=False), "seen")
+
+
+def seen_from_text(text: str | None) -> dict[str, str | float | bool] | None:
+    """Read what `seen_as_text` wrote.
+
+    Raises
+    ------
+    HcsQcError
+        When it is something else.
+    """
+    if not text:
+        return None
+    try:
+        seen = json.loads(text)
+    except ValueError as error:
+        raise HcsQcError(f"what was seen, {text!r}, is not JSON: {error}.") from error
+    if not isinstance(seen, dict):
+        raise HcsQcError(f"what was seen, {text!r}, is not a JSON object.")
+    seen_as_text(seen)
+    return seen

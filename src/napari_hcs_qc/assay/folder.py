@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["ASSAY_VERSION", "AssayBusyError", "AssayFolder", "PlateEntry"]
+__all__ = ["ASSAY_VERSION", "DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
 
 ASSAY_VERSION = 1
+DEFAULT_THRESHOLD = 0.5
+"""P(abnormal) from which a cell counts as abnormal, while a person has said nothing else."""
+
 _MANIFEST = "assay.json"
 _FORMAT = "napari-hcs-qc assay"
 # What an assay whose making was interrupted may hold; anything else is somebody's folder.
@@ -39,6 +43,7 @@ class AssayFolder:
         embeddings/                     stores, named by their fingerprint
         models/<model>/                 heads with their manifests
         predictions/<plate>/<model>...  scores of the cells of a plate
+        presence/                       who has the assay open in a window
 
     Everything but ``assay.json``, the journal and the plate map can be computed again.
 
@@ -249,6 +254,24 @@ class AssayFolder:
     def settings(self) -> dict[str, Any]:
         """A copy of the settings of the assay: plain JSON data."""
         return dict(self._settings)
+
+    @property
+    def threshold(self) -> float:
+        """P(abnormal) from which a cell counts as abnormal, 0 to 1; `DEFAULT_THRESHOLD` if unset.
+
+        Raises
+        ------
+        HcsQcError
+            When the setting is no such number.
+        """
+        value = self._settings.get("threshold", DEFAULT_THRESHOLD)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
+            raise HcsQcError(
+                f"The threshold of the assay {self.path} is {value!r}; a number from 0 to 1 was "
+                f"expected. Correct settings.threshold in {self.path / _MANIFEST}, or take it out."
+            )
+        return float(value)
 
     def update_settings(self, **changes: Any) -> None:
         """Change settings; a value None removes one.

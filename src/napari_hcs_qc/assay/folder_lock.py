@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import explained_writes, write_json
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
     AssayBusyError
         When another process or thread holds it; names it.
     WriteError
-        When the folder is read-only.
+        When the folder is read-only or gone.
     """
+    if not assay.is_dir():  # FileLock would make it, and so a ghost where a disk was unmounted
+        raise WriteError(f"The assay {assay} does not exist any more; bring its folder back.")
     path = assay.resolve() / "assay.lock"
     holder = path.with_name("assay.lock.json")
     # A singleton for each path, so that a step that locks may call another one that does.

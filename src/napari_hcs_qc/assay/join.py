@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from napari_hcs_qc.assay.consensus import agree
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.table import typed_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+_PAIRS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,12 @@ class Matched:
 
 
 def match_annotations(
-    annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float, *, add: bool = True
+    annotations: pd.DataFrame,
+    cells: pd.DataFrame,
+    radius_px: float,
+    *,
+    add: bool = True,
+    by_site: CellsBySite | None = None,
 ) -> Matched:
     """Join each annotation to the nearest cell of its site within `radius_px`.
 
@@ -68,13 +77,15 @@ def match_annotations(
         How far an annotation may be from the centre of its cell; half a nucleus diameter.
     add
         Whether to make cells.
+    by_site
+        Of `cells`, where it is known; it is what takes long with many cells.
 
     Returns
     -------
     Matched
         With `cell_id` in the order of `annotations`.
     """
-    cell_id = _nearest(annotations, cells, radius_px)
+    cell_id = _nearest(annotations, cells, radius_px, by_site or CellsBySite.of(cells))
     added = cells.iloc[:0]
     if add and (cell_id < 0).any():
         first_id = int(cells["cell_id"].max()) + 1 if len(cells) else 0
@@ -86,21 +97,41 @@ def match_annotations(
     return Matched(cell_id, added, _outcome(annotations, cell_id))
 
 
-def _nearest(annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float) -> NDArray[np.int64]:
+def _nearest(
+    annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float, by_site: CellsBySite
+) -> NDArray[np.int64]:
     """Id of the nearest cell of the same site within the radius; -1 where there is none."""
     cell_id = np.full(len(annotations), -1, dtype=np.int64)
-    rows_of_site = cells.groupby(["well", "site"], sort=False).indices
+    if not len(annotations) or not len(cells):
+        return cell_id
     cell_yx = cells[["y_px", "x_px"]].to_numpy(np.float64)
     cell_ids = cells["cell_id"].to_numpy(np.int64)
     yx = annotations[["y_px", "x_px"]].to_numpy(np.float64)
-    for site, rows in annotations.groupby(["well", "site"], sort=False).indices.items():
-        candidates = rows_of_site.get(site)
-        if candidates is None:
-            continue
-        distance, nearest = cKDTree(cell_yx[candidates]).query(yx[rows])
-        is_near = np.asarray(distance) <= radius_px
-        cell_id[rows[is_near]] = cell_ids[candidates[np.asarray(nearest)[is_near]]]
+    said = CellsBySite.of(annotations)
+    begin, end = np.array([by_site.span(site) for site in said.sites], dtype=np.int64).T[
+        :, said.code
+    ]
+    for some in _blocks(end - begin):
+        n = (end - begin)[some]
+        first = np.cumsum(n) - n  # of the pairs of each annotation with the cells of its site
+        pair_of = np.repeat(some, n)
+        cell = by_site.order[np.arange(len(pair_of)) + np.repeat(begin[some] - first, n)]
+        dy, dx = (yx[pair_of] - cell_yx[cell]).T
+        distance = np.sqrt(dy * dy + dx * dx)
+        least = np.minimum.reduceat(distance, first)
+        # Of equally near cells the first is taken.
+        nearest = np.flatnonzero(distance == np.repeat(least, n))
+        _, index = np.unique(pair_of[nearest], return_index=True)
+        is_near = least <= radius_px
+        cell_id[some[is_near]] = cell_ids[cell[nearest[index]][is_near]]
     return cell_id
+
+
+def _blocks(n_candidates: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut the annotations that have candidates into blocks that need little memory."""
+    rows = np.flatnonzero(n_candidates)
+    block = np.cumsum(n_candidates[rows]) // _PAIRS_AT_ONCE
+    return iter(np.split(rows, np.flatnonzero(np.diff(block)) + 1) if len(rows) else [])
 
 
 def _new_cells(

@@ -11,14 +11,17 @@ from napari_hcs_qc.assay import journal_csv, journal_events
 from napari_hcs_qc.assay.annotation import (
     VERDICTS,
     Annotation,
+    Seen,
     check_word,
     checked_note,
     checked_person,
     checked_site,
     checked_text,
+    seen_as_text,
+    seen_from_text,
 )
 from napari_hcs_qc.assay.consensus import agree
-from napari_hcs_qc.assay.journal_schema import appending, create_schema, reading
+from napari_hcs_qc.assay.journal_schema import appending, create_schema, has_seen, reading
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -173,6 +176,7 @@ class Journal:
         reviewer: str,
         site: int | None = None,
         note: str | None = None,
+        seen: Seen | None = None,
     ) -> str:
         """Record a person's word on a well, or on one site of it; None takes it back.
 
@@ -188,6 +192,9 @@ class Journal:
             When the verdict is on this site only.
         note
             Free text.
+        seen
+            What the machine said when the person decided, such as model and flag codes; texts,
+            finite numbers and truth values by name. `review.seen_now` gives it.
 
         Returns
         -------
@@ -201,11 +208,12 @@ class Journal:
         """
         check_word(verdict, "verdict", VERDICTS)
         place = (checked_text(plate, "plate"), checked_text(well, "well"))
-        row = (*place, None if site is None else checked_site(site), verdict, checked_note(note))
+        where = None if site is None else checked_site(site)
+        row = (*place, where, verdict, checked_note(note), seen_as_text(seen))
         person = checked_person(reviewer, "reviewer")
         with self._appending() as database:
             uuid, action = journal_events.append_action(database, person, "verdict")
-            database.execute("INSERT INTO verdicts VALUES (?, 0, ?, ?, ?, ?, ?)", (action, *row))
+            database.execute("INSERT INTO verdicts VALUES (?, 0, ?, ?, ?, ?, ?, ?)", (action, *row))
             return uuid
 
     def undo(self, annotator: str) -> str | None:
@@ -290,7 +298,7 @@ class Journal:
         -------
         pandas.DataFrame
             Columns ``plate, well, site`` (Int64, missing for a whole well), ``verdict, note,
-            reviewer, at, action``.
+            reviewer, at, action, seen`` (dict of what the machine said then, or None).
 
         Raises
         ------
@@ -298,12 +306,26 @@ class Journal:
             When the journal is not readable.
         """
         with self._reading() as database:
-            rows = database.execute(journal_events.VERDICTS).fetchall()
-        names = ["plate", "well", "site", "verdict", "note", "reviewer", "at", "action"]
+            query = journal_events.VERDICTS.format(seen="v.seen" if has_seen(database) else "NULL")
+            rows = database.execute(query).fetchall()
+        names = ["plate", "well", "site", "verdict", "note", "reviewer", "at", "action", "seen"]
         frame = pd.DataFrame(rows, columns=names).astype({"site": "Int64"})
         frame = frame.drop_duplicates(["plate", "well", "site"], keep="last")
         frame = frame[frame["verdict"].notna()].reset_index(drop=True)
-        return frame.assign(at=_times(frame["at"]))
+        seen = pd.Series([seen_from_text(one) for one in frame["seen"]], dtype=object)
+        return frame.assign(at=_times(frame["at"]), seen=seen)
+
+    def n_actions(self) -> int:
+        """Count the actions recorded so far, undone ones too; each new one adds one.
+
+        Raises
+        ------
+        HcsQcError
+            When the journal is not readable.
+        """
+        with self._reading() as database:
+            found: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
+        return found
 
     # ---- out and in ----------------------------------------------------------------------
 

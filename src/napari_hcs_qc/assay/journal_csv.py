@@ -15,7 +15,10 @@ from napari_hcs_qc.assay.annotation import (
     checked_person,
     checked_site,
     checked_text,
+    seen_as_text,
+    seen_from_text,
 )
+from napari_hcs_qc.assay.journal_schema import has_seen
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.tables import read_table
@@ -30,8 +33,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _ABOUT = ("action", "at", "actor", "type", "target", "source")
 _ANNOTATION = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "note")
-_VERDICT = ("plate", "well", "site", "verdict", "note")
-_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-1], "verdict", "note")
+_VERDICT = ("plate", "well", "site", "verdict", "note", "seen")
+_FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-1], "verdict", "note")
+_COLUMNS = (*_FIRST_COLUMNS, "seen")  # which exports of the first version do not have
 _ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
 _ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
 
@@ -64,7 +68,10 @@ def load_actions(database: sqlite3.Connection) -> dict[str, Action]:
     query = "SELECT uuid, at_us, actor, type, target, source FROM actions ORDER BY at_us, uuid"
     actions = {row[0]: Action(*row) for row in database.execute(query)}
     for event, table in _ROW_TABLE.items():
-        columns = ", ".join(_ROW_COLUMNS[event])
+        names = list(_ROW_COLUMNS[event])
+        if "seen" in names and not has_seen(database):
+            names[names.index("seen")] = "NULL"
+        columns = ", ".join(names)
         query = f"SELECT uuid, row, {columns} FROM {table} JOIN actions ON seq = action"
         for uuid, row, *values in database.execute(query):
             actions[uuid].rows[row] = tuple(values)
@@ -104,7 +111,7 @@ def read_actions(path: Path) -> dict[str, Action]:
         When lines of it are not valid; all of them are named.
     """
     table = read_table(path)
-    missing = [name for name in _COLUMNS if name not in table.columns]
+    missing = [name for name in _FIRST_COLUMNS if name not in table.columns]
     if missing:
         raise HcsQcError(
             f"{path} is not an exported journal: it has no column {', '.join(missing)}. To take "
@@ -155,7 +162,8 @@ def _said(event: str, line: dict[str, str]) -> tuple[Any, ...]:
     if event == "verdict":
         check_word(given("verdict"), "verdict", VERDICTS)
         only = checked_site(int(line["site"])) if line["site"] else None
-        return (*place, only, given("verdict"), checked_note(given("note")))
+        seen = seen_as_text(seen_from_text(line.get("seen")))
+        return (*place, only, given("verdict"), checked_note(given("note")), seen)
     site, y_px, x_px = int(line["site"]), float(line["y_px"]), float(line["x_px"])
     one = Annotation(*place, site, y_px, x_px, given("class"), given("kind"), given("note"))
     return (one.plate, one.well, one.site, one.y_px, one.x_px, *one.said)
@@ -217,7 +225,9 @@ def _contradictions(
         held = known.get(action.uuid)
         if held is not None:
             rows: Iterable[tuple[int, tuple[Any, ...]]] = action.rows.items()
-            if held.about != action.about or any(held.rows.get(row) != said for row, said in rows):
+            if held.about != action.about or any(
+                not _is_same(action.type, held.rows.get(row), said) for row, said in rows
+            ):
                 yield Problem(where, "differs from the event of that id in the journal.")
             continue
         if action.target is None:
@@ -229,3 +239,10 @@ def _contradictions(
             yield Problem(where, f"an {action.type} of {action.target}, not this person's action.")
         elif target.order >= action.order:
             yield Problem(where, f"an {action.type} of {action.target} that is older than it.")
+
+
+def _is_same(event: str, held: tuple[Any, ...] | None, said: tuple[Any, ...]) -> bool:
+    """Compare two accounts of a row; what a file of the first version lacks is no contradiction."""
+    if event == "verdict" and held is not None and None in (held[-1], said[-1]):
+        return held[:-1] == said[:-1]
+    return held == said

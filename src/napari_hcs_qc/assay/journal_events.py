@@ -22,11 +22,12 @@ ORDER BY a.at_us, a.uuid, n.row
 """Annotations of the actions that are in effect, oldest first: the last at a position counts."""
 
 VERDICTS = """
-SELECT v.plate, v.well, v.site, v.verdict, v.note, a.actor, a.at_us, a.uuid
+SELECT v.plate, v.well, v.site, v.verdict, v.note, a.actor, a.at_us, a.uuid, {seen}
 FROM active_actions AS a CROSS JOIN verdicts AS v ON v.action = a.seq
 ORDER BY a.at_us, a.uuid, v.row
 """
-"""Verdicts of the actions that are in effect, oldest first: the last on a well or site counts."""
+"""Verdicts of the actions that are in effect, oldest first: the last on a well or site counts.
+`seen` is the column of that name, or NULL in a journal that has none."""
 
 LAST_ACTIVE = """
 SELECT uuid FROM active_actions WHERE actor = :actor ORDER BY at_us DESC, uuid DESC LIMIT 1

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 had no `seen` with verdicts; such a journal is read as it is and upgraded when written to."""
+
 APPLICATION_ID = 0x48435143  # "HCQC": tells our journal from any other SQLite file
 
 _TABLES = """
@@ -50,6 +52,7 @@ CREATE TABLE verdicts (
     site    INTEGER,
     verdict TEXT    CHECK (verdict IN ('keep', 'exclude', 'look again')),
     note    TEXT,
+    seen    TEXT,
     PRIMARY KEY (action, row)
 ) WITHOUT ROWID;
 -- An annotate or verdict action counts unless the last word on it is an undo.
@@ -144,10 +147,29 @@ def appending(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connecti
             _check_version(path, database)
             # IMMEDIATE takes the write lock now, so what is read in here stays true.
             database.execute("BEGIN IMMEDIATE")
+            _upgrade(path, database)
             yield database
             database.execute("COMMIT")
         finally:
             database.close()  # rolls back what was not committed
+
+
+def has_seen(database: sqlite3.Connection) -> bool:
+    """Tell whether verdicts are kept with what was seen: not in a journal of version 1."""
+    return _version(database) > 1
+
+
+def _upgrade(path: Path, database: sqlite3.Connection) -> None:
+    """Bring an older journal up to `SCHEMA_VERSION`, as part of what is being written."""
+    _check_version(path, database)  # another process may have upgraded it, beyond what we know
+    if not has_seen(database):
+        database.execute("ALTER TABLE verdicts ADD COLUMN seen TEXT")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -186,7 +208,7 @@ def _check_version(path: Path, database: sqlite3.Connection) -> None:
             f"{path} is an SQLite file but not an annotation journal of hcs-qc. Move it aside and "
             f"restore the journal from a backup, or import a CSV export of it into a new one."
         )
-    version = database.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(database)
     if version > SCHEMA_VERSION:
         raise HcsQcError(
             f"{path} was made by a newer version of napari-hcs-qc (journal format {version}; this "

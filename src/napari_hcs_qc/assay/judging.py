@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from napari_hcs_qc.assay.folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.platemap import read_platemap
-from napari_hcs_qc.assay.prediction import chosen_model, load_prediction
+from napari_hcs_qc.assay.prediction import added_places, carried, chosen_model, load_prediction
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.qc.flags import PlateScores, judge_plate
 from napari_hcs_qc.qc.rule import FlagRule
@@ -17,15 +19,31 @@ from napari_hcs_qc.qc.tables import JudgedPlate
 from napari_hcs_qc.qc.treatments import flags_by_treatment, treatment_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.assay.model import Model
     from napari_hcs_qc.assay.prediction import Prediction
     from napari_hcs_qc.plates.plate import SiteKey
+
+
+@dataclass(frozen=True, eq=False)
+class WellRoles:
+    """What the plate map says of the wells of one plate.
+
+    Parameters
+    ----------
+    control, empty
+        Wells to compare with, and wells that are meant to hold no cells.
+    platemap
+        The plate map, see `read_platemap`; None when there is none.
+    """
+
+    control: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    platemap: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +57,8 @@ class Judged:
     prediction
         The model's word on its cells.
     predictions
-        Row i is cell i: the table of `prediction` with ``annotated_class, annotated_kind``.
+        Row i is cell i: ``p_abnormal, predicted_class, predicted_kind`` at the threshold, and
+        ``annotated_class, annotated_kind``.
     scores
         Sites and wells, scored and flagged.
     verdicts
@@ -48,6 +67,10 @@ class Judged:
         Sentences to see first.
     unreadable
         What could not be read or was not understood, sites and files.
+    threshold
+        P(abnormal) from which a cell was counted as abnormal.
+    rule, roles, exclude_kinds
+        What it was judged with, see `judge_state`.
     """
 
     state: PlateState
@@ -57,6 +80,53 @@ class Judged:
     verdicts: pd.DataFrame
     warnings: tuple[str, ...]
     unreadable: tuple[Problem, ...]
+    threshold: float = DEFAULT_THRESHOLD
+    rule: FlagRule = field(default_factory=FlagRule)
+    roles: WellRoles = field(default_factory=WellRoles)
+    exclude_kinds: tuple[str, ...] = ()
+
+    def at_threshold(self, threshold: float) -> Judged:
+        """Judge the same cells with the same annotations at another threshold, without the disk."""
+        return judge_state(
+            self.state,
+            self.prediction,
+            verdicts=self.verdicts,
+            rule=self.rule,
+            roles=self.roles,
+            threshold=threshold,
+            exclude_kinds=self.exclude_kinds,
+        )
+
+    def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> Judged:
+        """Judge with the annotations of now, without the disk.
+
+        A cell that somebody has added since the model last judged counts by their word alone; the
+        model has none on it.
+
+        Parameters
+        ----------
+        annotations
+            As `Journal.annotations`.
+        threshold
+            P(abnormal) from which a cell counts as abnormal.
+        """
+        state = self.state.with_annotations(annotations)
+        before = added_places(self.state.matched.added)
+        table = carried(self.prediction.table, before, state)
+        return judge_state(
+            state,
+            replace(self.prediction, table=table),
+            verdicts=self.verdicts,
+            rule=self.rule,
+            roles=self.roles,
+            threshold=threshold,
+            exclude_kinds=self.exclude_kinds,
+        )
+
+    def with_verdicts(self, verdicts: pd.DataFrame) -> Judged:
+        """Give the same with other verdicts, `Journal.verdicts` of all plates."""
+        mine = verdicts[verdicts["plate"] == self.state.plate.name].reset_index(drop=True)
+        return replace(self, verdicts=mine)
 
     def to_export(self, embeddings: NDArray[np.float32] | None = None) -> JudgedPlate:
         """Give what the export takes."""
@@ -77,12 +147,40 @@ def flag_rule(assay: AssayFolder) -> FlagRule:
     return FlagRule.from_dict(assay.settings.get("flag_rule", {}))
 
 
+def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
+    """Read what the assay's plate map says of wells; nothing without one.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    shape
+        Rows and columns of the plate.
+
+    Raises
+    ------
+    HcsQcError
+        When there is a plate map and it does not go with the plate.
+    """
+    if not assay.platemap_path.is_file():
+        return WellRoles()
+    platemap = read_platemap(assay.platemap_path, shape=shape)
+    return WellRoles(
+        tuple(platemap.loc[platemap["role"] == "control", "well"]),
+        tuple(platemap.loc[platemap["role"] == "empty", "well"]),
+        platemap,
+    )
+
+
 def judge(
     assay: AssayFolder,
     plates: Sequence[str] | None = None,
     *,
     model: Model | None = None,
     exclude_kinds: tuple[str, ...] = (),
+    states: Mapping[str, PlateState] | None = None,
+    threshold: float | None = None,
+    partial: bool = False,
 ) -> list[Judged]:
     """Judge plates that were predicted; quick, nothing is computed from pixels.
 
@@ -93,9 +191,15 @@ def judge(
     plates
         Names; all by default.
     model
-        The latest by default.
+        The one in use by default.
     exclude_kinds
         Kinds that are biology in this assay and do not count as abnormal.
+    states
+        Plates that are loaded already, by name, with the annotations to go by; others are loaded.
+    threshold
+        P(abnormal) from which a cell counts as abnormal; the assay's by default.
+    partial
+        Whether cells that people have added since may be without a word of the model.
 
     Raises
     ------
@@ -103,39 +207,85 @@ def judge(
         When there is no model, or a plate was not predicted with it yet.
     """
     model = model or chosen_model(assay)
+    threshold = assay.threshold if threshold is None else threshold
+    known = states or {}
     journal = assay.journal()
-    annotations, verdicts = journal.annotations(), journal.verdicts()
+    verdicts = journal.verdicts()
     rule = flag_rule(assay)
-    return [
-        _judge(assay, name, model, annotations, verdicts, rule, exclude_kinds)
-        for name in chosen_plates(assay, plates)
-    ]
+    annotations: pd.DataFrame | None = None
+    judged = []
+    for name in chosen_plates(assay, plates):
+        state = known.get(name)
+        if state is None:
+            if annotations is None:
+                annotations = journal.annotations()
+            state = load_plate(assay, name, annotations)
+        prediction = load_prediction(assay, state, model, partial=partial)
+        if prediction is None:
+            raise HcsQcError(
+                f"Plate {name} was not predicted with model {model.id} since its cells last "
+                f"changed; run: hcs-qc predict {assay.path}."
+            )
+        one = judge_state(
+            state,
+            prediction,
+            verdicts=verdicts,
+            rule=rule,
+            roles=well_roles(assay, state.plate.shape),
+            threshold=threshold,
+            exclude_kinds=exclude_kinds,
+        )
+        judged.append(one)
+    return judged
 
 
-def _judge(
-    assay: AssayFolder,
-    name: str,
-    model: Model,
-    annotations: pd.DataFrame,
+def judge_state(
+    state: PlateState,
+    prediction: Prediction,
+    *,
     verdicts: pd.DataFrame,
     rule: FlagRule,
-    exclude_kinds: tuple[str, ...],
+    roles: WellRoles,
+    threshold: float,
+    exclude_kinds: tuple[str, ...] = (),
 ) -> Judged:
-    state = load_plate(assay, name, annotations)
-    prediction = load_prediction(assay, state, model)
-    if prediction is None:
+    """Judge a plate that is loaded, from nothing but its arguments.
+
+    Parameters
+    ----------
+    state
+        The plate with its cells and annotations.
+    prediction
+        The model's word on just these cells.
+    verdicts
+        `Journal.verdicts`; those of other plates are left out.
+    rule
+        When to flag.
+    roles
+        Of the wells.
+    threshold
+        P(abnormal) from which a cell counts as abnormal, 0 to 1.
+    exclude_kinds
+        Kinds that do not count as abnormal.
+
+    Raises
+    ------
+    HcsQcError
+        When the threshold is no such number, or the prediction is of other cells.
+    """
+    if not 0 <= threshold <= 1:
         raise HcsQcError(
-            f"Plate {name} was not predicted with model {model.id} since its cells last changed; "
-            f"run: hcs-qc predict {assay.path}."
+            f"The threshold is {threshold}; a number from 0 to 1 was expected, above which P"
+            "(abnormal) makes a cell abnormal."
         )
-    predictions = pd.concat([prediction.table, state.annotated], axis=1)
-    platemap = None
-    control_wells: tuple[str, ...] = ()
-    empty_wells: tuple[str, ...] = ()
-    if assay.platemap_path.is_file():
-        platemap = read_platemap(assay.platemap_path, shape=state.plate.shape)
-        control_wells = tuple(platemap.loc[platemap["role"] == "control", "well"])
-        empty_wells = tuple(platemap.loc[platemap["role"] == "empty", "well"])
+    if len(prediction.table) != len(state.cells):
+        raise HcsQcError(
+            f"Plate {state.plate.name} has {len(state.cells)} cells, but {len(prediction.table)} "
+            f"were judged by model {prediction.model}: some were added or taken away since. "
+            "Retrain, or predict the plate again."
+        )
+    predictions = _at_threshold(prediction.table, threshold)
+    predictions = pd.concat([predictions, state.annotated], axis=1)
     scores = judge_plate(
         state.plate.sites,
         state.cells,
@@ -144,18 +294,20 @@ def _judge(
         rule=rule,
         nuclear_channel=state.found.channel,
         unreadable=state.found.unreadable | _unread_sites(state, prediction),
-        control_wells=control_wells,
-        empty_wells=empty_wells,
+        control_wells=roles.control,
+        empty_wells=roles.empty,
         exclude_kinds=exclude_kinds,
+        by_site=state.by_site.with_added(state.matched.added),
     )
     warnings = list(prediction.warnings)
     if not len(state.found.cells):
         warnings.append(
-            f"No cell was found on plate {name} (channel {state.found.channel}), so its wells are "
-            "not compared by their cells; look at the images, or choose another channel."
+            f"No cell was found on plate {state.plate.name} (channel {state.found.channel}), so "
+            "its wells are not compared by their cells; look at the images, or choose another "
+            "channel."
         )
-    if platemap is not None:
-        table = flags_by_treatment(scores.wells, platemap)
+    if roles.platemap is not None:
+        table = flags_by_treatment(scores.wells, roles.platemap)
         warnings.extend(treatment_warnings(table))
     mine = verdicts[verdicts["plate"] == state.plate.name].reset_index(drop=True)
     return Judged(
@@ -166,7 +318,30 @@ def _judge(
         mine,
         tuple(warnings),
         unreadable_of(state, prediction),
+        float(threshold),
+        rule,
+        roles,
+        tuple(exclude_kinds),
     )
+
+
+def classes_at(p_abnormal: ArrayLike, threshold: float) -> NDArray[np.object_]:
+    """Class of each cell: abnormal from the threshold on, None where p is NaN.
+
+    Compared as float32, which is what p is stored in: 0.7 of ten neighbours is not below 0.7.
+    """
+    p = np.asarray(p_abnormal, dtype=np.float32)
+    classes = np.where(p >= np.float32(threshold), "abnormal", "normal").astype(object)
+    classes[np.isnan(p)] = None
+    return classes
+
+
+def _at_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Give the table of a prediction with classes at a threshold, and kinds of the abnormal."""
+    classes = classes_at(table["p_abnormal"], threshold)
+    kinds = table["predicted_kind"].to_numpy(dtype=object, copy=True)
+    kinds[classes != "abnormal"] = None
+    return table.assign(predicted_class=classes, predicted_kind=kinds)
 
 
 def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tuple[Problem, ...]:

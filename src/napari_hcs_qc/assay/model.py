@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import read_json, write_json
+from napari_hcs_qc.files import explained_writes, read_json, write_json
 from napari_hcs_qc.heads.saved import load_head, save_head
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Model:
         What `Encoder.describe` says, with ``fingerprint`` and ``weights`` (path of a local file,
         or None).
     manifest
-        Everything as plain data: the above and the training: annotations, cross-validation,
-        seed, versions, plates.
+        Everything as plain data: the above and the training: annotations, cross-validation (None
+        until its figures are there), seed, versions, plates, note.
     """
 
     id: str
@@ -48,8 +49,8 @@ class Model:
     manifest: Mapping[str, Any]
 
 
-def save_model(folder: Path, head: Any, kind_head: Any | None, manifest: Mapping[str, Any]) -> Path:
-    """Write a model; its manifest last, so that a folder without one is no model.
+def save_heads(folder: Path, head: Any, kind_head: Any | None) -> None:
+    """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
 
     Raises
     ------
@@ -59,12 +60,28 @@ def save_model(folder: Path, head: Any, kind_head: Any | None, manifest: Mapping
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
-    write_json(folder / _MANIFEST, {"model_version": MODEL_VERSION, **manifest})
-    return folder
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model.
+def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a model whose heads are there; from then on it is one.
+
+    Returns
+    -------
+    The manifest as `load_model` would read it.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
+    write_json(folder / _MANIFEST, plain)
+    found: dict[str, Any] = plain
+    return found
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what is known of a model, without its heads.
 
     Raises
     ------
@@ -78,6 +95,32 @@ def load_model(folder: Path) -> Model:
             f"The model {folder} has version {version!r}; this program reads up to "
             f"{MODEL_VERSION}. Update napari-hcs-qc or train again."
         )
+    return manifest
+
+
+def change_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Change entries of a model's manifest; the caller holds the assay's lock.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    WriteError
+        When it cannot be written.
+    """
+    manifest = {**read_manifest(folder), **changes}
+    return publish_model(folder, manifest)
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model.
+
+    Raises
+    ------
+    HcsQcError
+        When there is none, it is damaged, or a newer version wrote it.
+    """
+    manifest = read_manifest(folder)
     try:
         recipe = CropRecipe.from_dict(manifest["recipe"])
         encoder = manifest["encoder"]
@@ -96,6 +139,22 @@ def model_folders(models: Path) -> list[Path]:
 
 
 def new_model_folder(models: Path) -> Path:
-    """Give the folder of the next model; the number of an incomplete one is not used again."""
-    numbers = [int(path.name) for path in models.iterdir() if path.name.isdigit()]
-    return models / f"{max(numbers, default=0) + 1:04d}"
+    """Make the folder of the next model; the number of an incomplete one is not used again.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be made.
+    """
+    with explained_writes(models):
+        models.mkdir(exist_ok=True)
+        numbers = [int(path.name) for path in models.iterdir() if path.name.isdigit()]
+        number = max(numbers, default=0) + 1
+        while True:
+            folder = models / f"{number:04d}"
+            try:
+                folder.mkdir()
+            except FileExistsError:  # another window was quicker
+                number += 1
+            else:
+                return folder

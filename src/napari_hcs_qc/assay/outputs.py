@@ -11,10 +11,10 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embedding import embed_plate
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge
-from napari_hcs_qc.assay.prediction import chosen_model
+from napari_hcs_qc.assay.prediction import chosen_model, model_in_use
 from napari_hcs_qc.assay.training import trained_with, versions
 from napari_hcs_qc.cells.crops import cut_squares
-from napari_hcs_qc.encoders.registry import load_encoder
+from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
@@ -98,10 +98,12 @@ def export(
     Cancelled
         When `should_stop` said so.
     """
-    model = chosen_model(assay)
+    model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
-    encoder = load_encoder(**trained_with(model.manifest), device="cpu")
+    encoder = kept_encoder(
+        **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
+    )
     plates = [
         one.to_export(
             embed_plate(
@@ -109,6 +111,7 @@ def export(
                 model.recipe,
                 encoder,
                 assay.embeddings_folder,
+                try_again=False,  # as they were when the cells were scored
                 on_progress=on_progress,
                 should_stop=should_stop,
             ).rows
@@ -150,6 +153,11 @@ def export(
     return Exported((*files, joined.out), joined)
 
 
+def _model_of(assay: AssayFolder, judged: Sequence[Judged] | None) -> Model:
+    """Give the model that judged, which need not be the one in use any more."""
+    return chosen_model(assay, judged[0].prediction.model if judged else None)
+
+
 def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> dict[str, Any]:
     """Say where predictions and flags come from, as plain data."""
     return {
@@ -158,6 +166,7 @@ def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> di
         "model_manifest": {
             key: model.manifest[key] for key in model.manifest if key != "training_cells"
         },
+        "model_warning": model_in_use(assay)[1],
         "flag_rule": flag_rule(assay).to_dict(),
         "flag_rule_in_words": list(flag_rule(assay).describe()),
         "plates": [
@@ -166,6 +175,7 @@ def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> di
                 "source": str(one.state.plate.source),
                 "format": one.state.plate.format,
                 "fingerprint": one.state.plate.fingerprint,
+                "threshold": one.threshold,
                 "compared_with": one.scores.reference,
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
@@ -204,7 +214,7 @@ def report(
     Cancelled
         When `should_stop` said so.
     """
-    model = chosen_model(assay)
+    model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     data = ReportData(
@@ -232,6 +242,10 @@ def model_card(model: Model) -> ModelCard:
         ("Annotated wells", str(manifest["n_wells"])),
         ("Trained at", str(manifest["created"])),
     ]
+    if validation is None:
+        facts.append(("Cross-validation", "not yet cross-validated"))
+    if manifest.get("note"):
+        facts.append(("Note", str(manifest["note"])))
     if manifest["n_conflicts"]:
         facts.append(("Left out: annotators disagree", str(manifest["n_conflicts"])))
     if manifest["n_unreadable"]:
@@ -248,10 +262,10 @@ def model_card(model: Model) -> ModelCard:
         n_kinds=manifest["n_kinds"],
         cross_validation=[
             CrossValidated(figure["name"], figure["mean"], figure["sd"], *figure["ci95"])
-            for figure in validation["figures"]
+            for figure in (validation or {}).get("figures", ())
             if figure["mean"] is not None
         ],
-        validation=str(validation["sentence"]),
+        validation="not yet cross-validated" if validation is None else validation["sentence"],
         versions=manifest["versions"],
         facts=facts,
     )
@@ -270,6 +284,7 @@ def _report_plate(one: Judged) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=one.unreadable,
         warnings=one.warnings,
+        threshold=one.threshold,
     )
 
 
@@ -299,8 +314,8 @@ def well_pictures(one: Judged, worst: SiteKey) -> WellPictures:
     cells, p_abnormal = state.cells, one.predictions["p_abnormal"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero((cells["well"] == worst.well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
-    abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= 0.5]
-    normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < 0.5]
+    abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= one.threshold]
+    normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < one.threshold]
     side_px = max(16, round(_CROP_DIAMETERS * state.found.diameter_px))
     crops: dict[int, Picture] = {}
     thumbnail = None

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.detection import PlateCells, has_cells, load_cells
 from napari_hcs_qc.assay.join import Matched, match_annotations, training_positions
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
 
@@ -37,12 +38,15 @@ class PlateState:
         What people said about positions on this plate (`Journal.annotations`).
     matched
         The annotations joined to the cells.
+    by_site
+        The found cells by their site.
     """
 
     plate: Plate
     found: PlateCells
     annotations: pd.DataFrame
     matched: Matched
+    by_site: CellsBySite
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -73,6 +77,16 @@ class PlateState:
     def training(self) -> pd.DataFrame:
         """The annotated positions to train on, see `training_positions`."""
         return training_positions(self.annotations, self.matched)
+
+    def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
+        """Give the same plate with other annotations; nothing is opened or read again.
+
+        Parameters
+        ----------
+        annotations
+            `Journal.annotations`; those of other plates are left out.
+        """
+        return _joined(self.plate, self.found, annotations, self.by_site)
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
         """Give wells as ``plate/A01``, by which splits are grouped."""
@@ -118,9 +132,15 @@ def load_plate(
     found = load_cells(folder)
     if annotations is None:
         annotations = assay.journal().annotations()
+    return _joined(plate, found, annotations, CellsBySite.of(found.cells))
+
+
+def _joined(
+    plate: Plate, found: PlateCells, annotations: pd.DataFrame, by_site: CellsBySite
+) -> PlateState:
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
-    matched = match_annotations(mine, found.cells, found.diameter_px / 2)
-    return PlateState(plate, found, mine, matched)
+    matched = match_annotations(mine, found.cells, found.diameter_px / 2, by_site=by_site)
+    return PlateState(plate, found, mine, matched, by_site)
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:

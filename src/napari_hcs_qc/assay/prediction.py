@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,18 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embedding import embed_plate
 from napari_hcs_qc.assay.model import load_model, model_folders
+from napari_hcs_qc.assay.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.training import trained_with
-from napari_hcs_qc.encoders.registry import load_encoder
+from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.shift import measure_shift
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.scoring import score_embeddings
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.encoders.encoder import Encoder
 
-_SHIFT_CELLS = 2000
-"""Cells of a plate that are enough to tell whether it is unlike another."""
+_ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ class Prediction:
         Name and id.
     table
         Row i is cell i: ``p_abnormal`` (NaN where it could not be scored), ``predicted_class``,
-        ``predicted_kind`` (None where normal, or the model knows no kinds).
+        ``predicted_kind`` (None where the model knows no kinds). Classes are those at one half; a
+        kind is there from the assay's threshold on, where that was lower.
     warnings
         Sentences: the plate is unlike the training data.
     unreadable
@@ -63,8 +64,19 @@ class Prediction:
     shift: dict[str, Any]
 
 
-def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
-    """Load a model of an assay, the latest by default.
+def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:
+    """Load the model that judges an assay: the one restored by a person, else the latest.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model
+        Id of another one.
+
+    Returns
+    -------
+    The model, and a sentence when it is not the one that was restored, because that is gone.
 
     Raises
     ------
@@ -74,13 +86,29 @@ def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
     folders = {folder.name: folder for folder in model_folders(assay.models_folder)}
     if not folders:
         raise HcsQcError(f"No model was trained yet; run: hcs-qc train {assay.path}.")
+    latest = max(folders)
     if model is None:
-        return load_model(folders[max(folders)])
+        restored = assay.settings.get("model", latest)
+        if restored in folders:
+            return load_model(folders[restored]), ""
+        told = f"Model {restored}, which was restored, is no longer there; {latest} is used."
+        return load_model(folders[latest]), told
     if model not in folders:
         raise HcsQcError(
             f"The assay {assay.path} has no model {model!r}; it has {', '.join(folders)}."
         )
-    return load_model(folders[model])
+    return load_model(folders[model]), ""
+
+
+def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
+    """Load a model of an assay, by default the one in use, see `model_in_use`.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    """
+    return model_in_use(assay, model)[0]
 
 
 def predict(
@@ -89,10 +117,12 @@ def predict(
     model: Model,
     *,
     device: str = "auto",
+    states: Mapping[str, PlateState] | None = None,
+    encoder: Encoder | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Prediction]:
-    """Score every cell of some plates of an assay, and keep the scores in the assay.
+    """Embed and score all cells of plates, and keep the result in the assay.
 
     Parameters
     ----------
@@ -104,6 +134,10 @@ def predict(
         The model.
     device
         Where the encoder runs.
+    states
+        Plates that are loaded already, by name, with the annotations of now; others are loaded.
+    encoder
+        The model's encoder, where it is loaded already.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -116,53 +150,121 @@ def predict(
     Cancelled
         When `should_stop` said so; plates that were finished stay so.
     """
-    encoder = load_encoder(
-        **trained_with(model.manifest),
-        device=device,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
+    if encoder is None:
+        encoder = kept_encoder(
+            **trained_with(model.manifest),
+            device=device,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    check_encoder(model, encoder)
+    annotations = assay.journal().annotations()
+    known = dict(states or {})
+
+    def state_of(name: str) -> PlateState:
+        if name not in known:
+            known[name] = load_plate(assay, name, annotations)
+        return known[name]
+
+    meter = ShiftMeter(assay, model, encoder, state_of)
+    predictions = []
+    with assay.lock():
+        for name in plates:
+            state = state_of(assay.plate(name).name)
+            found = predict_plate(
+                assay,
+                state,
+                model,
+                encoder,
+                meter,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            save_prediction(assay, found, state)
+            predictions.append(found)
+    return predictions
+
+
+def check_encoder(model: Model, encoder: Encoder) -> None:
+    """Refuse an encoder that gives other numbers than the one that a model was trained with.
+
+    Raises
+    ------
+    HcsQcError
+        Naming the weights of both.
+    """
     if encoder.fingerprint != model.encoder["fingerprint"]:
         raise HcsQcError(
             f"The encoder {encoder.name} is not the one that model {model.id} was trained with "
             f"(weights {encoder.weights_sha256[:12]} instead of "
             f"{str(model.encoder['weights_sha256'])[:12]}). Bring back its weights, or train again."
         )
-    annotations = assay.journal().annotations()
-    training = {plate["name"] for plate in model.manifest["training_plates"]}
-    reference: _Reference | None = None
-    predictions = []
-    with assay.lock():
-        for name in plates:
-            state = load_plate(assay, name, annotations)
-            rows, unreadable = _embed(assay, state, model, encoder, on_progress, should_stop)
-            p_abnormal = score_embeddings(
-                model.head, rows, on_progress=on_progress, should_stop=should_stop
-            )
-            table = pd.DataFrame(
-                {
-                    "p_abnormal": p_abnormal,
-                    "predicted_class": classes_of(p_abnormal),
-                    "predicted_kind": _kinds(model, rows, p_abnormal),
-                }
-            )
-            shift: dict[str, Any] = {}
-            if state.plate.name not in training:
-                reference = reference or _reference(
-                    assay, model, encoder, annotations, on_progress, should_stop
-                )
-                shift = reference.compare(rows, state, int(model.manifest["seed"]))
-            found = Prediction(
-                state.plate.name,
-                model.id,
-                table,
-                (shift["sentence"],) if shift.get("is_unlike") else (),
-                unreadable,
-                shift,
-            )
-            _save(assay.predictions_folder(name), found, cells_mark(state))
-            predictions.append(found)
-    return predictions
+
+
+def predict_plate(
+    assay: AssayFolder,
+    state: PlateState,
+    model: Model,
+    encoder: Encoder,
+    meter: ShiftMeter,
+    *,
+    try_again: bool = True,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Prediction:
+    """Score all cells of one plate; nothing is written but embeddings that were missing.
+
+    Parameters
+    ----------
+    assay
+        The assay; its threshold decides from where on a kind is predicted.
+    state
+        The plate.
+    model, encoder
+        The model and its encoder.
+    meter
+        Compares plates with those that the model was trained on.
+    try_again
+        Whether sites that were unreadable are tried again.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.assay.embedding.embed_plate`.
+    """
+    embedded = embed_plate(
+        state,
+        model.recipe,
+        encoder,
+        assay.embeddings_folder,
+        try_again=try_again,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    p_abnormal = score_embeddings(
+        model.head, embedded.rows, on_progress=on_progress, should_stop=should_stop
+    )
+    is_kind_told = p_abnormal >= min(0.5, assay.threshold)
+    table = pd.DataFrame(
+        {
+            "p_abnormal": p_abnormal,
+            "predicted_class": classes_of(p_abnormal),
+            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, should_stop),
+        }
+    )
+    shift: dict[str, Any] = {}
+    if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
+        shift = meter.measure(state, embedded.rows, on_progress, should_stop)
+    return Prediction(
+        state.plate.name,
+        model.id,
+        table,
+        (shift["sentence"],) if shift.get("is_unlike") else (),
+        tuple((one.where, one.what) for one in embedded.unreadable),
+        shift,
+    )
 
 
 def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
@@ -174,38 +276,68 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
 
 def cells_mark(state: PlateState) -> str:
     """Content address of the cells that predictions belong to."""
-    positions = state.cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
+    return _mark(state, state.cells)
+
+
+def _mark(state: PlateState, cells: pd.DataFrame) -> str:
+    positions = cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
     digest = hashlib.sha256(np.ascontiguousarray(positions).tobytes()).hexdigest()
     return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
 
 
-def load_prediction(assay: AssayFolder, state: PlateState, model: Model) -> Prediction | None:
-    """Read what `predict` kept; None when there is nothing for these cells and this model."""
+def load_prediction(
+    assay: AssayFolder, state: PlateState, model: Model, *, partial: bool = False
+) -> Prediction | None:
+    """Read what `predict` kept; None when there is nothing for these cells and this model.
+
+    Parameters
+    ----------
+    assay, state, model
+        The assay, the plate and the model.
+    partial
+        Whether cells that people have added since may be without a word of the model (NaN).
+    """
     folder = assay.predictions_folder(state.plate.name)
     manifest_path = folder / f"{model.id}.json"
     if not manifest_path.is_file():
         return None
     manifest = read_json(manifest_path)
-    if manifest.get("cells") != cells_mark(state):
+    is_of_all = manifest.get("cells") == cells_mark(state)
+    # Without the entry no cell had been added by people, so that all were found ones.
+    found = manifest.get("found", manifest.get("cells"))
+    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
         return None
+    table = pd.read_parquet(folder / f"{model.id}.parquet")
+    if not is_of_all:
+        table = carried(table, [tuple(place) for place in manifest.get("added", [])], state)
     return Prediction(
         state.plate.name,
         model.id,
-        pd.read_parquet(folder / f"{model.id}.parquet"),
+        table,
         tuple(manifest["warnings"]),
         tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
         dict(manifest["shift"]),
     )
 
 
-def _save(folder: Path, found: Prediction, cells: str) -> None:
+def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) -> None:
+    """Keep a prediction in the assay; the caller holds its lock.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    folder = assay.predictions_folder(found.plate)
     with atomic_path(folder / f"{found.model}.parquet") as temporary:
         found.table.to_parquet(temporary, index=False)
     # Last: the scores count once it is there.
     write_json(
         folder / f"{found.model}.json",
         {
-            "cells": cells,
+            "cells": cells_mark(state),
+            "found": _mark(state, state.found.cells),
+            "added": [list(place) for place in added_places(state.matched.added)],
             "warnings": list(found.warnings),
             "unreadable": [list(item) for item in found.unreadable],
             "shift": found.shift,
@@ -213,93 +345,50 @@ def _save(folder: Path, found: Prediction, cells: str) -> None:
     )
 
 
-def _embed(
-    assay: AssayFolder,
-    state: PlateState,
-    model: Model,
-    encoder: Encoder,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
-) -> tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]:
-    embedded = embed_plate(
-        state,
-        model.recipe,
-        encoder,
-        assay.embeddings_folder,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
-    return embedded.rows, tuple((one.where, one.what) for one in embedded.unreadable)
+def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
+    """Give what makes a cell that people added be the same one: its position to 0.01 px."""
+    columns = zip(cells["well"], cells["site"], cells["y_px"], cells["x_px"], strict=True)
+    return [
+        (str(w), int(s), round(float(y) * 100), round(float(x) * 100)) for w, s, y, x in columns
+    ]
+
+
+def carried(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
+    """Give the rows of a prediction to the same cells, NaN to those that were added since."""
+    n_found = len(state.found.cells)
+    row_of = {place: n_found + row for row, place in enumerate(before)}
+    added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
+    carried = table.reindex([*range(n_found), *added]).reset_index(drop=True)
+    for name in ("predicted_class", "predicted_kind"):
+        words = carried[name].astype(object)
+        carried[name] = words.where(words.notna(), None)
+    return carried
+
+
+def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
+    """Take away what `save_prediction` wrote for a model that came to nothing."""
+    folder = assay.predictions_folder(plate)
+    for suffix in (".json", ".parquet"):
+        (folder / f"{model}{suffix}").unlink(missing_ok=True)
 
 
 def _kinds(
-    model: Model, rows: NDArray[np.float32], p_abnormal: NDArray[np.float32]
+    model: Model,
+    rows: NDArray[np.floating[Any]],
+    is_told: NDArray[np.bool_],
+    should_stop: ShouldStop,
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
-    if model.kind_head is None:
+    kind_head = model.kind_head
+    if kind_head is None:
         return kinds
-    abnormal = np.flatnonzero(p_abnormal >= 0.5)
-    step = 4096  # so many at a time, so that memory does not grow with the plate
-    for start in range(0, len(abnormal), step):
-        chosen = abnormal[start : start + step]
-        kinds[chosen] = model.kind_head.predict(rows[chosen])
+    told = np.flatnonzero(is_told)
+
+    def work(start: int) -> None:
+        check_stop(should_stop)
+        chosen = told[start : start + _ROWS_OF_KINDS]
+        kinds[chosen] = kind_head.predict(rows[chosen])
+
+    with one_blas_thread(), ThreadPoolExecutor(n_processors(), "hcs-qc kinds") as pool:
+        list(pool.map(work, range(0, len(told), _ROWS_OF_KINDS)))
     return kinds
-
-
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """Embeddings of a sample of the training plates' cells, and their wells."""
-
-    rows: NDArray[np.float32]
-    wells: NDArray[np.str_]
-
-    def compare(self, rows: NDArray[np.float32], state: PlateState, seed: int) -> dict[str, Any]:
-        """Measure how unlike a plate is, as plain data."""
-        chosen = _sample(len(rows), seed)
-        shift = measure_shift(self.rows, _finite(rows[chosen]), seed=seed, groups=self.wells)
-        return {
-            "value": _number(shift.value),
-            "threshold": _number(shift.threshold),
-            "is_unlike": bool(shift.is_unlike),
-            "sentence": f"Plate {state.plate.name}: {shift.sentence}",
-        }
-
-
-def _reference(
-    assay: AssayFolder,
-    model: Model,
-    encoder: Encoder,
-    annotations: pd.DataFrame,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
-) -> _Reference:
-    """Sample the training plates; their embeddings lie in the store already."""
-    seed = int(model.manifest["seed"])
-    parts, wells = [], []
-    for plate in model.manifest["training_plates"]:
-        state = load_plate(assay, plate["name"], annotations)
-        rows, _ = _embed(assay, state, model, encoder, on_progress, should_stop)
-        chosen = _sample(len(rows), seed)
-        sampled = np.asarray(rows[chosen], dtype=np.float32)
-        usable = np.isfinite(sampled).all(axis=1)
-        parts.append(sampled[usable])
-        wells.append(state.groups(state.cells["well"].iloc[chosen[usable]]))
-    return _Reference(np.concatenate(parts), np.concatenate(wells))
-
-
-def _sample(n: int, seed: int) -> NDArray[np.int64]:
-    if n <= _SHIFT_CELLS:
-        return np.arange(n, dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(n, _SHIFT_CELLS, replace=False)).astype(np.int64)
-
-
-def _number(value: float) -> float | None:
-    """Give a number that JSON can hold; None where a plate has too few cells for one."""
-    return float(value) if np.isfinite(value) else None
-
-
-def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    found = np.asarray(rows, dtype=np.float32)
-    kept: NDArray[np.float32] = found[np.isfinite(found).all(axis=1)]
-    return kept

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,43 +15,36 @@ import numpy as np
 import torch
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.assay.join import cells_at
+from napari_hcs_qc.assay.annotated_cells import (
+    Annotated,
+    check_classes,
+    collect,
+    training_cells,
+)
+from napari_hcs_qc.assay.embedding import check_pools
 from napari_hcs_qc.assay.model import (
     Model,
     load_model,
     model_folders,
     new_model_folder,
-    save_model,
+    publish_model,
+    save_heads,
 )
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
+from napari_hcs_qc.assay.validation import validate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
-from napari_hcs_qc.encoders.pipeline import embed_cells
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
-from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.files import explained_writes, fingerprint
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
+from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
 from napari_hcs_qc.heads.registry import make_head
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.encoders.encoder import Encoder
-
-
-FIGURES = {
-    "f1_weighted": "weighted F1",
-    "auc": "AUC",
-    "accuracy": "accuracy",
-    "f1_abnormal": "F1 of the abnormal class",
-    "precision_abnormal": "precision of the abnormal class",
-    "recall_abnormal": "recall of the abnormal class",
-}
-"""Cross-validated figures and what they are called to a person."""
+    from napari_hcs_qc.heads.registry import Head
 
 
 @dataclass(frozen=True)
@@ -86,40 +81,18 @@ class TrainOptions:
     device: str = "auto"
 
 
-@dataclass(frozen=True, eq=False)
-class Annotated:
-    """The annotated cells of an assay with their embeddings.
-
-    Parameters
-    ----------
-    embeddings
-        (n_cells, n_features) float32.
-    classes
-        ``normal`` or ``abnormal``.
-    kinds
-        Kind of each abnormal cell, None where not said.
-    groups
-        Well of each cell, as ``plate/A01``.
-    n_unreadable
-        Annotated cells left out because their site cannot be read.
-    """
-
-    embeddings: NDArray[np.float32]
-    classes: NDArray[np.str_]
-    kinds: NDArray[np.object_]
-    groups: NDArray[np.str_]
-    n_unreadable: int
-
-
 def train(
     assay: AssayFolder,
     options: TrainOptions | None = None,
     *,
     reuse: bool = False,
+    states: Mapping[str, PlateState] | None = None,
+    encoder: Encoder | None = None,
+    note: str = "",
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Model:
-    """Train a model on all annotations of an assay and save it there.
+    """Train a model on all annotations of an assay, save it there and use it from then on.
 
     Cross-validated figures come from folds grouped by well. The older models stay.
 
@@ -132,6 +105,12 @@ def train(
     reuse
         Give the latest model as it is when it was trained on just this, so that a run that is
         started again does not train again.
+    states
+        Plates that are loaded already, by name, with the annotations of now; others are loaded.
+    encoder
+        The encoder of `options`, where it is loaded already.
+    note
+        Kept with the model, for its history.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -150,147 +129,107 @@ def train(
         When `should_stop` said so; embeddings that were finished stay.
     """
     options = options or TrainOptions()
-    head = make_head(options.head, options.seed)  # a wrong name is told before hours of work
-    recipe = get_recipe(options.recipe or DEFAULT_RECIPE)
-    if options.rgb:
-        recipe = replace(recipe, channels="rgb", rgb=options.rgb)
+    make_head(options.head, options.seed)  # a wrong name is told before hours of work
+    recipe = asked_recipe(options)
     annotations = assay.journal().annotations()
     # A plate that nobody annotated has no part in it: it may have vanished, or wait for its cells.
     said = set(annotations["plate"])
     names = [name for name in chosen_plates(assay, None) if name in said]
-    states = [load_plate(assay, name, annotations) for name in names]
-    states = [state for state in states if len(state.training)]
-    _check_classes(states)
-    recipe = recipe.with_diameter(states[0].found.diameter_px)
-    encoder = load_encoder(
-        options.encoder or DEFAULT_ENCODER,
-        stages=recipe.stages,
-        pooling=recipe.pooling,
-        weights=options.weights,
-        device=options.device,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
-    inputs = _inputs(options, recipe, encoder, states)
+    loaded = dict(states or {})
+    used = [loaded.get(name) or load_plate(assay, name, annotations) for name in names]
+    used = [state for state in used if len(state.training)]
+    check_classes(used)
+    recipe = recipe.with_diameter(_first_diameter(assay) or used[0].found.diameter_px)
+    if encoder is None:
+        encoder = kept_encoder(
+            options.encoder or DEFAULT_ENCODER,
+            stages=recipe.stages,
+            pooling=recipe.pooling,
+            weights=options.weights,
+            device=options.device,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    check_pools(recipe, encoder)
+    inputs = inputs_of(options, recipe, encoder, used)
     with assay.lock():
         older = model_folders(assay.models_folder)
-        if reuse and older and (latest := load_model(older[-1])).manifest.get("inputs") == inputs:
-            return latest
+        if reuse and older:
+            latest = load_model(older[-1])
+            is_same = latest.manifest.get("inputs") == inputs
+            if is_same and latest.manifest["cross_validation"] is not None:
+                use_latest(assay)
+                return latest
         annotated = collect(
-            states, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
+            used, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
         )
         validation = validate(annotated, options, on_progress, should_stop)
-        head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
-        kind_head = fit_kinds(annotated, options.seed)
-        manifest = _manifest(options, recipe, encoder, states, annotated, validation)
+        head, kind_head = fit_heads(annotated, options)
+        manifest = manifest_of(options, recipe, encoder, used, annotated)
+        manifest |= {"cross_validation": validation, "note": note}
         manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
-        with explained_writes(assay.models_folder):
-            assay.models_folder.mkdir(exist_ok=True)
-        folder = new_model_folder(assay.models_folder)
-        save_model(folder, head, kind_head, manifest)
+        check_stop(should_stop)
+        with model_being_made(assay) as folder:
+            save_heads(folder, head, kind_head)
+            publish_model(folder, manifest)
+        use_latest(assay)
     return load_model(folder)
 
 
-def collect(
-    states: list[PlateState],
-    recipe: CropRecipe,
-    encoder: Encoder,
-    stores: Path,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
-) -> Annotated:
-    """Embed the annotated cells, each where the person clicked it.
-
-    Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
-    nucleus that is another object, and the word is about the one that was clicked. So no plate has
-    to be embedded before a model can be trained.
+def asked_recipe(options: TrainOptions) -> CropRecipe:
+    """Give the crop recipe of some options, its nucleus diameter not yet set.
 
     Raises
     ------
     HcsQcError
-        When none of the annotated cells can be read.
+        When there is no such recipe.
     """
-    rows, classes, kinds, groups = [], [], [], []
-    for state in states:
-        said = state.training
-        store = embed_cells(
-            state.plate,
-            cells_at(said, 0, state.found.diameter_px),
-            state.found.ranges,
-            recipe,
-            encoder,
-            stores,
-            projection=state.found.projection,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
-        rows.append(np.asarray(store.embeddings, dtype=np.float32))
-        classes.append(said["class"].to_numpy(dtype=str))
-        kinds.append(said["kind"].to_numpy(dtype=object))
-        groups.append(state.groups(said["well"]))
-    embeddings = np.concatenate(rows)
-    usable = np.asarray(np.isfinite(embeddings).all(axis=1))
-    if not usable.any():
-        raise HcsQcError(
-            f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
-        )
-    return Annotated(
-        embeddings[usable],
-        np.concatenate(classes)[usable],
-        np.concatenate(kinds)[usable],
-        np.concatenate(groups)[usable],
-        int((~usable).sum()),
-    )
+    recipe = get_recipe(options.recipe or DEFAULT_RECIPE)
+    return replace(recipe, channels="rgb", rgb=options.rgb) if options.rgb else recipe
 
 
-def validate(
-    annotated: Annotated,
-    options: TrainOptions,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
-) -> dict[str, Any]:
-    """Cross-validate a head on the annotated cells, grouped by well.
+@contextmanager
+def model_being_made(assay: AssayFolder) -> Iterator[Path]:
+    """Give the folder of a new model; when the block fails nothing is left of it.
 
-    Returns
-    -------
-    Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done) and
-    ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`). Without figures where
-    a class has a single cell.
+    Raises
+    ------
+    WriteError
+        When it cannot be made.
     """
-    fewest = min(Counter(annotated.classes.tolist()).values())
-    if fewest < 2:
-        return {
-            "sentence": "not possible with a single annotated cell of a class",
-            "figures": [],
-        }
-    found = cross_validate(
-        annotated.embeddings,
-        annotated.classes,
-        annotated.groups,
-        options.head,
-        seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
-    data = found.to_dict()
-    by = "grouped by well" if found.by == "well" else "by cell, not by well"
-    sentence = (
-        f"{found.n_splits} folds {by}, {len(found.seeds)} seeds, {found.n_cells} cells in "
-        f"{found.n_wells} wells"
-    )
-    return {
-        **data,
-        "sentence": f"{sentence}. {found.note}" if found.note else sentence,
-        "figures": [
-            {
-                "name": shown,
-                "mean": data["mean"][name],
-                "sd": data["sd"][name],
-                "ci95": data["ci95"][name],
-            }
-            for name, shown in FIGURES.items()
-        ],
-    }
+    folder = new_model_folder(assay.models_folder)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def use_latest(assay: AssayFolder) -> None:
+    """Use the latest model again, where an older one had been restored.
+
+    Raises
+    ------
+    AssayBusyError, WriteError
+        When the assay cannot be changed.
+    """
+    assay.reload()
+    if "model" in assay.settings:
+        assay.update_settings(model=None)
+
+
+def fit_heads(annotated: Annotated, options: TrainOptions) -> tuple[Head, KindHead | None]:
+    """Fit the head, and beside it the one for kinds (None with too few of any kind).
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such head, or all cells that can be read are of one class.
+    """
+    head = make_head(options.head, options.seed)
+    # Not side by side: both are many small steps, between which two threads would only wait.
+    head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+    return head, fit_kinds(annotated, options.seed)
 
 
 def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
@@ -304,37 +243,8 @@ def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
     return head
 
 
-def _check_classes(states: list[PlateState]) -> None:
-    counts = Counter(word for state in states for word in state.training["class"].tolist())
-    missing = [word for word in ("normal", "abnormal") if not counts[word]]
-    if missing:
-        have = ", ".join(f"{counts[word]} {word}" for word in ("normal", "abnormal"))
-        raise HcsQcError(
-            f"The assay has {have} cells annotated; both classes are needed. Annotate some "
-            f"{' and '.join(missing)} cells first."
-        )
-
-
-def _training_cells(states: list[PlateState]) -> list[list[Any]]:
-    """Give plate, well, site, position, class and kind (or None) of each annotated cell."""
-    names = ["well", "site", "y_px", "x_px", "class", "kind"]
-    return [
-        [
-            state.plate.name,
-            well,
-            int(site),
-            round(float(y), 2),
-            round(float(x), 2),
-            word,
-            kind or None,
-        ]
-        for state in states
-        for well, site, y, x, word, kind in state.training[names].itertuples(index=False, name=None)
-    ]
-
-
-def _inputs(
-    options: TrainOptions, recipe: CropRecipe, encoder: Encoder, states: list[PlateState]
+def inputs_of(
+    options: TrainOptions, recipe: CropRecipe, encoder: Encoder, states: Sequence[PlateState]
 ) -> str:
     """Content address of everything that a model depends on."""
     return fingerprint(
@@ -346,24 +256,25 @@ def _inputs(
             "plates": [
                 [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
             ],
-            "cells": _training_cells(states),
+            "cells": training_cells(states),
             "version": __version__,
         }
     )
 
 
-def _manifest(
+def manifest_of(
     options: TrainOptions,
     recipe: CropRecipe,
     encoder: Encoder,
-    states: list[PlateState],
+    states: Sequence[PlateState],
     annotated: Annotated,
-    validation: dict[str, Any],
 ) -> dict[str, Any]:
+    """Say where a model comes from, as plain data; without its figures, which may follow."""
     classes = Counter(annotated.classes.tolist())
     kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "note": "",
         "encoder": {
             **encoder.describe(),
             "fingerprint": encoder.fingerprint,
@@ -380,10 +291,23 @@ def _manifest(
         "training_plates": [
             {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
         ],
-        "training_cells": _training_cells(states),
-        "cross_validation": validation,
+        "training_cells": training_cells(states),
+        "cross_validation": None,
         "versions": versions(),
     }
+
+
+def _first_diameter(assay: AssayFolder) -> float | None:
+    """Nucleus diameter of the first plate whose cells are known, annotated or not.
+
+    So the recipe, and with it every embedding, does not change with the plate that somebody
+    happens to annotate next.
+    """
+    for entry in assay.plates:
+        path = assay.plate_folder(entry.name) / "cells.json"
+        if path.is_file():
+            return float(read_json(path)["diameter_px"])
+    return None
 
 
 def versions() -> dict[str, str]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay import loop, outputs
 from napari_hcs_qc.assay.annotation import KINDS, check_word
 from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.judging import classes_at
 from napari_hcs_qc.assay.model import load_model, model_folders
 from napari_hcs_qc.assay.training import TrainOptions, train
 from napari_hcs_qc.cli import demo
+from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.cli.words import figures, judged_lines, shown_path
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -165,7 +167,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
     lines, data = [], []
     for one in predictions:
         scored = one.table["p_abnormal"].notna()
-        n_abnormal = int((one.table["predicted_class"] == "abnormal").sum())
+        n_abnormal = int((classes_at(one.table["p_abnormal"], assay.threshold) == "abnormal").sum())
         lines.append(
             f"{one.plate}: {int(scored.sum()):,} of {len(one.table):,} cells judged by model "
             f"{one.model}, {n_abnormal:,} abnormal"
@@ -391,6 +393,18 @@ def simulate(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome([f"{name}: {path}" for name, path in files.items()], files)
 
 
+def open_window(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    """Open napari on an assay."""
+    path = options.assay
+    if path is not None:
+        AssayFolder.open(path)  # a wrong path is told here, not in a window
+    reason = why_no_window()
+    if reason:
+        raise HcsQcError(reason)
+    show_assay(path)
+    return Outcome([], {"assay": None if path is None else str(path)})
+
+
 def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Run the main job on the sample plate, and show it in napari."""
     result = demo.run(options.out, on_progress=bars)
@@ -419,6 +433,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "remove": remove,
     "convert": convert,
     "simulate": simulate,
+    "open": open_window,
     "demo": run_demo,
 }
 """Command name to its function."""

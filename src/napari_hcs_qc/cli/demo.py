@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay import loop
+from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.plates.synthetic import sample_spec, simulate_plate
@@ -47,19 +45,14 @@ def run(
 
 
 def show(result: loop.RunResult, lines: Sequence[str]) -> list[str]:
-    """Open napari on the first flagged well; return what is left to be told.
+    """Open napari on the judged plate; return what is left to be told.
 
     Where there is no screen or no napari, that is told instead.
     """
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
-        return [*lines, "There is no display here, so napari was not opened."]
-    if find_spec("napari") is None:
-        return [*lines, "napari is not installed (pip install 'napari-hcs-qc[all]')."]
+    reason = why_no_window()
+    if reason:
+        return [*lines, reason]
     for line in lines:
         print(line, flush=True)
-    from napari_hcs_qc.gui.showing import show_judged
-
-    show_judged(result.judged[0])
+    show_assay(result.assay.path)
     return []

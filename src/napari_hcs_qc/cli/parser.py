@@ -136,6 +136,11 @@ def make_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--clean", action="store_true", help="without any artefact")
     simulate.add_argument("--seed", metavar="N", type=int, default=0)
 
+    opened = command("open", "Open napari on an assay: look, click, retrain, review.")
+    opened.add_argument(
+        "assay", metavar="ASSAY", type=Path, nargs="?", help="folder of the assay; none: begin anew"
+    )
+
     demo = command("demo", "Run the main job on the sample plate and open napari on it.")
     demo.add_argument("--out", metavar="DIR", type=Path, default=Path("demo"))
     demo.add_argument("--no-window", action="store_true", help="do not open napari")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def figures(model: Model) -> list[str]:
     """Tell the cross-validated figures of a model, with their intervals."""
     validation = model.manifest["cross_validation"]
+    if validation is None:
+        return ["Cross-validation: not yet cross-validated"]
     lines = [f"Cross-validation: {validation['sentence']}"]
     for figure in validation["figures"]:
         low, high = figure["ci95"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -16,7 +17,7 @@ from napari_hcs_qc.encoders.architecture import (
     torchvision_url,
 )
 from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
-from napari_hcs_qc.encoders.encoder import Encoder
+from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.weights import (
     EMBEDDED_SHA256,
     embedded_weights_path,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import Pooling, Stages
 
 DEFAULT_ENCODER = "efficientnet-lite0"
+
+_kept_lock = threading.Lock()
+_kept: tuple[object, Encoder] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,61 @@ def load_encoder(
         )
     check_stop(should_stop)
     return Encoder(name, architecture, digest, stages=stages, pooling=pooling, device=device)
+
+
+def kept_encoder(
+    name: str = DEFAULT_ENCODER,
+    *,
+    stages: Stages = "last",
+    pooling: Pooling = "mean",
+    weights: Path | None = None,
+    device: str | torch.device = "auto",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Encoder:
+    """Give what `load_encoder` gives; the last one stays in memory for the next who asks for it.
+
+    Threads that ask at the same time wait for one of them to load it.
+
+    Parameters
+    ----------
+    name, stages, pooling, weights, device, on_progress, should_stop
+        As `load_encoder`. A local file that has changed is loaded again.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `load_encoder`; what was kept before stays.
+    """
+    global _kept
+    asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)))
+    while not _kept_lock.acquire(timeout=0.1):
+        check_stop(should_stop)
+    try:
+        if _kept is None or _kept[0] != asked:
+            encoder = load_encoder(
+                name,
+                stages=stages,
+                pooling=pooling,
+                weights=weights,
+                device=device,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            _kept = (asked, encoder)
+        return _kept[1]
+    finally:
+        _kept_lock.release()
+
+
+def _mark_of(weights: Path | None) -> object:
+    if weights is None:
+        return None
+    try:
+        status = weights.stat()
+    except OSError:
+        return str(weights)  # load_encoder tells what is wrong with it
+    return (str(weights.resolve()), status.st_size, status.st_mtime_ns)
 
 
 def _resolve(name: str) -> tuple[Family, str]:

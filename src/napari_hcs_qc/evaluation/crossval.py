@@ -12,6 +12,7 @@ from napari_hcs_qc.evaluation.metrics import (
     METRIC_NAMES,
     Metrics,
     classification_metrics,
+    confusion,
     rates,
 )
 from napari_hcs_qc.evaluation.splits import grouped_folds
@@ -50,6 +51,8 @@ class CrossValidation:
         how much the choice of annotated wells matters. Both NaN where they cannot be said.
     p_abnormal
         ``(n_seeds, n_cells)`` float64 held-out P(abnormal), cells as given.
+    is_abnormal
+        ``(n_cells,)`` whether the cell is annotated abnormal.
     by
         ``"well"`` when no well was on both sides of a division, else ``"cell"``.
     n_splits, n_cells, n_wells
@@ -65,11 +68,27 @@ class CrossValidation:
     sd: dict[str, float]
     ci95: dict[str, tuple[float, float]]
     p_abnormal: NDArray[np.float64]
+    is_abnormal: NDArray[np.bool_]
     by: Literal["well", "cell"]
     n_splits: int
     n_cells: int
     n_wells: int
     note: str = ""
+
+    def confusion(self) -> NDArray[np.float64]:
+        """Count held-out cells by annotated and predicted class, as a mean over the seeds.
+
+        A mean and no sum, so that a row adds up to the cells annotated so.
+
+        Returns
+        -------
+        ndarray
+            ``(2, 2)``: rows annotated normal, abnormal; columns predicted normal, abnormal (from
+            P(abnormal) 0.5 on).
+        """
+        counts = np.mean([confusion(self.is_abnormal, p >= 0.5) for p in self.p_abnormal], axis=0)
+        hits, alarms, misses, passed = counts
+        return np.array([[passed, alarms], [misses, hits]])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; a NaN becomes None, the probabilities are left out."""
@@ -164,6 +183,7 @@ def cross_validate(
         sd=dict(zip(METRIC_NAMES, _sd(table).tolist(), strict=True)),
         ci95=bootstrap_ci(labels == ABNORMAL, p_abnormal, units),
         p_abnormal=p_abnormal,
+        is_abnormal=labels == ABNORMAL,
         by=worst.by,
         n_splits=worst.n_folds,
         n_cells=len(labels),
@@ -200,29 +220,67 @@ def bootstrap_ci(
     dict
         By metric name; both ends NaN with a single unit, or where hardly any draw has a value.
     """
+    weight = draw_units(units, n_draws, seed)
+    if weight is None:
+        return dict.fromkeys(METRIC_NAMES, (np.nan, np.nan))
+    figures = drawn_rates(is_abnormal, p_abnormal, weight)
+    areas = [_weighted_auc(is_abnormal, p, weight) for p in p_abnormal]
+    figures["auc"] = np.mean(areas, axis=0)
+    return {name: percentile_interval(figures[name]) for name in METRIC_NAMES}
+
+
+def draw_units(
+    units: ArrayLike, n_draws: int = N_BOOTSTRAP, seed: int = 0
+) -> NDArray[np.float64] | None:
+    """Draw whole units with replacement; the same arguments give the same draws.
+
+    Parameters
+    ----------
+    units, n_draws, seed
+        As `bootstrap_ci`.
+
+    Returns
+    -------
+    ndarray or None
+        ``(n_draws, n_cells)`` how often each cell was drawn; None with a single unit.
+    """
     unit = np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
     n_units = int(unit.max()) + 1
     if n_units < 2:
-        return dict.fromkeys(METRIC_NAMES, (np.nan, np.nan))
+        return None
     rng = np.random.default_rng(seed)
     times = rng.multinomial(n_units, np.full(n_units, 1 / n_units), n_draws)
-    weight = times[:, unit].astype(np.float64)
-    figures = {name: np.zeros(n_draws) for name in METRIC_NAMES}
-    for p in p_abnormal:
-        called = p >= 0.5
-        outcomes = np.stack(
-            [
-                is_abnormal & called,
-                ~is_abnormal & called,
-                is_abnormal & ~called,
-                ~is_abnormal & ~called,
-            ],
-            axis=1,
-        )
-        for name, values in rates(weight @ outcomes).items():
-            figures[name] += values / len(p_abnormal)
-        figures["auc"] += _weighted_auc(is_abnormal, p, weight) / len(p_abnormal)
-    return {name: _ends(values) for name, values in figures.items()}
+    return times[:, unit].astype(np.float64)
+
+
+def drawn_rates(
+    is_abnormal: NDArray[np.bool_], p_abnormal: NDArray[np.float64], weight: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """All figures but the AUC for each draw, as a mean over seeds.
+
+    Parameters
+    ----------
+    is_abnormal, p_abnormal
+        As `bootstrap_ci`.
+    weight
+        ``(n_draws, n_cells)`` as `draw_units` gives them.
+
+    Returns
+    -------
+    dict
+        ``(n_draws,)`` for each figure of `rates`.
+    """
+    called = p_abnormal >= 0.5
+    outcomes = np.stack(
+        [
+            is_abnormal & called,
+            ~is_abnormal & called,
+            is_abnormal & ~called,
+            ~is_abnormal & ~called,
+        ],
+        axis=-1,
+    )
+    return {name: values.mean(axis=0) for name, values in rates(weight @ outcomes).items()}
 
 
 def _weighted_auc(
@@ -240,7 +298,8 @@ def _weighted_auc(
     return area
 
 
-def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile interval of drawn values; NaN where fewer than half have a value."""
     usable = values[np.isfinite(values)]
     if len(usable) < len(values) / 2:
         return (np.nan, np.nan)

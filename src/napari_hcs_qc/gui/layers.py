@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from napari_hcs_qc.assay.pictures import PictureStyle
 from napari_hcs_qc.errors import UnreadableSiteError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.intensity import IntensityRanges
@@ -22,11 +22,21 @@ _COLOURS = {
     "green": ("mito", "tubulin", "gfp", "fitc", "er"),
 }
 _FURTHER = ("yellow", "cyan", "magenta", "gray")
+_RGB: dict[str, tuple[float, float, float]] = {
+    "blue": (0.0, 0.0, 1.0),
+    "red": (1.0, 0.0, 0.0),
+    "green": (0.0, 1.0, 0.0),
+    "yellow": (1.0, 1.0, 0.0),
+    "cyan": (0.0, 1.0, 1.0),
+    "magenta": (1.0, 0.0, 1.0),
+    "gray": (1.0, 1.0, 1.0),
+}
+GAMMA = 0.6
+"""Of channels and pictures: dim debris is to be seen beside bright nuclei."""
 
 # Okabe & Ito's orange and blue: told apart with any kind of colour vision.
 ABNORMAL_COLOUR = "#e69f00"
 NORMAL_COLOUR = "#56b4e9"
-_COLOUR_OF_CLASS = {"abnormal": ABNORMAL_COLOUR, "normal": NORMAL_COLOUR, "not judged": "white"}
 
 
 def channel_colours(names: list[str]) -> list[str]:
@@ -43,6 +53,12 @@ def channel_colours(names: list[str]) -> list[str]:
         ]
         chosen.append(fitting[0] if fitting else spare.pop(0) if spare else "gray")
     return chosen
+
+
+def picture_style(plate: Plate) -> PictureStyle:
+    """Give the colours in which crops and thumbnails of a plate are drawn: those of its layers."""
+    names = channel_colours([channel.name for channel in plate.channels])
+    return PictureStyle(tuple(_RGB[name] for name in names), GAMMA)
 
 
 def image_layers(
@@ -74,41 +90,12 @@ def image_layers(
             "colormap": colours[index],
             "contrast_limits": (grey.low, grey.high),
             "blending": "additive",
-            # Dim debris is to be seen beside bright nuclei.
-            "gamma": 0.6,
+            "gamma": GAMMA,
             "scale": scale,
             "metadata": {"plate": plate.name, "well": site.well, "site": site.site},
         }
         layers.append((plane, options, "image"))
     return layers
-
-
-def cell_layer(plate: Plate, cells: pd.DataFrame, predictions: pd.DataFrame) -> LayerData:
-    """Give the cells of one site as points, coloured by predicted class.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    cells, predictions
-        Rows of one site, in the same order.
-    """
-    features = {
-        "p_abnormal": predictions["p_abnormal"].to_numpy(),
-        "predicted_class": predictions["predicted_class"].fillna("not judged").to_numpy(dtype=str),
-    }
-    scale = (plate.pixel_size_um,) * 2 if plate.pixel_size_um else (1.0, 1.0)
-    options = {
-        "name": "cells",
-        "features": features,
-        "size": 1.4 * cells["diameter_px"].to_numpy(),
-        # Outlines only: the cell itself stays visible.
-        "face_color": "transparent",
-        "border_color": [_COLOUR_OF_CLASS[word] for word in features["predicted_class"]],
-        "border_width": 0.08,
-        "scale": scale,
-    }
-    return cells[["y_px", "x_px"]].to_numpy(), options, "points"
 
 
 def first_readable(

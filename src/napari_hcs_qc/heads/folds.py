@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -63,27 +62,53 @@ def assign_folds(y: ArrayLike, groups: ArrayLike | None, n_folds: int, seed: int
         if wells.max(initial=0) + 1 >= MIN_GROUPS:
             wells_of_class = [len(np.unique(wells[codes == code])) for code in np.unique(codes)]
             for n_tried in range(min(n_folds, *wells_of_class), 1, -1):
-                splitter = StratifiedGroupKFold(n_tried, shuffle=True, random_state=seed)
-                fold = _fold_index(splitter, codes, wells)
+                fold = _whole_wells(codes, wells, n_tried, seed)
                 if _every_training_part_has_all(codes, fold, n_tried):
                     return Folds(fold, n_tried, "well")
     n_folds = min(n_folds, int(np.bincount(codes).min()))
     if n_folds < 2:
         return Folds(np.zeros(len(codes), np.int64), 0, "cell")
     splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return Folds(_fold_index(splitter, codes, None), n_folds, "cell")
-
-
-def _fold_index(
-    splitter: Any, codes: NDArray[np.int64], wells: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
     fold = np.zeros(len(codes), np.int64)
-    with warnings.catch_warnings():
-        # Too few members of a class: the caller counts them itself.
-        warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held_out) in enumerate(splitter.split(codes, codes, wells)):
-            fold[held_out] = number
-    return fold
+    for number, (_, held_out) in enumerate(splitter.split(codes, codes)):
+        fold[held_out] = number
+    return Folds(fold, n_folds, "cell")
+
+
+def _whole_wells(
+    codes: NDArray[np.int64], wells: NDArray[np.int64], n_folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Deal wells out to folds, each to the one after which every class is spread most evenly.
+
+    The same folds as scikit-learn's `StratifiedGroupKFold`, some ten times as fast: a person waits
+    for it at every retraining.
+    """
+    counts = np.zeros((wells.max() + 1, codes.max() + 1))
+    np.add.at(counts, (wells, codes), 1)
+    n_of_class = counts.sum(axis=0)
+    shuffled = np.arange(len(counts))
+    np.random.RandomState(seed).shuffle(shuffled)
+    # Wells of mostly one class first: the mixed ones can still even out what they leave.
+    order = shuffled[np.argsort(-counts[shuffled].std(axis=1), kind="stable")]
+    in_fold, n_in_fold = np.zeros((n_folds, counts.shape[1])), [0.0] * n_folds
+    fold_of_well = np.zeros(len(counts), np.int64)
+    diagonal = np.arange(n_folds)
+    for well in order:
+        # Entry i: all folds, were the well to go to fold i.
+        trials = np.repeat(in_fold[np.newaxis], n_folds, axis=0)
+        trials[diagonal, diagonal] += counts[well]
+        unevenness = (trials / n_of_class).std(axis=1).mean(axis=1).tolist()
+        best = 0
+        for fold in range(1, n_folds):
+            least = unevenness[best]
+            is_alike = abs(unevenness[fold] - least) <= 1e-8 + 1e-5 * least
+            is_smaller = n_in_fold[fold] < n_in_fold[best]
+            if unevenness[fold] < least or (is_alike and is_smaller):
+                best = fold
+        in_fold[best] += counts[well]
+        n_in_fold[best] = float(in_fold[best].sum())
+        fold_of_well[well] = best
+    return fold_of_well[wells]
 
 
 def _every_training_part_has_all(

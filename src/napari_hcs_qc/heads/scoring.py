@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear import LinearHead
 from napari_hcs_qc.heads.logistic import probabilities
 from napari_hcs_qc.heads.paper import PaperLinearHead
+from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ ABNORMAL = "abnormal"
 NORMAL = "normal"
 
 _CHUNK_BYTES = 64 * 2**20
+_PIECE, _PIECE_BYTES = 1024, 4 * 2**20  # most that one processor takes at a time
 
 
 def score_embeddings(
@@ -68,10 +73,23 @@ def score_embeddings(
     row_bytes = max(1, embeddings.shape[1] * embeddings.dtype.itemsize)
     chunk = max(1, min(chunk, _CHUNK_BYTES // row_bytes))
     scores = np.full(n_cells, np.nan, np.float32)
-    for start in range(0, n_cells, chunk):
-        check_stop(should_stop)
-        on_progress(start, n_cells, "scoring cells")
-        scores[start : start + chunk] = _score(head, embeddings[start : start + chunk], column)
+    # The other heads share their work among the processors themselves.
+    is_linear = isinstance(head, LinearHead | PaperLinearHead)
+    n_threads, piece = 1, chunk
+    if is_linear:
+        n_threads, piece = n_processors(), max(1, min(_PIECE, _PIECE_BYTES // row_bytes))
+
+    def work(start: int, stop: int) -> None:
+        rows = embeddings[start : min(start + piece, stop)]
+        scores[start : start + len(rows)] = _score(head, rows, column)
+
+    with ThreadPoolExecutor(n_threads, "hcs-qc scoring") as pool:
+        for start in range(0, n_cells, chunk):
+            check_stop(should_stop)
+            on_progress(start, n_cells, "scoring cells")
+            stop = min(start + chunk, n_cells)
+            with one_blas_thread() if is_linear else nullcontext():
+                list(pool.map(partial(work, stop=stop), range(start, stop, piece)))
     on_progress(n_cells, n_cells, "scoring cells")
     return scores
 

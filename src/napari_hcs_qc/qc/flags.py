@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.cells.by_site import CellsBySite
+
 MAX_SEVERITY = 10.0
 """Severity is how many times a threshold is passed, at most this."""
 
@@ -72,12 +74,15 @@ def judge_plate(
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
     exclude_kinds: Collection[str] = (),
+    by_site: CellsBySite | None = None,
 ) -> PlateScores:
     """Score and flag all sites and wells of one plate.
 
     Parameters
     ----------
-    sites, cells, predictions, quality, unreadable, control_wells, empty_wells, exclude_kinds
+    sites, cells, predictions, quality
+        See `napari_hcs_qc.qc.scores.score_sites`.
+    unreadable, control_wells, empty_wells, exclude_kinds, by_site
         See `napari_hcs_qc.qc.scores.score_sites`.
     rule
         Thresholds; the default ones when None.
@@ -104,30 +109,35 @@ def judge_plate(
         control_wells=control_wells,
         empty_wells=empty_wells,
         exclude_kinds=exclude_kinds,
+        by_site=by_site,
     )
     channels = list(dict.fromkeys(quality["channel"]))
     if nuclear_channel is None and channels:
         nuclear_channel = channels[0]
     found = find_in_sites(scored, rule, channels, nuclear_channel, empty_wells=empty_wells)
-    flagged = with_flags(scored.table, [found[site] for site in site_keys(scored.table)])
+    flagged = with_flags(scored.table, found)
     wells = score_wells(flagged, control_wells=control_wells, empty_wells=empty_wells)
     own = find_in_wells(wells, rule, empty_wells=empty_wells)
     of_sites: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
-    for site in site_keys(scored.table):
-        of_sites[site.well] += [(site.site, finding) for finding in found[site]]
-    findings = []
-    for row, well in enumerate(wells.table["well"]):
+    for row in sorted(found):
+        well, site = sites[row]
+        of_sites[well] += [(site, finding) for finding in found[row]]
+    findings = {}
+    is_own = np.zeros(len(wells.table), dtype=bool)
+    names, n_sites = wells.table["well"].tolist(), wells.table["n_sites"].tolist()
+    for row, well in enumerate(names):
+        if row not in own and well not in of_sites:
+            continue
         known = {finding.code for _, finding in of_sites[well]}
         # The only site of a well says the same of its cells, and names itself; fragments of
         # nuclei that were found in noise are noise.
-        is_said = known - {"share_abnormal"} if wells.table["n_sites"].iloc[row] == 1 else set()
+        is_said = known - {"share_abnormal"} if n_sites[row] == 1 else set()
         if "noise" in known:
             is_said = is_said | {"dead"}
-        own[row] = [finding for finding in own[row] if finding.code not in is_said]
-        codes = {finding.code for finding in own[row]}
-        findings.append(own[row] + _from_sites(of_sites[well], codes))
+        mine = [finding for finding in own.get(row, ()) if finding.code not in is_said]
+        is_own[row] = bool(mine)
+        findings[row] = mine + _from_sites(of_sites[well], {finding.code for finding in mine})
     table = with_flags(wells.table, findings)
-    is_own = np.array([bool(finding) for finding in own], dtype=bool)
     table["is_flagged_by_sites"] = table["is_flagged"] & ~is_own
     medians = dict(scored.reference.medians) | {
         f"well_{name}": value for name, value in wells.reference.medians.items()
@@ -147,7 +157,7 @@ def find_in_sites(
     nuclear_channel: str | None,
     *,
     empty_wells: Collection[str] = (),
-) -> dict[SiteKey, list[Finding]]:
+) -> dict[int, list[Finding]]:
     """Find the reasons to flag each site.
 
     Parameters
@@ -166,16 +176,15 @@ def find_in_sites(
     Returns
     -------
     dict
-        For every site its findings, gravest first; an empty list when there is nothing.
+        For each row of `scores` that has any its findings, gravest first.
     """
     table = scores.table
-    keys = site_keys(table)
-    found: dict[SiteKey, list[Finding]] = {key: [] for key in keys}
-    for key, problem in zip(keys, table["problem"], strict=True):
+    found: dict[int, list[Finding]] = defaultdict(list)
+    for row, problem in enumerate(table["problem"].tolist()):
         if problem:
             # A semicolon parts one reason from the next.
             text = f"could not be read: {problem.rstrip('.').replace(';', ',')}"
-            found[key].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
+            found[row].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
     has_cells = table["n_cells"].fillna(0).to_numpy(np.int64) > 0
     for check in _image_checks(rule):
         for channel in channels if check.any_channel else [nuclear_channel]:
@@ -183,40 +192,45 @@ def find_in_sites(
             if column not in table:
                 continue
             name = f"channel {channel}: " if channel != nuclear_channel else ""
-            for row, severity in _passed(check, scores, column, rule):
+            for row, finding in _passed(check, scores, column, name, rule):
                 if check.code == "dim" and not has_cells[row]:
                     continue  # no cells, no signal: said once, as empty
-                text = name + check.words(float(table[column].iloc[row]))
-                found[keys[row]].append(
-                    Finding(check.code, severity, text + _compared(check, scores, column, row))
-                )
+                found[row].append(finding)
     for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
-        found[keys[row]].append(finding)
-    return {key: _one_per_code(_causes(findings)) for key, findings in found.items()}
+        found[row].append(finding)
+    return {row: _one_per_code(_causes(findings)) for row, findings in found.items()}
 
 
 def find_in_wells(
     scores: Scores, rule: FlagRule, *, empty_wells: Collection[str] = ()
-) -> list[list[Finding]]:
-    """Find the reasons to flag each well by its cells together, one list a row of `scores`."""
-    found: list[list[Finding]] = [[] for _ in range(len(scores.table))]
+) -> dict[int, list[Finding]]:
+    """Find the reasons to flag each well by its cells together, see `find_in_sites`."""
+    found: dict[int, list[Finding]] = defaultdict(list)
     for row, finding in _find_in_cells(
         scores, "cells_per_site", rule.few_cells_well, rule, empty_wells
     ):
         found[row].append(finding)
-    return [_one_per_code(findings) for findings in found]
+    return {row: _one_per_code(findings) for row, findings in found.items()}
 
 
-def with_flags(table: pd.DataFrame, findings: Sequence[Sequence[Finding]]) -> pd.DataFrame:
-    """Add the columns of a flag, one list of findings a row."""
+def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -> pd.DataFrame:
+    """Add the columns of a flag; `findings` are those of the rows that have any, gravest first."""
+    n = len(table)
+    severity = np.zeros(n)
+    code, codes, reason = [""] * n, [""] * n, [""] * n
+    for row, found in findings.items():
+        if not found:
+            continue
+        code[row] = found[0].code
+        codes[row] = ",".join(dict.fromkeys(one.code for one in found))
+        reason[row] = "; ".join(one.text for one in found)
+        severity[row] = max(one.severity for one in found)
     return table.assign(
-        is_flagged=np.array([bool(found) for found in findings], dtype=bool),
-        flag_code=[found[0].code if found else "" for found in findings],
-        flag_codes=[",".join(dict.fromkeys(f.code for f in found)) for found in findings],
-        flag_reason=["; ".join(f.text for f in found) for found in findings],
-        severity=np.array(
-            [max((f.severity for f in found), default=0.0) for found in findings], dtype=np.float64
-        ),
+        is_flagged=np.array([bool(one) for one in code], dtype=bool),
+        flag_code=code,
+        flag_codes=codes,
+        flag_reason=reason,
+        severity=severity,
     )
 
 
@@ -311,22 +325,20 @@ def _image_checks(rule: FlagRule) -> tuple[_Check, ...]:
     )
 
 
-def _passed(check: _Check, scores: Scores, column: str, rule: FlagRule) -> list[tuple[int, float]]:
-    """Rows that pass a check, with their severity."""
+def _passed(
+    check: _Check, scores: Scores, column: str, name: str, rule: FlagRule
+) -> Iterator[tuple[int, Finding]]:
+    """Yield the rows that pass a check, with what was found; `name` begins the reason."""
     values = scores.table[column].to_numpy(np.float64)
-    z = check.sign * scores.table[f"z_{column}"].to_numpy(np.float64)
+    z = scores.table[f"z_{column}"].to_numpy(np.float64)
     median = scores.reference.medians[column]
     with np.errstate(divide="ignore", invalid="ignore"):
-        severity = np.minimum(z / rule.z_limit, check.effect(values, median))
+        severity = np.minimum(check.sign * z / rule.z_limit, check.effect(values, median))
+    compared = f"{scores.reference.name} median {check.unit(median)}"
     # A NaN (nothing to compare, nothing to measure) is no reason.
-    rows = np.flatnonzero(severity >= 1)
-    return [(int(row), min(MAX_SEVERITY, float(severity[row]))) for row in rows]
-
-
-def _compared(check: _Check, scores: Scores, column: str, row: int) -> str:
-    reference = scores.reference
-    z = float(scores.table[f"z_{column}"].iloc[row])
-    return f" ({reference.name} median {check.unit(reference.medians[column])}, z {z:.0f})"
+    for row in np.flatnonzero(severity >= 1).tolist():
+        text = f"{name}{check.words(float(values[row]))} ({compared}, z {z[row]:.0f})"
+        yield row, Finding(check.code, min(MAX_SEVERITY, float(severity[row])), text)
 
 
 def _find_in_cells(

@@ -122,6 +122,8 @@ class ReportPlate:
         What could not be read or was not understood.
     warnings
         Sentences to see first: flags gather in a treatment, the plate is unlike the training.
+    threshold
+        Probability from which a cell counts as abnormal.
     """
 
     name: str
@@ -134,6 +136,7 @@ class ReportPlate:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     unreadable: Sequence[Problem] = ()
     warnings: Sequence[str] = ()
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +313,9 @@ def _plate_view(
         "maps": _maps(plate, key, set(shown["well"])),
         "cards": cards(),
         "rest": [(row.well, row.flag_reason) for row in rest.itertuples()],
-        "histogram": Markup(draw_histogram(judged)) if len(judged) else None,
+        "histogram": Markup(draw_histogram(judged, threshold=plate.threshold))
+        if len(judged)
+        else None,
         "n_judged": len(judged),
         "unreadable": plate.unreadable,
     }

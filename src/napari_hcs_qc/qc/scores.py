@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.image_quality import MEASURES
 
@@ -27,6 +28,7 @@ MIN_CONTROL_WELLS = 3
 MIN_REFERENCE = 4
 """With fewer sites or wells to compare with, no z is given."""
 
+_CLASSES = pd.Index(["normal", "abnormal"], dtype=object)
 _WILSON_Z = 1.959963984540054
 _MAD_TO_SD = 1.482602218505602
 
@@ -175,9 +177,17 @@ def abnormal_cells(
     exclude_kinds
         Kinds that are biology in this assay: cells of these kinds count as normal.
     """
-    classes = effective_class(predictions)
-    is_abnormal = (classes == "abnormal") & ~effective_kind(predictions).isin(list(exclude_kinds))
-    return np.where(classes.isna(), np.nan, is_abnormal.astype(np.float64))
+    annotated = _class_index(predictions["annotated_class"])
+    chosen = np.where(annotated >= 0, annotated, _class_index(predictions["predicted_class"]))
+    is_abnormal = chosen == 1
+    if len(exclude_kinds):  # kinds take as long as classes, so only where they are asked for
+        is_abnormal &= ~effective_kind(predictions).isin(list(exclude_kinds)).to_numpy()
+    return np.where(chosen < 0, np.nan, is_abnormal.astype(np.float64))
+
+
+def _class_index(classes: pd.Series[Any]) -> NDArray[np.intp]:
+    """Index of each class in `_CLASSES`; -1 for anything else."""
+    return _CLASSES.get_indexer(pd.Index(classes, dtype=object))
 
 
 def score_sites(
@@ -190,6 +200,7 @@ def score_sites(
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
     exclude_kinds: Collection[str] = (),
+    by_site: CellsBySite | None = None,
 ) -> Scores:
     """Score every site of a plate.
 
@@ -213,6 +224,8 @@ def score_sites(
         Wells meant to hold no cells; not compared with.
     exclude_kinds
         Kinds that do not count as abnormal.
+    by_site
+        Of `cells`, where it is known.
 
     Returns
     -------
@@ -234,28 +247,32 @@ def score_sites(
             "the same order, was expected. Predict the plate again."
         )
     unreadable = unreadable or {}
-    index = pd.MultiIndex.from_tuples([tuple(site) for site in sites], names=["well", "site"])
-    table = pd.DataFrame(index=index)
-    problem = [unreadable.get(site, "") for site in sites]
-    table["is_readable"] = [not text for text in problem]
-    table["problem"] = problem
-    references, name = _reference_wells(table, control_wells, empty_wells)
-    counts = _count_cells(cells, predictions, exclude_kinds, references)
-    strangers = counts.index.difference(index)
-    if len(strangers):
-        well, site = strangers[0]
+    by_site = by_site or CellsBySite.of(cells)
+    row_of = {site: row for row, site in enumerate(sites)}
+    strangers = sorted(site for site in by_site.sites if site not in row_of)
+    if strangers:
         raise HcsQcError(
-            f"The table of cells has cells on site {site} of well {well}, which the plate does "
-            "not have. Find the cells of this plate again."
+            f"The table of cells has cells on site {strangers[0].site} of well "
+            f"{strangers[0].well}, which the plate does not have. Find the cells of this plate "
+            "again."
         )
-    table = table.join(counts.reindex(index, fill_value=0))
-    table["n_cells"] = table["n_cells"].astype("Int64").mask(~table["is_readable"])
-    _add_shares(table)
-    wide = _wide(quality).reindex(index)
-    table = table.join(wide)
-    measured = ["n_cells", "share_abnormal", "share_small", *wide.columns]
-    reference = _refer(table, measured, references, name)
-    return Scores(_with_z(table, measured, reference).reset_index(), reference)
+    problem = [unreadable.get(site, "") for site in sites]
+    is_readable = np.array([not text for text in problem], dtype=bool)
+    wells = [str(site[0]) for site in sites]
+    is_reference, name = _reference(wells, is_readable, control_wells, empty_wells)
+    code = np.array([row_of[site] for site in by_site.sites], dtype=np.int64)[by_site.code]
+    counts = _count_cells(cells, predictions, exclude_kinds, code, wells, is_reference)
+    columns: dict[str, Any] = {"is_readable": is_readable, "problem": problem}
+    columns["n_cells"] = pd.arrays.IntegerArray(counts.pop("n_cells"), ~is_readable)
+    columns |= counts
+    _add_shares(columns)
+    measures = _measures_of(quality, row_of)
+    columns |= measures
+    measured = ["n_cells", "share_abnormal", "share_small", *measures]
+    reference = _refer(columns, measured, is_reference & is_readable, name)
+    _add_z(columns, measured, reference)
+    places = {"well": wells, "site": np.array([site[1] for site in sites], dtype=np.int64)}
+    return Scores(pd.DataFrame(places | columns), reference)
 
 
 def score_wells(
@@ -282,33 +299,38 @@ def score_wells(
         share_abnormal_low, share_abnormal_high, n_sized, n_small, share_small, share_small_low,
         worst_site`` and ``z_cells_per_site, z_share_abnormal, z_share_small``.
     """
-    grouped = sites.groupby("well", sort=False)
-    table = pd.DataFrame(
-        {
-            "n_sites": grouped.size(),
-            "n_unreadable": grouped["is_readable"].agg(lambda ok: int((~ok).sum())),
-        }
-    )
-    for column in ("n_cells", "n_judged", "n_abnormal", "n_sized", "n_small"):
-        table[column] = grouped[column].sum().astype("int64")
-    readable = table["n_sites"] - table["n_unreadable"]
-    table["cells_per_site"] = table["n_cells"] / readable.where(readable > 0)
-    table["is_readable"] = readable > 0
-    _add_shares(table)
-    table["worst_site"] = _worst_sites(sites)
-    references, name = _reference_wells(table, control_wells, empty_wells)
+    code, wells = pd.factorize(sites["well"].to_numpy(dtype=object))
+    n_wells = len(wells)
+    is_unreadable = ~sites["is_readable"].to_numpy(bool)
+    n_sites = np.bincount(code, minlength=n_wells).astype(np.int64)
+    n_unreadable = np.bincount(code[is_unreadable], minlength=n_wells).astype(np.int64)
+    columns: dict[str, Any] = {"n_sites": n_sites, "n_unreadable": n_unreadable}
+    for name in ("n_cells", "n_judged", "n_abnormal", "n_sized", "n_small"):
+        counts = sites[name].to_numpy(np.float64, na_value=0.0)
+        columns[name] = np.bincount(code, counts, minlength=n_wells).astype(np.int64)
+    readable = n_sites - n_unreadable
+    is_readable = readable > 0
+    columns["cells_per_site"] = columns["n_cells"] / np.where(is_readable, readable, np.nan)
+    columns["is_readable"] = is_readable
+    _add_shares(columns)
+    columns["worst_site"] = _worst_sites(sites, code, n_wells)
+    names = [str(well) for well in wells]
+    is_reference, compared = _reference(names, is_readable, control_wells, empty_wells)
     measured = ["cells_per_site", "share_abnormal", "share_small"]
-    reference = _refer(table, measured, references, name)
-    return Scores(_with_z(table, measured, reference).reset_index(), reference)
+    reference = _refer(columns, measured, is_reference & is_readable, compared)
+    _add_z(columns, measured, reference)
+    return Scores(pd.DataFrame({"well": names} | columns), reference)
 
 
 def _count_cells(
     cells: pd.DataFrame,
     predictions: pd.DataFrame | None,
     exclude_kinds: Collection[str],
-    reference_wells: Collection[str],
-) -> pd.DataFrame:
-    well = cells["well"].astype(str).to_numpy()
+    code: NDArray[np.int64],
+    wells: Sequence[str],
+    is_reference: NDArray[np.bool_],
+) -> dict[str, NDArray[np.int64]]:
+    """Count the cells of each site; `code` is the row of the site of each cell."""
     if predictions is None:
         abnormal = np.full(len(cells), np.nan)
     else:
@@ -316,69 +338,78 @@ def _count_cells(
     # A nucleus cut by the border of the image is small for another reason.
     area = cells["area_px"].to_numpy(np.float64, copy=True)
     area[cells["at_border"].to_numpy(bool)] = np.nan
-    typical = area[np.isin(well, list(reference_wells)) & np.isfinite(area)]
+    typical = area[is_reference[code] & np.isfinite(area)]
     limit = SMALL_NUCLEUS * float(np.median(typical)) if len(typical) else 0.0
-    counted = pd.DataFrame(
-        {
-            "well": well,
-            "site": cells["site"].to_numpy(),
-            "n_cells": 1,
-            "n_judged": np.isfinite(abnormal).astype(int),
-            "n_abnormal": np.nan_to_num(abnormal).astype(int),
-            "n_sized": np.isfinite(area).astype(int),
-            "n_small": (area < limit).astype(int),
-        }
-    )
-    return counted.groupby(["well", "site"], sort=False).sum()
+
+    def count(is_counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(code[is_counted], minlength=len(wells)).astype(np.int64)
+
+    return {
+        "n_cells": np.bincount(code, minlength=len(wells)).astype(np.int64),
+        "n_judged": count(np.isfinite(abnormal)),
+        "n_abnormal": count(abnormal == 1),
+        "n_sized": count(np.isfinite(area)),
+        "n_small": count(area < limit),
+    }
 
 
-def _add_shares(table: pd.DataFrame) -> None:
+def _add_shares(columns: dict[str, Any]) -> None:
     for name, hits, total in (
         ("share_abnormal", "n_abnormal", "n_judged"),
         ("share_small", "n_small", "n_sized"),
     ):
-        n = table[total].to_numpy(np.float64)
-        table[name] = table[hits].to_numpy(np.float64) / np.where(n > 0, n, np.nan)
-        table[f"{name}_low"], table[f"{name}_high"] = wilson_interval(table[hits], n)
+        n = columns[total].astype(np.float64)
+        columns[name] = columns[hits].astype(np.float64) / np.where(n > 0, n, np.nan)
+        columns[f"{name}_low"], columns[f"{name}_high"] = wilson_interval(columns[hits], n)
 
 
-def _wide(quality: pd.DataFrame) -> pd.DataFrame:
-    """One row a site: every measure of every channel as ``<measure>_<channel>``."""
-    channels = list(dict.fromkeys(quality["channel"]))
-    if not channels:
-        return pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["well", "site"]))
-    parts = []
-    for channel in channels:
-        rows = quality.loc[quality["channel"] == channel].set_index(["well", "site"])
-        part = rows[list(MEASURES)].add_suffix(f"_{channel}")
-        # What only the nuclear channel has would be columns of NaN for the others.
-        parts.append(part.dropna(axis="columns", how="all"))
-    wide: pd.DataFrame = pd.concat(parts, axis="columns")
-    return wide
+def _measures_of(
+    quality: pd.DataFrame, row_of: Mapping[SiteKey, int]
+) -> dict[str, NDArray[np.float64]]:
+    """Every measure of every channel as ``<measure>_<channel>``, in the order of the sites."""
+    channel, channels = pd.factorize(quality["channel"].to_numpy(dtype=object))
+    by_site = CellsBySite.of(quality)  # rows of any table that names well and site
+    row = np.array([row_of.get(site, -1) for site in by_site.sites], dtype=np.int64)[by_site.code]
+    values = quality[list(MEASURES)].to_numpy(np.float64)
+    found = {}
+    for index, name in enumerate(channels):
+        is_mine = channel == index
+        rows, mine = row[is_mine], values[is_mine]
+        is_measured = ~np.isnan(mine).all(axis=0)
+        is_known = rows >= 0
+        placed = np.full((len(row_of), len(MEASURES)), np.nan)
+        placed[rows[is_known]] = mine[is_known]
+        for column, measure in enumerate(MEASURES):
+            # What only the nuclear channel has would be columns of NaN for the others.
+            if is_measured[column]:
+                found[f"{measure}_{name}"] = placed[:, column].copy()
+    return found
 
 
-def _reference_wells(
-    table: pd.DataFrame, control_wells: Collection[str], empty_wells: Collection[str]
-) -> tuple[frozenset[str], Literal["plate", "control"]]:
-    readable = table.index[table["is_readable"].to_numpy(bool)].get_level_values("well")
-    wells = frozenset(str(well) for well in readable)
-    controls = wells & frozenset(control_wells)
-    if len(controls) >= MIN_CONTROL_WELLS:
-        return controls, "control"
-    return wells - frozenset(empty_wells), "plate"
+def _reference(
+    wells: Sequence[str],
+    is_readable: NDArray[np.bool_],
+    control_wells: Collection[str],
+    empty_wells: Collection[str],
+) -> tuple[NDArray[np.bool_], Literal["plate", "control"]]:
+    """Tell for each row, by its well, whether it is to be compared with; readable or not."""
+    readable = {well for well, ok in zip(wells, is_readable, strict=True) if ok}
+    name: Literal["plate", "control"] = "control"
+    chosen = readable.intersection(control_wells)
+    if len(chosen) < MIN_CONTROL_WELLS:
+        name, chosen = "plate", readable.difference(empty_wells)
+    return np.array([well in chosen for well in wells], dtype=bool), name
 
 
 def _refer(
-    table: pd.DataFrame,
+    columns: Mapping[str, Any],
     measures: Iterable[str],
-    wells: Collection[str],
+    is_reference: NDArray[np.bool_],
     name: Literal["plate", "control"],
 ) -> Reference:
-    is_reference = table.index.get_level_values("well").isin(list(wells))
-    is_reference &= table["is_readable"].to_numpy(bool)
     medians, scales = {}, {}
     for measure in measures:
-        values = table.loc[is_reference, measure].to_numpy(np.float64, na_value=np.nan)
+        values = _floats(columns[measure])[is_reference]
         values = values[np.isfinite(values)]
         median = float(np.median(values)) if len(values) else float("nan")
         spread = _MAD_TO_SD * float(np.median(np.abs(values - median))) if len(values) else 0.0
@@ -399,19 +430,30 @@ def _measure_of(column: str) -> str:
     return max((known for known in _FLOORS if column.startswith(f"{known}_")), key=len)
 
 
-def _with_z(table: pd.DataFrame, measures: Iterable[str], reference: Reference) -> pd.DataFrame:
-    scores = {
-        f"z_{measure}": reference.z(measure, table[measure].to_numpy(np.float64, na_value=np.nan))
-        for measure in measures
-    }
-    return table.join(pd.DataFrame(scores, index=table.index))
+def _add_z(columns: dict[str, Any], measures: Iterable[str], reference: Reference) -> None:
+    for measure in measures:
+        columns[f"z_{measure}"] = reference.z(measure, _floats(columns[measure]))
 
 
-def _worst_sites(sites: pd.DataFrame) -> pd.Series[Any]:
+def _floats(values: Any) -> NDArray[np.float64]:
+    """Give a column as floats, NaN where it is missing."""
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64, copy=False)
+    floats: NDArray[np.float64] = values.to_numpy(np.float64, na_value=np.nan)
+    return floats
+
+
+def _worst_sites(
+    sites: pd.DataFrame, code: NDArray[np.intp], n_wells: int
+) -> NDArray[np.integer[Any]]:
     """Site of each well with the highest severity, then the highest share of abnormal cells."""
-    keys = ["share_abnormal"]
-    if "severity" in sites:
-        keys.insert(0, "severity")
-    # Stable and last-wins: of equals the first site is the worst, so reverse before sorting.
-    order = sites.iloc[::-1].sort_values(keys, kind="stable", na_position="first")
-    return order.groupby("well", sort=False)["site"].last()
+    share = np.nan_to_num(sites["share_abnormal"].to_numpy(np.float64), nan=-np.inf)
+    severity = (
+        sites["severity"].to_numpy(np.float64) if "severity" in sites else np.zeros(len(sites))
+    )
+    # Of equals the first site is the worst; the last in this order is the one that stays.
+    order = np.lexsort((-np.arange(len(sites)), share, severity))
+    numbers = sites["site"].to_numpy()
+    worst = np.zeros(n_wells, dtype=numbers.dtype)
+    worst[code[order]] = numbers[order]
+    return worst

@@ -1,0 +1,178 @@
+"""Who has an assay open in a window, so that a second one is told."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FOLDER = "presence"
+_GUARD = "guard.lock"
+_PATIENCE_S = 2.0  # others hold the guard for milliseconds
+
+# A file system that cannot lock, or a folder that cannot be written to: then nobody can be told.
+_CANNOT = (OSError, NotImplementedError, Timeout, HcsQcError)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who has an assay open in a window.
+
+    Parameters
+    ----------
+    user, host
+        Who and on which machine.
+    since
+        When it was opened, ISO 8601 in UTC.
+    pid
+        Of the process.
+    """
+
+    user: str
+    host: str
+    since: str
+    pid: int
+
+    def __str__(self) -> str:
+        with suppress(ValueError):
+            at = datetime.fromisoformat(self.since).astimezone()
+            return f"{self.user} on {self.host} since {at:%Y-%m-%d %H:%M}, process {self.pid}"
+        return f"{self.user} on {self.host}, process {self.pid}"
+
+
+class Presence:
+    """One window's presence in an assay; made by `enter`.
+
+    A file of its own is locked by the operating system as long as the window is there. The lock
+    ends with the process, however that ends, so an entry whose lock is free is of somebody who
+    has gone; whoever sees it takes it away. An assay that is read-only, or lies where files
+    cannot be locked, can be entered as well; only nobody is told.
+
+    Parameters
+    ----------
+    path
+        Folder of the assay.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.resolve() / _FOLDER
+        self._name = uuid4().hex
+        self._lock: FileLock | None = None
+
+    @classmethod
+    def enter(cls, path: Path) -> Presence:
+        """Tell others that this process has the assay open in a window.
+
+        Parameters
+        ----------
+        path
+            Folder of the assay.
+
+        Returns
+        -------
+        Presence
+            To be left when the window or the assay is closed.
+        """
+        presence = cls(path)
+        with suppress(*_CANNOT):
+            presence._folder.mkdir(exist_ok=True)
+            with presence._guarded():
+                presence._announce()
+        return presence
+
+    @property
+    def others(self) -> tuple[Person, ...]:
+        """Who else has the assay open, the one who came first first; windows of this process too.
+
+        Read from the disk each time.
+        """
+        with suppress(*_CANNOT), self._guarded():
+            return tuple(sorted(self._there(), key=lambda person: (person.since, person.pid)))
+        return ()
+
+    def leave(self) -> None:
+        """Tell others that this window is gone; may be said twice."""
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        try:
+            with suppress(*_CANNOT), self._guarded():
+                self._remove(self._name)
+        finally:
+            lock.release(force=True)
+
+    # ---- inside --------------------------------------------------------------------------
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let one window at a time look, come or go, so that nobody's file is taken for a dead one.
+
+        Raises
+        ------
+        OSError, Timeout
+            When that cannot be.
+        """
+        # Not a singleton: a second window of this process is another one.
+        with FileLock(self._folder / _GUARD).acquire(timeout=_PATIENCE_S, poll_interval=0.01):
+            yield
+
+    def _announce(self) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        person = Person(_user(), socket.gethostname(), since, os.getpid())
+        # The lock is left by whichever thread closes the window.
+        lock = FileLock(self._folder / f"{self._name}.lock", thread_local=False)
+        lock.acquire(timeout=0)
+        try:
+            write_json(self._folder / f"{self._name}.json", asdict(person))
+        except BaseException:
+            lock.release(force=True)
+            raise
+        self._lock = lock
+
+    def _there(self) -> Iterator[Person]:
+        for entry in sorted(self._folder.glob("*.lock")):
+            if entry.name in (_GUARD, f"{self._name}.lock"):
+                continue
+            if _is_free(entry):
+                self._remove(entry.stem)
+                continue
+            with suppress(OSError, ValueError, TypeError):
+                data = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
+                yield Person(**data)
+
+    def _remove(self, name: str) -> None:
+        for suffix in (".json", ".lock"):
+            with suppress(OSError):
+                (self._folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def _is_free(path: Path) -> bool:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container whose user has no name
+        return "somebody"

@@ -1,0 +1,301 @@
+"""Retrain: from the annotations of now to every plate judged anew, while a person waits."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.assay.annotated_cells import check_classes, collect, collect_again
+from napari_hcs_qc.assay.aside import abandonable
+from napari_hcs_qc.assay.embedding import check_pools
+from napari_hcs_qc.assay.judging import Judged, flag_rule, judge_state, well_roles
+from napari_hcs_qc.assay.model import Model, change_manifest, publish_model, save_heads
+from napari_hcs_qc.assay.plate_shift import ShiftMeter
+from napari_hcs_qc.assay.plate_state import PlateState, load_plate
+from napari_hcs_qc.assay.prediction import (
+    chosen_model,
+    discard_prediction,
+    predict_plate,
+    save_prediction,
+)
+from napari_hcs_qc.assay.training import (
+    TrainOptions,
+    asked_recipe,
+    fit_heads,
+    inputs_of,
+    manifest_of,
+    model_being_made,
+    trained_with,
+    use_latest,
+)
+from napari_hcs_qc.assay.validation import curve, validate
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_hcs_qc.assay.folder import AssayFolder
+    from napari_hcs_qc.assay.prediction import Prediction
+    from napari_hcs_qc.encoders.encoder import Encoder
+
+_STEPS = 5
+_PATIENCE_S = 5.0  # for another window that is writing
+
+
+@dataclass(frozen=True, eq=False)
+class Retrained:
+    """What `retrain` made.
+
+    Parameters
+    ----------
+    model
+        The new model, in use from now on; without cross-validated figures, see `add_figures`.
+    judged
+        Every plate, by name, judged by it.
+    seconds
+        How long each step took: ``collect``, ``fit``, ``score``, ``judge``, ``save``, ``total``.
+    """
+
+    model: Model
+    judged: dict[str, Judged]
+    seconds: dict[str, float]
+
+
+def retrain(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    *,
+    encoder: Encoder,
+    note: str = "",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Retrained:
+    """Fit a head on the annotations of `states`, score and judge all their cells, use the model.
+
+    The old model serves until the new one is complete: its manifest is written last, so whatever
+    fails or is cancelled before leaves all as it was. The assay's lock is held only for writing.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    states
+        Its plates, by name and in its order, with the annotations of now. All are judged; the
+        nucleus diameter of the recipe is that of the first.
+    options
+        Encoder, recipe, head and seed.
+    encoder
+        The encoder of `options`, loaded.
+    note
+        Kept with the model, for its history.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Raises
+    ------
+    HcsQcError
+        When there are no annotations of both classes, or encoder, recipe and head do not go
+        together.
+    AssayBusyError
+        When another process is at work in the assay.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    make_head(options.head, options.seed)  # a wrong name is told first
+    if not states:
+        raise HcsQcError("No plate is open, so there is nothing to train on; open one first.")
+    recipe = asked_recipe(options)
+    recipe = recipe.with_diameter(next(iter(states.values())).found.diameter_px)
+    check_pools(recipe, encoder)
+    used = [state for state in states.values() if len(state.training)]
+    check_classes(used)
+    check_stop(should_stop)
+    watch = _Watch()
+    on_progress(0, _STEPS, "Gathering annotated cells")
+    with watch.step("collect"):
+        stores = assay.embeddings_folder
+        annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
+    on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
+    with watch.step("fit"):
+        head, kind_head = abandonable(
+            lambda _progress, _stop: fit_heads(annotated, options), should_stop
+        )
+        manifest = {
+            **manifest_of(options, recipe, encoder, used, annotated),
+            "note": note.strip(),
+            "inputs": inputs_of(options, recipe, encoder, used),
+            "has_kinds": kind_head is not None,
+        }
+    # Its number is known when it is written.
+    model = Model("", head, kind_head, recipe, manifest["encoder"], manifest)
+    with watch.step("score"):
+        predictions = _scored(assay, states, model, encoder, on_progress, should_stop)
+    on_progress(3, _STEPS, "Judging wells")
+    with watch.step("judge"):
+        judged = _judged(assay, states, predictions, should_stop)
+    check_stop(should_stop)
+    with assay.lock(timeout_s=_PATIENCE_S), model_being_made(assay) as folder, watch.step("save"):
+        model = replace(model, id=folder.name)
+        on_progress(4, _STEPS, f"Saving model {model.id}")
+        try:
+            save_heads(folder, head, kind_head)
+            for name, prediction in predictions.items():
+                numbered = replace(prediction, model=model.id)
+                judged[name] = replace(judged[name], prediction=numbered)
+                save_prediction(assay, numbered, states[name])
+                check_stop(should_stop)
+            model = replace(model, manifest=publish_model(folder, manifest))
+            use_latest(assay)
+        except BaseException:
+            for name in predictions:
+                discard_prediction(assay, name, model.id)
+            raise
+    on_progress(_STEPS, _STEPS, f"Model {model.id} is in use")
+    return Retrained(model, judged, watch.seconds())
+
+
+def add_figures(
+    assay: AssayFolder,
+    model_id: str,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    *,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Model:
+    """Cross-validate a model on the very cells it was trained on, and keep the figures with it.
+
+    The learning curve follows the other figures; where it is cancelled, these stay.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model_id
+        The model.
+    states
+        Plates that are loaded, by name; others are loaded where it was trained on them.
+    options
+        Say how many seeds; head and seed are the model's.
+    encoder
+        The model's encoder where it is loaded; with another one the model's own is loaded.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    Model
+        With ``cross_validation`` in its manifest: what `validation.validate` gives, and
+        ``learning_curve`` as `validation.curve` gives it (None where it cannot be had).
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model or its cells cannot be read.
+    WriteError
+        When its manifest cannot be written.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    model = chosen_model(assay, model_id)
+    manifest = model.manifest
+    options = replace(options, head=str(manifest["head"]), seed=int(manifest["seed"]))
+    if encoder.fingerprint != model.encoder["fingerprint"]:
+        encoder = kept_encoder(
+            **trained_with(manifest),
+            device=options.device,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    names = [plate["name"] for plate in manifest["training_plates"]]
+    trained_on = {name: states.get(name) or load_plate(assay, name) for name in names}
+    stores = assay.embeddings_folder
+    annotated = collect_again(
+        manifest, trained_on, model.recipe, encoder, stores, on_progress, should_stop
+    )
+    figures = abandonable(partial(validate, annotated, options), should_stop, on_progress)
+    figures["learning_curve"] = None
+    model = _with_figures(assay, model, figures)
+    if figures["figures"]:
+        found = abandonable(partial(curve, annotated, options), should_stop, on_progress)
+        model = _with_figures(assay, model, {**figures, "learning_curve": found})
+    return model
+
+
+def _with_figures(assay: AssayFolder, model: Model, figures: dict[str, object]) -> Model:
+    with assay.lock(timeout_s=_PATIENCE_S):
+        folder = assay.models_folder / model.id
+        return replace(model, manifest=change_manifest(folder, cross_validation=figures))
+
+
+def _scored(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    model: Model,
+    encoder: Encoder,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> dict[str, Prediction]:
+    meter = ShiftMeter(assay, model, encoder, lambda name: states[name])
+    predictions = {}
+    for name, state in states.items():
+        on_progress(2, _STEPS, f"Scoring the cells of {name}")
+        predictions[name] = predict_plate(
+            assay,
+            state,
+            model,
+            encoder,
+            meter,
+            try_again=False,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    return predictions
+
+
+def _judged(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    predictions: Mapping[str, Prediction],
+    should_stop: ShouldStop,
+) -> dict[str, Judged]:
+    verdicts, rule = assay.journal().verdicts(), flag_rule(assay)
+    judged = {}
+    for name, state in states.items():
+        check_stop(should_stop)
+        judged[name] = judge_state(
+            state,
+            predictions[name],
+            verdicts=verdicts,
+            rule=rule,
+            roles=well_roles(assay, state.plate.shape),
+            threshold=assay.threshold,
+        )
+    return judged
+
+
+class _Watch:
+    """Says how long each step took."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[name] = time.perf_counter() - began
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._seconds, "total": time.perf_counter() - self._began}

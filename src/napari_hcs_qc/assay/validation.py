@@ -1,0 +1,105 @@
+"""The figures of a model: cross-validated on its own annotated cells, and the learning curve."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.evaluation.crossval import cross_validate
+from napari_hcs_qc.evaluation.learning_curve import learning_curve
+from napari_hcs_qc.evaluation.reliability import reliability
+from napari_hcs_qc.heads.scoring import ABNORMAL
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.annotated_cells import Annotated
+    from napari_hcs_qc.assay.training import TrainOptions
+
+FIGURES = {
+    "f1_weighted": "weighted F1",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1_abnormal": "F1 of the abnormal class",
+    "precision_abnormal": "precision of the abnormal class",
+    "recall_abnormal": "recall of the abnormal class",
+}
+"""Cross-validated figures and what they are called to a person."""
+
+
+def validate(
+    annotated: Annotated,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Cross-validate a head on the annotated cells, grouped by well.
+
+    Returns
+    -------
+    dict
+        Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done),
+        ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`), ``confusion``
+        (`CrossValidation.confusion`) and ``reliability`` (of each cell's mean over the seeds).
+        Only the sentence and no figures where a class has a single cell.
+    """
+    fewest = min(Counter(annotated.classes.tolist()).values())
+    if fewest < 2:
+        return {
+            "sentence": "not possible with a single annotated cell of a class",
+            "figures": [],
+        }
+    found = cross_validate(
+        annotated.embeddings,
+        annotated.classes,
+        annotated.groups,
+        options.head,
+        seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    data = found.to_dict()
+    by = "grouped by well" if found.by == "well" else "by cell, not by well"
+    sentence = (
+        f"{found.n_splits} folds {by}, {len(found.seeds)} seeds, {found.n_cells} cells in "
+        f"{found.n_wells} wells"
+    )
+    is_abnormal = annotated.classes == ABNORMAL
+    return {
+        **data,
+        "confusion": found.confusion().tolist(),
+        "reliability": reliability(found.p_abnormal.mean(axis=0), is_abnormal).to_dict(),
+        "sentence": f"{sentence}. {found.note}" if found.note else sentence,
+        "figures": [
+            {
+                "name": shown,
+                "mean": data["mean"][name],
+                "sd": data["sd"][name],
+                "ci95": data["ci95"][name],
+            }
+            for name, shown in FIGURES.items()
+        ],
+    }
+
+
+def curve(
+    annotated: Annotated,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Measure how the figures grow with the number of annotations, see `learning_curve`.
+
+    Returns
+    -------
+    dict
+        What `LearningCurve.to_dict` gives, with ``verdict`` in words.
+    """
+    found = learning_curve(
+        annotated.embeddings,
+        annotated.classes,
+        annotated.groups,
+        options.head,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return {**found.to_dict(), "verdict": found.verdict()}

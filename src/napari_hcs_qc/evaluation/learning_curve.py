@@ -1,0 +1,289 @@
+"""Whether enough cells are annotated: held-out figures over the number of cells fitted on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import draw_units, drawn_rates, percentile_interval
+from napari_hcs_qc.evaluation.metrics import classification_metrics
+from napari_hcs_qc.evaluation.splits import grouped_folds
+from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.heads.scoring import ABNORMAL, abnormal_column
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+MORE_CLICKS = 50
+"""How many more annotations the verdict speaks of: a few minutes of a person's time."""
+
+_WORTH_IT = 0.005  # weighted F1 that so many more clicks have to promise
+_MUCH = 0.02  # with so much still possible nobody should be told to stop
+_LAST_POINTS = 3  # the end of the curve says most about what comes next
+_MIN_CELLS = 20  # with fewer annotations figures are mostly chance
+_STEPS = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Weighted F1 of held-out cells over the number of annotated cells fitted on.
+
+    Parameters
+    ----------
+    sizes
+        Cells fitted on, ascending. The last is what cross-validation leaves to every fit, so it
+        is below `n_cells`.
+    mean, sd
+        Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed).
+    low, high
+        95 % interval of `mean`: wells drawn with replacement. All sizes are judged on the same
+        cells, so that they vary together: the curve is surer of its slope than of its height.
+        NaN where it cannot be said.
+    slope
+        F1 gained by each doubling of the annotations, over the last three sizes; NaN with one.
+    slope_low, slope_high
+        95 % interval of `slope`, from the same draws of wells.
+    n_cells
+        Annotated cells there are.
+    note
+        What differs from what was asked for; empty when nothing does. To be shown.
+    """
+
+    sizes: tuple[int, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    slope: float
+    slope_low: float
+    slope_high: float
+    n_cells: int
+    note: str = ""
+
+    def gain(self, n_more: int = MORE_CLICKS) -> float:
+        """F1 that `n_more` annotated cells may bring if it goes on like this; NaN if unknown."""
+        return self._gain(self.slope, n_more)
+
+    def verdict(self) -> str:
+        """Say in words whether more annotations are worth a person's time."""
+        if self.n_cells < _MIN_CELLS or math.isnan(self.slope):
+            return f"Too few annotations to say ({self.n_cells}): go on annotating."
+        gain, doubled = self.gain(), self.gain(self.n_cells)
+        is_sure = self.slope_low > 0  # not where the interval is unknown
+        if gain >= _WORTH_IT:
+            words = "Still rising" if is_sure else "Perhaps still rising, though it may be chance"
+            return f"{words}: {MORE_CLICKS} more clicks may bring about {gain:+.2f}."
+        most = self._gain(self.slope_high, MORE_CLICKS)
+        if most >= _MUCH:
+            return (
+                f"No rise to be seen, but too uncertain to say: {MORE_CLICKS} more clicks may "
+                f"bring up to {most:+.2f}."
+            )
+        if is_sure and doubled >= _WORTH_IT:
+            return (
+                f"Flattening: {MORE_CLICKS} more clicks may bring about {gain:+.3f}, twice as "
+                f"many annotations as now {doubled:+.2f}."
+            )
+        return "Flat: more clicks bring little."
+
+    def _gain(self, slope: float, n_more: int) -> float:
+        room = 1 - self.mean[-1]  # nothing is better than perfect
+        return min(slope * math.log2(1 + n_more / self.n_cells), room)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest; a NaN becomes None."""
+        return {
+            name: [_or_none(item) for item in value]
+            if isinstance(value, tuple)
+            else _or_none(value)
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave; further entries are ignored.
+
+        Raises
+        ------
+        HcsQcError
+            When something is missing or is no number.
+        """
+        try:
+            sizes = tuple(int(size) for size in data["sizes"])
+            mean, sd, low, high = (
+                tuple(_or_nan(value) for value in data[name])
+                for name in ("mean", "sd", "low", "high")
+            )
+            slope, slope_low, slope_high = (
+                _or_nan(data[name]) for name in ("slope", "slope_low", "slope_high")
+            )
+            n_cells, note = int(data["n_cells"]), str(data["note"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise HcsQcError(
+                f"The learning curve cannot be read ({error!r}); retrain to have it anew."
+            ) from error
+        return cls(sizes, mean, sd, low, high, slope, slope_low, slope_high, n_cells, note)
+
+
+def learning_curve(
+    X: ArrayLike,
+    y: ArrayLike,
+    groups: ArrayLike | None,
+    head_name: str = "linear",
+    *,
+    sizes: Sequence[int] | None = None,
+    n_splits: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> LearningCurve:
+    """Cross-validate a head with wells kept whole, fitted on fewer cells and then on more.
+
+    From the cells that a fold may be fitted on, n are drawn from all wells, with the classes as
+    frequent as they are annotated but at least one cell of each; a larger n adds cells to those of
+    the smaller. Every n is judged on all cells, each held out once per seed.
+
+    Parameters
+    ----------
+    X, y, groups, head_name, n_splits
+        As `napari_hcs_qc.evaluation.crossval.cross_validate`.
+    sizes
+        Numbers of cells to fit on, each at least 2; those beyond what a fold can give are left
+        out, and the result says so. By default 10, 20, 50, 100, 200, 500 and so on, up to all
+        that every fold can give.
+    seeds
+        One division into folds and one order of the cells for each.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`; called for each fit.
+
+    Raises
+    ------
+    HcsQcError
+        When a class has fewer than 2 annotated cells, no size can be used, or arguments do not
+        fit each other.
+    Cancelled
+        When `should_stop` answers true.
+    """
+    cells, labels = np.asarray(X), np.asarray(y).astype(str)
+    if not len(seeds):
+        raise HcsQcError("No seeds were given for the learning curve; give at least one.")
+    if len(cells) != len(labels):
+        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
+    wells = None if groups is None else np.asarray(groups)
+    splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
+    n_most = min(len(fit_on) for split in splits for fit_on, _ in split)
+    used, left_out = _usable(sizes, n_most)
+    p_abnormal = np.full((len(used), len(seeds), len(labels)), np.nan)
+    total, done = len(used) * sum(split.n_folds for split in splits), 0
+    message = f"learning curve of {head_name}"
+    for repeat, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
+        rng = np.random.default_rng(seed)
+        for fit_on, held_out in split:
+            order = fit_on[_representative_order(labels[fit_on], rng)]
+            for place, size in enumerate(used):
+                check_stop(should_stop)
+                on_progress(done, total, message)
+                some = order[:size]
+                head = make_head(head_name, seed)
+                head.fit(cells[some], labels[some], groups=None if wells is None else wells[some])
+                p = head.predict_proba(cells[held_out])[:, abnormal_column(head)]
+                p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
+                done += 1
+    on_progress(total, total, message)
+    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
+    units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
+    notes = [worst.note] if worst.note else []
+    if left_out:
+        told = ", ".join(map(str, left_out))
+        notes.append(f"Sizes above {n_most}, which is what a fold leaves, are left out: {told}.")
+    return _summed_up(used, labels, p_abnormal, units, " ".join(notes))
+
+
+def _usable(wished: Sequence[int] | None, n_most: int) -> tuple[list[int], list[int]]:
+    """Give the sizes to be used, ascending, and those that are too large."""
+    if wished is None:
+        steps = (step * 10**power for power in range(1, 7) for step in _STEPS)
+        # A size close to the last would cost as much as that and say the same.
+        return [*(size for size in steps if size <= 0.8 * n_most), n_most], []
+    sizes = sorted({int(size) for size in wished})
+    used = [size for size in sizes if size <= n_most]
+    if not used or used[0] < 2:
+        raise HcsQcError(
+            f"The sizes {', '.join(map(str, wished)) or '(none)'} were asked for; give numbers "
+            f"of cells from 2 to {n_most}, which is what every fold leaves to be fitted on."
+        )
+    return used, [size for size in sizes if size > n_most]
+
+
+def _representative_order(labels: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Order cells at random so that every beginning of it has the classes' own shares.
+
+    The first cells are one of each class, without which no head can be fitted.
+    """
+    place = np.empty(len(labels))
+    for name in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == name))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+        place[members[0]] = -1
+    return np.argsort(place, kind="stable")
+
+
+def _summed_up(
+    sizes: list[int],
+    labels: NDArray[np.str_],
+    p_abnormal: NDArray[np.float64],
+    units: NDArray[Any],
+    note: str,
+) -> LearningCurve:
+    """Figures of held-out probabilities ``(n_sizes, n_seeds, n_cells)``."""
+    scores = np.array(
+        [[classification_metrics(labels, p).f1_weighted for p in rows] for rows in p_abnormal]
+    )
+    mean = scores.mean(axis=1)
+    sd = scores.std(axis=1, ddof=1) if scores.shape[1] > 1 else np.zeros(len(sizes))
+    low, high = np.full(len(sizes), np.nan), np.full(len(sizes), np.nan)
+    slope_ends = (np.nan, np.nan)
+    weight = draw_units(units)
+    if weight is not None:
+        is_abnormal = labels == ABNORMAL
+        drawn = np.array(
+            [drawn_rates(is_abnormal, rows, weight)["f1_weighted"] for rows in p_abnormal]
+        )
+        low, high = np.transpose([percentile_interval(values) for values in drawn])
+        if len(sizes) > 1:
+            slope_ends = percentile_interval(_slope(sizes, drawn))
+    return LearningCurve(
+        sizes=tuple(sizes),
+        mean=tuple(mean.tolist()),
+        sd=tuple(sd.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        slope=float(_slope(sizes, mean)) if len(sizes) > 1 else math.nan,
+        slope_low=slope_ends[0],
+        slope_high=slope_ends[1],
+        n_cells=len(labels),
+        note=note,
+    )
+
+
+def _slope(sizes: list[int], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least-squares gain for each doubling, over the last points of ``(n_sizes, ...)`` scores."""
+    doublings = np.log2(sizes[-_LAST_POINTS:])
+    away = doublings - doublings.mean()
+    found: NDArray[np.float64] = np.tensordot(away, scores[-_LAST_POINTS:], 1) / (away @ away)
+    return found
+
+
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _or_nan(value: Any) -> float:
+    return math.nan if value is None else float(value)

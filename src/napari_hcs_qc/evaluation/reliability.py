@@ -1,0 +1,150 @@
+"""Whether P(abnormal) can be taken at its word: that of cells given 0.8, 80 % are abnormal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1.
+
+    Parameters
+    ----------
+    bin_low, bin_high
+        Ends of each bin. The lower end belongs to it; the upper only to the last, at 1.
+    mean_p
+        Mean P(abnormal) of the bin's cells.
+    share
+        Share of them annotated abnormal.
+    low, high
+        95 % Wilson interval of `share` (Wilson 1927, J. Am. Stat. Assoc. 22). It takes cells as
+        independent, so it is too narrow where cells of one well resemble each other.
+    n
+        Cells in each bin.
+    ece
+        Expected calibration error: mean distance of `share` from `mean_p`, weighted by `n`.
+    """
+
+    bin_low: tuple[float, ...]
+    bin_high: tuple[float, ...]
+    mean_p: tuple[float, ...]
+    share: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    n: tuple[int, ...]
+    ece: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave.
+
+        Raises
+        ------
+        HcsQcError
+            When something is missing or is no number.
+        """
+        names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
+        try:
+            floats = {name: tuple(float(value) for value in data[name]) for name in names}
+            counts = tuple(int(value) for value in data["n"])
+            ece = float(data["ece"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise HcsQcError(
+                f"The reliability figures cannot be read ({error!r}); retrain to have them anew."
+            ) from error
+        return cls(**floats, n=counts, ece=ece)
+
+
+def reliability(p_abnormal: ArrayLike, is_abnormal: ArrayLike, n_bins: int = 10) -> Reliability:
+    """Compare P(abnormal) of held-out cells with how many of them are abnormal.
+
+    Parameters
+    ----------
+    p_abnormal
+        ``(n_cells,)`` in 0..1.
+    is_abnormal
+        ``(n_cells,)`` bool: annotated abnormal.
+    n_bins
+        Bins of equal width over 0..1.
+
+    Raises
+    ------
+    HcsQcError
+        Without cells, with differing lengths, a P(abnormal) that is NaN or outside 0..1, or
+        fewer than 2 bins.
+    """
+    p, abnormal = np.asarray(p_abnormal, np.float64), np.asarray(is_abnormal, bool)
+    if n_bins < 2:
+        raise HcsQcError(f"{n_bins} bins were asked for; at least 2 are needed.")
+    if p.ndim != 1 or len(p) == 0 or p.shape != abnormal.shape:
+        raise HcsQcError(
+            f"{p.size} values of P(abnormal) were given for {abnormal.size} annotated cells; "
+            "give one per cell, and at least one."
+        )
+    n_bad = int((~((p >= 0) & (p <= 1))).sum())
+    if n_bad:
+        raise HcsQcError(
+            f"{n_bad} of {len(p)} values of P(abnormal) are NaN or outside 0..1; leave out the "
+            "cells that could not be scored."
+        )
+    edges = np.arange(n_bins + 1) / n_bins
+    bin_of = np.minimum(np.searchsorted(edges, p, side="right") - 1, n_bins - 1)
+    counts = np.bincount(bin_of, minlength=n_bins)
+    used = np.flatnonzero(counts)
+    n = counts[used]
+    mean_p = np.bincount(bin_of, p, n_bins)[used] / n
+    share = np.bincount(bin_of, abnormal, n_bins)[used] / n
+    low, high = wilson(share, n)
+    return Reliability(
+        bin_low=tuple(edges[used].tolist()),
+        bin_high=tuple(edges[used + 1].tolist()),
+        mean_p=tuple(mean_p.tolist()),
+        share=tuple(share.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        n=tuple(n.tolist()),
+        ece=float(n @ np.abs(share - mean_p) / len(p)),
+    )
+
+
+def wilson(
+    share: NDArray[np.float64], n: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % Wilson interval of a share.
+
+    Parameters
+    ----------
+    share
+        ``(...)`` in 0..1.
+    n
+        ``(...)`` how many it is a share of, at least 1.
+
+    Returns
+    -------
+    tuple
+        Lower and upper ends, within 0..1.
+    """
+    shrink = 1 + _Z95**2 / n
+    middle = (share + _Z95**2 / (2 * n)) / shrink
+    half = _Z95 / shrink * np.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
+    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)

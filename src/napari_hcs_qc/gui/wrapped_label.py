@@ -1,0 +1,30 @@
+"""Words of any length in a narrow panel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+
+class WrappedLabel(QLabel):
+    """Plain text that takes the width there is and as many lines as it needs; can be copied.
+
+    Parameters
+    ----------
+    text
+        What it says at first.
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
