@@ -367,3 +367,21 @@ def test_a_read_only_assay_can_be_read(assay: AssayFolder, plate: Path) -> None:
     assert said[0] == "1 1"
     assert len(said) == 4
     assert all("read-only" in line.lower() for line in said[1:])
+
+
+@pytest.mark.parametrize("value", [0, 0.35, 1])
+def test_the_threshold_is_a_setting(assay: AssayFolder, value: float) -> None:
+    assert assay.threshold == 0.5
+    assay.update_settings(threshold=value)
+    assert AssayFolder.open(assay.path).threshold == value
+    assay.update_settings(threshold=None)
+    assert assay.threshold == 0.5
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, True, "0.5", [0.5]])
+def test_a_threshold_that_cannot_be_is_told_where_it_stands(
+    assay: AssayFolder, value: object
+) -> None:
+    assay.update_settings(threshold=value)
+    with pytest.raises(HcsQcError, match=r"a number from 0 to 1 .* settings\.threshold in .*json"):
+        _ = assay.threshold

@@ -177,6 +177,27 @@ def test_verdicts_on_wells_and_sites(journal: Journal) -> None:
         journal.verdict("p", "A01", "drop", reviewer="ben")
 
 
+def test_what_the_machine_said_is_kept_with_a_verdict(journal: Journal) -> None:
+    seen = {"model": "0007", "is_flagged": np.bool_(True), "threshold": np.float32(0.5), "n": 3}
+    journal.verdict("p", "A01", "keep", reviewer="anna", seen=seen)
+    journal.verdict("p", "A02", "keep", reviewer="anna")
+    journal.verdict("p", "A03", "keep", reviewer="anna", seen={})
+    found = journal.verdicts()["seen"].tolist()
+    assert found == [{"model": "0007", "is_flagged": True, "threshold": 0.5, "n": 3}, None, None]
+    assert {type(value) for value in found[0].values()} == {str, bool, float, int}
+    journal.verdict("p", "A01", "exclude", reviewer="ben", seen={"is_flagged": False})
+    assert journal.verdicts()["seen"].tolist()[-1] == {"is_flagged": False}
+    journal.undo("ben")
+    assert journal.verdicts()["seen"].tolist()[0]["model"] == "0007"
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), ["blur"], "\ud800"])
+def test_what_cannot_be_kept_with_a_verdict_is_refused(journal: Journal, value: object) -> None:
+    with pytest.raises(HcsQcError, match=r"codes=|cannot be stored"):
+        journal.verdict("p", "A01", "keep", reviewer="anna", seen={"codes": value})  # type: ignore[dict-item]
+    assert len(journal.verdicts()) == 0
+
+
 def test_consensus_of_annotators(journal: Journal) -> None:
     words = {
         0: [("anna", "normal", None), ("ben", "normal", None)],
@@ -277,7 +298,7 @@ def filled(journal: Journal) -> Journal:
     journal.annotate("p", "A01", 1, 1 / 3, 1e-7, "abnormal", "dead", "anna", 'a "note",\r\nlong; ä')
     journal.annotate("p", "A01", 1, 5, 5, "unsure", None, "ben")
     journal.verdict("p", "A01", "exclude", reviewer="anna", site=4, note="=1+1")
-    journal.verdict("p", "A02", "keep", reviewer="ben")
+    journal.verdict("p", "A02", "keep", reviewer="ben", seen={"flag_codes": "blur,dim"})
     journal.undo("ben")
     journal.annotate_many([Annotation("p", "A02", 1, y, 0, "normal") for y in range(3)], "anna")
     journal.undo("anna")
@@ -356,6 +377,10 @@ def test_any_text_and_number_survives_export(
         ("dead", "blur", "differs"),
         (",undo,", ",redo,", "differs"),
         ("exclude", "shut", "'shut'"),
+        ("blur,dim", "blur,,dim", "differs"),
+        ('{""flag_codes"": ""blur,dim""}', "[1]", "not a JSON object"),
+        ('""blur,dim""', "blur", "not JSON"),
+        ('""blur,dim""', "NaN", "finite number"),
         (",0.3333333333333333,", ",one,", "one"),
     ],
 )
@@ -371,6 +396,22 @@ def test_a_changed_export_is_refused_whole(
     with pytest.raises(ProblemsError, match=word):
         journal.import_(out)
     assert journal.export(out) == n_actions
+
+
+def test_an_export_of_the_first_version_is_taken_in(journal: Journal, tmp_path: Path) -> None:
+    filled(journal)
+    out = tmp_path / "e.csv"
+    n_actions = journal.export(out)
+    table = pd.read_csv(out, dtype=str, keep_default_na=False).drop(columns="seen")
+    table.to_csv(out, index=False)
+    assert journal.import_(out) == 0  # that it lacks a column is no contradiction
+    copy = Journal.open(tmp_path / "copy.sqlite")
+    assert copy.import_(out) == n_actions
+    copy.redo("ben")
+    assert copy.verdicts()["seen"].tolist() == [None] * len(copy.verdicts())
+    table.replace("exclude", "keep").to_csv(out, index=False)
+    with pytest.raises(ProblemsError, match="differs"):
+        journal.import_(out)
 
 
 def test_events_must_fit_each_other(journal: Journal, tmp_path: Path) -> None:

@@ -94,10 +94,14 @@ class JournalMachine(RuleBasedStateMachine):
         well=st.sampled_from(["A01", "B02"]),
         site=st.sampled_from([None, 1]),
         word=st.sampled_from(["keep", "exclude", "look again", None]),
+        codes=st.sampled_from([None, "", "blur,dim"]),
     )
-    def verdict(self, who: str, well: str, site: int | None, word: str | None) -> None:
-        action = self.journal.verdict("p", well, word, reviewer=who, site=site)
-        self.act(action, who, {("well", well, site): (word, who)})
+    def verdict(
+        self, who: str, well: str, site: int | None, word: str | None, codes: str | None
+    ) -> None:
+        seen = None if codes is None else {"flag_codes": codes, "threshold": 0.5}
+        action = self.journal.verdict("p", well, word, reviewer=who, site=site, seen=seen)
+        self.act(action, who, {("well", well, site): (word, who, seen)})
 
     def act(self, action: str, who: str, said: dict) -> None:
         self.model.act(who, said)
@@ -131,7 +135,7 @@ class JournalMachine(RuleBasedStateMachine):
             found[place] = (row["class"], row["kind"])
         for row in self.journal.verdicts().to_dict("records"):
             site = None if row["site"] is pd.NA else row["site"]
-            found["well", row["well"], site] = (row["verdict"], row["reviewer"])
+            found["well", row["well"], site] = (row["verdict"], row["reviewer"], row["seen"])
         assert found == self.model.state()
 
 

@@ -161,6 +161,92 @@ def test_a_newer_journal_asks_for_an_upgrade(journal: Journal) -> None:
             step()
 
 
+@pytest.fixture
+def first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """Make a journal as the first version made it, with two verdicts of anna."""
+    schema = journal_schema._SCHEMA.replace("    seen    TEXT,\n", "")
+    assert schema != journal_schema._SCHEMA
+    path = tmp_path / "first.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_schema, "_SCHEMA", schema)
+        patch.setattr(journal_schema, "SCHEMA_VERSION", 1)
+        Journal.open(path)
+    database = sqlite3.connect(path, isolation_level=None)
+    for seq, well in enumerate(("A01", "A02"), start=1):
+        row = (f"u{seq}", seq, "anna", "verdict")
+        database.execute("INSERT INTO actions (uuid, at_us, actor, type) VALUES (?, ?, ?, ?)", row)
+        database.execute(
+            "INSERT INTO verdicts VALUES (?, 0, 'p', ?, NULL, 'keep', 'x')", (seq, well)
+        )
+    database.close()
+    return Journal(path)
+
+
+def version_of(journal: Journal) -> int:
+    database = sqlite3.connect(journal.path)
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    database.close()
+    return version
+
+
+def test_a_journal_of_the_first_version_is_read_and_left_as_it_is(
+    first_version: Journal, tmp_path: Path
+) -> None:
+    content = first_version.path.read_bytes()
+    journal = Journal.open(first_version.path)
+    assert journal.verdicts()[["well", "seen"]].to_numpy().tolist() == [
+        ["A01", None],
+        ["A02", None],
+    ]
+    assert len(journal.annotations()) == 0
+    assert journal.export(tmp_path / "e.csv") == 2
+    assert (journal.path.read_bytes(), version_of(journal)) == (content, 1)
+    copy = Journal.open(tmp_path / "copy.sqlite")
+    assert copy.import_(tmp_path / "e.csv") == 2
+    assert copy.verdicts().equals(journal.verdicts())
+
+
+@pytest.mark.parametrize("first_write", ["verdict", "annotate", "undo", "import"])
+def test_the_first_write_upgrades_a_journal_and_keeps_all(
+    first_version: Journal, tmp_path: Path, first_write: str
+) -> None:
+    journal = first_version
+    before = journal.verdicts()
+    if first_write == "annotate":
+        journal.annotate("p", "A01", 1, 0, 0, "normal", None, "ben")
+    elif first_write == "undo":
+        assert journal.undo("anna") == "u2"
+        assert journal.redo("anna") == "u2"
+    elif first_write == "import":
+        journal.export(tmp_path / "e.csv")
+        assert journal.import_(tmp_path / "e.csv") == 0
+    journal.verdict("p", "A03", "keep", reviewer="ben", seen={"flag_codes": "blur"})
+    assert version_of(journal) == journal_schema.SCHEMA_VERSION == 2
+    assert journal.verdicts()["seen"].tolist() == [None, None, {"flag_codes": "blur"}]
+    assert journal.verdicts().iloc[:2].equals(before)
+    database = sqlite3.connect(journal.path)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        database.execute("UPDATE verdicts SET seen = NULL")
+    database.close()
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_journal_as_it_was(
+    first_version: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = first_version.verdicts()
+    with monkeypatch.context() as patch:
+        injected("PRAGMA query_only = 1", patch)
+        with pytest.raises(WriteError, match="read-only"):
+            first_version.verdict("p", "A03", "keep", reviewer="ben", seen={"a": 1})
+    with (
+        pytest.raises(RuntimeError, match="half way"),
+        journal_schema.appending(first_version.path, busy_timeout_s=1),
+    ):
+        raise RuntimeError("half way")
+    assert version_of(first_version) == 1
+    assert first_version.verdicts().equals(before)
+
+
 def test_missing_journal(tmp_path: Path, journal: Journal) -> None:
     absent = tmp_path / "absent.sqlite"
     with pytest.raises(HcsQcError, match="does not exist"):

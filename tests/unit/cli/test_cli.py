@@ -17,7 +17,7 @@ from napari_hcs_qc.plates.synthetic import SimulatedPlate, SyntheticSpec, simula
 
 VERBS = [
     "new", "cells", "annotate", "encoders", "train", "predict", "export", "report", "run",
-    "verdict", "status", "relocate", "remove", "convert", "simulate", "demo",
+    "verdict", "status", "relocate", "remove", "convert", "simulate", "open", "demo",
 ]  # fmt: skip
 
 
@@ -239,3 +239,15 @@ def test_a_run_killed_anywhere_goes_on_and_ends_the_same(
     )
     assert second["annotated_class"].notna().sum() == 50
     pd.testing.assert_frame_equal(first, second, atol=1e-5)
+
+
+def test_open_tells_a_wrong_assay_and_a_missing_screen_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["open", str(tmp_path / "nothing")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(["open"]) == 2
+    assert "no display here" in capsys.readouterr().err

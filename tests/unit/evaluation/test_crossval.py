@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
@@ -129,6 +129,17 @@ class TestCrossValidate:
         again = cross_validate(X, y, wells, "linear", seeds=(0, 1, 2))
         np.testing.assert_array_equal(again.p_abnormal, result.p_abnormal)
         assert again.ci95 == result.ci95
+
+    def test_confusion_counts_each_cell_once(self) -> None:
+        X, y, wells = draw()
+        X[::3] *= -1  # so that there is something to be mistaken about
+        result = cross_validate(X, y, wells, "knn", seeds=(0, 1, 2))
+        called = [np.where(p >= 0.5, "abnormal", "normal") for p in result.p_abnormal]
+        names = ["normal", "abnormal"]
+        oracle = np.mean([confusion_matrix(y, c, labels=names) for c in called], axis=0)
+        np.testing.assert_allclose(result.confusion(), oracle)
+        assert result.confusion().sum(axis=1).tolist() == [(y == name).sum() for name in names]
+        assert len(np.unique(result.confusion())) == 4
 
     def test_two_wells_fall_back_to_cells_and_the_result_says_so(self) -> None:
         X, y, wells = draw(n_wells=2, per_well=40)

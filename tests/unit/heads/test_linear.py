@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold
 
+from napari_hcs_qc.heads import linear
 from napari_hcs_qc.heads.folds import assign_folds
 from napari_hcs_qc.heads.linear import MAX_CELLS_FOR_PRODUCTS, LinearHead
 from napari_hcs_qc.heads.logistic import probabilities, rotate, share_of_cells, solve
@@ -161,6 +163,34 @@ class TestLinearHead:
         with pytest.raises(ValueError, match="3 groups were given for 200"):
             LinearHead().fit(cells.X, cells.y, ["a", "b", "c"])
 
+    def test_few_directions_say_what_all_annotated_cells_say(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Leaving main directions out moves no decision by more than 0.004, on other cells too."""
+        rng = np.random.default_rng(3)
+        mixing = rng.normal(size=(12, 150)) * np.geomspace(1, 0.05, 12)[:, np.newaxis]
+
+        def draw(n: int) -> np.ndarray:
+            return rng.normal(size=(n, 12)) @ mixing + 0.01 * rng.normal(size=(n, 150))
+
+        X = draw(260)
+        y = np.where(np.abs(X[:, 0]) + X[:, 1] > np.median(X[:, 1]) + 0.5, "abnormal", "normal")
+        wells = rng.integers(0, 40, 260)
+        few = LinearHead().fit(X, y, wells)
+        monkeypatch.setattr(linear, "_main_directions", lambda z, s: (z, s[np.newaxis]))
+        every = LinearHead().fit(X, y, wells)
+        assert len(every.anchors_) == 260
+        assert len(few.anchors_) < 130
+        new = draw(2000)
+        apart = few.decision_function(new) - every.decision_function(new)
+        assert 0 < np.abs(apart).max() < 0.008
+        assert set(np.unique(few.anchor_coef_)) <= {-1.0, 1.0}
+        assert few.strength_ == every.strength_
+
+    def test_with_more_classes_the_annotated_cells_stay_the_anchors(self, cells: Any) -> None:
+        y = np.where(np.arange(200) % 7 == 0, "other", cells.y)
+        assert LinearHead().fit(cells.X, y, cells.wells).anchors_.shape == (200, 60)
+
     def test_many_cells_leave_the_products_out(self) -> None:
         rng = np.random.default_rng(0)
         X = rng.normal(size=(MAX_CELLS_FOR_PRODUCTS + 1, 10))
@@ -208,6 +238,20 @@ class TestFolds:
         y = np.where(wells == 0, "abnormal", "normal")
         folds = assign_folds(y, wells, 5, 0)
         assert (folds.by, folds.n_folds) == ("cell", 5)
+
+    @pytest.mark.parametrize("seed", range(12))
+    @pytest.mark.filterwarnings("ignore:The least populated class")
+    def test_wells_are_dealt_out_as_scikit_learn_does(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        n_cells, n_folds = int(rng.integers(60, 300)), int(rng.integers(2, 6))
+        y = rng.choice(["a", "b", "c"][: 2 + seed % 2], n_cells)
+        wells = rng.integers(0, int(rng.integers(8, 90)), n_cells)
+        folds = assign_folds(y, wells, n_folds, seed)
+        oracle = StratifiedGroupKFold(folds.n_folds, shuffle=True, random_state=seed)
+        expected = np.empty(n_cells, np.int64)
+        for number, (_, held_out) in enumerate(oracle.split(y, y, wells)):
+            expected[held_out] = number
+        np.testing.assert_array_equal(folds.fold, expected)
 
     def test_a_single_cell_cannot_be_divided(self) -> None:
         assert assign_folds(["normal", "normal", "abnormal"], None, 5, 0).n_folds == 0

@@ -83,3 +83,26 @@ def test_memory_stays_bounded(tmp_path: Path, cells: Any) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 * 2**20
+
+
+def test_many_cells_shared_among_processors_keep_their_order(cells: Any) -> None:
+    head = LinearHead().fit(cells.X, cells.y, cells.wells)
+    rng = np.random.default_rng(0)
+    many = cells.X[rng.integers(0, 200, 9000)]
+    scores = score_embeddings(head, many, chunk=4000)
+    expected = head.predict_proba(many.astype(np.float64))[:, 0]
+    np.testing.assert_allclose(scores, expected, atol=2e-4)
+
+
+def test_it_stops_between_chunks(cells: Any) -> None:
+    head = LinearHead().fit(cells.X, cells.y, cells.wells)
+    done: list[int] = []
+    with pytest.raises(Cancelled):
+        score_embeddings(
+            head,
+            np.tile(cells.X, (10, 1)),
+            chunk=100,
+            on_progress=lambda n, _total, _text: done.append(n),
+            should_stop=lambda: len(done) == 3,
+        )
+    assert done == [0, 100, 200]

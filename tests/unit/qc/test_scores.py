@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.qc.image_quality import ChannelQuality, quality_table
+from napari_hcs_qc.qc.flags import judge_plate
+from napari_hcs_qc.qc.image_quality import (
+    MEASURES,
+    QUALITY_COLUMNS,
+    ChannelQuality,
+    quality_table,
+)
 from napari_hcs_qc.qc.scores import (
     abnormal_cells,
     effective_class,
@@ -261,3 +269,92 @@ def test_the_worst_site_is_the_gravest_then_the_most_abnormal_then_the_first(
     assert score_wells(sites.assign(severity=[0.0, 2.0, 0.0])).table["worst_site"].tolist() == [2]
     equal = sites.assign(severity=0.0, share_abnormal=0.0)
     assert score_wells(equal).table["worst_site"].tolist() == [1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_cells=st.lists(st.integers(0, 6), min_size=6, max_size=6),
+    seed=st.integers(0, 99),
+    is_known=st.booleans(),
+)
+def test_counts_and_worst_sites_are_those_of_a_plain_search(
+    n_cells: list[int], seed: int, is_known: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    keys = [SiteKey(well, site) for well in ("A01", "B02", "A03") for site in (2, 1)]
+    places = [key for key, n in zip(keys, n_cells, strict=True) for _ in range(n)]
+    order = rng.permutation(len(places))
+    places = [places[i] for i in order]
+    n = len(places)
+    cells = pd.DataFrame(
+        {
+            "well": pd.Series([key.well for key in places], dtype=object),
+            "site": np.array([key.site for key in places], dtype=np.int32),
+            "area_px": rng.choice([10.0, 300.0, np.nan], n),
+            "at_border": rng.random(n) < 0.2,
+        }
+    )
+    words = np.array(["normal", "abnormal", None, "unsure"], dtype=object)
+    predictions = pd.DataFrame(
+        {name: words[rng.integers(0, 4, n)] for name in ("predicted_class", "annotated_class")},
+        dtype=object,
+    ).assign(predicted_kind=None, annotated_kind=None)
+    unreadable = {keys[3]: "gone"}
+    quality = pd.DataFrame(columns=list(QUALITY_COLUMNS))
+    by_site = CellsBySite.of(cells) if is_known else None
+    scores = score_sites(keys, cells, predictions, quality, unreadable=unreadable, by_site=by_site)
+    spoken = effective_class(predictions).tolist()
+    for row, key in enumerate(keys):
+        mine = [i for i, place in enumerate(places) if place == key]
+        found = scores.table.iloc[row]
+        assert (found["well"], found["site"]) == tuple(key)
+        assert pd.isna(found["n_cells"]) if key in unreadable else found["n_cells"] == len(mine)
+        assert found["n_abnormal"] == sum(spoken[i] == "abnormal" for i in mine)
+        assert found["n_judged"] == sum(spoken[i] is not None for i in mine)
+        area = [cells["area_px"][i] for i in mine if not cells["at_border"][i]]
+        assert found["n_sized"] == sum(np.isfinite(area))
+    sites = scores.table.assign(severity=rng.integers(0, 3, len(keys)).astype(float))
+    wells = score_wells(sites).table
+    assert wells["well"].tolist() == ["A01", "B02", "A03"]
+    for _, well in wells.iterrows():
+        mine = sites[sites["well"] == well["well"]]
+        ranks = list(zip(mine["severity"], mine["share_abnormal"].fillna(-1.0), strict=True))
+        assert well["worst_site"] == mine["site"].iloc[ranks.index(max(ranks))]
+        for name in ("n_cells", "n_judged", "n_abnormal", "n_sized", "n_small"):
+            assert well[name] == mine[name].fillna(0).sum()
+        assert well["n_unreadable"] == (~mine["is_readable"]).sum()
+
+
+def test_100000_cells_of_384_wells_are_judged_in_a_tenth_of_a_second() -> None:
+    rng = np.random.default_rng(0)
+    keys = [
+        SiteKey(f"{row}{c:02d}", s)
+        for row in "ABCDEFGHIJKLMNOP"
+        for c in range(1, 25)
+        for s in range(9)
+    ]
+    of = np.sort(rng.integers(0, len(keys), 100_000))
+    cells = pd.DataFrame(
+        {
+            "well": np.array([key.well for key in keys], dtype=object)[of],
+            "site": np.array([key.site for key in keys], dtype=np.int32)[of],
+            "area_px": rng.normal(300, 20, len(of)),
+            "at_border": False,
+        }
+    )
+    classes = rng.choice(np.array(["normal", "abnormal"], dtype=object), len(of))
+    predictions = pd.DataFrame({"predicted_class": classes}).assign(
+        predicted_kind=None, annotated_class=None, annotated_kind=None
+    )
+    parts = []
+    for channel in ("DNA", "ER", "AGP"):
+        part = pd.DataFrame({"well": [k.well for k in keys], "site": [k.site for k in keys]})
+        measures = {name: rng.normal(1, 0.05, len(keys)) for name in MEASURES}
+        parts.append(part.assign(channel=channel, **measures))
+    quality = pd.concat(parts, ignore_index=True)
+    spent = []
+    for _ in range(5):
+        start = time.process_time()
+        judge_plate(keys, cells, predictions, quality)
+        spent.append(time.process_time() - start)
+    assert min(spent) < 0.2  # 0.05 where nothing else runs; 0.7 with strings compared cell by cell

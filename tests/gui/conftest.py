@@ -1,0 +1,142 @@
+"""A small assay for the widgets: made once, copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_hcs_qc.assay import loop
+from napari_hcs_qc.assay.training import TrainOptions
+from napari_hcs_qc.gui.workspace import workspace_of
+from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+SPEC = SyntheticSpec(
+    name="SIM",
+    wells=("A01", "A02", "B01", "B02"),
+    sites_per_well=2,
+    shape_px=(220, 260),
+    channels=("DNA", "Actin"),
+    seed=4,
+    nucleus_diameter_um=14.0,
+    cells_per_mm2=1500.0,
+    artefact_share=0.0,
+    schedule=(("B02", "saturation"),),
+    abnormal_share=0.2,
+    n_labels=60,
+)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a plate (``made``) and its assay (``assay``), trained and judged."""
+    folder = tmp_path_factory.mktemp("gui")
+    made = simulate_plate(folder / "made", SPEC)
+    loop.run(
+        folder / "assay",
+        loop.PlateSource(made.plate_dir),
+        made.labels,
+        folder / "out",
+        annotator="simulation",
+        train_options=TrainOptions(n_seeds=1),
+    )
+    return folder
+
+
+@pytest.fixture
+def assay_path(trained: Path, tmp_path: Path) -> Path:
+    """A trained assay that a test may change."""
+    shutil.copytree(trained / "assay", tmp_path / "assay")
+    return tmp_path / "assay"
+
+
+@pytest.fixture
+def plate_path(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the plate's images, which a test may take away."""
+    shutil.copytree(trained / "made" / "SIM", tmp_path / "SIM")
+    return tmp_path / "SIM"
+
+
+class Desk:
+    """A workspace without a window, and what it has told.
+
+    Parameters
+    ----------
+    qtbot
+        Of pytest-qt.
+    """
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self.qtbot = qtbot
+        self.workspace = workspace_of(ViewerModel())
+        self.session, self.tasks = self.workspace.session, self.workspace.tasks
+        self.view, self.viewer = self.workspace.view, self.workspace.viewer
+        self.told: list[tuple[str, str]] = []
+        self.session.told.connect(lambda *said: self.told.append(said))
+
+    def open(self, path: Path) -> Desk:
+        """Open an assay, and wait until all that follows by itself is done."""
+        self.session.open(path)
+        self.idle()
+        return self
+
+    def idle(self) -> None:
+        """Wait until no job runs and the site of the session is on screen."""
+
+        def is_idle() -> bool:
+            return not self.session.jobs.running and self.view.on_screen == self.session.site
+
+        self.qtbot.waitUntil(is_idle, timeout=240_000)
+
+    def errors(self) -> list[str]:
+        """What went wrong, in the words that were told."""
+        return [text for level, text in self.told if level == "error"]
+
+    def cell(self, index: int = 0) -> tuple[float, float]:
+        """Place of a cell of the site on screen."""
+        assert self.view.cells is not None
+        y_px, x_px = self.view.cells.yx_px[index]
+        return float(y_px), float(x_px)
+
+    def say(self, cls: str | None, index: int = 0) -> bool:
+        """Say something of a cell of the site on screen."""
+        assert self.session.site is not None
+        return self.session.annotate(self.session.site, [self.cell(index)], cls)
+
+    def said_of(self, index: int = 0) -> str | None:
+        """What is shown as said of a cell of the site on screen."""
+        assert self.view.cells is not None
+        word: str | None = self.view.cells.annotated_class[index]
+        return word
+
+    def close(self) -> None:
+        """Close the workspace; may be called again."""
+        self.workspace.close()
+
+
+@pytest.fixture
+def make_desk(qtbot: QtBot) -> Iterator[Callable[[], Desk]]:
+    """Make workspaces without a window, closed at the end of the test."""
+    made: list[Desk] = []
+
+    def make() -> Desk:
+        made.append(Desk(qtbot))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk(make_desk: Callable[[], Desk]) -> Desk:
+    """Give one workspace without a window."""
+    return make_desk()

@@ -1,0 +1,222 @@
+"""A real window that is closed in the middle of work: nothing stays behind, nothing is lost."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_hcs_qc.assay import loop
+from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.prediction import chosen_model
+from napari_hcs_qc.assay.training import TrainOptions
+from napari_hcs_qc.gui.desk import open_desk
+from napari_hcs_qc.gui.workspace import has_workspace, workspace_of
+from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari import Viewer
+    from pytestqt.qtbot import QtBot
+
+pytestmark = pytest.mark.window
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small assay, trained and judged."""
+    folder = tmp_path_factory.mktemp("closing")
+    spec = SyntheticSpec(
+        name="SIM",
+        wells=("A01", "A02", "B01", "B02"),
+        sites_per_well=1,
+        shape_px=(220, 260),
+        channels=("DNA", "Actin"),
+        seed=4,
+        nucleus_diameter_um=14.0,
+        cells_per_mm2=1500.0,
+        artefact_share=0.0,
+        abnormal_share=0.2,
+        n_labels=50,
+    )
+    plate = simulate_plate(folder / "made", spec)
+    loop.run(
+        folder / "assay",
+        loop.PlateSource(plate.plate_dir),
+        plate.labels,
+        folder / "out",
+        annotator="simulation",
+        train_options=TrainOptions(n_seeds=1),
+    )
+    return folder / "assay"
+
+
+@pytest.fixture
+def assay_path(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "assay")
+    return tmp_path / "assay"
+
+
+def work_threads() -> set[threading.Thread]:
+    """Threads but the encoder's, which stay with it for the process."""
+    return {
+        thread
+        for thread in threading.enumerate()
+        if not thread.name.startswith(("hcs-qc encoder", "Dummy-"))
+        and type(thread).__name__ != "TMonitor"
+    }
+
+
+def opened(
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, path: Path
+) -> tuple[Viewer, Any]:
+    viewer = make_napari_viewer(show=True)
+    workspace = open_desk(viewer, path)
+    session, view = workspace.session, workspace.view
+    qtbot.waitUntil(
+        lambda: session.site is not None and view.on_screen == session.site, timeout=120_000
+    )
+    qtbot.waitUntil(lambda: not session.jobs.running, timeout=240_000)
+    return viewer, workspace
+
+
+@pytest.mark.parametrize("after_ms", [0, 150, 700])
+@pytest.mark.parametrize("what", ["retrain", "embed", "open"])
+def test_a_window_closed_in_mid_job(
+    make_napari_viewer: Callable[..., Viewer],
+    qtbot: QtBot,
+    assay_path: Path,
+    what: str,
+    after_ms: int,
+) -> None:
+    threads = work_threads()
+    widgets = {id(widget) for widget in QApplication.topLevelWidgets()}
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    before = chosen_model(AssayFolder.open(assay_path)).id
+    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    viewer, workspace = opened(make_napari_viewer, qtbot, assay_path)
+    session, told = workspace.session, []
+    session.told.connect(lambda *said: told.append(said))
+    y_px, x_px = workspace.view.cells.yx_px[1]
+    session.annotator = "anna"
+    assert session.annotate(session.site, [(y_px, x_px)], "abnormal")
+    if what == "retrain":
+        workspace.tasks.retrain()
+    elif what == "embed":
+        shutil.rmtree(assay_path / "embeddings")
+        workspace.tasks.embed()
+    else:
+        session.open(assay_path)
+    qtbot.wait(after_ms)
+    viewer.close()
+
+    assert not has_workspace(viewer)
+    assert not [text for level, text in told if level == "error"]
+    qtbot.waitUntil(
+        lambda: work_threads() <= threads and pool.activeThreadCount() == 0, timeout=60_000
+    )
+    kept = weakref.ref(workspace)
+    del workspace, session, viewer
+    qtbot.wait(100)
+    gc.collect()
+    left = [one for one in QApplication.topLevelWidgets() if id(one) not in widgets]
+    assert [type(one).__name__ for one in left if one.isVisible()] == []
+    assert kept() is None or what == "open"
+    # Nothing said is lost, no model is half made, nobody is thought to be there still.
+    assay = AssayFolder.open(assay_path)
+    assert len(assay.journal().annotations()) == n_said + 1
+    in_use = chosen_model(assay).id
+    assert in_use == before or (what == "retrain" and in_use > before)
+    assert {one.name for one in assay.models_folder.iterdir()} == {
+        one.name for one in assay.models_folder.iterdir() if (one / "model.json").is_file()
+    }
+    assert list((assay_path / "presence").glob("*.json")) == []
+
+
+def test_two_windows_on_one_assay_and_the_first_is_closed(
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, assay_path: Path
+) -> None:
+    first, one = opened(make_napari_viewer, qtbot, assay_path)
+    one.session.annotator = "anna"
+    told: list[str] = []
+    # Without a window: of two canvases in one process, napari 0.9 with Mesa raises GLError in the
+    # one that stays when the other is closed, with no code of ours.
+    second = ViewerModel()
+    two = workspace_of(second)
+    two.session.told.connect(lambda _level, text: told.append(text))
+    two.session.open(assay_path)
+    qtbot.waitUntil(lambda: two.view.cells is not None, timeout=120_000)
+    assert any("also open in another window" in text for text in told)
+    two.session._watch.setInterval(30)
+    y_px, x_px = one.view.cells.yx_px[0]
+    assert one.session.annotate(one.session.site, [(y_px, x_px)], "unsure")
+    qtbot.waitUntil(lambda: "anna" in set(two.session.live.table["annotator"]), timeout=60_000)
+    one.tasks.retrain()
+    first.close()
+    assert has_workspace(second)
+    assert two.session.annotate(two.session.site, [tuple(two.view.cells.yx_px[1])], "normal")
+    qtbot.waitUntil(lambda: not two.session.jobs.running, timeout=240_000)
+    two.close()
+    assert not has_workspace(second)
+
+
+# What a person does who has had enough: the whole program, closed by its window in mid-job.
+PROGRAM = """
+import sys
+from pathlib import Path
+import napari
+from qtpy.QtCore import QTimer
+from napari_hcs_qc.gui.desk import open_desk
+
+viewer = napari.Viewer()
+space = open_desk(viewer, Path(sys.argv[1]))
+space.session.told.connect(lambda *said: print("told", *said, flush=True))
+after_ms = int(sys.argv[2])
+
+def close():
+    print("running", len(space.session.jobs.running), flush=True)
+    viewer.window._qt_window.close()
+
+def go_on():
+    if space.view.cells is None or space.session.jobs.running:
+        QTimer.singleShot(50, go_on)
+        return
+    assert space.session.annotate(space.session.site, [tuple(space.view.cells.yx_px[0])], "unsure")
+    space.tasks.retrain()
+    QTimer.singleShot(after_ms, close)
+
+go_on()
+napari.run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("after_ms", [0, 200])
+def test_the_program_ends_when_its_window_is_closed_in_mid_job(
+    assay_path: Path, after_ms: int
+) -> None:
+    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(assay_path), str(after_ms)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ended" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "told error" not in done.stdout
+    assert len(AssayFolder.open(assay_path).journal().annotations()) == n_said + 1

@@ -1,0 +1,140 @@
+"""What napari knows of us by the manifest: widgets, the menu's command, readers, the sample."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import npe2
+import numpy as np
+import pytest
+from napari._app_model import get_app_model
+
+from napari_hcs_qc.gui import desk
+from napari_hcs_qc.gui.annotate_dock import AnnotateDock
+from napari_hcs_qc.gui.encoder_dock import EncoderDock
+from napari_hcs_qc.gui.guide_dock import GuideDock
+from napari_hcs_qc.gui.overlay_dock import OverlayDock
+from napari_hcs_qc.gui.plate_dock import PlateDock
+from napari_hcs_qc.gui.review_dock import ReviewDock
+from napari_hcs_qc.gui.train_dock import TrainDock
+from napari_hcs_qc.gui.workspace import has_workspace, workspace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+    from pytestqt.qtbot import QtBot
+
+pytestmark = pytest.mark.window
+
+_NAME = "napari-hcs-qc"
+_SAMPLE = Path(__file__).resolve().parents[2] / "sample_data" / "SAMPLE"
+_PANELS: dict[str, Any] = {
+    desk.GUIDE: GuideDock,
+    desk.PLATE: PlateDock,
+    desk.ANNOTATE: AnnotateDock,
+    desk.TRAIN: TrainDock,
+    desk.OVERLAY: OverlayDock,
+    desk.REVIEW: ReviewDock,
+    desk.ENCODER: EncoderDock,
+}
+
+
+@pytest.fixture
+def viewer(
+    make_napari_viewer: Callable[..., Viewer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Viewer:
+    """Give a viewer that knows us, as napari knows an installed plugin."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    viewer = make_napari_viewer(show=True)
+    manager = npe2.PluginManager.instance()
+    if _NAME not in manager:
+        manager.register(npe2.PluginManifest.from_distribution(_NAME))
+    return viewer
+
+
+@pytest.fixture
+def assay(tmp_path: Path) -> Path:
+    """Give an assay of a plate without cells."""
+    from napari_hcs_qc.assay import loop
+
+    folder, _ = loop.new(tmp_path / "assay", [loop.PlateSource(_SAMPLE)])
+    return folder.path
+
+
+def test_every_widget_opens_by_its_name_and_works_on_the_viewer(
+    viewer: Viewer, qtbot: QtBot, assay: Path
+) -> None:
+    manifest = npe2.PluginManager.instance().get_manifest(_NAME)
+    assert {one.display_name for one in manifest.contributions.widgets} == set(_PANELS)
+    for name, kind in _PANELS.items():
+        _, widget = viewer.window.add_plugin_dock_widget(_NAME, name)
+        assert isinstance(widget, kind)
+        assert desk.panel(viewer, name) is widget
+    # All of them are about one and the same workspace.
+    session = workspace_of(viewer).session
+    session.open(assay)
+    qtbot.waitUntil(lambda: session.site is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
+    assert len(viewer.layers) == 3
+    # The desk takes those that are open.
+    n_docks = len(viewer.window.dock_widgets)
+    desk.open_desk(viewer)
+    assert len(viewer.window.dock_widgets) == n_docks
+
+
+def test_the_command_of_the_menu_opens_the_desk(viewer: Viewer) -> None:
+    menus = npe2.PluginManager.instance().get_manifest(_NAME).contributions.menus
+    commands = {item.command for items in menus.values() for item in items}
+    assert commands == {f"{_NAME}.open_all"}
+    get_app_model().commands.execute_command(f"{_NAME}.open_all").result()
+    assert has_workspace(viewer)
+    for name, kind in _PANELS.items():
+        assert isinstance(desk.panel(viewer, name), kind)
+
+
+def test_an_assay_opens_in_the_desk(viewer: Viewer, qtbot: QtBot, assay: Path) -> None:
+    viewer.open(str(assay), plugin=_NAME)
+    session = workspace_of(viewer).session
+    qtbot.waitUntil(lambda: session.site is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
+    assert session.assay is not None and session.assay.path == assay
+    assert isinstance(desk.panel(viewer, desk.PLATE), PlateDock)
+
+
+def test_a_plate_opens_as_layers_and_so_does_the_sample(viewer: Viewer) -> None:
+    viewer.open(str(_SAMPLE), plugin=_NAME)
+    assert [layer.name for layer in viewer.layers] == ["DNA", "Actin", "Mito"]
+    assert not has_workspace(viewer)
+    limits = [tuple(layer.contrast_limits) for layer in viewer.layers]
+    assert all(low < high < 65535 for low, high in limits), "the plate's contrast"
+    viewer.layers.clear()
+    viewer.open_sample(_NAME, "simulated_site")
+    assert len(viewer.layers) == 3
+    assert np.ptp(np.asarray(viewer.layers[0].data)) > 0
+
+
+def test_other_folders_are_left_to_others(viewer: Viewer, tmp_path: Path) -> None:
+    import tifffile
+
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "notes.txt").write_text("no plate")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    tifffile.imwrite(pictures / "holiday.tif", np.zeros((8, 8), np.uint8))
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n1,2\n")
+    empty = tmp_path / "empty.zarr"
+    empty.mkdir()
+    one = shutil.copy(next(_SAMPLE.glob("*.tif")), tmp_path)
+    for path in (notes, pictures, table, empty, Path(one)):
+        found = [
+            reader
+            for reader in npe2.PluginManager.instance().iter_compatible_readers([str(path)])
+            if reader.command.startswith(_NAME)
+            and reader.exec(kwargs={"path": [str(path)], "stack": False})
+        ]
+        assert not found, path
