@@ -1,0 +1,207 @@
+"""The desk with 100,000 cells: Retrain to recoloured, a click to its colour, and the event loop.
+
+Run in a real napari window; on a machine without a screen: xvfb-run -s "-screen 0 1440x900x24"
+python -m benchmarks.bench_desk. The embeddings are generated (see desk_assay), so nothing here
+tells an accuracy. Times are compared with a bare matrix product and with napari's own drawing of
+the same layers, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from benchmarks.desk_assay import make_desk_assay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N_CELLS = 100_000
+_TURNS = 5
+_CLICKS = 30
+_BEAT_MS = 5
+
+
+class Heart:
+    """A timer of the event loop; a late beat means that the window was stuck for so long."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        self._timer = QTimer()
+        self._timer.setInterval(_BEAT_MS)
+        self._timer.timeout.connect(self._beat)
+        self.late_ms: list[float] = []
+        self._last = 0.0
+
+    def __enter__(self) -> Heart:
+        self.late_ms = []
+        self._last = time.perf_counter()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._beat()
+        self._timer.stop()
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.late_ms.append(max(0.0, 1000 * (now - self._last) - _BEAT_MS))
+        self._last = now
+
+
+def wait(met: Callable[[], bool], limit_s: float = 120.0) -> None:
+    """Run the event loop until something holds."""
+    from qtpy.QtCore import QCoreApplication
+
+    until = time.perf_counter() + limit_s
+    while not met():
+        QCoreApplication.processEvents()
+        time.sleep(0.001)  # as Qt's own loop does: spinning would take a core from the work
+        if time.perf_counter() > until:
+            raise SystemExit("waited in vain")
+
+
+def draw() -> None:
+    """Let Qt paint what has changed."""
+    from qtpy.QtCore import QCoreApplication
+
+    QCoreApplication.processEvents()
+    QCoreApplication.processEvents()
+
+
+def spread(values: list[float]) -> str:
+    """Say median and largest of some times in ms."""
+    return f"median {np.median(values):.0f} ms, largest {max(values):.0f} ms"
+
+
+def main() -> None:
+    """Print the table; without a screen, in a child under Xvfb."""
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        xvfb = shutil.which("xvfb-run")
+        if xvfb is None:
+            print("skipped: no display, and xvfb-run is not installed")
+            return
+        screen = ["-a", "-s", "-screen 0 1440x900x24"]
+        subprocess.run([xvfb, *screen, sys.executable, "-m", __spec__.name], check=True)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measure(make_desk_assay(Path(folder) / "desk", N_CELLS))
+
+
+def measure(assay: Path) -> None:
+    """Measure on an assay whose embeddings are ready."""
+    import napari
+
+    from napari_hcs_qc.gui.desk import open_desk
+
+    viewer = napari.Viewer()
+    viewer.window.resize(1440, 900)
+    workspace = open_desk(viewer)
+    session, tasks, view = workspace.session, workspace.tasks, workspace.view
+    session.told.connect(lambda level, text: print(f"{level}: {text}"))
+    session.open(assay)
+    wait(lambda: view.on_screen is not None)
+    tasks.find_embeddings()
+    wait(lambda: not session.jobs.running)
+
+    print("Retrain (linear head, embeddings ready) to recoloured site and plate map:")
+    seconds: list[float] = []
+    beats: list[float] = []
+    steps: list[dict[str, float]] = []
+    for _ in range(_TURNS):
+        before = session.model
+        with Heart() as heart:
+            began = time.perf_counter()
+            job = tasks.retrain()
+            assert job is not None
+            job.finished.connect(lambda made: steps.append(made.seconds))
+            wait(lambda before=before: session.model is not before)
+            draw()
+            seconds.append(time.perf_counter() - began)
+        beats += heart.late_ms
+        figures = session.jobs.newest("figures")
+        if figures is not None:
+            figures.cancel()
+        wait(lambda: not session.jobs.running)
+    print(f"  {', '.join(f'{one:.2f}' for one in seconds)} s; median {np.median(seconds):.2f} s")
+    print(f"  steps in the background: {steps[-1]}")
+    model = session.model
+    assert model is not None and session.embeddings is not None
+    n_anchors = len(model.head.anchors_)
+    product_s = bare_product(session.embeddings, n_anchors)
+    print(f"  bare product of the embeddings with {n_anchors} columns: {product_s:.2f} s")
+    print(f"  ratio: {np.median(seconds) / product_s:.1f}")
+    late = np.array(beats)
+    print(
+        f"  event loop: beats late by more than 20/50/100 ms: {(late > 20).sum()}/"
+        f"{(late > 50).sum()}/{(late > 100).sum()} of {len(late)}; largest {late.max():.0f} ms"
+    )
+
+    print("napari alone, drawing the same layers anew:")
+    layers = [layer for layer in viewer.layers if layer.visible]
+    drawn = []
+    for _ in range(_CLICKS):
+        began = time.perf_counter()
+        for layer in layers:
+            layer.refresh()
+        draw()
+        drawn.append(1000 * (time.perf_counter() - began))
+    print(f"  {spread(drawn)}")
+
+    print("A click to its visible colour:")
+    cells = view.cells
+    assert cells is not None and view.on_screen is not None
+    clicks, said = [], []
+    for turn in range(_CLICKS):
+        wait(lambda: not session.jobs.running)
+        place = tuple(float(part) for part in cells.yx_px[turn % len(cells)])
+        began = time.perf_counter()
+        session.annotate(view.on_screen, [place], ("normal", "abnormal")[turn % 2])
+        said.append(1000 * (time.perf_counter() - began))
+        draw()
+        clicks.append(1000 * (time.perf_counter() - began))
+    print(f"  until the layers have it: {spread(said)}; until drawn: {spread(clicks)}")
+
+    print("Going to a site:")
+    sites = []
+    for _ in range(_CLICKS):
+        wait(lambda: not session.jobs.running)
+        began = time.perf_counter()
+        session.step(1)
+        wait(lambda: view.on_screen == session.site)
+        sites.append(1000 * (time.perf_counter() - began))
+        draw()
+    print(f"  {spread(sites)}")
+
+    print("Moving the threshold, 30 steps:")
+    with Heart() as heart:
+        for step in range(_CLICKS):
+            session.set_threshold(0.35 + 0.01 * step)
+            draw()
+        wait(lambda: not session.jobs.running)
+    print(f"  event loop: {spread(heart.late_ms)}")
+    viewer.close()
+
+
+def bare_product(rows: Any, n_columns: int) -> float:
+    """Seconds of the matrix product that scoring cannot do without, best of three."""
+    matrix = np.asarray(rows)
+    other = np.ones((matrix.shape[1], max(1, n_columns)), dtype=np.float32)
+    best = np.inf
+    for _ in range(3):
+        began = time.perf_counter()
+        matrix @ other
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+if __name__ == "__main__":
+    main()
