@@ -167,7 +167,7 @@ class AnnotateDock(QWidget):
         self._clicking.mode_changed.connect(self._show_mode)
         session.person_changed.connect(self._show_person)
         session.assay_changed.connect(self._assay_changed)
-        session.annotations_changed.connect(self._count)
+        session.settled.connect(self._count)
 
     # ---- value ---------------------------------------------------------------------------
 

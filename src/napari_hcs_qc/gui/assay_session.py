@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 _WATCH_MS = 3000
+_SETTLE_MS = 50  # the image is painted by then, also without a graphics card
 
 
 class AssaySession(QObject):
@@ -59,6 +60,10 @@ class AssaySession(QObject):
         Annotator's name, or blind mode.
     embeddings_changed : Signal()
         Embeddings of the plate were loaded or computed.
+    settled : Signal()
+        Soon after annotations, predictions or verdicts have changed, once for a burst of changes.
+        For what is read rather than looked at (counts, lists, sentences), so that the image and
+        the plate map are painted first.
     told : Signal(str, str)
         ``"info"``, ``"warning"`` or ``"error"``, and a sentence for the person.
     """
@@ -73,6 +78,7 @@ class AssaySession(QObject):
     cell_chosen = Signal(object)
     person_changed = Signal()
     embeddings_changed = Signal()
+    settled = Signal()
     told = Signal(str, str)
     closing = Signal()
 
@@ -94,6 +100,12 @@ class AssaySession(QObject):
         self._is_blind = False
         self._watch = QTimer(self)  # of the journal, while an assay is open
         self._watch.setInterval(_WATCH_MS)
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self.settled)
+        for signal in (self.annotations_changed, self.judged_changed, self.verdicts_changed):
+            signal.connect(self._unsettle)
 
     # ---- the assay -----------------------------------------------------------------------
 
@@ -165,6 +177,7 @@ class AssaySession(QObject):
         if self._open is None:
             return
         self._watch.stop()
+        self._settle.stop()
         self.jobs.cancel_all()
         self._leave_plate()
         if self._presence is not None:
@@ -335,6 +348,10 @@ class AssaySession(QObject):
         assert shown is not None
         # The journal knows a plate by the name it was opened with.
         return PlateSite(shown.name if shown.plate is None else shown.plate.name, site)
+
+    def _unsettle(self, *_: object) -> None:
+        if not self._settle.isActive():  # not put off for as long as somebody clicks
+            self._settle.start()
 
     def _leave_plate(self) -> None:
         if self._cache is not None:

@@ -128,7 +128,7 @@ class GalleryPanel(QWidget):
         source.failed.connect(view.set_failed)
         source.told.connect(lambda words: session.told.emit("warning", words))
         session.plate_changed.connect(self._plate_anew)
-        session.judged_changed.connect(self._judged_changed)
+        session.settled.connect(self._judged_changed)
         session.threshold_changed.connect(self._threshold_changed)
         session.annotations_changed.connect(self._annotations_changed)
         session.person_changed.connect(self._person_changed)

@@ -8,7 +8,6 @@ import platformdirs
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_hcs_qc.assay.review import review_queue
 from napari_hcs_qc.assay.sample import make_sample_assay
 from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.message_line import MessageLine
@@ -62,8 +61,7 @@ def next_step(session: Session) -> tuple[int, str]:
             "Press Retrain (Ctrl+R). The first time, every cell is shown to the encoder, which "
             "takes minutes; after that a click and Ctrl+R take a second."
         )
-    entries = review_queue(session.all_judged)
-    n_open = sum(1 for entry in entries if not entry.is_done)
+    n_open = sum(1 for entry in session.queue if not entry.is_done)
     if n_open:
         return 4, (
             f"{n_open} flagged wells wait for your decision in the Review panel: K keeps a well, "
@@ -132,9 +130,7 @@ class GuideDock(QWidget):
         for signal in (
             session.assay_changed,
             session.plate_changed,
-            session.annotations_changed,
-            session.judged_changed,
-            session.verdicts_changed,
+            session.settled,
         ):
             signal.connect(self.refresh)
         self.refresh()

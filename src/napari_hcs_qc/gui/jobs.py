@@ -98,6 +98,10 @@ class Job(QObject):
         """Take note of progress; given to the function as ``on_progress``."""
         self.last_progress = (done, total, message)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait before the work begins; tells whether it was cancelled meanwhile."""
+        return self._stop.wait(seconds)
+
     def should_stop(self) -> bool:
         """Tell whether to stop; given to the function as ``should_stop``."""
         return self._stop.is_set()
@@ -176,6 +180,7 @@ class Jobs(QObject):
         *args: Any,
         slot: str,
         quiet: bool = False,
+        after_s: float = 0.0,
         **kwargs: Any,
     ) -> Job:
         """Run ``function(*args, on_progress=, should_stop=, **kwargs)`` in a thread.
@@ -190,6 +195,8 @@ class Jobs(QObject):
             Kind of work; a running job of the same slot is cancelled and its result dropped.
         quiet
             Without a bar in napari's activity dock, for work of a blink.
+        after_s
+            How long to leave the processor to the window before it begins.
         """
         job = Job(title, slot, self, is_quiet=quiet)
         if self._is_closed:  # the viewer is closing: what would begin now ends at once
@@ -204,6 +211,8 @@ class Jobs(QObject):
         self._running.append(job)
 
         def run() -> _Outcome:
+            if job.wait(after_s):
+                return _Outcome(is_cancelled=True)
             try:
                 return _Outcome(
                     function(*args, on_progress=job.report, should_stop=job.should_stop, **kwargs)

@@ -133,7 +133,7 @@ class OverlayDock(QWidget):
         self._opacity.valueChanged.connect(self._edited)
         view.options_changed.connect(self._show_options)
         session.threshold_changed.connect(self._show_threshold)
-        for signal in (session.judged_changed, session.plate_changed, session.assay_changed):
+        for signal in (session.settled, session.plate_changed, session.assay_changed):
             signal.connect(self._refresh)
 
     def value(self) -> OverlayOptions:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hcs_qc.assay.montage import well_montage
-from napari_hcs_qc.assay.review import next_open, progress, review_queue, seen_now
+from napari_hcs_qc.assay.review import next_open, progress, seen_now
 from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.layers import picture_style
 from napari_hcs_qc.gui.montage_view import MontageView
@@ -111,7 +111,7 @@ class ReviewDock(QWidget):
         self._montage.activated.connect(self._show_cell)
         self._note.returnPressed.connect(self._table.setFocus)  # where the keys decide
         self._export.clicked.connect(self._choose_folder)
-        for signal in (session.assay_changed, session.judged_changed, session.verdicts_changed):
+        for signal in (session.assay_changed, session.settled, session.verdicts_changed):
             signal.connect(self.refresh)
         self.refresh()
 
@@ -191,7 +191,7 @@ class ReviewDock(QWidget):
 
     def refresh(self) -> None:
         """List the wells anew, after predictions or verdicts have changed."""
-        self._entries = review_queue(self._workspace.session.all_judged)
+        self._entries = self._workspace.session.queue
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
         if not self._workspace.session.all_judged:

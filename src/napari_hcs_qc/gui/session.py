@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotation import Annotation
 from napari_hcs_qc.assay.annotation_overview import to_take_back
+from napari_hcs_qc.assay.review import review_queue
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.assay_session import AssaySession
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.judging import Judged
     from napari_hcs_qc.assay.live import PlateSite
     from napari_hcs_qc.assay.model import Model
+    from napari_hcs_qc.assay.review import QueueEntry
     from napari_hcs_qc.plates.plate import SiteKey
 
 _WATCH_LOST_MS = 60_000  # between looks at a journal that could not be read
@@ -37,6 +39,8 @@ class Session(AssaySession):
         super().__init__(parent)
         self._annotator = getpass.getuser()
         self._watch_ms = self._watch.interval()
+        self._queue_of: tuple[Judged, ...] = ()
+        self._queue: tuple[QueueEntry, ...] = ()
         self._watch.timeout.connect(self._look_at_journal)
 
     # ---- what the person says ------------------------------------------------------------
@@ -241,6 +245,14 @@ class Session(AssaySession):
             return
         self._threshold = threshold
         self.threshold_changed.emit(threshold)
+
+    @property
+    def queue(self) -> tuple[QueueEntry, ...]:
+        """Wells to be reviewed, of all plates, as judged and decided now."""
+        judged = self.all_judged
+        if judged != self._queue_of:
+            self._queue_of, self._queue = judged, review_queue(judged)
+        return self._queue
 
     def judged_anew(self, judged: Mapping[str, Judged], model: Model | None = None) -> None:
         """Take in how plates are judged now."""

@@ -181,14 +181,19 @@ class Tasks(QObject):
         job.finished.connect(lambda made: self._retrained(frozen, made, before, note))
         return job
 
-    def measure(self, frozen: desk.Frozen | None = None) -> Job | None:
-        """Cross-validate the model in use."""
+    def measure(self, frozen: desk.Frozen | None = None, *, after_s: float = 0.0) -> Job | None:
+        """Cross-validate the model in use; may wait until the window has drawn what is new."""
         model = self._session.model
         frozen = frozen or self._freeze()
         if frozen is None or model is None:
             return None
         job = self._start(
-            f"Figures of model {model.id}", desk.measure_model, frozen, model.id, slot="figures"
+            f"Figures of model {model.id}",
+            desk.measure_model,
+            frozen,
+            model.id,
+            slot="figures",
+            after_s=after_s,
         )
         job.finished.connect(self._measured)
         job.cancelled.connect(lambda: self._measured_in_part(model))
@@ -313,7 +318,7 @@ class Tasks(QObject):
         if self._session.embeddings is None:
             self.embed()  # they are on disk now; the gallery sorts by them
         self._catch_up(frozen)
-        self.measure(frozen)
+        self.measure(frozen, after_s=_SETTLE_MS / 1000)
 
     def _restored(self, frozen: desk.Frozen, made: tuple[Model, Mapping[str, Judged]]) -> None:
         model, judged = made

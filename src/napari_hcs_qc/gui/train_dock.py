@@ -229,8 +229,7 @@ class TrainDock(QWidget):
         tasks.model_changed.connect(self._model_changed)
         session.assay_changed.connect(self._assay_changed)
         session.plate_changed.connect(self.refresh)
-        session.annotations_changed.connect(self.refresh)
-        session.judged_changed.connect(self.refresh)
+        session.settled.connect(self.refresh)
         session.jobs.changed.connect(self._jobs_changed)
 
 
