@@ -92,7 +92,9 @@ class Desk:
         """Wait until no job runs and the site of the session is on screen."""
 
         def is_idle() -> bool:
-            return not self.session.jobs.running and self.view.on_screen == self.session.site
+            session = self.session
+            is_shown = self.view.on_screen == session.site and session.is_settled
+            return is_shown and not session.jobs.running
 
         self.qtbot.waitUntil(is_idle, timeout=240_000)
 

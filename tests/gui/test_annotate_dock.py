@@ -296,19 +296,22 @@ def test_the_buttons_act_where_cells_were_chosen_last(
     assert recorded(assay_path)["class"].tolist() == ["abnormal"]
 
 
-def test_counts_follow(annotating: AnnotateDock, assay_path: Path) -> None:
+def test_counts_follow(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
     before = annotating.counts()
     everything = AssayFolder.open(assay_path).journal().annotations()
     assert sum(before.classes.values()) == len(everything)
     open_cells(annotating, 3)
     press(annotating, Qt.Key.Key_4)
+    qtbot.waitUntil(lambda: workspace.session.is_settled)
     after = annotating.counts()
     assert after.classes["abnormal"] == before.classes["abnormal"] + 3
     assert after.kinds["dead"] == before.kinds["dead"] + 3
     text = annotating._buttons.button("abnormal", "dead").text()
     assert text == f"4 dead {after.kinds['dead']}"
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert annotating.counts() == before
+    qtbot.waitUntil(lambda: annotating.counts() == before)
 
 
 def test_conflicts_are_listed_and_lead_to_their_cell(

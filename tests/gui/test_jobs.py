@@ -96,15 +96,17 @@ def test_a_job_cancelled_at_any_moment_ends_within_a_second(
 def test_a_newer_job_of_its_slot_replaces_one_and_the_stale_result_is_dropped(
     jobs: Jobs, qtbot: QtBot
 ) -> None:
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def stubborn(**_job: Any) -> str:  # does not ask whether to stop
+        begun.set()
         gate.wait(10)
         return "stale"
 
     old = jobs.start("Old", stubborn, slot="same")
     results: list[object] = []
     old.finished.connect(results.append)
+    assert begun.wait(10)
     new = jobs.start("New", count, 2, slot="same")
     with qtbot.waitSignal(new.finished):
         pass
@@ -112,6 +114,14 @@ def test_a_newer_job_of_its_slot_replaces_one_and_the_stale_result_is_dropped(
     with qtbot.waitSignal(old.cancelled):
         gate.set()
     assert results == []
+
+
+def test_what_was_cancelled_before_it_began_is_never_begun(jobs: Jobs, qtbot: QtBot) -> None:
+    called: list[str] = []
+    job = jobs.start("Late", lambda **_job: called.append("begun"), slot="late", after_s=30)
+    with qtbot.waitSignal(job.cancelled, timeout=5000):
+        job.cancel()
+    assert called == []
 
 
 def test_jobs_of_other_slots_go_on_side_by_side(jobs: Jobs, qtbot: QtBot) -> None:

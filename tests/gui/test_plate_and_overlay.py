@@ -84,6 +84,7 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     flagged = desk.session.judged.scores.wells.query("is_flagged")["well"]
     for well in flagged:
         assert desk.session.decide("SIM", well, "keep")
+    desk.idle()
     assert "No flagged well waits" in guide._advice.text()
 
 

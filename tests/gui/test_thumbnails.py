@@ -43,7 +43,7 @@ def parent(qtbot: QtBot) -> Parent:
 
 @pytest.fixture
 def strip(qtbot: QtBot, parent: Parent) -> SiteStrip:
-    """Nine sites, five to a row; the second flagged, the last unreadable."""
+    """Nine sites, seven to a row; the second flagged, the last unreadable."""
     shown = SiteStrip()
     layout = QVBoxLayout(parent)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -84,7 +84,7 @@ def test_a_click_chooses_a_site_and_tells_once(qtbot: QtBot, strip: SiteStrip) -
 
 def test_keys_choose_a_site(qtbot: QtBot, strip: SiteStrip) -> None:
     columns, _ = strip._layout(strip.width())
-    assert columns == 5
+    assert columns == 7
     told: list[Any] = []
     strip.value_changed.connect(lambda site: told.append(site.site))
     for key in (
@@ -99,7 +99,7 @@ def test_keys_choose_a_site(qtbot: QtBot, strip: SiteStrip) -> None:
         KEY.Key_Home,
     ):
         qtbot.keyClick(strip, key)
-    assert told == [1, 2, 7, 2, 9, 1]
+    assert told == [1, 2, 9, 2, 9, 1]
 
 
 def test_other_keys_reach_the_parent(qtbot: QtBot, strip: SiteStrip, parent: Parent) -> None:

@@ -74,9 +74,9 @@ class Person:
 
     def idle(self, timeout_s: float = 120.0) -> None:
         """Wait until no job runs, and all that comes after the last has come."""
-        self.until(lambda: not self.session.jobs.running, timeout_s)
-        self.qtbot.wait(50)
-        self.until(lambda: not self.session.jobs.running, timeout_s)
+        for _ in range(2):
+            self.until(lambda: self.session.is_settled and not self.session.jobs.running, timeout_s)
+            self.qtbot.wait(50)
 
     def errors(self) -> list[str]:
         """Words that told of a failure."""

@@ -122,8 +122,9 @@ def places_of(person: Person, truth: Truth, cls: str) -> list[tuple[float, float
 
 
 def said(person: Person) -> dict[str, int]:
-    """How many cells have been called what, as the panel shows it."""
+    """How many cells have been called what, as the panel shows it a moment later."""
     person.qtbot.wait(5)
+    person.until(lambda: person.session.is_settled)
     shown = person.panel(ANNOTATE).findChild(ClassButtons).value().classes
     return {cls: shown.get(cls, 0) for cls in ("normal", "abnormal")}
 

@@ -349,6 +349,11 @@ class AssaySession(QObject):
         # The journal knows a plate by the name it was opened with.
         return PlateSite(shown.name if shown.plate is None else shown.plate.name, site)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether `settled` has followed what changed last."""
+        return not self._settle.isActive()
+
     def _unsettle(self, *_: object) -> None:
         if not self._settle.isActive():  # not put off for as long as somebody clicks
             self._settle.start()

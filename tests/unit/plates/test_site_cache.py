@@ -80,7 +80,8 @@ def cache(plate: Plate) -> Iterator[SiteCache]:
 
 
 def _cache_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("hcs-qc")]
+    # By its whole name: encoders keep threads of their own for the rest of the run.
+    return [thread for thread in threading.enumerate() if thread.name.endswith(" sites")]
 
 
 def test_a_site_is_read_once_as_the_plate_reads_it(
