@@ -526,3 +526,18 @@ def test_of_two_plates_one_is_gone_and_the_other_is_worked_on(
     desk.tasks.retrain()
     desk.idle()
     assert desk.errors() == []
+
+
+def test_a_damaged_model_is_told_and_the_rest_opens(desk: Any, assay_path: Path) -> None:
+    (manifest,) = (assay_path / "models").glob("*/model.json")
+    manifest.write_text("{")
+    desk.open(assay_path)
+    (told,) = [text for level, text in desk.told if level == "warning"]
+    assert "model.json" in told
+    assert "Retrain" in told
+    assert desk.session.model is None
+    assert desk.session.judged is None
+    desk.tasks.retrain()
+    desk.idle()
+    assert desk.session.model.id == "0002"
+    assert desk.errors() == []

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay import history, loop
+from napari_hcs_qc.assay.embedding import fill_store
 from napari_hcs_qc.assay.judging import Judged, judge
 from napari_hcs_qc.assay.opening import OpenPlate, load_open_plate
 from napari_hcs_qc.assay.outputs import export, report
 from napari_hcs_qc.assay.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.retraining import Retrained, add_figures, retrain
 from napari_hcs_qc.assay.training import asked_recipe
-from napari_hcs_qc.encoders.pipeline import embed_cells, store_fingerprint
+from napari_hcs_qc.encoders.pipeline import store_fingerprint
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
 from napari_hcs_qc.encoders.store import MANIFEST, EmbeddingStore
 from napari_hcs_qc.errors import HcsQcError
@@ -135,14 +136,11 @@ def embed(
     rows = {}
     for name, state in frozen.states.items():
         check_stop(should_stop)
-        store = embed_cells(
-            state.plate,
-            state.found.cells,
-            state.found.ranges,
+        store = fill_store(
+            state,
             recipe,
             encoder,
             frozen.folder.embeddings_folder,
-            projection=state.found.projection,
             on_progress=on_progress,
             should_stop=should_stop,
         )

@@ -122,7 +122,9 @@ def embed_plate(
     check_pools(recipe, encoder)
     store = stored_plate(state, recipe, encoder, folder)
     if store is None or (try_again and store.unreadable):
-        store = _computed(state, recipe, encoder, folder, on_progress, should_stop)
+        store = fill_store(
+            state, recipe, encoder, folder, on_progress=on_progress, should_stop=should_stop
+        )
     added = state.matched.added
     if not len(added):
         return PlateEmbeddings(_rows_of(store), store.unreadable)
@@ -250,15 +252,19 @@ def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
         )
 
 
-def _computed(
+def fill_store(
     state: PlateState,
     recipe: CropRecipe,
     encoder: Encoder,
     folder: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
 ) -> EmbeddingStore:
-    """Fill the store, one at a time: who comes second finds it filled."""
+    """Embed the found cells of a plate; one at a time, who comes second finds the store filled.
+
+    Sites that could not be read are tried again. Parameters and errors are those of `embed_plate`.
+    """
     found = state.found
     arguments = (state.plate, found.cells, found.ranges, recipe, encoder)
     name = _store_name(state, recipe, encoder)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.judging import Judged, judge
 from napari_hcs_qc.assay.live import LiveAnnotations
+from napari_hcs_qc.assay.model import model_folders
 from napari_hcs_qc.assay.plate_state import PlateState, load_plate, open_assay_plate
-from napari_hcs_qc.assay.prediction import chosen_model
+from napari_hcs_qc.assay.prediction import model_in_use
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
@@ -54,13 +55,30 @@ class OpenPlate:
 
 @dataclass(frozen=True, eq=False)
 class OpenAssay:
-    """An assay with its plates loaded, the model in use (None before the first), and threshold."""
+    """An assay with its plates loaded.
+
+    Parameters
+    ----------
+    folder
+        The assay.
+    live
+        What people say.
+    plates
+        By name, in the assay's order.
+    model
+        The one in use; None before the first, and where it cannot be loaded.
+    threshold
+        P(abnormal) from which a cell counts as abnormal.
+    problem
+        What is wrong with the model, in words; empty when nothing is.
+    """
 
     folder: AssayFolder
     live: LiveAnnotations
     plates: dict[str, OpenPlate]
     model: Model | None
     threshold: float
+    problem: str = ""
 
 
 def open_assay(
@@ -81,16 +99,23 @@ def open_assay(
     folder = AssayFolder.open(path)
     threshold = folder.threshold
     live = LiveAnnotations(folder.journal())
-    try:
-        model: Model | None = chosen_model(folder)
-    except HcsQcError:  # none was trained yet
-        model = None
+    model, problem = _model_of(folder)
     plates = {}
     for done, entry in enumerate(folder.plates):
         check_stop(should_stop)
         on_progress(done, len(folder.plates), f"Opening plate {entry.name}")
         plates[entry.name] = load_open_plate(folder, entry.name, live, model, should_stop)
-    return OpenAssay(folder, live, plates, model, threshold)
+    return OpenAssay(folder, live, plates, model, threshold, problem)
+
+
+def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
+    """Load the model in use, if there is one, and say what is wrong with it."""
+    if not model_folders(folder.models_folder):
+        return None, ""
+    try:
+        return model_in_use(folder)
+    except HcsQcError as error:
+        return None, f"The model in use cannot be loaded: {error} Retrain, or restore another one."
 
 
 def load_open_plate(

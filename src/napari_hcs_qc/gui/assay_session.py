@@ -161,9 +161,9 @@ class AssaySession(QObject):
                 f"This assay is also open in another window ({person}). Annotations of both are "
                 "kept and appear in either; train in one of them only.",
             )
-        for one in found.plates.values():
-            if one.problem:
-                self.told.emit("warning", one.problem)
+        for problem in (found.problem, *(one.problem for one in found.plates.values())):
+            if problem:
+                self.told.emit("warning", problem)
         self._watch.start()
         self.assay_changed.emit()
         names = [name for name, one in found.plates.items() if one.plate is not None]
