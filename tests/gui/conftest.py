@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.training import TrainOptions
+from napari_hcs_qc.gui import recent
 from napari_hcs_qc.gui.workspace import workspace_of
 from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
 
@@ -33,6 +34,12 @@ SPEC = SyntheticSpec(
     abnormal_share=0.2,
     n_labels=60,
 )
+
+
+@pytest.fixture(autouse=True)
+def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the assays of tests out of the list of whoever runs them."""
+    monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent.platformdirs, "user_state_path", lambda _: tmp_path / "state")
-
-
 def made(folder: Path, name: str) -> Path:
     path = folder / name
     path.mkdir()
