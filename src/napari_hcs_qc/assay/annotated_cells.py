@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embedding import embed_said
+from napari_hcs_qc.assay.plate_sample import sampled_directions
 from napari_hcs_qc.assay.positions import position_keys
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Annotated:
         Well of each cell, as ``plate/A01``.
     n_unreadable
         Annotated cells left out because their site cannot be read.
+    plate
+        Main directions of their plates, see `sampled_directions`; None with too few cells.
     """
 
     embeddings: NDArray[np.float32]
@@ -48,6 +52,7 @@ class Annotated:
     kinds: NDArray[np.object_]
     groups: NDArray[np.str_]
     n_unreadable: int
+    plate: PlateDirections | None = None
 
 
 def collect(
@@ -191,4 +196,12 @@ def _embedded(
         np.concatenate(kinds)[usable],
         np.concatenate(groups)[usable],
         int((~usable).sum()),
+        sampled_directions(
+            [state for state, _ in said],
+            recipe,
+            encoder,
+            stores,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        ),
     )

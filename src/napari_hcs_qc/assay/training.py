@@ -30,6 +30,7 @@ from napari_hcs_qc.assay.model import (
     publish_model,
     save_heads,
 )
+from napari_hcs_qc.assay.plate_sample import N_CELLS
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.validation import validate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
@@ -226,7 +227,7 @@ def fit_heads(annotated: Annotated, options: TrainOptions) -> tuple[Head, KindHe
     HcsQcError
         When there is no such head, or all cells that can be read are of one class.
     """
-    head = make_head(options.head, options.seed)
+    head = make_head(options.head, options.seed, annotated.plate)
     # Not side by side: both are many small steps, between which two threads would only wait.
     head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
     return head, fit_kinds(annotated, options.seed)
@@ -257,6 +258,7 @@ def inputs_of(
                 [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
+            "sample": N_CELLS,
             "version": __version__,
         }
     )
@@ -288,6 +290,7 @@ def manifest_of(
         "n_unreadable": annotated.n_unreadable,
         "n_conflicts": sum(len(state.matched.conflicts) for state in states),
         "n_wells": len(set(annotated.groups.tolist())),
+        "uses_plate_directions": annotated.plate is not None,
         "training_plates": [
             {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
         ],

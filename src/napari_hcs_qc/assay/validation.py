@@ -53,6 +53,7 @@ def validate(
         annotated.classes,
         annotated.groups,
         options.head,
+        plate=annotated.plate,
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
         on_progress=on_progress,
         should_stop=should_stop,
@@ -99,6 +100,7 @@ def curve(
         annotated.classes,
         annotated.groups,
         options.head,
+        plate=annotated.plate,
         on_progress=on_progress,
         should_stop=should_stop,
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
     from napari_hcs_qc.heads.registry import Head
 
 N_BOOTSTRAP = 1000
@@ -113,6 +114,7 @@ def cross_validate(
     groups: ArrayLike | None,
     head_name: str = "linear",
     *,
+    plate: PlateDirections | None = None,
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     head_factory: Callable[[int], Head] | None = None,
@@ -134,6 +136,9 @@ def cross_validate(
         ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``), or None.
     head_name
         See `napari_hcs_qc.heads.registry.make_head`.
+    plate
+        Main directions of the plates. Unlabelled cells of held-out wells may have a part in
+        them, as they have when a plate is judged; annotations have none.
     n_splits
         Folds; fewer where the annotations do not allow as many, and the result says so.
     seeds
@@ -155,7 +160,7 @@ def cross_validate(
         raise HcsQcError("No seeds were given for cross-validation; give at least one.")
     if len(cells) != len(labels):
         raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
-    make = head_factory or (lambda seed: make_head(head_name, seed))
+    make = head_factory or (lambda seed: make_head(head_name, seed, plate))
     wells = None if groups is None else np.asarray(groups)
     splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
     total, done = sum(split.n_folds for split in splits), 0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
+
 MORE_CLICKS = 50
 """How many more annotations the verdict speaks of: a few minutes of a person's time."""
 
@@ -138,6 +140,7 @@ def learning_curve(
     groups: ArrayLike | None,
     head_name: str = "linear",
     *,
+    plate: PlateDirections | None = None,
     sizes: Sequence[int] | None = None,
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
@@ -152,7 +155,7 @@ def learning_curve(
 
     Parameters
     ----------
-    X, y, groups, head_name, n_splits
+    X, y, groups, head_name, plate, n_splits
         As `napari_hcs_qc.evaluation.crossval.cross_validate`.
     sizes
         Numbers of cells to fit on, each at least 2; those beyond what a fold can give are left
@@ -191,7 +194,7 @@ def learning_curve(
                 check_stop(should_stop)
                 on_progress(done, total, message)
                 some = order[:size]
-                head = make_head(head_name, seed)
+                head = make_head(head_name, seed, plate)
                 head.fit(cells[some], labels[some], groups=None if wells is None else wells[some])
                 p = head.predict_proba(cells[held_out])[:, abnormal_column(head)]
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)

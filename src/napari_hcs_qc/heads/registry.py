@@ -13,6 +13,8 @@ from napari_hcs_qc.heads.paper import PaperLinearHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
+
 Head: TypeAlias = LinearHead | PaperLinearHead | KNNHead | ForestHead
 """Any fitted or unfitted head: ``fit(X, y, groups=None)``, ``predict_proba``, ``classes_``."""
 
@@ -24,15 +26,15 @@ HEADS: dict[str, type[Head]] = {
 }
 """Head classes by the name a user gives; `linear` is the default."""
 
-_MAKERS: dict[str, Callable[[int], Head]] = {
-    "linear": lambda seed: LinearHead(random_state=seed),
-    "linear-paper": lambda seed: PaperLinearHead(random_state=seed),
-    "knn": lambda _seed: KNNHead(),
-    "forest": lambda seed: ForestHead(random_state=seed),
+_MAKERS: dict[str, Callable[[int, PlateDirections | None], Head]] = {
+    "linear": lambda seed, plate: LinearHead(plate=plate, random_state=seed),
+    "linear-paper": lambda seed, _plate: PaperLinearHead(random_state=seed),
+    "knn": lambda _seed, _plate: KNNHead(),
+    "forest": lambda seed, _plate: ForestHead(random_state=seed),
 }
 
 
-def make_head(name: str, seed: int = 0) -> Head:
+def make_head(name: str, seed: int = 0, plate: PlateDirections | None = None) -> Head:
     """Make an unfitted head.
 
     Parameters
@@ -41,6 +43,8 @@ def make_head(name: str, seed: int = 0) -> Head:
         One of `HEADS`.
     seed
         Seed of every random step of its fit.
+    plate
+        Main directions of the plates that are judged, for the heads that use them.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def make_head(name: str, seed: int = 0) -> Head:
     """
     if name not in _MAKERS:
         raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEADS)}.")
-    return _MAKERS[name](seed)
+    return _MAKERS[name](seed, plate)
 
 
 def head_name(head: Head | object) -> str:

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.registry import Head
 
 FORMAT = "napari-hcs-qc head"
-VERSION = 1
+VERSION = 2  # 1 knew no directions of the plate
 MANIFEST = "head.json"
 
 _ARRAYS: dict[str, tuple[str, ...]] = {
     "linear": (
         "centre_",
         "scale_",
+        "directions_",
+        "offset_",
         "coef_",
         "deviation_coef_",
         "anchors_",
@@ -112,6 +114,9 @@ def load_head(folder: Path) -> Head | KindHead:
         )
     try:
         arrays = _read_tensors(folder, manifest["tensors"])
+        if version == 1 and "centre_" in arrays:
+            arrays["directions_"] = np.empty((0, arrays["centre_"].size))
+            arrays["offset_"] = np.empty(0)
         inner = _rebuild(manifest["head"], arrays) if "head" in manifest else None
         if "kind_head" not in manifest:
             if inner is None:
@@ -144,7 +149,8 @@ def _describe(head: Head) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise HcsQcError(f"The {name} head is not fitted, so there is nothing to save; fit it.")
     described = {
         "name": name,
-        "parameters": head.get_params(),
+        # The directions of the plate are among the tensors.
+        "parameters": {key: value for key, value in head.get_params().items() if key != "plate"},
         "classes": [str(label) for label in head.classes_],
         "n_features": int(head.n_features_in_),
         "figures": {figure: getattr(head, figure) for figure in _FIGURES[name]},

@@ -86,7 +86,7 @@ def edit(folder: Path, change: Any) -> None:
 
 
 DAMAGES = {
-    "newer": (lambda m: m.update(version=2), "newer version of napari-hcs-qc"),
+    "newer": (lambda m: m.update(version=99), "newer version of napari-hcs-qc"),
     "version": (lambda m: m.update(version="x"), "version 'x'"),
     "format": (lambda m: m.update(format="cake"), "'cake'"),
     "no tensors": (lambda m: m.pop("tensors"), "'tensors' is missing"),
