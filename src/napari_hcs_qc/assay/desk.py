@@ -10,6 +10,7 @@ from napari_hcs_qc.assay.embedding import fill_store
 from napari_hcs_qc.assay.judging import Judged, judge
 from napari_hcs_qc.assay.opening import OpenPlate, load_open_plate
 from napari_hcs_qc.assay.outputs import export, report
+from napari_hcs_qc.assay.plate_sample import sampled_directions
 from napari_hcs_qc.assay.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.retraining import Retrained, add_figures, retrain
 from napari_hcs_qc.assay.training import asked_recipe
@@ -152,6 +153,7 @@ def embed(
                 f"hcs-qc relocate {frozen.folder.path} {name} PATH."
             )
         rows[name] = store.embeddings
+    _know_plates(frozen, encoder, recipe)
     return rows
 
 
@@ -178,7 +180,16 @@ def find_embeddings(
         folder = frozen.folder.embeddings_folder / fingerprint
         if (folder / MANIFEST).is_file() and (store := EmbeddingStore.open(folder)).complete:
             rows[name] = store.embeddings
+    if len(rows) == len(frozen.states):
+        _know_plates(frozen, encoder, recipe)
     return rows
+
+
+def _know_plates(frozen: Frozen, encoder: Encoder, recipe: CropRecipe) -> None:
+    """Find the main directions of the plates now, so that the first Retrain need not."""
+    states = list(frozen.joined().values())
+    used = [state for state in states if len(state.training)]
+    sampled_directions(used or states, recipe, encoder, frozen.folder.embeddings_folder)
 
 
 def _ready(

@@ -45,7 +45,7 @@ class Spy(KNNHead):
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     monkeypatch.setattr(Spy, "seen", found, raising=False)
-    monkeypatch.setattr(module, "make_head", lambda _name, _seed: Spy())
+    monkeypatch.setattr(module, "make_head", lambda _name, _seed, _plate: Spy())
     return found
 
 
