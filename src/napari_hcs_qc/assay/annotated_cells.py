@@ -44,7 +44,8 @@ class Annotated:
     n_unreadable
         Annotated cells left out because their site cannot be read.
     plate
-        Main directions of their plates, see `sampled_directions`; None with too few cells.
+        Main directions of their plates, see `sampled_directions`; None before they are
+        embedded, and with too few cells.
     """
 
     embeddings: NDArray[np.float32]
@@ -196,12 +197,5 @@ def _embedded(
         np.concatenate(kinds)[usable],
         np.concatenate(groups)[usable],
         int((~usable).sum()),
-        sampled_directions(
-            [state for state, _ in said],
-            recipe,
-            encoder,
-            stores,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        ),
+        sampled_directions([state for state, _ in said], recipe, encoder, stores),
     )

@@ -459,7 +459,12 @@ def run(
     cells(assay, cell_options, mine, on_progress=on_progress, should_stop=should_stop)
     cells(assay, on_progress=on_progress, should_stop=should_stop)
     model = train(
-        assay, train_options, reuse=True, on_progress=on_progress, should_stop=should_stop
+        assay,
+        train_options,
+        reuse=True,
+        embed_first=True,  # all is embedded anyway
+        on_progress=on_progress,
+        should_stop=should_stop,
     )
     device = (train_options or TrainOptions()).device
     predict(

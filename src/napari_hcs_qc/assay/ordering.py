@@ -149,14 +149,18 @@ def suggest_next(
     sites: NDArray[np.integer[Any]],
     *,
     seen: Sequence[int] | NDArray[np.integer[Any]] = (),
+    starting: Sequence[int] | NDArray[np.integer[Any]] = (),
     threshold: float = 0.5,
     seed: int = 0,
 ) -> int | None:
     """Choose the cell that a person should annotate next.
 
-    Of the cells neither annotated nor seen, the one that the model is least certain of; but one
-    a site, then the next round: neighbours look alike, and ten uncertain cells of one spoilt site
-    teach less than one each of ten. Cells that the model has not judged come when no other is
+    The starting cells come first, until as many cells as these were annotated or seen, or they
+    are used up: what a model doubts that knows few cells teaches less.
+
+    Then, of the cells neither annotated nor seen, the one that the model is least certain of; but
+    one a site, then the next round: neighbours look alike, and ten uncertain cells of one spoilt
+    site teach less than one each of ten. Cells that the model has not judged come when no other is
     left, in random order; so before the first model the choice is random.
 
     Parameters
@@ -169,6 +173,8 @@ def suggest_next(
         (n_cells,) number of each cell's site, as `CellsBySite.code`.
     seen
         Rows that were annotated or suggested since the person began.
+    starting
+        Rows to begin with, see `napari_hcs_qc.assay.starting.starting_cells`.
     threshold
         Probability from which a cell counts as abnormal.
     seed
@@ -184,6 +190,11 @@ def suggest_next(
     _check_rows(before, n_cells)
     is_open = ~np.asarray(is_annotated, dtype=bool)
     is_open[before] = False
+    first = np.asarray(starting, dtype=np.int64)
+    _check_rows(first, n_cells)
+    if n_cells - int(is_open.sum()) < len(first):
+        for row in first[is_open[first]]:
+            return int(row)
     rows = np.flatnonzero(is_open)
     is_judged = np.isfinite(p_abnormal[rows])
     if is_judged.any():

@@ -132,7 +132,7 @@ def retrain(
         manifest = {
             **manifest_of(options, recipe, encoder, used, annotated),
             "note": note.strip(),
-            "inputs": inputs_of(options, recipe, encoder, used),
+            "inputs": inputs_of(options, recipe, encoder, used, stores),
             "has_kinds": kind_head is not None,
         }
     # Its number is known when it is written.

@@ -21,7 +21,7 @@ from napari_hcs_qc.assay.annotated_cells import (
     collect,
     training_cells,
 )
-from napari_hcs_qc.assay.embedding import check_pools
+from napari_hcs_qc.assay.embedding import check_pools, fill_store, stored_plate
 from napari_hcs_qc.assay.model import (
     Model,
     load_model,
@@ -30,7 +30,7 @@ from napari_hcs_qc.assay.model import (
     publish_model,
     save_heads,
 )
-from napari_hcs_qc.assay.plate_sample import N_CELLS
+from napari_hcs_qc.assay.plate_sample import are_embedded
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.validation import validate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
@@ -87,6 +87,7 @@ def train(
     options: TrainOptions | None = None,
     *,
     reuse: bool = False,
+    embed_first: bool = False,
     states: Mapping[str, PlateState] | None = None,
     encoder: Encoder | None = None,
     note: str = "",
@@ -106,6 +107,9 @@ def train(
     reuse
         Give the latest model as it is when it was trained on just this, so that a run that is
         started again does not train again.
+    embed_first
+        Embed the annotated plates before, if they are not: the head then knows their main
+        directions, see `sampled_directions`. Without, training needs the annotated cells only.
     states
         Plates that are loaded already, by name, with the annotations of now; others are loaded.
     encoder
@@ -152,7 +156,19 @@ def train(
             should_stop=should_stop,
         )
     check_pools(recipe, encoder)
-    inputs = inputs_of(options, recipe, encoder, used)
+    stores = assay.embeddings_folder
+    if embed_first:
+        for state in used:
+            if stored_plate(state, recipe, encoder, stores) is None:
+                fill_store(
+                    state,
+                    recipe,
+                    encoder,
+                    stores,
+                    on_progress=on_progress,
+                    should_stop=should_stop,
+                )
+    inputs = inputs_of(options, recipe, encoder, used, stores)
     with assay.lock():
         older = model_folders(assay.models_folder)
         if reuse and older:
@@ -161,9 +177,7 @@ def train(
             if is_same and latest.manifest["cross_validation"] is not None:
                 use_latest(assay)
                 return latest
-        annotated = collect(
-            used, recipe, encoder, assay.embeddings_folder, on_progress, should_stop
-        )
+        annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
         validation = validate(annotated, options, on_progress, should_stop)
         head, kind_head = fit_heads(annotated, options)
         manifest = manifest_of(options, recipe, encoder, used, annotated)
@@ -245,7 +259,11 @@ def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
 
 
 def inputs_of(
-    options: TrainOptions, recipe: CropRecipe, encoder: Encoder, states: Sequence[PlateState]
+    options: TrainOptions,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    states: Sequence[PlateState],
+    stores: Path,
 ) -> str:
     """Content address of everything that a model depends on."""
     return fingerprint(
@@ -258,7 +276,7 @@ def inputs_of(
                 [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
-            "sample": N_CELLS,
+            "knows_plates": are_embedded(states, recipe, encoder, stores),
             "version": __version__,
         }
     )

@@ -14,6 +14,7 @@ from napari_hcs_qc.assay.opening import OpenAssay, OpenPlate, open_assay
 from napari_hcs_qc.assay.ordering import suggest_next
 from napari_hcs_qc.assay.presence import Presence
 from napari_hcs_qc.assay.site_cells import SiteCells, site_cells
+from napari_hcs_qc.assay.starting import N_STARTING, starting_cells
 from napari_hcs_qc.gui.jobs import Jobs
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.site_cache import SiteCache
@@ -92,6 +93,7 @@ class AssaySession(QObject):
         self._cache: SiteCache | None = None
         self._annotated: AnnotatedRows | None = None
         self._suggested: list[int] = []
+        self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._gathered: dict[SiteKey, tuple[Judged | None, SiteCells]] = {}
         self._judged: dict[str, Judged] = {}
         self._model: Model | None = None
@@ -267,6 +269,7 @@ class AssaySession(QObject):
                 shown.state.plate.name, found, shown.state.by_site, self._open.live
             )
         self.plate_changed.emit()
+        self.find_starting_cells()
         if shown.plate is not None and shown.plate.sites:
             self.go_to(shown.plate.sites[0])
 
@@ -313,6 +316,7 @@ class AssaySession(QObject):
             np.array([word is not None for word in said.classes], dtype=bool),
             state.by_site.code,
             seen=self._suggested,
+            starting=self._starting,
             threshold=self._threshold,
         )
         if row is None:
@@ -322,6 +326,22 @@ class AssaySession(QObject):
         cell = state.found.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         self.go_to_cell(plate.name, site, float(cell["y_px"]), float(cell["x_px"]))
+
+    def find_starting_cells(self) -> None:
+        """Choose in the background which cells of the plate shown are annotated first."""
+        rows, name = self.embeddings, self._plate_name
+        said = self._annotated
+        if rows is None or said is None:
+            return
+        if sum(word is not None for word in said.classes) >= N_STARTING:
+            return
+        job = self.jobs.start("Starting cells", starting_cells, rows, slot="starting", quiet=True)
+        job.finished.connect(lambda found: self._begin_with(name, found))
+        job.failed.connect(lambda text: self.told.emit("warning", text))
+
+    def _begin_with(self, plate: str | None, rows: NDArray[np.int64]) -> None:
+        if plate == self._plate_name:
+            self._starting = rows
 
     def step(self, by: int) -> None:
         """Show the next site of the plate, or the one before."""
@@ -363,4 +383,5 @@ class AssaySession(QObject):
             self._cache.close(timeout_s=0)  # a disk that hangs must not hang the window
         self._cache, self._annotated = None, None
         self._suggested, self._gathered = [], {}
+        self._starting = np.empty(0, dtype=np.int64)
         self._plate_name, self._site = None, None

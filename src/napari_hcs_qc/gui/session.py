@@ -269,4 +269,5 @@ class Session(AssaySession):
     def embedded(self, rows: Mapping[str, NDArray[np.floating[Any]]]) -> None:
         """Take in embeddings of plates that were loaded or computed."""
         self._embeddings = dict(rows)
+        self.find_starting_cells()
         self.embeddings_changed.emit()

@@ -61,10 +61,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     steps give a weighted F1 of 0.930, 0.942 and 0.952.
 
     Where the cells of the plate that nobody annotated are at hand, their main directions (see
-    `plate_directions`) stand beside the features in all three sets, with half their weight. In
-    BBBC022, 30 divisions of the wells, classes drawn in equal parts, that brought +0.016 of
-    weighted F1 with 10 annotations, +0.010 with 25, +0.016 with 50 and +0.004 with all 200; on a
-    simulated plate it changed nothing, see ``benchmarks/README.md``.
+    `plate_directions`) stand beside the features in all three sets, with half their weight. That
+    helps where annotations are few: in BBBC022, classes drawn in equal parts, it brought +0.012
+    of weighted F1 with 10 annotations, +0.008 with 25, and nothing from 100 on; see
+    ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
 

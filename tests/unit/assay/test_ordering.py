@@ -303,6 +303,26 @@ def test_before_the_first_model_the_choice_is_random_over_sites() -> None:
     assert found != _suggested(p, sites, 12, seed=4)
 
 
+def test_starting_cells_come_before_the_doubts_of_the_model() -> None:
+    p = np.array([0.5, 0.9, 0.1, 0.51, 0.2, 0.8])
+    sites = np.arange(6)
+    annotated = np.zeros(6, dtype=bool)
+    starting = np.array([4, 1, 5])
+    assert suggest_next(p, annotated, sites, starting=starting) == 4
+    annotated[4] = True
+    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == 5
+    # Three are known, so many as there are to begin with: now the doubts.
+    annotated[2] = True
+    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == 0
+    with pytest.raises(HcsQcError, match="no cell 6"):
+        suggest_next(p, annotated, sites, starting=[6])
+
+
+def test_used_up_starting_cells_are_passed_over() -> None:
+    p = np.array([0.5, 0.9, 0.1])
+    assert suggest_next(p, np.array([False, True, False]), np.arange(3), starting=[1, 1]) == 0
+
+
 def test_nothing_to_suggest() -> None:
     assert _suggested([], [], 1) == [None]
     assert _suggested([0.5], [0], 1, annotated=np.array([True])) == [None]
