@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -338,6 +339,39 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     press(annotating, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: annotating.conflicts() == ())
     assert not annotating._conflicts.isVisible()
+
+
+def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hidden(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    session = workspace.session
+    manifest = session.model.manifest
+    plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
+    doubts = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
+    figures = {**manifest["cross_validation"], "doubted": doubts}
+    session.model_is_measured(
+        replace(session.model, manifest={**manifest, "cross_validation": figures})
+    )
+    workspace.tasks.model_changed.emit()
+    (doubt,) = annotating.doubted()
+    assert (doubt.plate, doubt.site, doubt.cls) == (plate, SiteKey(well, site), cls)
+    assert annotating._doubted.isVisible()
+    with qtbot.waitSignal(session.cell_chosen) as chosen:
+        listed = annotating._doubted.findChild(QListWidget)
+        listed.itemClicked.emit(listed.item(0))
+    assert chosen.args == [(y_px, x_px)]
+    session.is_blind = True
+    assert annotating.doubted() == ()
+    session.is_blind = False
+    assert annotating.doubted() == (doubt,)
+    live = session.live.table
+    same = live[(live["well"] == well) & (live["y_px"].round(2) == y_px)]
+    session.annotator = str(same["annotator"].iloc[0])
+    other = "abnormal" if cls == "normal" else "normal"
+    place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
+    assert session.annotate(SiteKey(well, site), [place], other)
+    qtbot.waitUntil(lambda: annotating.doubted() == ())
+    assert not annotating._doubted.isVisible()
 
 
 # ---- what is shown -----------------------------------------------------------------------

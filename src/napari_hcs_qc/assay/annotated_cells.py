@@ -43,6 +43,8 @@ class Annotated:
         Well of each cell, as ``plate/A01``.
     n_unreadable
         Annotated cells left out because their site cannot be read.
+    rows
+        Which of the annotated cells they are, as `training_cells` lists them.
     plate
         Main directions of their plates, see `sampled_directions`; None before they are
         embedded, and with too few cells.
@@ -53,6 +55,7 @@ class Annotated:
     kinds: NDArray[np.object_]
     groups: NDArray[np.str_]
     n_unreadable: int
+    rows: NDArray[np.int64]
     plate: PlateDirections | None = None
 
 
@@ -197,5 +200,6 @@ def _embedded(
         np.concatenate(kinds)[usable],
         np.concatenate(groups)[usable],
         int((~usable).sum()),
+        np.flatnonzero(usable),
         sampled_directions([state for state, _ in said], recipe, encoder, stores),
     )

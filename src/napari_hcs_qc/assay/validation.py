@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
+from napari_hcs_qc.evaluation.wrong_clicks import doubted
 from napari_hcs_qc.heads.scoring import ABNORMAL
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
@@ -39,7 +40,9 @@ def validate(
     dict
         Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done),
         ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`), ``confusion``
-        (`CrossValidation.confusion`) and ``reliability`` (of each cell's mean over the seeds).
+        (`CrossValidation.confusion`), ``reliability`` (of each cell's mean over the seeds) and
+        ``doubted`` (cells whose annotation the others contradict, the most doubtful first: row in
+        `training_cells` and P(abnormal)).
         Only the sentence and no figures where a class has a single cell.
     """
     fewest = min(Counter(annotated.classes.tolist()).values())
@@ -65,10 +68,15 @@ def validate(
         f"{found.n_wells} wells"
     )
     is_abnormal = annotated.classes == ABNORMAL
+    p_abnormal = found.p_abnormal.mean(axis=0)
     return {
         **data,
+        "doubted": [
+            {"cell": int(annotated.rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
+            for row in doubted(found.p_abnormal, is_abnormal)
+        ],
         "confusion": found.confusion().tolist(),
-        "reliability": reliability(found.p_abnormal.mean(axis=0), is_abnormal).to_dict(),
+        "reliability": reliability(p_abnormal, is_abnormal).to_dict(),
         "sentence": f"{sentence}. {found.note}" if found.note else sentence,
         "figures": [
             {

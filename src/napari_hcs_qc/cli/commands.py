@@ -10,9 +10,9 @@ from napari_hcs_qc.assay import loop, outputs
 from napari_hcs_qc.assay.annotation import KINDS, check_word
 from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.judging import classes_at
-from napari_hcs_qc.assay.model import load_model, model_folders
 from napari_hcs_qc.assay.training import TrainOptions, train
 from napari_hcs_qc.cli import demo
+from napari_hcs_qc.cli.status import status_of
 from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.cli.words import figures, judged_lines, shown_path
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
@@ -287,52 +287,7 @@ def verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Tell where an assay stands."""
-    assay = AssayFolder.open(options.assay)
-    journal = assay.journal()
-    counts = journal.consensus()
-    classes = counts["class"].value_counts().to_dict()
-    plates = [loop.plate_status(assay, entry.name) for entry in assay.plates]
-    models = [load_model(folder) for folder in model_folders(assay.models_folder)]
-    lines = [f"Assay {assay.path}, made {assay.created}"]
-    for plate in plates:
-        parts = [
-            f"{value:,} {word}"
-            for value, word in (
-                (plate.n_wells, "wells"),
-                (plate.n_sites, "sites"),
-                (plate.n_cells, "cells"),
-                (plate.n_flagged, "wells flagged"),
-            )
-            if value is not None
-        ]
-        judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
-        if models and not plate.predicted_with and plate.n_cells is not None:
-            judged = f", not judged by model {models[-1].id} yet"
-        lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
-        lines.extend(f"  {problem}" for problem in plate.problems)
-    told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
-    n_conflicts = int(counts["is_conflict"].sum())
-    lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
-    lines.append(f"Verdicts: {len(journal.verdicts())}")
-    for model in models:
-        lines.append(
-            f"Model {model.id}: {model.encoder['name']}, {model.recipe.name}, "
-            f"{model.manifest['head']}, {model.manifest['created']}"
-        )
-    if not models:
-        lines.append("Models: none yet")
-    data = {
-        "assay": str(assay.path),
-        "plates": [asdict(plate) for plate in plates],
-        "annotations": classes,
-        "n_conflicts": n_conflicts,
-        "n_verdicts": len(journal.verdicts()),
-        "models": [
-            {"id": model.id, "created": model.manifest["created"], "head": model.manifest["head"]}
-            for model in models
-        ],
-    }
-    return Outcome(lines, data)
+    return Outcome(*status_of(AssayFolder.open(options.assay)))
 
 
 def relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:

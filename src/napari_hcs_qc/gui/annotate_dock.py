@@ -18,9 +18,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hcs_qc.assay.annotation_overview import Counts, count_annotations, find_conflicts
+from napari_hcs_qc.assay.doubted import doubted_annotations
+from napari_hcs_qc.gui.cell_list import CellList
 from napari_hcs_qc.gui.class_buttons import ClassButtons
 from napari_hcs_qc.gui.clicking import Clicking, Mode
-from napari_hcs_qc.gui.conflict_list import ConflictList
 from napari_hcs_qc.gui.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery_panel import GalleryPanel
 from napari_hcs_qc.gui.workspace import workspace_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotation_overview import Conflict
+    from napari_hcs_qc.assay.doubted import Doubted
     from napari_hcs_qc.gui.workspace import Workspace
 
 _MODES: dict[Mode, tuple[str, str]] = {
@@ -106,7 +108,16 @@ class AnnotateDock(QWidget):
         self._about.setToolTip(
             "What the buttons below act on: cells selected in the gallery, or chosen on the image."
         )
-        self._conflicts = ConflictList()
+        self._conflicts = CellList(
+            lambda n: f"≠ Annotators disagree about {n:,} cell{'' if n == 1 else 's'}",
+            "Cells that one annotator calls normal and another abnormal; no model is trained on "
+            "them until they agree.",
+        )
+        self._doubted = CellList(
+            lambda n: f"? {n:,} annotation{'' if n == 1 else 's'} to look at again",
+            "The annotations of all other wells say the opposite of these cells. Some are slips, "
+            "others just hard; annotate a cell anew where it is a slip, and retrain.",
+        )
         self.gallery = GalleryPanel(self._workspace)
         self._lay_out()
         self._follow()
@@ -148,6 +159,7 @@ class AnnotateDock(QWidget):
         layout.addWidget(self._buttons)
         layout.addWidget(self.gallery, 1)
         layout.addWidget(self._conflicts)
+        layout.addWidget(self._doubted)
 
     def _follow(self) -> None:
         session = self._workspace.session
@@ -159,13 +171,16 @@ class AnnotateDock(QWidget):
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
         self._buttons.said.connect(self.say)
-        self._conflicts.activated.connect(self._show_conflict)
+        self._conflicts.activated.connect(self._show_cell)
+        self._doubted.activated.connect(self._show_cell)
+        self._workspace.tasks.model_changed.connect(self._list_doubted)
         self.gallery.value_changed.connect(self._tell)
         self.gallery.selected_changed.connect(self._gallery_selected)
         self.gallery.cells_changed.connect(self._say_about)
         self._clicking.chosen_changed.connect(self._image_chosen)
         self._clicking.mode_changed.connect(self._show_mode)
         session.person_changed.connect(self._show_person)
+        session.person_changed.connect(self._list_doubted)
         session.assay_changed.connect(self._assay_changed)
         session.settled.connect(self._count)
 
@@ -191,9 +206,13 @@ class AnnotateDock(QWidget):
         """Give how many positions of the assay are annotated."""
         return self._buttons.value()
 
-    def conflicts(self) -> tuple[Conflict, ...]:
+    def conflicts(self) -> tuple[Conflict | Doubted, ...]:
         """Give the cells of the assay about which people disagree, as last looked for."""
         return self._conflicts.value()
+
+    def doubted(self) -> tuple[Conflict | Doubted, ...]:
+        """Give the cells whose annotation the model in use doubts; none in blind mode."""
+        return self._doubted.value()
 
     def say(self, cls: str | None, kind: str | None = None) -> bool:
         """Say something of the cells chosen last, in the gallery or on the image.
@@ -232,11 +251,11 @@ class AnnotateDock(QWidget):
             words = f"{n_selected:,} of {n_shown:,}" if n_selected else f"{n_shown:,} cells"
         self._about.setText(words)
 
-    def _show_conflict(self, conflict: Conflict) -> None:
+    def _show_cell(self, cell: Conflict | Doubted) -> None:
         session = self._workspace.session
         for one in session.plates:  # a folder may have been renamed since the assay was made
-            if one.plate is not None and one.plate.name == conflict.plate:
-                session.go_to_cell(one.name, conflict.site, conflict.y_px, conflict.x_px)
+            if one.plate is not None and one.plate.name == cell.plate:
+                session.go_to_cell(one.name, cell.site, cell.y_px, cell.x_px)
 
     # ---- following -----------------------------------------------------------------------
 
@@ -261,6 +280,7 @@ class AnnotateDock(QWidget):
         for widget in (self._undo, self._redo, self._buttons):
             widget.setEnabled(is_open)
         self._conflicts.set_value(())
+        self._doubted.set_value(())
         self._count()
 
     def _count(self, *_: object) -> None:
@@ -270,6 +290,7 @@ class AnnotateDock(QWidget):
             self._buttons.set_value(Counts({}, {}))
             return
         self._buttons.set_value(count_annotations(live.table))
+        self._list_doubted()
         states = {one.name: one.state for one in session.plates if one.state is not None}
         job = session.jobs.start(
             "Comparing annotators",
@@ -281,3 +302,11 @@ class AnnotateDock(QWidget):
         )
         job.finished.connect(self._conflicts.set_value)
         job.failed.connect(lambda words: session.told.emit("warning", words))
+
+    def _list_doubted(self) -> None:
+        session = self._workspace.session
+        model, live = session.model, session.live
+        if model is None or live is None or session.is_blind:
+            self._doubted.set_value(())
+        else:
+            self._doubted.set_value(doubted_annotations(model.manifest, live.table))

@@ -1,4 +1,4 @@
-"""The cells about which people disagree, as a list that is out of the way until asked for."""
+"""Cells that want a second look, as a list that is out of the way until asked for."""
 
 from __future__ import annotations
 
@@ -8,38 +8,45 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QToolButton, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_hcs_qc.assay.annotation_overview import Conflict
+    from napari_hcs_qc.assay.doubted import Doubted
 
 _HEIGHT_PX = 84
 
 
-class ConflictList(QWidget):
-    """A line with the number of conflicts, not there when there are none, and the list below.
+class CellList(QWidget):
+    """A line with the number of cells, not there when there are none, and the list below.
 
     Parameters
     ----------
+    words
+        Says what they are, given their number.
+    tip
+        Says why they are listed.
     parent
         Qt parent.
 
     Attributes
     ----------
     activated : Signal(object)
-        `Conflict` that was clicked, or current when Enter was pressed.
+        `Conflict` or `Doubted` that was clicked, or current when Enter was pressed.
     """
 
     activated = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, words: Callable[[int], str], tip: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self._conflicts: tuple[Conflict, ...] = ()
+        self._cells: tuple[Conflict | Doubted, ...] = ()
+        self._words = words
         self._title = QToolButton()
         self._title.setCheckable(True)
         self._title.setAutoRaise(True)
         self._title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._title.setToolTip(
-            "Cells that one annotator calls normal and another abnormal; no model is trained on "
-            "them until they agree."
-        )
+        self._title.setToolTip(tip)
         self._list = QListWidget()
         self._list.setFixedHeight(_HEIGHT_PX)
         self._list.setToolTip("Click a cell to see it in its site.")
@@ -55,24 +62,23 @@ class ConflictList(QWidget):
         self.set_open(False)
         self.set_value(())
 
-    def value(self) -> tuple[Conflict, ...]:
-        """Give the conflicts listed."""
-        return self._conflicts
+    def value(self) -> tuple[Conflict | Doubted, ...]:
+        """Give the cells listed."""
+        return self._cells
 
-    def set_value(self, conflicts: tuple[Conflict, ...]) -> None:
-        """List conflicts."""
-        if conflicts != self._conflicts:
-            self._conflicts = conflicts
+    def set_value(self, cells: tuple[Conflict | Doubted, ...]) -> None:
+        """List cells."""
+        if cells != self._cells:
+            self._cells = cells
             current = self._list.currentRow()
             self._list.clear()
-            for conflict in conflicts:
-                item = QListWidgetItem(str(conflict))
-                item.setToolTip(str(conflict))
+            for cell in cells:
+                item = QListWidgetItem(str(cell))
+                item.setToolTip(str(cell))
                 self._list.addItem(item)
-            self._list.setCurrentRow(min(current, len(conflicts) - 1))
-        n = len(conflicts)
-        self._title.setText(f"≠ Annotators disagree about {n:,} cell{'' if n == 1 else 's'}")
-        self.setVisible(n > 0)
+            self._list.setCurrentRow(min(current, len(cells) - 1))
+        self._title.setText(self._words(len(cells)))
+        self.setVisible(bool(cells))
 
     def is_open(self) -> bool:
         """Tell whether the list is unfolded."""
@@ -86,4 +92,4 @@ class ConflictList(QWidget):
         self._list.setVisible(is_open)
 
     def _tell(self, item: QListWidgetItem) -> None:
-        self.activated.emit(self._conflicts[self._list.row(item)])
+        self.activated.emit(self._cells[self._list.row(item)])
