@@ -252,8 +252,11 @@ class TestHistogram:
         qtbot.mouseMove(chart, area.at(0.2, 10).toPoint())
         qtbot.wait(20)
         assert len(told) == n_told
+        # Let go of what is pressed: Qt's test library remembers it into the next test.
+        qtbot.mouseRelease(chart, Qt.MouseButton.RightButton, pos=point)
         qtbot.mousePress(chart, Qt.MouseButton.LeftButton, pos=QPoint(0, 100))
         assert chart.threshold() == 0.01
+        qtbot.mouseRelease(chart, Qt.MouseButton.LeftButton, pos=QPoint(0, 100))
 
     def test_keys_move_it_and_others_are_the_parents(self, qtbot: QtBot) -> None:
         class Parent(QWidget):

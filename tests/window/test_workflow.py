@@ -384,7 +384,8 @@ def move_threshold(person: Person) -> None:
     middle, reach = slider.rect().center(), slider.width() // 4
     person.drag_on(slider, [middle - QPoint(reach * part // 5, 0) for part in range(6)])
     threshold = person.session.threshold
-    assert threshold < 0.4
+    where = f"{slider.value()} on {slider.size()}, enabled {slider.isEnabled()}"
+    assert threshold < 0.4, where
     check_overlay(person)
     person.idle()
     assert person.session.judged.threshold == threshold

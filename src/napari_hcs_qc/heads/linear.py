@@ -37,7 +37,8 @@ STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 MAX_CELLS_FOR_PRODUCTS = 2000
 """Pair products cost the cube of the annotated cells; with more cells they are left out."""
 
-_DEFAULT_STRENGTH = 0.1  # where there are too few annotations to choose
+_DEFAULT_STRENGTH = 0.01  # the likeliest before any annotation is seen
+_DOUBT_DECADES = 1.0  # sd of the strength around it, in powers of ten
 _LIMIT = 5.0  # standardised features stop here, so that a new kind of artefact cannot run away
 _DEVIATION_SCALE = (1 - 2 / np.pi) ** -0.5  # 1 / sd(|z|) of a normal variable
 _ROWS_AT_ONCE = 1024
@@ -77,7 +78,9 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     products
         Whether products of two features are used, with at most `MAX_CELLS_FOR_PRODUCTS` cells.
     strengths
-        L2 strengths to choose from, in units of the mean squared norm of a cell's inputs.
+        L2 strengths to choose from, in units of the mean squared norm of a cell's inputs. The
+        log-loss of held-out cells decides, with a prior around 0.01 that a few dozen annotations
+        outweigh: without it an unlucky handful asks for a head that calls all cells the same.
     n_folds
         Folds of the inner cross-validation, fewer where the annotations do not allow as many.
     n_repeats
@@ -312,7 +315,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
             penalty = self.strength_ * unit
             return solve(rotation, codes, n_classes, everything, penalty), as_it_is
         tested = codes[np.nonzero(held_out)[0]]
-        best, start = as_it_is, None
+        best, start, least = as_it_is, None, np.inf
         before: Solution | None = None
         path: Solution | None = None
         for strength in sorted(self.strengths, reverse=True):
@@ -327,8 +330,11 @@ class LinearHead(ClassifierMixin, BaseEstimator):
                 calibration = calibrate(decisions, tested, len(codes))
             else:
                 calibration = as_it_is._replace(log_loss=log_loss(decisions, tested))
-            if start is None or calibration.log_loss < best.log_loss:
-                best, self.strength_ = calibration, strength
+            # As in `calibrate`: few annotations cannot run away with it.
+            away = np.log10(strength / _DEFAULT_STRENGTH) / _DOUBT_DECADES
+            cost = calibration.log_loss + 0.5 * away**2 / len(codes)
+            if start is None or cost < least:
+                best, self.strength_, least = calibration, strength, cost
                 start = Solution(path.weights[:, :1], path.intercepts[:1])
         penalty = self.strength_ * unit
         exact = solve(rotation, codes, n_classes, everything, penalty, start, tolerance=1e-8)
