@@ -372,6 +372,13 @@ def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(lines, data)
 
 
+def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Compare encoders and heads on labelled cells."""
+    from napari_hcs_qc.cli.benchmark import benchmark
+
+    return Outcome(*benchmark(options, bars))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "new": new,
     "cells": cells,
@@ -390,6 +397,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "simulate": simulate,
     "open": open_window,
     "demo": run_demo,
+    "benchmark": run_benchmark,
 }
 """Command name to its function."""
 

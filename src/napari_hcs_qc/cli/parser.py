@@ -105,6 +105,19 @@ def make_parser() -> argparse.ArgumentParser:
     verdict.add_argument("--note", metavar="TEXT")
     _annotator(verdict)
 
+    bench = command("benchmark", "Compare encoders and heads on labelled cells; three tables.")
+    bench.add_argument("spec", metavar="SPEC.toml", type=Path, nargs="?")
+    bench.add_argument("--out", metavar="DIR", type=Path, required=True, help="kept and resumed")
+    bench.add_argument("--preset", choices=["grouped", "paper"], help="protocol, rows and columns")
+    bench.add_argument("--plate", metavar="PLATE", type=Path, help="images, with --labels")
+    bench.add_argument("--labels", metavar="LABELS.csv", type=Path)
+    bench.add_argument("--crops", metavar="DIR", type=Path, help="<class>/*.png or .tif")
+    bench.add_argument(
+        "--abnormal", metavar="A,B", default="abnormal", help="folders of abnormal crops"
+    )
+    bench.add_argument("--encoder", metavar="E", help="one more encoder")
+    bench.add_argument("--weights", metavar="FILE", type=Path, help="its weights")
+
     status = command("status", "Show plates, annotations, models and what could not be read.")
     _assay(status)
 

@@ -1,0 +1,1 @@
+"""The benchmark: encoders × recipes × heads × numbers of annotations, as three tables."""

@@ -1,0 +1,204 @@
+"""Labelled cells of any source, which give their crops for a recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from skimage.io import imread
+from torch.nn import functional
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.evaluation.benchmark.spec import SourceSpec
+
+_SUFFIXES = (".png", ".tif", ".tiff")
+_LOW, _HIGH = 1.0, 99.9
+
+
+class LabelledCells(Protocol):
+    """Labelled cells; arrays of shape ``(n_cells,)``."""
+
+    @property
+    def classes(self) -> NDArray[np.str_]:
+        """Give normal or abnormal, of each cell."""
+        ...
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """Give the well or plate of each cell."""
+        ...
+
+    @property
+    def ids(self) -> NDArray[np.str_]:
+        """Give how a person finds each cell again."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Content address of pixels and labels."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """Say what to know about the crops."""
+        ...
+
+    def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Cut ``(n, n_views, 1 or 3, input_px, input_px)`` float32 in 0..1 of some cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class FixedCrops:
+    """Crops of one size, such as MitoCheck's.
+
+    Parameters
+    ----------
+    pixels
+        ``(n_cells, side, side)`` float32, scaled to 0..1 by the range of their plate.
+    classes, groups, ids, fingerprint, note
+        See `LabelledCells`.
+    """
+
+    pixels: NDArray[np.float32]
+    classes: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    ids: NDArray[np.str_]
+    fingerprint: str
+    note: str
+
+    def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Cut the views: the largest scale is the whole crop, the others its centre."""
+        side = self.pixels.shape[1]
+        n_channels = 3 if recipe.channels == "rgb" else 1
+        views = []
+        for scale in recipe.scales:
+            kept = max(4, round(side * scale / max(recipe.scales)))
+            start = (side - kept) // 2
+            centre = self.pixels[rows, start : start + kept, start : start + kept]
+            view = torch.from_numpy(np.ascontiguousarray(centre))[:, None]
+            if kept != recipe.input_px:
+                view = functional.interpolate(
+                    view,
+                    size=(recipe.input_px, recipe.input_px),
+                    mode="bilinear",
+                    align_corners=False,
+                    antialias=kept > recipe.input_px,
+                )
+            views.append(view.expand(-1, n_channels, -1, -1))
+        return torch.stack(views, dim=1)
+
+
+def open_crops(source: SourceSpec) -> FixedCrops:
+    """Read a source of kind ``folder`` or ``arrays``.
+
+    Raises
+    ------
+    HcsQcError
+        When it has no crops, or not one of each class.
+    ProblemsError
+        With every file that cannot be used.
+    """
+    images, names, groups, ids = (
+        _from_folder(source) if source.kind == "folder" else _from_arrays(source)
+    )
+    unknown = sorted(set(source.abnormal) - set(names))
+    if unknown:
+        raise HcsQcError(
+            f"{source.path} has no class {', '.join(unknown)} to be abnormal; it has "
+            f"{', '.join(sorted(set(names)))}."
+        )
+    classes = np.where(np.isin(names, source.abnormal), "abnormal", "normal")
+    if len(set(classes.tolist())) < 2:
+        raise HcsQcError(f"All {len(classes)} crops of {source.path} are {classes[0]}.")
+    digest = hashlib.sha256(images.tobytes())
+    digest.update("\n".join([*names, *groups, *ids, *source.abnormal]).encode())
+    side = images.shape[1]
+    return FixedCrops(
+        _scaled(images, groups),
+        classes,
+        groups,
+        ids,
+        digest.hexdigest()[:16],
+        f"crops of fixed size, native {side} px: the largest view of a recipe is the whole crop; "
+        f"intensities scaled by the {_LOW:g}th and {_HIGH:g}th percentile of each plate",
+    )
+
+
+def _scaled(images: NDArray[Any], groups: NDArray[np.str_]) -> NDArray[np.float32]:
+    scaled = np.empty(images.shape, np.float32)
+    for group in np.unique(groups):
+        here = groups == group
+        low, high = np.percentile(images[here], (_LOW, _HIGH))
+        scaled[here] = np.clip((images[here] - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
+
+
+def _from_folder(
+    source: SourceSpec,
+) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    files = sorted(
+        path
+        for path in source.path.glob("*/*")
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    )
+    if not files:
+        raise HcsQcError(
+            f"{source.path} holds no crops; <class>/*.png or .tif files were expected."
+        )
+    pattern = re.compile(source.group)
+    images: list[NDArray[Any]] = []
+    groups: list[str] = []
+    problems: list[Problem] = []
+    for path in files:
+        where = f"{path.parent.name}/{path.name}"
+        match = pattern.search(path.stem)
+        if match is None or not match[1]:
+            problems.append(Problem(where, f"its name gives no plate by {source.group!r}."))
+            continue
+        try:
+            image = imread(path)
+        except (OSError, ValueError, SyntaxError) as error:
+            problems.append(Problem(where, f"cannot be read: {error}"))
+            continue
+        if image.ndim != 2 or image.shape[0] != image.shape[1]:
+            problems.append(Problem(where, f"has shape {image.shape}; a grey square is needed."))
+        elif images and image.shape != images[0].shape:
+            problems.append(Problem(where, f"is {image.shape}, the first is {images[0].shape}."))
+        else:
+            images.append(image)
+            groups.append(match[1])
+    if problems:
+        raise ProblemsError(f"{source.path}: {len(problems)} crops cannot be used", problems)
+    names = np.array([path.parent.name for path in files])
+    ids = np.array([f"{path.parent.name}/{path.name}" for path in files])
+    return np.stack(images), names, np.array(groups), ids
+
+
+def _from_arrays(
+    source: SourceSpec,
+) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    try:
+        with np.load(source.path, allow_pickle=False) as archive:
+            images, names, groups = (archive[key] for key in ("crops", "classes", "groups"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HcsQcError(
+            f"{source.path} cannot be read ({error}); an .npz file with the arrays crops, classes "
+            "and groups was expected."
+        ) from error
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or len(images) == 0:
+        raise HcsQcError(f"{source.path}: crops are {images.shape}; expected (n, side, side).")
+    if not len(images) == len(names) == len(groups):
+        raise HcsQcError(
+            f"{source.path}: {len(images)} crops, {len(names)} classes and {len(groups)} groups."
+        )
+    ids = np.array([f"{source.path.name}[{row}]" for row in range(len(images))])
+    return images, names.astype(str), groups.astype(str), ids
