@@ -130,7 +130,7 @@ def _annotated(assay: AssayFolder, name: str) -> AssayCells:
     told = {
         "cells": [f"{one}:{word}" for one, word in zip(ids, classes, strict=True)],
         "plates": [
-            [str(state.plate.name), state.found.diameter_px, state.found.ranges.fingerprint]
+            [state.plate.fingerprint, state.found.diameter_px, state.found.ranges.fingerprint]
             for state in states
         ],
     }

@@ -98,7 +98,7 @@ def run(
             continue
         seen.add(one.key)
         encoder = encoders.get(cell.encoder, EncoderSpec(BASELINE))
-        result = _measure(cell, encoder, sources, folder, runners, should_stop)
+        result = _measure(cell, encoder, sources, folder, runners, on_progress, should_stop)
         write_json(result_path(folder, one.key), result)
         if on_cell is not None:
             on_cell(one, result)
@@ -165,6 +165,7 @@ def _measure(
     sources: Mapping[str, LabelledCells],
     folder: Path,
     crop_heads: Mapping[str, CropHead],
+    on_progress: OnProgress,
     should_stop: ShouldStop,
 ) -> dict[str, Any]:
     started = time.perf_counter()
@@ -188,7 +189,7 @@ def _measure(
             )
         else:
             ours, theirs = (
-                features_of(one, encoder, cell.recipe, folder, no_progress, should_stop)
+                features_of(one, encoder, cell.recipe, folder, on_progress, should_stop)
                 for one in (train, test)
             )
             if ours.shape[1] != theirs.shape[1]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.evaluation.baseline import hand_features
@@ -45,6 +46,7 @@ def features_of(
     recipe = get_recipe(recipe_name)
     told = {
         "version": _VERSION,
+        "package": __version__,  # which says what weights of its own an encoder has
         "source": cells.fingerprint,
         "encoder": encoder.name,
         "weights": "" if encoder.weights is None else sha256_of(encoder.weights),

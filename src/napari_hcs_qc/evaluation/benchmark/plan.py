@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_hcs_qc import __version__
+from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import list_encoders
-from napari_hcs_qc.evaluation.benchmark.protocol import PAPER_TRAIN, paper_sizes
+from napari_hcs_qc.evaluation.benchmark.protocol import PAPER_TRAIN, grouped_draw, paper_sizes
 from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, CROP_HEADS, SSL_METHODS
 from napari_hcs_qc.files import fingerprint, sha256_of
 
@@ -108,6 +110,8 @@ def plan(
         del told["table"]
         told |= {
             "version": VERSION,
+            "package": __version__,  # heads and encoders are what they are in a release
+            "recipe": get_recipe(cell.recipe).fingerprint,
             "weights": digests.get(cell.encoder, ""),
             "sources": [sources[name].fingerprint for name in (cell.train, cell.test)],
         }
@@ -181,5 +185,12 @@ def _reason(cell: TableCell, cells: LabelledCells, crop_heads: Mapping[str, obje
             return (
                 f"{cell.train} has balanced cells for {most} annotations, not {cell.n_train} "
                 f"(the paper's {PAPER_TRAIN} + 130 need 240 of each class)"
+            )
+    elif cell.train == cell.test and cell.n_train:
+        fewest = min(len(grouped_draw(cells.classes, cells.groups, s).train) for s in cell.seeds)
+        if cell.n_train > fewest:
+            return (
+                f"{cell.train} leaves {fewest} training cells when whole wells or plates are "
+                f"tested, not {cell.n_train}"
             )
     return ""

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_hcs_qc.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = """
+preset = "grouped"
+heads = ["knn", "linear"]
+recipes = ["nucleus"]
+sizes = [8, 400]
+seeds = [0, 1]
+[[source]]
+name = "crops"
+folder = "crops"
+abnormal = ["blurred"]
+group = "^(P[0-9])"
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    """Sharp and blurred spots of four plates, and what to compare."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] - 15.5
+    for word, width in (("sharp", 3.0), ("blurred", 8.0)):
+        folder = tmp_path / "crops" / word
+        folder.mkdir(parents=True)
+        for number in range(24):
+            spot = 150 * np.exp(-(x**2 + y**2) / 2 / width**2) + rng.normal(40, 8, (32, 32))
+            image = Image.fromarray(spot.clip(0, 255).astype(np.uint8))
+            image.save(folder / f"P{number % 4}_{number:02d}.png")
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_tables_are_filled_once_and_say_what_cannot_be(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["benchmark", str(spec), "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["states"]["done"] > 0
+    page = (out / "benchmark.html").read_text(encoding="utf-8")
+    assert "training cells when whole wells or plates are tested, not 400" in page
+    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
+    for result in results:
+        assert "none on both sides" in result["protocol"]
+        for seed in result["seeds"]:
+            tested = {name.split("/")[-1][:2] for name in seed["cells"]}
+            assert len(tested) == 1  # of four plates one is tested
+    best = max(one["summary"]["f1_weighted"]["mean"] for one in results)
+    assert best > 0.9
+    assert main(["benchmark", str(spec), "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == kept
+
+
+def test_all_that_is_wrong_with_a_spec_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('heads = ["lineal"]\nsizes = [-1]\n[[source]]\nname = "a"\nfolder = "gone"\n')
+    assert main(["benchmark", str(path), "--out", str(tmp_path / "out")]) != 0
+    told = capsys.readouterr().err
+    for word in ("lineal", "-1", "gone"):
+        assert word in told
