@@ -63,8 +63,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
 
     Where the cells of the plate that nobody annotated are at hand, their main directions (see
     `plate_directions`) stand beside the features in all three sets, with half their weight. That
-    helps where annotations are few: in BBBC022, classes drawn in equal parts, it brought +0.012
-    of weighted F1 with 10 annotations, +0.008 with 25, and nothing from 100 on; see
+    helps where annotations are few: in BBBC022, classes drawn in equal parts, it brought +0.011
+    of weighted F1 with 10 annotations, +0.009 with 25, and nothing from 100 on; see
     ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
