@@ -129,7 +129,7 @@ def open_crops(source: SourceSpec) -> FixedCrops:
         ids,
         digest.hexdigest()[:16],
         f"crops of fixed size, native {side} px: the largest view of a recipe is the whole crop; "
-        f"intensities scaled by the {_LOW:g}th and {_HIGH:g}th percentile of each plate",
+        f"intensities scaled by the percentiles {_LOW:g} and {_HIGH:g} of each plate",
     )
 
 

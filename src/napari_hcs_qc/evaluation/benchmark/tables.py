@@ -159,14 +159,27 @@ def _latex(title: str, rows: list[dict[str, str]]) -> str:
 
 
 def _html(title: str, rows: list[dict[str, str]], charts: list[str]) -> str:
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in _HEADER)
+    filled = [row for row in rows if not row["empty_because"]]
+    empty = [row for row in rows if row["empty_because"]]
+    folded = (
+        f"<details><summary>{len(empty)} cells are empty: what is in the way</summary>"
+        f"{_html_table(empty)}</details>"
+        if empty
+        else ""
+    )
+    return f"<h2>{escape(title)}</h2>{''.join(charts)}{_html_table(filled)}{folded}"
+
+
+def _html_table(rows: list[dict[str, str]]) -> str:
+    shown = [name for name in _HEADER if any(row[name] for row in rows)]
+    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in shown)
     body = "".join(
         f'<tr class="{"empty" if row["empty_because"] else row["whose"]}">'
-        + "".join(f"<td>{escape(row[name])}</td>" for name in _HEADER)
+        + "".join(f"<td>{escape(row[name])}</td>" for name in shown)
         + "</tr>"
         for row in rows
     )
-    return f"<h2>{escape(title)}</h2>{''.join(charts)}<table><tr>{head}</tr>{body}</table>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>hcs-qc benchmark</title>
@@ -174,5 +187,6 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>hcs-qc be
 td,th{{padding:2px 8px;border-bottom:1px solid #ddd;text-align:left}}
 .paper td{{color:#0b5cad}}.empty td{{color:#999}}</style>
 <h1>Benchmark</h1><p>Percent; mean over the draws. <b style="color:#0b5cad">Blue: printed in the
-paper.</b> {note} Grey: could not run, with the reason.</p><ul>{notes}</ul>{body}</html>
+paper.</b> {note} What could not run is folded below each table, with the reason.</p>
+<ul>{notes}</ul>{body}</html>
 """
