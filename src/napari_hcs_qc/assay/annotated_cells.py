@@ -107,6 +107,27 @@ def collect_again(
     HcsQcError
         When one of these plates is not among `states`, or none of the cells can be read.
     """
+    said = said_again(manifest, states)
+    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+
+
+def said_again(
+    manifest: Mapping[str, Any], states: Mapping[str, PlateState]
+) -> list[tuple[PlateState, pd.DataFrame]]:
+    """Give the very cells that a model was trained on, plate by plate.
+
+    Parameters
+    ----------
+    manifest
+        Of the model.
+    states
+        The plates it was trained on, by name.
+
+    Raises
+    ------
+    HcsQcError
+        When one of these plates is not among `states`.
+    """
     columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
     cells = pd.DataFrame(manifest["training_cells"], columns=columns)
     said = []
@@ -118,7 +139,7 @@ def collect_again(
             )
         state = states[str(name)]
         said.append((state, here.assign(cell_id=_found_at(here, state.found.cells))))
-    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+    return said
 
 
 def _found_at(said: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:

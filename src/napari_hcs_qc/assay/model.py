@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json, write_json
+from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
 from napari_hcs_qc.heads.saved import load_head, save_head
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MODEL_VERSION = 1
 _MANIFEST = "model.json"
+OWN_WEIGHTS = "encoder.safetensors"
+"""Weights of a fine-tuned encoder, in the folder of its model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Model:
         Crop recipe with its nucleus diameter set.
     encoder
         What `Encoder.describe` says, with ``fingerprint`` and ``weights`` (path of a local file,
-        or None).
+        or None). On disk the weights of a fine-tuned one are named without their folder.
     manifest
         Everything as plain data: the above and the training: annotations, cross-validation (None
         until its figures are there), seed, versions, plates, note.
@@ -49,8 +51,19 @@ class Model:
     manifest: Mapping[str, Any]
 
 
-def save_heads(folder: Path, head: Any, kind_head: Any | None) -> None:
+def save_heads(
+    folder: Path, head: Any, kind_head: Any | None, encoder_weights: bytes | None = None
+) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    head, kind_head
+        Fitted.
+    encoder_weights
+        A safetensors file, where the encoder was fine-tuned.
 
     Raises
     ------
@@ -60,6 +73,9 @@ def save_heads(folder: Path, head: Any, kind_head: Any | None) -> None:
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
+    if encoder_weights is not None:
+        with atomic_path(folder / OWN_WEIGHTS) as temporary:
+            temporary.write_bytes(encoder_weights)
 
 
 def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,12 +139,21 @@ def load_model(folder: Path) -> Model:
     manifest = read_manifest(folder)
     try:
         recipe = CropRecipe.from_dict(manifest["recipe"])
+        manifest = located(manifest, folder)
         encoder = manifest["encoder"]
         has_kinds = bool(manifest["has_kinds"])
     except (KeyError, TypeError) as error:
         raise HcsQcError(f"The model {folder} is damaged ({error}); train again.") from error
     kind_head = load_head(folder / "kinds") if has_kinds else None
     return Model(folder.name, load_head(folder / "head"), kind_head, recipe, encoder, manifest)
+
+
+def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Give a manifest in which the weights of a fine-tuned encoder have their folder."""
+    encoder = dict(manifest["encoder"])
+    if encoder["weights"] == OWN_WEIGHTS:
+        encoder["weights"] = str(folder / OWN_WEIGHTS)
+    return {**manifest, "encoder": encoder}
 
 
 def model_folders(models: Path) -> list[Path]:

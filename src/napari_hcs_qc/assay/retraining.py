@@ -6,13 +6,26 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotated_cells import check_classes, collect, collect_again
+from napari_hcs_qc.assay.annotated_cells import (
+    check_classes,
+    collect,
+    collect_again,
+    said_again,
+)
 from napari_hcs_qc.assay.aside import abandonable
 from napari_hcs_qc.assay.embedding import check_pools
+from napari_hcs_qc.assay.finetuning import fine_tuned
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge_state, well_roles
-from napari_hcs_qc.assay.model import Model, change_manifest, publish_model, save_heads
+from napari_hcs_qc.assay.model import (
+    Model,
+    change_manifest,
+    located,
+    publish_model,
+    save_heads,
+)
 from napari_hcs_qc.assay.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.assay.prediction import (
@@ -31,10 +44,10 @@ from napari_hcs_qc.assay.training import (
     trained_with,
     use_latest,
 )
-from napari_hcs_qc.assay.validation import curve, validate
+from napari_hcs_qc.assay.validation import curve, validate, validate_fine_tuned
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.heads.registry import FINE_TUNED, make_head
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
@@ -43,6 +56,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.assay.prediction import Prediction
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.finetune import FineTuned
 
 _STEPS = 5
 _PATIENCE_S = 5.0  # for another window that is writing
@@ -120,19 +134,32 @@ def retrain(
     check_classes(used)
     check_stop(should_stop)
     watch = _Watch()
+    stores = assay.embeddings_folder
+    inputs = inputs_of(options, recipe, encoder, used, stores)
+    tuned: FineTuned | None = None
+    if options.head in FINE_TUNED:
+        with watch.step("fine-tune"):
+            tuned = fine_tuned(
+                [(state, state.training) for state in used],
+                recipe,
+                options,
+                folder=assay.path,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        encoder = tuned.encoder
     on_progress(0, _STEPS, "Gathering annotated cells")
     with watch.step("collect"):
-        stores = assay.embeddings_folder
         annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
     on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
     with watch.step("fit"):
         head, kind_head = abandonable(
-            lambda _progress, _stop: fit_heads(annotated, options), should_stop
+            lambda _progress, _stop: fit_heads(annotated, options, tuned), should_stop
         )
         manifest = {
-            **manifest_of(options, recipe, encoder, used, annotated),
+            **manifest_of(options, recipe, encoder, used, annotated, tuned),
             "note": note.strip(),
-            "inputs": inputs_of(options, recipe, encoder, used, stores),
+            "inputs": inputs,
             "has_kinds": kind_head is not None,
         }
     # Its number is known when it is written.
@@ -147,13 +174,14 @@ def retrain(
         model = replace(model, id=folder.name)
         on_progress(4, _STEPS, f"Saving model {model.id}")
         try:
-            save_heads(folder, head, kind_head)
+            save_heads(folder, head, kind_head, None if tuned is None else tuned.weights)
             for name, prediction in predictions.items():
                 numbered = replace(prediction, model=model.id)
                 judged[name] = replace(judged[name], prediction=numbered)
                 save_prediction(assay, numbered, states[name])
                 check_stop(should_stop)
-            model = replace(model, manifest=publish_model(folder, manifest))
+            published = located(publish_model(folder, manifest), folder)
+            model = replace(model, encoder=published["encoder"], manifest=published)
             use_latest(assay)
         except BaseException:
             for name in predictions:
@@ -175,7 +203,8 @@ def add_figures(
 ) -> Model:
     """Cross-validate a model on the very cells it was trained on, and keep the figures with it.
 
-    The learning curve follows the other figures; where it is cancelled, these stay.
+    The learning curve follows the other figures; where it is cancelled, these stay. Fine-tuned
+    models have none: it would take as long as dozens of trainings.
 
     Parameters
     ----------
@@ -210,6 +239,18 @@ def add_figures(
     model = chosen_model(assay, model_id)
     manifest = model.manifest
     options = replace(options, head=str(manifest["head"]), seed=int(manifest["seed"]))
+    names = [plate["name"] for plate in manifest["training_plates"]]
+    trained_on = {name: states.get(name) or load_plate(assay, name) for name in names}
+    if options.head in FINE_TUNED:
+        weights = manifest["fine_tuning"]["started_from_weights"]
+        options = replace(
+            options,
+            encoder=str(manifest["encoder"]["name"]),
+            weights=None if weights is None else Path(weights),
+        )
+        said = said_again(manifest, trained_on)
+        figures = validate_fine_tuned(said, model.recipe, options, on_progress, should_stop)
+        return _with_figures(assay, model, {**figures, "learning_curve": None})
     if encoder.fingerprint != model.encoder["fingerprint"]:
         encoder = kept_encoder(
             **trained_with(manifest),
@@ -217,8 +258,6 @@ def add_figures(
             on_progress=on_progress,
             should_stop=should_stop,
         )
-    names = [plate["name"] for plate in manifest["training_plates"]]
-    trained_on = {name: states.get(name) or load_plate(assay, name) for name in names}
     stores = assay.embeddings_folder
     annotated = collect_again(
         manifest, trained_on, model.recipe, encoder, stores, on_progress, should_stop
@@ -235,7 +274,8 @@ def add_figures(
 def _with_figures(assay: AssayFolder, model: Model, figures: dict[str, object]) -> Model:
     with assay.lock(timeout_s=_PATIENCE_S):
         folder = assay.models_folder / model.id
-        return replace(model, manifest=change_manifest(folder, cross_validation=figures))
+        changed = located(change_manifest(folder, cross_validation=figures), folder)
+        return replace(model, manifest=changed)
 
 
 def _scored(

@@ -22,7 +22,9 @@ from napari_hcs_qc.assay.annotated_cells import (
     training_cells,
 )
 from napari_hcs_qc.assay.embedding import check_pools, fill_store, stored_plate
+from napari_hcs_qc.assay.finetuning import fine_tuned
 from napari_hcs_qc.assay.model import (
+    OWN_WEIGHTS,
     Model,
     load_model,
     model_folders,
@@ -32,12 +34,12 @@ from napari_hcs_qc.assay.model import (
 )
 from napari_hcs_qc.assay.plate_sample import are_embedded
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
-from napari_hcs_qc.assay.validation import validate
+from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
-from napari_hcs_qc.heads.registry import make_head
+from napari_hcs_qc.heads.registry import FINE_TUNED, make_head
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.finetune import FineTuned
     from napari_hcs_qc.heads.registry import Head
 
 
@@ -157,7 +160,8 @@ def train(
         )
     check_pools(recipe, encoder)
     stores = assay.embeddings_folder
-    if embed_first:
+    is_tuned = options.head in FINE_TUNED
+    if embed_first and not is_tuned:
         for state in used:
             if stored_plate(state, recipe, encoder, stores) is None:
                 fill_store(
@@ -177,15 +181,29 @@ def train(
             if is_same and latest.manifest["cross_validation"] is not None:
                 use_latest(assay)
                 return latest
+        positions = [(state, state.training) for state in used]
+        tuned: FineTuned | None = None
+        if is_tuned:
+            tuned = fine_tuned(
+                positions,
+                recipe,
+                options,
+                folder=assay.path,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            encoder = tuned.encoder
+            validation = validate_fine_tuned(positions, recipe, options, on_progress, should_stop)
         annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
-        validation = validate(annotated, options, on_progress, should_stop)
-        head, kind_head = fit_heads(annotated, options)
-        manifest = manifest_of(options, recipe, encoder, used, annotated)
+        if not is_tuned:
+            validation = validate(annotated, options, on_progress, should_stop)
+        head, kind_head = fit_heads(annotated, options, tuned)
+        manifest = manifest_of(options, recipe, encoder, used, annotated, tuned)
         manifest |= {"cross_validation": validation, "note": note}
         manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
         check_stop(should_stop)
         with model_being_made(assay) as folder:
-            save_heads(folder, head, kind_head)
+            save_heads(folder, head, kind_head, None if tuned is None else tuned.weights)
             publish_model(folder, manifest)
         use_latest(assay)
     return load_model(folder)
@@ -233,14 +251,27 @@ def use_latest(assay: AssayFolder) -> None:
         assay.update_settings(model=None)
 
 
-def fit_heads(annotated: Annotated, options: TrainOptions) -> tuple[Head, KindHead | None]:
+def fit_heads(
+    annotated: Annotated, options: TrainOptions, tuned: FineTuned | None = None
+) -> tuple[Head, KindHead | None]:
     """Fit the head, and beside it the one for kinds (None with too few of any kind).
+
+    Parameters
+    ----------
+    annotated
+        Annotated cells, embedded with the model's encoder.
+    options
+        What is trained.
+    tuned
+        Where the encoder was fine-tuned, and its head with it.
 
     Raises
     ------
     HcsQcError
         When there is no such head, or all cells that can be read are of one class.
     """
+    if tuned is not None:
+        return tuned.head, fit_kinds(annotated, options.seed)
     head = make_head(options.head, options.seed, annotated.plate)
     # Not side by side: both are many small steps, between which two threads would only wait.
     head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
@@ -276,7 +307,8 @@ def inputs_of(
                 [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
-            "knows_plates": are_embedded(states, recipe, encoder, stores),
+            "knows_plates": options.head not in FINE_TUNED
+            and are_embedded(states, recipe, encoder, stores),
             "version": __version__,
         }
     )
@@ -288,8 +320,22 @@ def manifest_of(
     encoder: Encoder,
     states: Sequence[PlateState],
     annotated: Annotated,
+    tuned: FineTuned | None = None,
 ) -> dict[str, Any]:
-    """Say where a model comes from, as plain data; without its figures, which may follow."""
+    """Say where a model comes from, as plain data; without its figures, which may follow.
+
+    Parameters
+    ----------
+    options
+        What is trained.
+    recipe, encoder
+        Of the model: the encoder is the fine-tuned one, where there is one.
+    states, annotated
+        The plates, and what was trained on.
+    tuned
+        Where the encoder was fine-tuned.
+    """
+    started_from = None if options.weights is None else str(options.weights.resolve())
     classes = Counter(annotated.classes.tolist())
     kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)
     return {
@@ -298,8 +344,11 @@ def manifest_of(
         "encoder": {
             **encoder.describe(),
             "fingerprint": encoder.fingerprint,
-            "weights": None if options.weights is None else str(options.weights.resolve()),
+            "weights": started_from if tuned is None else OWN_WEIGHTS,
         },
+        "fine_tuning": None
+        if tuned is None
+        else {**tuned.history, "started_from_weights": started_from},
         "recipe": recipe.to_dict(),
         "head": options.head,
         "seed": options.seed,
@@ -308,7 +357,7 @@ def manifest_of(
         "n_unreadable": annotated.n_unreadable,
         "n_conflicts": sum(len(state.matched.conflicts) for state in states),
         "n_wells": len(set(annotated.groups.tolist())),
-        "uses_plate_directions": annotated.plate is not None,
+        "uses_plate_directions": annotated.plate is not None and tuned is None,
         "training_plates": [
             {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
         ],

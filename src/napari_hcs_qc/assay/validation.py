@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_hcs_qc.assay.finetuning import cross_validate_fine_tuned
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
@@ -13,8 +16,21 @@ from napari_hcs_qc.heads.scoring import ABNORMAL
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from napari_hcs_qc.assay.annotated_cells import Annotated
+    from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.assay.training import TrainOptions
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.evaluation.crossval import CrossValidation
+
+_IMPOSSIBLE: dict[str, Any] = {
+    "sentence": "not possible with a single annotated cell of a class",
+    "figures": [],
+}
 
 FIGURES = {
     "f1_weighted": "weighted F1",
@@ -45,12 +61,8 @@ def validate(
         `training_cells` and P(abnormal)).
         Only the sentence and no figures where a class has a single cell.
     """
-    fewest = min(Counter(annotated.classes.tolist()).values())
-    if fewest < 2:
-        return {
-            "sentence": "not possible with a single annotated cell of a class",
-            "figures": [],
-        }
+    if _is_impossible(annotated.classes):
+        return dict(_IMPOSSIBLE)
     found = cross_validate(
         annotated.embeddings,
         annotated.classes,
@@ -61,18 +73,51 @@ def validate(
         on_progress=on_progress,
         should_stop=should_stop,
     )
+    return _told(found, annotated.rows, annotated.classes)
+
+
+def validate_fine_tuned(
+    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes.
+
+    Returns
+    -------
+    dict
+        As `validate`.
+    """
+    if _is_impossible(np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])):
+        return dict(_IMPOSSIBLE)
+    found, cells = cross_validate_fine_tuned(
+        said, recipe, options, on_progress=on_progress, should_stop=should_stop
+    )
+    return _told(found, cells.rows, cells.classes)
+
+
+def _is_impossible(classes: NDArray[np.str_]) -> bool:
+    return min(Counter(classes.tolist()).values()) < 2
+
+
+def _told(
+    found: CrossValidation, rows: NDArray[np.int64], classes: NDArray[np.str_]
+) -> dict[str, Any]:
     data = found.to_dict()
+    n_seeds = len(found.seeds)
+    seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
     by = "grouped by well" if found.by == "well" else "by cell, not by well"
     sentence = (
-        f"{found.n_splits} folds {by}, {len(found.seeds)} seeds, {found.n_cells} cells in "
-        f"{found.n_wells} wells"
+        f"{found.n_splits} folds {by}, {seeds}, {found.n_cells} cells in {found.n_wells} wells"
     )
-    is_abnormal = annotated.classes == ABNORMAL
+    is_abnormal = classes == ABNORMAL
     p_abnormal = found.p_abnormal.mean(axis=0)
     return {
         **data,
         "doubted": [
-            {"cell": int(annotated.rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
+            {"cell": int(rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
             for row in doubted(found.p_abnormal, is_abnormal)
         ],
         "confusion": found.confusion().tolist(),

@@ -215,7 +215,11 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rgb", metavar="R,G,B", help="channels of a colour recipe, by name, comma-separated"
     )
-    group.add_argument("--head", metavar="H", help="linear (default), linear-paper, knn, forest")
+    group.add_argument(
+        "--head",
+        metavar="H",
+        help="linear (default), linear-paper, knn, forest; finetune, finetune-paper (minutes)",
+    )
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

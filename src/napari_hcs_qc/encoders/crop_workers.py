@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # With more, Python's own lock, under which each layer is called, would hold them up.
-_MAX_WORKERS = 4
+MAX_WORKERS = 4
+"""Most threads that share a batch."""
 _LEAST_CROPS = 8
 _POLL_S = 0.05
 
@@ -91,12 +92,13 @@ class CropWorkers:
                 if self._pool is not None:
                     self._pool.shutdown()
                 self._n_threads = n_threads
-                self._n_workers = min(n_threads, _MAX_WORKERS)
-                self._pool = _start_pool(self._n_workers, n_threads) if n_threads > 1 else None
+                self._n_workers = min(n_threads, MAX_WORKERS)
+                self._pool = start_pool(self._n_workers, n_threads) if n_threads > 1 else None
             return self._pool
 
 
-def _start_pool(n_workers: int, n_threads: int) -> ThreadPoolExecutor:
+def start_pool(n_workers: int, n_threads: int) -> ThreadPoolExecutor:
+    """Start threads that share the `n_threads` of PyTorch among them."""
     everyone = threading.Barrier(n_workers)
 
     def start() -> None:

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from napari_hcs_qc.encoders.crop_workers import CropWorkers
 from napari_hcs_qc.encoders.fusion import fuse_batch_norms
+from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
@@ -84,14 +84,11 @@ class Encoder:
         self.pooling: Pooling = pooling
         self.mean, self.std = architecture.mean, architecture.std
         self.device = choose_device(device)
-        self._input_px = architecture.input_px
-        self._interpolation = architecture.interpolation
+        self._normalised = Normaliser(architecture, self.device)
         architecture.module.requires_grad_(False)
         self._network, self.n_fused = _fused_network(architecture, stages, pooling)
         self._network.module.to(self.device).to(memory_format=torch.channels_last)
         self.n_features = self._network.n_features
-        self._mean = torch.tensor(self.mean).view(1, 3, 1, 1).to(self.device)
-        self._scale = 1.0 / torch.tensor(self.std).view(1, 3, 1, 1).to(self.device)
         self._max_batch = _MAX_BATCH
         self._workers = CropWorkers() if self.device.type == "cpu" else None
 
@@ -143,7 +140,7 @@ class Encoder:
                 return self._workers.run(self._encode, crops, should_stop)
             return self._encode(crops, should_stop)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(crops) == 1:
                 raise HcsQcError(
@@ -160,22 +157,6 @@ class Encoder:
     def _encode(self, crops: Tensor, should_stop: ShouldStop) -> Tensor:
         with torch.inference_mode():
             return self._network(self._normalised(crops), should_stop).float().cpu()
-
-    def _normalised(self, crops: Tensor) -> Tensor:
-        images = crops.to(self.device, torch.float32, non_blocking=True)
-        side = self._input_px
-        if side is not None and tuple(images.shape[-2:]) != (side, side):
-            # A network of fixed input: brought to its size the way it was trained.
-            images = functional.interpolate(
-                images,
-                size=(side, side),
-                mode=self._interpolation,
-                align_corners=False,
-                antialias=True,
-            )
-        # A grey crop becomes three planes here, by broadcasting.
-        images = (images - self._mean).mul_(self._scale)
-        return images.contiguous(memory_format=torch.channels_last)
 
     def measure_speed(self, input_px: int, n: int = 64, *, seed: int = 0) -> float:
         """Measure how many crops a second are encoded, after a warm-up.
@@ -221,8 +202,8 @@ class Encoder:
             "n_features": self.n_features,
             "mean": list(self.mean),
             "std": list(self.std),
-            "input_px": self._input_px,
-            "interpolation": self._interpolation,
+            "input_px": self._normalised.input_px,
+            "interpolation": self._normalised.interpolation,
             "encode_version": _ENCODE_VERSION,
         }
 
@@ -274,7 +255,8 @@ def _fused_network(
     return fused, n_fused
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, on whatever device."""
     # PyTorch has a class for it on CUDA only; the CPU's and MPS's are plain RuntimeErrors.
     text = str(error).lower()
     return (

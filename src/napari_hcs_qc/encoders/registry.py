@@ -167,6 +167,37 @@ def load_encoder(
     Cancelled
         When `should_stop` said so.
     """
+    architecture, digest = load_architecture(
+        name, weights=weights, on_progress=on_progress, should_stop=should_stop
+    )
+    check_stop(should_stop)
+    return Encoder(name, architecture, digest, stages=stages, pooling=pooling, device=device)
+
+
+def load_architecture(
+    name: str = DEFAULT_ENCODER,
+    *,
+    weights: Path | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[Architecture, str]:
+    """Build the network of an encoder with its trained weights, to be trained further.
+
+    Parameters
+    ----------
+    name, weights, on_progress, should_stop
+        As `load_encoder`.
+
+    Returns
+    -------
+    tuple[Architecture, str]
+        In evaluation mode, and the SHA-256 of the weights' file.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `load_encoder`.
+    """
     family, architecture_name = _resolve(name)
     check_stop(should_stop)
     on_progress(0, 0, f"Loading the encoder {name}")
@@ -186,8 +217,7 @@ def load_encoder(
         architecture, digest = _pretrained_torchvision(
             name, architecture_name, on_progress, should_stop
         )
-    check_stop(should_stop)
-    return Encoder(name, architecture, digest, stages=stages, pooling=pooling, device=device)
+    return architecture, digest
 
 
 def kept_encoder(

@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.model import read_manifest
 from napari_hcs_qc.assay.training import TrainOptions
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.registry import FINE_TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -318,7 +319,8 @@ class Tasks(QObject):
         if self._session.embeddings is None:
             self.embed()  # they are on disk now; the gallery sorts by them
         self._catch_up(frozen)
-        self.measure(frozen, after_s=_SETTLE_MS / 1000)
+        if frozen.options.head not in FINE_TUNED:  # whose figures take minutes: asked for
+            self.measure(frozen, after_s=_SETTLE_MS / 1000)
 
     def _restored(self, frozen: desk.Frozen, made: tuple[Model, Mapping[str, Judged]]) -> None:
         model, judged = made

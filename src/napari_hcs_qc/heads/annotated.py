@@ -50,6 +50,20 @@ def check_annotated(head: object, features: ArrayLike, y: ArrayLike, dtype: DTyp
         When `features` is not a finite matrix, `y` holds no classes, or the lengths differ.
     """
     checked, labels = validate_data(head, features, y, dtype=dtype)
+    return Annotated(checked, *check_labels(labels))
+
+
+def check_labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Give the sorted classes, at least 2, and the index of each cell's.
+
+    Raises
+    ------
+    AnnotationsError
+        When all cells are of one class.
+    ValueError
+        When `y` holds no classes.
+    """
+    labels = np.asarray(y)
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -57,7 +71,7 @@ def check_annotated(head: object, features: ArrayLike, y: ArrayLike, dtype: DTyp
             f"All {len(codes)} annotated cells are of one class ({classes[0]!s}); at least one "
             "of each class is needed. Annotate some of the other class."
         )
-    return Annotated(checked, classes, codes.reshape(-1).astype(np.int64))
+    return classes, codes.reshape(-1).astype(np.int64)
 
 
 def check_features(head: object, features: ArrayLike) -> NDArray[Any]:

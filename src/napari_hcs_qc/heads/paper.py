@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
-from napari_hcs_qc.heads.annotated import check_annotated, check_features
-from napari_hcs_qc.heads.logistic import probabilities
+from napari_hcs_qc.heads.annotated import check_annotated
+from napari_hcs_qc.heads.dense import DenseHead
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 
-class PaperLinearHead(ClassifierMixin, BaseEstimator):
+class PaperLinearHead(DenseHead):
     """One dense layer with an output per class, exactly as Masud, Cohen et al. (2022) train it.
 
     Raw features, cross-entropy, stochastic gradient descent with momentum, the rate divided by
@@ -106,27 +105,3 @@ class PaperLinearHead(ClassifierMixin, BaseEstimator):
         self.coef_ = layer.weight.detach().numpy().astype(np.float64)
         self.intercept_ = layer.bias.detach().numpy().astype(np.float64)
         return self
-
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Log-odds of the second class ``(n_cells,)``, or the outputs per class."""
-        features = check_features(self, X)
-        outputs = self.decide(features)
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
-        features = check_features(self, X)
-        return probabilities(self.decide(features))
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``(n_cells,)`` the most probable class."""
-        best = self.predict_proba(X).argmax(axis=1)
-        most: NDArray[Any] = self.classes_[best]
-        return most
-
-    def decide(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """``(n_cells, n_classes)`` outputs in the precision of `features`, without checks."""
-        outputs: NDArray[np.float64] = (features @ self.coef_.T.astype(features.dtype)).astype(
-            np.float64
-        ) + self.intercept_
-        return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.forest import ForestHead
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear import LinearHead
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.heads.plate_directions import PlateDirections
 
-Head: TypeAlias = LinearHead | PaperLinearHead | KNNHead | ForestHead
+Head: TypeAlias = LinearHead | PaperLinearHead | KNNHead | ForestHead | DenseHead
 """Any fitted or unfitted head: ``fit(X, y, groups=None)``, ``predict_proba``, ``classes_``."""
 
 HEADS: dict[str, type[Head]] = {
@@ -23,14 +24,22 @@ HEADS: dict[str, type[Head]] = {
     "linear-paper": PaperLinearHead,
     "knn": KNNHead,
     "forest": ForestHead,
+    "finetune": DenseHead,
 }
-"""Head classes by the name a user gives; `linear` is the default."""
+"""Head classes by the name in a file; `linear` is the default."""
+
+FINE_TUNED: tuple[str, ...] = ("finetune", "finetune-paper")
+"""Heads that are trained on crops together with their encoder: ours, and as the paper does."""
+
+HEAD_NAMES: tuple[str, ...] = (*HEADS, "finetune-paper")
+"""What a user can ask for."""
 
 _MAKERS: dict[str, Callable[[int, PlateDirections | None], Head]] = {
     "linear": lambda seed, plate: LinearHead(plate=plate, random_state=seed),
     "linear-paper": lambda seed, _plate: PaperLinearHead(random_state=seed),
     "knn": lambda _seed, _plate: KNNHead(),
     "forest": lambda seed, _plate: ForestHead(random_state=seed),
+    **dict.fromkeys(FINE_TUNED, lambda seed, _plate: DenseHead(random_state=seed)),
 }
 
 
@@ -40,7 +49,7 @@ def make_head(name: str, seed: int = 0, plate: PlateDirections | None = None) ->
     Parameters
     ----------
     name
-        One of `HEADS`.
+        One of `HEAD_NAMES`. Of those that are fine-tuned it is the layer alone.
     seed
         Seed of every random step of its fit.
     plate
@@ -52,7 +61,7 @@ def make_head(name: str, seed: int = 0, plate: PlateDirections | None = None) ->
         When no head has this name.
     """
     if name not in _MAKERS:
-        raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEADS)}.")
+        raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEAD_NAMES)}.")
     return _MAKERS[name](seed, plate)
 
 

@@ -40,12 +40,14 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
         "intercept_",
     ),
     "linear-paper": ("coef_", "intercept_"),
+    "finetune": ("coef_", "intercept_"),
     "knn": ("cells_", "codes_"),
     "forest": ("roots_", "feature_", "threshold_", "left_", "right_", "share_"),
 }
 _FIGURES: dict[str, tuple[str, ...]] = {
     "linear": ("strength_", "calibration_factor_", "folds_by_"),
     "linear-paper": (),
+    "finetune": (),
     "knn": (),
     "forest": ("depth_",),
 }

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.linear import LinearHead
 from napari_hcs_qc.heads.logistic import probabilities
-from napari_hcs_qc.heads.paper import PaperLinearHead
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
@@ -74,7 +74,7 @@ def score_embeddings(
     chunk = max(1, min(chunk, _CHUNK_BYTES // row_bytes))
     scores = np.full(n_cells, np.nan, np.float32)
     # The other heads share their work among the processors themselves.
-    is_linear = isinstance(head, LinearHead | PaperLinearHead)
+    is_linear = isinstance(head, LinearHead | DenseHead)
     n_threads, piece = 1, chunk
     if is_linear:
         n_threads, piece = n_processors(), max(1, min(_PIECE, _PIECE_BYTES // row_bytes))
@@ -121,7 +121,7 @@ def _score(head: Head, rows: NDArray[Any], column: int) -> NDArray[np.float64]:
     chosen = rows if usable.all() else rows[usable]
     if len(chosen):
         # The linear heads' own checks of a whole array cost as much as their scoring.
-        is_linear = isinstance(head, LinearHead | PaperLinearHead)
+        is_linear = isinstance(head, LinearHead | DenseHead)
         p = probabilities(head.decide(chosen)) if is_linear else head.predict_proba(chosen)
         result[usable] = p[:, column]
     return result

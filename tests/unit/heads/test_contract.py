@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.annotated import AnnotationsError
+from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.forest import ForestHead
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear import LinearHead
@@ -24,6 +25,7 @@ ESTIMATORS = [
     LinearHead(),
     LinearHead(deviations=False, products=False, balance=False, calibrate=False),
     PaperLinearHead(),
+    DenseHead(),
     KNNHead(),
     ForestHead(n_trees=20),
 ]

@@ -40,11 +40,21 @@ if TYPE_CHECKING:
     from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec
 
 CropHead: TypeAlias = Callable[
-    ["torch.Tensor", "NDArray[np.str_]", "torch.Tensor", EncoderSpec, str, int, ShouldStop],
+    [
+        "torch.Tensor",
+        "NDArray[np.str_]",
+        "NDArray[np.str_] | None",
+        "torch.Tensor",
+        EncoderSpec,
+        str,
+        int,
+        ShouldStop,
+    ],
     "NDArray[np.float64]",
 ]
-"""Fit on crops, judge crops: ``(train_crops, classes, test_crops, encoder, recipe's name, seed,
-should_stop)`` to P(abnormal) of the tested; crops are ``(n, n_views, channels, side, side)``."""
+"""Fit on crops, judge crops: ``(train_crops, classes, wells, test_crops, encoder, recipe's name,
+seed, should_stop)`` to P(abnormal) of the tested; crops are ``(n, n_views, channels, side, side)``.
+"""
 
 
 def run(
@@ -181,6 +191,7 @@ def _measure(
             p = crop_heads[cell.head](
                 train.crops(recipe, rows),
                 train.classes[rows],
+                None if cell.protocol == "paper" else train.groups[rows],
                 test.crops(recipe, draw.test),
                 encoder,
                 cell.recipe,

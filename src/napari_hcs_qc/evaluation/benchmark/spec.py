@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
-from napari_hcs_qc.heads.registry import HEADS
+from napari_hcs_qc.heads.registry import FINE_TUNED, HEAD_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 BASELINE = "hand-made"
 """Name of the row of hand-made features; its only head is `forest`."""
 
-CROP_HEADS = ("finetune", "finetune-paper")
+CROP_HEADS = FINE_TUNED
 """Heads that are fitted on crops, not on features."""
 
 PAPER_SIZES = (350, 100, 50, 25, 10)
 SSL_METHODS = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
 _PAPER_ENCODERS = ("efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny", *SSL_METHODS)
-_HEADS = (*HEADS, *CROP_HEADS)
+_HEADS = HEAD_NAMES
 _KINDS = ("plate", "assay", "folder", "arrays")
 
 

@@ -1,0 +1,92 @@
+"""Other views of the same crops: turned, mirrored, a little moved and scaled, in one sampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+def augment_crops(
+    crops: Tensor,
+    sides: Sequence[float],
+    *,
+    shift: float = 0.0,
+    zoom: float = 0.0,
+    generator: torch.Generator,
+) -> Tensor:
+    """Show each cell in one of the 8 orientations of a square, moved and scaled at random.
+
+    All views of a cell move together, as if the microscope had, so their crops still show the
+    same place. Intensities stay: brightness is what saturation and dead cells are told by.
+
+    Parameters
+    ----------
+    crops
+        ``(n_cells, n_views, n_channels, side, side)`` float.
+    sides
+        ``(n_views,)`` side of each view in the image, in any unit.
+    shift
+        Largest move along each axis, as a share of the smallest of `sides`.
+    zoom
+        Largest change of scale, as its natural logarithm: 0.1 is some ±10 %.
+    generator
+        Draws, on the CPU, whatever the device of the crops: the same seed gives the same views.
+
+    Returns
+    -------
+    Tensor
+        As `crops`; what lies beyond a border is its reflection. Without shift and zoom the
+        pixels are those of the crop in another order, not interpolated.
+
+    Raises
+    ------
+    HcsQcError
+        When the crops are not square stacks of `sides` views.
+    """
+    if crops.ndim != 5 or crops.shape[-1] != crops.shape[-2] or crops.shape[1] != len(sides):
+        raise HcsQcError(
+            f"Crops of shape {tuple(crops.shape)} with {len(sides)} sides cannot be augmented; "
+            "(n_cells, n_views, n_channels, side, side) and a side for each view were expected."
+        )
+    n_cells = len(crops)
+    orientation = torch.randint(8, (n_cells,), generator=generator)
+    moves = (2 * torch.rand((n_cells, 2), generator=generator) - 1) * shift * min(sides)
+    scales = torch.exp((2 * torch.rand((n_cells,), generator=generator) - 1) * zoom)
+    if not shift and not zoom:
+        return torch.stack([_turned(c, int(o)) for c, o in zip(crops, orientation, strict=True)])
+    matrices = _dihedral()[orientation] * scales[:, None, None]
+    views = []
+    for index, side in enumerate(sides):
+        # In grid units the crop reaches from -1 to 1.
+        offset = 2 * moves / side
+        theta = torch.cat([matrices, offset[:, :, None]], dim=2).to(crops.device, crops.dtype)
+        view = crops[:, index]
+        grid = functional.affine_grid(theta, list(view.shape), align_corners=False)
+        views.append(
+            functional.grid_sample(
+                view, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+            )
+        )
+    return torch.stack(views, dim=1)
+
+
+def _turned(crop: Tensor, orientation: int) -> Tensor:
+    turned = torch.rot90(crop, orientation % 4, dims=(-2, -1))
+    return turned.flip(-1) if orientation >= 4 else turned
+
+
+def _dihedral() -> Tensor:
+    """(8, 2, 2) rotations by quarter turns, and the same mirrored."""
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+    turns = [torch.linalg.matrix_power(quarter, k) for k in range(4)]
+    return torch.stack([*turns, *(turn @ mirror for turn in turns)])

@@ -1,0 +1,154 @@
+"""An encoder whose weights can be trained: the same features, with gradients."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.encoder import Encoder, choose_device
+from napari_hcs_qc.encoders.normalise import Normaliser
+from napari_hcs_qc.encoders.stages import StageNetwork
+from napari_hcs_qc.encoders.weights import load_strictly
+from napari_hcs_qc.jobs import ShouldStop, never_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.architecture import Architecture
+
+
+class TrainableEncoder:
+    """Crops of cells to features, with gradients.
+
+    Parameters
+    ----------
+    name
+        Name of the encoder, as `load_encoder` takes it.
+    architecture
+        The network with its weights (`load_architecture`); taken over.
+    recipe
+        Says which stages are pooled, and how.
+    device
+        ``"auto"`` or a name that PyTorch knows.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where it runs.
+
+    Raises
+    ------
+    HcsQcError
+        When the architecture has no such stages or the device is not there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        architecture: Architecture,
+        recipe: CropRecipe,
+        device: str | torch.device = "auto",
+    ) -> None:
+        self.name = name
+        self.device = choose_device(device)
+        self._architecture, self._recipe = architecture, recipe
+        # What lies behind the last pooled stage is dropped below, and saved as it was.
+        self._whole = {
+            key: value.clone() for key, value in architecture.module.state_dict().items()
+        }
+        self._network = StageNetwork(architecture, recipe.stages, recipe.pooling)
+        self._normalise = Normaliser(architecture, self.device)
+        self.module.requires_grad_(True)
+        self.module.to(self.device).to(memory_format=torch.channels_last)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network up to the last pooled stage."""
+        return self._network.module
+
+    def features(self, crops: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
+        """Give ``(n_cells, n_views * n_features)`` of ``(n_cells, n_views, 1 or 3, side, side)``.
+
+        Raises
+        ------
+        Cancelled
+            When `should_stop` said so, which is asked before every layer.
+        """
+        images = self._normalise(crops.flatten(0, 1))
+        return self._network(images, should_stop).view(len(crops), -1)
+
+    def set_training(self, *, batch_statistics: bool) -> None:
+        """Go into training mode, batch normalisations by their batch or by what they know."""
+        self.module.train()
+        if not batch_statistics:
+            for part in self.module.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+
+    @contextlib.contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """Evaluate: no gradients, nothing changes."""
+        was_training = [(part, part.training) for part in self.module.modules()]
+        self.module.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for part, training in was_training:
+                part.training = training
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """Parameters by depth, from the image inwards: what is before a stage counts to it."""
+        owner: dict[nn.Parameter, int] = {}
+        for depth, stage in enumerate(self._network.stage_names):
+            for parameter in self.module.get_submodule(stage).parameters():
+                owner.setdefault(parameter, depth)
+        found: list[list[nn.Parameter]] = [[] for _ in self._network.stage_names]
+        depth = 0
+        for parameter in self.module.parameters():
+            depth = owner.get(parameter, depth)
+            found[depth].append(parameter)
+        return [parameters for parameters in found if parameters]
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the weights of the whole architecture, on the CPU."""
+        now = {key: value.detach().cpu() for key, value in self.module.state_dict().items()}
+        return {key: now.get(key, value).contiguous() for key, value in self._whole.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights that `state` gave."""
+        own = self.module.state_dict()
+        self.module.load_state_dict({key: state[key] for key in own})
+
+    def frozen(self, device: str | torch.device | None = None) -> tuple[Encoder, bytes]:
+        """Give the encoder with the weights of now, and these as the bytes of a safetensors file.
+
+        Raises
+        ------
+        HcsQcError
+            When the device is not there.
+        """
+        state = self.state()
+        data: bytes = save(state)
+        built: Any = build_architecture(self._architecture.family, self._architecture.name)
+        load_strictly(built.module, state, built.classifier, "The trained encoder")
+        digest = hashlib.sha256(data).hexdigest()
+        recipe = self._recipe
+        encoder = Encoder(
+            self.name,
+            built,
+            digest,
+            stages=recipe.stages,
+            pooling=recipe.pooling,
+            device=device or self.device,
+        )
+        return encoder, data

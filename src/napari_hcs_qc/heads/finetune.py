@@ -1,0 +1,567 @@
+"""Fine-tuning: the encoder and a dense layer on it, trained together on annotated crops."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_hcs_qc.cells.augmentation import augment_crops
+from napari_hcs_qc.encoders.crop_workers import MAX_WORKERS, start_pool
+from napari_hcs_qc.encoders.encoder import is_out_of_memory
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.annotated import check_labels
+from napari_hcs_qc.heads.dense import DenseHead
+from napari_hcs_qc.heads.finetune_state import TrainingState, read_state, write_state
+from napari_hcs_qc.heads.folds import assign_folds
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.encoders.trainable import TrainableEncoder
+
+_EVALUATED_AT_ONCE = 64
+_CPU_CELLS = 8
+"""Cells in one pass on a CPU: a pass cannot be stopped half way, and this many take 0.3 s."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How an encoder is fine-tuned.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the annotated cells; more where they are so few that `min_steps` asks for it.
+    optimiser
+        ``"sgd"`` (with `momentum`) or ``"adamw"``.
+    learning_rate
+        Of the dense layer.
+    encoder_rate
+        Of the encoder's last stage.
+    depth_decay
+        Each stage nearer to the image learns at this share of the rate of the next
+        (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
+    milestones
+        Epochs after which the rates are divided by ten; without any they rise over the first
+        tenth of the steps and fall along a cosine.
+    momentum, weight_decay
+        Of the optimiser.
+    batch_size
+        Cells in a step.
+    min_steps
+        Fewest steps of the optimiser.
+    n_frozen
+        Stages nearest to the image that are not trained: they see edges and spots, as any
+        encoder does, and are the most expensive to train.
+    warm_start
+        Whether the layer is fitted on the frozen features first. A random layer sends random
+        gradients into the encoder, which a few annotations cannot make good again (Kumar et al.
+        2022, https://arxiv.org/abs/2202.10054).
+    batch_statistics
+        Whether batch normalisations learn the statistics of the crops, with `MIN_FOR_STATISTICS`
+        annotations or more; with fewer, and without, they keep those they were trained with.
+    augment, shift, zoom
+        Whether crops are turned and mirrored at random, and how far moved and scaled, see
+        `augment_crops`.
+    balance
+        Whether every batch holds as many abnormal as normal cells, those of the rarer class
+        shown more often.
+    patience
+        Stop when cells held out by well have not become likelier for so many epochs, and keep the
+        encoder of the best; 0 trains on all cells to the end.
+    """
+
+    epochs: int
+    optimiser: Literal["sgd", "adamw"]
+    learning_rate: float
+    encoder_rate: float
+    depth_decay: float = 1.0
+    milestones: tuple[int, ...] = ()
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    min_steps: int = 0
+    n_frozen: int = 0
+    warm_start: bool = True
+    batch_statistics: bool = False
+    augment: bool = True
+    shift: float = 0.05
+    zoom: float = 0.1
+    balance: bool = True
+    patience: int = 0
+
+
+MIN_FOR_STATISTICS = 32
+"""Of fewer cells the mean and variance would say more about these cells than about the plate."""
+
+MIN_FOR_PATIENCE = 50
+"""With fewer annotations none can be spared to be held out."""
+
+PRESETS: dict[str, FineTuning] = {
+    "finetune": FineTuning(
+        epochs=12,
+        optimiser="adamw",
+        learning_rate=1e-3,
+        encoder_rate=1e-4,
+        depth_decay=0.8,
+        weight_decay=0.01,
+        min_steps=40,
+        n_frozen=3,
+    ),
+    # Masud, Cohen et al. (2022): SGD 0.001, momentum 0.9, tenfold less at epochs 25 and 40 of
+    # 50, all weights, one dense layer of two outputs. The batch of 32 is that of its linear head.
+    "finetune-paper": FineTuning(
+        epochs=50,
+        optimiser="sgd",
+        learning_rate=1e-3,
+        encoder_rate=1e-3,
+        milestones=(25, 40),
+        warm_start=False,
+        batch_statistics=True,
+        augment=False,
+        balance=False,
+    ),
+}
+"""Settings by the name of the head."""
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What `fine_tune` made.
+
+    Parameters
+    ----------
+    encoder
+        With the new weights, ready to embed.
+    weights
+        These, as the bytes of a safetensors file that `load_encoder` takes.
+    head
+        The dense layer on the encoder's features.
+    history
+        How it went, plain data: ``settings``, ``seed``, ``epochs`` (trained), ``losses`` (mean of
+        each epoch), ``held_out_losses`` and ``kept_epoch`` (with patience), ``n_held_out``,
+        ``batch_statistics``, ``device``, ``cells_at_once``.
+    """
+
+    encoder: Encoder
+    weights: bytes
+    head: DenseHead
+    history: dict[str, Any]
+
+
+def fine_tune(
+    network: TrainableEncoder,
+    crops: Tensor,
+    classes: ArrayLike,
+    groups: ArrayLike | None,
+    settings: FineTuning,
+    *,
+    sides: tuple[float, ...],
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> FineTuned:
+    """Train an encoder and a dense layer on annotated crops.
+
+    On a CPU the same arguments give the same weights to the last digit, also after a stop.
+
+    Parameters
+    ----------
+    network
+        The encoder to start from; it is changed.
+    crops
+        ``(n_cells, n_views, 1 or 3, side, side)`` in [0, 1], as `cut_crops` gives them.
+    classes
+        ``(n_cells,)`` two classes.
+    groups
+        ``(n_cells,)`` well of each cell, unique over plates, or None.
+    settings
+        See `PRESETS`.
+    sides
+        ``(n_views,)`` side of each view in the image, in any unit.
+    seed
+        Of everything random.
+    checkpoint
+        File in which the state is kept after every epoch, and from which it is taken up when it
+        is of the same `key`; deleted at the end.
+    key
+        Content address of everything that is trained on.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`; counted in steps.
+
+    Raises
+    ------
+    AnnotationsError
+        When all cells are of one class.
+    HcsQcError
+        When numbers differ, or memory does not suffice for a single cell.
+    WriteError
+        When the checkpoint cannot be written.
+    Cancelled
+        When `should_stop` said so; go on with the same checkpoint.
+    """
+    training = _Training(network, crops, classes, groups, settings, sides, seed, should_stop)
+    return training.run(checkpoint, key, on_progress)
+
+
+class _Training:
+    """The state of one training; made and used by `fine_tune`."""
+
+    def __init__(
+        self,
+        network: TrainableEncoder,
+        crops: Tensor,
+        classes: ArrayLike,
+        groups: ArrayLike | None,
+        settings: FineTuning,
+        sides: tuple[float, ...],
+        seed: int,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.classes, codes = check_labels(classes)
+        self.groups = None if groups is None else np.asarray(groups)
+        n_wells = len(codes) if self.groups is None else len(self.groups)
+        if not len(crops) == len(codes) == n_wells:
+            raise HcsQcError(
+                f"{len(crops)} crops, {len(codes)} classes and {n_wells} wells were given; there "
+                "must be one of each for every annotated cell."
+            )
+        self.network, self.crops, self.settings = network, crops, settings
+        self.sides, self.seed, self.should_stop = sides, seed, should_stop
+        self.codes = torch.from_numpy(codes)
+        self.trained_on, self.held_out = self._divide(codes)
+        self.uses_statistics = settings.batch_statistics and len(codes) >= MIN_FOR_STATISTICS
+        device = network.device
+        self.cells_at_once = (
+            min(settings.batch_size, _CPU_CELLS) if device.type == "cpu" else settings.batch_size
+        )
+        if self.uses_statistics:
+            self.cells_at_once = settings.batch_size  # the statistics are those of the whole batch
+        n_steps = math.ceil(self._epoch_cells() / settings.batch_size)
+        self.n_epochs = max(settings.epochs, math.ceil(settings.min_steps / n_steps))
+        self.n_steps = n_steps * self.n_epochs
+        self._make_layer()
+        self._make_optimiser(n_steps)
+        self._parameters = [
+            parameter for group in self.optimiser.param_groups for parameter in group["params"]
+        ]
+        self._pool: ThreadPoolExecutor | None = None
+
+    # ---- what is trained -----------------------------------------------------------------
+
+    def _divide(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        everything = np.arange(len(codes))
+        if not self.settings.patience or len(codes) < MIN_FOR_PATIENCE:
+            return everything, everything[:0]
+        folds = assign_folds(codes, self.groups, 5, self.seed)
+        if folds.n_folds < 2:
+            return everything, everything[:0]
+        return np.flatnonzero(folds.fold != 0), np.flatnonzero(folds.fold == 0)
+
+    def _make_layer(self) -> None:
+        """Make the dense layer ``outputs = ((features - centre) * scale) @ weight.T + bias``."""
+        rows = torch.from_numpy(self.trained_on)
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.settings.warm_start:
+            features = self._features(rows).numpy()
+            wells = None if self.groups is None else self.groups[self.trained_on]
+            head = DenseHead(random_state=self.seed)
+            head.fit(features, self.codes.numpy()[self.trained_on], wells)
+            centre, spread = features.mean(axis=0), features.std(axis=0)
+            spread = np.where(spread > 0, spread, 1.0)
+            weight = torch.from_numpy(head.coef_ * spread).float()
+            bias = torch.from_numpy(head.intercept_ + head.coef_ @ centre).float()
+            self.centre = torch.from_numpy(centre)
+            self.scale = torch.from_numpy((1 / spread).astype(np.float32))
+        else:
+            n_features = self._features(rows[:1]).shape[1]
+            # torch's own initial distribution, drawn from our generator.
+            bound = n_features**-0.5
+            weight = torch.empty(len(self.classes), n_features)
+            bias = torch.empty(len(self.classes))
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+            self.centre, self.scale = torch.zeros(n_features), torch.ones(n_features)
+        device = self.network.device
+        self.centre, self.scale = self.centre.to(device), self.scale.to(device)
+        self.weight = weight.to(device).requires_grad_()
+        self.bias = bias.to(device).requires_grad_()
+
+    def _make_optimiser(self, steps_per_epoch: int) -> None:
+        settings = self.settings
+        depths = self.network.depths()
+        n_frozen = min(settings.n_frozen, len(depths) - 1)
+        groups: list[dict[str, Any]] = [
+            {"params": [self.weight, self.bias], "lr": settings.learning_rate, "weight_decay": 0.0}
+        ]
+        for depth, parameters in enumerate(depths):
+            if depth < n_frozen:
+                for parameter in parameters:
+                    parameter.requires_grad_(False)
+                continue
+            rate = settings.encoder_rate * settings.depth_decay ** (len(depths) - 1 - depth)
+            groups.append({"params": parameters, "lr": rate, "weight_decay": settings.weight_decay})
+        if settings.optimiser == "sgd":
+            self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
+                groups, momentum=settings.momentum
+            )
+        else:
+            self.optimiser = torch.optim.AdamW(groups)
+        total, milestones = self.n_steps, settings.milestones
+
+        def factor(step: int) -> float:
+            if milestones:
+                return float(0.1 ** sum(step >= epoch * steps_per_epoch for epoch in milestones))
+            rise = min(1.0, (step + 1) / max(1.0, total / 10))
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self._precision() == torch.float16)
+
+    # ---- training ------------------------------------------------------------------------
+
+    def run(self, checkpoint: Path | None, key: str, on_progress: OnProgress) -> FineTuned:
+        n_threads = torch.get_num_threads()
+        shares_work = self.network.device.type == "cpu" and not self.uses_statistics
+        if n_threads < 2 or not shares_work:
+            return self._run(checkpoint, key, on_progress)
+        # A thread for each piece of a batch, as for encoding: see `crop_workers`.
+        with start_pool(min(n_threads, MAX_WORKERS), n_threads) as self._pool:
+            return self._run(checkpoint, key, on_progress)
+
+    def _run(self, checkpoint: Path | None, key: str, on_progress: OnProgress) -> FineTuned:
+        state = TrainingState.begin(key)
+        if checkpoint is not None:
+            state = read_state(checkpoint, key, self._restore) or state
+        step = state.epoch * (self.n_steps // self.n_epochs)
+        while state.epoch < self.n_epochs and not self._is_enough(state):
+            self.network.set_training(batch_statistics=self.uses_statistics)
+            generator = torch.Generator().manual_seed(_mixed(self.seed, state.epoch))
+            losses = []
+            for batch in self._batches(generator):
+                check_stop(self.should_stop)
+                on_progress(step, self.n_steps, _words(state, self.n_epochs))
+                losses.append(self._step(batch, generator))
+                step += 1
+            state.add(float(np.mean(losses)), self._held_out_loss())
+            if state.is_best and len(self.held_out):
+                state.best = self._learnt()
+            if checkpoint is not None:
+                write_state(checkpoint, state, self._everything())
+        if state.best is not None:
+            self._load_learnt(state.best)
+        on_progress(self.n_steps, self.n_steps, "Fine-tuned")
+        made = self._finished(state)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        return made
+
+    def _is_enough(self, state: TrainingState) -> bool:
+        return bool(len(self.held_out)) and state.n_since_best >= self.settings.patience
+
+    def _step(self, batch: Tensor, generator: torch.Generator) -> float:
+        """Take one step of the optimiser; with less memory, in smaller passes."""
+        crops = self.crops[batch]
+        if self.settings.augment:
+            crops = augment_crops(
+                crops,
+                self.sides,
+                shift=self.settings.shift,
+                zoom=self.settings.zoom,
+                generator=generator,
+            )
+        while True:
+            try:
+                loss = self._gradients(crops, self.codes[batch])
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.cells_at_once == 1:
+                    raise HcsQcError(
+                        f"There is not enough memory on {self.network.device} to fine-tune "
+                        f"{self.network.name} on a single cell; close other programs, or take "
+                        "another device or the linear head."
+                    ) from error
+            # Out of the except clause, so that the failed pass's tensors are free.
+            self.cells_at_once = (self.cells_at_once + 1) // 2
+            if self.network.device.type == "cuda":
+                torch.cuda.empty_cache()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        return loss
+
+    def _gradients(self, crops: Tensor, codes: Tensor) -> float:
+        """Set the gradients of a batch, gathered in the order of its pieces, whoever was first."""
+        pieces = torch.split(crops, self.cells_at_once), torch.split(codes, self.cells_at_once)
+        work = partial(self._gradients_of, n_cells=len(crops))
+        run = map if self._pool is None else self._pool.map
+        total = 0.0
+        self.optimiser.zero_grad(set_to_none=True)
+        for loss, gradients in run(work, *pieces):
+            total += loss
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                if gradient is not None:
+                    old = parameter.grad
+                    parameter.grad = gradient if old is None else old.add_(gradient)
+        if not math.isfinite(total):
+            raise HcsQcError(
+                f"Fine-tuning {self.network.name} gave a loss that is no number; its weights may "
+                "be damaged, or the rate of learning too high."
+            )
+        return total / len(crops)
+
+    def _gradients_of(
+        self, crops: Tensor, codes: Tensor, n_cells: int
+    ) -> tuple[float, tuple[Tensor | None, ...]]:
+        with self._autocast():
+            features = self.network.features(crops, self.should_stop)
+        loss = functional.cross_entropy(
+            self._outputs(features.float()), codes.to(features.device), reduction="sum"
+        )
+        scaled = self.scaler.scale(loss / n_cells)
+        return float(loss.detach()), torch.autograd.grad(
+            scaled, self._parameters, allow_unused=True
+        )
+
+    def _epoch_cells(self) -> int:
+        counts = torch.bincount(self.codes[torch.from_numpy(self.trained_on)])
+        return int(2 * counts.max()) if self.settings.balance else int(counts.sum())
+
+    def _batches(self, generator: torch.Generator) -> list[Tensor]:
+        rows = torch.from_numpy(self.trained_on)
+        if not self.settings.balance:
+            order = rows[torch.randperm(len(rows), generator=generator)]
+        else:
+            half = self._epoch_cells() // 2
+            drawn = []
+            for code in range(len(self.classes)):
+                own = rows[self.codes[rows] == code]
+                rounds = [
+                    own[torch.randperm(len(own), generator=generator)]
+                    for _ in range(math.ceil(half / len(own)))
+                ]
+                drawn.append(torch.cat(rounds)[:half])
+            order = torch.stack(drawn, dim=1).flatten()
+        batches = list(torch.split(order, self.settings.batch_size))
+        if self.uses_statistics and len(batches) > 1 and len(batches[-1]) < 2:
+            # One cell has no variance.
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+    # ---- evaluating ----------------------------------------------------------------------
+
+    def _outputs(self, features: Tensor) -> Tensor:
+        return (features - self.centre) * self.scale @ self.weight.T + self.bias
+
+    def _features(self, rows: Tensor) -> Tensor:
+        with self.network.as_it_is():
+            parts = [
+                self.network.features(self.crops[part], self.should_stop).float().cpu()
+                for part in torch.split(rows, _EVALUATED_AT_ONCE)
+            ]
+        return torch.cat(parts)
+
+    def _held_out_loss(self) -> float:
+        if not len(self.held_out):
+            return math.nan
+        rows = torch.from_numpy(self.held_out)
+        with torch.no_grad():
+            outputs = self._outputs(self._features(rows).to(self.network.device))
+            return float(functional.cross_entropy(outputs.cpu(), self.codes[rows]))
+
+    def _precision(self) -> torch.dtype:
+        if self.network.device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision = self._precision()
+        if precision == torch.float32:
+            return nullcontext()
+        return torch.autocast("cuda", dtype=precision)
+
+    # ---- state ---------------------------------------------------------------------------
+
+    def _learnt(self) -> dict[str, Tensor]:
+        layer = {"layer.weight": self.weight, "layer.bias": self.bias}
+        own = {name: value.detach().cpu().clone() for name, value in layer.items()}
+        return {**own, **{f"encoder.{k}": v.clone() for k, v in self.network.state().items()}}
+
+    def _load_learnt(self, learnt: dict[str, Tensor]) -> None:
+        prefix = "encoder."
+        self.network.load(
+            {k.removeprefix(prefix): v for k, v in learnt.items() if k.startswith(prefix)}
+        )
+        with torch.no_grad():
+            self.weight.copy_(learnt["layer.weight"])
+            self.bias.copy_(learnt["layer.bias"])
+
+    def _everything(self) -> dict[str, Any]:
+        return {
+            "learnt": self._learnt(),
+            "standard": {"centre": self.centre.cpu(), "scale": self.scale.cpu()},
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "cells_at_once": self.cells_at_once,
+        }
+
+    def _restore(self, kept: dict[str, Any]) -> None:
+        self._load_learnt(kept["learnt"])
+        device = self.network.device
+        self.centre = kept["standard"]["centre"].to(device)
+        self.scale = kept["standard"]["scale"].to(device)
+        self.optimiser.load_state_dict(kept["optimiser"])
+        self.schedule.load_state_dict(kept["schedule"])
+        self.scaler.load_state_dict(kept["scaler"])
+        self.cells_at_once = int(kept["cells_at_once"])
+
+    def _finished(self, state: TrainingState) -> FineTuned:
+        encoder, weights = self.network.frozen()
+        head = DenseHead(random_state=self.seed)
+        layer = self.weight.detach().cpu().double().numpy()
+        scale, centre = (one.cpu().double().numpy() for one in (self.scale, self.centre))
+        head.classes_, head.n_features_in_ = self.classes, layer.shape[1]
+        head.coef_ = layer * scale
+        head.intercept_ = self.bias.detach().cpu().double().numpy() - head.coef_ @ centre
+        history = {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "epochs": state.epoch,
+            "losses": state.losses,
+            "held_out_losses": [one for one in state.held_out_losses if math.isfinite(one)],
+            "kept_epoch": state.best_epoch + 1 if len(self.held_out) else state.epoch,
+            "n_held_out": len(self.held_out),
+            "batch_statistics": self.uses_statistics,
+            "device": str(self.network.device),
+            "cells_at_once": self.cells_at_once,
+        }
+        return FineTuned(encoder, weights, head, history)
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """Seed of an epoch, so that one that is taken up again is drawn as it would have been."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _words(state: TrainingState, n_epochs: int) -> str:
+    loss = f", loss {state.losses[-1]:.3f}" if state.losses else ""
+    return f"Fine-tuning: epoch {state.epoch + 1} of {n_epochs}{loss}"
