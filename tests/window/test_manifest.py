@@ -13,6 +13,7 @@ from napari._app_model import get_app_model
 
 from napari_hcs_qc.gui import desk
 from napari_hcs_qc.gui.annotate_dock import AnnotateDock
+from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
 from napari_hcs_qc.gui.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.guide_dock import GuideDock
 from napari_hcs_qc.gui.overlay_dock import OverlayDock
@@ -39,6 +40,7 @@ _PANELS: dict[str, Any] = {
     desk.OVERLAY: OverlayDock,
     desk.REVIEW: ReviewDock,
     desk.ENCODER: EncoderDock,
+    desk.BENCHMARK: BenchmarkDock,
 }
 
 

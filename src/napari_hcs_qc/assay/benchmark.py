@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,17 +13,23 @@ from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.benchmark.crop_heads import fine_tuned_heads
+from napari_hcs_qc.evaluation.benchmark.engine import display_crops, read_results, run
 from napari_hcs_qc.evaluation.benchmark.labelled import LabelledCells, open_crops
+from napari_hcs_qc.evaluation.benchmark.mistakes import Mistake, mistakes
+from napari_hcs_qc.evaluation.benchmark.plan import plan
 from napari_hcs_qc.files import fingerprint, sha256_of
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.evaluation.benchmark.plan import Planned
     from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, SourceSpec
 
 
@@ -61,6 +67,116 @@ class AssayCells:
             for place, crop in zip(places, cut_crops(pixels, y, x, sized, groups), strict=True):
                 crops[place] = crop
         return torch.stack([crop for crop in crops if crop is not None])
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A benchmark as it stands.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    folder
+        In which results are kept.
+    sources
+        The labelled cells, by name.
+    planned
+        All cells of the tables.
+    results
+        Of those that are done, by key.
+    """
+
+    spec: BenchmarkSpec
+    folder: Path
+    sources: Mapping[str, LabelledCells]
+    planned: tuple[Planned, ...]
+    results: Mapping[str, Mapping[str, Any]]
+
+
+def run_benchmark(
+    spec: BenchmarkSpec,
+    folder: Path,
+    *,
+    on_plan: Callable[[Benchmark], None] | None = None,
+    on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Benchmark:
+    """Fill the tables of a benchmark; what was filled before stays.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    folder
+        Where results, features, and assays of plates with a CSV of labels are kept.
+    on_plan
+        Called before the first cell is filled, with what is there already.
+    on_cell
+        Called with each cell that was filled, and its result.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Raises
+    ------
+    HcsQcError
+        When a source or an encoder cannot be used.
+    Cancelled
+        When `should_stop` answers true; what was filled stays.
+    """
+    sources = open_sources(spec, folder, on_progress=on_progress, should_stop=should_stop)
+    heads = fine_tuned_heads()
+
+    def as_it_stands(planned: list[Planned]) -> Benchmark:
+        return Benchmark(spec, folder, sources, tuple(planned), read_results(folder, planned))
+
+    if on_plan is not None:
+        on_plan(as_it_stands(plan(spec, sources, folder, heads)))
+    planned = run(
+        spec,
+        sources,
+        folder,
+        crop_heads=heads,
+        on_cell=on_cell,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return as_it_stands(planned)
+
+
+def wrong_crops(
+    found: Benchmark,
+    one: Planned,
+    result: Mapping[str, Any],
+    most: int,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[list[Mistake], NDArray[np.float32]]:
+    """Give the cells that a row judged wrongly, and the crops of the gravest mistakes.
+
+    Parameters
+    ----------
+    found, one, result
+        The benchmark, the cell of its tables, and that cell's result.
+    most
+        How many crops are cut at most.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Raises
+    ------
+    HcsQcError
+        When the labels of the source have changed, or its images cannot be read.
+    """
+    wrong = mistakes(result)
+    check_stop(should_stop)
+    on_progress(0, 1, "Cutting crops")
+    shown = [mistake.cell for mistake in wrong[:most]]
+    if not shown:
+        return wrong, np.empty((0, 1, 1), np.float32)
+    return wrong, display_crops(found.sources[one.cell.test], shown)
 
 
 def open_sources(

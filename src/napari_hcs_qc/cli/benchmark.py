@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay.benchmark import open_sources
+from napari_hcs_qc.assay.benchmark import run_benchmark
 from napari_hcs_qc.cli.words import shown_path
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.benchmark.engine import read_results, run
 from napari_hcs_qc.evaluation.benchmark.spec import (
     BenchmarkSpec,
     EncoderSpec,
@@ -34,10 +33,10 @@ def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[
         When the spec or a source cannot be used.
     """
     spec = _spec(options)
-    sources = open_sources(spec, options.out, on_progress=bars)
-    planned = run(spec, sources, options.out, on_progress=bars)
+    found = run_benchmark(spec, options.out, on_progress=bars)
     bars.close()
-    written = write_tables(planned, read_results(options.out, planned), options.out)
+    planned = list(found.planned)
+    written = write_tables(planned, found.results, options.out)
     counts = Counter(one.state for one in planned)
     lines = [
         f"{counts['done']} cells of the tables are filled, {counts['cannot run']} cannot run:",

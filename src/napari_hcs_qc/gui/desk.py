@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QScrollArea, QWidget
 
 from napari_hcs_qc.gui.annotate_dock import AnnotateDock
+from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
 from napari_hcs_qc.gui.clicking import Clicking
 from napari_hcs_qc.gui.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.guide_dock import GuideDock
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 GUIDE, PLATE, ANNOTATE = "HCS guide", "HCS plate", "HCS annotate"
 TRAIN, OVERLAY, REVIEW, ENCODER = "HCS train", "HCS overlay", "HCS review", "HCS encoder"
+BENCHMARK = "HCS benchmark"
 
 _PLUGIN = "napari-hcs-qc"
 
@@ -35,6 +37,7 @@ _TABS: tuple[tuple[str, type[QWidget]], ...] = (
     (OVERLAY, OverlayDock),
     (REVIEW, ReviewDock),
     (ENCODER, EncoderDock),
+    (BENCHMARK, BenchmarkDock),
 )
 _WIDTH_PX = 460
 _GUIDE_PX = 190

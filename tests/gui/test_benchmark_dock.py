@@ -1,0 +1,198 @@
+"""The benchmark panel: choose, run, watch, look, use, export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QLineEdit, QListWidget, QPushButton, QSpinBox
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.benchmark.mistakes import mean_confusion, mistakes
+from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
+from napari_hcs_qc.gui.benchmark_detail import BenchmarkDetail
+from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
+from napari_hcs_qc.gui.benchmark_table import BenchmarkTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+    from tests.gui.conftest import Desk
+
+
+def button(dock: BenchmarkDock, words: str) -> QPushButton:
+    [found] = [one for one in dock.findChildren(QPushButton) if one.text().startswith(words)]
+    return found
+
+
+def tick(choice: BenchmarkChoice, index: int, *names: str) -> None:
+    """Tick names of the encoders (0), heads (1) or recipes (2), and no others."""
+    shown = choice.findChildren(QListWidget)[index]
+    for row in range(shown.count()):
+        item = shown.item(row)
+        is_on = item.text() in names
+        item.setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
+
+
+def small(dock: BenchmarkDock, *, sizes: str = "all, 10, 999") -> None:
+    choice = dock.findChild(BenchmarkChoice)
+    assert choice is not None
+    tick(choice, 0, "efficientnet-lite0", "vgg16")
+    tick(choice, 1, "knn", "linear")
+    tick(choice, 2, "nucleus")
+    line = choice.findChild(QLineEdit)
+    line.setText(sizes)
+    line.editingFinished.emit()
+    # The spin box has a line edit of its own.
+    choice.findChild(QSpinBox).setValue(2)
+
+
+@pytest.fixture
+def dock(desk: Desk, assay_path: Path, qtbot: QtBot) -> BenchmarkDock:
+    made = BenchmarkDock(desk.viewer)
+    qtbot.addWidget(made)
+    desk.open(assay_path)
+    return made
+
+
+def rows(dock: BenchmarkDock) -> list[list[str]]:
+    table = dock.findChild(BenchmarkTable)
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount())]
+        for row in range(table.rowCount())
+    ]
+
+
+def test_it_fills_shows_uses_and_exports(
+    dock: BenchmarkDock, desk: Desk, qtbot: QtBot, tmp_path: Path
+) -> None:
+    small(dock)
+    dock.run()
+    desk.idle()
+    assert desk.errors() == []
+    boxes = dock.findChildren(QComboBox)
+    which = next(box for box in boxes if box.itemText(0).startswith("Table 1"))
+    assert [which.itemText(i) for i in range(which.count())] == [
+        "Table 1: assay",
+        "Table 2: assay",
+    ]
+    which.setCurrentIndex(1)
+    which.activated.emit(1)
+    shown = rows(dock)
+    told = {(one[0], one[2], one[3].split()[0]): one[4] for one in shown}
+    assert told["vgg16", "linear", "10"] == "–"
+    assert told["efficientnet-lite0", "linear", "999"] == "–"
+    filled = {key: f1 for key, f1 in told.items() if f1 not in ("–", "…", "")}
+    # Two heads of the encoder and the baseline, with 10 and with all.
+    assert len(filled) == 6
+    assert all(40 < float(f1.split(" ±")[0]) <= 100 for f1 in filled.values())
+
+    # Sorted by F1, the best first, what has no figure last.
+    table = dock.findChild(BenchmarkTable)
+    table.sortItems(4, Qt.SortOrder.DescendingOrder)
+    figures = [row[4] for row in rows(dock)]
+    numbers = [float(one.split(" ±")[0]) for one in figures if one != "–"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert figures[-1] == "–"
+
+    # A line that cannot run says why; one that is filled shows its mistakes.
+    detail = dock.findChild(BenchmarkDetail)
+    table.setCurrentCell(table.rowCount() - 1, 0)
+    assert "Cannot run" in detail.words()
+    names = [(row[0], row[2], row[3]) for row in rows(dock)]
+    line = next(i for i, one in enumerate(names) if one[1] == "knn" and one[2] == "10")
+    table.setCurrentCell(line, 0)
+    desk.idle()
+    one = dock.value()
+    assert one is not None
+    result = dock.results()[one.key]
+    assert "weighted F1" in detail.words() and "Split by well" in detail.words()
+    assert detail.n_crops() == len(mistakes(result)) > 0
+    tested = sum(len(seed["cells"]) for seed in result["seeds"]) / 2
+    assert mean_confusion(result).sum() == pytest.approx(tested)
+
+    # It becomes the assay's, and the tables go to a folder.
+    button(dock, "Use this one").click()
+    assert desk.tasks.options.head == "knn"
+    assert ("info", "Chosen for the assay: efficientnet-lite0, recipe nucleus, head knn. "
+            "Press Retrain to use them.") in desk.told  # fmt: skip
+    dock.export(tmp_path / "tables")
+    desk.idle()
+    assert (tmp_path / "tables" / "benchmark.html").is_file()
+    assert (tmp_path / "tables" / "table2.csv").is_file()
+
+    # The same again computes nothing: every result is as it was.
+    files = {path: path.stat().st_mtime_ns for path in
+             (desk.session.assay.path / "benchmark" / "cells").iterdir()}  # fmt: skip
+    dock.run()
+    desk.idle()
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    assert dock.value() == one
+
+
+def test_a_cancelled_run_goes_on_later(dock: BenchmarkDock, desk: Desk, qtbot: QtBot) -> None:
+    small(dock)
+    dock.run()
+    qtbot.waitUntil(lambda: len(dock.results()) >= 1, timeout=120_000)
+    desk.session.jobs.cancel_all()
+    desk.idle()
+    n_before = len(dock.results())
+    assert 1 <= n_before < 6
+    dock.run()
+    desk.idle()
+    assert len(dock.results()) == 6
+
+
+def test_what_cannot_be_is_said_and_nothing_runs(dock: BenchmarkDock, desk: Desk) -> None:
+    small(dock, sizes="ten, 3")
+    dock.run()
+    assert desk.told[-1][0] == "warning"
+    assert "'ten, 3'" in desk.told[-1][1]
+    small(dock, sizes="3")
+    dock.run()
+    assert "fewer than 4 annotations" in desk.told[-1][1]
+    assert not desk.session.jobs.running
+
+
+def test_the_papers_protocol_is_one_choice(qtbot: QtBot) -> None:
+    choice = BenchmarkChoice()
+    qtbot.addWidget(choice)
+    box = choice.findChild(QComboBox)
+    told: list[bool] = []
+    choice.value_changed.connect(lambda: told.append(True))
+    box.setCurrentIndex(1)
+    box.activated.emit(1)
+    assert told == [True]
+    with pytest.raises(HcsQcError, match="no labelled cells"):
+        choice.value(())
+    lists = choice.findChildren(QListWidget)
+    ticked = [
+        {one.item(row).text() for row in range(one.count())
+         if one.item(row).checkState() == Qt.CheckState.Checked}
+        for one in lists
+    ]  # fmt: skip
+    assert ticked[0] == {"efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny"}
+    assert {"knn", "linear", "finetune", "finetune-paper"} <= ticked[1]
+    assert ticked[2] == {"nucleus", "paper-128px"}
+
+
+def test_a_spec_file_takes_the_place_of_the_assay(
+    dock: BenchmarkDock, desk: Desk, assay_path: Path, tmp_path: Path
+) -> None:
+    spec = tmp_path / "SPEC.toml"
+    spec.write_text(
+        f'heads = ["knn"]\nsizes = [10]\nseeds = [0]\nbaseline = false\n'
+        f'[[source]]\nname = "mine"\nassay = "{assay_path.as_posix()}"\n'
+    )
+    dock.open_spec(spec)
+    dock.run()
+    desk.idle()
+    assert desk.errors() == []
+    assert len(dock.results()) >= 1
+    assert (tmp_path / "SPEC-benchmark" / "cells").is_dir()
+    bad = tmp_path / "bad.toml"
+    bad.write_text("heads = 3")
+    dock.open_spec(bad)
+    assert "bad.toml" in desk.errors()[-1]
