@@ -180,7 +180,8 @@ class Person:
         """Give a panel, brought to the front by a click on its tab."""
         for bar in self.window.findChildren(QTabBar):
             for index in range(bar.count()):
-                if bar.tabText(index) == name and bar.currentIndex() != index:
+                is_it = bar.tabText(index) == name.removeprefix("HCS ").capitalize()
+                if is_it and bar.currentIndex() != index:
                     self.click(bar, bar.tabRect(index).center())
         found = panel(self.viewer, name)
         self.until(found.isVisible)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import QPoint, QTimer
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -18,14 +18,19 @@ from qtpy.QtWidgets import (
     QMenu,
     QPushButton,
     QSlider,
+    QSpinBox,
     QToolButton,
 )
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.review import review_queue
+from napari_hcs_qc.evaluation.benchmark.mistakes import mistakes
+from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
+from napari_hcs_qc.gui.benchmark_detail import BenchmarkDetail
+from napari_hcs_qc.gui.benchmark_table import BenchmarkTable
 from napari_hcs_qc.gui.class_buttons import ClassButtons
-from napari_hcs_qc.gui.desk import ANNOTATE, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
+from napari_hcs_qc.gui.desk import ANNOTATE, BENCHMARK, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
 from napari_hcs_qc.gui.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.opening import open_assay_folder
 from napari_hcs_qc.gui.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
@@ -297,6 +302,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     person.picture("desk-train")
     move_threshold(person)
     person.picture("desk-overlay")
+    benchmark(person)
     decided = review_three(person, assay)
     export(person, out, decided, monkeypatch)
     return leave(person)
@@ -391,6 +397,38 @@ def move_threshold(person: Person) -> None:
     assert person.session.judged.threshold == threshold
     assert well_values_shown(person) != values
     assert flagged(person) != flags
+
+
+def benchmark(person: Person) -> None:
+    """Compare heads on one's own clicks, sort, look at a row's mistakes, and use it."""
+    dock = person.panel(BENCHMARK)
+    dock.findChild(QSpinBox).setValue(3)
+    sizes = dock.findChild(BenchmarkChoice).findChild(QLineEdit)
+    person.scroll_to(sizes)
+    person.click(sizes)
+    person.press("Ctrl+A", sizes)
+    person.qtbot.keyClicks(sizes, "all, 10")
+    person.click(person.button(dock, QPushButton, "Run"))
+    person.until(lambda: len(dock.results()) == 6, 240)  # two heads and the baseline
+    person.idle()
+    boxes = dock.findChildren(QComboBox)
+    which = next(box for box in boxes if box.itemText(0).startswith("Table 1"))
+    person.choose(which, "Table 2: assay")
+    table = dock.findChild(BenchmarkTable)
+    assert table.rowCount() == 6
+    table.sortItems(4, Qt.SortOrder.DescendingOrder)
+    row = next(r for r in range(6) if table.item(r, 2).text() == "linear")
+    person.scroll_to(table)
+    person.click(table.viewport(), table.visualItemRect(table.item(row, 4)).center())
+    person.idle()
+    assert dock.value().cell.head == "linear"
+    detail = dock.findChild(BenchmarkDetail)
+    assert "weighted F1" in detail.words()
+    assert detail.n_crops() == len(mistakes(dock.results()[dock.value().key]))
+    person.picture("desk-benchmark")
+    person.click(person.button(dock, QPushButton, "Use this one"))
+    options = workspace_of(person.viewer).tasks.options
+    assert (options.head, options.encoder) == ("linear", None)
 
 
 def review_three(person: Person, assay: Path) -> dict[str, tuple[str, str | None]]:

@@ -76,7 +76,7 @@ class BenchmarkDetail(QWidget):
         """
         shown = f", the gravest {len(crops)} shown" if len(wrong) > len(crops) else ""
         self._heading.setText(
-            f"{len(wrong)} cells are judged wrongly on average{shown}:"
+            f"{len(wrong)} cells are judged wrongly on average{shown} (P is P(abnormal)):"
             if wrong
             else "Every tested cell is judged rightly on average."
         )

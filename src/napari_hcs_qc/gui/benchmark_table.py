@@ -24,7 +24,7 @@ _COLUMNS = (
     ("AUC", "Area under the ROC curve in percent, mean over the draws"),
     ("Recall", "Share of the abnormal cells that are found, in percent"),
 )
-_N, _F1, _AUC, _RECALL = 3, 4, 5, 6
+_RECIPE, _N, _F1, _AUC, _RECALL = 1, 3, 4, 5, 6
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _ROLE = Qt.ItemDataRole.UserRole
 _LAST = math.inf
@@ -100,11 +100,13 @@ class BenchmarkTable(QTableWidget):
             cell = one.cell
             for column, text in enumerate((cell.encoder, cell.recipe, cell.head)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(f"{text}, recipe {cell.recipe}" if column == 0 else text)
                 item.setData(_ROLE, row)
                 self.setItem(row, column, item)
             self._write(row, one, results.get(one.key))
         self.setSortingEnabled(True)
+        # One recipe for all says nothing, and its place is the encoders'.
+        self.setColumnHidden(_RECIPE, len({one.cell.recipe for one in planned}) < 2)
         self.clearSelection()
         self.setCurrentItem(None)
         for row in range(self.rowCount()):

@@ -124,6 +124,11 @@ def _dock(
         )
         if beside is not None:
             viewer.window._qt_window.tabifyDockWidget(beside, dock)
+        # Tabs side by side have room for one word each; the menu keeps the whole name.
+        dock.setWindowTitle(name.removeprefix("HCS ").capitalize())
+        action = dock.toggleViewAction()
+        if action is not None:
+            action.setText(name)
     return _dock_of(viewer, name)
 
 
