@@ -45,7 +45,7 @@ _ROWS_AT_ONCE = 1024
 _CACHED_BYTES = 2**19
 _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
 _TRIAL_ROWS = 64
-_PLATE_WEIGHT = 0.5  # of the plate's directions, beside the features themselves
+_PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
 
 
 class LinearHead(ClassifierMixin, BaseEstimator):
@@ -62,9 +62,9 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     steps give a weighted F1 of 0.930, 0.942 and 0.952.
 
     Where the cells of the plate that nobody annotated are at hand, their main directions (see
-    `plate_directions`) stand beside the features in all three sets, with half their weight. That
-    helps where annotations are few: in BBBC022, classes drawn in equal parts, it brought +0.011
-    of weighted F1 with 10 annotations, +0.009 with 25, and nothing from 100 on; see
+    `plate_directions`) stand beside the features in all three sets, with a quarter of their
+    weight. That helps where annotations are few: in BBBC022, classes drawn in equal parts, it
+    brought some +0.01 of weighted F1 with 10 to 50 annotations, and nothing from 100 on; see
     ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
@@ -113,7 +113,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     directions_, offset_
         Those of `plate`, ``(n_directions, n_features)`` and ``(n_directions,)``, of length 0
         without it. ``z`` has ``n_inputs = n_features + n_directions`` columns; with directions
-        its parts are weighted by 1 and 0.5 and all of it is scaled to count as much as before.
+        its parts are weighted by 1 and 0.25 and all of it is scaled to count as much as before.
     coef_, deviation_coef_
         ``(n_outputs, n_inputs)`` weights of ``z`` and ``|z|``.
     anchors_, anchor_coef_
