@@ -143,8 +143,8 @@ def test_a_crop_head_gets_crops(arrays, tmp_path):
     spec = BenchmarkSpec((arrays,), heads=("finetune",), sizes=(10,), seeds=(0,), baseline=False)
     sources = {"made": open_crops(arrays)}
 
-    def head(train, classes, test, encoder, recipe, seed, should_stop):
-        assert len(train) == len(classes) == 10
+    def head(train, classes, groups, test, encoder, recipe, seed, should_stop):
+        assert len(train) == len(classes) == len(groups) == 10
         return 1 - test.numpy().max(axis=(1, 2, 3, 4)) * 0.5
 
     planned = engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
