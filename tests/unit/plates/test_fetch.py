@@ -3,13 +3,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,16 +24,11 @@ from napari_hcs_qc.jobs import Cancelled
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.bbbc import SETS, download, fetch_plate
 
-sys.path.insert(0, str(Path(__file__).parent))
-from bbbc_server import Server, archive  # noqa: E402
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable
 
 WELLS = ["A01", "A02", "P24"]
 NAMES = {wave: f"BBBC022/BBBC022_v1_images_20585w{wave}.zip" for wave in range(1, 6)}
-WEEK = "BBBC021/BBBC021_v1_images_Week1_22123.zip"
 
 
 @pytest.fixture(autouse=True)
@@ -41,41 +39,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="module")
-def made() -> dict[str, Any]:
-    files: dict[str, bytes] = {}
-    images: dict[str, Any] = {"20585": {}}
-    for wave, name in NAMES.items():
-        folder = f"BBBC022_v1_images_20585w{wave}"
-        files[name], some = archive("IXMtest", WELLS, 2, [wave], folder)
-        images["20585"] |= some
-    week = archive("Week1_150607", ["B02", "G11"], 4, [1, 2, 4], "Week1_22123")
-    files[WEEK], images["Week1_22123"] = week
-    files["BBBC022/BBBC022_v1_images_urls.txt"] = b"\n".join(
-        f"http://www.broadinstitute.org/bbbc/BBBC022/BBBC022_v1_images_{plate}w{wave}.zip".encode()
-        for plate in (20585, 20586)
-        for wave in range(1, 6)
-    )
-    files["BBBC021/BBBC021_v1_image.csv"] = (
-        b'"TableNumber","Image_FileName_DAPI","Image_PathName_DAPI","Image_Metadata_Plate_DAPI"\n'
-        b'4,"Week1_150607_B02_s1_w1A.tif","Week1/Week1_22123","Week1_22123"\n'
-        b"5,Week10_200907_B02_s1_w1A.tif,Week10/Week10_40111,Week10_40111\n"
-    )
-    return {"files": files, "images": images}
+@pytest.fixture
+def server(bbbc_server: Any) -> Any:
+    return bbbc_server
 
 
 @pytest.fixture
-def server(made: dict[str, Any]) -> Iterator[Server]:
-    with Server(files=dict(made["files"])) as running:
-        yield running
+def made(bbbc_made: dict[str, Any]) -> dict[str, Any]:
+    return bbbc_made
 
 
-def fetch_w1(server: Server, folder: Path, **options: Any) -> Any:
+def fetch_w1(server: Any, folder: Path, **options: Any) -> Any:
     return fetch_plate("bbbc022", "20585", folder, channels=("w1",), base_url=server.url, **options)
 
 
 def test_bbbc022_opens_with_wells_sites_channels_and_pixels(
-    server: Server, made: dict[str, Any], tmp_path: Path
+    server: Any, made: dict[str, Any], tmp_path: Path
 ) -> None:
     seen: list[tuple[int, int, str]] = []
     fetched = fetch_plate(
@@ -94,8 +73,8 @@ def test_bbbc022_opens_with_wells_sites_channels_and_pixels(
     assert plate.problems == ()
     assert [str(well) for well in plate.wells] == WELLS
     for site in plate.sites:
-        planes = plate.read(site)
-        for number, plane in enumerate(np.asarray(planes).reshape(5, 32, 40)):
+        planes = plate.read_site(site)
+        for number, plane in enumerate(planes):
             expected = made["images"]["20585"][site.well, site.site, number + 1]
             np.testing.assert_array_equal(plane, expected)
     # Progress is in bytes, never beyond the total, and ends at it.
@@ -111,7 +90,7 @@ def test_bbbc022_opens_with_wells_sites_channels_and_pixels(
 
 
 def test_bbbc021_numbers_its_channels_1_2_4(
-    server: Server, made: dict[str, Any], tmp_path: Path
+    server: Any, made: dict[str, Any], tmp_path: Path
 ) -> None:
     fetched = fetch_plate("BBBC021", "Week1_22123", tmp_path, base_url=server.url)
     plate = open_plate(fetched.path)
@@ -120,12 +99,12 @@ def test_bbbc021_numbers_its_channels_1_2_4(
     assert plate.problems == ()
     assert len(plate.sites) == 8
     for site in plate.sites:
-        for plane, wave in zip(np.asarray(plate.read(site)).reshape(3, 32, 40), (1, 2, 4)):
+        for plane, wave in zip(plate.read_site(site), (1, 2, 4), strict=True):
             expected = made["images"]["Week1_22123"][site.well, site.site, wave]
             np.testing.assert_array_equal(plane, expected)
 
 
-def test_a_second_call_asks_nobody(server: Server, tmp_path: Path) -> None:
+def test_a_second_call_asks_nobody(server: Any, tmp_path: Path) -> None:
     first = fetch_w1(server, tmp_path)
     assert first.is_new
     n_requests = len(server.requests)
@@ -137,7 +116,7 @@ def test_a_second_call_asks_nobody(server: Server, tmp_path: Path) -> None:
 
 
 def test_only_the_channels_asked_for_are_downloaded_and_more_can_follow(
-    server: Server, tmp_path: Path
+    server: Any, tmp_path: Path
 ) -> None:
     fetched = fetch_plate("bbbc022", "20585", tmp_path, channels=("mito", "2"), base_url=server.url)
     assert {path for path, _ in server.requests} == {NAMES[2], NAMES[5]}
@@ -151,7 +130,7 @@ def test_only_the_channels_asked_for_are_downloaded_and_more_can_follow(
 
 
 def test_channels_of_one_archive_come_from_the_archive_that_is_kept(
-    server: Server, tmp_path: Path
+    server: Any, tmp_path: Path
 ) -> None:
     def fetch(*channels: str, keep: bool = True) -> Any:
         return fetch_plate(
@@ -169,7 +148,7 @@ def test_channels_of_one_archive_come_from_the_archive_that_is_kept(
     assert not (tmp_path / "archives").exists()
 
 
-def test_a_broken_connection_is_taken_up_where_it_ended(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_is_taken_up_where_it_ended(server: Any, tmp_path: Path) -> None:
     name = NAMES[1]
     size = len(server.files[name])
     server.cuts[name] = [5000, 3000]
@@ -179,7 +158,7 @@ def test_a_broken_connection_is_taken_up_where_it_ended(server: Server, tmp_path
     assert len(open_plate(fetched.path).sites) == 6
 
 
-def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_all_again(server: Any, tmp_path: Path) -> None:
     name = NAMES[1]
     server.ranges = False
     server.cuts[name] = [9000, 5000]
@@ -190,7 +169,7 @@ def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path)
 
 
 def test_a_connection_that_keeps_breaking_is_told_and_the_next_call_goes_on(
-    server: Server, tmp_path: Path
+    server: Any, tmp_path: Path
 ) -> None:
     name = NAMES[1]
     server.cuts[name] = [7000, 0, 0, 0, 0, 0]
@@ -205,29 +184,62 @@ def test_a_connection_that_keeps_breaking_is_told_and_the_next_call_goes_on(
 
 
 def test_a_file_that_changed_meanwhile_is_not_joined_to_the_old_part(
-    server: Server, made: dict[str, Any], tmp_path: Path
+    server: Any, tmp_path: Path
 ) -> None:
     name = NAMES[1]
     whole = server.files[name]
-    server.files[name] = whole[:6000] + bytes(len(whole) - 6000)
+    server.files[name] = bytes(6000) + whole[6000:]
     server.cuts[name] = [6000, 0, 0, 0, 0, 0]
     with pytest.raises(HcsQcError):
         fetch_w1(server, tmp_path)
     server.cuts.clear()
-    server.files[name] = archive("IXMtest", ["C03"], 1, [1], "BBBC022_v1_images_20585w1")[0]
+    server.files[name] = whole
     fetched = fetch_w1(server, tmp_path)
     assert server.asked(name)[-1] == "bytes=6000-"
-    assert [str(well) for well in open_plate(fetched.path).wells] == ["C03"]
+    assert fetched.notes == ()  # joined, they would have been a damaged archive
 
 
-def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_sends_another_range_is_not_believed(server: Any, tmp_path: Path) -> None:
+    name = NAMES[1]
+    server.cuts[name] = [6000]
+    server.shift = 100
+    fetched = fetch_w1(server, tmp_path)
+    assert server.asked(name) == [None, "bytes=6000-", None]
+    assert fetched.notes == ()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on Windows")
+def test_a_killed_download_goes_on(server: Any, tmp_path: Path) -> None:
+    server.stall_after = 8192
+    code = (
+        "import sys; from napari_hcs_qc.plates.bbbc import fetch_plate; "
+        "fetch_plate('bbbc022', '20585', sys.argv[1], channels=('w1',), base_url=sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), server.url])
+    part = tmp_path / "archives" / "20585" / f"{Path(NAMES[1]).name}.part"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    have = part.stat().st_size
+    assert 0 < have <= 8192
+    server.stall_after = None
+    server.resume.set()
+    fetched = fetch_w1(server, tmp_path)
+    assert server.asked(NAMES[1]) == [None, f"bytes={have}-"]
+    assert open_plate(fetched.path).problems == ()
+    assert not (tmp_path / "archives").exists()
+
+
+def test_a_server_that_is_busy_is_asked_again(server: Any, tmp_path: Path) -> None:
     server.statuses[NAMES[1]] = [503, 429]
     assert fetch_w1(server, tmp_path).n_sites == 6
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "page"])
 def test_a_damaged_archive_is_told_and_downloaded_anew(
-    server: Server, tmp_path: Path, damage: str
+    server: Any, tmp_path: Path, damage: str
 ) -> None:
     name = NAMES[1]
     good = server.files[name]
@@ -257,7 +269,7 @@ def test_a_damaged_archive_is_told_and_downloaded_anew(
 
 
 def test_an_archive_that_stays_damaged_is_an_error_and_no_hash_is_recorded(
-    server: Server, tmp_path: Path
+    server: Any, tmp_path: Path
 ) -> None:
     server.files[NAMES[1]] = server.files[NAMES[1]][:-100]
     with pytest.raises(HcsQcError, match="downloaded twice, with the same result") as told:
@@ -268,13 +280,15 @@ def test_an_archive_that_stays_damaged_is_an_error_and_no_hash_is_recorded(
     assert not list(tmp_path.rglob("*.zip"))
 
 
-def test_another_hash_than_at_the_first_download_is_refused(server: Server, tmp_path: Path) -> None:
+def test_another_hash_than_at_the_first_download_is_refused(
+    server: Any, bbbc_archive: Callable[..., bytes], tmp_path: Path
+) -> None:
     name = NAMES[1]
     fetched = fetch_w1(server, tmp_path)
     first = fetched.hashes[Path(name).name]
     for image in fetched.path.glob("*.tif"):
         image.unlink()
-    server.files[name] = archive("IXMtest", ["C03"], 1, [1], "x")[0]
+    server.files[name] = bbbc_archive("IXMtest", ["C03"], 1, [1], "x")
     with pytest.raises(HcsQcError, match="not the one of then") as told:
         fetch_w1(server, tmp_path)
     assert first in str(told.value)
@@ -286,7 +300,7 @@ def test_another_hash_than_at_the_first_download_is_refused(server: Server, tmp_
     assert fetch_w1(server, tmp_path).n_wells == 1
 
 
-def test_files_that_went_or_changed_are_mended(server: Server, tmp_path: Path) -> None:
+def test_files_that_went_or_changed_are_mended(server: Any, tmp_path: Path) -> None:
     fetched = fetch_w1(server, tmp_path)
     one, two, *_ = sorted(fetched.path.glob("*.tif"))
     right = sha256_of(one)
@@ -304,7 +318,7 @@ def test_files_that_went_or_changed_are_mended(server: Server, tmp_path: Path) -
 
 @pytest.mark.parametrize("stall_after", [0, 8192])
 def test_a_cancel_is_heard_within_a_second_and_the_part_is_kept(
-    server: Server, tmp_path: Path, stall_after: int
+    server: Any, tmp_path: Path, stall_after: int
 ) -> None:
     server.stall_after = stall_after
     asked: list[float] = []
@@ -330,7 +344,7 @@ def test_a_cancel_is_heard_within_a_second_and_the_part_is_kept(
 
 @pytest.mark.parametrize("step", ["Checking", "Unpacking"])
 def test_a_cancel_after_the_download_keeps_the_archive_and_nothing_half_unpacked(
-    server: Server, tmp_path: Path, step: str
+    server: Any, tmp_path: Path, step: str
 ) -> None:
     begun = threading.Event()
 
@@ -373,7 +387,7 @@ def evil(kind: str, good: bytes) -> bytes:
     ],
 )
 def test_an_archive_that_leads_outside_is_refused_whole(
-    server: Server, tmp_path: Path, kind: str
+    server: Any, tmp_path: Path, kind: str
 ) -> None:
     server.files[NAMES[1]] = evil(kind, server.files[NAMES[1]])
     folder = tmp_path / "a" / "b"
@@ -385,7 +399,7 @@ def test_an_archive_that_leads_outside_is_refused_whole(
     assert not list(tmp_path.rglob("*.tif"))
 
 
-def test_two_members_of_one_name_are_refused(server: Server, tmp_path: Path) -> None:
+def test_two_members_of_one_name_are_refused(server: Any, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(server.files[NAMES[1]])) as file:
         name = next(one for one in file.namelist() if one.endswith(".tif"))
     twice = f"other/{Path(name).name.replace('IXM', 'ixm')}"
@@ -394,7 +408,7 @@ def test_two_members_of_one_name_are_refused(server: Server, tmp_path: Path) -> 
         fetch_w1(server, tmp_path)
 
 
-def test_a_plate_that_does_not_exist_names_those_that_do(server: Server, tmp_path: Path) -> None:
+def test_a_plate_that_does_not_exist_names_those_that_do(server: Any, tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="no plate 20000") as told:
         fetch_plate("bbbc022", "20000", tmp_path, base_url=server.url)
     assert "Its 2 plates are: 20585, 20586" in str(told.value)
@@ -409,8 +423,8 @@ def test_a_plate_that_does_not_exist_names_those_that_do(server: Server, tmp_pat
 
 
 def test_no_network_is_told_soon(tmp_path: Path) -> None:
-    with Server() as gone:
-        url = gone.url
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}/"
     begun = time.monotonic()
     with pytest.raises(HcsQcError, match="cannot be downloaded: Connection refused") as told:
         fetch_plate("bbbc022", "20585", tmp_path, base_url=url)
@@ -419,14 +433,14 @@ def test_no_network_is_told_soon(tmp_path: Path) -> None:
     assert "--base-url" in str(told.value)
 
 
-def test_a_refusal_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_refusal_is_told(server: Any, tmp_path: Path) -> None:
     server.statuses[NAMES[1]] = [403]
     with pytest.raises(HcsQcError, match="HTTP 403"):
         fetch_w1(server, tmp_path)
 
 
 def test_a_disk_without_room_is_told_before_the_download(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
@@ -435,7 +449,7 @@ def test_a_disk_without_room_is_told_before_the_download(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_a_disk_that_fills_up_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_told(server: Any, tmp_path: Path) -> None:
     archives = tmp_path / "archives" / "20585"
     archives.mkdir(parents=True)
     (archives / f"{Path(NAMES[1]).name}.part").symlink_to("/dev/full")
@@ -461,7 +475,7 @@ def test_wrong_arguments_say_what_was_expected(
 
 
 def test_the_base_url_may_come_from_the_environment(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HCS_QC_BBBC_URL", f"{server.url}/")
     assert fetch_plate("bbbc022", "20585", tmp_path, channels=("w3",)).channels == ("Syto",)
@@ -470,7 +484,7 @@ def test_the_base_url_may_come_from_the_environment(
         fetch_plate("bbbc022", "20585", tmp_path)
 
 
-def test_a_folder_of_other_files_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_left_alone(server: Any, tmp_path: Path) -> None:
     mine = tmp_path / "20585" / "IXMtest_A01_s1_w1.tif"
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
@@ -480,7 +494,7 @@ def test_a_folder_of_other_files_is_left_alone(server: Server, tmp_path: Path) -
     assert server.requests == []
 
 
-def test_the_same_plate_is_not_fetched_twice_at_once(server: Server, tmp_path: Path) -> None:
+def test_the_same_plate_is_not_fetched_twice_at_once(server: Any, tmp_path: Path) -> None:
     with (
         FileLock(tmp_path / ".20585.lock"),
         pytest.raises(HcsQcError, match="Another process is fetching 20585"),
@@ -488,7 +502,7 @@ def test_the_same_plate_is_not_fetched_twice_at_once(server: Server, tmp_path: P
         fetch_w1(server, tmp_path)
 
 
-def test_the_layout_of_another_set_is_told(server: Server, tmp_path: Path) -> None:
+def test_the_layout_of_another_set_is_told(server: Any, tmp_path: Path) -> None:
     server.files[NAMES[1]] = server.files[NAMES[2]]
     with pytest.raises(HcsQcError, match=r"wavelengths w2 and not w1 \(Hoechst\)"):
         fetch_w1(server, tmp_path)
