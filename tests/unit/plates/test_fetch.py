@@ -463,7 +463,7 @@ def test_a_disk_that_fills_up_is_told(server: Any, tmp_path: Path) -> None:
         (("bbbc099", "x"), "bbbc021"),
         (("bbbc022", "../20585"), "no name of a plate"),
         (("bbbc021", "Week1_22123", ("w3",)), "w4 (Actin)"),
-        (("bbbc021", "Week1_22123", ()), "none was asked"),
+        (("bbbc021", "Week1_22123", ()), "no channel at all was asked for"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(

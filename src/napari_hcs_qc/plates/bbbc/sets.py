@@ -87,10 +87,10 @@ class ImageSet:
         strange = [text for text in channels if text.strip().casefold() not in words]
         if strange or not channels:
             known = ", ".join(f"w{wave} ({name})" for wave, name in self.channels.items())
-            asked = ", ".join(map(repr, strange)) or "none"
+            asked = ", ".join(map(repr, strange)) or "no channel at all"
             raise HcsQcError(
-                f"Of the channels {asked} was asked, and {self.folder} has {known}; give numbers "
-                "or names of these, comma-separated."
+                f"{asked} was asked for, and the channels of {self.folder} are {known}; give "
+                "numbers or names of these, comma-separated."
             )
         chosen = {words[text.strip().casefold()] for text in channels}
         return tuple(wave for wave in self.channels if wave in chosen)
