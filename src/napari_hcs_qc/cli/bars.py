@@ -23,6 +23,7 @@ class Bars:
         self._enabled = enabled
         self._bar: tqdm[Any] | None = None
         self._total = 0
+        self._in_bytes = False
 
     def __call__(self, done: int, total: int, message: str) -> None:
         """Show progress, see `napari_hcs_qc.jobs.OnProgress`."""
@@ -31,10 +32,21 @@ class Bars:
         if self._bar is None or total != self._total or done < self._bar.n:
             self.close()
             self._total = total
-            self._bar = tqdm(total=total or None, dynamic_ncols=True, mininterval=0.2)
+            self._bar = tqdm(
+                total=total or None,
+                dynamic_ncols=True,
+                mininterval=0.2,
+                unit="B" if self._in_bytes else "it",
+                unit_scale=self._in_bytes,
+            )
         assert self._bar is not None
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def in_bytes(self) -> Self:
+        """Count in bytes from now on: ``1.2G/1.4G, 8.1MB/s``."""
+        self._in_bytes = True
+        return self
 
     def close(self) -> None:
         """End the current bar."""

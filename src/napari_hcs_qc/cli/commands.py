@@ -372,6 +372,13 @@ def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(lines, data)
 
 
+def fetch(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Download a public plate."""
+    from napari_hcs_qc.cli.fetch import fetch as run_fetch
+
+    return Outcome(*run_fetch(options, bars))
+
+
 def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Compare encoders and heads on labelled cells."""
     from napari_hcs_qc.cli.benchmark import benchmark
@@ -395,6 +402,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "remove": remove,
     "convert": convert,
     "simulate": simulate,
+    "fetch": fetch,
     "open": open_window,
     "demo": run_demo,
     "benchmark": run_benchmark,

@@ -149,6 +149,25 @@ def make_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--clean", action="store_true", help="without any artefact")
     simulate.add_argument("--seed", metavar="N", type=int, default=0)
 
+    fetch = command("fetch", "Download a public plate (BBBC021, BBBC022), ready to be opened.")
+    fetch.add_argument("set", metavar="SET", choices=["bbbc021", "bbbc022"], help="%(choices)s")
+    fetch.add_argument(
+        "--plate", metavar="NAME", required=True, help="such as 20585, or Week1_22123 of bbbc021"
+    )
+    fetch.add_argument(
+        "--channels", metavar="C,C", help="only these, such as w1,w2 or Hoechst,ER; default: all"
+    )
+    fetch.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder for plates of the set; default: ./SET"
+    )
+    fetch.add_argument(
+        "--base-url", metavar="URL", help="a mirror; default: $HCS_QC_BBBC_URL, or the Broad's"
+    )
+    fetch.add_argument("--keep-archives", action="store_true", help="keep the ZIP files as well")
+    fetch.add_argument(
+        "--verify", action="store_true", help="read all that is there and mend what has changed"
+    )
+
     opened = command("open", "Open napari on an assay: look, click, retrain, review.")
     opened.add_argument(
         "assay", metavar="ASSAY", type=Path, nargs="?", help="folder of the assay; none: begin anew"

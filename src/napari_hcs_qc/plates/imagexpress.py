@@ -14,7 +14,7 @@ from napari_hcs_qc.plates.plate import Channel
 from napari_hcs_qc.plates.wells import parse_well, well_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -94,6 +94,46 @@ def read_htd(path: Path) -> Description:
     )
 
 
+def htd_text(
+    shape: tuple[int, int], wells: Iterable[str], n_sites: int, waves: Mapping[int, str]
+) -> str:
+    """Describe a plate whose own ``.HTD`` is not there, in the words that `read_htd` reads.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the plate.
+    wells
+        Names of the wells that have images.
+    n_sites
+        Sites a well.
+    waves
+        Names of the wavelengths that have images, by number from 1; those between stay unnamed.
+    """
+    n_rows, n_columns = shape
+    chosen = {parse_well(well) for well in wells}
+
+    def marks(row: int) -> str:
+        flags = ((row, column) in chosen for column in range(n_columns))
+        return ", ".join("TRUE" if flag else "FALSE" for flag in flags)
+
+    lines = [
+        '"HTSInfoFile", Version 1.0',
+        '"Description", "Written by napari-hcs-qc from the names of the images"',
+        f'"XWells", {n_columns}',
+        f'"YWells", {n_rows}',
+        *(f'"WellsSelection{row + 1}", {marks(row)}' for row in range(n_rows)),
+        '"Sites", TRUE',
+        f'"XSites", {n_sites}',
+        '"YSites", 1',
+        f'"SiteSelection1", {", ".join(["TRUE"] * n_sites)}',
+        f'"NWavelengths", {max(waves)}',
+        *(f'"WaveName{n}", "{waves.get(n, "")}"' for n in range(1, max(waves) + 1)),
+        '"EndFile"',
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
 def _number(entries: dict[str, list[str]], key: str) -> int:
     values = entries.get(key, [])
     return int(values[0]) if values and values[0].isdecimal() else 0
@@ -151,7 +191,9 @@ def unkept_promises(description: Description, files: Iterable[PlaneFile]) -> lis
         lacking.append(f"some of the {description.n_sites} sites of {a_few(short)}")
     if waves != {NO_CHANNEL}:
         lost = [
-            f"w{key} {name}".strip() for key, name in description.waves.items() if key not in waves
+            f"w{key} {name}"
+            for key, name in description.waves.items()
+            if name and key not in waves  # an unnamed one only keeps the count of the others
         ]
         if lost:
             noun = "wavelengths" if len(lost) > 1 else "wavelength"

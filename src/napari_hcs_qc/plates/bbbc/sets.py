@@ -1,0 +1,183 @@
+"""The image sets that can be fetched: their archives, channels and plates."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from napari_hcs_qc.errors import HcsQcError
+
+BASE_URL = "https://data.broadinstitute.org/bbbc/"
+"""Where the collection is."""
+
+BASE_URL_VARIABLE = "HCS_QC_BBBC_URL"
+"""Environment variable that names a mirror of it."""
+
+_PLATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Archive(NamedTuple):
+    """One ZIP file of a plate, and the wavelengths wanted of it."""
+
+    name: str
+    waves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One image set of the collection.
+
+    Parameters
+    ----------
+    name
+        As on the command line.
+    folder
+        Its folder below the base URL.
+    title
+        Cells, stains, source and licence.
+    channels
+        Channel names by the number of the wavelength in file names.
+    shape
+        Rows and columns of its plates.
+    archive
+        Name of an archive; ``{plate}``, and ``{wave}`` where each wavelength has its own.
+    index
+        A small file of the set that names all plates.
+    index_pattern
+        Finds the plates in it, one a match.
+    example
+        One of the plates.
+    """
+
+    name: str
+    folder: str
+    title: str
+    channels: dict[str, str] = field(hash=False)
+    shape: tuple[int, int]
+    archive: str
+    index: str
+    index_pattern: str
+    example: str
+
+    def archives(self, plate: str, waves: tuple[str, ...]) -> list[Archive]:
+        """List the archives that hold these wavelengths of a plate."""
+        if "{wave}" not in self.archive:
+            return [Archive(self.archive.format(plate=plate), waves)]
+        return [Archive(self.archive.format(plate=plate, wave=wave), (wave,)) for wave in waves]
+
+    def has_all_channels_in_one(self) -> bool:
+        """Whether one archive holds every channel of a plate."""
+        return "{wave}" not in self.archive
+
+    def choose(self, channels: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Wavelengths of channels given as ``w1``, ``1`` or by name; all of them when None.
+
+        Raises
+        ------
+        HcsQcError
+            When a channel is none of this set, or none is given.
+        """
+        if channels is None:
+            return tuple(self.channels)
+        words = {name.casefold(): wave for wave, name in self.channels.items()}
+        words |= {text: wave for wave in self.channels for text in (wave, f"w{wave}")}
+        strange = [text for text in channels if text.strip().casefold() not in words]
+        if strange or not channels:
+            known = ", ".join(f"w{wave} ({name})" for wave, name in self.channels.items())
+            asked = ", ".join(map(repr, strange)) or "no channel at all"
+            raise HcsQcError(
+                f"{asked} was asked for, and the channels of {self.folder} are {known}; give "
+                "numbers or names of these, comma-separated."
+            )
+        chosen = {words[text.strip().casefold()] for text in channels}
+        return tuple(wave for wave in self.channels if wave in chosen)
+
+    def check_plate(self, plate: str) -> str:
+        """Refuse what cannot be the name of a plate, so that it is no path either.
+
+        Raises
+        ------
+        HcsQcError
+            When it is none.
+        """
+        if not _PLATE.fullmatch(plate):
+            raise HcsQcError(
+                f"{plate!r} is no name of a plate; letters, digits, '-' and '_' were expected, as "
+                f"in {self.example}."
+            )
+        return plate
+
+    def plates_in(self, text: str) -> list[str]:
+        """Names of the plates that the set's index lists."""
+        return sorted(set(re.findall(self.index_pattern, text)))
+
+
+SETS = {
+    one.name: one
+    for one in (
+        ImageSet(
+            name="bbbc022",
+            folder="BBBC022",
+            title="U2OS, Cell Painting, 20 plates of 384 wells with 9 sites; Gustafsdottir et al. "
+            "2013, https://doi.org/10.1371/journal.pone.0080999, CC0",
+            # Named as the columns Image_FileName_Orig… of BBBC022_v1_image.csv.
+            channels={"1": "Hoechst", "2": "ER", "3": "Syto", "4": "Ph_golgi", "5": "Mito"},
+            shape=(16, 24),
+            archive="BBBC022_v1_images_{plate}w{wave}.zip",
+            index="BBBC022_v1_images_urls.txt",
+            index_pattern=r"BBBC022_v1_images_(\w+)w\d\.zip",
+            example="20585",
+        ),
+        ImageSet(
+            name="bbbc021",
+            folder="BBBC021",
+            title="MCF7, 55 plates of 96 wells with 4 sites; Caie et al. 2010, "
+            "https://doi.org/10.1158/1535-7163.MCT-09-1148, images courtesy of AstraZeneca",
+            # The file names count w1, w2, w4: there is no third wavelength.
+            channels={"1": "DAPI", "2": "Tubulin", "4": "Actin"},
+            shape=(8, 12),
+            archive="BBBC021_v1_images_{plate}.zip",
+            index="BBBC021_v1_image.csv",
+            # A whole value, not the path Week1/Week1_22123 or the file Week1_150607_B02_s1_….
+            index_pattern=r'(?m)(?<![^,"\n])(Week\d+_\d+)(?=[,"\r\n]|$)',
+            example="Week1_22123",
+        ),
+    )
+}
+"""Image sets by name."""
+
+
+def find_set(name: str) -> ImageSet:
+    """Image set of that name.
+
+    Raises
+    ------
+    HcsQcError
+        When there is none.
+    """
+    found = SETS.get(name.casefold())
+    if found is None:
+        raise HcsQcError(f"{name!r} is no image set; {' or '.join(SETS)} was expected.")
+    return found
+
+
+def find_base_url(given: str | None) -> str:
+    """Give the base URL, ending in ``/``: the one given, or of the environment, or the Broad's.
+
+    Raises
+    ------
+    HcsQcError
+        When it is no HTTP address.
+    """
+    url = given or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        source = "--base-url" if given else BASE_URL_VARIABLE
+        raise HcsQcError(
+            f"{source} is {url!r}; an address was expected that begins with http:// or https://, "
+            f"such as {BASE_URL}."
+        )
+    return url.rstrip("/") + "/"
