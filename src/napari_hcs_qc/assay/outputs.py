@@ -16,6 +16,7 @@ from napari_hcs_qc.assay.training import trained_with, versions
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
+from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export import export_tables
@@ -32,7 +33,7 @@ from napari_hcs_qc.qc.report import (
 from napari_hcs_qc.qc.tables import ExportOptions, cell_table, site_outliers, well_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -266,9 +267,24 @@ def model_card(model: Model) -> ModelCard:
             if figure["mean"] is not None
         ],
         validation="not yet cross-validated" if validation is None else validation["sentence"],
+        reliability=_reliability(validation),
         versions=manifest["versions"],
         facts=facts,
     )
+
+
+def _reliability(
+    validation: Mapping[str, Any] | None,
+) -> list[tuple[float, float, float, float, int]]:
+    """Give the bins that a manifest has; none where it is of an earlier version."""
+    found = (validation or {}).get("reliability")
+    if found is None:
+        return []
+    try:
+        bins = Reliability.from_dict(found)
+    except HcsQcError:  # a damaged drawing is no reason to do without the report
+        return []
+    return list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True))
 
 
 def _report_plate(one: Judged) -> ReportPlate:

@@ -26,7 +26,9 @@ def figures(model: Model) -> list[str]:
             lines.append(f"  {figure['name']}: not defined")
             continue
         limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
-        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}")
+        perfect = figure.get("perfect")
+        usual = "" if perfect is None else f"; right probabilities would give {perfect:.3f}"
+        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}{usual}")
     return lines
 
 

@@ -18,7 +18,13 @@ from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import wilson_interval
-from napari_hcs_qc.qc.svg import PlateMap, draw_histogram, draw_plate, nice_ceiling
+from napari_hcs_qc.qc.svg import (
+    PlateMap,
+    draw_histogram,
+    draw_plate,
+    draw_reliability,
+    nice_ceiling,
+)
 from napari_hcs_qc.qc.words import count_of, interval, number, percent
 
 if TYPE_CHECKING:
@@ -82,6 +88,8 @@ class ModelCard:
         Annotated cells of each class, and of each kind.
     cross_validation
         Figures, and in `validation` how they were got ("5 folds grouped by well, 5 seeds").
+    reliability
+        Bins as `draw_reliability` takes them; empty where they were not measured.
     versions
         Name and version of the software.
     facts
@@ -98,6 +106,7 @@ class ModelCard:
     n_kinds: Mapping[str, int] = field(default_factory=dict)
     cross_validation: Sequence[CrossValidated] = ()
     validation: str = ""
+    reliability: Sequence[tuple[float, float, float, float, int]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     facts: Sequence[tuple[str, str]] = ()
 
@@ -233,6 +242,9 @@ def write_report(
             warnings=[(plate.name, text) for plate in data.plates for text in plate.warnings],
             plates=views,
             model=data.model,
+            reliability=Markup(draw_reliability(data.model.reliability))
+            if data.model and data.model.reliability
+            else None,
             rule=data.rule.describe(),
             codes=FLAG_CODES,
         )
