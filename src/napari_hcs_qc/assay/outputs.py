@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embedding import embed_plate
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge
-from napari_hcs_qc.assay.prediction import chosen_model, model_in_use
+from napari_hcs_qc.assay.prediction import chosen_model, model_in_use, with_unlike
 from napari_hcs_qc.assay.training import trained_with, versions
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
@@ -105,20 +105,21 @@ def export(
     encoder = kept_encoder(
         **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
     )
-    plates = [
-        one.to_export(
-            embed_plate(
-                one.state,
-                model.recipe,
-                encoder,
-                assay.embeddings_folder,
-                try_again=False,  # as they were when the cells were scored
-                on_progress=on_progress,
-                should_stop=should_stop,
-            ).rows
-        )
-        for one in judged
-    ]
+    plates = []
+    for one in judged:
+        rows = embed_plate(
+            one.state,
+            model.recipe,
+            encoder,
+            assay.embeddings_folder,
+            try_again=False,  # as they were when the cells were scored
+            on_progress=on_progress,
+            should_stop=should_stop,
+        ).rows
+        if not one.prediction.is_unlike_measured:
+            measured = with_unlike(one.prediction, one.state, model, rows, on_progress, should_stop)
+            one = one.with_unlike(one.state, measured)
+        plates.append(one.to_export(rows))
     options = ExportOptions(exclude_kinds, exclude_unreviewed)
     files = export_tables(
         plates,
@@ -181,6 +182,7 @@ def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> di
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
                 "shift": one.prediction.shift,
+                "unlike": one.prediction.unlike,
             }
             for one in judged
         ],
@@ -300,6 +302,7 @@ def _report_plate(one: Judged) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=one.unreadable,
         warnings=one.warnings,
+        unlike=str(one.prediction.unlike.get("sentence", "")),
         threshold=one.threshold,
     )
 

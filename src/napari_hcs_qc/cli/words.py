@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.judging import Judged
     from napari_hcs_qc.assay.model import Model
+    from napari_hcs_qc.assay.prediction import Prediction
 
 
 def figures(model: Model) -> list[str]:
@@ -48,8 +49,15 @@ def judged_lines(judged: Sequence[Judged]) -> list[str]:
             for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        lines.extend(unlike_lines(one.prediction))
         lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
     return lines
+
+
+def unlike_lines(prediction: Prediction) -> list[str]:
+    """Tell which cells are unlike anything annotated, where that is no warning already."""
+    found = prediction.unlike
+    return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
 
 
 def shown_path(path: Path) -> str:

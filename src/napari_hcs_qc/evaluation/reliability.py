@@ -79,18 +79,21 @@ class Reliability:
         """
         names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
         try:
-            floats = {name: tuple(float(value) for value in data[name]) for name in names}
+            floats: dict[str, Any] = {
+                name: tuple(float(value) for value in data[name]) for name in names
+            }
             counts = tuple(int(value) for value in data["n"])
             ece = float(data["ece"])
-            more: dict[str, float | None] = {}
-            for name in ("ece_low", "ece_high", "ece_perfect"):  # earlier versions had none
-                value = data.get(name)
-                more[name] = None if value is None else float(value)
+            # Earlier versions had none of these.
+            low, high, perfect = (
+                None if data.get(name) is None else float(data[name])
+                for name in ("ece_low", "ece_high", "ece_perfect")
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
                 f"The reliability figures cannot be read ({error!r}); retrain to have them anew."
             ) from error
-        return cls(**floats, n=counts, ece=ece, **more)
+        return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
 
 
 def reliability(

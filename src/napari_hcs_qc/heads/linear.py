@@ -47,6 +47,8 @@ _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decisio
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
 
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
+
 
 class LinearHead(ClassifierMixin, BaseEstimator):
     """L2 logistic regression with its strength chosen by cross-validation grouped by well.
@@ -180,9 +182,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         self, cells: Floats, codes: NDArray[np.int64], n_classes: int, groups: ArrayLike | None
     ) -> None:
         self.centre_, self.scale_ = _centre_and_scale(cells)
-        self.directions_, self.offset_ = self.plate or PlateDirections(
-            np.empty((0, cells.shape[1])), np.empty(0)
-        )
+        if self.plate is None:
+            self.directions_, self.offset_ = np.empty((0, cells.shape[1])), np.empty(0)
+        else:
+            self.directions_, self.offset_ = self.plate.directions, self.plate.offset
         if self.directions_.shape[1] != cells.shape[1]:
             raise ValueError(
                 f"The plate's directions have {self.directions_.shape[1]} features, the annotated "

@@ -131,6 +131,8 @@ class ReportPlate:
         What could not be read or was not understood.
     warnings
         Sentences to see first: flags gather in a treatment, the plate is unlike the training.
+    unlike
+        Which cells are unlike anything annotated, in words; empty when there are none.
     threshold
         Probability from which a cell counts as abnormal.
     """
@@ -145,6 +147,7 @@ class ReportPlate:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     unreadable: Sequence[Problem] = ()
     warnings: Sequence[str] = ()
+    unlike: str = ""
     threshold: float = 0.5
 
 
@@ -329,6 +332,7 @@ def _plate_view(
         if len(judged)
         else None,
         "n_judged": len(judged),
+        "unlike": plate.unlike,
         "unreadable": plate.unreadable,
     }
 
