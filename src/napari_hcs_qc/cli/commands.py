@@ -173,7 +173,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"{one.model}, {n_abnormal:,} abnormal"
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
-        lines.extend(unlike_lines(one))
+        lines.extend(unlike_lines(one.unlike))
         lines.extend(f"  Not read: {where}: {why}" for where, why in one.unreadable)
         data.append(
             {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_hcs_qc.assay.judging import Judged
     from napari_hcs_qc.assay.model import Model
-    from napari_hcs_qc.assay.prediction import Prediction
 
 
 def figures(model: Model) -> list[str]:
@@ -49,14 +48,13 @@ def judged_lines(judged: Sequence[Judged]) -> list[str]:
             for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
-        lines.extend(unlike_lines(one.prediction))
+        lines.extend(unlike_lines(one.prediction.unlike))
         lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
     return lines
 
 
-def unlike_lines(prediction: Prediction) -> list[str]:
+def unlike_lines(found: Mapping[str, Any]) -> list[str]:
     """Tell which cells are unlike anything annotated, where that is no warning already."""
-    found = prediction.unlike
     return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
 
 

@@ -103,7 +103,7 @@ class Novelty:
                 own[part] = _mean_of_nearest(squared)
         # A well that holds nearly all the annotations leaves its cells without three others.
         own = own[np.isfinite(own)]
-        if not len(own):
+        if 2 * len(own) < MIN_ANNOTATED:
             raise HcsQcError(
                 "Which cells are unlike anything annotated cannot be said yet: too few of the "
                 "annotated cells are in other wells than most. Annotate cells of more wells."

@@ -178,6 +178,8 @@ class GalleryPanel(QWidget):
         if state is None or said is None:
             return
         order = self._value.order
+        if order == "unlike" and self._unlike() is None:
+            return  # it is being measured, and they are sorted when it is
         if order == "random":
             self._seed += 1  # shuffled anew
         elif order == "similar":
@@ -251,7 +253,8 @@ class GalleryPanel(QWidget):
     def _offer_orders(self) -> None:
         session = self._workspace.session
         offer(self._order, session)
-        if why_not(session, self._value.order):
+        waits = self._value.order == "unlike" and session.judged is not None
+        if why_not(session, self._value.order) and not (waits and self._unlike() is None):
             self.set_value(replace(self._value, order="random"))
 
     def _say_stale(self, stale: bool) -> None:

@@ -19,7 +19,6 @@ from napari_hcs_qc.heads.logistic import (
     share_of_cells,
     solve,
 )
-from napari_hcs_qc.heads.plate_directions import PlateDirections
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.heads.logistic import Floats, Rotation
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
 
     _InputsOf = Callable[..., NDArray[Any]]
 
@@ -46,8 +46,6 @@ _CACHED_BYTES = 2**19
 _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
-
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
 
 
 class LinearHead(ClassifierMixin, BaseEstimator):
