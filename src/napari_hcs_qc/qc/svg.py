@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.wells import well_name
+from napari_hcs_qc.qc.words import interval, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -268,7 +269,7 @@ def draw_reliability(bins: Sequence[tuple[float, float, float, float, int]]) -> 
             f'stroke="{RAMP[1]}" stroke-width="1.5"/>'
             f'<circle cx="{x:.1f}" cy="{y_of(share):.1f}" r="{3 + 5 * math.sqrt(n / most):.1f}" '
             f'fill="{RAMP[1]}" stroke="#fff"><title>{n:,} cells given {mean_p:.2f} on average: '
-            f"{share:.0%} are abnormal (95 % interval {low:.0%}–{high:.0%})</title></circle>"
+            f"{percent(share)} are abnormal (95 % interval {interval(low, high)})</title></circle>"
         )
     parts.append(
         f'<text x="{left + side / 2}" y="{top + side + 34}" text-anchor="middle">'

@@ -78,7 +78,8 @@ def test_only_those_asked_for_and_at_most_so_many() -> None:
 
 def test_a_plate_without_cells_has_an_empty_order() -> None:
     for order in set(ORDERS) - {"similar"}:
-        assert _order(order, p_abnormal=[], embeddings=np.empty((0, 4), np.float32)) == []
+        nothing = {"unlike": np.empty(0), "embeddings": np.empty((0, 4), np.float32)}
+        assert _order(order, p_abnormal=[], **nothing) == []
 
 
 def test_random_is_a_shuffle_that_hangs_on_the_seed_only() -> None:

@@ -59,7 +59,7 @@ def test_each_bin_of_the_reliability_stands_where_its_figures_say() -> None:
     assert (y[0] - y[1]) / side == pytest.approx(0.75, abs=0.01)
     assert radius[0] > radius[2] > radius[1] > 2
     told = dots[1].findtext(f"{SVG}title")
-    assert told == "4 cells given 0.50 on average: 75% are abnormal (95 % interval 30%–95%)"
+    assert told == "4 cells given 0.50 on average: 75 % are abnormal (95 % interval 30–95 %)"
     assert len(ET.fromstring(draw_reliability([])).findall(f"{SVG}circle")) == 0
 
 
