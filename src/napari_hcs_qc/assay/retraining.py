@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from napari_hcs_qc.assay.annotated_cells import (
 from napari_hcs_qc.assay.aside import abandonable
 from napari_hcs_qc.assay.embedding import check_pools, embed_plate, stored_plate
 from napari_hcs_qc.assay.finetuning import fine_tuned
+from napari_hcs_qc.assay.folder import AssayBusyError
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge_state, well_roles
 from napari_hcs_qc.assay.model import (
     Model,
@@ -285,7 +286,7 @@ def add_unlike(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, Judged]:
-    """Measure how unlike the annotated cells each cell of some plates is, and keep it.
+    """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
 
     Plates that are not embedded are left out; `predict` embeds and measures them.
 
@@ -311,8 +312,8 @@ def add_unlike(
     ------
     HcsQcError
         When the embeddings or the encoder cannot be had.
-    AssayBusyError, WriteError
-        When it cannot be kept.
+    WriteError
+        When the disk is full or read-only.
     Cancelled
         When `should_stop` said so, within a second.
     """
@@ -339,7 +340,8 @@ def add_unlike(
             one.prediction, one.state, model, embedded.rows, on_progress, should_stop
         )
         found[name] = one.with_unlike(one.state, measured)
-        with assay.lock(timeout_s=_PATIENCE_S):
+        # Where another process is at work it is measured again when somebody needs it.
+        with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
             if load_prediction(assay, one.state, model) is not None:  # else of other cells by now
                 save_prediction(assay, measured, one.state)
     return found
