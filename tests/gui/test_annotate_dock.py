@@ -388,6 +388,11 @@ def test_orders_are_those_of_the_core(
     assert np.all(np.diff(np.abs(p[uncertain] - session.threshold)) >= 0)
     likely = order(qtbot, annotating, workspace, order="abnormal")
     assert np.all(np.diff(p[likely]) <= 0)
+    ratio = session.judged.prediction.table["unlike"].to_numpy()[:n]
+    far = order(qtbot, annotating, workspace, order="unlike")
+    assert np.all(np.diff(ratio[far]) <= 0)
+    words = annotating.gallery._describe(far[0])
+    assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "unlike" in words
     annotated = order(qtbot, annotating, workspace, order="disagreement")
     assert set(annotated) == set(np.flatnonzero([c is not None for c in session.annotated.classes]))
     left = order(qtbot, annotating, workspace, order="random", shown="open")
@@ -450,6 +455,32 @@ def test_a_new_model_sorts_anew(
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
     n = len(workspace.session.state.found.cells)
     np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
+
+
+def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+) -> None:
+    session, gallery = workspace.session, annotating.gallery
+    order(qtbot, annotating, workspace, order="unlike")
+    open_cells(annotating, 3)
+    press(annotating, Qt.Key.Key_1)
+    idle(qtbot, workspace)
+    was = session.model.id
+    press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.model.id != was, timeout=60_000)
+    assert gallery.value().order == "unlike"
+    qtbot.waitUntil(lambda: session.judged.prediction.is_unlike_measured, timeout=60_000)
+    idle(qtbot, workspace)
+    assert gallery.value().order == "unlike"
+    ratio = session.judged.prediction.table["unlike"].to_numpy()
+    assert np.all(np.diff(ratio[gallery.view.cells()]) <= 0)
+    sites = session.cells_of(session.site)
+    np.testing.assert_array_equal(sites.unlike[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]])
+    # Judged anew with the annotations of now, by the same model: it is not lost.
+    press(annotating, Qt.Key.Key_N)
+    idle(qtbot, workspace)
+    assert session.judged.prediction.is_unlike_measured
+    assert not [text for text in told if "measured" in text]
 
 
 def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(

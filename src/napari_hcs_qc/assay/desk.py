@@ -12,7 +12,7 @@ from napari_hcs_qc.assay.opening import OpenPlate, load_open_plate
 from napari_hcs_qc.assay.outputs import export, report
 from napari_hcs_qc.assay.plate_sample import sampled_directions
 from napari_hcs_qc.assay.prediction import chosen_model, load_prediction, predict
-from napari_hcs_qc.assay.retraining import Retrained, add_figures, retrain
+from napari_hcs_qc.assay.retraining import Retrained, add_figures, add_unlike, retrain
 from napari_hcs_qc.assay.training import asked_recipe
 from napari_hcs_qc.encoders.pipeline import store_fingerprint
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
@@ -247,6 +247,32 @@ def measure_model(
         model,
         frozen.joined(),
         frozen.options,
+        encoder=encoder,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+
+
+def measure_unlike(
+    frozen: Frozen,
+    model: Model,
+    judged: Mapping[str, Judged],
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Judged]:
+    """Measure how unlike the annotated cells each cell is, where that was not done yet.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.assay.retraining.add_unlike`.
+    """
+    encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
+    return add_unlike(
+        frozen.folder,
+        model,
+        judged,
         encoder=encoder,
         on_progress=on_progress,
         should_stop=should_stop,

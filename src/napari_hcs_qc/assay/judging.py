@@ -12,6 +12,7 @@ from napari_hcs_qc.assay.folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.platemap import read_platemap
 from napari_hcs_qc.assay.prediction import added_places, carried, chosen_model, load_prediction
+from napari_hcs_qc.assay.unlike import COLUMN
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.qc.flags import PlateScores, judge_plate
 from napari_hcs_qc.qc.rule import FlagRule
@@ -122,6 +123,30 @@ class Judged:
             threshold=threshold,
             exclude_kinds=self.exclude_kinds,
         )
+
+    def with_unlike(self, state: PlateState, measured: Prediction) -> Judged:
+        """Take in how unlike the annotated cells each cell is.
+
+        Parameters
+        ----------
+        state
+            The plate as it was when that was measured; people may have added cells since, which
+            get NaN.
+        measured
+            The same model's word, with the column.
+        """
+        table = carried(measured.table, added_places(state.matched.added), self.state)
+        ratio = table[COLUMN].to_numpy(np.float32)
+        new = [text for text in measured.warnings if text not in self.prediction.warnings]
+        prediction = replace(
+            self.prediction,
+            table=self.prediction.table.assign(**{COLUMN: ratio}),
+            warnings=(*self.prediction.warnings, *new),
+            unlike=measured.unlike,
+        )
+        predictions = self.predictions.assign(**{COLUMN: ratio})
+        warnings = (*self.warnings, *new)
+        return replace(self, prediction=prediction, predictions=predictions, warnings=warnings)
 
     def with_verdicts(self, verdicts: pd.DataFrame) -> Judged:
         """Give the same with other verdicts, `Journal.verdicts` of all plates."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.detection import PlateCells, detect, has_cells, load_cells
 from napari_hcs_qc.assay.folder import AssayFolder
@@ -115,6 +115,7 @@ class PlateStatus:
     n_cells: int | None = None
     n_flagged: int | None = None
     predicted_with: str | None = None
+    unlike: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -525,5 +526,6 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
         n_cells=len(judged.state.cells),
         n_flagged=int(judged.scores.wells["is_flagged"].sum()),
         predicted_with=judged.prediction.model,
+        unlike=judged.prediction.unlike,
         problems=tuple(str(problem) for problem in judged.unreadable) + judged.warnings,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
 from napari_hcs_qc.heads.saved import load_head, save_head
 
@@ -19,6 +20,8 @@ MODEL_VERSION = 1
 _MANIFEST = "model.json"
 OWN_WEIGHTS = "encoder.safetensors"
 """Weights of a fine-tuned encoder, in the folder of its model."""
+NOVELTY = "annotated.safetensors"
+"""What the annotated cells look like, in the folder of the model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,9 @@ class Model:
     manifest
         Everything as plain data: the above and the training: annotations, cross-validation (None
         until its figures are there), seed, versions, plates, note.
+    novelty
+        Tells which cells are unlike those it was trained on; None where these were too few (then
+        the manifest says so under ``no_novelty``) or an earlier version trained it.
     """
 
     id: str
@@ -49,10 +55,15 @@ class Model:
     recipe: CropRecipe
     encoder: Mapping[str, Any]
     manifest: Mapping[str, Any]
+    novelty: Novelty | None = None
 
 
 def save_heads(
-    folder: Path, head: Any, kind_head: Any | None, encoder_weights: bytes | None = None
+    folder: Path,
+    head: Any,
+    kind_head: Any | None,
+    encoder_weights: bytes | None = None,
+    novelty: Novelty | None = None,
 ) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
 
@@ -64,6 +75,8 @@ def save_heads(
         Fitted.
     encoder_weights
         A safetensors file, where the encoder was fine-tuned.
+    novelty
+        Fitted, where there is one.
 
     Raises
     ------
@@ -76,6 +89,9 @@ def save_heads(
     if encoder_weights is not None:
         with atomic_path(folder / OWN_WEIGHTS) as temporary:
             temporary.write_bytes(encoder_weights)
+    if novelty is not None:
+        with atomic_path(folder / NOVELTY) as temporary:
+            temporary.write_bytes(novelty.to_bytes())
 
 
 def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +161,21 @@ def load_model(folder: Path) -> Model:
     except (KeyError, TypeError) as error:
         raise HcsQcError(f"The model {folder} is damaged ({error}); train again.") from error
     kind_head = load_head(folder / "kinds") if has_kinds else None
-    return Model(folder.name, load_head(folder / "head"), kind_head, recipe, encoder, manifest)
+    head = load_head(folder / "head")
+    return Model(folder.name, head, kind_head, recipe, encoder, manifest, _novelty(folder))
+
+
+def _novelty(folder: Path) -> Novelty | None:
+    """Read what `save_heads` kept; None where the model has none."""
+    path = folder / NOVELTY
+    if not path.is_file():
+        return None
+    try:
+        return Novelty.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise HcsQcError(f"{path} cannot be read ({error}); train again.") from error
+    except HcsQcError as error:
+        raise HcsQcError(f"{path}: {error} Train again.") from error
 
 
 def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Order: TypeAlias = Literal[
-    "random", "uncertain", "abnormal", "normal", "similar", "disagreement", "diverse"
+    "random", "uncertain", "abnormal", "normal", "unlike", "similar", "disagreement", "diverse"
 ]
 """Ways to order cells, see `order_cells`."""
 
@@ -32,6 +32,7 @@ def order_cells(
     *,
     p_abnormal: NDArray[np.floating[Any]],
     annotated_class: NDArray[np.object_],
+    unlike: NDArray[np.floating[Any]] | None = None,
     embeddings: NDArray[np.floating[Any]] | None = None,
     chosen: Sequence[int] | NDArray[np.integer[Any]] = (),
     threshold: float = 0.5,
@@ -52,6 +53,8 @@ def order_cells(
         Probability nearest to the threshold first.
     ``abnormal``, ``normal``
         Highest, or lowest, probability first.
+    ``unlike``
+        Farthest from every annotated cell first, see `napari_hcs_qc.evaluation.novelty.Novelty`.
     ``similar``
         Cosine of the embedding with the mean of those of the chosen cells, highest first, after
         every feature was brought to mean 0 and standard deviation 1.
@@ -73,6 +76,8 @@ def order_cells(
         (n_cells,) the model's word; NaN where there is none.
     annotated_class
         (n_cells,) ``normal``, ``abnormal``; anything else counts as not annotated.
+    unlike
+        (n_cells,) distance from the annotated cells, NaN where it is not known; for ``unlike``.
     embeddings
         (n_cells, n_features), may be memory-mapped; for ``similar`` and ``diverse``.
     chosen
@@ -96,8 +101,8 @@ def order_cells(
     Raises
     ------
     HcsQcError
-        When there is no such order, it needs embeddings or chosen cells and there are none, or
-        arrays differ in length.
+        When there is no such order, it needs distances, embeddings or chosen cells and there are
+        none, or arrays differ in length.
     Cancelled
         When `should_stop` said so.
     """
@@ -117,6 +122,13 @@ def order_cells(
     check_stop(should_stop)
     if order == "random":
         rows = np.random.default_rng(seed).permutation(rows)
+    elif order == "unlike":
+        if unlike is None or len(unlike) != n_cells:
+            raise HcsQcError(
+                "How unlike the annotated cells each cell is was not measured yet; retrain, or "
+                "predict the plate again."
+            )
+        rows = rows[np.argsort(-np.asarray(unlike, dtype=np.float64)[rows], kind="stable")]
     elif order in ("similar", "diverse"):
         if embeddings is None or len(embeddings) != n_cells:
             have = "none are" if embeddings is None else f"those of {len(embeddings)} cells are"

@@ -11,11 +11,12 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embedding import embed_plate
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge
-from napari_hcs_qc.assay.prediction import chosen_model, model_in_use
+from napari_hcs_qc.assay.prediction import chosen_model, model_in_use, with_unlike
 from napari_hcs_qc.assay.training import trained_with, versions
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
+from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export import export_tables
@@ -32,7 +33,7 @@ from napari_hcs_qc.qc.report import (
 from napari_hcs_qc.qc.tables import ExportOptions, cell_table, site_outliers, well_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -104,20 +105,21 @@ def export(
     encoder = kept_encoder(
         **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
     )
-    plates = [
-        one.to_export(
-            embed_plate(
-                one.state,
-                model.recipe,
-                encoder,
-                assay.embeddings_folder,
-                try_again=False,  # as they were when the cells were scored
-                on_progress=on_progress,
-                should_stop=should_stop,
-            ).rows
-        )
-        for one in judged
-    ]
+    plates = []
+    for one in judged:
+        rows = embed_plate(
+            one.state,
+            model.recipe,
+            encoder,
+            assay.embeddings_folder,
+            try_again=False,  # as they were when the cells were scored
+            on_progress=on_progress,
+            should_stop=should_stop,
+        ).rows
+        if not one.prediction.is_unlike_measured:
+            measured = with_unlike(one.prediction, one.state, model, rows, on_progress, should_stop)
+            one = one.with_unlike(one.state, measured)
+        plates.append(one.to_export(rows))
     options = ExportOptions(exclude_kinds, exclude_unreviewed)
     files = export_tables(
         plates,
@@ -180,6 +182,7 @@ def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> di
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
                 "shift": one.prediction.shift,
+                "unlike": one.prediction.unlike,
             }
             for one in judged
         ],
@@ -266,9 +269,24 @@ def model_card(model: Model) -> ModelCard:
             if figure["mean"] is not None
         ],
         validation="not yet cross-validated" if validation is None else validation["sentence"],
+        reliability=_reliability(validation),
         versions=manifest["versions"],
         facts=facts,
     )
+
+
+def _reliability(
+    validation: Mapping[str, Any] | None,
+) -> list[tuple[float, float, float, float, int]]:
+    """Give the bins that a manifest has; none where it is of an earlier version."""
+    found = (validation or {}).get("reliability")
+    if found is None:
+        return []
+    try:
+        bins = Reliability.from_dict(found)
+    except HcsQcError:  # a damaged drawing is no reason to do without the report
+        return []
+    return list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True))
 
 
 def _report_plate(one: Judged) -> ReportPlate:
@@ -284,6 +302,7 @@ def _report_plate(one: Judged) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=one.unreadable,
         warnings=one.warnings,
+        unlike=str(one.prediction.unlike.get("sentence", "")),
         threshold=one.threshold,
     )
 

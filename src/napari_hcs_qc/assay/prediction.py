@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.model import load_model, model_folders
 from napari_hcs_qc.assay.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.training import trained_with
+from napari_hcs_qc.assay.unlike import COLUMN, unlike_summary
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
@@ -46,14 +47,18 @@ class Prediction:
     table
         Row i is cell i: ``p_abnormal`` (NaN where it could not be scored), ``predicted_class``,
         ``predicted_kind`` (None where the model knows no kinds). Classes are those at one half; a
-        kind is there from the assay's threshold on, where that was lower.
+        kind is there from the assay's threshold on, where that was lower. And ``unlike``, see
+        `napari_hcs_qc.assay.unlike.COLUMN`, once that was measured.
     warnings
-        Sentences: the plate is unlike the training data.
+        Sentences: the plate is unlike the training data, or much of it unlike all annotations.
     unreadable
         Sites whose cells could not be embedded: well, site as text, and the reason.
     shift
         `Shift` of the plate against the training plates as plain data; empty for a training
         plate.
+    unlike
+        Cells unlike anything annotated, as `napari_hcs_qc.assay.unlike.unlike_summary` counts
+        them; empty before that was measured.
     """
 
     plate: str
@@ -62,6 +67,12 @@ class Prediction:
     warnings: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
     shift: dict[str, Any]
+    unlike: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_unlike_measured(self) -> bool:
+        """Whether its table says of each cell how unlike the annotated ones it is."""
+        return COLUMN in self.table
 
 
 def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:
@@ -209,6 +220,7 @@ def predict_plate(
     meter: ShiftMeter,
     *,
     try_again: bool = True,
+    unlike: bool = True,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Prediction:
@@ -226,6 +238,8 @@ def predict_plate(
         Compares plates with those that the model was trained on.
     try_again
         Whether sites that were unreadable are tried again.
+    unlike
+        Whether to measure how unlike the annotated cells each is; else `with_unlike` may follow.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -257,13 +271,71 @@ def predict_plate(
     shift: dict[str, Any] = {}
     if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
         shift = meter.measure(state, embedded.rows, on_progress, should_stop)
-    return Prediction(
+    found = Prediction(
         state.plate.name,
         model.id,
         table,
         (shift["sentence"],) if shift.get("is_unlike") else (),
         tuple((one.where, one.what) for one in embedded.unreadable),
         shift,
+    )
+    if not unlike:
+        return found
+    return with_unlike(found, state, model, embedded.rows, on_progress, should_stop)
+
+
+def with_unlike(
+    found: Prediction,
+    state: PlateState,
+    model: Model,
+    rows: NDArray[np.floating[Any]],
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Prediction:
+    """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring.
+
+    Parameters
+    ----------
+    found
+        The model's word on the cells of `state`.
+    state, model
+        The plate and the model.
+    rows
+        (n_cells, n_features) embeddings of these cells.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    Prediction
+        With the column; all NaN where the model had too few annotations to say, or was trained by
+        an earlier version.
+
+    Raises
+    ------
+    HcsQcError
+        When the embeddings are of another encoder or recipe.
+    Cancelled
+        When `should_stop` said so.
+    """
+    is_judged = found.table["p_abnormal"].notna().to_numpy()
+    ratio = np.full(len(found.table), np.nan, dtype=np.float32)
+    why_not = str(model.manifest.get("no_novelty", ""))
+    if model.novelty is not None:
+        measured = model.novelty.ratio(rows, on_progress=on_progress, should_stop=should_stop)
+        ratio[is_judged] = measured[is_judged]
+    elif not why_not:
+        why_not = (
+            f"Model {model.id} does not know which cells are unlike the annotated ones: an earlier "
+            "version trained it. Train again to have that."
+        )
+    summary = unlike_summary(ratio, state.cells["well"], why_not)
+    warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()
+    return replace(
+        found,
+        table=found.table.assign(**{COLUMN: ratio}),
+        warnings=(*found.warnings, *warning),
+        unlike=summary,
     )
 
 
@@ -317,6 +389,7 @@ def load_prediction(
         tuple(manifest["warnings"]),
         tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
         dict(manifest["shift"]),
+        dict(manifest.get("unlike", {})),
     )
 
 
@@ -341,6 +414,7 @@ def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) ->
             "warnings": list(found.warnings),
             "unreadable": [list(item) for item in found.unreadable],
             "shift": found.shift,
+            "unlike": found.unlike,
         },
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,9 @@ from napari_hcs_qc.assay.annotated_cells import (
     said_again,
 )
 from napari_hcs_qc.assay.aside import abandonable
-from napari_hcs_qc.assay.embedding import check_pools
+from napari_hcs_qc.assay.embedding import check_pools, embed_plate, stored_plate
 from napari_hcs_qc.assay.finetuning import fine_tuned
+from napari_hcs_qc.assay.folder import AssayBusyError
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge_state, well_roles
 from napari_hcs_qc.assay.model import (
     Model,
@@ -31,8 +32,10 @@ from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.assay.prediction import (
     chosen_model,
     discard_prediction,
+    load_prediction,
     predict_plate,
     save_prediction,
+    with_unlike,
 )
 from napari_hcs_qc.assay.training import (
     TrainOptions,
@@ -44,6 +47,7 @@ from napari_hcs_qc.assay.training import (
     trained_with,
     use_latest,
 )
+from napari_hcs_qc.assay.unlike import fit_novelty
 from napari_hcs_qc.assay.validation import curve, validate, validate_fine_tuned
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -162,8 +166,9 @@ def retrain(
             "inputs": inputs,
             "has_kinds": kind_head is not None,
         }
+        novelty, manifest["no_novelty"] = fit_novelty(annotated)
     # Its number is known when it is written.
-    model = Model("", head, kind_head, recipe, manifest["encoder"], manifest)
+    model = Model("", head, kind_head, recipe, manifest["encoder"], manifest, novelty)
     with watch.step("score"):
         predictions = _scored(assay, states, model, encoder, on_progress, should_stop)
     on_progress(3, _STEPS, "Judging wells")
@@ -174,7 +179,8 @@ def retrain(
         model = replace(model, id=folder.name)
         on_progress(4, _STEPS, f"Saving model {model.id}")
         try:
-            save_heads(folder, head, kind_head, None if tuned is None else tuned.weights)
+            weights = None if tuned is None else tuned.weights
+            save_heads(folder, head, kind_head, weights, novelty)
             for name, prediction in predictions.items():
                 numbered = replace(prediction, model=model.id)
                 judged[name] = replace(judged[name], prediction=numbered)
@@ -271,6 +277,76 @@ def add_figures(
     return model
 
 
+def add_unlike(
+    assay: AssayFolder,
+    model: Model,
+    judged: Mapping[str, Judged],
+    *,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Judged]:
+    """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
+
+    Plates that are not embedded are left out; `predict` embeds and measures them.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model
+        The model.
+    judged
+        Plates by name, as it judges them; those that were measured already are left out.
+    encoder
+        The model's, or another, in whose place the model's is loaded.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    dict
+        These plates with what was measured.
+
+    Raises
+    ------
+    HcsQcError
+        When the embeddings or the encoder cannot be had.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
+    if missing and encoder.fingerprint != model.encoder["fingerprint"]:
+        encoder = kept_encoder(
+            **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
+        )
+    found = {}
+    for name, one in missing.items():
+        check_stop(should_stop)
+        if stored_plate(one.state, model.recipe, encoder, assay.embeddings_folder) is None:
+            continue
+        embedded = embed_plate(
+            one.state,
+            model.recipe,
+            encoder,
+            assay.embeddings_folder,
+            try_again=False,  # as they were when the cells were scored
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        measured = with_unlike(
+            one.prediction, one.state, model, embedded.rows, on_progress, should_stop
+        )
+        found[name] = one.with_unlike(one.state, measured)
+        # Where another process is at work it is measured again when somebody needs it.
+        with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
+            if load_prediction(assay, one.state, model) is not None:  # else of other cells by now
+                save_prediction(assay, measured, one.state)
+    return found
+
+
 def _with_figures(assay: AssayFolder, model: Model, figures: dict[str, object]) -> Model:
     with assay.lock(timeout_s=_PATIENCE_S):
         folder = assay.models_folder / model.id
@@ -297,6 +373,7 @@ def _scored(
             encoder,
             meter,
             try_again=False,
+            unlike=False,  # follows with `add_unlike`: nobody should have to wait for it
             on_progress=on_progress,
             should_stop=should_stop,
         )

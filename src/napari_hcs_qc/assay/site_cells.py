@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.join import match_annotations
 from napari_hcs_qc.assay.judging import classes_at
+from napari_hcs_qc.assay.unlike import COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ class SiteCells:
         (n,) nucleus diameters.
     p_abnormal
         (n,) the model's word; NaN where there is none.
+    unlike
+        (n,) how unlike the annotated cells, see `napari_hcs_qc.assay.unlike.COLUMN`.
     predicted_kind, annotated_class, annotated_kind
         (n,) words or None. The annotated class is also ``unsure``, and ``conflict`` where people
         disagree.
@@ -48,6 +51,7 @@ class SiteCells:
     yx_px: NDArray[np.float64]
     diameter_px: NDArray[np.float64]
     p_abnormal: NDArray[np.float64]
+    unlike: NDArray[np.float64]
     predicted_kind: NDArray[np.object_]
     annotated_class: NDArray[np.object_]
     annotated_kind: NDArray[np.object_]
@@ -104,12 +108,17 @@ def site_cells(
     at = np.array([where[int(cell_id)] for cell_id in said["cell_id"]], dtype=np.int64)
     classes[at] = np.where(said["is_conflict"], "conflict", said["class"].to_numpy(dtype=object))
     kinds[at] = said["kind"].to_numpy(dtype=object)
-    p_abnormal, predicted = np.full(n, np.nan), np.full(n, None, dtype=object)
+    said_of = {
+        "p_abnormal": np.full(n, np.nan),
+        COLUMN: np.full(n, np.nan),
+        "predicted_kind": np.full(n, None, dtype=object),
+    }
     if judged is not None:
         table = judged.prediction.table
-        p_abnormal[:n_found] = table["p_abnormal"].to_numpy()[rows]
-        predicted[:n_found] = table["predicted_kind"].to_numpy(dtype=object)[rows]
-        _add_judged(judged, site, added, n_found, p_abnormal, predicted)
+        for name, values in said_of.items():
+            if name in table:
+                values[:n_found] = table[name].to_numpy(dtype=values.dtype)[rows]
+        _add_judged(judged, site, added, n_found, said_of)
     columns = ["y_px", "x_px"]
     return SiteCells(
         site,
@@ -118,8 +127,9 @@ def site_cells(
         np.concatenate([cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]).astype(
             np.float64
         ),
-        p_abnormal,
-        predicted,
+        said_of["p_abnormal"],
+        said_of[COLUMN],
+        said_of["predicted_kind"],
         classes,
         kinds,
     )
@@ -130,8 +140,7 @@ def _add_judged(
     site: SiteKey,
     added: pd.DataFrame,
     n_found: int,
-    p_abnormal: NDArray[np.float64],
-    predicted: NDArray[np.object_],
+    said_of: dict[str, NDArray[Any]],
 ) -> None:
     """Fill in what the model said of cells that people had added before it judged."""
     known = judged.state.matched.added
@@ -143,8 +152,9 @@ def _add_judged(
     for position in range(len(added)):
         row = row_of.get(_key(added.iloc[position]))
         if row is not None and row < len(table):
-            p_abnormal[n_found + position] = table["p_abnormal"].iloc[row]
-            predicted[n_found + position] = table["predicted_kind"].iloc[row]
+            for name, values in said_of.items():
+                if name in table:
+                    values[n_found + position] = table[name].iloc[row]
 
 
 def _key(cell: pd.Series[Any]) -> tuple[int, int]:

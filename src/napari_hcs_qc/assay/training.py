@@ -34,6 +34,7 @@ from napari_hcs_qc.assay.model import (
 )
 from napari_hcs_qc.assay.plate_sample import are_embedded
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
+from napari_hcs_qc.assay.unlike import fit_novelty
 from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
@@ -201,9 +202,11 @@ def train(
         manifest = manifest_of(options, recipe, encoder, used, annotated, tuned)
         manifest |= {"cross_validation": validation, "note": note}
         manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
+        novelty, manifest["no_novelty"] = fit_novelty(annotated)
         check_stop(should_stop)
         with model_being_made(assay) as folder:
-            save_heads(folder, head, kind_head, None if tuned is None else tuned.weights)
+            weights = None if tuned is None else tuned.weights
+            save_heads(folder, head, kind_head, weights, novelty)
             publish_model(folder, manifest)
         use_latest(assay)
     return load_model(folder)

@@ -42,6 +42,9 @@ FIGURES = {
 }
 """Cross-validated figures and what they are called to a person."""
 
+CALIBRATION = "expected calibration error"
+"""Another figure, of `Reliability`; the lower the better."""
+
 
 def validate(
     annotated: Annotated,
@@ -55,7 +58,8 @@ def validate(
     -------
     dict
         Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done),
-        ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`), ``confusion``
+        ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`, and last
+        `CALIBRATION` with ``perfect``, see `Reliability.ece_perfect`), ``confusion``
         (`CrossValidation.confusion`), ``reliability`` (of each cell's mean over the seeds) and
         ``doubted`` (cells whose annotation the others contradict, the most doubtful first: row in
         `training_cells` and P(abnormal)).
@@ -73,7 +77,7 @@ def validate(
         on_progress=on_progress,
         should_stop=should_stop,
     )
-    return _told(found, annotated.rows, annotated.classes)
+    return _told(found, annotated.rows, annotated.classes, annotated.groups)
 
 
 def validate_fine_tuned(
@@ -95,7 +99,7 @@ def validate_fine_tuned(
     found, cells = cross_validate_fine_tuned(
         said, recipe, options, on_progress=on_progress, should_stop=should_stop
     )
-    return _told(found, cells.rows, cells.classes)
+    return _told(found, cells.rows, cells.classes, cells.groups)
 
 
 def _is_impossible(classes: NDArray[np.str_]) -> bool:
@@ -103,7 +107,10 @@ def _is_impossible(classes: NDArray[np.str_]) -> bool:
 
 
 def _told(
-    found: CrossValidation, rows: NDArray[np.int64], classes: NDArray[np.str_]
+    found: CrossValidation,
+    rows: NDArray[np.int64],
+    classes: NDArray[np.str_],
+    wells: NDArray[np.str_],
 ) -> dict[str, Any]:
     data = found.to_dict()
     n_seeds = len(found.seeds)
@@ -114,6 +121,8 @@ def _told(
     )
     is_abnormal = classes == ABNORMAL
     p_abnormal = found.p_abnormal.mean(axis=0)
+    units = wells if found.by == "well" else np.arange(len(wells))
+    bins = reliability(p_abnormal, is_abnormal, units=units)
     return {
         **data,
         "doubted": [
@@ -121,7 +130,7 @@ def _told(
             for row in doubted(found.p_abnormal, is_abnormal)
         ],
         "confusion": found.confusion().tolist(),
-        "reliability": reliability(p_abnormal, is_abnormal).to_dict(),
+        "reliability": bins.to_dict(),
         "sentence": f"{sentence}. {found.note}" if found.note else sentence,
         "figures": [
             {
@@ -131,6 +140,15 @@ def _told(
                 "ci95": data["ci95"][name],
             }
             for name, shown in FIGURES.items()
+        ]
+        + [
+            {
+                "name": CALIBRATION,
+                "mean": bins.ece,
+                "sd": None,  # of each cell's mean over the seeds, so that there is one
+                "ci95": [bins.ece_low, bins.ece_high],
+                "perfect": bins.ece_perfect,
+            }
         ],
     }
 

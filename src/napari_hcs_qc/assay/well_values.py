@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.assay.review import review_queue
+from napari_hcs_qc.assay.unlike import COLUMN
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.words import count_of, number, percent
 
@@ -58,6 +59,14 @@ MEASURES: dict[str, Measure] = {
         "%",
         "Share of the judged cells of a well that are abnormal, at the threshold of now; where "
         "people annotated a cell, their word counts.",
+        begins_at_zero=True,
+    ),
+    "unlike": Measure(
+        "Cells unlike annotated",
+        "%",
+        "Share of the judged cells of a well that are unlike anything annotated: farther from the "
+        "nearest annotated cells than these are from those of other wells. There the model "
+        "guesses.",
         begins_at_zero=True,
     ),
     "cell_count": Measure(
@@ -208,7 +217,7 @@ def well_values(
         values, reason = _annotated(plate, annotations), ""
     elif measure == "cell_count":
         values, reason = ({}, _NO_CELLS) if found is None else (_counted(plate, found), "")
-    elif measure in ("share_abnormal", "severity", "verdict"):
+    elif measure in ("share_abnormal", "unlike", "severity", "verdict"):
         values, reason = ({}, _NOT_JUDGED) if judged is None else _judged(measure, judged)
         categories = REVIEW_WORDS if measure == "verdict" else None
     elif found is None:
@@ -284,12 +293,26 @@ def _judged(measure: str, judged: Judged) -> tuple[dict[str, float], str]:
             word = entry.verdict or ("sites decided" if entry.is_done else "to review")
             values[entry.well] = float(REVIEW_WORDS.index(word))
         return values, "it was not judged"
+    if measure == "unlike":
+        return _unlike(judged)
     if measure == "severity":
         return _finite(wells["well"], wells["severity"]), "it was not judged"
     return (
         _finite(wells["well"], 100 * wells["share_abnormal"]),
         "none of its cells was judged",
     )
+
+
+def _unlike(judged: Judged) -> tuple[dict[str, float], str]:
+    prediction = judged.prediction
+    if not prediction.is_unlike_measured:
+        return {}, "it is being measured"
+    if not prediction.unlike.get("n_measured"):
+        return {}, str(prediction.unlike.get("sentence")) or "none of its cells was judged"
+    ratio = prediction.table[COLUMN]
+    share = 100 * (ratio > 1).astype(float).where(ratio.notna())
+    means = share.groupby(judged.state.cells["well"].to_numpy()).mean()
+    return _finite(means.index, means), "none of its cells was judged"
 
 
 def _mean_intensity(found: PlateCells) -> tuple[dict[str, float], str]:

@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.training import TrainOptions, train
 from napari_hcs_qc.cli import demo
 from napari_hcs_qc.cli.status import status_of
 from napari_hcs_qc.cli.window import show_assay, why_no_window
-from napari_hcs_qc.cli.words import figures, judged_lines, shown_path
+from napari_hcs_qc.cli.words import figures, judged_lines, shown_path, unlike_lines
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.convert import convert_plate
@@ -173,6 +173,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"{one.model}, {n_abnormal:,} abnormal"
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        lines.extend(unlike_lines(one.unlike))
         lines.extend(f"  Not read: {where}: {why}" for where, why in one.unreadable)
         data.append(
             {
@@ -182,6 +183,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
                 "n_judged": int(scored.sum()),
                 "n_abnormal": n_abnormal,
                 "shift": one.shift,
+                "unlike": one.unlike,
                 "warnings": list(one.warnings),
                 "unreadable": [f"{where}: {why}" for where, why in one.unreadable],
             }
@@ -261,6 +263,7 @@ def run_outcome(result: loop.RunResult) -> tuple[list[str], dict[str, Any]]:
                 ].to_dict("records"),
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
+                "unlike": one.prediction.unlike,
             }
             for one in result.judged
         ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.doubted import doubted_annotations
 from napari_hcs_qc.assay.model import load_model, model_folders
+from napari_hcs_qc.cli.words import unlike_lines
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.folder import AssayFolder
@@ -45,6 +46,7 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
             judged = f", not judged by model {models[-1].id} yet"
         lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
         lines.extend(f"  {problem}" for problem in plate.problems)
+        lines.extend(unlike_lines(plate.unlike))
     told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
     n_conflicts = int(counts["is_conflict"].sum())
     lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))

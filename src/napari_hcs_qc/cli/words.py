@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_hcs_qc.assay.judging import Judged
     from napari_hcs_qc.assay.model import Model
@@ -26,7 +26,9 @@ def figures(model: Model) -> list[str]:
             lines.append(f"  {figure['name']}: not defined")
             continue
         limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
-        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}")
+        perfect = figure.get("perfect")
+        usual = "" if perfect is None else f"; right probabilities would give {perfect:.3f}"
+        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}{usual}")
     return lines
 
 
@@ -46,8 +48,14 @@ def judged_lines(judged: Sequence[Judged]) -> list[str]:
             for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
+        lines.extend(unlike_lines(one.prediction.unlike))
         lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
     return lines
+
+
+def unlike_lines(found: Mapping[str, Any]) -> list[str]:
+    """Tell which cells are unlike anything annotated, where that is no warning already."""
+    return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
 
 
 def shown_path(path: Path) -> str:

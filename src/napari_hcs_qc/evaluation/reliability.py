@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import draw_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _Z95 = 1.959964
+_N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,16 @@ class Reliability:
     n
         Cells in each bin.
     ece
-        Expected calibration error: mean distance of `share` from `mean_p`, weighted by `n`.
+        Expected calibration error (Naeini et al. 2015, AAAI 29, 2901; Guo et al. 2017,
+        https://arxiv.org/abs/1706.04599), of P(abnormal) over bins of equal width: mean distance
+        of `share` from `mean_p`, weighted by `n`.
+    ece_low, ece_high
+        95 % interval of `ece`, wells drawn with replacement; None where it cannot be had. The
+        basic one, twice `ece` less the drawn quantiles, cut off at 0: drawing adds to an error
+        that is a sum of distances, so the drawn ones lie above it.
+    ece_perfect
+        What `ece` would be on average, were every P(abnormal) exactly right and cells
+        independent: with few cells it is not 0. None where it was not measured.
     """
 
     bin_low: tuple[float, ...]
@@ -46,6 +57,9 @@ class Reliability:
     high: tuple[float, ...]
     n: tuple[int, ...]
     ece: float
+    ece_low: float | None = None
+    ece_high: float | None = None
+    ece_perfect: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
@@ -65,17 +79,30 @@ class Reliability:
         """
         names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
         try:
-            floats = {name: tuple(float(value) for value in data[name]) for name in names}
+            floats: dict[str, Any] = {
+                name: tuple(float(value) for value in data[name]) for name in names
+            }
             counts = tuple(int(value) for value in data["n"])
             ece = float(data["ece"])
+            # Earlier versions had none of these.
+            low, high, perfect = (
+                None if data.get(name) is None else float(data[name])
+                for name in ("ece_low", "ece_high", "ece_perfect")
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
                 f"The reliability figures cannot be read ({error!r}); retrain to have them anew."
             ) from error
-        return cls(**floats, n=counts, ece=ece)
+        return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
 
 
-def reliability(p_abnormal: ArrayLike, is_abnormal: ArrayLike, n_bins: int = 10) -> Reliability:
+def reliability(
+    p_abnormal: ArrayLike,
+    is_abnormal: ArrayLike,
+    n_bins: int = 10,
+    *,
+    units: ArrayLike | None = None,
+) -> Reliability:
     """Compare P(abnormal) of held-out cells with how many of them are abnormal.
 
     Parameters
@@ -86,6 +113,9 @@ def reliability(p_abnormal: ArrayLike, is_abnormal: ArrayLike, n_bins: int = 10)
         ``(n_cells,)`` bool: annotated abnormal.
     n_bins
         Bins of equal width over 0..1.
+    units
+        ``(n_cells,)`` what is drawn together for the interval of the error: the well of each
+        cell. Without, there is no interval.
 
     Raises
     ------
@@ -115,6 +145,17 @@ def reliability(p_abnormal: ArrayLike, is_abnormal: ArrayLike, n_bins: int = 10)
     mean_p = np.bincount(bin_of, p, n_bins)[used] / n
     share = np.bincount(bin_of, abnormal, n_bins)[used] / n
     low, high = wilson(share, n)
+    ece = float(n @ np.abs(share - mean_p) / len(p))
+    in_bin = bin_of[:, np.newaxis] == np.arange(n_bins)
+    ends: tuple[float | None, float | None] = (None, None)
+    weight = None if units is None else draw_units(units)
+    if weight is not None:
+        drawn = np.abs(weight @ (in_bin * (abnormal - p)[:, np.newaxis])).sum(axis=1)
+        drawn /= weight.sum(axis=1)
+        far, near = np.percentile(drawn, [97.5, 2.5])
+        ends = (float(np.clip(2 * ece - far, 0, 1)), float(np.clip(2 * ece - near, 0, 1)))
+    chance = np.random.default_rng(0).random((_N_PERFECT, len(p)))
+    perfect = np.abs(((chance < p) - p) @ in_bin).sum(axis=1) / len(p)
     return Reliability(
         bin_low=tuple(edges[used].tolist()),
         bin_high=tuple(edges[used + 1].tolist()),
@@ -123,7 +164,10 @@ def reliability(p_abnormal: ArrayLike, is_abnormal: ArrayLike, n_bins: int = 10)
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
         n=tuple(n.tolist()),
-        ece=float(n @ np.abs(share - mean_p) / len(p)),
+        ece=ece,
+        ece_low=ends[0],
+        ece_high=ends[1],
+        ece_perfect=float(perfect.mean()),
     )
 
 

@@ -120,34 +120,6 @@ class ShiftDetector:
             self._members += [_Yardstick(rows[~half], rows[half])]
         return self
 
-    def p_unlike(self, cells: ArrayLike) -> NDArray[np.float32]:
-        """Share of usual cells that lie nearer to the reference than each cell.
-
-        Parameters
-        ----------
-        cells
-            ``(n_cells, n_features)``; rows with NaN give NaN.
-
-        Returns
-        -------
-        ndarray
-            ``(n_cells,)`` in 0..1; 1 is farther than every usual cell.
-
-        Raises
-        ------
-        HcsQcError
-            When the number of features is not the reference's.
-        """
-        given = self._checked(cells)
-        result = np.full(len(given), np.nan, np.float32)
-        for start in range(0, len(given), _MAX_NEW):
-            rows = np.asarray(given[start : start + _MAX_NEW], np.float64)
-            usable = np.isfinite(rows).all(axis=1)
-            if usable.any():
-                nearer = [member.share_nearer(rows[usable]) for member in self._members]
-                result[start : start + len(rows)][usable] = np.mean(nearer, axis=0)
-        return result
-
     def share_unlike(self, cells: ArrayLike) -> float:
         """Share of cells farther away than `TYPICAL` of the reference's own, 0..1.
 

@@ -51,6 +51,8 @@ class AssaySession(QObject):
         Frozen set of `PlateSite` about which people now say something else.
     judged_changed : Signal()
         Predictions, threshold, flags or model are new.
+    unlike_changed : Signal()
+        How unlike the annotated cells each cell is has become known.
     threshold_changed : Signal(float)
         At once; the wells follow with `judged_changed`.
     verdicts_changed : Signal()
@@ -74,6 +76,7 @@ class AssaySession(QObject):
     site_changed = Signal(object)
     annotations_changed = Signal(object)
     judged_changed = Signal()
+    unlike_changed = Signal()
     threshold_changed = Signal(float)
     verdicts_changed = Signal()
     cell_chosen = Signal(object)
@@ -96,6 +99,7 @@ class AssaySession(QObject):
         self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._gathered: dict[SiteKey, tuple[Judged | None, SiteCells]] = {}
         self._judged: dict[str, Judged] = {}
+        self._measured: dict[str, Judged] = {}  # with the column `unlike`, by the model in use
         self._model: Model | None = None
         self._embeddings: dict[str, NDArray[np.floating[Any]]] = {}
         self._threshold = 0.5
@@ -106,7 +110,12 @@ class AssaySession(QObject):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self.settled)
-        for signal in (self.annotations_changed, self.judged_changed, self.verdicts_changed):
+        for signal in (
+            self.annotations_changed,
+            self.judged_changed,
+            self.unlike_changed,
+            self.verdicts_changed,
+        ):
             signal.connect(self._unsettle)
 
     # ---- the assay -----------------------------------------------------------------------
@@ -186,7 +195,7 @@ class AssaySession(QObject):
             self._presence.leave()
             self._presence = None
         self._open, self._model = None, None
-        self._judged, self._embeddings = {}, {}
+        self._judged, self._measured, self._embeddings = {}, {}, {}
         self.site_changed.emit(None)
         self.plate_changed.emit()
         self.assay_changed.emit()

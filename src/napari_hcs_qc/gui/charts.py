@@ -210,7 +210,7 @@ class ReliabilityChart(Chart):
         signs = [
             Sign("dot", _line_colour(self), "observed, 95 % interval"),
             Sign("dash", faint(self, 0.7), "ideal"),
-            Sign("none", ink(self), f"mean error {bins.ece:.3f}"),
+            Sign("none", ink(self), f"calibration error {bins.ece:.3f}"),
         ]
         self.draw_legend(painter, signs)
         points = [area.at(p, share) for p, share in zip(bins.mean_p, bins.share, strict=True)]

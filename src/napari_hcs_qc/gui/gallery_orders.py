@@ -22,6 +22,10 @@ ORDERS: dict[Order, tuple[str, str]] = {
     "uncertain": ("Most uncertain", "P(abnormal) nearest to the threshold first."),
     "abnormal": ("Most likely abnormal", "Highest P(abnormal) first."),
     "normal": ("Most likely normal", "Lowest P(abnormal) first."),
+    "unlike": (
+        "Unlike annotated",
+        "Farthest from every annotated cell first: there the model guesses; annotate some.",
+    ),
     "similar": ("Similar to selected", "Likest to the cells selected now, by their embeddings."),
     "disagreement": (
         "Disagreement",
@@ -59,6 +63,14 @@ def why_not(session: Session, order: Order) -> str:
             return "Blind mode hides what the model says, so nothing is sorted by it either."
         if session.judged is None:
             return "There are no predictions yet; annotate cells and press Retrain."
+    if order == "unlike":
+        if session.judged is None:
+            return "There is no model yet; annotate cells and press Retrain."
+        prediction = session.judged.prediction
+        if not prediction.is_unlike_measured:
+            return "How unlike the annotated cells each cell is, is still being measured."
+        if not prediction.unlike.get("n_measured"):
+            return str(prediction.unlike.get("sentence", "")) or "No cell of the plate was judged."
     if order in BY_EMBEDDING and session.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, Q
 from napari_hcs_qc.assay.annotation import Annotation
 from napari_hcs_qc.assay.annotation_overview import to_take_back
 from napari_hcs_qc.assay.ordering import order_cells
+from napari_hcs_qc.assay.unlike import COLUMN
 from napari_hcs_qc.gui.clicking import KEYS, Clicking
 from napari_hcs_qc.gui.gallery_marks import PlateMarks
 from napari_hcs_qc.gui.gallery_orders import (
@@ -89,7 +90,7 @@ class GalleryPanel(QWidget):
         self._like: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._seed = 0
         self._on_screen = self._value
-        self._sorted_for: object = None  # the prediction that the order on screen goes by
+        self._sorted_for: Any = None  # the prediction that the order on screen goes by
         self._order = choice_box(ORDERS, "In which order the cells are shown.")
         self._filter = choice_box(FILTERS, "Which cells are shown.")
         self._again = QPushButton()
@@ -177,6 +178,8 @@ class GalleryPanel(QWidget):
         if state is None or said is None:
             return
         order = self._value.order
+        if order == "unlike" and self._unlike() is None:
+            return  # it is being measured, and they are sorted when it is
         if order == "random":
             self._seed += 1  # shuffled anew
         elif order == "similar":
@@ -195,6 +198,7 @@ class GalleryPanel(QWidget):
             quiet=True,
             p_abnormal=marks.p_abnormal,  # never changed in place
             annotated_class=said.classes.copy(),
+            unlike=self._unlike() if order == "unlike" else None,
             embeddings=self._embeddings() if order in BY_EMBEDDING else None,
             chosen=self._like,
             threshold=session.threshold,
@@ -210,6 +214,13 @@ class GalleryPanel(QWidget):
         if state is None or embeddings is None:
             return None
         return embeddings[: len(state.found.cells)]  # cells that people added come after these
+
+    def _unlike(self) -> NDArray[np.float32] | None:
+        prediction = self._prediction()
+        if prediction is None or not prediction.is_unlike_measured:
+            return None
+        ratio: NDArray[np.float32] = prediction.table[COLUMN].to_numpy(np.float32)
+        return ratio[: len(self._marks.value().p_abnormal)]
 
     def _say_failed(self, words: str, asked: _Asked) -> None:
         self._workspace.session.told.emit("warning", words)
@@ -242,7 +253,8 @@ class GalleryPanel(QWidget):
     def _offer_orders(self) -> None:
         session = self._workspace.session
         offer(self._order, session)
-        if why_not(session, self._value.order):
+        waits = self._value.order == "unlike" and session.judged is not None
+        if why_not(session, self._value.order) and not (waits and self._unlike() is None):
             self.set_value(replace(self._value, order="random"))
 
     def _say_stale(self, stale: bool) -> None:
@@ -390,8 +402,18 @@ class GalleryPanel(QWidget):
             return
         self.view.set_marks(self._marks.value())
         self._offer_orders()
-        if self._value.order in BY_MODEL and prediction is not self._sorted_for:
+        if self._value.order in (*BY_MODEL, "unlike") and self._is_out_of_order(prediction):
             self.sort()
+
+    def _is_out_of_order(self, prediction: Any) -> bool:
+        """Whether the model says something else of the cells than when they were sorted."""
+        before = self._sorted_for
+        if prediction is before or prediction is None or before is None:
+            return prediction is not before
+        columns = [COLUMN] if self._value.order == "unlike" else ["p_abnormal"]
+        n_cells = len(self._marks.value().p_abnormal)
+        now, then = (one.table.reindex(columns=columns)[:n_cells] for one in (prediction, before))
+        return prediction.model != before.model or not now.equals(then)
 
     def _threshold_changed(self, threshold: float) -> None:
         self.view.set_threshold(threshold)
@@ -426,6 +448,13 @@ class GalleryPanel(QWidget):
         p_abnormal = float(self._marks.value().p_abnormal[row])
         if not session.is_blind and np.isfinite(p_abnormal):
             words.append(f"P(abnormal) {p_abnormal:.2f}")
+        ratio = self._unlike()
+        if ratio is not None and np.isfinite(ratio[row]):
+            words.append(
+                f"unlike anything annotated: {ratio[row]:.1f} times as far as is usual"
+                if ratio[row] > 1
+                else f"like annotated cells ({ratio[row]:.1f} of the usual distance)"
+            )
         if said.classes[row] == "conflict":
             words.append("annotated: people disagree")
         elif said.classes[row] is not None:

@@ -181,7 +181,7 @@ class ModelFigures(QWidget):
         for row, figure in enumerate(figures, start=1):
             name = QLabel(str(figure["name"]).replace(" of the abnormal class", ", abnormal"))
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            name.setToolTip(str(figure["name"]))
+            name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
             self._grid.addWidget(_number(_mean_words(figure), tips[0]), row, 1)
             self._grid.addWidget(_number(_ends_words(figure), tips[1]), row, 2)
@@ -233,6 +233,17 @@ class _Read:
 
 
 _NOTHING = _Read()
+
+
+def _name_tip(figure: Mapping[str, Any]) -> str:
+    perfect = figure.get("perfect")
+    if perfect is None:
+        return str(figure["name"])
+    return (
+        f"{str(figure['name']).capitalize()}: how far, on average, the share of abnormal cells is "
+        "from the P(abnormal) they were given, in ten bins of equal width. The lower the better; "
+        f"probabilities that are exactly right would give {perfect:.3f} with so many cells."
+    )
 
 
 def _mean_words(figure: Mapping[str, Any]) -> str:

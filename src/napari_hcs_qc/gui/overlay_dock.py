@@ -23,6 +23,7 @@ from superqt import QLabeledDoubleSlider
 from napari_hcs_qc.gui.histogram_chart import STEPS, HistogramChart
 from napari_hcs_qc.gui.mask_layer import MaskLayer
 from napari_hcs_qc.gui.overlay_legend import OverlayLegend
+from napari_hcs_qc.gui.unlike_line import UnlikeLine
 from napari_hcs_qc.gui.workspace import workspace_of
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class OverlayDock(QWidget):
         form.addRow("Threshold", self._threshold)
         form.addRow(self._histogram)
         form.addRow(self._effect)
+        form.addRow(UnlikeLine(session))
         form.addRow("Colour by", colour_row)
         form.addRow(self._legend)
         for box in self._switches.values():

@@ -100,6 +100,7 @@ class PlateDock(QWidget):
         session.plate_changed.connect(self._plate_changed)
         session.site_changed.connect(self._site_changed)
         session.judged_changed.connect(self._judged_changed)
+        session.unlike_changed.connect(self._unlike_changed)
         session.verdicts_changed.connect(self._colour)
         session.annotations_changed.connect(self._annotations_changed)
         self._assay_changed()
@@ -240,6 +241,10 @@ class PlateDock(QWidget):
         self._colour()
         if session.site is not None:  # other sites may be flagged now
             self._sites.set_well(session.site.well, session.judged)
+
+    def _unlike_changed(self) -> None:
+        if self.measure() == "unlike":
+            self._colour()
 
     def _annotations_changed(self, _changed: object) -> None:
         if self.measure() == "annotations":

@@ -257,10 +257,28 @@ class Session(AssaySession):
     def judged_anew(self, judged: Mapping[str, Judged], model: Model | None = None) -> None:
         """Take in how plates are judged now."""
         if model is not None:
-            self._model = model
-        self._judged = {**self._judged, **judged}
+            self._model, self._measured = model, {}
+        new = {name: self._as_measured(name, one) for name, one in judged.items()}
+        self._judged = {**self._judged, **new}
         self._read_verdicts()
         self.judged_changed.emit()
+
+    def unlike_is_known(self, model: Model, measured: Mapping[str, Judged]) -> None:
+        """Take in how unlike the annotated cells each cell is, as a model has it."""
+        if self._model is None or self._model.id != model.id:
+            return  # another one has come into use meanwhile
+        self._measured = {**self._measured, **measured}
+        self._judged = {name: self._as_measured(name, one) for name, one in self._judged.items()}
+        self.unlike_changed.emit()
+
+    def _as_measured(self, name: str, judged: Judged) -> Judged:
+        """Give what is judged with what was measured while it was being judged anew."""
+        measured, prediction = self._measured.get(name), judged.prediction
+        if measured is None or prediction.is_unlike_measured:
+            return judged
+        if measured.prediction.model != prediction.model:
+            return judged
+        return judged.with_unlike(measured.state, measured.prediction)
 
     def model_is_measured(self, model: Model) -> None:
         """Take in the model in use with its figures."""

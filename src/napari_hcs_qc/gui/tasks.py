@@ -175,9 +175,10 @@ class Tasks(QObject):
         if frozen is None:
             return None
         before, note = self._clicks_since, self.next_note.strip()
-        figures = self._session.jobs.newest("figures")
-        if figures is not None:  # of a model that is about to be replaced; it would take the time
-            figures.cancel()
+        for slot in ("figures", "unlike"):
+            running = self._session.jobs.newest(slot)
+            if running is not None:  # of a model that is about to be replaced; it takes the time
+                running.cancel()
         job = self._start("Retraining", desk.train_and_judge, frozen, note, slot="retrain")
         job.finished.connect(lambda made: self._retrained(frozen, made, before, note))
         return job
@@ -198,6 +199,33 @@ class Tasks(QObject):
         )
         job.finished.connect(self._measured)
         job.cancelled.connect(lambda: self._measured_in_part(model))
+        return job
+
+    def measure_unlike(self, *, after_s: float = 0.0) -> Job | None:
+        """Measure which cells are unlike the annotated ones, where that was not done yet."""
+        session = self._session
+        model = session.model
+        missing = {
+            name: judged
+            for name, judged in session.judged_plates.items()
+            if not judged.prediction.is_unlike_measured
+        }
+        if model is None or not missing:
+            return None
+        frozen = self._freeze()
+        if frozen is None:
+            return None
+        job = self._start(
+            "Cells unlike the annotated ones",
+            desk.measure_unlike,
+            frozen,
+            model,
+            missing,
+            slot="unlike",
+            quiet=True,
+            after_s=after_s,
+        )
+        job.finished.connect(lambda found: session.unlike_is_known(model, found))
         return job
 
     def restore(self, model: str) -> Job | None:
@@ -319,6 +347,7 @@ class Tasks(QObject):
         if self._session.embeddings is None:
             self.embed()  # they are on disk now; the gallery sorts by them
         self._catch_up(frozen)
+        self.measure_unlike(after_s=_SETTLE_MS / 1000)
         if frozen.options.head not in FINE_TUNED:  # whose figures take minutes: asked for
             self.measure(frozen, after_s=_SETTLE_MS / 1000)
 
@@ -327,6 +356,7 @@ class Tasks(QObject):
         self._session.judged_anew(judged, model)
         self.model_changed.emit()
         self._catch_up(frozen)
+        self.measure_unlike()
 
     def _catch_up(self, frozen: desk.Frozen) -> None:
         """Judge again where the person has gone on while a job worked on what was frozen."""
@@ -380,6 +410,7 @@ class Tasks(QObject):
         self.model_changed.emit()
         if self._session.model is not None and self._session.all_judged:
             self.find_embeddings()
+            self.measure_unlike()
 
     def _judged(self, model: Model, judged: dict[str, Judged]) -> None:
         if self._session.model is model:

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.model_figures import ModelFigures
 from napari_hcs_qc.gui.model_history import ModelHistory
+from napari_hcs_qc.gui.unlike_line import UnlikeLine
 from napari_hcs_qc.gui.workspace import workspace_of
 from napari_hcs_qc.gui.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.registry import HEADS
@@ -202,6 +203,7 @@ class TrainDock(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self._retrain)
         layout.addWidget(self._clicks)
+        layout.addWidget(UnlikeLine(self._session))
         layout.addLayout(form)
         layout.addWidget(self._jobs)
         layout.addWidget(_line())

@@ -19,7 +19,6 @@ from napari_hcs_qc.heads.logistic import (
     share_of_cells,
     solve,
 )
-from napari_hcs_qc.heads.plate_directions import PlateDirections
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.heads.logistic import Floats, Rotation
+    from napari_hcs_qc.heads.plate_directions import PlateDirections
 
     _InputsOf = Callable[..., NDArray[Any]]
 
@@ -180,9 +180,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         self, cells: Floats, codes: NDArray[np.int64], n_classes: int, groups: ArrayLike | None
     ) -> None:
         self.centre_, self.scale_ = _centre_and_scale(cells)
-        self.directions_, self.offset_ = self.plate or PlateDirections(
-            np.empty((0, cells.shape[1])), np.empty(0)
-        )
+        if self.plate is None:
+            self.directions_, self.offset_ = np.empty((0, cells.shape[1])), np.empty(0)
+        else:
+            self.directions_, self.offset_ = self.plate.directions, self.plate.offset
         if self.directions_.shape[1] != cells.shape[1]:
             raise ValueError(
                 f"The plate's directions have {self.directions_.shape[1]} features, the annotated "

@@ -34,10 +34,15 @@ class PlateDirections(NamedTuple):
         ``(n_directions, n_features)``.
     offset
         ``(n_directions,)``: ``features @ directions.T - offset`` has mean 0 over the plate.
+    centre, scale
+        ``(n_features,)`` mean and standard deviation of each feature over the plate; the scale is
+        infinite where a feature is the same everywhere.
     """
 
     directions: NDArray[np.float64]
     offset: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
 
 def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
@@ -71,4 +76,4 @@ def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
     variances = singular**2 / len(z)
     floor = _SHRINKAGE * float((z**2).sum()) / len(z) / z.shape[1]
     directions = axes / np.sqrt(variances + floor)[:, np.newaxis] / scale
-    return PlateDirections(directions, directions @ centre)
+    return PlateDirections(directions, directions @ centre, centre, scale)

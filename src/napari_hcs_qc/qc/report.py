@@ -18,7 +18,13 @@ from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import wilson_interval
-from napari_hcs_qc.qc.svg import PlateMap, draw_histogram, draw_plate, nice_ceiling
+from napari_hcs_qc.qc.svg import (
+    PlateMap,
+    draw_histogram,
+    draw_plate,
+    draw_reliability,
+    nice_ceiling,
+)
 from napari_hcs_qc.qc.words import count_of, interval, number, percent
 
 if TYPE_CHECKING:
@@ -82,6 +88,8 @@ class ModelCard:
         Annotated cells of each class, and of each kind.
     cross_validation
         Figures, and in `validation` how they were got ("5 folds grouped by well, 5 seeds").
+    reliability
+        Bins as `draw_reliability` takes them; empty where they were not measured.
     versions
         Name and version of the software.
     facts
@@ -98,6 +106,7 @@ class ModelCard:
     n_kinds: Mapping[str, int] = field(default_factory=dict)
     cross_validation: Sequence[CrossValidated] = ()
     validation: str = ""
+    reliability: Sequence[tuple[float, float, float, float, int]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     facts: Sequence[tuple[str, str]] = ()
 
@@ -122,6 +131,8 @@ class ReportPlate:
         What could not be read or was not understood.
     warnings
         Sentences to see first: flags gather in a treatment, the plate is unlike the training.
+    unlike
+        Which cells are unlike anything annotated, in words; empty when there are none.
     threshold
         Probability from which a cell counts as abnormal.
     """
@@ -136,6 +147,7 @@ class ReportPlate:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     unreadable: Sequence[Problem] = ()
     warnings: Sequence[str] = ()
+    unlike: str = ""
     threshold: float = 0.5
 
 
@@ -233,6 +245,9 @@ def write_report(
             warnings=[(plate.name, text) for plate in data.plates for text in plate.warnings],
             plates=views,
             model=data.model,
+            reliability=Markup(draw_reliability(data.model.reliability))
+            if data.model and data.model.reliability
+            else None,
             rule=data.rule.describe(),
             codes=FLAG_CODES,
         )
@@ -317,6 +332,7 @@ def _plate_view(
         if len(judged)
         else None,
         "n_judged": len(judged),
+        "unlike": plate.unlike,
         "unreadable": plate.unreadable,
     }
 

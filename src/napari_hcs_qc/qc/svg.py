@@ -1,4 +1,4 @@
-"""Drawings of the report as SVG text: plate heat maps with their legend, and histograms."""
+"""Drawings of the report as SVG text: plate heat maps, histograms, and reliability."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.wells import well_name
+from napari_hcs_qc.qc.words import interval, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -217,6 +218,64 @@ def draw_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 4
     parts.append(
         f'<text x="{left + width / 2}" y="{top + height + 34}" text-anchor="middle">'
         "probability of being abnormal (cells; square-root scale)</text></svg>"
+    )
+    return "".join(parts)
+
+
+def draw_reliability(bins: Sequence[tuple[float, float, float, float, int]]) -> str:
+    """Draw how often cells are abnormal over the probability that they were given.
+
+    Parameters
+    ----------
+    bins
+        Of each bin the mean probability, the share of its cells that are abnormal, the ends of
+        the interval of this share, all in 0..1, and how many cells there are.
+
+    Returns
+    -------
+    str
+        One ``<svg>`` element; each point tells its figures.
+    """
+    side, left, top = 260.0, 46.0, 10.0
+
+    def x_of(p: float) -> float:
+        return left + side * p
+
+    def y_of(share: float) -> float:
+        return top + side * (1 - share)
+
+    width, height = left + side + 14, top + side + 42
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" aria-label="Reliability of the probabilities" '
+        f'font-size="11" fill="{_INK}">'
+    ]
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = x_of(tick), y_of(tick)
+        parts.append(
+            f'<line x1="{left}" x2="{left + side}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7eb"/>'
+            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<text x="{x:.1f}" y="{top + side + 16}" text-anchor="middle">{tick:g}</text>'
+        )
+    parts.append(
+        f'<line x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}" stroke="{_INK}" '
+        'stroke-dasharray="4 3"/>'
+    )
+    most = max((n for *_, n in bins), default=1)
+    for mean_p, share, low, high, n in bins:
+        x = x_of(mean_p)
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y_of(low):.1f}" y2="{y_of(high):.1f}" '
+            f'stroke="{RAMP[1]}" stroke-width="1.5"/>'
+            f'<circle cx="{x:.1f}" cy="{y_of(share):.1f}" r="{3 + 5 * math.sqrt(n / most):.1f}" '
+            f'fill="{RAMP[1]}" stroke="#fff"><title>{n:,} cells given {mean_p:.2f} on average: '
+            f"{percent(share)} are abnormal (95 % interval {interval(low, high)})</title></circle>"
+        )
+    parts.append(
+        f'<text x="{left + side / 2}" y="{top + side + 34}" text-anchor="middle">'
+        "probability of being abnormal, predicted</text>"
+        f'<text transform="rotate(-90)" x="{-(top + side / 2)}" y="11" text-anchor="middle">'
+        "share annotated abnormal</text></svg>"
     )
     return "".join(parts)
 

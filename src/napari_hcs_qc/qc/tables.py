@@ -38,6 +38,7 @@ CELL_TABLE: dict[str, str] = {
     "p_abnormal": "float32",
     "predicted_class": "str",
     "predicted_kind": "str",
+    "unlike": "float32",
     "annotated_class": "str",
     "annotated_kind": "str",
     CELL_IS_OUTLIER: "bool",
@@ -48,7 +49,8 @@ CELL_TABLE: dict[str, str] = {
 
 ``Metadata_ObjectNumber`` is the number of an imported cell in the software it comes from, and
 missing on the others; ``cell_id`` counts the cells of a plate in this assay, and is missing on
-imported ones.
+imported ones. ``unlike`` is the distance from the nearest annotated cells over what is usual among
+these: above 1 the cell is unlike anything annotated; missing where it could not be judged.
 """
 
 _SHARES = {
@@ -107,7 +109,7 @@ class JudgedPlate:
         Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
     predictions
         One row for each cell, same order: ``p_abnormal, predicted_class, predicted_kind,
-        annotated_class, annotated_kind``.
+        annotated_class, annotated_kind``; and ``unlike`` where it was measured.
     sites, wells
         From `napari_hcs_qc.qc.flags.judge_plate`.
     verdicts
@@ -168,6 +170,7 @@ def cell_table(
         "cell_id": cells["cell_id"].astype("Int64").mask(is_imported),
         "y_px": cells["y_px"],
         "x_px": cells["x_px"],
+        "unlike": np.full(len(cells), np.nan, dtype=np.float32),
         **{name: predictions[name] for name in CELL_TABLE if name in predictions},
         CELL_IS_OUTLIER: abnormal == 1,
         SITE_IS_OUTLIER: [site_is_out.get(_key(key), False) for key in keys],

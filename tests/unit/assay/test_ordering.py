@@ -38,6 +38,20 @@ def test_by_probability() -> None:
     assert _order("uncertain", p_abnormal=_P) == [3, 5, 4, 0, 2, 1]
 
 
+def test_unlike_anything_annotated_first() -> None:
+    far = np.array([0.4, 1.5, _NAN, 0.4, 3.0, 1.0], dtype=np.float32)
+    assert _order("unlike", p_abnormal=_P, unlike=far) == [4, 1, 5, 0, 3, 2]
+    assert _order("unlike", p_abnormal=_P, unlike=far, among=np.array([2, 0, 1])) == [1, 0, 2]
+    for missing in (None, far[:4]):
+        with pytest.raises(HcsQcError, match="not measured yet"):
+            order_cells(
+                "unlike",
+                p_abnormal=np.array(_P),
+                annotated_class=np.full(6, None, dtype=object),
+                unlike=missing,
+            )
+
+
 def test_uncertain_means_near_the_threshold() -> None:
     assert _order("uncertain", p_abnormal=_P, threshold=0.85)[0] == 0
     assert _order("uncertain", p_abnormal=_P, threshold=0.2)[:2] == [2, 4]
@@ -52,6 +66,7 @@ def test_only_those_asked_for_and_at_most_so_many() -> None:
             order,
             p_abnormal=_P,
             annotated_class=["abnormal"] * 6,
+            unlike=np.arange(6, dtype=np.float32),
             embeddings=np.eye(6, dtype=np.float32),
             chosen=[0],
             among=np.array([2, 3, 5]),
@@ -63,7 +78,8 @@ def test_only_those_asked_for_and_at_most_so_many() -> None:
 
 def test_a_plate_without_cells_has_an_empty_order() -> None:
     for order in set(ORDERS) - {"similar"}:
-        assert _order(order, p_abnormal=[], embeddings=np.empty((0, 4), np.float32)) == []
+        nothing = {"unlike": np.empty(0), "embeddings": np.empty((0, 4), np.float32)}
+        assert _order(order, p_abnormal=[], **nothing) == []
 
 
 def test_random_is_a_shuffle_that_hangs_on_the_seed_only() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.detection import PlateCells
+from napari_hcs_qc.assay.prediction import Prediction
 from napari_hcs_qc.assay.well_values import (
     MEASURES,
     REVIEW_WORDS,
@@ -94,9 +95,19 @@ def judged(plate: Plate, found: PlateCells) -> Judged:
     )
     columns = ["plate", "well", "site", "verdict", "note", "reviewer", "at", "action", "seen"]
     verdicts = pd.DataFrame(columns=columns).astype({"site": "Int64"})
-    state = SimpleNamespace(plate=plate, found=found)
+    state = SimpleNamespace(plate=plate, found=found, cells=found.cells)
+    # Every second cell of a well is unlike anything annotated; of A03 none was measured.
+    ratio = np.where(found.cells.groupby("well").cumcount() % 2 == 0, 1.2, 0.8)
+    ratio[(found.cells["well"] == "A03").to_numpy()] = np.nan
+    prediction = Prediction(
+        "P", "0001", pd.DataFrame({"unlike": ratio}), (), (), {}, {"n_measured": 10}
+    )
     told = SimpleNamespace(
-        state=state, scores=replace(scores, wells=wells), verdicts=verdicts, threshold=0.5
+        state=state,
+        scores=replace(scores, wells=wells),
+        verdicts=verdicts,
+        threshold=0.5,
+        prediction=prediction,
     )
     return cast("Judged", told)
 
@@ -140,6 +151,28 @@ def test_abnormal_cells_are_a_share_of_the_judged_ones(
     assert values.words("A04") == "100 % (1 of 2 sites unreadable)"
     assert values.missing == {"B01": "none of its cells was judged", "B02": "no image"}
     assert values.words("B02") == "no value: no image"
+
+
+def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
+    plate: Plate, found: PlateCells, judged: Judged
+) -> None:
+    values = well_values("unlike", plate, found=found, judged=judged)
+    n_of = found.cells["well"].value_counts()
+    expected = {well: 100 * -(-n // 2) / n for well, n in n_of.items() if well != "A03"}
+    assert values.values == pytest.approx(expected)
+    assert values.missing["A03"] == "none of its cells was judged"
+    table = judged.prediction.table
+    for prediction, why in (
+        (replace(judged.prediction, table=table[[]]), "it is being measured"),
+        (
+            replace(judged.prediction, unlike={"n_measured": 0, "sentence": "too few"}),
+            "too few",
+        ),
+    ):
+        told = cast("Judged", SimpleNamespace(**{**vars(judged), "prediction": prediction}))
+        values = well_values("unlike", plate, found=found, judged=told)
+        assert not values.values
+        assert values.missing["A01"] == why
 
 
 def test_cells_are_counted_where_images_could_be_read(plate: Plate, found: PlateCells) -> None:

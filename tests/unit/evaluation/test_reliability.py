@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.reliability import Reliability, reliability
@@ -60,6 +60,61 @@ def test_probabilities_that_are_kept_have_no_error_and_boasts_have() -> None:
     assert sum(low <= mean_p <= high for low, mean_p, high in ends) >= 8
     boasting = reliability(np.where(p < 0.5, 0.02, 0.98), rng.random(20_000) < p)
     assert boasting.ece == pytest.approx(0.23, abs=0.02)
+
+
+def slow_ece(p: np.ndarray, abnormal: np.ndarray) -> float:
+    """As the definition reads, one bin after the other."""
+    off = 0.0
+    for index in range(10):
+        here = (p >= index / 10) & ((p < (index + 1) / 10) | (index == 9))
+        if here.any():
+            off += here.sum() / len(p) * abs(abnormal[here].mean() - p[here].mean())
+    return off
+
+
+def test_the_interval_of_the_error_is_that_of_wells_drawn_anew() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.random(300)
+    wells = np.repeat(np.arange(60), 5)
+    # Wells differ: cells of one resemble each other, so the interval is wider than of cells.
+    shift = np.repeat(rng.normal(0, 0.25, 60), 5)
+    abnormal = rng.random(300) < np.clip(p + shift + 0.1, 0, 1)
+    found = reliability(p, abnormal, units=wells)
+    assert found.ece == pytest.approx(slow_ece(p, abnormal))
+    times = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), 1000)  # as draw_units
+    drawn = []
+    for counts in times:
+        rows = np.repeat(np.arange(300), np.repeat(counts, 5))
+        drawn.append(slow_ece(p[rows], abnormal[rows]))
+    far, near = np.percentile(drawn, [97.5, 2.5])
+    assert found.ece_low == pytest.approx(max(0.0, 2 * found.ece - far))
+    assert found.ece_high == pytest.approx(2 * found.ece - near)
+    assert found.ece_low <= found.ece <= found.ece_high
+    by_cell = reliability(p, abnormal, units=np.arange(300))
+    assert found.ece_high - found.ece_low > by_cell.ece_high - by_cell.ece_low
+    assert Reliability.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_what_right_probabilities_would_give_is_told() -> None:
+    rng = np.random.default_rng(2)
+    p = np.where(rng.random(100) < 0.5, 0.3, 0.7)
+    found = reliability(p, rng.random(100) < p)
+    # Two bins; the mean distance of a binomial share from its probability.
+    expected = 0.0
+    for value in (0.3, 0.7):
+        n = int((p == value).sum())
+        expected += binom(n, value).expect(lambda k, n=n, v=value: abs(k - n * v)) / 100
+    assert found.ece_perfect == pytest.approx(expected, rel=0.08)
+    assert reliability([0.0, 1.0], [False, True]).ece_perfect == 0
+
+
+def test_without_wells_or_with_one_there_is_no_interval() -> None:
+    for units in (None, ["A01", "A01"]):
+        found = reliability([0.2, 0.8], [False, True], units=units)
+        assert found.ece_low is None
+        assert found.ece_high is None
+    old = {k: v for k, v in found.to_dict().items() if k in ("ece",) or not k.startswith("ece")}
+    assert Reliability.from_dict(old).ece == found.ece  # of an earlier version
 
 
 @pytest.mark.parametrize(

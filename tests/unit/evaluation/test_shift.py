@@ -75,17 +75,6 @@ def test_too_few_cells_are_said() -> None:
         assert "cannot be said" in shift.sentence
 
 
-def test_each_cell_is_told_how_unlike_it_is() -> None:
-    detector = ShiftDetector().fit(draw(2000, 0))
-    same, wild = draw(500, 1), draw(5, 2, moved=4)
-    wild[4] = np.nan
-    p = detector.p_unlike(np.vstack([same, wild]))
-    assert p.dtype == np.float32
-    assert abs(float(np.median(p[:500])) - 0.5) < 0.1
-    assert (p[500:504] == 1).all()
-    assert np.isnan(p[504])
-
-
 def test_constant_features_are_no_trouble() -> None:
     reference, new = draw(500, 0), draw(500, 1)
     reference[:, :3] = new[:, :3] = 5

@@ -122,7 +122,8 @@ def test_a_head_of_the_version_before_is_still_read(tmp_path: Path) -> None:
 
 def test_directions_of_another_encoder_are_refused() -> None:
     X, y = labelled(40, 3)
-    other = PlateDirections(np.zeros((50, N_FEATURES + 1)), np.zeros(50))
+    n = N_FEATURES + 1
+    other = PlateDirections(np.zeros((50, n)), np.zeros(50), np.zeros(n), np.ones(n))
     with pytest.raises(ValueError, match=r"121 features.*same encoder"):
         LinearHead(plate=other).fit(X, y)
 

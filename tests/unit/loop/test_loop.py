@@ -17,6 +17,7 @@ from napari_hcs_qc.assay.judging import judge
 from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.prediction import chosen_model
 from napari_hcs_qc.assay.training import TrainOptions, train
+from napari_hcs_qc.cli import words
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.jobs import Cancelled
@@ -107,6 +108,16 @@ def test_figures_come_from_wells_never_seen(ran) -> None:
     low, high = by_name["weighted F1"]["ci95"]
     assert low < by_name["weighted F1"]["mean"] <= high
     assert "AUC" in by_name
+    error = by_name["expected calibration error"]
+    assert error["mean"] == validation["reliability"]["ece"]
+    low, high = error["ci95"]
+    assert 0 <= low <= error["mean"] <= high <= 1
+    told = [line for line in words.figures(ran.result.model) if "calibration" in line]
+    assert f"{error['mean']:.3f} (95 % interval {low:.3f}" in told[0]
+    assert f"right probabilities would give {error['perfect']:.3f}" in told[0]
+    report = ran.result.report.read_text(encoding="utf-8")
+    assert "expected calibration error" in report
+    assert "Reliability of the probabilities" in report
 
 
 def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_path: Path) -> None:

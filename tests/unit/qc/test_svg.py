@@ -15,6 +15,7 @@ from napari_hcs_qc.qc.svg import (
     PlateMap,
     draw_histogram,
     draw_plate,
+    draw_reliability,
     nice_ceiling,
     ramp_colour,
 )
@@ -43,6 +44,23 @@ def test_the_end_of_a_scale_is_round_and_not_below(value: float) -> None:
     assert value * (1 - 1e-6) <= end <= 2.6 * value
     lead = end / 10 ** math.floor(math.log10(end) + 1e-9)
     assert any(lead == pytest.approx(s) for s in (1, 2, 2.5, 5, 10))
+
+
+def test_each_bin_of_the_reliability_stands_where_its_figures_say() -> None:
+    bins = [(0.05, 0.0, 0.0, 0.02, 180), (0.5, 0.75, 0.3, 0.95, 4), (1.0, 1.0, 0.95, 1.0, 78)]
+    root = ET.fromstring(draw_reliability(bins))
+    dots = root.findall(f"{SVG}circle")
+    x = [float(dot.get("cx", "")) for dot in dots]
+    y = [float(dot.get("cy", "")) for dot in dots]
+    radius = [float(dot.get("r", "")) for dot in dots]
+    # Of one scale: 0 to 1 is as long to the right as upwards.
+    side = (x[2] - x[0]) / 0.95
+    assert y[0] - y[2] == pytest.approx(side, abs=0.2)
+    assert (y[0] - y[1]) / side == pytest.approx(0.75, abs=0.01)
+    assert radius[0] > radius[2] > radius[1] > 2
+    told = dots[1].findtext(f"{SVG}title")
+    assert told == "4 cells given 0.50 on average: 75 % are abnormal (95 % interval 30–95 %)"
+    assert len(ET.fromstring(draw_reliability([])).findall(f"{SVG}circle")) == 0
 
 
 def a_map(shape: tuple[int, int] = (8, 12)) -> PlateMap:

@@ -50,6 +50,7 @@ def test_the_columns_are_those_promised(judged: JudgedPlate) -> None:
         "p_abnormal",
         "predicted_class",
         "predicted_kind",
+        "unlike",
         "annotated_class",
         "annotated_kind",
         "Metadata_cqc_cell_is_outlier",
