@@ -379,6 +379,13 @@ def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(*benchmark(options, bars))
 
 
+def run_sensitivity(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Measure which simulated artefacts are missed."""
+    from napari_hcs_qc.cli.sensitivity import sensitivity
+
+    return Outcome(*sensitivity(options, bars))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "new": new,
     "cells": cells,
@@ -398,6 +405,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "open": open_window,
     "demo": run_demo,
     "benchmark": run_benchmark,
+    "sensitivity": run_sensitivity,
 }
 """Command name to its function."""
 
