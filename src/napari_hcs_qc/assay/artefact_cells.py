@@ -18,7 +18,6 @@ from napari_hcs_qc.evaluation.artefacts.scene import (
     scene_side_px,
 )
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
-from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.artefacts.objects import Donor
-    from napari_hcs_qc.plates.plate import Channel
+    from napari_hcs_qc.plates.plate import Channel, SiteKey
 
 TYPICAL_NUCLEUS_UM = 15.0
 """Diameter by which the pixel size is guessed where neither the plate nor the user says it."""

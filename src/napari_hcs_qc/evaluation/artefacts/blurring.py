@@ -117,7 +117,7 @@ def blur(scene: Scene, transfers: list[FloatArray], rng: np.random.Generator) ->
     for plane, transfer, channel in zip(scene.grey, transfers, scene.imaging.channels, strict=True):
         padded = _padded(plane)
         soft = fft.irfft2(fft.rfft2(padded) * transfer, s=padded.shape)
-        margin = (len(padded) - len(plane)) // 2
+        margin = len(plane) // 4
         soft = soft[margin : margin + len(plane), margin : margin + len(plane)]
         lost = _noise_sd(plane) * np.sqrt(max(0.0, 1.0 - _mean_square(transfer, padded.shape)))
         fresh = soft + lost * rng.standard_normal(plane.shape)
@@ -127,13 +127,15 @@ def blur(scene: Scene, transfers: list[FloatArray], rng: np.random.Generator) ->
 
 
 def padded_shape(side_px: int) -> tuple[int, int]:
-    """Give the shape at which a scene is blurred: its borders are mirrored."""
-    return (2 * side_px, 2 * side_px)
+    """Give the shape at which a scene is blurred: a quarter of it is mirrored at each border."""
+    side = fft.next_fast_len(side_px + 2 * (side_px // 4), real=True)
+    return (side, side)
 
 
 def _padded(plane: FloatArray) -> FloatArray:
-    side = len(plane)
-    return np.pad(plane, (side // 2, side - side // 2), mode="symmetric")
+    before = len(plane) // 4
+    after = padded_shape(len(plane))[0] - len(plane) - before
+    return np.pad(plane, (before, after), mode="symmetric")
 
 
 def _frequency(shape_px: tuple[int, int]) -> FloatArray:

@@ -174,8 +174,11 @@ def _draw_panel(
             y = place(0, untouched["called_abnormal"])[1]
             add(Line(((left, y), (left + _WIDTH, y)), colour, 0.8, (1.5, 2.5)))
         points = []
+        # Side by side, so that the intervals of several curves are told apart.
+        aside = 1.6 * (list(names).index(name) - (len(names) - 1) / 2)
         for row in sorted(rows, key=lambda row: row["severity"]):
             x, y = place(row["severity"], row["called_abnormal"])
+            x += aside
             points.append((x, y))
             add(Line(((x, place(0, row["low"])[1]), (x, place(0, row["high"])[1])), colour, 0.8))
             add(Disc(x, y, 2.0, colour))

@@ -182,7 +182,7 @@ _ALL = (
         "saturation", "saturation",
         f"exposed {MOST_EXPOSURE:g} times (logarithmic), cut at the plate's saturation level, the "
         "excess spilling along the columns",
-        "× exposure", lambda s, _: exposure_at(s),
+        "times the exposure", lambda s, _: exposure_at(s),
         lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
     ),
     ArtefactKind(

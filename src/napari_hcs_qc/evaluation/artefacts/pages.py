@@ -98,8 +98,8 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
         for name, digest in provenance["encoders"].items()
     )
     donors = (
-        f"{provenance['n_dead']} annotated dead cells are the ones pasted, for each cell only those "
-        "of held-out wells; where there are none, condensed nuclei are drawn"
+        f"{provenance['n_dead']} annotated dead cells are the ones pasted, for each cell only "
+        "those of held-out wells; where there are none, condensed nuclei are drawn"
         if provenance["n_dead"]
         else "no cell is annotated dead, so the dead ones are drawn"
     )
@@ -127,8 +127,9 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
         lines.append(str(provenance["fold_note"]))
     if provenance["simulated"]:
         lines.append(
-            "'simulated': as many simulated cells as there are abnormal ones were added to the "
-            f"training cells of each fold ({', '.join(provenance['simulated'])}; severity 0.5 to 1)."
+            "Trained on simulated cells as well: to the training cells of each fold as many were "
+            f"added as it has abnormal ones, of {', '.join(provenance['simulated'])}, severity 0.5 "
+            "to 1."
         )
     return lines
 
@@ -146,7 +147,7 @@ def _drawing(provenance: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
             result["kind"],
             {
                 "title": result["kind"],
-                "axis": f"severity ({last['severity']:g} is {_amount(last, result['unit'])})",
+                "axis": f"severity ({last['severity']:g} is {_amount(last, result['kind'])})",
                 "curves": {},
             },
         )
@@ -163,8 +164,14 @@ def _drawing(provenance: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
     return draw_curves(list(panels.values()), title, subtitle, list(names))
 
 
-def _amount(row: Mapping[str, Any], unit: str) -> str:
-    return f"{row['amount']:.3g} {unit}" if row["amount"] is not None else "none"
+def _amount(row: Mapping[str, Any], kind: str) -> str:
+    """Say what a severity is in units."""
+    unit = KINDS[kind].unit
+    if row["amount"] is None:
+        return "none"
+    if unit.startswith("of "):
+        return f"{100 * row['amount']:.3g} % {unit}"
+    return f"{row['amount']:.3g} {unit}"
 
 
 def _percent(row: Mapping[str, Any]) -> str:
@@ -213,7 +220,7 @@ def _markdown(
     lines += ["", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in rows:
         last = row["shares"][severities[-1]]
-        cells = [row["kind"], row["encoder"], row["trained"], _amount(last, row["unit"])]
+        cells = [row["kind"], row["encoder"], row["trained"], _amount(last, row["kind"])]
         cells += [_percent(row["untouched"])]
         cells += [
             f"{_percent(one)} ({100 * one['low']:.0f}–{100 * one['high']:.0f})"
@@ -257,7 +264,7 @@ def _html(
         here = [row for row in rows if row["kind"] == name]
         columns = [here[0]["untouched"], *(here[0]["shares"][one] for one in severities)]
         head = "".join(
-            f"<th>{'untouched' if one['severity'] == 0 else _amount(one, kind.unit)}</th>"
+            f"<th>{'untouched' if one['severity'] == 0 else _amount(one, name)}</th>"
             for one in columns
         )
         pictures = "".join(

@@ -157,7 +157,7 @@ def cut_scenes(
     labels = find_nuclei(raw[imaging.nucleus_channel], diameter_px=imaging.diameter_px)
     planes = np.concatenate([raw.astype(np.float64), labels[np.newaxis].astype(np.float64)])
     for y, x in zip(np.atleast_1d(y_px), np.atleast_1d(x_px), strict=True):
-        square = cut_squares(planes, [y], [x], side_px)[0]  # type: ignore[arg-type]
+        square = cut_squares(planes, [y], [x], side_px)[0]
         grey, numbers = square[:-1].astype(np.float64), square[-1]
         yield Scene(grey, _own_nucleus(numbers, imaging.diameter_px), numbers > 0, imaging)
 
