@@ -51,7 +51,7 @@ class ArtefactCells:
     cells
         The annotated cells.
     recipe
-        Crop recipe; its nucleus diameter is set plate by plate.
+        Crop recipe; its nucleus diameter is set plate by plate where it is not set yet.
     pixel_size_um
         Of all plates; None takes what each plate says, else a guess by the size of its nuclei.
     numerical_aperture
@@ -80,7 +80,9 @@ class ArtefactCells:
         return self.cells.where[row][0]
 
     def sized(self, plate: int) -> CropRecipe:
-        """Give the recipe for the nuclei of a plate."""
+        """Give the recipe for the nuclei of a plate; one whose diameter is set stays as it is."""
+        if self.recipe.diameter_px is not None:
+            return self.recipe
         return self.recipe.with_diameter(self.cells.states[plate].found.diameter_px)
 
     def load(

@@ -236,7 +236,17 @@ def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
     HcsQcError
         When a plate cannot be opened, or not both classes are annotated.
     """
-    states = tuple(load_plate(assay, entry.name) for entry in assay.plates)
+    return cells_of(tuple(load_plate(assay, entry.name) for entry in assay.plates), name)
+
+
+def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
+    """Give the annotated cells of plates that are open.
+
+    Raises
+    ------
+    HcsQcError
+        When not both classes are annotated.
+    """
     where, classes, groups, ids = [], [], [], []
     for number, state in enumerate(states):
         said = state.training

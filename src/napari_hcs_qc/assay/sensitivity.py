@@ -12,6 +12,7 @@ import numpy as np
 from napari_hcs_qc import __version__
 from napari_hcs_qc.assay.artefact_cells import ArtefactCells
 from napari_hcs_qc.assay.benchmark import annotated_cells
+from napari_hcs_qc.assay.simulated_training import TRAIN_SEVERITY
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -25,7 +26,6 @@ from napari_hcs_qc.evaluation.artefacts.measure import (
     well_folds,
 )
 from napari_hcs_qc.evaluation.baseline import hand_features
-from napari_hcs_qc.evaluation.benchmark.features import features_of
 from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, EncoderSpec
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, sha256_of, write_json
 from napari_hcs_qc.heads.registry import FINE_TUNED, make_head
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.registry import Head
 
 DEFAULT_SEVERITIES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-TRAIN_SEVERITY = (0.5, 1.0)
-"""Simulated cells that are trained on have a severity drawn evenly from this range."""
-
 TRAINED = ("real", "simulated")
 """What heads are trained on: real annotated cells, or simulated ones as well."""
 
@@ -184,9 +181,9 @@ def measure_sensitivity(
         When `should_stop` said so; what was finished stays.
     """
     cells = annotated_cells(assay, assay.path.name)
-    made = ArtefactCells(
-        cells, get_recipe(options.recipe), options.pixel_size_um, options.numerical_aperture
-    )
+    # The diameter of the first plate for all, as a model has it.
+    recipe = get_recipe(options.recipe).with_diameter(cells.states[0].found.diameter_px)
+    made = ArtefactCells(cells, recipe, options.pixel_size_um, options.numerical_aperture)
     run = _Run(options, made, assay.threshold, folder, on_progress, should_stop)
     return run.measure(assay.path.name)
 
@@ -414,15 +411,36 @@ class _Run:
 
     def _features(self, encoder: EncoderSpec) -> NDArray[np.float32]:
         if encoder.name not in self._clean:
-            self._clean[encoder.name] = features_of(
-                self.made.cells,
-                encoder,
-                self.options.recipe,
-                self.folder,
-                self.on_progress,
-                self.should_stop,
-            )
+            self._clean[encoder.name] = self._embedded_clean(encoder)
         return self._clean[encoder.name]
+
+    def _embedded_clean(self, encoder: EncoderSpec) -> NDArray[np.float32]:
+        """Embed the annotated cells as they are; kept in the folder."""
+        cells, told = self.made.cells, self._told_encoder(encoder)
+        path = self.folder / "features" / f"{fingerprint(told)}.npy"
+        if path.is_file():
+            kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+            return kept
+        parts, n_cells = [], len(cells.classes)
+        for start in range(0, n_cells, _BATCH):
+            check_stop(self.should_stop)
+            self.on_progress(start, n_cells, f"Embedding annotated cells by {encoder.name}")
+            rows = np.arange(start, min(start + _BATCH, n_cells))
+            parts.append(self._encoder(encoder)(cells.crops(self.made.recipe, rows)))
+        features = np.concatenate(parts)
+        with atomic_path(path) as temporary:
+            np.save(temporary, features)
+        return features
+
+    def _told_encoder(self, encoder: EncoderSpec) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "package": __version__,  # which says what weights of its own an encoder has
+            "cells": self.made.cells.fingerprint,
+            "encoder": encoder.name,
+            "weights": "" if encoder.weights is None else sha256_of(encoder.weights),
+            "recipe": self.made.sized(0).fingerprint,
+        }
 
     def _encoder(self, spec: EncoderSpec) -> Callable[[torch.Tensor], NDArray[np.float32]]:
         if spec.name not in self._encode:
@@ -432,8 +450,11 @@ class _Run:
     def _load(self, spec: EncoderSpec) -> Callable[[torch.Tensor], NDArray[np.float32]]:
         if spec.name == BASELINE:
             self._hashes[spec.name] = ""
-            # Colour crops of one grey channel hold it three times, as in `features_of`.
-            return lambda crops: hand_features(crops[:, :, :1].numpy())[0]
+            names = [channel.name for channel in self.made.cells.states[0].plate.channels]
+            # A colour crop of one grey channel holds it three times; once is enough.
+            group = self.made.recipe.channel_groups(names)[0]
+            once = [place for place, channel in enumerate(group) if group.index(channel) == place]
+            return lambda crops: hand_features(crops[:, :, once].numpy())[0]
         recipe = self.made.recipe
         network = load_encoder(
             spec.name,
@@ -452,13 +473,8 @@ class _Run:
         options = self.options
         key = fingerprint(
             {
-                "version": _VERSION,
-                "package": __version__,
-                "cells": self.made.cells.fingerprint,
+                **self._told_encoder(encoder),
                 "kinds": [str(kind) for kind in self.made.kinds],
-                "encoder": encoder.name,
-                "weights": "" if encoder.weights is None else sha256_of(encoder.weights),
-                "recipe": self.made.recipe.fingerprint,
                 "head": options.head,
                 "threshold": self.threshold,
                 "severities": sorted(set(options.severities)),

@@ -440,6 +440,9 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         seed=options.seed,
         n_seeds=options.seeds,
         device=options.device,
+        simulated=tuple(
+            kind.strip() for kind in (options.simulated or "").split(",") if kind.strip()
+        ),
     )
 
 

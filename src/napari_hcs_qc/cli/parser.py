@@ -250,6 +250,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         metavar="H",
         help="linear (default), linear-paper, knn, forest; finetune, finetune-paper (minutes)",
     )
+    group.add_argument(
+        "--simulated",
+        metavar="A,B",
+        help="also train on simulated artefacts of these kinds (see 'hcs-qc sensitivity'), such as "
+        "defocus,saturation,haze,noise,empty where nobody has annotated any",
+    )
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,14 @@ from PIL import Image
 from napari_hcs_qc.assay import sensitivity
 from napari_hcs_qc.assay.artefact_cells import ArtefactCells
 from napari_hcs_qc.assay.benchmark import annotated_cells
+from napari_hcs_qc.assay.choice import chosen_options, keep_options
+from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.sensitivity import SensitivityOptions, measure_sensitivity
+from napari_hcs_qc.assay.simulated_training import Simulated, WithSimulated
+from napari_hcs_qc.assay.training import TrainOptions, train
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli import main
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.artefacts import measure
 from napari_hcs_qc.evaluation.benchmark.spec import EncoderSpec
 from napari_hcs_qc.heads.knn import KNNHead
@@ -176,3 +182,50 @@ def test_wrong_options_are_told_before_any_work(
         assert main([*arguments, *more]) == 2
         assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_can_be_trained_on_simulated_cells_and_says_so(assay_copy: Path) -> None:
+    assay = AssayFolder.open(assay_copy)
+    plain = TrainOptions(head="knn", n_seeds=1)
+    asked = replace(plain, simulated=("noise", "empty"))
+    before = train(assay, plain)
+    model = train(assay, asked)
+    assert before.manifest["simulated"] == []
+    assert model.manifest["simulated"] == ["noise", "empty"]
+    assert model.manifest["n_annotated"] == before.manifest["n_annotated"]  # simulated are no words
+    assert model.manifest["inputs"] != before.manifest["inputs"]
+    assert model.manifest["cross_validation"]["figures"]
+    # Every one of them is in the fitted head, as many as there are abnormal cells.
+    n_added = len(model.head.embeddings_) - len(before.head.embeddings_)  # type: ignore[union-attr]
+    assert n_added == before.manifest["n_annotated"]["abnormal"]
+    assert train(assay, asked, reuse=True).id == model.id
+    keep_options(assay, asked)
+    assert chosen_options(assay) == asked
+
+
+def test_simulated_cells_go_with_their_wells() -> None:
+    class Recorder:
+        classes_ = np.array(["abnormal", "normal"])
+
+        def fit(self, X: Any, y: Any, groups: Any) -> None:
+            self.seen = list(zip(X[:, 0].tolist(), y.tolist(), groups.tolist(), strict=True))
+
+    simulated = Simulated(np.array([[7.0], [8.0]], np.float32), np.array(["P/A01", "P/B01"]))
+    head: Any = Recorder()
+    both = WithSimulated(head, simulated)
+    both.fit([[1.0], [2.0]], ["normal", "abnormal"], groups=["P/A01", "P/C01"])
+    assert head.seen == [
+        (1.0, "normal", "P/A01"),
+        (2.0, "abnormal", "P/C01"),
+        (7.0, "abnormal", "P/A01"),
+    ]
+    with pytest.raises(HcsQcError, match="by well"):
+        both.fit([[1.0]], ["normal"])
+
+
+def test_a_fine_tuned_head_refuses_simulated_cells(assay_copy: Path) -> None:
+    assay = AssayFolder.open(assay_copy)
+    with pytest.raises(HcsQcError, match="finetune cannot be trained on simulated"):
+        train(assay, TrainOptions(head="finetune", simulated=("noise",)))
+    with pytest.raises(HcsQcError, match="'fog'"):
+        train(assay, TrainOptions(simulated=("fog",)))
