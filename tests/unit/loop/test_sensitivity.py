@@ -196,7 +196,7 @@ def test_a_model_can_be_trained_on_simulated_cells_and_says_so(assay_copy: Path)
     assert model.manifest["inputs"] != before.manifest["inputs"]
     assert model.manifest["cross_validation"]["figures"]
     # Every one of them is in the fitted head, as many as there are abnormal cells.
-    n_added = len(model.head.embeddings_) - len(before.head.embeddings_)  # type: ignore[union-attr]
+    n_added = len(model.head.cells_) - len(before.head.cells_)  # type: ignore[union-attr]
     assert n_added == before.manifest["n_annotated"]["abnormal"]
     assert train(assay, asked, reuse=True).id == model.id
     keep_options(assay, asked)
