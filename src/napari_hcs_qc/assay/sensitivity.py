@@ -470,22 +470,20 @@ class _Run:
         return lambda crops: encode(crops.flatten(0, 1)).reshape(len(crops), -1).numpy()
 
     def _path(self, of: str, encoder: EncoderSpec, **more: object) -> Path:
+        """Name the file of a result by all that it depends on."""
         options = self.options
-        key = fingerprint(
-            {
-                **self._told_encoder(encoder),
-                "kinds": [str(kind) for kind in self.made.kinds],
-                "head": options.head,
-                "threshold": self.threshold,
-                "severities": sorted(set(options.severities)),
-                "seeds": options.seeds,
-                "n_cells": options.n_cells,
-                "simulated": list(options.simulated),
-                "imaging": [repr(one) for one in self.made.imaging],
-                **{name: str(value) for name, value in more.items()},
-            }
-        )
-        return self.folder / of / f"{key}.json"
+        told: dict[str, Any] = {
+            **self._told_encoder(encoder),
+            "kinds": [str(kind) for kind in self.made.kinds],
+            "simulated": list(options.simulated),
+            "imaging": [repr(one) for one in self.made.imaging],
+            **{name: str(value) for name, value in more.items()},
+        }
+        if of != "simulated":
+            told |= {"head": options.head, "threshold": self.threshold, "seeds": options.seeds}
+        if of == "cells":
+            told |= {"severities": sorted(set(options.severities)), "n_cells": options.n_cells}
+        return self.folder / of / f"{fingerprint(told)}.json"
 
     def _provenance(self, name: str) -> dict[str, Any]:
         options, made = self.options, self.made

@@ -140,6 +140,11 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
         f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
         f"{model.manifest['head']}, trained on {counts} cells.",
     ]
+    if model.manifest.get("simulated"):
+        lines.append(
+            "Beside them, on as many simulated cells as there are abnormal ones: "
+            f"{', '.join(model.manifest['simulated'])}."
+        )
     left_out = model.manifest["n_unreadable"]
     if left_out:
         lines.append(
