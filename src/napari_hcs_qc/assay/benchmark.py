@@ -207,7 +207,7 @@ def open_sources(
         if source.kind in ("folder", "arrays"):
             opened[source.name] = open_crops(source)
         else:
-            opened[source.name] = _annotated(
+            opened[source.name] = annotated_cells(
                 _assay(source, folder, on_progress, should_stop), source.name
             )
     return opened
@@ -228,8 +228,25 @@ def _assay(
     return assay
 
 
-def _annotated(assay: AssayFolder, name: str) -> AssayCells:
-    states = tuple(load_plate(assay, entry.name) for entry in assay.plates)
+def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
+    """Give the annotated cells of all plates of an assay.
+
+    Raises
+    ------
+    HcsQcError
+        When a plate cannot be opened, or not both classes are annotated.
+    """
+    return cells_of(tuple(load_plate(assay, entry.name) for entry in assay.plates), name)
+
+
+def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
+    """Give the annotated cells of plates that are open.
+
+    Raises
+    ------
+    HcsQcError
+        When not both classes are annotated.
+    """
     where, classes, groups, ids = [], [], [], []
     for number, state in enumerate(states):
         said = state.training

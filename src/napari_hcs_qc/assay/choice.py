@@ -30,8 +30,9 @@ def chosen_options(assay: AssayFolder) -> TrainOptions:
         kept = {name: value for name, value in kept.items() if name in known}
         if kept.get("weights") is not None:
             kept["weights"] = Path(kept["weights"])
-        if "rgb" in kept:
-            kept["rgb"] = tuple(kept["rgb"])
+        for name in ("rgb", "simulated"):
+            if name in kept:
+                kept[name] = tuple(kept[name])
         return TrainOptions(**kept)
     except (TypeError, ValueError) as error:
         raise HcsQcError(
@@ -50,5 +51,5 @@ def keep_options(assay: AssayFolder, options: TrainOptions) -> None:
     """
     data = asdict(options)
     data["weights"] = None if options.weights is None else str(options.weights)
-    data["rgb"] = list(options.rgb)
+    data |= {"rgb": list(options.rgb), "simulated": list(options.simulated)}
     assay.update_settings(**{_SETTING: data})

@@ -40,10 +40,12 @@ from napari_hcs_qc.assay.prediction import (
 from napari_hcs_qc.assay.training import (
     TrainOptions,
     asked_recipe,
+    check_simulated,
     fit_heads,
     inputs_of,
     manifest_of,
     model_being_made,
+    simulated_for,
     trained_with,
     use_latest,
 )
@@ -129,6 +131,7 @@ def retrain(
         When `should_stop` said so, within a second.
     """
     make_head(options.head, options.seed)  # a wrong name is told first
+    check_simulated(options)
     if not states:
         raise HcsQcError("No plate is open, so there is nothing to train on; open one first.")
     recipe = asked_recipe(options)
@@ -155,10 +158,13 @@ def retrain(
     on_progress(0, _STEPS, "Gathering annotated cells")
     with watch.step("collect"):
         annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
+        simulated = simulated_for(
+            options, used, annotated, recipe, encoder, on_progress, should_stop
+        )
     on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
     with watch.step("fit"):
         head, kind_head = abandonable(
-            lambda _progress, _stop: fit_heads(annotated, options, tuned), should_stop
+            lambda _progress, _stop: fit_heads(annotated, options, tuned, simulated), should_stop
         )
         manifest = {
             **manifest_of(options, recipe, encoder, used, annotated, tuned),

@@ -38,6 +38,8 @@ from napari_hcs_qc.assay.unlike import fit_novelty
 from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.artefacts.kinds import get_kinds
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
 from napari_hcs_qc.heads.registry import FINE_TUNED, make_head
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from napari_hcs_qc.assay.folder import AssayFolder
+    from napari_hcs_qc.assay.simulated_training import Simulated
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.finetune import FineTuned
     from napari_hcs_qc.heads.registry import Head
@@ -74,6 +77,9 @@ class TrainOptions:
         Repeats of cross-validation, each with another seed.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    simulated
+        Names of simulated artefacts of which cells are trained on as well, see
+        `napari_hcs_qc.assay.simulated_training`.
     """
 
     encoder: str | None = None
@@ -84,6 +90,7 @@ class TrainOptions:
     seed: int = 0
     n_seeds: int = 5
     device: str = "auto"
+    simulated: tuple[str, ...] = ()
 
 
 def train(
@@ -139,6 +146,7 @@ def train(
     """
     options = options or TrainOptions()
     make_head(options.head, options.seed)  # a wrong name is told before hours of work
+    check_simulated(options)
     recipe = asked_recipe(options)
     annotations = assay.journal().annotations()
     # A plate that nobody annotated has no part in it: it may have vanished, or wait for its cells.
@@ -196,9 +204,12 @@ def train(
             encoder = tuned.encoder
             validation = validate_fine_tuned(positions, recipe, options, on_progress, should_stop)
         annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
+        simulated = simulated_for(
+            options, used, annotated, recipe, encoder, on_progress, should_stop
+        )
         if not is_tuned:
-            validation = validate(annotated, options, on_progress, should_stop)
-        head, kind_head = fit_heads(annotated, options, tuned)
+            validation = validate(annotated, options, on_progress, should_stop, simulated)
+        head, kind_head = fit_heads(annotated, options, tuned, simulated)
         manifest = manifest_of(options, recipe, encoder, used, annotated, tuned)
         manifest |= {"cross_validation": validation, "note": note}
         manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
@@ -254,8 +265,59 @@ def use_latest(assay: AssayFolder) -> None:
         assay.update_settings(model=None)
 
 
+def check_simulated(options: TrainOptions) -> None:
+    """Refuse simulated cells that there are not, or with a head that cannot use them.
+
+    Raises
+    ------
+    HcsQcError
+        Naming what was asked for.
+    """
+    if not options.simulated:
+        return
+    get_kinds(options.simulated)
+    if options.head in FINE_TUNED:
+        raise HcsQcError(
+            f"The head {options.head} cannot be trained on simulated cells; choose another head, "
+            "or leave them out."
+        )
+
+
+def simulated_for(
+    options: TrainOptions,
+    states: Sequence[PlateState],
+    annotated: Annotated,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Simulated | None:
+    """Make the simulated cells that some options ask for; None where they ask for none.
+
+    Parameters and errors are those of `simulated_cells`.
+    """
+    if not options.simulated:
+        return None
+    # Here, as that module reads plates through the verbs of the loop, training among them.
+    from napari_hcs_qc.assay.simulated_training import simulated_cells
+
+    return simulated_cells(
+        states,
+        annotated,
+        recipe,
+        encoder,
+        options.simulated,
+        options.seed,
+        on_progress,
+        should_stop,
+    )
+
+
 def fit_heads(
-    annotated: Annotated, options: TrainOptions, tuned: FineTuned | None = None
+    annotated: Annotated,
+    options: TrainOptions,
+    tuned: FineTuned | None = None,
+    simulated: Simulated | None = None,
 ) -> tuple[Head, KindHead | None]:
     """Fit the head, and beside it the one for kinds (None with too few of any kind).
 
@@ -267,6 +329,8 @@ def fit_heads(
         What is trained.
     tuned
         Where the encoder was fine-tuned, and its head with it.
+    simulated
+        Simulated abnormal cells that the head is fitted on as well; never the one for kinds.
 
     Raises
     ------
@@ -277,7 +341,13 @@ def fit_heads(
         return tuned.head, fit_kinds(annotated, options.seed)
     head = make_head(options.head, options.seed, annotated.plate)
     # Not side by side: both are many small steps, between which two threads would only wait.
-    head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+    if simulated is None:
+        head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+    else:
+        from napari_hcs_qc.assay.simulated_training import WithSimulated
+
+        both = WithSimulated(head, simulated)
+        both.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
     return head, fit_kinds(annotated, options.seed)
 
 
@@ -313,6 +383,7 @@ def inputs_of(
             "knows_plates": options.head not in FINE_TUNED
             and are_embedded(states, recipe, encoder, stores),
             "version": __version__,
+            **({"simulated": list(options.simulated)} if options.simulated else {}),
         }
     )
 
@@ -355,6 +426,7 @@ def manifest_of(
         "recipe": recipe.to_dict(),
         "head": options.head,
         "seed": options.seed,
+        "simulated": list(options.simulated),
         "n_annotated": dict(classes),
         "n_kinds": dict(kinds),
         "n_unreadable": annotated.n_unreadable,

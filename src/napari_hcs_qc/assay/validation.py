@@ -12,17 +12,19 @@ from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.evaluation.wrong_clicks import doubted
+from napari_hcs_qc.heads.registry import make_head
 from napari_hcs_qc.heads.scoring import ABNORMAL
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotated_cells import Annotated
     from napari_hcs_qc.assay.plate_state import PlateState
+    from napari_hcs_qc.assay.simulated_training import Simulated
     from napari_hcs_qc.assay.training import TrainOptions
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.crossval import CrossValidation
@@ -51,8 +53,12 @@ def validate(
     options: TrainOptions,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
+    simulated: Simulated | None = None,
 ) -> dict[str, Any]:
     """Cross-validate a head on the annotated cells, grouped by well.
+
+    Simulated cells, where there are any, are trained on in the folds that their wells are trained
+    on in, and never judged.
 
     Returns
     -------
@@ -67,12 +73,22 @@ def validate(
     """
     if _is_impossible(annotated.classes):
         return dict(_IMPOSSIBLE)
+    make: Callable[[int], Any] | None = None
+    if simulated is not None:
+        from napari_hcs_qc.assay.simulated_training import WithSimulated
+
+        cells, plate = simulated, annotated.plate
+
+        def make(seed: int) -> Any:
+            return WithSimulated(make_head(options.head, seed, plate), cells)
+
     found = cross_validate(
         annotated.embeddings,
         annotated.classes,
         annotated.groups,
         options.head,
         plate=annotated.plate,
+        head_factory=make,
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
         on_progress=on_progress,
         should_stop=should_stop,

@@ -140,6 +140,11 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
         f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
         f"{model.manifest['head']}, trained on {counts} cells.",
     ]
+    if model.manifest.get("simulated"):
+        lines.append(
+            "Beside them, on as many simulated cells as there are abnormal ones: "
+            f"{', '.join(model.manifest['simulated'])}."
+        )
     left_out = model.manifest["n_unreadable"]
     if left_out:
         lines.append(
@@ -389,6 +394,13 @@ def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(*benchmark(options, bars))
 
 
+def run_sensitivity(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Measure which simulated artefacts are missed."""
+    from napari_hcs_qc.cli.sensitivity import sensitivity
+
+    return Outcome(*sensitivity(options, bars))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "new": new,
     "cells": cells,
@@ -409,6 +421,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "open": open_window,
     "demo": run_demo,
     "benchmark": run_benchmark,
+    "sensitivity": run_sensitivity,
 }
 """Command name to its function."""
 
@@ -443,6 +456,9 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         seed=options.seed,
         n_seeds=options.seeds,
         device=options.device,
+        simulated=tuple(
+            kind.strip() for kind in (options.simulated or "").split(",") if kind.strip()
+        ),
     )
 
 

@@ -118,6 +118,36 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--encoder", metavar="E", help="one more encoder")
     bench.add_argument("--weights", metavar="FILE", type=Path, help="its weights")
 
+    sensed = command("sensitivity", "Measure which simulated artefacts an encoder misses.")
+    _assay(sensed)
+    sensed.add_argument("--out", metavar="DIR", type=Path, required=True, help="kept and resumed")
+    sensed.add_argument(
+        "--encoder",
+        metavar="E[=FILE]",
+        action="append",
+        help="may be repeated; FILE.safetensors has its weights; hand-made is the baseline",
+    )
+    sensed.add_argument("--weights", metavar="FILE", type=Path, help="of the one encoder named")
+    sensed.add_argument("--recipe", metavar="R", help="nucleus (default), nucleus-mean, ...")
+    sensed.add_argument("--head", metavar="H", help="linear (default), linear-paper, knn, forest")
+    sensed.add_argument(
+        "--kinds",
+        metavar="A,B",
+        help="gaussian, defocus, saturation, debris, debris-unfocused, fibre, fibre-unfocused, "
+        "haze, noise, dead, empty; all by default",
+    )
+    sensed.add_argument("--severities", metavar="S,T", help="above 0, at most 1")
+    sensed.add_argument("--seeds", metavar="N", type=int, default=1, help="divisions into folds")
+    sensed.add_argument("--cells", metavar="N", type=int, default=300, help="spoiled at most")
+    sensed.add_argument(
+        "--train-on-simulated",
+        metavar="A,B",
+        help="also train on simulated cells of these kinds, and say what it does",
+    )
+    sensed.add_argument("--numerical-aperture", metavar="NA", type=float, default=0.5)
+    sensed.add_argument("--pixel-size", metavar="UM", type=float, help="where the plate lacks it")
+    sensed.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
     status = command("status", "Show plates, annotations, models and what could not be read.")
     _assay(status)
 
@@ -238,6 +268,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--head",
         metavar="H",
         help="linear (default), linear-paper, knn, forest; finetune, finetune-paper (minutes)",
+    )
+    group.add_argument(
+        "--simulated",
+        metavar="A,B",
+        help="also train on simulated artefacts of these kinds (see 'hcs-qc sensitivity'), such as "
+        "defocus,saturation,haze,noise,empty where nobody has annotated any",
     )
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
