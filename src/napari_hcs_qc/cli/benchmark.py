@@ -154,7 +154,9 @@ def _encoder(text: str) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     train, separator, test = text.partition(":")
     if not (separator and train and test):
-        raise HcsQcError(f"--transfer {text} is not understood; TRAIN:TEST, two names, is expected.")
+        raise HcsQcError(
+            f"--transfer {text} is not understood; TRAIN:TEST, two names, is expected."
+        )
     return train, test
 
 

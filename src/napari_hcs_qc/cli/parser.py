@@ -235,7 +235,7 @@ def _benchmark_options(bench: argparse.ArgumentParser) -> None:
         metavar="CSV",
         type=Path,
         action="append",
-        help="of each --plate in turn, then of each .npy (columns class,group; else X.csv by X.npy)",
+        help="of each --plate, then each .npy in turn (columns class,group; else X.csv by X.npy)",
     )
     group.add_argument(
         "--abnormal", metavar="A,B", help="classes of crops that are abnormal (default: abnormal)"

@@ -106,13 +106,8 @@ def chart_of_sizes(lines: Mapping[tuple[str, str], Sequence[Point]], title: str)
         for one in at:
             x, y = place(one.size, one.value)
             x += shift
-            ends = (
-                (x, place(one.size, one.value - one.sd)[1]),
-                (
-                    x,
-                    place(one.size, one.value + one.sd)[1],
-                ),
-            )
+            low_y, high_y = (place(one.size, one.value + side * one.sd)[1] for side in (-1, 1))
+            ends = (x, low_y), (x, high_y)
             paths.append(_Path(ends, colour, 1))
             paths.append(_Path(((x - 2.5, y), (x + 2.5, y)), colour, 3))
         y = _TOP + 8 + _LINE_PX * number
@@ -120,7 +115,7 @@ def chart_of_sizes(lines: Mapping[tuple[str, str], Sequence[Point]], title: str)
         texts.append(_Text(_LEGEND_X + 37, y + 4, f"{encoder}, {head}"))
     height = max(bottom + 46, _TOP + _LINE_PX * len(lines) + 20)
     widest = max(len(f"{encoder}, {head}") for encoder, head in lines)
-    return Chart(_LEGEND_X + 50 + 7 * widest, height, title, tuple(paths), tuple(texts))
+    return Chart(_LEGEND_X + 47 + 6 * widest, height, title, tuple(paths), tuple(texts))
 
 
 def to_svg(chart: Chart) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,6 +66,19 @@ def judge(draw: FrozenDraw) -> NDArray[np.float64]:
         head.fit(np.asarray(features[draw.rows]), draw.classes, draw.groups)
         p: NDArray[np.float64] = head.predict_proba(np.asarray(tested[draw.tested_rows]))
     return p[:, abnormal_column(head)]
+
+
+def timed_judge(draw: FrozenDraw) -> tuple[NDArray[np.float64], float]:
+    """Give what `judge` gives, and the seconds it took."""
+    started = time.perf_counter()
+    p = judge(draw)
+    return p, time.perf_counter() - started
+
+
+def begin_process() -> None:
+    """Prepare a worker process, before PyTorch is imported there by the one head that needs it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _directions_of(path: Path | None) -> PlateDirections | None:

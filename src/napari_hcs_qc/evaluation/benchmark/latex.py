@@ -50,6 +50,7 @@ DOCUMENT = r"""% pdflatex benchmark.tex
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \usepackage[landscape,margin=15mm]{geometry}
 \usepackage{xcolor}
 \usepackage{graphicx}
@@ -128,7 +129,7 @@ def _float(title: str, panel: Panel) -> str:
 
 
 def _row(line: Line, n_figures: int) -> str:
-    cells = [escape_latex(line.name)]
+    cells = [escape_latex(line.name) + (" (paper)" if line.is_paper else "")]
     for start in range(0, len(line.entries), n_figures):
         group = line.entries[start : start + n_figures]
         if group[0].letter:

@@ -72,7 +72,8 @@ def _line(line: Line, n: int) -> str:
                 f"<td{_edge(place)}>{_entry(entry)}</td>" for place, entry in enumerate(group)
             ]
     kind = ' class="paper"' if line.is_paper else ""
-    return f'<tr{kind}><th scope="row">{escape(line.name)}</th>{"".join(cells)}</tr>'
+    whose = " <small>(paper)</small>" if line.is_paper else ""
+    return f'<tr{kind}><th scope="row">{escape(line.name)}{whose}</th>{"".join(cells)}</tr>'
 
 
 def _edge(place: int) -> str:
@@ -101,7 +102,7 @@ tbody tr:last-child>*{{border-bottom:1px solid #222}}
 .edge,thead tr:first-child th[colspan]{{border-left:1px solid #ddd}}
 small{{color:#777;font-size:85%}}
 .empty{{text-align:center;color:#999}}
-.paper>*{{color:#0b4fd8}}
+.paper>*,.paper small{{color:#0b4fd8}}
 tr:not(.paper)+.paper>*{{border-top:1px solid #bbb}}
 tbody tr:hover>*{{background:#f4f6f8}}
 .notes{{color:#444;max-width:75em}}.notes p{{margin:.25em 0}}

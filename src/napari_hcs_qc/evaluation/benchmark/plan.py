@@ -207,7 +207,9 @@ def _reason(
             text = f"{cell.train} has balanced cells for {most} annotations"
             why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
             return _Reason(
-                f"{text}, not {cell.n_train} {why}", f"{text} {why}, fewer than asked for", str(cell.n_train)
+                f"{text}, not {cell.n_train} {why}",
+                f"{text} {why}, fewer than asked for",
+                str(cell.n_train),
             )
     elif cell.train == cell.test and cell.n_train:
         fewest = min(len(grouped_draw(cells.classes, cells.groups, s).train) for s in cell.seeds)
@@ -215,5 +217,7 @@ def _reason(
             text = (
                 f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
             )
-            return _Reason(f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train))
+            return _Reason(
+                f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+            )
     return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import time
 from concurrent.futures import (
     FIRST_COMPLETED,
     Executor,
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from napari_hcs_qc.encoders.crop_workers import limit_this_thread
-from napari_hcs_qc.evaluation.benchmark.frozen import FrozenDraw, judge
+from napari_hcs_qc.evaluation.benchmark.frozen import FrozenDraw, begin_process, timed_judge
 from napari_hcs_qc.heads.threads import n_processors
 from napari_hcs_qc.jobs import ShouldStop, check_stop
 
@@ -64,7 +62,7 @@ class Workers:
         if n_processes > 1:
             # Not by a fork: PyTorch, BLAS and Qt have threads, which a fork does not copy.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(n_processes, context, _begin_process)
+            self._pool = ProcessPoolExecutor(n_processes, context, begin_process)
         else:
             self._pool = _thread()
 
@@ -103,7 +101,7 @@ class Workers:
                 if following is None:
                     is_over = True
                     break
-                running[self._pool.submit(_timed, following[1])] = following
+                running[self._pool.submit(timed_judge, following[1])] = following
             if not running:
                 return
             done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -120,7 +118,7 @@ class Workers:
                     self._give_up_processes()
                     running.pop(future, None)
                     again = [(known, draw), *running.values()]
-                    running = {self._pool.submit(_timed, one[1]): one for one in again}
+                    running = {self._pool.submit(timed_judge, one[1]): one for one in again}
                     break
                 yield known, p, seconds
 
@@ -139,17 +137,6 @@ class Workers:
     ) -> None:
         # Without waiting: a fit cannot be stopped, and ends by itself in seconds.
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
-    limit_this_thread(1)
-
-
-def _timed(draw: FrozenDraw) -> tuple[NDArray[np.float64], float]:
-    started = time.perf_counter()
-    p = judge(draw)
-    return p, time.perf_counter() - started
 
 
 def _thread() -> ThreadPoolExecutor:

@@ -124,7 +124,7 @@ def test_a_cancelled_run_answers_within_a_second(
         go_on.wait(20)
         return np.zeros(1)
 
-    monkeypatch.setattr("napari_hcs_qc.evaluation.benchmark.workers.judge", slow)
+    monkeypatch.setattr("napari_hcs_qc.evaluation.benchmark.frozen.judge", slow)
     spec = BenchmarkSpec((source,), encoders=(), sizes=(0,), seeds=(0, 1))
     asked_at: list[float] = []
 
@@ -168,7 +168,9 @@ def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
         run()
     assert measured == [(10, 0), (10, 1), (20, 0)]  # after the frozen head, few annotations first
     assert any("hand-made, forest" in one for one in words)
-    assert "step 1 of 7" in words[-2] or "step 1 of 7" in words[-1] or any("step" in w for w in words)
+    assert (
+        "step 1 of 7" in words[-2] or "step 1 of 7" in words[-1] or any("step" in w for w in words)
+    )
     assert "left" in words[-1]
     fails_at = 99
     assert set(run()) == {"done"}
