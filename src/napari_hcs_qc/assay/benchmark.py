@@ -47,6 +47,7 @@ class AssayCells:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
+    stores: Path
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the crops of some cells, each site read once.
@@ -103,6 +104,7 @@ class AssayCells:
             sized,
             encoder,
             folder / "samples",
+            stores=self.stores,
             on_progress=on_progress,
             should_stop=should_stop,
         )
@@ -307,4 +309,5 @@ def _annotated(assay: AssayFolder, name: str) -> AssayCells:
         np.array(ids),
         fingerprint(told),
         f"{name}: crops cut where the person clicked, intensities scaled by the plate's range",
+        assay.embeddings_folder,
     )

@@ -86,10 +86,11 @@ def sampled_embeddings(
     encoder: Encoder,
     folder: Path,
     *,
+    stores: Path,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> NDArray[np.float32]:
-    """Embed the sample that `sampled_directions` takes, where the plates as a whole are not.
+    """Give the sample that `sampled_directions` takes, embedding it where the plate is not.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def sampled_embeddings(
         As there.
     folder
         Root of stores of their own, one for the sample of each plate.
+    stores
+        Root of the assay's stores, where whole plates may be embedded already.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -112,7 +115,12 @@ def sampled_embeddings(
     parts = []
     for state in states:
         found = state.found
-        cells = found.cells.iloc[_sampled(len(found.cells), len(states))].reset_index(drop=True)
+        chosen = _sampled(len(found.cells), len(states))
+        whole = stored_plate(state, recipe, encoder, stores)
+        if whole is not None:
+            parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))
+            continue
+        cells = found.cells.iloc[chosen].reset_index(drop=True)
 
         def told(done: int, total: int, message: str, name: str = state.plate.name) -> None:
             on_progress(done, total, f"sample of the cells of {name}, {encoder.name}")
