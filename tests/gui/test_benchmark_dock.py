@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QListWidget, QPushButton, QSpinBox
 
+from napari_hcs_qc.assay.benchmark import run_benchmark
+from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.plate_sample import sampled_directions
+from napari_hcs_qc.assay.plate_state import load_plate
+from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.mistakes import mean_confusion, mistakes
+from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, SourceSpec
 from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.gui.benchmark_detail import BenchmarkDetail
 from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
@@ -196,3 +205,40 @@ def test_a_spec_file_takes_the_place_of_the_assay(
     bad.write_text("heads = 3")
     dock.open_spec(bad)
     assert "bad.toml" in desk.errors()[-1]
+
+
+def test_linear_is_given_the_plates_directions_as_in_training(
+    assay_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("heads.plate_directions", "assay.plate_sample", "evaluation.benchmark.plan"):
+        monkeypatch.setattr(f"napari_hcs_qc.{module}.MIN_CELLS", 60)
+    source = SourceSpec("mine", "assay", assay_path)
+    spec = BenchmarkSpec(
+        (source,), heads=("knn", "linear"), sizes=(10,), seeds=(0,), baseline=False
+    )
+    with monkeypatch.context() as patched:  # as if the plate were not embedded yet
+        patched.setattr("napari_hcs_qc.assay.plate_sample.stored_plate", lambda *_: None)
+        found = run_benchmark(spec, tmp_path)
+    linear = [one for one in found.planned if one.cell.head == "linear"]
+    assert all(one.cell.directions == (one.cell.head == "linear") for one in found.planned)
+    assert "main directions" in found.results[linear[0].key]["protocol"]
+    [path] = (tmp_path / "directions").iterdir()
+    assay = AssayFolder.open(assay_path)
+    states = [load_plate(assay, entry.name) for entry in assay.plates]
+    recipe = get_recipe("nucleus").with_diameter(states[0].found.diameter_px)
+    encoder = kept_encoder("efficientnet-lite0", stages=recipe.stages, pooling=recipe.pooling)
+    wanted = sampled_directions(states, recipe, encoder, assay.embeddings_folder)
+    assert wanted is not None
+    with np.load(path) as kept:
+        np.testing.assert_allclose(kept["offset"], wanted.offset, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            kept["directions"].T @ kept["directions"],
+            wanted.directions.T @ wanted.directions,
+            rtol=1e-3,
+            atol=1e-3 * float(np.square(wanted.directions).max()),
+        )
+    # Without them it is another measurement; with them a second run samples nothing.
+    monkeypatch.setattr("napari_hcs_qc.assay.benchmark.sampled_embeddings", None)
+    assert run_benchmark(spec, tmp_path).results == found.results
+    without = run_benchmark(replace(spec, plate_directions=False), tmp_path)
+    assert not {one.key for one in linear} & set(without.results)

@@ -10,14 +10,16 @@ import torch
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.plate_sample import sampled_embeddings
 from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.crop_heads import fine_tuned_heads
-from napari_hcs_qc.evaluation.benchmark.engine import display_crops, read_results, run
+from napari_hcs_qc.evaluation.benchmark.engine import display_crops, run
 from napari_hcs_qc.evaluation.benchmark.labelled import LabelledCells, open_crops
 from napari_hcs_qc.evaluation.benchmark.mistakes import Mistake, mistakes
 from napari_hcs_qc.evaluation.benchmark.plan import plan
+from napari_hcs_qc.evaluation.benchmark.results import read_results
 from napari_hcs_qc.files import fingerprint, sha256_of
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.evaluation.benchmark.plan import Planned
     from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, SourceSpec
 
@@ -44,6 +47,7 @@ class AssayCells:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
+    stores: Path
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the crops of some cells, each site read once.
@@ -59,14 +63,51 @@ class AssayCells:
         crops: list[torch.Tensor | None] = [None] * len(rows)
         for (number, key), places in at.items():
             state = self.states[number]
-            sized = recipe.with_diameter(state.found.diameter_px)
+            sized = recipe.with_diameter(self.states[0].found.diameter_px)
             groups = sized.channel_groups([channel.name for channel in state.plate.channels])
-            raw = state.plate.read_site(key)
+            raw = state.plate.read_site(key, projection=state.found.projection)
             pixels = state.found.ranges.scale(raw, range(len(raw)))
             y, x = zip(*(self.where[int(rows[place])][2:] for place in places), strict=True)
             for place, crop in zip(places, cut_crops(pixels, y, x, sized, groups), strict=True):
                 crops[place] = crop
         return torch.stack([crop for crop in crops if crop is not None])
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Count the cells that were found on the plates."""
+        return sum(len(state.found.cells) for state in self.states)
+
+    def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
+        """Say which channels of the crops are not those before them once more."""
+        names = [channel.name for channel in self.states[0].plate.channels]
+        group = recipe.channel_groups(names)[0]
+        return tuple(place for place, channel in enumerate(group) if group.index(channel) == place)
+
+    def sample(
+        self,
+        recipe: CropRecipe,
+        encoder: Encoder,
+        folder: Path,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> NDArray[np.float32]:
+        """Embed a sample of the found cells of all plates, see `sampled_embeddings`.
+
+        Raises
+        ------
+        HcsQcError, WriteError, Cancelled
+            As `sampled_embeddings`.
+        """
+        sized = recipe.with_diameter(self.states[0].found.diameter_px)
+        return sampled_embeddings(
+            self.states,
+            sized,
+            encoder,
+            folder / "samples",
+            stores=self.stores,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +133,10 @@ class Benchmark:
     sources: Mapping[str, LabelledCells]
     planned: tuple[Planned, ...]
     results: Mapping[str, Mapping[str, Any]]
+
+    def as_it_stands(self) -> list[Planned]:
+        """List the cells of the tables as they stand on disk now."""
+        return plan(self.spec, self.sources, self.folder, fine_tuned_heads())
 
 
 def run_benchmark(
@@ -263,7 +308,13 @@ def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
     told = {
         "cells": [f"{one}:{word}" for one, word in zip(ids, classes, strict=True)],
         "plates": [
-            [state.plate.fingerprint, state.found.diameter_px, state.found.ranges.fingerprint]
+            [
+                state.plate.fingerprint,
+                state.found.diameter_px,
+                state.found.ranges.fingerprint,
+                state.found.projection,
+                len(state.found.cells),
+            ]
             for state in states
         ],
     }
@@ -275,4 +326,5 @@ def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
         np.array(ids),
         fingerprint(told),
         f"{name}: crops cut where the person clicked, intensities scaled by the plate's range",
+        assay.embeddings_folder,
     )

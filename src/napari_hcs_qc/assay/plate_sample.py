@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.assay.embedding import stored_plate
+from napari_hcs_qc.encoders.pipeline import embed_cells
 from napari_hcs_qc.heads.plate_directions import MIN_CELLS, plate_directions
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -65,13 +69,79 @@ def sampled_directions(
         return None
     key = tuple(store.folder for store in complete)
     if key not in _known:
-        share = -(-N_CELLS // len(complete))
         sample = []
         for store in complete:
-            rows, rng = store.embeddings, np.random.default_rng(_SEED)
-            chosen = rng.choice(len(rows), min(share, len(rows)), replace=False)
-            sample.append(np.asarray(rows[np.sort(chosen)], dtype=np.float32))
+            rows = store.embeddings
+            chosen = _sampled(len(rows), len(complete))
+            sample.append(np.asarray(rows[chosen], dtype=np.float32))
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = plate_directions(np.concatenate(sample))
     return _known[key]
+
+
+def sampled_embeddings(
+    states: Sequence[PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    stores: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> NDArray[np.float32]:
+    """Give the sample that `sampled_directions` takes, embedding it where the plate is not.
+
+    Parameters
+    ----------
+    states, recipe, encoder
+        As there.
+    folder
+        Root of stores of their own, one for the sample of each plate.
+    stores
+        Root of the assay's stores, where whole plates may be embedded already.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+
+    Returns
+    -------
+    ``(n_cells, n_features)``; rows of sites that cannot be read are NaN.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.encoders.pipeline.embed_cells`.
+    """
+    parts = []
+    for state in states:
+        found = state.found
+        chosen = _sampled(len(found.cells), len(states))
+        whole = stored_plate(state, recipe, encoder, stores)
+        if whole is not None:
+            parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))
+            continue
+        cells = found.cells.iloc[chosen].reset_index(drop=True)
+
+        def told(done: int, total: int, message: str, name: str = state.plate.name) -> None:
+            on_progress(done, total, f"sample of the cells of {name}, {encoder.name}")
+
+        store = embed_cells(
+            state.plate,
+            cells,
+            found.ranges,
+            recipe,
+            encoder,
+            folder,
+            projection=found.projection,
+            on_progress=told,
+            should_stop=should_stop,
+        )
+        parts.append(np.asarray(store.embeddings, dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _sampled(n_cells: int, n_plates: int) -> NDArray[np.int64]:
+    """Choose a plate's share of the sample, in the order of its cells."""
+    rng = np.random.default_rng(_SEED)
+    chosen = rng.choice(n_cells, min(-(-N_CELLS // n_plates), n_cells), replace=False)
+    return np.sort(chosen)

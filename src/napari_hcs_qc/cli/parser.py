@@ -106,17 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
     _annotator(verdict)
 
     bench = command("benchmark", "Compare encoders and heads on labelled cells; three tables.")
-    bench.add_argument("spec", metavar="SPEC.toml", type=Path, nargs="?")
-    bench.add_argument("--out", metavar="DIR", type=Path, required=True, help="kept and resumed")
-    bench.add_argument("--preset", choices=["grouped", "paper"], help="protocol, rows and columns")
-    bench.add_argument("--plate", metavar="PLATE", type=Path, help="images, with --labels")
-    bench.add_argument("--labels", metavar="LABELS.csv", type=Path)
-    bench.add_argument("--crops", metavar="DIR", type=Path, help="<class>/*.png or .tif")
-    bench.add_argument(
-        "--abnormal", metavar="A,B", default="abnormal", help="folders of abnormal crops"
-    )
-    bench.add_argument("--encoder", metavar="E", help="one more encoder")
-    bench.add_argument("--weights", metavar="FILE", type=Path, help="its weights")
+    _benchmark_options(bench)
 
     sensed = command("sensitivity", "Measure which simulated artefacts an encoder misses.")
     _assay(sensed)
@@ -278,6 +268,69 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _benchmark_options(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "spec", metavar="SPEC.toml", type=Path, nargs="?", help="instead of the flags below"
+    )
+    bench.add_argument("--out", metavar="DIR", type=Path, required=True, help="kept and resumed")
+    group = bench.add_argument_group(
+        "labelled cells (each again and again; NAME=PATH calls it NAME, else its last part)"
+    )
+    for flag, metavar, text in (
+        ("--plate", "PLATE", "images, with --labels"),
+        ("--assay", "ASSAY", "an assay's annotations"),
+        ("--folder", "DIR", "crops as <class>/*.png or .tif"),
+        ("--arrays", "FILE", ".npz with crops, classes, groups; or .npy of crops and a CSV"),
+    ):
+        group.add_argument(flag, metavar=metavar, action="append", help=text)
+    group.add_argument(
+        "--labels",
+        metavar="CSV",
+        type=Path,
+        action="append",
+        help="of each --plate, then each .npy in turn (columns class,group; else X.csv by X.npy)",
+    )
+    group.add_argument(
+        "--abnormal", metavar="A,B", help="classes of crops that are abnormal (default: abnormal)"
+    )
+    group.add_argument(
+        "--group", metavar="REGEX", help="its first group is the plate in a crop's file name"
+    )
+    group.add_argument(
+        "--transfer",
+        metavar="A:B",
+        action="append",
+        help="train on A, test on B (default: the first on each other)",
+    )
+    group = bench.add_argument_group("rows and columns")
+    group.add_argument("--preset", choices=["grouped", "paper"], help="protocol, rows and columns")
+    group.add_argument(
+        "--protocol", choices=["grouped", "paper"], help="split by well, or by cell as the paper"
+    )
+    group.add_argument(
+        "--encoder",
+        metavar="NAME[=WEIGHTS]",
+        action="append",
+        help="beside those of --preset paper; each again and again, as the next two",
+    )
+    group.add_argument("--recipe", metavar="R", action="append", help="how crops are cut")
+    group.add_argument("--head", metavar="H", action="append", help="see 'hcs-qc train --help'")
+    group.add_argument("--sizes", metavar="N,N", help="numbers of annotations, such as all,50,10")
+    group.add_argument("--seeds", metavar="N", type=int, help="number of draws")
+    group.add_argument(
+        "--no-baseline",
+        dest="baseline",
+        action="store_false",
+        help="without the row of hand-made features",
+    )
+    group.add_argument(
+        "--no-plate-directions",
+        dest="plate_directions",
+        action="store_false",
+        help="the head linear without a sample of the plate's other cells",
+    )
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:

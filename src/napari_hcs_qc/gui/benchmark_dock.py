@@ -25,6 +25,7 @@ from napari_hcs_qc.assay.benchmark import (
 )
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.benchmark.panels import TITLES
 from napari_hcs_qc.evaluation.benchmark.spec import (
     BASELINE,
     BenchmarkSpec,
@@ -32,7 +33,7 @@ from napari_hcs_qc.evaluation.benchmark.spec import (
     SourceSpec,
     read_spec,
 )
-from napari_hcs_qc.evaluation.benchmark.tables import TITLES, write_tables
+from napari_hcs_qc.evaluation.benchmark.tables import write_tables
 from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.gui.benchmark_detail import MOST_CROPS, BenchmarkDetail
 from napari_hcs_qc.gui.benchmark_table import BenchmarkTable

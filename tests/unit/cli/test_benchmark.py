@@ -8,9 +8,13 @@ import pytest
 from PIL import Image
 
 from napari_hcs_qc.cli import main
+from napari_hcs_qc.cli.bars import Bars
+from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec
 
 SPEC = """
 preset = "grouped"
@@ -51,18 +55,16 @@ def test_tables_are_filled_once_and_say_what_cannot_be(
     told = json.loads(capsys.readouterr().out)
     assert told["states"]["done"] > 0
     page = (out / "benchmark.html").read_text(encoding="utf-8")
-    assert "training cells when whole wells or plates are tested, not 400" in page
-    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
-    for result in results:
-        assert "none on both sides" in result["protocol"]
-        for seed in result["seeds"]:
-            tested = {name.split("/")[-1][:2] for name in seed["cells"]}
-            assert len(tested) == 1  # of four plates one is tested
-    best = max(one["summary"]["f1_weighted"]["mean"] for one in results)
-    assert best > 0.9
+    assert "training cells when whole wells or plates are tested, fewer than asked for: 400" in page
+    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*/*.json")}
+    draws = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
+    for draw in draws:
+        assert "none on both sides" in draw["protocol"]
+        tested = {name.split("/")[-1][:2] for name in draw["cells"]}
+        assert len(tested) == 1  # of four plates one is tested
+    assert max(one["metrics"]["f1_weighted"] for one in draws) > 0.9
     assert main(["benchmark", str(spec), "--out", str(out)]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == kept
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*/*.json")} == kept
 
 
 def test_all_that_is_wrong_with_a_spec_is_told_at_once(
@@ -74,3 +76,108 @@ def test_all_that_is_wrong_with_a_spec_is_told_at_once(
     told = capsys.readouterr().err
     for word in ("lineal", "-1", "gone"):
         assert word in told
+
+
+def test_flags_say_all_that_a_file_says(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[BenchmarkSpec] = []
+
+    def remember(given: BenchmarkSpec, *_: object, **__: object) -> None:
+        asked.append(given)
+        raise HcsQcError("asked")
+
+    monkeypatch.setattr("napari_hcs_qc.cli.benchmark.run_benchmark", remember)
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    (tmp_path / "labels.csv").touch()
+    np.save(tmp_path / "more.npy", np.zeros((2, 8, 8)))
+    text = f"""
+preset = "paper"
+protocol = "grouped"
+heads = ["knn", "linear"]
+recipes = ["nucleus", "paper-128px"]
+sizes = [0, 50]
+seeds = [0, 1, 2]
+baseline = false
+plate_directions = false
+[[source]]
+name = "mine"
+plate = "crops"
+labels = "labels.csv"
+[[source]]
+name = "crops"
+folder = "crops"
+abnormal = ["blurred", "dead"]
+group = "^(P[0-9])"
+[[source]]
+name = "more"
+arrays = "more.npy"
+abnormal = ["blurred", "dead"]
+[[transfer]]
+train = "crops"
+test = "mine"
+[[encoder]]
+name = "timm:resnet10t"
+weights = "{weights.as_posix()}"
+[[encoder]]
+name = "resnet18"
+"""
+    spec.write_text(text)
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["benchmark", str(spec), *out]) == 2
+    flags = [
+        "--preset", "paper", "--protocol", "grouped", "--head", "knn", "--head", "linear",
+        "--recipe", "nucleus", "--recipe", "paper-128px", "--sizes", "all, 50", "--seeds", "3",
+        "--no-baseline", "--no-plate-directions", "--plate", f"mine={tmp_path / 'crops'}",
+        "--labels", str(tmp_path / "labels.csv"), "--folder", str(tmp_path / "crops"),
+        "--abnormal", "blurred,dead", "--group", "^(P[0-9])",
+        "--arrays", str(tmp_path / "more.npy"), "--transfer", "crops:mine",
+        "--encoder", f"timm:resnet10t={weights}", "--encoder", "resnet18",
+    ]  # fmt: skip
+    assert main(["benchmark", *out, *flags]) == 2
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
+def test_flags_that_cannot_be_are_told(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    folder = ["--folder", str(tmp_path / "crops")]
+    for flags, words in (
+        ([str(spec), "--head", "knn", "--no-baseline"], "not both"),
+        ([*folder, "--sizes", "ten"], "'ten'"),
+        ([*folder, "--transfer", "crops"], "TRAIN:TEST"),
+        ([*folder, "--labels", "x.csv"], "x.csv is left over"),
+        ([*folder, "--head", "lineal"], "lineal"),
+        ([], "no labelled cells"),
+    ):
+        assert main(["benchmark", *out, *flags]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_benchmark_that_is_stopped_writes_its_tables(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec.write_text(SPEC.replace('"knn", "linear"', '"knn"').replace("[8, 400]", "[8]"))
+    told: list[str] = []
+
+    def stop(self: Bars, done: int, _total: int, message: str) -> None:
+        told.append(message)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bars, "__call__", stop)
+    out = tmp_path / "out"
+    assert main(["benchmark", str(spec), "--out", str(out)]) == 130
+    assert any("left" in message for message in told)
+    page = (out / "benchmark.html").read_text(encoding="utf-8")
+    assert "not measured yet" in page
+    kept = list((out / "cells").glob("*/*.json"))
+    assert len(kept) >= 2
+    monkeypatch.undo()
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    assert main(["benchmark", str(spec), "--out", str(out), "--quiet"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert "not measured yet" not in (out / "benchmark.html").read_text(encoding="utf-8")

@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
 from napari_hcs_qc.heads.scoring import abnormal_column
+from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.evaluation.benchmark.engine import CropHead
     from napari_hcs_qc.evaluation.benchmark.spec import EncoderSpec
-    from napari_hcs_qc.jobs import ShouldStop
+
+
+@dataclass(frozen=True, eq=False)
+class CropDraw:
+    """What a head is fitted on and tested on.
+
+    Parameters
+    ----------
+    crops, tested_crops
+        ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on and tested.
+    classes, groups
+        ``(n,)`` of the cells trained on; no groups where the split is by cell.
+    encoder, recipe, seed
+        Where the encoder begins, name of the recipe, seed of everything random.
+    checkpoint, key
+        File in which a training that is stopped is kept, and the content address of all this.
+    on_progress, should_stop
+        See `napari_hcs_qc.jobs`.
+    """
+
+    crops: torch.Tensor
+    tested_crops: torch.Tensor
+    classes: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
+    encoder: EncoderSpec
+    recipe: str
+    seed: int
+    checkpoint: Path | None = None
+    key: str = ""
+    on_progress: OnProgress = no_progress
+    should_stop: ShouldStop = never_stop
+
+
+CropHead: TypeAlias = Callable[[CropDraw], "NDArray[np.float64]"]
+"""Fits on crops and gives P(abnormal) of the tested ones, ``(n_tested,)``."""
 
 
 def fine_tuned_heads() -> dict[str, CropHead]:
@@ -26,33 +64,26 @@ def fine_tuned_heads() -> dict[str, CropHead]:
     return {name: partial(_fitted, name) for name in PRESETS}
 
 
-def _fitted(
-    preset: str,
-    train_crops: torch.Tensor,
-    classes: NDArray[np.str_],
-    groups: NDArray[np.str_] | None,
-    test_crops: torch.Tensor,
-    encoder: EncoderSpec,
-    recipe_name: str,
-    seed: int,
-    should_stop: ShouldStop,
-) -> NDArray[np.float64]:
-    recipe = get_recipe(recipe_name)
+def _fitted(preset: str, draw: CropDraw) -> NDArray[np.float64]:
+    recipe = get_recipe(draw.recipe)
     architecture, _ = load_architecture(
-        encoder.name, weights=encoder.weights, should_stop=should_stop
+        draw.encoder.name, weights=draw.encoder.weights, should_stop=draw.should_stop
     )
-    per_scale = train_crops.shape[1] // len(recipe.scales)
+    per_scale = draw.crops.shape[1] // len(recipe.scales)
     tuned = fine_tune(
-        TrainableEncoder(encoder.name, architecture, recipe),
-        train_crops,
-        classes,
-        groups,
+        TrainableEncoder(draw.encoder.name, architecture, recipe),
+        draw.crops,
+        draw.classes,
+        draw.groups,
         PRESETS[preset],
         sides=tuple(scale for scale in recipe.scales for _ in range(per_scale)),
-        seed=seed,
-        should_stop=should_stop,
+        seed=draw.seed,
+        checkpoint=draw.checkpoint,
+        key=draw.key,
+        on_progress=draw.on_progress,
+        should_stop=draw.should_stop,
     )
-    features = tuned.encoder.encode(test_crops.flatten(0, 1), should_stop=should_stop)
-    rows = features.view(len(test_crops), -1).numpy()
+    features = tuned.encoder.encode(draw.tested_crops.flatten(0, 1), should_stop=draw.should_stop)
+    rows = features.view(len(draw.tested_crops), -1).numpy()
     p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
     return p

@@ -1,60 +1,48 @@
-"""Fill the cells of the tables; each result is kept, so that nothing is computed twice."""
+"""Fill the cells of the tables; each draw is kept, so that nothing is computed twice."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.baseline import baseline_head
-from napari_hcs_qc.evaluation.benchmark.features import features_of
-from napari_hcs_qc.evaluation.benchmark.plan import Planned, TableCell, plan, result_path
+from napari_hcs_qc.evaluation.benchmark.crop_heads import CropDraw, CropHead
+from napari_hcs_qc.evaluation.benchmark.features import directions_file, feature_file
+from napari_hcs_qc.evaluation.benchmark.frozen import FrozenDraw
+from napari_hcs_qc.evaluation.benchmark.plan import Planned, TableCell, plan
 from napari_hcs_qc.evaluation.benchmark.protocol import (
     TEST_SHARE,
     Draw,
     grouped_draw,
-    interval,
     paper_draw,
     transfer_train,
 )
+from napari_hcs_qc.evaluation.benchmark.results import draw_path, missing_seeds, read_result
 from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, CROP_HEADS, EncoderSpec
-from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics, confusion
-from napari_hcs_qc.files import read_json, write_json
-from napari_hcs_qc.heads.registry import make_head
-from napari_hcs_qc.heads.scoring import abnormal_column
+from napari_hcs_qc.evaluation.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.evaluation.benchmark.workers import Workers, worker_count
+from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
+from napari_hcs_qc.files import write_json
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    import torch
     from numpy.typing import NDArray
 
     from napari_hcs_qc.evaluation.benchmark.labelled import LabelledCells
     from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec
 
-CropHead: TypeAlias = Callable[
-    [
-        "torch.Tensor",
-        "NDArray[np.str_]",
-        "NDArray[np.str_] | None",
-        "torch.Tensor",
-        EncoderSpec,
-        str,
-        int,
-        ShouldStop,
-    ],
-    "NDArray[np.float64]",
-]
-"""Fit on crops, judge crops: ``(train_crops, classes, wells, test_crops, encoder, recipe's name,
-seed, should_stop)`` to P(abnormal) of the tested; crops are ``(n, n_views, channels, side, side)``.
-"""
+_WORTH_S = 20.0
+"""Processes are started for more work than this: they take some three seconds to begin."""
 
 
 def run(
@@ -63,11 +51,16 @@ def run(
     folder: Path,
     *,
     crop_heads: Mapping[str, CropHead] | None = None,
+    n_processes: int | None = None,
     on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Planned]:
     """Fill every cell that can run and is not done.
+
+    Heads on frozen features come first, several draws side by side where that pays; then the
+    fine-tuned ones, which take minutes each, from few annotations to many. Each draw is kept as
+    soon as it is measured.
 
     Parameters
     ----------
@@ -79,10 +72,13 @@ def run(
         Results and features are kept here.
     crop_heads
         Heads that are fitted on crops, by name; a cell without its head stays empty.
+    n_processes
+        For draws of frozen heads; None takes as many as cores and memory allow once it is known
+        that they pay, 1 takes none. The figures are the same to the last digit.
     on_cell
         Called with each cell that was filled, and its result.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.jobs`; counted in draws.
 
     Returns
     -------
@@ -94,38 +90,238 @@ def run(
     HcsQcError
         When a source or an encoder cannot be used.
     Cancelled
-        When `should_stop` answers true; what was filled stays.
+        When `should_stop` answers true; what was measured stays.
     """
     runners = dict(crop_heads or {})
     planned = plan(spec, sources, folder, runners)
-    encoders = {one.name: one for one in spec.encoders}
-    seen: set[str] = set()
-    for number, one in enumerate(planned):
-        check_stop(should_stop)
-        cell = one.cell
-        on_progress(number, len(planned), f"{cell.train}: {cell.encoder}, {cell.head}")
-        if one.state != "to do" or one.key in seen:
-            continue
-        seen.add(one.key)
-        encoder = encoders.get(cell.encoder, EncoderSpec(BASELINE))
-        result = _measure(cell, encoder, sources, folder, runners, on_progress, should_stop)
-        write_json(result_path(folder, one.key), result)
-        if on_cell is not None:
-            on_cell(one, result)
-    on_progress(len(planned), len(planned), "benchmark")
+    work = _Run(spec, sources, folder, runners, planned, on_cell, on_progress, should_stop)
+    work.frozen(n_processes)
+    work.fine_tuned()
+    on_progress(work.n_draws, work.n_draws, "benchmark")
     return plan(spec, sources, folder, runners)
 
 
-def read_results(folder: Path, planned: list[Planned]) -> dict[str, dict[str, Any]]:
-    """Read the results of the cells that are done, by key.
+@dataclass(frozen=True)
+class _Unit:
+    """One draw of one cell."""
 
-    Raises
-    ------
-    HcsQcError
-        When one is damaged.
-    """
-    keys = {one.key for one in planned if one.state == "done"}
-    return {key: read_json(result_path(folder, key)) for key in sorted(keys)}
+    one: Planned
+    seed: int
+
+
+class _Run:
+    """The draws that are to be measured; made and used by `run`."""
+
+    def __init__(
+        self,
+        spec: BenchmarkSpec,
+        sources: Mapping[str, LabelledCells],
+        folder: Path,
+        crop_heads: Mapping[str, CropHead],
+        planned: list[Planned],
+        on_cell: Callable[[Planned, dict[str, Any]], None] | None,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> None:
+        self._sources, self._folder, self._crop_heads = sources, folder, crop_heads
+        self._on_cell, self._on_progress, self._should_stop = on_cell, on_progress, should_stop
+        self._encoders = {one.name: one for one in spec.encoders}
+        self._time = TimeLeft({name: len(one.classes) for name, one in sources.items()})
+        self._to_do = _draws_to_do(planned, folder)
+        self._missing: dict[str, set[int]] = defaultdict(set)
+        for unit in self._to_do:
+            self._missing[unit.one.key].add(unit.seed)
+        self.n_draws = len(self._to_do)
+        self._n_at_once = 1
+        self._drawn = cache(self._draw)
+
+    # ---- heads on frozen features ----------------------------------------------------------
+
+    def frozen(self, n_processes: int | None) -> None:
+        """Measure the draws of frozen heads."""
+        units = [unit for unit in self._to_do if unit.one.cell.head not in CROP_HEADS]
+        most = worker_count() if n_processes is None else n_processes
+        if n_processes is None and most > 1:
+            # The first in a thread: they tell whether there is enough to do for processes.
+            with Workers() as workers:
+                units = self._judge(workers, units, until_worth=True)
+        if units:
+            self._n_at_once = most
+            with Workers(most) as workers:
+                self._judge(workers, units)
+            self._n_at_once = 1
+
+    def _judge(
+        self, workers: Workers, units: list[_Unit], *, until_worth: bool = False
+    ) -> list[_Unit]:
+        """Judge draws; gives those left when it is known that processes pay."""
+        waiting = list(units)
+        is_enough = False
+
+        def asked() -> Iterator[tuple[object, FrozenDraw]]:
+            while waiting and not is_enough:
+                unit = waiting.pop(0)
+                self._tell(unit)
+                yield unit, self._frozen_draw(unit)
+
+        started = time.perf_counter()
+        for known, p, seconds in workers.judge(asked(), self._should_stop):
+            assert isinstance(known, _Unit)
+            self._time.took(known.one.cell, seconds)
+            self._keep(known, p, seconds)
+            if until_worth and not is_enough:
+                # Heads of which none was measured yet are taken to be like the others.
+                left, _ = self._time.seconds(unit.one.cell for unit in waiting)
+                is_enough = left > _WORTH_S and time.perf_counter() - started > 1.0
+        return waiting
+
+    def _frozen_draw(self, unit: _Unit) -> FrozenDraw:
+        cell = unit.one.cell
+        encoder = self._encoders.get(cell.encoder, EncoderSpec(BASELINE))
+        files = [
+            feature_file(
+                self._sources[name],
+                encoder,
+                cell.recipe,
+                self._folder,
+                self._on_progress,
+                self._should_stop,
+            )
+            for name in (cell.train, cell.test)
+        ]
+        widths = [np.load(path, mmap_mode="r", allow_pickle=False).shape[1] for path in files]
+        if widths[0] != widths[1]:
+            raise HcsQcError(
+                f"{cell.train} and {cell.test} have other channels; a model of one cannot judge "
+                "the other."
+            )
+        train = self._sources[cell.train]
+        directions = None
+        if cell.directions:
+            directions = directions_file(
+                train, encoder, cell.recipe, self._folder, self._on_progress, self._should_stop
+            )
+        draw, rows = self._rows(unit)
+        return FrozenDraw(
+            cell.head,
+            unit.seed,
+            files[0],
+            files[1],
+            directions,
+            rows,
+            draw.test,
+            train.classes[rows],
+            None if cell.protocol == "paper" else train.groups[rows],
+        )
+
+    # ---- fine-tuned heads ------------------------------------------------------------------
+
+    def fine_tuned(self) -> None:
+        """Measure the draws of fine-tuned heads, one after the other: each uses all cores."""
+        for unit in [unit for unit in self._to_do if unit.one.cell.head in CROP_HEADS]:
+            check_stop(self._should_stop)
+            self._tell(unit)
+            started = time.perf_counter()
+            p = self._crop_heads[unit.one.cell.head](self._crop_draw(unit))
+            seconds = time.perf_counter() - started
+            self._time.took(unit.one.cell, seconds)
+            self._keep(unit, p, seconds)
+
+    def _crop_draw(self, unit: _Unit) -> CropDraw:
+        cell = unit.one.cell
+        train, test = self._sources[cell.train], self._sources[cell.test]
+        recipe = get_recipe(cell.recipe)
+        draw, rows = self._rows(unit)
+        n_done = self.n_draws - self._n_left()
+
+        def told(done: int, total: int, message: str) -> None:
+            self._on_progress(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
+
+        return CropDraw(
+            train.crops(recipe, rows),
+            test.crops(recipe, draw.test),
+            train.classes[rows],
+            None if cell.protocol == "paper" else train.groups[rows],
+            self._encoders.get(cell.encoder, EncoderSpec(BASELINE)),
+            cell.recipe,
+            unit.seed,
+            draw_path(self._folder, unit.one.key, unit.seed).with_suffix(".checkpoint"),
+            f"{unit.one.key}-{unit.seed}",
+            told,
+            self._should_stop,
+        )
+
+    # ---- both ------------------------------------------------------------------------------
+
+    def _rows(self, unit: _Unit) -> tuple[Draw, NDArray[np.int64]]:
+        cell = unit.one.cell
+        draw = self._drawn(cell.train, cell.test, cell.protocol, unit.seed)
+        return draw, draw.train[: cell.n_train] if cell.n_train else draw.train
+
+    def _draw(self, train_name: str, test_name: str, protocol: str, seed: int) -> Draw:
+        return draw_of(train_name, test_name, protocol, self._sources, seed)
+
+    def _keep(self, unit: _Unit, p: NDArray[np.float64], seconds: float) -> None:
+        cell, key = unit.one.cell, unit.one.key
+        train, test = self._sources[cell.train], self._sources[cell.test]
+        draw, rows = self._rows(unit)
+        classes = test.classes[draw.test]
+        counts = confusion(classes == "abnormal", p >= 0.5)
+        is_split = cell.train == cell.test
+        write_json(
+            draw_path(self._folder, key, unit.seed),
+            {
+                "cell": cell.to_dict(),
+                "protocol": protocol_words(cell, train, test),
+                "seed": unit.seed,
+                "n_train": len(rows),
+                "test_per_train": len(draw.test) / len(draw.train) if is_split else 0.0,
+                "metrics": classification_metrics(classes, p).to_dict(),
+                "confusion": dict(
+                    zip(("hits", "alarms", "misses", "passed"), counts.tolist(), strict=True)
+                ),
+                "cells": test.ids[draw.test].tolist(),
+                "is_abnormal": (classes == "abnormal").tolist(),
+                "p_abnormal": [round(float(one), 6) for one in p],
+                "seconds": round(seconds, 3),
+                "versions": {"napari-hcs-qc": __version__, "numpy": np.__version__},
+            },
+        )
+        self._missing[key].discard(unit.seed)
+        if not self._missing[key] and self._on_cell is not None:
+            self._on_cell(unit.one, read_result(self._folder, key, cell))
+
+    def _n_left(self) -> int:
+        return sum(len(seeds) for seeds in self._missing.values())
+
+    def _tell(self, unit: _Unit) -> None:
+        self._on_progress(self.n_draws - self._n_left(), self.n_draws, self._words(unit))
+
+    def _words(self, unit: _Unit) -> str:
+        cell = unit.one.cell
+        where = cell.train if cell.train == cell.test else f"{cell.train} → {cell.test}"
+        left = (
+            other.one.cell for other in self._to_do if other.seed in self._missing[other.one.key]
+        )
+        seconds, has_unknown = self._time.seconds(left, self._n_at_once)
+        words = f"; {time_words(seconds, at_least=has_unknown)}" if seconds else ""
+        return f"{where}: {cell.encoder}, {cell.head}, {cell.n_train or 'all'} annotations{words}"
+
+
+def _draws_to_do(planned: list[Planned], folder: Path) -> list[_Unit]:
+    """List the draws, what is quick first; of cells that share a measurement the first."""
+    units: dict[tuple[str, int], _Unit] = {}
+    for one in planned:
+        if one.state == "to do":
+            for seed in missing_seeds(folder, one.key, one.cell.seeds):
+                units.setdefault((one.key, seed), _Unit(one, seed))
+
+    def order(unit: _Unit) -> tuple[bool, int]:
+        cell = unit.one.cell
+        is_tuned = cell.head in CROP_HEADS
+        return is_tuned, (cell.n_train or 10**9) if is_tuned else 0
+
+    return sorted(units.values(), key=order)
 
 
 def display_crops(
@@ -151,7 +347,9 @@ def display_crops(
     return shown
 
 
-def draw_of(cell: TableCell, sources: Mapping[str, LabelledCells], seed: int) -> Draw:
+def draw_of(
+    train_name: str, test_name: str, protocol: str, sources: Mapping[str, LabelledCells], seed: int
+) -> Draw:
     """Give the training cells (in their order, all that there are) and test cells of a seed.
 
     Raises
@@ -159,113 +357,18 @@ def draw_of(cell: TableCell, sources: Mapping[str, LabelledCells], seed: int) ->
     HcsQcError
         When the wells cannot be split.
     """
-    train = sources[cell.train]
-    is_paper = cell.protocol == "paper"
-    if cell.train != cell.test:
+    train = sources[train_name]
+    is_paper = protocol == "paper"
+    if train_name != test_name:
         order = transfer_train(train.classes, seed, paper=is_paper)
-        return Draw(order, np.arange(len(sources[cell.test].classes)))
+        return Draw(order, np.arange(len(sources[test_name].classes)))
     if is_paper:
         return paper_draw(train.classes, seed)
     return grouped_draw(train.classes, train.groups, seed)
 
 
-def _measure(
-    cell: TableCell,
-    encoder: EncoderSpec,
-    sources: Mapping[str, LabelledCells],
-    folder: Path,
-    crop_heads: Mapping[str, CropHead],
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
-) -> dict[str, Any]:
-    started = time.perf_counter()
-    train, test = sources[cell.train], sources[cell.test]
-    per_seed, ratios = [], []
-    for seed in cell.seeds:
-        check_stop(should_stop)
-        draw = draw_of(cell, sources, seed)
-        ratios.append(len(draw.test) / len(draw.train) if cell.train == cell.test else 0.0)
-        rows = draw.train[: cell.n_train] if cell.n_train else draw.train
-        if cell.head in CROP_HEADS:
-            recipe = get_recipe(cell.recipe)
-            p = crop_heads[cell.head](
-                train.crops(recipe, rows),
-                train.classes[rows],
-                None if cell.protocol == "paper" else train.groups[rows],
-                test.crops(recipe, draw.test),
-                encoder,
-                cell.recipe,
-                seed,
-                should_stop,
-            )
-        else:
-            ours, theirs = (
-                features_of(one, encoder, cell.recipe, folder, on_progress, should_stop)
-                for one in (train, test)
-            )
-            if ours.shape[1] != theirs.shape[1]:
-                raise HcsQcError(
-                    f"{cell.train} and {cell.test} have other channels; a model of one cannot "
-                    "judge the other."
-                )
-            p = _judge(cell, ours[rows], train, rows, theirs[draw.test], seed)
-        classes = test.classes[draw.test]
-        counts = confusion(classes == "abnormal", p >= 0.5)
-        per_seed.append(
-            {
-                "seed": seed,
-                "n_train": len(rows),
-                "metrics": classification_metrics(classes, p).to_dict(),
-                "confusion": dict(
-                    zip(("hits", "alarms", "misses", "passed"), counts.tolist(), strict=True)
-                ),
-                "cells": test.ids[draw.test].tolist(),
-                "is_abnormal": (classes == "abnormal").tolist(),
-                "p_abnormal": [round(float(one), 6) for one in p],
-            }
-        )
-    return {
-        "cell": cell.to_dict(),
-        "summary": _summary(per_seed, float(np.mean(ratios))),
-        "seeds": per_seed,
-        "protocol": protocol_words(cell, train, test),
-        "seconds": round(time.perf_counter() - started, 2),
-        "versions": {"napari-hcs-qc": __version__, "numpy": np.__version__},
-    }
-
-
-def _judge(
-    cell: TableCell,
-    features: NDArray[np.float32],
-    train: LabelledCells,
-    rows: NDArray[np.int64],
-    tested: NDArray[np.float32],
-    seed: int,
-) -> NDArray[np.float64]:
-    head = baseline_head(seed) if cell.encoder == BASELINE else make_head(cell.head, seed)
-    groups = None if cell.protocol == "paper" else train.groups[rows]
-    head.fit(features, train.classes[rows], groups)
-    p: NDArray[np.float64] = head.predict_proba(tested)[:, abnormal_column(head)]
-    return p
-
-
-def _summary(per_seed: list[dict[str, Any]], test_per_train: float) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for name in METRIC_NAMES:
-        values = np.array([one["metrics"][name] for one in per_seed], dtype=np.float64)
-        is_known = bool(np.isfinite(values).all())
-        bounds = interval(values, test_per_train)
-        told[name] = {
-            "mean": float(values.mean()) if is_known else None,
-            "sd": float(values.std(ddof=1)) if is_known and len(values) > 1 else None,
-            "interval": None if bounds is None or math.isnan(bounds[0]) else list(bounds),
-        }
-    return told
-
-
 def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -> str:
-    """Say how a cell was measured."""
-    n_seeds = f"{len(cell.seeds)} draws"
+    """Say how a cell was measured; the number of draws goes to ``{draws}``."""
     if cell.train != cell.test:
         balanced = "balanced" if cell.protocol == "paper" or cell.n_train else "all"
         how = (
@@ -280,4 +383,5 @@ def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -
             "training cells taken in turn, normal and abnormal"
         )
     notes = " ".join(dict.fromkeys(one.note for one in (train, test)))
-    return f"{how}; {n_seeds}. {notes}."
+    safe = how.replace("{", "{{").replace("}", "}}")
+    return f"{safe}; {{draws}}. {notes.replace('{', '{{').replace('}', '}}')}."

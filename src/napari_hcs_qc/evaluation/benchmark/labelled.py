@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from torch.nn import functional
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.evaluation.benchmark.spec import SourceSpec
+    from napari_hcs_qc.jobs import OnProgress, ShouldStop
 
 _SUFFIXES = (".png", ".tif", ".tiff")
 _LOW, _HIGH = 1.0, 99.9
@@ -52,8 +57,28 @@ class LabelledCells(Protocol):
         """Say what to know about the crops."""
         ...
 
+    @property
+    def n_unlabelled(self) -> int:
+        """Count the cells that nobody annotated and that can be sampled; 0 for crops alone."""
+        ...
+
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut ``(n, n_views, 1 or 3, input_px, input_px)`` float32 in 0..1 of some cells."""
+        ...
+
+    def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
+        """Say which channels of its crops are not those before them once more."""
+        ...
+
+    def sample(
+        self,
+        recipe: CropRecipe,
+        encoder: Encoder,
+        folder: Path,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> NDArray[np.float32]:
+        """Embed a sample of the cells that nobody annotated, ``(n_cells, n_features)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +99,26 @@ class FixedCrops:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
+
+    @property
+    def n_unlabelled(self) -> int:
+        """There are no cells but the labelled ones."""
+        return 0
+
+    def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
+        """Give the one grey channel, which a colour recipe gets three times."""
+        return (0,)
+
+    def sample(
+        self,
+        recipe: CropRecipe,
+        encoder: Encoder,
+        folder: Path,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> NDArray[np.float32]:
+        """Give no rows: there are no cells but the labelled ones."""
+        return np.empty((0, 0), np.float32)
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the views: the largest scale is the whole crop, the others its centre."""
@@ -186,19 +231,57 @@ def _from_folder(
 def _from_arrays(
     source: SourceSpec,
 ) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    try:
-        with np.load(source.path, allow_pickle=False) as archive:
-            images, names, groups = (archive[key] for key in ("crops", "classes", "groups"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HcsQcError(
-            f"{source.path} cannot be read ({error}); an .npz file with the arrays crops, classes "
-            "and groups was expected."
-        ) from error
+    if source.path.suffix.lower() == ".npy":
+        images, names, groups = _from_npy(source)
+    else:
+        images, names, groups = _from_npz(source.path)
     if images.ndim != 3 or images.shape[1] != images.shape[2] or len(images) == 0:
         raise HcsQcError(f"{source.path}: crops are {images.shape}; expected (n, side, side).")
+    if images.dtype.kind not in "uif":
+        raise HcsQcError(f"{source.path}: crops are {images.dtype}; numbers were expected.")
     if not len(images) == len(names) == len(groups):
         raise HcsQcError(
             f"{source.path}: {len(images)} crops, {len(names)} classes and {len(groups)} groups."
         )
     ids = np.array([f"{source.path.name}[{row}]" for row in range(len(images))])
     return images, names.astype(str), groups.astype(str), ids
+
+
+def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images, names, groups = (archive[key] for key in ("crops", "classes", "groups"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HcsQcError(
+            f"{path} cannot be read ({error}); an .npz file with the arrays crops, classes and "
+            "groups was expected, or an .npy file of crops with a CSV beside it."
+        ) from error
+    return images, names, groups
+
+
+def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    labels = source.labels or source.path.with_suffix(".csv")
+    try:
+        images = np.load(source.path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise HcsQcError(f"{source.path} cannot be read as an array: {error}") from error
+    try:
+        with labels.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, ValueError, csv.Error) as error:
+        raise HcsQcError(
+            f"{labels} cannot be read ({error}); a CSV with the columns class and group was "
+            f"expected, one row for each crop of {source.path.name}."
+        ) from error
+    problems = [
+        Problem(f"row {number}", f"has no {name}")
+        for number, row in enumerate(rows, start=2)
+        for name in ("class", "group")
+        if not (row.get(name) or "").strip()
+    ]
+    if problems:
+        raise ProblemsError(
+            f"{labels} needs the columns class and group, filled for each crop", problems
+        )
+    names, groups = ([row[name].strip() for row in rows] for name in ("class", "group"))
+    return images, np.array(names, dtype=str), np.array(groups, dtype=str)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import list_encoders
-from napari_hcs_qc.evaluation.benchmark.protocol import PAPER_TRAIN, grouped_draw, paper_sizes
+from napari_hcs_qc.evaluation.benchmark.protocol import (
+    PAPER_TEST,
+    PAPER_TRAIN,
+    grouped_draw,
+    paper_sizes,
+)
+from napari_hcs_qc.evaluation.benchmark.results import missing_seeds
 from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, CROP_HEADS, SSL_METHODS
 from napari_hcs_qc.files import fingerprint, sha256_of
+from napari_hcs_qc.heads.plate_directions import MIN_CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.evaluation.benchmark.labelled import LabelledCells
     from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, EncoderSpec
 
-VERSION = 1  # of what a result holds and how it is computed
+VERSION = 2  # of what a result holds and how it is computed
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class TableCell:
         ``paper`` or ``grouped``.
     seeds
         One split each.
+    directions
+        Whether the head is given the main directions of the plates trained on.
     """
 
     table: int
@@ -51,6 +60,7 @@ class TableCell:
     n_train: int
     protocol: str
     seeds: tuple[int, ...]
+    directions: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -66,18 +76,29 @@ class Planned:
     cell
         Which.
     key
-        Of everything that decides its figures; the name of its file. Cells of tables 1 and 2 that
-        are the same measurement share one.
+        Of everything that decides its figures but the seeds; the name of its folder. Cells of
+        tables 1 and 2 that are the same measurement share one.
     state
-        ``done``, ``to do`` or ``cannot run``.
+        ``done`` (with every seed), ``to do`` or ``cannot run``.
     reason
         Why it cannot run.
+    group, subject
+        The same in two parts, so that many reasons can be told as one: what is in the way, and
+        for what.
     """
 
     cell: TableCell
     key: str
     state: Literal["done", "to do", "cannot run"]
     reason: str = ""
+    group: str = ""
+    subject: str = ""
+
+
+class _Reason(NamedTuple):
+    text: str
+    group: str
+    subject: str
 
 
 def plan(
@@ -107,7 +128,7 @@ def plan(
     planned = []
     for cell in _cells(spec, sources):
         told = cell.to_dict()
-        del told["table"]
+        del told["table"], told["seeds"]
         told |= {
             "version": VERSION,
             "package": __version__,  # heads and encoders are what they are in a release
@@ -119,17 +140,12 @@ def plan(
         reason = _encoder_reason(encoders.get(cell.encoder), ready) or _reason(
             cell, sources[cell.train], crop_heads or {}
         )
-        if reason:
-            planned.append(Planned(cell, key, "cannot run", reason))
+        if reason is not None:
+            planned.append(Planned(cell, key, "cannot run", *reason))
         else:
-            is_done = result_path(folder, key).is_file()
+            is_done = not missing_seeds(folder, key, cell.seeds)
             planned.append(Planned(cell, key, "done" if is_done else "to do"))
     return planned
-
-
-def result_path(folder: Path, key: str) -> Path:
-    """Where the result of a cell is kept."""
-    return folder / "cells" / f"{key}.json"
 
 
 def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterator[TableCell]:
@@ -141,8 +157,9 @@ def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterato
     for train, test in pairs:
         sizes = _sizes(spec, sources[train])
         largest = 0 if 0 in sizes else max(_possible(spec, sources[train], sizes), default=0)
+        is_sampled = spec.plate_directions and sources[train].n_unlabelled >= MIN_CELLS
         for encoder, recipe, head in rows:
-            end = (spec.protocol, spec.seeds)
+            end = (spec.protocol, spec.seeds, is_sampled and head == "linear")
             if train != test:
                 yield TableCell(3, train, test, encoder, recipe, head, largest, *end)
                 continue
@@ -168,29 +185,39 @@ def _possible(spec: BenchmarkSpec, cells: LabelledCells, sizes: list[int]) -> li
     return [size for size in sizes if size <= paper_sizes(cells.classes)[0]]
 
 
-def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> str:
+def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | None:
     if encoder is None or encoder.weights is not None or encoder.name in ready:
-        return ""
+        return None
     if encoder.name in SSL_METHODS:
-        return "no self-supervised encoder has been trained"
-    return f"the weights of {encoder.name} are not at hand (download them, or name a local file)"
+        text = "no self-supervised encoder has been trained"
+        return _Reason(f"{text} ({encoder.name})", text, encoder.name)
+    text = "are not at hand (download them, or name a local file)"
+    return _Reason(f"the weights of {encoder.name} {text}", f"weights {text}", encoder.name)
 
 
-def _reason(cell: TableCell, cells: LabelledCells, crop_heads: Mapping[str, object]) -> str:
+def _reason(
+    cell: TableCell, cells: LabelledCells, crop_heads: Mapping[str, object]
+) -> _Reason | None:
     if cell.head in CROP_HEADS and cell.head not in crop_heads:
-        return f"the head {cell.head} is not part of this version"
+        text = "not part of this version"
+        return _Reason(f"the head {cell.head} is {text}", f"heads that are {text}", cell.head)
     if cell.protocol == "paper":
         most = paper_sizes(cells.classes)[0]
         if cell.n_train > most:
-            return (
-                f"{cell.train} has balanced cells for {most} annotations, not {cell.n_train} "
-                f"(the paper's {PAPER_TRAIN} + 130 need 240 of each class)"
+            text = f"{cell.train} has balanced cells for {most} annotations"
+            why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
+            return _Reason(
+                f"{text}, not {cell.n_train} {why}",
+                f"{text} {why}, fewer than asked for",
+                str(cell.n_train),
             )
     elif cell.train == cell.test and cell.n_train:
         fewest = min(len(grouped_draw(cells.classes, cells.groups, s).train) for s in cell.seeds)
         if cell.n_train > fewest:
-            return (
-                f"{cell.train} leaves {fewest} training cells when whole wells or plates are "
-                f"tested, not {cell.n_train}"
+            text = (
+                f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
             )
-    return ""
+            return _Reason(
+                f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+            )
+    return None

@@ -38,11 +38,13 @@ class SourceSpec:
         How the tables call it.
     kind
         ``plate`` (images and `labels`), ``assay`` (its annotations), ``folder``
-        (``<class>/*.png|tif``) or ``arrays`` (.npz with ``crops``, ``classes``, ``groups``).
+        (``<class>/*.png|tif``) or ``arrays`` (.npz with ``crops``, ``classes``, ``groups``; or
+        .npy with the crops alone, and a CSV).
     path
         The plate, the assay, the folder or the file.
     labels
-        CSV of labelled cells; of a plate only.
+        CSV of labelled cells, of a plate; of an .npy file the CSV with the columns ``class`` and
+        ``group``, one row for each crop in their order (else that of the same name beside it).
     abnormal
         Folder names (or array classes) that are abnormal; all others are normal.
     group
@@ -85,6 +87,9 @@ class BenchmarkSpec:
         ``grouped``: wells or plates are on one side only; ``paper``: split by cell, balanced.
     baseline
         Whether the row of hand-made features is there.
+    plate_directions
+        Whether the head `linear` is given the main directions of plates and assays, as it is when
+        an assay is trained; a sample of their cells is embedded for it, once.
     """
 
     sources: tuple[SourceSpec, ...]
@@ -96,6 +101,7 @@ class BenchmarkSpec:
     seeds: tuple[int, ...] = field(default=tuple(range(10)))
     protocol: Literal["grouped", "paper"] = "grouped"
     baseline: bool = True
+    plate_directions: bool = True
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -148,19 +154,39 @@ def read_spec(path: Path) -> BenchmarkSpec:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HcsQcError(f"{path} cannot be read as TOML: {error}") from error
+    return spec_of(data, path.parent, str(path))
+
+
+def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
+    """Make a spec of plain data, as a TOML file has it.
+
+    Parameters
+    ----------
+    data
+        The settings.
+    base
+        What relative paths are relative to.
+    where
+        What the settings are from, for the message.
+
+    Raises
+    ------
+    ProblemsError
+        With everything that is wrong.
+    """
     problems: list[Problem] = []
-    values = _values(data, path.parent, problems)
+    values = _values(data, base, problems)
     if not problems:
         try:
             return BenchmarkSpec(**values)
         except ProblemsError as error:
             problems.extend(error.problems)
-    raise ProblemsError(f"{path}: {len(problems)} problem(s)", problems)
+    raise ProblemsError(f"{where}: {len(problems)} problem(s)", problems)
 
 
 def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:
     known = {"preset", "source", "transfer", "encoder", "recipes", "heads", "sizes", "seeds"}
-    known |= {"protocol", "baseline"}
+    known |= {"protocol", "baseline", "plate_directions"}
     problems.extend(
         Problem(key, f"is not a setting; there are {', '.join(sorted(known))}.")
         for key in data
@@ -187,7 +213,7 @@ def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dic
                 problems.append(Problem(key, f"is {found!r}; a list of {kind.__name__} goes here."))
             else:
                 values[key] = tuple(found)
-    for key, single in (("protocol", str), ("baseline", bool)):
+    for key, single in (("protocol", str), ("baseline", bool), ("plate_directions", bool)):
         if key in data:
             if type(data[key]) is not single:
                 problems.append(Problem(key, f"is {data[key]!r}; expected {single.__name__}."))

@@ -1,0 +1,229 @@
+"""The engine: leakage through to what is kept, processes, resuming by draw, order, channels."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.benchmark import engine
+from napari_hcs_qc.evaluation.benchmark.features import features_of
+from napari_hcs_qc.evaluation.benchmark.labelled import open_crops
+from napari_hcs_qc.evaluation.benchmark.results import draw_path, read_results
+from napari_hcs_qc.evaluation.benchmark.spec import (
+    BASELINE,
+    BenchmarkSpec,
+    EncoderSpec,
+    SourceSpec,
+)
+from napari_hcs_qc.evaluation.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.jobs import Cancelled, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourceSpec:
+    """Bare crops of ten plates, and their CSV."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 60, (80, 24, 24)).astype(np.uint8)
+    crops[::2, 8:16, 8:16] += 120
+    np.save(tmp_path / "crops.npy", crops)
+    rows = [f"{'round' if row % 2 == 0 else 'blurred'},P{row // 8}" for row in range(80)]
+    (tmp_path / "crops.csv").write_text("\n".join(["class,group", *rows]) + "\n")
+    return SourceSpec("made", "arrays", tmp_path / "crops.npy", abnormal=("blurred",))
+
+
+def test_bare_crops_take_classes_and_plates_from_a_csv(source: SourceSpec, tmp_path: Path) -> None:
+    cells = open_crops(source)
+    assert cells.classes[:3].tolist() == ["normal", "abnormal", "normal"]
+    assert cells.groups[[0, 7, 8, 79]].tolist() == ["P0", "P0", "P1", "P9"]
+    other = tmp_path / "other.csv"
+    (tmp_path / "crops.csv").rename(other)
+    assert open_crops(replace(source, labels=other)).fingerprint == cells.fingerprint
+    with pytest.raises(HcsQcError, match=r"crops\.csv cannot be read"):
+        open_crops(source)
+    other.write_text("class,group\nround,P0\nblurred,\n")
+    with pytest.raises(HcsQcError, match="row 3: has no group"):
+        open_crops(replace(source, labels=other))
+    other.write_text("class,group\nround,P0\n")
+    with pytest.raises(HcsQcError, match="80 crops, 1 classes"):
+        open_crops(replace(source, labels=other))
+
+
+def test_no_group_is_trained_on_and_tested_in_what_is_kept(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    """A leak anywhere between the split and the head would be seen here."""
+    spec = BenchmarkSpec(
+        (source,), heads=("finetune",), sizes=(0, 10), seeds=(0, 1, 2), baseline=False
+    )
+    cells = open_crops(source)
+    seen: list[set[str]] = []
+
+    def head(draw):
+        # The crops themselves say where they are from.
+        everything = cells.crops(get_recipe("nucleus"), np.arange(80)).flatten(1)
+        rows = [int((everything == crop).all(dim=1).nonzero()[0]) for crop in draw.crops.flatten(1)]
+        seen.append(set(cells.groups[rows]))
+        assert set(draw.groups) == seen[-1]
+        assert draw.classes.tolist() == cells.classes[rows].tolist()
+        return np.linspace(0, 1, len(draw.tested_crops))
+
+    planned = engine.run(spec, {"made": cells}, tmp_path, crop_heads={"finetune": head})
+    group_of = dict(zip(cells.ids.tolist(), cells.groups.tolist(), strict=True))
+    n_compared = 0
+    by_size = sorted(planned, key=lambda one: one.cell.n_train or 999)
+    for one in by_size:
+        for seed in one.cell.seeds:
+            kept = json.loads(draw_path(tmp_path, one.key, seed).read_text())
+            tested = {group_of[name] for name in kept["cells"]}
+            assert tested and not tested & seen[n_compared]
+            n_compared += 1
+    assert n_compared == len(seen) == 6
+
+
+def test_processes_give_the_digits_of_a_thread_and_stop_at_once(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    spec = BenchmarkSpec(
+        (source,), encoders=(), heads=("knn",), sizes=(0, 10), seeds=tuple(range(4))
+    )
+    sources = {"made": open_crops(source)}
+    told = []
+    for name, n_processes in (("one", 1), ("two", 2)):
+        planned = engine.run(spec, sources, tmp_path / name, n_processes=n_processes)
+        results = read_results(tmp_path / name, planned)
+        told.append(
+            {
+                (key, draw["seed"]): (draw["p_abnormal"], draw["metrics"])
+                for key, result in results.items()
+                for draw in result["seeds"]
+            }
+        )
+    assert told[0] == told[1]
+    assert len(told[0]) == 8
+
+
+def test_a_cancelled_run_answers_within_a_second(
+    source: SourceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_draw: object) -> np.ndarray:
+        begun.set()
+        go_on.wait(20)
+        return np.zeros(1)
+
+    monkeypatch.setattr("napari_hcs_qc.evaluation.benchmark.frozen.judge", slow)
+    spec = BenchmarkSpec((source,), encoders=(), sizes=(0,), seeds=(0, 1))
+    asked_at: list[float] = []
+
+    def should_stop() -> bool:
+        if begun.is_set() and not asked_at:
+            asked_at.append(time.perf_counter())
+        return begun.is_set()
+
+    try:
+        with pytest.raises(Cancelled):
+            engine.run(spec, {"made": open_crops(source)}, tmp_path, should_stop=should_stop)
+        assert time.perf_counter() - asked_at[0] < 1
+    finally:
+        go_on.set()
+
+
+def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    spec = BenchmarkSpec((source,), heads=("finetune",), sizes=(0, 20, 10), seeds=(0, 1))
+    sources = {"made": open_crops(source)}
+    measured: list[tuple[int, int]] = []
+    fails_at = 3
+    words: list[str] = []
+
+    def head(draw):
+        if len(measured) == fails_at:
+            raise Cancelled
+        measured.append((len(draw.classes), draw.seed))
+        draw.on_progress(1, 7, "")
+        return np.linspace(0, 1, len(draw.tested_crops))
+
+    def run(into: Path = tmp_path) -> list[str]:
+        planned = engine.run(
+            spec, sources, into, crop_heads={"finetune": head},
+            on_progress=lambda _done, _total, message: words.append(message),
+        )  # fmt: skip
+        return [one.state for one in planned]
+
+    with pytest.raises(Cancelled):
+        run()
+    assert measured == [(10, 0), (10, 1), (20, 0)]  # after the frozen head, few annotations first
+    assert any("hand-made, forest" in one for one in words)
+    assert (
+        "step 1 of 7" in words[-2] or "step 1 of 7" in words[-1] or any("step" in w for w in words)
+    )
+    assert "left" in words[-1]
+    fails_at = 99
+    assert set(run()) == {"done"}
+    assert measured[3:5] == [(20, 1), (56, 0)]
+    assert len(measured) == 6
+    # More draws of the same: those that were measured stay.
+    spec = replace(spec, seeds=(0, 1, 2))
+    assert set(run()) == {"done"}
+    assert [seed for _, seed in measured[6:]] == [2, 2, 2]
+
+
+def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
+    spec = BenchmarkSpec((source,), heads=("knn", "finetune"), sizes=(0, 10), seeds=(0,))
+    cells = open_crops(source)
+    runners = {"finetune": lambda _draw: np.zeros(1)}
+    planned = engine.plan(spec, {"made": cells}, tmp_path, runners)
+    few, many = (
+        next(one.cell for one in planned if one.cell.head == "finetune" and one.cell.n_train == n)
+        for n in (10, 0)
+    )
+    left = TimeLeft({"made": 80})
+    assert left.seconds([few]) == (0, True)
+    left.took(few, 12.0)
+    assert left.seconds([few, few]) == (pytest.approx(24), False)
+    assert left.seconds([many])[0] > 12
+    assert time_words(600) == "about 10 min left"
+    assert time_words(8000, at_least=True) == "more than 2.2 h left"
+
+
+def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_path: Path) -> None:
+    cells = open_crops(source)
+
+    class Coloured:
+        classes, groups, ids = cells.classes, cells.groups, cells.ids
+        note, n_unlabelled = "", 0
+
+        def __init__(self, channels: tuple[int, ...]) -> None:
+            self.channels, self.fingerprint = channels, f"c{channels}"
+
+        def crops(self, recipe, rows):
+            grey = cells.crops(recipe, rows)[:, :, :1]
+            return torch.cat([grey, grey**2, grey], dim=2)
+
+        def distinct_channels(self, recipe):
+            return self.channels
+
+    def features(channels: tuple[int, ...]) -> np.ndarray:
+        encoder = EncoderSpec(BASELINE)
+        made = Coloured(channels)
+        return features_of(made, encoder, "paper-128px", tmp_path, no_progress, never_stop)
+
+    one, both = features((0,)), features((0, 1))
+    assert both.shape[1] == 2 * one.shape[1]
+    np.testing.assert_array_equal(both[:, : one.shape[1]], one)
+    assert not np.allclose(both[:, one.shape[1] :], one)
+    assert cells.distinct_channels(get_recipe("paper-128px")) == (0,)
