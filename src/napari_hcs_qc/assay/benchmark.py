@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class AssayCells:
-    """The annotated cells of an assay; see `LabelledCells`."""
+    """The annotated cells of an assay; see `LabelledCells`.
+
+    `stores` is where whole plates may be embedded already; None where they are not looked for.
+    """
 
     states: tuple[PlateState, ...]
     where: tuple[tuple[int, SiteKey, float, float], ...]
@@ -47,7 +50,7 @@ class AssayCells:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
-    stores: Path
+    stores: Path | None = None
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the crops of some cells, each site read once.
@@ -104,7 +107,7 @@ class AssayCells:
             sized,
             encoder,
             folder / "samples",
-            stores=self.stores,
+            stores=self.stores or folder / "samples",
             on_progress=on_progress,
             should_stop=should_stop,
         )
@@ -281,10 +284,13 @@ def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
     HcsQcError
         When a plate cannot be opened, or not both classes are annotated.
     """
-    return cells_of(tuple(load_plate(assay, entry.name) for entry in assay.plates), name)
+    states = tuple(load_plate(assay, entry.name) for entry in assay.plates)
+    return cells_of(states, name, assay.embeddings_folder)
 
 
-def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
+def cells_of(
+    states: tuple[PlateState, ...], name: str, stores: Path | None = None
+) -> AssayCells:
     """Give the annotated cells of plates that are open.
 
     Raises
@@ -326,5 +332,5 @@ def cells_of(states: tuple[PlateState, ...], name: str) -> AssayCells:
         np.array(ids),
         fingerprint(told),
         f"{name}: crops cut where the person clicked, intensities scaled by the plate's range",
-        assay.embeddings_folder,
+        stores,
     )

@@ -116,7 +116,7 @@ def directions_file(
             "(--no-plate-directions) to go without."
         )
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, directions=found.directions, offset=found.offset)
+        np.savez(handle, **found._asdict())
     return path
 
 

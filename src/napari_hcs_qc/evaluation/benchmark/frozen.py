@@ -85,4 +85,4 @@ def _directions_of(path: Path | None) -> PlateDirections | None:
     if path is None:
         return None
     with np.load(path, allow_pickle=False) as archive:
-        return PlateDirections(archive["directions"], archive["offset"])
+        return PlateDirections(**{name: archive[name] for name in PlateDirections._fields})
