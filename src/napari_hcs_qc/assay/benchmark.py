@@ -288,9 +288,7 @@ def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
     return cells_of(states, name, assay.embeddings_folder)
 
 
-def cells_of(
-    states: tuple[PlateState, ...], name: str, stores: Path | None = None
-) -> AssayCells:
+def cells_of(states: tuple[PlateState, ...], name: str, stores: Path | None = None) -> AssayCells:
     """Give the annotated cells of plates that are open.
 
     Raises
