@@ -113,7 +113,9 @@ class Drawing:
                 font = ImageFont.load_default(item.size * over)
                 anchor = {"start": "ls", "middle": "ms", "end": "rs"}[item.anchor]
                 place = (item.x * over, item.y * over)
-                pen.text(place, item.words, fill=item.colour, font=font, anchor=anchor)
+                # Pillow's own font lacks the sign; no other one is sure to be there.
+                words = item.words.replace("µ", "u")
+                pen.text(place, words, fill=item.colour, font=font, anchor=anchor)
         size = (self.width * scale, self.height * scale)
         return image.resize(size, Image.Resampling.LANCZOS)
 

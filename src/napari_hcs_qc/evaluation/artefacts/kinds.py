@@ -218,8 +218,9 @@ _ALL = (
     ),
     ArtefactKind(
         "noise", "noise",
-        f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (the square root of "
-        f"their number falls evenly with 1/severity) and {READ_NOISE:g} electrons of read noise",
+        f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (that many over the "
+        f"square of the severity, so that noise grows evenly) and {READ_NOISE:g} electrons of "
+        "read noise",
         "photons", lambda s, _: photons_at(s),
         lambda scene, s, rng, _: underexpose(scene, photons_at(s), READ_NOISE, rng),
     ),
