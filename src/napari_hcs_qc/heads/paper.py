@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from napari_hcs_qc.heads.annotated import check_annotated
 from napari_hcs_qc.heads.dense import DenseHead
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 class PaperLinearHead(DenseHead):
@@ -76,7 +77,23 @@ class PaperLinearHead(DenseHead):
         """
         import torch  # seconds to import, and the other heads do without
 
+        from napari_hcs_qc.encoders.crop_workers import limit_this_thread
+
         features, self.classes_, codes = check_annotated(self, X, y, np.float64)
+        n_threads = torch.get_num_threads()
+        # Steps of microseconds: were each split among threads, these would mostly wait for one
+        # another, on a busy machine for minutes in place of a second.
+        with ThreadPoolExecutor(1, thread_name_prefix="hcs-qc head") as pool:
+            pool.submit(limit_this_thread, 1).result()
+            torch.set_num_threads(n_threads)
+            self.coef_, self.intercept_ = pool.submit(self._train, features, codes).result()
+        return self
+
+    def _train(
+        self, features: NDArray[np.float64], codes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        import torch
+
         n_features = features.shape[1]
         generator = torch.Generator().manual_seed(self.random_state)
         cells = torch.from_numpy(np.ascontiguousarray(features, np.float32))
@@ -102,6 +119,5 @@ class PaperLinearHead(DenseHead):
                 loss.backward()
                 optimizer.step()
             schedule.step()
-        self.coef_ = layer.weight.detach().numpy().astype(np.float64)
-        self.intercept_ = layer.bias.detach().numpy().astype(np.float64)
-        return self
+        weight, bias = (one.detach().numpy().astype(np.float64) for one in layer.parameters())
+        return weight, bias
