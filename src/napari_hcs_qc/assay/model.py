@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
@@ -13,7 +14,6 @@ from napari_hcs_qc.heads.saved import load_head, save_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 MODEL_VERSION = 1
 _MANIFEST = "model.json"
@@ -37,7 +37,8 @@ class Model:
         Crop recipe with its nucleus diameter set.
     encoder
         What `Encoder.describe` says, with ``fingerprint`` and ``weights`` (path of a local file,
-        or None). On disk the weights of a fine-tuned one are named without their folder.
+        or None). On disk the weights of a fine-tuned one are named without their folder, and
+        those of an encoder of the assay from the assay's folder.
     manifest
         Everything as plain data: the above and the training: annotations, cross-validation (None
         until its figures are there), seed, versions, plates, note.
@@ -91,6 +92,7 @@ def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         When it cannot be written.
     """
     plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
+    plain["encoder"]["weights"] = _portable(plain["encoder"].get("weights"), folder)
     write_json(folder / _MANIFEST, plain)
     found: dict[str, Any] = plain
     return found
@@ -149,11 +151,23 @@ def load_model(folder: Path) -> Model:
 
 
 def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Give a manifest in which the weights of a fine-tuned encoder have their folder."""
+    """Give a manifest in which the weights that lie in the assay have their folder."""
     encoder = dict(manifest["encoder"])
-    if encoder["weights"] == OWN_WEIGHTS:
+    weights = encoder["weights"]
+    if weights == OWN_WEIGHTS:
         encoder["weights"] = str(folder / OWN_WEIGHTS)
+    elif weights is not None and not Path(weights).is_absolute():
+        encoder["weights"] = str(folder.resolve().parents[1] / weights)
     return {**manifest, "encoder": encoder}
+
+
+def _portable(weights: str | None, folder: Path) -> str | None:
+    """Name weights that lie in the assay from there, so that the assay can be moved."""
+    if weights is None or not Path(weights).is_absolute():
+        return weights
+    assay = folder.resolve().parents[1]
+    path = Path(weights)
+    return path.relative_to(assay).as_posix() if path.is_relative_to(assay) else weights
 
 
 def model_folders(models: Path) -> list[Path]:
