@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.ssl.barlow_twins import BarlowTwins
+from napari_hcs_qc.ssl.deepclusterv2 import DeepClusterV2
 from napari_hcs_qc.ssl.settings import METHOD_NAMES
+from napari_hcs_qc.ssl.simclr import SimCLR
+from napari_hcs_qc.ssl.swav import SwAV
+from napari_hcs_qc.ssl.vicreg import VICReg
 
 if TYPE_CHECKING:
     from napari_hcs_qc.ssl.distributed import World
     from napari_hcs_qc.ssl.method import Method
     from napari_hcs_qc.ssl.settings import Pretraining
 
-_METHODS: dict[str, type[Method]] = {}
+_METHODS: dict[str, type[Method]] = dict(
+    zip(METHOD_NAMES, (SimCLR, BarlowTwins, VICReg, DeepClusterV2, SwAV), strict=True)
+)
 
 
 def make_method(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 METHOD_NAMES = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
 PRESET_NAMES = ("default", "paper")
 
-OPTIMISERS = ("sgd", "adamw", "lars")
+OPTIMISERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Pretraining:
     batch_size
         Cells of one step on all ranks together; each gives two views.
     optimiser
-        ``sgd``, ``adamw`` or ``lars``.
+        ``sgd`` or ``adamw``.
     lr, momentum, weight_decay
         Of the optimiser; `lr` is the highest rate, for this batch size as it is; `momentum` is the
         first beta of AdamW.
@@ -79,8 +79,7 @@ class Pretraining:
     invariance, variance, covariance
         VICReg's three weights.
     prototypes
-        Number of prototypes of a head; fewer where there are fewer than 10 cells for each, except
-        in the preset ``paper``.
+        Number of prototypes of a head; see `prototypes_for`.
     heads
         Number of DeepClusterV2's heads, each with a clustering of its own.
     kmeans_iterations
@@ -103,7 +102,7 @@ class Pretraining:
     preset: str = "default"
     epochs: int = 5
     batch_size: int = 128
-    optimiser: Literal["sgd", "adamw", "lars"] = "sgd"
+    optimiser: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -150,6 +149,14 @@ class Pretraining:
         if self.queue_start is not None:
             return self.queue_start
         return max(self.freeze_prototypes + 1, math.ceil(self.epochs / 4))
+
+    def prototypes_for(self, n_cells: int) -> int:
+        """Give the number of prototypes for so many cells: at least 10 cells for each.
+
+        The preset ``paper`` keeps its number as long as there is a cell for each.
+        """
+        most = n_cells if self.preset == "paper" else n_cells // 10
+        return min(self.prototypes, max(2, most))
 
     def with_changes(self, **changes: Any) -> Pretraining:
         """Give these settings with some changed.
@@ -287,6 +294,12 @@ _ABOVE_ZERO = ("lr", "temperature", "loss_scale", "sinkhorn_epsilon")
 _SHARES = ("rotate90", "flip", "transpose", "shift", "scale", "shift_scale")
 
 
+def _is_a(kind: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return kind == "bool"
+    return isinstance(value, _TYPES.get(kind, (str,)))
+
+
 def _problems_of(settings: Pretraining) -> Iterator[Problem]:
     if settings.method not in METHOD_NAMES:
         yield Problem(
@@ -300,8 +313,7 @@ def _problems_of(settings: Pretraining) -> Iterator[Problem]:
         value: Any = getattr(settings, one.name)
         if one.name == "queue_start" and value is None:
             continue
-        wanted = _TYPES.get(str(one.type), (str,))
-        if not isinstance(value, wanted) or (isinstance(value, bool) and one.type != "bool"):
+        if not _is_a(str(one.type), value):
             yield Problem(one.name, f"is {value!r}, expected a value of type {one.type}.")
             continue
         if one.name in _AT_LEAST and not value >= _AT_LEAST[one.name]:
