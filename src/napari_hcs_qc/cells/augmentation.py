@@ -83,7 +83,7 @@ def turn_crops(crops: Tensor, orientation: Tensor) -> Tensor:
         ``(n,)`` indices into `orientation_matrices`, on the CPU.
     """
     turned = torch.empty_like(crops)
-    for index in orientation.unique().tolist():
+    for index in set(orientation.tolist()):
         rows = torch.nonzero(orientation == index).flatten().to(crops.device)
         some = torch.rot90(crops[rows], index % 4, dims=(-2, -1))
         turned[rows] = some.flip(-1) if index >= 4 else some

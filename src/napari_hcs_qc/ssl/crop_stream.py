@@ -332,7 +332,7 @@ class CropStream:
     # ---- all cells once, and a few of them -----------------------------------------------
 
     def everything(self, at_once: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """This process's share of all cells, field by field, as chunks for `batches_of`."""
+        """List this process's share of all cells, field by field, as chunks for `batches_of`."""
         mine = np.flatnonzero(self._site % self.share.size == self.share.rank)
         mine = mine[~np.isin(self._site[mine], list(self.left_out))]
         ordered = mine[np.argsort(self._site[mine], kind="stable")]

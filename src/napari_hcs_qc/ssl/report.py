@@ -21,7 +21,7 @@ _MOST_POINTS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Some cells, and those that the encoder finds most alike: does it group what looks alike?
+    """Some cells, and those that the encoder finds most alike: whether it groups what looks alike.
 
     Parameters
     ----------
@@ -80,7 +80,9 @@ def loss_curve(losses: Sequence[float], most: int = _MOST_POINTS) -> NDArray[np.
     return np.stack([starts + counts / 2 + 0.5, np.add.reduceat(values, starts) / counts], axis=1)
 
 
-def find_neighbours(crops: Tensor, features: Tensor, n_queries: int, n_neighbours: int) -> Neighbours:
+def find_neighbours(
+    crops: Tensor, features: Tensor, n_queries: int, n_neighbours: int
+) -> Neighbours:
     """Find the most similar of some cells.
 
     Parameters

@@ -6,17 +6,14 @@ import math
 import re
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import nn
 
 from napari_hcs_qc.encoders.crop_reader import CropReader
-from napari_hcs_qc.encoders.encoder import is_out_of_memory
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.jobs import (
     Cancelled,
@@ -31,13 +28,20 @@ from napari_hcs_qc.ssl.checkpoint import Progress, read_checkpoint, write_checkp
 from napari_hcs_qc.ssl.crop_stream import Reading
 from napari_hcs_qc.ssl.distributed import World
 from napari_hcs_qc.ssl.methods import make_method
-from napari_hcs_qc.ssl.optimiser import make_optimiser, rate_at, set_rate
-from napari_hcs_qc.ssl.report import Meter, Neighbours, Report, duration, find_neighbours, loss_curve
+from napari_hcs_qc.ssl.optimiser import rate_at
+from napari_hcs_qc.ssl.report import (
+    Meter,
+    Neighbours,
+    Report,
+    duration,
+    find_neighbours,
+    loss_curve,
+)
+from napari_hcs_qc.ssl.step import Stepper
 from napari_hcs_qc.ssl.views import draw_views, make_views
 from napari_hcs_qc.ssl.watch import (
     Observation,
     effective_rank,
-    gradient_norms,
     must_stop,
     warnings_before,
     warnings_of,
@@ -45,7 +49,6 @@ from napari_hcs_qc.ssl.watch import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from torch import Tensor
@@ -66,7 +69,6 @@ _OBSERVED_STEPS = 10
 _LATEST = 20
 _POOL_CELLS = 256
 _QUERIES, _NEIGHBOURS = 6, 7
-_FEWEST_AT_ONCE = 8
 _POLL_S = 0.05
 
 
@@ -197,27 +199,13 @@ class _Training:
         self.method = make_method(
             settings.method, n_features, settings, stream.n_cells, world, seed
         ).to(self.device)
-        self.parameters = [
-            one
-            for module in (network.module, self.method)
-            for one in module.parameters()
-            if one.requires_grad
-        ]
-        self.optimiser = make_optimiser(self.parameters, settings)
-        self.precision = _precision(self.device)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.precision == torch.float16)
-        self.crops_at_once = 0
-        # A pass on a GPU is over before a person notices; on several ranks all must come to it.
-        stops_within = self.device.type == "cpu" and world.size == 1
-        self.asked = should_stop if stops_within else never_stop
-        if stops_within:
-            _ask_backwards(network.module, should_stop)
         self.progress = Progress(key)
-        self.meter = Meter(settings_views(self.method) * stream.batch_size)
+        self.stepper = Stepper(
+            network, self.method, settings, world, should_stop, lambda text: self._warn([text])
+        )
+        self.meter = Meter(self.method.n_views * stream.batch_size)
         self._pending: list[Tensor] = []
         self._figures: dict[str, float] = {}
-        self._in_step = False
-        self._kept: list[tuple[Tensor, Tensor]] = []
         self._now: list[str] = []
         self._pool: Tensor | None = None
         self._seconds_before = 0.0
@@ -305,28 +293,18 @@ class _Training:
     # ---- one step ------------------------------------------------------------------------
 
     def _step(self, batch: Batch, epoch: int) -> None:
-        step = self.progress.step
-        set_rate(self.optimiser, rate_at(step, self.stream.n_steps, self.settings))
+        step, stepper = self.progress.step, self.stepper
         rows, views = self._views_of(batch, step)
-        self._keep_statistics()
-        self._in_step = True
-        loss, figures = self._gradients(views, rows, epoch, step)
-        self.world.average_gradients(self.parameters)
-        self.scaler.unscale_(self.optimiser)
+        loss, figures = stepper.backward(views, rows, epoch, step)
         self._pending.append(loss)
-        is_observed = step % _OBSERVED_STEPS == 0 or self.device.type == "cpu"
-        if is_observed:
+        is_watched = step % _OBSERVED_STEPS == 0
+        # Reading a number waits for a GPU.
+        if is_watched or self.device.type == "cpu":
             self._read_pending()
+        if is_watched or not math.isfinite(self.progress.losses[-1]):
             self._figures.update({name: float(one) for name, one in figures.items()})
-        if step % _OBSERVED_STEPS == 0 or not math.isfinite(self.progress.losses[-1]):
-            self._observe(epoch, gradients=self._gradient_norms())
-        self.method.mask_gradients(epoch)
-        if self.settings.clip_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.method.after_step()
-        self._in_step = False
+            self._observe(epoch, gradients=stepper.norms())
+        stepper.advance(epoch, rate_at(step, self.stream.n_steps, self.settings))
         self.progress.step = step + 1
         self.meter.step_done()
         self._tell()
@@ -342,84 +320,6 @@ class _Training:
             crops = crops.pin_memory()
         views = make_views(crops.to(self.device, non_blocking=True), draws)
         return torch.from_numpy(batch.rows.astype(np.int64)).to(self.device), views
-
-    def _gradients(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Set the gradients of a batch; with less memory, in pieces."""
-        while True:
-            self.optimiser.zero_grad(set_to_none=True)
-            try:
-                if self.crops_at_once:
-                    return self._in_pieces(views, rows, epoch, step)
-                return self._at_once(views, rows, epoch, step)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._explain_memory(views, error)
-            # Out of the except clause, so that the failed pass's tensors are free.
-            self._roll_back()
-            self._in_step = True
-            before = self.crops_at_once or views.shape[0] * views.shape[1]
-            self.crops_at_once = max(_FEWEST_AT_ONCE, (before + 1) // 2)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._warn(
-                [
-                    f"Memory on {self.device} does not suffice for a batch of "
-                    f"{self.stream.batch_size}: its crops go through the network "
-                    f"{self.crops_at_once} at a time, which takes a third longer, and batch "
-                    "normalisations see so many. The loss is that of the whole batch."
-                ]
-            )
-
-    def _explain_memory(self, views: Tensor, error: BaseException) -> None:
-        side = views.shape[-1]
-        if self.world.size > 1:
-            raise HcsQcError(
-                f"There is not enough memory on {self.device} for {views.shape[1]} cells of "
-                f"{side} × {side} px in each of {self.world.size} processes; take a smaller batch "
-                "(--batch-size) or more processes."
-            ) from error
-        if self.crops_at_once == _FEWEST_AT_ONCE:
-            raise HcsQcError(
-                f"There is not enough memory on {self.device} to train {self.network.name} on "
-                f"{_FEWEST_AT_ONCE} crops of {side} × {side} px; close other programs, or take a "
-                "smaller --input-px, or another device."
-            ) from error
-
-    def _at_once(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        with self._autocast():
-            features = self.network.features(views.flatten(0, 1)[:, None], self.asked)
-        shaped = features.view(*views.shape[:2], -1)
-        loss, figures = self.method.loss(shaped, rows, epoch, step)
-        self.scaler.scale(loss).backward()
-        return loss.detach(), figures
-
-    def _in_pieces(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        pieces = views.flatten(0, 1)[:, None].split(self.crops_at_once)
-        with torch.no_grad(), self._autocast():
-            found = [self.network.features(piece, self.asked).float() for piece in pieces]
-        self._restore_statistics()  # the second pass brings them up to date
-        features = torch.cat(found).requires_grad_()
-        shaped = features.view(*views.shape[:2], -1)
-        loss, figures = self.method.loss(shaped, rows, epoch, step)
-        self.scaler.scale(loss).backward()
-        assert features.grad is not None
-        for piece, gradient in zip(pieces, features.grad.split(self.crops_at_once), strict=True):
-            with self._autocast():
-                again = self.network.features(piece, self.asked)
-            again.backward(gradient.to(again.dtype))
-        return loss.detach(), figures
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == torch.float32:
-            return nullcontext()
-        return torch.autocast("cuda", dtype=self.precision)
 
     def _n_features(self) -> int:
         stream, network = self.stream, self.network
@@ -440,10 +340,14 @@ class _Training:
                 if not len(batch.rows):
                     continue
                 # By the statistics of the batch, as in training: the running ones say nothing yet.
-                with torch.no_grad(), by_each_batch_alone(self.network.module), self._autocast():
+                with (
+                    torch.no_grad(),
+                    by_each_batch_alone(self.network.module),
+                    self.stepper.autocast(),
+                ):
                     # A batch normalisation cannot do with one crop alone.
                     crops = batch.crops.repeat(2, 1, 1, 1) if len(batch.rows) == 1 else batch.crops
-                    features = self.network.features(crops[:, None], self.asked)
+                    features = self.network.features(crops[:, None], self.stepper.asked)
                 yield torch.from_numpy(batch.rows.astype(np.int64)), features[: len(batch.rows)]
 
     def _look_around(self) -> tuple[Neighbours | None, float | None]:
@@ -458,8 +362,8 @@ class _Training:
             return None, None
         with self.network.as_it_is():
             parts = [
-                self.network.features(part[:, None], self.asked).float().cpu()
-                for part in self._pool.split(32)
+                self.network.features(part[:, None], self.stepper.asked).float().cpu()
+                for part in torch.split(self._pool, 32)
             ]
             features = torch.cat(parts)
         rank = effective_rank(features)
@@ -484,11 +388,6 @@ class _Training:
             self.progress.losses.extend(torch.stack(self._pending).tolist())
             self._pending.clear()
 
-    def _gradient_norms(self) -> dict[str, float]:
-        norms = gradient_norms(self.network.module)
-        square = sum(one**2 for one in norms.values())
-        return {"encoder": math.sqrt(square), **gradient_norms(self.method)}
-
     def _observe(
         self, epoch: int, gradients: dict[str, float] | None = None, rank: float | None = None
     ) -> None:
@@ -507,7 +406,7 @@ class _Training:
         self._now = warnings_of(seen)
         self._warn(self._now)
         # With a scaler gradients overflow now and then; it skips such a step by itself.
-        if self.scaler.is_enabled() and math.isfinite(seen.losses[-1]):
+        if self.stepper.scaler.is_enabled() and math.isfinite(seen.losses[-1]):
             return
         if must_stop(seen):
             raise HcsQcError(f"{self.settings.method}: {' '.join(self._now)}")
@@ -550,28 +449,8 @@ class _Training:
 
     # ---- state ---------------------------------------------------------------------------
 
-    def _keep_statistics(self) -> None:
-        """Keep what a pass changes beside gradients, to undo one that is not finished."""
-        if not self._kept:
-            self._kept = [
-                (one, torch.empty_like(one))
-                for module in (self.network.module, self.method)
-                for layer in module.modules()
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-                for one in layer.buffers(recurse=False)
-            ]
-        for now, before in self._kept:
-            before.copy_(now)
-
-    def _restore_statistics(self) -> None:
-        for now, before in self._kept:
-            now.copy_(before)
-
     def _roll_back(self) -> None:
-        """Go back to the end of the last whole step."""
-        if self._in_step:
-            self._restore_statistics()
-            self._in_step = False
+        self.stepper.undo()
         self._read_pending()
         del self.progress.losses[self.progress.step :]
 
@@ -585,16 +464,7 @@ class _Training:
             [site, problem.where, problem.what]
             for site, problem in sorted(self.stream.left_out.items())
         ]
-        state = {
-            "encoder": self.network.state(),
-            "method": {
-                name: value.detach().cpu() for name, value in self.method.state_dict().items()
-            },
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "crops_at_once": self.crops_at_once,
-        }
-        write_checkpoint(self.checkpoint, progress, state)
+        write_checkpoint(self.checkpoint, progress, self.stepper.state())
 
     def _take_up(self) -> None:
         """Go on where a checkpoint of the same key was written; every rank reads it."""
@@ -604,11 +474,7 @@ class _Training:
         if kept is None:
             return
         self.progress, state = kept
-        self.network.load(state["encoder"])
-        self.method.load_state_dict(state["method"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.crops_at_once = int(state["crops_at_once"])
+        self.stepper.load(state)
         self._seconds_before = self.progress.seconds
         for site, where, what in self.progress.unreadable:
             self.stream.left_out[int(site)] = Problem(str(where), str(what))
@@ -626,34 +492,11 @@ class _Training:
             "seconds": round(self._seconds_before + self.meter.seconds, 1),
             "crops_per_s": round(self.meter.crops_per_s, 1),
             "device": str(self.device),
-            "precision": str(self.precision).removeprefix("torch."),
+            "precision": str(self.stepper.precision).removeprefix("torch."),
             "n_processes": self.world.size,
-            "crops_at_once": self.crops_at_once or None,
+            "crops_at_once": self.stepper.crops_at_once or None,
         }
         return Pretrained(save(self.network.state()), history, tuple(self._now))
-
-
-def settings_views(method: Any) -> int:
-    """Views of each cell that a method looks at."""
-    return int(method.n_views)
-
-
-def _precision(device: torch.device) -> torch.dtype:
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
-def _ask_backwards(module: nn.Module, should_stop: ShouldStop) -> None:
-    """Make a stop possible within a backward pass: on a CPU it can take many seconds."""
-
-    def listen(_module: nn.Module, _arguments: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.register_hook(lambda _gradient: check_stop(should_stop))
-
-    for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.register_forward_hook(listen)
 
 
 def _mixed(seed: int, step: int) -> int:
@@ -662,5 +505,5 @@ def _mixed(seed: int, step: int) -> int:
 
 
 def _pattern(sentence: str) -> str:
-    """A sentence without its numbers: the same warning again."""
+    """Give a sentence without its numbers: with it, a warning is known again."""
     return re.sub(r"[\d.,%]+", "#", sentence)
