@@ -216,8 +216,8 @@ class _Training:
         self._take_up()
         self._warn(warnings_before(self.settings, self.stream.n_cells))
         try:
-            while self.progress.step < self.n_steps:
-                self._epoch(self.progress.step // self.stream.n_steps)
+            while len(self.progress.epochs) < self.settings.epochs:
+                self._epoch(len(self.progress.epochs))
         except Cancelled:
             self._roll_back()
             self._write()
@@ -227,11 +227,19 @@ class _Training:
 
     def _epoch(self, number: int) -> None:
         begun = self.meter.seconds
-        self._tell(f"Preparing epoch {number + 1} of {self.settings.epochs}")
-        self.network.set_training(batch_statistics=True)
-        self.method.train()
-        prepared = self.method.begin_epoch(number, self._embed, self.should_stop)
-        self._figures.update(prepared)
+        prepared: dict[str, float] = {}
+        # A stop may have come when all steps were done, and the look around was not.
+        if self.progress.step < (number + 1) * self.stream.n_steps:
+            self._tell(f"Preparing epoch {number + 1} of {self.settings.epochs}")
+            self.network.set_training(batch_statistics=True)
+            self.method.train()
+            prepared = self.method.begin_epoch(number, self._embed, self.should_stop)
+            self._figures.update(prepared)
+            self._steps(number)
+        self._end_epoch(number, prepared, self.meter.seconds - begun)
+
+    def _steps(self, number: int) -> None:
+        """Take the steps of an epoch that are still to be taken."""
         plan = self.stream.plan(number, self.progress.left_out)
         size, first = self.stream.batch_size, self.progress.step % self.stream.n_steps
         chunks = [
@@ -251,7 +259,6 @@ class _Training:
                 if now - written >= self.checkpoint_s:
                     self._write()
                     written = time.monotonic()
-        self._end_epoch(number, prepared, self.meter.seconds - begun)
 
     def _reader_stop(self) -> bool:
         # With several ranks all stop at the same step, see `_between_steps`.
