@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
+from napari_hcs_qc.encoders.own import MANIFEST, WEIGHTS, own_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
 from napari_hcs_qc.heads.saved import load_head, save_head
@@ -15,9 +16,11 @@ from napari_hcs_qc.heads.saved import load_head, save_head
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_hcs_qc.heads.finetune import FineTuned
+
 MODEL_VERSION = 1
 _MANIFEST = "model.json"
-OWN_WEIGHTS = "encoder.safetensors"
+OWN_WEIGHTS = WEIGHTS
 """Weights of a fine-tuned encoder, in the folder of its model."""
 
 
@@ -53,7 +56,7 @@ class Model:
 
 
 def save_heads(
-    folder: Path, head: Any, kind_head: Any | None, encoder_weights: bytes | None = None
+    folder: Path, head: Any, kind_head: Any | None, tuned: FineTuned | None = None
 ) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
 
@@ -63,8 +66,9 @@ def save_heads(
         Of the model.
     head, kind_head
         Fitted.
-    encoder_weights
-        A safetensors file, where the encoder was fine-tuned.
+    tuned
+        Where the encoder was fine-tuned: its weights go with the model, and beside them what they
+        are, since the encoder that it started from may be no longer there.
 
     Raises
     ------
@@ -74,9 +78,13 @@ def save_heads(
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
-    if encoder_weights is not None:
+    if tuned is not None:
         with atomic_path(folder / OWN_WEIGHTS) as temporary:
-            temporary.write_bytes(encoder_weights)
+            temporary.write_bytes(tuned.weights)
+        told = tuned.encoder.describe()
+        family, _, architecture = told["architecture"].partition(":")
+        described = {**told, "family": family, "architecture": architecture}
+        write_json(folder / MANIFEST, own_manifest(tuned.encoder.weights_sha256, described))
 
 
 def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +101,9 @@ def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
     plain["encoder"]["weights"] = _portable(plain["encoder"].get("weights"), folder)
+    tuning = plain.get("fine_tuning")
+    if tuning:
+        tuning["started_from_weights"] = _portable(tuning.get("started_from_weights"), folder)
     write_json(folder / _MANIFEST, plain)
     found: dict[str, Any] = plain
     return found
@@ -154,11 +165,21 @@ def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Give a manifest in which the weights that lie in the assay have their folder."""
     encoder = dict(manifest["encoder"])
     weights = encoder["weights"]
-    if weights == OWN_WEIGHTS:
-        encoder["weights"] = str(folder / OWN_WEIGHTS)
-    elif weights is not None and not Path(weights).is_absolute():
-        encoder["weights"] = str(folder.resolve().parents[1] / weights)
-    return {**manifest, "encoder": encoder}
+    encoder["weights"] = (
+        str(folder / OWN_WEIGHTS) if weights == OWN_WEIGHTS else _placed(weights, folder)
+    )
+    found = {**manifest, "encoder": encoder}
+    if found.get("fine_tuning"):
+        tuning = dict(found["fine_tuning"])
+        tuning["started_from_weights"] = _placed(tuning.get("started_from_weights"), folder)
+        found["fine_tuning"] = tuning
+    return found
+
+
+def _placed(weights: str | None, folder: Path) -> str | None:
+    if weights is None or Path(weights).is_absolute():
+        return weights
+    return str(folder.resolve().parents[1] / weights)
 
 
 def _portable(weights: str | None, folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
@@ -35,6 +36,11 @@ class Bars:
         assert self._bar is not None
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def note(self, text: str) -> None:
+        """Write a line above the bar."""
+        if self._enabled:
+            tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """End the current bar."""

@@ -49,11 +49,21 @@ def make_parser() -> argparse.ArgumentParser:
     _annotator(annotate)
 
     encoders = command("encoders", "List the encoders, and what each still needs.")
+    encoders.add_argument(
+        "--assay", metavar="ASSAY", type=Path, help="also those trained on it or imported"
+    )
     encoders.add_argument("--speed", action="store_true", help="measure crops a second here")
 
     train = command("train", "Fit a head on the annotated cells and cross-validate it.")
     _assay(train)
     _train_options(train)
+
+    pretrain = command(
+        "pretrain",
+        "Train an encoder on the assay's unlabelled cells (self-supervised); run again to go on.",
+    )
+    _assay(pretrain)
+    _pretrain_options(pretrain)
 
     predict = command("predict", "Judge every cell, site and well with the latest model.")
     _assay(predict)
@@ -223,6 +233,58 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _pretrain_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the training")
+    group.add_argument(
+        "--method",
+        metavar="M",
+        default="simclr",
+        help="simclr (default), barlow-twins, vicreg, deepclusterv2, swav",
+    )
+    group.add_argument("--preset", choices=["default", "paper"], default="default")
+    group.add_argument("--epochs", metavar="N", type=int, help="instead of the preset's")
+    group.add_argument("--batch-size", metavar="N", type=int, help="cells a step, of all processes")
+    group.add_argument("--lr", metavar="X", type=float, help="highest learning rate")
+    group.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="any other setting, such as temperature=0.2; may be repeated",
+    )
+    group.add_argument("--seed", metavar="N", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    group = parser.add_argument_group("the cells")
+    group.add_argument("--plate", metavar="NAME", action="append", help="only this plate; repeat")
+    group.add_argument("--cells", metavar="N", type=int, help="a random sample of all cells")
+    group.add_argument("--recipe", metavar="R", help="nucleus (default), nucleus-mean, paper-128px")
+    group.add_argument("--rgb", metavar="R,G,B", help="channels of a colour recipe")
+    group.add_argument("--input-px", metavar="N", type=int, help="side of the crops trained on")
+    group = parser.add_argument_group("the encoder")
+    group.add_argument("--name", metavar="NAME", help="what it is called; default: the method")
+    group.add_argument(
+        "--start-from",
+        metavar="E|FILE",
+        help="an encoder (resnet18: ImageNet) or .safetensors file; default: random ResNet18",
+    )
+    group.add_argument(
+        "--weights", metavar="FILE", type=Path, help="local weights of the encoder to start from"
+    )
+    group.add_argument("--again", action="store_true", help="replace the encoder of that name")
+    group.add_argument(
+        "--no-compare",
+        action="store_true",
+        help="do not hold it against untrained networks on the annotated cells afterwards",
+    )
+    group.add_argument(
+        "--import",
+        dest="import_from",
+        metavar="PATH",
+        type=Path,
+        help="train nothing: take in an encoder of another assay (ASSAY/encoders/NAME)",
+    )
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:

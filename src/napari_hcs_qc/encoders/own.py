@@ -39,6 +39,8 @@ class OwnEncoder:
         Library and architecture.
     mean, std
         Normalisation of its input, red, green, blue.
+    input_px
+        Side of the crops that it was trained on, to which all are brought; None for any.
     n_features
         Length of a crop's vector with the stages ``"last"``.
     weights_sha256
@@ -53,6 +55,7 @@ class OwnEncoder:
     architecture: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    input_px: int | None
     n_features: int
     weights_sha256: str
     manifest: Mapping[str, Any]
@@ -84,7 +87,8 @@ class OwnEncoder:
             )
         built = build_architecture(self.family, self.architecture)
         load_strictly(built.module, state, built.classifier, f"{self.weights}")
-        return replace(built, mean=self.mean, std=self.std)
+        input_px = self.input_px or built.input_px
+        return replace(built, mean=self.mean, std=self.std, input_px=input_px)
 
 
 def check_name(name: str, taken: Collection[str] = ()) -> str:
@@ -122,7 +126,8 @@ def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEn
     weights
         A safetensors file of the whole architecture.
     manifest
-        ``family``, ``architecture``, ``mean``, ``std``, ``n_features`` and whatever else is known.
+        ``family``, ``architecture``, ``mean``, ``std``, ``input_px``, ``n_features`` and whatever
+        else is known.
 
     Raises
     ------
@@ -132,12 +137,7 @@ def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEn
         When it cannot be written.
     """
     check_name(folder.name)
-    told = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        **manifest,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }
+    told = own_manifest(hashlib.sha256(weights).hexdigest(), manifest)
     _of(folder, told)
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,11 @@ def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEn
         temporary.write_bytes(weights)
     write_json(folder / MANIFEST, told)
     return read_own(folder)
+
+
+def own_manifest(weights_sha256: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the manifest that belongs beside a weights file, see `save_own`."""
+    return {"format": _FORMAT, "version": _VERSION, **told, "weights_sha256": weights_sha256}
 
 
 def change_own(folder: Path, **changes: Any) -> OwnEncoder:
@@ -199,6 +204,7 @@ def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
             str(told["architecture"]),
             _triple(told["mean"]),
             _triple(told["std"]),
+            None if told["input_px"] is None else int(told["input_px"]),
             int(told["n_features"]),
             str(told["weights_sha256"]),
             dict(told),

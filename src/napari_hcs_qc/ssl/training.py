@@ -133,7 +133,7 @@ def pretrain(
         The processes that train together; one by default.
     checkpoint
         File in which the state is kept, and from which it is taken up when it is of the same
-        `key`; deleted at the end.
+        `key`. Whoever has kept the weights deletes it.
     checkpoint_s
         Seconds between two, beside those after each epoch.
     key
@@ -195,9 +195,8 @@ class _Training:
         self.should_stop, self.is_paused = should_stop, is_paused
         self.n_steps = settings.epochs * stream.n_steps
         over_all_ranks(network.module, world)
-        n_features = self._n_features()
         self.method = make_method(
-            settings.method, n_features, settings, stream.n_cells, world, seed
+            settings.method, network.n_features, settings, stream.n_cells, world, seed
         ).to(self.device)
         self.progress = Progress(key)
         self.stepper = Stepper(
@@ -327,12 +326,6 @@ class _Training:
             crops = crops.pin_memory()
         views = make_views(crops.to(self.device, non_blocking=True), draws)
         return torch.from_numpy(batch.rows.astype(np.int64)).to(self.device), views
-
-    def _n_features(self) -> int:
-        stream, network = self.stream, self.network
-        side = stream.sources[0].recipe.input_px
-        with network.as_it_is():
-            return int(network.features(torch.zeros((1, 1, 1, side, side))).shape[1])
 
     # ---- all cells, and a few of them ----------------------------------------------------
 
@@ -488,8 +481,6 @@ class _Training:
 
     def _finished(self) -> Pretrained:
         progress = self.progress
-        if self.checkpoint is not None and self.world.first:
-            self.checkpoint.unlink(missing_ok=True)
         curve = loss_curve(progress.losses)
         history = {
             "epochs": progress.epochs,

@@ -95,7 +95,12 @@ def quick(method: str = "simclr", name: str = "default", **changes: Any) -> Pret
 
 
 def trained(
-    folder: Path, settings: Pretraining, *, seed: int = 0, share: Share | None = None, **options: Any
+    folder: Path,
+    settings: Pretraining,
+    *,
+    seed: int = 0,
+    share: Share | None = None,
+    **options: Any,
 ) -> Pretrained:
     stream = CropStream(
         [open_source(folder)],
