@@ -85,7 +85,7 @@ class Pretrained:
         ``curve`` (step and loss), ``warnings`` (step and sentence), ``seconds``, ``crops_per_s``,
         ``device``, ``precision``, ``n_processes``, ``crops_at_once``.
     warnings
-        What was still wrong at the end.
+        What was wrong from the start, and what still was at the end.
     """
 
     weights: bytes
@@ -205,6 +205,7 @@ class _Training:
         self.meter = Meter(self.method.n_views * stream.batch_size)
         self._pending: list[Tensor] = []
         self._figures: dict[str, float] = {}
+        self._before = warnings_before(settings, stream.n_cells)
         self._now: list[str] = []
         self._pool: Tensor | None = None
         self._seconds_before = 0.0
@@ -213,7 +214,7 @@ class _Training:
 
     def run(self) -> Pretrained:
         self._take_up()
-        self._warn(warnings_before(self.settings, self.stream.n_cells))
+        self._warn(self._before)
         try:
             while len(self.progress.epochs) < self.settings.epochs:
                 self._epoch(len(self.progress.epochs))
@@ -363,7 +364,7 @@ class _Training:
         with self.network.as_it_is():
             parts = [
                 self.network.features(part[:, None], self.stepper.asked).float().cpu()
-                for part in torch.split(self._pool, 32)
+                for part in torch.split(self._pool, self.stepper.crops_at_once or 32)
             ]
             features = torch.cat(parts)
         rank = effective_rank(features)
@@ -494,7 +495,7 @@ class _Training:
             "n_processes": self.world.size,
             "crops_at_once": self.stepper.crops_at_once or None,
         }
-        return Pretrained(save(self.network.state()), history, tuple(self._now))
+        return Pretrained(save(self.network.state()), history, (*self._before, *self._now))
 
 
 def _mixed(seed: int, step: int) -> int:
