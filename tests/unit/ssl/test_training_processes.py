@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def command(sites, method, weights, checkpoint="", slow_s=0.0, launcher=()):
-    script = HERE / "train_in_child.py"
+    script = HERE / "pretrain_in_child.py"
     rest = (HERE / "conftest.py", sites, method, weights, checkpoint, slow_s)
     return [sys.executable, *launcher, *(str(one) for one in (script, *rest))]
 
