@@ -10,7 +10,10 @@ for one epoch and queue from epoch 15 on (that is never, in 5 epochs), DeepClust
 heads. The shift (up to 1/16 of the side) and the scale (± 10 %) are those of albumentations'
 ``ShiftScaleRotate``, each with probability 1/2.
 
-The preset ``default`` corrects the traps of short trainings on small plates, see `PRESETS`.
+The preset ``default`` corrects the traps of short trainings on small plates: the bank of
+DeepClusterV2 is filled before the first epoch, SwAV's queue starts after a quarter of the training,
+VICReg's gradients are clipped, and AdamW makes steps that do not depend on the scale of the loss.
+LARS, which the papers take for batches of thousands, is not there: a plate's batches are hundreds.
 
 .. [1] Masud, Cohen et al., "Comparison of semi-supervised learning methods for High Content
    Screening quality control", 2022.

@@ -130,7 +130,7 @@ def test_settings_that_will_go_wrong() -> None:
     assert "first epoch has no clusters" in told("deepclusterv2", "paper")
     assert "42 times smaller" in told("barlow-twins", "paper")
     assert "VICReg without warm-up" in told("vicreg", "paper", warmup_epochs=0)
-    assert "The warm-up takes 1 of 1 epochs" in told("simclr", "paper", epochs=1)
+    assert "The warm-up is to take 1 of 1 epochs" in told("simclr", "paper", epochs=1)
     assert "make 15 steps in all" in told("simclr", "paper", n_cells=400)
     assert "100 cells do not fill one batch of 128" in told("simclr", "paper", n_cells=100)
     assert "300 prototypes for 300 cells" in told("swav", "paper", n_cells=300, queue_start=1)
