@@ -8,8 +8,8 @@ projections to 128 (SimCLR, DeepClusterV2, SwAV) or 2048 (Barlow Twins, VICReg),
 and loss scale 0.024, VICReg's 25, 25, 1, SwAV's ε 0.05, 3 iterations of Sinkhorn, prototypes frozen
 for one epoch and queue from epoch 15 on (that is never, in 5 epochs), DeepClusterV2 with three
 heads. The rate is taken as the paper states it; solo-learn multiplies what it is given by the batch
-size over 256, so that half of it may have been meant. The shift (up to 1/16 of the side) and the scale (± 10 %) are those of albumentations'
-``ShiftScaleRotate``, each with probability 1/2.
+size over 256, so that half of it may have been meant. The shift (up to 1/16 of the side) and the
+scale (± 10 %) are those of albumentations' ``ShiftScaleRotate``, each with probability 1/2.
 
 The preset ``default`` corrects the traps of short trainings on small plates: the bank of
 DeepClusterV2 is filled before the first epoch, SwAV's queue starts after a quarter of the training,
