@@ -22,7 +22,7 @@ from napari_hcs_qc.ssl.settings import METHOD_NAMES
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SCRIPT = Path(__file__).with_name("train_in_child.py")
+_SCRIPT = Path(__file__).with_name("ranks_in_child.py")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Tensor]:
-    spec = importlib.util.spec_from_file_location("train_in_child", _SCRIPT)
+    spec = importlib.util.spec_from_file_location("ranks_in_child", _SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # As the ranks do; and threads that wait for each other are slow on a busy machine.
