@@ -7,10 +7,14 @@ defaults of solo-learn [2]_ in 2022, which it was run with: weight decay 1e-4, w
 projections to 128 (SimCLR, DeepClusterV2, SwAV) or 2048 (Barlow Twins, VICReg), Barlow's λ 0.0051
 and loss scale 0.024, VICReg's 25, 25, 1, SwAV's ε 0.05, 3 iterations of Sinkhorn, prototypes frozen
 for one epoch and queue from epoch 15 on (that is never, in 5 epochs), DeepClusterV2 with three
-heads. The shift (up to 1/16 of the side) and the scale (± 10 %) are those of albumentations'
-``ShiftScaleRotate``, each with probability 1/2.
+heads. The rate is taken as the paper states it; solo-learn multiplies what it is given by the batch
+size over 256, so that half of it may have been meant. The shift (up to 1/16 of the side) and the
+scale (± 10 %) are those of albumentations' ``ShiftScaleRotate``, each with probability 1/2.
 
-The preset ``default`` corrects the traps of short trainings on small plates, see `PRESETS`.
+The preset ``default`` corrects the traps of short trainings on small plates: the bank of
+DeepClusterV2 is filled before the first epoch, SwAV's queue starts after a quarter of the training,
+VICReg's gradients are clipped, and AdamW makes steps that do not depend on the scale of the loss.
+LARS, which the papers take for batches of thousands, is not there: a plate's batches are hundreds.
 
 .. [1] Masud, Cohen et al., "Comparison of semi-supervised learning methods for High Content
    Screening quality control", 2022.

@@ -134,5 +134,5 @@ class SwAV(Method):
         return {
             "used_prototypes": nearest / min(count, scores.shape[0] * scores.shape[1]),
             "assignment_entropy": entropy,
-            "queue": torch.tensor(float(queued), device=scores.device),
+            "queue": scores.new_full((), float(queued)),
         }

@@ -213,10 +213,10 @@ def _about_settings(settings: Pretraining, n_cells: int) -> Iterator[str]:
             f"in all; fewer than {PATIENCE_STEPS} change an encoder little. Take more epochs, "
             "smaller batches or more cells."
         )
-    if settings.warmup_epochs >= epochs:
+    if settings.warmup_epochs > epochs / 2:
         yield (
-            f"The warm-up takes {settings.warmup_epochs:g} of {epochs} epochs: the training ends "
-            "before the learning rate is reached."
+            f"The warm-up is to take {settings.warmup_epochs:g} of {epochs} epochs: the learning "
+            "rate is reached late, and for a short time only."
         )
     yield from _about_method(settings, n_cells)
 
