@@ -146,18 +146,29 @@ def compare_encoder(
     def figures(architecture: Architecture, step: int) -> dict[str, float]:
         on_progress(step, 1 + len(UNTRAINED_SEEDS), f"Comparing {name} with untrained networks")
         check_stop(should_stop)
-        return _figures(architecture, cells, sized, device, should_stop)
+        return head_figures(architecture, cells, sized, device=device, should_stop=should_stop)
 
     trained = figures(own.load(), 0)
     untrained = [
         figures(random_architecture(own.family, own.architecture, seed, own.input_px), 1 + seed)
         for seed in UNTRAINED_SEEDS
     ]
-    comparison = _compared(trained, untrained, len(cells.classes), sized)
+    comparison = hold_against(trained, untrained, len(cells.classes), sized)
+    return note_comparison(own, comparison)
+
+
+def note_comparison(own: OwnEncoder, comparison: dict[str, Any]) -> OwnEncoder:
+    """Write what `hold_against` found into an encoder's manifest, and mark it if need be.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
     warnings = [one for one in own.warnings if not one.startswith(_MARK)]
     if not comparison["is_better"]:
         warnings.append(
-            f"{_MARK} on the {len(cells.classes)} annotated cells of this assay (weighted F1 "
+            f"{_MARK} on {comparison['n_cells']} annotated cells (weighted F1 "
             + ", ".join(
                 f"{head} {one['trained']:.3f} against {one['untrained']:.3f}"
                 for head, one in comparison["heads"].items()
@@ -167,13 +178,30 @@ def compare_encoder(
     return change_own(own.folder, comparison=comparison, warnings=warnings)
 
 
-def _figures(
+def head_figures(
     architecture: Architecture,
     cells: AnnotatedCrops,
     recipe: CropRecipe,
-    device: str,
-    should_stop: ShouldStop,
+    *,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    device: str = "auto",
+    should_stop: ShouldStop = never_stop,
 ) -> dict[str, float]:
+    """Give the weighted F1 of each of `COMPARED_HEADS` on a frozen network's embeddings.
+
+    Parameters
+    ----------
+    architecture
+        The network; it is taken over.
+    cells
+        Annotated; cross-validated by well.
+    recipe
+        Of their crops; says what is pooled.
+    seeds
+        One division into folds for each.
+    device, should_stop
+        As `compare_encoder`.
+    """
     encoder = Encoder(
         "compared", architecture, "", stages=recipe.stages, pooling=recipe.pooling, device=device
     )
@@ -182,16 +210,30 @@ def _figures(
     return {
         head: float(
             cross_validate(
-                rows, cells.classes, cells.groups, head, seeds=(0, 1, 2), should_stop=should_stop
+                rows, cells.classes, cells.groups, head, seeds=seeds, should_stop=should_stop
             ).mean["f1_weighted"]
         )
         for head in COMPARED_HEADS
     }
 
 
-def _compared(
+def hold_against(
     trained: dict[str, float], untrained: list[dict[str, float]], n_cells: int, recipe: CropRecipe
 ) -> dict[str, Any]:
+    """Compare the figures of a network with those of untrained ones, see `compare_encoder`.
+
+    Parameters
+    ----------
+    trained, untrained
+        What `head_figures` gave.
+    n_cells, recipe
+        On what.
+
+    Returns
+    -------
+    Plain data: ``heads`` (of each ``trained``, ``untrained`` (the mean), ``interval`` of a further
+    untrained one), ``is_better``, ``n_cells``, ``recipe``, ``seeds``.
+    """
     heads: dict[str, Any] = {}
     for head in COMPARED_HEADS:
         values = np.array([one[head] for one in untrained])
@@ -210,5 +252,5 @@ def _compared(
         "is_better": bool(above and not below),
         "n_cells": n_cells,
         "recipe": recipe.name,
-        "seeds": list(UNTRAINED_SEEDS),
+        "seeds": list(range(len(untrained))),
     }

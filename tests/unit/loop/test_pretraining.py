@@ -143,7 +143,7 @@ def test_it_goes_into_another_assay_and_is_marked_when_it_is_not_better(
     assert is_marked == (not found["is_better"])
     assert list_assay_encoders(assay)[-1].note == " ".join(marked.warnings)
     # The very weights that it is held against cannot be better than themselves.
-    assert not own_encoders._compared(
+    assert not own_encoders.hold_against(
         {"knn": 0.9, "linear": 0.9}, [{"knn": x, "linear": x} for x in (0.89, 0.91)], 10,
         own_encoders.asked_recipe(TrainOptions()))["is_better"]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Run by test_training_processes.py in processes of their own, by `torchrun` or to be killed.
 
-Arguments: the conftest, folder of the plate, method, file for the weights, checkpoint, seconds that
-every step is slowed down by.
+Arguments: the conftest, folder of the plate, method, preset, file for the weights, checkpoint,
+seconds that every step is slowed down by.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from napari_hcs_qc.ssl.crop_stream import Share
 from napari_hcs_qc.ssl.distributed import join_world
 
 if __name__ == "__main__":
-    conftest, plate, method, weights, checkpoint, slow_s = sys.argv[1:]
+    conftest, plate, method, preset, weights, checkpoint, slow_s = sys.argv[1:]
     torch.set_num_threads(1)
     shared = runpy.run_path(conftest)
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     with join_world(on_gpu=False) as world:
         made = shared["trained"](
             Path(plate),
-            shared["quick"](method),
+            shared["quick"](method, preset),
             share=Share(world.rank, world.size),
             world=world,
             checkpoint=Path(checkpoint) if checkpoint else None,
