@@ -86,15 +86,20 @@ def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turn
     side = (2, stream.batch_size, 1, INPUT_PX, INPUT_PX)
     views = torch.rand(side, generator=torch.Generator().manual_seed(0)).to(bare.device)
     rows = torch.arange(stream.batch_size, device=bare.device)
-    steps: list[float] = []
-    bares: list[float] = []
-    begun = 0.0
+    steps: list[tuple[float, float]] = []
+    bares: list[tuple[float, float]] = []
+    begun = (0.0, 0.0)
     last = -1
 
-    def waited() -> float:
+    def waited() -> tuple[float, float]:
+        """Wall clock, and time of this thread on the processor: others may be busy with it, too."""
         if bare.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.perf_counter(), time.thread_time()
+
+    def since(start: tuple[float, float]) -> tuple[float, float]:
+        now = waited()
+        return now[0] - start[0], now[1] - start[1]
 
     def on_progress(done: int, _total: int, text: str) -> None:
         nonlocal begun, last
@@ -102,8 +107,7 @@ def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turn
             begun = waited()
             return
         last = done
-        now = waited()
-        steps.append(now - begun)
+        steps.append(since(begun))
         for parameter in bare.parameters:
             parameter.grad = None
         start = waited()
@@ -111,7 +115,7 @@ def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turn
             features = bare_network.features(views.flatten(0, 1)[:, None])
         loss, _ = made.loss(features.view(2, stream.batch_size, -1), rows, settings.epochs, 0)
         torch.autograd.backward(loss)
-        bares.append(waited() - start)
+        bares.append(since(start))
         if len(steps) > turns:
             raise Enough
         begun = waited()
@@ -125,11 +129,14 @@ def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turn
     n_read = sum(len(batch.rows) for batch in stream.batches(chunks))
     read = (time.perf_counter() - start) / n_read * stream.batch_size
     # The first turn warms up.
-    step, alone = median(steps[1:]), median(bares[1:])
-    ratio = step / alone
+    step, alone = (median(one for one, _ in some[1:]) for some in (steps, bares))
+    busy, busy_alone = (median(one for _, one in some[1:]) for some in (steps, bares))
+    # With several threads one thread's time says little.
+    ratio = busy / busy_alone if torch.get_num_threads() == 1 else step / alone
     print(
         f"| {method} | {name} | {stream.batch_size} | {2 * stream.batch_size / step:.1f} | "
-        f"{2 * stream.batch_size / alone:.1f} | {ratio:.3f} {'' if ratio <= FLOOR else '(!)'} | "
+        f"{2 * stream.batch_size / alone:.1f} | {step / alone:.3f} | {busy / busy_alone:.3f} | "
+        f"{ratio:.3f} {'' if ratio <= FLOOR else '(!)'} | "
         f"{read / step:.1%} |",
         flush=True,
     )
@@ -246,8 +253,11 @@ def main(arguments: list[str] | None = None) -> int:
             table(folder, methods, presets, options.start_from)
             return 0
         assay = assay_of(folder)
-        print("| method | preset | batch | crops/s | bare crops/s | step / bare | reading |")
-        print("|---|---|---|---|---|---|---|")
+        print(
+            "| method | preset | batch | crops/s | bare crops/s | wall clock | thread time | "
+            f"step / bare (≤ {FLOOR}) | reading |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
         for method in methods:
             step_ratio(assay, method, presets[0], options.batch_size, options.turns)
     return 0
