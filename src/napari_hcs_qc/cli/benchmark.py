@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.benchmark import run_benchmark
 from napari_hcs_qc.cli.words import shown_path
+from napari_hcs_qc.encoders.own import MANIFEST, read_own
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.spec import (
     BenchmarkSpec,
@@ -63,6 +65,16 @@ def _spec(options: argparse.Namespace) -> BenchmarkSpec:
     values = preset_values(options.preset or "grouped")
     spec = BenchmarkSpec(**{**values, "sources": tuple(sources), "transfers": transfers})
     if options.encoder is not None:
-        kept = [one for one in spec.encoders if one.name != options.encoder]
-        spec = replace(spec, encoders=(*kept, EncoderSpec(options.encoder, options.weights)))
+        added = _encoder(options.encoder, options.weights)
+        kept = [one for one in spec.encoders if one.name != added.name]
+        spec = replace(spec, encoders=(*kept, added))
     return spec
+
+
+def _encoder(asked: str, weights: Path | None) -> EncoderSpec:
+    """Give an encoder by its name, or by the folder of one that was trained on an assay."""
+    folder = Path(asked)
+    if weights is None and (folder / MANIFEST).is_file():
+        own = read_own(folder)
+        return EncoderSpec(own.name, own.weights)
+    return EncoderSpec(asked, weights)

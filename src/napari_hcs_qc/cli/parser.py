@@ -125,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--abnormal", metavar="A,B", default="abnormal", help="folders of abnormal crops"
     )
-    bench.add_argument("--encoder", metavar="E", help="one more encoder")
+    bench.add_argument("--encoder", metavar="E", help="one more: a name, or ASSAY/encoders/NAME")
     bench.add_argument("--weights", metavar="FILE", type=Path, help="its weights")
 
     status = command("status", "Show plates, annotations, models and what could not be read.")
