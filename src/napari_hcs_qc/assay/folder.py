@@ -41,6 +41,7 @@ class AssayFolder:
         platemap.csv                    the plate map, where one was given
         plates/<plate>/                 cells, intensity ranges, image quality of one plate
         embeddings/                     stores, named by their fingerprint
+        encoders/<encoder>/             encoders trained on this assay's cells, or imported
         models/<model>/                 heads with their manifests
         predictions/<plate>/<model>...  scores of the cells of a plate
         presence/                       who has the assay open in a window
@@ -326,6 +327,11 @@ class AssayFolder:
     def embeddings_folder(self) -> Path:
         """Folder of the embedding stores of all plates."""
         return self.path / "embeddings"
+
+    @property
+    def encoders_folder(self) -> Path:
+        """Folder of the encoders that were trained on this assay's cells, or imported."""
+        return self.path / "encoders"
 
     @property
     def models_folder(self) -> Path:

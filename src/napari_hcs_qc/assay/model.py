@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
+from napari_hcs_qc.encoders.own import MANIFEST, WEIGHTS, own_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
@@ -14,11 +16,12 @@ from napari_hcs_qc.heads.saved import load_head, save_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from napari_hcs_qc.heads.finetune import FineTuned
 
 MODEL_VERSION = 1
 _MANIFEST = "model.json"
-OWN_WEIGHTS = "encoder.safetensors"
+OWN_WEIGHTS = WEIGHTS
 """Weights of a fine-tuned encoder, in the folder of its model."""
 NOVELTY = "annotated.safetensors"
 """What the annotated cells look like, in the folder of the model."""
@@ -40,7 +43,8 @@ class Model:
         Crop recipe with its nucleus diameter set.
     encoder
         What `Encoder.describe` says, with ``fingerprint`` and ``weights`` (path of a local file,
-        or None). On disk the weights of a fine-tuned one are named without their folder.
+        or None). On disk the weights of a fine-tuned one are named without their folder, and
+        those of an encoder of the assay from the assay's folder.
     manifest
         Everything as plain data: the above and the training: annotations, cross-validation (None
         until its figures are there), seed, versions, plates, note.
@@ -62,7 +66,7 @@ def save_heads(
     folder: Path,
     head: Any,
     kind_head: Any | None,
-    encoder_weights: bytes | None = None,
+    tuned: FineTuned | None = None,
     novelty: Novelty | None = None,
 ) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
@@ -73,8 +77,9 @@ def save_heads(
         Of the model.
     head, kind_head
         Fitted.
-    encoder_weights
-        A safetensors file, where the encoder was fine-tuned.
+    tuned
+        Where the encoder was fine-tuned: its weights go with the model, and beside them what they
+        are, since the encoder that it started from may be no longer there.
     novelty
         Fitted, where there is one.
 
@@ -86,9 +91,13 @@ def save_heads(
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
-    if encoder_weights is not None:
+    if tuned is not None:
         with atomic_path(folder / OWN_WEIGHTS) as temporary:
-            temporary.write_bytes(encoder_weights)
+            temporary.write_bytes(tuned.weights)
+        told = tuned.encoder.describe()
+        family, _, architecture = told["architecture"].partition(":")
+        described = {**told, "family": family, "architecture": architecture}
+        write_json(folder / MANIFEST, own_manifest(tuned.encoder.weights_sha256, described))
     if novelty is not None:
         with atomic_path(folder / NOVELTY) as temporary:
             temporary.write_bytes(novelty.to_bytes())
@@ -107,6 +116,10 @@ def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         When it cannot be written.
     """
     plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
+    plain["encoder"]["weights"] = _portable(plain["encoder"].get("weights"), folder)
+    tuning = plain.get("fine_tuning")
+    if tuning:
+        tuning["started_from_weights"] = _portable(tuning.get("started_from_weights"), folder)
     write_json(folder / _MANIFEST, plain)
     found: dict[str, Any] = plain
     return found
@@ -179,11 +192,33 @@ def _novelty(folder: Path) -> Novelty | None:
 
 
 def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Give a manifest in which the weights of a fine-tuned encoder have their folder."""
+    """Give a manifest in which the weights that lie in the assay have their folder."""
     encoder = dict(manifest["encoder"])
-    if encoder["weights"] == OWN_WEIGHTS:
-        encoder["weights"] = str(folder / OWN_WEIGHTS)
-    return {**manifest, "encoder": encoder}
+    weights = encoder["weights"]
+    encoder["weights"] = (
+        str(folder / OWN_WEIGHTS) if weights == OWN_WEIGHTS else _placed(weights, folder)
+    )
+    found = {**manifest, "encoder": encoder}
+    if found.get("fine_tuning"):
+        tuning = dict(found["fine_tuning"])
+        tuning["started_from_weights"] = _placed(tuning.get("started_from_weights"), folder)
+        found["fine_tuning"] = tuning
+    return found
+
+
+def _placed(weights: str | None, folder: Path) -> str | None:
+    if weights is None or Path(weights).is_absolute():
+        return weights
+    return str(folder.resolve().parents[1] / weights)
+
+
+def _portable(weights: str | None, folder: Path) -> str | None:
+    """Name weights that lie in the assay from there, so that the assay can be moved."""
+    if weights is None or not Path(weights).is_absolute():
+        return weights
+    assay = folder.resolve().parents[1]
+    path = Path(weights)
+    return path.relative_to(assay).as_posix() if path.is_relative_to(assay) else weights
 
 
 def model_folders(models: Path) -> list[Path]:

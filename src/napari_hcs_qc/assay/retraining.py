@@ -185,8 +185,7 @@ def retrain(
         model = replace(model, id=folder.name)
         on_progress(4, _STEPS, f"Saving model {model.id}")
         try:
-            weights = None if tuned is None else tuned.weights
-            save_heads(folder, head, kind_head, weights, novelty)
+            save_heads(folder, head, kind_head, tuned, novelty)
             for name, prediction in predictions.items():
                 numbered = replace(prediction, model=model.id)
                 judged[name] = replace(judged[name], prediction=numbered)

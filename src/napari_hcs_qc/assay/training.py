@@ -37,7 +37,8 @@ from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plat
 from napari_hcs_qc.assay.unlike import fit_novelty
 from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
+from napari_hcs_qc.encoders.own import find_own
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, encoder_names, kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.artefacts.kinds import get_kinds
 from napari_hcs_qc.files import fingerprint, read_json
@@ -144,7 +145,7 @@ def train(
     Cancelled
         When `should_stop` said so; embeddings that were finished stay.
     """
-    options = options or TrainOptions()
+    options = with_own_weights(assay, options or TrainOptions())
     make_head(options.head, options.seed)  # a wrong name is told before hours of work
     check_simulated(options)
     recipe = asked_recipe(options)
@@ -156,7 +157,7 @@ def train(
     used = [loaded.get(name) or load_plate(assay, name, annotations) for name in names]
     used = [state for state in used if len(state.training)]
     check_classes(used)
-    recipe = recipe.with_diameter(_first_diameter(assay) or used[0].found.diameter_px)
+    recipe = recipe.with_diameter(first_diameter(assay) or used[0].found.diameter_px)
     if encoder is None:
         encoder = kept_encoder(
             options.encoder or DEFAULT_ENCODER,
@@ -216,11 +217,25 @@ def train(
         novelty, manifest["no_novelty"] = fit_novelty(annotated)
         check_stop(should_stop)
         with model_being_made(assay) as folder:
-            weights = None if tuned is None else tuned.weights
-            save_heads(folder, head, kind_head, weights, novelty)
+            save_heads(folder, head, kind_head, tuned, novelty)
             publish_model(folder, manifest)
         use_latest(assay)
     return load_model(folder)
+
+
+def with_own_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
+    """Give the options with the weights of an encoder of the assay, where its name was given.
+
+    Raises
+    ------
+    HcsQcError
+        When the encoder is damaged.
+    """
+    name = options.encoder
+    if name is None or options.weights is not None or name in encoder_names():
+        return options
+    own = find_own(assay.encoders_folder, name)
+    return options if own is None else replace(options, weights=own.weights)
 
 
 def asked_recipe(options: TrainOptions) -> CropRecipe:
@@ -442,7 +457,7 @@ def manifest_of(
     }
 
 
-def _first_diameter(assay: AssayFolder) -> float | None:
+def first_diameter(assay: AssayFolder) -> float | None:
     """Nucleus diameter of the first plate whose cells are known, annotated or not.
 
     So the recipe, and with it every embedding, does not change with the plate that somebody

@@ -62,29 +62,60 @@ def augment_crops(
     moves = (2 * torch.rand((n_cells, 2), generator=generator) - 1) * shift * min(sides)
     scales = torch.exp((2 * torch.rand((n_cells,), generator=generator) - 1) * zoom)
     if not shift and not zoom:
-        return torch.stack([_turned(c, int(o)) for c, o in zip(crops, orientation, strict=True)])
-    matrices = _dihedral()[orientation] * scales[:, None, None]
-    views = []
-    for index, side in enumerate(sides):
-        # In grid units the crop reaches from -1 to 1.
-        offset = 2 * moves / side
-        theta = torch.cat([matrices, offset[:, :, None]], dim=2).to(crops.device, crops.dtype)
-        view = crops[:, index]
-        grid = functional.affine_grid(theta, list(view.shape), align_corners=False)
-        views.append(
-            functional.grid_sample(
-                view, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-            )
-        )
+        return turn_crops(crops, orientation)
+    matrices = orientation_matrices()[orientation] * scales[:, None, None]
+    # In grid units the crop reaches from -1 to 1.
+    views = [
+        sample_crops(crops[:, index], matrices, 2 * moves / side)
+        for index, side in enumerate(sides)
+    ]
     return torch.stack(views, dim=1)
 
 
-def _turned(crop: Tensor, orientation: int) -> Tensor:
-    turned = torch.rot90(crop, orientation % 4, dims=(-2, -1))
-    return turned.flip(-1) if orientation >= 4 else turned
+def turn_crops(crops: Tensor, orientation: Tensor) -> Tensor:
+    """Turn and mirror each crop, to the last bit: pixels only change places.
+
+    Parameters
+    ----------
+    crops
+        ``(n, ..., side, side)``.
+    orientation
+        ``(n,)`` indices into `orientation_matrices`, on the CPU.
+    """
+    turned = torch.empty_like(crops)
+    for index in set(orientation.tolist()):
+        rows = torch.nonzero(orientation == index).flatten().to(crops.device)
+        some = torch.rot90(crops[rows], index % 4, dims=(-2, -1))
+        turned[rows] = some.flip(-1) if index >= 4 else some
+    return turned
 
 
-def _dihedral() -> Tensor:
+def sample_crops(crops: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
+    """Sample each crop through an affine map, on the device of the crops.
+
+    Parameters
+    ----------
+    crops
+        ``(n, n_channels, side, side)``.
+    matrices
+        ``(n, 2, 2)`` from places of the view to places of the crop, columns x and y.
+    offsets
+        ``(n, 2)`` x and y of the crop's place in the middle of the view, in units in which the
+        crop reaches from -1 to 1.
+
+    Returns
+    -------
+    Tensor
+        As `crops`, interpolated linearly; what lies beyond a border is its reflection.
+    """
+    theta = torch.cat([matrices, offsets[:, :, None]], dim=2).to(crops.device, crops.dtype)
+    grid = functional.affine_grid(theta, list(crops.shape), align_corners=False)
+    return functional.grid_sample(
+        crops, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def orientation_matrices() -> Tensor:
     """(8, 2, 2) rotations by quarter turns, and the same mirrored."""
     quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only now: the commands import torch, and `--help` should not wait for it.
     from napari_hcs_qc.cli.commands import COMMANDS
 
-    bars = Bars(enabled=not options.quiet)
+    bars = Bars(enabled=not options.quiet and not is_second_process())
     try:
         with bars:
             outcome = COMMANDS[options.command](options, bars)
@@ -47,12 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Cancelled):
         print("hcs-qc: stopped; run the same command again to go on.", file=sys.stderr)
         return _INTERRUPTED
+    if is_second_process():
+        return 0  # the first one tells the outcome
     if options.json:
         print(json.dumps(outcome.data, indent=2, ensure_ascii=False, default=str))
     else:
         for line in outcome.lines:
             print(line)
     return 0
+
+
+def is_second_process() -> bool:
+    """Tell whether `torchrun` started this process beside another one, which speaks to the user."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 def _explain(error: HcsQcError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
@@ -47,6 +48,11 @@ class Bars:
         """Count in bytes from now on: ``1.2G/1.4G, 8.1MB/s``."""
         self._in_bytes = True
         return self
+
+    def note(self, text: str) -> None:
+        """Write a line above the bar."""
+        if self._enabled:
+            tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """End the current bar."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.benchmark import Benchmark, run_benchmark
 from napari_hcs_qc.cli.words import shown_path
+from napari_hcs_qc.encoders.own import MANIFEST, read_own
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.results import read_results
 from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, read_spec, spec_of
@@ -147,6 +148,10 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _encoder(text: str) -> dict[str, str]:
+    """Take ``NAME[=WEIGHTS]``, or the folder of an encoder that was trained on an assay."""
+    if (Path(text) / MANIFEST).is_file():
+        own = read_own(Path(text))
+        return {"name": own.name, "weights": str(own.weights)}
     name, separator, weights = text.partition("=")
     return {"name": name, "weights": weights} if separator else {"name": name}
 

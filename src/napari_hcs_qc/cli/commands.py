@@ -116,15 +116,17 @@ def annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """List the encoders."""
     lines, data = [], []
-    for info in list_encoders():
+    own = None if options.assay is None else AssayFolder.open(options.assay).encoders_folder
+    for info in list_encoders(own):
         speed = None
         if options.speed and info.ready:
-            speed = load_encoder(info.name).measure_speed(128)
+            speed = load_encoder(info.name, weights=info.weights).measure_speed(128)
         state = "ready" if info.ready else f"needs {info.needs}"
         rate = f", {speed:.0f} crops/s at 128 px" if speed else ""
         lines.append(
             f"{info.name:20} {info.n_features:5} features  {state}{rate}  [{info.licence}]"
         )
+        lines.extend([f"  {info.note}"] if info.note else [])
         data.append({**asdict(info), "crops_per_s": speed})
     lines.append("Any other model: timm:NAME or torchvision:NAME, with --weights FILE.safetensors.")
     return Outcome(lines, {"encoders": data})
@@ -153,6 +155,13 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
         )
     lines.extend(figures(model))
     return Outcome(lines, {"model": model.id, "manifest": model.manifest})
+
+
+def pretrain(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Train an encoder without labels, or take one in."""
+    from napari_hcs_qc.cli.pretrain import pretrain as work
+
+    return Outcome(*work(options, bars))
 
 
 def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
@@ -407,6 +416,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "annotate": annotate,
     "encoders": encoders,
     "train": train_model,
+    "pretrain": pretrain,
     "predict": predict,
     "export": export,
     "report": report,

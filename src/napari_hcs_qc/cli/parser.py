@@ -49,11 +49,21 @@ def make_parser() -> argparse.ArgumentParser:
     _annotator(annotate)
 
     encoders = command("encoders", "List the encoders, and what each still needs.")
+    encoders.add_argument(
+        "--assay", metavar="ASSAY", type=Path, help="also those trained on it or imported"
+    )
     encoders.add_argument("--speed", action="store_true", help="measure crops a second here")
 
     train = command("train", "Fit a head on the annotated cells and cross-validate it.")
     _assay(train)
     _train_options(train)
+
+    pretrain = command(
+        "pretrain",
+        "Train an encoder on the assay's unlabelled cells (self-supervised); run again to go on.",
+    )
+    _assay(pretrain)
+    _pretrain_options(pretrain)
 
     predict = command("predict", "Judge every cell, site and well with the latest model.")
     _assay(predict)
@@ -313,7 +323,7 @@ def _benchmark_options(bench: argparse.ArgumentParser) -> None:
         "--encoder",
         metavar="NAME[=WEIGHTS]",
         action="append",
-        help="beside those of --preset paper; each again and again, as the next two",
+        help="or ASSAY/encoders/NAME; beside those of the preset; may be repeated, as the next two",
     )
     group.add_argument("--recipe", metavar="R", action="append", help="how crops are cut")
     group.add_argument("--head", metavar="H", action="append", help="see 'hcs-qc train --help'")
@@ -330,6 +340,58 @@ def _benchmark_options(bench: argparse.ArgumentParser) -> None:
         dest="plate_directions",
         action="store_false",
         help="the head linear without a sample of the plate's other cells",
+    )
+
+
+def _pretrain_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the training")
+    group.add_argument(
+        "--method",
+        metavar="M",
+        default="simclr",
+        help="simclr (default), barlow-twins, vicreg, deepclusterv2, swav",
+    )
+    group.add_argument("--preset", choices=["default", "paper"], default="default")
+    group.add_argument("--epochs", metavar="N", type=int, help="instead of the preset's")
+    group.add_argument("--batch-size", metavar="N", type=int, help="cells a step, of all processes")
+    group.add_argument("--lr", metavar="X", type=float, help="highest learning rate")
+    group.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="any other setting, such as temperature=0.2; may be repeated",
+    )
+    group.add_argument("--seed", metavar="N", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    group = parser.add_argument_group("the cells")
+    group.add_argument("--plate", metavar="NAME", action="append", help="only this plate; repeat")
+    group.add_argument("--cells", metavar="N", type=int, help="a random sample of all cells")
+    group.add_argument("--recipe", metavar="R", help="nucleus (default), nucleus-mean, paper-128px")
+    group.add_argument("--rgb", metavar="R,G,B", help="channels of a colour recipe")
+    group.add_argument("--input-px", metavar="N", type=int, help="side of the crops trained on")
+    group = parser.add_argument_group("the encoder")
+    group.add_argument("--name", metavar="NAME", help="what it is called; default: the method")
+    group.add_argument(
+        "--start-from",
+        metavar="E|FILE",
+        help="an encoder (resnet18: ImageNet) or .safetensors file; default: random ResNet18",
+    )
+    group.add_argument(
+        "--weights", metavar="FILE", type=Path, help="local weights of the encoder to start from"
+    )
+    group.add_argument("--again", action="store_true", help="replace the encoder of that name")
+    group.add_argument(
+        "--no-compare",
+        action="store_true",
+        help="do not hold it against untrained networks on the annotated cells afterwards",
+    )
+    group.add_argument(
+        "--import",
+        dest="import_from",
+        metavar="PATH",
+        type=Path,
+        help="train nothing: take in an encoder of another assay (ASSAY/encoders/NAME)",
     )
 
 

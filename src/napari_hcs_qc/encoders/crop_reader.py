@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.plates.plate import Plate, Projection
+
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
 
 # Batches between the threads: enough that neither waits, few enough that memory is bounded.
 _QUEUE_BATCHES = 2
@@ -128,11 +132,19 @@ class CropSource:
         return self._last
 
 
+class BatchSource(Protocol[C_contra]):
+    """What cuts the crops of chunks, one batch after the other."""
+
+    def batches(self, chunks: Sequence[tuple[int, C_contra]]) -> Iterator[Batch]:
+        """Give the batches."""
+        ...
+
+
 class CropReader:
     """The reading thread and the bounded queue to it."""
 
-    def __init__(self, source: CropSource, chunks: Sequence[tuple[int, range]]) -> None:
-        self._source, self._chunks = source, chunks
+    def __init__(self, source: BatchSource[C], chunks: Sequence[tuple[int, C]]) -> None:
+        self._batches = partial(source.batches, chunks)
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_QUEUE_BATCHES)
         self._stopped, self._started = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="hcs-qc reader", daemon=True)
@@ -166,7 +178,7 @@ class CropReader:
         limit_this_thread(1)
         self._started.set()
         try:
-            for batch in self._source.batches(self._chunks):
+            for batch in self._batches():
                 if not self._put(batch):
                     return
             self._put(None)

@@ -18,6 +18,7 @@ from napari_hcs_qc.encoders.architecture import (
 )
 from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
 from napari_hcs_qc.encoders.encoder import Encoder, choose_device
+from napari_hcs_qc.encoders.own import own_beside, own_folders, read_own
 from napari_hcs_qc.encoders.weights import (
     EMBEDDED_SHA256,
     embedded_weights_path,
@@ -61,6 +62,10 @@ class EncoderInfo:
         Of the weights.
     source
         Where they come from.
+    weights
+        File to give `load_encoder` with the name; None for the encoders that it knows by name.
+    note
+        What a person should know before using it.
     """
 
     name: str
@@ -70,6 +75,8 @@ class EncoderInfo:
     n_features: int
     licence: str
     source: str
+    weights: Path | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,47 @@ _ENTRIES: dict[str, _Entry] = {
 }
 
 
-def list_encoders() -> list[EncoderInfo]:
+def list_encoders(own: Path | None = None) -> list[EncoderInfo]:
     """List the named encoders, the embedded default first.
 
     Any other architecture is had by ``timm:NAME`` or ``torchvision:NAME``.
+
+    Parameters
+    ----------
+    own
+        Folder of encoders that were trained here, such as an assay's; they come last.
     """
-    return [_info(name, entry) for name, entry in _ENTRIES.items()]
+    listed = [_info(name, entry) for name, entry in _ENTRIES.items()]
+    return listed + list_own_encoders(own) if own is not None else listed
+
+
+def list_own_encoders(folder: Path) -> list[EncoderInfo]:
+    """List the encoders in a folder; a damaged one is listed with what is wrong with it."""
+    return [_own_info(one) for one in own_folders(folder)]
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Names that `load_encoder` knows without a file; no other encoder may be called so."""
+    return tuple(_ENTRIES)
+
+
+def _own_info(folder: Path) -> EncoderInfo:
+    try:
+        own = read_own(folder)
+    except HcsQcError as error:
+        return EncoderInfo(folder.name, "", False, str(error), 0, "", str(folder), None, "")
+    is_there = own.weights.is_file()
+    return EncoderInfo(
+        own.name,
+        f"{own.family}:{own.architecture}",
+        is_there,
+        "" if is_there else f"its weights {own.weights}",
+        own.n_features,
+        "yours",
+        str(own.manifest.get("origin", "trained here")),
+        own.weights,
+        " ".join(own.warnings),
+    )
 
 
 def _info(name: str, entry: _Entry) -> EncoderInfo:
@@ -146,7 +188,8 @@ def load_encoder(
     pooling
         How a stage's map becomes one vector: ``"mean"`` or ``"centre"``.
     weights
-        A local safetensors file to use instead of the published weights.
+        A local safetensors file to use instead of the published weights. That of an encoder
+        trained here says itself what it is; `name` is then just what it is called.
     device
         ``"auto"`` (CUDA, else MPS, else the CPU) or a name that PyTorch knows.
     on_progress, should_stop
@@ -198,6 +241,11 @@ def load_architecture(
     HcsQcError, WriteError, Cancelled
         As `load_encoder`.
     """
+    own = None if name in _ENTRIES or ":" in name else own_beside(weights)
+    if own is not None:
+        check_stop(should_stop)
+        on_progress(0, 0, f"Loading the encoder {name}")
+        return own.load(), own.weights_sha256
     family, architecture_name = _resolve(name)
     check_stop(should_stop)
     on_progress(0, 0, f"Loading the encoder {name}")
@@ -286,7 +334,8 @@ def _resolve(name: str) -> tuple[Family, str]:
     hint = f"Did you mean {near[0]}? " if near else ""
     raise HcsQcError(
         f"There is no encoder {name!r}. {hint}There are {', '.join(_ENTRIES)}; any other "
-        "architecture by timm:NAME or torchvision:NAME."
+        "architecture by timm:NAME or torchvision:NAME. One that was trained on an assay is known "
+        "by its name in that assay, and elsewhere with its weights (ASSAY/encoders/NAME)."
     )
 
 

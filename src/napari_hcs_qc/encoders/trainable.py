@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -75,6 +76,11 @@ class TrainableEncoder:
         """The network up to the last pooled stage."""
         return self._network.module
 
+    @property
+    def n_features(self) -> int:
+        """Length of a crop's vector."""
+        return self._network.n_features
+
     def features(self, crops: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
         """Give ``(n_cells, n_views * n_features)`` of ``(n_cells, n_views, 1 or 3, side, side)``.
 
@@ -139,8 +145,10 @@ class TrainableEncoder:
         """
         state = self.state()
         data: bytes = save(state)
-        built: Any = build_architecture(self._architecture.family, self._architecture.name)
+        built = build_architecture(self._architecture.family, self._architecture.name)
         load_strictly(built.module, state, built.classifier, "The trained encoder")
+        own = self._architecture
+        built = replace(built, mean=own.mean, std=own.std, input_px=own.input_px)
         digest = hashlib.sha256(data).hexdigest()
         recipe = self._recipe
         encoder = Encoder(

@@ -5,11 +5,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.bars import Bars
+from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.own import save_own
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.benchmark.features import features_of
+from napari_hcs_qc.evaluation.benchmark.labelled import open_crops
+from napari_hcs_qc.evaluation.benchmark.spec import EncoderSpec, SourceSpec
+from napari_hcs_qc.jobs import never_stop, no_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,3 +189,31 @@ def test_a_benchmark_that_is_stopped_writes_its_tables(
     assert main(["benchmark", str(spec), "--out", str(out), "--quiet"]) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert "not measured yet" not in (out / "benchmark.html").read_text(encoding="utf-8")
+
+
+def test_an_encoder_of_an_assay_is_named_by_its_folder(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    state = build_architecture("timm", "test_resnet").module.state_dict()
+    told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
+    own = save_own(
+        tmp_path / "assay" / "encoders" / "swav",
+        safetensors.torch.save(state),
+        {**told, "input_px": 64, "n_features": 96},
+    )
+    seen = []
+
+    def record(asked: BenchmarkSpec, *_rest: object, **_more: object) -> None:
+        seen.append(asked.encoders)
+        raise HcsQcError("seen")
+
+    monkeypatch.setattr("napari_hcs_qc.cli.benchmark.run_benchmark", record)
+    crops = ["--folder", str(spec.parent / "crops"), "--abnormal", "blurred"]
+    command = ["benchmark", *crops, "--out", str(tmp_path / "out"), "--preset", "paper"]
+    assert main([*command, "--encoder", str(own.folder)]) == 2
+    # In the place of the row that had no weights.
+    assert [one for one in seen[0] if one.name == "swav"] == [EncoderSpec("swav", own.weights)]
+    cells = open_crops(SourceSpec("crops", "folder", spec.parent / "crops", abnormal=("blurred",)))
+    found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, no_progress, never_stop)
+    assert len(found) == 48 and np.isfinite(found).all()

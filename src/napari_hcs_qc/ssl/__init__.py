@@ -1,0 +1,1 @@
+"""Encoders trained without labels on the assay's own cells."""

@@ -1,0 +1,85 @@
+"""How far a self-supervised training is, in memory and on disk."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_hcs_qc.files import atomic_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Parameters
+    ----------
+    key
+        Of everything that it depends on.
+    step
+        Steps that are over.
+    losses
+        Of each of them.
+    epochs
+        What is known of each epoch that is over, plain data.
+    warnings
+        What went wrong, as ``[step, sentence]``, the newest last.
+    left_out
+        Sites that the epoch's plan was made without.
+    unreadable
+        Sites that could not be read so far, as ``[number, where, what]``.
+    seconds
+        Time trained, pauses and what a kill threw away not counted.
+    """
+
+    key: str
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[list[Any]] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    unreadable: list[list[Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def write_checkpoint(path: Path, progress: Progress, state: dict[str, Any]) -> None:
+    """Write a checkpoint, atomically.
+
+    Parameters
+    ----------
+    path
+        The file.
+    progress
+        How far the training is.
+    state
+        Of encoder, method and optimiser: tensors and plain data.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        torch.save({"version": _VERSION, "progress": asdict(progress), "state": state}, temporary)
+
+
+def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, Any]] | None:
+    """Read a checkpoint; None where there is none of this key, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        # Tensors and plain data only: nothing in the file can run.
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["version"] != _VERSION or kept["progress"]["key"] != key:
+            return None
+        return Progress(**kept["progress"]), kept["state"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
+        return None  # cut off by a full disk or a kill: nothing is lost but time

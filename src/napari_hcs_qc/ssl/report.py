@@ -1,0 +1,159 @@
+"""What a training tells while it runs: loss curve, speed, time left, and what looks alike."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_MOST_POINTS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Some cells, and those that the encoder finds most alike: whether it groups what looks alike.
+
+    Parameters
+    ----------
+    crops
+        ``(n_cells, 1 + n_neighbours, 1 or 3, side, side)`` in [0, 1]: the cell, then the others,
+        the most similar first.
+    similarity
+        ``(n_cells, 1 + n_neighbours)`` cosine to the cell of the row.
+    """
+
+    crops: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """How a training goes.
+
+    Parameters
+    ----------
+    epoch, n_epochs
+        Epochs that are over, and of how many.
+    step, n_steps
+        Steps that are over, and of how many.
+    curve
+        ``(n, 2)`` step and loss; where there are many steps, means of neighbouring ones.
+    crops_per_s
+        Views that are trained on in a second; 0 while it is unknown.
+    seconds_left
+        Until the end, at this speed; NaN while it is unknown.
+    warnings
+        What goes wrong, in words.
+    neighbours
+        After each epoch.
+    """
+
+    epoch: int
+    n_epochs: int
+    step: int
+    n_steps: int
+    curve: NDArray[np.float64]
+    crops_per_s: float
+    seconds_left: float
+    warnings: tuple[str, ...]
+    neighbours: Neighbours | None = None
+
+
+def loss_curve(losses: Sequence[float], most: int = _MOST_POINTS) -> NDArray[np.float64]:
+    """Give ``(n, 2)`` step and loss, at most so many points, each the mean of its stretch."""
+    values = np.asarray(losses, dtype=np.float64)
+    stride = max(1, -(-len(values) // most))
+    starts = np.arange(0, len(values), stride)
+    if not len(starts):
+        return np.empty((0, 2))
+    counts = np.diff([*starts, len(values)])
+    return np.stack([starts + counts / 2 + 0.5, np.add.reduceat(values, starts) / counts], axis=1)
+
+
+def find_neighbours(
+    crops: Tensor, features: Tensor, n_queries: int, n_neighbours: int
+) -> Neighbours:
+    """Find the most similar of some cells.
+
+    Parameters
+    ----------
+    crops
+        ``(n, 1 or 3, side, side)``; the first are asked for.
+    features
+        ``(n, n_features)`` of them.
+    n_queries, n_neighbours
+        How many are asked for, and how many are shown with each.
+    """
+    directions = functional.normalize(features.float().cpu(), dim=1)
+    n_queries = min(n_queries, len(crops))
+    cosine = directions[:n_queries] @ directions.T
+    # A cell is most like itself, also where rounding or a twin says otherwise.
+    cosine[torch.arange(n_queries), torch.arange(n_queries)] = 2.0
+    found = cosine.topk(min(1 + n_neighbours, len(crops)), dim=1)
+    similarity = found.values.clone()
+    similarity[:, 0] = 1.0
+    return Neighbours(crops[found.indices].numpy(), similarity.numpy())
+
+
+class Meter:
+    """Measures how quick a training is, without its pauses.
+
+    Parameters
+    ----------
+    crops_per_step
+        Views in a step.
+    """
+
+    def __init__(self, crops_per_step: int) -> None:
+        self._crops = crops_per_step
+        self._began = time.perf_counter()
+        self._steps: list[float] = []
+        self._n_steps = 0
+        self._paused = 0.0
+
+    def paused(self, seconds: float) -> None:
+        """Leave out so many seconds."""
+        self._paused += seconds
+
+    def step_done(self) -> None:
+        """Count a step."""
+        self._n_steps += 1
+        self._steps.append(self.seconds)
+        # The first steps warm caches up; the last ones say how it goes now.
+        del self._steps[:-50]
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, without pauses."""
+        return time.perf_counter() - self._began - self._paused
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean of the latest steps; NaN before the second."""
+        if len(self._steps) < 2:
+            return float("nan")
+        return (self._steps[-1] - self._steps[0]) / (len(self._steps) - 1)
+
+    @property
+    def crops_per_s(self) -> float:
+        """Views a second; 0 before the second step."""
+        each = self.seconds_per_step
+        return self._crops / each if each > 0 else 0.0
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
