@@ -229,7 +229,7 @@ class EncoderDock(QWidget):
         known = {info.name: info for info in (*named, *own)}.get(name)
         if known is not None and known in own:
             text = f"{known.architecture}, trained here: {known.source}."
-            text += f" ▲ {known.warning}" if known.warning else ""
+            text += f" ▲ {known.note}" if known.note else ""
         elif known is None:
             text = f"{name}: any architecture of timm or torchvision."
         else:
