@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
@@ -26,10 +27,11 @@ from napari_hcs_qc.assay.recipe_words import recipe_words
 from napari_hcs_qc.assay.training import asked_recipe
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_encoders
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_encoders, list_own_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.encoder_table import EncoderTable
 from napari_hcs_qc.gui.job_bar import JobBar
+from napari_hcs_qc.gui.pretrain_panel import PretrainPanel
 from napari_hcs_qc.gui.workspace import workspace_of
 from napari_hcs_qc.gui.wrapped_label import WrappedLabel
 
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.encoder_speed import EncoderSpeed
     from napari_hcs_qc.assay.training import TrainOptions
+    from napari_hcs_qc.encoders.registry import EncoderInfo
 
-_NONE_TRAINED = "None yet: none was trained on an assay's own cells."
+_NONE_TRAINED = "None yet; train one on this assay's own cells below."
 _BY_STAIN = "auto"
 
 
@@ -72,6 +75,7 @@ class EncoderDock(QWidget):
         self._speeds: dict[tuple[str, Path | None, str], EncoderSpeed] = {}
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("embed", "speed"))
+        self.pretraining = PretrainPanel(workspace)
         self._lay_out()
         self._connect()
         self._list_encoders()
@@ -195,22 +199,38 @@ class EncoderDock(QWidget):
         self._list_encoders()
         self.refresh()
 
+    def _known_encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
+        assay = self._session.assay
+        own = [] if assay is None else list_own_encoders(assay.encoders_folder)
+        return list_encoders(), own
+
     def _list_encoders(self) -> None:
+        named, own = self._known_encoders()
         self._table.set_encoders(
-            [
-                ("Transfer-learned", list_encoders(), ""),
-                ("Self-supervised", (), _NONE_TRAINED),
-            ]
+            [("Transfer-learned", named, ""), ("Self-supervised", own, _NONE_TRAINED)]
         )
         self._table.set_value(self._options.encoder or DEFAULT_ENCODER)
+
+    def _trained(self, _name: str) -> None:
+        self._list_encoders()
+        self.pretraining.list_starts()
+        self.refresh()
+
+    def _assay_changed(self) -> None:
+        self._list_encoders()
+        self.set_value(self._tasks.options)
 
     # ---- words ---------------------------------------------------------------------------
 
     def _encoder_words(self) -> str:
         options = self._options
         name = options.encoder or DEFAULT_ENCODER
-        known = {info.name: info for info in list_encoders()}.get(name)
-        if known is None:
+        named, own = self._known_encoders()
+        known = {info.name: info for info in (*named, *own)}.get(name)
+        if known is not None and known in own:
+            text = f"{known.architecture}, trained here: {known.source}."
+            text += f" ▲ {known.note}" if known.note else ""
+        elif known is None:
             text = f"{name}: any architecture of timm or torchvision."
         else:
             text = f"{known.architecture}, {known.licence}."
@@ -333,6 +353,11 @@ class EncoderDock(QWidget):
         layout.addWidget(self._compute)
         layout.addWidget(self._state)
         layout.addWidget(self._jobs)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        line.setFrameShadow(QFrame.Shadow.Sunken)
+        layout.addWidget(line)
+        layout.addWidget(self.pretraining)
         layout.addStretch(1)
         _tab_order(
             self._table,
@@ -359,8 +384,9 @@ class EncoderDock(QWidget):
         self._compute.clicked.connect(self.compute)
         self._tasks.options_changed.connect(lambda: self.set_value(self._tasks.options))
         self._session.embeddings_changed.connect(self._embedded)
-        for signal in (self._session.assay_changed, self._session.plate_changed):
-            signal.connect(lambda: self.set_value(self._tasks.options))
+        self.pretraining.trained.connect(self._trained)
+        self._session.assay_changed.connect(self._assay_changed)
+        self._session.plate_changed.connect(lambda: self.set_value(self._tasks.options))
 
     def _fill_colours(self, options: TrainOptions) -> None:
         plate = self._session.plate

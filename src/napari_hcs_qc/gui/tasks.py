@@ -12,13 +12,14 @@ from napari_hcs_qc.assay.choice import chosen_options, keep_options
 from napari_hcs_qc.assay.encoder_speed import measure_encoder
 from napari_hcs_qc.assay.folder import AssayBusyError
 from napari_hcs_qc.assay.model import read_manifest
+from napari_hcs_qc.assay.pretraining import pretrain_encoder
 from napari_hcs_qc.assay.training import TrainOptions
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.registry import FINE_TUNED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.judging import Judged
     from napari_hcs_qc.assay.model import Model
     from napari_hcs_qc.assay.opening import OpenPlate
+    from napari_hcs_qc.assay.pretraining import PretrainOptions
     from napari_hcs_qc.assay.retraining import Retrained
     from napari_hcs_qc.gui.jobs import Job
     from napari_hcs_qc.gui.session import Session
+    from napari_hcs_qc.ssl.report import Report
 
 _PATIENCE_S = 2.0  # when an assay is closed, for another process that is writing
 _SETTLE_MS = 400
@@ -158,6 +161,30 @@ class Tasks(QObject):
         )
         job.finished.connect(lambda rows: self._embedded(frozen.options, rows) if rows else None)
         return job
+
+    def pretrain(
+        self,
+        options: PretrainOptions,
+        *,
+        on_report: Callable[[Report], None],
+        is_paused: Callable[[], bool],
+    ) -> Job | None:
+        """Train an encoder on the assay's own cells; gives an `OwnEncoder`.
+
+        `on_report` and `is_paused` are called in the worker's thread.
+        """
+        frozen = self._freeze()
+        if frozen is None:
+            return None
+        return self._start(
+            f"Training the encoder {options.encoder_name}",
+            pretrain_encoder,
+            frozen.assay,
+            options,
+            slot="pretrain",
+            on_report=on_report,
+            is_paused=is_paused,
+        )
 
     def measure_speed(self, options: TrainOptions) -> Job:
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
