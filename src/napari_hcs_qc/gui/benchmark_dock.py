@@ -23,6 +23,7 @@ from napari_hcs_qc.assay.benchmark import (
     run_benchmark,
     wrong_crops,
 )
+from napari_hcs_qc.assay.training import with_own_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.panels import TITLES
@@ -205,7 +206,7 @@ class BenchmarkDock(QWidget):
         if assay is None:
             raise HcsQcError("Open an assay, or a SPEC.toml, first.")
         own = SourceSpec(assay.path.name, "assay", assay.path)
-        options = self._tasks.options
+        options = with_own_weights(assay, self._tasks.options)
         if options.encoder is not None and options.weights is not None:
             self._choice.add_encoder(EncoderSpec(options.encoder, options.weights))
         return self._choice.value((own, *self._more)), assay.path / _FOLDER

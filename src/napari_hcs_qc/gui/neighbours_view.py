@@ -57,7 +57,8 @@ class NeighboursView(QWidget):
         self._grid.setColumnStretch(n_columns + 1, 1)
         for row, (crops, likes) in enumerate(zip(found.crops, found.similarity, strict=True)):
             for place, (crop, like) in enumerate(zip(crops, likes, strict=True)):
-                self._grid.addWidget(_picture(crop, place, float(like)), row + 1, place + (place > 0))
+                column = place + 1 if place else 0  # column 1 is the gap
+                self._grid.addWidget(_picture(crop, place, float(like)), row + 1, column)
 
 
 def _picture(crop: NDArray[np.float32], place: int, similarity: float) -> QLabel:

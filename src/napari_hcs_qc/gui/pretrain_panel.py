@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _METHODS = {
     "simclr": ("SimCLR", "Two views of a cell are more alike than views of different cells."),
-    "barlow-twins": ("Barlow Twins", "Views agree in every number, and no two numbers tell the same."),
+    "barlow-twins": ("Barlow Twins", "Views agree in every number, no two of which tell the same."),
     "vicreg": ("VICReg", "Views agree, every number varies, and no two vary together."),
     "deepclusterv2": ("DeepClusterV2", "Cells are told by the cluster they fell into before."),
     "swav": ("SwAV", "One view predicts the prototype that the other is assigned to."),

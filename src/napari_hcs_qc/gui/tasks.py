@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.encoder_speed import measure_encoder
 from napari_hcs_qc.assay.folder import AssayBusyError
 from napari_hcs_qc.assay.model import read_manifest
 from napari_hcs_qc.assay.pretraining import pretrain_encoder
-from napari_hcs_qc.assay.training import TrainOptions
+from napari_hcs_qc.assay.training import TrainOptions, with_own_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.registry import FINE_TUNED
@@ -146,9 +146,10 @@ class Tasks(QObject):
         frozen = self._freeze()
         if frozen is None:
             return None
-        name = frozen.options.encoder or DEFAULT_ENCODER
+        chosen = self._options
+        name = chosen.encoder or DEFAULT_ENCODER
         job = self._start(f"Embedding cells with {name}", desk.embed, frozen, slot="embed")
-        job.finished.connect(lambda rows: self._embedded(frozen.options, rows))
+        job.finished.connect(lambda rows: self._embedded(chosen, rows))
         return job
 
     def find_embeddings(self) -> Job | None:
@@ -159,7 +160,8 @@ class Tasks(QObject):
         job = self._start(
             "Loading embeddings", desk.find_embeddings, frozen, slot="embed", quiet=True
         )
-        job.finished.connect(lambda rows: self._embedded(frozen.options, rows) if rows else None)
+        chosen = self._options
+        job.finished.connect(lambda rows: self._embedded(chosen, rows) if rows else None)
         return job
 
     def pretrain(
@@ -179,7 +181,7 @@ class Tasks(QObject):
         return self._start(
             f"Training the encoder {options.encoder_name}",
             pretrain_encoder,
-            frozen.assay,
+            frozen.folder,
             options,
             slot="pretrain",
             on_report=on_report,
@@ -189,7 +191,8 @@ class Tasks(QObject):
     def measure_speed(self, options: TrainOptions) -> Job:
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
         name = options.encoder or DEFAULT_ENCODER
-        return self._start(f"Speed of {name}", measure_encoder, options, slot="speed")
+        found = self._with_own_weights(options) or options
+        return self._start(f"Speed of {name}", measure_encoder, found, slot="speed")
 
     def retrain(self) -> Job | None:
         """Fit the head on all annotations and judge every plate with it.
@@ -357,9 +360,19 @@ class Tasks(QObject):
         if not states:
             self._refuse("No cells are known yet; find the cells of the plate first.")
             return None
-        return desk.Frozen(
-            session.assay, states, session.live.table, self._options, session.threshold
-        )
+        options = self._with_own_weights(self._options)
+        if options is None:
+            return None
+        return desk.Frozen(session.assay, states, session.live.table, options, session.threshold)
+
+    def _with_own_weights(self, options: TrainOptions) -> TrainOptions | None:
+        """Add the weights of an encoder of the assay; None, and told, where it is damaged."""
+        assay = self._session.assay
+        try:
+            return options if assay is None else with_own_weights(assay, options)
+        except HcsQcError as error:
+            self._refuse(str(error))
+            return None
 
     def _found_cells(self, name: str, found: OpenPlate) -> None:
         self._session.plate_is_new(name, found)
