@@ -1,0 +1,77 @@
+"""An encoder is trained on the plate's own cells in a real window, from start to overlay."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
+
+from napari_hcs_qc.assay import loop
+from napari_hcs_qc.gui.desk import ENCODER, OVERLAY
+from napari_hcs_qc.gui.encoder_table import EncoderTable
+from napari_hcs_qc.gui.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
+from napari_hcs_qc.gui.loss_chart import LossChart
+from napari_hcs_qc.gui.palette import rgba
+from napari_hcs_qc.plates.synthetic import sample_spec, simulate_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.window.conftest import Person
+
+pytestmark = [pytest.mark.window, pytest.mark.timeout(900)]
+
+PICTURES = os.environ.get("HCS_QC_PICTURES")
+_WELLS = ("B04", "B07", "C06", "D06", "E07")
+
+
+def test_from_unlabelled_cells_to_the_overlay(
+    sit_down: Callable[[], Person], tmp_path: Path
+) -> None:
+    few = replace(sample_spec(), wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
+    made = simulate_plate(tmp_path / "made", few)
+    assay, _ = loop.new(tmp_path / "assay", [loop.PlateSource(made.plate_dir)])
+    loop.annotate(assay, made.labels, "simulation")
+    loop.cells(assay)
+    person = sit_down()
+    person.session.open(assay.path)
+    person.until(lambda: person.view.cells is not None, 120)
+    person.idle()
+
+    dock = person.panel(ENCODER)
+    panel = dock.pretraining
+    person.scroll_to(panel)
+    person.choose(panel.findChildren(QComboBox)[0], "VICReg")
+    epochs, _cells, side = panel.findChildren(QSpinBox)
+    epochs.setValue(30 if PICTURES else 3)
+    side.setValue(64 if PICTURES else 32)
+    person.click(person.button(panel, QPushButton, "Train encoder"))
+    person.until(lambda: (assay.path / "encoders" / "vicreg" / "encoder.json").is_file(), 800)
+    person.idle()
+    assert person.errors() == []
+    assert panel.findChild(LossChart).has_data()
+    person.scroll_to(panel.findChild(LossChart))
+    person.picture("desk-encoder")
+
+    table = dock.findChild(EncoderTable)
+    person.scroll_to(table)
+    (line,) = [item for name, item in table._items.items() if name == "vicreg"]
+    person.click(table.viewport(), table.visualItemRect(line).center())
+    assert table.value() == "vicreg"
+    person.press("Ctrl+R")
+    person.until(lambda: person.session.judged is not None, 240)
+    person.idle()
+    assert person.errors() == []
+    assert person.session.model.encoder["name"] == "vicreg"
+    person.panel(OVERLAY)
+    person.go_to("B07", 1)
+    cells = person.view.cells
+    is_abnormal = cells.p_abnormal >= person.session.threshold
+    shown = np.asarray(person.view.cell_layer.border_color)
+    for chosen, colour in ((is_abnormal, ABNORMAL_COLOUR), (~is_abnormal, NORMAL_COLOUR)):
+        np.testing.assert_allclose(shown[chosen], np.tile(rgba(colour), (chosen.sum(), 1)))
