@@ -14,6 +14,7 @@ from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.crop_reader import CropSource
+from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.ssl.crop_stream import CropStream, Share
@@ -110,6 +111,18 @@ def trained(
         share=share,
     )
     return pretrain(stream, small_network(), settings, seed=seed, key="the same", **options)
+
+
+def trained_in_double(folder: Path, settings: Pretraining, **options: Any) -> Pretrained:
+    """Train in double precision: in single, rounding decides which pixel a maximum takes."""
+    normalise = Normaliser.__call__
+    torch.set_default_dtype(torch.float64)
+    Normaliser.__call__ = lambda self, crops: normalise(self, crops).double()
+    try:
+        return trained(folder, settings, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        Normaliser.__call__ = normalise
 
 
 @pytest.fixture

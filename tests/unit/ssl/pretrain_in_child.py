@@ -25,7 +25,7 @@ if __name__ == "__main__":
         time.sleep(float(slow_s))
 
     with join_world(on_gpu=False) as world:
-        made = shared["trained"](
+        made = shared["trained_in_double" if preset == "paper" else "trained"](
             Path(plate),
             shared["quick"](method, preset),
             share=Share(world.rank, world.size),
