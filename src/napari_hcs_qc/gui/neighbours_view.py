@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.ssl.report import Neighbours
 
 _SIDE_PX = 48
+_BRIGHT = 99.0  # percentile of all pixels that is shown white
 _GAP_PX = 10  # between a cell and what is found for it
 
 
@@ -51,11 +52,15 @@ class NeighboursView(QWidget):
         if found is None:
             return
         n_columns = found.crops.shape[1]
+        # One scale for all, so that a bright cell stays one; most of a plate's range is dark.
+        bright = max(float(np.nanpercentile(found.crops, _BRIGHT)), 1e-6)
         self._grid.addWidget(QLabel("Cell"), 0, 0)
         self._grid.addWidget(QLabel("Most alike to the encoder"), 0, 2, 1, n_columns)
         self._grid.setColumnMinimumWidth(1, _GAP_PX)
         self._grid.setColumnStretch(n_columns + 1, 1)
-        for row, (crops, likes) in enumerate(zip(found.crops, found.similarity, strict=True)):
+        for row, (crops, likes) in enumerate(
+            zip(found.crops / bright, found.similarity, strict=True)
+        ):
             for place, (crop, like) in enumerate(zip(crops, likes, strict=True)):
                 column = place + 1 if place else 0  # column 1 is the gap
                 self._grid.addWidget(_picture(crop, place, float(like)), row + 1, column)

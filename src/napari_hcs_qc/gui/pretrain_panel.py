@@ -209,12 +209,14 @@ class PretrainPanel(QWidget):
         n_cells = min(self._cells.value() or there, there)
         settings = self.value().settings
         plates = "1 plate" if len(states) == 1 else f"{len(states)} plates"
-        steps = n_cells // settings.batch_size
+        steps = max(1, n_cells // settings.batch_size)
+        each = "1 step" if steps == 1 else f"{steps:,} steps"
         lines = [
-            f"{n_cells:,} of {there:,} cells of {plates}, {steps:,} steps an epoch; no annotation "
-            "has a part in it."
+            f"{n_cells:,} of {there:,} cells of {plates}, {each} an epoch; no annotation has a "
+            "part in it."
         ]
-        lines += [f"▲ {one}" for one in warnings_before(settings, n_cells)]
+        if session.jobs.newest("pretrain") is None:  # else they stand below, with what came since
+            lines += [f"▲ {one}" for one in warnings_before(settings, n_cells)]
         return "\n".join(lines)
 
     # ---- making --------------------------------------------------------------------------

@@ -202,11 +202,10 @@ def _about_assignments(seen: Observation) -> Iterator[str]:
 
 
 def _about_settings(settings: Pretraining, n_cells: int) -> Iterator[str]:
-    batch, epochs = settings.batch_size, settings.epochs
-    steps = n_cells // batch
-    if steps == 0:
-        yield f"{n_cells} cells do not fill one batch of {batch}: nothing would be trained."
-        return
+    epochs = settings.epochs
+    # Fewer cells than a batch are one batch, see `CropStream`.
+    steps = max(1, n_cells // settings.batch_size)
+    batch = min(settings.batch_size, n_cells)
     if steps * epochs < PATIENCE_STEPS:
         yield (
             f"{n_cells} cells, {epochs} epochs and batches of {batch} make {steps * epochs} steps "

@@ -132,5 +132,6 @@ def test_settings_that_will_go_wrong() -> None:
     assert "VICReg without warm-up" in told("vicreg", "paper", warmup_epochs=0)
     assert "The warm-up is to take 1 of 1 epochs" in told("simclr", "paper", epochs=1)
     assert "make 15 steps in all" in told("simclr", "paper", n_cells=400)
-    assert "100 cells do not fill one batch of 128" in told("simclr", "paper", n_cells=100)
+    # Fewer cells than a batch make one step of all of them.
+    assert "batches of 100 make 5 steps" in told("simclr", "paper", n_cells=100)
     assert "300 prototypes for 300 cells" in told("swav", "paper", n_cells=300, queue_start=1)
