@@ -36,6 +36,7 @@ from napari_hcs_qc.assay.plate_sample import are_embedded
 from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
+from napari_hcs_qc.encoders.backends.choice import as_trained
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.kind import MIN_PER_KIND, KindHead
@@ -73,6 +74,8 @@ class TrainOptions:
         Repeats of cross-validation, each with another seed.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    backend
+        What runs the encoder on the CPU, see `napari_hcs_qc.encoders.registry.load_encoder`.
     """
 
     encoder: str | None = None
@@ -83,6 +86,7 @@ class TrainOptions:
     seed: int = 0
     n_seeds: int = 5
     device: str = "auto"
+    backend: str = "auto"
 
 
 def train(
@@ -155,6 +159,7 @@ def train(
             pooling=recipe.pooling,
             weights=options.weights,
             device=options.device,
+            backend=options.backend,
             on_progress=on_progress,
             should_stop=should_stop,
         )
@@ -344,6 +349,7 @@ def manifest_of(
         "encoder": {
             **encoder.describe(),
             "fingerprint": encoder.fingerprint,
+            "network_fingerprint": encoder.network_fingerprint,
             "weights": started_from if tuned is None else OWN_WEIGHTS,
         },
         "fine_tuning": None
@@ -391,7 +397,11 @@ def versions() -> dict[str, str]:
 
 
 def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that load the encoder of a model again (`load_encoder`)."""
+    """Arguments that load the encoder of a model again (`load_encoder`).
+
+    With the backend that its embeddings were made by, where that is installed; see
+    `napari_hcs_qc.assay.prediction.check_encoder` for when it is not.
+    """
     encoder = manifest["encoder"]
     stages = encoder["stages"]
     return {
@@ -399,4 +409,5 @@ def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stages": tuple(stages) if isinstance(stages, list) else stages,
         "pooling": encoder["pooling"],
         "weights": None if encoder["weights"] is None else Path(encoder["weights"]),
+        "backend": as_trained(encoder.get("backend")),
     }

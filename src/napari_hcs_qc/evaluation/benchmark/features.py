@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.backends.choice import TORCH, choose_backend
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.evaluation.baseline import hand_features
 from napari_hcs_qc.evaluation.benchmark.spec import BASELINE
@@ -52,6 +53,9 @@ def features_of(
         "weights": "" if encoder.weights is None else sha256_of(encoder.weights),
         "recipe": recipe.fingerprint,
     }
+    backend = choose_backend()
+    if encoder.name != BASELINE and backend != TORCH:
+        told["backend"] = backend
     path = folder / "features" / f"{fingerprint(told)}.npy"
     if path.is_file():
         kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
