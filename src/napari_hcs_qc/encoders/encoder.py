@@ -111,6 +111,7 @@ class Encoder:
         self.n_features = self._network.n_features
         self._max_batch = _MAX_BATCH
         self._compiled: CompiledNetwork | None = None
+        self.backend: BackendName = TORCH  # what the network's own fingerprint is taken with
         self.backend, self.backend_note = self._compile(asked)
         # Python's own lock holds up more than a few threads of PyTorch, whose every layer is called
         # under it; the other backends are called once for the whole network.
