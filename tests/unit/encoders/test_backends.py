@@ -42,6 +42,11 @@ def reference() -> Encoder:
     return load_encoder(stages="inner", pooling="centre", device="cpu", backend="torch")
 
 
+@pytest.fixture(scope="module")
+def onnx() -> Encoder:
+    return load_encoder(stages="inner", pooling="centre", device="cpu", backend="onnxruntime")
+
+
 def small(name: str, seed: int = 0) -> Architecture:
     """Build one of timm's test networks with random, but not degenerate, weights."""
     torch.manual_seed(seed)
@@ -78,11 +83,10 @@ def test_default_encoder_gives_the_numbers_of_pytorch(backend, channels, referen
 
 
 @HAS_ONNX
-def test_a_row_does_not_depend_on_the_other_crops():
+def test_a_row_does_not_depend_on_the_other_crops(onnx):
     crops = crops_like_cells(9)
-    encoder = load_encoder(stages="inner", pooling="centre", device="cpu", backend="onnxruntime")
-    alone = torch.cat([encoder.encode(crop[None]) for crop in crops])
-    assert torch.equal(encoder.encode(crops), alone)
+    alone = torch.cat([onnx.encode(crop[None]) for crop in crops])
+    assert torch.equal(onnx.encode(crops), alone)
 
 
 @HAS_ONNX
@@ -90,11 +94,11 @@ def test_a_row_does_not_depend_on_the_other_crops():
     ("name", "options"),
     [
         ("test_resnet", {"stages": "inner"}),
-        ("test_efficientnet", {"stages": "last"}),
         ("test_convnext", {"stages": "inner", "pooling": "centre"}),
         ("test_vit", {"stages": "inner"}),
-        ("test_mambaout", {"stages": "last"}),
-        ("test_nfnet", {"stages": "last"}),
+        pytest.param("test_efficientnet", {"stages": "last"}, marks=pytest.mark.slow),
+        pytest.param("test_mambaout", {"stages": "last"}, marks=pytest.mark.slow),
+        pytest.param("test_nfnet", {"stages": "last"}, marks=pytest.mark.slow),
     ],
 )
 def test_other_architectures_run_or_say_why_not(name, options):
@@ -106,10 +110,9 @@ def test_other_architectures_run_or_say_why_not(name, options):
 
 
 @HAS_ONNX
-def test_crops_of_another_size_are_made_ready_when_they_come(reference):
-    encoder = load_encoder(stages="inner", pooling="centre", device="cpu", backend="onnxruntime")
+def test_crops_of_another_size_are_made_ready_when_they_come(reference, onnx):
     crops = crops_like_cells(3, side=64)
-    assert apart(encoder.encode(crops), reference.encode(crops)) < 1e-5
+    assert apart(onnx.encode(crops), reference.encode(crops)) < 1e-5
 
 
 class _Sorting(nn.Module):
@@ -174,12 +177,11 @@ def test_a_kept_graph_saves_the_export_and_a_damaged_one_is_made_anew(monkeypatc
 
 
 @HAS_ONNX
-def test_backends_have_fingerprints_of_their_own_and_that_of_pytorch_is_as_ever(reference):
-    other = load_encoder(stages="inner", pooling="centre", device="cpu", backend="onnxruntime")
-    assert other.fingerprint != reference.fingerprint
-    assert other.network_fingerprint == reference.network_fingerprint
-    assert other.describe()["backend"] == "onnxruntime"
-    assert other.describe()["backend_version"] == choice.backend_version("onnxruntime")
+def test_backends_have_fingerprints_of_their_own_and_that_of_pytorch_is_as_ever(reference, onnx):
+    assert onnx.fingerprint != reference.fingerprint
+    assert onnx.network_fingerprint == reference.network_fingerprint
+    assert onnx.describe()["backend"] == "onnxruntime"
+    assert onnx.describe()["backend_version"] == choice.backend_version("onnxruntime")
 
 
 def test_stores_made_before_there_were_backends_are_found_again(reference):
@@ -190,7 +192,7 @@ def test_stores_made_before_there_were_backends_are_found_again(reference):
 def test_no_store_holds_embeddings_of_two_backends(inputs, tmp_path):
     stores = {}
     for backend in ("torch", "onnxruntime"):
-        encoder = load_encoder(device="cpu", backend=backend)
+        encoder = encoder_of(small("test_resnet"), backend)
         stores[backend] = embed_cells(
             inputs.plate, inputs.cells, inputs.ranges, inputs.recipe, encoder, tmp_path
         )
@@ -297,19 +299,18 @@ def test_a_model_keeps_its_backend_where_it_is_installed(installed):
 
 @HAS_ONNX
 def test_the_kept_encoder_is_loaded_anew_for_another_backend():
-    first = kept_encoder(device="cpu", backend="torch")
-    second = kept_encoder(device="cpu", backend="onnxruntime")
+    pooled: Any = {"stages": "inner", "pooling": "centre", "device": "cpu"}
+    first = kept_encoder(**pooled, backend="torch")
+    second = kept_encoder(**pooled, backend="onnxruntime")
     assert (first.backend, second.backend) == ("torch", "onnxruntime")
-    assert kept_encoder(device="cpu", backend="onnxruntime") is second
+    assert kept_encoder(**pooled, backend="onnxruntime") is second
 
 
 @HAS_ONNX
-def test_a_model_judges_with_another_backend_and_says_so(reference):
+def test_a_model_judges_with_another_backend_and_says_so(reference, onnx):
     from types import SimpleNamespace
 
     from napari_hcs_qc.assay.prediction import backend_warning, check_encoder
-
-    made_by = load_encoder(stages="inner", pooling="centre", device="cpu", backend="onnxruntime")
 
     def model_of(encoder: Encoder, **changes: Any) -> Any:
         told = {
@@ -320,9 +321,9 @@ def test_a_model_judges_with_another_backend_and_says_so(reference):
         }
         return SimpleNamespace(id="0001", encoder=told)
 
-    model = model_of(made_by)
-    check_encoder(model, made_by)
-    assert backend_warning(model, made_by) == ()
+    model = model_of(onnx)
+    check_encoder(model, onnx)
+    assert backend_warning(model, onnx) == ()
     check_encoder(model, reference)
     (warning,) = backend_warning(model, reference)
     assert "onnxruntime" in warning
@@ -334,7 +335,7 @@ def test_a_model_judges_with_another_backend_and_says_so(reference):
     check_encoder(old, reference)
     assert backend_warning(old, reference) == ()
     with pytest.raises(HcsQcError, match="not the one that model"):
-        check_encoder(model_of(made_by, network_fingerprint="other"), reference)
+        check_encoder(model_of(onnx, network_fingerprint="other"), reference)
 
 
 def test_backends_of_the_command_line(installed, capsys):
