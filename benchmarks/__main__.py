@@ -1,7 +1,13 @@
 """Run all benchmarks, one after the other."""
 
-from benchmarks import bench_accuracy, bench_desk, bench_embedding, bench_memory
+from benchmarks import (
+    bench_accuracy,
+    bench_desk,
+    bench_embedding,
+    bench_encoding,
+    bench_memory,
+)
 
-for module in (bench_embedding, bench_memory, bench_desk, bench_accuracy):
+for module in (bench_embedding, bench_encoding, bench_memory, bench_desk, bench_accuracy):
     print(f"== {module.__name__}: {(module.__doc__ or '').splitlines()[0]}")
     module.main()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# What is not a test of the backends runs on PyTorch, which needs no time to be made ready.
+os.environ.setdefault("HCS_QC_BACKEND", "torch")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -108,6 +108,7 @@ def encoder_of(
         pooling=recipe.pooling,
         weights=options.weights,
         device=options.device,
+        backend=options.backend,
         on_progress=on_progress,
         should_stop=should_stop,
     )

@@ -34,12 +34,23 @@ class EncoderSpeed:
         Length of a crop's vector with the recipe's stages.
     crops_per_s
         Crops encoded a second. Reading images comes on top, mostly at the same time.
+    backend
+        What ran it.
+    note
+        Why that is not the backend asked for; empty when it is.
     """
 
     name: str
     device: str
     n_features: int
     crops_per_s: float
+    backend: str = "torch"
+    note: str = ""
+
+    @property
+    def ran_on(self) -> str:
+        """Device and backend in words."""
+        return self.device if self.backend == "torch" else f"{self.device}, {self.backend}"
 
     def seconds_for(self, n_cells: int, n_views: int) -> float:
         """Seconds that so many cells take, each seen `n_views` times."""
@@ -75,6 +86,7 @@ def measure_encoder(
         pooling=recipe.pooling,
         weights=options.weights,
         device=options.device,
+        backend=options.backend,
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -87,4 +99,11 @@ def measure_encoder(
         check_stop(should_stop)
         n += len(encoder.encode(crops, should_stop=should_stop))
         elapsed = time.perf_counter() - started
-    return EncoderSpeed(name, encoder.device.type, encoder.n_features, n / elapsed)
+    return EncoderSpeed(
+        name,
+        encoder.device.type,
+        encoder.n_features,
+        n / elapsed,
+        encoder.backend,
+        encoder.backend_note,
+    )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
+from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.assay.annotated_crops import AnnotatedCrops, annotated_crops
-from napari_hcs_qc.assay.aside import abandonable
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.evaluation.crossval import cross_validate

@@ -16,6 +16,7 @@ from napari_hcs_qc.assay.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.training import trained_with
 from napari_hcs_qc.assay.unlike import COLUMN, unlike_summary
+from napari_hcs_qc.encoders.backends.choice import TORCH
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
@@ -199,17 +200,34 @@ def predict(
 def check_encoder(model: Model, encoder: Encoder) -> None:
     """Refuse an encoder that gives other numbers than the one that a model was trained with.
 
+    The same network run by another backend, because the model's is not installed here, gives the
+    same numbers to 1e-4 of the largest: it passes, and `backend_warning` tells of it. Its
+    embeddings have a store of their own.
+
     Raises
     ------
     HcsQcError
         Naming the weights of both.
     """
-    if encoder.fingerprint != model.encoder["fingerprint"]:
+    of_model = model.encoder.get("network_fingerprint", model.encoder["fingerprint"])
+    if encoder.network_fingerprint != of_model:
         raise HcsQcError(
             f"The encoder {encoder.name} is not the one that model {model.id} was trained with "
             f"(weights {encoder.weights_sha256[:12]} instead of "
             f"{str(model.encoder['weights_sha256'])[:12]}). Bring back its weights, or train again."
         )
+
+
+def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
+    """Say that another backend runs the encoder than when the model was trained, if so."""
+    trained_by = str(model.encoder.get("backend", TORCH))
+    if encoder.backend == trained_by:
+        return ()
+    why = encoder.backend_note or f"{trained_by} is not installed here"
+    return (
+        f"Model {model.id} was trained on embeddings by {trained_by}; these are by "
+        f"{encoder.backend} ({why}). They agree to 1e-4, and are kept apart.",
+    )
 
 
 def predict_plate(
@@ -275,7 +293,10 @@ def predict_plate(
         state.plate.name,
         model.id,
         table,
-        (shift["sentence"],) if shift.get("is_unlike") else (),
+        (
+            *((shift["sentence"],) if shift.get("is_unlike") else ()),
+            *backend_warning(model, encoder),
+        ),
         tuple((one.where, one.what) for one in embedded.unreadable),
         shift,
     )

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.assay.annotated_cells import (
     check_classes,
     collect,
     collect_again,
     said_again,
 )
-from napari_hcs_qc.assay.aside import abandonable
 from napari_hcs_qc.assay.embedding import check_pools, embed_plate, stored_plate
 from napari_hcs_qc.assay.finetuning import fine_tuned
 from napari_hcs_qc.assay.folder import AssayBusyError

@@ -37,6 +37,7 @@ from napari_hcs_qc.assay.plate_state import PlateState, chosen_plates, load_plat
 from napari_hcs_qc.assay.unlike import fit_novelty
 from napari_hcs_qc.assay.validation import validate, validate_fine_tuned
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
+from napari_hcs_qc.encoders.backends.choice import as_trained
 from napari_hcs_qc.encoders.own import find_own
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, encoder_names, kept_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -81,6 +82,8 @@ class TrainOptions:
     simulated
         Names of simulated artefacts of which cells are trained on as well, see
         `napari_hcs_qc.assay.simulated_training`.
+    backend
+        What runs the encoder on the CPU, see `napari_hcs_qc.encoders.registry.load_encoder`.
     """
 
     encoder: str | None = None
@@ -92,6 +95,7 @@ class TrainOptions:
     n_seeds: int = 5
     device: str = "auto"
     simulated: tuple[str, ...] = ()
+    backend: str = "auto"
 
 
 def train(
@@ -165,6 +169,7 @@ def train(
             pooling=recipe.pooling,
             weights=options.weights,
             device=options.device,
+            backend=options.backend,
             on_progress=on_progress,
             should_stop=should_stop,
         )
@@ -433,6 +438,7 @@ def manifest_of(
         "encoder": {
             **encoder.describe(),
             "fingerprint": encoder.fingerprint,
+            "network_fingerprint": encoder.network_fingerprint,
             "weights": started_from if tuned is None else OWN_WEIGHTS,
         },
         "fine_tuning": None
@@ -481,7 +487,11 @@ def versions() -> dict[str, str]:
 
 
 def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that load the encoder of a model again (`load_encoder`)."""
+    """Arguments that load the encoder of a model again (`load_encoder`).
+
+    With the backend that its embeddings were made by, where that is installed; see
+    `napari_hcs_qc.assay.prediction.check_encoder` for when it is not.
+    """
     encoder = manifest["encoder"]
     stages = encoder["stages"]
     return {
@@ -489,4 +499,5 @@ def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stages": tuple(stages) if isinstance(stages, list) else stages,
         "pooling": encoder["pooling"],
         "weights": None if encoder["weights"] is None else Path(encoder["weights"]),
+        "backend": as_trained(encoder.get("backend")),
     }

@@ -42,6 +42,13 @@ def cut_squares(
     HcsQcError
         When a position lies outside the image.
     """
+    return _cut(pixels, y_px, x_px, (side_px,))[0]
+
+
+def _cut(
+    pixels: NDArray[np.float32], y_px: ArrayLike, x_px: ArrayLike, sides_px: Sequence[int]
+) -> list[NDArray[np.float32]]:
+    """Cut squares of several sides; the image's border is reflected once for all of them."""
     height, width = pixels.shape[1:]
     y, x = np.asarray(y_px, dtype=np.float64), np.asarray(x_px, dtype=np.float64)
     # The middle of the first pixel is 0, so the image reaches half a pixel beyond.
@@ -54,11 +61,16 @@ def cut_squares(
         )
     rows = np.clip(np.rint(y).astype(np.intp), 0, height - 1)
     columns = np.clip(np.rint(x).astype(np.intp), 0, width - 1)
-    before = side_px // 2
-    after = side_px - before
+    before = max(sides_px) // 2
+    after = max(sides_px) - before
     padded = np.pad(pixels, ((0, 0), (before, after), (before, after)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side_px, side_px), axis=(1, 2))
-    return np.ascontiguousarray(windows[:, rows, columns].swapaxes(0, 1))
+    squares = []
+    for side_px in sides_px:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (side_px, side_px), axis=(1, 2))
+        first = before - side_px // 2
+        cut = windows[:, rows + first, columns + first].swapaxes(0, 1)
+        squares.append(np.ascontiguousarray(cut))
+    return squares
 
 
 def cut_crops(
@@ -95,8 +107,9 @@ def cut_crops(
     """
     views: list[torch.Tensor] = []
     size = (recipe.input_px, recipe.input_px)
-    for side_px in recipe.sides_px:
-        squares = torch.from_numpy(cut_squares(pixels, y_px, x_px, side_px))
+    sides_px = recipe.sides_px
+    for side_px, cut in zip(sides_px, _cut(pixels, y_px, x_px, sides_px), strict=True):
+        squares = torch.from_numpy(cut)
         if side_px != recipe.input_px:
             # Antialiasing matters only when shrinking; it keeps noise from aliasing into texture.
             squares = functional.interpolate(
@@ -106,5 +119,9 @@ def cut_crops(
                 align_corners=False,
                 antialias=side_px > recipe.input_px,
             )
-        views.extend(squares[:, list(group)] for group in groups)
+        # A single channel is a view of the squares; only colours are put together anew.
+        views.extend(
+            squares.narrow(1, group[0], 1) if len(group) == 1 else squares[:, list(group)]
+            for group in groups
+        )
     return torch.stack(views, dim=1)

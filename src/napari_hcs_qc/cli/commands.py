@@ -11,10 +11,18 @@ from napari_hcs_qc.assay.annotation import KINDS, check_word
 from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.judging import classes_at
 from napari_hcs_qc.assay.training import TrainOptions, train
+from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
 from napari_hcs_qc.cli import demo
 from napari_hcs_qc.cli.status import status_of
 from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.cli.words import figures, judged_lines, shown_path, unlike_lines
+from napari_hcs_qc.encoders.backends.choice import (
+    AUTO,
+    VARIABLE,
+    choose_backend,
+    list_backends,
+)
+from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.convert import convert_plate
@@ -116,20 +124,54 @@ def annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """List the encoders."""
     lines, data = [], []
+    backends, chosen = list_backends(), choose_backend(options.backend)
+    recipe = get_recipe(DEFAULT_RECIPE)
+    measured = [one.name for one in backends if not one.needs]
+    if options.backend != AUTO or choose_device("auto").type != "cpu":
+        measured = [chosen]
     own = None if options.assay is None else AssayFolder.open(options.assay).encoders_folder
     for info in list_encoders(own):
-        speed = None
+        speeds: dict[str, float] = {}
+        notes = [info.note] if info.note else []
         if options.speed and info.ready:
-            speed = load_encoder(info.name, weights=info.weights).measure_speed(128)
+            for backend in measured:
+                encoder = load_encoder(
+                    info.name,
+                    stages=recipe.stages,
+                    pooling=recipe.pooling,
+                    weights=info.weights,
+                    backend=backend,
+                )
+                speeds[encoder.backend] = encoder.measure_speed(recipe.input_px)
+                notes.extend([encoder.backend_note] if encoder.backend_note else [])
         state = "ready" if info.ready else f"needs {info.needs}"
-        rate = f", {speed:.0f} crops/s at 128 px" if speed else ""
-        lines.append(
-            f"{info.name:20} {info.n_features:5} features  {state}{rate}  [{info.licence}]"
+        lines.append(f"{info.name:20} {info.n_features:5} features  {state}  [{info.licence}]")
+        if speeds:
+            rates = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
+            lines.append(f"  crops/s at {recipe.input_px} px, recipe {recipe.name}: {rates}")
+        lines.extend(f"  {note}" for note in notes)
+        data.append(
+            {
+                **asdict(info),
+                "crops_per_s": speeds.get(chosen, next(iter(speeds.values()), None)),
+                "crops_per_s_by_backend": speeds,
+                "notes": notes,
+            }
         )
-        lines.extend([f"  {info.note}"] if info.note else [])
-        data.append({**asdict(info), "crops_per_s": speed})
     lines.append("Any other model: timm:NAME or torchvision:NAME, with --weights FILE.safetensors.")
-    return Outcome(lines, {"encoders": data})
+    told = ", ".join(
+        f"{one.name} {one.version}" if one.version else f"{one.name} (not here: {one.needs})"
+        for one in backends
+    )
+    lines.append(f"Backends on the CPU: {told}. In use: {chosen} (--backend, {VARIABLE}).")
+    return Outcome(
+        lines,
+        {
+            "encoders": data,
+            "backends": [asdict(one) for one in backends],
+            "backend_in_use": chosen,
+        },
+    )
 
 
 def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
@@ -469,6 +511,7 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         simulated=tuple(
             kind.strip() for kind in (options.simulated or "").split(",") if kind.strip()
         ),
+        backend=options.backend,
     )
 
 

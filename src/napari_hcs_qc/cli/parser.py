@@ -53,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--assay", metavar="ASSAY", type=Path, help="also those trained on it or imported"
     )
     encoders.add_argument("--speed", action="store_true", help="measure crops a second here")
+    _backend(encoders)
 
     train = command("train", "Fit a head on the annotated cells and cross-validate it.")
     _assay(train)
@@ -278,6 +279,17 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", metavar="N", type=int, default=5, help="of cross-validation")
     group.add_argument("--seed", metavar="N", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    _backend(group)
+
+
+def _backend(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--backend",
+        metavar="B",
+        default="auto",
+        help="what runs the encoder on the CPU: auto (the quickest installed, or what the "
+        "variable HCS_QC_BACKEND says), torch, onnxruntime or openvino",
+    )
 
 
 def _benchmark_options(bench: argparse.ArgumentParser) -> None:

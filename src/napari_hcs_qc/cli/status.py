@@ -58,7 +58,8 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     for model in models:
         lines.append(
             f"Model {model.id}: {model.encoder['name']}, {model.recipe.name}, "
-            f"{model.manifest['head']}, {model.manifest['created']}"
+            f"{model.manifest['head']}, by {model.encoder.get('backend', 'torch')}, "
+            f"{model.manifest['created']}"
         )
     if not models:
         lines.append("Models: none yet")
@@ -70,7 +71,12 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
         "doubted": [asdict(doubt) for doubt in doubts],
         "n_verdicts": len(journal.verdicts()),
         "models": [
-            {"id": model.id, "created": model.manifest["created"], "head": model.manifest["head"]}
+            {
+                "id": model.id,
+                "created": model.manifest["created"],
+                "head": model.manifest["head"],
+                "backend": model.encoder.get("backend", "torch"),
+            }
             for model in models
         ],
     }

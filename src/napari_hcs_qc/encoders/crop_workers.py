@@ -29,9 +29,16 @@ _POLL_S = 0.05
 
 
 class CropWorkers:
-    """As many threads as PyTorch would use (four at most, which then share the rest)."""
+    """As many threads as PyTorch would use (four at most, which then share the rest).
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    max_workers
+        Most threads; None for as many as PyTorch would use.
+    """
+
+    def __init__(self, max_workers: int | None = MAX_WORKERS) -> None:
+        self._max_workers = max_workers
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._n_threads = 0
@@ -92,7 +99,7 @@ class CropWorkers:
                 if self._pool is not None:
                     self._pool.shutdown()
                 self._n_threads = n_threads
-                self._n_workers = min(n_threads, MAX_WORKERS)
+                self._n_workers = min(n_threads, self._max_workers or n_threads)
                 self._pool = start_pool(self._n_workers, n_threads) if n_threads > 1 else None
             return self._pool
 

@@ -29,17 +29,26 @@ class Normaliser:
         The only side that the network takes; None when any will do.
     interpolation
         How a crop is brought to it.
+    mean, scale
+        ``(1, 3, 1, 1)``: what is taken away from a crop, and what it is then multiplied with.
     """
 
     def __init__(self, architecture: Architecture, device: torch.device) -> None:
         self.input_px = architecture.input_px
         self.interpolation = architecture.interpolation
         self._device = device
-        self._mean = torch.tensor(architecture.mean).view(1, 3, 1, 1).to(device)
-        self._scale = 1.0 / torch.tensor(architecture.std).view(1, 3, 1, 1).to(device)
+        self.mean = torch.tensor(architecture.mean).view(1, 3, 1, 1).to(device)
+        self.scale = 1.0 / torch.tensor(architecture.std).view(1, 3, 1, 1).to(device)
 
     def __call__(self, crops: Tensor) -> Tensor:
         """Give ``(n, 3, side, side)``, channels last, of crops ``(n, 1 or 3, side, side)``."""
+        images = self.sized(crops)
+        # A grey crop becomes three planes here, by broadcasting.
+        images = (images - self.mean).mul_(self.scale)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def sized(self, crops: Tensor) -> Tensor:
+        """Give crops of the side that the network takes, on its device, not yet normalised."""
         images = crops.to(self._device, torch.float32, non_blocking=True)
         side = self.input_px
         if side is not None and tuple(images.shape[-2:]) != (side, side):
@@ -51,6 +60,4 @@ class Normaliser:
                 align_corners=False,
                 antialias=True,
             )
-        # A grey crop becomes three planes here, by broadcasting.
-        images = (images - self._mean).mul_(self._scale)
-        return images.contiguous(memory_format=torch.channels_last)
+        return images

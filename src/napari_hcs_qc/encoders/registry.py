@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.encoders.architecture import (
     Architecture,
     Family,
@@ -16,6 +17,7 @@ from napari_hcs_qc.encoders.architecture import (
     timm_repository,
     torchvision_url,
 )
+from napari_hcs_qc.encoders.backends.choice import AUTO, TORCH, choose_backend
 from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
 from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.own import own_beside, own_folders, read_own
@@ -173,6 +175,7 @@ def load_encoder(
     pooling: Pooling = "mean",
     weights: Path | None = None,
     device: str | torch.device = "auto",
+    backend: str = AUTO,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Encoder:
@@ -192,6 +195,10 @@ def load_encoder(
         trained here says itself what it is; `name` is then just what it is called.
     device
         ``"auto"`` (CUDA, else MPS, else the CPU) or a name that PyTorch knows.
+    backend
+        What runs it on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"`` or ``"openvino"``; see
+        `napari_hcs_qc.encoders.backends.choice.choose_backend`. A network that it cannot take
+        runs on PyTorch, and the encoder's `backend_note` says why.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`; counted in bytes while weights are downloaded.
 
@@ -203,18 +210,35 @@ def load_encoder(
     Raises
     ------
     HcsQcError
-        When there is no such encoder, its weights cannot be had or do not fit, or the stages or
-        the device do not exist.
+        When there is no such encoder, its weights cannot be had or do not fit, or the stages,
+        the device or the backend do not exist.
     WriteError
         When downloaded weights cannot be kept.
     Cancelled
         When `should_stop` said so.
     """
+    chosen = choose_backend(backend)
     architecture, digest = load_architecture(
         name, weights=weights, on_progress=on_progress, should_stop=should_stop
     )
     check_stop(should_stop)
-    return Encoder(name, architecture, digest, stages=stages, pooling=pooling, device=device)
+
+    def make(_on_progress: OnProgress = no_progress, _stop: ShouldStop = never_stop) -> Encoder:
+        return Encoder(
+            name,
+            architecture,
+            digest,
+            stages=stages,
+            pooling=pooling,
+            device=device,
+            backend=chosen,
+        )
+
+    if chosen == TORCH:
+        return make()
+    # To make a network ready for another backend takes seconds the first time.
+    on_progress(0, 0, f"Making {name} ready for {chosen}")
+    return abandonable(make, should_stop)
 
 
 def load_architecture(
@@ -275,6 +299,7 @@ def kept_encoder(
     pooling: Pooling = "mean",
     weights: Path | None = None,
     device: str | torch.device = "auto",
+    backend: str = AUTO,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Encoder:
@@ -286,6 +311,8 @@ def kept_encoder(
     ----------
     name, stages, pooling, weights, device, on_progress, should_stop
         As `load_encoder`. A local file that has changed is loaded again.
+    backend
+        As `load_encoder`.
 
     Raises
     ------
@@ -293,7 +320,8 @@ def kept_encoder(
         As `load_encoder`; what was kept before stays.
     """
     global _kept
-    asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)))
+    chosen = choose_backend(backend)
+    asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)), chosen)
     while not _kept_lock.acquire(timeout=0.1):
         check_stop(should_stop)
     try:
@@ -304,6 +332,7 @@ def kept_encoder(
                 pooling=pooling,
                 weights=weights,
                 device=device,
+                backend=chosen,
                 on_progress=on_progress,
                 should_stop=should_stop,
             )

@@ -45,6 +45,7 @@ class _Pass(threading.local):
     def __init__(self) -> None:
         self.found: dict[str, Tensor] = {}
         self.should_stop: ShouldStop = never_stop
+        self.ends_early = True
 
 
 class StageNetwork:
@@ -119,6 +120,21 @@ class StageNetwork:
         parts = [found[name] for name in self.chosen]
         found.clear()
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def whole(self) -> nn.Module:
+        """Give the same function as a module whose pass ends as passes do: it can be exported.
+
+        What lies behind the last wanted stage is run, and left out of the exported graph, since
+        nothing of it reaches the features.
+        """
+        return _Whole(self)
+
+    def _run_through(self, images: Tensor) -> Tensor:
+        self._pass.ends_early = False
+        try:
+            return self(images)
+        finally:
+            self._pass.ends_early = True
 
     def _forward(self, images: Tensor) -> None:
         final = self._architecture.final_features
@@ -222,7 +238,7 @@ class StageNetwork:
     def _keep(self, name: str, output: Tensor) -> None:
         # Later layers may work in place on this very tensor; pooled now, it is safe.
         self._pass.found[name] = self._pool(output)
-        if len(self._pass.found) == len(self.chosen):
+        if len(self._pass.found) == len(self.chosen) and self._pass.ends_early:
             raise _EnoughError
 
     def _ask_at_every_layer(self) -> None:
@@ -256,6 +272,16 @@ class StageNetwork:
             if name not in entered:
                 setattr(self.module, name, nn.Identity())
         return n_features
+
+
+class _Whole(nn.Module):
+    def __init__(self, network: StageNetwork) -> None:
+        super().__init__()
+        self.module = network.module
+        self._network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._network._run_through(images)
 
 
 def _centre_weights(like: Tensor, height: int, width: int) -> Tensor:

@@ -240,7 +240,8 @@ class EncoderDock(QWidget):
             text += f" Needs {known.needs}."
         speed = self._speeds.get((name, options.weights, options.device))
         if speed is not None:
-            text += f" {speed.crops_per_s:,.0f} crops/s on {speed.device}."
+            text += f" {speed.crops_per_s:,.0f} crops/s on {speed.ran_on}."
+            text += f" {speed.note}." if speed.note else ""
         return text
 
     def _recipe_words(self) -> str:

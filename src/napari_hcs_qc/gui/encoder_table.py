@@ -150,7 +150,7 @@ class EncoderTable(QTreeWidget):
 
 def _speed_words(speed: EncoderSpeed) -> str:
     return (
-        f"{speed.crops_per_s:,.1f} crops a second on this machine ({speed.device}), "
+        f"{speed.crops_per_s:,.1f} crops a second on this machine ({speed.ran_on}), "
         f"{speed.n_features} features a crop with the recipe chosen then"
     )
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.assay import outputs, retraining
-from napari_hcs_qc.assay.aside import abandonable
 from napari_hcs_qc.assay.folder import AssayBusyError, AssayFolder
 from napari_hcs_qc.assay.history import restore
 from napari_hcs_qc.assay.judging import judge

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.backends.choice import TORCH, choose_backend
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.baseline import hand_features
@@ -127,13 +128,15 @@ def _loaded(encoder: EncoderSpec, recipe: CropRecipe) -> Encoder:
 
 
 def _address(cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe) -> str:
-    return fingerprint(
-        {
-            "version": _VERSION,
-            "package": __version__,  # which says what weights of its own an encoder has
-            "source": cells.fingerprint,
-            "encoder": encoder.name,
-            "weights": "" if encoder.weights is None else sha256_of(encoder.weights),
-            "recipe": recipe.fingerprint,
-        }
-    )
+    told = {
+        "version": _VERSION,
+        "package": __version__,  # which says what weights of its own an encoder has
+        "source": cells.fingerprint,
+        "encoder": encoder.name,
+        "weights": "" if encoder.weights is None else sha256_of(encoder.weights),
+        "recipe": recipe.fingerprint,
+    }
+    backend = choose_backend()
+    if encoder.name != BASELINE and backend != TORCH:
+        told["backend"] = backend
+    return fingerprint(told)

@@ -1,0 +1,108 @@
+"""Which backend runs an encoder: what is installed, what was asked for, and what is chosen."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast, get_args
+
+from napari_hcs_qc.errors import HcsQcError
+
+BackendName: TypeAlias = Literal["torch", "onnxruntime", "openvino"]
+"""What can run an encoder on the CPU."""
+
+AUTO = "auto"
+TORCH: BackendName = "torch"
+VARIABLE = "HCS_QC_BACKEND"
+"""Environment variable that stands for ``"auto"``."""
+
+_EXTRAS: dict[BackendName, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
+# The quickest first, as measured with the default encoder (benchmarks/README.md); a fixed order,
+# so that a computer keeps to one and finds its embeddings again.
+_ORDER: tuple[BackendName, ...] = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """One backend, as it is on this computer.
+
+    Parameters
+    ----------
+    name
+        What `load_encoder` takes as its backend.
+    version
+        Of the package; empty when it is not installed.
+    needs
+        What is missing; empty when it is ready.
+    """
+
+    name: BackendName
+    version: str
+    needs: str
+
+
+def list_backends() -> list[BackendInfo]:
+    """List the backends of the CPU, PyTorch first."""
+    return [_info(name) for name in get_args(BackendName)]
+
+
+def _info(name: BackendName) -> BackendInfo:
+    version = backend_version(name)
+    needs = "" if version else f"pip install 'napari-hcs-qc[{_EXTRAS[name]}]'"
+    return BackendInfo(name, version, needs)
+
+
+def backend_version(name: BackendName) -> str:
+    """Give the version of a backend's package; empty when it is not installed."""
+    if importlib.util.find_spec(name) is None:
+        return ""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"  # such as a build of onnxruntime under another name
+
+
+def choose_backend(asked: str = AUTO) -> BackendName:
+    """Turn what was asked for into a backend that is installed.
+
+    Parameters
+    ----------
+    asked
+        A name, or ``"auto"``: what the environment variable ``HCS_QC_BACKEND`` says, else the
+        quickest that is installed.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such backend, or it is not installed.
+    """
+    source = "The backend"
+    if asked == AUTO:
+        asked = os.environ.get(VARIABLE, "").strip() or AUTO
+        source = f"{VARIABLE}: the backend"
+    if asked == AUTO:
+        return next((name for name in _ORDER if backend_version(name)), TORCH)
+    if asked not in get_args(BackendName):
+        raise HcsQcError(
+            f"{source} {asked!r} is not known; use 'auto' or {', '.join(get_args(BackendName))}."
+        )
+    name = cast("BackendName", asked)
+    info = _info(name)
+    if info.needs:
+        raise HcsQcError(f"{source} {name} is not installed: {info.needs}, or use 'auto'.")
+    return name
+
+
+def as_trained(name: object) -> BackendName:
+    """Give the backend of a model where it is here, else PyTorch, which is everywhere.
+
+    Parameters
+    ----------
+    name
+        What the model's manifest says; None in those written before there was a choice.
+    """
+    known = {info.name: info for info in list_backends()}
+    info = known.get(cast("BackendName", name))
+    return TORCH if info is None or info.needs else info.name

@@ -1,0 +1,139 @@
+"""An encoder's network compiled for a backend, checked against PyTorch before it is used."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_hcs_qc.encoders.backends.graph_cache import kept_graph
+from napari_hcs_qc.encoders.backends.onnx_graph import to_onnx
+from napari_hcs_qc.encoders.backends.runners import Runner, make_runner
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_hcs_qc.encoders.backends.choice import BackendName
+    from napari_hcs_qc.encoders.normalise import Normaliser
+    from napari_hcs_qc.encoders.stages import StageNetwork
+
+CROPS_AT_ONCE = 4
+"""Few, so that the maps between the layers stay in the processor's cache."""
+
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch's features, as a share of the largest feature."""
+
+
+class CompiledNetwork:
+    """Crops to features through a backend other than PyTorch.
+
+    Parameters
+    ----------
+    backend
+        What runs it.
+    network
+        The network, on the CPU.
+    normaliser
+        Brings crops into its form.
+    key
+        Content address of the network and what it pools, under which its graph is kept.
+
+    Raises
+    ------
+    Exception
+        Whatever is in the way of using this network with this backend; the message says it.
+    """
+
+    def __init__(
+        self, backend: BackendName, network: StageNetwork, normaliser: Normaliser, key: str
+    ) -> None:
+        self.backend = backend
+        self._network, self._normaliser, self._key = network, normaliser, key
+        self._lock = threading.Lock()
+        self._runners: dict[tuple[int, ...], Runner] = {}
+        # Grey crops of the presets' side; other shapes are made ready when they come.
+        side = normaliser.input_px or 128
+        self._runner_for((1, side, side))
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Encode at most `CROPS_AT_ONCE` crops."""
+        sized = self._normaliser.sized(crops)
+        runner = self._runner_for(tuple(sized.shape[1:]))
+        array = sized.contiguous().numpy()
+        if len(array) == CROPS_AT_ONCE:
+            return torch.from_numpy(runner(array))
+        # The graph is for a constant number, so that a row never depends on how many there are.
+        padded = np.zeros((CROPS_AT_ONCE, *array.shape[1:]), np.float32)
+        padded[: len(array)] = array
+        return torch.from_numpy(runner(padded)[: len(array)])
+
+    def _runner_for(self, shape: tuple[int, ...]) -> Runner:
+        found = self._runners.get(shape)
+        if found is None:
+            with self._lock:
+                found = self._runners.get(shape)
+                if found is None:
+                    found = self._runners[shape] = self._make(shape)
+        return found
+
+    def _make(self, shape: tuple[int, ...]) -> Runner:
+        generator = torch.Generator().manual_seed(2)
+        probe = torch.rand((CROPS_AT_ONCE, *shape), generator=generator)
+        with torch.inference_mode():
+            expected = self._network(self._normaliser(probe)).numpy()
+        key = f"{self._key}-{'x'.join(map(str, probe.shape))}"
+
+        def export() -> bytes:
+            return to_onnx(_FromCrops(self._network, self._normaliser), probe)
+
+        def runs_right(graph: bytes) -> Runner:
+            runner = make_runner(self.backend, graph)
+            check_agrees(runner(probe.numpy()), expected)
+            return runner
+
+        return kept_graph(key, export, runs_right)
+
+
+def check_agrees(found: np.ndarray, expected: np.ndarray) -> None:
+    """Refuse features that are not those of PyTorch.
+
+    Raises
+    ------
+    ValueError
+        Saying by how much they differ.
+    """
+    if found.shape != expected.shape:
+        raise ValueError(f"it gives features of shape {found.shape} instead of {expected.shape}")
+    largest = max(1e-6, float(np.abs(expected).max()))
+    apart = float(np.abs(found - expected).max()) / largest
+    if not apart <= TOLERANCE:
+        raise ValueError(
+            f"its features differ from PyTorch's by {apart:.1e} of the largest one "
+            f"(at most {TOLERANCE:g} is allowed)"
+        )
+
+
+class _FromCrops(nn.Module):
+    """The network with its normalisation before it, in a form that can be exported."""
+
+    def __init__(self, network: StageNetwork, normaliser: Normaliser) -> None:
+        super().__init__()
+        self.network = network.whole()
+        self.mean, self.scale = normaliser.mean.cpu(), normaliser.scale.cpu()
+        self.is_even = len(set(self.mean.flatten().tolist())) == 1 and (
+            len(set(self.scale.flatten().tolist())) == 1
+        )
+
+    def forward(self, crops: Tensor) -> Tensor:
+        mean, scale = self.mean, self.scale
+        if crops.shape[1] == 1 and self.is_even:
+            # One plane, three times: the first convolution then needs it once only.
+            images = (crops - mean[:, :1]) * scale[:, :1]
+            images = images.expand(-1, 3, -1, -1)
+        else:
+            images = (crops - mean) * scale
+        features: Tensor = self.network(images)
+        return features
