@@ -35,6 +35,7 @@ class Outcome:
 
     lines: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
 
 
 def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
@@ -379,6 +380,13 @@ def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(*benchmark(options, bars))
 
 
+def run_screen(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Judge all plates of a screen, and report on them together."""
+    from napari_hcs_qc.cli.screen import screen
+
+    return Outcome(*screen(options, bars))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "new": new,
     "cells": cells,
@@ -398,6 +406,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "open": open_window,
     "demo": run_demo,
     "benchmark": run_benchmark,
+    "screen": run_screen,
 }
 """Command name to its function."""
 
