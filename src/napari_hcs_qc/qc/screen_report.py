@@ -259,7 +259,7 @@ def _drifts(data: ScreenReport) -> list[dict[str, Any]]:
     ends = [(one.place, one.when) for one in (*data.plates[:1], *data.plates[-1:])]
     found = []
     for drift in data.drifts:
-        words = percent if drift.is_share else number
+        words = percent if drift.is_share else _short
         drawing = draw_drift(
             order,
             drift.values,
@@ -274,6 +274,10 @@ def _drifts(data: ScreenReport) -> list[dict[str, Any]]:
             {"title": drift.title, "drawing": Markup(drawing), "words": _drift_words(drift)}
         )
     return found
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _drift_words(drift: DriftView) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +73,10 @@ def do_plate(
         with explained_writes(folder.path):
             folder.problem_path.unlink(missing_ok=True)
             folder.done_path.unlink(missing_ok=True)
+            # Those of an earlier job: should this one fail, nobody must take them for its own.
+            folder.wells_path.unlink(missing_ok=True)
+            if folder.results.exists():
+                shutil.rmtree(folder.results)
         _work(folder, job, device, on_progress, should_stop)
         return True
     finally:

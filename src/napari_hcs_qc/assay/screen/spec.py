@@ -398,4 +398,5 @@ def _matched_name(pattern: str, path: Path) -> str:
     middle = list(parts[first : len(parts) - n_after]) or [path.name]
     if n_after == 0:
         middle[-1] = _own_name(path)
-    return " ".join(middle)
+    # Exports often repeat it: P1/P1/*.tif.
+    return " ".join(one for i, one in enumerate(middle) if i == 0 or one != middle[i - 1])
