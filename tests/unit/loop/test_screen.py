@@ -124,9 +124,13 @@ def test_tables_are_those_of_the_plates(screen: Screen, ran: Any) -> None:
     gather(screen.plan())
     wells = pd.read_parquet(screen.out / "wells.parquet")
     mine = wells[wells["Metadata_Plate"] == "P1"].set_index("well")
-    alone = pd.read_parquet(ran.out / "wells.parquet").set_index("Metadata_Well")
+    results = screen.out / "plates" / "P1" / "results" / "wells.parquet"
+    alone = pd.read_parquet(results).set_index("Metadata_Well")
     assert mine["n_cells"].to_dict() == alone["n_cells"].to_dict()
-    assert mine["is_flagged"].to_dict() == alone["is_flagged"].to_dict()
+    # As where the model was trained, whose plate has besides the cells that were clicked there.
+    trained = pd.read_parquet(ran.out / "wells.parquet").set_index("Metadata_Well")
+    assert mine["is_flagged"].to_dict() == trained["is_flagged"].to_dict()
+    assert (trained["n_cells"] - mine["n_cells"]).between(0, 2).all()
     plates = pd.read_csv(screen.out / "plates.csv").set_index("plate")
     assert plates.loc["P3", "state"] == "failed"
     assert plates.loc["P1", "n_cells"] == alone["n_cells"].sum()

@@ -72,9 +72,9 @@ class Screen:
                 folder = (entry / "cwd").resolve()
             except OSError:
                 continue
-            if "napari_hcs_qc.cli.screen_job" in words and "plate" in words:
-                if folder == self.out.resolve() and "-c" not in words:
-                    found[words[words.index(".") + 1]] = int(entry.name)
+            is_job = words[1:4] == ["-m", "napari_hcs_qc.cli.screen_job", "plate"]
+            if is_job and folder == self.out.resolve():
+                found[words[5]] = int(entry.name)
         return found
 
 
