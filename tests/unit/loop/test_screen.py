@@ -92,6 +92,9 @@ def screen(ran: Any, tmp_path_factory: pytest.TempPathFactory) -> Screen:
     shutil.copytree(ran.result.assay.path, root / "assay")
     for name in ("P1", "P 2{x}", "P3"):
         shutil.copytree(ran.made.plate_dir, root / "raw" / name)
+    for image in (root / "raw" / "P 2{x}").rglob("*.tif"):
+        if not any(well in image.name for well in ("A01", "B01", "C03")):
+            image.unlink()  # fewer cells, so that it takes less time
     for image in (root / "raw" / "P3").rglob("*.tif"):
         image.write_bytes(b"not a TIFF")
     (root / "screen.toml").write_text(SPEC)
@@ -127,15 +130,20 @@ def test_tables_are_those_of_the_plates(screen: Screen, ran: Any) -> None:
     results = screen.out / "plates" / "P1" / "results" / "wells.parquet"
     alone = pd.read_parquet(results).set_index("Metadata_Well")
     assert mine["n_cells"].to_dict() == alone["n_cells"].to_dict()
-    # As where the model was trained, whose plate has besides the cells that were clicked there.
-    trained = pd.read_parquet(ran.out / "wells.parquet").set_index("Metadata_Well")
-    assert mine["is_flagged"].to_dict() == trained["is_flagged"].to_dict()
-    assert (trained["n_cells"] - mine["n_cells"]).between(0, 2).all()
+    assert mine["is_flagged"].to_dict() == alone["is_flagged"].to_dict()
+    # The same images: every cell has the probability that it has where the model was trained.
+    place = ["Metadata_Well", "Metadata_Site", "y_px", "x_px"]
+    here, there = (
+        pd.read_parquet(path, columns=[*place, "p_abnormal"]).set_index(place)["p_abnormal"]
+        for path in (results.with_name("cells.parquet"), ran.out / "cells.parquet")
+    )
+    assert len(here) == alone["n_cells"].sum()
+    assert (here - there.reindex(here.index)).abs().max() < 1e-3
     plates = pd.read_csv(screen.out / "plates.csv").set_index("plate")
     assert plates.loc["P3", "state"] == "failed"
     assert plates.loc["P1", "n_cells"] == alone["n_cells"].sum()
     read = pd.read_csv(screen.out / "wells.csv")
-    assert len(read) == len(wells) == 18
+    assert len(read) == len(wells) == 12
     effects = pd.read_csv(screen.out / "position_effects.csv")
     assert {"row A", "column 3"} <= set(effects["place"])
     provenance = json.loads((screen.out / "provenance.json").read_text())
