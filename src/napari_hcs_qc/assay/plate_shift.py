@@ -28,11 +28,22 @@ _CELLS = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class _Reference:
-    """Embeddings of a sample of the training plates' cells, and their wells."""
+class ShiftReference:
+    """What plates are compared with, so that the training plates need not be at hand.
+
+    Parameters
+    ----------
+    rows
+        (n, n_features), embeddings of a sample of the training plates' cells.
+    wells
+        (n,), their wells, ``plate/A01``.
+    plates
+        Content addresses of the training plates as plain data: images, intensity ranges, cells.
+    """
 
     rows: NDArray[np.float32]
     wells: NDArray[np.str_]
+    plates: list[Any]
 
 
 class ShiftMeter:
@@ -51,6 +62,9 @@ class ShiftMeter:
         Its encoder.
     state_of
         Loads a plate by its name.
+    reference
+        What `reference` gave for this model in the assay that it was trained in; None takes it
+        from the training plates of `assay`.
     """
 
     def __init__(
@@ -59,10 +73,12 @@ class ShiftMeter:
         model: Model,
         encoder: Encoder,
         state_of: Callable[[str], PlateState],
+        reference: ShiftReference | None = None,
     ) -> None:
         self._assay, self._model, self._encoder = assay, model, encoder
         self._state_of = state_of
-        self._reference: _Reference | None = None
+        self._reference = reference
+        self._training = None if reference is None else reference.plates
 
     def measure(
         self,
@@ -92,14 +108,12 @@ class ShiftMeter:
         known = self._known(state, of)
         if known is not None:
             return known
-        if self._reference is None:
-            self._reference = self._sampled(on_progress, should_stop)
+        reference = self.reference(on_progress, should_stop)
         check_stop(should_stop)
         seed = int(self._model.manifest["seed"])
         chosen = _sample(len(state.found.cells), seed)
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
-        reference = self._reference
         shift = measure_shift(reference.rows, new, seed=seed, groups=reference.wells)
         return {
             "value": _number(shift.value),
@@ -109,7 +123,19 @@ class ShiftMeter:
             "of": of,
         }
 
-    def _sampled(self, on_progress: OnProgress, should_stop: ShouldStop) -> _Reference:
+    def reference(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
+        """Give what plates are compared with; sampled once.
+
+        Raises
+        ------
+        HcsQcError, WriteError, Cancelled
+            As `napari_hcs_qc.assay.embedding.embed_plate`.
+        """
+        if self._reference is None:
+            self._reference = self._sampled(on_progress, should_stop)
+        return self._reference
+
+    def _sampled(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
         """Sample the training plates; their embeddings lie in the store already."""
         parts, wells = [], []
         for plate in self._model.manifest["training_plates"]:
@@ -128,18 +154,25 @@ class ShiftMeter:
             usable = np.isfinite(sampled).all(axis=1)
             parts.append(sampled[usable])
             wells.append(state.groups(state.found.cells["well"].iloc[chosen[usable]]))
-        return _Reference(np.concatenate(parts), np.concatenate(wells))
+        return ShiftReference(
+            np.concatenate(parts), np.concatenate(wells), self._training_address()
+        )
+
+    def _training_address(self) -> list[Any]:
+        if self._training is None:
+            names = [plate["name"] for plate in self._model.manifest["training_plates"]]
+            self._training = sorted(
+                [one.plate.fingerprint, one.found.ranges.fingerprint, len(one.found.cells)]
+                for one in map(self._state_of, names)
+            )
+        return self._training
 
     def _address(self, state: PlateState) -> str:
-        names = [plate["name"] for plate in self._model.manifest["training_plates"]]
         return fingerprint(
             {
                 "plate": [state.plate.fingerprint, len(state.found.cells)],
                 "ranges": state.found.ranges.fingerprint,
-                "training": sorted(
-                    [one.plate.fingerprint, one.found.ranges.fingerprint, len(one.found.cells)]
-                    for one in map(self._state_of, names)
-                ),
+                "training": self._training_address(),
                 "recipe": self._model.recipe.fingerprint,
                 "encoder": self._encoder.fingerprint,
                 "seed": self._model.manifest["seed"],

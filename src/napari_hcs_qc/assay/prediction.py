@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.folder import AssayFolder
     from napari_hcs_qc.assay.model import Model
+    from napari_hcs_qc.assay.plate_shift import ShiftReference
     from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.encoders.encoder import Encoder
 
@@ -131,6 +132,7 @@ def predict(
     device: str = "auto",
     states: Mapping[str, PlateState] | None = None,
     encoder: Encoder | None = None,
+    reference: ShiftReference | None = None,
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Prediction]:
@@ -150,6 +152,8 @@ def predict(
         Plates that are loaded already, by name, with the annotations of now; others are loaded.
     encoder
         The model's encoder, where it is loaded already.
+    reference
+        What plates are compared with, where the training plates are not in this assay.
     on_progress, should_stop
         See `napari_hcs_qc.jobs`.
 
@@ -178,7 +182,7 @@ def predict(
             known[name] = load_plate(assay, name, annotations)
         return known[name]
 
-    meter = ShiftMeter(assay, model, encoder, state_of)
+    meter = ShiftMeter(assay, model, encoder, state_of, reference)
     predictions = []
     with assay.lock():
         for name in plates:

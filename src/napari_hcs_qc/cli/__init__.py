@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 2 for bad input, 130 when interrupted.
+        Exit code: 0, 1 when plates of a screen failed, 2 for bad input, 130 when interrupted.
     """
     options = make_parser().parse_args(arguments)
     # Only now: the commands import torch, and `--help` should not wait for it.
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         for line in outcome.lines:
             print(line)
-    return 0
+    return outcome.exit_code
 
 
 def is_second_process() -> bool:

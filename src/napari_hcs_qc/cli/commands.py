@@ -43,6 +43,7 @@ class Outcome:
 
     lines: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
 
 
 def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
@@ -452,6 +453,13 @@ def run_sensitivity(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(*sensitivity(options, bars))
 
 
+def run_screen(options: argparse.Namespace, bars: Bars) -> Outcome:
+    """Judge all plates of a screen, and report on them together."""
+    from napari_hcs_qc.cli.screen import screen
+
+    return Outcome(*screen(options, bars))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "new": new,
     "cells": cells,
@@ -474,6 +482,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
     "demo": run_demo,
     "benchmark": run_benchmark,
     "sensitivity": run_sensitivity,
+    "screen": run_screen,
 }
 """Command name to its function."""
 

@@ -149,6 +149,16 @@ def make_parser() -> argparse.ArgumentParser:
     sensed.add_argument("--pixel-size", metavar="UM", type=float, help="where the plate lacks it")
     sensed.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
+    screen = command("screen", "Judge every plate of a screen, and report on all of them.")
+    screen.add_argument(
+        "spec", metavar="SCREEN.toml", type=Path, help="plates, and the assay with the model"
+    )
+    screen.add_argument("--out", metavar="DIR", type=Path, required=True, help="kept and resumed")
+    screen.add_argument(
+        "--dry-run", action="store_true", help="tell what is to be done, and why; do nothing"
+    )
+    _engine_options(screen)
+
     status = command("status", "Show plates, annotations, models and what could not be read.")
     _assay(status)
 
@@ -414,6 +424,22 @@ def _export_options(parser: argparse.ArgumentParser) -> None:
         "--exclude-unreviewed",
         action="store_true",
         help="flagged wells and sites are outliers until somebody keeps them",
+    )
+
+
+def _engine_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how the jobs run (by Snakemake)")
+    group.add_argument("--cores", metavar="N", type=int, help="of this computer; default: all")
+    group.add_argument("--jobs", metavar="N", type=int, help="most at once on a cluster")
+    group.add_argument("--threads", metavar="N", type=int, help="of each job; default: 4 at most")
+    group.add_argument("--profile", metavar="P", help="folder or name of a Snakemake profile")
+    group.add_argument("--executor", metavar="E", help="slurm, or another executor plugin")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    group.add_argument(
+        "--snakemake",
+        metavar="OPTIONS",
+        default="",
+        help="further options of Snakemake in one text, as in --snakemake='--retries 2'",
     )
 
 

@@ -18,7 +18,7 @@ from napari_hcs_qc.plates.synthetic import SimulatedPlate, SyntheticSpec, simula
 VERBS = [
     "new", "cells", "annotate", "encoders", "train", "predict", "export", "report", "run",
     "verdict", "status", "relocate", "remove", "convert", "simulate", "open", "demo",
-    "benchmark", "fetch", "sensitivity", "pretrain",
+    "benchmark", "fetch", "sensitivity", "pretrain", "screen",
 ]  # fmt: skip
 
 

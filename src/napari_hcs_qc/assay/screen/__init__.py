@@ -1,0 +1,1 @@
+"""A whole screen: many plates judged by one model, one job a plate, on Snakemake."""

@@ -1,0 +1,322 @@
+"""Effects of the place on a plate: edge against inner wells, rows, columns; and drift over plates.
+
+One method for all comparisons of wells: the Hodges-Lehmann shift, the median of all differences
+between a well of the one group and a well of the other, with the rank interval of Moses. Neither
+is moved by a few ruined wells, and both are in the unit of the measure.
+
+Over a screen a plate is one observation: the shifts of the plates are put together by the median
+of their pairwise means, with the interval that belongs to the signed-rank test.
+
+References
+----------
+Hodges, Lehmann 1963, Ann Math Stat 34:598; Hollander, Wolfe, Chicken 2014, Nonparametric
+Statistical Methods, sections 3.2-3.3 and 4.2-4.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from napari_hcs_qc.plates.wells import parse_well, row_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+MEASURES: dict[str, str] = {
+    "share_abnormal": "share of abnormal cells",
+    "cells_per_site": "cells a site, relative to the plate's median",
+}
+"""What is compared between places, and how it is called."""
+
+MIN_WELLS = 3
+"""A group of fewer wells is not compared."""
+
+MIN_PLATES = 5
+"""With fewer plates there is no drift."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A robust estimate with its interval; NaN limits where there is too little for one."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return bool(self.low > 0 or self.high < 0)
+
+    @property
+    def least(self) -> float:
+        """The limit that is nearer to 0, with its sign; 0 where the interval holds 0 or is NaN."""
+        if not self.is_sure:
+            return 0.0
+        return self.low if self.low > 0 else self.high
+
+
+@dataclass(frozen=True)
+class PositionEffect:
+    """How much the wells of one place differ from the others of their plate.
+
+    Parameters
+    ----------
+    measure
+        One of `MEASURES`.
+    place
+        ``"edge"``, ``"row B"`` or ``"column 3"``.
+    shift
+        Place minus the others. Of rows and columns the interval is widened (Bonferroni) by their
+        number, so that of all rows together 95 % hold.
+    n, n_others
+        Wells compared; in the effects of a screen `n` is the number of plates and `n_others` 0.
+    """
+
+    measure: str
+    place: str
+    shift: Estimate
+    n: int
+    n_others: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Trend of one figure over the plates of a screen.
+
+    Parameters
+    ----------
+    slope
+        Change for one unit of the order (a plate, or a day), by Theil and Sen, with the interval
+        of Sen 1968.
+    change
+        From the first to the last plate: slope times span.
+    rho
+        Spearman's rank correlation, with the interval of Bonett and Wright 2000.
+    n
+        Plates.
+    intercept
+        Of the line through the medians.
+    """
+
+    slope: Estimate
+    change: float
+    rho: Estimate
+    n: int
+    intercept: float
+
+
+def shift_between(group: ArrayLike, others: ArrayLike, *, n_tests: int = 1) -> Estimate:
+    """Hodges-Lehmann shift of a group of values against others.
+
+    Parameters
+    ----------
+    group, others
+        Values; NaN are left out.
+    n_tests
+        So many comparisons share the 5 % of error (Bonferroni).
+
+    Returns
+    -------
+    Estimate
+        NaN without values; infinite limits where there are too few for an interval.
+    """
+    a, b = _finite(group), _finite(others)
+    if not len(a) or not len(b):
+        return Estimate(np.nan, np.nan, np.nan)
+    differences = np.subtract.outer(a, b).ravel()
+    spread = np.sqrt(len(a) * len(b) * (len(a) + len(b) + 1) / 12)
+    return _ranked(differences, len(differences) / 2, spread, n_tests)
+
+
+def shift_over_plates(shifts: ArrayLike, *, n_tests: int = 1) -> Estimate:
+    """Put the shifts of plates together: the median of their pairwise means, with its interval.
+
+    Parameters
+    ----------
+    shifts
+        One value a plate; NaN are left out.
+    n_tests
+        As for `shift_between`.
+    """
+    found = _finite(shifts)
+    n = len(found)
+    if not n:
+        return Estimate(np.nan, np.nan, np.nan)
+    first, second = np.triu_indices(n)
+    means = (found[first] + found[second]) / 2
+    spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+    return _ranked(means, n * (n + 1) / 4, spread, n_tests)
+
+
+def _ranked(values: NDArray[np.float64], middle: float, spread: float, n_tests: int) -> Estimate:
+    """Median of `values`, and the order statistics that a rank test would not reject."""
+    z = float(stats.norm.isf((1 - CONFIDENCE) / 2 / n_tests))
+    rank = int(np.floor(middle - z * spread))  # from 1; rounded down, so that it holds at least
+    n = len(values)
+    halves = [(n - 1) // 2, n // 2]
+    if rank < 1:
+        low, high = -np.inf, np.inf
+        values = np.partition(values, halves)
+    else:
+        values = np.partition(values, sorted({*halves, rank - 1, n - rank}))
+        low, high = float(values[rank - 1]), float(values[n - rank])
+    return Estimate(float(values[halves].mean()), low, high)
+
+
+def position_effects(wells: pd.DataFrame, shape: tuple[int, int]) -> list[PositionEffect]:
+    """Compare the edge, each row and each column of a plate with its other wells.
+
+    Parameters
+    ----------
+    wells
+        Columns ``well`` and those of `MEASURES`; wells that differ by intent (controls, empty
+        ones) are better left out.
+    shape
+        Rows and columns of the plate; the edge is that of the plate, imaged or not.
+
+    Returns
+    -------
+    list
+        Groups of fewer than `MIN_WELLS` wells, on either side, are left out.
+    """
+    rows, columns = places_of(wells["well"])
+    n_rows, n_columns = shape
+    is_edge = (
+        (rows == 0) | (rows == n_rows - 1) | (columns == 0) | (columns == n_columns - 1)
+    )  # fmt: skip
+    effects = []
+    for measure in MEASURES:
+        values = centred(wells[measure].to_numpy(np.float64), measure)
+        known = np.isfinite(values)
+        groups = [("edge", is_edge, 1)]
+        for word, numbers in (("row", rows), ("column", columns)):
+            there = [int(one) for one in np.unique(numbers[known])]
+            groups += [
+                (
+                    f"{word} {row_letters(one) if word == 'row' else one + 1}",
+                    numbers == one,
+                    len(there),
+                )
+                for one in there
+            ]
+        for place, is_in, n_tests in groups:
+            n, n_others = int((is_in & known).sum()), int((~is_in & known).sum())
+            if min(n, n_others) >= MIN_WELLS:
+                shift = shift_between(values[is_in], values[~is_in], n_tests=n_tests)
+                effects.append(PositionEffect(measure, place, shift, n, n_others))
+    return effects
+
+
+def screen_effects(plates: Sequence[Sequence[PositionEffect]]) -> list[PositionEffect]:
+    """Put the effects of all plates together, a plate being one observation."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for effects in plates:
+        for effect in effects:
+            found.setdefault((effect.measure, effect.place), []).append(effect.shift.value)
+    kinds: dict[tuple[str, str], int] = {}
+    for measure, place in found:
+        kinds[measure, place.split()[0]] = kinds.get((measure, place.split()[0]), 0) + 1
+    return [
+        PositionEffect(
+            measure,
+            place,
+            shift_over_plates(shifts, n_tests=kinds[measure, place.split()[0]]),
+            len(shifts),
+            0,
+        )
+        for (measure, place), shifts in found.items()
+    ]
+
+
+def strongest(effects: Sequence[PositionEffect], measure: str, kind: str) -> PositionEffect | None:
+    """Give the effect of one kind (edge, row, column) that is surest to be large; None if none."""
+    mine = [one for one in effects if one.measure == measure and one.place.split()[0] == kind]
+    return max(mine, key=lambda one: (abs(one.shift.least), abs(one.shift.value)), default=None)
+
+
+def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:
+    """Tell whether a figure drifts over the plates.
+
+    Parameters
+    ----------
+    values
+        One a plate; NaN are left out.
+    order
+        Rank, or time of acquisition, of each plate.
+
+    Returns
+    -------
+    Drift, or None with fewer than `MIN_PLATES` plates or without different times.
+
+    References
+    ----------
+    Sen 1968, J Am Stat Assoc 63:1379; Bonett, Wright 2000, Psychometrika 65:23.
+    """
+    y, x = np.asarray(values, dtype=np.float64), np.asarray(order, dtype=np.float64)
+    known = np.isfinite(y) & np.isfinite(x)
+    y, x = y[known], x[known]
+    if len(y) < MIN_PLATES or len(np.unique(x)) < 3:
+        return None
+    line = stats.theilslopes(y, x, alpha=CONFIDENCE)
+    slope = Estimate(float(line.slope), float(line.low_slope), float(line.high_slope))
+    return Drift(
+        slope, slope.value * float(np.ptp(x)), _spearman(x, y), len(y), float(line.intercept)
+    )
+
+
+def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> Estimate:
+    if np.ptp(y) == 0:  # a constant has no rank correlation, and no drift
+        return Estimate(0.0, np.nan, np.nan)
+    rho = float(stats.spearmanr(x, y).statistic)
+    half = float(stats.norm.isf((1 - CONFIDENCE) / 2))
+    half *= np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    return Estimate(rho, float(np.tanh(middle - half)), float(np.tanh(middle + half)))
+
+
+def centred(values: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
+    """Give values against the median of their plate: shares as a difference, counts relative."""
+    found = values[np.isfinite(values)]
+    middle = float(np.median(found)) if len(found) else float("nan")
+    if measure == "share_abnormal":
+        return values - middle
+    return values / middle - 1 if middle > 0 else np.full(len(values), np.nan)
+
+
+def places_of(wells: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column, from 0, of wells like ``A01``."""
+    parsed = [parse_well(str(well)) for well in wells]
+    rows = np.array([one.row for one in parsed], dtype=np.int64)
+    return rows, np.array([one.column for one in parsed], dtype=np.int64)
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    found = np.asarray(values, dtype=np.float64).ravel()
+    return found[np.isfinite(found)]
+
+
+def effect_rows(effects: Mapping[str, Sequence[PositionEffect]]) -> list[dict[str, object]]:
+    """Lay effects out as rows of a table, by plate."""
+    return [
+        {
+            "plate": plate,
+            "measure": one.measure,
+            "place": one.place,
+            "shift": one.shift.value,
+            "low": one.shift.low,
+            "high": one.shift.high,
+            "n": one.n,
+            "n_others": one.n_others,
+        }
+        for plate, found in effects.items()
+        for one in found
+    ]
