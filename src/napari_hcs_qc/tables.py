@@ -57,7 +57,7 @@ def read_table(path: Path) -> pd.DataFrame:
         reason = error.strerror or error
         raise HcsQcError(f"{path} cannot be read: {reason}; a CSV file was expected.") from error
     if content[:4] == b"PAR1":
-        return _read_parquet(path)
+        return _read_parquet(path, content)
     return _parse_csv(path, _decode(path, content))
 
 
@@ -128,9 +128,9 @@ def _column_names(path: Path, header: list[str]) -> list[str]:
     return names
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
     names = _column_names(path, list(table.column_names))

@@ -13,6 +13,7 @@ from napari_hcs_qc.assay.journal import Journal
 from napari_hcs_qc.assay.plate_entry import PlateEntry, folder_name, same_name
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, read_json, write_json
+from napari_hcs_qc.plates.remote import as_location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,8 +191,8 @@ class AssayFolder:
         """
         folder_name(name)  # refuses a name that can name no folder
         checked_text(str(source), "path of the plate")
-        root = None if image_root is None else image_root.resolve()
-        new = PlateEntry(name, source.resolve(), pattern, root, fingerprint)
+        root = None if image_root is None else as_location(image_root).resolve()
+        new = PlateEntry(name, as_location(source).resolve(), pattern, root, fingerprint)
         with self.lock():
             self.reload()
             for entry in self._plates:
@@ -224,8 +225,8 @@ class AssayFolder:
         with self.lock():
             self.reload()
             old = self.plate(name)
-            root = old.image_root if image_root is None else image_root.resolve()
-            new = replace(old, source=source.resolve(), image_root=root)
+            root = old.image_root if image_root is None else as_location(image_root).resolve()
+            new = replace(old, source=as_location(source).resolve(), image_root=root)
             if not new.source.exists():
                 raise HcsQcError(
                     f"There is nothing at {source}; the plate {old.name} stays at {old.source}."

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_hcs_qc.assay.annotation import checked_text
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.remote import as_location, is_remote
 
 _UNSAFE = frozenset('<>:"/\\|?*%')
 _RESERVED = frozenset(
@@ -50,7 +51,8 @@ class PlateEntry:
             When the source or the image root is gone; says where it was and what to do.
         """
         for path in (self.source, self.image_root):
-            if path is not None and not path.exists():
+            # What is on a server is asked for when it is opened, which tells what is wrong.
+            if path is not None and not is_remote(path) and not path.exists():
                 raise HcsQcError(
                     f"The plate {self.name} is no longer at {path}. Put it back, or tell the assay "
                     f"where it is now: hcs-qc relocate ASSAY {self.name} NEW_PATH."
@@ -131,7 +133,7 @@ def _folded(name: str) -> str:
 
 
 def _from_assay(path: Path | None, assay: Path) -> str | None:
-    if path is None:
+    if path is None or is_remote(path):
         return None
     try:
         return Path(os.path.relpath(path, assay.resolve())).as_posix()
@@ -147,4 +149,5 @@ def _located(data: dict[str, Any], key: str, assay: Path) -> Path | None:
         beside = Path(os.path.normpath(assay.resolve() / relative))
         if beside.exists():
             return beside
-    return Path(absolute)
+    located: Path = as_location(absolute)
+    return located

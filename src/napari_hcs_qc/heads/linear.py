@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import eigh
@@ -42,10 +42,32 @@ _DOUBT_DECADES = 1.0  # sd of the strength around it, in powers of ten
 _LIMIT = 5.0  # standardised features stop here, so that a new kind of artefact cannot run away
 _DEVIATION_SCALE = (1 - 2 / np.pi) ** -0.5  # 1 / sd(|z|) of a normal variable
 _ROWS_AT_ONCE = 1024
-_CACHED_BYTES = 2**19
 _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
+
+
+class Geometry(NamedTuple):
+    """How features become inputs: ``clip(factor * (x - centre))``, then directions of the plate.
+
+    Parameters
+    ----------
+    factor
+        ``(n_features,)``, 0 for a constant feature.
+    limit
+        Where the features are cut off.
+    directions, offset
+        ``(n_directions, n_features)`` and ``(n_directions,)``:
+        ``clip(directions @ x - offset)``.
+    along_limit
+        Where these are cut off.
+    """
+
+    factor: Floats
+    limit: float
+    directions: Floats
+    offset: Floats
+    along_limit: float
 
 
 class LinearHead(ClassifierMixin, BaseEstimator):
@@ -232,7 +254,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     def decide(self, features: NDArray[Any]) -> Floats:
         """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks.
 
-        NaN stays NaN. Memory does not grow with the number of rows.
+        NaN stays NaN. Memory does not grow with the number of rows. Many cells have the same from
+        `napari_hcs_qc.heads.deciding.Decider` in half the time.
         """
         dtype, n_inputs = features.dtype, self.coef_.shape[1]
         anchors = (self.anchors_.astype(dtype) / dtype.type(n_inputs)).T
@@ -240,13 +263,9 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         coef, deviation_coef = self.coef_.T.astype(dtype), self.deviation_coef_.T.astype(dtype)
         inputs_of = self._make_inputs(dtype)
         decisions = np.empty((len(features), coef.shape[1]))
-        rows = _ROWS_AT_ONCE
-        if not len(self.anchors_):
-            # Passes over the block cost more than the product: the block has to stay in cache.
-            rows = max(64, min(rows, _CACHED_BYTES // (dtype.itemsize * n_inputs)))
-        block = np.empty((min(rows, len(features)), n_inputs), dtype)
-        for start in range(0, len(features), rows):
-            part = features[start : start + rows]
+        block = np.empty((min(_ROWS_AT_ONCE, len(features)), n_inputs), dtype)
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            part = features[start : start + _ROWS_AT_ONCE]
             z = inputs_of(part, block[: len(part)])
             decision = z @ coef
             if len(self.anchors_):
@@ -258,25 +277,36 @@ class LinearHead(ClassifierMixin, BaseEstimator):
             decisions[start : start + len(z)] = decision
         return decisions + self.intercept_
 
-    def _make_inputs(self, dtype: np.dtype[Any]) -> _InputsOf:
-        """Make the function that gives ``z`` of some rows, maybe into memory that is at hand."""
+    def geometry(self) -> Geometry:
+        """How features become the inputs ``z``, see `Geometry`."""
         n_features, n_directions = len(self.centre_), len(self.offset_)
         weight = _PLATE_WEIGHT if n_directions else 0.0
         whole = (1 + weight) ** -0.5
         part = whole * (weight * n_features / max(1, n_directions)) ** 0.5
-        centre, factor = self.centre_.astype(dtype), (whole / self.scale_).astype(dtype)
-        directions = (part * self.directions_).astype(dtype).T
-        offset = (part * self.offset_).astype(dtype)
+        return Geometry(
+            whole / self.scale_,
+            _LIMIT * whole,
+            part * self.directions_,
+            part * self.offset_,
+            _LIMIT * part,
+        )
+
+    def _make_inputs(self, dtype: np.dtype[Any]) -> _InputsOf:
+        """Make the function that gives ``z`` of some rows, maybe into memory that is at hand."""
+        geometry = self.geometry()
+        n_features, n_directions = len(self.centre_), len(self.offset_)
+        centre, factor = self.centre_.astype(dtype), geometry.factor.astype(dtype)
+        directions, offset = geometry.directions.astype(dtype).T, geometry.offset.astype(dtype)
 
         def inputs_of(rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
             if out is None:
                 out = np.empty((len(rows), n_features + n_directions), dtype)
             z = np.subtract(rows, centre, out=out[:, :n_features])
             z *= factor
-            np.clip(z, -_LIMIT * whole, _LIMIT * whole, out=z)
+            np.clip(z, -geometry.limit, geometry.limit, out=z)
             if n_directions:
                 along = np.subtract(rows @ directions, offset, out=out[:, n_features:])
-                np.clip(along, -_LIMIT * part, _LIMIT * part, out=along)
+                np.clip(along, -geometry.along_limit, geometry.along_limit, out=along)
             return out
 
         return inputs_of

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from napari_hcs_qc.encoders.crop_workers import start_pool
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.deciding import Decider, as_tensor
 from napari_hcs_qc.heads.dense import DenseHead
+from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear import LinearHead
 from napari_hcs_qc.heads.logistic import probabilities
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
+from napari_hcs_qc.heads.voting import Voter
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_hcs_qc.heads.registry import Head
@@ -25,7 +31,7 @@ ABNORMAL = "abnormal"
 NORMAL = "normal"
 
 _CHUNK_BYTES = 64 * 2**20
-_PIECE, _PIECE_BYTES = 1024, 4 * 2**20  # most that one processor takes at a time
+_LEAST = 256  # cells that are worth a processor of their own
 
 
 def score_embeddings(
@@ -73,22 +79,25 @@ def score_embeddings(
     row_bytes = max(1, embeddings.shape[1] * embeddings.dtype.itemsize)
     chunk = max(1, min(chunk, _CHUNK_BYTES // row_bytes))
     scores = np.full(n_cells, np.nan, np.float32)
-    # The other heads share their work among the processors themselves.
-    is_linear = isinstance(head, LinearHead | DenseHead)
+    score = _scorer(head, column, embeddings.dtype)
+    # The forest shares its work among the processors itself.
+    is_shared = isinstance(head, LinearHead | DenseHead | KNNHead)
     n_threads, piece = 1, chunk
-    if is_linear:
-        n_threads, piece = n_processors(), max(1, min(_PIECE, _PIECE_BYTES // row_bytes))
+    if is_shared:
+        n_threads = n_processors()
+        # Two for each: the one that is done first takes from the others.
+        piece = max(_LEAST, -(-min(chunk, n_cells) // (2 * n_threads)))
 
     def work(start: int, stop: int) -> None:
         rows = embeddings[start : min(start + piece, stop)]
-        scores[start : start + len(rows)] = _score(head, rows, column)
+        scores[start : start + len(rows)] = score(np.asarray(rows))
 
-    with ThreadPoolExecutor(n_threads, "hcs-qc scoring") as pool:
+    with start_pool(n_threads, max(n_threads, torch.get_num_threads())) as pool:
         for start in range(0, n_cells, chunk):
             check_stop(should_stop)
             on_progress(start, n_cells, "scoring cells")
             stop = min(start + chunk, n_cells)
-            with one_blas_thread() if is_linear else nullcontext():
+            with one_blas_thread() if is_shared else nullcontext():
                 list(pool.map(partial(work, stop=stop), range(start, stop, piece)))
     on_progress(n_cells, n_cells, "scoring cells")
     return scores
@@ -111,17 +120,30 @@ def abnormal_column(head: Head) -> int:
     return classes.index(ABNORMAL)
 
 
-def _score(head: Head, rows: NDArray[Any], column: int) -> NDArray[np.float64]:
-    """P(abnormal) of rows in memory; NaN for rows with a NaN or Inf."""
-    rows = np.asarray(rows)
-    # A product with zeros is 0 unless something in the row is not finite: one pass, no copy.
-    with np.errstate(invalid="ignore"):
-        usable = rows @ np.zeros(rows.shape[1], rows.dtype) == 0
-    result = np.full(len(rows), np.nan)
-    chosen = rows if usable.all() else rows[usable]
-    if len(chosen):
-        # The linear heads' own checks of a whole array cost as much as their scoring.
-        is_linear = isinstance(head, LinearHead | DenseHead)
-        p = probabilities(head.decide(chosen)) if is_linear else head.predict_proba(chosen)
-        result[usable] = p[:, column]
-    return result
+def _scorer(
+    head: Head, column: int, dtype: np.dtype[Any]
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """Give what makes P(abnormal) of rows in memory; NaN for rows with a NaN or Inf."""
+    if isinstance(head, LinearHead):
+        decide = Decider(head, dtype)
+        return lambda rows: probabilities(decide(rows))[:, column]
+    if isinstance(head, KNNHead):
+        vote = Voter(head, dtype)
+        return lambda rows: vote(rows)[:, column]
+    # The dense layer's own checks of a whole array cost as much as its scoring.
+
+    def score(rows: NDArray[Any]) -> NDArray[np.float64]:
+        if rows.dtype == np.float16:
+            rows = as_tensor(rows).float().numpy()
+        # A product with zeros is 0 unless something in the row is not finite: one pass, no copy.
+        with np.errstate(invalid="ignore"):
+            usable = rows @ np.zeros(rows.shape[1], rows.dtype) == 0
+        result = np.full(len(rows), np.nan)
+        chosen = rows if usable.all() else rows[usable]
+        if len(chosen):
+            is_dense = isinstance(head, DenseHead)
+            p = probabilities(head.decide(chosen)) if is_dense else head.predict_proba(chosen)
+            result[usable] = p[:, column]
+        return result
+
+    return score

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.assemble import a_few
+from napari_hcs_qc.plates.remote import RemoteError
 from napari_hcs_qc.tables import read_table
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     """
     try:
         content = path.read_bytes()
+    except RemoteError as error:
+        raise HcsQcError(f"{path} {error}.") from error
     except OSError as error:
         raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
     if content.startswith(b"PAR1") or path.suffix.lower() == ".parquet":

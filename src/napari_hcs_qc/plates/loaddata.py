@@ -16,6 +16,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.assemble import Parts, PlaneFile, a_few, assemble_plate, natural_key
 from napari_hcs_qc.plates.load_data_table import read_load_data
 from napari_hcs_qc.plates.patterns import site_in_name
+from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_well, row_letters
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 _FILE = re.compile(r"(?:Image_)?FileName_(.+)", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:Image_)?URL_(.+)", re.IGNORECASE)
 _FOLDER = re.compile(r"(?:Image_)?PathName_(.+)", re.IGNORECASE)
 _FRAME = re.compile(r"(?:Image_)?Frame_(.+)", re.IGNORECASE)
 # Names that published tables use, the most usual first.
@@ -60,7 +62,8 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
     image_root
         Where the images are now, when their folders moved: the longest end of each recorded
         folder that is found below it is used. By default recorded relative folders count from
-        the table's own.
+        the table's own. Images may lie on a server: in a column ``URL_<channel>``, a folder that
+        is an address, or beside a table that is on one.
     name
         Which plate, where the table has several; otherwise the name to give it.
 
@@ -128,7 +131,9 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
         With everything that is missing.
     """
     names = [str(column) for column in table.columns]
-    files = {m[1]: column for column in names if (m := _FILE.fullmatch(column))}
+    # An address is taken where no file is named: tables from the cloud have both.
+    files = {m[1]: column for column in names if (m := _ADDRESS.fullmatch(column))}
+    files |= {m[1]: column for column in names if (m := _FILE.fullmatch(column))}
     folders = {m[1]: column for column in names if (m := _FOLDER.fullmatch(column))}
     frames = {m[1]: column for column in names if (m := _FRAME.fullmatch(column))}
     # Object outlines and illumination functions are listed like images and are none.
@@ -283,14 +288,20 @@ class _Finder:
     """Resolves recorded folders to those on this machine; asks the disk once a folder."""
 
     def __init__(self, table_folder: Path, image_root: Path | None) -> None:
-        self._base = os.path.abspath(image_root or table_folder)
+        root = image_root or table_folder
+        self._base = str(root) if is_remote(root) else os.path.abspath(root)
         self._is_moved = image_root is not None
         self._resolved: dict[str, tuple[str, bool]] = {}
         self._names: dict[str, dict[str, str]] = {}
 
     def find(self, folder: str, file: str) -> tuple[str, bool]:
         """Absolute path of a file, and whether it exists."""
+        if not self._is_moved or is_remote(self._base):
+            address = self._address(folder, file)
+            if address:  # whether it is there is seen when it is read
+                return address, True
         folder = re.sub(r"^file:/+", "/", folder)
+        file = re.sub(r"^file:/+", "/", file)
         pieces = _pieces(file)
         folder = "/".join([folder, *pieces[:-1]]) if len(pieces) > 1 else folder
         name = pieces[-1] if pieces else file
@@ -300,6 +311,20 @@ class _Finder:
         # Copies from Windows often differ in the case of .TIF.
         known = self._listed(at).get(name.casefold())
         return os.path.join(at, known or name), known is not None
+
+    def _address(self, folder: str, file: str) -> str:
+        """Address of a file on a server; empty where it is on this machine."""
+        if self._is_moved:  # to a server, with the folders of the table below it or not
+            pieces = [*_pieces(folder), *_pieces(file)][-1:]
+            return str(as_location(self._base).joinpath(*pieces))
+        if is_remote(file):
+            return str(as_location(file))
+        if is_remote(folder):
+            return str(as_location(folder).joinpath(*_pieces(file)))
+        is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
+        if is_remote(self._base) and not is_absolute:
+            return str(as_location(self._base).joinpath(*_pieces(folder), *_pieces(file)))
+        return ""
 
     def _resolve(self, folder: str, name: str) -> tuple[str, bool]:
         """Give where a folder is now, and whether that is certain since the file is there."""

@@ -16,14 +16,17 @@ import pandas as pd
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.pixels import UnreadableImageError
 from napari_hcs_qc.plates.plate import OME_ZARR, PLANE_COLUMNS, Channel, Plate
+from napari_hcs_qc.plates.remote import RemoteError, RemotePath, as_location
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape, row_letters
-from napari_hcs_qc.plates.zarr_chunks import check_chunks
+from napari_hcs_qc.plates.zarr_chunks import check_chunks, truncated_blosc
 from napari_hcs_qc.plates.zarr_image import (
     METADATA_FILES,
+    ImageFacts,
     attributes_of,
     describe_image,
     load_plane,
     open_level0,
+    opened,
     short_reason,
 )
 
@@ -94,14 +97,14 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
     """
     from ngio import open_ome_zarr_plate as open_with_ngio
 
-    path = Path(path).absolute()
+    path = as_location(path).absolute()
     if not is_ome_zarr(path):
         raise HcsQcError(
             f"{path} is no OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
             "OME-Zarr plate was expected."
         )
     try:
-        meta = open_with_ngio(path, mode="r").meta
+        meta = open_with_ngio(opened(path), mode="r").meta
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise HcsQcError(
             f"{path} is a Zarr group and no OME-Zarr plate of NGFF 0.4 or 0.5 "
@@ -157,14 +160,12 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
         When the image is missing or damaged, or chunks of this plane are truncated or absent, which
         Zarr would read as the fill value. The message is the reason, without the path.
     """
+    location = as_location(path)
+    if isinstance(location, RemotePath):
+        return _read_remote_plane(location, {"c": part, "z": z, "t": time})
     facts, array = open_level0(path)
     wanted = {"c": part, "z": z, "t": time}
-    for axis, at in wanted.items():
-        if not 0 <= at < facts.size(axis):
-            raise UnreadableImageError(
-                f"has {facts.size(axis)} on its axis {axis}; index {at} was expected too"
-            )
-    index = [wanted.get(axis) for axis in facts.axes]
+    index = _index_of(facts, wanted)
     check = check_chunks(array, Path(path) / facts.level, index)
     if check.absent:
         raise UnreadableImageError(
@@ -181,6 +182,47 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
     return load_plane(array, tuple(slice(None) if at is None else at for at in index), facts.axes)
 
 
+def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:
+    """Position on every axis of an image, None for those that are read whole."""
+    for axis, at in wanted.items():
+        if not 0 <= at < facts.size(axis):
+            raise UnreadableImageError(
+                f"has {facts.size(axis)} on its axis {axis}; index {at} was expected too"
+            )
+    return [wanted.get(axis) for axis in facts.axes]
+
+
+def _read_remote_plane(path: RemotePath, wanted: dict[str, int]) -> NDArray[Any]:
+    """Read a plane from a server; chunks are looked at once they are here, not asked for twice."""
+    from napari_hcs_qc.plates.remote_zarr import open_remote_array
+
+    facts = describe_image(str(path))
+    index = _index_of(facts, wanted)
+    try:
+        array, store = open_remote_array(path / facts.level)
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
+    except Exception as error:  # Whatever a damaged array makes zarr raise.
+        raise UnreadableImageError(
+            f"has an array {facts.level} that cannot be opened ({short_reason(error)})"
+        ) from error
+    selection = tuple(slice(None) if at is None else at for at in index)
+    pixels = load_plane(array, selection, facts.axes)
+    if store.absent:
+        raise UnreadableImageError(
+            f"lacks {len(store.absent)} of the chunks of this plane ({_listed(store.absent)} of "
+            f"array {facts.level}), which Zarr reads as zeros: copy the plate to the server again, "
+            "or, where its writer left out chunks that are all zero, have it write empty chunks too"
+        )
+    truncated = truncated_blosc(array, store.fetched)
+    if truncated:
+        raise UnreadableImageError(
+            f"has a damaged chunk: {_listed(truncated)} of array {facts.level} is truncated; "
+            "copy it to the server again"
+        )
+    return pixels
+
+
 def list_ome_zarr_labels(path: str) -> list[str]:
     """Names of the label images that lie with an OME-Zarr image; empty where there are none.
 
@@ -192,7 +234,7 @@ def list_ome_zarr_labels(path: str) -> list[str]:
     from ngio import open_ome_zarr_container
 
     try:
-        return list(open_ome_zarr_container(path, mode="r").list_labels())
+        return list(open_ome_zarr_container(opened(Path(path)), mode="r").list_labels())
     except Exception as error:
         raise UnreadableImageError(f"cannot be opened ({short_reason(error)})") from error
 
@@ -230,7 +272,7 @@ def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.intege
         wanted = "one of them by name" if name is None else f"'{name}'"
         raise UnreadableImageError(f"has {has}; {wanted} was expected")
     try:
-        label = open_ome_zarr_container(path, mode="r").get_label(name)
+        label = open_ome_zarr_container(opened(Path(path)), mode="r").get_label(name)
         array, axes = label.zarr_array, label.axes
     except Exception as error:
         raise UnreadableImageError(
@@ -266,7 +308,7 @@ def _read_well(reading: _Reading, well_path: str, seen: set[WellName]) -> None:
         return
     seen.add(well)
     try:
-        paths = open_ome_zarr_well(reading.root / well_path, mode="r").paths()
+        paths = open_ome_zarr_well(opened(reading.root / well_path), mode="r").paths()
     except Exception as error:  # noqa: BLE001  A damaged well must not stop the plate.
         reading.note(
             str(well),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.folder import open_folder
 from napari_hcs_qc.plates.loaddata import open_load_data
+from napari_hcs_qc.plates.remote import RemotePath, as_location
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_hcs_qc.plates.plate import Plate
 
 _TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq"})
@@ -30,7 +32,8 @@ def open_plate(
     ----------
     path
         A folder of images with names of ImageXpress/MetaXpress, Opera/Operetta/Phenix, ScanR or
-        CellVoyager; a CellProfiler LoadData CSV or Parquet file; or an OME-Zarr plate.
+        CellVoyager; a CellProfiler LoadData CSV or Parquet file; or an OME-Zarr plate. The last
+        two may lie on a server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
     pattern
         For a folder with other names: a regular expression with the named groups ``well`` (or
         ``row`` and ``column``), ``site``, ``channel``, and optionally ``z``, ``time``, ``plate``,
@@ -50,7 +53,9 @@ def open_plate(
     HcsQcError
         When the path does not exist, holds no plate that is recognised, or several.
     """
-    path = Path(path).expanduser().absolute()
+    path = as_location(path).expanduser().absolute()
+    if isinstance(path, RemotePath):
+        return _open_remote(path, pattern=pattern, image_root=image_root, name=name)
     if not path.exists():
         raise HcsQcError(
             f"{path} does not exist; a folder of images, a LoadData CSV or Parquet file, or an "
@@ -62,12 +67,12 @@ def open_plate(
             f"A pattern reads names in a folder of images, and {path} is none; leave it out."
         )
     if image_root is not None:
-        image_root = Path(image_root).expanduser().absolute()
+        image_root = as_location(image_root).expanduser().absolute()
         if not is_table:
             raise HcsQcError(
                 f"An image root belongs to a LoadData table, and {path} is none; leave it out."
             )
-        if not image_root.is_dir():
+        if not isinstance(image_root, RemotePath) and not image_root.is_dir():
             raise HcsQcError(f"The image root {image_root} is no folder.")
     if is_table:
         return open_load_data(path, image_root=image_root, name=name)
@@ -84,6 +89,36 @@ def open_plate(
 
         return open_ome_zarr_plate(path, name=name)
     return open_folder(path, pattern=pattern, name=name)
+
+
+def _open_remote(
+    path: RemotePath,
+    *,
+    pattern: str | None,
+    image_root: str | Path | None,
+    name: str | None,
+) -> Plate:
+    """Open a plate on a server."""
+    is_table = path.suffix.lower() in _TABLES
+    if pattern is not None:
+        raise HcsQcError(
+            f"A pattern reads names in a folder on this machine, and {path} is none; leave it out."
+        )
+    if image_root is not None and not is_table:
+        raise HcsQcError(
+            f"An image root belongs to a LoadData table, and {path} is none; leave it out."
+        )
+    if is_table:
+        root = None if image_root is None else as_location(image_root).expanduser().absolute()
+        return open_load_data(path, image_root=root, name=name)
+    if path.suffix.lower() == ".zarr" or path.is_dir():
+        from napari_hcs_qc.plates.ome_zarr import open_ome_zarr_plate
+
+        return open_ome_zarr_plate(path, name=name)
+    raise HcsQcError(
+        f"{path} is not recognised, or the server is away; on a server a LoadData CSV or Parquet "
+        "file, or an OME-Zarr plate was expected (folders of images cannot be listed there)."
+    )
 
 
 def _is_zarr(path: Path) -> bool:

@@ -6,6 +6,7 @@ zeros, which would pass for a dark image.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
@@ -17,6 +18,7 @@ import tifffile
 from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +106,7 @@ def read_plane(path: str, part: int = -1) -> NDArray[Any]:
     Parameters
     ----------
     path
-        A TIFF, PNG, JPEG or BMP file.
+        A TIFF, PNG, JPEG or BMP file, or the address of one on a server.
     part
         Number of the plane in a file that holds several (``channel * n_z + z``); -1 for a file
         that holds one.
@@ -130,7 +132,7 @@ def read_planes(
     Parameters
     ----------
     path
-        A TIFF, PNG, JPEG or BMP file.
+        A TIFF, PNG, JPEG or BMP file, or the address of one on a server.
     parts
         Numbers of the planes (``channel * n_z + z``); -1 for a file that holds one.
     layout
@@ -162,13 +164,21 @@ def _read(
 ) -> tuple[ImageInfo, list[NDArray[Any]]]:
     extension = os.path.splitext(path)[1].lower()
     try:
-        size = os.stat(path).st_size
+        source: str | io.BytesIO = path
+        if is_remote(path):
+            # Whole: an image is small, and several parts of it would each wait for the server.
+            content = fetch(path)
+            source, size = io.BytesIO(content), len(content)
+        else:
+            size = os.stat(path).st_size
         if size == 0:
             raise UnreadableImageError("is empty (0 bytes); copy it again from the microscope")
         read = _read_tiff if extension in TIFF_EXTENSIONS else _read_picture
-        return read(path, size, parts, layout)
+        return read(source, size, parts, layout)
     except UnreadableImageError:
         raise
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("does not exist") from error
     except MemoryError as error:
@@ -217,7 +227,7 @@ def _grey_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
 
 
 def _read_tiff(
-    path: str, size: int, parts: Sequence[int] | None, layout: Layout | None
+    path: str | io.BytesIO, size: int, parts: Sequence[int] | None, layout: Layout | None
 ) -> tuple[ImageInfo, list[NDArray[Any]]]:
     with tifffile.TiffFile(path) as tif:
         page: Any = tif.pages.first
@@ -371,7 +381,7 @@ def _pixel_size(tif: tifffile.TiffFile) -> float | None:
 
 
 def _read_picture(
-    path: str, size: int, parts: Sequence[int] | None, layout: Layout | None
+    path: str | io.BytesIO, size: int, parts: Sequence[int] | None, layout: Layout | None
 ) -> tuple[ImageInfo, list[NDArray[Any]]]:
     with Image.open(path) as picture:
         mode = picture.mode

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import zarr
@@ -82,6 +82,25 @@ def check_chunks(array: zarr.Array[Any], folder: Path, index: Sequence[int | Non
                 n_absent += len(lacking)
                 absent += [f"{key} inner {'/'.join(map(str, each))}" for each in lacking]
     return ChunkCheck(absent, truncated, n_absent, n_needed)
+
+
+def truncated_blosc(array: zarr.Array[Any], fetched: Mapping[str, tuple[bytes, int]]) -> list[str]:
+    """Keys of chunks that are shorter than their Blosc header says.
+
+    Parameters
+    ----------
+    array
+        The array that they are of.
+    fetched
+        For each key the first 16 bytes and the length.
+    """
+    if not _is_blosc(array):
+        return []
+    return [
+        key
+        for key, (begin, length) in fetched.items()
+        if len(begin) < 16 or int.from_bytes(begin[12:16], "little") != length
+    ]
 
 
 def _is_blosc(array: zarr.Array[Any]) -> bool:

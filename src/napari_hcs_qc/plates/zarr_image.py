@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_hcs_qc.plates.pixels import UnreadableImageError
+from napari_hcs_qc.plates.remote import MissingRemoteError, RemoteError, RemotePath, as_location
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import zarr
     from ngio import Image
@@ -89,9 +90,10 @@ def describe_image(path: str) -> ImageFacts:
     UnreadableImageError
         When there is no OME-Zarr image, or its metadata is damaged.
     """
-    raw = _raw_metadata(Path(path))
+    folder = as_location(path)
+    raw = _raw_metadata(folder)
     if raw is None or raw not in _known:
-        facts = _decode(Path(path))
+        facts = _decode(folder)
         if raw is None:
             return facts
         if len(_known) >= _KNOWN_AT_MOST:
@@ -101,7 +103,7 @@ def describe_image(path: str) -> ImageFacts:
 
 
 def open_level0(path: str) -> tuple[ImageFacts, zarr.Array[Any]]:
-    """Open the array of full resolution.
+    """Open the array of full resolution, on this machine.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def _decode(folder: Path) -> ImageFacts:
 
     try:
         # The largest array comes first, by the specification; ngio checks axes and transforms.
-        image = open_image(folder, mode="r")
+        image = open_image(opened(folder), mode="r")
         channels = image.meta.channels_meta
         return ImageFacts(
             level=image.path,
@@ -142,6 +144,8 @@ def _decode(folder: Path) -> ImageFacts:
             channel_names=tuple(each.label for each in channels.channels) if channels else (),
             pixel_size_um=_pixel_size_of(image, folder),
         )
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise UnreadableImageError(
             f"cannot be opened as an OME-Zarr image ({short_reason(error)})"
@@ -151,24 +155,46 @@ def _decode(folder: Path) -> ImageFacts:
 def _raw_metadata(folder: Path) -> _Raw | None:
     """Read the metadata as text; None where that fails, which ngio explains."""
     try:
-        file = next(folder / name for name in METADATA_FILES if (folder / name).is_file())
-        data = json.loads(file.read_text(encoding="utf-8"))
-        ome = data["attributes"]["ome"] if file.name == "zarr.json" else data
+        name, text = next(_texts(folder, METADATA_FILES))
+        data = json.loads(text)
+        ome = data["attributes"]["ome"] if name == "zarr.json" else data
         multiscales = [{**each, "name": None} for each in ome["multiscales"]]
         level = str(multiscales[0]["datasets"][0]["path"])
         channels = [
             {**each, "window": sorted(each.get("window", ())), "color": "color" in each}
             for each in ome.get("omero", {}).get("channels", [])
         ]
-        array = next(
-            (folder / level / name).read_text(encoding="utf-8")
-            for name in _ARRAY_FILES
-            if (folder / level / name).is_file()
-        )
+        _, array = next(_texts(folder / level, _ARRAY_FILES))
         ngff = {"version": ome.get("version"), "multiscales": multiscales, "channels": channels}
         return _Raw(json.dumps([ngff, "omero" in ome]), level, array)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
         return None
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
+
+
+def _texts(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Read those files of a folder that there are."""
+    for name in names:
+        if isinstance(folder, RemotePath):
+            from napari_hcs_qc.plates.remote_zarr import metadata_of
+
+            try:
+                yield name, metadata_of(str(folder / name)).decode()
+            except MissingRemoteError:
+                continue
+        elif (folder / name).is_file():
+            yield name, (folder / name).read_text(encoding="utf-8")
+
+
+def opened(folder: Path) -> Any:
+    """Give what ngio opens: the path of a group on this machine, or a group on a server."""
+    folder = as_location(folder)
+    if not isinstance(folder, RemotePath):
+        return folder
+    from napari_hcs_qc.plates.remote_zarr import open_remote_group
+
+    return open_remote_group(folder)
 
 
 def load_plane(array: Any, index: tuple[int | slice, ...], axes: Sequence[str]) -> NDArray[Any]:
@@ -185,6 +211,8 @@ def load_plane(array: Any, index: tuple[int | slice, ...], axes: Sequence[str]) 
     """
     try:
         pixels = np.asarray(array[index])
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
     except Exception as error:  # A damaged chunk can make a codec raise anything.
         raise UnreadableImageError(
             f"has a damaged chunk ({short_reason(error)}): copy it again"
@@ -214,6 +242,8 @@ def _has_unit(folder: Path) -> bool:
 
 def attributes_of(folder: Path) -> dict[str, Any]:
     """Attributes of a Zarr group."""
+    if isinstance(folder, RemotePath):
+        return dict(opened(folder).attrs)
     import zarr
 
     return dict(zarr.open_group(folder, mode="r", use_consolidated=False).attrs)
