@@ -122,14 +122,14 @@ def flatness(folder: Path, *, quick: bool) -> dict[str, Any]:
 
 def commands(folder: Path, *, quick: bool) -> dict[str, Any]:
     """Time and peak of each command on an assay of 20 plates of 100,000 cells."""
-    from benchmarks.screen_assay import make_screen_assay
+    from benchmarks.screen_assay import copy_predictions, make_screen_assay
 
     n_plates, n_cells = (4, 20_000) if quick else (20, 100_000)
     assay = make_screen_assay(folder / "screen", n_plates, n_cells)
     found: dict[str, Any] = {"n_plates": n_plates, "n_cells": n_plates * n_cells}
     for name, arguments in (
         ("train", ["train", str(assay), "--quiet"]),
-        ("predict", ["predict", str(assay), "--quiet"]),
+        ("predict 1 plate", ["predict", str(assay), "--plate", "DESK", "--quiet"]),
         ("status", ["status", str(assay)]),
         ("report", ["report", str(assay), str(folder / "report.html"), "--quiet"]),
         ("export", ["export", str(assay), str(folder / "tables"), "--quiet"]),
@@ -137,6 +137,8 @@ def commands(folder: Path, *, quick: bool) -> dict[str, Any]:
         wall, cpu, peak = measured(arguments)
         found[name] = {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "peak_mib": round(peak)}
         print(f"  {name}: {found[name]}", flush=True)
+        if name.startswith("predict"):
+            copy_predictions(assay)
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,6 +15,8 @@ from benchmarks.desk_assay import DIAMETER_PX, make_desk_assay
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.folder import AssayFolder
+from napari_hcs_qc.assay.plate_state import load_plate
+from napari_hcs_qc.assay.prediction import chosen_model, load_prediction, save_prediction
 from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
@@ -55,3 +58,15 @@ def make_screen_assay(folder: Path, n_plates: int, n_cells: int) -> Path:
         for file in store.iterdir():
             (os.link if file.name == ARRAY else shutil.copyfile)(file, of / file.name)
     return path
+
+
+def copy_predictions(path: Path) -> None:
+    """Give the first plate's prediction to the plates that have none: they hold the same cells."""
+    assay = AssayFolder.open(path)
+    model = chosen_model(assay)
+    found = load_prediction(assay, load_plate(assay, assay.plates[0].name), model)
+    assert found is not None
+    for entry in assay.plates[1:]:
+        state = load_plate(assay, entry.name)
+        with assay.lock():
+            save_prediction(assay, replace(found, plate=entry.name), state)
