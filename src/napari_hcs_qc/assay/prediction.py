@@ -176,11 +176,13 @@ def predict(
     check_encoder(model, encoder)
     annotations = assay.journal().annotations()
     known = dict(states or {})
+    trained_on = {plate["name"] for plate in model.manifest["training_plates"]}
 
     def state_of(name: str) -> PlateState:
-        if name not in known:
-            known[name] = load_plate(assay, name, annotations)
-        return known[name]
+        state = known.get(name) or load_plate(assay, name, annotations)
+        if name in trained_on:  # the others are asked for once, and a screen has many
+            known[name] = state
+        return state
 
     meter = ShiftMeter(assay, model, encoder, state_of, reference)
     predictions = []

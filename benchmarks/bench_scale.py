@@ -1,0 +1,253 @@
+"""Whether a screen of millions is as steady as a plate: ratios to floors and peers, in one run.
+
+    python -m benchmarks.bench_scale [--quick] [--only rescoring,flatness,commands,opening,nuclei]
+
+Full size needs 8 GB of disk and some 15 minutes on 2 idle cores; `--quick` a minute or two. Wall
+time is what counts on an idle machine; processor time beside it stands other work better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from benchmarks.results import (
+    FOLDER,
+    anon_mib,
+    children_s,
+    table,
+    timed,
+    write_plot,
+    write_results,
+)
+from scipy import ndimage as ndi
+from skimage.filters import gaussian, threshold_otsu
+from skimage.measure import label, regionprops_table
+from skimage.segmentation import watershed
+
+from napari_hcs_qc.cells.nuclei import find_nuclei
+from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_POLL_S = 0.02
+_SHAPE_PX = (260, 348)
+
+
+def measured(arguments: list[str]) -> tuple[float, float, float]:
+    """Run ``hcs-qc``; wall seconds, processor seconds and peak RssAnon in MiB."""
+    command = [sys.executable, "-m", "napari_hcs_qc", *arguments]
+    wall, cpu, peak = time.monotonic(), children_s(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, anon_mib(process.pid))
+            time.sleep(_POLL_S)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return time.monotonic() - wall, children_s() - cpu, peak
+
+
+def rescoring(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Re-score generated embeddings, each size in a process of its own for its peak."""
+    from benchmarks.rescoring import compare
+
+    found = {}
+    half = 20_000 if quick else 100_000
+    sizes: list[tuple[int, Any]] = [(half, "float16"), (half, "float32")]
+    sizes += [(200_000 if quick else 2_000_000, "float32")]
+    for n_cells, dtype in sizes:
+        found[f"{n_cells:,} cells, {dtype}"] = compare(folder / "store", n_cells, dtype)
+    return found
+
+
+def flatness(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Run the whole loop at 1, 4 and 16 times the sites."""
+    base = 4 if quick else 16
+    found: dict[str, Any] = {}
+    for times in (1, 4, 16):
+        n_sites = base * times
+        made = simulate_plate(
+            folder / f"plate {times}",
+            SyntheticSpec(
+                n_wells=min(n_sites, 64),
+                plate_format=384,
+                sites_per_well=max(1, n_sites // 64),
+                shape_px=_SHAPE_PX,
+                n_labels=100,
+                channels=("DNA",),
+            ),
+        )
+        out = folder / f"out {times}"
+        arguments = ["run", str(folder / f"assay {times}"), str(made.plate_dir)]
+        options = ["--labels", str(made.labels), "--out", str(out), "--quiet"]
+        wall, cpu, peak = measured([*arguments, *options])
+        found[f"{times}x"] = {
+            "n_sites": n_sites,
+            "wall_s": round(wall, 2),
+            "cpu_s": round(cpu, 2),
+            "peak_mib": round(peak),
+        }
+    for kind in ("wall_s", "cpu_s"):
+        one, four, sixteen = (found[size][kind] for size in ("1x", "4x", "16x"))
+        # Starting takes seconds and does not grow; left in, it would hide what does.
+        growth = (sixteen - four) / max(four - one, 1e-9)
+        found[f"exponent of {kind}"] = round(math.log(growth, 4), 3) if growth > 0 else None
+    found["peak at 16x over 1x"] = round(found["16x"]["peak_mib"] / found["1x"]["peak_mib"], 3)
+    write_plot(
+        FOLDER / "scale.svg",
+        "hcs-qc run over the number of sites",
+        {
+            name: {found[size]["n_sites"]: found[size][key] for size in ("1x", "4x", "16x")}
+            for name, key in (
+                ("wall time, s", "wall_s"),
+                ("processor time, s", "cpu_s"),
+                ("peak memory, MiB", "peak_mib"),
+            )
+        },
+    )
+    return found
+
+
+def commands(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Time and peak of each command on an assay of 20 plates of 100,000 cells."""
+    from benchmarks.screen_assay import copy_predictions, make_screen_assay
+
+    n_plates, n_cells = (4, 20_000) if quick else (20, 100_000)
+    assay = make_screen_assay(folder / "screen", n_plates, n_cells)
+    found: dict[str, Any] = {"n_plates": n_plates, "n_cells": n_plates * n_cells}
+    for name, arguments in (
+        ("train", ["train", str(assay), "--quiet"]),
+        ("predict 1 plate", ["predict", str(assay), "--plate", "DESK", "--quiet"]),
+        ("status", ["status", str(assay)]),
+        ("report", ["report", str(assay), str(folder / "report.html"), "--quiet"]),
+        ("export", ["export", str(assay), str(folder / "tables"), "--quiet"]),
+    ):
+        wall, cpu, peak = measured(arguments)
+        found[name] = {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "peak_mib": round(peak)}
+        print(f"  {name}: {found[name]}", flush=True)
+        if name.startswith("predict"):
+            copy_predictions(assay)
+    return found
+
+
+def opening(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Open a plate of 1536 wells, 4 sites and 3 channels, against listing its folder."""
+    rows, columns, sites = (8, 12, 4) if quick else (32, 48, 4)
+    source = folder / "1536" / "TimePoint_1"
+    source.mkdir(parents=True)
+    letters = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "AA", "AB", "AC", "AD", "AE", "AF"]
+    image = simulate_plate(
+        folder / "one",
+        SyntheticSpec(n_wells=1, shape_px=_SHAPE_PX, n_labels=2, channels=("DNA",)),
+    )
+    content = next(image.plate_dir.rglob("*.tif")).read_bytes()
+    for row in letters[:rows]:
+        for column in range(1, columns + 1):
+            for site in range(1, sites + 1):
+                for channel in (1, 2, 3):
+                    name = f"P_{row}{column:02d}_s{site}_w{channel}.tif"
+                    (source / name).write_bytes(content[:1024])
+    first = source / "P_A01_s1_w1.tif"
+    first.write_bytes(content)
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(3):
+        with timed(seconds, "list"):
+            n_files = sum(1 for path in source.iterdir() if path.stat().st_size)
+        with timed(seconds, "open"):
+            plate = open_plate(source)
+            assert len(plate.wells) == rows * columns, plate
+    medians = {name: statistics.median(one[0] for one in each) for name, each in seconds.items()}
+    return {
+        "n_files": n_files,
+        "open_s": round(medians["open"], 3),
+        "list_s": round(medians["list"], 3),
+        "open / list": round(medians["open"] / medians["list"], 1),
+    }
+
+
+def bare_nuclei(image: NDArray[Any]) -> NDArray[np.int32]:
+    """Find nuclei as a script of scikit-image's gallery does: smooth, Otsu, watershed, measure."""
+    smooth = gaussian(image.astype(np.float64), 1.0)
+    mask = smooth > threshold_otsu(smooth)
+    distance = gaussian(ndi.distance_transform_edt(mask), 2.0)
+    peaks = label((distance == ndi.maximum_filter(distance, size=9)) & mask)
+    found: NDArray[np.int32] = watershed(-distance, peaks, mask=mask).astype(np.int32)
+    regionprops_table(found, image, properties=("label", "centroid", "area", "mean_intensity"))
+    return found
+
+
+def nuclei(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Find the nuclei of whole fields, by turns with a bare loop over scikit-image."""
+    made = simulate_plate(
+        folder / "fields",
+        SyntheticSpec(
+            n_wells=3 if quick else 12, shape_px=(520, 696), n_labels=10, channels=("DNA",)
+        ),
+    )
+    plate = open_plate(made.plate_dir)
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    works: dict[str, Callable[[NDArray[Any]], Any]] = {"ours": find_nuclei, "bare": bare_nuclei}
+    for number, site in enumerate(plate.sites):
+        image = plate.read_site(site)[0]
+        for name in ("ours", "bare") if number % 2 else ("bare", "ours"):
+            with timed(seconds, name):
+                works[name](image)
+    ratios = [
+        [
+            ours[kind] / bare[kind]
+            for ours, bare in zip(seconds["ours"], seconds["bare"], strict=True)
+        ]
+        for kind in (0, 1)
+    ]
+    return {
+        "n_fields": len(plate.sites),
+        "ours_s": round(statistics.median(one[0] for one in seconds["ours"]), 4),
+        "ours / bare": round(statistics.median(ratios[0]), 2),
+        "ours / bare, processor time": round(statistics.median(ratios[1]), 2),
+    }
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "rescoring": rescoring,
+    "opening": opening,
+    "nuclei": nuclei,
+    "commands": commands,
+    "flatness": flatness,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, parted by commas")
+    parser.add_argument("--folder", type=Path, help="where the work lies (8 GB)")
+    options, _ = parser.parse_known_args(arguments)
+    figures: dict[str, Any] = {"quick": options.quick}
+    rows: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for name in options.only.split(","):
+            print(f"-- {name}", flush=True)
+            place = Path(folder) / name
+            place.mkdir()
+            figures[name] = PARTS[name](place, quick=options.quick)
+            for key, value in figures[name].items():
+                inner = value.items() if isinstance(value, dict) else [("", value)]
+                rows += [(f"{name}: {key} {part}".strip(), str(figure)) for part, figure in inner]
+            write_results("scale quick" if options.quick else "scale", figures)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
