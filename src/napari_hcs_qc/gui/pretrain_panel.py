@@ -331,6 +331,9 @@ def _spin(low: int, high: int, if_low: str, tip: str) -> QSpinBox:
     spin.setGroupSeparatorShown(True)
     spin.setSpecialValueText(if_low)
     spin.setToolTip(tip)
+    line = spin.lineEdit()
+    if line is not None:
+        line.setToolTip(tip)  # which covers all of it but the arrows
     return spin
 
 
