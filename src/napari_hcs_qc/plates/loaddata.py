@@ -314,9 +314,8 @@ class _Finder:
 
     def _address(self, folder: str, file: str) -> str:
         """Address of a file on a server; empty where it is on this machine."""
-        if self._is_moved:  # to a server, with the folders of the table below it or not
-            pieces = [*_pieces(folder), *_pieces(file)][-1:]
-            return str(as_location(self._base).joinpath(*pieces))
+        if self._is_moved:  # to a server, whose folders cannot be listed: it has them directly
+            return str(as_location(self._base).joinpath(*_pieces(file)[-1:]))
         if is_remote(file):
             return str(as_location(file))
         if is_remote(folder):
