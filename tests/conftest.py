@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples wherever CI runs; at a desk new ones are tried every time.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # What is not a test of the backends runs on PyTorch, which needs no time to be made ready.
 os.environ.setdefault("HCS_QC_BACKEND", "torch")

@@ -92,7 +92,10 @@ def test_any_batch_gives_numbers(
     assert loss.dtype == torch.float32 and loss.shape == ()
     assert math.isfinite(loss.item())
     assert features.grad.shape == features.shape
-    assert features.grad.isfinite().all()
+    # Of features of 1e-6 it is some 1e6, which float16 cannot hold; the loop scales what it does.
+    is_out_of_range = dtype == torch.float16 and scale == 1e-6
+    assert features.grad.isfinite().all() or is_out_of_range
+    assert not features.grad.isnan().any()
     for parameter in method.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
     for figure in figures.values():
