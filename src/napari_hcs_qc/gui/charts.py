@@ -208,13 +208,13 @@ class ReliabilityChart(Chart):
         painter.setPen(QPen(faint(self, 0.7), 1.5, Qt.PenStyle.DashLine))
         painter.drawLine(area.at(0, 0), area.at(1, 1))
         signs = [
-            Sign("dot", _line_colour(self), "observed, 95 % interval"),
+            Sign("dot", line_colour(self), "observed, 95 % interval"),
             Sign("dash", faint(self, 0.7), "ideal"),
             Sign("none", ink(self), f"calibration error {bins.ece:.3f}"),
         ]
         self.draw_legend(painter, signs)
         points = [area.at(p, share) for p, share in zip(bins.mean_p, bins.share, strict=True)]
-        colour = _line_colour(self)
+        colour = line_colour(self)
         painter.setPen(QPen(colour, 1.5))
         for point, low, high in zip(points, bins.low, bins.high, strict=True):
             ends = [QPointF(point.x(), area.at(0, end).y()) for end in (low, high)]
@@ -283,7 +283,7 @@ class LearningCurveChart(Chart):
         assert self._curve is not None
         curve, area = self._curve, self._area()
         self.draw_axes(painter, area)
-        colour = _line_colour(self)
+        colour = line_colour(self)
         band = mixed(paper(self), colour, 0.3)
         known = [place for place, end in enumerate(curve.low) if not math.isnan(end)]
         if known:
@@ -327,7 +327,7 @@ class LearningCurveChart(Chart):
         return self.plot_area(x, y, header_px=self.metrics().height())
 
 
-def _line_colour(widget: QWidget) -> QColor:
+def line_colour(widget: QWidget) -> QColor:
     """Okabe and Ito's blue that stands out more from the theme's ground."""
     return QColor(_BLUE if paper(widget).lightnessF() > 0.5 else _SKY)
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QPainter, QPen, QPolygonF
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.chart_axes import Axis, Chart, PlotArea, even_ticks, nearest
-from napari_hcs_qc.gui.palette import OKABE_ITO, paper
+from napari_hcs_qc.gui.charts import line_colour
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from qtpy.QtCore import QPointF
     from qtpy.QtWidgets import QWidget
 
-_ON_LIGHT, _ON_DARK = QColor(OKABE_ITO[0]), QColor(OKABE_ITO[5])
 _MARGIN = 0.05  # of the range of the losses, above and below
 
 
@@ -79,7 +78,7 @@ class LossChart(Chart):
         """Draw the axes and the line."""
         area = self._area()
         self.draw_axes(painter, area)
-        painter.setPen(QPen(_ON_LIGHT if paper(self).lightnessF() > 0.5 else _ON_DARK, 1.8))
+        painter.setPen(QPen(line_colour(self), 1.8))
         painter.drawPolyline(QPolygonF([area.at(step, loss) for step, loss in self._curve]))
 
     def _area(self) -> PlotArea:
