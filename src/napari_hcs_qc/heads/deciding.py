@@ -6,6 +6,7 @@ takes NumPy two, cuts off twice as fast, and multiplies with few columns at a be
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.heads.linear import LinearHead
 
-# What is made of so many cells stays in a processor's own cache from one pass to the next.
+# What is made of so many cells stays in a processor's own cache from one pass to the next; fewer at
+# a time would have threads wait for Python's lock, which each operation needs for a moment.
 _CACHED_BYTES = 2**20
 _ROWS = (16, 256)
 
@@ -50,6 +52,8 @@ class Decider:
         self._anchor_coef = self._tensor(head.anchor_coef_).T.contiguous()
         self._deviations = self._tensor(head.deviation_coef_).T.contiguous()
         self._intercept = head.intercept_
+        # Memory is used again for every block: to be given fresh pages costs as much as a pass.
+        self._rooms = threading.local()
 
     def __call__(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """``(n_cells, n_outputs)`` of ``(n_cells, n_features)``; NaN for cells with NaN or Inf.
@@ -59,40 +63,46 @@ class Decider:
         n_cells, n_outputs = len(features), len(self._intercept)
         itemsize = torch.empty(0, dtype=self._dtype).element_size()
         fewest, most = _ROWS
-        step = max(fewest, min(most, n_cells, _CACHED_BYTES // (itemsize * self._shape[1])))
-        # Memory is used again for every block: to be given fresh pages costs as much as a pass.
-        room = _Room(step, self._shape, self._weights.shape[1], self._dtype)
+        step = max(fewest, min(most, _CACHED_BYTES // (itemsize * self._shape[1])))
+        step = max(1, min(n_cells, step))
+        room = self._room(step)
         decisions = torch.empty((n_cells, n_outputs), dtype=self._dtype)
-        check = torch.empty(n_cells, dtype=self._dtype)
-        rows = as_tensor(features)
         with torch.inference_mode():
-            for start in range(0, n_cells, step):
-                some = slice(start, min(start + step, n_cells))
-                if len(room.inputs) != some.stop - start:  # the last ones
-                    room = room.of(some.stop - start)
-                part = rows[some] if rows.dtype == self._dtype else rows[some].to(self._dtype)
-                self._decide(part, room, decisions[some])
-                check[some] = room.along[:, -1]
+            parts = as_tensor(features).split(step), decisions.split(step)
+            for part, decision in zip(*parts, strict=True):
+                if len(part) < step:  # the last ones
+                    room = room.first(len(part))
+                self._decide(part.to(self._dtype), room, decision)
         found: NDArray[np.float64] = decisions.numpy().astype(np.float64)
         found += self._intercept
-        # Cut off, an Inf would look like any large number.
-        found[check.numpy() != 0] = np.nan
         return found
+
+    def _room(self, n_rows: int) -> _Room:
+        room: _Room | None = getattr(self._rooms, "room", None)
+        if room is None or len(room.inputs) < n_rows:
+            n_products, n_outputs = self._weights.shape[1], len(self._intercept)
+            room = _Room.of(n_rows, self._shape, (n_products, n_outputs), self._dtype)
+            self._rooms.room = room
+        return room.first(n_rows)
 
     def _decide(self, rows: torch.Tensor, room: _Room, decision: torch.Tensor) -> None:
         torch.mm(rows, self._directions, out=room.along)
         torch.addcmul(self._added, rows, self._factor, out=room.features)
         room.features.clamp_(-self._limit, self._limit)
         if len(self._offset):
-            torch.sub(room.along[:, :-1], self._offset, out=room.on)
+            torch.sub(room.along_directions, self._offset, out=room.on)
             room.on.clamp_(-self._along_limit, self._along_limit)
         torch.mm(room.inputs, self._weights, out=room.products)
-        n_anchors = self._n_anchors
-        decision.copy_(room.products[:, n_anchors:])
-        if n_anchors:
-            decision += torch.mm(room.products[:, :n_anchors].square_(), self._anchor_coef)
+        if self._n_anchors:
+            room.anchors.square_()
+            torch.addmm(room.linear, room.anchors, self._anchor_coef, out=decision)
+        else:
+            decision.copy_(room.linear)
         if len(self._deviations):
-            decision += torch.mm(room.inputs.abs_(), self._deviations)
+            torch.mm(room.inputs.abs_(), self._deviations, out=room.deviations)
+            decision.add_(room.deviations)
+        # 0, or NaN: cut off, an Inf would look like any large number.
+        decision.add_(room.check)
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self._dtype)
@@ -103,29 +113,50 @@ class _Room:
 
     Parameters
     ----------
-    n_rows
-        Cells of the block.
-    shape
-        Features and inputs.
-    n_products
-        Columns of the product.
-    dtype
-        Of all of them.
+    inputs
+        ``(n_rows, n_inputs)``.
+    along
+        ``(n_rows, n_directions + 1)``.
+    products
+        ``(n_rows, n_anchors + n_outputs)``.
+    deviations
+        ``(n_rows, n_outputs)``.
     """
 
     def __init__(
-        self, n_rows: int, shape: tuple[int, int], n_products: int, dtype: torch.dtype
+        self,
+        inputs: torch.Tensor,
+        along: torch.Tensor,
+        products: torch.Tensor,
+        deviations: torch.Tensor,
     ) -> None:
-        n_features, n_inputs = shape
-        self._made_of = shape, n_products, dtype
-        self.inputs = torch.empty((n_rows, n_inputs), dtype=dtype)
-        self.features, self.on = self.inputs[:, :n_features], self.inputs[:, n_features:]
-        self.along = torch.empty((n_rows, n_inputs - n_features + 1), dtype=dtype)
-        self.products = torch.empty((n_rows, n_products), dtype=dtype)
+        self.inputs, self.along, self.products = inputs, along, products
+        self.deviations = deviations
+        n_on = along.shape[1] - 1
+        self.along_directions, self.check = along.split([n_on, 1], dim=1)
+        self.features, self.on = inputs.split([inputs.shape[1] - n_on, n_on], dim=1)
+        n_outputs = deviations.shape[1]
+        n_anchors = products.shape[1] - n_outputs
+        self.anchors, self.linear = products.split([n_anchors, n_outputs], dim=1)
 
-    def of(self, n_rows: int) -> _Room:
-        """Give the like for another number of cells."""
-        return _Room(n_rows, *self._made_of)
+    @classmethod
+    def of(
+        cls,
+        n_rows: int,
+        shape: tuple[int, int],
+        made: tuple[int, int],
+        dtype: torch.dtype,
+    ) -> _Room:
+        """Take memory for so many rows, of `shape` features and inputs; `made` of these."""
+        n_features, n_inputs = shape
+        n_products, n_outputs = made
+        columns = n_inputs, n_inputs - n_features + 1, n_products, n_outputs
+        return cls(*(torch.empty((n_rows, n), dtype=dtype) for n in columns))
+
+    def first(self, n_rows: int) -> _Room:
+        """Give the first rows of it."""
+        parts = self.inputs, self.along, self.products, self.deviations
+        return self if n_rows == len(self.inputs) else _Room(*(one[:n_rows] for one in parts))
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:

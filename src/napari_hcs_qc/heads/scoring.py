@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 ABNORMAL = "abnormal"
 NORMAL = "normal"
 
-_CHUNK_BYTES = 64 * 2**20
+_PIECE_BYTES = 16 * 2**20
 _LEAST = 256  # cells that are worth a processor of their own
 
 
@@ -52,9 +51,10 @@ def score_embeddings(
         ``(n_cells, n_features)``, in memory or memory-mapped. Rows with a NaN or Inf are cells
         that could not be embedded.
     chunk
-        Most rows read at once; fewer where rows are long, so that a chunk stays near 64 MiB.
+        Most rows that a thread reads at once; fewer where rows are long, so that they stay near
+        16 MiB.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; asked before each chunk.
+        See `napari_hcs_qc.jobs`; asked at each chunk.
 
     Returns
     -------
@@ -77,28 +77,34 @@ def score_embeddings(
     column = abnormal_column(head)
     n_cells = len(embeddings)
     row_bytes = max(1, embeddings.shape[1] * embeddings.dtype.itemsize)
-    chunk = max(1, min(chunk, _CHUNK_BYTES // row_bytes))
+    piece = max(1, min(chunk, _PIECE_BYTES // row_bytes))
     scores = np.full(n_cells, np.nan, np.float32)
     score = _scorer(head, column, embeddings.dtype)
     # The forest shares its work among the processors itself.
     is_shared = isinstance(head, LinearHead | DenseHead | KNNHead)
-    n_threads, piece = 1, chunk
+    n_threads = n_processors() if is_shared else 1
     if is_shared:
-        n_threads = n_processors()
-        # Two for each: the one that is done first takes from the others.
-        piece = max(_LEAST, -(-min(chunk, n_cells) // (2 * n_threads)))
+        piece = min(piece, max(_LEAST, -(-n_cells // n_threads)))
 
-    def work(start: int, stop: int) -> None:
-        rows = embeddings[start : min(start + piece, stop)]
+    def work(start: int) -> None:
+        rows = embeddings[start : start + piece]
         scores[start : start + len(rows)] = score(np.asarray(rows))
 
-    with start_pool(n_threads, max(n_threads, torch.get_num_threads())) as pool:
-        for start in range(0, n_cells, chunk):
-            check_stop(should_stop)
-            on_progress(start, n_cells, "scoring cells")
-            stop = min(start + chunk, n_cells)
-            with one_blas_thread() if is_shared else nullcontext():
-                list(pool.map(partial(work, stop=stop), range(start, stop, piece)))
+    starts = range(0, n_cells, piece)
+    with (
+        start_pool(n_threads, max(n_threads, torch.get_num_threads())) as pool,
+        one_blas_thread() if is_shared else nullcontext(),
+    ):
+        pieces = [pool.submit(work, start) for start in starts]
+        try:
+            for start, one in zip(starts, pieces, strict=True):
+                check_stop(should_stop)
+                on_progress(start, n_cells, "scoring cells")
+                one.result()
+        except BaseException:
+            # The pool ends with what it has begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     on_progress(n_cells, n_cells, "scoring cells")
     return scores
 
