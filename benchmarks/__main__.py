@@ -1,21 +1,51 @@
-"""Run all benchmarks, one after the other; ``--quick`` reaches those that know it."""
+"""Run the benchmarks of speed and memory, then of accuracy, one after the other.
 
-from benchmarks import (
-    bench_accuracy,
-    bench_desk,
-    bench_embedding,
-    bench_encoding,
-    bench_memory,
-    bench_scale,
-)
+    python -m benchmarks [--quick] [--only scale,desk]
 
-for module in (
-    bench_embedding,
-    bench_encoding,
-    bench_memory,
-    bench_scale,
-    bench_desk,
-    bench_accuracy,
-):
-    print(f"== {module.__name__}: {(module.__doc__ or '').splitlines()[0]}")
-    module.main()
+`--quick` takes small sizes where a benchmark has them. Those that take an hour, and are about one
+question each, are run by themselves (see README.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks import bench_accuracy, bench_desk, bench_encoding, bench_scale, bench_ssl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALL: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
+    "encoding": (bench_encoding.main, ["--accuracy"]),
+    "scale": (bench_scale.main, []),
+    "ssl": (bench_ssl.main, []),
+    "desk": (bench_desk.main, []),
+    "accuracy": (bench_accuracy.main, []),
+}
+QUICK = {
+    "encoding": ["--cells", "100", "--repeats", "1"],
+    "scale": ["--quick"],
+    "ssl": ["--batch-size", "16", "--turns", "2"],
+}
+
+
+def main() -> int:
+    """Give 1 when one of them missed what is required."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that they run")
+    parser.add_argument("--only", default=",".join(ALL), help="which, parted by commas")
+    options = parser.parse_args()
+    worst = 0
+    for name in options.only.split(","):
+        run, arguments = ALL[name]
+        if options.quick:
+            arguments = QUICK.get(name, arguments)
+        print(f"\n== {name}", flush=True)
+        worst = max(worst, run(arguments))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ the same layers, measured in the same run.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -94,18 +95,21 @@ def spread(values: list[float]) -> str:
     return f"median {np.median(values):.0f} ms, largest {max(values):.0f} ms"
 
 
-def main() -> None:
-    """Print the table; without a screen, in a child under Xvfb."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; without a screen, in a child under Xvfb. It takes no arguments."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args(arguments)
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         xvfb = shutil.which("xvfb-run")
         if xvfb is None:
             print("skipped: no display, and xvfb-run is not installed")
-            return
+            return 0
         screen = ["-a", "-s", "-screen 0 1440x900x24"]
-        subprocess.run([xvfb, *screen, sys.executable, "-m", __spec__.name], check=True)
-        return
+        return subprocess.run(
+            [xvfb, *screen, sys.executable, "-m", __spec__.name], check=False
+        ).returncode
     with tempfile.TemporaryDirectory() as folder:
         measure(make_desk_assay(Path(folder) / "desk", N_CELLS))
+    return 0
 
 
 def measure(assay: Path) -> None:
@@ -219,4 +223,4 @@ def bare_product(rows: Any, n_columns: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from benchmarks.bench_embedding import REAL_PLATE, some_cells
+from benchmarks.results import write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
 
@@ -32,7 +32,9 @@ from napari_hcs_qc.assay.join import cells_at
 from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.cells.crops import cut_crops, cut_squares
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
+from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.recipe import CropRecipe, get_recipe
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.encoders.backends.choice import TORCH, choose_backend, list_backends
 from napari_hcs_qc.encoders.crop_reader import CropSource
 from napari_hcs_qc.encoders.pipeline import embed_cells
@@ -53,10 +55,22 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.encoders.encoder import Encoder
 
+REAL_PLATE = Path(__file__).resolve().parents[2] / "shared" / "data" / "bbbc039" / "20585"
 BATCH_SIZE = 64
 REQUIRED_SPEED_UP, GOAL, REQUIRED_DISK = 5.0, 8.0, 0.95
 REQUIRED_F1 = 0.005
 N_PLATE_CELLS = 1500
+
+
+def some_cells(plate: Plate, n_cells: int) -> pd.DataFrame:
+    """Find the nuclei of as many sites as it takes."""
+    tables: list[pd.DataFrame] = []
+    for key in plate.sites:
+        if sum(map(len, tables)) >= n_cells:
+            break
+        image = plate.read_site(key, [0])[0]
+        tables.append(cells_of_site(find_nuclei(image), image, key))
+    return join_cells(tables)
 
 
 class PlainLoop:
@@ -106,8 +120,8 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def speeds(folder: Path, n_cells: int, repeats: int) -> bool:
-    """Print the table of rates; give whether what is required is reached."""
+def speeds(folder: Path, n_cells: int, repeats: int, figures: dict[str, Any]) -> bool:
+    """Print the table of rates, add it to `figures`; give whether all required is reached."""
     plate = open_plate(folder)
     cells = some_cells(plate, n_cells).iloc[:n_cells]
     ranges = measure_intensity(plate, n_sites=4)
@@ -147,10 +161,16 @@ def speeds(folder: Path, n_cells: int, repeats: int) -> bool:
     for name, found in rates.items():
         of_plain = [one / base for one, base in zip(found, rates["plain"], strict=True)]
         of_bare = ""
+        figures[name] = {
+            "crops_per_s": round(statistics.median(found), 1),
+            "crops_per_cpu_s": round(statistics.median(by_cpu[name]), 1),
+            "of_plain": round(statistics.median(of_plain), 2),
+        }
         if name.endswith("from disk"):
             bare = rates[name.replace("from disk", "bare")]
             share = statistics.median(a / b for a, b in zip(found, bare, strict=True))
             of_bare = f"{share:.3f}"
+            figures[name]["of_bare"] = round(share, 3)
             if name.startswith(chosen):
                 reached = share >= REQUIRED_DISK and statistics.median(of_plain) >= (
                     REQUIRED_SPEED_UP
@@ -192,8 +212,8 @@ class Decisions:
         self._some = cells.sample(min(N_PLATE_CELLS, len(cells)), random_state=0).sort_index()
         self._reference: tuple[Any, Any] | None = None
 
-    def judge(self, name: str, encode: Callable[[Any, Any, Any], Any]) -> float:
-        """Print one row; `encode` takes a field and positions. Gives the loss of F1."""
+    def judge(self, name: str, encode: Callable[[Any, Any, Any], Any]) -> dict[str, float]:
+        """Print and give one row; `encode` takes a field and positions."""
         labelled, rows = self._features(self._said, encode)
         plate, _ = self._features(self._some, encode)
         training = self._state.training.reset_index(drop=True).loc[rows]
@@ -210,7 +230,12 @@ class Decisions:
             f"| {name} | {f1:.4f} ({f1 - base:+.4f}) | {found.mean['auc']:.4f} | {changed:.2%} |",
             flush=True,
         )
-        return float(base - f1)
+        return {
+            "f1_weighted": round(f1, 4),
+            "gain": round(f1 - base, 4),
+            "auc": round(found.mean["auc"], 4),
+            "changed": round(changed, 5),
+        }
 
     def _features(self, cells: pd.DataFrame, encode: Callable[..., Any]) -> tuple[Any, list[int]]:
         parts, rows = [], []
@@ -231,8 +256,8 @@ def by_crops(encoder: Encoder, recipe: CropRecipe) -> Callable[[Any, Any, Any], 
     return encode
 
 
-def decisions(*, shared: bool) -> bool:
-    """Print what the backends do to F1 and classes; give whether F1 holds."""
+def decisions(figures: dict[str, Any], *, shared: bool) -> bool:
+    """Print what the backends do to F1 and classes, add it to `figures`; whether F1 holds."""
     data = REAL_PLATE.parent
     with tempfile.TemporaryDirectory() as folder:
         assay, plates = loop.new(Path(folder) / "assay", [loop.PlateSource(REAL_PLATE)])
@@ -244,10 +269,11 @@ def decisions(*, shared: bool) -> bool:
         for info in list_backends():
             if not info.needs:
                 encode = by_crops(loaded(info.name), table.recipe)
-                worst = max(worst, table.judge(info.name, encode))
+                row = figures[f"decisions by {info.name}"] = table.judge(info.name, encode)
+                worst = max(worst, -row["gain"])
         if shared:
             field = SharedField()
-            table.judge(
+            figures["decisions by whole fields"] = table.judge(
                 "whole fields (torch)",
                 lambda pixels, y, x: field.encode(pixels[0], y, x, table.recipe),
             )
@@ -281,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--accuracy", action="store_true", help="F1 and classes too (minutes)")
+    parser.add_argument("--accuracy", action="store_true", help="F1 and classes too (a minute)")
     parser.add_argument("--shared", action="store_true", help="whole fields too (many minutes)")
     options = parser.parse_args(arguments if arguments is not None else sys.argv[1:])
     with tempfile.TemporaryDirectory() as temporary:
@@ -294,11 +320,13 @@ def main(arguments: list[str] | None = None) -> int:
             f"{folder}; {platform.machine()}, {torch.get_num_threads()} threads, PyTorch "
             f"{torch.__version__} with {torch.backends.cpu.get_cpu_capability()}, load {load:.1f}"
         )
-        good = speeds(folder, options.cells, options.repeats)
+        figures: dict[str, Any] = {"plate": folder.name, "n_cells": options.cells}
+        good = speeds(folder, options.cells, options.repeats, figures)
         if options.shared:
             shared_speed(folder)
         if (options.accuracy or options.shared) and REAL_PLATE.is_dir():
-            good &= decisions(shared=options.shared)
+            good &= decisions(figures, shared=options.shared)
+        write_results("encoding", figures)
     return 0 if good else 1
 
 

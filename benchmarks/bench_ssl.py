@@ -19,6 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
+from benchmarks.results import write_results
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.annotated_crops import annotated_crops
@@ -67,8 +68,10 @@ def assay_of(folder: Path) -> AssayFolder:
     return assay
 
 
-def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turns: int) -> None:
-    """Print what a step costs beside the bare network; the two take turns."""
+def step_ratio(
+    assay: AssayFolder, method: str, name: str, batch_size: int, turns: int
+) -> dict[str, float]:
+    """Print and give what a step costs beside the bare network; the two take turns."""
     state = load_plate(assay, assay.plates[0].name)
     found = state.found
     recipe = get_recipe("nucleus-mean").with_diameter(found.diameter_px)
@@ -140,6 +143,15 @@ def step_ratio(assay: AssayFolder, method: str, name: str, batch_size: int, turn
         f"{read / step:.1%} |",
         flush=True,
     )
+    return {
+        "batch": stream.batch_size,
+        "crops_per_s": round(2 * stream.batch_size / step, 1),
+        "bare_crops_per_s": round(2 * stream.batch_size / alone, 1),
+        "wall clock": round(step / alone, 3),
+        "thread time": round(busy / busy_alone, 3),
+        "step / bare": round(ratio, 3),
+        "reading, share of the step": round(read / step, 4),
+    }
 
 
 def table(folder: Path, methods: list[str], presets: list[str], started: str | None) -> None:
@@ -258,9 +270,12 @@ def main(arguments: list[str] | None = None) -> int:
             f"step / bare (≤ {FLOOR}) | reading |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
-        for method in methods:
-            step_ratio(assay, method, presets[0], options.batch_size, options.turns)
-    return 0
+        found = {
+            method: step_ratio(assay, method, presets[0], options.batch_size, options.turns)
+            for method in methods
+        }
+        write_results("ssl-step", {"threads": torch.get_num_threads(), **found})
+        return 0 if all(one["step / bare"] <= FLOOR for one in found.values()) else 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.embedding import embed_plate
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.shift import measure_shift
+from napari_hcs_qc.evaluation.shift import MIN_REFERENCE, Shift, ShiftDetector, measure_shift
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop
 
@@ -78,6 +78,7 @@ class ShiftMeter:
         self._assay, self._model, self._encoder = assay, model, encoder
         self._state_of = state_of
         self._reference = reference
+        self._detector: ShiftDetector | None = None
         self._training = None if reference is None else reference.plates
 
     def measure(
@@ -110,11 +111,10 @@ class ShiftMeter:
             return known
         reference = self.reference(on_progress, should_stop)
         check_stop(should_stop)
-        seed = int(self._model.manifest["seed"])
-        chosen = _sample(len(state.found.cells), seed)
+        chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
-        shift = measure_shift(reference.rows, new, seed=seed, groups=reference.wells)
+        shift = self._judged(reference, new)
         return {
             "value": _number(shift.value),
             "threshold": _number(shift.threshold),
@@ -122,6 +122,15 @@ class ShiftMeter:
             "sentence": f"Plate {state.plate.name}: {shift.sentence}",
             "of": of,
         }
+
+    def _judged(self, reference: ShiftReference, new: NDArray[np.float32]) -> Shift:
+        seed = int(self._model.manifest["seed"])
+        if len(reference.rows) < MIN_REFERENCE:
+            return measure_shift(reference.rows, new, seed)  # says that it cannot be said
+        if self._detector is None:
+            # Fitting takes seconds, and a screen has many plates.
+            self._detector = ShiftDetector(seed).fit(reference.rows, reference.wells)
+        return self._detector.judge(new)
 
     def reference(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
         """Give what plates are compared with; sampled once.

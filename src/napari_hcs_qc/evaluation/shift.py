@@ -137,6 +137,35 @@ class ShiftDetector:
         far = [member.share_nearer(rows) >= TYPICAL for member in self._members]
         return float(np.mean(far))
 
+    def judge(self, new: ArrayLike) -> Shift:
+        """Say whether a plate looks unlike the reference.
+
+        Parameters
+        ----------
+        new
+            ``(m_cells, n_features)`` embeddings of its cells.
+
+        Raises
+        ------
+        HcsQcError
+            When the number of features is not the reference's.
+        """
+        rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(self.seed + 1))
+        if len(rows) < MIN_NEW:
+            return _too_few(self.n_reference_, len(rows))
+        value = self.share_unlike(rows)
+        threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / self.n_reference_) ** 0.5)
+        is_unlike = value > threshold
+        share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those"
+        if is_unlike:
+            sentence = (
+                f"This plate looks unlike the training data: {share} do (1 % would be usual). "
+                "Look at some of its wells and annotate cells on it before trusting its figures."
+            )
+        else:
+            sentence = f"This plate looks like the training data: {share} do (1 % would be usual)."
+        return Shift(value, threshold, is_unlike, sentence, self.n_reference_, len(rows))
+
     def _checked(self, cells: ArrayLike) -> NDArray[Any]:
         given: NDArray[Any] = np.asarray(cells)
         if given.ndim != 2 or given.shape[1] != self.n_features_in_:
@@ -211,24 +240,11 @@ def measure_shift(
     HcsQcError
         When the numbers of features differ.
     """
-    rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))
-    usual, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
-    if len(usual) < MIN_REFERENCE or len(rows) < MIN_NEW:
+    usual, _ = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
+    if len(usual) < MIN_REFERENCE:
+        rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))
         return _too_few(len(usual), len(rows))
-    wells = None if groups is None else np.asarray(groups)[chosen]
-    detector = ShiftDetector(seed).fit(usual, wells)
-    value = detector.share_unlike(rows)
-    threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / detector.n_reference_) ** 0.5)
-    is_unlike = value > threshold
-    share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those do"
-    if is_unlike:
-        sentence = (
-            f"This plate looks unlike the training data: {share} (1 % would be usual). "
-            "Look at some of its wells and annotate cells on it before trusting its figures."
-        )
-    else:
-        sentence = f"This plate looks like the training data: {share} (1 % would be usual)."
-    return Shift(value, threshold, is_unlike, sentence, detector.n_reference_, len(rows))
+    return ShiftDetector(seed).fit(reference, groups).judge(new)
 
 
 def sample_rows(

@@ -68,7 +68,7 @@ class Decider:
         room = self._room(step)
         decisions = torch.empty((n_cells, n_outputs), dtype=self._dtype)
         with torch.inference_mode():
-            parts = as_tensor(features).split(step), decisions.split(step)
+            parts = torch.split(as_tensor(features), step), torch.split(decisions, step)
             for part, decision in zip(*parts, strict=True):
                 if len(part) < step:  # the last ones
                     room = room.first(len(part))
@@ -133,11 +133,11 @@ class _Room:
         self.inputs, self.along, self.products = inputs, along, products
         self.deviations = deviations
         n_on = along.shape[1] - 1
-        self.along_directions, self.check = along.split([n_on, 1], dim=1)
-        self.features, self.on = inputs.split([inputs.shape[1] - n_on, n_on], dim=1)
+        self.along_directions, self.check = torch.split(along, [n_on, 1], dim=1)
+        self.features, self.on = torch.split(inputs, [inputs.shape[1] - n_on, n_on], dim=1)
         n_outputs = deviations.shape[1]
         n_anchors = products.shape[1] - n_outputs
-        self.anchors, self.linear = products.split([n_anchors, n_outputs], dim=1)
+        self.anchors, self.linear = torch.split(products, [n_anchors, n_outputs], dim=1)
 
     @classmethod
     def of(
