@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, write_json
@@ -41,6 +42,7 @@ _ARROW = {
     "float32": pa.float32(),
     "float64": pa.float64(),
 }
+_TEXTS = [name for name, dtype in CELL_TABLE.items() if dtype == "str"]
 QUALITY_TABLE: dict[str, str] = {
     "Metadata_Plate": "str",
     "Metadata_Well": "str",
@@ -220,11 +222,7 @@ def _write_anndata(
     """
     blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
     n_features = blocks[0].shape[1]
-    obs = pd.concat([_observations(part) for part in _parts("cells", plates, options, should_stop)])
-    for name, dtype in CELL_TABLE.items():
-        if dtype == "str":
-            # Texts repeat, and of the column types of AnnData this one knows missing ones.
-            obs[name] = pd.Categorical(obs[name])
+    obs = _joined([_observations(part) for part in _parts("cells", plates, options, should_stop)])
     var = pd.DataFrame(index=[f"feature_{index}" for index in range(n_features)])
     data = anndata.AnnData(
         obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
@@ -252,11 +250,22 @@ def _write_anndata(
                 first += len(block)
 
 
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables of `_observations`; the union of their categories, not texts, stands in memory."""
+    obs = pd.concat([part.drop(columns=_TEXTS) for part in parts])
+    for name in _TEXTS:
+        # Sorted, so that they do not depend on how the cells are divided.
+        obs[name] = union_categoricals([part[name] for part in parts], sort_categories=True)
+    return obs[list(CELL_TABLE)]
+
+
 def _observations(cells: pd.DataFrame) -> pd.DataFrame:
+    """Name the cells; texts become categories, which may be missing in AnnData and repeat."""
     number = (
         cells["cell_id"]
         .astype(object)
         .where(cells["cell_id"].notna(), "object " + cells["Metadata_ObjectNumber"].astype(str))
     )
     site = cells["Metadata_Well"] + " s" + cells["Metadata_Site"].astype(str)
-    return cells.set_index(cells["Metadata_Plate"] + " " + site + " " + number.astype(str))
+    obs = cells.set_index(cells["Metadata_Plate"] + " " + site + " " + number.astype(str))
+    return obs.assign(**{name: pd.Categorical(obs[name]) for name in _TEXTS})
