@@ -44,11 +44,10 @@ from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
 from napari_hcs_qc.heads.folds import assign_folds
 from napari_hcs_qc.heads.scoring import abnormal_column
-from napari_hcs_qc.jobs import never_stop
+from napari_hcs_qc.jobs import duration, never_stop
 from napari_hcs_qc.ssl.crop_stream import CropStream
 from napari_hcs_qc.ssl.distributed import World
 from napari_hcs_qc.ssl.methods import make_method
-from napari_hcs_qc.ssl.report import duration
 from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, preset
 from napari_hcs_qc.ssl.start import SCRATCH, random_architecture
 from napari_hcs_qc.ssl.step import Stepper

@@ -25,6 +25,14 @@ def never_stop() -> bool:
     return False
 
 
+def duration(seconds: float) -> str:
+    """Say a time as a person would: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def check_stop(should_stop: ShouldStop) -> None:
     """Raise `Cancelled` if `should_stop` says so.
 

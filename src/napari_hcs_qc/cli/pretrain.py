@@ -11,8 +11,8 @@ from napari_hcs_qc.assay.pretraining import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.cli.words import shown_path
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.jobs import duration
 from napari_hcs_qc.ssl.distributed import join_world
-from napari_hcs_qc.ssl.report import duration
 
 if TYPE_CHECKING:
     import argparse

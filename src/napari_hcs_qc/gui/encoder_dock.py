@@ -34,6 +34,7 @@ from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.pretrain_panel import PretrainPanel
 from napari_hcs_qc.gui.workspace import workspace_of
 from napari_hcs_qc.gui.wrapped_label import WrappedLabel
+from napari_hcs_qc.jobs import duration
 
 if TYPE_CHECKING:
     import napari.components
@@ -280,7 +281,7 @@ class EncoderDock(QWidget):
         if speed is None or plate is None:
             return ""
         n_views = asked_recipe(options).n_views(len(plate.channels))
-        return f", about {_duration(speed.seconds_for(n_cells, n_views))}"
+        return f", about {duration(speed.seconds_for(n_cells, n_views))}"
 
     # ---- making --------------------------------------------------------------------------
 
@@ -433,9 +434,3 @@ def _select(box: QComboBox, data: str) -> None:
 def _tab_order(*widgets: QWidget) -> None:
     for before, after in itertools.pairwise(widgets):
         QWidget.setTabOrder(before, after)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min"

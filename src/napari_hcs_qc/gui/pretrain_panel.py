@@ -24,7 +24,7 @@ from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.loss_chart import LossChart
 from napari_hcs_qc.gui.neighbours_view import NeighboursView
 from napari_hcs_qc.gui.wrapped_label import WrappedLabel
-from napari_hcs_qc.ssl.report import duration
+from napari_hcs_qc.jobs import duration
 from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, preset
 from napari_hcs_qc.ssl.watch import warnings_before
 

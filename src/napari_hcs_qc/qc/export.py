@@ -251,7 +251,7 @@ def _write_anndata(
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join tables of `_observations`; the union of their categories, not texts, stands in memory."""
+    """Join tables of `_observations`; of texts only their categories stand in memory."""
     obs = pd.concat([part.drop(columns=_TEXTS) for part in parts])
     for name in _TEXTS:
         # Sorted, so that they do not depend on how the cells are divided.

@@ -149,11 +149,3 @@ class Meter:
         """Views a second; 0 before the second step."""
         each = self.seconds_per_step
         return self._crops / each if each > 0 else 0.0
-
-
-def duration(seconds: float) -> str:
-    """Say a time as a person would: ``40 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

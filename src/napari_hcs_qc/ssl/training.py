@@ -20,6 +20,7 @@ from napari_hcs_qc.jobs import (
     OnProgress,
     ShouldStop,
     check_stop,
+    duration,
     never_stop,
     no_progress,
 )
@@ -33,7 +34,6 @@ from napari_hcs_qc.ssl.report import (
     Meter,
     Neighbours,
     Report,
-    duration,
     find_neighbours,
     loss_curve,
 )

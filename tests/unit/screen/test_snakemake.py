@@ -17,7 +17,7 @@ import pytest
 
 from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.training import TrainOptions
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.plates.synthetic import SimulatedPlate, SyntheticSpec, simulate_plate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, real_plate: Path | None) -> P
         "nucleus_diameter_um": 14.0, "cells_per_mm2": 1500.0, "artefact_share": 0.0,
         "abnormal_share": 0.15, "n_labels": 60,
     }  # fmt: skip
-    train = simulate_plate(root / "train", SyntheticSpec(name="TRAIN", seed=50, **common))
+
+    def simulate(folder: Path, name: str, seed: int) -> SimulatedPlate:
+        plate = simulate_plate(folder, SyntheticSpec(name=name, seed=seed, **common))
+        for names in plate.plate_dir.rglob("*.HTD"):
+            names.unlink()  # the real plate has none, so that its channel is called w1
+        return plate
+
+    train = simulate(root / "train", "TRAIN", 50)
     loop.run(
         root / "assay",
         loop.PlateSource(train.plate_dir),
@@ -112,7 +119,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, real_plate: Path | None) -> P
         train_options=TrainOptions(n_seeds=1),
     )
     for seed, name in enumerate(PLATES):
-        simulate_plate(root / "raw" / name, SyntheticSpec(name=name, seed=seed, **common))
+        simulate(root / "raw" / name, name, seed)
     for image in (root / "raw" / "P5").rglob("*.tif"):
         image.write_bytes(image.read_bytes()[:200])
     plates = 'assay = "assay"\n[[plate]]\nglob = "raw/*/P*"\n'

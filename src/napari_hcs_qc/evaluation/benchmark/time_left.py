@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.evaluation.benchmark.spec import CROP_HEADS
 from napari_hcs_qc.heads.finetune import PRESETS
+from napari_hcs_qc.jobs import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,10 +86,4 @@ class TimeLeft:
 
 def time_words(seconds: float, *, at_least: bool = False) -> str:
     """Say how long is left, as roughly as it is known."""
-    if seconds < 90:
-        text = f"{max(1, round(seconds))} s"
-    elif seconds < 5400:
-        text = f"{round(seconds / 60)} min"
-    else:
-        text = f"{seconds / 3600:.1f} h"
-    return f"{'more than' if at_least else 'about'} {text} left"
+    return f"{'more than' if at_least else 'about'} {duration(seconds)} left"

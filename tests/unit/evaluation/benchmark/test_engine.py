@@ -197,7 +197,7 @@ def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path
     assert left.seconds([few, few]) == (pytest.approx(24), False)
     assert left.seconds([many])[0] > 12
     assert time_words(600) == "about 10 min left"
-    assert time_words(8000, at_least=True) == "more than 2.2 h left"
+    assert time_words(8000, at_least=True) == "more than 2 h 13 min left"
 
 
 def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_path: Path) -> None:
