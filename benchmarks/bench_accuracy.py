@@ -6,12 +6,12 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from benchmarks.labelled_plate import BBBC039, SHARED, labelled_assay
 
-from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.join import cells_at
-from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.assay.training import Annotated, collect
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.cells.recipe import CropRecipe, get_recipe
@@ -20,7 +20,9 @@ from napari_hcs_qc.evaluation.baseline import hand_features
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.plates.plate import SiteKey
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.plate_state import PlateState
+
 HEADS = ("linear", "linear-paper", "knn")
 ENCODERS = {
     "efficientnet-lite0": None,
@@ -68,16 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--assay", type=Path, help="keep the assay here")
     options = parser.parse_args(arguments)
-    data = SHARED / "data" / "bbbc039"
-    if not data.is_dir():
-        print(f"The real images are not at {data}; nothing was measured.")
+    if not BBBC039.is_dir():
+        print(f"The real images are not at {BBBC039}; nothing was measured.")
         return 0
     with tempfile.TemporaryDirectory() as folder:
         path = options.assay or Path(folder) / "assay"
-        assay, plates = loop.new(path, [loop.PlateSource(data / "20585")])
-        loop.annotate(assay, data / "labels.csv", "readers")
-        loop.cells(assay)
-        state = load_plate(assay, plates[0].name)
+        assay, state = labelled_assay(path)
         print("| encoder, recipe | head | features | weighted F1 | AUC | accuracy | F1 abnormal |")
         print("|---|---|---|---|---|---|---|")
         for name, plain in recipes().items():

@@ -13,16 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from benchmarks.labelled_plate import SHARED, embedded_plate
 from sklearn.metrics import f1_score
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.annotated_cells import collect
-from napari_hcs_qc.assay.embedding import fill_store
 from napari_hcs_qc.assay.ordering import suggest_next
-from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.starting import N_STARTING, starting_cells
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
-from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.heads.linear import LinearHead
 
 if TYPE_CHECKING:
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.heads.plate_directions import PlateDirections
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 SIZES = (10, 25, 50, 100)
 _SHARE = 0.7  # of the wells for training
 _RETRAIN_EVERY = 5  # clicks, in the simulation of a person
@@ -50,16 +44,7 @@ class Cells:
 
 def load(folder: Path) -> Cells:
     """Embed, or find what was embedded."""
-    data = SHARED / "data" / "bbbc039"
-    assay, (plate, *_) = loop.new(folder / "assay", [loop.PlateSource(data / "20585")])
-    if not len(assay.journal().annotations()):
-        loop.annotate(assay, data / "labels.csv", "readers")
-    loop.cells(assay)
-    state = load_plate(assay, plate.name)
-    recipe = asked_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
-    encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
-    fill_store(state, recipe, encoder, assay.embeddings_folder)
-    found = collect([state], recipe, encoder, assay.embeddings_folder)
+    found = embedded_plate(folder / "assay").annotated
     return Cells(found.embeddings, found.classes, found.groups, found.plate)
 
 

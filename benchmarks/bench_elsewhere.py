@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
-from benchmarks.bench_clicks import SHARED, SIZES
+from benchmarks.bench_clicks import SIZES
+from benchmarks.labelled_plate import SHARED
 from skimage.io import imread
 
 from napari_hcs_qc.assay import loop

@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from benchmarks.labelled_plate import REAL_PLATE, labelled_assay
 from benchmarks.results import write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
 
-from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.join import cells_at
-from napari_hcs_qc.assay.plate_state import PlateState, load_plate
 from napari_hcs_qc.cells.crops import cut_crops, cut_squares
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.cells.nuclei import find_nuclei
@@ -53,9 +52,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.encoders.encoder import Encoder
 
-REAL_PLATE = Path(__file__).resolve().parents[2] / "shared" / "data" / "bbbc039" / "20585"
 BATCH_SIZE = 64
 REQUIRED_SPEED_UP, GOAL, REQUIRED_DISK = 5.0, 8.0, 0.95
 REQUIRED_F1 = 0.005
@@ -258,12 +257,8 @@ def by_crops(encoder: Encoder, recipe: CropRecipe) -> Callable[[Any, Any, Any], 
 
 def decisions(figures: dict[str, Any], *, shared: bool) -> bool:
     """Print what the backends do to F1 and classes, add it to `figures`; whether F1 holds."""
-    data = REAL_PLATE.parent
     with tempfile.TemporaryDirectory() as folder:
-        assay, plates = loop.new(Path(folder) / "assay", [loop.PlateSource(REAL_PLATE)])
-        loop.annotate(assay, data / "labels.csv", "readers")
-        loop.cells(assay)
-        table = Decisions(load_plate(assay, plates[0].name))
+        table = Decisions(labelled_assay(Path(folder) / "assay")[1])
         print("\n| encoded by | weighted F1 | AUC | cells whose class changes |\n|---|---|---|---|")
         worst = 0.0
         for info in list_backends():

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from benchmarks.bench_clicks import SHARED, SIZES, balanced, divisions, load, told
+from benchmarks.bench_clicks import SIZES, balanced, divisions, load, told
+from benchmarks.labelled_plate import SHARED
 from sklearn.metrics import f1_score, roc_auc_score
 
 from napari_hcs_qc.assay.benchmark import open_sources

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from benchmarks.labelled_plate import SHARED, labelled_assay
 from benchmarks.results import write_results
 from sklearn.metrics import f1_score
 
-from napari_hcs_qc.assay import loop
 from napari_hcs_qc.assay.annotated_crops import annotated_crops
 from napari_hcs_qc.assay.own_encoders import (
     COMPARED_HEADS,
@@ -34,7 +34,6 @@ from napari_hcs_qc.assay.own_encoders import (
     note_comparison,
     own_encoder,
 )
-from napari_hcs_qc.assay.plate_state import load_plate
 from napari_hcs_qc.assay.pretraining import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.crop_reader import CropSource
@@ -57,11 +56,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_hcs_qc.assay.annotated_crops import AnnotatedCrops
-    from napari_hcs_qc.assay.folder import AssayFolder
+    from napari_hcs_qc.assay.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.architecture import Architecture
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "bbbc039"
 FLOOR = 1.05
 INPUT_PX, N_CELLS, EPOCHS = 64, 4000, 5
 SEEDS = (0, 1, 2, 3, 4)
@@ -73,19 +71,10 @@ class Enough(Exception):
     """Ends a training that has been measured."""
 
 
-def assay_of(folder: Path) -> AssayFolder:
-    """Make the assay of the labelled plate, or open it."""
-    assay, _ = loop.new(folder / "assay", [loop.PlateSource(SHARED / "20585")])
-    loop.annotate(assay, SHARED / "labels.csv", "labels")
-    loop.cells(assay)
-    return assay
-
-
 def step_ratio(
-    assay: AssayFolder, method: str, name: str, batch_size: int, turns: int
+    state: PlateState, method: str, name: str, batch_size: int, turns: int
 ) -> dict[str, float]:
     """Print and give what a step costs beside the bare network; the two take turns."""
-    state = load_plate(assay, assay.plates[0].name)
     found = state.found
     recipe = get_recipe("nucleus-mean").with_diameter(found.diameter_px)
     recipe = type(recipe)(
@@ -193,8 +182,7 @@ def fine_tuned(
 
 def table(folder: Path, methods: list[str], presets: list[str], started: str | None) -> None:
     """Train what is missing, measure it, and print the table."""
-    assay = assay_of(folder)
-    state = load_plate(assay, assay.plates[0].name)
+    assay, state = labelled_assay(folder / "assay")
     recipe = get_recipe("nucleus").with_diameter(state.found.diameter_px)
     cells = annotated_crops([(state, state.training)], recipe)
 
@@ -316,14 +304,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.table:
             table(folder, methods, presets, options.start_from)
             return 0
-        assay = assay_of(folder)
+        _, state = labelled_assay(folder / "assay")
         print(
             "| method | preset | batch | crops/s | bare crops/s | wall clock | thread time | "
             f"step / bare (≤ {FLOOR}) | reading |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         found = {
-            method: step_ratio(assay, method, presets[0], options.batch_size, options.turns)
+            method: step_ratio(state, method, presets[0], options.batch_size, options.turns)
             for method in methods
         }
         write_results("ssl-step", {"threads": torch.get_num_threads(), **found})

@@ -18,17 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
-from benchmarks.bench_clicks import SHARED
+from benchmarks.labelled_plate import REAL_PLATE, SHARED, embedded_plate
 from scipy.ndimage import gaussian_filter
 from skimage.io import imread
 from sklearn.metrics import roc_auc_score
 
 from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.annotated_cells import collect
 from napari_hcs_qc.assay.embedding import fill_store
 from napari_hcs_qc.assay.plate_state import load_plate
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
-from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.evaluation.reliability import Reliability, reliability
@@ -55,24 +52,15 @@ class Measured:
 
 def load(folder: Path) -> Measured:
     """Embed all plates, or find what was embedded."""
-    data = SHARED / "data" / "bbbc039"
-    assay, (plate, *_) = loop.new(folder / "assay", [loop.PlateSource(data / "20585")])
-    if not len(assay.journal().annotations()):
-        loop.annotate(assay, data / "labels.csv", "readers")
-    loop.cells(assay)
-    state = load_plate(assay, plate.name)
-    recipe = asked_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
-    encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
-    store = fill_store(state, recipe, encoder, assay.embeddings_folder)
-    annotated = collect([state], recipe, encoder, assay.embeddings_folder)
-    plates = {SAME: np.asarray(store.embeddings, dtype=np.float32)}
-    for name, made in (
+    made = embedded_plate(folder / "assay")
+    plates = {SAME: np.asarray(made.store.embeddings, dtype=np.float32)}
+    for name, source in (
         (f"the same, blurred by {_BLUR_PX:g} px", blurred(folder / "blurred")),
         ("BBBC006, in focus", bbbc006(folder / "focus", "in_focus")),
         ("BBBC006, 32 µm out of focus", bbbc006(folder / "defocused", "defocused")),
     ):
-        plates[name] = embedded(made, recipe, encoder)
-    return Measured(annotated, plates)
+        plates[name] = embedded(source, made.recipe, made.encoder)
+    return Measured(made.annotated, plates)
 
 
 def embedded(source: Path, recipe: CropRecipe, encoder: Encoder) -> NDArray[np.float32]:
@@ -88,7 +76,7 @@ def blurred(folder: Path) -> Path:
     """Blur some fields of the plate."""
     plate = folder / "20585b"
     plate.mkdir(parents=True, exist_ok=True)
-    paths = sorted((SHARED / "data" / "bbbc039" / "20585").glob("*.tif"))
+    paths = sorted(REAL_PLATE.glob("*.tif"))
     for path in paths[:: len(paths) // _N_BLURRED]:
         if not (plate / path.name).exists():
             image = gaussian_filter(imread(path).astype(np.float32), _BLUR_PX)
