@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SOURCES = ("plate", "assay", "folder", "arrays")
 _LISTS = ("transfer", "encoder", "recipe", "head", "sizes")
 _OTHERS = ("preset", "protocol", "group", "labels", "abnormal", "seeds")
+_NUMBERS = ("fine-tuned-seeds",)  # of which 0 says something
 
 
 def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
@@ -72,6 +73,7 @@ def _write_as_it_stands(begun: Benchmark) -> None:
 def _spec(options: argparse.Namespace) -> BenchmarkSpec:
     given = vars(options)
     flags = [name for name in (*_SOURCES, *_LISTS, *_OTHERS) if given[name]]
+    flags += [name for name in _NUMBERS if given[_dest(name)] is not None]
     flags += [f"no-{name}" for name in ("baseline", "plate-directions") if not given[_dest(name)]]
     if options.spec is not None:
         if flags:
@@ -115,6 +117,8 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
         data["sizes"] = [_size(word) for word in _words(options.sizes)]
     if options.seeds is not None:
         data["seeds"] = list(range(options.seeds))
+    if options.fine_tuned_seeds is not None:
+        data["fine_tuned_seeds"] = options.fine_tuned_seeds
     return data
 
 

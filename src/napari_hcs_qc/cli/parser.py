@@ -352,6 +352,12 @@ def _benchmark_options(bench: argparse.ArgumentParser) -> None:
     group.add_argument("--sizes", metavar="N,N", help="numbers of annotations, such as all,50,10")
     group.add_argument("--seeds", metavar="N", type=int, help="number of draws")
     group.add_argument(
+        "--fine-tuned-seeds",
+        metavar="N",
+        type=int,
+        help="draws of them for fine-tuned heads, which take minutes each; 0 for all",
+    )
+    group.add_argument(
         "--no-baseline",
         dest="baseline",
         action="store_false",

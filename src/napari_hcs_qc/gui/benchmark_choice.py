@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -78,6 +79,11 @@ class BenchmarkChoice(QWidget):
         self._n_seeds = QSpinBox()
         self._n_seeds.setRange(1, 100)
         self._n_seeds.setToolTip("Divisions into training and test cells; more take longer.")
+        self._n_fine_tuned = QSpinBox()
+        self._n_fine_tuned.setRange(1, 100)
+        self._n_fine_tuned.setToolTip(
+            "Divisions that fine-tuned heads are measured with; each of them takes minutes."
+        )
         self._baseline = QCheckBox("hand-made features")
         self._baseline.setToolTip(
             "A row of image quality features, as CellProfiler's MeasureImageQuality defines them, "
@@ -93,6 +99,7 @@ class BenchmarkChoice(QWidget):
             one.itemChanged.connect(lambda _: self.value_changed.emit())
         self._sizes.editingFinished.connect(self.value_changed)
         self._n_seeds.valueChanged.connect(lambda _: self.value_changed.emit())
+        self._n_fine_tuned.valueChanged.connect(lambda _: self.value_changed.emit())
         self._baseline.toggled.connect(lambda _: self.value_changed.emit())
 
     def value(self, sources: Sequence[SourceSpec]) -> BenchmarkSpec:
@@ -114,6 +121,7 @@ class BenchmarkChoice(QWidget):
             heads=self._heads.chosen(),
             sizes=_sizes(self._sizes.text()),
             seeds=tuple(range(self._n_seeds.value())),
+            fine_tuned_seeds=self._n_fine_tuned.value(),
             protocol=self._protocol.currentData(),
             baseline=self._baseline.isChecked(),
         )
@@ -148,7 +156,9 @@ class BenchmarkChoice(QWidget):
         self._heads.choose(set(of("heads")))
         self._recipes.choose(set(of("recipes")))
         self._sizes.setText(", ".join("all" if size == 0 else str(size) for size in of("sizes")))
-        self._n_seeds.setValue(len(values.get("seeds", range(10))))
+        n_seeds = len(values.get("seeds", range(10)))
+        self._n_seeds.setValue(n_seeds)
+        self._n_fine_tuned.setValue(of("fine_tuned_seeds") or n_seeds)
         self._baseline.setChecked(True)
         self._protocol.setToolTip(_PROTOCOLS[self._protocol.currentData()][1])
 
@@ -171,6 +181,8 @@ class BenchmarkChoice(QWidget):
         form.addRow("Annotations", numbers)
         draws = QHBoxLayout()
         draws.addWidget(self._n_seeds)
+        draws.addWidget(QLabel("fine-tuned"))
+        draws.addWidget(self._n_fine_tuned)
         draws.addWidget(self._baseline)
         draws.addStretch(1)
         form.addRow("Draws", draws)

@@ -107,6 +107,7 @@ heads = ["knn", "linear"]
 recipes = ["nucleus", "paper-128px"]
 sizes = [0, 50]
 seeds = [0, 1, 2]
+fine_tuned_seeds = 0
 baseline = false
 plate_directions = false
 [[source]]
@@ -137,6 +138,7 @@ name = "resnet18"
     flags = [
         "--preset", "paper", "--protocol", "grouped", "--head", "knn", "--head", "linear",
         "--recipe", "nucleus", "--recipe", "paper-128px", "--sizes", "all, 50", "--seeds", "3",
+        "--fine-tuned-seeds", "0",
         "--no-baseline", "--no-plate-directions", "--plate", f"mine={tmp_path / 'crops'}",
         "--labels", str(tmp_path / "labels.csv"), "--folder", str(tmp_path / "crops"),
         "--abnormal", "blurred,dead", "--group", "^(P[0-9])",

@@ -159,7 +159,7 @@ def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterato
         largest = 0 if 0 in sizes else max(_possible(spec, sources[train], sizes), default=0)
         is_sampled = spec.plate_directions and sources[train].n_unlabelled >= MIN_CELLS
         for encoder, recipe, head in rows:
-            end = (spec.protocol, spec.seeds, is_sampled and head == "linear")
+            end = (spec.protocol, spec.seeds_of(head), is_sampled and head == "linear")
             if train != test:
                 yield TableCell(3, train, test, encoder, recipe, head, largest, *end)
                 continue

@@ -133,6 +133,7 @@ def test_what_cannot_run_is_empty_with_its_reason(arrays, tmp_path):
     sources = {"made": open_crops(arrays)}
     planned = plan(spec, sources, tmp_path)
     reasons = {one.cell.encoder: one.reason for one in planned if one.reason}
+    assert read_spec_of(tmp_path, arrays, 'preset = "paper"\n').seeds_of("finetune") == (0,)
     assert "weights" in reasons["vgg16"]
     assert "self-supervised" in reasons["simclr"]
     baseline = replace(spec, encoders=())
@@ -160,11 +161,11 @@ def test_a_crop_head_gets_crops(arrays, tmp_path):
 
 
 def test_all_problems_of_a_file_are_told_at_once(arrays, tmp_path):
-    text = 'heads = ["forrest"]\nseeds = [1, 1]\nrecipes = ["tiny"]\n'
+    text = 'heads = ["forrest"]\nseeds = [1, 1]\nrecipes = ["tiny"]\nfine_tuned_seeds = -1\n'
     with pytest.raises(ProblemsError) as caught:
         read_spec_of(tmp_path, arrays, text)
     told = str(caught.value)
-    assert all(word in told for word in ("forrest", "seeds", "tiny"))
+    assert all(word in told for word in ("forrest", "seeds", "tiny", "fine_tuned_seeds"))
     with pytest.raises(ProblemsError) as caught:
         read_spec_of(tmp_path, arrays, 'sizes = ["ten"]\nwhat = 1\n')
     assert "sizes" in str(caught.value) and "what" in str(caught.value)

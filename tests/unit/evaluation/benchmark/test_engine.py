@@ -24,6 +24,7 @@ from napari_hcs_qc.evaluation.benchmark.spec import (
     EncoderSpec,
     SourceSpec,
 )
+from napari_hcs_qc.evaluation.benchmark.tables import write_tables
 from napari_hcs_qc.evaluation.benchmark.time_left import TimeLeft, time_words
 from napari_hcs_qc.jobs import Cancelled, never_stop, no_progress
 
@@ -180,6 +181,29 @@ def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
     spec = replace(spec, seeds=(0, 1, 2))
     assert set(run()) == {"done"}
     assert [seed for _, seed in measured[6:]] == [2, 2, 2]
+
+
+def test_fine_tuned_heads_may_be_measured_with_fewer_draws(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    spec = BenchmarkSpec(
+        (source,), heads=("finetune",), sizes=(10,), seeds=(3, 1, 2), fine_tuned_seeds=2
+    )
+    asked: list[int] = []
+
+    def head(draw):
+        asked.append(draw.seed)
+        return np.linspace(0, 1, len(draw.tested_crops))
+
+    planned = engine.run(
+        spec, {"made": open_crops(source)}, tmp_path, crop_heads={"finetune": head}
+    )
+    assert asked == [3, 1]
+    seeds = {one.cell.head: one.cell.seeds for one in planned}
+    assert seeds == {"finetune": (3, 1), "forest": (3, 1, 2)}
+    write_tables(planned, read_results(tmp_path, planned), tmp_path)
+    page = (tmp_path / "benchmark.html").read_text()
+    assert "nan" not in page.casefold().replace("nanometre", "")
 
 
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
