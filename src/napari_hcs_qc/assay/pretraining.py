@@ -20,7 +20,7 @@ from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 from napari_hcs_qc.ssl.crop_stream import CropStream, Share
 from napari_hcs_qc.ssl.distributed import World
-from napari_hcs_qc.ssl.settings import preset
+from napari_hcs_qc.ssl.settings import DEFAULT_METHOD, preset
 from napari_hcs_qc.ssl.start import start_from
 from napari_hcs_qc.ssl.training import pretrain
 
@@ -74,7 +74,7 @@ class PretrainOptions:
         Train anew where there is an encoder of that name.
     """
 
-    method: str = "simclr"
+    method: str = DEFAULT_METHOD
     preset: str = "default"
     changes: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None

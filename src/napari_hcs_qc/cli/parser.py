@@ -7,6 +7,7 @@ import getpass
 from pathlib import Path
 
 from napari_hcs_qc import __version__
+from napari_hcs_qc.ssl.settings import DEFAULT_METHOD
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -376,8 +377,9 @@ def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--method",
         metavar="M",
-        default="simclr",
-        help="simclr (default), barlow-twins, vicreg, deepclusterv2, swav",
+        default=DEFAULT_METHOD,
+        help="deepclusterv2 (default; the only one that was better than an untrained network on "
+        "BBBC022, with the preset default), simclr, barlow-twins, vicreg, swav",
     )
     group.add_argument("--preset", choices=["default", "paper"], default="default")
     group.add_argument("--epochs", metavar="N", type=int, help="instead of the preset's")

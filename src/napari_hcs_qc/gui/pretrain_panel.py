@@ -25,7 +25,13 @@ from napari_hcs_qc.gui.loss_chart import LossChart
 from napari_hcs_qc.gui.neighbours_view import NeighboursView
 from napari_hcs_qc.gui.wrapped_label import WrappedLabel
 from napari_hcs_qc.jobs import duration
-from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, preset
+from napari_hcs_qc.ssl.settings import (
+    DEFAULT_METHOD,
+    METHOD_NAMES,
+    PRESET_NAMES,
+    measured_words,
+    preset,
+)
 from napari_hcs_qc.ssl.watch import warnings_before
 
 if TYPE_CHECKING:
@@ -213,7 +219,8 @@ class PretrainPanel(QWidget):
         each = "1 step" if steps == 1 else f"{steps:,} steps"
         lines = [
             f"{n_cells:,} of {there:,} cells of {plates}, {each} an epoch; no annotation has a "
-            "part in it."
+            "part in it.",
+            measured_words(settings.method, settings.preset),
         ]
         if session.jobs.newest("pretrain") is None:  # else they stand below, with what came since
             lines += [f"▲ {one}" for one in warnings_before(settings, n_cells)]
@@ -232,6 +239,7 @@ class PretrainPanel(QWidget):
             self._method.addItem(shown, name)
             last = self._method.count() - 1
             self._method.setItemData(last, tip, Qt.ItemDataRole.ToolTipRole)
+        self._method.setCurrentIndex(METHOD_NAMES.index(DEFAULT_METHOD))
         self._method.setToolTip("How the encoder learns from cells that nobody annotated.")
         self._preset = QComboBox()
         for name in PRESET_NAMES:

@@ -6,9 +6,19 @@ import json
 
 import pytest
 
+from napari_hcs_qc.assay.pretraining import PretrainOptions
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.evaluation.benchmark.spec import SSL_METHODS
-from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, PRESETS, Pretraining, preset
+from napari_hcs_qc.ssl.settings import (
+    BETTER_THAN_UNTRAINED,
+    DEFAULT_METHOD,
+    METHOD_NAMES,
+    PRESET_NAMES,
+    PRESETS,
+    Pretraining,
+    measured_words,
+    preset,
+)
 
 
 def test_every_method_has_every_preset() -> None:
@@ -98,6 +108,13 @@ def test_problems_are_told_all_at_once() -> None:
         preset("swav", epochs=True)
     with pytest.raises(ProblemsError, match="lr: is nan"):
         preset("swav", lr=float("nan"))
+
+
+def test_the_method_taken_by_default_is_one_that_was_better_than_none() -> None:
+    assert (DEFAULT_METHOD, "default") in BETTER_THAN_UNTRAINED <= set(PRESETS)
+    assert measured_words(DEFAULT_METHOD, "default").startswith("Better")
+    assert DEFAULT_METHOD in measured_words("simclr", "default")
+    assert PretrainOptions().method == DEFAULT_METHOD
 
 
 def test_unknown_names() -> None:
