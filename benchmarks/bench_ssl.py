@@ -135,12 +135,16 @@ def step_ratio(
     read = (time.perf_counter() - start) / n_read * stream.batch_size
     # The first turn warms up.
     step, alone = (median(one for one, _ in some[1:]) for some in (steps, bares))
-    busy, busy_alone = (median(one for _, one in some[1:]) for some in (steps, bares))
+    # Of neighbours in time, so that a processor that becomes slower for a minute hits both.
+    wall, busy = (
+        median(ours[kind] / peer[kind] for ours, peer in zip(steps[1:], bares[1:], strict=True))
+        for kind in (0, 1)
+    )
     # With several threads one thread's time says little.
-    ratio = busy / busy_alone if torch.get_num_threads() == 1 else step / alone
+    ratio = busy if torch.get_num_threads() == 1 else wall
     print(
         f"| {method} | {name} | {stream.batch_size} | {2 * stream.batch_size / step:.1f} | "
-        f"{2 * stream.batch_size / alone:.1f} | {step / alone:.3f} | {busy / busy_alone:.3f} | "
+        f"{2 * stream.batch_size / alone:.1f} | {wall:.3f} | {busy:.3f} | "
         f"{ratio:.3f} {'' if ratio <= FLOOR else '(!)'} | "
         f"{read / step:.1%} |",
         flush=True,
@@ -149,8 +153,8 @@ def step_ratio(
         "batch": stream.batch_size,
         "crops_per_s": round(2 * stream.batch_size / step, 1),
         "bare_crops_per_s": round(2 * stream.batch_size / alone, 1),
-        "wall clock": round(step / alone, 3),
-        "thread time": round(busy / busy_alone, 3),
+        "wall clock": round(wall, 3),
+        "thread time": round(busy, 3),
         "step / bare": round(ratio, 3),
         "reading, share of the step": round(read / step, 4),
     }
