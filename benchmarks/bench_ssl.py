@@ -45,6 +45,7 @@ from napari_hcs_qc.heads.folds import assign_folds
 from napari_hcs_qc.heads.scoring import abnormal_column
 from napari_hcs_qc.jobs import duration, never_stop
 from napari_hcs_qc.ssl.crop_stream import CropStream
+from napari_hcs_qc.ssl.deepclusterv2 import DeepClusterV2
 from napari_hcs_qc.ssl.distributed import World
 from napari_hcs_qc.ssl.methods import make_method
 from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, preset
@@ -87,6 +88,9 @@ def step_ratio(
     bare_network.set_training(batch_statistics=True)
     made = make_method(method, bare_network.n_features, settings, stream.n_cells, World(), 0)
     made.begin_epoch(settings.epochs, lambda: iter(()))
+    if isinstance(made, DeepClusterV2):
+        # Without clusters its gradients are zeros, with which a processor is some 7 % faster.
+        made.assignments.random_(0, made.prototypes.shape[1])
     bare = Stepper(bare_network, made.to(bare_network.device), settings, World(), never_stop, print)
     side = (2, stream.batch_size, 1, INPUT_PX, INPUT_PX)
     views = torch.rand(side, generator=torch.Generator().manual_seed(0)).to(bare.device)

@@ -152,11 +152,13 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _encoder(text: str) -> dict[str, str]:
-    """Take ``NAME[=WEIGHTS]``, or the folder of an encoder that was trained on an assay."""
+    """Take ``NAME[=WEIGHTS]``, or ``[NAME=]FOLDER`` of an encoder that was trained on an assay."""
     if (Path(text) / MANIFEST).is_file():
         own = read_own(Path(text))
         return {"name": own.name, "weights": str(own.weights)}
     name, separator, weights = text.partition("=")
+    if separator and (Path(weights) / MANIFEST).is_file():
+        weights = str(read_own(Path(weights)).weights)
     return {"name": name, "weights": weights} if separator else {"name": name}
 
 
