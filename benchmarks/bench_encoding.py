@@ -321,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
             shared_speed(folder)
         if (options.accuracy or options.shared) and REAL_PLATE.is_dir():
             good &= decisions(figures, shared=options.shared)
-        write_results("encoding", figures)
+        write_results("encoding" if options.accuracy else "encoding-quick", figures)
     return 0 if good else 1
 
 

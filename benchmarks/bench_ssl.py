@@ -322,7 +322,8 @@ def main(arguments: list[str] | None = None) -> int:
             method: step_ratio(state, method, presets[0], options.batch_size, options.turns)
             for method in methods
         }
-        write_results("ssl-step", {"threads": torch.get_num_threads(), **found})
+        name = "ssl-step" if options.batch_size >= 128 else "ssl-step-quick"
+        write_results(name, {"threads": torch.get_num_threads(), **found})
         return 0 if all(one["step / bare"] <= FLOOR for one in found.values()) else 1
 
 
