@@ -104,8 +104,8 @@ class ShiftDetector:
         HcsQcError
             With fewer than `MIN_REFERENCE` usable cells.
         """
-        rng = np.random.default_rng(self.seed)
-        rows, chosen = sample_rows(reference, _MAX_REFERENCE, rng)
+        rows, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(self.seed))
+        rng = np.random.default_rng(self.seed)  # the same halves, whoever has drawn the sample
         if len(rows) < MIN_REFERENCE:
             raise HcsQcError(
                 f"{len(rows)} reference cells are too few to say what is usual; "
@@ -240,11 +240,12 @@ def measure_shift(
     HcsQcError
         When the numbers of features differ.
     """
-    usual, _ = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
+    usual, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
     if len(usual) < MIN_REFERENCE:
         rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))
         return _too_few(len(usual), len(rows))
-    return ShiftDetector(seed).fit(reference, groups).judge(new)
+    wells = None if groups is None else np.asarray(groups)[chosen]
+    return ShiftDetector(seed).fit(usual, wells).judge(new)
 
 
 def sample_rows(

@@ -83,8 +83,7 @@ def score_embeddings(
     # The forest shares its work among the processors itself.
     is_shared = isinstance(head, LinearHead | DenseHead | KNNHead)
     n_threads = n_processors() if is_shared else 1
-    if is_shared:
-        piece = min(piece, max(_LEAST, -(-n_cells // n_threads)))
+    piece = min(piece, max(_LEAST, -(-n_cells // n_threads)))
 
     def work(start: int) -> None:
         rows = embeddings[start : start + piece]
