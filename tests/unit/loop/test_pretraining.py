@@ -72,32 +72,32 @@ def test_an_encoder_of_the_assay_serves_heads_and_goes_where_the_assay_goes(
 ) -> None:
     own = pretrain_encoder(assay, options)
     told = own.manifest
-    assert (own.name, own.folder) == ("simclr", assay.encoders_folder / "simclr")
-    assert (told["method"], told["input_px"], told["seed"]) == ("simclr", 32, 0)
+    assert (own.name, own.folder) == ("deepclusterv2", assay.encoders_folder / "deepclusterv2")
+    assert (told["method"], told["input_px"], told["seed"]) == ("deepclusterv2", 32, 0)
     assert told["data"]["n_cells"] == 80
     assert told["data"]["n_sites_without_cells"] == 1  # the empty well
     assert told["data"]["plates"][0]["name"] == "SIM"
     assert told["started_from"]["what"] == "timm:test_resnet"
     assert len(told["history"]["epochs"]) == 1
     assert not (own.folder / CHECKPOINT).exists()
-    assert list_assay_encoders(assay)[-1].name == "simclr"
+    assert list_assay_encoders(assay)[-1].name == "deepclusterv2"
     # The same call again trains nothing.
     assert pretrain_encoder(assay, options).manifest == told
     with pytest.raises(HcsQcError, match="already, trained on other cells or with other settings"):
         pretrain_encoder(assay, replace(options, seed=1))
 
-    model = train(assay, TrainOptions(encoder="simclr", head="knn", n_seeds=1, device="cpu"))
-    assert model.encoder["name"] == "simclr"
+    model = train(assay, TrainOptions(encoder="deepclusterv2", head="knn", n_seeds=1, device="cpu"))
+    assert model.encoder["name"] == "deepclusterv2"
     assert model.encoder["weights_sha256"] == own.weights_sha256
     on_disk = json.loads((assay.models_folder / model.id / "model.json").read_text())
-    assert on_disk["encoder"]["weights"] == "encoders/simclr/encoder.safetensors"
+    assert on_disk["encoder"]["weights"] == "encoders/deepclusterv2/encoder.safetensors"
     [before] = predict(assay, ["SIM"], model)
     quick = replace(PRESETS["finetune"], epochs=1, min_steps=0, n_frozen=1)
     monkeypatch.setitem(PRESETS, "finetune", quick)
     monkeypatch.setattr(
         "napari_hcs_qc.assay.training.validate_fine_tuned", lambda *_: {"figures": []}
     )
-    tuned = train(assay, TrainOptions(encoder="simclr", head="finetune", device="cpu"))
+    tuned = train(assay, TrainOptions(encoder="deepclusterv2", head="finetune", device="cpu"))
     [judged] = predict(assay, ["SIM"], tuned)
     tiny.unlink()
     moved = AssayFolder.open(shutil.copytree(assay.path, tmp_path / "moved"))
@@ -134,7 +134,7 @@ def test_it_goes_into_another_assay_and_is_marked_when_it_is_not_better(
 ) -> None:
     own = pretrain_encoder(assay, options)
     monkeypatch.setattr(own_encoders, "UNTRAINED_SEEDS", (0, 1))
-    marked = compare_encoder(assay, "simclr", device="cpu")
+    marked = compare_encoder(assay, "deepclusterv2", device="cpu")
     found = marked.manifest["comparison"]
     assert set(found["heads"]) == {"knn", "linear"} and found["recipe"] == "nucleus"
     for one in found["heads"].values():
@@ -151,8 +151,8 @@ def test_it_goes_into_another_assay_and_is_marked_when_it_is_not_better(
     copy = import_encoder(other, own.folder, "brought")
     assert copy.manifest["comparison"] is None
     assert own_encoder(other, "brought").weights_sha256 == own.weights_sha256
-    with pytest.raises(HcsQcError, match="has no encoder 'simclr' of its own; it has brought"):
-        own_encoder(other, "simclr")
+    with pytest.raises(HcsQcError, match="has no encoder 'deepclusterv2' of its own; it has brought"):
+        own_encoder(other, "deepclusterv2")
     with pytest.raises(HcsQcError, match="name of another encoder"):
         import_encoder(other, own.folder, "resnet18")
 
