@@ -75,6 +75,7 @@ def _spec(options: argparse.Namespace) -> BenchmarkSpec:
     flags = [name for name in (*_SOURCES, *_LISTS, *_OTHERS) if given[name]]
     flags += [name for name in _NUMBERS if given[_dest(name)] is not None]
     flags += [f"no-{name}" for name in ("baseline", "plate-directions") if not given[_dest(name)]]
+    flags += ["fine-tuned-matched"] * (options.fine_tuned_matched is not None)
     if options.spec is not None:
         if flags:
             raise HcsQcError(
@@ -119,6 +120,8 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
         data["seeds"] = list(range(options.seeds))
     if options.fine_tuned_seeds is not None:
         data["fine_tuned_seeds"] = options.fine_tuned_seeds
+    if options.fine_tuned_matched is not None:
+        data["fine_tuned_matched"] = options.fine_tuned_matched
     return data
 
 

@@ -359,6 +359,12 @@ def _benchmark_options(bench: argparse.ArgumentParser) -> None:
         help="draws of them for fine-tuned heads, which take minutes each; 0 for all",
     )
     group.add_argument(
+        "--fine-tuned-matched",
+        action=argparse.BooleanOptionalAction,
+        help="fine-tuned heads on the crops they were made for alone: the paper's on the paper's, "
+        "ours on all others (so with --preset paper)",
+    )
+    group.add_argument(
         "--no-baseline",
         dest="baseline",
         action="store_false",

@@ -108,6 +108,7 @@ recipes = ["nucleus", "paper-128px"]
 sizes = [0, 50]
 seeds = [0, 1, 2]
 fine_tuned_seeds = 0
+fine_tuned_matched = false
 baseline = false
 plate_directions = false
 [[source]]
@@ -138,7 +139,7 @@ name = "resnet18"
     flags = [
         "--preset", "paper", "--protocol", "grouped", "--head", "knn", "--head", "linear",
         "--recipe", "nucleus", "--recipe", "paper-128px", "--sizes", "all, 50", "--seeds", "3",
-        "--fine-tuned-seeds", "0",
+        "--fine-tuned-seeds", "0", "--no-fine-tuned-matched",
         "--no-baseline", "--no-plate-directions", "--plate", f"mine={tmp_path / 'crops'}",
         "--labels", str(tmp_path / "labels.csv"), "--folder", str(tmp_path / "crops"),
         "--abnormal", "blurred,dead", "--group", "^(P[0-9])",
@@ -157,6 +158,7 @@ def test_flags_that_cannot_be_are_told(
     folder = ["--folder", str(tmp_path / "crops")]
     for flags, words in (
         ([str(spec), "--head", "knn", "--no-baseline"], "not both"),
+        ([str(spec), "--fine-tuned-matched"], "--fine-tuned-matched says"),
         ([*folder, "--sizes", "ten"], "'ten'"),
         ([*folder, "--transfer", "crops"], "TRAIN:TEST"),
         ([*folder, "--labels", "x.csv"], "x.csv is left over"),

@@ -150,7 +150,7 @@ def plan(
 
 def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterator[TableCell]:
     rows = [(one.name, recipe, head) for one in spec.encoders for recipe in spec.recipes
-            for head in spec.heads]  # fmt: skip
+            for head in spec.heads if spec.takes(head, recipe)]  # fmt: skip
     if spec.baseline:
         rows.extend((BASELINE, recipe, "forest") for recipe in spec.recipes)
     pairs = [(one.name, one.name) for one in spec.sources] + list(spec.transfers)

@@ -21,6 +21,10 @@ BASELINE = "hand-made"
 CROP_HEADS = FINE_TUNED
 """Heads that are fitted on crops, not on features."""
 
+PAPER_RECIPE = "paper-128px"
+PAPER_HEADS = ("linear-paper", "finetune-paper")
+"""Heads that are trained as the paper trains its own."""
+
 PAPER_SIZES = (350, 100, 50, 25, 10)
 SSL_METHODS = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
 _PAPER_ENCODERS = ("efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny", *SSL_METHODS)
@@ -86,6 +90,9 @@ class BenchmarkSpec:
     fine_tuned_seeds
         How many of them the heads that are fitted on crops are measured with, which take minutes a
         fit; 0 is all.
+    fine_tuned_matched
+        Whether fine-tuned heads are measured on the crops they were made for alone: the paper's on
+        the paper's recipe, ours on all others.
     protocol
         ``grouped``: wells or plates are on one side only; ``paper``: split by cell, balanced.
     baseline
@@ -103,6 +110,7 @@ class BenchmarkSpec:
     sizes: tuple[int, ...] = (0, 100, 50, 25, 10)
     seeds: tuple[int, ...] = field(default=tuple(range(10)))
     fine_tuned_seeds: int = 0
+    fine_tuned_matched: bool = False
     protocol: Literal["grouped", "paper"] = "grouped"
     baseline: bool = True
     plate_directions: bool = True
@@ -116,6 +124,12 @@ class BenchmarkSpec:
         """Give the seeds that a head is measured with."""
         most = self.fine_tuned_seeds if head in CROP_HEADS else 0
         return self.seeds[:most] if most else self.seeds
+
+    def takes(self, head: str, recipe: str) -> bool:
+        """Say whether a head is measured on a recipe's crops."""
+        if not self.fine_tuned_matched or head not in CROP_HEADS:
+            return True
+        return (head in PAPER_HEADS) == (recipe == PAPER_RECIPE)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -140,12 +154,13 @@ def preset_values(name: str) -> dict[str, Any]:
     if name == "paper":
         return {
             "encoders": tuple(EncoderSpec(one) for one in _PAPER_ENCODERS),
-            "recipes": ("paper-128px", "nucleus"),
+            "recipes": (PAPER_RECIPE, "nucleus"),
             "heads": ("knn", "linear-paper", "linear", "finetune-paper", "finetune"),
             "sizes": PAPER_SIZES,
             "seeds": (0, 1, 2, 3, 4),
             # As in the paper, which prints one training each; five are hours on a processor.
             "fine_tuned_seeds": 1,
+            "fine_tuned_matched": True,
             "protocol": "paper",
         }
     raise HcsQcError(f"There is no preset {name!r}; choose paper or grouped.")
@@ -197,7 +212,9 @@ def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
 
 def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:
     known = {"preset", "source", "transfer", "encoder", "recipes", "heads", "sizes", "seeds"}
-    known |= {"protocol", "baseline", "plate_directions", "fine_tuned_seeds"}
+    singles = {"protocol": str, "baseline": bool, "plate_directions": bool}
+    singles |= {"fine_tuned_seeds": int, "fine_tuned_matched": bool}
+    known |= set(singles)
     problems.extend(
         Problem(key, f"is not a setting; there are {', '.join(sorted(known))}.")
         for key in data
@@ -224,7 +241,6 @@ def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dic
                 problems.append(Problem(key, f"is {found!r}; a list of {kind.__name__} goes here."))
             else:
                 values[key] = tuple(found)
-    singles = {"protocol": str, "baseline": bool, "plate_directions": bool, "fine_tuned_seeds": int}
     for key, single in singles.items():
         if key in data:
             if type(data[key]) is not single:

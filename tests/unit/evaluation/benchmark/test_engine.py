@@ -206,6 +206,24 @@ def test_fine_tuned_heads_may_be_measured_with_fewer_draws(
     assert "nan" not in page.casefold().replace("nanometre", "")
 
 
+def test_fine_tuned_heads_may_keep_to_the_crops_they_were_made_for(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    heads = ("knn", "linear-paper", "finetune-paper", "finetune")
+    spec = BenchmarkSpec((source,), recipes=("paper-128px", "nucleus"), heads=heads, sizes=(10,))
+
+    def rows(asked: BenchmarkSpec) -> set[tuple[str, str]]:
+        planned = engine.plan(asked, {"made": open_crops(source)}, tmp_path)
+        return {(one.cell.head, one.cell.recipe) for one in planned}
+
+    everything = {(head, recipe) for head in (*heads, "forest") for recipe in spec.recipes}
+    assert rows(spec) == everything
+    assert rows(replace(spec, fine_tuned_matched=True)) == everything - {
+        ("finetune-paper", "nucleus"),
+        ("finetune", "paper-128px"),
+    }
+
+
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
     spec = BenchmarkSpec((source,), heads=("knn", "finetune"), sizes=(0, 10), seeds=(0,))
     cells = open_crops(source)
