@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CropDraw:
-    """What a head is fitted on and tested on.
+    """What a head is fitted on.
 
     Parameters
     ----------
-    crops, tested_crops
-        ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on and tested.
+    crops
+        ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on.
     classes, groups
         ``(n,)`` of the cells trained on; no groups where the split is by cell.
     encoder, recipe, seed
@@ -43,7 +43,6 @@ class CropDraw:
     """
 
     crops: torch.Tensor
-    tested_crops: torch.Tensor
     classes: NDArray[np.str_]
     groups: NDArray[np.str_] | None
     encoder: EncoderSpec
@@ -55,8 +54,11 @@ class CropDraw:
     should_stop: ShouldStop = never_stop
 
 
-CropHead: TypeAlias = Callable[[CropDraw], "NDArray[np.float64]"]
-"""Fits on crops and gives P(abnormal) of the tested ones, ``(n_tested,)``."""
+CropJudge: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]
+"""Gives P(abnormal), ``(n,)``, of crops ``(n, n_views, channels, side, side)``."""
+
+CropHead: TypeAlias = Callable[[CropDraw], CropJudge]
+"""Fits on crops."""
 
 
 def fine_tuned_heads() -> dict[str, CropHead]:
@@ -64,7 +66,7 @@ def fine_tuned_heads() -> dict[str, CropHead]:
     return {name: partial(_fitted, name) for name in PRESETS}
 
 
-def _fitted(preset: str, draw: CropDraw) -> NDArray[np.float64]:
+def _fitted(preset: str, draw: CropDraw) -> CropJudge:
     recipe = get_recipe(draw.recipe)
     architecture, _ = load_architecture(
         draw.encoder.name, weights=draw.encoder.weights, should_stop=draw.should_stop
@@ -83,7 +85,11 @@ def _fitted(preset: str, draw: CropDraw) -> NDArray[np.float64]:
         on_progress=draw.on_progress,
         should_stop=draw.should_stop,
     )
-    features = tuned.encoder.encode(draw.tested_crops.flatten(0, 1), should_stop=draw.should_stop)
-    rows = features.view(len(draw.tested_crops), -1).numpy()
-    p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
-    return p
+
+    def judge(crops: torch.Tensor) -> NDArray[np.float64]:
+        features = tuned.encoder.encode(crops.flatten(0, 1), should_stop=draw.should_stop)
+        rows = features.view(len(crops), -1).numpy()
+        p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
+        return p
+
+    return judge

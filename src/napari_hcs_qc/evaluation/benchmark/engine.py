@@ -134,6 +134,8 @@ class _Run:
         self.n_draws = len(self._to_do)
         self._n_at_once = 1
         self._drawn = cache(self._draw)
+        self._fits = self._shared_fits()
+        self._costs_nothing = {unit for units in self._fits for unit in units[1:]}
 
     # ---- heads on frozen features ----------------------------------------------------------
 
@@ -217,29 +219,43 @@ class _Run:
     # ---- fine-tuned heads ------------------------------------------------------------------
 
     def fine_tuned(self) -> None:
-        """Measure the draws of fine-tuned heads, one after the other: each uses all cores."""
-        for unit in [unit for unit in self._to_do if unit.one.cell.head in CROP_HEADS]:
+        """Measure the draws of fine-tuned heads, one fit after the other: each uses all cores."""
+        for units in self._fits:
             check_stop(self._should_stop)
-            self._tell(unit)
+            self._tell(units[0])
             started = time.perf_counter()
-            p = self._crop_heads[unit.one.cell.head](self._crop_draw(unit))
-            seconds = time.perf_counter() - started
-            self._time.took(unit.one.cell, seconds)
-            self._keep(unit, p, seconds)
+            judge = self._crop_heads[units[0].one.cell.head](self._crop_draw(units[0]))
+            for unit in units:
+                cell = unit.one.cell
+                test = self._rows(unit)[0].test
+                p = judge(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
+                seconds = time.perf_counter() - started
+                if unit is units[0]:
+                    self._time.took(cell, seconds)
+                self._keep(unit, p, seconds)
+
+    def _shared_fits(self) -> list[list[_Unit]]:
+        """Gather the draws of fine-tuned heads that are trained on the same cells."""
+        fits: dict[tuple[object, ...], list[_Unit]] = {}
+        for unit in self._to_do:
+            cell = unit.one.cell
+            if cell.head in CROP_HEADS:
+                rows = self._rows(unit)[1].tobytes()
+                same = (cell.train, cell.encoder, cell.recipe, cell.head, cell.protocol)
+                fits.setdefault((*same, unit.seed, rows), []).append(unit)
+        return list(fits.values())
 
     def _crop_draw(self, unit: _Unit) -> CropDraw:
         cell = unit.one.cell
-        train, test = self._sources[cell.train], self._sources[cell.test]
-        recipe = get_recipe(cell.recipe)
-        draw, rows = self._rows(unit)
+        train = self._sources[cell.train]
+        rows = self._rows(unit)[1]
         n_done = self.n_draws - self._n_left()
 
         def told(done: int, total: int, message: str) -> None:
             self._on_progress(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
 
         return CropDraw(
-            train.crops(recipe, rows),
-            test.crops(recipe, draw.test),
+            train.crops(get_recipe(cell.recipe), rows),
             train.classes[rows],
             None if cell.protocol == "paper" else train.groups[rows],
             self._encoders.get(cell.encoder, EncoderSpec(BASELINE)),
@@ -301,7 +317,9 @@ class _Run:
         cell = unit.one.cell
         where = cell.train if cell.train == cell.test else f"{cell.train} → {cell.test}"
         left = (
-            other.one.cell for other in self._to_do if other.seed in self._missing[other.one.key]
+            other.one.cell
+            for other in self._to_do
+            if other.seed in self._missing[other.one.key] and other not in self._costs_nothing
         )
         seconds, has_unknown = self._time.seconds(left, self._n_at_once)
         words = f"; {time_words(seconds, at_least=has_unknown)}" if seconds else ""

@@ -78,7 +78,7 @@ def test_no_group_is_trained_on_and_tested_in_what_is_kept(
         seen.append(set(cells.groups[rows]))
         assert set(draw.groups) == seen[-1]
         assert draw.classes.tolist() == cells.classes[rows].tolist()
-        return np.linspace(0, 1, len(draw.tested_crops))
+        return lambda crops: np.linspace(0, 1, len(crops))
 
     planned = engine.run(spec, {"made": cells}, tmp_path, crop_heads={"finetune": head})
     group_of = dict(zip(cells.ids.tolist(), cells.groups.tolist(), strict=True))
@@ -156,7 +156,7 @@ def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
             raise Cancelled
         measured.append((len(draw.classes), draw.seed))
         draw.on_progress(1, 7, "")
-        return np.linspace(0, 1, len(draw.tested_crops))
+        return lambda crops: np.linspace(0, 1, len(crops))
 
     def run(into: Path = tmp_path) -> list[str]:
         planned = engine.run(
@@ -193,7 +193,7 @@ def test_fine_tuned_heads_may_be_measured_with_fewer_draws(
 
     def head(draw):
         asked.append(draw.seed)
-        return np.linspace(0, 1, len(draw.tested_crops))
+        return lambda crops: np.linspace(0, 1, len(crops))
 
     planned = engine.run(
         spec, {"made": open_crops(source)}, tmp_path, crop_heads={"finetune": head}
@@ -222,6 +222,40 @@ def test_fine_tuned_heads_may_keep_to_the_crops_they_were_made_for(
         ("finetune-paper", "nucleus"),
         ("finetune", "paper-128px"),
     }
+
+
+def test_what_is_trained_on_the_same_cells_is_trained_once(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    """The paper's Table 3 tests on another screen what its Table 2 trained with most cells."""
+    other = replace(source, name="other", abnormal=("round",))
+    spec = BenchmarkSpec(
+        (source, other),
+        transfers=(("made", "other"),),
+        heads=("finetune",),
+        sizes=(350, 10),
+        seeds=(0,),
+        protocol="paper",
+        baseline=False,
+    )
+    fitted: list[tuple[int, float]] = []
+
+    def head(draw):
+        fitted.append((len(draw.crops), float(draw.crops.sum())))
+        own = fitted[-1][1] / 1e9
+        return lambda crops: np.full(len(crops), own)
+
+    sources = {one.name: open_crops(one) for one in spec.sources}
+    planned = engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
+    done = [one for one in planned if one.state == "done"]
+    assert [n for n, _ in fitted] == [10, 10, 58, 58]  # of either source
+    assert len(done) == 5
+    results = read_results(tmp_path, planned)
+    by = {(one.cell.train, one.cell.test, one.cell.n_train): results[one.key] for one in done}
+    same = [by["made", test, 58]["seeds"][0]["p_abnormal"] for test in ("made", "other")]
+    assert set(same[0]) == set(same[1]) and [len(one) for one in same] == [22, 80]
+    engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
+    assert len(fitted) == 4
 
 
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
