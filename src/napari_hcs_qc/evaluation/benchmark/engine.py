@@ -9,9 +9,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.backends.choice import choose_backend
+from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.crop_heads import CropDraw, CropHead
 from napari_hcs_qc.evaluation.benchmark.features import directions_file, feature_file
@@ -300,7 +303,13 @@ class _Run:
                 "is_abnormal": (classes == "abnormal").tolist(),
                 "p_abnormal": [round(float(one), 6) for one in p],
                 "seconds": round(seconds, 3),
-                "versions": {"napari-hcs-qc": __version__, "numpy": np.__version__},
+                "versions": {
+                    "napari-hcs-qc": __version__,
+                    "numpy": np.__version__,
+                    "torch": str(torch.__version__),
+                },
+                # Not in the key: a folder that moves to another machine keeps its figures.
+                "computed_by": _computed_by(cell),
             },
         )
         self._missing[key].discard(unit.seed)
@@ -324,6 +333,12 @@ class _Run:
         seconds, has_unknown = self._time.seconds(left, self._n_at_once)
         words = f"; {time_words(seconds, at_least=has_unknown)}" if seconds else ""
         return f"{where}: {cell.encoder}, {cell.head}, {cell.n_train or 'all'} annotations{words}"
+
+
+def _computed_by(cell: TableCell) -> str:
+    if cell.head in CROP_HEADS:
+        return f"torch, {choose_device('auto').type}"
+    return "numpy" if cell.encoder == BASELINE else choose_backend()
 
 
 def _draws_to_do(planned: list[Planned], folder: Path) -> list[_Unit]:

@@ -88,6 +88,7 @@ def test_no_group_is_trained_on_and_tested_in_what_is_kept(
         for seed in one.cell.seeds:
             kept = json.loads(draw_path(tmp_path, one.key, seed).read_text())
             tested = {group_of[name] for name in kept["cells"]}
+            assert kept["computed_by"].startswith("torch, ")
             assert tested and not tested & seen[n_compared]
             n_compared += 1
     assert n_compared == len(seen) == 6
