@@ -78,6 +78,11 @@ def fine_tuned(
     )
 
 
+def forget_training(folder: Path) -> None:
+    """Delete the state of a training whose model is kept; see `fine_tuned`."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
 def cross_validate_fine_tuned(
     said: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,

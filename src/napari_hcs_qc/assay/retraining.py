@@ -17,7 +17,7 @@ from napari_hcs_qc.assay.annotated_cells import (
     said_again,
 )
 from napari_hcs_qc.assay.embedding import check_pools, embed_plate, stored_plate
-from napari_hcs_qc.assay.finetuning import fine_tuned
+from napari_hcs_qc.assay.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.folder import AssayBusyError
 from napari_hcs_qc.assay.judging import Judged, flag_rule, judge_state, well_roles
 from napari_hcs_qc.assay.model import (
@@ -194,6 +194,7 @@ def retrain(
             published = located(publish_model(folder, manifest), folder)
             model = replace(model, encoder=published["encoder"], manifest=published)
             use_latest(assay)
+            forget_training(assay.path)
         except BaseException:
             for name in predictions:
                 discard_prediction(assay, name, model.id)

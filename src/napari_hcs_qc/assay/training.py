@@ -22,7 +22,7 @@ from napari_hcs_qc.assay.annotated_cells import (
     training_cells,
 )
 from napari_hcs_qc.assay.embedding import check_pools, fill_store, stored_plate
-from napari_hcs_qc.assay.finetuning import fine_tuned
+from napari_hcs_qc.assay.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.model import (
     OWN_WEIGHTS,
     Model,
@@ -225,6 +225,7 @@ def train(
             save_heads(folder, head, kind_head, tuned, novelty)
             publish_model(folder, manifest)
         use_latest(assay)
+        forget_training(assay.path)
     return load_model(folder)
 
 

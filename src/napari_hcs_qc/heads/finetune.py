@@ -6,7 +6,7 @@ import math
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from napari_hcs_qc.heads.folds import assign_folds
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.encoders.trainable import TrainableEncoder
 
-_EVALUATED_AT_ONCE = 64
+_EVALUATED_PER_TRAINED = 2
+"""Cells evaluated in one pass, for each that is trained in one."""
+
+_T = TypeVar("_T")
+
 _CPU_CELLS = 8
 """Cells in one pass on a CPU: a pass cannot be stopped half way, and this many take 0.3 s."""
 
@@ -199,7 +204,8 @@ def fine_tune(
         Of everything random.
     checkpoint
         File in which the state is kept after every epoch, and from which it is taken up when it
-        is of the same `key`; deleted at the end.
+        is of the same `key`. It stays at the end, so that nothing is trained again when what is
+        made of it cannot be kept; whoever has kept it deletes the file.
     key
         Content address of everything that is trained on.
     on_progress, should_stop
@@ -252,8 +258,9 @@ class _Training:
             min(settings.batch_size, _CPU_CELLS) if device.type == "cpu" else settings.batch_size
         )
         if self.uses_statistics:
-            self.cells_at_once = settings.batch_size  # the statistics are those of the whole batch
-        n_steps = math.ceil(self._epoch_cells() / settings.batch_size)
+            # The statistics are those of the whole batch; the last may have a cell more.
+            self.cells_at_once = settings.batch_size + 1
+        n_steps = len(self._batches(torch.Generator()))
         self.n_epochs = max(settings.epochs, math.ceil(settings.min_steps / n_steps))
         self.n_steps = n_steps * self.n_epochs
         self._make_layer()
@@ -367,10 +374,7 @@ class _Training:
         if state.best is not None:
             self._load_learnt(state.best)
         on_progress(self.n_steps, self.n_steps, "Fine-tuned")
-        made = self._finished(state)
-        if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
-        return made
+        return self._finished(state)
 
     def _is_enough(self, state: TrainingState) -> bool:
         return bool(len(self.held_out)) and state.n_since_best >= self.settings.patience
@@ -386,10 +390,17 @@ class _Training:
                 zoom=self.settings.zoom,
                 generator=generator,
             )
+        loss = self._within_memory(partial(self._gradients, crops, self.codes[batch]))
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        return loss
+
+    def _within_memory(self, work: Callable[[], _T]) -> _T:
+        """Do what takes `cells_at_once` through the network; with less memory, fewer at once."""
         while True:
             try:
-                loss = self._gradients(crops, self.codes[batch])
-                break
+                return work()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -403,10 +414,6 @@ class _Training:
             self.cells_at_once = (self.cells_at_once + 1) // 2
             if self.network.device.type == "cuda":
                 torch.cuda.empty_cache()
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.schedule.step()
-        return loss
 
     def _gradients(self, crops: Tensor, codes: Tensor) -> float:
         """Set the gradients of a batch, gathered in the order of its pieces, whoever was first."""
@@ -472,10 +479,15 @@ class _Training:
         return (features - self.centre) * self.scale @ self.weight.T + self.bias
 
     def _features(self, rows: Tensor) -> Tensor:
+        return self._within_memory(partial(self._features_of, rows))
+
+    def _features_of(self, rows: Tensor) -> Tensor:
+        # Without gradients a cell takes a fraction of the memory.
+        at_once = _EVALUATED_PER_TRAINED * self.cells_at_once
         with self.network.as_it_is():
             parts = [
                 self.network.features(self.crops[part], self.should_stop).float().cpu()
-                for part in torch.split(rows, _EVALUATED_AT_ONCE)
+                for part in torch.split(rows, at_once)
             ]
         return torch.cat(parts)
 

@@ -126,7 +126,14 @@ def test_one_that_was_stopped_goes_on_to_the_same_weights(
         return False
 
     whole = tuned(data, settings, checkpoint=checkpoint, key="a", should_stop=count)
-    assert not checkpoint.exists()  # nothing is left when it is done
+    # What is done stays until its caller has kept what it made of it, and is not done again.
+    assert checkpoint.exists()
+    n_steps: list[int] = []
+    same_again = tuned(
+        data, settings, checkpoint=checkpoint, key="a", on_progress=lambda *a: n_steps.append(a[0])
+    )
+    assert same(whole, same_again) and len(set(n_steps)) == 1
+    checkpoint.unlink()
     left = int(share * len(questions))
 
     def should_stop() -> bool:
@@ -215,12 +222,56 @@ def test_out_of_memory_halves_the_batch_and_the_result_is_the_same(monkeypatch) 
     np.testing.assert_allclose(p_abnormal(made, crops), p_abnormal(whole, crops), atol=2e-3)
 
 
-def test_without_memory_for_one_cell_it_says_so(monkeypatch) -> None:
+def test_the_first_look_at_the_cells_fits_into_little_memory_too(monkeypatch) -> None:
+    data, small = cells(20, 12), network()
+    features, sizes = small.features, []
+
+    def scarce(crops: torch.Tensor, *rest) -> torch.Tensor:
+        sizes.append(len(crops))
+        if len(crops) > 5:
+            raise MemoryError
+        return features(crops, *rest)
+
+    monkeypatch.setattr(small, "features", scarce)
+    assert tuned(data, network=small).history["cells_at_once"] == 2
+    assert sizes[:4] == [16, 8, 4, 4]
+
+
+@pytest.mark.parametrize("n", [33, 36, 65])
+def test_the_papers_rate_falls_when_it_says_whatever_the_number_of_cells(monkeypatch, n) -> None:
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def note(self, *rest):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *rest)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", note)
+    settings = replace(PRESETS["finetune-paper"], epochs=4, milestones=(1, 3), batch_size=32)
+    small, batches = network(), []
+    features = small.features
+
+    def watched(crops: torch.Tensor, *rest) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            batches.append(len(crops))
+        return features(crops, *rest)
+
+    monkeypatch.setattr(small, "features", watched)
+    tuned(cells(n - n // 2, n // 2), settings, network=small)
+    per_epoch = len(rates) // 4
+    assert len(rates) == 4 * per_epoch
+    expected = np.repeat([1e-3, 1e-4, 1e-4, 1e-5], per_epoch)
+    np.testing.assert_allclose(rates, expected)
+    assert sum(batches) == 4 * n and min(batches) > 1  # a cell alone has no variance
+
+
+@pytest.mark.parametrize("in_training", [False, True])
+def test_without_memory_for_one_cell_it_says_so(monkeypatch, in_training: bool) -> None:
     small = network()
     features = small.features
 
     def none(crops: torch.Tensor, *rest) -> torch.Tensor:
-        if not torch.is_inference_mode_enabled():
+        if not (in_training and torch.is_inference_mode_enabled()):
             raise torch.OutOfMemoryError("out of memory")
         return features(crops, *rest)
 

@@ -23,7 +23,7 @@ from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli.words import figures
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.registry import kept_encoder
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.finetune import PRESETS
 from napari_hcs_qc.jobs import Cancelled
 
@@ -117,7 +117,7 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     assert linear.model.encoder["name"] == "efficientnet-lite0"
 
 
-def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options) -> None:
+def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, monkeypatch) -> None:
     states, before = {"SIM": load_plate(assay, "SIM")}, chosen_model(assay).id
     checkpoint = assay.path / finetuning.CHECKPOINT
     with pytest.raises(Cancelled):
@@ -129,8 +129,18 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options) -> 
         if text.startswith("Fine-tuning"):
             told.append(done)
 
-    retrain(assay, states, options, encoder=of(options), on_progress=note)
+    def full_disk(*_: object) -> None:
+        raise WriteError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(WriteError):
+        patched.setattr("napari_hcs_qc.assay.retraining._scored", full_disk)
+        retrain(assay, states, options, encoder=of(options), on_progress=note)
     assert not told or min(told) > 0
+    assert chosen_model(assay).id == before
+    # What was trained is not trained again.
+    told.clear()
+    retrain(assay, states, options, encoder=of(options), on_progress=note)
+    assert not told
     assert not checkpoint.exists()
 
 
