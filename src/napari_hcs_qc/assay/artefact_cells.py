@@ -63,7 +63,6 @@ class ArtefactCells:
     pixel_size_um: float | None = None
     numerical_aperture: float = 0.5
     imaging: tuple[Imaging, ...] = field(init=False)
-    kinds: NDArray[np.object_] = field(init=False)
     _scenes: dict[int, Scene] = field(init=False, default_factory=dict)
     _donors: dict[int, Donor] = field(init=False, default_factory=dict)
 
@@ -72,8 +71,11 @@ class ArtefactCells:
             imaging_of(state, self.pixel_size_um, self.numerical_aperture)
             for state in self.cells.states
         )
-        said = [state.training["kind"].to_numpy(dtype=object) for state in self.cells.states]
-        self.kinds = np.concatenate(said)
+
+    @property
+    def kinds(self) -> NDArray[np.object_]:
+        """Give the kinds of the cells, see `AssayCells`."""
+        return self.cells.kinds
 
     def plate_of(self, row: int) -> int:
         """Tell which of the plates a cell is on."""

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 class AssayCells:
     """The annotated cells of an assay; see `LabelledCells`.
 
-    `stores` is where whole plates may be embedded already; None where they are not looked for.
+    `kinds` are those that people gave, ``(n_cells,)``, None where they gave none; `stores` is where
+    whole plates may be embedded already, None where they are not looked for.
     """
 
     states: tuple[PlateState, ...]
@@ -50,7 +51,15 @@ class AssayCells:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
+    kinds: NDArray[np.object_]
     stores: Path | None = None
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Give the wells the cells are of, by what is in their plates."""
+        return frozenset(
+            f"{self.states[number].plate.fingerprint}/{key.well}" for number, key, *_ in self.where
+        )
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the crops of some cells, each site read once.
@@ -284,22 +293,54 @@ def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
     HcsQcError
         When a plate cannot be opened, or not both classes are annotated.
     """
-    states = tuple(load_plate(assay, entry.name) for entry in assay.plates)
+    annotations = assay.journal().annotations()
+    # As in training: a plate that nobody annotated may have vanished, or wait for its cells.
+    said = set(annotations["plate"])
+    states = tuple(
+        load_plate(assay, entry.name, annotations) for entry in assay.plates if entry.name in said
+    )
     return cells_of(states, name, assay.embeddings_folder)
 
 
-def cells_of(states: tuple[PlateState, ...], name: str, stores: Path | None = None) -> AssayCells:
+def cells_of(
+    states: tuple[PlateState, ...],
+    name: str,
+    stores: Path | None = None,
+    *,
+    with_unreadable: bool = False,
+) -> AssayCells:
     """Give the annotated cells of plates that are open.
+
+    Parameters
+    ----------
+    states
+        The plates.
+    name
+        How messages call them.
+    stores
+        See `AssayCells`.
+    with_unreadable
+        Whether cells of sites that could not be read are there too, so that cells are numbered as
+        the annotations are.
 
     Raises
     ------
     HcsQcError
         When not both classes are annotated.
     """
-    where, classes, groups, ids = [], [], [], []
+    where, classes, groups, ids, kinds = [], [], [], [], []
+    states = tuple(state for state in states if len(state.training))
+    n_unread = 0
     for number, state in enumerate(states):
         said = state.training
+        is_unread = [
+            not with_unreadable and SiteKey(str(well), int(site)) in state.found.unreadable
+            for well, site in zip(said["well"], said["site"], strict=True)
+        ]
+        n_unread += sum(is_unread)
+        said = said[~np.array(is_unread, dtype=bool)]
         groups.extend(state.groups(said["well"]).tolist())
+        kinds.extend(said["kind"].tolist())
         columns = ["well", "site", "y_px", "x_px", "class"]
         for well, site, y, x, word in said[columns].itertuples(index=False, name=None):
             where.append((number, SiteKey(str(well), int(site)), float(y), float(x)))
@@ -329,6 +370,11 @@ def cells_of(states: tuple[PlateState, ...], name: str, stores: Path | None = No
         np.array(groups),
         np.array(ids),
         fingerprint(told),
-        f"{name}: crops cut where the person clicked, intensities scaled by the plate's range",
+        f"{name}: crops cut where the person clicked, intensities scaled by the plate's range"
+        + (
+            f"; {n_unread} annotated cells of unreadable sites are left out"
+            * bool(n_unread)
+        ),
+        np.array(kinds, dtype=object),
         stores,
     )

@@ -85,7 +85,7 @@ def simulated_cells(
         When `should_stop` said so.
     """
     chosen = get_kinds(kinds)
-    made = ArtefactCells(cells_of(tuple(states), "training"), recipe)
+    made = ArtefactCells(cells_of(tuple(states), "training", with_unreadable=True), recipe)
     rng = np.random.default_rng([seed, 2])
     normal = annotated.rows[annotated.classes == NORMAL]
     n = len(annotated.classes) - len(normal)

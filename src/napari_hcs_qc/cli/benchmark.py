@@ -30,7 +30,7 @@ _NUMBERS = ("fine-tuned-seeds",)  # of which 0 says something
 def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
     """Run a benchmark; gives lines for a person, and the same as plain data.
 
-    When it is stopped, the tables are written as they stand.
+    When it is stopped, or cannot go on, the tables are written as they stand.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[
     begun: list[Benchmark] = []
     try:
         found = run_benchmark(spec, options.out, on_plan=begun.append, on_progress=bars)
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled, HcsQcError):
         bars.close()
         if begun:
             _write_as_it_stands(begun[0])

@@ -218,6 +218,8 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
     assert main([*command, "--encoder", str(own.folder)]) == 2
     # In the place of the row that had no weights.
     assert [one for one in seen[0] if one.name == "swav"] == [EncoderSpec("swav", own.weights)]
-    cells = open_crops(SourceSpec("crops", "folder", spec.parent / "crops", abnormal=("blurred",)))
+    cells = open_crops(
+        SourceSpec("crops", "folder", spec.parent / "crops", abnormal=("blurred",), group="^(P.)")
+    )
     found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, no_progress, never_stop)
     assert len(found) == 48 and np.isfinite(found).all()

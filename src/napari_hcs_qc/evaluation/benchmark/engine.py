@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.backends.choice import choose_backend
 from napari_hcs_qc.encoders.encoder import choose_device
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.evaluation.benchmark.crop_heads import CropDraw, CropHead
 from napari_hcs_qc.evaluation.benchmark.features import directions_file, feature_file
 from napari_hcs_qc.evaluation.benchmark.frozen import FrozenDraw
-from napari_hcs_qc.evaluation.benchmark.plan import Planned, TableCell, plan
+from napari_hcs_qc.evaluation.benchmark.plan import Planned, TableCell, is_one_draw, plan
 from napari_hcs_qc.evaluation.benchmark.protocol import (
     TEST_SHARE,
     Draw,
@@ -88,10 +88,12 @@ def run(
     list of Planned
         All cells, as they stand now.
 
+        What could not be measured is empty with its reason; the next call tries it again.
+
     Raises
     ------
-    HcsQcError
-        When a source or an encoder cannot be used.
+    WriteError
+        When a result cannot be kept.
     Cancelled
         When `should_stop` answers true; what was measured stays.
     """
@@ -101,7 +103,7 @@ def run(
     work.frozen(n_processes)
     work.fine_tuned()
     on_progress(work.n_draws, work.n_draws, "benchmark")
-    return plan(spec, sources, folder, runners)
+    return [work.with_reason(one) for one in plan(spec, sources, folder, runners)]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ class _Run:
             self._missing[unit.one.key].add(unit.seed)
         self.n_draws = len(self._to_do)
         self._n_at_once = 1
+        self._failed: dict[str, str] = {}
+        self._no_features: dict[tuple[str, str, str], str] = {}
         self._drawn = cache(self._draw)
         self._fits = self._shared_fits()
         self._costs_nothing = {unit for units in self._fits for unit in units[1:]}
@@ -166,12 +170,24 @@ class _Run:
         def asked() -> Iterator[tuple[object, FrozenDraw]]:
             while waiting and not is_enough:
                 unit = waiting.pop(0)
+                if unit.one.key in self._failed:
+                    continue
                 self._tell(unit)
-                yield unit, self._frozen_draw(unit)
+                try:
+                    draw = self._frozen_draw(unit)
+                except WriteError:
+                    raise  # nothing else could be kept either
+                except HcsQcError as error:
+                    self._give_up([unit], error)
+                else:
+                    yield unit, draw
 
         started = time.perf_counter()
         for known, p, seconds in workers.judge(asked(), self._should_stop):
             assert isinstance(known, _Unit)
+            if isinstance(p, HcsQcError):
+                self._give_up([known], p)
+                continue
             self._time.took(known.one.cell, seconds)
             self._keep(known, p, seconds)
             if until_worth and not is_enough:
@@ -183,17 +199,7 @@ class _Run:
     def _frozen_draw(self, unit: _Unit) -> FrozenDraw:
         cell = unit.one.cell
         encoder = self._encoders.get(cell.encoder, EncoderSpec(BASELINE))
-        files = [
-            feature_file(
-                self._sources[name],
-                encoder,
-                cell.recipe,
-                self._folder,
-                self._on_progress,
-                self._should_stop,
-            )
-            for name in (cell.train, cell.test)
-        ]
+        files = [self._features(name, encoder, cell.recipe) for name in (cell.train, cell.test)]
         widths = [np.load(path, mmap_mode="r", allow_pickle=False).shape[1] for path in files]
         if widths[0] != widths[1]:
             raise HcsQcError(
@@ -219,23 +225,55 @@ class _Run:
             None if cell.protocol == "paper" else train.groups[rows],
         )
 
+    def _features(self, source: str, encoder: EncoderSpec, recipe: str) -> Path:
+        """Give the file of features; what failed once is not tried for every draw."""
+        asked = (source, encoder.name, recipe)
+        if asked in self._no_features:
+            raise HcsQcError(self._no_features[asked])
+        try:
+            return feature_file(
+                self._sources[source],
+                encoder,
+                recipe,
+                self._folder,
+                self._on_progress,
+                self._should_stop,
+            )
+        except HcsQcError as error:
+            self._no_features[asked] = str(error)
+            raise
+
     # ---- fine-tuned heads ------------------------------------------------------------------
 
     def fine_tuned(self) -> None:
         """Measure the draws of fine-tuned heads, one fit after the other: each uses all cores."""
         for units in self._fits:
             check_stop(self._should_stop)
-            self._tell(units[0])
-            started = time.perf_counter()
-            judge = self._crop_heads[units[0].one.cell.head](self._crop_draw(units[0]))
-            for unit in units:
-                cell = unit.one.cell
-                test = self._rows(unit)[0].test
-                p = judge(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
-                seconds = time.perf_counter() - started
-                if unit is units[0]:
-                    self._time.took(cell, seconds)
-                self._keep(unit, p, seconds)
+            units = [unit for unit in units if unit.one.key not in self._failed]
+            try:
+                if units:
+                    self._fit(units)
+            except WriteError:
+                raise
+            except HcsQcError as error:
+                self._give_up(units, error)
+
+    def _fit(self, units: list[_Unit]) -> None:
+        """Measure draws that are trained on the same cells."""
+        self._tell(units[0])
+        started = time.perf_counter()
+        draw = self._crop_draw(units[0])
+        judge = self._crop_heads[units[0].one.cell.head](draw)
+        for unit in units:
+            cell = unit.one.cell
+            test = self._rows(unit)[0].test
+            p = judge(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
+            seconds = time.perf_counter() - started
+            if unit is units[0]:
+                self._time.took(cell, seconds)
+            self._keep(unit, p, seconds)
+        if draw.checkpoint is not None:
+            draw.checkpoint.unlink(missing_ok=True)
 
     def _shared_fits(self) -> list[list[_Unit]]:
         """Gather the draws of fine-tuned heads that are trained on the same cells."""
@@ -270,6 +308,26 @@ class _Run:
             self._should_stop,
         )
 
+    # ---- what fails ------------------------------------------------------------------------
+
+    def _give_up(self, units: list[_Unit], error: HcsQcError) -> None:
+        for unit in units:
+            self._failed.setdefault(unit.one.key, str(error))
+            self._missing[unit.one.key].clear()  # its other draws would end in the same way
+
+    def with_reason(self, one: Planned) -> Planned:
+        """Say of a cell that could not be measured why."""
+        if one.key not in self._failed or one.state == "done":
+            return one
+        cell, why = one.cell, self._failed[one.key]
+        return replace(
+            one,
+            state="cannot run",
+            reason=why,
+            group=why,
+            subject=f"{cell.encoder} ({cell.recipe}, {cell.head})",
+        )
+
     # ---- both ------------------------------------------------------------------------------
 
     def _rows(self, unit: _Unit) -> tuple[Draw, NDArray[np.int64]]:
@@ -287,6 +345,9 @@ class _Run:
         classes = test.classes[draw.test]
         counts = confusion(classes == "abnormal", p >= 0.5)
         is_split = cell.train == cell.test
+        told: dict[str, Any] = {}
+        if is_one_draw(cell):
+            told["groups"] = test.groups[draw.test].tolist()
         write_json(
             draw_path(self._folder, key, unit.seed),
             {
@@ -302,6 +363,7 @@ class _Run:
                 "cells": test.ids[draw.test].tolist(),
                 "is_abnormal": (classes == "abnormal").tolist(),
                 "p_abnormal": [round(float(one), 6) for one in p],
+                **told,
                 "seconds": round(seconds, 3),
                 "versions": {
                     "napari-hcs-qc": __version__,
@@ -313,7 +375,7 @@ class _Run:
             },
         )
         self._missing[key].discard(unit.seed)
-        if not self._missing[key] and self._on_cell is not None:
+        if not self._missing[key] and key not in self._failed and self._on_cell is not None:
             self._on_cell(unit.one, read_result(self._folder, key, cell))
 
     def _n_left(self) -> int:
@@ -403,11 +465,15 @@ def draw_of(
 def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -> str:
     """Say how a cell was measured; the number of draws goes to ``{draws}``."""
     if cell.train != cell.test:
-        balanced = "balanced" if cell.protocol == "paper" or cell.n_train else "all"
+        which = "balanced" if cell.protocol == "paper" else "all"
+        if cell.n_train and cell.protocol != "paper":
+            which = "normal and abnormal"
         how = (
-            f"Trained on {balanced} cells of {cell.train}, tested on all "
+            f"Trained on {which} cells of {cell.train}, tested on all "
             f"{len(test.classes)} of {cell.test}: a substitute for the paper's second screen"
         )
+        if is_one_draw(cell):
+            how += "; intervals by drawing its wells or plates anew"
     elif cell.protocol == "paper":
         how = "Split BY CELL as the paper does (a well can be on both sides), balanced"
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,6 +60,11 @@ class LabelledCells(Protocol):
         ...
 
     @property
+    def origins(self) -> frozenset[str]:
+        """Give content addresses of the wells or crops that the cells are of."""
+        ...
+
+    @property
     def n_unlabelled(self) -> int:
         """Count the cells that nobody annotated and that can be sampled; 0 for crops alone."""
         ...
@@ -89,7 +96,7 @@ class FixedCrops:
     ----------
     pixels
         ``(n_cells, side, side)`` float32, scaled to 0..1 by the range of their plate.
-    classes, groups, ids, fingerprint, note
+    classes, groups, ids, fingerprint, note, origins
         See `LabelledCells`.
     """
 
@@ -99,6 +106,7 @@ class FixedCrops:
     ids: NDArray[np.str_]
     fingerprint: str
     note: str
+    origins: frozenset[str]
 
     @property
     def n_unlabelled(self) -> int:
@@ -164,6 +172,12 @@ def open_crops(source: SourceSpec) -> FixedCrops:
     classes = np.where(np.isin(names, source.abnormal), "abnormal", "normal")
     if len(set(classes.tolist())) < 2:
         raise HcsQcError(f"All {len(classes)} crops of {source.path} are {classes[0]}.")
+    if len(np.unique(groups)) == len(groups):
+        raise HcsQcError(
+            f"Each of the {len(groups)} crops of {source.path} would be a plate of its own, to be "
+            "scaled by itself and split as if no two were of one plate. Say what is the plate: the "
+            "group of an array, the first (part) of `group` (--group) in a file's name."
+        )
     digest = hashlib.sha256(images.tobytes())
     digest.update("\n".join([*names, *groups, *ids, *source.abnormal]).encode())
     side = images.shape[1]
@@ -175,6 +189,7 @@ def open_crops(source: SourceSpec) -> FixedCrops:
         digest.hexdigest()[:16],
         f"crops of fixed size, native {side} px: the largest view of a recipe is the whole crop; "
         f"intensities scaled by the percentiles {_LOW:g} and {_HIGH:g} of each plate",
+        frozenset(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images),
     )
 
 
@@ -207,7 +222,8 @@ def _from_folder(
         where = f"{path.parent.name}/{path.name}"
         match = pattern.search(path.stem)
         if match is None or not match[1]:
-            problems.append(Problem(where, f"its name gives no plate by {source.group!r}."))
+            what = f"its name gives no plate by {source.group!r}; give another group (--group)."
+            problems.append(Problem(where, what))
             continue
         try:
             image = imread(path)
@@ -249,9 +265,12 @@ def _from_arrays(
 
 def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: NumPy leaves a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             images, names, groups = (archive[key] for key in ("crops", "classes", "groups"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         raise HcsQcError(
             f"{path} cannot be read ({error}); an .npz file with the arrays crops, classes and "
             "groups was expected, or an .npy file of crops with a CSV beside it."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import list_encoders
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.protocol import (
     PAPER_TEST,
     PAPER_TRAIN,
@@ -15,12 +16,12 @@ from napari_hcs_qc.evaluation.benchmark.protocol import (
     paper_sizes,
 )
 from napari_hcs_qc.evaluation.benchmark.results import missing_seeds
-from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, CROP_HEADS, SSL_METHODS
+from napari_hcs_qc.evaluation.benchmark.spec import BASELINE, CROP_HEADS, MIN_SIZE, SSL_METHODS
 from napari_hcs_qc.files import fingerprint, sha256_of
 from napari_hcs_qc.heads.plate_directions import MIN_CELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_hcs_qc.evaluation.benchmark.labelled import LabelledCells
@@ -138,7 +139,7 @@ def plan(
         }
         key = fingerprint(told)
         reason = _encoder_reason(encoders.get(cell.encoder), ready) or _reason(
-            cell, sources[cell.train], crop_heads or {}
+            cell, sources[cell.train], sources[cell.test], crop_heads or {}
         )
         if reason is not None:
             planned.append(Planned(cell, key, "cannot run", *reason))
@@ -156,12 +157,13 @@ def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterato
     pairs = [(one.name, one.name) for one in spec.sources] + list(spec.transfers)
     for train, test in pairs:
         sizes = _sizes(spec, sources[train])
-        largest = 0 if 0 in sizes else max(_possible(spec, sources[train], sizes), default=0)
+        largest = 0 if 0 in sizes else _largest(spec, sources[train], sizes, train != test)
         is_sampled = spec.plate_directions and sources[train].n_unlabelled >= MIN_CELLS
         for encoder, recipe, head in rows:
             end = (spec.protocol, spec.seeds_of(head), is_sampled and head == "linear")
             if train != test:
-                yield TableCell(3, train, test, encoder, recipe, head, largest, *end)
+                cell = TableCell(3, train, test, encoder, recipe, head, largest, *end)
+                yield replace(cell, seeds=cell.seeds[:1]) if is_one_draw(cell) else cell
                 continue
             if head not in CROP_HEADS:
                 yield TableCell(1, train, test, encoder, recipe, head, largest, *end)
@@ -179,45 +181,91 @@ def _sizes(spec: BenchmarkSpec, cells: LabelledCells) -> list[int]:
     return sorted(given, reverse=True)
 
 
-def _possible(spec: BenchmarkSpec, cells: LabelledCells, sizes: list[int]) -> list[int]:
-    if spec.protocol != "paper":
-        return sizes
-    return [size for size in sizes if size <= paper_sizes(cells.classes)[0]]
+def _largest(spec: BenchmarkSpec, cells: LabelledCells, sizes: list[int], is_transfer: bool) -> int:
+    """Give the largest number of annotations that can be had; the least asked for, where none."""
+    if spec.protocol == "paper":
+        most = paper_sizes(cells.classes)[0]
+    elif is_transfer:
+        most = len(cells.classes)
+    else:
+        most = _fewest_training(cells, spec.seeds)
+    return max([size for size in sizes if size <= most], default=min(sizes))
+
+
+def _fewest_training(cells: LabelledCells, seeds: Sequence[int]) -> int:
+    try:
+        draws = [grouped_draw(cells.classes, cells.groups, seed) for seed in seeds]
+    except HcsQcError:
+        return 0
+    return min(len(draw.train) for draw in draws)
+
+
+def is_one_draw(cell: TableCell) -> bool:
+    """Whether every draw would train on the same cells and test on the same cells."""
+    return cell.train != cell.test and not cell.n_train and cell.protocol == "grouped"
 
 
 def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | None:
     if encoder is None or encoder.weights is not None or encoder.name in ready:
         return None
     if encoder.name in SSL_METHODS:
-        text = "no self-supervised encoder has been trained"
-        return _Reason(f"{text} ({encoder.name})", text, encoder.name)
+        text = (
+            "self-supervised: train one (hcs-qc pretrain) and name it (--encoder "
+            "METHOD=ASSAY/encoders/NAME)"
+        )
+        return _Reason(f"{encoder.name} is {text}", text, encoder.name)
     text = "are not at hand (download them, or name a local file)"
     return _Reason(f"the weights of {encoder.name} {text}", f"weights {text}", encoder.name)
 
 
 def _reason(
-    cell: TableCell, cells: LabelledCells, crop_heads: Mapping[str, object]
+    cell: TableCell,
+    train: LabelledCells,
+    test: LabelledCells,
+    crop_heads: Mapping[str, object],
 ) -> _Reason | None:
     if cell.head in CROP_HEADS and cell.head not in crop_heads:
         text = "not part of this version"
         return _Reason(f"the head {cell.head} is {text}", f"heads that are {text}", cell.head)
+    if cell.train != cell.test and (shared := len(train.origins & test.origins)):
+        text = (
+            f"{cell.train} and {cell.test} have {shared} wells or crops in common, so cells would "
+            "be tested that were trained on"
+        )
+        return _Reason(text, text, "")
     if cell.protocol == "paper":
-        most = paper_sizes(cells.classes)[0]
+        most = paper_sizes(train.classes)[0]
+        text = f"{cell.train} has balanced cells for {most} annotations"
+        if most < MIN_SIZE:
+            text += f"; {MIN_SIZE} or more are needed"
+            return _Reason(text, text, "")
         if cell.n_train > most:
-            text = f"{cell.train} has balanced cells for {most} annotations"
             why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
             return _Reason(
                 f"{text}, not {cell.n_train} {why}",
                 f"{text} {why}, fewer than asked for",
                 str(cell.n_train),
             )
-    elif cell.train == cell.test and cell.n_train:
-        fewest = min(len(grouped_draw(cells.classes, cells.groups, s).train) for s in cell.seeds)
-        if cell.n_train > fewest:
-            text = (
-                f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
-            )
-            return _Reason(
-                f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
-            )
+    elif cell.train == cell.test:
+        return _split_reason(cell, train)
+    elif cell.n_train > len(train.classes):
+        text = f"{cell.train} has {len(train.classes)} cells"
+        return _Reason(
+            f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+        )
     return None
+
+
+def _split_reason(cell: TableCell, cells: LabelledCells) -> _Reason | None:
+    try:
+        grouped_draw(cells.classes, cells.groups, cell.seeds[0])
+    except HcsQcError as error:
+        text = f"{cell.train}: {error}"
+        return _Reason(text, text, "")
+    fewest = _fewest_training(cells, cell.seeds)
+    if cell.n_train <= fewest:
+        return None
+    text = f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
+    return _Reason(
+        f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+    )

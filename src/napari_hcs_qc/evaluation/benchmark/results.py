@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.evaluation.benchmark.protocol import interval
+from napari_hcs_qc.evaluation.crossval import bootstrap_ci
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
 from napari_hcs_qc.files import read_json
 
@@ -74,19 +75,27 @@ def read_results(folder: Path, planned: Iterable[Planned]) -> dict[str, dict[str
 
 
 def _summary(draws: list[dict[str, Any]]) -> dict[str, Any]:
+    drawn = _by_groups(draws[0]) if "groups" in draws[0] else {}
     overlap = float(np.mean([one["test_per_train"] for one in draws]))
     told: dict[str, Any] = {}
     for name in METRIC_NAMES:
         # An AUC that could not be said is None in JSON, NaN here.
         values = np.array([one["metrics"][name] for one in draws], dtype=np.float64)
         is_known = bool(np.isfinite(values).all())
-        bounds = interval(values, overlap)
+        bounds = drawn.get(name) or interval(values, overlap)
         told[name] = {
             "mean": float(values.mean()) if is_known else None,
             "sd": float(values.std(ddof=1)) if is_known and len(values) > 1 else None,
             "interval": None if bounds is None or math.isnan(bounds[0]) else list(bounds),
         }
     return told
+
+
+def _by_groups(draw: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Give intervals of a single draw, from its tested wells or plates drawn anew."""
+    return bootstrap_ci(
+        np.array(draw["is_abnormal"], dtype=bool), np.array([draw["p_abnormal"]]), draw["groups"]
+    )
 
 
 def _count(n: int, word: str) -> str:

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hcs_qc.cells.recipe import PRESETS
+from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.heads.registry import FINE_TUNED, HEAD_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 BASELINE = "hand-made"
 """Name of the row of hand-made features; its only head is `forest`."""
 
 CROP_HEADS = FINE_TUNED
 """Heads that are fitted on crops, not on features."""
+
+MIN_SIZE = 4
+"""Fewest annotations that a head is trained on here."""
 
 PAPER_RECIPE = "paper-128px"
 PAPER_HEADS = ("linear-paper", "finetune-paper")
@@ -52,7 +56,8 @@ class SourceSpec:
     abnormal
         Folder names (or array classes) that are abnormal; all others are normal.
     group
-        Regular expression on the file name; its first group is the plate of the crop.
+        Regular expression on the file name; its first group is the plate of the crop, before
+        ``--`` unless it is given. Crops of a plate are scaled together and split together.
     """
 
     name: str
@@ -60,7 +65,7 @@ class SourceSpec:
     path: Path
     labels: Path | None = None
     abnormal: tuple[str, ...] = ("abnormal",)
-    group: str = r"^(.+?)(?:--|$)"
+    group: str = r"^(.+?)--"
 
 
 @dataclass(frozen=True)
@@ -294,6 +299,23 @@ def _encoder(row: Mapping[str, Any], base: Path) -> EncoderSpec:
     return EncoderSpec(str(row["name"]), None if weights is None else base / weights)
 
 
+def _encoder_problems(spec: BenchmarkSpec) -> Iterator[Problem]:
+    names = [one.name for one in spec.encoders]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield Problem(
+            f"encoder {name}",
+            "is given more than once; give each a name of its own (NAME=WEIGHTS).",
+        )
+    known = {*encoder_names(), *SSL_METHODS}
+    for one in spec.encoders:
+        if one.weights is None and one.name not in known and ":" not in one.name:
+            yield Problem(
+                f"encoder {one.name}",
+                f"is not known and has no weights; choose from {', '.join(sorted(known))}, or give "
+                "a file of weights.",
+            )
+
+
 def _problems_of(spec: BenchmarkSpec) -> list[Problem]:
     found: list[Problem] = []
     names = [one.name for one in spec.sources]
@@ -337,8 +359,13 @@ def _problems_of(spec: BenchmarkSpec) -> list[Problem]:
         found.append(
             Problem("fine_tuned_seeds", f"is {spec.fine_tuned_seeds}, expected 0 (all) or more.")
         )
-    if any(0 < size < 4 for size in spec.sizes):
-        found.append(Problem("sizes", "fewer than 4 annotations train no head (0 means all)."))
+    if any(0 < size < MIN_SIZE for size in spec.sizes):
+        found.append(
+            Problem("sizes", f"fewer than {MIN_SIZE} annotations train no head (0 means all).")
+        )
+    if not spec.sizes:
+        found.append(Problem("sizes", "give one or more."))
+    found.extend(_encoder_problems(spec))
     found.extend(
         Problem(f"encoder {one.name}", f"{one.weights} does not exist.")
         for one in spec.encoders

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from napari_hcs_qc.encoders.crop_workers import limit_this_thread
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.frozen import FrozenDraw, begin_process, timed_judge
 from napari_hcs_qc.heads.threads import n_processors
 from napari_hcs_qc.jobs import ShouldStop, check_stop
@@ -68,7 +69,7 @@ class Workers:
 
     def judge(
         self, draws: Iterable[tuple[object, FrozenDraw]], should_stop: ShouldStop
-    ) -> Iterator[tuple[object, NDArray[np.float64], float]]:
+    ) -> Iterator[tuple[object, NDArray[np.float64] | HcsQcError, float]]:
         """Judge draws; few are made ahead, so that their rows do not gather.
 
         Parameters
@@ -81,15 +82,14 @@ class Workers:
         Yields
         ------
         tuple
-            What it is known by, ``(n_tested,)`` P(abnormal), and the seconds it took, those of
-            all processes being shared among the draws; in no fixed order.
+            What it is known by, ``(n_tested,)`` P(abnormal) or why the head cannot be fitted, and
+            the seconds it took, those of all processes being shared among the draws; in no fixed
+            order.
 
         Raises
         ------
         Cancelled
             When `should_stop` answers true.
-        HcsQcError
-            When a head cannot be fitted.
         """
         source = iter(draws)
         running: dict[Future[tuple[NDArray[np.float64], float]], tuple[object, FrozenDraw]] = {}
@@ -120,7 +120,10 @@ class Workers:
                     again = [(known, draw), *running.values()]
                     running = {self._pool.submit(timed_judge, one[1]): one for one in again}
                     break
-                yield known, p, seconds
+                except HcsQcError as error:
+                    yield known, error, 0.0
+                else:
+                    yield known, p, seconds
 
     def _give_up_processes(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

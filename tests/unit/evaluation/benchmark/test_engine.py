@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from skimage.io import imsave
 
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.errors import HcsQcError
@@ -26,6 +27,7 @@ from napari_hcs_qc.evaluation.benchmark.spec import (
 )
 from napari_hcs_qc.evaluation.benchmark.tables import write_tables
 from napari_hcs_qc.evaluation.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.evaluation.crossval import bootstrap_ci
 from napari_hcs_qc.jobs import Cancelled, never_stop, no_progress
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ def source(tmp_path: Path) -> SourceSpec:
     rows = [f"{'round' if row % 2 == 0 else 'blurred'},P{row // 8}" for row in range(80)]
     (tmp_path / "crops.csv").write_text("\n".join(["class,group", *rows]) + "\n")
     return SourceSpec("made", "arrays", tmp_path / "crops.npy", abnormal=("blurred",))
+
+
+def _another(source: SourceSpec, name: str) -> SourceSpec:
+    """Other crops with the same labels."""
+    path = source.path.with_name(f"{name}.npy")
+    np.save(path, np.load(source.path) + np.uint8(1))
+    return replace(source, name=name, path=path, labels=source.path.with_suffix(".csv"))
 
 
 def test_bare_crops_take_classes_and_plates_from_a_csv(source: SourceSpec, tmp_path: Path) -> None:
@@ -229,7 +238,7 @@ def test_what_is_trained_on_the_same_cells_is_trained_once(
     source: SourceSpec, tmp_path: Path
 ) -> None:
     """The paper's Table 3 tests on another screen what its Table 2 trained with most cells."""
-    other = replace(source, name="other", abnormal=("round",))
+    other = _another(source, "other")
     spec = BenchmarkSpec(
         (source, other),
         transfers=(("made", "other"),),
@@ -257,6 +266,148 @@ def test_what_is_trained_on_the_same_cells_is_trained_once(
     assert set(same[0]) == set(same[1]) and [len(one) for one in same] == [22, 80]
     engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
     assert len(fitted) == 4
+
+
+def test_crops_without_a_plate_are_refused(source: SourceSpec, tmp_path: Path) -> None:
+    pixels = np.load(source.path)
+    for row, name in enumerate(["a_1", "a_2", "b_1", "b_2"]):
+        folder = tmp_path / "crops" / ("round" if row % 2 == 0 else "blurred")
+        folder.mkdir(parents=True, exist_ok=True)
+        imsave(folder / f"{name}.png", pixels[row], check_contrast=False)
+    loose = SourceSpec("loose", "folder", tmp_path / "crops", abnormal=("blurred",))
+    with pytest.raises(HcsQcError, match=r"gives no plate.*--group"):
+        open_crops(loose)
+    with pytest.raises(HcsQcError, match=r"Each of the 4 crops .* would be a plate of its own"):
+        open_crops(replace(loose, group="^(.+)$"))
+    known = open_crops(replace(loose, group="^([a-z])_"))
+    assert sorted(set(known.groups.tolist())) == ["a", "b"]
+    # A range for a plate: what is dim beside the others of its plate stays dim.
+    assert known.pixels.max(axis=(1, 2)).min() < 0.5 < known.pixels.max()
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04" + bytes(60))
+    with pytest.raises(HcsQcError, match=r"bad\.npz cannot be read"):
+        open_crops(SourceSpec("bad", "arrays", tmp_path / "bad.npz"))
+
+
+def test_sources_that_share_crops_do_not_judge_each_other(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    twin = replace(source, name="twin", abnormal=("round",))
+    other = _another(source, "other")
+    spec = BenchmarkSpec(
+        (source, twin, other),
+        transfers=(("made", "twin"), ("made", "other")),
+        encoders=(),
+        sizes=(0,),
+        seeds=(0, 1, 2),
+    )
+    planned = engine.run(spec, {one.name: open_crops(one) for one in spec.sources}, tmp_path)
+    third = {one.cell.test: one for one in planned if one.cell.table == 3}
+    assert third["twin"].state == "cannot run"
+    assert "80 wells or crops in common" in third["twin"].reason
+    # All cells train and all are tested: one draw, whose interval is over the plates.
+    assert third["other"].state == "done" and third["other"].cell.seeds == (0,)
+    result = read_results(tmp_path, planned)[third["other"].key]
+    low, high = result["summary"]["accuracy"]["interval"]
+    draw = result["seeds"][0]
+    expected = bootstrap_ci(
+        np.array(draw["is_abnormal"]), np.array([draw["p_abnormal"]]), np.arange(80) // 8
+    )
+    assert (low, high) == expected["accuracy"]
+    assert "drawing its wells or plates anew" in result["split"]
+
+
+def test_a_row_that_fails_is_empty_with_its_reason_and_the_others_go_on(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"no weights")
+    spec = BenchmarkSpec(
+        (source,),
+        encoders=(EncoderSpec("resnet18", damaged), EncoderSpec("efficientnet-lite0")),
+        heads=("knn", "finetune"),
+        sizes=(0, 10),
+        seeds=(0, 1),
+    )
+    fails = True
+    asked: list[tuple[str, int]] = []
+
+    def head(draw):
+        asked.append((draw.encoder.name, draw.seed))
+        if fails and draw.encoder.name == "efficientnet-lite0":
+            raise HcsQcError("the loss is no number")
+        return lambda crops: np.linspace(0, 1, len(crops))
+
+    sources = {"made": open_crops(source)}
+
+    def run():
+        return engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
+
+    planned = run()
+    found = {(one.cell.encoder, one.cell.head, one.cell.n_train): one for one in planned}
+    for size in (0, 10):
+        assert found["efficientnet-lite0", "knn", size].state == "done"
+        assert found["hand-made", "forest", size].state == "done"
+        assert found["resnet18", "finetune", size].state == "done"
+        assert found["resnet18", "knn", size].state == "cannot run"
+        assert "damaged.safetensors" in found["resnet18", "knn", size].reason
+        assert found["efficientnet-lite0", "finetune", size].reason == "the loss is no number"
+    # The other draws of a row that failed are not tried.
+    assert [one for one in asked if one[0] == "efficientnet-lite0"] == [
+        ("efficientnet-lite0", 0)
+    ] * 2
+    write_tables(planned, read_results(tmp_path, planned), tmp_path)
+    assert "the loss is no number" in (tmp_path / "benchmark.html").read_text()
+    fails = False
+    states = {(one.cell.encoder, one.cell.head): one.state for one in run()}
+    assert states["efficientnet-lite0", "finetune"] == "done"
+
+
+def test_what_cannot_be_split_is_told_and_the_rest_is_measured(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    lone = _another(source, "lone")
+    np.savez(
+        tmp_path / "lone.npz",
+        crops=np.load(lone.path),
+        classes=np.array(["round", "blurred"] * 40),
+        groups=np.full(80, "P0"),
+    )
+    lone = replace(lone, path=tmp_path / "lone.npz", labels=None)
+    spec = BenchmarkSpec(
+        (source, lone),
+        transfers=(("made", "lone"),),
+        encoders=(),
+        sizes=(350, 20),
+        seeds=(0, 1),
+    )
+    sources = {one.name: open_crops(one) for one in spec.sources}
+    found = {
+        (one.cell.table, one.cell.train, one.cell.test, one.cell.n_train): one
+        for one in engine.run(spec, sources, tmp_path)
+    }
+    assert "cannot be split" in found[2, "lone", "lone", 20].reason
+    assert found[1, "made", "made", 20].state == "done"  # the largest that can be had
+    assert found[2, "made", "made", 350].state == "cannot run"
+    assert found[3, "made", "lone", 20].state == "done"
+    # The paper's balanced split of a single abnormal cell leaves nothing to train on.
+    few = replace(sources["made"], classes=np.array(["abnormal"] + ["normal"] * 79))
+    [*rows] = engine.plan(
+        replace(spec, sources=(source,), transfers=(), protocol="paper"), {"made": few}, tmp_path
+    )
+    assert {one.state for one in rows} == {"cannot run"}
+    assert all("4 or more are needed" in one.reason for one in rows)
+
+
+def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
+    source: SourceSpec, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").touch()
+    two = tuple(EncoderSpec("simclr", tmp_path / f"{name}.safetensors") for name in "ab")
+    with pytest.raises(HcsQcError, match=r"simclr: is given more than once"):
+        BenchmarkSpec((source,), encoders=two)
+    with pytest.raises(HcsQcError, match=r"resnet81: is not known"):
+        BenchmarkSpec((source,), encoders=(EncoderSpec("resnet81"),))
 
 
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
