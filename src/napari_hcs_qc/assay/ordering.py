@@ -21,6 +21,9 @@ Order: TypeAlias = Literal[
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 
+RANDOM_EVERY = 5
+"""One in so many suggested cells is a random one."""
+
 _CHUNK_ROWS = 1024  # of embeddings looked at together: some MB, which stay in the cache
 _SCALE_ROWS = 4096  # of embeddings that mean and spread are measured on
 _DIVERSE_CELLS = 5000  # that the diverse ones are chosen from
@@ -175,6 +178,9 @@ def suggest_next(
     site teach less than one each of ten. Cells that the model has not judged come when no other is
     left, in random order; so before the first model the choice is random.
 
+    Every `RANDOM_EVERY`-th is drawn at random from all that the model has judged, whatever it
+    thinks of them: it may be sure and wrong.
+
     Parameters
     ----------
     p_abnormal
@@ -213,13 +219,20 @@ def suggest_next(
         rows = rows[is_judged]
     if not len(rows):
         return None
+    n_after_start = max(0, n_cells - int(is_open.sum()) - len(first))
+    if is_judged.any() and n_after_start % RANDOM_EVERY == RANDOM_EVERY - 1:
+        return _random_one(rows, n_cells, seed)
     n_seen = np.bincount(sites[before], minlength=int(sites.max()) + 1)
     rounds = n_seen[sites[rows]]
     rows = rows[rounds == rounds.min()]
     if not is_judged.any():
-        # Random numbers of the cells, so that the choice does not hang on what was seen.
-        return int(rows[np.argmin(np.random.default_rng(seed).random(n_cells)[rows])])
+        return _random_one(rows, n_cells, seed)
     return int(rows[np.argmin(np.abs(p_abnormal[rows] - threshold))])
+
+
+def _random_one(rows: NDArray[np.int64], n_cells: int, seed: int) -> int:
+    # By random numbers of all cells, so that the choice does not hang on what was seen.
+    return int(rows[np.argmin(np.random.default_rng(seed).random(n_cells)[rows])])
 
 
 def _is_annotated(annotated_class: NDArray[np.object_]) -> NDArray[np.bool_]:

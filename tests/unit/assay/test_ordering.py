@@ -295,8 +295,27 @@ def _suggested(p: list[float], sites: list[int], n: int, **given: Any) -> list[i
 def test_the_most_uncertain_comes_next_one_a_site_then_again() -> None:
     p = [0.5, 0.51, 0.52, 0.9, 0.6, 0.1]
     sites = [0, 0, 0, 1, 1, 2]
-    assert _suggested(p, sites, 7) == [0, 4, 5, 1, 3, 2, None]
+    found = _suggested(p, sites, 7)
+    assert found[:4] == [0, 4, 5, 1] and set(found[4:6]) == {3, 2} and found[6] is None
     assert _suggested(p, sites, 3, threshold=0.9) == [3, 2, 5]
+
+
+def test_one_in_five_is_random_among_those_the_model_has_judged() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0, 1, 400)
+    p[:100] = _NAN
+    drawn = []
+    for seed in range(60):
+        found = _suggested(p.tolist(), list(range(400)), 10, seed=seed)
+        doubts = [row for place, row in enumerate(found) if place % 5 != 4]
+        chosen = {row for row in (found[4], found[9]) if row is not None}
+        nearest = [row for row in np.argsort(np.abs(p - 0.5)).tolist() if row not in chosen]
+        assert doubts == nearest[:8]
+        drawn.extend(chosen)
+    # As likely from anywhere: the mean distance from the threshold is that of all cells.
+    assert min(drawn) >= 100 and len(set(drawn)) > 80
+    distance = np.abs(p[drawn] - 0.5)
+    assert abs(distance.mean() - 0.25) < 4 * 0.1443 / np.sqrt(len(drawn))
 
 
 def test_annotated_cells_are_not_suggested() -> None:
