@@ -60,7 +60,8 @@ def abandonable(
                 told = latest
                 on_progress(*latest)
             if should_stop():
-                is_abandoned.set()
                 raise Cancelled
     finally:
+        # However this ends, Ctrl+C too: a process cannot end before its threads.
+        is_abandoned.set()
         pool.shutdown(wait=False)

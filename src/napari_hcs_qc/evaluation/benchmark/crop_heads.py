@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
@@ -72,7 +73,8 @@ def _fitted(preset: str, draw: CropDraw) -> CropJudge:
         draw.encoder.name, weights=draw.encoder.weights, should_stop=draw.should_stop
     )
     per_scale = draw.crops.shape[1] // len(recipe.scales)
-    tuned = fine_tune(
+    work = partial(
+        fine_tune,
         TrainableEncoder(draw.encoder.name, architecture, recipe),
         draw.crops,
         draw.classes,
@@ -82,8 +84,12 @@ def _fitted(preset: str, draw: CropDraw) -> CropJudge:
         seed=draw.seed,
         checkpoint=draw.checkpoint,
         key=draw.key,
-        on_progress=draw.on_progress,
-        should_stop=draw.should_stop,
+    )
+    # A pass through a large network and back takes seconds, and cannot be stopped half way.
+    tuned = abandonable(
+        lambda on_progress, should_stop: work(on_progress=on_progress, should_stop=should_stop),
+        draw.should_stop,
+        draw.on_progress,
     )
 
     def judge(crops: torch.Tensor) -> NDArray[np.float64]:
