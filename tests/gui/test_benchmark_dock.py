@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QLineEdit, QListWidget, QPushButton, QSpinBox
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QComboBox,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QSpinBox,
+    QTableView,
+)
 
 from napari_hcs_qc.assay.benchmark import run_benchmark
 from napari_hcs_qc.assay.folder import AssayFolder
 from napari_hcs_qc.assay.plate_sample import sampled_directions
 from napari_hcs_qc.assay.plate_state import load_plate
+from napari_hcs_qc.assay.training import TrainOptions
 from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.own import save_own
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.mistakes import mean_confusion, mistakes
-from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, SourceSpec
+from napari_hcs_qc.evaluation.benchmark.spec import (
+    SSL_METHODS,
+    BenchmarkSpec,
+    EncoderSpec,
+    SourceSpec,
+)
 from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.gui.benchmark_detail import BenchmarkDetail
 from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
@@ -29,6 +49,8 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
     from tests.gui.conftest import Desk
+
+    from napari_hcs_qc.encoders.own import OwnEncoder
 
 
 def button(dock: BenchmarkDock, words: str) -> QPushButton:
@@ -43,6 +65,40 @@ def tick(choice: BenchmarkChoice, index: int, *names: str) -> None:
         item = shown.item(row)
         is_on = item.text() in names
         item.setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
+
+
+def tips(choice: BenchmarkChoice) -> dict[str, str]:
+    """Encoders of the list, with their tooltips."""
+    shown = choice.findChildren(QListWidget)[0]
+    items = [shown.item(row) for row in range(shown.count())]
+    return {item.text(): item.toolTip() for item in items}
+
+
+def chosen(choice: BenchmarkChoice) -> set[str]:
+    shown = choice.findChildren(QListWidget)[0]
+    items = [shown.item(row) for row in range(shown.count())]
+    return {item.text() for item in items if item.checkState() == Qt.CheckState.Checked}
+
+
+def take(choice: BenchmarkChoice, protocol: str) -> None:
+    box = choice.findChild(QComboBox)
+    box.setCurrentIndex(box.findData(protocol))
+    box.activated.emit(box.currentIndex())
+
+
+def own_encoder(assay: Path, name: str) -> OwnEncoder:
+    torch.manual_seed(0)
+    state = build_architecture("timm", "test_resnet").module.state_dict()
+    told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
+    return save_own(
+        assay / "encoders" / name,
+        safetensors.torch.save(state),
+        {**told, "input_px": 64, "n_features": 96},
+    )
+
+
+def own_trained(assay: Path, **_: object) -> OwnEncoder:
+    return own_encoder(assay, "fresh")
 
 
 def small(dock: BenchmarkDock, *, sizes: str = "all, 10, 999") -> None:
@@ -108,8 +164,9 @@ def test_it_fills_shows_uses_and_exports(
 
     # A line that cannot run says why; one that is filled shows its mistakes.
     detail = dock.findChild(BenchmarkDetail)
+    use = button(dock, "Use this one")
     table.setCurrentCell(table.rowCount() - 1, 0)
-    assert "Cannot run" in detail.words()
+    assert "Cannot run" in detail.words() and not use.isEnabled()
     names = [(row[0], row[2], row[3]) for row in rows(dock)]
     line = next(i for i, one in enumerate(names) if one[1] == "knn" and one[2] == "10")
     table.setCurrentCell(line, 0)
@@ -123,8 +180,10 @@ def test_it_fills_shows_uses_and_exports(
     assert mean_confusion(result).sum() == pytest.approx(tested)
 
     # It becomes the assay's, and the tables go to a folder.
-    button(dock, "Use this one").click()
-    assert desk.tasks.options.head == "knn"
+    of_others = replace(desk.tasks.options, rgb=("Actin", "DNA", "DNA"), simulated=("defocus",))
+    desk.tasks.choose(of_others)
+    use.click()
+    assert desk.tasks.options == TrainOptions(recipe="nucleus", head="knn")  # as was measured
     assert ("info", "Chosen for the assay: efficientnet-lite0, recipe nucleus, head knn. "
             "Press Retrain to use them.") in desk.told  # fmt: skip
     dock.export(tmp_path / "tables")
@@ -182,9 +241,106 @@ def test_the_papers_protocol_is_one_choice(qtbot: QtBot) -> None:
          if one.item(row).checkState() == Qt.CheckState.Checked}
         for one in lists
     ]  # fmt: skip
-    assert ticked[0] == {"efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny"}
+    transferred = {"efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny"}
+    assert ticked[0] == transferred | set(SSL_METHODS)
     assert {"knn", "linear", "finetune", "finetune-paper"} <= ticked[1]
     assert ticked[2] == {"nucleus", "paper-128px"}
+    # None of these is at hand, which their tooltips say; whole wells again: they are gone.
+    assert all("train it or import it" in tips(choice)[name] for name in SSL_METHODS)
+    box.setCurrentIndex(0)
+    box.activated.emit(0)
+    assert set(tips(choice)) == transferred
+
+
+def test_fine_tuning_on_matching_crops_is_a_choice_and_the_papers(
+    qtbot: QtBot, assay_path: Path
+) -> None:
+    choice = BenchmarkChoice()
+    qtbot.addWidget(choice)
+    [box] = [one for one in choice.findChildren(QCheckBox) if "matching crops" in one.text()]
+    source = SourceSpec("mine", "assay", assay_path)
+    assert not choice.value([source]).fine_tuned_matched
+    with qtbot.waitSignal(choice.value_changed):
+        box.click()
+    assert choice.value([source]).fine_tuned_matched
+    take(choice, "grouped")
+    assert not box.isChecked()
+    take(choice, "paper")
+    assert box.isChecked() and choice.value([source]).fine_tuned_matched
+
+
+def test_the_assays_own_encoders_are_rows_like_others(
+    dock: BenchmarkDock, desk: Desk, assay_path: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(assay_path, other)
+    own = own_encoder(assay_path, "simclr")
+    own_encoder(assay_path, "mine")
+    choice = dock.findChild(BenchmarkChoice)
+    desk.open(other)
+    assert not {"simclr", "mine"} & set(tips(choice))
+    desk.open(assay_path)
+    assert str(own.weights) in tips(choice)["simclr"] and "mine" in tips(choice)
+    take(choice, "paper")
+    assert list(tips(choice)).count("simclr") == 1
+    told = {one.name: one.weights for one in choice.value([SourceSpec("a", "assay", own.folder)])
+            .encoders}  # fmt: skip
+    assert told["simclr"] == own.weights and told["swav"] is None and "mine" not in told
+
+    take(choice, "grouped")
+    small(dock, sizes="10")
+    tick(choice, 0, "simclr")
+    tick(choice, 1, "knn")
+    dock.run()
+    desk.idle()
+    assert desk.errors() == []
+    table = dock.findChild(BenchmarkTable)
+    [row] = [row for row, one in enumerate(rows(dock)) if one[0] == "simclr"]
+    table.setCurrentCell(row, 0)
+    desk.idle()
+    assert "weighted F1" in dock.findChild(BenchmarkDetail).words()
+    button(dock, "Use this one").click()
+    # By name: its weights move with the assay.
+    assert desk.tasks.options.encoder == "simclr" and desk.tasks.options.weights is None
+
+    # Another assay: neither in the list nor measured with the weights of this one.
+    desk.open(other)
+    assert not {"simclr", "mine"} & set(tips(choice))
+    take(choice, "paper")
+    told = {one.name: one.weights for one in choice.value([SourceSpec("a", "assay", other)])
+            .encoders}  # fmt: skip
+    assert told["simclr"] is None
+    # Where it is in use it is compared, unless a person says no.
+    desk.open(assay_path)
+    take(choice, "grouped")
+    assert "simclr" in chosen(choice)
+    tick(choice, 0, "efficientnet-lite0")
+    dock.run()
+    desk.idle()
+    assert chosen(choice) == {"efficientnet-lite0"}
+
+
+def test_an_encoder_that_is_trained_meanwhile_joins_the_list_and_a_damaged_one_says_so(
+    dock: BenchmarkDock, desk: Desk, assay_path: Path
+) -> None:
+    choice = dock.findChild(BenchmarkChoice)
+    job = desk.session.jobs.start("Training", own_trained, assay_path, slot="pretrain")
+    desk.idle()
+    assert not job.is_running and "fresh" in tips(choice)
+    (assay_path / "encoders" / "fresh" / "encoder.json").write_text("{}")
+    desk.open(assay_path)
+    tick(choice, 0, "fresh")
+    assert "cannot run" in tips(choice)["fresh"]
+    assert choice.value([SourceSpec("a", "assay", assay_path)]).encoders == (EncoderSpec("fresh"),)
+
+
+def test_every_control_has_a_tooltip_and_it_fits_400_px(dock: BenchmarkDock) -> None:
+    take(dock.findChild(BenchmarkChoice), "paper")
+    for kind in (QAbstractButton, QComboBox, QSpinBox, QListWidget):
+        for control in dock.findChildren(kind):
+            if not isinstance(control.parent(), QTableView):  # Qt's own, to select all of a table
+                assert control.toolTip() or control.parent().toolTip(), control
+    assert dock.minimumSizeHint().width() <= 400
 
 
 def test_a_spec_file_takes_the_place_of_the_assay(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
@@ -13,8 +14,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QListWidget,
-    QListWidgetItem,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -23,12 +22,19 @@ from qtpy.QtWidgets import (
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import list_encoders
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, EncoderSpec, preset_values
+from napari_hcs_qc.evaluation.benchmark.spec import (
+    SSL_METHODS,
+    BenchmarkSpec,
+    EncoderSpec,
+    preset_values,
+)
+from napari_hcs_qc.gui.tick_list import Line, TickList
 from napari_hcs_qc.heads.registry import FINE_TUNED, HEAD_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.evaluation.benchmark.spec import SourceSpec
 
 _PROTOCOLS = {
@@ -44,6 +50,20 @@ _PROTOCOLS = {
     ),
 }
 _MINUTES = "trains the encoder as well: minutes for each draw without a graphics card"
+_DRAWS_PX = 92  # of the boxes for the draws; by themselves they take more than a narrow panel has
+_NOT_TRAINED = (
+    "a self-supervised encoder of the paper, which this assay does not have; train it or import "
+    "it first (Encoder panel, hcs-qc pretrain)"
+)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """An encoder of the list."""
+
+    spec: EncoderSpec
+    words: str = ""
+    is_ready: bool = True
 
 
 class BenchmarkChoice(QWidget):
@@ -64,14 +84,16 @@ class BenchmarkChoice(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._extra: tuple[EncoderSpec, ...] = ()
+        self._added: dict[str, EncoderSpec] = {}
+        self._own: tuple[EncoderInfo, ...] = ()
+        self._in_use: EncoderSpec | None = None
         self._protocol = QComboBox()
         for name, (words, tip) in _PROTOCOLS.items():
             self._protocol.addItem(words, name)
             self._protocol.setItemData(self._protocol.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self._encoders = _List("Encoders that look at the crops")
-        self._heads = _List("Heads that decide")
-        self._recipes = _List("How crops are cut")
+        self._encoders = TickList("Encoders that look at the crops")
+        self._heads = TickList("Heads that decide")
+        self._recipes = TickList("How crops are cut")
         self._sizes = QLineEdit()
         self._sizes.setToolTip(
             "Numbers of annotated cells to train on, separated by commas; all: as many as there are"
@@ -95,9 +117,8 @@ class BenchmarkChoice(QWidget):
             "with a random forest: what there is without an encoder."
         )
         self._lay_out()
-        self._recipes.set_names([(name, "") for name in PRESETS])
-        self._heads.set_names([(one, _MINUTES if one in FINE_TUNED else "") for one in HEAD_NAMES])
-        self._list_encoders()
+        self._recipes.set_lines(Line(name) for name in PRESETS)
+        self._heads.set_lines(Line(one, _MINUTES * (one in FINE_TUNED)) for one in HEAD_NAMES)
         self._take_protocol()
         self._protocol.activated.connect(self._choose_protocol)
         for one in (self._encoders, self._heads, self._recipes):
@@ -116,13 +137,13 @@ class BenchmarkChoice(QWidget):
         HcsQcError
             With everything that cannot be as it is.
         """
-        known = {one.name: one for one in self._extra}
+        offers = self._offers()
         transfers = tuple((one.name, other.name) for one in sources for other in sources
                           if one is sources[0] and other is not one)  # fmt: skip
         return BenchmarkSpec(
             sources=tuple(sources),
             transfers=transfers,
-            encoders=tuple(known.get(name, EncoderSpec(name)) for name in self._encoders.chosen()),
+            encoders=tuple(offers[name].spec for name in self._encoders.chosen()),
             recipes=self._recipes.chosen(),
             heads=self._heads.chosen(),
             sizes=_sizes(self._sizes.text()),
@@ -135,21 +156,50 @@ class BenchmarkChoice(QWidget):
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own, and choose it."""
-        self._extra = (*(one for one in self._extra if one.name != encoder.name), encoder)
-        chosen = self._encoders.chosen()
-        self._list_encoders()
-        self._encoders.choose({*chosen, encoder.name})
+        self._added[encoder.name] = encoder
+        self._list_encoders(encoder.name)
 
-    def _list_encoders(self) -> None:
-        told = [
-            (info.name, "" if info.ready else f"cannot run here yet: needs {info.needs}")
+    def set_own(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
+        """Offer the encoders of an assay, and no longer those of another.
+
+        Parameters
+        ----------
+        own
+            Those that were trained in the assay or imported into it; none without an assay.
+        in_use
+            The one that is chosen for the assay, where it has a weights file. It is ticked when it
+            is new here: what people use is what they compare with.
+        """
+        is_new = in_use is not None and in_use != self._in_use
+        self._own, self._in_use = tuple(own), in_use
+        self._list_encoders(*([in_use.name] if in_use is not None and is_new else []))
+
+    def _list_encoders(self, *also: str) -> None:
+        self._encoders.set_lines(
+            Line(name, one.words, one.is_ready) for name, one in self._offers().items()
+        )
+        self._encoders.choose({*self._encoders.chosen(), *also})
+
+    def _offers(self) -> dict[str, _Offer]:
+        """Give the encoders of the list by name, of which the tables have one each."""
+        found = {
+            info.name: _Offer(
+                EncoderSpec(info.name),
+                "" if info.ready else f"cannot run here yet: needs {info.needs}",
+                info.ready,
+            )
             for info in list_encoders()
-        ]
-        known = {name for name, _ in told}
-        extra = [
-            (one.name, f"weights: {one.weights}") for one in self._extra if one.name not in known
-        ]
-        self._encoders.set_names(told + extra)
+        }
+        found |= {name: _with_file(one) for name, one in self._added.items()}
+        # After what was added, perhaps for another assay: a name means first what it means here.
+        found |= {info.name: _of_assay(info) for info in self._own}
+        used = self._in_use
+        if used is not None and (used.name not in found or found[used.name].spec != used):
+            found[used.name] = _with_file(used)
+        if self._protocol.currentData() == "paper":
+            for name in SSL_METHODS:
+                found.setdefault(name, _Offer(EncoderSpec(name), _NOT_TRAINED, is_ready=False))
+        return found
 
     def _take_protocol(self) -> None:
         values: dict[str, Any] = preset_values(self._protocol.currentData())
@@ -159,7 +209,9 @@ class BenchmarkChoice(QWidget):
             field = defaults[name]
             return values.get(name, field.default)
 
-        self._encoders.choose({one.name for one in of("encoders")})
+        self._list_encoders()
+        used = [] if self._in_use is None else [self._in_use.name]
+        self._encoders.choose({one.name for one in of("encoders")} | set(used))
         self._heads.choose(set(of("heads")))
         self._recipes.choose(set(of("recipes")))
         self._sizes.setText(", ".join("all" if size == 0 else str(size) for size in of("sizes")))
@@ -178,70 +230,43 @@ class BenchmarkChoice(QWidget):
 
     def _lay_out(self) -> None:
         lists = QHBoxLayout()
-        lists.addWidget(self._encoders, 5)
-        lists.addWidget(self._heads, 4)
-        lists.addWidget(self._recipes, 4)
-        numbers = QHBoxLayout()
-        numbers.addWidget(self._sizes, 1)
+        lists.setSpacing(4)
+        # As their longest names are: at 400 pixels none is cut off.
+        lists.addWidget(self._encoders, 24)
+        lists.addWidget(self._heads, 20)
+        lists.addWidget(self._recipes, 19)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Split", self._protocol)
-        form.addRow("Annotations", numbers)
+        form.addRow("Annotations", self._sizes)
         draws = QHBoxLayout()
+        for box in (self._n_seeds, self._n_fine_tuned):
+            box.setMaximumWidth(_DRAWS_PX)
         draws.addWidget(self._n_seeds)
         draws.addWidget(QLabel("fine-tuned"))
         draws.addWidget(self._n_fine_tuned)
         draws.addStretch(1)
         form.addRow("Draws", draws)
-        boxes = QHBoxLayout()
-        boxes.addWidget(self._baseline)
-        boxes.addWidget(self._matched)
-        boxes.addStretch(1)
-        form.addRow("", boxes)
+        # One below the other: side by side they are wider than a narrow panel.
+        form.addRow("", self._baseline)
+        form.addRow("", self._matched)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(lists)
         layout.addLayout(form)
 
 
-class _List(QListWidget):
-    """Names that are ticked or not."""
+def _with_file(encoder: EncoderSpec) -> _Offer:
+    return _Offer(encoder, f"weights: {encoder.weights}")
 
-    def __init__(self, tip: str) -> None:
-        super().__init__()
-        self.setToolTip(tip)
-        self.setMinimumWidth(60)
-        self.setMaximumHeight(118)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
-    def set_names(self, names: Iterable[tuple[str, str]]) -> None:
-        """Show names with what there is to know of each; none is ticked."""
-        self.blockSignals(True)
-        self.clear()
-        for name, words in names:
-            item = QListWidgetItem(name, self)
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Unchecked)
-            item.setToolTip(f"{name}: {words}" if words else name)
-        self.blockSignals(False)
-
-    def choose(self, names: set[str]) -> None:
-        """Tick names, and no others."""
-        self.blockSignals(True)
-        for item in self._items():
-            is_chosen = item.text() in names
-            item.setCheckState(Qt.CheckState.Checked if is_chosen else Qt.CheckState.Unchecked)
-        self.blockSignals(False)
-
-    def chosen(self) -> tuple[str, ...]:
-        """Give the names that are ticked."""
-        return tuple(
-            item.text() for item in self._items() if item.checkState() == Qt.CheckState.Checked
-        )
-
-    def _items(self) -> list[QListWidgetItem]:
-        found = (self.item(row) for row in range(self.count()))
-        return [item for item in found if item is not None]
+def _of_assay(info: EncoderInfo) -> _Offer:
+    if not info.ready:
+        # Without the file, so that the table has a row that says it cannot run.
+        return _Offer(EncoderSpec(info.name), f"cannot run: {info.needs}", is_ready=False)
+    note = f" ▲ {info.note}" if info.note else ""
+    words = f"{info.architecture}, of this assay: {info.source}; weights: {info.weights}.{note}"
+    return _Offer(EncoderSpec(info.name, info.weights), words)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

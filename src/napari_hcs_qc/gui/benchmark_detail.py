@@ -42,6 +42,7 @@ class BenchmarkDetail(QWidget):
         self._chart.setMinimumHeight(150)
         self._heading = WrappedLabel()
         self._crops = QListWidget()
+        self._crops.setToolTip("Cells that were judged wrongly, the gravest first.")
         self._crops.setViewMode(QListView.ViewMode.IconMode)
         self._crops.setIconSize(QSize(_TILE_PX, _TILE_PX))
         self._crops.setResizeMode(QListView.ResizeMode.Adjust)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ from napari_hcs_qc.assay.benchmark import (
     run_benchmark,
     wrong_crops,
 )
+from napari_hcs_qc.assay.benchmark_additions import check_crops, check_encoder
 from napari_hcs_qc.assay.training import with_own_weights
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_own_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.panels import TITLES
 from napari_hcs_qc.evaluation.benchmark.spec import (
@@ -35,8 +37,10 @@ from napari_hcs_qc.evaluation.benchmark.spec import (
     read_spec,
 )
 from napari_hcs_qc.evaluation.benchmark.tables import write_tables
+from napari_hcs_qc.gui.added_sources import AddedSources
 from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.gui.benchmark_detail import MOST_CROPS, BenchmarkDetail
+from napari_hcs_qc.gui.benchmark_dialogs import CropsDialog, EncoderDialog
 from napari_hcs_qc.gui.benchmark_table import BenchmarkTable
 from napari_hcs_qc.gui.job_bar import JobBar
 from napari_hcs_qc.gui.workspace import workspace_of
@@ -47,9 +51,12 @@ from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 if TYPE_CHECKING:
     import napari.components
 
+    from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.evaluation.benchmark.plan import Planned
+    from napari_hcs_qc.gui.jobs import Job
 
 _FOLDER = "benchmark"
+_ADDITION = "benchmark addition"
 
 
 class _Told(QObject):
@@ -87,10 +94,10 @@ class BenchmarkDock(QWidget):
         self._found: Benchmark | None = None
         self._results: dict[str, Any] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
-        self._more: tuple[SourceSpec, ...] = ()
         self._make_widgets()
         self._lay_out()
         self._connect()
+        self._list_encoders()
         self.refresh()
 
     # ---- what is chosen ------------------------------------------------------------------
@@ -108,13 +115,15 @@ class BenchmarkDock(QWidget):
         assay = self._session.assay
         can_run = self._spec is not None or assay is not None
         self._run.setEnabled(can_run)
-        self._choice.setEnabled(self._spec is None)
+        is_adding = self._session.jobs.newest(_ADDITION) is not None
+        for widget in (self._choice, self._sources):
+            widget.setEnabled(self._spec is None)
+        for button in (self._add_cells, self._add_encoder):
+            button.setEnabled(self._spec is None and not is_adding)
         self._about.setText(self._source_words())
         self._close_spec.setVisible(self._spec is not None)
         self._export.setEnabled(bool(self._results))
-        one = self._table.value()
-        is_usable = one is not None and one.cell.encoder != BASELINE and assay is not None
-        self._use.setEnabled(is_usable and one is not None and one.cell.head in HEAD_NAMES)
+        self._use.setEnabled(self._usable() is not None)
 
     # ---- actions -------------------------------------------------------------------------
 
@@ -159,18 +168,24 @@ class BenchmarkDock(QWidget):
 
     def use(self) -> None:
         """Choose encoder, recipe and head of the line for the assay; Retrain then uses them."""
-        one = self._table.value()
+        one = self._usable()
         if one is None or self._found is None:
             return
         cell = one.cell
-        weights = {item.name: item.weights for item in self._found.spec.encoders}
+        weights = {item.name: item.weights for item in self._found.spec.encoders}.get(cell.encoder)
+        own = {info.name: info.weights for info in self._own_encoders()}
+        if weights == own.get(cell.encoder):
+            weights = None  # found by its name, wherever the assay is moved to
+        # Colours and simulated cells that were chosen for something else were not measured here.
         self._tasks.choose(
             replace(
                 self._tasks.options,
                 encoder=None if cell.encoder == DEFAULT_ENCODER else cell.encoder,
-                weights=weights.get(cell.encoder),
+                weights=weights,
                 recipe=cell.recipe,
+                rgb=(),
                 head=cell.head,
+                simulated=(),
             )
         )
         self._session.told.emit(
@@ -189,12 +204,21 @@ class BenchmarkDock(QWidget):
 
     def add_source(self, source: SourceSpec) -> None:
         """Compare on labelled crops as well, and from the assay's cells to these."""
-        self._more = (*(one for one in self._more if one.name != source.name), source)
-        self.refresh()
+        job = self._look_into(source.name, check_crops, source)
+        job.finished.connect(self._sources.add)
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
-        self._choice.add_encoder(encoder)
+        own = {info.name: info.weights for info in self._own_encoders()}
+        if encoder.weights != own.get(encoder.name, encoder.weights):
+            self._session.told.emit(
+                "error",
+                f"The assay has an encoder {encoder.name} of its own, which is in the list; give "
+                f"{encoder.weights} another name.",
+            )
+            return
+        job = self._look_into(encoder.name, check_encoder, encoder)
+        job.finished.connect(self._choice.add_encoder)
 
     # ---- inside --------------------------------------------------------------------------
 
@@ -205,11 +229,45 @@ class BenchmarkDock(QWidget):
         assay = self._session.assay
         if assay is None:
             raise HcsQcError("Open an assay, or a SPEC.toml, first.")
+        self._list_encoders()  # another program may have trained or imported one
         own = SourceSpec(assay.path.name, "assay", assay.path)
-        options = with_own_weights(assay, self._tasks.options)
-        if options.encoder is not None and options.weights is not None:
-            self._choice.add_encoder(EncoderSpec(options.encoder, options.weights))
-        return self._choice.value((own, *self._more)), assay.path / _FOLDER
+        return self._choice.value((own, *self._sources.value())), assay.path / _FOLDER
+
+    def _usable(self) -> Planned | None:
+        """Give the line that is looked at, if it is measured and an assay can be trained so."""
+        one = self._table.value()
+        if one is None or self._session.assay is None or one.key not in self._results:
+            return None
+        is_one = one.cell.encoder != BASELINE and one.cell.head in HEAD_NAMES
+        return one if is_one else None
+
+    def _own_encoders(self) -> list[EncoderInfo]:
+        assay = self._session.assay
+        return [] if assay is None else list_own_encoders(assay.encoders_folder)
+
+    def _list_encoders(self, *_: object) -> None:
+        """Offer what the assay that is open has, and what it uses."""
+        assay, options = self._session.assay, self._tasks.options
+        if assay is not None:
+            # One that is damaged is in the list, with what is wrong with it.
+            with suppress(HcsQcError):
+                options = with_own_weights(assay, options)
+        in_use = None
+        if assay is not None and options.weights is not None:
+            in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
+        self._choice.set_own(self._own_encoders(), in_use)
+
+    def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> Job:
+        """Find out in the background whether something can be added."""
+        job = self._session.jobs.start(f"Looking at {name}", check, asked, slot=_ADDITION)
+        job.failed.connect(
+            lambda text: self._session.told.emit("error", f"{name} is not added. {text}")
+        )
+        return job
+
+    def _job_started(self, job: Job) -> None:
+        if job.slot == "pretrain":
+            job.finished.connect(self._list_encoders)
 
     def _planned(self, found: Benchmark) -> None:
         self._found = found
@@ -278,6 +336,18 @@ class BenchmarkDock(QWidget):
         self._which.clear()
         self._show()
 
+    def _pick_cells(self) -> None:
+        assay = self._session.assay
+        taken = [] if assay is None else [assay.path.name]
+        dialog = CropsDialog((*taken, *(one.name for one in self._sources.value())), self)
+        if dialog.exec():
+            self.add_source(dialog.value())
+
+    def _pick_encoder(self) -> None:
+        dialog = EncoderDialog(self)
+        if dialog.exec():
+            self.add_encoder(dialog.value())
+
     def _pick_spec(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "What is compared", "", "TOML (*.toml)")
         if path:
@@ -298,8 +368,7 @@ class BenchmarkDock(QWidget):
             return f"As {path.name} says: {', '.join(one.name for one in spec.sources)}."
         if self._session.assay is None:
             return "Open an assay first (Plate panel), or a SPEC.toml."
-        more = "".join(f", and {one.name}" for one in self._more)
-        return f"On the annotated cells of {self._session.assay.path.name}{more}."
+        return f"On the annotated cells of {self._session.assay.path.name}."
 
     # ---- making --------------------------------------------------------------------------
 
@@ -313,13 +382,23 @@ class BenchmarkDock(QWidget):
         self._close_spec = QToolButton()
         self._close_spec.setText("✕")
         self._close_spec.setToolTip("Compare on the assay's annotations again.")
+        self._sources = AddedSources()
+        self._add_cells = QPushButton("Add labelled cells…")
+        self._add_cells.setToolTip(
+            "Compare on labelled crops of another screen as well (a folder for each class, or an "
+            ".npz or .npy file), and from the assay's cells to these."
+        )
+        self._add_encoder = QPushButton("Add an encoder…")
+        self._add_encoder.setToolTip(
+            "Compare an encoder with a weights file (.safetensors) that is not in the list."
+        )
         self._choice = BenchmarkChoice()
         self._run = QPushButton("Run")
         self._run.setToolTip(
             "Fills the tables in the background. What was filled before is not computed again, so "
             "a cancelled run goes on where it was."
         )
-        self._jobs = JobBar(self._session.jobs, ("benchmark", "benchmark export"))
+        self._jobs = JobBar(self._session.jobs, ("benchmark", "benchmark export", _ADDITION))
         self._which = QComboBox()
         self._which.setToolTip("Which of the tables is shown, and of which labelled cells.")
         self._which.setSizeAdjustPolicy(
@@ -341,6 +420,9 @@ class BenchmarkDock(QWidget):
         top.addWidget(self._about, 1)
         top.addWidget(self._open_spec)
         top.addWidget(self._close_spec)
+        adding = QHBoxLayout()
+        adding.addWidget(self._add_cells, 1)
+        adding.addWidget(self._add_encoder, 1)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Show", self._which)
@@ -351,6 +433,8 @@ class BenchmarkDock(QWidget):
         layout.setContentsMargins(6, 4, 6, 4)
         layout.setSpacing(6)
         layout.addLayout(top)
+        layout.addWidget(self._sources)
+        layout.addLayout(adding)
         layout.addWidget(self._choice)
         layout.addWidget(self._run)
         layout.addWidget(self._jobs)
@@ -363,6 +447,8 @@ class BenchmarkDock(QWidget):
 
     def _connect(self) -> None:
         self._run.clicked.connect(self.run)
+        self._add_cells.clicked.connect(self._pick_cells)
+        self._add_encoder.clicked.connect(self._pick_encoder)
         self._open_spec.clicked.connect(self._pick_spec)
         self._close_spec.clicked.connect(self._forget_spec)
         self._which.activated.connect(self._show)
@@ -370,6 +456,9 @@ class BenchmarkDock(QWidget):
         self._use.clicked.connect(self.use)
         self._export.clicked.connect(self._pick_folder)
         self._session.assay_changed.connect(self._assay_changed)
+        self._tasks.options_changed.connect(self._list_encoders)  # with each assay as well
+        self._session.jobs.started.connect(self._job_started)
+        self._session.jobs.changed.connect(self.refresh)
 
 
 def _exported(

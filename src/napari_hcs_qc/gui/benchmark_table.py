@@ -80,6 +80,7 @@ class BenchmarkTable(QTableWidget):
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             header.setMinimumSectionSize(28)
+            header.setHighlightSections(False)  # bold names are wider, and take from the encoders
         self.setSortingEnabled(True)
         self.currentCellChanged.connect(self._row_changed)
 

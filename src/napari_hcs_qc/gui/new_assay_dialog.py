@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_hcs_qc.assay.loop import PlateSource
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from napari_hcs_qc.gui.path_row import path_row
 
 _TABLES = "Plates (*.csv *.parquet *.HTD *.xml);;All files (*)"
 
@@ -72,13 +67,13 @@ class NewAssayDialog(QDialog):
         form = QFormLayout()
         form.addRow(
             "Plate",
-            _row(
+            path_row(
                 self._plate,
                 ("Folder…", self._choose_plate_folder),
                 ("File…", self._choose_plate_file),
             ),
         )
-        form.addRow("Assay folder", _row(self._folder, ("Choose…", self._choose_folder)))
+        form.addRow("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder)))
         form.addRow("Name pattern", self._pattern)
         self._buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
@@ -129,16 +124,3 @@ class NewAssayDialog(QDialog):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the assay", self._folder.text())
         if chosen:
             self._folder.setText(chosen)
-
-
-def _row(edit: QLineEdit, *buttons: tuple[str, Callable[[], None]]) -> QWidget:
-    holder = QWidget()
-    layout = QHBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(edit, 1)
-    for text, act in buttons:
-        button = QPushButton(text)
-        button.setToolTip(edit.toolTip())
-        button.clicked.connect(act)
-        layout.addWidget(button)
-    return holder
