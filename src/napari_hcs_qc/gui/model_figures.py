@@ -161,8 +161,8 @@ class ModelFigures(QWidget):
         if self._own.is_measured:
             # At 50 such cells of BBBC022 by 0.2 of weighted F1, see benchmarks/README.md.
             return (
-                f"Held-out cells: {self._own.sentence.rstrip('.')}. Those chosen with Space are the "
-                "hard ones: the plate as a whole is judged better than they are."
+                f"Held-out cells: {self._own.sentence.rstrip('.')}. Those chosen with Space are "
+                "the hard ones: the plate as a whole is judged better than they are."
             )
         if self._is_measuring:
             return f"Model {self._model.id} is in use already; its figures are being measured."

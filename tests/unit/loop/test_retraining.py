@@ -290,3 +290,17 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
 
     with pytest.raises(TimeoutError, match="its own"):
         abandonable(late, never)
+
+    told_to_stop = threading.Event()
+
+    def endless(_progress, should_stop) -> None:
+        while not should_stop():
+            time.sleep(0.01)
+        told_to_stop.set()
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        abandonable(endless, interrupted)
+    assert told_to_stop.wait(5)  # or Ctrl+C would wait for a whole training
