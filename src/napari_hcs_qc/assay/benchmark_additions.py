@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.benchmark.labelled import open_crops
+from napari_hcs_qc.evaluation.benchmark.labelled import (
+    archive_arrays,
+    crop_files,
+    crop_labels,
+    open_crops,
+)
 from napari_hcs_qc.jobs import OnProgress, ShouldStop, never_stop, no_progress
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.evaluation.benchmark.spec import EncoderSpec, SourceSpec
 
-_IMAGES = (".png", ".tif", ".tiff")
 _ARRAYS = (".npz", ".npy")
 
 
@@ -65,7 +66,7 @@ def look_into(path: Path, group: str) -> CropsInside:
     if path.is_dir():
         names, plates = _of_folder(path, group)
     elif path.suffix.lower() in _ARRAYS and path.is_file():
-        names, plates = _of_table(path) if path.suffix.lower() == ".npy" else _of_archive(path)
+        names, plates = _of_arrays(path)
     else:
         raise HcsQcError(
             f"{path} does not hold labelled crops; a folder <class>/*.png or .tif was expected, or "
@@ -142,15 +143,7 @@ def _of_folder(path: Path, group: str) -> tuple[list[str], list[str]]:
         raise HcsQcError(f"{group!r} is no regular expression ({error}).") from error
     if pattern.groups < 1:
         raise HcsQcError(f"{group!r} has no (parentheses) around the part that names the plate.")
-    try:
-        files = [one for one in sorted(path.glob("*/*")) if one.suffix.lower() in _IMAGES]
-    except OSError as error:
-        raise HcsQcError(f"{path} cannot be listed: {error}") from error
-    files = [one for one in files if not one.name.startswith(".")]
-    if not files:
-        raise HcsQcError(
-            f"{path} holds no crops; a folder for each class was expected, with .png or .tif files."
-        )
+    files = crop_files(path)
     found = [pattern.search(one.stem) for one in files]
     unnamed = [
         one.name for one, match in zip(files, found, strict=True) if not match or not match[1]
@@ -162,28 +155,8 @@ def _of_folder(path: Path, group: str) -> tuple[list[str], list[str]]:
     return [one.parent.name for one in files], [match[1] for match in found if match]
 
 
-def _of_archive(path: Path) -> tuple[list[str], list[str]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            classes, groups = (archive[key].astype(str).tolist() for key in ("classes", "groups"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HcsQcError(
-            f"{path} cannot be read ({error}); the arrays crops, classes and groups were expected."
-        ) from error
-    return classes, groups
-
-
-def _of_table(path: Path) -> tuple[list[str], list[str]]:
-    labels = path.with_suffix(".csv")
-    try:
-        with labels.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, ValueError, csv.Error) as error:
-        raise HcsQcError(
-            f"{labels} cannot be read ({error}); a CSV with the columns class and group was "
-            f"expected beside {path.name}, one row for each crop."
-        ) from error
-    columns = [[(row.get(name) or "").strip() for row in rows] for name in ("class", "group")]
-    if not all(all(column) for column in columns):
-        raise HcsQcError(f"{labels} needs the columns class and group, filled for each crop.")
-    return columns[0], columns[1]
+def _of_arrays(path: Path) -> tuple[list[str], list[str]]:
+    if path.suffix.lower() == ".npy":
+        return crop_labels(path)
+    classes, groups = archive_arrays(path, ("classes", "groups"))
+    return classes.astype(str).tolist(), groups.astype(str).tolist()

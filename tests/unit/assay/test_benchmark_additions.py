@@ -58,7 +58,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match=r"1 class\(es\); two or more"):
         look_into(arrays(tmp_path, ["a", "a"], ["1", "2"]), GROUP)
     np.savez(tmp_path / "other.npz", crops=np.zeros(3))
-    with pytest.raises(HcsQcError, match="the arrays crops, classes and groups were expected"):
+    with pytest.raises(HcsQcError, match="the arrays crops, classes and groups was expected"):
         look_into(tmp_path / "other.npz", GROUP)
     (tmp_path / "words.txt").touch()
     with pytest.raises(HcsQcError, match="does not hold labelled crops"):
@@ -66,7 +66,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_person_need_not_wait_for_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = SourceSpec("s", "arrays", arrays(tmp_path, ["a", "b"], ["1", "2"]), abnormal=("a",))
+    source = SourceSpec("s", "arrays", arrays(tmp_path, ["a", "b"], ["1", "1"]), abnormal=("a",))
     assert check_crops(source) == source
     is_over = threading.Event()
     slow = f"{check_crops.__module__}.open_crops"

@@ -18,6 +18,7 @@ from torch.nn import functional
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -205,15 +206,7 @@ def _scaled(images: NDArray[Any], groups: NDArray[np.str_]) -> NDArray[np.float3
 def _from_folder(
     source: SourceSpec,
 ) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    files = sorted(
-        path
-        for path in source.path.glob("*/*")
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-    )
-    if not files:
-        raise HcsQcError(
-            f"{source.path} holds no crops; <class>/*.png or .tif files were expected."
-        )
+    files = crop_files(source.path)
     pattern = re.compile(source.group)
     images: list[NDArray[Any]] = []
     groups: list[str] = []
@@ -264,10 +257,49 @@ def _from_arrays(
 
 
 def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    images, names, groups = archive_arrays(path, ("crops", "classes", "groups"))
+    return images, names, groups
+
+
+def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    try:
+        images = np.load(source.path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise HcsQcError(f"{source.path} cannot be read as an array: {error}") from error
+    names, groups = crop_labels(source.path, source.labels)
+    return images, np.array(names, dtype=str), np.array(groups, dtype=str)
+
+
+def crop_files(folder: Path) -> list[Path]:
+    """List the crops of a folder ``<class>/*.png|tif``.
+
+    Raises
+    ------
+    HcsQcError
+        When there are none.
+    """
+    try:
+        files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in _SUFFIXES]
+    except OSError as error:
+        raise HcsQcError(f"{folder} cannot be listed: {error}") from error
+    files = [path for path in files if not path.name.startswith(".")]
+    if not files:
+        raise HcsQcError(f"{folder} holds no crops; <class>/*.png or .tif files were expected.")
+    return files
+
+
+def archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    """Read arrays of an .npz file of labelled crops.
+
+    Raises
+    ------
+    HcsQcError
+        When it is none, or lacks one of them.
+    """
     try:
         # Opened here: NumPy leaves a damaged file open.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            images, names, groups = (archive[key] for key in ("crops", "classes", "groups"))
+            return [archive[name] for name in names]
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error
     ) as error:  # fmt: skip
@@ -275,22 +307,33 @@ def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
             f"{path} cannot be read ({error}); an .npz file with the arrays crops, classes and "
             "groups was expected, or an .npy file of crops with a CSV beside it."
         ) from error
-    return images, names, groups
 
 
-def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    labels = source.labels or source.path.with_suffix(".csv")
-    try:
-        images = np.load(source.path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise HcsQcError(f"{source.path} cannot be read as an array: {error}") from error
+def crop_labels(path: Path, labels: Path | None = None) -> tuple[list[str], list[str]]:
+    """Read class and group of each crop of an .npy file.
+
+    Parameters
+    ----------
+    path
+        The .npy file.
+    labels
+        The CSV; None takes that of the same name beside it.
+
+    Raises
+    ------
+    ProblemsError
+        With every row that lacks one.
+    HcsQcError
+        When the CSV cannot be read.
+    """
+    labels = labels or path.with_suffix(".csv")
     try:
         with labels.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, ValueError, csv.Error) as error:
         raise HcsQcError(
             f"{labels} cannot be read ({error}); a CSV with the columns class and group was "
-            f"expected, one row for each crop of {source.path.name}."
+            f"expected, one row for each crop of {path.name}."
         ) from error
     problems = [
         Problem(f"row {number}", f"has no {name}")
@@ -303,4 +346,4 @@ def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
             f"{labels} needs the columns class and group, filled for each crop", problems
         )
     names, groups = ([row[name].strip() for row in rows] for name in ("class", "group"))
-    return images, np.array(names, dtype=str), np.array(groups, dtype=str)
+    return names, groups

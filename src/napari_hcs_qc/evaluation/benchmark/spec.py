@@ -14,7 +14,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.heads.registry import FINE_TUNED, HEAD_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BASELINE = "hand-made"
 """Name of the row of hand-made features; its only head is `forest`."""
@@ -207,6 +207,7 @@ def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
     """
     problems: list[Problem] = []
     values = _values(data, base, problems)
+    problems.extend(_unknown_encoders(values.get("encoders", ())))
     if not problems:
         try:
             return BenchmarkSpec(**values)
@@ -306,8 +307,11 @@ def _encoder_problems(spec: BenchmarkSpec) -> Iterator[Problem]:
             f"encoder {name}",
             "is given more than once; give each a name of its own (NAME=WEIGHTS).",
         )
+
+
+def _unknown_encoders(given: Iterable[EncoderSpec]) -> Iterator[Problem]:
     known = {*encoder_names(), *SSL_METHODS}
-    for one in spec.encoders:
+    for one in given:
         if one.weights is None and one.name not in known and ":" not in one.name:
             yield Problem(
                 f"encoder {one.name}",

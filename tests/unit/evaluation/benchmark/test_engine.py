@@ -24,6 +24,7 @@ from napari_hcs_qc.evaluation.benchmark.spec import (
     BenchmarkSpec,
     EncoderSpec,
     SourceSpec,
+    spec_of,
 )
 from napari_hcs_qc.evaluation.benchmark.tables import write_tables
 from napari_hcs_qc.evaluation.benchmark.time_left import TimeLeft, time_words
@@ -407,7 +408,10 @@ def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
     with pytest.raises(HcsQcError, match=r"simclr: is given more than once"):
         BenchmarkSpec((source,), encoders=two)
     with pytest.raises(HcsQcError, match=r"resnet81: is not known"):
-        BenchmarkSpec((source,), encoders=(EncoderSpec("resnet81"),))
+        spec_of(
+            {"source": [{"name": "made", "arrays": str(source.path)}],
+             "encoder": [{"name": "resnet81"}]}, tmp_path, "here",
+        )  # fmt: skip
 
 
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
