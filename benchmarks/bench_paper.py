@@ -2,7 +2,8 @@
 
 Trained on BBBC022's labelled nuclei and on MitoCheck, split by cell as the paper does, and from the
 first to the second. Hours on a processor; what is measured is kept in --folder, and the same
-command goes on. Self-supervised encoders are those of --encoders, as `bench_ssl --table` leaves them.
+command goes on. Self-supervised encoders are those of --encoders, as `bench_ssl --table` leaves
+them.
 """
 
 from __future__ import annotations
