@@ -417,7 +417,9 @@ class _Training:
 
     def _gradients(self, crops: Tensor, codes: Tensor) -> float:
         """Set the gradients of a batch, gathered in the order of its pieces, whoever was first."""
-        pieces = torch.split(crops, self.cells_at_once), torch.split(codes, self.cells_at_once)
+        # Of equal size: with 10 cells, 5 for each of two threads and not 8 and 2.
+        n_pieces = math.ceil(len(crops) / self.cells_at_once)
+        pieces = torch.tensor_split(crops, n_pieces), torch.tensor_split(codes, n_pieces)
         work = partial(self._gradients_of, n_cells=len(crops))
         run = map if self._pool is None else self._pool.map
         total = 0.0
