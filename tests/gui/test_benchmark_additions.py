@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,6 +167,13 @@ def test_the_dialog_lists_the_classes_and_says_what_is_missing(
     group.setText("(")
     group.editingFinished.emit()
     assert "no regular expression" in lines(dialog)[0] and not can_be_added(dialog)
+    for number, cls in enumerate(("fine", "dead", "fine", "dead")):
+        (tmp_path / "alone" / cls).mkdir(parents=True, exist_ok=True)
+        shutil.copy(next(crops.glob("*/*.png")), tmp_path / "alone" / cls / f"{number}--.png")
+    group.setText("^(.+)--")
+    dialog.set_value(tmp_path / "alone")
+    tick(dialog, "dead")
+    assert not can_be_added(dialog) and "would be a plate of its own" in lines(dialog)[0]
     # An array with its labels: its classes are listed, its plates need no pattern.
     archive = tmp_path / "arrays.npz"
     np.savez(

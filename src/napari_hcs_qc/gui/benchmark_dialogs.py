@@ -138,6 +138,8 @@ class CropsDialog(QDialog):
         """Say what has to be done before it can be added; empty when nothing has."""
         if self._inside is None:
             return self._problem
+        if self._inside.n_plates == self._inside.n_crops:
+            return "Each crop would be a plate of its own; say what in its name is the plate."
         name, n_abnormal = self._name.text().strip(), len(self._abnormal.chosen())
         if not name:
             return "Give them a name."
@@ -244,8 +246,7 @@ class EncoderDialog(QDialog):
 
 def _inside_words(inside: CropsInside) -> str:
     classes = ", ".join(f"{name} {n}" for name, n in inside.classes.items())
-    alone = " (each crop a plate of its own)" if inside.n_plates == inside.n_crops else ""
-    return f"{inside.n_crops} crops of {inside.n_plates} plates{alone}: {classes}."
+    return f"{inside.n_crops} crops of {inside.n_plates} plates: {classes}."
 
 
 def _ok_or_cancel(dialog: QDialog) -> QDialogButtonBox:
