@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -110,6 +111,9 @@ class FineTuning:
     patience: int = 0
 
 
+CHECKPOINT_EVERY_S = 5.0
+"""Seconds of training that a stop may cost; a state is 100 MB, and epochs can take half a second."""
+
 MIN_FOR_STATISTICS = 32
 """Of fewer cells the mean and variance would say more about these cells than about the plate."""
 
@@ -203,8 +207,8 @@ def fine_tune(
     seed
         Of everything random.
     checkpoint
-        File in which the state is kept after every epoch, and from which it is taken up when it
-        is of the same `key`. It stays at the end, so that nothing is trained again when what is
+        File in which the state is kept after an epoch, every `CHECKPOINT_EVERY_S`, and from which
+        it is taken up when it is of the same `key`. It stays at the end, so that nothing is trained again when what is
         made of it cannot be kept; whoever has kept it deletes the file.
     key
         Content address of everything that is trained on.
@@ -356,7 +360,7 @@ class _Training:
         state = TrainingState.begin(key)
         if checkpoint is not None:
             state = read_state(checkpoint, key, self._restore) or state
-        step = state.epoch * (self.n_steps // self.n_epochs)
+        step, written_at = state.epoch * (self.n_steps // self.n_epochs), time.monotonic()
         while state.epoch < self.n_epochs and not self._is_enough(state):
             self.network.set_training(batch_statistics=self.uses_statistics)
             generator = torch.Generator().manual_seed(_mixed(self.seed, state.epoch))
@@ -369,8 +373,12 @@ class _Training:
             state.add(float(np.mean(losses)), self._held_out_loss())
             if state.is_best and len(self.held_out):
                 state.best = self._learnt()
-            if checkpoint is not None:
+            is_over = state.epoch == self.n_epochs or self._is_enough(state)
+            if checkpoint is not None and (
+                is_over or time.monotonic() - written_at >= CHECKPOINT_EVERY_S
+            ):
                 write_state(checkpoint, state, self._everything())
+                written_at = time.monotonic()
         if state.best is not None:
             self._load_learnt(state.best)
         on_progress(self.n_steps, self.n_steps, "Fine-tuned")

@@ -34,6 +34,11 @@ NAME = "timm:test_resnet"
 
 
 @pytest.fixture(autouse=True)
+def _checkpoint_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_hcs_qc.heads.finetune.CHECKPOINT_EVERY_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Threads of such small layers wait for one another, on a busy machine for most of the time."""
     before = torch.get_num_threads()
@@ -175,6 +180,18 @@ def test_threads_share_a_batch_and_stop_at_once(n_threads: int) -> None:
     with pytest.raises(Cancelled):
         tuned(data, should_stop=should_stop)
     assert len(is_on) < 320
+
+
+def test_short_epochs_do_not_wait_for_the_disk(tmp_path: Path, monkeypatch) -> None:
+    written: list[int] = []
+    real = f"{fine_tune.__module__}.write_state"
+    monkeypatch.setattr(real, lambda _path, state, _more: written.append(state.epoch))
+    tuned(cells(10, 6), checkpoint=tmp_path / "it.ckpt")
+    assert written == [1, 2, 3]
+    written.clear()
+    monkeypatch.setattr("napari_hcs_qc.heads.finetune.CHECKPOINT_EVERY_S", 60.0)
+    tuned(cells(10, 6), checkpoint=tmp_path / "it.ckpt")
+    assert written == [3]  # the end is always kept
 
 
 @pytest.mark.parametrize("damage", ["cut", "other key", "no checkpoint"])

@@ -119,6 +119,7 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
 
 def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, monkeypatch) -> None:
     states, before = {"SIM": load_plate(assay, "SIM")}, chosen_model(assay).id
+    monkeypatch.setattr("napari_hcs_qc.heads.finetune.CHECKPOINT_EVERY_S", 0.0)
     checkpoint = assay.path / finetuning.CHECKPOINT
     with pytest.raises(Cancelled):
         retrain(assay, states, options, encoder=of(options), should_stop=checkpoint.exists)
