@@ -107,7 +107,13 @@ class BenchmarkTable(QTableWidget):
             self._write(row, one, results.get(one.key))
         self.setSortingEnabled(True)
         # One recipe for all says nothing, and its place is the encoders'.
-        self.setColumnHidden(_RECIPE, len({one.cell.recipe for one in planned}) < 2)
+        has_recipes = len({one.cell.recipe for one in planned}) > 1
+        self.setColumnHidden(_RECIPE, not has_recipes)
+        header = self.horizontalHeader()
+        if header is not None:
+            # With a column more the names would be left three letters; rather scroll.
+            mode = QHeaderView.ResizeMode
+            header.setSectionResizeMode(0, mode.ResizeToContents if has_recipes else mode.Stretch)
         self.clearSelection()
         self.setCurrentItem(None)
         for row in range(self.rowCount()):

@@ -112,7 +112,7 @@ class FineTuning:
 
 
 CHECKPOINT_EVERY_S = 5.0
-"""Seconds of training that a stop may cost; a state is 100 MB, and epochs can take half a second."""
+"""Seconds of training that a stop may cost; a state is 100 MB, an epoch can take half a second."""
 
 MIN_FOR_STATISTICS = 32
 """Of fewer cells the mean and variance would say more about these cells than about the plate."""
@@ -208,8 +208,8 @@ def fine_tune(
         Of everything random.
     checkpoint
         File in which the state is kept after an epoch, every `CHECKPOINT_EVERY_S`, and from which
-        it is taken up when it is of the same `key`. It stays at the end, so that nothing is trained again when what is
-        made of it cannot be kept; whoever has kept it deletes the file.
+        it is taken up when it is of the same `key`. It stays at the end, so that nothing is
+        trained again when what is made of it cannot be kept; whoever has kept it deletes the file.
     key
         Content address of everything that is trained on.
     on_progress, should_stop
