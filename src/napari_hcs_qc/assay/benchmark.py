@@ -371,7 +371,7 @@ def cells_of(
         np.array(ids),
         fingerprint(told),
         f"{name}: crops cut where the person clicked, intensities scaled by the plate's range"
-        + (f"; {n_unread} annotated cells of unreadable sites are left out" * bool(n_unread)),
+        + (f"; {n_unread} annotated cells of unreadable sites are left out" if n_unread else ""),
         np.array(kinds, dtype=object),
         stores,
     )

@@ -86,9 +86,8 @@ def run(
     Returns
     -------
     list of Planned
-        All cells, as they stand now.
-
-        What could not be measured is empty with its reason; the next call tries it again.
+        All cells, as they stand now. What could not be measured is empty with its reason; the next
+        call tries it again.
 
     Raises
     ------

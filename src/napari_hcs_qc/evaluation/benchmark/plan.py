@@ -188,16 +188,15 @@ def _largest(spec: BenchmarkSpec, cells: LabelledCells, sizes: list[int], is_tra
     elif is_transfer:
         most = len(cells.classes)
     else:
-        most = _fewest_training(cells, spec.seeds)
+        try:
+            most = _fewest_training(cells, spec.seeds)
+        except HcsQcError:
+            most = 0  # `_split_reason` says why
     return max([size for size in sizes if size <= most], default=min(sizes))
 
 
 def _fewest_training(cells: LabelledCells, seeds: Sequence[int]) -> int:
-    try:
-        draws = [grouped_draw(cells.classes, cells.groups, seed) for seed in seeds]
-    except HcsQcError:
-        return 0
-    return min(len(draw.train) for draw in draws)
+    return min(len(grouped_draw(cells.classes, cells.groups, seed).train) for seed in seeds)
 
 
 def is_one_draw(cell: TableCell) -> bool:
@@ -258,11 +257,10 @@ def _reason(
 
 def _split_reason(cell: TableCell, cells: LabelledCells) -> _Reason | None:
     try:
-        grouped_draw(cells.classes, cells.groups, cell.seeds[0])
+        fewest = _fewest_training(cells, cell.seeds)
     except HcsQcError as error:
         text = f"{cell.train}: {error}"
         return _Reason(text, text, "")
-    fewest = _fewest_training(cells, cell.seeds)
     if cell.n_train <= fewest:
         return None
     text = f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
