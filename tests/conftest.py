@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,3 +35,48 @@ def shared() -> Path:
 def shared_data(shared: Path) -> Path:
     """Folder of the real images, ``../shared/data``."""
     return shared / "data"
+
+
+# Of a process that crashed, pytest-xdist tells the test and nothing else. Each process writes where
+# its threads were into a file, which the summary shows.
+
+_CRASH_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of the crash files."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_CRASH_FOLDER] = Path(tempfile.mkdtemp(prefix="hcs-qc-crashes-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process where to write."""
+    node.workerinput["crash_folder"] = str(node.config.stash[_CRASH_FOLDER])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Write into the file of this process instead of an output that is lost."""
+    told = getattr(session.config, "workerinput", None)
+    if told is not None:
+        path = Path(told["crash_folder"], told["workerid"])
+        # Open as long as the process lives: the signal's handler has nothing but the number.
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        faulthandler.enable(number)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show where processes were that crashed."""
+    folder = config.stash.get(_CRASH_FOLDER, None)
+    for path in [] if folder is None else sorted(folder.iterdir()):
+        if text := path.read_text():
+            terminalreporter.section(f"where {path.name} crashed")
+            terminalreporter.write_line(text)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the crash files away."""
+    folder = config.stash.get(_CRASH_FOLDER, None)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

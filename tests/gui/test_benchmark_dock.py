@@ -33,6 +33,7 @@ from napari_hcs_qc.encoders.own import save_own
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.benchmark.mistakes import mean_confusion, mistakes
+from napari_hcs_qc.evaluation.benchmark.plan import Planned, TableCell
 from napari_hcs_qc.evaluation.benchmark.spec import (
     SSL_METHODS,
     BenchmarkSpec,
@@ -341,6 +342,41 @@ def test_every_control_has_a_tooltip_and_it_fits_400_px(dock: BenchmarkDock) -> 
             if not isinstance(control.parent(), QTableView):  # Qt's own, to select all of a table
                 assert control.toolTip() or control.parent().toolTip(), control
     assert dock.minimumSizeHint().width() <= 400
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (
+            ("torchvision:squeezenet1_1", "efficientnet-lite0"),
+            {"squeezenet1_1", "efficientnet-lite0"},
+        ),
+        (("torchvision:resnet18", "resnet18"), {"torchvision:resnet18", "resnet18"}),
+    ],
+)
+def test_names_are_short_where_that_says_all_and_the_figures_are_seen(
+    qtbot: QtBot, names: tuple[str, ...], shown: set[str]
+) -> None:
+    table = BenchmarkTable()
+    qtbot.addWidget(table)
+    table.resize(440, 200)
+    one = TableCell(2, "labels", "labels", "", "nucleus", "", 136, "paper", (0, 1))
+    planned = [
+        Planned(replace(one, encoder=name, recipe=recipe, head=head), name + recipe + head, "done")
+        for name in names
+        for recipe in ("nucleus", "paper-128px")
+        for head in ("linear-paper", "finetune-paper")
+    ]
+    figure = {"mean": 0.95, "sd": 0.035, "interval": None}
+    summary = dict.fromkeys(("f1_weighted", "auc", "recall_abnormal"), figure)
+    table.set_cells(planned, {each.key: {"summary": summary} for each in planned})
+    with qtbot.waitExposed(table):
+        table.show()
+    lines = [table.item(row, 0) for row in range(table.rowCount())]
+    assert {line.text() for line in lines} == shown
+    assert {line.toolTip().split(",")[0] for line in lines} == set(names)
+    if shown != set(names):
+        assert table.columnViewportPosition(4) + table.columnWidth(4) <= table.viewport().width()
 
 
 def test_a_spec_file_takes_the_place_of_the_assay(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from superqt.utils import WorkerBase
+from qtpy.QtWidgets import QApplication
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui import jobs as module
@@ -145,15 +148,59 @@ def test_closing_ends_all_jobs_and_leaves_no_thread(qtbot: QtBot) -> None:
     assert jobs.running == ()
 
 
-def test_a_worker_that_napari_asks_to_quit_ends_its_job(jobs: Jobs, qtbot: QtBot) -> None:
-    gate = threading.Event()
-    job = jobs.start("Working", lambda **_job: gate.wait(10), slot="work")
-    qtbot.wait(30)
-    for worker in list(WorkerBase._worker_set):  # as napari does when the program quits
-        worker.quit()
+def test_when_the_program_quits_its_jobs_are_cancelled(jobs: Jobs, qtbot: QtBot) -> None:
+    job = jobs.start("Counting", count, 100_000, slot="count")
+    application = QApplication.instance()
+    assert application is not None
     with qtbot.waitSignal(job.cancelled):
-        gate.set()
+        application.aboutToQuit.emit()
     assert jobs.running == ()
+
+
+_QUITS_EARLY = """
+import time
+from qtpy.QtCore import QCoreApplication, QTimer
+from napari_hcs_qc.gui import jobs as module
+
+module._CLOSE_S = 0.1
+application = QCoreApplication([])
+jobs = module.Jobs()
+
+def work(**_job):
+    time.sleep(1.0)
+    print("work done", flush=True)
+
+jobs.start("Working", work, slot="work", quiet=True)
+QTimer.singleShot(50, application.quit)
+application.exec()
+print("quit", flush=True)
+"""
+
+
+def test_work_that_heeds_no_cancel_ends_with_the_program_and_does_not_abort_it() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _QUITS_EARLY], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split("\n")[:2] == ["quit", "work done"]
+    assert "Working goes on after the viewer was closed" in ended.stderr
+
+
+def test_jobs_that_overlap_leave_the_warning_filters_as_they_were(jobs: Jobs, qtbot: QtBot) -> None:
+    before = list(warnings.filters), warnings.showwarning
+    second_began = threading.Event()
+    first = jobs.start("First", lambda **_job: second_began.wait(10), slot="first")
+    qtbot.wait(30)
+
+    def begin_and_go_on(**_job: Any) -> None:
+        second_began.set()
+        time.sleep(0.1)
+
+    with qtbot.waitSignal(first.finished):
+        second = jobs.start("Second", begin_and_go_on, slot="second")
+    with qtbot.waitSignal(second.finished):
+        pass
+    assert (list(warnings.filters), warnings.showwarning) == before
 
 
 def test_a_job_may_end_while_napari_makes_its_bar(

@@ -435,8 +435,8 @@ def test_1536_wells_are_drawn_at_once(qtbot: QtBot) -> None:
     assert quickest(recolour) < 6 * floor  # 1.5 as measured
     shown.set_value(shown._imaged)
     drawn = shown._picture
-    assert quickest(shown.grab) < floor
-    assert shown._picture is drawn
+    shown.grab()
+    assert shown._picture is drawn  # what did not change is not drawn anew
 
 
 def test_moving_the_selection_does_not_draw_the_wells_anew(

@@ -199,8 +199,10 @@ class StoreWriter:
     def _create(self) -> None:
         with explained_writes(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            # The manifest goes first and comes last: without it there is no store to resume.
-            for name in (MANIFEST, JOURNAL):
+            # The manifest goes first and comes last: without it there is no store to resume. The
+            # array goes as well: whoever has mapped it keeps the old file, and one that is cut
+            # short under a map takes the process down.
+            for name in (MANIFEST, JOURNAL, ARRAY):
                 (self.folder / name).unlink(missing_ok=True)
         self._check_room()
         header = array_header(self._manifest)

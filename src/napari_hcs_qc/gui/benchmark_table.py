@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from qtpy.QtWidgets import QWidget
 
@@ -97,11 +97,13 @@ class BenchmarkTable(QTableWidget):
         self.setSortingEnabled(False)
         self.setRowCount(len(planned))
         self._shown = dict(enumerate(planned))
+        short = _short_names({one.cell.encoder for one in planned})
         for row, one in enumerate(planned):
             cell = one.cell
-            for column, text in enumerate((cell.encoder, cell.recipe, cell.head)):
+            for column, text in enumerate((short[cell.encoder], cell.recipe, cell.head)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(f"{text}, recipe {cell.recipe}" if column == 0 else text)
+                tip = f"{cell.encoder}, recipe {cell.recipe}" if column == 0 else text
+                item.setToolTip(tip)
                 item.setData(_ROLE, row)
                 self.setItem(row, column, item)
             self._write(row, one, results.get(one.key))
@@ -156,6 +158,12 @@ class BenchmarkTable(QTableWidget):
                 found = result["summary"][name]
                 item = _figure(found, with_sd=column == _F1)
             self.setItem(row, column, item)
+
+
+def _short_names(names: Set[str]) -> dict[str, str]:
+    """Leave out which library an architecture is of, so that the figures find room."""
+    short = {name: name.rpartition(":")[2] for name in names}
+    return short if len(set(short.values())) == len(names) else {name: name for name in names}
 
 
 def _empty(one: Planned, column: int) -> _Number:

@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import thread_worker
 from napari.utils import cancelable_progress
-from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QThreadPool, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QTimer, Signal
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.jobs import Cancelled
@@ -28,11 +27,20 @@ without a graphics card takes more of the processor than the work."""
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a job ended. An exception that left the worker would open napari's traceback window."""
+    """How a job ended."""
 
     result: Any = None
     error: BaseException | None = None
     is_cancelled: bool = False
+
+
+class _Return(QObject):
+    """The way from a job's thread to the main thread.
+
+    It has no parent: nobody but its thread may delete it while it is in use.
+    """
+
+    ended = Signal(object)
 
 
 class Job(QObject):
@@ -138,6 +146,11 @@ def words_of(error: BaseException) -> str:
 class Jobs(QObject):
     """Runs functions of the core in background threads.
 
+    Each job has a thread of its own. napari's `thread_worker` is not used: while it works it
+    changes Python's warning filters, and of two workers that overlap the filters of the first
+    stay for good, so that napari shows every warning of every plugin; and work that outlives the
+    program's window makes it abort the process.
+
     Parameters
     ----------
     parent
@@ -162,6 +175,9 @@ class Jobs(QObject):
         self._timer.timeout.connect(self._look)
         self._is_closed = False
         self._is_looking = False
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.close)
 
     @property
     def running(self) -> tuple[Job, ...]:
@@ -224,17 +240,19 @@ class Jobs(QObject):
                     _LOG.warning("%s failed", title, exc_info=error)
                 return _Outcome(error=error)
 
-        worker = thread_worker(run, start_thread=False)()
-        worker.returned.connect(lambda outcome: self._end(job, outcome))
-        # When the program quits, napari asks workers to; these tell no result, only that they end.
-        worker.finished.connect(lambda: self._end(job, _Outcome(is_cancelled=True)))
+        way = _Return()
+        way.ended.connect(lambda outcome: self._end(job, outcome))
+
+        def work() -> None:
+            outcome = run()
+            try:
+                way.ended.emit(outcome)
+            except RuntimeError:  # Qt has gone, and taken its objects along
+                _LOG.warning("%s ended after the program's window was gone", title)
+
         self._timer.start()
-        # Qt has a thread for each core. A job that waited for one could not be cancelled, and a
-        # blink of work would take as long as the embeddings that it waits for.
-        pool = QThreadPool.globalInstance()
-        assert pool is not None
-        pool.setMaxThreadCount(max(pool.maxThreadCount(), pool.activeThreadCount() + 2))
-        worker.start()
+        # Not a daemon: one that is in the middle of C++ when Python ends takes the process down.
+        threading.Thread(target=work, name=f"hcs-qc job: {title}").start()
         self.started.emit(job)
         self.changed.emit()
         return job

@@ -176,6 +176,24 @@ def test_a_damaged_store_is_found_out_and_computed_anew(inputs, fake_encoder, tm
     np.testing.assert_array_equal(store.embeddings, expected)
 
 
+def test_who_holds_the_rows_of_a_store_made_anew_keeps_them(
+    inputs, fake_encoder, tmp_path, monkeypatch
+):
+    store = embed(inputs, fake_encoder(), tmp_path / "embeddings")
+    held = store.embeddings
+    expected = np.array(held)
+    damage_manifest(store.folder)
+
+    def disk_full(handle, offset, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_writer, "write_at", disk_full)
+    with pytest.raises(WriteError):
+        embed(inputs, fake_encoder(), tmp_path / "embeddings")
+    # Through a map of a file that was cut short this would differ, or end the process.
+    np.testing.assert_array_equal(held, expected)
+
+
 def test_rows_that_did_not_survive_a_crash_are_computed_again(inputs, fake_encoder, tmp_path):
     store = embed(inputs, fake_encoder(), tmp_path / "embeddings")
     expected = np.array(store.embeddings)
