@@ -37,7 +37,7 @@ class _Outcome:
 class _Return(QObject):
     """The way from a job's thread to the main thread.
 
-    It has no parent: nobody but its thread may delete it while it is in use.
+    It has no parent, so that no viewer that is closed takes it away from the thread.
     """
 
     ended = Signal(object)
@@ -135,6 +135,12 @@ class Job(QObject):
             self.finished.emit(outcome.result)
 
 
+_ON_THE_WAY: dict[Job, _Return] = {}
+"""The ways of the jobs whose outcome has not arrived. Their threads alone must not hold them: when
+one has ended with an exception that somebody kept, its way is garbage, and what the signal would
+call is gone."""
+
+
 def words_of(error: BaseException) -> str:
     """Say an error in words for a person: our own as they are, others with their kind."""
     if isinstance(error, HcsQcError):
@@ -175,9 +181,6 @@ class Jobs(QObject):
         self._timer.timeout.connect(self._look)
         self._is_closed = False
         self._is_looking = False
-        application = QCoreApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self.close)
 
     @property
     def running(self) -> tuple[Job, ...]:
@@ -220,11 +223,6 @@ class Jobs(QObject):
             job.is_running = False
             QTimer.singleShot(0, job.cancelled)
             return job
-        older = self.newest(slot)
-        if older is not None:
-            older.cancel()
-        self._newest[slot] = job
-        self._running.append(job)
 
         def run() -> _Outcome:
             if job.wait(after_s):
@@ -241,7 +239,6 @@ class Jobs(QObject):
                 return _Outcome(error=error)
 
         way = _Return()
-        way.ended.connect(lambda outcome: self._end(job, outcome))
 
         def work() -> None:
             outcome = run()
@@ -250,9 +247,20 @@ class Jobs(QObject):
             except RuntimeError:  # Qt has gone, and taken its objects along
                 _LOG.warning("%s ended after the program's window was gone", title)
 
-        self._timer.start()
+        def arrive(outcome: _Outcome) -> None:
+            _ON_THE_WAY.pop(job, None)
+            self._end(job, outcome)
+
+        way.ended.connect(arrive)
         # Not a daemon: one that is in the middle of C++ when Python ends takes the process down.
         threading.Thread(target=work, name=f"hcs-qc job: {title}").start()
+        _ON_THE_WAY[job] = way
+        older = self.newest(slot)
+        if older is not None:
+            older.cancel()
+        self._newest[slot] = job
+        self._running.append(job)
+        self._timer.start()
         self.started.emit(job)
         self.changed.emit()
         return job
