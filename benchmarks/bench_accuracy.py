@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from benchmarks.labelled_plate import BBBC039, SHARED, labelled_assay
 
-from napari_hcs_qc.assay.join import cells_at
-from napari_hcs_qc.assay.training import Annotated, collect
+from napari_hcs_qc.assay.annotations.matching import cells_at
+from napari_hcs_qc.assay.models.training import Annotated, collect
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.cells.recipe import CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import load_encoder
@@ -21,7 +21,7 @@ from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.plate_state import PlateState
+    from napari_hcs_qc.assay.store.plate_state import PlateState
 
 HEADS = ("linear", "linear-paper", "knn")
 ENCODERS = {

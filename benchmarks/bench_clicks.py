@@ -16,16 +16,16 @@ import numpy as np
 from benchmarks.labelled_plate import SHARED, embedded_plate
 from sklearn.metrics import f1_score
 
-from napari_hcs_qc.assay.ordering import suggest_next
-from napari_hcs_qc.assay.starting import N_STARTING, starting_cells
-from napari_hcs_qc.heads.linear import LinearHead
+from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
+from napari_hcs_qc.assay.views.gallery_order import suggest_next
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 SIZES = (10, 25, 50, 100)
 _SHARE = 0.7  # of the wells for training

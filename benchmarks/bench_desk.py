@@ -116,7 +116,7 @@ def measure(assay: Path) -> None:
     """Measure on an assay whose embeddings are ready."""
     import napari
 
-    from napari_hcs_qc.gui.desk import open_desk
+    from napari_hcs_qc.gui.window.desk import open_desk
 
     viewer = napari.Viewer()
     viewer.window.resize(1440, 900)

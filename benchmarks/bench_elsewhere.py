@@ -18,25 +18,25 @@ from benchmarks.bench_clicks import SIZES
 from benchmarks.labelled_plate import SHARED
 from skimage.io import imread
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.embedding import fill_store
-from napari_hcs_qc.assay.plate_sample import sampled_directions
-from napari_hcs_qc.assay.plate_state import load_plate
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE
 from napari_hcs_qc.encoders.registry import load_encoder
-from napari_hcs_qc.evaluation.benchmark.features import features_of
-from napari_hcs_qc.evaluation.benchmark.labelled import open_crops
-from napari_hcs_qc.evaluation.benchmark.protocol import grouped_draw
-from napari_hcs_qc.evaluation.benchmark.spec import EncoderSpec, SourceSpec
 from napari_hcs_qc.evaluation.metrics import classification_metrics
-from napari_hcs_qc.heads.linear import LinearHead
-from napari_hcs_qc.jobs import never_stop, no_progress
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.job import never_stop, no_progress
+from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
+from napari_hcs_qc.study.benchmark.features import features_of
+from napari_hcs_qc.study.benchmark.labelled import open_crops
+from napari_hcs_qc.study.benchmark.protocol import grouped_draw
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 _HARD = ("Polylobed", "Large", "SmallIrregular")
 _CELLS_PER_FIELD = 12  # as many as a person would click
@@ -69,8 +69,8 @@ def bbbc006(
         target = plate_folder / f"BBBC006_{match[1].upper()}_s{site}_w1.tif"
         if not target.exists():
             tifffile.imwrite(target, imread(path))
-    assay, (plate, *_) = loop.new(folder / "assay", [loop.PlateSource(plate_folder)])
-    loop.cells(assay)
+    assay, (plate, *_) = steps.new(folder / "assay", [steps.PlateSource(plate_folder)])
+    steps.cells(assay)
     state = load_plate(assay, plate.name)
     recipe = asked_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)

@@ -28,23 +28,23 @@ from benchmarks.results import write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
 
-from napari_hcs_qc.assay.join import cells_at
+from napari_hcs_qc.assay.annotations.matching import cells_at
 from napari_hcs_qc.cells.crops import cut_crops, cut_squares
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.recipe import CropRecipe, get_recipe
 from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.encoders.backends.choice import TORCH, choose_backend, list_backends
-from napari_hcs_qc.encoders.crop_reader import CropSource
-from napari_hcs_qc.encoders.pipeline import embed_cells
+from napari_hcs_qc.encoders.embed.crop_reader import CropSource
+from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.registry import load_architecture, load_encoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.heads.registry import make_head
-from napari_hcs_qc.heads.scoring import abnormal_column
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import abnormal_column
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
-from napari_hcs_qc.plates.synthetic import simulate_plate
-from napari_hcs_qc.plates.synthetic_spec import SyntheticSpec
+from napari_hcs_qc.study.simulation.synthetic import simulate_plate
+from napari_hcs_qc.study.simulation.synthetic_spec import SyntheticSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.plate_state import PlateState
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.encoders.encoder import Encoder
 
 BATCH_SIZE = 64

@@ -20,14 +20,14 @@ from benchmarks.bench_clicks import SIZES, balanced, divisions, load, told
 from benchmarks.labelled_plate import SHARED
 from sklearn.metrics import f1_score, roc_auc_score
 
-from napari_hcs_qc.assay.benchmark import open_sources
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
-from napari_hcs_qc.evaluation.benchmark.spec import BenchmarkSpec, SourceSpec
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
-from napari_hcs_qc.heads.linear import LinearHead
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
+from napari_hcs_qc.study.benchmark.sources import open_sources
 
 if TYPE_CHECKING:
     from benchmarks.bench_clicks import Cells

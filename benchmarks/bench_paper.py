@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.labelled_plate import BBBC039, REAL_PLATE, SHARED
 
-from napari_hcs_qc.assay.benchmark import run_benchmark
-from napari_hcs_qc.encoders.own import MANIFEST, read_own
-from napari_hcs_qc.evaluation.benchmark.spec import (
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
+from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SSL_METHODS,
     BenchmarkSpec,
     EncoderSpec,
     SourceSpec,
     preset_values,
 )
-from napari_hcs_qc.evaluation.benchmark.tables import write_tables
+from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
+from napari_hcs_qc.study.benchmark.sources import run_benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_hcs_qc.assay.benchmark import Benchmark
-    from napari_hcs_qc.evaluation.benchmark.plan import Planned
+    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.sources import Benchmark
 
 SQUEEZENET = EncoderSpec(
     "torchvision:squeezenet1_1", SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"

@@ -39,14 +39,14 @@ from skimage.segmentation import watershed
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.plates.synthetic import SimulatedPlate
+    from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate
 
 _POLL_S = 0.02
 _SHAPE_PX = (260, 348)

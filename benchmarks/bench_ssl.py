@@ -25,8 +25,8 @@ from benchmarks.labelled_plate import SHARED, labelled_assay
 from benchmarks.results import write_results
 from sklearn.metrics import f1_score
 
-from napari_hcs_qc.assay.annotated_crops import annotated_crops
-from napari_hcs_qc.assay.own_encoders import (
+from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
+from napari_hcs_qc.assay.models.custom_encoders import (
     COMPARED_HEADS,
     UNTRAINED_SEEDS,
     head_figures,
@@ -34,30 +34,30 @@ from napari_hcs_qc.assay.own_encoders import (
     note_comparison,
     own_encoder,
 )
-from napari_hcs_qc.assay.pretraining import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.cells.recipe import get_recipe
-from napari_hcs_qc.encoders.crop_reader import CropSource
+from napari_hcs_qc.encoders.embed.crop_reader import CropSource
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
-from napari_hcs_qc.heads.folds import assign_folds
-from napari_hcs_qc.heads.scoring import abnormal_column
-from napari_hcs_qc.jobs import duration, never_stop
-from napari_hcs_qc.ssl.crop_stream import CropStream
-from napari_hcs_qc.ssl.deepclusterv2 import DeepClusterV2
-from napari_hcs_qc.ssl.distributed import World
-from napari_hcs_qc.ssl.methods import make_method
-from napari_hcs_qc.ssl.settings import METHOD_NAMES, PRESET_NAMES, preset
-from napari_hcs_qc.ssl.start import SCRATCH, random_architecture
-from napari_hcs_qc.ssl.step import Stepper
-from napari_hcs_qc.ssl.training import pretrain
+from napari_hcs_qc.heads.linear.folds import assign_folds
+from napari_hcs_qc.heads.linear.scoring import abnormal_column
+from napari_hcs_qc.job import duration, never_stop
+from napari_hcs_qc.study.ssl.crop_stream import CropStream
+from napari_hcs_qc.study.ssl.distributed import World
+from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
+from napari_hcs_qc.study.ssl.methods.method_registry import make_method
+from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
+from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, PRESET_NAMES, preset
+from napari_hcs_qc.study.ssl.start_weights import SCRATCH, random_architecture
+from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.study.ssl.training_step import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_hcs_qc.assay.annotated_crops import AnnotatedCrops
-    from napari_hcs_qc.assay.plate_state import PlateState
+    from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.architecture import Architecture
 

@@ -23,17 +23,17 @@ from scipy.ndimage import gaussian_filter
 from skimage.io import imread
 from sklearn.metrics import roc_auc_score
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.embedding import fill_store
-from napari_hcs_qc.assay.plate_state import load_plate
+from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.evaluation.reliability import Reliability, reliability
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.annotated_cells import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import Annotated
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
 
@@ -65,8 +65,8 @@ def load(folder: Path) -> Measured:
 
 def embedded(source: Path, recipe: CropRecipe, encoder: Encoder) -> NDArray[np.float32]:
     """Embed the cells of another plate as a model of the first plate would."""
-    assay, (plate, *_) = loop.new(source.parent / "assay", [loop.PlateSource(source)])
-    loop.cells(assay)
+    assay, (plate, *_) = steps.new(source.parent / "assay", [steps.PlateSource(source)])
+    steps.cells(assay)
     state = load_plate(assay, plate.name)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
     return np.asarray(store.embeddings, dtype=np.float32)

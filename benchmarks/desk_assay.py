@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.annotation import Annotation
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import typed_cells, write_cells
-from napari_hcs_qc.encoders.pipeline import store_fingerprint
+from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
+from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
 from napari_hcs_qc.encoders.registry import load_encoder
-from napari_hcs_qc.encoders.store_writer import StoreWriter
 from napari_hcs_qc.files import write_json
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def make_desk_assay(
     """
     rng = np.random.default_rng(seed)
     source = _plate(folder, side_px, channels, rng)
-    loop.new(folder / "assay", [loop.PlateSource(source)])
+    steps.new(folder / "assay", [steps.PlateSource(source)])
     assay = AssayFolder.open(folder / "assay")
     plate = open_plate(source)
     names = [f"{row}{column:02d}" for row in ROWS for column in range(1, COLUMNS + 1)]

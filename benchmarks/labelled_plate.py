@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.annotated_cells import collect
-from napari_hcs_qc.assay.embedding import fill_store
-from napari_hcs_qc.assay.plate_state import load_plate
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.embeddings.training_set import collect
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import load_encoder
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.annotated_cells import Annotated
-    from napari_hcs_qc.assay.folder import AssayFolder
-    from napari_hcs_qc.assay.plate_state import PlateState
+    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.encoders.store import EmbeddingStore
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BBBC039 = SHARED / "data" / "bbbc039"
@@ -39,10 +39,10 @@ class Embedded:
 
 def labelled_assay(folder: Path) -> tuple[AssayFolder, PlateState]:
     """Make the assay with its cells and annotations, or open the one that is there."""
-    assay, (plate, *_) = loop.new(folder, [loop.PlateSource(REAL_PLATE)])
+    assay, (plate, *_) = steps.new(folder, [steps.PlateSource(REAL_PLATE)])
     if not len(assay.journal().annotations()):
-        loop.annotate(assay, BBBC039 / "labels.csv", "readers")
-    loop.cells(assay)
+        steps.annotate(assay, BBBC039 / "labels.csv", "readers")
+    steps.cells(assay)
     return assay, load_plate(assay, plate.name)
 
 

@@ -17,11 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from napari_hcs_qc.encoders.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.heads.linear import LinearHead
-from napari_hcs_qc.heads.plate_directions import plate_directions
-from napari_hcs_qc.heads.scoring import score_embeddings
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.heads.linear.plate_directions import plate_directions
+from napari_hcs_qc.heads.linear.scoring import score_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.encoders.store import EmbeddingStore, StoreDtype
+    from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore, StoreDtype
 
 N_FEATURES, N_ANNOTATED = 944, 288  # of the default encoder; as in labels.csv
 _LEAST_CELLS = 1_000_000

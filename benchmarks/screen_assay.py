@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from benchmarks.desk_assay import DIAMETER_PX, make_desk_assay
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.plate_state import load_plate
-from napari_hcs_qc.assay.prediction import chosen_model, load_prediction, save_prediction
-from napari_hcs_qc.assay.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, save_prediction
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
-from napari_hcs_qc.encoders.pipeline import store_fingerprint
+from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
+from napari_hcs_qc.encoders.embed.embedding_store import ARRAY
 from napari_hcs_qc.encoders.registry import load_encoder
-from napari_hcs_qc.encoders.store import ARRAY
 from napari_hcs_qc.files import read_json, write_json
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +45,9 @@ def make_screen_assay(folder: Path, n_plates: int, n_cells: int) -> Path:
         name = f"DESK{number:02d}"
         csv = folder / f"{name}.csv"
         table.assign(Metadata_Plate=name).to_csv(csv, index=False)
-        source = loop.PlateSource(csv)
+        source = steps.PlateSource(csv)
         plate = source.open()
-        loop.add_plate(assay, source)
+        steps.add_plate(assay, source)
         assay.reload()
         mine = assay.plate_folder(name)
         shutil.copytree(source_folder, mine)

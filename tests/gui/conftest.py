@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from napari.components import ViewerModel
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.training import TrainOptions
-from napari_hcs_qc.gui import recent
-from napari_hcs_qc.gui.workspace import workspace_of
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.plate import recent
+from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,9 +47,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a plate (``made``) and its assay (``assay``), trained and judged."""
     folder = tmp_path_factory.mktemp("gui")
     made = simulate_plate(folder / "made", SPEC)
-    loop.run(
+    steps.run(
         folder / "assay",
-        loop.PlateSource(made.plate_dir),
+        steps.PlateSource(made.plate_dir),
         made.labels,
         folder / "out",
         annotator="simulation",

@@ -12,8 +12,8 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QScrollArea, QTabBar, QWidget
 
-from napari_hcs_qc.gui.clicking import Clicking
-from napari_hcs_qc.gui.desk import open_desk, panel
+from napari_hcs_qc.gui.canvas.clicking import Clicking
+from napari_hcs_qc.gui.window.desk import open_desk, panel
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:

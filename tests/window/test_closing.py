@@ -14,13 +14,13 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.prediction import chosen_model
-from napari_hcs_qc.assay.training import TrainOptions
-from napari_hcs_qc.gui.desk import open_desk
-from napari_hcs_qc.gui.workspace import has_workspace, workspace_of
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.scoring.prediction import chosen_model
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
+from napari_hcs_qc.gui.window.desk import open_desk
+from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +50,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         n_labels=50,
     )
     plate = simulate_plate(folder / "made", spec)
-    loop.run(
+    steps.run(
         folder / "assay",
-        loop.PlateSource(plate.plate_dir),
+        steps.PlateSource(plate.plate_dir),
         plate.labels,
         folder / "out",
         annotator="simulation",
@@ -173,7 +173,7 @@ import sys
 from pathlib import Path
 import napari
 from qtpy.QtCore import QTimer
-from napari_hcs_qc.gui.desk import open_desk
+from napari_hcs_qc.gui.window.desk import open_desk
 
 viewer = napari.Viewer()
 space = open_desk(viewer, Path(sys.argv[1]))

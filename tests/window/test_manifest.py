@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from napari._app_model import get_app_model
 
-from napari_hcs_qc.gui import desk
-from napari_hcs_qc.gui.annotate_dock import AnnotateDock
-from napari_hcs_qc.gui.benchmark_dock import BenchmarkDock
-from napari_hcs_qc.gui.encoder_dock import EncoderDock
-from napari_hcs_qc.gui.guide_dock import GuideDock
-from napari_hcs_qc.gui.overlay_dock import OverlayDock
-from napari_hcs_qc.gui.plate_dock import PlateDock
-from napari_hcs_qc.gui.review_dock import ReviewDock
-from napari_hcs_qc.gui.train_dock import TrainDock
-from napari_hcs_qc.gui.workspace import has_workspace, workspace_of
+from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
+from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
+from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
+from napari_hcs_qc.gui.plate.plate_dock import PlateDock
+from napari_hcs_qc.gui.review.review_dock import ReviewDock
+from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
+from napari_hcs_qc.gui.train.train_dock import TrainDock
+from napari_hcs_qc.gui.window import desk
+from napari_hcs_qc.gui.window.guide_dock import GuideDock
+from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +60,9 @@ def viewer(
 @pytest.fixture
 def assay(tmp_path: Path) -> Path:
     """Give an assay of a plate without cells."""
-    from napari_hcs_qc.assay import loop
+    from napari_hcs_qc.workflow import steps
 
-    folder, _ = loop.new(tmp_path / "assay", [loop.PlateSource(_SAMPLE)])
+    folder, _ = steps.new(tmp_path / "assay", [steps.PlateSource(_SAMPLE)])
     return folder.path
 
 

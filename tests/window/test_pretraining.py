@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.gui.desk import ENCODER, OVERLAY
-from napari_hcs_qc.gui.encoder_table import EncoderTable
-from napari_hcs_qc.gui.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
-from napari_hcs_qc.gui.loss_chart import LossChart
-from napari_hcs_qc.gui.palette import rgba
-from napari_hcs_qc.plates.synthetic import sample_spec, simulate_plate
+from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
+from napari_hcs_qc.gui.train.encoder_table import EncoderTable
+from napari_hcs_qc.gui.widgets.palette import rgba
+from napari_hcs_qc.gui.window.desk import ENCODER, OVERLAY
+from napari_hcs_qc.study.gui.loss_chart import LossChart
+from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,9 @@ def test_from_unlabelled_cells_to_the_overlay(
 ) -> None:
     few = replace(sample_spec(), wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
     made = simulate_plate(tmp_path / "made", few)
-    assay, _ = loop.new(tmp_path / "assay", [loop.PlateSource(made.plate_dir)])
-    loop.annotate(assay, made.labels, "simulation")
-    loop.cells(assay)
+    assay, _ = steps.new(tmp_path / "assay", [steps.PlateSource(made.plate_dir)])
+    steps.annotate(assay, made.labels, "simulation")
+    steps.cells(assay)
     person = sit_down()
     person.session.open(assay.path)
     person.until(lambda: person.view.cells is not None, 120)

@@ -22,21 +22,21 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
-from napari_hcs_qc.assay import loop
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.review import review_queue
-from napari_hcs_qc.evaluation.benchmark.mistakes import mistakes
-from napari_hcs_qc.gui.benchmark_choice import BenchmarkChoice
-from napari_hcs_qc.gui.benchmark_detail import BenchmarkDetail
-from napari_hcs_qc.gui.benchmark_table import BenchmarkTable
-from napari_hcs_qc.gui.class_buttons import ClassButtons
-from napari_hcs_qc.gui.desk import ANNOTATE, BENCHMARK, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
-from napari_hcs_qc.gui.histogram_chart import HistogramChart
-from napari_hcs_qc.gui.opening import open_assay_folder
-from napari_hcs_qc.gui.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
-from napari_hcs_qc.gui.review_table import ReviewTable
-from napari_hcs_qc.gui.workspace import has_workspace, workspace_of
-from napari_hcs_qc.plates.synthetic import sample_spec
+from napari_hcs_qc.assay.scoring.review_queue import review_queue
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
+from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
+from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
+from napari_hcs_qc.gui.review.review_table import ReviewTable
+from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
+from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
+from napari_hcs_qc.gui.window.desk import ANNOTATE, BENCHMARK, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
+from napari_hcs_qc.study.benchmark.output.mistakes import mistakes
+from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
+from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
+from napari_hcs_qc.study.gui.benchmark_table import BenchmarkTable
+from napari_hcs_qc.study.simulation.synthetic import sample_spec
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +224,7 @@ def test_a_day_on_the_sample_plate(
     assay = home / "assay"
     if not PICTURES:  # the README's show the whole plate
         few = replace(sample_spec(), wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
-        monkeypatch.setattr("napari_hcs_qc.assay.sample.sample_spec", lambda: few)
+        monkeypatch.setattr("napari_hcs_qc.study.simulation.sample_assay.sample_spec", lambda: few)
 
     was = a_day(sit_down(), home, tmp_path / "out", monkeypatch)
     come_back(sit_down(), assay, was)
@@ -321,7 +321,7 @@ def test_a_short_day_on_a_real_plate(
         if image.name.split("_")[1] in _REAL_WELLS:
             (plate / image.name).symlink_to(image)
     labels = pd.read_csv(shared_data / "bbbc039" / "labels.csv").rename(columns={"label": "class"})
-    assay = loop.new(tmp_path / "assay", [loop.PlateSource(plate)])[0].path
+    assay = steps.new(tmp_path / "assay", [steps.PlateSource(plate)])[0].path
     truth = Truth(labels, reach_px=8.0)
     was = a_short_day(sit_down(), assay, truth, tmp_path / "out", monkeypatch)
     come_back(sit_down(), assay, was)

@@ -16,7 +16,7 @@ from napari_hcs_qc.cells.intensity import spread_sample
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def plate_diameter(
     seed
         Chooses the sites.
     should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.job`.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def find_cells(
         ``plate.available_channels(site)``. Without it only the nucleus channel is read; with it a
         site with one damaged channel counts as unreadable.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.job`.
 
     Returns
     -------

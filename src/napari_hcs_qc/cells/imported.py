@@ -16,8 +16,8 @@ from napari_hcs_qc.cells.imported_masks import (
 from napari_hcs_qc.cells.imported_positions import read_positions
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
-from napari_hcs_qc.plates.ome_zarr import is_ome_zarr
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def import_cells(
     label_name
         Which label image of an OME-Zarr; needed only where there are several.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.job`.
 
     Returns
     -------

@@ -15,8 +15,7 @@ from PIL import Image
 from skimage.measure import label as label_components
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.ome_zarr import open_ome_zarr_plate, read_ome_zarr_label
-from napari_hcs_qc.plates.patterns import FORMATS, match_name
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate, read_ome_zarr_label
 from napari_hcs_qc.plates.pixels import (
     IMAGE_EXTENSIONS,
     TIFF_EXTENSIONS,
@@ -24,6 +23,7 @@ from napari_hcs_qc.plates.pixels import (
     read_plane,
 )
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.plates.readers.patterns import FORMATS, match_name
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from napari_hcs_qc.cells.table import empty_cells, join_cells, typed_cells
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import parse_well
-from napari_hcs_qc.tables import read_table
+from napari_hcs_qc.read_table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

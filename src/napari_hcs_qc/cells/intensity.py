@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,7 +175,7 @@ def measure_intensity(
     projection
         How z stacks are read.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.job`.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_hcs_qc.cli.bars import Bars
 from napari_hcs_qc.cli.parser import make_parser
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

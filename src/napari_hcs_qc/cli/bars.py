@@ -27,7 +27,7 @@ class Bars:
         self._in_bytes = False
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        """Show progress, see `napari_hcs_qc.jobs.OnProgress`."""
+        """Show progress, see `napari_hcs_qc.job.OnProgress`."""
         if not self._enabled:
             return
         if self._bar is None or total != self._total or done < self._bar.n:

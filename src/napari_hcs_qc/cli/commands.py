@@ -6,16 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay import loop, outputs
-from napari_hcs_qc.assay.annotation import KINDS, check_word
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.judging import classes_at
-from napari_hcs_qc.assay.training import TrainOptions, train
+from napari_hcs_qc.assay.annotations.annotation import KINDS, check_word
+from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.scoring.plate_scores import classes_at
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
-from napari_hcs_qc.cli import demo
-from napari_hcs_qc.cli.status import status_of
+from napari_hcs_qc.cli.outcome_text import figures, judged_lines, shown_path, unlike_lines
+from napari_hcs_qc.cli.status_command import status_of
 from napari_hcs_qc.cli.window import show_assay, why_no_window
-from napari_hcs_qc.cli.words import figures, judged_lines, shown_path, unlike_lines
 from napari_hcs_qc.encoders.backends.choice import (
     AUTO,
     VARIABLE,
@@ -25,9 +23,12 @@ from napari_hcs_qc.encoders.backends.choice import (
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates.convert import convert_plate
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
-from napari_hcs_qc.qc.tables import ExportOptions
+from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
+from napari_hcs_qc.qc.export.export_tables import ExportOptions
+from napari_hcs_qc.study.cli import demo_command
+from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.workflow import export as outputs
+from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +51,7 @@ def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Make an assay."""
     if len(options.plates) > 1 and options.plate_name:
         raise HcsQcError("--plate-name names one plate, and several were given; add them singly.")
-    assay, plates = loop.new(
+    assay, plates = steps.new(
         options.assay,
         [_source(options, path) for path in options.plates],
         platemap=options.platemap,
@@ -82,7 +83,7 @@ def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Find or import cells."""
     assay = AssayFolder.open(options.assay)
-    found = loop.cells(
+    found = steps.cells(
         assay,
         _cell_options(options),
         None if options.plate is None else [options.plate],
@@ -113,7 +114,7 @@ def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
 def annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Take in a CSV of annotated cells."""
     assay = AssayFolder.open(options.assay)
-    added = loop.annotate(assay, options.labels, options.annotator)
+    added = steps.annotate(assay, options.labels, options.annotator)
     counts = assay.journal().consensus()["class"].value_counts().to_dict()
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     return Outcome(
@@ -202,7 +203,7 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
 
 def pretrain(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Train an encoder without labels, or take one in."""
-    from napari_hcs_qc.cli.pretrain import pretrain as work
+    from napari_hcs_qc.study.cli.pretrain_command import pretrain as work
 
     return Outcome(*work(options, bars))
 
@@ -216,8 +217,8 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
         if options.plate in known:
             names = [options.plate]
         else:
-            names = [loop.add_plate(assay, _source(options, Path(options.plate))).name]
-    predictions = loop.predict_plates(
+            names = [steps.add_plate(assay, _source(options, Path(options.plate))).name]
+    predictions = steps.predict_plates(
         assay, names, model=options.model, device=options.device, on_progress=bars
     )
     bars.close()
@@ -279,7 +280,7 @@ def report(options: argparse.Namespace, bars: Bars) -> Outcome:
 def run(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Do all of it."""
     chosen = _export_options(options)
-    result = loop.run(
+    result = steps.run(
         options.assay,
         _source(options, options.plate),
         options.labels,
@@ -296,7 +297,7 @@ def run(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome(*run_outcome(result))
 
 
-def run_outcome(result: loop.RunResult) -> tuple[list[str], dict[str, Any]]:
+def run_outcome(result: steps.RunResult) -> tuple[list[str], dict[str, Any]]:
     """Tell what a whole run made."""
     lines, data = _exported(result.exported)
     lines = [
@@ -332,7 +333,7 @@ def verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Record a verdict."""
     words = {"look-again": "look again", "clear": None}
     said = words.get(options.verdict, options.verdict)
-    action = loop.set_verdict(
+    action = steps.set_verdict(
         AssayFolder.open(options.assay),
         options.well,
         said,
@@ -352,7 +353,7 @@ def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 def relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Tell an assay where a plate is now."""
-    entry, is_same = loop.relocate(
+    entry, is_same = steps.relocate(
         AssayFolder.open(options.assay),
         options.plate,
         options.source,
@@ -422,40 +423,40 @@ def open_window(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Run the main job on the sample plate, and show it in napari."""
-    result = demo.run(options.out, on_progress=bars)
+    result = demo_command.run(options.out, on_progress=bars)
     bars.close()
     lines, data = run_outcome(result)
     if not options.no_window:
         # Printed before the window opens, which stays until the user closes it.
-        shown = demo.show(result, lines if not options.json else [])
+        shown = demo_command.show(result, lines if not options.json else [])
         return Outcome(shown, data)
     return Outcome(lines, data)
 
 
 def fetch(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Download a public plate."""
-    from napari_hcs_qc.cli.fetch import fetch as run_fetch
+    from napari_hcs_qc.study.cli.fetch_command import fetch as run_fetch
 
     return Outcome(*run_fetch(options, bars))
 
 
 def run_benchmark(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Compare encoders and heads on labelled cells."""
-    from napari_hcs_qc.cli.benchmark import benchmark
+    from napari_hcs_qc.study.cli.benchmark_command import benchmark
 
     return Outcome(*benchmark(options, bars))
 
 
 def run_sensitivity(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Measure which simulated artefacts are missed."""
-    from napari_hcs_qc.cli.sensitivity import sensitivity
+    from napari_hcs_qc.study.cli.sensitivity_command import sensitivity
 
     return Outcome(*sensitivity(options, bars))
 
 
 def run_screen(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Judge all plates of a screen, and report on them together."""
-    from napari_hcs_qc.cli.screen import screen
+    from napari_hcs_qc.cli.screen_command import screen
 
     return Outcome(*screen(options, bars))
 
@@ -487,11 +488,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Bars], Outcome]] = {
 """Command name to its function."""
 
 
-def _source(options: argparse.Namespace, path: Path) -> loop.PlateSource:
-    return loop.PlateSource(path, options.pattern, options.image_root, options.plate_name)
+def _source(options: argparse.Namespace, path: Path) -> steps.PlateSource:
+    return steps.PlateSource(path, options.pattern, options.image_root, options.plate_name)
 
 
-def _cell_options(options: argparse.Namespace) -> loop.CellOptions:
+def _cell_options(options: argparse.Namespace) -> steps.CellOptions:
     name: str | None = options.channel
     channel = int(name) if name is not None and name.isdigit() else name
     projection: Projection | None = None
@@ -501,7 +502,7 @@ def _cell_options(options: argparse.Namespace) -> loop.CellOptions:
         if not options.z.isdigit():
             raise HcsQcError(f"--z is {options.z!r}; 'max' or the number of a plane was expected.")
         projection = int(options.z)
-    return loop.CellOptions(options.cells_source, channel, projection)
+    return steps.CellOptions(options.cells_source, channel, projection)
 
 
 def _train_options(options: argparse.Namespace) -> TrainOptions:

@@ -7,7 +7,7 @@ import getpass
 from pathlib import Path
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.ssl.settings import DEFAULT_METHOD
+from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -62,16 +62,16 @@ def _kept(keep: Callable[[str, bool], None], text: str, is_expected: bool) -> No
 
 
 def _plate(folder: Path, plan: dict[str, Any]) -> None:
-    from napari_hcs_qc.assay.screen.plate_folder import PlateFolder
-    from napari_hcs_qc.assay.screen.plate_job import do_plate
+    from napari_hcs_qc.screen.plate_folder import PlateFolder
+    from napari_hcs_qc.screen.plate_job import do_plate
 
     done = do_plate(PlateFolder(folder), device=plan["device"], on_progress=_Steps())
     print("done" if done else "was done already")
 
 
 def _model(root: Path, plan: dict[str, Any]) -> None:
-    from napari_hcs_qc.assay.folder import AssayFolder
-    from napari_hcs_qc.assay.screen.bundle import make_bundle
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.screen.bundle import make_bundle
 
     folder = root / plan["bundle"]
     (folder / "problem.json").unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def _model(root: Path, plan: dict[str, Any]) -> None:
 
 
 def _plate_problem(folder: Path, job: dict[str, Any], text: str, is_expected: bool) -> None:
-    from napari_hcs_qc.assay.screen.plate_folder import PlateFolder
+    from napari_hcs_qc.screen.plate_folder import PlateFolder
 
     PlateFolder(folder).write_problem(job["fingerprint"], text, is_expected=is_expected)
 

@@ -24,6 +24,6 @@ def why_no_window() -> str:
 
 def show_assay(assay: Path | None) -> None:
     """Open napari with the whole desk, and stay until its window is closed."""
-    from napari_hcs_qc.gui.desk import show_desk
+    from napari_hcs_qc.gui.window.desk import show_desk
 
     show_desk(assay)

@@ -14,7 +14,7 @@ import platformdirs
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def fetch(
     sha256_prefix
         First hexadecimal digits of the file's SHA-256, where they are known.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; counted in bytes.
+        See `napari_hcs_qc.job`; counted in bytes.
 
     Returns
     -------

@@ -15,13 +15,13 @@ from napari_hcs_qc.encoders.backends.choice import (
     choose_backend,
 )
 from napari_hcs_qc.encoders.backends.compiled import CROPS_AT_ONCE, CompiledNetwork
-from napari_hcs_qc.encoders.crop_workers import MAX_WORKERS, CropWorkers
+from napari_hcs_qc.encoders.embed.crop_workers import MAX_WORKERS, CropWorkers
 from napari_hcs_qc.encoders.fusion import fuse_batch_norms
 from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.jobs import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
 
 if TYPE_CHECKING:
     from torch import Tensor

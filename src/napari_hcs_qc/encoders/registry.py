@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from napari_hcs_qc.aside import abandonable
 from napari_hcs_qc.encoders.architecture import (
     Architecture,
     Family,
@@ -18,9 +17,9 @@ from napari_hcs_qc.encoders.architecture import (
     torchvision_url,
 )
 from napari_hcs_qc.encoders.backends.choice import AUTO, TORCH, choose_backend
+from napari_hcs_qc.encoders.custom_encoder import own_beside, own_folders, read_own
 from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
 from napari_hcs_qc.encoders.encoder import Encoder, choose_device
-from napari_hcs_qc.encoders.own import own_beside, own_folders, read_own
 from napari_hcs_qc.encoders.weights import (
     EMBEDDED_SHA256,
     embedded_weights_path,
@@ -31,7 +30,8 @@ from napari_hcs_qc.encoders.weights import (
 )
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.run_in_thread import abandonable
 
 if TYPE_CHECKING:
     import torch
@@ -200,7 +200,7 @@ def load_encoder(
         `napari_hcs_qc.encoders.backends.choice.choose_backend`. A network that it cannot take
         runs on PyTorch, and the encoder's `backend_note` says why.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; counted in bytes while weights are downloaded.
+        See `napari_hcs_qc.job`; counted in bytes while weights are downloaded.
 
     Returns
     -------

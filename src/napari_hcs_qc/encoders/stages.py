@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.jobs import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
 
 if TYPE_CHECKING:
     from torch import Tensor

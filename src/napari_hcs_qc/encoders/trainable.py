@@ -16,7 +16,7 @@ from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.encoders.weights import load_strictly
-from napari_hcs_qc.jobs import ShouldStop, never_stop
+from napari_hcs_qc.job import ShouldStop, never_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from scipy.ndimage import laplace
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.forest import ForestHead
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -58,7 +58,7 @@ def hand_features(
         ``(n_cells, n_views, n_channels, height, width)``, intensities scaled to 0..1; an array
         or a torch tensor on the CPU. Sides of at least 16 px.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`.
+        See `napari_hcs_qc.job`.
 
     Returns
     -------

@@ -16,17 +16,17 @@ from napari_hcs_qc.evaluation.metrics import (
     rates,
 )
 from napari_hcs_qc.evaluation.splits import grouped_folds
-from napari_hcs_qc.heads.registry import make_head
-from napari_hcs_qc.heads.scoring import ABNORMAL, abnormal_column
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
-    from napari_hcs_qc.heads.registry import Head
+    from napari_hcs_qc.heads.head_registry import Head
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 N_BOOTSTRAP = 1000
 """Draws of wells behind a confidence interval."""
@@ -135,7 +135,7 @@ def cross_validate(
     groups
         ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``), or None.
     head_name
-        See `napari_hcs_qc.heads.registry.make_head`.
+        See `napari_hcs_qc.heads.head_registry.make_head`.
     plate
         Main directions of the plates. Unlabelled cells of held-out wells may have a part in
         them, as they have when a plate is judged; annotations have none.
@@ -146,7 +146,7 @@ def cross_validate(
     head_factory
         Makes the head from a seed, in place of `head_name`.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; called for each fold.
+        See `napari_hcs_qc.job`; called for each fold.
 
     Raises
     ------

@@ -12,16 +12,16 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import draw_units, drawn_rates, percentile_interval
 from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.evaluation.splits import grouped_folds
-from napari_hcs_qc.heads.registry import make_head
-from napari_hcs_qc.heads.scoring import ABNORMAL, abnormal_column
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 MORE_CLICKS = 50
 """How many more annotations the verdict speaks of: a few minutes of a person's time."""
@@ -164,7 +164,7 @@ def learning_curve(
     seeds
         One division into folds and one order of the cells for each.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; called for each fit.
+        See `napari_hcs_qc.job`; called for each fit.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.scoring import ABNORMAL, NORMAL
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

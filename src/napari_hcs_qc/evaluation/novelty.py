@@ -11,14 +11,14 @@ from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.threads import one_blas_thread
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.heads.plate_directions import PlateDirections
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 MIN_ANNOTATED = 20
 """With fewer annotations nearly every cell would be unlike them."""
@@ -125,7 +125,7 @@ class Novelty:
         cells
             ``(n_cells, n_features)``, may be memory-mapped.
         on_progress, should_stop
-            See `napari_hcs_qc.jobs`.
+            See `napari_hcs_qc.job`.
 
         Returns
         -------

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.folds import MIN_GROUPS, assign_folds
+from napari_hcs_qc.heads.linear.folds import MIN_GROUPS, assign_folds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.heads.folds import Folds
+    from napari_hcs_qc.heads.linear.folds import Folds
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from napari_hcs_qc.heads.annotated import check_features
-from napari_hcs_qc.heads.linear import LinearHead
-from napari_hcs_qc.heads.logistic import probabilities
+from napari_hcs_qc.heads.check_annotated import check_features
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.heads.linear.solver import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -14,14 +14,14 @@ import torch
 from torch.nn import functional
 
 from napari_hcs_qc.cells.augmentation import augment_crops
-from napari_hcs_qc.encoders.crop_workers import MAX_WORKERS, start_pool
+from napari_hcs_qc.encoders.embed.crop_workers import MAX_WORKERS, start_pool
 from napari_hcs_qc.encoders.encoder import is_out_of_memory
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.annotated import check_labels
+from napari_hcs_qc.heads.check_annotated import check_labels
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.finetune_state import TrainingState, read_state, write_state
-from napari_hcs_qc.heads.folds import assign_folds
-from napari_hcs_qc.jobs import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.heads.linear.folds import assign_folds
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,7 +213,7 @@ def fine_tune(
     key
         Content address of everything that is trained on.
     on_progress, should_stop
-        See `napari_hcs_qc.jobs`; counted in steps.
+        See `napari_hcs_qc.job`; counted in steps.
 
     Raises
     ------

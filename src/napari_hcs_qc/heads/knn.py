@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
-from napari_hcs_qc.heads.annotated import check_annotated, check_features
+from napari_hcs_qc.heads.check_annotated import check_annotated, check_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_hcs_qc.heads.annotated import check_annotated
+from napari_hcs_qc.heads.check_annotated import check_annotated
 from napari_hcs_qc.heads.dense import DenseHead
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class PaperLinearHead(DenseHead):
         """
         import torch  # seconds to import, and the other heads do without
 
-        from napari_hcs_qc.encoders.crop_workers import limit_this_thread
+        from napari_hcs_qc.encoders.embed.crop_workers import limit_this_thread
 
         features, self.classes_, codes = check_annotated(self, X, y, np.float64)
         n_threads = torch.get_num_threads()

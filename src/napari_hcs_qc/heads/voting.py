@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_hcs_qc.heads.deciding import as_tensor
+from napari_hcs_qc.heads.linear.decisions import as_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

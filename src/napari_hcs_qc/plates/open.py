@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates.folder import open_folder
-from napari_hcs_qc.plates.loaddata import open_load_data
+from napari_hcs_qc.plates.readers.image_folder import open_folder
+from napari_hcs_qc.plates.readers.loaddata import open_load_data
 from napari_hcs_qc.plates.remote import RemotePath, as_location
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def open_plate(
         )
     if _is_zarr(path):
         # Imported late: zarr and ngio take seconds to load and most plates need neither.
-        from napari_hcs_qc.plates.ome_zarr import open_ome_zarr_plate
+        from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
 
         return open_ome_zarr_plate(path, name=name)
     return open_folder(path, pattern=pattern, name=name)
@@ -112,7 +112,7 @@ def _open_remote(
         root = None if image_root is None else as_location(image_root).expanduser().absolute()
         return open_load_data(path, image_root=root, name=name)
     if path.suffix.lower() == ".zarr" or path.is_dir():
-        from napari_hcs_qc.plates.ome_zarr import open_ome_zarr_plate
+        from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
 
         return open_ome_zarr_plate(path, name=name)
     raise HcsQcError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import UnreadableSiteError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from scipy import stats
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
-from napari_hcs_qc.qc.words import interval, listing, number, percent
+from napari_hcs_qc.text import interval, listing, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.qc.words import number, percent
+from napari_hcs_qc.text import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, read_cells, read_cells_metadata
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 
 if TYPE_CHECKING:

@@ -317,7 +317,7 @@ def test_every_row_is_a_cell_or_a_problem(
 
 def test_labels_of_an_ome_zarr(fields: Fields, plate: Plate, tmp_path: Path) -> None:
     ngio = pytest.importorskip("ngio")
-    from napari_hcs_qc.plates.convert import convert_plate
+    from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
     from napari_hcs_qc.plates.open import open_plate
 
     path = convert_plate(plate, tmp_path / "plate.zarr").path

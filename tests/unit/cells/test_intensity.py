@@ -18,7 +18,7 @@ from napari_hcs_qc.cells.intensity import (
     spread_sample,
 )
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 

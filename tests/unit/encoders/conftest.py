@@ -17,7 +17,7 @@ import torch
 
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.cells.recipe import CropRecipe
-from napari_hcs_qc.jobs import check_stop, never_stop
+from napari_hcs_qc.job import check_stop, never_stop
 from napari_hcs_qc.plates.open import open_plate
 
 if TYPE_CHECKING:

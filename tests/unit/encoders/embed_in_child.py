@@ -9,7 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from napari_hcs_qc.encoders.pipeline import embed_cells
+from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 
 if __name__ == "__main__":
     conftest, plate, root, log = (Path(argument) for argument in sys.argv[1:])

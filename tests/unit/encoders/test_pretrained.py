@@ -13,7 +13,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.encoders.weights import load_strictly, read_embedded_weights
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 SQUEEZENET = "squeezenet1_1_imagenet.safetensors"
 

@@ -19,7 +19,7 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import kept_encoder, list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 TINY = "timm:test_resnet.r160_in1k"
 TINY_PATH = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"

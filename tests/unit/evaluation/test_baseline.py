@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.baseline import baseline_head, feature_names, hand_features
 from napari_hcs_qc.heads.forest import ForestHead
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 
 def disc(side: int = 64, ry: float = 12, rx: float = 12, level: float = 0.6) -> np.ndarray:

@@ -13,7 +13,7 @@ from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics
 from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 
 def draw(

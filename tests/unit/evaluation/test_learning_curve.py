@@ -14,7 +14,7 @@ from napari_hcs_qc.evaluation import learning_curve as module
 from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
 from napari_hcs_qc.evaluation.learning_curve import LearningCurve, learning_curve
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 
 
 def draw(

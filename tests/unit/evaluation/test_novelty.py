@@ -6,8 +6,8 @@ import pytest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation import novelty as module
 from napari_hcs_qc.evaluation.novelty import Novelty
-from napari_hcs_qc.heads.plate_directions import PlateDirections, plate_directions
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.heads.linear.plate_directions import PlateDirections, plate_directions
+from napari_hcs_qc.job import Cancelled
 
 N_FEATURES = 60
 

@@ -10,13 +10,13 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.annotated import AnnotationsError
+from napari_hcs_qc.heads.check_annotated import AnnotationsError
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.forest import ForestHead
+from napari_hcs_qc.heads.head_registry import HEADS, head_name, make_head
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.heads.linear import LinearHead
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.paper import PaperLinearHead
-from napari_hcs_qc.heads.registry import HEADS, head_name, make_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.annotated import AnnotationsError
+from napari_hcs_qc.heads.check_annotated import AnnotationsError
 from napari_hcs_qc.heads.finetune import PRESETS, FineTuned, FineTuning, fine_tune
-from napari_hcs_qc.heads.saved import load_head, save_head
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.heads.saved_head import load_head, save_head
+from napari_hcs_qc.job import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,21 +15,21 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_hcs_qc.assay.folder import AssayFolder
-from napari_hcs_qc.assay.plate_state import open_assay_plate
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import open_assay_plate
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.plates import open_plate, remote
-from napari_hcs_qc.plates.convert import convert_plate
+from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
+from napari_hcs_qc.plates.ome_zarr.zarr_image import describe_image
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.plates.synthetic import SyntheticSpec, simulate_plate
-from napari_hcs_qc.plates.zarr_image import describe_image
+from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_hcs_qc.plates.plate import Plate
-    from napari_hcs_qc.plates.synthetic import SyntheticPlate
+    from napari_hcs_qc.study.simulation.synthetic import SyntheticPlate
 
 
 class Server:
@@ -129,7 +129,7 @@ def folder(made: SyntheticPlate) -> Path:
 @pytest.fixture
 def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(remote, "_FIRST_WAIT_S", 0.01)
-    from napari_hcs_qc.plates.remote_zarr import metadata_of
+    from napari_hcs_qc.plates.ome_zarr.remote_zarr import metadata_of
 
     metadata_of.cache_clear()
     with Server(folder).running() as running:

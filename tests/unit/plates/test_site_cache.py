@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_hcs_qc.errors import UnreadableSiteError
-from napari_hcs_qc.jobs import Cancelled
+from napari_hcs_qc.job import Cancelled
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 from napari_hcs_qc.plates.site_cache import SiteCache, SitePixels

@@ -13,9 +13,9 @@ from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.cells.table import cells_of_site, empty_cells, join_cells
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
+from napari_hcs_qc.qc.export.export_tables import JudgedPlate
 from napari_hcs_qc.qc.flags import PlateScores, judge_plate
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
-from napari_hcs_qc.qc.tables import JudgedPlate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from napari_hcs_qc.encoders.backends.graph_cache import kept_graph
-from napari_hcs_qc.encoders.backends.onnx_graph import to_onnx
 from napari_hcs_qc.encoders.backends.runners import Runner, make_runner
+from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""What people annotated: the journal and what is read from it."""

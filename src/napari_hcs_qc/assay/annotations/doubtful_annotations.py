@@ -1,0 +1,83 @@
+"""The annotations that the model in use doubts, for a second look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """An annotation that the others contradict, see `napari_hcs_qc.evaluation.label_issues`.
+
+    Parameters
+    ----------
+    plate
+        Name of the plate.
+    site
+        Its site.
+    y_px, x_px
+        Position of the cell.
+    cls
+        What was annotated.
+    p_abnormal
+        What is predicted by heads that were fitted without its well.
+    """
+
+    plate: str
+    site: SiteKey
+    y_px: float
+    x_px: float
+    cls: str
+    p_abnormal: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.plate} {self.site}: annotated {self.cls}, P(abnormal) {self.p_abnormal:.2f} "
+            "by the other wells"
+        )
+
+
+def doubted_annotations(
+    manifest: Mapping[str, Any], annotations: pd.DataFrame | None = None
+) -> tuple[Doubted, ...]:
+    """List the annotations that a model's cross-validation contradicts.
+
+    Parameters
+    ----------
+    manifest
+        Of the model; without figures, or made before these were kept, it lists none.
+    annotations
+        As `Journal.annotations`: those that were changed or taken back since are left out.
+
+    Returns
+    -------
+    tuple of Doubted
+        The most doubtful first.
+    """
+    figures = manifest.get("cross_validation") or {}
+    still = None
+    if annotations is not None:
+        columns = ["plate", "well", "site", "y_px", "x_px", "class"]
+        still = {_key(*said) for said in annotations[columns].itertuples(index=False, name=None)}
+    listed = []
+    for entry in figures.get("doubted", []):
+        plate, well, site, y_px, x_px, cls, _kind = manifest["training_cells"][entry["cell"]]
+        if still is None or _key(plate, well, site, y_px, x_px, cls) in still:
+            where = SiteKey(well, int(site))
+            listed.append(Doubted(plate, where, y_px, x_px, cls, float(entry["p_abnormal"])))
+    return tuple(listed)
+
+
+def _key(
+    plate: str, well: str, site: int, y_px: float, x_px: float, cls: str
+) -> tuple[str, str, int, float, float, str]:
+    # A manifest keeps positions to 0.01 px.
+    return plate, well, int(site), round(float(y_px), 2), round(float(x_px), 2), cls

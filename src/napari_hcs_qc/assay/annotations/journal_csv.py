@@ -1,0 +1,248 @@
+"""All events of a journal as a CSV, and back, without loss."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.assay.annotations.annotation import (
+    VERDICTS,
+    Annotation,
+    check_word,
+    checked_note,
+    checked_person,
+    checked_site,
+    checked_text,
+    seen_as_text,
+    seen_from_text,
+)
+from napari_hcs_qc.assay.annotations.journal_schema import has_seen
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.read_table import read_table
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_ABOUT = ("action", "at", "actor", "type", "target", "source")
+_ANNOTATION = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "note")
+_VERDICT = ("plate", "well", "site", "verdict", "note", "seen")
+_FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-1], "verdict", "note")
+_COLUMNS = (*_FIRST_COLUMNS, "seen")  # which exports of the first version do not have
+_ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
+_ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
+
+
+@dataclass
+class Action:
+    """One action of the journal with its rows: (row number) to the values of its columns."""
+
+    uuid: str
+    at_us: int
+    actor: str
+    type: str
+    target: str | None
+    source: str | None
+    rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Place in the order of events."""
+        return (self.at_us, self.uuid)
+
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """Everything but the rows."""
+        return (self.uuid, self.at_us, self.actor, self.type, self.target, self.source)
+
+
+def load_actions(database: sqlite3.Connection) -> dict[str, Action]:
+    """All actions of a journal by id, in their order, undone ones and undos included."""
+    query = "SELECT uuid, at_us, actor, type, target, source FROM actions ORDER BY at_us, uuid"
+    actions = {row[0]: Action(*row) for row in database.execute(query)}
+    for event, table in _ROW_TABLE.items():
+        names = list(_ROW_COLUMNS[event])
+        if "seen" in names and not has_seen(database):
+            names[names.index("seen")] = "NULL"
+        columns = ", ".join(names)
+        query = f"SELECT uuid, row, {columns} FROM {table} JOIN actions ON seq = action"
+        for uuid, row, *values in database.execute(query):
+            actions[uuid].rows[row] = tuple(values)
+    return actions
+
+
+def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
+    """Write actions as CSV: a line per row of an action, one for an undo or redo.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, _COLUMNS, restval="")
+        writer.writeheader()
+        for action in actions.values():
+            at = (_EPOCH + action.at_us * _MICROSECOND).isoformat(timespec="microseconds")
+            values = (action.uuid, at, action.actor, action.type, action.target, action.source)
+            about = dict(zip(_ABOUT, values, strict=True))
+            if not action.rows:
+                writer.writerow(about)
+            for row, said in sorted(action.rows.items()):
+                columns = zip(_ROW_COLUMNS[action.type], said, strict=True)
+                writer.writerow({**about, "row": row, **dict(columns)})
+
+
+def read_actions(path: Path) -> dict[str, Action]:
+    """Read actions that `write_actions` wrote.
+
+    Raises
+    ------
+    HcsQcError
+        When the file is not such a CSV.
+    ProblemsError
+        When lines of it are not valid; all of them are named.
+    """
+    table = read_table(path)
+    missing = [name for name in _FIRST_COLUMNS if name not in table.columns]
+    if missing:
+        raise HcsQcError(
+            f"{path} is not an exported journal: it has no column {', '.join(missing)}. To take "
+            f"in a file of labelled cells, annotate from it instead."
+        )
+    actions: dict[str, Action] = {}
+    problems = []
+    names = list(table.columns)
+    for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
+        try:
+            _take_line(actions, dict(zip(names, values, strict=True)))
+        except (HcsQcError, ValueError, OverflowError) as error:
+            problems.append(Problem(f"{path.name} line {line}", str(error)))
+    if problems:
+        raise ProblemsError(f"{path}: {len(problems)} lines are not events", problems)
+    return actions
+
+
+def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
+    event = line["type"]
+    if event not in _ROW_COLUMNS:
+        raise HcsQcError(f"the type {event!r} is not one of {', '.join(_ROW_COLUMNS)}.")
+    given = Action(
+        checked_text(line["action"], "action"),
+        _microseconds(line["at"]),
+        checked_person(line["actor"], "actor"),
+        event,
+        line["target"] or None,
+        line["source"] or None,
+    )
+    if (given.target is not None) != (event in ("undo", "redo")):
+        raise HcsQcError(f"an action of type {event} with the target {line['target']!r}.")
+    action = actions.setdefault(given.uuid, given)
+    if action.about != given.about:
+        raise HcsQcError(f"the action {given.uuid} has other values than in a line before.")
+    if event in _ROW_TABLE:
+        row = checked_site(int(line["row"]), "row")
+        if row in action.rows:
+            raise HcsQcError(f"row {row} of the action {given.uuid} was in a line before.")
+        action.rows[row] = _said(event, line)
+
+
+def _said(event: str, line: dict[str, str]) -> tuple[Any, ...]:
+    def given(name: str) -> str | None:
+        return line[name] or None
+
+    place = (checked_text(line["plate"], "plate"), checked_text(line["well"], "well"))
+    if event == "verdict":
+        check_word(given("verdict"), "verdict", VERDICTS)
+        only = checked_site(int(line["site"])) if line["site"] else None
+        seen = seen_as_text(seen_from_text(line.get("seen")))
+        return (*place, only, given("verdict"), checked_note(given("note")), seen)
+    site, y_px, x_px = int(line["site"]), float(line["y_px"]), float(line["x_px"])
+    one = Annotation(*place, site, y_px, x_px, given("class"), given("kind"), given("note"))
+    return (one.plate, one.well, one.site, one.y_px, one.x_px, *one.said)
+
+
+def _microseconds(text: str) -> int:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise HcsQcError(f"the time {text!r} has no time zone; UTC is written as +00:00.")
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], name: str) -> int:
+    """Add those actions that the journal does not have; return how many.
+
+    Parameters
+    ----------
+    database
+        A journal in a write transaction.
+    actions
+        By id.
+    name
+        Of the file they come from, for messages.
+
+    Raises
+    ------
+    ProblemsError
+        When actions contradict the journal or each other; then nothing is to be committed.
+    """
+    known = load_actions(database)
+    problems = list(_contradictions(actions, known, name))
+    if problems:
+        raise ProblemsError(f"{name}: {len(problems)} events cannot be taken in", problems)
+    new = sorted((one for one in actions.values() if one.uuid not in known), key=_order)
+    for action in new:
+        cursor = database.execute(
+            "INSERT INTO actions (uuid, at_us, actor, type, target, source) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            action.about,
+        )
+        if action.rows:
+            marks = ", ".join("?" * (2 + len(_ROW_COLUMNS[action.type])))
+            database.executemany(
+                f"INSERT INTO {_ROW_TABLE[action.type]} VALUES ({marks})",
+                ((cursor.lastrowid, row, *said) for row, said in sorted(action.rows.items())),
+            )
+    return len(new)
+
+
+def _order(action: Action) -> tuple[int, str]:
+    return action.order
+
+
+def _contradictions(
+    actions: Mapping[str, Action], known: Mapping[str, Action], name: str
+) -> Iterator[Problem]:
+    for action in actions.values():
+        where = f"{name} action {action.uuid}"
+        held = known.get(action.uuid)
+        if held is not None:
+            rows: Iterable[tuple[int, tuple[Any, ...]]] = action.rows.items()
+            if held.about != action.about or any(
+                not _is_same(action.type, held.rows.get(row), said) for row, said in rows
+            ):
+                yield Problem(where, "differs from the event of that id in the journal.")
+            continue
+        if action.target is None:
+            continue
+        target = actions.get(action.target) or known.get(action.target)
+        if target is None:
+            yield Problem(where, f"an {action.type} of {action.target}, which is in neither file.")
+        elif target.type not in _ROW_TABLE or target.actor != action.actor:
+            yield Problem(where, f"an {action.type} of {action.target}, not this person's action.")
+        elif target.order >= action.order:
+            yield Problem(where, f"an {action.type} of {action.target} that is older than it.")
+
+
+def _is_same(event: str, held: tuple[Any, ...] | None, said: tuple[Any, ...]) -> bool:
+    """Compare two accounts of a row; what a file of the first version lacks is no contradiction."""
+    if event == "verdict" and held is not None and None in (held[-1], said[-1]):
+        return held[:-1] == said[:-1]
+    return held == said

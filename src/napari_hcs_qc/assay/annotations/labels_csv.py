@@ -1,0 +1,228 @@
+"""Read LABELS.csv: positions of cells and what a person says about each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation, checked_person
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.read_table import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_hcs_qc.plates.plate import Plate
+
+SiteShapes: TypeAlias = "Mapping[tuple[str, int], tuple[int, int]]"
+"""Of one plate: (well, site) to (height, width) in px."""
+
+LABEL_COLUMNS = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "annotator", "note")
+_REQUIRED = ("well", "site", "y_px", "x_px", "label")
+_OPTIONAL = ("plate", "kind", "annotator")
+_MITOSIS = "mitosis"
+
+
+def site_shapes(plate: Plate) -> SiteShapes:
+    """Give the shape of every site of `plate`, which is the plate's: other shapes are unreadable.
+
+    Raises
+    ------
+    HcsQcError
+        When no file of the plate can be read.
+    """
+    height, width = plate.layout.shape
+    return {(site.well, site.site): (height, width) for site in plate.sites}
+
+
+def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str) -> pd.DataFrame:
+    """Read a CSV or Parquet file of labelled cells.
+
+    It has the columns ``well, site, y_px, x_px, label`` and may have ``plate`` (needed when there
+    are several plates), ``kind`` and ``annotator``; further columns are ignored. `label` is
+    normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal;
+    only ``mitosis`` may stand at a cell that is not, and becomes its note. Upper and lower case
+    are the same, and so are ``A1`` and ``A01``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    plates
+        Plate name to the shapes of its sites, see `site_shapes`.
+    annotator
+        Whose word a row is that names nobody.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `LABEL_COLUMNS`, in the order of the file, a row said twice only once: well as
+        ``A01``, ``class`` normal, abnormal or unsure, ``kind`` and ``note`` None where there is
+        none. The index is the line of the file. Made for `Journal.add_labels`.
+
+    Raises
+    ------
+    HcsQcError
+        When the file cannot be read, lacks a column or has no rows.
+    ProblemsError
+        When rows are not valid; all of them are named with their line.
+    """
+    table = _named_columns(path, read_table(path), needs_plate=len(plates) > 1)
+    person = checked_person(annotator)
+    kept: dict[int, Annotation] = {}
+    people: dict[int, str] = {}
+    first: dict[tuple[Any, ...], int] = {}
+    problems: list[Problem] = []
+    for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
+        row = dict(zip(table.columns, (value.strip() for value in values), strict=True))
+        where = f"{path.name} line {line}"
+        try:
+            annotation = _annotation(row, plates)
+            who = checked_person(row["annotator"]) if row.get("annotator") else person
+        except HcsQcError as error:
+            problems.append(Problem(where, str(error)))
+            continue
+        before = first.setdefault((who, *annotation.place), line)
+        if before == line:
+            kept[line], people[line] = annotation, who
+        elif kept[before].said != annotation.said:
+            what = (
+                f"{who} says {_words(annotation)} about the position of line {before}, "
+                f"where it was {_words(kept[before])}; one of the two must go."
+            )
+            problems.append(Problem(where, what))
+    if problems:
+        n_rows = len(table)
+        raise ProblemsError(f"{path}: {len(problems)} of {n_rows} rows are not valid", problems)
+    rows = [
+        (one.plate, one.well, one.site, one.y_px, one.x_px, one.cls, one.kind, people[line])
+        for line, one in kept.items()
+    ]
+    labels = pd.DataFrame(rows, columns=LABEL_COLUMNS[:-1], index=pd.Index(kept, name="line"))
+    notes = pd.Series([one.note for one in kept.values()], index=labels.index, dtype=object)
+    return labels.assign(note=notes)
+
+
+def _named_columns(path: Path, table: pd.DataFrame, *, needs_plate: bool) -> pd.DataFrame:
+    """Keep the columns that mean something here, by their names in lower case."""
+    table = table.rename(columns=str.casefold)
+    required = ("plate", *_REQUIRED) if needs_plate else _REQUIRED
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        why = " (the assay has several plates)" if "plate" in missing else ""
+        raise HcsQcError(
+            f"{path} has no column {', '.join(missing)}{why}; the columns "
+            f"{', '.join(required)} were expected, and it has {', '.join(table.columns)}."
+        )
+    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in table.columns]
+    table = table[used]
+    if not table.columns.is_unique:
+        twice = sorted(set(table.columns[table.columns.duplicated()]))
+        raise HcsQcError(
+            f"{path} has the column {', '.join(twice)} twice, in upper and lower case."
+        )
+    if table.empty:
+        raise HcsQcError(
+            f"{path} has a header but no rows; one row per labelled cell was expected."
+        )
+    return table
+
+
+def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annotation:
+    """Read one row.
+
+    Raises
+    ------
+    HcsQcError
+        With everything that is wrong with it.
+    """
+    wrong: list[str] = []
+    plate, well, site = _place(row, plates, wrong)
+    y_px, x_px = (_position(row[name], name, wrong) for name in ("y_px", "x_px"))
+    shape = plates.get(plate, {}).get((well, site))
+    if shape is not None:
+        for value, name, extent in ((y_px, "y_px", shape[0]), (x_px, "x_px", shape[1])):
+            # The middle of the first pixel is 0, so the image reaches half a pixel beyond.
+            if not math.isnan(value) and not -0.5 <= value <= extent - 0.5:
+                wrong.append(
+                    f"{name} {value:g} is outside the image, which is {shape[0]} px high and "
+                    f"{shape[1]} px wide."
+                )
+    cls, kind, note = _said(row, wrong)
+    if wrong:
+        raise HcsQcError(" ".join(wrong))
+    return Annotation(plate, well, site, y_px, x_px, cls, kind, note)
+
+
+def _place(
+    row: dict[str, str], plates: Mapping[str, SiteShapes], wrong: list[str]
+) -> tuple[str, str, int]:
+    plate = row.get("plate") or (next(iter(plates)) if len(plates) == 1 else "")
+    well, site = "", -1
+    if plate not in plates:
+        wrong.append(f"The plate {plate!r} is not in the assay, which has {_some(list(plates))}.")
+    try:
+        well = str(parse_well(row["well"]))
+    except HcsQcError as error:
+        wrong.append(str(error))
+    number = _number(row["site"])
+    if not number.is_integer():  # NaN and infinity are not
+        wrong.append(f"The site {row['site']!r} is not a whole number.")
+    else:
+        site = int(number)
+    if plate in plates and well:
+        known = plates[plate]
+        sites = sorted(number for name, number in known if name == well)
+        if not sites:
+            wells = sorted({name for name, _ in known}, key=parse_well)
+            wrong.append(f"The well {well} is not on the plate {plate}, which has {_some(wells)}.")
+        elif site not in sites and number.is_integer():
+            wrong.append(f"The well {well} has no site {site}; it has {_some(sites)}.")
+    return plate, well, site
+
+
+def _said(row: dict[str, str], wrong: list[str]) -> tuple[str, str | None, str | None]:
+    cls = row["label"].casefold() or "unsure"
+    kind = row.get("kind", "").casefold()
+    if cls not in CLASSES:
+        wrong.append(f"The label {row['label']!r} is not normal, abnormal or empty (unsure).")
+    elif kind == _MITOSIS and cls != "abnormal":
+        return cls, None, _MITOSIS
+    elif kind == _MITOSIS:
+        wrong.append("mitosis is normal; give the label normal, or another kind.")
+    elif kind and kind not in KINDS:
+        wrong.append(f"The kind {row['kind']!r} is not one of {', '.join(KINDS)}.")
+    elif kind and cls != "abnormal":
+        wrong.append(
+            f"The kind {kind} says why a cell is abnormal, but the label is {cls}; change one."
+        )
+    return cls, kind or None, None
+
+
+def _position(text: str, name: str, wrong: list[str]) -> float:
+    value = _number(text)
+    if not math.isfinite(value):
+        hint = " with a decimal point" if "," in text else ""
+        wrong.append(f"{name} {text!r} is not a number{hint}.")
+        return math.nan
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _some(values: list[Any]) -> str:
+    shown = ", ".join(str(value) for value in values[:6])
+    return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
+
+
+def _words(annotation: Annotation) -> str:
+    return " ".join(word for word in annotation.said if word)

@@ -1,0 +1,229 @@
+"""Join what people said about positions to the cells that were found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.annotations.consensus import agree
+from napari_hcs_qc.cells.by_site import CellsBySite
+from napari_hcs_qc.cells.table import typed_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_PAIRS_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Annotations joined to cells.
+
+    Parameters
+    ----------
+    cell_id
+        For each annotation the id of its cell, found or added; -1 when there is none and none was
+        to be added.
+    added
+        The cells to be made, as rows of a cell table; their ids go on from those of the cells.
+    cells
+        One row per annotated cell, by id: ``cell_id, class`` (normal, abnormal, unsure; None in a
+        conflict), ``kind, annotators, n_annotators, is_conflict``.
+    """
+
+    cell_id: NDArray[np.int64]
+    added: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def for_training(self) -> pd.DataFrame:
+        """The rows of `cells` that say normal or abnormal without contradiction."""
+        return self.cells[self.cells["class"].isin(["normal", "abnormal"])]
+
+    @property
+    def conflicts(self) -> pd.DataFrame:
+        """The rows of `cells` about which people disagree."""
+        return self.cells[self.cells["is_conflict"]]
+
+
+def match_annotations(
+    annotations: pd.DataFrame,
+    cells: pd.DataFrame,
+    radius_px: float,
+    *,
+    add: bool = True,
+    by_site: CellsBySite | None = None,
+) -> Matched:
+    """Join each annotation to the nearest cell of its site within `radius_px`.
+
+    Where there is none it makes a cell; annotations within `radius_px` of such a cell share it.
+    When one person annotated the same cell several times, their last action counts, and two
+    contradicting words within one action (two rows of one file) are a conflict. ``unsure`` beside
+    a definite word is an abstention.
+
+    Parameters
+    ----------
+    annotations
+        Of one plate, as `Journal.annotations` gives them: ``well, site, y_px, x_px, class, kind,
+        annotator, at, action``.
+    cells
+        Table of the cells of that plate.
+    radius_px
+        How far an annotation may be from the centre of its cell; half a nucleus diameter.
+    add
+        Whether to make cells.
+    by_site
+        Of `cells`, where it is known; it is what takes long with many cells.
+
+    Returns
+    -------
+    Matched
+        With `cell_id` in the order of `annotations`.
+    """
+    cell_id = _nearest(annotations, cells, radius_px, by_site or CellsBySite.of(cells))
+    added = cells.iloc[:0]
+    if add and (cell_id < 0).any():
+        first_id = int(cells["cell_id"].max()) + 1 if len(cells) else 0
+        diameter = float(cells["diameter_px"].median()) if len(cells) else 2 * radius_px
+        left = np.flatnonzero(cell_id < 0)
+        new, cell_of = _new_cells(annotations.iloc[left], radius_px)
+        added = cells_at(new, first_id, diameter)
+        cell_id[left] = first_id + cell_of
+    return Matched(cell_id, added, _outcome(annotations, cell_id))
+
+
+def _nearest(
+    annotations: pd.DataFrame, cells: pd.DataFrame, radius_px: float, by_site: CellsBySite
+) -> NDArray[np.int64]:
+    """Id of the nearest cell of the same site within the radius; -1 where there is none."""
+    cell_id = np.full(len(annotations), -1, dtype=np.int64)
+    if not len(annotations) or not len(cells):
+        return cell_id
+    cell_yx = cells[["y_px", "x_px"]].to_numpy(np.float64)
+    cell_ids = cells["cell_id"].to_numpy(np.int64)
+    yx = annotations[["y_px", "x_px"]].to_numpy(np.float64)
+    said = CellsBySite.of(annotations)
+    begin, end = np.array([by_site.span(site) for site in said.sites], dtype=np.int64).T[
+        :, said.code
+    ]
+    for some in _blocks(end - begin):
+        n = (end - begin)[some]
+        first = np.cumsum(n) - n  # of the pairs of each annotation with the cells of its site
+        pair_of = np.repeat(some, n)
+        cell = by_site.order[np.arange(len(pair_of)) + np.repeat(begin[some] - first, n)]
+        dy, dx = (yx[pair_of] - cell_yx[cell]).T
+        distance = np.sqrt(dy * dy + dx * dx)
+        least = np.minimum.reduceat(distance, first)
+        # Of equally near cells the first is taken.
+        nearest = np.flatnonzero(distance == np.repeat(least, n))
+        _, index = np.unique(pair_of[nearest], return_index=True)
+        is_near = least <= radius_px
+        cell_id[some[is_near]] = cell_ids[cell[nearest[index]][is_near]]
+    return cell_id
+
+
+def _blocks(n_candidates: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut the annotations that have candidates into blocks that need little memory."""
+    rows = np.flatnonzero(n_candidates)
+    block = np.cumsum(n_candidates[rows]) // _PAIRS_AT_ONCE
+    return iter(np.split(rows, np.flatnonzero(np.diff(block)) + 1) if len(rows) else [])
+
+
+def _new_cells(
+    annotations: pd.DataFrame, radius_px: float
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Positions of cells to be made, and for each annotation the row of its own.
+
+    In the order of the annotations: each takes the nearest position made before in its site, or
+    makes one where it is.
+    """
+    made: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
+    new: list[tuple[str, int, float, float]] = []
+    cell_of = np.empty(len(annotations), dtype=np.int64)
+    columns = (annotations[name].tolist() for name in ("well", "site", "y_px", "x_px"))
+    for index, (well, site, y_px, x_px) in enumerate(zip(*columns, strict=True)):
+        near = made.setdefault((well, site), [])
+        distances = [(np.hypot(y_px - y, x_px - x), row) for y, x, row in near]
+        distance, row = min(distances, default=(np.inf, -1))
+        if distance > radius_px:
+            row = len(new)
+            near.append((y_px, x_px, row))
+            new.append((well, site, y_px, x_px))
+        cell_of[index] = row
+    return pd.DataFrame(new, columns=["well", "site", "y_px", "x_px"]), cell_of
+
+
+def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFrame:
+    """Choose the annotated positions that a model is trained on.
+
+    Every position counts by itself, also where two of them are on one found cell (dead nuclei that
+    touch, say). Left out are unsure ones, those on cells about which people disagree, and words
+    that their own author has replaced since.
+
+    Parameters
+    ----------
+    annotations, matched
+        What `match_annotations` was given and gave.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``well, site, y_px, x_px, class, kind, cell_id``, by well, site and position.
+    """
+    said = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(drop=True)
+    said = said.assign(cell_id=matched.cell_id)
+    outcome = matched.for_training.set_index("cell_id")["class"]
+    agreed = said[said["class"] == said["cell_id"].map(outcome)]
+    order = ["well", "site", "y_px", "x_px"]
+    # Of two people who say the same of a position, the one who gave a kind is kept.
+    return (
+        agreed.sort_values([*order, "kind"], na_position="last", kind="stable")
+        .drop_duplicates(order)
+        .reset_index(drop=True)
+    )
+
+
+def cells_at(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.DataFrame:
+    """Make rows of a cell table for positions that a person gave; there is no mask to measure."""
+    n = len(positions)
+    return typed_cells(
+        {
+            "cell_id": np.arange(first_id, first_id + n),
+            "well": positions["well"],
+            "site": positions["site"],
+            "label": np.zeros(n),
+            "y_px": positions["y_px"],
+            "x_px": positions["x_px"],
+            "area_px": np.full(n, np.nan),
+            "diameter_px": np.full(n, diameter_px),
+            "mean_intensity": np.full(n, np.nan),
+            "at_border": np.zeros(n, dtype=bool),
+            "source": np.full(n, "annotation", dtype=object),
+            "object_number": np.full(n, pd.NA, dtype=object),
+        }
+    )
+
+
+def _outcome(annotations: pd.DataFrame, cell_id: NDArray[np.int64]) -> pd.DataFrame:
+    # In numpy: this is on the way from a click to its colour, where pandas takes milliseconds.
+    on_cell = np.flatnonzero(cell_id >= 0)
+    cells = cell_id[on_cell]
+    person = pd.factorize(annotations["annotator"].to_numpy()[on_cell])[0]
+    action = annotations["action"].to_numpy()[on_cell]
+    at = annotations["at"].astype("int64").to_numpy()[on_cell]
+    # Within a cell only the last action of each person speaks.
+    latest_first = np.lexsort((action, at))[::-1]
+    speaker = cells * (person.max(initial=0) + 1) + person
+    _, first, of_speaker = np.unique(speaker[latest_first], return_index=True, return_inverse=True)
+    last_action = np.empty_like(action)
+    last_action[latest_first] = action[latest_first][first][of_speaker]
+    speaks = action == last_action
+    said = annotations[["class", "kind", "annotator"]].iloc[on_cell[speaks]]
+    return agree(said.assign(cell_id=cells[speaks]), ["cell_id"]).sort_values(
+        "cell_id", ignore_index=True
+    )

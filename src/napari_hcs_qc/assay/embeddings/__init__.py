@@ -1,0 +1,1 @@
+"""Embeddings of an assay's plates and training sets."""

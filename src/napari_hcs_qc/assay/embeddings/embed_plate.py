@@ -1,0 +1,290 @@
+"""Embeddings of an assay's plate: those of the found cells, and of the cells people added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from napari_hcs_qc.assay.embeddings.positions import embed_positions, position_keys
+from napari_hcs_qc.encoders.embed.embed_cells import embed_cells, store_fingerprint
+from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import explained_writes
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.errors import Problem
+
+_POLL_S = 0.1
+_names: WeakKeyDictionary[PlateCells, dict[tuple[str, str, str], str]] = WeakKeyDictionary()
+# Stores are named by their content, so what is held is never out of date.
+_held: WeakValueDictionary[Path, NDArray[np.floating[Any]]] = WeakValueDictionary()
+
+
+class StackedRows:
+    """Two matrices of equal width, one below the other, without copying either.
+
+    Cells that a click has made are few and change often; found cells are many and do not. Each
+    have a store of their own, so that a click never makes the large one be computed again.
+
+    Parameters
+    ----------
+    upper, lower
+        Matrices (n, n_features), which may be memory-mapped.
+    """
+
+    ndim = 2
+
+    def __init__(self, upper: NDArray[Any], lower: NDArray[Any]) -> None:
+        self._upper, self._lower = upper, lower
+        self.shape = (len(upper) + len(lower), upper.shape[1])
+        self.dtype = upper.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray[Any]:
+        """Copy rows, given as a slice or as indices, into memory."""
+        indices = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        is_upper = indices < len(self._upper)
+        if is_upper.all():
+            found: NDArray[Any] = self._upper[rows if isinstance(rows, slice) else indices]
+            return found
+        picked = np.empty((len(indices), self.shape[1]), self.dtype)
+        picked[is_upper] = self._upper[indices[is_upper]]
+        picked[~is_upper] = self._lower[indices[~is_upper] - len(self._upper)]
+        return picked
+
+
+@dataclass(frozen=True, eq=False)
+class PlateEmbeddings:
+    """Embeddings of all cells of a plate, in the order of `PlateState.cells`.
+
+    Parameters
+    ----------
+    rows
+        (n_cells, n_features); NaN where a site could not be read.
+    unreadable
+        Those sites.
+    """
+
+    rows: NDArray[np.floating[Any]]
+    unreadable: tuple[Problem, ...]
+
+
+def embed_plate(
+    state: PlateState,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    try_again: bool = True,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> PlateEmbeddings:
+    """Embed every cell of a plate, or find the embeddings on disk.
+
+    Several threads and processes may ask for the same plate: one computes, the others wait.
+
+    Parameters
+    ----------
+    state
+        The plate with its cells.
+    recipe
+        With its nucleus diameter set.
+    encoder
+        Loaded with the recipe's stages and pooling.
+    folder
+        Root of the stores.
+    try_again
+        Whether sites that were unreadable are tried again where all else is there.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.encoders.embed.embed_cells.embed_cells`.
+    """
+    check_pools(recipe, encoder)
+    store = stored_plate(state, recipe, encoder, folder)
+    if store is None or (try_again and store.unreadable):
+        store = fill_store(
+            state, recipe, encoder, folder, on_progress=on_progress, should_stop=should_stop
+        )
+    added = state.matched.added
+    if not len(added):
+        return PlateEmbeddings(_rows_of(store), store.unreadable)
+    lower, problems = embed_positions(
+        state.plate,
+        state.found,
+        added,
+        recipe,
+        encoder,
+        folder,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    stacked = StackedRows(_rows_of(store), lower)
+    unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
+    # It has what scoring and exporting use of an array: shape, dtype, length and rows.
+    rows = cast("NDArray[np.floating[Any]]", stacked)
+    return PlateEmbeddings(rows, tuple(unreadable.values()))
+
+
+def stored_plate(
+    state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path
+) -> EmbeddingStore | None:
+    """Find the store of a plate's found cells; None when it is not complete."""
+    name = _store_name(state, recipe, encoder)
+    try:
+        store = EmbeddingStore.open(folder / name)
+    except HcsQcError:
+        return None
+    return store if store.complete else None
+
+
+def _store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:
+    """Name the store of a plate's found cells; remembered, since all of them go into it."""
+    found = state.found
+    names = _names.setdefault(found, {})
+    key = (state.plate.fingerprint, recipe.fingerprint, encoder.fingerprint)
+    if key not in names:
+        names[key] = store_fingerprint(
+            state.plate, found.cells, found.ranges, recipe, encoder, projection=found.projection
+        )
+    return names[key]
+
+
+def _rows_of(store: EmbeddingStore) -> NDArray[np.floating[Any]]:
+    """Map the rows of a complete store, once for all who hold them: their pages stay at hand."""
+    rows = _held.get(store.folder)
+    if rows is None:
+        rows = _held[store.folder] = store.embeddings
+    return rows
+
+
+def embed_said(
+    state: PlateState,
+    said: pd.DataFrame,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> NDArray[np.float32]:
+    """Embed annotated positions, each where the person clicked.
+
+    One that is a found cell's centre to 0.01 px has its row in the store of the plate, where that
+    is complete; the others are kept by position.
+
+    Parameters
+    ----------
+    state
+        The plate with its cells.
+    said
+        Columns ``well, site, y_px, x_px`` and ``cell_id``, the nearest cell (-1 for none).
+    recipe, encoder, folder, on_progress, should_stop
+        As `embed_plate`.
+
+    Returns
+    -------
+    (n_positions, n_features), NaN where the site cannot be read.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.assay.embeddings.positions.embed_positions`.
+    """
+    check_pools(recipe, encoder)
+    n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
+    rows = np.full((len(said), n_features), np.nan, dtype=np.float32)
+    cells = state.found.cells
+    nearest = said["cell_id"].to_numpy(dtype=np.int64)
+    is_found = (nearest >= 0) & (nearest < len(cells))
+    centres = cells.iloc[nearest[is_found]]
+    is_found[is_found] = position_keys(centres) == position_keys(said[is_found])
+    store = stored_plate(state, recipe, encoder, folder) if is_found.any() else None
+    if store is None:
+        is_found[:] = False
+    else:
+        rows[is_found] = _rows_of(store)[nearest[is_found]]
+    rows[~is_found], _ = embed_positions(
+        state.plate,
+        state.found,
+        said[~is_found],
+        recipe,
+        encoder,
+        folder,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return rows
+
+
+def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
+    """Refuse an encoder that was not loaded as the recipe asks.
+
+    Raises
+    ------
+    HcsQcError
+        Naming what each of them pools.
+    """
+    asked, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
+    if asked != has:
+        raise HcsQcError(
+            f"The recipe {recipe.name} pools the stages {asked[0]!r} by {asked[1]} and the encoder "
+            f"{encoder.name} was loaded with {has[0]!r} by {has[1]}; load it with the recipe's."
+        )
+
+
+def fill_store(
+    state: PlateState,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> EmbeddingStore:
+    """Embed the found cells of a plate; one at a time, who comes second finds the store filled.
+
+    Sites that could not be read are tried again. Parameters and errors are those of `embed_plate`.
+    """
+    found = state.found
+    arguments = (state.plate, found.cells, found.ranges, recipe, encoder)
+    name = _store_name(state, recipe, encoder)
+    with explained_writes(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{name}.lock")
+        while True:
+            check_stop(should_stop)
+            try:
+                lock.acquire(timeout=_POLL_S)
+                break
+            except Timeout:
+                on_progress(0, 0, f"Waiting for the embeddings of {state.plate.name}")
+    try:
+        return embed_cells(
+            *arguments,
+            folder,
+            projection=found.projection,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    finally:
+        lock.release()

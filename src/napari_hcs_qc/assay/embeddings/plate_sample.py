@@ -1,0 +1,147 @@
+"""A sample of the cells that nobody annotated: what a head learns of a plate for nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
+from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
+from napari_hcs_qc.heads.linear.plate_directions import MIN_CELLS, plate_directions
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
+
+N_CELLS = 4000
+"""Cells that are sampled, shared among the plates."""
+
+_SEED = 0  # the sample is part of no experiment: it is the same for every model of these plates
+_MOST_KNOWN = 8
+_known: dict[tuple[object, ...], PlateDirections | None] = {}
+
+
+def are_embedded(
+    states: Sequence[PlateState], recipe: CropRecipe, encoder: Encoder, stores: Path
+) -> bool:
+    """Tell whether all found cells of plates have their embeddings on disk."""
+    return all(stored_plate(state, recipe, encoder, stores) is not None for state in states)
+
+
+def sampled_directions(
+    states: Sequence[PlateState], recipe: CropRecipe, encoder: Encoder, stores: Path
+) -> PlateDirections | None:
+    """Find the main directions of plates from a sample of their found cells.
+
+    From all over the plate: the cells of a few sites gave half the gain. The answer is
+    remembered, as no annotation has a part in it.
+
+    Parameters
+    ----------
+    states
+        The plates.
+    recipe
+        With its nucleus diameter set.
+    encoder
+        Loaded with the recipe's stages and pooling.
+    stores
+        Root of the stores.
+
+    Returns
+    -------
+    PlateDirections or None
+        None where a plate is not embedded yet, or they have too few cells, see
+        `plate_directions`.
+    """
+    found = [stored_plate(state, recipe, encoder, stores) for state in states]
+    complete = [store for store in found if store is not None]
+    n_cells = sum(len(state.found.cells) for state in states)
+    if len(complete) < len(states) or n_cells < MIN_CELLS:
+        return None
+    key = tuple(store.folder for store in complete)
+    if key not in _known:
+        sample = []
+        for store in complete:
+            rows = store.embeddings
+            chosen = _sampled(len(rows), len(complete))
+            sample.append(np.asarray(rows[chosen], dtype=np.float32))
+        while len(_known) >= _MOST_KNOWN:
+            _known.pop(next(iter(_known)))
+        _known[key] = plate_directions(np.concatenate(sample))
+    return _known[key]
+
+
+def sampled_embeddings(
+    states: Sequence[PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    stores: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> NDArray[np.float32]:
+    """Give the sample that `sampled_directions` takes, embedding it where the plate is not.
+
+    Parameters
+    ----------
+    states, recipe, encoder
+        As there.
+    folder
+        Root of stores of their own, one for the sample of each plate.
+    stores
+        Root of the assay's stores, where whole plates may be embedded already.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    ``(n_cells, n_features)``; rows of sites that cannot be read are NaN.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.encoders.embed.embed_cells.embed_cells`.
+    """
+    parts = []
+    for state in states:
+        found = state.found
+        chosen = _sampled(len(found.cells), len(states))
+        whole = stored_plate(state, recipe, encoder, stores)
+        if whole is not None:
+            parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))
+            continue
+        cells = found.cells.iloc[chosen].reset_index(drop=True)
+
+        def told(done: int, total: int, message: str, name: str = state.plate.name) -> None:
+            on_progress(done, total, f"sample of the cells of {name}, {encoder.name}")
+
+        store = embed_cells(
+            state.plate,
+            cells,
+            found.ranges,
+            recipe,
+            encoder,
+            folder,
+            projection=found.projection,
+            on_progress=told,
+            should_stop=should_stop,
+        )
+        parts.append(np.asarray(store.embeddings, dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _sampled(n_cells: int, n_plates: int) -> NDArray[np.int64]:
+    """Choose a plate's share of the sample, in the order of its cells."""
+    rng = np.random.default_rng(_SEED)
+    chosen = rng.choice(n_cells, min(-(-N_CELLS // n_plates), n_cells), replace=False)
+    return np.sort(chosen)

@@ -1,0 +1,252 @@
+"""Embeddings of positions that people gave, each computed once and kept in one file.
+
+A click beside every found nucleus has no row in the store of its plate, and with each such click
+the list of them changes. So they are kept by position: a file for each plate, encoder and recipe,
+to which only ever whole records are added.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from napari_hcs_qc.assay.annotations.matching import cells_at
+from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
+from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.files import explained_writes, fingerprint
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.plates.plate import Plate
+
+_FORMAT = 1
+_BATCH_VIEWS = 64
+_CHUNK = 64  # positions that are finished together
+_KEY = np.dtype([("well", "S8"), ("site", "<i4"), ("y", "<i4"), ("x", "<i4")])
+
+
+class PositionStore:
+    """The file of embedded positions of one plate, encoder and recipe.
+
+    Parameters
+    ----------
+    path
+        The file, which need not exist.
+    n_features
+        Length of an embedding.
+    """
+
+    def __init__(self, path: Path, n_features: int) -> None:
+        self.path = path
+        self._record = np.dtype([("key", _KEY), ("crc32", "<u4"), ("row", "<f4", (n_features,))])
+
+    def read(self) -> dict[bytes, NDArray[np.float32]]:
+        """Read all embeddings by the key of their position, see `position_keys`.
+
+        A record that a kill left unfinished, or that was damaged, is passed over: it is computed
+        again.
+        """
+        try:
+            n_whole = self.path.stat().st_size // self._record.itemsize
+            records = np.fromfile(self.path, self._record, n_whole)
+        except OSError:
+            return {}
+        return {
+            record["key"].tobytes(): record["row"]
+            for record in records
+            if record["crc32"] == _checksum(record["key"], record["row"])
+        }
+
+    def append(self, keys: NDArray[Any], rows: NDArray[np.float32]) -> None:
+        """Add embeddings; when it returns they are on the disk.
+
+        Parameters
+        ----------
+        keys
+            (n,) as `position_keys` gives them.
+        rows
+            (n, n_features).
+
+        Raises
+        ------
+        WriteError
+            When the folder is read-only or the disk is full; what was there before stays.
+        """
+        records = np.zeros(len(keys), self._record)
+        records["key"], records["row"] = keys, rows
+        records["crc32"] = [_checksum(one["key"], one["row"]) for one in records]
+        with explained_writes(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Several windows may add at once; the lock is the system's and ends with its process.
+            with FileLock(self.path.with_suffix(".lock")), self.path.open("ab") as handle:
+                end = handle.tell()
+                if end % self._record.itemsize:  # a kill came between
+                    end -= end % self._record.itemsize
+                    os.truncate(self.path, end)
+                try:
+                    handle.write(records.tobytes())
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                except OSError:
+                    os.truncate(self.path, end)
+                    raise
+
+
+def embed_positions(
+    plate: Plate,
+    found: PlateCells,
+    positions: pd.DataFrame,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
+    """Embed positions of a plate, only those that are not kept already.
+
+    Parameters
+    ----------
+    plate
+        The images.
+    found
+        Says how they are scaled and projected.
+    positions
+        Columns ``well, site, y_px, x_px``; the same to 0.01 px are one.
+    recipe
+        With its nucleus diameter set.
+    encoder
+        Loaded with the recipe's stages and pooling.
+    folder
+        Root of the stores of the assay.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`; counted in positions.
+
+    Returns
+    -------
+    (n_positions, n_features) in the order of `positions`, NaN where the site cannot be read; and
+    these sites.
+
+    Raises
+    ------
+    HcsQcError
+        When recipe and plate do not go together, or the encoder gives no numbers.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so; what was finished is kept.
+    """
+    n_features = recipe.n_views(len(plate.channels)) * encoder.n_features
+    rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
+    if not len(positions):
+        return rows, ()
+    path = folder / "positions" / f"{_address(plate, found, recipe, encoder)}.bin"
+    store = PositionStore(path, n_features)
+    keys = position_keys(positions)
+    known = store.read()
+    first: dict[bytes, int] = {}
+    for row, key in enumerate(keys):
+        name = key.tobytes()
+        if name in known:
+            rows[row] = known[name]
+        else:
+            first.setdefault(name, row)
+    problems: dict[str, Problem] = {}
+    missing = np.fromiter(first.values(), dtype=np.int64, count=len(first))
+    on_progress(len(keys) - len(missing), len(keys), f"Embedding annotated cells of {plate.name}")
+    for start in range(0, len(missing), _CHUNK):
+        chosen = missing[start : start + _CHUNK]
+        part, unread = _encode(
+            plate, found, positions.iloc[chosen], recipe, encoder, should_stop=should_stop
+        )
+        problems |= {problem.where: problem for problem in unread}
+        usable = ~np.isnan(part).any(axis=1)
+        if usable.any():
+            store.append(keys[chosen[usable]], part[usable])
+        rows[chosen] = part
+        done = len(keys) - len(missing) + start + len(chosen)
+        on_progress(done, len(keys), f"Embedding annotated cells of {plate.name}")
+    for row, key in enumerate(keys):  # the same position twice
+        rows[row] = rows[first.get(key.tobytes(), row)]
+    return rows, tuple(problems.values())
+
+
+def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
+    """Give what makes two positions of a plate the same: well, site, and y and x to 0.01 px.
+
+    Parameters
+    ----------
+    positions
+        Columns ``well, site, y_px, x_px``.
+
+    Returns
+    -------
+    Structured array (n_positions,) with the fields ``well, site, y, x``.
+    """
+    keys = np.zeros(len(positions), _KEY)
+    keys["well"] = positions["well"].to_numpy(dtype="S8")
+    keys["site"] = positions["site"]
+    for name in ("y", "x"):
+        keys[name] = np.rint(positions[f"{name}_px"].to_numpy(dtype=np.float64) * 100)
+    return keys
+
+
+def _address(plate: Plate, found: PlateCells, recipe: CropRecipe, encoder: Encoder) -> str:
+    return fingerprint(
+        {
+            "format": _FORMAT,
+            "plate": plate.fingerprint,
+            "ranges": found.ranges.fingerprint,
+            "recipe": recipe.fingerprint,
+            "encoder": encoder.fingerprint,
+            "projection": found.projection,
+        }
+    )
+
+
+def _encode(
+    plate: Plate,
+    found: PlateCells,
+    positions: pd.DataFrame,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    *,
+    should_stop: ShouldStop,
+) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
+    n_views = recipe.n_views(len(plate.channels))
+    cells = cells_at(positions.reset_index(drop=True), 0, found.diameter_px)
+    batch_cells = max(1, _BATCH_VIEWS // n_views)
+    source = CropSource(plate, cells, found.ranges, recipe, found.projection, batch_cells)
+    rows = np.full((len(cells), n_views * encoder.n_features), np.nan, dtype=np.float32)
+    problems: list[Problem] = []
+    with CropReader(source, [(0, range(len(cells)))]) as reader:
+        while (batch := reader.next_batch(should_stop)) is not None:
+            problems.extend(batch.unreadable)
+            if not len(batch.rows):
+                continue
+            encoded = encoder.encode(batch.crops.flatten(0, 1), should_stop=should_stop)
+            check_stop(should_stop)
+            features = encoded.view(len(batch.rows), -1).numpy()
+            if not np.isfinite(features).all():
+                raise HcsQcError(
+                    f"The encoder {encoder.name} gave features that are no numbers; its weights "
+                    "file may be damaged. Fetch it again or take another."
+                )
+            rows[batch.rows] = features
+    return rows, tuple(problems)
+
+
+def _checksum(key: Any, row: NDArray[np.float32]) -> int:
+    return zlib.crc32(row.tobytes(), zlib.crc32(key.tobytes()))

@@ -1,0 +1,151 @@
+"""The crops of annotated cells, for heads that are trained on images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_hcs_qc.assay.annotations.matching import cells_at
+from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedCrops:
+    """Crops of annotated cells that can be read.
+
+    Parameters
+    ----------
+    crops
+        ``(n_cells, n_views, 1 or 3, input_px, input_px)`` float32 in [0, 1].
+    sides
+        ``(n_views,)`` side of each view in pixels of the image.
+    classes
+        ``normal`` or ``abnormal``.
+    groups
+        Well of each cell, as ``plate/A01``.
+    rows
+        Which of the annotated cells they are, as `training_cells` lists them.
+    """
+
+    crops: torch.Tensor
+    sides: tuple[float, ...]
+    classes: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    rows: NDArray[np.int64]
+
+
+def annotated_crops(
+    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> AnnotatedCrops:
+    """Cut the crops of annotated positions, each where the person clicked.
+
+    Parameters
+    ----------
+    said
+        Plates, and positions on them: columns ``well, site, y_px, x_px, class``.
+    recipe
+        With its nucleus diameter set.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`; counted in cells.
+
+    Raises
+    ------
+    HcsQcError
+        When plates differ in their channels, or no cell can be read.
+    Cancelled
+        When `should_stop` said so.
+    """
+    total = sum(len(table) for _, table in said)
+    views = {recipe.n_views(len(state.plate.channels)) for state, _ in said}
+    if len(views) > 1:
+        raise HcsQcError(
+            "The annotated plates have different numbers of channels; one model cannot look at "
+            "both. Choose a colour recipe, or keep them in two assays."
+        )
+    parts, rows, done = [], [], 0
+    for state, table in said:
+        found, unread = cut_positions(state, table, recipe, should_stop)
+        usable = np.setdiff1d(np.arange(len(table)), unread)
+        parts.append(found[torch.from_numpy(usable)])
+        rows.append(done + usable)
+        done += len(table)
+        on_progress(done, total, f"Cutting annotated cells of {state.plate.name}")
+    chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    if not len(chosen):
+        raise HcsQcError(f"None of the {total} annotated cells can be read; see 'hcs-qc status'.")
+    classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])
+    groups = np.concatenate([state.groups(table["well"]) for state, table in said])
+    n_groups = parts[0].shape[1] // len(recipe.scales)
+    sides = tuple(float(side) for side in recipe.sides_px for _ in range(n_groups))
+    return AnnotatedCrops(torch.cat(parts), sides, classes[chosen], groups[chosen], chosen)
+
+
+def cut_positions(
+    state: PlateState,
+    positions: pd.DataFrame,
+    recipe: CropRecipe,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """Cut the crops of positions of one plate, each site read once.
+
+    Parameters
+    ----------
+    state
+        The plate.
+    positions
+        Columns ``well, site, y_px, x_px``.
+    recipe
+        With its nucleus diameter set.
+    should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    tuple
+        ``(n, n_views, 1 or 3, input_px, input_px)`` in the order of `positions`, and the indices
+        of those whose site cannot be read, whose crops are NaN.
+
+    Raises
+    ------
+    HcsQcError
+        When recipe and plate do not go together.
+    Cancelled
+        When `should_stop` said so.
+    """
+    plate, found = state.plate, state.found
+    n_views = recipe.n_views(len(plate.channels))
+    n_planes = 3 if recipe.channels == "rgb" else 1
+    side = recipe.input_px
+    crops = torch.full((len(positions), n_views, n_planes, side, side), torch.nan)
+    if not len(positions):
+        return crops, np.empty(0, np.int64)
+    order = np.lexsort((positions["site"].to_numpy(), positions["well"].to_numpy(dtype=str)))
+    cells = cells_at(positions.iloc[order].reset_index(drop=True), 0, found.diameter_px)
+    source = CropSource(plate, cells, found.ranges, recipe, found.projection, _BATCH)
+    read = np.zeros(len(positions), dtype=bool)
+    with CropReader(source, [(0, range(len(cells)))]) as reader:
+        while (batch := reader.next_batch(should_stop)) is not None:
+            if len(batch.rows):
+                crops[torch.from_numpy(order[batch.rows])] = batch.crops
+                read[order[batch.rows]] = True
+    return crops, np.flatnonzero(~read)

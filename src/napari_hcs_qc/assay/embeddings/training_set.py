@@ -1,0 +1,226 @@
+"""The annotated cells that a model is trained on, with their embeddings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_said
+from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
+from napari_hcs_qc.assay.embeddings.positions import position_keys
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """The annotated cells of an assay with their embeddings.
+
+    Parameters
+    ----------
+    embeddings
+        (n_cells, n_features) float32.
+    classes
+        ``normal`` or ``abnormal``.
+    kinds
+        Kind of each abnormal cell, None where not said.
+    groups
+        Well of each cell, as ``plate/A01``.
+    n_unreadable
+        Annotated cells left out because their site cannot be read.
+    rows
+        Which of the annotated cells they are, as `training_cells` lists them.
+    plate
+        Main directions of their plates, see `sampled_directions`; None before they are
+        embedded, and with too few cells.
+    """
+
+    embeddings: NDArray[np.float32]
+    classes: NDArray[np.str_]
+    kinds: NDArray[np.object_]
+    groups: NDArray[np.str_]
+    n_unreadable: int
+    rows: NDArray[np.int64]
+    plate: PlateDirections | None = None
+
+
+def collect(
+    states: Iterable[PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Annotated:
+    """Embed the annotated cells, each where the person clicked it.
+
+    Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
+    nucleus that is another object, and the word is about the one that was clicked. So no plate has
+    to be embedded before a model can be trained.
+
+    Raises
+    ------
+    HcsQcError
+        When none of the annotated cells can be read.
+    """
+    said = [(state, state.training) for state in states]
+    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+
+
+def collect_again(
+    manifest: Mapping[str, Any],
+    states: Mapping[str, PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Annotated:
+    """Embed the very cells that a model was trained on, whatever people have said since.
+
+    Parameters
+    ----------
+    manifest
+        Of the model.
+    states
+        The plates it was trained on, by name.
+    recipe, encoder, stores, on_progress, should_stop
+        As `collect`.
+
+    Raises
+    ------
+    HcsQcError
+        When one of these plates is not among `states`, or none of the cells can be read.
+    """
+    said = said_again(manifest, states)
+    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+
+
+def said_again(
+    manifest: Mapping[str, Any], states: Mapping[str, PlateState]
+) -> list[tuple[PlateState, pd.DataFrame]]:
+    """Give the very cells that a model was trained on, plate by plate.
+
+    Parameters
+    ----------
+    manifest
+        Of the model.
+    states
+        The plates it was trained on, by name.
+
+    Raises
+    ------
+    HcsQcError
+        When one of these plates is not among `states`.
+    """
+    columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
+    cells = pd.DataFrame(manifest["training_cells"], columns=columns)
+    said = []
+    for name, here in cells.groupby("plate", sort=False):
+        if name not in states:
+            raise HcsQcError(
+                f"The model was trained on cells of plate {name}, which is not open; there are "
+                f"{', '.join(states) or 'none'}. Open it (hcs-qc relocate if it has moved)."
+            )
+        state = states[str(name)]
+        said.append((state, here.assign(cell_id=_found_at(here, state.found.cells))))
+    return said
+
+
+def _found_at(said: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:
+    """Row of the found cell whose centre is at each position to 0.01 px; -1 where there is none."""
+    row_of = {key.tobytes(): row for row, key in enumerate(position_keys(cells))}
+    rows = [row_of.get(key.tobytes(), -1) for key in position_keys(said)]
+    return np.array(rows, dtype=np.int64)
+
+
+def training_cells(states: Iterable[PlateState]) -> list[list[Any]]:
+    """Give plate, well, site, position, class and kind (or None) of each annotated cell."""
+    names = ["well", "site", "y_px", "x_px", "class", "kind"]
+    return [
+        [
+            state.plate.name,
+            well,
+            int(site),
+            round(float(y), 2),
+            round(float(x), 2),
+            word,
+            kind or None,
+        ]
+        for state in states
+        for well, site, y, x, word, kind in state.training[names].itertuples(index=False, name=None)
+    ]
+
+
+def check_classes(states: Iterable[PlateState]) -> None:
+    """Refuse to train on a single class.
+
+    Raises
+    ------
+    HcsQcError
+        When one of the classes was not annotated; says how many there are.
+    """
+    counts = Counter(word for state in states for word in state.training["class"].tolist())
+    missing = [word for word in ("normal", "abnormal") if not counts[word]]
+    if missing:
+        have = ", ".join(f"{counts[word]} {word}" for word in ("normal", "abnormal"))
+        raise HcsQcError(
+            f"The assay has {have} cells annotated; both classes are needed. Annotate some "
+            f"{' and '.join(missing)} cells first."
+        )
+
+
+def _embedded(
+    said: list[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> Annotated:
+    rows, classes, kinds, groups = [], [], [], []
+    for state, table in said:
+        rows.append(
+            embed_said(
+                state,
+                table,
+                recipe,
+                encoder,
+                stores,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        )
+        classes.append(table["class"].to_numpy(dtype=str))
+        kinds.append(table["kind"].to_numpy(dtype=object))
+        groups.append(state.groups(table["well"]))
+    embeddings = np.concatenate(rows)
+    usable = np.asarray(np.isfinite(embeddings).all(axis=1))
+    if not usable.any():
+        raise HcsQcError(
+            f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
+        )
+    return Annotated(
+        embeddings[usable],
+        np.concatenate(classes)[usable],
+        np.concatenate(kinds)[usable],
+        np.concatenate(groups)[usable],
+        int((~usable).sum()),
+        np.flatnonzero(usable),
+        sampled_directions([state for state, _ in said], recipe, encoder, stores),
+    )

@@ -1,0 +1,256 @@
+"""The encoders of an assay: listed, brought in from elsewhere, and held against untrained ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, first_diameter
+from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
+from napari_hcs_qc.encoders.custom_encoder import OwnEncoder, change_own, find_own, import_own
+from napari_hcs_qc.encoders.encoder import Encoder
+from napari_hcs_qc.encoders.registry import EncoderInfo, encoder_names, list_encoders
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import cross_validate
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.study.ssl.start_weights import random_architecture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.architecture import Architecture
+
+UNTRAINED_SEEDS = (0, 1, 2, 3, 4)
+COMPARED_HEADS = ("knn", "linear")
+FEWEST_COMPARED = 20
+"""Annotated cells of each class below which a comparison says nothing."""
+
+_MARK = "Not better than an untrained network"
+
+
+def list_assay_encoders(assay: AssayFolder) -> list[EncoderInfo]:
+    """List the encoders that an assay can use: those that come with the program, then its own."""
+    return list_encoders(assay.encoders_folder)
+
+
+def own_encoder(assay: AssayFolder, name: str) -> OwnEncoder:
+    """Find an encoder of an assay.
+
+    Raises
+    ------
+    HcsQcError
+        When there is none of that name; lists those there are.
+    """
+    found = find_own(assay.encoders_folder, name)
+    if found is None:
+        known = [one.name for one in list_assay_encoders(assay) if one.name not in encoder_names()]
+        raise HcsQcError(
+            f"The assay {assay.path} has no encoder {name!r} of its own; it has "
+            f"{', '.join(known) or 'none yet'}."
+        )
+    return found
+
+
+def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) -> OwnEncoder:
+    """Bring an encoder into an assay, from another assay or another computer.
+
+    What is said of how it compares is left behind: it was said of other cells.
+
+    Parameters
+    ----------
+    assay
+        Into which it goes.
+    source
+        Its folder (``ASSAY/encoders/NAME``) or a file in it.
+    name
+        What it is called here; None for the name it has.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no encoder, it is damaged, or the name is taken.
+    WriteError
+        When it cannot be written.
+    """
+    found = import_own(source, assay.encoders_folder, name or "", encoder_names())
+    kept = [one for one in found.warnings if not one.startswith(_MARK)]
+    return change_own(found.folder, comparison=None, warnings=kept)
+
+
+def compare_encoder(
+    assay: AssayFolder,
+    name: str,
+    *,
+    recipe: str | None = None,
+    rgb: tuple[str, ...] = (),
+    device: str = "auto",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> OwnEncoder:
+    """Hold an encoder of an assay against untrained networks of its kind, and mark it if need be.
+
+    The annotated cells are cross-validated by well, with frozen embeddings and each of
+    `COMPARED_HEADS`, for the encoder and for `UNTRAINED_SEEDS` random starts. It is better when
+    its weighted F1 lies above the 95 % interval of a further random start for one head, and
+    for none below. What was found goes into its manifest; one that is not better is marked there,
+    and so in the list of encoders.
+
+    Parameters
+    ----------
+    assay, name
+        Which encoder.
+    recipe, rgb
+        How its user will cut crops; by default as it was trained.
+    device
+        Where it runs.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    OwnEncoder
+        With ``comparison`` in its manifest; None where there are fewer than `FEWEST_COMPARED`
+        annotated cells of a class.
+
+    Raises
+    ------
+    HcsQcError
+        When the encoder or the cells cannot be had.
+    WriteError
+        When the manifest cannot be written.
+    Cancelled
+        When `should_stop` said so; the encoder is as it was.
+    """
+    own = own_encoder(assay, name)
+    asked = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
+    sized = asked_recipe(TrainOptions(recipe=asked, rgb=rgb)).with_diameter(
+        first_diameter(assay) or 1.0
+    )
+    annotations = assay.journal().annotations()
+    states = [load_plate(assay, one, annotations) for one in chosen_plates(assay, None)]
+    said = [(state, state.training) for state in states if len(state.training)]
+    counts = [
+        sum(int((table["class"] == word).sum()) for _, table in said)
+        for word in ("normal", "abnormal")
+    ]
+    if min(counts, default=0) < FEWEST_COMPARED:
+        return change_own(own.folder, comparison=None)
+    cells = annotated_crops(said, sized, on_progress=on_progress, should_stop=should_stop)
+
+    def figures(architecture: Architecture, step: int) -> dict[str, float]:
+        on_progress(step, 1 + len(UNTRAINED_SEEDS), f"Comparing {name} with untrained networks")
+        check_stop(should_stop)
+        return head_figures(architecture, cells, sized, device=device, should_stop=should_stop)
+
+    trained = figures(own.load(), 0)
+    untrained = [
+        figures(random_architecture(own.family, own.architecture, seed, own.input_px), 1 + seed)
+        for seed in UNTRAINED_SEEDS
+    ]
+    comparison = hold_against(trained, untrained, len(cells.classes), sized)
+    return note_comparison(own, comparison)
+
+
+def note_comparison(own: OwnEncoder, comparison: dict[str, Any]) -> OwnEncoder:
+    """Write what `hold_against` found into an encoder's manifest, and mark it if need be.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    warnings = [one for one in own.warnings if not one.startswith(_MARK)]
+    if not comparison["is_better"]:
+        warnings.append(
+            f"{_MARK} on {comparison['n_cells']} annotated cells (weighted F1 "
+            + ", ".join(
+                f"{head} {one['trained']:.3f} against {one['untrained']:.3f}"
+                for head, one in comparison["heads"].items()
+            )
+            + ")."
+        )
+    return change_own(own.folder, comparison=comparison, warnings=warnings)
+
+
+def head_figures(
+    architecture: Architecture,
+    cells: AnnotatedCrops,
+    recipe: CropRecipe,
+    *,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    device: str = "auto",
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, float]:
+    """Give the weighted F1 of each of `COMPARED_HEADS` on a frozen network's embeddings.
+
+    Parameters
+    ----------
+    architecture
+        The network; it is taken over.
+    cells
+        Annotated; cross-validated by well.
+    recipe
+        Of their crops; says what is pooled.
+    seeds
+        One division into folds for each.
+    device, should_stop
+        As `compare_encoder`.
+    """
+    encoder = Encoder(
+        "compared", architecture, "", stages=recipe.stages, pooling=recipe.pooling, device=device
+    )
+    features = encoder.encode(cells.crops.flatten(0, 1), should_stop=should_stop)
+    rows = features.view(len(cells.classes), -1).numpy()
+    return {
+        head: float(
+            cross_validate(
+                rows, cells.classes, cells.groups, head, seeds=seeds, should_stop=should_stop
+            ).mean["f1_weighted"]
+        )
+        for head in COMPARED_HEADS
+    }
+
+
+def hold_against(
+    trained: dict[str, float], untrained: list[dict[str, float]], n_cells: int, recipe: CropRecipe
+) -> dict[str, Any]:
+    """Compare the figures of a network with those of untrained ones, see `compare_encoder`.
+
+    Parameters
+    ----------
+    trained, untrained
+        What `head_figures` gave.
+    n_cells, recipe
+        On what.
+
+    Returns
+    -------
+    Plain data: ``heads`` (of each ``trained``, ``untrained`` (the mean), ``interval`` of a further
+    untrained one), ``is_better``, ``n_cells``, ``recipe``, ``seeds``.
+    """
+    heads: dict[str, Any] = {}
+    for head in COMPARED_HEADS:
+        values = np.array([one[head] for one in untrained])
+        mean, sd = float(values.mean()), float(values.std(ddof=1))
+        # Of one further random start, not of their mean: the encoder is one training as well.
+        width = float(stats.t.ppf(0.975, len(values) - 1)) * sd * np.sqrt(1 + 1 / len(values))
+        heads[head] = {
+            "trained": trained[head],
+            "untrained": mean,
+            "interval": [mean - float(width), mean + float(width)],
+        }
+    above = any(one["trained"] > one["interval"][1] for one in heads.values())
+    below = any(one["trained"] < one["interval"][0] for one in heads.values())
+    return {
+        "heads": heads,
+        "is_better": bool(above and not below),
+        "n_cells": n_cells,
+        "recipe": recipe.name,
+        "seeds": list(range(len(untrained))),
+    }

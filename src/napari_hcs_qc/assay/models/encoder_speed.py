@@ -1,0 +1,109 @@
+"""How quick an encoder is on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hcs_qc.assay.models.training import asked_recipe
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.models.training import TrainOptions
+
+_WARM_UP = 16
+_BATCH = 32
+_LONG_ENOUGH_S = 1.5
+
+
+@dataclass(frozen=True)
+class EncoderSpeed:
+    """What was measured of an encoder.
+
+    Parameters
+    ----------
+    name
+        Of the encoder.
+    device
+        Where it ran: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    n_features
+        Length of a crop's vector with the recipe's stages.
+    crops_per_s
+        Crops encoded a second. Reading images comes on top, mostly at the same time.
+    backend
+        What ran it.
+    note
+        Why that is not the backend asked for; empty when it is.
+    """
+
+    name: str
+    device: str
+    n_features: int
+    crops_per_s: float
+    backend: str = "torch"
+    note: str = ""
+
+    @property
+    def ran_on(self) -> str:
+        """Device and backend in words."""
+        return self.device if self.backend == "torch" else f"{self.device}, {self.backend}"
+
+    def seconds_for(self, n_cells: int, n_views: int) -> float:
+        """Seconds that so many cells take, each seen `n_views` times."""
+        return n_cells * n_views / self.crops_per_s
+
+
+def measure_encoder(
+    options: TrainOptions,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> EncoderSpeed:
+    """Load the encoder of some options and measure it on noise, for some two seconds.
+
+    Parameters
+    ----------
+    options
+        Encoder, recipe and device. Weights that are not here are downloaded.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.encoders.registry.load_encoder`.
+    """
+    recipe = asked_recipe(options)
+    name = options.encoder or DEFAULT_ENCODER
+    # Not the kept one: to measure another must not push out the one that retraining uses.
+    encoder = load_encoder(
+        name,
+        stages=recipe.stages,
+        pooling=recipe.pooling,
+        weights=options.weights,
+        device=options.device,
+        backend=options.backend,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    on_progress(0, 0, f"Measuring {name}")
+    side = recipe.input_px
+    crops = torch.rand((_BATCH, 1, side, side), generator=torch.Generator().manual_seed(0))
+    encoder.encode(crops[:_WARM_UP], should_stop=should_stop)
+    n, elapsed, started = 0, 0.0, time.perf_counter()
+    while elapsed < _LONG_ENOUGH_S:
+        check_stop(should_stop)
+        n += len(encoder.encode(crops, should_stop=should_stop))
+        elapsed = time.perf_counter() - started
+    return EncoderSpeed(
+        name,
+        encoder.device.type,
+        encoder.n_features,
+        n / elapsed,
+        encoder.backend,
+        encoder.backend_note,
+    )

@@ -1,0 +1,229 @@
+"""Fine-tune the encoder of an assay on its annotated cells, and say how good that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops, annotated_crops
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_architecture
+from napari_hcs_qc.encoders.trainable import TrainableEncoder
+from napari_hcs_qc.evaluation.crossval import cross_validate
+from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.heads.finetune import PRESETS, FineTuned, fine_tune
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.run_in_thread import abandonable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.evaluation.crossval import CrossValidation
+
+CHECKPOINT = "fine-tuning.ckpt"
+"""Name of the file in the assay's folder from which a training that was stopped goes on."""
+
+
+def fine_tuned(
+    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    options: TrainOptions,
+    *,
+    folder: Path | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> FineTuned:
+    """Fine-tune the encoder of some options on annotated cells.
+
+    Parameters
+    ----------
+    said
+        Plates, and the annotated positions on them, as `annotated_crops` takes them.
+    recipe
+        With its nucleus diameter set.
+    options
+        Encoder, weights, head (`FINE_TUNED`), seed and device.
+    folder
+        Of the assay, in which the checkpoint is kept; None keeps none.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When the cells or the encoder cannot be had.
+    WriteError
+        When the checkpoint cannot be written.
+    Cancelled
+        When `should_stop` said so; the next call goes on after the last whole epoch.
+    """
+    cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
+    on_progress(0, 0, "Preparing to fine-tune")
+    return _tuned(
+        cells,
+        recipe,
+        options,
+        options.seed,
+        checkpoint=None if folder is None else folder / CHECKPOINT,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+
+
+def forget_training(folder: Path) -> None:
+    """Delete the state of a training whose model is kept; see `fine_tuned`."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def cross_validate_fine_tuned(
+    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    options: TrainOptions,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[CrossValidation, AnnotatedCrops]:
+    """Cross-validate fine-tuning with wells kept whole: each fold trains an encoder of its own.
+
+    One division into folds, whatever the options say: it takes as long as five trainings.
+
+    Parameters
+    ----------
+    said, recipe, options, on_progress, should_stop
+        As `fine_tuned`.
+
+    Raises
+    ------
+    HcsQcError
+        When the cells or the encoder cannot be had, or a class has fewer than 2 cells.
+    Cancelled
+        When `should_stop` said so.
+    """
+    cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
+    rows = np.arange(len(cells.classes), dtype=np.float64)[:, np.newaxis]
+
+    def make(seed: int) -> Any:
+        return _OnRows(cells, recipe, options, seed, on_progress, should_stop)
+
+    found = cross_validate(
+        rows,
+        cells.classes,
+        cells.groups,
+        options.head,
+        seeds=(options.seed,),
+        head_factory=make,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return found, cells
+
+
+def judge_crops(tuned: FineTuned, crops: torch.Tensor, should_stop: ShouldStop) -> NDArray[Any]:
+    """Give ``(n_cells, n_classes)`` probabilities of crops, columns as ``tuned.head.classes_``."""
+    features = tuned.encoder.encode(crops.flatten(0, 1), should_stop=should_stop)
+    p: NDArray[Any] = tuned.head.predict_proba(features.view(len(crops), -1).numpy())
+    return p
+
+
+def _tuned(
+    cells: AnnotatedCrops,
+    recipe: CropRecipe,
+    options: TrainOptions,
+    seed: int,
+    *,
+    chosen: NDArray[np.int64] | None = None,
+    checkpoint: Path | None = None,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> FineTuned:
+    rows = np.arange(len(cells.classes)) if chosen is None else chosen
+    name = options.encoder or DEFAULT_ENCODER
+    settings = PRESETS[options.head]
+
+    def work(on_progress: OnProgress, should_stop: ShouldStop) -> FineTuned:
+        architecture, digest = load_architecture(
+            name, weights=options.weights, on_progress=on_progress, should_stop=should_stop
+        )
+        network = TrainableEncoder(name, architecture, recipe, options.device)
+        crops = cells.crops[torch.from_numpy(rows)]
+        key = fingerprint(
+            {
+                "settings": repr(settings),
+                "seed": seed,
+                "weights": digest,
+                "recipe": recipe.fingerprint,
+                "cells": [
+                    f"{group} {word} {float(crop.double().sum()):.6f}"
+                    for group, word, crop in zip(
+                        cells.groups[rows], cells.classes[rows], crops, strict=True
+                    )
+                ],
+                "torch": str(torch.__version__),
+                "device": str(network.device),
+            }
+        )
+        return fine_tune(
+            network,
+            crops,
+            cells.classes[rows],
+            cells.groups[rows],
+            settings,
+            sides=cells.sides,
+            seed=seed,
+            checkpoint=checkpoint,
+            key=key,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+
+    # A pass through the network and back cannot be stopped half way. What is left behind may
+    # still write its checkpoint, whole and under a key that says what it belongs to.
+    return abandonable(work, should_stop, on_progress)
+
+
+class _OnRows:
+    """A fine-tuned model as a head whose features are the cells' row numbers."""
+
+    def __init__(
+        self,
+        cells: AnnotatedCrops,
+        recipe: CropRecipe,
+        options: TrainOptions,
+        seed: int,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.cells, self.recipe, self.options, self.seed = cells, recipe, options, seed
+        self.on_progress, self.should_stop = on_progress, should_stop
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Train on the cells of some rows."""
+        self._tuned = _tuned(
+            self.cells,
+            self.recipe,
+            self.options,
+            self.seed,
+            chosen=_rows(X),
+            on_progress=self.on_progress,
+            should_stop=self.should_stop,
+        )
+        self.classes_ = self._tuned.head.classes_
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Judge the cells of some rows."""
+        check_stop(self.should_stop)
+        crops = self.cells.crops[torch.from_numpy(_rows(X))]
+        return judge_crops(self._tuned, crops, self.should_stop)
+
+
+def _rows(X: ArrayLike) -> NDArray[np.int64]:
+    return np.asarray(X)[:, 0].astype(np.int64)

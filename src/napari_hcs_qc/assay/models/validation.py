@@ -1,0 +1,194 @@
+"""The figures of a model: cross-validated on its own annotated cells, and the learning curve."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
+from napari_hcs_qc.evaluation.crossval import cross_validate
+from napari_hcs_qc.evaluation.label_issues import doubted
+from napari_hcs_qc.evaluation.learning_curve import learning_curve
+from napari_hcs_qc.evaluation.reliability import reliability
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.evaluation.crossval import CrossValidation
+    from napari_hcs_qc.study.artefacts.simulated_training import Simulated
+
+_IMPOSSIBLE: dict[str, Any] = {
+    "sentence": "not possible with a single annotated cell of a class",
+    "figures": [],
+}
+
+FIGURES = {
+    "f1_weighted": "weighted F1",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1_abnormal": "F1 of the abnormal class",
+    "precision_abnormal": "precision of the abnormal class",
+    "recall_abnormal": "recall of the abnormal class",
+}
+"""Cross-validated figures and what they are called to a person."""
+
+CALIBRATION = "expected calibration error"
+"""Another figure, of `Reliability`; the lower the better."""
+
+
+def validate(
+    annotated: Annotated,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+    simulated: Simulated | None = None,
+) -> dict[str, Any]:
+    """Cross-validate a head on the annotated cells, grouped by well.
+
+    Simulated cells, where there are any, are trained on in the folds that their wells are trained
+    on in, and never judged.
+
+    Returns
+    -------
+    dict
+        Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done),
+        ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`, and last
+        `CALIBRATION` with ``perfect``, see `Reliability.ece_perfect`), ``confusion``
+        (`CrossValidation.confusion`), ``reliability`` (of each cell's mean over the seeds) and
+        ``doubted`` (cells whose annotation the others contradict, the most doubtful first: row in
+        `training_cells` and P(abnormal)).
+        Only the sentence and no figures where a class has a single cell.
+    """
+    if _is_impossible(annotated.classes):
+        return dict(_IMPOSSIBLE)
+    make: Callable[[int], Any] | None = None
+    if simulated is not None:
+        from napari_hcs_qc.study.artefacts.simulated_training import WithSimulated
+
+        cells, plate = simulated, annotated.plate
+
+        def make(seed: int) -> Any:
+            return WithSimulated(make_head(options.head, seed, plate), cells)
+
+    found = cross_validate(
+        annotated.embeddings,
+        annotated.classes,
+        annotated.groups,
+        options.head,
+        plate=annotated.plate,
+        head_factory=make,
+        seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return _told(found, annotated.rows, annotated.classes, annotated.groups)
+
+
+def validate_fine_tuned(
+    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    recipe: CropRecipe,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes.
+
+    Returns
+    -------
+    dict
+        As `validate`.
+    """
+    if _is_impossible(np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])):
+        return dict(_IMPOSSIBLE)
+    found, cells = cross_validate_fine_tuned(
+        said, recipe, options, on_progress=on_progress, should_stop=should_stop
+    )
+    return _told(found, cells.rows, cells.classes, cells.groups)
+
+
+def _is_impossible(classes: NDArray[np.str_]) -> bool:
+    return min(Counter(classes.tolist()).values()) < 2
+
+
+def _told(
+    found: CrossValidation,
+    rows: NDArray[np.int64],
+    classes: NDArray[np.str_],
+    wells: NDArray[np.str_],
+) -> dict[str, Any]:
+    data = found.to_dict()
+    n_seeds = len(found.seeds)
+    seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
+    by = "grouped by well" if found.by == "well" else "by cell, not by well"
+    sentence = (
+        f"{found.n_splits} folds {by}, {seeds}, {found.n_cells} cells in {found.n_wells} wells"
+    )
+    is_abnormal = classes == ABNORMAL
+    p_abnormal = found.p_abnormal.mean(axis=0)
+    units = wells if found.by == "well" else np.arange(len(wells))
+    bins = reliability(p_abnormal, is_abnormal, units=units)
+    return {
+        **data,
+        "doubted": [
+            {"cell": int(rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
+            for row in doubted(found.p_abnormal, is_abnormal)
+        ],
+        "confusion": found.confusion().tolist(),
+        "reliability": bins.to_dict(),
+        "sentence": f"{sentence}. {found.note}" if found.note else sentence,
+        "figures": [
+            {
+                "name": shown,
+                "mean": data["mean"][name],
+                "sd": data["sd"][name],
+                "ci95": data["ci95"][name],
+            }
+            for name, shown in FIGURES.items()
+        ]
+        + [
+            {
+                "name": CALIBRATION,
+                "mean": bins.ece,
+                "sd": None,  # of each cell's mean over the seeds, so that there is one
+                "ci95": [bins.ece_low, bins.ece_high],
+                "perfect": bins.ece_perfect,
+            }
+        ],
+    }
+
+
+def curve(
+    annotated: Annotated,
+    options: TrainOptions,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Any]:
+    """Measure how the figures grow with the number of annotations, see `learning_curve`.
+
+    Returns
+    -------
+    dict
+        What `LearningCurve.to_dict` gives, with ``verdict`` in words.
+    """
+    found = learning_curve(
+        annotated.embeddings,
+        annotated.classes,
+        annotated.groups,
+        options.head,
+        plate=annotated.plate,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return {**found.to_dict(), "verdict": found.verdict()}

@@ -1,0 +1,1 @@
+"""Scores of cells, sites and wells by a model."""

@@ -1,0 +1,389 @@
+"""Judge: from predictions and image quality to scored, flagged sites and wells of an assay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.prediction import (
+    added_places,
+    carried,
+    chosen_model,
+    load_prediction,
+)
+from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
+from napari_hcs_qc.assay.store.plate_state import PlateState, chosen_plates, load_plate
+from napari_hcs_qc.assay.store.platemap import read_platemap
+from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.qc.export.export_tables import JudgedPlate
+from napari_hcs_qc.qc.flags import PlateScores, judge_plate
+from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
+from napari_hcs_qc.qc.rule import FlagRule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.plates.plate import SiteKey
+
+
+@dataclass(frozen=True, eq=False)
+class WellRoles:
+    """What the plate map says of the wells of one plate.
+
+    Parameters
+    ----------
+    control, empty
+        Wells to compare with, and wells that are meant to hold no cells.
+    platemap
+        The plate map, see `read_platemap`; None when there is none.
+    """
+
+    control: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    platemap: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One plate of an assay, judged.
+
+    Parameters
+    ----------
+    state
+        The plate with its cells and annotations.
+    prediction
+        The model's word on its cells.
+    predictions
+        Row i is cell i: ``p_abnormal, predicted_class, predicted_kind`` at the threshold, and
+        ``annotated_class, annotated_kind``.
+    scores
+        Sites and wells, scored and flagged.
+    verdicts
+        What people decided on its wells and sites.
+    warnings
+        Sentences to see first.
+    unreadable
+        What could not be read or was not understood, sites and files.
+    threshold
+        P(abnormal) from which a cell was counted as abnormal.
+    rule, roles, exclude_kinds
+        What it was judged with, see `judge_state`.
+    """
+
+    state: PlateState
+    prediction: Prediction
+    predictions: pd.DataFrame
+    scores: PlateScores
+    verdicts: pd.DataFrame
+    warnings: tuple[str, ...]
+    unreadable: tuple[Problem, ...]
+    threshold: float = DEFAULT_THRESHOLD
+    rule: FlagRule = field(default_factory=FlagRule)
+    roles: WellRoles = field(default_factory=WellRoles)
+    exclude_kinds: tuple[str, ...] = ()
+
+    def at_threshold(self, threshold: float) -> Judged:
+        """Judge the same cells with the same annotations at another threshold, without the disk."""
+        return judge_state(
+            self.state,
+            self.prediction,
+            verdicts=self.verdicts,
+            rule=self.rule,
+            roles=self.roles,
+            threshold=threshold,
+            exclude_kinds=self.exclude_kinds,
+        )
+
+    def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> Judged:
+        """Judge with the annotations of now, without the disk.
+
+        A cell that somebody has added since the model last judged counts by their word alone; the
+        model has none on it.
+
+        Parameters
+        ----------
+        annotations
+            As `Journal.annotations`.
+        threshold
+            P(abnormal) from which a cell counts as abnormal.
+        """
+        state = self.state.with_annotations(annotations)
+        before = added_places(self.state.matched.added)
+        table = carried(self.prediction.table, before, state)
+        return judge_state(
+            state,
+            replace(self.prediction, table=table),
+            verdicts=self.verdicts,
+            rule=self.rule,
+            roles=self.roles,
+            threshold=threshold,
+            exclude_kinds=self.exclude_kinds,
+        )
+
+    def with_unlike(self, state: PlateState, measured: Prediction) -> Judged:
+        """Take in how unlike the annotated cells each cell is.
+
+        Parameters
+        ----------
+        state
+            The plate as it was when that was measured; people may have added cells since, which
+            get NaN.
+        measured
+            The same model's word, with the column.
+        """
+        table = carried(measured.table, added_places(state.matched.added), self.state)
+        ratio = table[COLUMN].to_numpy(np.float32)
+        new = [text for text in measured.warnings if text not in self.prediction.warnings]
+        prediction = replace(
+            self.prediction,
+            table=self.prediction.table.assign(**{COLUMN: ratio}),
+            warnings=(*self.prediction.warnings, *new),
+            unlike=measured.unlike,
+        )
+        predictions = self.predictions.assign(**{COLUMN: ratio})
+        warnings = (*self.warnings, *new)
+        return replace(self, prediction=prediction, predictions=predictions, warnings=warnings)
+
+    def with_verdicts(self, verdicts: pd.DataFrame) -> Judged:
+        """Give the same with other verdicts, `Journal.verdicts` of all plates."""
+        mine = verdicts[verdicts["plate"] == self.state.plate.name].reset_index(drop=True)
+        return replace(self, verdicts=mine)
+
+    def to_export(self, embeddings: NDArray[np.float32] | None = None) -> JudgedPlate:
+        """Give what the export takes."""
+        return JudgedPlate(
+            self.state.plate.name,
+            self.state.cells,
+            self.predictions,
+            self.scores.sites,
+            self.scores.wells,
+            self.verdicts,
+            self.state.found.quality,
+            embeddings,
+        )
+
+
+def flag_rule(assay: AssayFolder) -> FlagRule:
+    """Give the flag rule of an assay: its settings, over the defaults."""
+    return FlagRule.from_dict(assay.settings.get("flag_rule", {}))
+
+
+def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
+    """Read what the assay's plate map says of wells; nothing without one.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    shape
+        Rows and columns of the plate.
+
+    Raises
+    ------
+    HcsQcError
+        When there is a plate map and it does not go with the plate.
+    """
+    if not assay.platemap_path.is_file():
+        return WellRoles()
+    platemap = read_platemap(assay.platemap_path, shape=shape)
+    return WellRoles(
+        tuple(platemap.loc[platemap["role"] == "control", "well"]),
+        tuple(platemap.loc[platemap["role"] == "empty", "well"]),
+        platemap,
+    )
+
+
+def judge(
+    assay: AssayFolder,
+    plates: Sequence[str] | None = None,
+    *,
+    model: Model | None = None,
+    exclude_kinds: tuple[str, ...] = (),
+    states: Mapping[str, PlateState] | None = None,
+    threshold: float | None = None,
+    partial: bool = False,
+) -> list[Judged]:
+    """Judge plates that were predicted; quick, nothing is computed from pixels.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    plates
+        Names; all by default.
+    model
+        The one in use by default.
+    exclude_kinds
+        Kinds that are biology in this assay and do not count as abnormal.
+    states
+        Plates that are loaded already, by name, with the annotations to go by; others are loaded.
+    threshold
+        P(abnormal) from which a cell counts as abnormal; the assay's by default.
+    partial
+        Whether cells that people have added since may be without a word of the model.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no model, or a plate was not predicted with it yet.
+    """
+    model = model or chosen_model(assay)
+    threshold = assay.threshold if threshold is None else threshold
+    known = states or {}
+    journal = assay.journal()
+    verdicts = journal.verdicts()
+    rule = flag_rule(assay)
+    annotations: pd.DataFrame | None = None
+    judged = []
+    for name in chosen_plates(assay, plates):
+        state = known.get(name)
+        if state is None:
+            if annotations is None:
+                annotations = journal.annotations()
+            state = load_plate(assay, name, annotations)
+        prediction = load_prediction(assay, state, model, partial=partial)
+        if prediction is None:
+            raise HcsQcError(
+                f"Plate {name} was not predicted with model {model.id} since its cells last "
+                f"changed; run: hcs-qc predict {assay.path}."
+            )
+        one = judge_state(
+            state,
+            prediction,
+            verdicts=verdicts,
+            rule=rule,
+            roles=well_roles(assay, state.plate.shape),
+            threshold=threshold,
+            exclude_kinds=exclude_kinds,
+        )
+        judged.append(one)
+    return judged
+
+
+def judge_state(
+    state: PlateState,
+    prediction: Prediction,
+    *,
+    verdicts: pd.DataFrame,
+    rule: FlagRule,
+    roles: WellRoles,
+    threshold: float,
+    exclude_kinds: tuple[str, ...] = (),
+) -> Judged:
+    """Judge a plate that is loaded, from nothing but its arguments.
+
+    Parameters
+    ----------
+    state
+        The plate with its cells and annotations.
+    prediction
+        The model's word on just these cells.
+    verdicts
+        `Journal.verdicts`; those of other plates are left out.
+    rule
+        When to flag.
+    roles
+        Of the wells.
+    threshold
+        P(abnormal) from which a cell counts as abnormal, 0 to 1.
+    exclude_kinds
+        Kinds that do not count as abnormal.
+
+    Raises
+    ------
+    HcsQcError
+        When the threshold is no such number, or the prediction is of other cells.
+    """
+    if not 0 <= threshold <= 1:
+        raise HcsQcError(
+            f"The threshold is {threshold}; a number from 0 to 1 was expected, above which P"
+            "(abnormal) makes a cell abnormal."
+        )
+    if len(prediction.table) != len(state.cells):
+        raise HcsQcError(
+            f"Plate {state.plate.name} has {len(state.cells)} cells, but {len(prediction.table)} "
+            f"were judged by model {prediction.model}: some were added or taken away since. "
+            "Retrain, or predict the plate again."
+        )
+    predictions = _at_threshold(prediction.table, threshold)
+    predictions = pd.concat([predictions, state.annotated], axis=1)
+    scores = judge_plate(
+        state.plate.sites,
+        state.cells,
+        predictions,
+        state.found.quality,
+        rule=rule,
+        nuclear_channel=state.found.channel,
+        unreadable=state.found.unreadable | _unread_sites(state, prediction),
+        control_wells=roles.control,
+        empty_wells=roles.empty,
+        exclude_kinds=exclude_kinds,
+        by_site=state.by_site.with_added(state.matched.added),
+    )
+    warnings = list(prediction.warnings)
+    if not len(state.found.cells):
+        warnings.append(
+            f"No cell was found on plate {state.plate.name} (channel {state.found.channel}), so "
+            "its wells are not compared by their cells; look at the images, or choose another "
+            "channel."
+        )
+    if roles.platemap is not None:
+        table = flags_by_treatment(scores.wells, roles.platemap)
+        warnings.extend(treatment_warnings(table))
+    mine = verdicts[verdicts["plate"] == state.plate.name].reset_index(drop=True)
+    return Judged(
+        state,
+        prediction,
+        predictions,
+        scores,
+        mine,
+        tuple(warnings),
+        unreadable_of(state, prediction),
+        float(threshold),
+        rule,
+        roles,
+        tuple(exclude_kinds),
+    )
+
+
+def classes_at(p_abnormal: ArrayLike, threshold: float) -> NDArray[np.object_]:
+    """Class of each cell: abnormal from the threshold on, None where p is NaN.
+
+    Compared as float32, which is what p is stored in: 0.7 of ten neighbours is not below 0.7.
+    """
+    p = np.asarray(p_abnormal, dtype=np.float32)
+    classes = np.where(p >= np.float32(threshold), "abnormal", "normal").astype(object)
+    classes[np.isnan(p)] = None
+    return classes
+
+
+def _at_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Give the table of a prediction with classes at a threshold, and kinds of the abnormal."""
+    classes = classes_at(table["p_abnormal"], threshold)
+    kinds = table["predicted_kind"].to_numpy(dtype=object, copy=True)
+    kinds[classes != "abnormal"] = None
+    return table.assign(predicted_class=classes, predicted_kind=kinds)
+
+
+def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tuple[Problem, ...]:
+    """List what could not be read or was not understood on a plate."""
+    sites = {str(site): why for site, why in state.found.unreadable.items()}
+    if prediction is not None:
+        sites |= dict(prediction.unreadable)
+    listed = tuple(Problem(where, why) for where, why in sites.items())
+    return (*listed, *state.found.problems, *state.plate.problems)
+
+
+def _unread_sites(state: PlateState, prediction: Prediction) -> dict[SiteKey, str]:
+    """Sites that could be read when cells were found, and not when they were embedded."""
+    by_name = {str(site): site for site in state.plate.sites}
+    return {by_name[where]: why for where, why in prediction.unreadable if where in by_name}

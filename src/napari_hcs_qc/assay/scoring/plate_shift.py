@@ -1,0 +1,212 @@
+"""How unlike a plate is to those that its model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.shift import MIN_REFERENCE, Shift, ShiftDetector, measure_shift
+from napari_hcs_qc.files import fingerprint, read_json
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.encoders.encoder import Encoder
+
+_CELLS = 2000
+"""Cells of a plate that are enough to tell whether it is unlike another."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftReference:
+    """What plates are compared with, so that the training plates need not be at hand.
+
+    Parameters
+    ----------
+    rows
+        (n, n_features), embeddings of a sample of the training plates' cells.
+    wells
+        (n,), their wells, ``plate/A01``.
+    plates
+        Content addresses of the training plates as plain data: images, intensity ranges, cells.
+    """
+
+    rows: NDArray[np.float32]
+    wells: NDArray[np.str_]
+    plates: list[Any]
+
+
+class ShiftMeter:
+    """Compares plates with those that a model was trained on.
+
+    Only found cells count, so the answer does not depend on the head nor on what people say: one
+    that an earlier model of the same plates was given is taken over.
+
+    Parameters
+    ----------
+    assay
+        The assay, in which embeddings and earlier answers are.
+    model
+        The model.
+    encoder
+        Its encoder.
+    state_of
+        Loads a plate by its name.
+    reference
+        What `reference` gave for this model in the assay that it was trained in; None takes it
+        from the training plates of `assay`.
+    """
+
+    def __init__(
+        self,
+        assay: AssayFolder,
+        model: Model,
+        encoder: Encoder,
+        state_of: Callable[[str], PlateState],
+        reference: ShiftReference | None = None,
+    ) -> None:
+        self._assay, self._model, self._encoder = assay, model, encoder
+        self._state_of = state_of
+        self._reference = reference
+        self._detector: ShiftDetector | None = None
+        self._training = None if reference is None else reference.plates
+
+    def measure(
+        self,
+        state: PlateState,
+        rows: NDArray[np.floating[Any]],
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> dict[str, Any]:
+        """Measure how unlike a plate is.
+
+        Parameters
+        ----------
+        state
+            The plate.
+        rows
+            (n_cells, n_features), those of its found cells first.
+        on_progress, should_stop
+            See `napari_hcs_qc.job`.
+
+        Returns
+        -------
+        dict
+            Plain data: ``value``, ``threshold``, ``is_unlike``, ``sentence`` (see `Shift`), and
+            ``of``, the content address of all that it depends on.
+        """
+        of = self._address(state)
+        known = self._known(state, of)
+        if known is not None:
+            return known
+        reference = self.reference(on_progress, should_stop)
+        check_stop(should_stop)
+        chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
+        new = np.asarray(rows[chosen], dtype=np.float32)
+        new = new[np.isfinite(new).all(axis=1)]
+        shift = self._judged(reference, new)
+        return {
+            "value": _number(shift.value),
+            "threshold": _number(shift.threshold),
+            "is_unlike": bool(shift.is_unlike),
+            "sentence": f"Plate {state.plate.name}: {shift.sentence}",
+            "of": of,
+        }
+
+    def _judged(self, reference: ShiftReference, new: NDArray[np.float32]) -> Shift:
+        seed = int(self._model.manifest["seed"])
+        if len(reference.rows) < MIN_REFERENCE:
+            return measure_shift(reference.rows, new, seed)  # says that it cannot be said
+        if self._detector is None:
+            # Fitting takes seconds, and a screen has many plates.
+            self._detector = ShiftDetector(seed).fit(reference.rows, reference.wells)
+        return self._detector.judge(new)
+
+    def reference(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
+        """Give what plates are compared with; sampled once.
+
+        Raises
+        ------
+        HcsQcError, WriteError, Cancelled
+            As `napari_hcs_qc.assay.embeddings.embed_plate.embed_plate`.
+        """
+        if self._reference is None:
+            self._reference = self._sampled(on_progress, should_stop)
+        return self._reference
+
+    def _sampled(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
+        """Sample the training plates; their embeddings lie in the store already."""
+        parts, wells = [], []
+        for plate in self._model.manifest["training_plates"]:
+            state = self._state_of(plate["name"])
+            embedded = embed_plate(
+                state,
+                self._model.recipe,
+                self._encoder,
+                self._assay.embeddings_folder,
+                try_again=False,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
+            sampled = np.asarray(embedded.rows[chosen], dtype=np.float32)
+            usable = np.isfinite(sampled).all(axis=1)
+            parts.append(sampled[usable])
+            wells.append(state.groups(state.found.cells["well"].iloc[chosen[usable]]))
+        return ShiftReference(
+            np.concatenate(parts), np.concatenate(wells), self._training_address()
+        )
+
+    def _training_address(self) -> list[Any]:
+        if self._training is None:
+            names = [plate["name"] for plate in self._model.manifest["training_plates"]]
+            self._training = sorted(
+                [one.plate.fingerprint, one.found.ranges.fingerprint, len(one.found.cells)]
+                for one in map(self._state_of, names)
+            )
+        return self._training
+
+    def _address(self, state: PlateState) -> str:
+        return fingerprint(
+            {
+                "plate": [state.plate.fingerprint, len(state.found.cells)],
+                "ranges": state.found.ranges.fingerprint,
+                "training": self._training_address(),
+                "recipe": self._model.recipe.fingerprint,
+                "encoder": self._encoder.fingerprint,
+                "seed": self._model.manifest["seed"],
+            }
+        )
+
+    def _known(self, state: PlateState, of: str) -> dict[str, Any] | None:
+        folder = self._assay.predictions_folder(state.plate.name)
+        for path in sorted(folder.glob("*.json"), reverse=True):
+            try:
+                shift = read_json(path).get("shift") or {}
+            except HcsQcError:
+                continue
+            if shift.get("of") == of:
+                return dict(shift)
+        return None
+
+
+def _sample(n: int, seed: int) -> NDArray[np.int64]:
+    if n <= _CELLS:
+        return np.arange(n, dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n, _CELLS, replace=False)).astype(np.int64)
+
+
+def _number(value: float) -> float | None:
+    """Give a number that JSON can hold; None where a plate has too few cells for one."""
+    return float(value) if np.isfinite(value) else None

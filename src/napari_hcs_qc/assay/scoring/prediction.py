@@ -1,0 +1,495 @@
+"""Predict: score every cell of a plate with a model, and say when the plate is unlike training."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN, unlike_summary
+from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
+from napari_hcs_qc.encoders.backends.choice import TORCH
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.heads.linear.scoring import score_embeddings
+from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.scoring.plate_shift import ShiftReference
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.encoders.encoder import Encoder
+
+_ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says about the cells of one plate.
+
+    Parameters
+    ----------
+    plate, model
+        Name and id.
+    table
+        Row i is cell i: ``p_abnormal`` (NaN where it could not be scored), ``predicted_class``,
+        ``predicted_kind`` (None where the model knows no kinds). Classes are those at one half; a
+        kind is there from the assay's threshold on, where that was lower. And ``unlike``, see
+        `napari_hcs_qc.assay.scoring.novelty_report.COLUMN`, once that was measured.
+    warnings
+        Sentences: the plate is unlike the training data, or much of it unlike all annotations.
+    unreadable
+        Sites whose cells could not be embedded: well, site as text, and the reason.
+    shift
+        `Shift` of the plate against the training plates as plain data; empty for a training
+        plate.
+    unlike
+        Cells unlike anything annotated, as `unlike_summary` counts
+        them; empty before that was measured.
+    """
+
+    plate: str
+    model: str
+    table: pd.DataFrame
+    warnings: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    shift: dict[str, Any]
+    unlike: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_unlike_measured(self) -> bool:
+        """Whether its table says of each cell how unlike the annotated ones it is."""
+        return COLUMN in self.table
+
+
+def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:
+    """Load the model that judges an assay: the one restored by a person, else the latest.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model
+        Id of another one.
+
+    Returns
+    -------
+    The model, and a sentence when it is not the one that was restored, because that is gone.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    """
+    folders = {folder.name: folder for folder in model_folders(assay.models_folder)}
+    if not folders:
+        raise HcsQcError(f"No model was trained yet; run: hcs-qc train {assay.path}.")
+    latest = max(folders)
+    if model is None:
+        restored = assay.settings.get("model", latest)
+        if restored in folders:
+            return load_model(folders[restored]), ""
+        told = f"Model {restored}, which was restored, is no longer there; {latest} is used."
+        return load_model(folders[latest]), told
+    if model not in folders:
+        raise HcsQcError(
+            f"The assay {assay.path} has no model {model!r}; it has {', '.join(folders)}."
+        )
+    return load_model(folders[model]), ""
+
+
+def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
+    """Load a model of an assay, by default the one in use, see `model_in_use`.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    """
+    return model_in_use(assay, model)[0]
+
+
+def predict(
+    assay: AssayFolder,
+    plates: Sequence[str],
+    model: Model,
+    *,
+    device: str = "auto",
+    states: Mapping[str, PlateState] | None = None,
+    encoder: Encoder | None = None,
+    reference: ShiftReference | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> list[Prediction]:
+    """Embed and score all cells of plates, and keep the result in the assay.
+
+    Parameters
+    ----------
+    assay
+        The assay, with the cells of these plates found.
+    plates
+        Their names.
+    model
+        The model.
+    device
+        Where the encoder runs.
+    states
+        Plates that are loaded already, by name, with the annotations of now; others are loaded.
+    encoder
+        The model's encoder, where it is loaded already.
+    reference
+        What plates are compared with, where the training plates are not in this assay.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When a plate's files are gone, or the model's encoder is not at hand as it was.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so; plates that were finished stay so.
+    """
+    if encoder is None:
+        encoder = kept_encoder(
+            **trained_with(model.manifest),
+            device=device,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    check_encoder(model, encoder)
+    annotations = assay.journal().annotations()
+    known = dict(states or {})
+    trained_on = {plate["name"] for plate in model.manifest["training_plates"]}
+
+    def state_of(name: str) -> PlateState:
+        state = known.get(name) or load_plate(assay, name, annotations)
+        if name in trained_on:  # the others are asked for once, and a screen has many
+            known[name] = state
+        return state
+
+    meter = ShiftMeter(assay, model, encoder, state_of, reference)
+    predictions = []
+    with assay.lock():
+        for name in plates:
+            state = state_of(assay.plate(name).name)
+            found = predict_plate(
+                assay,
+                state,
+                model,
+                encoder,
+                meter,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            save_prediction(assay, found, state)
+            predictions.append(found)
+    return predictions
+
+
+def check_encoder(model: Model, encoder: Encoder) -> None:
+    """Refuse an encoder that gives other numbers than the one that a model was trained with.
+
+    The same network run by another backend, because the model's is not installed here, gives the
+    same numbers to 1e-4 of the largest: it passes, and `backend_warning` tells of it. Its
+    embeddings have a store of their own.
+
+    Raises
+    ------
+    HcsQcError
+        Naming the weights of both.
+    """
+    of_model = model.encoder.get("network_fingerprint", model.encoder["fingerprint"])
+    if encoder.network_fingerprint != of_model:
+        raise HcsQcError(
+            f"The encoder {encoder.name} is not the one that model {model.id} was trained with "
+            f"(weights {encoder.weights_sha256[:12]} instead of "
+            f"{str(model.encoder['weights_sha256'])[:12]}). Bring back its weights, or train again."
+        )
+
+
+def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
+    """Say that another backend runs the encoder than when the model was trained, if so."""
+    trained_by = str(model.encoder.get("backend", TORCH))
+    if encoder.backend == trained_by:
+        return ()
+    why = encoder.backend_note or f"{trained_by} is not installed here"
+    return (
+        f"Model {model.id} was trained on embeddings by {trained_by}; these are by "
+        f"{encoder.backend} ({why}). They agree to 1e-4, and are kept apart.",
+    )
+
+
+def predict_plate(
+    assay: AssayFolder,
+    state: PlateState,
+    model: Model,
+    encoder: Encoder,
+    meter: ShiftMeter,
+    *,
+    try_again: bool = True,
+    unlike: bool = True,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Prediction:
+    """Score all cells of one plate; nothing is written but embeddings that were missing.
+
+    Parameters
+    ----------
+    assay
+        The assay; its threshold decides from where on a kind is predicted.
+    state
+        The plate.
+    model, encoder
+        The model and its encoder.
+    meter
+        Compares plates with those that the model was trained on.
+    try_again
+        Whether sites that were unreadable are tried again.
+    unlike
+        Whether to measure how unlike the annotated cells each is; else `with_unlike` may follow.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.assay.embeddings.embed_plate.embed_plate`.
+    """
+    embedded = embed_plate(
+        state,
+        model.recipe,
+        encoder,
+        assay.embeddings_folder,
+        try_again=try_again,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    p_abnormal = score_embeddings(
+        model.head, embedded.rows, on_progress=on_progress, should_stop=should_stop
+    )
+    is_kind_told = p_abnormal >= min(0.5, assay.threshold)
+    table = pd.DataFrame(
+        {
+            "p_abnormal": p_abnormal,
+            "predicted_class": classes_of(p_abnormal),
+            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, should_stop),
+        }
+    )
+    shift: dict[str, Any] = {}
+    if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
+        shift = meter.measure(state, embedded.rows, on_progress, should_stop)
+    found = Prediction(
+        state.plate.name,
+        model.id,
+        table,
+        (
+            *((shift["sentence"],) if shift.get("is_unlike") else ()),
+            *backend_warning(model, encoder),
+        ),
+        tuple((one.where, one.what) for one in embedded.unreadable),
+        shift,
+    )
+    if not unlike:
+        return found
+    return with_unlike(found, state, model, embedded.rows, on_progress, should_stop)
+
+
+def with_unlike(
+    found: Prediction,
+    state: PlateState,
+    model: Model,
+    rows: NDArray[np.floating[Any]],
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Prediction:
+    """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring.
+
+    Parameters
+    ----------
+    found
+        The model's word on the cells of `state`.
+    state, model
+        The plate and the model.
+    rows
+        (n_cells, n_features) embeddings of these cells.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    Prediction
+        With the column; all NaN where the model had too few annotations to say, or was trained by
+        an earlier version.
+
+    Raises
+    ------
+    HcsQcError
+        When the embeddings are of another encoder or recipe.
+    Cancelled
+        When `should_stop` said so.
+    """
+    is_judged = found.table["p_abnormal"].notna().to_numpy()
+    ratio = np.full(len(found.table), np.nan, dtype=np.float32)
+    why_not = str(model.manifest.get("no_novelty", ""))
+    if model.novelty is not None:
+        measured = model.novelty.ratio(rows, on_progress=on_progress, should_stop=should_stop)
+        ratio[is_judged] = measured[is_judged]
+    elif not why_not:
+        why_not = (
+            f"Model {model.id} does not know which cells are unlike the annotated ones: an earlier "
+            "version trained it. Train again to have that."
+        )
+    summary = unlike_summary(ratio, state.cells["well"], why_not)
+    warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()
+    return replace(
+        found,
+        table=found.table.assign(**{COLUMN: ratio}),
+        warnings=(*found.warnings, *warning),
+        unlike=summary,
+    )
+
+
+def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
+    """Class of each probability: abnormal from one half on; None where there is none."""
+    classes = np.where(p_abnormal >= 0.5, "abnormal", "normal").astype(object)
+    classes[np.isnan(p_abnormal)] = None
+    return classes
+
+
+def cells_mark(state: PlateState) -> str:
+    """Content address of the cells that predictions belong to."""
+    return _mark(state, state.cells)
+
+
+def _mark(state: PlateState, cells: pd.DataFrame) -> str:
+    positions = cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
+    digest = hashlib.sha256(np.ascontiguousarray(positions).tobytes()).hexdigest()
+    return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
+
+
+def load_prediction(
+    assay: AssayFolder, state: PlateState, model: Model, *, partial: bool = False
+) -> Prediction | None:
+    """Read what `predict` kept; None when there is nothing for these cells and this model.
+
+    Parameters
+    ----------
+    assay, state, model
+        The assay, the plate and the model.
+    partial
+        Whether cells that people have added since may be without a word of the model (NaN).
+    """
+    folder = assay.predictions_folder(state.plate.name)
+    manifest_path = folder / f"{model.id}.json"
+    if not manifest_path.is_file():
+        return None
+    manifest = read_json(manifest_path)
+    is_of_all = manifest.get("cells") == cells_mark(state)
+    # Without the entry no cell had been added by people, so that all were found ones.
+    found = manifest.get("found", manifest.get("cells"))
+    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
+        return None
+    table = pd.read_parquet(folder / f"{model.id}.parquet")
+    if not is_of_all:
+        table = carried(table, [tuple(place) for place in manifest.get("added", [])], state)
+    return Prediction(
+        state.plate.name,
+        model.id,
+        table,
+        tuple(manifest["warnings"]),
+        tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
+        dict(manifest["shift"]),
+        dict(manifest.get("unlike", {})),
+    )
+
+
+def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) -> None:
+    """Keep a prediction in the assay; the caller holds its lock.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    folder = assay.predictions_folder(found.plate)
+    with atomic_path(folder / f"{found.model}.parquet") as temporary:
+        found.table.to_parquet(temporary, index=False)
+    # Last: the scores count once it is there.
+    write_json(
+        folder / f"{found.model}.json",
+        {
+            "cells": cells_mark(state),
+            "found": _mark(state, state.found.cells),
+            "added": [list(place) for place in added_places(state.matched.added)],
+            "warnings": list(found.warnings),
+            "unreadable": [list(item) for item in found.unreadable],
+            "shift": found.shift,
+            "unlike": found.unlike,
+        },
+    )
+
+
+def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
+    """Give what makes a cell that people added be the same one: its position to 0.01 px."""
+    columns = zip(cells["well"], cells["site"], cells["y_px"], cells["x_px"], strict=True)
+    return [
+        (str(w), int(s), round(float(y) * 100), round(float(x) * 100)) for w, s, y, x in columns
+    ]
+
+
+def carried(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
+    """Give the rows of a prediction to the same cells, NaN to those that were added since."""
+    n_found = len(state.found.cells)
+    row_of = {place: n_found + row for row, place in enumerate(before)}
+    added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
+    carried = table.reindex([*range(n_found), *added]).reset_index(drop=True)
+    for name in ("predicted_class", "predicted_kind"):
+        words = carried[name].astype(object)
+        carried[name] = words.where(words.notna(), None)
+    return carried
+
+
+def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
+    """Take away what `save_prediction` wrote for a model that came to nothing."""
+    folder = assay.predictions_folder(plate)
+    for suffix in (".json", ".parquet"):
+        (folder / f"{model}{suffix}").unlink(missing_ok=True)
+
+
+def _kinds(
+    model: Model,
+    rows: NDArray[np.floating[Any]],
+    is_told: NDArray[np.bool_],
+    should_stop: ShouldStop,
+) -> NDArray[np.object_]:
+    kinds = np.full(len(rows), None, dtype=object)
+    kind_head = model.kind_head
+    if kind_head is None:
+        return kinds
+    told = np.flatnonzero(is_told)
+
+    def work(start: int) -> None:
+        check_stop(should_stop)
+        chosen = told[start : start + _ROWS_OF_KINDS]
+        kinds[chosen] = kind_head.predict(rows[chosen])
+
+    with one_blas_thread(), ThreadPoolExecutor(n_processors(), "hcs-qc kinds") as pool:
+        list(pool.map(work, range(0, len(told), _ROWS_OF_KINDS)))
+    return kinds

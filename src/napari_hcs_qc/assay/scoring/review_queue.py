@@ -1,0 +1,291 @@
+"""The queue of wells that a person decides on: flagged ones, and those with a verdict."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.text import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+
+DECISIONS = ("keep", "exclude")
+"""Verdicts that decide; ``look again`` decides nothing."""
+
+# What a well is flagged for, as a sentence goes on after "flagged for".
+_WORDS = {
+    "unreadable": "unreadable sites",
+    "empty": "few cells",
+    "share_abnormal": "many abnormal cells",
+    "dead": "fragments of nuclei",
+    "dim": "weak signal",
+}
+
+
+@dataclass(frozen=True)
+class SiteVerdict:
+    """A person's word on one site of a well; see `QueueEntry` for the columns."""
+
+    site: int
+    verdict: str
+    reviewer: str
+    note: str | None
+    at: pd.Timestamp
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """One well to be decided on, or that was.
+
+    Parameters
+    ----------
+    plate, well
+        Which.
+    severity
+        How many times a threshold is passed; 0 when it is not flagged (any more).
+    codes
+        Of the flag, gravest first; empty when it is not flagged.
+    reason
+        The same in words and numbers.
+    n_cells
+        Cells found on its readable sites.
+    share_abnormal
+        Share of its judged cells that are abnormal; NaN without any.
+    worst_site
+        The site to look at first.
+    verdict, reviewer, note, at
+        The word on the whole well: ``keep``, ``exclude``, ``look again`` or None; whose, and when
+        (UTC).
+    change
+        In words, how the flag differs from what was seen at the verdict; empty when it does not,
+        or when that was not recorded.
+    site_verdicts
+        Words on single sites, by site.
+    flagged_sites
+        Its sites that are flagged themselves.
+    is_flagged_by_sites
+        Whether only single sites give the reason, so that verdicts on these decide.
+    """
+
+    plate: str
+    well: str
+    severity: float
+    codes: tuple[str, ...]
+    reason: str
+    n_cells: int
+    share_abnormal: float
+    worst_site: int
+    verdict: str | None = None
+    reviewer: str | None = None
+    note: str | None = None
+    at: pd.Timestamp | None = None
+    change: str = ""
+    site_verdicts: tuple[SiteVerdict, ...] = ()
+    flagged_sites: tuple[int, ...] = ()
+    is_flagged_by_sites: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Plate and well."""
+        return (self.plate, self.well)
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the machine flags it now."""
+        return bool(self.codes)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to decide, by the rule of the export.
+
+        It is kept or excluded; or only single sites flag it, and each of these is. A well that is
+        no longer flagged is done unless the last word was to look again.
+        """
+        if self.verdict is not None:
+            return self.verdict in DECISIONS
+        if not self.is_flagged:
+            return all(one.verdict in DECISIONS for one in self.site_verdicts)
+        decided = {one.site for one in self.site_verdicts if one.verdict in DECISIONS}
+        return self.is_flagged_by_sites and decided.issuperset(self.flagged_sites)
+
+
+def review_queue(judged: Iterable[Judged]) -> tuple[QueueEntry, ...]:
+    """List the wells that are flagged or have a verdict, also one on a single site.
+
+    Parameters
+    ----------
+    judged
+        Plates, with the verdicts of now.
+
+    Returns
+    -------
+    tuple of QueueEntry
+        Gravest first; of equals in the order of the plates and their wells.
+    """
+    entries = [entry for one in judged for entry in _of_plate(one)]
+    return tuple(sorted(entries, key=lambda entry: -entry.severity))
+
+
+def progress(entries: Sequence[QueueEntry]) -> tuple[int, int]:
+    """Count how many wells are done, of how many."""
+    return sum(entry.is_done for entry in entries), len(entries)
+
+
+def next_open(
+    entries: Sequence[QueueEntry], after: QueueEntry | tuple[str, str] | None = None
+) -> QueueEntry | None:
+    """Find the next well to be decided on, going round at the end.
+
+    Parameters
+    ----------
+    entries
+        The queue.
+    after
+        The well that was shown, as an entry or (plate, well); from the first when None or when it
+        is no longer in the queue.
+
+    Returns
+    -------
+    QueueEntry or None
+        None when all are done. A well to look at again comes up again in its turn.
+    """
+    key = after.key if isinstance(after, QueueEntry) else after
+    keys = [entry.key for entry in entries]
+    begin = keys.index(key) + 1 if key in keys else 0
+    for entry in (*entries[begin:], *entries[:begin]):
+        if not entry.is_done:
+            return entry
+    return None
+
+
+def seen_now(judged: Judged, well: str, site: int | None = None) -> dict[str, str | float | bool]:
+    """Say what the machine says of a well or site, to be kept with a verdict on it.
+
+    Parameters
+    ----------
+    judged
+        The plate.
+    well, site
+        Which; the whole well when `site` is None.
+
+    Returns
+    -------
+    dict
+        ``model`` (its id), ``is_flagged``, ``flag_codes`` (joined by a comma), ``threshold``.
+
+    Raises
+    ------
+    HcsQcError
+        When the plate has no such well or site.
+    """
+    table = judged.scores.wells if site is None else judged.scores.sites
+    is_it = table["well"] == well
+    if site is not None:
+        is_it &= table["site"] == site
+    rows = table[is_it]
+    if not len(rows):
+        what = well if site is None else f"{well} s{site}"
+        raise HcsQcError(
+            f"Plate {judged.state.plate.name} has no images of {what}, so there is nothing to "
+            "decide on; choose a well of the plate."
+        )
+    return {
+        "model": judged.prediction.model,
+        "is_flagged": bool(rows["is_flagged"].iloc[0]),
+        "flag_codes": str(rows["flag_codes"].iloc[0]),
+        "threshold": judged.threshold,
+    }
+
+
+def _of_plate(judged: Judged) -> list[QueueEntry]:
+    wells, sites = judged.scores.wells, judged.scores.sites
+    whole: dict[str, dict[str, Any]] = {}
+    single: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in judged.verdicts.to_dict("records"):
+        # What is missing in a table is NaN or None, as pandas likes.
+        word = {str(name): value if _is_given(value) else None for name, value in record.items()}
+        if word["site"] is None:
+            whole[str(word["well"])] = word
+        else:
+            single[str(word["well"])].append(word)
+    codes_of = {
+        (str(well), int(site)): str(codes)
+        for well, site, codes in zip(sites["well"], sites["site"], sites["flag_codes"], strict=True)
+        if codes or str(well) in single
+    }
+    flagged_sites: dict[str, list[int]] = defaultdict(list)
+    for (well, site), codes in codes_of.items():
+        if codes:
+            flagged_sites[well].append(site)
+    in_queue = wells["is_flagged"] | wells["well"].isin([*whole, *single])
+    entries = []
+    for row in wells[in_queue].to_dict("records"):
+        well = str(row["well"])
+        said = whole.get(well, {})
+        on_sites = tuple(
+            SiteVerdict(
+                int(one["site"]),
+                str(one["verdict"]),
+                str(one["reviewer"]),
+                one["note"],
+                one["at"],
+                _change(one.get("seen"), codes_of.get((well, int(one["site"])), "")),
+            )
+            for one in sorted(single.get(well, []), key=lambda one: int(one["site"]))
+        )
+        changes = [_change(said.get("seen"), str(row["flag_codes"]))]
+        changes += [f"site {one.site} {one.change}" for one in on_sites if one.change]
+        entries.append(
+            QueueEntry(
+                plate=judged.state.plate.name,
+                well=well,
+                severity=float(row["severity"]),
+                codes=_split(str(row["flag_codes"])),
+                reason=str(row["flag_reason"]),
+                n_cells=int(row["n_cells"]),
+                share_abnormal=float(row["share_abnormal"]),
+                worst_site=int(row["worst_site"]),
+                verdict=said.get("verdict"),
+                reviewer=said.get("reviewer"),
+                note=said.get("note"),
+                at=said.get("at"),
+                change="; ".join(change for change in changes if change),
+                site_verdicts=on_sites,
+                flagged_sites=tuple(flagged_sites[well]),
+                is_flagged_by_sites=bool(row["is_flagged_by_sites"]),
+            )
+        )
+    return entries
+
+
+def _is_given(value: Any) -> bool:
+    return isinstance(value, dict) or not pd.isna(value)
+
+
+def _change(seen: Mapping[str, Any] | None, codes: str) -> str:
+    """Say how the flag differs from what was seen; empty when it does not or nobody knows."""
+    if not seen or "flag_codes" not in seen:
+        return ""
+    before, now = _split(str(seen["flag_codes"])), _split(codes)
+    if set(before) == set(now):
+        return ""
+    was = f"was flagged for {_in_words(before)}" if before else "was not flagged"
+    if not now:
+        return f"{was}, is not flagged now"
+    return f"{was}, is flagged for {_in_words(now)} now"
+
+
+def _split(codes: str) -> tuple[str, ...]:
+    return tuple(code for code in codes.split(",") if code)
+
+
+def _in_words(codes: tuple[str, ...]) -> str:
+    return listing([_WORDS.get(code, code) for code in codes])

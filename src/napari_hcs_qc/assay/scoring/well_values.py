@@ -1,0 +1,351 @@
+"""One number or word a well, to be shown on a map of the plate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.review_queue import review_queue
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.text import count_of, number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pandas as pd
+
+    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.plates.plate import Plate
+
+REVIEW_WORDS = ("not flagged", "to review", "keep", "exclude", "look again", "sites decided")
+"""What can have become of a well in the review; ``sites decided``: verdicts on its sites do."""
+
+_NO_CELLS = "no cells are known yet; find the cells of the plate"
+_NOT_JUDGED = "no model has judged the plate yet; annotate cells and train"
+_POSITION = ["site", "y_px", "x_px"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a well can be coloured by.
+
+    Parameters
+    ----------
+    title
+        As a choice and above a legend.
+    unit
+        Of the values; empty for words.
+    tooltip
+        One or two sentences on what it is.
+    begins_at_zero
+        Whether the colours begin at 0 and not at the least value, so that small differences near
+        0 do not look large.
+    """
+
+    title: str
+    unit: str
+    tooltip: str
+    begins_at_zero: bool = False
+
+
+MEASURES: dict[str, Measure] = {
+    "share_abnormal": Measure(
+        "Abnormal cells",
+        "%",
+        "Share of the judged cells of a well that are abnormal, at the threshold of now; where "
+        "people annotated a cell, their word counts.",
+        begins_at_zero=True,
+    ),
+    "unlike": Measure(
+        "Cells unlike annotated",
+        "%",
+        "Share of the judged cells of a well that are unlike anything annotated: farther from the "
+        "nearest annotated cells than these are from those of other wells. There the model "
+        "guesses.",
+        begins_at_zero=True,
+    ),
+    "cell_count": Measure(
+        "Cells", "cells", "Number of cells found on the readable sites of a well."
+    ),
+    "mean_intensity": Measure(
+        "Mean intensity",
+        "grey values",
+        "Mean grey value of the channel that shows the nuclei, over the sites of a well.",
+    ),
+    "focus": Measure(
+        "Focus: edge width",
+        "px",
+        "Width of the sharpest edges in the channel that shows the nuclei, mean over the sites of "
+        "a well. Wider is more out of focus.",
+    ),
+    "saturation": Measure(
+        "Saturated pixels",
+        "%",
+        "Share of the pixels at the saturation level, mean over the sites of a well, in the "
+        "channel where it is highest.",
+        begins_at_zero=True,
+    ),
+    "severity": Measure(
+        "Flag severity",
+        "× threshold",
+        "How many times the gravest reason for the flag passes its threshold (at most 10); 0 "
+        "without a flag.",
+        begins_at_zero=True,
+    ),
+    "verdict": Measure(
+        "Review", "", "What people decided on the wells, and which flagged ones wait for a word."
+    ),
+    "annotations": Measure(
+        "Annotated cells",
+        "cells",
+        "Number of positions of a well that somebody annotated.",
+        begins_at_zero=True,
+    ),
+}
+"""What wells can be coloured by, in the order of a menu."""
+
+
+@dataclass(frozen=True)
+class WellValues:
+    """One measure of the wells of a plate.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    unit
+        Of the values; empty for words.
+    values
+        Of each well by name; for words the index into `categories`.
+    categories
+        The words, where it is words.
+    missing
+        Imaged wells without a value, and why.
+    notes
+        What is to be known beside a value, such as sites that do not count.
+    begins_at_zero
+        Whether the colours begin at 0.
+    """
+
+    title: str
+    unit: str
+    values: dict[str, float]
+    categories: tuple[str, ...] | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    begins_at_zero: bool = False
+
+    def limits(self) -> tuple[float, float] | None:
+        """Values at the two ends of the colours; None for words and where there is no value."""
+        if self.categories is not None or not self.values:
+            return None
+        low, high = min(self.values.values()), max(self.values.values())
+        return (min(low, 0.0) if self.begins_at_zero else low), high
+
+    def positions(self) -> dict[str, float]:
+        """Tell where the value of each well lies between the limits, 0 to 1; none for words.
+
+        Where all values are equal they lie at 0.
+        """
+        limits = self.limits()
+        if limits is None:
+            return {}
+        low, high = limits
+        span = high - low
+        return {well: (x - low) / span if span > 0 else 0.0 for well, x in self.values.items()}
+
+    def write(self, value: float) -> str:
+        """Write a value as people read it: ``"12 %"``, ``"118 cells"``, ``"exclude"``."""
+        if self.categories is not None:
+            return self.categories[int(value)]
+        if self.unit == "%":
+            return percent(value / 100)
+        if self.unit == "cells":
+            return count_of(round(value), "cell")
+        return f"{number(value)} {self.unit}".rstrip()
+
+    def words(self, well: str) -> str:
+        """Say the value of a well, or why there is none."""
+        if well not in self.values:
+            return f"no value: {self.missing.get(well, 'not imaged')}"
+        note = self.notes.get(well)
+        return self.write(self.values[well]) + (f" ({note})" if note else "")
+
+
+def well_values(
+    measure: str,
+    plate: Plate,
+    *,
+    found: PlateCells | None = None,
+    judged: Judged | None = None,
+    annotations: pd.DataFrame | None = None,
+) -> WellValues:
+    """Gather one measure of all wells of a plate; quick, nothing is read.
+
+    Parameters
+    ----------
+    measure
+        A key of `MEASURES`.
+    plate
+        The plate.
+    found
+        Its cells and image quality; None before they were found.
+    judged
+        As a model judges it, with the verdicts of now; None without a model.
+    annotations
+        As `Journal.annotations`, of this and other plates; None is as nobody said anything.
+
+    Returns
+    -------
+    WellValues
+        Each imaged well is in its values or in `WellValues.missing`.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such measure.
+    """
+    if measure not in MEASURES:
+        raise HcsQcError(f"There is no measure '{measure}'; {', '.join(MEASURES)} were expected.")
+    categories = None
+    if measure == "annotations":
+        values, reason = _annotated(plate, annotations), ""
+    elif measure == "cell_count":
+        values, reason = ({}, _NO_CELLS) if found is None else (_counted(plate, found), "")
+    elif measure in ("share_abnormal", "unlike", "severity", "verdict"):
+        values, reason = ({}, _NOT_JUDGED) if judged is None else _judged(measure, judged)
+        categories = REVIEW_WORDS if measure == "verdict" else None
+    elif found is None:
+        values, reason = {}, _NO_CELLS
+    else:
+        values, reason = _OF_IMAGES[measure](found)
+    unreadable = unreadable_wells(plate, found)
+    missing = {
+        well: unreadable.get(well, reason or "nothing was measured")
+        for well in plate.wells
+        if well not in values
+    }
+    shown = MEASURES[measure]
+    return WellValues(
+        shown.title,
+        shown.unit,
+        {well: values[well] for well in plate.wells if well in values},
+        categories,
+        missing,
+        _notes(plate, found, values),
+        shown.begins_at_zero,
+    )
+
+
+def unreadable_wells(plate: Plate, found: PlateCells | None) -> dict[str, str]:
+    """Wells of which no site could be read, with the reason of the first; none without `found`."""
+    if found is None or not found.unreadable:
+        return {}
+    n_sites = Counter(site.well for site in plate.sites)
+    n_bad = Counter(site.well for site in found.unreadable)
+    reasons: dict[str, str] = {}
+    for site, why in found.unreadable.items():
+        if n_bad[site.well] >= n_sites[site.well]:
+            reasons.setdefault(site.well, why)
+    return reasons
+
+
+def _notes(plate: Plate, found: PlateCells | None, wells: Iterable[str]) -> dict[str, str]:
+    """Say how many sites of a well could not be read, where some could."""
+    if found is None or not found.unreadable:
+        return {}
+    n_sites = Counter(site.well for site in plate.sites)
+    n_bad = Counter(site.well for site in found.unreadable)
+    return {
+        well: f"{n_bad[well]} of {count_of(n_sites[well], 'site')} unreadable"
+        for well in wells
+        if 0 < n_bad[well] < n_sites[well]
+    }
+
+
+def _annotated(plate: Plate, annotations: pd.DataFrame | None) -> dict[str, float]:
+    values = dict.fromkeys(plate.wells, 0.0)
+    if annotations is not None and len(annotations):
+        mine = annotations[annotations["plate"] == plate.name]
+        # Several people at one position (equal to 0.01 px) have annotated one cell.
+        places = mine[["well", *_POSITION]].round({"y_px": 2, "x_px": 2}).drop_duplicates()
+        counted = places["well"].value_counts()
+        values |= {str(well): float(n) for well, n in counted.items() if well in values}
+    return values
+
+
+def _counted(plate: Plate, found: PlateCells) -> dict[str, float]:
+    counted = found.cells["well"].value_counts()
+    unreadable = unreadable_wells(plate, found)
+    return {well: float(counted.get(well, 0)) for well in plate.wells if well not in unreadable}
+
+
+def _judged(measure: str, judged: Judged) -> tuple[dict[str, float], str]:
+    wells = judged.scores.wells
+    if measure == "verdict":
+        values = dict.fromkeys(map(str, wells["well"]), 0.0)
+        for entry in review_queue([judged]):
+            word = entry.verdict or ("sites decided" if entry.is_done else "to review")
+            values[entry.well] = float(REVIEW_WORDS.index(word))
+        return values, "it was not judged"
+    if measure == "unlike":
+        return _unlike(judged)
+    if measure == "severity":
+        return _finite(wells["well"], wells["severity"]), "it was not judged"
+    return (
+        _finite(wells["well"], 100 * wells["share_abnormal"]),
+        "none of its cells was judged",
+    )
+
+
+def _unlike(judged: Judged) -> tuple[dict[str, float], str]:
+    prediction = judged.prediction
+    if not prediction.is_unlike_measured:
+        return {}, "it is being measured"
+    if not prediction.unlike.get("n_measured"):
+        return {}, str(prediction.unlike.get("sentence")) or "none of its cells was judged"
+    ratio = prediction.table[COLUMN]
+    share = 100 * (ratio > 1).astype(float).where(ratio.notna())
+    means = share.groupby(judged.state.cells["well"].to_numpy()).mean()
+    return _finite(means.index, means), "none of its cells was judged"
+
+
+def _mean_intensity(found: PlateCells) -> tuple[dict[str, float], str]:
+    return _mean_of(found, "mean_intensity"), "the nuclear channel was not measured"
+
+
+def _focus(found: PlateCells) -> tuple[dict[str, float], str]:
+    return _mean_of(found, "edge_width_px"), "no edges to measure, as in an empty image"
+
+
+def _saturation(found: PlateCells) -> tuple[dict[str, float], str]:
+    each = found.quality.groupby(["well", "channel"], sort=False)["saturated_share"].mean()
+    highest = 100 * each.groupby("well", sort=False).max()
+    return _finite(highest.index, highest), "nothing was measured"
+
+
+_OF_IMAGES: dict[str, Callable[[PlateCells], tuple[dict[str, float], str]]] = {
+    "mean_intensity": _mean_intensity,
+    "focus": _focus,
+    "saturation": _saturation,
+}
+
+
+def _mean_of(found: PlateCells, column: str) -> dict[str, float]:
+    nuclear = found.quality[found.quality["channel"] == found.channel]
+    means = nuclear.groupby("well", sort=False)[column].mean()
+    return _finite(means.index, means)
+
+
+def _finite(wells: Iterable[object], values: pd.Series) -> dict[str, float]:
+    numbers = values.to_numpy(np.float64, na_value=np.nan)
+    return {
+        str(well): float(value)
+        for well, value in zip(wells, numbers, strict=True)
+        if np.isfinite(value)
+    }

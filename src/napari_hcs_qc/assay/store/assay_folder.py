@@ -1,0 +1,414 @@
+"""An assay on disk: one folder with its plates' cells, annotations, models and predictions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.assay.annotations.annotation import checked_text
+from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.store.folder_lock import AssayBusyError, locked
+from napari_hcs_qc.assay.store.plate_entry import PlateEntry, folder_name, same_name
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import explained_writes, read_json, write_json
+from napari_hcs_qc.plates.remote import as_location
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+__all__ = ["ASSAY_VERSION", "DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
+
+ASSAY_VERSION = 1
+DEFAULT_THRESHOLD = 0.5
+"""P(abnormal) from which a cell counts as abnormal, while a person has said nothing else."""
+
+_MANIFEST = "assay.json"
+_FORMAT = "napari-hcs-qc assay"
+# What an assay whose making was interrupted may hold; anything else is somebody's folder.
+_OWN = frozenset(["journal.sqlite", "journal.sqlite-journal", "assay.lock", "assay.lock.json"])
+
+
+class AssayFolder:
+    """One assay; made by `create`, `open` or `open_or_create`.
+
+    ::
+
+        assay.json                      what is below here stands on: plates, settings, version
+        journal.sqlite                  annotations and verdicts
+        platemap.csv                    the plate map, where one was given
+        plates/<plate>/                 cells, intensity ranges, image quality of one plate
+        embeddings/                     stores, named by their fingerprint
+        encoders/<encoder>/             encoders trained on this assay's cells, or imported
+        models/<model>/                 heads with their manifests
+        predictions/<plate>/<model>...  scores of the cells of a plate
+        presence/                       who has the assay open in a window
+
+    Everything but ``assay.json``, the journal and the plate map can be computed again.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path, data: Mapping[str, Any]) -> None:
+        self.path = path
+        self._take(data)
+
+    # ---- making and opening --------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path) -> AssayFolder:
+        """Make an assay in a new or empty folder; its parents are made too.
+
+        Raises
+        ------
+        HcsQcError
+            When `path` is an assay already, holds other files, or is a file.
+        WriteError
+            When it cannot be written.
+        """
+        if (path / _MANIFEST).exists():
+            raise HcsQcError(
+                f"{path} is an assay already; go on with it, or choose another folder."
+            )
+        if path.exists() and not path.is_dir():
+            raise HcsQcError(f"{path} is a file; a new or empty folder was expected.")
+        foreign = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+        foreign = [name for name in foreign if name not in _OWN and not _is_temporary(name)]
+        if foreign:
+            raise HcsQcError(
+                f"{path} is not empty and not an assay: it holds {', '.join(foreign[:3])}"
+                f"{' and more' if len(foreign) > 3 else ''}. Choose a new or empty folder."
+            )
+        with explained_writes(path):
+            path.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            if not (path / _MANIFEST).exists():  # another process may have been quicker
+                Journal.open(path / "journal.sqlite")
+                created = datetime.now(UTC).isoformat(timespec="seconds")
+                # Last: a folder without it is no assay yet.
+                write_json(path / _MANIFEST, _manifest(created, (), {}, path))
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> AssayFolder:
+        """Open an assay; a read-only one too.
+
+        Raises
+        ------
+        HcsQcError
+            When `path` is no assay, is damaged or was made by a newer version.
+        """
+        if not (path / _MANIFEST).is_file():
+            what = "is not an assay: it has no assay.json" if path.exists() else "does not exist"
+            raise HcsQcError(f"{path} {what}. Make an assay with: hcs-qc new {path} PLATE.")
+        return cls(path, read_json(path / _MANIFEST))
+
+    @classmethod
+    def open_or_create(cls, path: Path) -> AssayFolder:
+        """Open the assay at `path`, or make it when there is none.
+
+        Raises
+        ------
+        HcsQcError, WriteError
+            As `open` and `create`.
+        """
+        return cls.open(path) if (path / _MANIFEST).exists() else cls.create(path)
+
+    def lock(self, *, timeout_s: float = 1.0) -> AbstractContextManager[None]:
+        """Keep other processes from working in this assay, see `folder_lock.locked`.
+
+        Annotating needs no lock: the journal takes several writers.
+
+        Raises
+        ------
+        AssayBusyError
+            When another process or thread holds it.
+        WriteError
+            When the assay is read-only.
+        """
+        return locked(self.path, timeout_s=timeout_s)
+
+    # ---- plates --------------------------------------------------------------------------
+
+    @property
+    def plates(self) -> tuple[PlateEntry, ...]:
+        """The plates, in the order in which they were added."""
+        return self._plates
+
+    def plate(self, name: str) -> PlateEntry:
+        """Find a plate by its name.
+
+        Raises
+        ------
+        HcsQcError
+            When there is none; lists those there are.
+        """
+        for entry in self._plates:
+            if same_name(entry.name, name):
+                return entry
+        there = ", ".join(entry.name for entry in self._plates) or "none yet"
+        raise HcsQcError(f"The assay {self.path} has no plate {name}; its plates: {there}.")
+
+    def add_plate(
+        self,
+        name: str,
+        source: Path,
+        *,
+        pattern: str | None = None,
+        image_root: Path | None = None,
+        fingerprint: str = "",
+    ) -> PlateEntry:
+        """Add a plate; the same plate again changes nothing, so that a command can be repeated.
+
+        Parameters
+        ----------
+        name
+            As `Plate.name`.
+        source, pattern, image_root
+            As `open_plate` was given them; for a plate that is in the assay, None means as
+            before.
+        fingerprint
+            `Plate.fingerprint`.
+
+        Returns
+        -------
+        PlateEntry
+            As it stands in the assay.
+
+        Raises
+        ------
+        HcsQcError
+            When another plate has that name, or the plate is in the assay with another pattern or
+            image root.
+        AssayBusyError, WriteError
+            When the assay cannot be changed.
+        """
+        folder_name(name)  # refuses a name that can name no folder
+        checked_text(str(source), "path of the plate")
+        root = None if image_root is None else as_location(image_root).resolve()
+        new = PlateEntry(name, as_location(source).resolve(), pattern, root, fingerprint)
+        with self.lock():
+            self.reload()
+            for entry in self._plates:
+                if not same_name(entry.name, name):
+                    continue
+                asked = replace(
+                    new,
+                    pattern=new.pattern or entry.pattern,
+                    image_root=new.image_root or entry.image_root,
+                    fingerprint=entry.fingerprint,
+                )
+                if asked == entry:
+                    return entry
+                raise HcsQcError(_clash(entry, new))
+            self._write(plates=(*self._plates, new))
+        return new
+
+    def relocate_plate(
+        self, name: str, source: Path, *, image_root: Path | None = None
+    ) -> PlateEntry:
+        """Tell the assay where a plate lies now. Its cells and embeddings stay.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate, or nothing at the new place.
+        AssayBusyError, WriteError
+            When the assay cannot be changed.
+        """
+        with self.lock():
+            self.reload()
+            old = self.plate(name)
+            root = old.image_root if image_root is None else as_location(image_root).resolve()
+            new = replace(old, source=as_location(source).resolve(), image_root=root)
+            if not new.source.exists():
+                raise HcsQcError(
+                    f"There is nothing at {source}; the plate {old.name} stays at {old.source}."
+                )
+            self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
+        return new
+
+    def remove_plate(self, name: str) -> PlateEntry:
+        """Take a plate out; its images, and what people said about it, stay where they are.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate.
+        AssayBusyError, WriteError
+            When the assay cannot be changed.
+        """
+        with self.lock():
+            self.reload()
+            old = self.plate(name)
+            self._write(plates=tuple(entry for entry in self._plates if entry is not old))
+        return old
+
+    # ---- settings ------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """A copy of the settings of the assay: plain JSON data."""
+        return dict(self._settings)
+
+    @property
+    def threshold(self) -> float:
+        """P(abnormal) from which a cell counts as abnormal, 0 to 1; `DEFAULT_THRESHOLD` if unset.
+
+        Raises
+        ------
+        HcsQcError
+            When the setting is no such number.
+        """
+        value = self._settings.get("threshold", DEFAULT_THRESHOLD)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
+            raise HcsQcError(
+                f"The threshold of the assay {self.path} is {value!r}; a number from 0 to 1 was "
+                f"expected. Correct settings.threshold in {self.path / _MANIFEST}, or take it out."
+            )
+        return float(value)
+
+    def update_settings(self, **changes: Any) -> None:
+        """Change settings; a value None removes one.
+
+        Raises
+        ------
+        AssayBusyError, WriteError
+            When the assay cannot be changed.
+        """
+        with self.lock():
+            self.reload()
+            settings = {**self._settings, **changes}
+            self._write(settings={key: v for key, v in settings.items() if v is not None})
+
+    def reload(self) -> None:
+        """Read again what another process may have changed.
+
+        Raises
+        ------
+        HcsQcError
+            As `open`.
+        """
+        self._take(read_json(self.path / _MANIFEST))
+
+    # ---- where things are ----------------------------------------------------------------
+
+    def journal(self) -> Journal:
+        """Open the journal of annotations and verdicts.
+
+        Raises
+        ------
+        HcsQcError
+            When it is missing or damaged; it is never replaced by an empty one.
+        """
+        return Journal.open(self.journal_path, create=False)
+
+    @property
+    def journal_path(self) -> Path:
+        """File of the journal."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def platemap_path(self) -> Path:
+        """File of the plate map, which need not exist."""
+        return self.path / "platemap.csv"
+
+    def plate_folder(self, plate: str) -> Path:
+        """Folder of what was found on a plate."""
+        return self.path / "plates" / folder_name(self.plate(plate).name)
+
+    @property
+    def embeddings_folder(self) -> Path:
+        """Folder of the embedding stores of all plates."""
+        return self.path / "embeddings"
+
+    @property
+    def encoders_folder(self) -> Path:
+        """Folder of the encoders that were trained on this assay's cells, or imported."""
+        return self.path / "encoders"
+
+    @property
+    def models_folder(self) -> Path:
+        """Folder of the models."""
+        return self.path / "models"
+
+    def predictions_folder(self, plate: str) -> Path:
+        """Folder of the predictions on a plate, of all models."""
+        return self.path / "predictions" / folder_name(self.plate(plate).name)
+
+    # ---- inside --------------------------------------------------------------------------
+
+    def _take(self, data: Mapping[str, Any]) -> None:
+        manifest = self.path / _MANIFEST
+        version = data.get("version")
+        if data.get("format") != _FORMAT or not isinstance(version, int):
+            raise HcsQcError(
+                f"{manifest} is not that of an assay: its format is {data.get('format')!r}, "
+                f"version {version!r}. Make an assay with: hcs-qc new."
+            )
+        if version > ASSAY_VERSION:
+            raise HcsQcError(
+                f"The assay {self.path} was made by a newer version of napari-hcs-qc (assay format "
+                f"{version}; this one reads up to {ASSAY_VERSION}). Upgrade: pip install -U "
+                f"napari-hcs-qc."
+            )
+        try:
+            self.created = str(data["created"])
+            self._plates = tuple(PlateEntry.from_dict(one, self.path) for one in data["plates"])
+            self._settings = dict(data["settings"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HcsQcError(
+                f"{manifest} is damaged ({type(error).__name__}: {error}). Restore it from a "
+                f"backup, or make a new assay and move journal.sqlite into it."
+            ) from error
+
+    def _write(
+        self,
+        *,
+        plates: tuple[PlateEntry, ...] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        plates = self._plates if plates is None else plates
+        settings = self._settings if settings is None else settings
+        data = _manifest(self.created, plates, settings, self.path)
+        write_json(self.path / _MANIFEST, data)
+        self._take(data)
+
+
+def _manifest(
+    created: str, plates: tuple[PlateEntry, ...], settings: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "version": ASSAY_VERSION,
+        "created": created,
+        "plates": [entry.to_dict(path) for entry in plates],
+        "settings": dict(settings),
+    }
+
+
+def _clash(entry: PlateEntry, new: PlateEntry) -> str:
+    if entry.source != new.source:
+        return (
+            f"The assay has a plate {entry.name} already, from {entry.source}; {new.source} cannot "
+            f"have the same name. Give it another (--plate-name), or if the plate has moved: "
+            f"hcs-qc relocate ASSAY {entry.name} {new.source}."
+        )
+    if entry.name != new.name:
+        return f"The assay has the plate {entry.name} already, which differs only in its letters."
+    return (
+        f"The plate {entry.name} is in the assay with pattern {entry.pattern} and image root "
+        f"{entry.image_root}; pattern {new.pattern} and image root {new.image_root} were given. "
+        f"Leave them out, or make another assay."
+    )
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and ".tmp" in name

@@ -1,0 +1,336 @@
+"""The cells step of an assay: intensity ranges, cells and image quality of one plate."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
+from napari_hcs_qc.cells.imported import import_cells
+from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
+from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
+from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
+from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.image_quality import measure_site, quality_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.qc.image_quality import ChannelQuality
+
+_SITES_A_PART = 16
+"""Sites that are finished together; a run that was killed computes at most so many again."""
+
+_FALLBACK_DIAMETER_PX = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class PlateCells:
+    """What the cells step found on one plate.
+
+    Parameters
+    ----------
+    cells
+        Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
+    ranges
+        Intensity range and saturation level of each channel.
+    quality
+        Image quality, one row a site and channel.
+    diameter_px
+        Median nucleus diameter.
+    channel
+        Name of the channel that shows the nuclei.
+    projection
+        How z stacks were read.
+    unreadable
+        Sites that could not be read, with the reason.
+    source
+        ``"nuclei"``, or the path that positions were imported from.
+    problems
+        Of an import: rows and masks left out, and why.
+    """
+
+    cells: pd.DataFrame
+    ranges: IntensityRanges
+    quality: pd.DataFrame
+    diameter_px: float
+    channel: str
+    projection: Projection
+    unreadable: dict[SiteKey, str]
+    source: str
+    problems: tuple[Problem, ...] = ()
+
+
+def has_cells(folder: Path, plate: Plate) -> bool:
+    """Tell whether the cells step of this very plate (its files unchanged) is complete."""
+    path = folder / "cells.json"
+    return path.is_file() and read_json(path).get("plate_fingerprint") == plate.fingerprint
+
+
+def load_cells(folder: Path) -> PlateCells:
+    """Read what `detect` wrote.
+
+    Raises
+    ------
+    HcsQcError
+        When the cells step has not been done or its files are damaged.
+    """
+    path = folder / "cells.json"
+    if not path.is_file():
+        raise HcsQcError(
+            f"The cells of plate {folder.name} have not been found yet; run 'hcs-qc cells' first."
+        )
+    state = read_json(path)
+    try:
+        return PlateCells(
+            read_cells(folder / "cells.parquet"),
+            IntensityRanges.from_dict(state["ranges"]),
+            pd.read_parquet(folder / "quality.parquet"),
+            float(state["diameter_px"]),
+            str(state["channel"]),
+            state["projection"],
+            {_site_key(where): what for where, what in state["unreadable"]},
+            str(state["source"]),
+            tuple(Problem(*problem) for problem in state["problems"]),
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise HcsQcError(
+            f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
+        ) from error
+
+
+def _site_key(text: str) -> SiteKey:
+    """Read what ``str(site)`` gave."""
+    well, _, number = text.rpartition(" s")
+    return SiteKey(well, int(number))
+
+
+def detect(
+    plate: Plate,
+    folder: Path,
+    *,
+    channel: str | int = 0,
+    source: Path | None = None,
+    projection: Projection = "max",
+    seed: int = 0,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> PlateCells:
+    """Find or import the cells of a plate, and measure every site's image quality.
+
+    Works through the plate in parts of some sites; a part that is finished stays so when the
+    work is stopped or killed, and the next run goes on from there.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    folder
+        Where the assay keeps what it knows of the plate; written to.
+    channel
+        Channel that shows the nuclei, by name or index.
+    source
+        Masks or positions to import; None finds nuclei.
+    projection
+        How z stacks are read.
+    seed
+        Chooses the sites that intensities are measured on.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    PlateCells
+        As `load_cells` gives it.
+
+    Raises
+    ------
+    HcsQcError
+        When no site can be read, or `channel` or `source` cannot be used.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so.
+    """
+    index = plate.channel_index(channel)
+    name = plate.channels[index].name
+    ranges = measure_intensity(
+        plate, seed=seed, projection=projection, on_progress=on_progress, should_stop=should_stop
+    )
+    imported = None
+    if source is not None:
+        imported = import_cells(
+            plate, source, channel=index, on_progress=on_progress, should_stop=should_stop
+        )
+        diameter_px = imported.diameter_px
+    else:
+        diameter_px = plate_diameter(
+            plate, channel=index, projection=projection, should_stop=should_stop
+        )
+    looked_for = None if math.isnan(diameter_px) else diameter_px
+    asked = {
+        "plate": plate.fingerprint,
+        "ranges": ranges.fingerprint,
+        "diameter_px": looked_for,
+        "channel": index,
+        "projection": projection,
+        "imported": imported is not None,
+    }
+    parts = _Parts(
+        folder / "parts" / fingerprint(asked),
+        plate,
+        ranges,
+        index,
+        projection,
+        diameter_px,
+        finds_nuclei=imported is None,
+    )
+    n_sites = len(plate.sites)
+    for number, start in enumerate(range(0, n_sites, _SITES_A_PART)):
+        check_stop(should_stop)
+
+        def part_progress(done: int, _total: int, message: str, start: int = start) -> None:
+            on_progress(start + done, n_sites, message)
+
+        if not parts.path(number).is_file():
+            block = plate.sites[start : start + _SITES_A_PART]
+            parts.work(number, block, part_progress, should_stop)
+    on_progress(n_sites, n_sites, "Joining what was found")
+    found, quality, unreadable = parts.join()
+    if len(unreadable) == n_sites:
+        first = unreadable[0]
+        raise HcsQcError(
+            f"None of the {n_sites} sites of plate {plate.name} can be read, for example {first}. "
+            "Check the files or the disk they are on."
+        )
+    cells = found if imported is None else imported.cells
+    median_px = median_diameter(cells, diameter_px)
+    write_cells(cells, folder / "cells.parquet", {"plate": plate.name, "channel": name})
+    with atomic_path(folder / "quality.parquet") as temporary:
+        quality.to_parquet(temporary, index=False)
+    # Last: without it the step counts as not done.
+    write_json(
+        folder / "cells.json",
+        {
+            "plate_fingerprint": plate.fingerprint,
+            "ranges": ranges.to_dict(),
+            # A plate without any nucleus still needs a scale for crops and pictures.
+            "diameter_px": _FALLBACK_DIAMETER_PX if math.isnan(median_px) else median_px,
+            "channel": name,
+            "projection": projection,
+            "source": "nuclei" if source is None else str(source),
+            "unreadable": [[str(one.where), one.what] for one in unreadable],
+            "problems": [
+                [one.where, one.what, one.fix] for one in (imported.problems if imported else ())
+            ],
+        },
+    )
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+    return load_cells(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Blocks of sites, each finished once its cells are written."""
+
+    folder: Path
+    plate: Plate
+    ranges: IntensityRanges
+    channel: int
+    projection: Projection
+    diameter_px: float
+    finds_nuclei: bool
+
+    def path(self, number: int) -> Path:
+        """Give the file that says that a part is finished."""
+        return self.folder / f"{number:05d}.parquet"
+
+    def work(
+        self,
+        number: int,
+        block: Sequence[SiteKey],
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> None:
+        """Find the cells of a block and measure its image quality."""
+        rows: list[tuple[SiteKey, ChannelQuality]] = []
+
+        def measure(site: SiteKey, pixels: NDArray[Any], labels: NDArray[np.int32] | None) -> None:
+            measured = measure_site(
+                pixels,
+                labels,
+                self.ranges,
+                self.plate.available_channels(site),
+                nuclear_channel=self.channel,
+                diameter_px=None if math.isnan(self.diameter_px) else self.diameter_px,
+            )
+            rows.extend((site, quality) for quality in measured)
+
+        if self.finds_nuclei:
+            result = find_cells(
+                self.plate,
+                channel=self.channel,
+                projection=self.projection,
+                diameter_px=self.diameter_px,
+                sites=block,
+                on_site=measure,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+            cells, unreadable = result.cells, result.unreadable
+        else:
+            cells, unreadable = (
+                empty_cells(),
+                self._measure_only(block, measure, on_progress, should_stop),
+            )
+        part = self.path(number)
+        with atomic_path(part.with_suffix(".quality.parquet")) as temporary:
+            quality_table(rows).to_parquet(temporary, index=False)
+        problems = [[one.where, one.what] for one in unreadable]
+        write_json(part.with_suffix(".json"), {"unreadable": problems})
+        write_cells(cells, part, {})
+
+    def _measure_only(
+        self,
+        block: Sequence[SiteKey],
+        measure: Callable[[SiteKey, NDArray[Any], None], None],
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> tuple[Problem, ...]:
+        unreadable = []
+        for done, site in enumerate(block):
+            check_stop(should_stop)
+            on_progress(done, len(block), f"Measuring {site}")
+            try:
+                channels = self.plate.available_channels(site)
+                pixels = self.plate.read_site(site, channels, projection=self.projection)
+            except UnreadableSiteError as error:
+                unreadable.append(Problem(str(site), str(error).removeprefix(f"{site}: ")))
+                continue
+            measure(site, pixels, None)
+        return tuple(unreadable)
+
+    def join(self) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
+        """Give the cells, the image quality and the unreadable sites of all parts."""
+        finished = sorted(self.folder.glob("?????.parquet"))
+        unreadable = [
+            Problem(where, what)
+            for part in finished
+            for where, what in read_json(part.with_suffix(".json"))["unreadable"]
+        ]
+        quality = pd.concat(
+            [pd.read_parquet(part.with_suffix(".quality.parquet")) for part in finished],
+            ignore_index=True,
+        )
+        return join_cells([read_cells(part) for part in finished]), quality, unreadable

@@ -1,0 +1,144 @@
+"""Label masks of a site for display, whose ids are the labels of the table of cells.
+
+Masks are not kept by an assay: they are many times larger than the table, and can be had again,
+by finding the nuclei of one site in the same way, or by reading the file they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hcs_qc.cells.detect import plate_diameter
+from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
+from napari_hcs_qc.cells.nuclei import find_nuclei
+from napari_hcs_qc.cells.table import cells_of_site
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.plates.plate import Plate, Projection
+
+_Masks: TypeAlias = Callable[[SiteKey], NDArray[np.int32]]
+
+_NUCLEI = "nuclei"
+_SAME_PX = 0.01  # positions are kept as float32
+
+# What all sites of a plate share, the size of its nuclei or the list of mask files, is found once
+# and forgotten with the cells it belongs to.
+_MASKS_OF: WeakKeyDictionary[PlateCells, _Masks] = WeakKeyDictionary()
+
+
+def site_masks(
+    plate: Plate, found: PlateCells, site: SiteKey, *, should_stop: ShouldStop = never_stop
+) -> NDArray[np.int32] | None:
+    """Give the masks of the cells of a site, for display.
+
+    The first call with `found` takes seconds where nuclei were found by us: it looks at nine
+    sites to learn the size of the nuclei, as was done then.
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    found
+        Its cells.
+    site
+        Which site.
+    should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    NDArray[np.int32] or None
+        (height, width): 0 is background, else the ``label`` of the cell in ``found.cells``. None
+        where cells were imported as positions, which have no masks.
+
+    Raises
+    ------
+    UnreadableSiteError
+        When the site cannot be read.
+    HcsQcError
+        When the masks are gone or damaged, or are no longer those the cells were taken from.
+    Cancelled
+        When `should_stop` said so.
+    """
+    site = SiteKey(*site)
+    if found.source != _NUCLEI and not (found.cells["label"] > 0).any():
+        return None
+    cells = found.cells
+    cells = cells[(cells["well"] == site.well) & (cells["site"] == site.site)]
+    if not len(cells):
+        return np.zeros(plate.layout.shape, dtype=np.int32)
+    masks = _MASKS_OF.get(found)
+    if masks is None:
+        masks = _MASKS_OF[found] = _masks(plate, found, should_stop)
+    check_stop(should_stop)
+    labels = masks(site)
+    if not _is_same(cells_of_site(labels, None, site), cells):
+        raise HcsQcError(
+            f"{site}: its masks are not those that the cells of plate {plate.name} were taken "
+            f"from ({found.source}); {len(cells)} cells at the positions in the table were "
+            "expected. To bring them together, find or import the cells of this plate anew."
+        )
+    return labels
+
+
+def _masks(plate: Plate, found: PlateCells, should_stop: ShouldStop) -> _Masks:
+    channel = plate.channel_index(found.channel)
+    if found.source == _NUCLEI:
+        diameter_px = plate_diameter(
+            plate, channel=channel, projection=found.projection, should_stop=should_stop
+        )
+        given = None if np.isnan(diameter_px) else diameter_px
+        return partial(_found_again, plate, channel, found.projection, given)
+    source = Path(found.source)
+    if not source.exists():
+        raise HcsQcError(
+            f"{source} is gone; the masks that the cells of plate {plate.name} were imported from "
+            "were expected there. Bring it back to see them."
+        )
+    if is_ome_zarr(source):
+        readers, _ = masks_in_ome_zarr(plate, source, None)
+    else:
+        readers, _ = masks_in_folder(plate, source, channel)
+    return partial(_read_again, readers, source, plate.layout.shape)
+
+
+def _found_again(
+    plate: Plate, channel: int, projection: Projection, diameter_px: float | None, site: SiteKey
+) -> NDArray[np.int32]:
+    image = plate.read_site(site, [channel], projection=projection)[0]
+    return find_nuclei(image, diameter_px=diameter_px)
+
+
+def _read_again(
+    readers: dict[SiteKey, MaskReader], source: Path, shape: tuple[int, int], site: SiteKey
+) -> NDArray[np.int32]:
+    if site not in readers:
+        raise HcsQcError(
+            f"{site}: its mask is no longer in {source}, where its cells were imported from. "
+            "Bring it back to see it."
+        )
+    return readers[site](shape).labels
+
+
+def _is_same(masks: pd.DataFrame, cells: pd.DataFrame) -> bool:
+    """Tell whether masks and cells have the same labels at the same positions."""
+    known = cells.sort_values("label")
+    if not np.array_equal(masks["label"], known["label"]):
+        return False
+    columns = ["y_px", "x_px"]
+    apart = masks[columns].to_numpy(np.float64) - known[columns].to_numpy(np.float64)
+    return bool((np.abs(apart) <= _SAME_PX).all())

@@ -1,0 +1,153 @@
+"""What an assay remembers of a plate: where it lies and how to open it."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_hcs_qc.assay.annotations.annotation import checked_text
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.remote import as_location, is_remote
+
+_UNSAFE = frozenset('<>:"/\\|?*%')
+_RESERVED = frozenset(
+    ["CON", "PRN", "AUX", "NUL"] + [f"{name}{n}" for name in ("COM", "LPT") for n in range(1, 10)]
+)
+
+
+@dataclass(frozen=True)
+class PlateEntry:
+    """A plate of an assay.
+
+    Parameters
+    ----------
+    name
+        Of the plate; no other plate of the assay has it, in upper or lower case.
+    source
+        What `open_plate` is given: a folder, a CSV or an OME-Zarr; absolute.
+    pattern
+        File name pattern, where one was given.
+    image_root
+        Folder of the images, where one was given; absolute.
+    fingerprint
+        Of the plate when it was added (`Plate.fingerprint`); ``""`` when unknown.
+    """
+
+    name: str
+    source: Path
+    pattern: str | None = None
+    image_root: Path | None = None
+    fingerprint: str = ""
+
+    def opened_with(self) -> dict[str, Any]:
+        """Give the arguments for `open_plate`, after making sure that the files are there.
+
+        Raises
+        ------
+        HcsQcError
+            When the source or the image root is gone; says where it was and what to do.
+        """
+        for path in (self.source, self.image_root):
+            # What is on a server is asked for when it is opened, which tells what is wrong.
+            if path is not None and not is_remote(path) and not path.exists():
+                raise HcsQcError(
+                    f"The plate {self.name} is no longer at {path}. Put it back, or tell the assay "
+                    f"where it is now: hcs-qc relocate ASSAY {self.name} NEW_PATH."
+                )
+        return {
+            "path": self.source,
+            "pattern": self.pattern,
+            "image_root": self.image_root,
+            "name": self.name,
+        }
+
+    def to_dict(self, assay: Path) -> dict[str, Any]:
+        """Give plain data; paths both absolute and as seen from the folder `assay`."""
+        return {
+            "name": self.name,
+            "source": str(self.source),
+            "source_from_assay": _from_assay(self.source, assay),
+            "pattern": self.pattern,
+            "image_root": None if self.image_root is None else str(self.image_root),
+            "image_root_from_assay": _from_assay(self.image_root, assay),
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], assay: Path) -> PlateEntry:
+        """Read what `to_dict` gave.
+
+        A path is first looked for as seen from the assay, so that an assay and its plates can be
+        moved or copied together, then where it was.
+
+        Raises
+        ------
+        KeyError, TypeError
+            When the data are not of this form.
+        """
+        source = _located(data, "source", assay)
+        if source is None:
+            raise TypeError("source is missing")
+        pattern = data["pattern"]
+        return cls(
+            name=str(data["name"]),
+            source=source,
+            pattern=None if pattern is None else str(pattern),
+            image_root=_located(data, "image_root", assay),
+            fingerprint=str(data["fingerprint"]),
+        )
+
+
+def folder_name(plate: str) -> str:
+    """Give a folder name for a plate that every file system takes, different for different names.
+
+    Letters of any script stay; characters with a meaning in paths become ``%`` and two digits.
+    Upper and lower case are kept, so names must differ by more than case.
+
+    Raises
+    ------
+    HcsQcError
+        When the name is blank or cannot be stored.
+    """
+    checked_text(plate, "plate name")
+    name = "".join(
+        f"%{ord(mark):02X}" if mark in _UNSAFE or ord(mark) < 32 else mark for mark in plate
+    )
+    if name.split(".")[0].upper() in _RESERVED or name[0] in ". ":
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if name[-1] in ". ":  # Windows drops these
+        name = f"{name[:-1]}%{ord(name[-1]):02X}"
+    return name
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two plate names cannot be told apart on some file system."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _from_assay(path: Path | None, assay: Path) -> str | None:
+    if path is None or is_remote(path):
+        return None
+    try:
+        return Path(os.path.relpath(path, assay.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return None
+
+
+def _located(data: dict[str, Any], key: str, assay: Path) -> Path | None:
+    absolute, relative = data[key], data[f"{key}_from_assay"]
+    if absolute is None:
+        return None
+    if relative is not None:
+        beside = Path(os.path.normpath(assay.resolve() / relative))
+        if beside.exists():
+            return beside
+    located: Path = as_location(absolute)
+    return located

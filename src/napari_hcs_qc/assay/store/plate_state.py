@@ -1,0 +1,160 @@
+"""One plate of an assay, opened: its images, its cells, and what people said about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
+from napari_hcs_qc.assay.store.detection import PlateCells, has_cells, load_cells
+from napari_hcs_qc.cells.by_site import CellsBySite
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates import open_plate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.plates.plate import Plate
+
+
+@dataclass(frozen=True, eq=False)
+class PlateState:
+    """A plate with its cells and annotations.
+
+    Parameters
+    ----------
+    plate
+        The images.
+    found
+        Cells, intensity ranges and image quality.
+    annotations
+        What people said about positions on this plate (`Journal.annotations`).
+    matched
+        The annotations joined to the cells.
+    by_site
+        The found cells by their site.
+    """
+
+    plate: Plate
+    found: PlateCells
+    annotations: pd.DataFrame
+    matched: Matched
+    by_site: CellsBySite
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """All cells, row i with `cell_id` i: those found, then those people added."""
+        if not len(self.matched.added):
+            return self.found.cells
+        return pd.concat([self.found.cells, self.matched.added], ignore_index=True)
+
+    @cached_property
+    def annotated(self) -> pd.DataFrame:
+        """Class and kind that people gave each cell, in the order of `cells`.
+
+        Columns ``annotated_class`` (normal, abnormal or None) and ``annotated_kind``.
+        """
+        table = pd.DataFrame(
+            {
+                "annotated_class": np.full(len(self.cells), None, dtype=object),
+                "annotated_kind": np.full(len(self.cells), None, dtype=object),
+            }
+        )
+        said = self.matched.for_training
+        rows = said["cell_id"].to_numpy()
+        table.loc[rows, "annotated_class"] = said["class"].to_numpy(dtype=object)
+        table.loc[rows, "annotated_kind"] = said["kind"].to_numpy(dtype=object)
+        return table
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """The annotated positions to train on, see `training_positions`."""
+        return training_positions(self.annotations, self.matched)
+
+    def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
+        """Give the same plate with other annotations; nothing is opened or read again.
+
+        Parameters
+        ----------
+        annotations
+            `Journal.annotations`; those of other plates are left out.
+        """
+        return _joined(self.plate, self.found, annotations, self.by_site)
+
+    def groups(self, wells: pd.Series) -> NDArray[np.str_]:
+        """Give wells as ``plate/A01``, by which splits are grouped."""
+        return np.array([f"{self.plate.name}/{well}" for well in wells], dtype=np.str_)
+
+
+def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
+    """Open the images of a plate of an assay.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such plate, or its files are gone.
+    """
+    return open_plate(**assay.plate(name).opened_with())
+
+
+def load_plate(
+    assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
+) -> PlateState:
+    """Open a plate of an assay with its cells and annotations.
+
+    Parameters
+    ----------
+    assay, name
+        Which plate.
+    annotations
+        `Journal.annotations`, where it was read already.
+
+    Raises
+    ------
+    HcsQcError
+        When its files are gone, or its cells have not been found (or its images have changed).
+    """
+    plate = open_assay_plate(assay, name)
+    folder = assay.plate_folder(name)
+    if not has_cells(folder, plate):
+        raise HcsQcError(
+            f"The cells of plate {plate.name} have not been found yet, or its images have changed "
+            f"since; run: hcs-qc cells {assay.path}. A plate that was added by mistake can be "
+            f"taken out: hcs-qc remove {assay.path} {plate.name}."
+        )
+    found = load_cells(folder)
+    if annotations is None:
+        annotations = assay.journal().annotations()
+    return _joined(plate, found, annotations, CellsBySite.of(found.cells))
+
+
+def _joined(
+    plate: Plate, found: PlateCells, annotations: pd.DataFrame, by_site: CellsBySite
+) -> PlateState:
+    mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
+    matched = match_annotations(mine, found.cells, found.diameter_px / 2, by_site=by_site)
+    return PlateState(plate, found, mine, matched, by_site)
+
+
+def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:
+    """Names of the plates asked for, all of them by default.
+
+    Raises
+    ------
+    HcsQcError
+        When one is not in the assay, or the assay has none.
+    """
+    if names is not None:
+        return [assay.plate(name).name for name in names]
+    if not assay.plates:
+        raise HcsQcError(
+            f"The assay {assay.path} has no plate; add one: hcs-qc new {assay.path} PLATE."
+        )
+    return [entry.name for entry in assay.plates]

@@ -1,0 +1,84 @@
+"""What people say of each found cell of a plate, kept up to date click by click."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+from napari_hcs_qc.assay.annotations.matching import match_annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.views.site_cells import SiteCells
+    from napari_hcs_qc.cells.by_site import CellsBySite
+    from napari_hcs_qc.plates.plate import SiteKey
+
+
+class AnnotatedRows:
+    """Annotated class and kind of every found cell of a plate.
+
+    Parameters
+    ----------
+    plate
+        Name of the plate in the journal.
+    found
+        Its cells.
+    by_site
+        Of ``found.cells``.
+    live
+        What people say.
+
+    Attributes
+    ----------
+    classes, kinds : NDArray[np.object_]
+        (n_cells,) words or None; the class is ``conflict`` where people disagree.
+    """
+
+    def __init__(
+        self, plate: str, found: PlateCells, by_site: CellsBySite, live: LiveAnnotations
+    ) -> None:
+        self._plate, self._found, self._by_site, self._live = plate, found, by_site, live
+        n_cells = len(found.cells)
+        self.classes = np.full(n_cells, None, dtype=object)
+        self.kinds = np.full(n_cells, None, dtype=object)
+        self._ids = found.cells["cell_id"].to_numpy(np.int64)
+        self._by_id = np.argsort(self._ids, kind="stable")
+        said = live.table
+        self._write(said[said["plate"] == plate])
+
+    def take(self, cells: SiteCells) -> None:
+        """Take over what is said of the cells of one site."""
+        is_found = cells.rows >= 0
+        rows = cells.rows[is_found]
+        self.classes[rows] = cells.annotated_class[is_found]
+        self.kinds[rows] = cells.annotated_kind[is_found]
+
+    def update(self, sites: Iterable[SiteKey]) -> None:
+        """Look again at what is said of many sites; of one, `take` is quicker."""
+        said = []
+        for site in sites:
+            rows = self._by_site.rows(site)
+            self.classes[rows], self.kinds[rows] = None, None
+            said.append(self._live.at_site(PlateSite(self._plate, site)))
+        if said:
+            self._write(pd.concat(said, ignore_index=True))
+
+    def _write(self, said: pd.DataFrame) -> None:
+        if not len(said):
+            return
+        found = self._found
+        matched = match_annotations(
+            said, found.cells, found.diameter_px / 2, add=False, by_site=self._by_site
+        ).cells
+        matched = matched[matched["cell_id"] >= 0]
+        places = np.searchsorted(self._ids, matched["cell_id"], sorter=self._by_id)
+        rows = self._by_id[places]
+        words = matched["class"].to_numpy(dtype=object)
+        self.classes[rows] = np.where(matched["is_conflict"], "conflict", words)
+        self.kinds[rows] = matched["kind"].to_numpy(dtype=object)

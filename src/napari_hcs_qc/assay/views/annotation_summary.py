@@ -1,0 +1,172 @@
+"""What people have said at a glance: counts, disagreements, and words to be taken back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation
+from napari_hcs_qc.assay.annotations.matching import match_annotations
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many positions of an assay are annotated.
+
+    Parameters
+    ----------
+    classes, kinds
+        Number for each class and each kind, 0 where there is none. A position about which people
+        disagree counts for each of their words.
+    """
+
+    classes: Mapping[str, int]
+    kinds: Mapping[str, int]
+
+
+def count_annotations(annotations: pd.DataFrame) -> Counts:
+    """Count positions by class and kind; what several people say alike counts once.
+
+    Parameters
+    ----------
+    annotations
+        As `Journal.annotations`.
+    """
+    words = {"class": CLASSES, "kind": KINDS}
+    counts = {column: dict.fromkeys(known, 0) for column, known in words.items()}
+    names = ["plate", "well", "site", "y_px", "x_px", *words]
+    seen: set[tuple[object, ...]] = set()
+    for *where, y_px, x_px, cls, kind in annotations[names].itertuples(index=False, name=None):
+        place = (*where, round(y_px * 100), round(x_px * 100))
+        for column, word in (("class", cls), ("kind", kind)):
+            if word in counts[column] and (place, word) not in seen:
+                seen.add((place, word))
+                counts[column][word] += 1
+    return Counts(counts["class"], counts["kind"])
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A cell about which people disagree.
+
+    Parameters
+    ----------
+    plate
+        Name of the plate.
+    site
+        Its site.
+    y_px, x_px
+        Position of the cell.
+    said
+        Each annotator with class and kind (None where not said).
+    """
+
+    plate: str
+    site: SiteKey
+    y_px: float
+    x_px: float
+    said: tuple[tuple[str, str, str | None], ...]
+
+    def __str__(self) -> str:
+        words = ", ".join(
+            f"{who}: {cls} ({kind})" if kind else f"{who}: {cls}" for who, cls, kind in self.said
+        )
+        return f"{self.plate} {self.site}: {words}"
+
+
+def find_conflicts(
+    states: Mapping[str, PlateState],
+    annotations: pd.DataFrame,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[Conflict, ...]:
+    """Find the cells of an assay that were called normal and abnormal.
+
+    Parameters
+    ----------
+    states
+        Its plates, by name.
+    annotations
+        As `Journal.annotations`.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    Cancelled
+        When `should_stop` said so.
+    """
+    found = []
+    for done, state in enumerate(states.values()):
+        check_stop(should_stop)
+        on_progress(done, len(states), f"Comparing what people say of {state.plate.name}")
+        state = state.with_annotations(annotations)
+        columns = ["annotator", "class", "kind"]
+        for cell in state.matched.conflicts["cell_id"]:
+            # As far as the journal goes the last word of a person at a place is their only one.
+            said = state.annotations.loc[state.matched.cell_id == cell, columns]
+            where = state.cells.iloc[int(cell)]
+            words = dict.fromkeys(
+                (str(who), str(cls), kind if isinstance(kind, str) else None)
+                for who, cls, kind in said.itertuples(index=False, name=None)
+            )
+            site = SiteKey(str(where["well"]), int(where["site"]))
+            found.append(
+                Conflict(
+                    state.plate.name, site, float(where["y_px"]), float(where["x_px"]), (*words,)
+                )
+            )
+    return tuple(found)
+
+
+def to_take_back(
+    state: PlateState, annotations: pd.DataFrame, rows: ArrayLike, annotator: str
+) -> tuple[Annotation, ...]:
+    """Give the annotations that take back what one person said of some found cells.
+
+    They are at the positions that the person gave, which an imported table or a click beside the
+    centre may have put elsewhere than where the cell was found.
+
+    Parameters
+    ----------
+    state
+        The plate.
+    annotations
+        As `Journal.annotations`.
+    rows
+        Rows of the plate's found cells.
+    annotator
+        Whose words; those of others stay.
+
+    Returns
+    -------
+    To be recorded together; empty when the person has said nothing of these cells.
+    """
+    found, plate = state.found, state.plate.name
+    cells = found.cells.iloc[np.asarray(rows, dtype=np.int64)]
+    sites = set(zip(cells["well"], cells["site"], strict=True))
+    mine = annotations[(annotations["plate"] == plate) & (annotations["annotator"] == annotator)]
+    is_here = [site in sites for site in zip(mine["well"], mine["site"], strict=True)]
+    mine = mine[np.array(is_here, dtype=bool)].reset_index(drop=True)
+    matched = match_annotations(
+        mine, found.cells, found.diameter_px / 2, add=False, by_site=state.by_site
+    )
+    is_meant = np.isin(matched.cell_id, cells["cell_id"])
+    columns = ["well", "site", "y_px", "x_px"]
+    return tuple(
+        Annotation(plate, str(well), int(site), float(y_px), float(x_px), None)
+        for well, site, y_px, x_px in mine.loc[is_meant, columns].itertuples(index=False, name=None)
+    )

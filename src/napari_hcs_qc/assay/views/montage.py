@@ -1,0 +1,145 @@
+"""Pictures of one well: its sites, and its most abnormal and most normal cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.assay.views.pictures import PictureStyle, cell_pictures, site_thumbnail
+from napari_hcs_qc.errors import UnreadableSiteError
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.cells.intensity import IntensityRanges
+    from napari_hcs_qc.plates.plate import SiteKey
+    from napari_hcs_qc.plates.site_cache import SiteCache
+
+CROP_DIAMETERS = 2.5
+"""Side of a shown crop in nucleus diameters: a cell with a little of what is around it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCell:
+    """A cell with its picture.
+
+    Parameters
+    ----------
+    row
+        In the cells of the judged plate.
+    p_abnormal
+        The model's word.
+    picture
+        (side, side, 3) uint8; None where its site cannot be read.
+    """
+
+    row: int
+    p_abnormal: float
+    picture: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Montage:
+    """The cells of a well that say most about it: surest first, each class by itself."""
+
+    well: str
+    abnormal: tuple[ShownCell, ...]
+    normal: tuple[ShownCell, ...]
+
+
+def well_montage(
+    judged: Judged,
+    well: str,
+    cache: SiteCache,
+    style: PictureStyle,
+    *,
+    n: int = 8,
+    shown_px: int = 64,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Montage:
+    """Cut the most abnormal and the most normal cells of a well.
+
+    Parameters
+    ----------
+    judged
+        The plate.
+    well
+        Which well.
+    cache
+        Pixels of the plate.
+    style
+        Colours of its channels.
+    n
+        Cells of each class, at most.
+    shown_px
+        Side of a picture in px.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    Cancelled
+        When `should_stop` said so.
+    """
+    on_progress(0, 0, f"Cutting cells of {well}")
+    cells = judged.state.cells
+    p_abnormal = judged.predictions["p_abnormal"].to_numpy(dtype=np.float64)
+    rows = np.flatnonzero((cells["well"] == well).to_numpy() & np.isfinite(p_abnormal))
+    order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
+    is_abnormal = p_abnormal[order] >= judged.threshold
+    abnormal, normal = order[is_abnormal][:n], order[~is_abnormal][::-1][:n]
+    chosen = np.concatenate([abnormal, normal])
+    found = judged.state.found
+    pictures: dict[int, NDArray[np.uint8] | None] = {}
+    for index, picture in cell_pictures(
+        cache,
+        cells.iloc[chosen],
+        found.ranges,
+        style,
+        side_px=max(16, round(CROP_DIAMETERS * found.diameter_px)),
+        shown_px=shown_px,
+        should_stop=should_stop,
+    ):
+        pictures[int(chosen[index])] = picture
+
+    def shown(part: NDArray[np.int64]) -> tuple[ShownCell, ...]:
+        return tuple(
+            ShownCell(int(row), float(p_abnormal[row]), pictures.get(int(row))) for row in part
+        )
+
+    return Montage(well, shown(abnormal), shown(normal))
+
+
+def site_pictures(
+    sites: Sequence[SiteKey],
+    cache: SiteCache,
+    ranges: IntensityRanges,
+    style: PictureStyle,
+    *,
+    longer_px: int = 120,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[SiteKey, NDArray[np.uint8] | None]:
+    """Make the thumbnails of some sites; None where one cannot be read.
+
+    Raises
+    ------
+    Cancelled
+        When `should_stop` said so.
+    """
+    pictures: dict[SiteKey, NDArray[np.uint8] | None] = {}
+    for done, site in enumerate(sites):
+        check_stop(should_stop)
+        on_progress(done, len(sites), f"Reading {site}")
+        try:
+            pictures[site] = site_thumbnail(cache.get(site), ranges, style, longer_px)
+        except UnreadableSiteError:
+            pictures[site] = None
+    return pictures

@@ -1,0 +1,154 @@
+"""Open an assay with everything that is known of it, for a person to work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.prediction import model_in_use
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate, open_assay_plate
+from napari_hcs_qc.assay.store.saved_model import model_folders
+from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.plates.plate import Plate
+
+_CONTRAST_SITES = 2  # of measure_intensity: few, since a person waits
+
+
+@dataclass(frozen=True, eq=False)
+class OpenPlate:
+    """One plate of an open assay.
+
+    Parameters
+    ----------
+    name
+        Of the plate.
+    plate
+        Its images; None when they are gone.
+    ranges
+        Intensity ranges: those of the cells step, or of a few sites before it; None when nothing
+        can be read.
+    state
+        With its cells and annotations; None before the cells step.
+    judged
+        None before a model has judged it.
+    problem
+        What is wrong with it, in words; empty when nothing is.
+    """
+
+    name: str
+    plate: Plate | None
+    ranges: IntensityRanges | None
+    state: PlateState | None
+    judged: Judged | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenAssay:
+    """An assay with its plates loaded.
+
+    Parameters
+    ----------
+    folder
+        The assay.
+    live
+        What people say.
+    plates
+        By name, in the assay's order.
+    model
+        The one in use; None before the first, and where it cannot be loaded.
+    threshold
+        P(abnormal) from which a cell counts as abnormal.
+    problem
+        What is wrong with the model, in words; empty when nothing is.
+    """
+
+    folder: AssayFolder
+    live: LiveAnnotations
+    plates: dict[str, OpenPlate]
+    model: Model | None
+    threshold: float
+    problem: str = ""
+
+
+def open_assay(
+    path: Path,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> OpenAssay:
+    """Load all that is known of an assay; what is wrong with a plate is told, not raised.
+
+    Raises
+    ------
+    HcsQcError
+        When `path` is no assay, its journal cannot be read or its threshold is no number.
+    Cancelled
+        When `should_stop` said so.
+    """
+    folder = AssayFolder.open(path)
+    threshold = folder.threshold
+    live = LiveAnnotations(folder.journal())
+    model, problem = _model_of(folder)
+    plates = {}
+    for done, entry in enumerate(folder.plates):
+        check_stop(should_stop)
+        on_progress(done, len(folder.plates), f"Opening plate {entry.name}")
+        plates[entry.name] = load_open_plate(folder, entry.name, live, model, should_stop)
+    return OpenAssay(folder, live, plates, model, threshold, problem)
+
+
+def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
+    """Load the model in use, if there is one, and say what is wrong with it."""
+    if not model_folders(folder.models_folder):
+        return None, ""
+    try:
+        return model_in_use(folder)
+    except HcsQcError as error:
+        return None, f"The model in use cannot be loaded: {error} Retrain, or restore another one."
+
+
+def load_open_plate(
+    folder: AssayFolder,
+    name: str,
+    live: LiveAnnotations,
+    model: Model | None,
+    should_stop: ShouldStop = never_stop,
+) -> OpenPlate:
+    """Load what is known of one plate; what is wrong with it is told, not raised."""
+    try:
+        plate = open_assay_plate(folder, name)
+    except HcsQcError as error:
+        return OpenPlate(name, None, None, None, None, str(error))
+    try:
+        state: PlateState | None = load_plate(folder, name, live.table)
+    except HcsQcError as error:
+        if (folder.plate_folder(name) / "cells.json").is_file():
+            return _without_cells(name, plate, str(error), should_stop)
+        return _without_cells(name, plate, "", should_stop)
+    assert state is not None
+    judged = None
+    if model is not None:
+        try:
+            judged = judge(folder, [name], model=model, states={name: state}, partial=True)[0]
+        except HcsQcError:  # not predicted with this model yet
+            judged = None
+    return OpenPlate(name, state.plate, state.found.ranges, state, judged)
+
+
+def _without_cells(name: str, plate: Plate, problem: str, should_stop: ShouldStop) -> OpenPlate:
+    try:
+        ranges = measure_intensity(plate, n_sites=_CONTRAST_SITES, should_stop=should_stop)
+    except HcsQcError as error:
+        return OpenPlate(name, plate, None, None, None, problem or str(error))
+    return OpenPlate(name, plate, ranges, None, None, problem)

@@ -1,0 +1,161 @@
+"""The cells of one site as a person sees them: where, what the model and what people say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.assay.annotations.matching import match_annotations
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.plate_scores import classes_at
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.cells.by_site import CellsBySite
+    from napari_hcs_qc.plates.plate import SiteKey
+
+NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True, eq=False)
+class SiteCells:
+    """Cells of one site: those found, then those that people added.
+
+    Parameters
+    ----------
+    site
+        The site.
+    rows
+        (n,) row in the plate's table of found cells; -1 for an added cell.
+    yx_px
+        (n, 2) positions.
+    diameter_px
+        (n,) nucleus diameters.
+    p_abnormal
+        (n,) the model's word; NaN where there is none.
+    unlike
+        (n,) how unlike the annotated cells, see `novelty_report.COLUMN`.
+    predicted_kind, annotated_class, annotated_kind
+        (n,) words or None. The annotated class is also ``unsure``, and ``conflict`` where people
+        disagree.
+    """
+
+    site: SiteKey
+    rows: NDArray[np.int64]
+    yx_px: NDArray[np.float64]
+    diameter_px: NDArray[np.float64]
+    p_abnormal: NDArray[np.float64]
+    unlike: NDArray[np.float64]
+    predicted_kind: NDArray[np.object_]
+    annotated_class: NDArray[np.object_]
+    annotated_kind: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def predicted_class(self, threshold: float) -> NDArray[np.object_]:
+        """Class at a threshold: normal, abnormal, or `NOT_JUDGED`."""
+        classes: NDArray[np.object_] = classes_at(self.p_abnormal, threshold)
+        classes[np.isnan(self.p_abnormal)] = NOT_JUDGED
+        return classes
+
+    def nearest(self, y_px: float, x_px: float, reach: float = 0.75) -> int | None:
+        """Index of the cell at a position: the nearest within `reach` of its own diameter."""
+        if not len(self):
+            return None
+        distance = np.hypot(self.yx_px[:, 0] - y_px, self.yx_px[:, 1] - x_px)
+        index = int(np.argmin(distance))
+        return index if distance[index] <= reach * self.diameter_px[index] else None
+
+
+def site_cells(
+    found: PlateCells,
+    by_site: CellsBySite,
+    site: SiteKey,
+    annotations: pd.DataFrame,
+    judged: Judged | None = None,
+) -> SiteCells:
+    """Gather the cells of a site.
+
+    Parameters
+    ----------
+    found
+        The plate's cells.
+    by_site
+        Of ``found.cells``.
+    site
+        Which site.
+    annotations
+        Those about this site (`LiveAnnotations.at_site`).
+    judged
+        The plate as last judged; its predictions are used whatever was annotated since.
+    """
+    rows = by_site.rows(site)
+    cells = found.cells.iloc[rows]
+    matched = match_annotations(annotations, cells, found.diameter_px / 2)
+    added = matched.added
+    n_found, n = len(rows), len(rows) + len(added)
+    ids = np.concatenate([cells["cell_id"].to_numpy(), added["cell_id"].to_numpy()])
+    where = {int(cell_id): position for position, cell_id in enumerate(ids)}
+    classes, kinds = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
+    said = matched.cells
+    at = np.array([where[int(cell_id)] for cell_id in said["cell_id"]], dtype=np.int64)
+    classes[at] = np.where(said["is_conflict"], "conflict", said["class"].to_numpy(dtype=object))
+    kinds[at] = said["kind"].to_numpy(dtype=object)
+    said_of = {
+        "p_abnormal": np.full(n, np.nan),
+        COLUMN: np.full(n, np.nan),
+        "predicted_kind": np.full(n, None, dtype=object),
+    }
+    if judged is not None:
+        table = judged.prediction.table
+        for name, values in said_of.items():
+            if name in table:
+                values[:n_found] = table[name].to_numpy(dtype=values.dtype)[rows]
+        _add_judged(judged, site, added, n_found, said_of)
+    columns = ["y_px", "x_px"]
+    return SiteCells(
+        site,
+        np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
+        np.concatenate([cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]),
+        np.concatenate([cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]).astype(
+            np.float64
+        ),
+        said_of["p_abnormal"],
+        said_of[COLUMN],
+        said_of["predicted_kind"],
+        classes,
+        kinds,
+    )
+
+
+def _add_judged(
+    judged: Judged,
+    site: SiteKey,
+    added: pd.DataFrame,
+    n_found: int,
+    said_of: dict[str, NDArray[Any]],
+) -> None:
+    """Fill in what the model said of cells that people had added before it judged."""
+    known = judged.state.matched.added
+    if not len(added) or not len(known):
+        return
+    here = np.flatnonzero(((known["well"] == site.well) & (known["site"] == site.site)).to_numpy())
+    row_of = {_key(known.iloc[row]): len(judged.state.found.cells) + int(row) for row in here}
+    table = judged.prediction.table
+    for position in range(len(added)):
+        row = row_of.get(_key(added.iloc[position]))
+        if row is not None and row < len(table):
+            for name, values in said_of.items():
+                if name in table:
+                    values[n_found + position] = table[name].iloc[row]
+
+
+def _key(cell: pd.Series[Any]) -> tuple[int, int]:
+    return round(float(cell["y_px"]) * 100), round(float(cell["x_px"]) * 100)

@@ -1,0 +1,83 @@
+"""Where an assay stands, in words and as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
+from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
+from napari_hcs_qc.cli.outcome_text import unlike_lines
+from napari_hcs_qc.workflow import steps
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+
+_DOUBTS = 5  # listed in words; the data hold them all
+
+
+def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
+    """Tell of plates, annotations, verdicts and models; lines for a person, and plain data.
+
+    Raises
+    ------
+    HcsQcError
+        When journal or models cannot be read.
+    """
+    journal = assay.journal()
+    counts = journal.consensus()
+    classes = counts["class"].value_counts().to_dict()
+    plates = [steps.plate_status(assay, entry.name) for entry in assay.plates]
+    models = [load_model(folder) for folder in model_folders(assay.models_folder)]
+    lines = [f"Assay {assay.path}, made {assay.created}"]
+    for plate in plates:
+        parts = [
+            f"{value:,} {word}"
+            for value, word in (
+                (plate.n_wells, "wells"),
+                (plate.n_sites, "sites"),
+                (plate.n_cells, "cells"),
+                (plate.n_flagged, "wells flagged"),
+            )
+            if value is not None
+        ]
+        judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        if models and not plate.predicted_with and plate.n_cells is not None:
+            judged = f", not judged by model {models[-1].id} yet"
+        lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
+        lines.extend(f"  {problem}" for problem in plate.problems)
+        lines.extend(unlike_lines(plate.unlike))
+    told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
+    n_conflicts = int(counts["is_conflict"].sum())
+    lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
+    doubts = doubted_annotations(models[-1].manifest, journal.annotations()) if models else ()
+    if doubts:
+        lines.append(f"To look at again, the most doubtful of {len(doubts)}:")
+        lines.extend(f"  {doubt}" for doubt in doubts[:_DOUBTS])
+    lines.append(f"Verdicts: {len(journal.verdicts())}")
+    for model in models:
+        lines.append(
+            f"Model {model.id}: {model.encoder['name']}, {model.recipe.name}, "
+            f"{model.manifest['head']}, by {model.encoder.get('backend', 'torch')}, "
+            f"{model.manifest['created']}"
+        )
+    if not models:
+        lines.append("Models: none yet")
+    data = {
+        "assay": str(assay.path),
+        "plates": [asdict(plate) for plate in plates],
+        "annotations": classes,
+        "n_conflicts": n_conflicts,
+        "doubted": [asdict(doubt) for doubt in doubts],
+        "n_verdicts": len(journal.verdicts()),
+        "models": [
+            {
+                "id": model.id,
+                "created": model.manifest["created"],
+                "head": model.manifest["head"],
+                "backend": model.encoder.get("backend", "torch"),
+            }
+            for model in models
+        ],
+    }
+    return lines, data

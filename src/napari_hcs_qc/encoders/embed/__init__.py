@@ -1,0 +1,1 @@
+"""Crops of a plate to a store of embeddings: streamed, resumable."""

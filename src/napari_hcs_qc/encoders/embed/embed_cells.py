@@ -1,0 +1,211 @@
+"""Plate and cells to embeddings: a thread reads and cuts while this one encodes and writes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
+from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    import torch
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.cells.intensity import IntensityRanges
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.embed.crop_reader import Batch
+    from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore, StoreDtype
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.errors import Problem
+    from napari_hcs_qc.plates.plate import Plate, Projection
+
+_CHUNK_CELLS = 256
+
+
+def store_fingerprint(
+    plate: Plate,
+    cells: pd.DataFrame,
+    ranges: IntensityRanges,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    *,
+    projection: Projection = "max",
+    dtype: StoreDtype = "float32",
+) -> str:
+    """Name of the store that `embed_cells` fills for these inputs."""
+    return fingerprint(_parts(plate, cells, ranges, recipe, encoder, projection, dtype))
+
+
+def embed_cells(
+    plate: Plate,
+    cells: pd.DataFrame,
+    ranges: IntensityRanges,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    projection: Projection = "max",
+    batch_size: int = 64,
+    dtype: StoreDtype = "float32",
+    chunk_cells: int = _CHUNK_CELLS,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> EmbeddingStore:
+    """Encode every cell of a plate into a store, or find it already there.
+
+    Sites are read one after the other in a thread of their own, their crops are cut and handed
+    over in batches of constant size, whatever the number of cells in a site; nothing but the cell
+    table grows with the plate. What a run that was stopped or killed has finished is kept: at most
+    one chunk is computed again. A second run computes nothing; it only tries the sites again that
+    were unreadable, in case the disk they are on was away.
+
+    Parameters
+    ----------
+    plate, cells, ranges, recipe, encoder, projection
+        What the embeddings depend on: row i belongs to row i of `cells`, whose columns `well`,
+        `site`, `y_px` and `x_px` are used.
+    folder
+        Root of the stores; the store is its subfolder named by `store_fingerprint`.
+    batch_size
+        Crops in a call to the encoder.
+    dtype
+        Of the numbers on disk; half precision halves the file.
+    chunk_cells
+        Cells in a chunk, the unit that is finished or not.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`; counted in cells.
+
+    Returns
+    -------
+    EmbeddingStore
+        Complete. The rows of sites that could not be read are NaN, and the sites are listed in
+        its `unreadable`.
+
+    Raises
+    ------
+    HcsQcError
+        When recipe, encoder and plate do not go together.
+    WriteError
+        When the disk is full or read-only; run again to go on.
+    Cancelled
+        When `should_stop` said so; run again to go on.
+    """
+    if encoder.stages != recipe.stages:
+        raise HcsQcError(
+            f"The recipe {recipe.name} pools the stages {recipe.stages!r} and the encoder was "
+            f"loaded with {encoder.stages!r}; load it with the recipe's stages."
+        )
+    if encoder.pooling != recipe.pooling:
+        raise HcsQcError(
+            f"The recipe {recipe.name} pools by {recipe.pooling} and the encoder was loaded to "
+            f"pool by {encoder.pooling}; load it with the recipe's pooling."
+        )
+    n_views = recipe.n_views(len(plate.channels))
+    batch_cells = max(1, batch_size // n_views)
+    source = CropSource(plate, cells, ranges, recipe, projection, batch_cells)
+    parts = _parts(plate, cells, ranges, recipe, encoder, projection, dtype)
+    writer = StoreWriter(
+        folder / fingerprint(parts),
+        (len(cells), n_views * encoder.n_features),
+        dtype,
+        # Whole batches, so that their size is constant; at least as many as asked for.
+        -(-chunk_cells // batch_cells) * batch_cells,
+        {"made_of": parts, "encoder": encoder.describe(), "recipe": recipe.to_dict()},
+    )
+    writer.reopen(_readable_again(writer, source, should_stop))
+    message = f"Embedding cells of {plate.name} with {encoder.name}"
+    done = len(cells) - sum(len(writer.rows(chunk)) for chunk in writer.pending)
+    on_progress(done, len(cells), message)
+    chunks = [(chunk, writer.rows(chunk)) for chunk in writer.pending]
+    with CropReader(source, chunks) as reader:
+        encoding = _Encoding(encoder, n_views, should_stop)
+        while (batch := reader.next_batch(should_stop)) is not None:
+            finished = encoding.add(batch, writer.rows(batch.chunk))
+            if finished is not None:
+                writer.write(batch.chunk, *finished)
+            done += batch.n_cells
+            on_progress(done, len(cells), message)
+    return writer.finish()
+
+
+def _parts(
+    plate: Plate,
+    cells: pd.DataFrame,
+    ranges: IntensityRanges,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    projection: Projection,
+    dtype: StoreDtype,
+) -> dict[str, Any]:
+    digest = hashlib.sha256("\0".join(cells["well"]).encode())
+    for column, kind in (("site", "<i8"), ("y_px", "<f4"), ("x_px", "<f4")):
+        digest.update(cells[column].to_numpy(dtype=kind).tobytes())
+    return {
+        "plate": plate.fingerprint,
+        "cells": digest.hexdigest()[:16],
+        "ranges": ranges.fingerprint,
+        "recipe": recipe.fingerprint,
+        "encoder": encoder.fingerprint,
+        "projection": projection,
+        "dtype": dtype,
+    }
+
+
+def _readable_again(writer: StoreWriter, source: CropSource, should_stop: ShouldStop) -> list[int]:
+    """Find finished chunks with a site that was unreadable and no longer is."""
+    wanted: dict[str, list[int]] = {}
+    for chunk, problems in writer.unreadable.items():
+        for problem in problems:
+            wanted.setdefault(problem.where, []).append(chunk)
+    again: set[int] = set()
+    for chunk in sorted({chunk for chunks in wanted.values() for chunk in chunks}):
+        for key in dict.fromkeys(source.site_of(row) for row in writer.rows(chunk)):
+            check_stop(should_stop)
+            if str(key) in wanted and source.read(key).pixels is not None:
+                again.update(wanted[str(key)])
+    return sorted(again)
+
+
+class _Encoding:
+    """Encodes batches and gathers their features until a chunk is full."""
+
+    def __init__(self, encoder: Encoder, n_views: int, should_stop: ShouldStop) -> None:
+        self._encoder, self._n_views, self._should_stop = encoder, n_views, should_stop
+        self._features: NDArray[np.float32] | None = None
+        self._unreadable: dict[str, Problem] = {}
+
+    def add(
+        self, batch: Batch, chunk_rows: range
+    ) -> tuple[NDArray[np.float32], tuple[Problem, ...]] | None:
+        """Encode a batch; give the chunk's features and unreadable sites when it ends the chunk."""
+        if self._features is None:
+            width = self._n_views * self._encoder.n_features
+            self._features = np.full((len(chunk_rows), width), np.nan, dtype=np.float32)
+        if len(batch.rows):
+            self._features[batch.rows - chunk_rows.start] = self._encode(batch.crops)
+        self._unreadable.update({problem.where: problem for problem in batch.unreadable})
+        if not batch.ends_chunk:
+            return None
+        finished = self._features, tuple(self._unreadable.values())
+        self._features, self._unreadable = None, {}
+        return finished
+
+    def _encode(self, crops: torch.Tensor) -> NDArray[np.float32]:
+        views = crops.flatten(0, 1)
+        encoded = self._encoder.encode(views, should_stop=self._should_stop)
+        features: NDArray[np.float32] = encoded.view(len(crops), -1).numpy()
+        if not np.isfinite(features).all():
+            raise HcsQcError(
+                f"The encoder {self._encoder.name} gave features that are no numbers; its weights "
+                "file may be damaged or of half precision. Fetch it again or take another."
+            )
+        return features

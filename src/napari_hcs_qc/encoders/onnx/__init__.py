@@ -1,0 +1,1 @@
+"""A network written in the ONNX format."""

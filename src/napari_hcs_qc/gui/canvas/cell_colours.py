@@ -1,0 +1,98 @@
+"""What colour and mark a cell has in the viewer; pure functions, no napari needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.gui.widgets.palette import (
+    ABNORMAL_COLOUR,
+    KIND_COLOURS,
+    NEUTRAL_COLOUR,
+    NORMAL_COLOUR,
+    UNSURE_COLOUR,
+    rgba,
+    sequential_rgba,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.views.site_cells import SiteCells
+    from napari_hcs_qc.gui.canvas.site_view import ColourBy
+
+CLASS_COLOURS = {
+    "normal": NORMAL_COLOUR,
+    "abnormal": ABNORMAL_COLOUR,
+    "unsure": UNSURE_COLOUR,
+    "conflict": UNSURE_COLOUR,
+    "not judged": NEUTRAL_COLOUR,
+}
+# Shapes beside colours, so that the class can be told by anybody.
+SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
+
+
+@dataclass(frozen=True, eq=False)
+class CellLook:
+    """How the cells of a site look.
+
+    Parameters
+    ----------
+    predicted_class
+        (n,) class at the threshold; ``not judged`` for all of them when predictions are hidden.
+    outline
+        (n, 4) RGBA in [0, 1] of the outlines.
+    halo
+        (n, 4) RGBA of the mark of annotated cells.
+    symbol
+        (n,) napari symbol of that mark.
+    """
+
+    predicted_class: NDArray[np.object_]
+    outline: NDArray[np.float64]
+    halo: NDArray[np.float64]
+    symbol: NDArray[np.object_]
+
+
+def cell_colours(
+    cells: SiteCells, threshold: float, colour_by: ColourBy, *, is_blind: bool = False
+) -> CellLook:
+    """Choose the look of the cells of a site.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    threshold
+        P(abnormal) from which a cell counts as abnormal.
+    colour_by
+        ``class``, ``probability`` or ``kind``.
+    is_blind
+        Whether predictions are hidden.
+    """
+    n = len(cells)
+    if is_blind:
+        predicted = np.full(n, "not judged", dtype=object)
+        outline = _by_word(predicted, CLASS_COLOURS)
+    else:
+        predicted = cells.predicted_class(threshold)
+        if colour_by == "probability":
+            outline = sequential_rgba(cells.p_abnormal)
+        elif colour_by == "kind":
+            kinds = cells.predicted_kind.copy()
+            kinds[predicted != "abnormal"] = None
+            known = np.array([kind is not None for kind in kinds], dtype=bool)
+            outline = _by_word(predicted, CLASS_COLOURS)
+            outline[known] = _by_word(kinds[known], KIND_COLOURS)
+        else:
+            outline = _by_word(predicted, CLASS_COLOURS)
+    said = cells.annotated_class
+    symbol = np.array([SYMBOLS.get(word, "disc") for word in said], dtype=object)
+    return CellLook(predicted, outline, _by_word(said, CLASS_COLOURS), symbol)
+
+
+def _by_word(words: Any, colours: dict[str, str]) -> NDArray[np.float64]:
+    chosen = [rgba(colours.get(word, NEUTRAL_COLOUR)) for word in words]
+    return np.array(chosen, dtype=np.float64).reshape(-1, 4)

@@ -1,0 +1,117 @@
+"""Nuclei filled with the colour of their class, where masks exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QObject
+
+from napari_hcs_qc.assay.store.masks import site_masks
+from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
+from napari_hcs_qc.gui.canvas.site_view import MASKS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.gui.canvas.workspace import Workspace
+    from napari_hcs_qc.plates.plate import SiteKey
+
+
+class MaskLayer(QObject):
+    """Keeps a Labels layer of the nuclei of the site, when the overlay asks for it.
+
+    Masks are found again (or read again) in the background, for the site on screen only.
+
+    Parameters
+    ----------
+    workspace
+        Of the viewer.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace.session)
+        self._workspace = workspace
+        self._shown: object = None
+        view = workspace.view
+        view.shown.connect(self.refresh)
+        view.options_changed.connect(self.refresh)
+        view.cells_changed.connect(self._recolour)
+        workspace.session.threshold_changed.connect(self._recolour)
+        workspace.session.person_changed.connect(self._recolour)
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> MaskLayer:
+        """Give the one of a workspace; made at the first call."""
+        known = workspace.session.findChild(cls)
+        return known if isinstance(known, cls) else cls(workspace)
+
+    def refresh(self, *_: object) -> None:
+        """Show or hide the masks of the site on screen."""
+        view, session = self._workspace.view, self._workspace.session
+        layer: Any = view.mask_layer
+        site, state = view.on_screen, session.state
+        if not view.value().masks or site is None or state is None:
+            if layer is not None:
+                layer.visible = False
+            return
+        if layer is not None and self._shown == (state.plate.name, site):
+            layer.visible = True
+            self._recolour()
+            return
+        job = session.jobs.start(
+            f"Masks of {site}", _masks, state.plate, state.found, site, slot="masks", quiet=True
+        )
+        job.finished.connect(lambda labels: self._take(site, labels))
+        job.failed.connect(lambda text: session.told.emit("warning", text))
+
+    def _take(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
+        view, session = self._workspace.view, self._workspace.session
+        state = session.state
+        if site != view.on_screen or state is None:
+            return
+        if labels is None:
+            session.told.emit(
+                "info", "There are no masks here: cells were imported as positions only."
+            )
+            return
+        layer: Any = view.mask_layer
+        if layer is None:
+            active = view.viewer.layers.selection.active
+            layer = view.viewer.add_labels(
+                labels,
+                name=MASKS,
+                opacity=0.4,
+                scale=(view.scale, view.scale),
+                metadata={"hcs_qc": MASKS},
+            )
+            layer.editable = False
+            view.viewer.layers.selection.active = active
+        else:
+            layer.data = labels
+            layer.scale = (view.scale, view.scale)
+        layer.visible = view.value().masks
+        self._shown = (state.plate.name, site)
+        self._recolour()
+
+    def _recolour(self, *_: object) -> None:
+        view, session = self._workspace.view, self._workspace.session
+        layer: Any = view.mask_layer
+        cells, state = view.cells, session.state
+        if layer is None or not layer.visible or cells is None or state is None:
+            return
+        look = cell_colours(
+            cells, session.threshold, view.value().colour_by, is_blind=session.is_blind
+        )
+        found = cells.rows >= 0
+        ids = state.found.cells["label"].to_numpy()[cells.rows[found]]
+        colours: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
+        colours.update(
+            (int(number), colour) for number, colour in zip(ids, look.outline[found], strict=True)
+        )
+        layer.colormap = DirectLabelColormap(color_dict=colours)
+
+
+def _masks(plate: Any, found: Any, site: SiteKey, **_job: Any) -> NDArray[np.int32] | None:
+    return site_masks(plate, found, site)

@@ -1,0 +1,238 @@
+"""The overlay panel: how predictions are drawn on the images, and the threshold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QRadioButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
+
+from napari_hcs_qc.gui.canvas.mask_layer import MaskLayer
+from napari_hcs_qc.gui.canvas.novelty_line import UnlikeLine
+from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
+from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.widgets.histogram_chart import STEPS, HistogramChart
+
+if TYPE_CHECKING:
+    import napari.components
+
+    from napari_hcs_qc.gui.canvas.site_view import ColourBy, OverlayOptions
+    from napari_hcs_qc.gui.canvas.workspace import Workspace
+
+_COLOURS: dict[ColourBy, tuple[str, str]] = {
+    "class": ("class", "Blue: normal; orange: abnormal at the threshold."),
+    "probability": ("P(abnormal)", "From dark (surely normal) to bright (surely abnormal)."),
+    "kind": ("kind", "Abnormal cells by the kind the model names: blur, debris, dead …"),
+}
+_SWITCHES: tuple[tuple[str, str, str], ...] = (
+    ("only_abnormal", "Show only abnormal cells", "Leave out cells that count as normal."),
+    (
+        "halo",
+        "Mark annotated cells",
+        "Outer marks: circle for normal, square for abnormal, diamond for unsure.",
+    ),
+    (
+        "crop_on_hover",
+        "Outline the crop under the cursor",
+        "The squares that the encoder sees of a cell.",
+    ),
+    (
+        "masks",
+        "Fill nuclei with their colour",
+        "Where nuclei were found or masks imported; positions alone have none.",
+    ),
+)
+
+
+class OverlayDock(QWidget):
+    """Options of the overlay, the threshold, and what it means for the plate.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    parent
+        Qt parent.
+
+    Attributes
+    ----------
+    value_changed : Signal(object)
+        The new `OverlayOptions`.
+    """
+
+    value_changed = Signal(object)
+
+    # The annotation is what napari looks for, letter by letter, to pass its viewer.
+    def __init__(
+        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._workspace: Workspace = workspace_of(viewer)
+        MaskLayer.of(self._workspace)
+        session, view = self._workspace.session, self._workspace.view
+        self._threshold = _slider(
+            0.01, 0.99, "From this P(abnormal) on a cell counts as abnormal; the plate follows."
+        )
+        self._histogram = HistogramChart()
+        self._histogram.setToolTip("P(abnormal) of all cells of the plate; drag the line.")
+        self._effect = QLabel()
+        self._effect.setWordWrap(True)
+        self._effect.setToolTip("What the threshold means for this plate.")
+        self._colours = QButtonGroup(self)
+        colour_row = QHBoxLayout()
+        for colour_by, (text, tip) in _COLOURS.items():
+            button = QRadioButton(text)
+            button.setToolTip(tip)
+            button.setProperty("key", colour_by)
+            self._colours.addButton(button)
+            colour_row.addWidget(button)
+        colour_row.addStretch(1)
+        self._legend = OverlayLegend()
+        self._switches: dict[str, QCheckBox] = {}
+        for key, text, tip in _SWITCHES:
+            box = QCheckBox(text)
+            box.setToolTip(tip)
+            self._switches[key] = box
+        self._opacity = _slider(0.0, 1.0, "How strongly the outlines are drawn.")
+        form = QFormLayout()
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        form.addRow("Threshold", self._threshold)
+        form.addRow(self._histogram)
+        form.addRow(self._effect)
+        form.addRow(UnlikeLine(session))
+        form.addRow("Colour by", colour_row)
+        form.addRow(self._legend)
+        for box in self._switches.values():
+            form.addRow(box)
+        form.addRow("Opacity", self._opacity)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addLayout(form)
+        layout.addStretch(1)
+        self._show_options(view.value())
+        self._show_threshold(session.threshold)
+        self._refresh()
+
+        # To the two places that are shown: what is kept is what the person has seen.
+        self._threshold.valueChanged.connect(lambda value: session.set_threshold(round(value, 2)))
+        self._histogram.threshold_changed.connect(session.set_threshold)
+        self._colours.buttonClicked.connect(self._edited)
+        for box in self._switches.values():
+            box.toggled.connect(self._edited)
+        self._opacity.valueChanged.connect(self._edited)
+        view.options_changed.connect(self._show_options)
+        session.threshold_changed.connect(self._show_threshold)
+        for signal in (session.settled, session.plate_changed, session.assay_changed):
+            signal.connect(self._refresh)
+
+    def value(self) -> OverlayOptions:
+        """Options as they are set."""
+        return self._workspace.view.value()
+
+    def set_value(self, options: OverlayOptions) -> None:
+        """Set the options; layers follow."""
+        self._workspace.view.set_value(options)
+
+    def _edited(self, *_: object) -> None:
+        button = self._colours.checkedButton()
+        options = replace(
+            self.value(),
+            colour_by="class" if button is None else button.property("key"),
+            opacity=float(self._opacity.value()),
+            **{key: box.isChecked() for key, box in self._switches.items()},
+        )
+        self._workspace.view.set_value(options)
+
+    def _show_options(self, options: OverlayOptions) -> None:
+        for button in self._colours.buttons():
+            button.setChecked(button.property("key") == options.colour_by)
+        controls: list[tuple[Any, Any]] = [
+            *((box, bool(getattr(options, key))) for key, box in self._switches.items()),
+        ]
+        for box, checked in controls:
+            _quietly(box, box.setChecked, checked)
+        _quietly(self._opacity, self._opacity.setValue, options.opacity)
+        self._legend.set_value(options.colour_by)
+        self.value_changed.emit(options)
+
+    def _show_threshold(self, threshold: float) -> None:
+        _quietly(self._threshold, self._threshold.setValue, threshold)
+        _quietly(self._histogram, self._histogram.set_threshold, threshold)
+        self._say_effect()
+
+    def _refresh(self) -> None:
+        session = self._workspace.session
+        judged = session.judged
+        self._threshold.setEnabled(judged is not None)
+        p_abnormal = (
+            np.empty(0) if judged is None else judged.prediction.table["p_abnormal"].to_numpy()
+        )
+        self._histogram.set_value(p_abnormal)
+        self._show_threshold(session.threshold)
+
+    def _say_effect(self) -> None:
+        session = self._workspace.session
+        judged = session.judged
+        if judged is None:
+            self._effect.setText("No predictions yet; annotate cells and press Retrain.")
+            return
+        p = judged.prediction.table["p_abnormal"].to_numpy()
+        n_judged = int(np.isfinite(p).sum())
+        n_abnormal = int((p >= session.threshold).sum())
+        n_flagged = int(judged.scores.wells["is_flagged"].sum())
+        share = n_abnormal / n_judged if n_judged else 0.0
+        self._effect.setText(
+            f"{n_abnormal:,} of {n_judged:,} cells abnormal ({share:.1%}), {n_flagged} of "
+            f"{len(judged.scores.wells)} wells flagged."
+        )
+
+
+def _slider(low: float, high: float, tip: str) -> Any:
+    slider: Any = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+    slider.setRange(low, high)
+    slider.setDecimals(2)
+    slider.setSingleStep(0.01)
+    slider.setToolTip(tip)
+    slider.findChild(QSlider).installEventFilter(_Keys(slider))
+    return slider
+
+
+class _Keys(QObject):
+    """Moves a slider by its keys, which superqt's sliders of decimals do not know.
+
+    Parameters
+    ----------
+    slider
+        From 0 to 1.
+    """
+
+    def __init__(self, slider: Any) -> None:
+        super().__init__(slider)
+        self._slider = slider
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """Take the arrow keys (0.01), Page Up and Page Down (0.1), Home and End."""
+        if event.type() != QEvent.Type.KeyPress or event.key() not in STEPS:
+            return False
+        self._slider.setValue(self._slider.value() + STEPS[event.key()])
+        return True
+
+
+def _quietly(widget: Any, setter: Any, value: Any) -> None:
+    """Set what a control shows without it telling that it was changed."""
+    was_blocked = widget.blockSignals(True)
+    setter(value)
+    widget.blockSignals(was_blocked)

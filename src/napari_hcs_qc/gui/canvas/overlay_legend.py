@@ -1,0 +1,68 @@
+"""What the colours and marks on the images mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+
+from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
+from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS, sequential_rgba
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+    from napari_hcs_qc.gui.canvas.site_view import ColourBy
+
+_MARKS = "Marks of annotations: ○ normal   □ abnormal   ◇ unsure   ✚ people disagree"
+_SWATCHES = 11
+
+
+class OverlayLegend(QLabel):
+    """Legend of the overlay.
+
+    Parameters
+    ----------
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._colour_by: ColourBy = "class"
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setWordWrap(True)
+        self.setToolTip("What the outlines of the cells mean.")
+        self.set_value("class")
+
+    def value(self) -> ColourBy:
+        """Tell what the colours are about."""
+        return self._colour_by
+
+    def set_value(self, colour_by: ColourBy) -> None:
+        """Show the legend for one way of colouring."""
+        self._colour_by = colour_by
+        if colour_by == "probability":
+            values = [step / (_SWATCHES - 1) for step in range(_SWATCHES)]
+            blocks = "".join(_swatch(_hex(colour)) for colour in sequential_rgba(values))
+            text = f"0&nbsp;{blocks}&nbsp;1"
+        else:
+            words = {name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not judged")}
+            if colour_by == "kind":
+                words = {"normal": CLASS_COLOURS["normal"], **KIND_COLOURS}
+                words["abnormal, kind unknown"] = CLASS_COLOURS["abnormal"]
+            text = " &nbsp; ".join(
+                f"{_swatch(colour)}&nbsp;{name.replace(' ', '&nbsp;')}"
+                for name, colour in words.items()
+            )
+        self.setText(f"{text}<br>{_MARKS}")
+
+
+def _swatch(colour: str) -> str:
+    return f'<span style="color:{colour}">■</span>'
+
+
+def _hex(colour: object) -> str:
+    red, green, blue, *_ = (round(255 * float(part)) for part in colour)  # type: ignore[attr-defined]
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,106 @@
+"""One workspace for each viewer: the session, its tasks and its layers, shared by all widgets."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_hcs_qc.gui.canvas.site_view import SiteView
+from napari_hcs_qc.gui.session.session import Session
+from napari_hcs_qc.gui.session.tasks import Tasks
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """What the widgets of one viewer share.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    session
+        What is worked on.
+    tasks
+        Long work.
+    view
+        The layers.
+    """
+
+    viewer: ViewerModel
+    session: Session
+    tasks: Tasks
+    view: SiteView
+
+    def close(self) -> None:
+        """End all work of this viewer and forget it."""
+        if _WORKSPACES.pop(id(self.viewer), None) is None:
+            return  # closed already
+        self.session.close()
+        self.session.deleteLater()
+
+
+_WORKSPACES: dict[int, Workspace] = {}
+
+
+def workspace_of(viewer: ViewerModel) -> Workspace:
+    """Give the workspace of a viewer, made at the first call; it ends when its window closes.
+
+    A viewer without a window (`ViewerModel`) has one too; close it yourself.
+    """
+    # napari hands its plugins a proxy of the viewer, a new one for each widget.
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    known = _WORKSPACES.get(id(viewer))
+    if known is not None and known.viewer is viewer:
+        return known
+    window = getattr(viewer, "window", None)
+    main_window = None if window is None else window._qt_window
+    # No child of the window: the window goes when Python lets go of it, which may be while the
+    # session is being deleted, and would delete it a second time.
+    session = Session()
+    workspace = Workspace(viewer, session, Tasks(session), SiteView(viewer, session))
+    _WORKSPACES[id(viewer)] = workspace
+    if main_window is not None:
+        _Closing(workspace, main_window)
+    return workspace
+
+
+def has_workspace(viewer: ViewerModel) -> bool:
+    """Tell whether a viewer has a workspace."""
+    return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
+
+
+class _Closing(QObject):
+    """Ends a workspace when its window is closed."""
+
+    def __init__(self, workspace: Workspace, window: QWidget) -> None:
+        super().__init__(workspace.session)
+        self._workspace = workspace
+        self._window = weakref.ref(window)
+        window.installEventFilter(self)
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self._quit)  # ours, so that Qt lets go of it with us
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """Look at the events of the window; none is kept from it."""
+        if event.type() == QEvent.Type.Close:
+            if event.spontaneous():  # napari may ask, and the person may take it back
+                QTimer.singleShot(0, self._close_if_hidden)
+            else:
+                self._workspace.close()
+        return False
+
+    def _quit(self) -> None:
+        self._workspace.close()
+
+    def _close_if_hidden(self) -> None:
+        window = self._window()
+        if window is None or not window.isVisible():
+            self._workspace.close()

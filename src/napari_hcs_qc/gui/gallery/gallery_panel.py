@@ -1,0 +1,463 @@
+"""The cells of the plate as pictures: in an order that helps, to be said something of by keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.views.annotation_summary import to_take_back
+from napari_hcs_qc.assay.views.gallery_order import order_cells
+from napari_hcs_qc.gui.canvas.clicking import KEYS, Clicking
+from napari_hcs_qc.gui.gallery.gallery_marks import PlateMarks
+from napari_hcs_qc.gui.gallery.gallery_orders import (
+    BY_EMBEDDING,
+    BY_MODEL,
+    FILTERS,
+    ORDERS,
+    GalleryOptions,
+    choice_box,
+    offer,
+    why_not,
+)
+from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
+from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED
+from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+    from napari_hcs_qc.gui.canvas.workspace import Workspace
+
+_MANY = 500  # cells; saying something of more at once is asked about first
+
+_CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+_SAY = {getattr(Qt.Key, f"Key_{name}"): said for name, said in KEYS.items()}
+
+
+class _Asked(NamedTuple):
+    """What an order was asked for: choices, plate and prediction of that moment."""
+
+    options: GalleryOptions
+    marks: PlateMarks
+    prediction: object
+
+
+class GalleryPanel(QWidget):
+    """The gallery of the plate shown, with its order and filter.
+
+    Tiles stay where they are while a person annotates them; they are sorted again when another
+    order is chosen, when a new model has judged the cells, or on `sort`.
+
+    Keys: those of `KEYS` say something of the selected cells, as one action; Space selects the
+    next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
+
+    Parameters
+    ----------
+    workspace
+        Of the viewer.
+    parent
+        Qt parent.
+
+    Attributes
+    ----------
+    value_changed : Signal(object)
+        The new `GalleryOptions`.
+    selected_changed : Signal(object)
+        (n,) int64 rows of the plate's found cells that are selected.
+    cells_changed : Signal()
+        Other cells are shown, or in another order.
+    """
+
+    value_changed = Signal(object)
+    selected_changed = Signal(object)
+    cells_changed = Signal()
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._value = GalleryOptions()
+        self._marks = PlateMarks(0)
+        self._like: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._seed = 0
+        self._on_screen = self._value
+        self._sorted_for: Any = None  # the prediction that the order on screen goes by
+        self._order = choice_box(ORDERS, "In which order the cells are shown.")
+        self._filter = choice_box(FILTERS, "Which cells are shown.")
+        self._again = QPushButton()
+        self.view = GalleryView(self, describe=self._describe)
+        self.view.setMinimumHeight(100)
+        self._source = GallerySource(self)
+        self._lay_out()
+        self._follow()
+        self._say_stale(False)
+        self._person_changed()
+        self._threshold_changed(workspace.session.threshold)
+        self._plate_anew()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        row.addWidget(self._order, 3)
+        row.addWidget(self._filter, 2)
+        row.addWidget(self._again)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.view, 1)
+
+    def _follow(self) -> None:
+        session, view, source = self._workspace.session, self.view, self._source
+        self._order.activated.connect(self._chosen)
+        self._filter.activated.connect(self._chosen)
+        self._again.clicked.connect(self.sort)
+        view.installEventFilter(self)
+        view.pictures_wanted.connect(source.want)
+        view.activated.connect(self.go_to)
+        view.value_changed.connect(self.selected_changed)
+        source.arrived.connect(view.add_pictures)
+        source.failed.connect(view.set_failed)
+        source.told.connect(lambda words: session.told.emit("warning", words))
+        session.plate_changed.connect(self._plate_anew)
+        session.settled.connect(self._judged_changed)
+        session.threshold_changed.connect(self._threshold_changed)
+        session.annotations_changed.connect(self._annotations_changed)
+        session.person_changed.connect(self._person_changed)
+        session.embeddings_changed.connect(self._offer_orders)
+        session.closing.connect(source.close)
+
+    # ---- value ---------------------------------------------------------------------------
+
+    def value(self) -> GalleryOptions:
+        """Give order and filter."""
+        return self._value
+
+    def set_value(self, options: GalleryOptions) -> None:
+        """Show cells in another order, or others; says why where that cannot be."""
+        why = why_not(self._workspace.session, options.order)
+        if options.order == "similar" and not len(self._meant()) and not len(self._like):
+            why = why or "Select cells first; the gallery is then sorted by likeness to them."
+        if why:
+            self._workspace.session.told.emit("info", why)
+            self._show_value()
+            return
+        was = self._value
+        self._value = options
+        self._show_value()
+        self.sort()
+        if options != was:
+            self.value_changed.emit(options)
+
+    def selected(self) -> NDArray[np.int64]:
+        """Give the rows of the selected cells in the order shown."""
+        return self.view.value()
+
+    def _chosen(self, *_: object) -> None:
+        self.set_value(GalleryOptions(self._order.currentData(), self._filter.currentData()))
+
+    def _show_value(self) -> None:
+        self._order.setCurrentIndex(self._order.findData(self._value.order))
+        self._filter.setCurrentIndex(self._filter.findData(self._value.shown))
+
+    # ---- order ---------------------------------------------------------------------------
+
+    def sort(self) -> None:
+        """Sort the cells by what is known now."""
+        session = self._workspace.session
+        state, said = session.state, session.annotated
+        if state is None or said is None:
+            return
+        order = self._value.order
+        if order == "unlike" and self._unlike() is None:
+            return  # it is being measured, and they are sorted when it is
+        if order == "random":
+            self._seed += 1  # shuffled anew
+        elif order == "similar":
+            chosen = self._meant()
+            self._like = chosen if len(chosen) else self._like
+        marks = self._marks.value()
+        among = None
+        if self._value.shown != "all":
+            is_said = marks.annotated != NOT_ANNOTATED
+            among = np.flatnonzero(is_said if self._value.shown == "annotated" else ~is_said)
+        job = session.jobs.start(
+            f"Sorting the gallery: {ORDERS[order][0]}",
+            order_cells,
+            order,
+            slot="order",
+            quiet=True,
+            p_abnormal=marks.p_abnormal,  # never changed in place
+            annotated_class=said.classes.copy(),
+            unlike=self._unlike() if order == "unlike" else None,
+            embeddings=self._embeddings() if order in BY_EMBEDDING else None,
+            chosen=self._like,
+            threshold=session.threshold,
+            seed=self._seed,
+            among=among,
+        )
+        asked = _Asked(self._value, self._marks, self._prediction())
+        job.finished.connect(lambda rows: self._show_order(rows, asked))
+        job.failed.connect(lambda words: self._say_failed(words, asked))
+
+    def _embeddings(self) -> NDArray[np.floating[Any]] | None:
+        state, embeddings = self._workspace.session.state, self._workspace.session.embeddings
+        if state is None or embeddings is None:
+            return None
+        return embeddings[: len(state.found.cells)]  # cells that people added come after these
+
+    def _unlike(self) -> NDArray[np.float32] | None:
+        prediction = self._prediction()
+        if prediction is None or not prediction.is_unlike_measured:
+            return None
+        ratio: NDArray[np.float32] = prediction.table[COLUMN].to_numpy(np.float32)
+        return ratio[: len(self._marks.value().p_abnormal)]
+
+    def _say_failed(self, words: str, asked: _Asked) -> None:
+        self._workspace.session.told.emit("warning", words)
+        if asked.options == self._value:  # what is on screen is still in the order before
+            self._value = self._on_screen
+            self._show_value()
+            self.value_changed.emit(self._value)
+
+    def _show_order(self, rows: NDArray[np.int64], asked: _Asked) -> None:
+        if asked.marks is not self._marks:
+            return  # of a plate that is no longer shown
+        self._on_screen, self._sorted_for = asked.options, asked.prediction
+        what = FILTERS[self._value.shown][0].lower()
+        nothing = f"No cell to show ({what}; {ORDERS[self._value.order][0].lower()})."
+        self.view.set_message(nothing)
+        self.view.set_cells(rows)
+        self._say_stale(False)
+        self.cells_changed.emit()
+
+    def _meant(self) -> NDArray[np.int64]:
+        """Rows of the cells selected here; else of those chosen on the image."""
+        selected = self.selected()
+        cells = self._workspace.view.cells
+        if len(selected) or cells is None:
+            return selected
+        chosen = sorted(Clicking.of(self._workspace.viewer).chosen)
+        rows = cells.rows[np.array(chosen, dtype=np.int64)]
+        return np.asarray(rows[rows >= 0])
+
+    def _offer_orders(self) -> None:
+        session = self._workspace.session
+        offer(self._order, session)
+        waits = self._value.order == "unlike" and session.judged is not None
+        if why_not(session, self._value.order) and not (waits and self._unlike() is None):
+            self.set_value(replace(self._value, order="random"))
+
+    def _say_stale(self, stale: bool) -> None:
+        self._again.setText("● Sort again" if stale else "Sort again")
+        why = "Something has changed since the cells were sorted. " if stale else ""
+        self._again.setToolTip(
+            f"{why}Sort by what is known now; until then tiles stay where they are."
+        )
+
+    # ---- saying something ----------------------------------------------------------------
+
+    def say(self, cls: str | None, kind: str | None = None) -> bool:
+        """Record that the selected cells are of a class and kind; None takes back.
+
+        Returns
+        -------
+        Whether it was recorded.
+        """
+        session = self._workspace.session
+        state, live, rows = session.state, session.live, self.selected()
+        if state is None or live is None:
+            return False
+        if not len(rows):
+            session.told.emit("info", "Select cells in the gallery first, then press the key.")
+            return False
+        if len(rows) > _MANY and not self._is_meant(len(rows), cls):
+            return False
+        if cls is None:
+            back = to_take_back(state, live.table, rows, session.annotator)
+            if not back:
+                session.told.emit("info", f"{session.annotator} has said nothing of these cells.")
+            return session.annotate_cells(back)
+        cells = state.found.cells.iloc[rows]
+        plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
+        return session.annotate_cells(
+            [
+                Annotation(plate, str(well), int(site), float(y_px), float(x_px), cls, kind)
+                for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
+            ]
+        )
+
+    def _is_meant(self, n_cells: int, cls: str | None) -> bool:
+        words = f"call {n_cells:,} cells {cls}" if cls else f"take back {n_cells:,} annotations"
+        answer = QMessageBox.question(
+            self, "Many cells", f"Do you want to {words} in one action? Undo takes it back."
+        )
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def select_next_open(self) -> bool:
+        """Select the next cell that nobody has annotated, from the current one on and round."""
+        ids = self.view.cells()
+        is_open = self._marks.value().annotated[ids] == NOT_ANNOTATED
+        current = self.view.current()
+        place = np.flatnonzero(ids == current) if current is not None else np.empty(0, np.int64)
+        after = int(place[0]) + 1 if len(place) else 0
+        found = np.flatnonzero(is_open)
+        if not len(found):
+            self._workspace.session.told.emit("info", "All cells shown here are annotated.")
+            return False
+        later = found[found >= after]
+        cell = int(ids[later[0] if len(later) else found[0]])
+        self.view.set_current(cell)
+        self.view.set_value([cell])
+        return True
+
+    def go_to(self, row: int) -> None:
+        """Show a cell in its site."""
+        session = self._workspace.session
+        state, shown = session.state, session.open_plate
+        if state is None or shown is None:
+            return
+        cell = state.found.cells.iloc[row]
+        site = SiteKey(str(cell["well"]), int(cell["site"]))
+        session.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Act on the keys of the gallery; those that nothing is bound to go on as they would."""
+        kind = event.type()
+        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
+            return bool(super().eventFilter(watched, event))
+        act = self._act_of(event)
+        if act is None:
+            return bool(super().eventFilter(watched, event))
+        event.accept()  # as an override: no shortcut of the window takes this key
+        if kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
+            act()
+        return True
+
+    def _act_of(self, event: Any) -> Callable[[], object] | None:
+        session = self._workspace.session
+        held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        key = Qt.Key(event.key())
+        if held == Qt.KeyboardModifier.NoModifier:
+            if key == Qt.Key.Key_Space:
+                return self.select_next_open
+            said = _SAY.get(key)
+            return None if said is None else lambda: self.say(*said)
+        with_ctrl: dict[Qt.Key, Callable[[], object]] = {
+            Qt.Key.Key_Z: session.undo,
+            Qt.Key.Key_Y: session.redo,
+            Qt.Key.Key_R: self._workspace.tasks.retrain,
+        }
+        if held == _CTRL:
+            return with_ctrl.get(key)
+        return session.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
+
+    # ---- following the session -----------------------------------------------------------
+
+    def _plate_anew(self) -> None:
+        session = self._workspace.session
+        state, said = session.state, session.annotated
+        n_cells = 0 if state is None else len(state.found.cells)
+        self._marks = PlateMarks(n_cells)
+        self._like = np.empty(0, dtype=np.int64)
+        self._source.set_plate(session.plate, None if state is None else state.found)
+        self.view.set_message(self._nothing())
+        self.view.set_cells(np.empty(0, dtype=np.int64))
+        self.view.clear_pictures()
+        if said is not None:
+            self._marks.set_annotated(said, np.arange(n_cells))
+        self._marks.set_prediction(self._prediction())
+        self.view.set_marks(self._marks.value())
+        self._offer_orders()
+        self.cells_changed.emit()
+        self.sort()
+
+    def _nothing(self) -> str:
+        session = self._workspace.session
+        if session.assay is None:
+            return "Open an assay or a plate in the Plate panel; its cells appear here."
+        if session.plate is None:
+            return "The images of this plate are not where they were."
+        if session.state is None:
+            return "Press Find cells in the Plate panel; the cells appear here."
+        return "Sorting …" if len(session.state.found.cells) else "No cell was found on this plate."
+
+    def _prediction(self) -> Any:
+        judged = self._workspace.session.judged
+        return None if judged is None else judged.prediction
+
+    def _judged_changed(self) -> None:
+        prediction = self._prediction()
+        is_new = self._marks.set_prediction(prediction)
+        if not is_new:
+            return
+        self.view.set_marks(self._marks.value())
+        self._offer_orders()
+        if self._value.order in (*BY_MODEL, "unlike") and self._is_out_of_order(prediction):
+            self.sort()
+
+    def _is_out_of_order(self, prediction: Any) -> bool:
+        """Whether the model says something else of the cells than when they were sorted."""
+        before = self._sorted_for
+        if prediction is before or prediction is None or before is None:
+            return prediction is not before
+        columns = [COLUMN] if self._value.order == "unlike" else ["p_abnormal"]
+        n_cells = len(self._marks.value().p_abnormal)
+        now, then = (one.table.reindex(columns=columns)[:n_cells] for one in (prediction, before))
+        return prediction.model != before.model or not now.equals(then)
+
+    def _threshold_changed(self, threshold: float) -> None:
+        self.view.set_threshold(threshold)
+        if self._value.order in ("uncertain", "disagreement"):
+            self._say_stale(True)
+
+    def _annotations_changed(self, changed: frozenset[PlateSite]) -> None:
+        session = self._workspace.session
+        state, said = session.state, session.annotated
+        if state is None or said is None:
+            return
+        name = state.plate.name
+        rows = [state.by_site.rows(one.site) for one in changed if one.plate == name]
+        if not rows:
+            return
+        self._marks.set_annotated(said, np.concatenate(rows))
+        self.view.set_marks(self._marks.value())
+        if self._value.shown != "all" or self._value.order in ("disagreement", "diverse"):
+            self._say_stale(True)
+
+    def _person_changed(self) -> None:
+        self.view.set_blind(self._workspace.session.is_blind)
+        self._offer_orders()
+
+    def _describe(self, row: int) -> str:
+        session = self._workspace.session
+        state, said = session.state, session.annotated
+        if state is None or said is None or not 0 <= row < len(state.found.cells):
+            return ""
+        cell = state.found.cells.iloc[row]
+        words = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
+        p_abnormal = float(self._marks.value().p_abnormal[row])
+        if not session.is_blind and np.isfinite(p_abnormal):
+            words.append(f"P(abnormal) {p_abnormal:.2f}")
+        ratio = self._unlike()
+        if ratio is not None and np.isfinite(ratio[row]):
+            words.append(
+                f"unlike anything annotated: {ratio[row]:.1f} times as far as is usual"
+                if ratio[row] > 1
+                else f"like annotated cells ({ratio[row]:.1f} of the usual distance)"
+            )
+        if said.classes[row] == "conflict":
+            words.append("annotated: people disagree")
+        elif said.classes[row] is not None:
+            kind = f", {said.kinds[row]}" if said.kinds[row] else ""
+            words.append(f"annotated {said.classes[row]}{kind}")
+        return "\n".join(words)

@@ -1,0 +1,322 @@
+"""A sheet of tiles that scrolls: as many as there are cells, only those in view are drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtWidgets import QAbstractScrollArea, QScrollBar, QWidget
+
+from napari_hcs_qc.gui.gallery.gallery_choice import Choice
+from napari_hcs_qc.gui.gallery.gallery_painter import Tile, TilePainter
+from napari_hcs_qc.gui.gallery.gallery_tiles import Grid, Marks, Pictures
+from napari_hcs_qc.gui.widgets.palette import ink, paper
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+MIN_TILE_PX, MAX_TILE_PX = 32, 256
+_ASK_MS = 40  # so often, while scrolling, are pictures asked for
+_LARGEST_STEP_PX = 40  # of the scroll bar; a notch of the wheel is three
+
+
+class TileSheet(QAbstractScrollArea):
+    """Tiles of cells in rows, and the pictures on them.
+
+    It holds no pictures but those used last: it asks for those in and near view by
+    `pictures_wanted` and is given them by `add_pictures`.
+
+    Attributes
+    ----------
+    pictures_wanted : Signal(object)
+        (n,) int64 ids whose pictures are needed now, most urgent first; in place of all that were
+        wanted before. Empty when none is needed any more.
+    tile_px_changed : Signal(int)
+        Side of a picture in px.
+    """
+
+    pictures_wanted = Signal(object)
+    tile_px_changed = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._choice = Choice(np.zeros(0, dtype=np.int64))
+        self._marks = Marks.none()
+        self._pictures = Pictures()
+        self._failed: set[int] = set()
+        self._tile_px = 64
+        self._threshold = 0.5
+        self._is_blind = False
+        self._message = "No cells to show."
+        self._painter: TilePainter | None = None
+        self._box: QRect | None = None  # being drawn with the mouse, on the whole sheet
+        self._top = 0  # position kept in view when rows are arranged anew
+        self._is_arranging = False
+        self._wish = np.zeros(0, dtype=np.int64)
+        self._ask = QTimer(self)
+        self._ask.setSingleShot(True)
+        self._ask.setInterval(_ASK_MS)
+        self._ask.timeout.connect(self._ask_for_pictures)
+        # Made here: what Qt gives back of its own is typed as if it might not be there.
+        self._view, self._bar = QWidget(), QScrollBar(Qt.Orientation.Vertical)
+        self.setViewport(self._view)
+        self.setVerticalScrollBar(self._bar)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # Always there: else showing it would change the width, and by that the columns.
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+        self.setFrameShape(QAbstractScrollArea.Shape.NoFrame)
+        self._view.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self._arrange()
+
+    # ---- what is shown -------------------------------------------------------------------
+
+    def cells(self) -> NDArray[np.int64]:
+        """Give the ids of all cells in the order shown."""
+        return self._choice.ids
+
+    def set_cells(self, ids: ArrayLike, *, keep_view: bool = False) -> None:
+        """Show other cells, or the same in another order. What is selected stays so.
+
+        Parameters
+        ----------
+        ids
+            (n_cells,) rows of the plate's table, none twice, in the order to be shown.
+        keep_view
+            Whether the cell at the top stays in view where it is still there; else the first
+            cell is shown.
+
+        Raises
+        ------
+        ValueError
+            When an id is there twice.
+        """
+        before = self._choice.ids
+        top = int(before[self._top]) if len(before) else -1
+        self._choice = self._choice.with_ids(np.asarray(ids, dtype=np.int64))
+        place = self._choice.position(top) if keep_view else None
+        self._top = place or 0
+        self._arrange()
+
+    def tile_px(self) -> int:
+        """Side of a picture, px."""
+        return self._tile_px
+
+    def set_tile_px(self, tile_px: int) -> None:
+        """Show larger or smaller tiles, within `MIN_TILE_PX` and `MAX_TILE_PX`."""
+        self._zoom(tile_px, self._top, 0)
+
+    def _zoom(self, tile_px: int, place: int, y: int) -> None:
+        """Change the size of the tiles, and have the tile at a position y px below the top."""
+        tile_px = min(MAX_TILE_PX, max(MIN_TILE_PX, int(tile_px)))
+        if tile_px == self._tile_px:
+            return
+        self._tile_px = tile_px
+        self._painter = None
+        self._top = place
+        self._arrange(y)
+        self.tile_px_changed.emit(tile_px)
+
+    def set_marks(self, marks: Marks) -> None:
+        """Show what is said of the cells now."""
+        self._marks = marks
+        self._view.update()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Change the P(abnormal) from which a cell is shown as abnormal."""
+        self._threshold = threshold
+        self._view.update()
+
+    def set_blind(self, blind: bool) -> None:
+        """Hide predictions, or show them; annotations are shown always."""
+        self._is_blind = blind
+        self._view.update()
+
+    def set_message(self, message: str) -> None:
+        """Change what is written where no cells are."""
+        self._message = message
+        self._view.update()
+
+    # ---- pictures ------------------------------------------------------------------------
+
+    def add_pictures(self, ids: ArrayLike, images: NDArray[np.uint8]) -> None:
+        """Take in pictures.
+
+        Parameters
+        ----------
+        ids
+            (n,) cells.
+        images
+            (n, height, width, 3) their pictures, RGB; copied.
+        """
+        cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
+        for cell, image in zip(cells, images, strict=True):
+            self._pictures.add(cell, image)
+        self._failed.difference_update(cells)
+        self._pictures.trim(set(self._near().tolist()))
+        self._update_tiles(cells)
+
+    def set_failed(self, ids: ArrayLike) -> None:
+        """Say of which cells there will be no pictures, as their sites cannot be read."""
+        cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
+        self._failed.update(cells)
+        self._update_tiles(cells)
+
+    def clear_pictures(self) -> None:
+        """Forget all pictures and ask anew, for another plate or other colours say."""
+        self._pictures.clear()
+        self._failed.clear()
+        self._wish = self._wish[:0]
+        self._view.update()
+        self._want_pictures()
+
+    # ---- arrangement ---------------------------------------------------------------------
+
+    def _grid(self) -> Grid:
+        return Grid(len(self._choice.ids), self._tile_px, self._view.width())
+
+    def _arrange(self, y: int = 0) -> None:
+        """Fit rows to the room there is, with the tile `_top` y px below the top of it."""
+        grid = self._grid()
+        bar, room = self._bar, self._view.height()
+        self._is_arranging = True
+        try:
+            bar.setRange(0, max(0, grid.height - room))
+            bar.setPageStep(max(1, room))
+            bar.setSingleStep(min(_LARGEST_STEP_PX, grid.pitch // 2))
+            if grid.n:
+                bar.setValue(grid.corner(min(self._top, grid.n - 1))[1] - y)
+        finally:
+            self._is_arranging = False
+        self._view.update()
+        self._want_pictures()
+
+    def _first_in_view(self) -> int:
+        """Position of the first tile that is in view as a whole."""
+        grid = self._grid()
+        row = -(-self._bar.value() // grid.pitch)
+        return max(0, min(row * grid.columns, grid.n - 1))
+
+    def _show(self, place: int) -> None:
+        """Scroll no further than is needed to see a tile as a whole."""
+        grid, bar = self._grid(), self._bar
+        top = grid.corner(place)[1]
+        lowest = top + grid.pitch - self._view.height()
+        bar.setValue(min(top, max(lowest, bar.value())))
+
+    def _update_tiles(self, cells: list[int]) -> None:
+        """Draw those of some cells anew that are in view."""
+        grid, top = self._grid(), self._bar.value()
+        shown = grid.between(top, top + self._view.height())
+        wanted = set(cells)
+        for place in shown:
+            if int(self._choice.ids[place]) in wanted:
+                x, y = grid.corner(place)
+                self._view.update(x, y - top, grid.pitch, grid.pitch)
+
+    def _near(self) -> NDArray[np.int64]:
+        """Ids in view, then those a page below, then above."""
+        grid, top = self._grid(), self._bar.value()
+        room = self._view.height()
+        inside = grid.between(top, top + room)
+        below = grid.between(top + room, top + 2 * room)
+        above = grid.between(top - room, top)
+        places = [*inside, *(p for p in below if p >= inside.stop)]
+        places += [p for p in above if p < inside.start]
+        return self._choice.ids[np.array(places, dtype=np.intp)]
+
+    def _want_pictures(self) -> None:
+        if not self._ask.isActive():  # not put off while scrolling goes on
+            self._ask.start()
+
+    def _ask_for_pictures(self) -> None:
+        if not self.isVisible():
+            return
+        near = self._near()
+        for cell in near[::-1].tolist():
+            self._pictures.use(cell)
+        has_none = [c not in self._pictures and c not in self._failed for c in near.tolist()]
+        wish = near[np.array(has_none, dtype=bool)]
+        if not np.array_equal(wish, self._wish):
+            self._wish = wish
+            self.pictures_wanted.emit(wish)
+
+    # ---- drawing -------------------------------------------------------------------------
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw the tiles that touch what is to be drawn anew."""
+        pixel_ratio = self.devicePixelRatioF()
+        tiles = self._painter
+        if tiles is None or tiles.pixel_ratio != pixel_ratio:
+            tiles = TilePainter(self._tile_px, paper(self), ink(self), self.font(), pixel_ratio)
+            self._painter = tiles
+        tiles.threshold, tiles.is_blind = self._threshold, self._is_blind
+        painter = QPainter(self._view)
+        area = event.rect()
+        painter.fillRect(area, tiles.paper)
+        grid, choice = self._grid(), self._choice
+        if not grid.n:
+            painter.setPen(tiles.ink)
+            wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self._view.rect().adjusted(12, 12, -12, -12), wrapped, self._message)
+        top = self._bar.value()
+        current = choice.current if self.hasFocus() else None
+        for place in grid.between(area.top() + top, area.bottom() + 1 + top):
+            x, y = grid.corner(place)
+            if x > area.right() or x + grid.pitch <= area.left():
+                continue
+            cell = int(choice.ids[place])
+            picture = self._pictures.scaled(cell, self._tile_px, pixel_ratio)
+            tile = Tile(
+                self._marks.of(cell),
+                picture,
+                cell in self._failed,
+                bool(choice.is_chosen[place]),
+                place == current,
+            )
+            tiles.draw(painter, x, y - top, tile)
+        if self._box is not None:
+            self._draw_box(painter, self._box.translated(0, -top), tiles.ink)
+        painter.end()
+
+    def _draw_box(self, painter: QPainter, box: QRect, ink: QColor) -> None:
+        veil = QColor(ink)
+        veil.setAlpha(40)
+        painter.setPen(QPen(ink, 1, Qt.PenStyle.DashLine))
+        painter.setBrush(veil)
+        painter.drawRect(box)
+
+    def scrollContentsBy(self, dx: int, dy: int) -> None:
+        """Move what is drawn already; only what comes into view is drawn."""
+        if not self._is_arranging:
+            self._top = self._first_in_view()
+        is_whole = self.devicePixelRatioF().is_integer()  # else what is moved would be blurred
+        if self._box is None and not self._is_arranging and is_whole:
+            self._view.scroll(0, dy)
+        else:
+            self._view.update()
+        self._want_pictures()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Fit the rows to the new room."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def showEvent(self, event: Any) -> None:
+        """Ask for pictures, which is not done while hidden."""
+        super().showEvent(event)
+        self._want_pictures()
+
+    def changeEvent(self, event: Any) -> None:
+        """Take over the colours and letters of another theme."""
+        super().changeEvent(event)
+        changes = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange, QEvent.Type.FontChange)
+        if event.type() in changes:
+            self._painter = None
+            self._view.update()
+
+    def sizeHint(self) -> QSize:
+        """Five columns by five rows."""
+        side = 5 * (self._grid().pitch + 2)
+        return QSize(side + self._bar.sizeHint().width(), side)

@@ -1,0 +1,89 @@
+"""The most abnormal and the most normal cells of a well, as pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import QGridLayout, QLabel, QToolButton, QWidget
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.views.montage import Montage, ShownCell
+
+_COLUMNS = 4
+_SIDE_PX = 44
+
+
+class MontageView(QWidget):
+    """A few cells of each class; a click on one shows it in its site.
+
+    Parameters
+    ----------
+    parent
+        Qt parent.
+
+    Attributes
+    ----------
+    activated : Signal(int)
+        Row of the cell that was clicked.
+    """
+
+    activated = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._montage: Montage | None = None
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(2)
+
+    def value(self) -> Montage | None:
+        """Give what is shown."""
+        return self._montage
+
+    def set_value(self, montage: Montage | None) -> None:
+        """Show the cells of a well; None shows nothing."""
+        self._montage = montage
+        while (item := self._grid.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        if montage is None:
+            return
+        self._add_block(0, "Most abnormal", montage.abnormal)
+        self._add_block(_COLUMNS + 1, "Most normal", montage.normal)
+        self._grid.setColumnMinimumWidth(_COLUMNS, 8)
+        self._grid.setColumnStretch(2 * _COLUMNS + 1, 1)
+
+    def _add_block(self, left: int, title: str, cells: tuple[ShownCell, ...]) -> None:
+        label = QLabel(title if cells else f"{title}: none")
+        self._grid.addWidget(label, 0, left, 1, _COLUMNS)
+        for column, cell in enumerate(cells[:_COLUMNS]):
+            self._grid.addWidget(self._button(cell), 1, left + column)
+
+    def _button(self, cell: ShownCell) -> QToolButton:
+        button = QToolButton()
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setIconSize(QSize(_SIDE_PX, _SIDE_PX))
+        button.setText(f"{cell.p_abnormal:.2f}")
+        button.setAutoRaise(True)
+        button.setMinimumWidth(_SIDE_PX + 4)
+        button.setToolTip(f"P(abnormal) {cell.p_abnormal:.3f}; click to see the cell in its site.")
+        if cell.picture is None:
+            button.setText("unreadable")
+        else:
+            button.setIcon(QIcon(QPixmap.fromImage(to_image(cell.picture))))
+        button.clicked.connect(lambda: self.activated.emit(cell.row))
+        return button
+
+
+def to_image(picture: NDArray[np.uint8]) -> QImage:
+    """Give a (height, width, 3) uint8 picture as Qt's own; the pixels are copied."""
+    height, width = picture.shape[:2]
+    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    return image.copy()

@@ -1,0 +1,1 @@
+"""The plate panel: open, map, thumbnails."""

@@ -1,0 +1,1 @@
+"""The session that all panels talk to, and its background jobs."""

@@ -1,0 +1,115 @@
+"""A bar with a cancel button for the jobs of a widget, and the words in which one failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari_hcs_qc.gui.session.background_jobs import Job, Jobs
+
+_STEPS = 1000
+_SHOW_AFTER_MS = 500  # work that is quicker would only flicker
+
+
+class JobBar(QWidget):
+    """Shows the newest job of some slots: title, bar, message, cancel; then how it ended.
+
+    Parameters
+    ----------
+    jobs
+        Of the session.
+    slots
+        Whose jobs are shown; when empty, all but the quiet ones.
+    parent
+        Qt parent.
+    """
+
+    def __init__(
+        self, jobs: Jobs, slots: Collection[str] = (), parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._slots = frozenset(slots)
+        self._job: Job | None = None
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._bar = QProgressBar()
+        self._bar.setRange(0, _STEPS)
+        self._bar.setTextVisible(True)
+        self._bar.setToolTip("How far the work is; napari's activity dock shows it as well.")
+        self._cancel = QPushButton("Cancel")
+        self._cancel.setToolTip("Stop this work; what is finished stays, nothing else changes.")
+        self._cancel.clicked.connect(self._cancel_job)
+        row = QHBoxLayout()
+        row.addWidget(self._bar, 1)
+        row.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._text)
+        layout.addLayout(row)
+        self._show_later = QTimer(self)
+        self._show_later.setSingleShot(True)
+        self._show_later.setInterval(_SHOW_AFTER_MS)
+        self._show_later.timeout.connect(self._show_running)
+        self._show_idle("")
+        jobs.started.connect(self._started)
+
+    def value(self) -> str:
+        """Text shown: what is being done, or how it ended."""
+        return self._text.text()
+
+    def _started(self, job: Job) -> None:
+        is_mine = job.slot in self._slots if self._slots else not job.is_quiet
+        if not is_mine:
+            return
+        self._job = job
+        self._cancel.setEnabled(True)
+        self._show_later.start()
+        job.progress.connect(lambda done, total, message: self._go_on(job, done, total, message))
+        job.finished.connect(lambda _: self._ended(job, ""))
+        job.failed.connect(lambda text: self._ended(job, f"{job.title} failed: {text}"))
+        job.cancelled.connect(lambda: self._ended(job, f"{job.title}: cancelled."))
+
+    def _show_running(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        self._bar.setVisible(True)
+        self._cancel.setVisible(True)
+        self._text.setVisible(True)
+        self._go_on(job, *job.last_progress)
+
+    def _go_on(self, job: Job, done: int, total: int, message: str) -> None:
+        if job is not self._job or self._show_later.isActive():
+            return
+        # Of unknown length it stays empty: a bar that swings repaints the whole window.
+        self._bar.setValue(round(_STEPS * min(done, total) / total) if total else 0)
+        self._bar.setFormat("%p%" if total else "…")
+        told = f" ({done:,} of {total:,})" if total > 1 else ""
+        if job.is_cancelling:
+            return
+        self._text.setText(f"{job.title}: {message}{told}" if message else f"{job.title}{told}")
+
+    def _ended(self, job: Job, text: str) -> None:
+        if job is self._job:
+            self._job = None
+            self._show_later.stop()
+            self._show_idle(text)
+
+    def _show_idle(self, text: str) -> None:
+        self._bar.setVisible(False)
+        self._cancel.setVisible(False)
+        self._text.setText(text)
+        self._text.setVisible(bool(text))
+
+    def _cancel_job(self) -> None:
+        if self._job is not None:
+            self._cancel.setEnabled(False)
+            self._text.setText(f"{self._job.title}: stopping …")
+            self._job.cancel()

@@ -1,0 +1,49 @@
+"""The line in which a session tells the person something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+    from napari_hcs_qc.gui.session.session import Session
+
+_SIGNS = {"info": "", "warning": "⚠ ", "error": "✖ "}
+_KEPT = 20
+
+
+class MessageLine(QLabel):
+    """The last message of a session; earlier ones are in its tooltip.
+
+    Parameters
+    ----------
+    session
+        Whose messages.
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._messages: list[str] = []
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setVisible(False)
+        session.told.connect(self.tell)
+
+    def value(self) -> tuple[str, ...]:
+        """All messages of late, newest last."""
+        return tuple(self._messages)
+
+    def tell(self, level: str, text: str) -> None:
+        """Show a message."""
+        self._messages = [*self._messages, _SIGNS.get(level, "") + text][-_KEPT:]
+        self.setText(self._messages[-1])
+        self.setToolTip("\n".join(reversed(self._messages)))
+        self.setVisible(True)

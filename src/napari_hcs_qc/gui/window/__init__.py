@@ -1,0 +1,1 @@
+"""What napari sees: contributions, readers, the desk of all panels."""

@@ -1,0 +1,1 @@
+"""The default head: solver, folds, calibration, scoring."""

@@ -1,0 +1,431 @@
+"""The default head: regularised logistic regression, well beyond plain features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from napari_hcs_qc.heads.check_annotated import check_annotated, check_features
+from napari_hcs_qc.heads.linear.calibration import Calibration, calibrate, log_loss
+from napari_hcs_qc.heads.linear.folds import assign_folds
+from napari_hcs_qc.heads.linear.solver import (
+    Solution,
+    probabilities,
+    rotate,
+    rotate_gram,
+    share_of_cells,
+    solve,
+)
+from napari_hcs_qc.heads.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
+    from napari_hcs_qc.heads.linear.solver import Floats, Rotation
+
+    _InputsOf = Callable[..., NDArray[Any]]
+
+STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+"""L2 strengths tried, strongest first, in units of the mean squared norm of a cell's inputs."""
+
+MAX_CELLS_FOR_PRODUCTS = 2000
+"""Pair products cost the cube of the annotated cells; with more cells they are left out."""
+
+_DEFAULT_STRENGTH = 0.01  # the likeliest before any annotation is seen
+_DOUBT_DECADES = 1.0  # sd of the strength around it, in powers of ten
+_LIMIT = 5.0  # standardised features stop here, so that a new kind of artefact cannot run away
+_DEVIATION_SCALE = (1 - 2 / np.pi) ** -0.5  # 1 / sd(|z|) of a normal variable
+_ROWS_AT_ONCE = 1024
+_TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
+_TRIAL_ROWS = 64
+_PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
+
+
+class Geometry(NamedTuple):
+    """How features become inputs: ``clip(factor * (x - centre))``, then directions of the plate.
+
+    Parameters
+    ----------
+    factor
+        ``(n_features,)``, 0 for a constant feature.
+    limit
+        Where the features are cut off.
+    directions, offset
+        ``(n_directions, n_features)`` and ``(n_directions,)``:
+        ``clip(directions @ x - offset)``.
+    along_limit
+        Where these are cut off.
+    """
+
+    factor: Floats
+    limit: float
+    directions: Floats
+    offset: Floats
+    along_limit: float
+
+
+class LinearHead(ClassifierMixin, BaseEstimator):
+    """L2 logistic regression with its strength chosen by cross-validation grouped by well.
+
+    It is linear in three sets of inputs, each scaled to count the same: the standardised
+    features ``z``; with `deviations` their absolute values ``|z|``, because a cell can be
+    abnormal by too much of something or too little; and with `products` all products of two
+    features, because much is abnormal only in combination. The products are never formed: the
+    scalar product of two cells' products is the square of that of the cells. With two classes
+    the products' part is a quadratic form, of which only as many main directions are kept as
+    the decisions need (to 0.004 of log-odds, which is 0.001 of a probability), so that a plate
+    is scored sooner. On BBBC022's 288 labelled nuclei (944 features, folds by well) the three
+    steps give a weighted F1 of 0.930, 0.942 and 0.952.
+
+    Where the cells of the plate that nobody annotated are at hand, their main directions (see
+    `plate_directions`) stand beside the features in all three sets, with a quarter of their
+    weight. That helps where annotations are few: in BBBC022, classes drawn in equal parts, it
+    brought some +0.01 of weighted F1 with 10 to 50 annotations, and nothing from 100 on; see
+    ``benchmarks/README.md``.
+
+    Probabilities are calibrated on held-out decisions (see `calibration`).
+
+    Parameters
+    ----------
+    plate
+        Main directions of the plates that are judged; no label has a part in them.
+    deviations
+        Whether ``|z|`` is used.
+    products
+        Whether products of two features are used, with at most `MAX_CELLS_FOR_PRODUCTS` cells.
+    strengths
+        L2 strengths to choose from, in units of the mean squared norm of a cell's inputs. The
+        log-loss of held-out cells decides, with a prior around 0.01 that a few dozen annotations
+        outweigh: without it an unlucky handful asks for a head that calls all cells the same.
+    n_folds
+        Folds of the inner cross-validation, fewer where the annotations do not allow as many.
+    n_repeats
+        How many divisions into folds the choice is averaged over.
+    balance
+        Whether both classes weigh the same in the fit, which finds a better boundary when few
+        cells of one are annotated. With `calibrate` the probabilities are those of the annotated
+        frequencies either way; without, they are then those of equally frequent classes.
+    calibrate
+        Whether to calibrate.
+    random_state
+        Seed of the divisions into folds.
+
+    Attributes
+    ----------
+    classes_
+        Sorted classes.
+    n_features_in_
+        Number of features.
+    strength_
+        The strength chosen.
+    calibration_factor_
+        What the decisions were multiplied by.
+    folds_by_
+        ``"well"``, ``"cell"`` or ``"none"``: how the strength was chosen; ``"none"`` when a
+        class has fewer than 2 cells, and then a middle strength is taken.
+    centre_, scale_
+        ``(n_features,)``: ``z = clip((x - centre) / scale, -5, 5)``; the scale of a constant
+        feature is infinite, so that it counts as 0.
+    directions_, offset_
+        Those of `plate`, ``(n_directions, n_features)`` and ``(n_directions,)``, of length 0
+        without it. ``z`` has ``n_inputs = n_features + n_directions`` columns; with directions
+        its parts are weighted by 1 and 0.25 and all of it is scaled to count as much as before.
+    coef_, deviation_coef_
+        ``(n_outputs, n_inputs)`` weights of ``z`` and ``|z|``.
+    anchors_, anchor_coef_
+        ``(n_anchors, n_inputs)`` float32, and their weights ``(n_outputs, n_anchors)`` in the
+        products' part, ``sum(weight * (anchor @ z / n_inputs) ** 2)``: with two classes its
+        main directions, weighted 1 or -1, else the annotated cells' ``z``; no rows without
+        products.
+    intercept_
+        ``(n_outputs,)``.
+    """
+
+    def __init__(
+        self,
+        *,
+        plate: PlateDirections | None = None,
+        deviations: bool = True,
+        products: bool = True,
+        strengths: tuple[float, ...] = STRENGTHS,
+        n_folds: int = 5,
+        n_repeats: int = 3,
+        balance: bool = True,
+        calibrate: bool = True,
+        random_state: int = 0,
+    ) -> None:
+        self.plate = plate
+        self.deviations = deviations
+        self.products = products
+        self.strengths = strengths
+        self.n_folds = n_folds
+        self.n_repeats = n_repeats
+        self.balance = balance
+        self.calibrate = calibrate
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Fit on annotated cells.
+
+        Parameters
+        ----------
+        X
+            ``(n_cells, n_features)`` embeddings, finite.
+        y
+            ``(n_cells,)`` classes.
+        groups
+            ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``).
+
+        Raises
+        ------
+        AnnotationsError
+            When all cells are of one class.
+        ValueError
+            When `X` is not a finite matrix or the lengths differ.
+        """
+        cells, self.classes_, codes = check_annotated(self, X, y, np.float64)
+        n_classes = len(self.classes_)
+        if groups is not None and len(np.asarray(groups)) != len(codes):
+            raise ValueError(f"{len(np.asarray(groups))} groups were given for {len(codes)} cells.")
+        # Many small products: threads would cost more than they bring, on a busy machine by far.
+        with one_blas_thread():
+            self._fit(cells, codes, n_classes, groups)
+        return self
+
+    def _fit(
+        self, cells: Floats, codes: NDArray[np.int64], n_classes: int, groups: ArrayLike | None
+    ) -> None:
+        self.centre_, self.scale_ = _centre_and_scale(cells)
+        if self.plate is None:
+            self.directions_, self.offset_ = np.empty((0, cells.shape[1])), np.empty(0)
+        else:
+            self.directions_, self.offset_ = self.plate.directions, self.plate.offset
+        if self.directions_.shape[1] != cells.shape[1]:
+            raise ValueError(
+                f"The plate's directions have {self.directions_.shape[1]} features, the annotated "
+                f"cells {cells.shape[1]}; use the same encoder and crop recipe for both."
+            )
+        z = self._make_inputs(cells.dtype)(cells)
+        uses_products = self.products and len(z) <= MAX_CELLS_FOR_PRODUCTS
+        rotation = self._rotate(z, uses_products)
+        unit = max(float(rotation.spread.sum()) / len(codes), float(np.finfo(float).tiny))
+        solution, calibration = self._choose_and_solve(rotation, codes, n_classes, unit, groups)
+        self.calibration_factor_ = calibration.factor
+        shares = calibration.factor * share_of_cells(rotation, solution.weights[:, 0])
+        n_inputs = z.shape[1]
+        self.coef_ = shares.T @ z / n_inputs
+        absolute = np.abs(z) * (_DEVIATION_SCALE**2 / n_inputs)
+        self.deviation_coef_ = (shares.T @ absolute)[:, : n_inputs * self.deviations]
+        anchors, self.anchor_coef_ = z, shares.T
+        if not uses_products:
+            anchors, self.anchor_coef_ = z[:0], shares.T[:, :0]
+        elif n_classes == 2:
+            anchors, self.anchor_coef_ = _main_directions(z, shares[:, 0])
+        # float32, as embeddings are: half the memory, and scoring needs no conversion.
+        self.anchors_ = anchors.astype(np.float32)
+        # The fit saw centred inputs; their mean goes into the intercept.
+        self.intercept_ = np.zeros(len(solution.intercepts[0]))
+        centred = calibration.factor * solution.intercepts[0] + calibration.shift
+        self.intercept_ = centred - self.decide(cells).mean(axis=0)
+
+    def decision_function(self, X: ArrayLike) -> Floats:
+        """Calibrated log-odds, ``(n_cells,)`` for two classes (of the second), else per class."""
+        features = check_features(self, X)
+        decision = self.decide(features)
+        return decision[:, 0] if len(self.classes_) == 2 else decision
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
+        features = check_features(self, X)
+        return probabilities(self.decide(features))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """``(n_cells,)`` the most probable class."""
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
+        return most
+
+    def decide(self, features: NDArray[Any]) -> Floats:
+        """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks.
+
+        NaN stays NaN. Memory does not grow with the number of rows. Many cells have the same from
+        `napari_hcs_qc.heads.linear.decisions.Decider` in half the time.
+        """
+        dtype, n_inputs = features.dtype, self.coef_.shape[1]
+        anchors = (self.anchors_.astype(dtype) / dtype.type(n_inputs)).T
+        anchor_coef = self.anchor_coef_.T.astype(dtype)
+        coef, deviation_coef = self.coef_.T.astype(dtype), self.deviation_coef_.T.astype(dtype)
+        inputs_of = self._make_inputs(dtype)
+        decisions = np.empty((len(features), coef.shape[1]))
+        block = np.empty((min(_ROWS_AT_ONCE, len(features)), n_inputs), dtype)
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            part = features[start : start + _ROWS_AT_ONCE]
+            z = inputs_of(part, block[: len(part)])
+            decision = z @ coef
+            if len(self.anchors_):
+                alike = z @ anchors
+                alike *= alike
+                decision += alike @ anchor_coef
+            if self.deviations:
+                decision += np.abs(z, out=z) @ deviation_coef
+            decisions[start : start + len(z)] = decision
+        return decisions + self.intercept_
+
+    def geometry(self) -> Geometry:
+        """How features become the inputs ``z``, see `Geometry`."""
+        n_features, n_directions = len(self.centre_), len(self.offset_)
+        weight = _PLATE_WEIGHT if n_directions else 0.0
+        whole = (1 + weight) ** -0.5
+        part = whole * (weight * n_features / max(1, n_directions)) ** 0.5
+        return Geometry(
+            whole / self.scale_,
+            _LIMIT * whole,
+            part * self.directions_,
+            part * self.offset_,
+            _LIMIT * part,
+        )
+
+    def _make_inputs(self, dtype: np.dtype[Any]) -> _InputsOf:
+        """Make the function that gives ``z`` of some rows, maybe into memory that is at hand."""
+        geometry = self.geometry()
+        n_features, n_directions = len(self.centre_), len(self.offset_)
+        centre, factor = self.centre_.astype(dtype), geometry.factor.astype(dtype)
+        directions, offset = geometry.directions.astype(dtype).T, geometry.offset.astype(dtype)
+
+        def inputs_of(rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+            if out is None:
+                out = np.empty((len(rows), n_features + n_directions), dtype)
+            z = np.subtract(rows, centre, out=out[:, :n_features])
+            z *= factor
+            np.clip(z, -geometry.limit, geometry.limit, out=z)
+            if n_directions:
+                along = np.subtract(rows @ directions, offset, out=out[:, n_features:])
+                np.clip(along, -geometry.along_limit, geometry.along_limit, out=along)
+            return out
+
+        return inputs_of
+
+    def _rotate(self, z: Floats, uses_products: bool) -> Rotation:
+        """Coordinates of the cells in the span of their centred inputs."""
+        n_inputs = z.shape[1]
+        if not uses_products:
+            inputs = [z, _DEVIATION_SCALE * np.abs(z)] if self.deviations else [z]
+            stacked = np.hstack(inputs) / np.sqrt(n_inputs)
+            return rotate(stacked - stacked.mean(axis=0))
+        alike = z @ z.T / n_inputs
+        gram = alike + alike**2
+        if self.deviations:
+            gram += np.abs(z) @ np.abs(z).T * (_DEVIATION_SCALE**2 / n_inputs)
+        means = gram.mean(axis=0)
+        return rotate_gram(gram - means - means[:, np.newaxis] + means.mean())
+
+    def _choose_and_solve(
+        self,
+        rotation: Rotation,
+        codes: NDArray[np.int64],
+        n_classes: int,
+        unit: float,
+        groups: ArrayLike | None,
+    ) -> tuple[Solution, Calibration]:
+        """Solve for all cells at the strength that held-out cells like best."""
+        importance = np.ones(len(codes))
+        if self.balance:
+            importance = (len(codes) / (n_classes * np.bincount(codes)))[codes]
+        held_out, self.folds_by_ = self._held_out(codes, groups)
+        n_outputs = 1 if n_classes == 2 else n_classes
+        as_it_is = Calibration(1.0, np.zeros(n_outputs), np.inf)
+        everything = importance[:, np.newaxis]
+        if not held_out.any():
+            self.strength_ = _DEFAULT_STRENGTH
+            penalty = self.strength_ * unit
+            return solve(rotation, codes, n_classes, everything, penalty), as_it_is
+        tested = codes[np.nonzero(held_out)[0]]
+        best, start, least = as_it_is, None, np.inf
+        before: Solution | None = None
+        path: Solution | None = None
+        for strength in sorted(self.strengths, reverse=True):
+            counts = everything * ~held_out
+            penalty = strength * unit
+            # Strengths are all but evenly spaced on a log scale: the solution goes on as it went.
+            ahead = path if before is None or path is None else _carried_on(before, path)
+            before = path
+            path = solve(rotation, codes, n_classes, counts, penalty, ahead, tolerance=1e-3)
+            decisions = path.decisions(rotation.cells)[held_out]
+            if self.calibrate:
+                calibration = calibrate(decisions, tested, len(codes))
+            else:
+                calibration = as_it_is._replace(log_loss=log_loss(decisions, tested))
+            # As in `calibrate`: few annotations cannot run away with it.
+            away = np.log10(strength / _DEFAULT_STRENGTH) / _DOUBT_DECADES
+            cost = calibration.log_loss + 0.5 * away**2 / len(codes)
+            if start is None or cost < least:
+                best, self.strength_, least = calibration, strength, cost
+                start = Solution(path.weights[:, :1], path.intercepts[:1])
+        penalty = self.strength_ * unit
+        exact = solve(rotation, codes, n_classes, everything, penalty, start, tolerance=1e-8)
+        return exact, best
+
+    def _held_out(
+        self, codes: NDArray[np.int64], groups: ArrayLike | None
+    ) -> tuple[NDArray[np.bool_], Literal["well", "cell", "none"]]:
+        """``(n_cells, 1 + n_fits)``: who is held out; the first column is the fit on all."""
+        columns = [np.zeros(len(codes), bool)]
+        by: Literal["well", "cell", "none"] = "none"
+        for repeat in range(self.n_repeats):
+            folds = assign_folds(codes, groups, self.n_folds, self.random_state + repeat)
+            by = folds.by if folds.n_folds else "none"
+            columns += [folds.fold == number for number in range(folds.n_folds)]
+        return np.stack(columns, axis=1), by
+
+
+def _carried_on(before: Solution, now: Solution) -> Solution:
+    weights = 2 * now.weights - before.weights
+    return Solution(weights, 2 * now.intercepts - before.intercepts)
+
+
+def _main_directions(z: Floats, shares: Floats) -> tuple[Floats, Floats]:
+    """Write ``sum(share * (z_cell @ z / n_features) ** 2)`` with as few squares as do.
+
+    Parameters
+    ----------
+    z
+        ``(n_cells, n_features)`` the annotated cells.
+    shares
+        ``(n_cells,)``.
+
+    Returns
+    -------
+    tuple
+        Directions ``(n_kept, n_features)`` that stand where `z` stood, and their weights 1 or -1
+        ``(1, n_kept)``. On the annotated cells and on random rows the sum is as it was to 0.004.
+    """
+    n_features = z.shape[1]
+    # In the coordinates of the cells' own span, of which there are few; see `rotate_gram`.
+    cells, spread = rotate(z)
+    values, vectors = eigh((cells.T * shares) @ cells)
+    order = np.argsort(-np.abs(values), kind="stable")
+    values, vectors = values[order], vectors[:, order]
+    in_cells = (cells / spread) @ vectors  # the directions are in_cells.T @ z
+    random = np.random.default_rng(0).normal(size=(_TRIAL_ROWS, n_features))
+    random = (z.std(axis=0) * np.clip(random, -_LIMIT, _LIMIT)) @ z.T @ in_cells
+    parts = (np.vstack([cells @ vectors, random]) / n_features) ** 2 * values
+    # Column k: what is missing when the first k are kept.
+    missing = np.abs(np.cumsum(parts[:, ::-1], axis=1)[:, ::-1]).max(axis=0)
+    n_kept = int(np.append(0, np.flatnonzero(missing > _TOLERANCE) + 1).max())
+    scaled = in_cells[:, :n_kept] * np.sqrt(np.abs(values[:n_kept]))
+    return scaled.T @ z, np.sign(values[np.newaxis, :n_kept])
+
+
+def _centre_and_scale(features: Floats) -> tuple[Floats, Floats]:
+    """Mean and sd of each feature; the sd of a constant feature is infinite, so it counts as 0."""
+    centre = features.mean(axis=0)
+    scale = features.std(axis=0)
+    # What float32 arithmetic in an encoder makes of a constant is not information.
+    is_constant = scale <= 1e-6 * np.abs(centre) + np.finfo(float).tiny
+    return centre, np.where(is_constant, np.inf, scale)

@@ -1,6 +1,0 @@
-"""Plates of the Broad Bioimage Benchmark Collection, downloaded and unpacked to be opened."""
-
-from napari_hcs_qc.plates.bbbc.fetch import Fetched, fetch_plate
-from napari_hcs_qc.plates.bbbc.sets import BASE_URL, BASE_URL_VARIABLE, SETS
-
-__all__ = ["BASE_URL", "BASE_URL_VARIABLE", "SETS", "Fetched", "fetch_plate"]

@@ -1,0 +1,1 @@
+"""Plates in OME-Zarr: read, written, remote."""

@@ -1,0 +1,304 @@
+"""Write a plate as an OME-Zarr HCS plate: pyramidal, resumable, bounded in memory.
+
+A field is written into a folder with a temporary name and renamed when it is whole, so a field
+that is there is complete, and a conversion that was stopped goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
+from napari_hcs_qc.files import explained_writes
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.ome_zarr.zarr_image import attributes_of
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import ATTRIBUTE, is_ome_zarr
+from napari_hcs_qc.plates.wells import parse_well, row_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.plate import Plate, SiteKey
+
+NgffVersion: TypeAlias = Literal["0.4", "0.5"]
+
+_SMALLEST_LEVEL_PX = 128
+_CHUNK_PX = 1024
+_PARTIAL = "partial"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert_plate` has made.
+
+    Parameters
+    ----------
+    path
+        The OME-Zarr plate.
+    n_sites
+        Fields it holds.
+    n_written
+        Fields written by this call; the others were there from one that was stopped.
+    unreadable
+        Sites that are not in it, with the reason. They are listed in the plate as well, and
+        `open_plate` repeats them as problems.
+    """
+
+    path: Path
+    n_sites: int
+    n_written: int
+    unreadable: tuple[Problem, ...]
+
+
+def convert_plate(
+    plate: Plate,
+    out: Path,
+    *,
+    version: NgffVersion = "0.5",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Conversion:
+    """Write a plate as OME-Zarr, every site with all its channels, z planes and time points.
+
+    Site numbers become field paths (``A/01/1``). A site that lacks a channel gets an image
+    without that channel. Z numbers and times become indices from 0; a channel that has a single
+    plane all over the plate, beside others with a stack, is repeated along z.
+
+    Parameters
+    ----------
+    plate
+        Any plate that opens.
+    out
+        Folder to write, such as ``plate.zarr``. If it holds a conversion of the same plate that
+        was stopped, that is gone on with.
+    version
+        NGFF 0.5 (Zarr 3) or 0.4 (Zarr 2).
+
+    Returns
+    -------
+    Conversion
+        Its `unreadable` are the sites whose pixels could not be had; they do not stop the plate.
+
+    Raises
+    ------
+    HcsQcError
+        When `out` is something else, or `version` is neither.
+    WriteError
+        When the disk is full or the folder cannot be written to.
+    Cancelled
+        When `should_stop` says so; what was written stays and is used by the next call.
+    """
+    if version not in ("0.4", "0.5"):
+        raise HcsQcError(f"NGFF version {version!r} is not written; '0.4' and '0.5' are.")
+    out = Path(out).absolute()
+    record: dict[str, Any] = {
+        "source": plate.source.name,
+        "source_fingerprint": plate.fingerprint,
+        "pixel_size_um": plate.pixel_size_um,
+        "complete": False,
+        "unreadable": [],
+    }
+    _start(plate, out, version, record)
+    unreadable: dict[SiteKey, Problem] = {}
+    n_written = 0
+    for done, site in enumerate(plate.sites):
+        check_stop(should_stop)
+        on_progress(done, len(plate.sites), f"converting {site}")
+        folder = out / _well_path(site.well) / str(site.site)
+        if folder.is_dir():
+            continue
+        try:
+            _write_field(plate, site, folder, version, should_stop)
+            n_written += 1
+        except UnreadableSiteError as error:
+            unreadable[site] = Problem(str(site), str(error).removeprefix(f"{site}: "))
+    record["complete"] = True
+    record["unreadable"] = [
+        {"where": problem.where, "what": problem.what, "fix": problem.fix}
+        for problem in unreadable.values()
+    ]
+    written = [site for site in plate.sites if site not in unreadable]
+    with explained_writes(out):
+        _write_plate_metadata(plate, out, version, written, record)
+    on_progress(len(plate.sites), len(plate.sites), "converted")
+    return Conversion(out, len(written), n_written, tuple(unreadable.values()))
+
+
+# Metadata -------------------------------------------------------------------------------------
+
+
+def _start(plate: Plate, out: Path, version: NgffVersion, record: Mapping[str, Any]) -> None:
+    """Make the plate group, or check that the one that is there can be gone on with."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        with explained_writes(out):
+            _write_plate_metadata(plate, out, version, plate.sites, record)
+        return
+    was = attributes_of(out).get(ATTRIBUTE, {}) if is_ome_zarr(out) else {}
+    if not isinstance(was, dict) or "source_fingerprint" not in was:
+        raise HcsQcError(
+            f"{out} exists and was not made by this command. Choose another folder, or delete it."
+        )
+    is_v3 = (out / "zarr.json").is_file()
+    if was["source_fingerprint"] != record["source_fingerprint"] or is_v3 != (version == "0.5"):
+        raise HcsQcError(
+            f"{out} holds a conversion of another plate, of an earlier state of this one, or to "
+            "another NGFF version. Choose another folder, or delete it."
+        )
+
+
+def _write_plate_metadata(
+    plate: Plate,
+    out: Path,
+    version: NgffVersion,
+    sites: Sequence[SiteKey],
+    record: Mapping[str, Any],
+) -> None:
+    """Write the attributes of the plate and its wells: the whole plate format and `sites`."""
+    from ngio.ome_zarr_meta import (
+        NgioPlateMeta,
+        NgioWellMeta,
+        update_ngio_plate_meta,
+        update_ngio_well_meta,
+    )
+
+    fields: dict[str, list[int]] = {}
+    for site in sites:
+        fields.setdefault(site.well, []).append(site.site)
+    wells = [
+        {"path": _well_path(well), "rowIndex": parse_well(well).row, "columnIndex": column}
+        for well, column in ((well, parse_well(well).column) for well in fields)
+    ]
+    meta = NgioPlateMeta.model_validate(
+        {
+            "plate": {
+                "name": plate.name,
+                "rows": [{"name": row_letters(row)} for row in range(plate.shape[0])],
+                "columns": [{"name": f"{column + 1:02d}"} for column in range(plate.shape[1])],
+                "wells": wells,
+                "field_count": max((len(numbers) for numbers in fields.values()), default=None),
+                "version": version,
+            }
+        }
+    )
+    handler = _group(out, version)
+    handler.group.attrs[ATTRIBUTE] = dict(record)
+    update_ngio_plate_meta(handler, meta)
+    for well, numbers in fields.items():
+        images = [{"path": str(number)} for number in numbers]
+        well_meta = NgioWellMeta.model_validate({"images": images, "version": version})
+        update_ngio_well_meta(_group(out / _well_path(well), version), well_meta)
+
+
+def _group(folder: Path, version: NgffVersion) -> Any:
+    """Open or make a Zarr group."""
+    from ngio.utils import ZarrGroupHandler
+
+    return ZarrGroupHandler(store=folder, mode="a", zarr_format=2 if version == "0.4" else 3)
+
+
+def _well_path(well: str) -> str:
+    row, column = parse_well(well)
+    return f"{row_letters(row)}/{column + 1:02d}"
+
+
+# Pixels ---------------------------------------------------------------------------------------
+
+
+def _write_field(
+    plate: Plate, site: SiteKey, folder: Path, version: NgffVersion, should_stop: ShouldStop
+) -> None:
+    """Write one site under a temporary name, then rename it."""
+    import zarr
+
+    channels = plate.available_channels(site)
+    rows = plate.planes[(plate.planes["well"] == site.well) & (plate.planes["site"] == site.site)]
+    numbers = {axis: sorted(int(each) for each in rows[axis].unique()) for axis in ("time", "z")}
+    partial = folder.with_name(f"{folder.name}.{_PARTIAL}")
+    try:
+        levels = None
+        for index, pixels in _stacks(plate, site, channels, numbers["time"], numbers["z"]):
+            check_stop(should_stop)
+            # Without this, Zarr leaves out chunks that are all zero, and an image of zeros could
+            # not be told from one that was lost.
+            with explained_writes(folder), zarr.config.set({"array.write_empty_chunks": True}):
+                if levels is None:
+                    levels = _create_image(plate, partial, version, channels, numbers, pixels)
+                _write_levels(levels, index, pixels)
+        with explained_writes(folder):
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _stacks(
+    plate: Plate,
+    site: SiteKey,
+    channels: Sequence[int],
+    times: Sequence[int],
+    zs: Sequence[int],
+) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
+    """Give (time index, z index) and the pixels (n_channels, height, width) there, one by one."""
+    for time_index, time in enumerate(times):
+        for z_index, z in enumerate(zs):
+            yield (
+                (time_index, z_index),
+                plate.read_site(site, channels, projection=z, time=time),
+            )
+
+
+def _create_image(
+    plate: Plate,
+    folder: Path,
+    version: NgffVersion,
+    channels: Sequence[int],
+    numbers: Mapping[str, Sequence[int]],
+    pixels: NDArray[Any],
+) -> list[Any]:
+    """Make the empty image; its arrays (time, channel, z, y, x), the largest first."""
+    from ngio import create_empty_ome_zarr
+
+    height, width = pixels.shape[-2:]
+    n_levels = 1
+    while max(height, width) >> (n_levels - 1) > _SMALLEST_LEVEL_PX:
+        n_levels += 1
+    container = create_empty_ome_zarr(
+        folder,
+        (len(numbers["time"]), len(channels), len(numbers["z"]), height, width),
+        pixelsize=plate.pixel_size_um or 1.0,
+        levels=n_levels,
+        axes_names=("t", "c", "z", "y", "x"),
+        channels_meta=[plate.channels[channel].name for channel in channels],
+        ngff_version=version,
+        chunks=(1, 1, 1, min(_CHUNK_PX, height), min(_CHUNK_PX, width)),
+        dtype=str(pixels.dtype),
+        overwrite=True,
+    )
+    return [container.get_image(path=path).zarr_array for path in container.level_paths]
+
+
+def _write_levels(levels: Sequence[Any], index: tuple[int, int], pixels: NDArray[Any]) -> None:
+    """Write planes (n_channels, height, width) at one time and z, and their halved copies."""
+    time, z = index
+    for level, array in enumerate(levels):
+        if level:
+            pixels = _halve(pixels, array.shape[-2:])
+        array[time, :, z] = pixels
+
+
+def _halve(pixels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Mean of 2×2 px blocks, `shape` as ngio rounds it; an odd last row or column goes with it."""
+    rows = np.minimum(np.arange(2 * shape[0]), pixels.shape[-2] - 1)
+    columns = np.minimum(np.arange(2 * shape[1]), pixels.shape[-1] - 1)
+    even = pixels[:, rows][:, :, columns].astype(np.float64)
+    blocks = even.reshape(len(pixels), shape[0], 2, shape[1], 2).mean(axis=(2, 4))
+    if pixels.dtype.kind in "ui":
+        blocks = np.rint(blocks)
+    halved: NDArray[Any] = blocks.astype(pixels.dtype)
+    return halved

@@ -1,0 +1,425 @@
+"""OME-Zarr plates (NGFF 0.4 and 0.5), read through ngio at full resolution.
+
+The specification of both versions: https://ngff.openmicroscopy.org. ngio is imported within the
+functions: it takes seconds, and most plates are not OME-Zarr.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.plates.ome_zarr.zarr_chunks import check_chunks, truncated_blosc
+from napari_hcs_qc.plates.ome_zarr.zarr_image import (
+    METADATA_FILES,
+    ImageFacts,
+    attributes_of,
+    describe_image,
+    load_plane,
+    open_level0,
+    opened,
+    short_reason,
+)
+from napari_hcs_qc.plates.pixels import UnreadableImageError
+from napari_hcs_qc.plates.plate import OME_ZARR, PLANE_COLUMNS, Channel, Plate
+from napari_hcs_qc.plates.remote import RemoteError, RemotePath, as_location
+from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape, row_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+ATTRIBUTE = "napari_hcs_qc"
+"""Attribute of the plate group in which `convert_plate` keeps what NGFF has no place for."""
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One image of a well, as its metadata describes it."""
+
+    well: WellName
+    site: int
+    path: Path
+    channels: tuple[str, ...]
+    n_z: int
+    n_times: int
+    pixel_size_um: float | None
+
+
+@dataclass
+class _Reading:
+    """What was found and not understood so far."""
+
+    root: Path
+    fields: list[_Field] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def note(self, where: str, what: str, fix: str = "") -> None:
+        self.problems.append(Problem(where, what, fix))
+
+
+def is_ome_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr group: a plate, or something else in that format."""
+    return any((path / name).is_file() for name in (*METADATA_FILES, ".zgroup"))
+
+
+def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
+    """Index an OME-Zarr plate: every field of every well, from metadata alone.
+
+    Parameters
+    ----------
+    path
+        The plate group, such as ``plate.zarr``.
+    name
+        Name of the plate; the one in its metadata by default, else that of the folder.
+
+    Returns
+    -------
+    Plate
+        In `planes`, ``path`` is the image group (``plate.zarr/A/1/0``), ``part`` the index on its
+        channel axis, ``z`` and ``time`` the indices on those axes. A field path of digits is the
+        site number. Channels are joined over the fields by name.
+
+    Raises
+    ------
+    HcsQcError
+        When `path` is no OME-Zarr plate or holds no readable field. A missing or damaged well or
+        field is a `Problem` of the plate instead.
+    """
+    from ngio import open_ome_zarr_plate as open_with_ngio
+
+    path = as_location(path).absolute()
+    if not is_ome_zarr(path):
+        raise HcsQcError(
+            f"{path} is no OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
+            "OME-Zarr plate was expected."
+        )
+    try:
+        meta = open_with_ngio(opened(path), mode="r").meta
+    except Exception as error:  # Whatever a damaged group makes the libraries raise.
+        raise HcsQcError(
+            f"{path} is a Zarr group and no OME-Zarr plate of NGFF 0.4 or 0.5 "
+            f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
+        ) from error
+    reading = _Reading(path)
+    own = attributes_of(path).get(ATTRIBUTE, {})
+    _note_conversion(reading, own)
+    seen: set[WellName] = set()
+    for well_path in meta.wells_paths:
+        _read_well(reading, well_path, seen)
+    if len(meta.acquisition_ids) > 1:
+        reading.note(
+            path.name,
+            f"has {len(meta.acquisition_ids)} acquisitions; each of their images is its own site",
+        )
+    if not reading.fields:
+        first = f", for example: {reading.problems[0]}" if reading.problems else ";"
+        raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
+    corner = _declared_corner(meta.rows, meta.columns)
+    channels = _join_channels(reading.fields)
+    pixel_size_um = None if own.get("pixel_size_um", 0) is None else _pixel_size(reading)
+    return Plate(
+        name=name or meta.plate.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
+        source=path,
+        format=OME_ZARR,
+        shape=plate_shape([corner, *seen]),
+        channels=tuple(Channel(each) for each in channels),
+        planes=_plane_table(reading.fields, channels),
+        pixel_size_um=pixel_size_um,
+        problems=tuple(reading.problems),
+    )
+
+
+def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]:
+    """Read one plane of an OME-Zarr image at full resolution.
+
+    Parameters
+    ----------
+    path
+        The image group, as in `Plate.planes`.
+    part, z, time
+        Indices on the channel, z and time axis; of an axis that the image lacks only 0 exists.
+
+    Returns
+    -------
+    ndarray, (height, width)
+        In the array's dtype and the machine's byte order.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the image is missing or damaged, or chunks of this plane are truncated or absent, which
+        Zarr would read as the fill value. The message is the reason, without the path.
+    """
+    location = as_location(path)
+    if isinstance(location, RemotePath):
+        return _read_remote_plane(location, {"c": part, "z": z, "t": time})
+    facts, array = open_level0(path)
+    wanted = {"c": part, "z": z, "t": time}
+    index = _index_of(facts, wanted)
+    check = check_chunks(array, Path(path) / facts.level, index)
+    if check.absent:
+        raise UnreadableImageError(
+            f"lacks {check.n_absent} of the {check.n_needed} chunks of this plane "
+            f"({_listed(check.absent)} of array {facts.level}), which Zarr reads as zeros: copy "
+            "the plate again, or, where its writer left out chunks that are all zero, have it "
+            "write empty chunks too"
+        )
+    if check.truncated:
+        raise UnreadableImageError(
+            f"has a damaged chunk: {_listed(check.truncated)} of array {facts.level} is truncated; "
+            "copy it again"
+        )
+    return load_plane(array, tuple(slice(None) if at is None else at for at in index), facts.axes)
+
+
+def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:
+    """Position on every axis of an image, None for those that are read whole."""
+    for axis, at in wanted.items():
+        if not 0 <= at < facts.size(axis):
+            raise UnreadableImageError(
+                f"has {facts.size(axis)} on its axis {axis}; index {at} was expected too"
+            )
+    return [wanted.get(axis) for axis in facts.axes]
+
+
+def _read_remote_plane(path: RemotePath, wanted: dict[str, int]) -> NDArray[Any]:
+    """Read a plane from a server; chunks are looked at once they are here, not asked for twice."""
+    from napari_hcs_qc.plates.ome_zarr.remote_zarr import open_remote_array
+
+    facts = describe_image(str(path))
+    index = _index_of(facts, wanted)
+    try:
+        array, store = open_remote_array(path / facts.level)
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
+    except Exception as error:  # Whatever a damaged array makes zarr raise.
+        raise UnreadableImageError(
+            f"has an array {facts.level} that cannot be opened ({short_reason(error)})"
+        ) from error
+    selection = tuple(slice(None) if at is None else at for at in index)
+    pixels = load_plane(array, selection, facts.axes)
+    if store.absent:
+        raise UnreadableImageError(
+            f"lacks {len(store.absent)} of the chunks of this plane ({_listed(store.absent)} of "
+            f"array {facts.level}), which Zarr reads as zeros: copy the plate to the server again, "
+            "or, where its writer left out chunks that are all zero, have it write empty chunks too"
+        )
+    truncated = truncated_blosc(array, store.fetched)
+    if truncated:
+        raise UnreadableImageError(
+            f"has a damaged chunk: {_listed(truncated)} of array {facts.level} is truncated; "
+            "copy it to the server again"
+        )
+    return pixels
+
+
+def list_ome_zarr_labels(path: str) -> list[str]:
+    """Names of the label images that lie with an OME-Zarr image; empty where there are none.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the image itself cannot be opened.
+    """
+    from ngio import open_ome_zarr_container
+
+    try:
+        return list(open_ome_zarr_container(opened(Path(path)), mode="r").list_labels())
+    except Exception as error:
+        raise UnreadableImageError(f"cannot be opened ({short_reason(error)})") from error
+
+
+def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.integer[Any]]:
+    """Read a label image of an OME-Zarr field at full resolution.
+
+    Parameters
+    ----------
+    path
+        The image group, as in `Plate.planes`.
+    name
+        The label image; the only one by default.
+
+    Returns
+    -------
+    ndarray of int, (height, width)
+        Ids, 0 for background; of a z stack the maximum over z, of a time series the first time
+        point. Chunks that are absent count as background: writers leave out empty ones, and a
+        field without cells is nothing unusual.
+
+    Raises
+    ------
+    UnreadableImageError
+        When there is no such label image, or it is damaged, or holds no integers. The message is
+        the reason, without the path.
+    """
+    from ngio import open_ome_zarr_container
+
+    names = list_ome_zarr_labels(path)
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None or name not in names:
+        has = f"the label images {', '.join(names)}" if names else "no label images"
+        wanted = "one of them by name" if name is None else f"'{name}'"
+        raise UnreadableImageError(f"has {has}; {wanted} was expected")
+    try:
+        label = open_ome_zarr_container(opened(Path(path)), mode="r").get_label(name)
+        array, axes = label.zarr_array, label.axes
+    except Exception as error:
+        raise UnreadableImageError(
+            f"has a label image '{name}' that cannot be opened ({short_reason(error)})"
+        ) from error
+    if array.dtype.kind not in "ui":
+        raise UnreadableImageError(
+            f"has a label image '{name}' of {array.dtype}; integer ids were expected"
+        )
+    index = tuple(0 if axis == "t" else slice(None) for axis in axes)
+    labels = load_plane(array, index, axes)
+    return cast("NDArray[np.integer[Any]]", labels)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = len(keys) - _SHOWN
+    return ", ".join(keys[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# Wells and fields -----------------------------------------------------------------------------
+
+
+def _read_well(reading: _Reading, well_path: str, seen: set[WellName]) -> None:
+    from ngio import open_ome_zarr_well
+
+    try:
+        well = _well_of(well_path)
+    except HcsQcError as error:
+        reading.note(well_path, f"left out: {error}")
+        return
+    if well in seen:
+        reading.note(well_path, f"left out: well {well} is listed twice")
+        return
+    seen.add(well)
+    try:
+        paths = open_ome_zarr_well(opened(reading.root / well_path), mode="r").paths()
+    except Exception as error:  # noqa: BLE001  A damaged well must not stop the plate.
+        reading.note(
+            str(well),
+            f"cannot be read: {short_reason(error)}",
+            f"Restore {well_path} from its source.",
+        )
+        return
+    if not paths:
+        reading.note(str(well), "lists no fields")
+    for site, field_path in zip(_site_numbers(reading, well, paths), paths, strict=True):
+        _read_field(reading, well, site, f"{well_path}/{field_path}")
+
+
+def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None:
+    folder = reading.root / path
+    try:
+        facts = describe_image(str(folder))
+    except UnreadableImageError as error:
+        reading.note(f"{well} s{site}", f"{path} {error}.", "Restore it from its source.")
+        return
+    names, n_channels = facts.channel_names, facts.size("c")
+    if len(names) != n_channels:
+        if names:
+            reading.note(
+                f"{well} s{site}",
+                f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
+            )
+        names = tuple(f"channel {index}" for index in range(n_channels))
+    sizes = facts.size("z"), facts.size("t")
+    reading.fields.append(_Field(well, site, folder, names, *sizes, facts.pixel_size_um))
+
+
+def _well_of(well_path: str) -> WellName:
+    """Position of a well from its path: row name, then column name."""
+    parts = well_path.strip("/").split("/")
+    if len(parts) != 2:
+        raise HcsQcError(f"'{well_path}' is no path of a well; row/column was expected, as A/1.")
+    row, column = parts
+    if row.isdecimal():  # Some writers number the rows.
+        row = row_letters(int(row) - 1)
+    return parse_well(f"{row}{column}")
+
+
+def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> list[int]:
+    """Site number of every field: its path where that is a number, else the next free one."""
+    numbers: dict[str, int] = {}
+    for path in paths:
+        if path.isdecimal() and int(path) not in numbers.values():
+            numbers[path] = int(path)
+    others = [path for path in paths if path not in numbers]
+    free = max(numbers.values(), default=-1) + 1
+    for number, path in enumerate(others, start=free):
+        numbers[path] = number
+    if others:
+        listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:_SHOWN])
+        reading.note(str(well), f"field paths that are no free numbers were numbered: {listed}")
+    return [numbers[path] for path in paths]
+
+
+# The plate ------------------------------------------------------------------------------------
+
+
+def _note_conversion(reading: _Reading, own: dict[str, Any]) -> None:
+    """Repeat what `convert_plate` recorded: sites it could not read, or that it was stopped."""
+    if own.get("complete") is False:
+        reading.note(
+            reading.root.name, "its conversion was not finished.", "Run the same convert again."
+        )
+    for entry in own.get("unreadable", ()):
+        reading.note(str(entry["where"]), f"not converted: {entry['what']}", entry.get("fix", ""))
+
+
+def _declared_corner(rows: Sequence[str], columns: Sequence[str]) -> WellName:
+    """Last row and column that the plate declares, imaged or not."""
+    corner = WellName(0, 0)
+    for path in (*(f"{row}/1" for row in rows), *(f"A/{column}" for column in columns)):
+        try:
+            well = _well_of(path)
+        except HcsQcError:
+            continue  # A well that is really there is reported where it is read.
+        corner = WellName(max(corner.row, well.row), max(corner.column, well.column))
+    return corner
+
+
+def _join_channels(fields: Sequence[_Field]) -> list[str]:
+    """Names of all channels, in the order of the first field that has the most of them."""
+    fullest = max(fields, key=lambda each: len(each.channels))
+    return list(
+        dict.fromkeys([*fullest.channels, *(name for each in fields for name in each.channels)])
+    )
+
+
+def _plane_table(fields: Sequence[_Field], channels: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        (str(each.well), each.site, channels.index(name), z, time, str(each.path), part)
+        for each in fields
+        for part, name in enumerate(each.channels)
+        for z in range(each.n_z)
+        for time in range(each.n_times)
+    ]
+    return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
+
+
+def _pixel_size(reading: _Reading) -> float | None:
+    """Pixel size of most fields in µm."""
+    sizes = Counter(each.pixel_size_um for each in reading.fields)
+    size, count = sizes.most_common(1)[0]
+    if len(sizes) > 1:
+        reading.note(
+            reading.root.name,
+            f"its fields differ in pixel size; {size} µm, that of {count} of "
+            f"{len(reading.fields)}, is taken",
+        )
+    return size

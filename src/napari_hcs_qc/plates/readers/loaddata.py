@@ -1,0 +1,369 @@
+"""CellProfiler LoadData tables: one row a site, a file and a folder column a channel.
+
+BBBC021 and BBBC022 describe their images this way too (``BBBC021_v1_image.csv``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.plates.readers.assemble import (
+    Parts,
+    PlaneFile,
+    a_few,
+    assemble_plate,
+    natural_key,
+)
+from napari_hcs_qc.plates.readers.load_data_table import read_load_data
+from napari_hcs_qc.plates.readers.patterns import site_in_name
+from napari_hcs_qc.plates.remote import as_location, is_remote
+from napari_hcs_qc.plates.wells import parse_well, row_letters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_hcs_qc.plates.plate import Plate
+
+_FILE = re.compile(r"(?:Image_)?FileName_(.+)", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:Image_)?URL_(.+)", re.IGNORECASE)
+_FOLDER = re.compile(r"(?:Image_)?PathName_(.+)", re.IGNORECASE)
+_FRAME = re.compile(r"(?:Image_)?Frame_(.+)", re.IGNORECASE)
+# Names that published tables use, the most usual first.
+_PLATE = ("plate", "plateid", "plate_id", "platename", "plate_name", "barcode", "platebarcode")
+_WELL = ("well", "wellid", "well_id", "wellname", "well_position", "cpd_well_position")
+_SITE = ("site", "siteid", "field", "fieldid", "fieldindex", "fov", "position")
+_ROW = ("row", "wellrow", "well_row")
+_COLUMN = ("col", "column", "wellcolumn", "well_column", "wellcol")
+_INTEGER = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column says what."""
+
+    files: dict[str, str]
+    folders: dict[str, str]
+    frames: dict[str, str]
+    plate: str | None
+    well: str | None
+    row: str | None
+    column: str | None
+    site: str | None
+
+
+def open_load_data(path: Path, *, image_root: Path | None = None, name: str | None = None) -> Plate:
+    """Index the plate that a LoadData CSV or Parquet file describes.
+
+    Parameters
+    ----------
+    path
+        The file, with columns ``FileName_<channel>`` or ``Image_FileName_<channel>``, optionally
+        ``PathName_<channel>``, and ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``.
+    image_root
+        Where the images are now, when their folders moved: the longest end of each recorded
+        folder that is found below it is used. By default recorded relative folders count from
+        the table's own. Images may lie on a server: in a column ``URL_<channel>``, a folder that
+        is an address, or beside a table that is on one.
+    name
+        Which plate, where the table has several; otherwise the name to give it.
+
+    Raises
+    ------
+    HcsQcError
+        When the table cannot be read, columns are missing, it has several plates and none was
+        chosen, or none of the images exist.
+    """
+    table, problems = read_load_data(path)
+    columns = _find_columns(path, table)
+    table, plate_name = _one_plate(path, table, columns, name, problems)
+    wells = _wells(table, columns)
+    sites, site_problems = _sites(path, table, columns, wells)
+    problems += site_problems
+    finder = _Finder(path.parent, image_root)
+    files: list[PlaneFile] = []
+    missing: list[str] = []
+    unnamed: defaultdict[str, int] = defaultdict(int)
+    for channel, file_column in columns.files.items():
+        names = table[file_column].tolist()
+        folder_column = columns.folders.get(channel)
+        folders = table[folder_column].tolist() if folder_column else [""] * len(names)
+        frame_column = columns.frames.get(channel)
+        frames = table[frame_column].tolist() if frame_column else [""] * len(names)
+        for well, site, folder, file, frame in zip(
+            wells, sites, folders, names, frames, strict=True
+        ):
+            if site is None:
+                continue
+            if not file.strip():
+                unnamed[channel] += 1
+                continue
+            found, exists = finder.find(folder.strip(), file.strip())
+            if not exists:
+                missing.append(found)
+            part = _integer(frame)
+            files.append(PlaneFile(found, well, site, channel, part=-1 if part is None else part))
+    if files and len(missing) == len(files):
+        raise HcsQcError(_all_missing(path, missing, image_root))
+    if missing:
+        verb = "do" if len(missing) > 1 else "does"
+        what = f"{len(missing)} of {len(files)} images {verb} not exist: {a_few(missing)}."
+        problems.append(Problem(path.name, what))
+    for channel, count in unnamed.items():
+        problems.append(Problem(f"channel {channel}", f"has no file name in {count} rows."))
+    return assemble_plate(
+        Parts(
+            name=plate_name,
+            source=path,
+            format="loaddata",
+            files=_shared_files(files, tuple(columns.files)),
+            channel_order=tuple(columns.files),
+            problems=problems,
+        )
+    )
+
+
+def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
+    """Find the columns.
+
+    Raises
+    ------
+    ProblemsError
+        With everything that is missing.
+    """
+    names = [str(column) for column in table.columns]
+    # An address is taken where no file is named: tables from the cloud have both.
+    files = {m[1]: column for column in names if (m := _ADDRESS.fullmatch(column))}
+    files |= {m[1]: column for column in names if (m := _FILE.fullmatch(column))}
+    folders = {m[1]: column for column in names if (m := _FOLDER.fullmatch(column))}
+    frames = {m[1]: column for column in names if (m := _FRAME.fullmatch(column))}
+    # Object outlines and illumination functions are listed like images and are none.
+    files = {
+        channel: column
+        for channel, column in files.items()
+        if not re.match(r"illum|.*(?:outlines?|overlay)$", channel, re.IGNORECASE)
+    }
+
+    def metadata(wanted: tuple[str, ...]) -> str | None:
+        for word in wanted:
+            for column in names:
+                plain = re.sub(r"^(?:Image_)?Metadata_", "", column, flags=re.IGNORECASE)
+                ends = [f"_{channel.lower()}" for channel in files]
+                if plain.lower() in (word, *(word + end for end in ends)):
+                    return column
+        return None
+
+    columns = _Columns(
+        files,
+        folders,
+        frames,
+        metadata(_PLATE),
+        metadata(_WELL),
+        metadata(_ROW),
+        metadata(_COLUMN),
+        metadata(_SITE),
+    )
+    problems = []
+    if not files:
+        what = "is missing; one column of file names a channel was expected."
+        problems.append(Problem("FileName_<channel> or Image_FileName_<channel>", what))
+    if columns.well is None and (columns.row is None or columns.column is None):
+        what = "is missing; the well of every row was expected, such as A01."
+        problems.append(Problem("Metadata_Well", what))
+    if problems:
+        listed = a_few(names)
+        raise ProblemsError(f"{path} is no LoadData table (its columns are {listed})", problems)
+    return columns
+
+
+def _one_plate(
+    path: Path,
+    table: pd.DataFrame,
+    columns: _Columns,
+    name: str | None,
+    problems: list[Problem],
+) -> tuple[pd.DataFrame, str]:
+    if columns.plate is None:
+        return table, name or path.stem
+    labels = table[columns.plate].str.strip().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
+    plates = sorted({label for label in labels if label}, key=natural_key)
+    if len(plates) <= 1:
+        return table, name or (plates[0] if plates else path.stem)
+    if name not in plates:
+        asked = f"none is called {name}; give" if name else "give"
+        shown = ", ".join(plates[:20]) + (f" and {len(plates) - 20} more" if plates[20:] else "")
+        raise HcsQcError(
+            f"{path} describes {len(plates)} plates: {shown}; {asked} the name of one."
+        )
+    if unlabelled := int((labels == "").sum()):
+        what = f"state no plate in {columns.plate} and are left out."
+        problems.append(Problem(f"{path.name}: {unlabelled} rows", what))
+    return table[labels == name], name
+
+
+def _wells(table: pd.DataFrame, columns: _Columns) -> list[str]:
+    if columns.well is not None:
+        return [text.strip() for text in table[columns.well].tolist()]
+    rows, numbers = table[columns.row].tolist(), table[columns.column].tolist()
+    return [_position(row.strip(), column) for row, column in zip(rows, numbers, strict=True)]
+
+
+def _position(row: str, column: str) -> str:
+    """Well from a row (letters, or a number from 1) and a column; what is none stays as it is."""
+    number, column_number = _integer(row), _integer(column)
+    text = str(column_number) if column_number is not None else column
+    if number is None:
+        return f"{row}{text}"
+    try:
+        return f"{row_letters(number - 1)}{text}"
+    except HcsQcError:
+        return f"row {row} column {column}"
+
+
+def _integer(text: str) -> int | None:
+    found = _INTEGER.fullmatch(text)
+    return int(found[1]) if found else None
+
+
+def _sites(
+    path: Path, table: pd.DataFrame, columns: _Columns, wells: list[str]
+) -> tuple[list[int | None], list[Problem]]:
+    """Site of every row; where the table has none, from the file names, or else by order."""
+    if columns.site is not None:
+        texts = table[columns.site].tolist()
+        sites = [_integer(text) for text in texts]
+        bad = [text for text, site in zip(texts, sites, strict=True) if site is None]
+        if not bad:
+            return sites, []
+        if len(bad) == len(texts):
+            raise HcsQcError(
+                f"{path}: column {columns.site} holds {a_few(map(repr, bad))}; whole numbers were "
+                "expected."
+            )
+        what = f"hold no whole number in {columns.site} and are left out: {a_few(map(repr, bad))}."
+        return sites, [Problem(f"{path.name}: {len(bad)} rows", what)]
+    named = _sites_of_names(next(iter(table[list(columns.files.values())[:1]].items()))[1], wells)
+    if named is not None:
+        return [*named], []
+    counts: defaultdict[str, int] = defaultdict(int)
+    numbered: list[int | None] = []
+    for well in wells:
+        counts[well] += 1
+        numbered.append(counts[well])
+    return numbered, []
+
+
+def _sites_of_names(names: pd.Series[str], wells: list[str]) -> list[int] | None:
+    """Sites that ImageXpress file names state, if all do, for the same wells, and never twice."""
+    sites = []
+    for name, well in zip(names.tolist(), wells, strict=True):
+        stated = site_in_name(PureWindowsPath(name.strip()).name)
+        try:
+            if stated is None or parse_well(stated[0]) != parse_well(well):
+                return None
+        except HcsQcError:
+            return None
+        sites.append(stated[1])
+    return sites if len(set(zip(wells, sites, strict=True))) == len(sites) else None
+
+
+def _shared_files(files: list[PlaneFile], order: tuple[str, ...]) -> list[PlaneFile]:
+    """Where several channels of a site name one file, give each its plane, in column order."""
+    channels: defaultdict[tuple[str, int, str], list[str]] = defaultdict(list)
+    for file in files:
+        if file.part < 0:
+            channels[file.well, file.site, file.path].append(file.channel)
+    if all(len(sharing) == 1 for sharing in channels.values()):
+        return files
+    result = []
+    for file in files:
+        sharing = channels.get((file.well, file.site, file.path), [])
+        if len(set(sharing)) > 1:
+            ordered = [channel for channel in order if channel in sharing]
+            file = file._replace(part=ordered.index(file.channel))
+        result.append(file)
+    return result
+
+
+class _Finder:
+    """Resolves recorded folders to those on this machine; asks the disk once a folder."""
+
+    def __init__(self, table_folder: Path, image_root: Path | None) -> None:
+        root = image_root or table_folder
+        self._base = str(root) if is_remote(root) else os.path.abspath(root)
+        self._is_moved = image_root is not None
+        self._resolved: dict[str, tuple[str, bool]] = {}
+        self._names: dict[str, dict[str, str]] = {}
+
+    def find(self, folder: str, file: str) -> tuple[str, bool]:
+        """Absolute path of a file, and whether it exists."""
+        if not self._is_moved or is_remote(self._base):
+            address = self._address(folder, file)
+            if address:  # whether it is there is seen when it is read
+                return address, True
+        folder = re.sub(r"^file:/+", "/", folder)
+        file = re.sub(r"^file:/+", "/", file)
+        pieces = _pieces(file)
+        folder = "/".join([folder, *pieces[:-1]]) if len(pieces) > 1 else folder
+        name = pieces[-1] if pieces else file
+        at, is_certain = self._resolved.get(folder, ("", False))
+        if not is_certain:  # the file asked for before may have been one that is missing
+            at, is_certain = self._resolved[folder] = self._resolve(folder, name)
+        # Copies from Windows often differ in the case of .TIF.
+        known = self._listed(at).get(name.casefold())
+        return os.path.join(at, known or name), known is not None
+
+    def _address(self, folder: str, file: str) -> str:
+        """Address of a file on a server; empty where it is on this machine."""
+        if self._is_moved:  # to a server, whose folders cannot be listed: it has them directly
+            return str(as_location(self._base).joinpath(*_pieces(file)[-1:]))
+        if is_remote(file):
+            return str(as_location(file))
+        if is_remote(folder):
+            return str(as_location(folder).joinpath(*_pieces(file)))
+        is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
+        if is_remote(self._base) and not is_absolute:
+            return str(as_location(self._base).joinpath(*_pieces(folder), *_pieces(file)))
+        return ""
+
+    def _resolve(self, folder: str, name: str) -> tuple[str, bool]:
+        """Give where a folder is now, and whether that is certain since the file is there."""
+        pieces = _pieces(folder)
+        is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
+        if not self._is_moved:
+            if is_absolute:
+                return folder, True
+            return os.path.normpath(os.path.join(self._base, *pieces)), True
+        candidates = [os.path.join(self._base, *pieces[n:]) for n in range(len(pieces) + 1)]
+        for candidate in candidates:
+            if name.casefold() in self._listed(candidate):
+                return candidate, True
+        return next((c for c in candidates[:-1] if os.path.isdir(c)), candidates[0]), False
+
+    def _listed(self, folder: str) -> dict[str, str]:
+        """Names in a folder by their folded form; empty where there is no such folder."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = {name.casefold(): name for name in os.listdir(folder)}
+            except OSError:
+                self._names[folder] = {}
+        return self._names[folder]
+
+
+def _pieces(path: str) -> list[str]:
+    """Parts of a path written on any system, without drive, root, protocol or ``.``."""
+    path = re.sub(r"^(?:s3|gs|https?):/+", "", path)
+    drive = PureWindowsPath(path).drive
+    return [p for p in path[len(drive) :].replace("\\", "/").split("/") if p not in ("", ".")]
+
+
+def _all_missing(path: Path, missing: list[str], image_root: Path | None) -> str:
+    text = f"None of the {len(missing)} images that {path} names exist, such as {missing[0]}. "
+    if image_root is not None:
+        return f"{text}Nothing of their folders is found below {image_root}; check the image root."
+    return f"{text}If they moved, give the folder they are in now as the image root."

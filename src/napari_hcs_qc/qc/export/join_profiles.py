@@ -1,0 +1,337 @@
+"""Our columns joined onto profiles of other software, cell by cell, by position.
+
+Nuclei found by CellProfiler and by us are the same nuclei with other numbers. Within each site
+they are paired one to one, nearest first, when their centres lie within half a nucleus diameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.spatial import cKDTree
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.qc.export.profile_keys import read_keys
+from napari_hcs_qc.qc.export.profiles import open_profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.qc.export.profiles import Profiles
+
+MATCHED = "Metadata_hcs_qc_is_matched"
+"""Added column: whether the row is one of our cells."""
+
+_KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_ObjectNumber")
+_OUTLIER = "Metadata_cqc_"
+
+
+@dataclass(frozen=True, eq=False)
+class OntoResult:
+    """What a join has found.
+
+    Parameters
+    ----------
+    n_profiles, n_matched
+        Rows of the profiles, and how many of them are one of our cells.
+    by_site
+        One row for each site that either has: ``Metadata_Plate``, ``Metadata_Well``,
+        ``Metadata_Site``, ``n_profiles``, ``n_cells``, ``n_matched``. Profiles without a
+        readable well, site or position are in none.
+    tolerance_px
+        Largest distance of a pair.
+    out
+        The file written.
+    """
+
+    n_profiles: int
+    n_matched: int
+    by_site: pd.DataFrame
+    tolerance_px: float
+    out: Path
+
+    @property
+    def unmatched_profiles(self) -> int:
+        """Number of profiles that are none of our cells."""
+        return self.n_profiles - self.n_matched
+
+    @property
+    def unmatched_cells(self) -> dict[tuple[str, str, int], int]:
+        """Number of our cells without a profile, by (plate, well, site), where there are any."""
+        table = self.by_site.assign(n=self.by_site["n_cells"] - self.by_site["n_matched"])
+        rows = table.loc[table["n"] > 0, [*_KEYS[:3], "n"]].itertuples(index=False)
+        return {(str(plate), str(well), int(site)): int(n) for plate, well, site, n in rows}
+
+    def __str__(self) -> str:
+        n_cells = sum(self.unmatched_cells.values())
+        return (
+            f"{self.n_matched} of {self.n_profiles} profiles matched within "
+            f"{self.tolerance_px:.1f} px; {self.unmatched_profiles} profiles and {n_cells} cells "
+            "stayed without a partner"
+        )
+
+
+def join_onto(
+    cells: pd.DataFrame,
+    profiles: Path,
+    out: Path,
+    *,
+    diameter_px: float | Mapping[str, float] | None = None,
+    outlier_sites: Iterable[tuple[str, str, int]] = (),
+    outlier_wells: Iterable[tuple[str, str]] = (),
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> OntoResult:
+    """Append the columns of our cells to a table of profiles: same rows, same order.
+
+    A profile that is none of our cells gets missing values, but for the outlier columns
+    ``Metadata_cqc_*``: there it gets the outlier state of its site and well, and False for that
+    of the cell, since nobody judged it. These columns are plain booleans without missing values,
+    so pycytominer keeps such a profile unless its site or well is out; the column
+    ``Metadata_hcs_qc_is_matched`` tells them apart.
+
+    Parameters
+    ----------
+    cells
+        Exported cells: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, ``y_px``,
+        ``x_px`` (centres, 0 at the centre of the first px), all further columns are appended.
+    profiles
+        CellProfiler or CytoTable Parquet, CSV or SQLite (see
+        `open_profiles`), with well, site, and centres of nuclei in px.
+    out
+        ``.parquet`` or ``.csv``.
+    diameter_px
+        Diameter of a nucleus, or one for each plate name; by default the median of the column
+        ``diameter_px`` of `cells`.
+    outlier_sites, outlier_wells
+        (plate, well, site) and (plate, well) that are out, for those in which we have no cells;
+        of the others `cells` says so.
+
+    Raises
+    ------
+    HcsQcError
+        When a column is missing, the plates differ, the columns are there already, or not a
+        single profile matches (nothing is written then).
+    WriteError
+        When `out` cannot be written.
+    Cancelled
+        When `should_stop` says so.
+    """
+    if out.suffix not in (".parquet", ".csv"):
+        raise HcsQcError(f"{out.name} ends in '{out.suffix}'; .parquet or .csv was expected.")
+    if out.exists() and profiles.exists() and out.samefile(profiles):
+        raise HcsQcError(f"{out} is the table of profiles itself; choose another name.")
+    cells = cells.reset_index(drop=True)
+    _check_cells(cells)
+    source = open_profiles(profiles, as_text=out.suffix == ".csv")
+    added = [name for name in cells.columns if name not in _KEYS]
+    twice = [name for name in (*added, MATCHED) if name in source.columns]
+    if twice:
+        raise HcsQcError(
+            f"{profiles} has the columns {', '.join(twice)} already, as if it had been joined "
+            "before; give the table without them."
+        )
+    check_stop(should_stop)
+    on_progress(0, 0, "reading positions of the profiles")
+    keys = read_keys(profiles, source, cells)
+    tolerances = _tolerances(cells, diameter_px)
+    partner, by_site = _match(keys, cells, tolerances, should_stop)
+    n_matched = int((partner >= 0).sum())
+    if not n_matched:
+        raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
+    ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
+    _write(source, ours, out, on_progress, should_stop)
+    return OntoResult(len(keys), n_matched, by_site, max(tolerances.values()), out)
+
+
+def _check_cells(cells: pd.DataFrame) -> None:
+    missing = [name for name in (*_KEYS[:3], "y_px", "x_px") if name not in cells.columns]
+    if missing:
+        raise HcsQcError(f"The table of cells lacks the columns {', '.join(missing)}.")
+
+
+# Matching -------------------------------------------------------------------------------------
+
+
+def _tolerances(
+    cells: pd.DataFrame, diameter_px: float | Mapping[str, float] | None
+) -> dict[str, float]:
+    """Half a nucleus diameter for each plate."""
+    found = {}
+    for plate, group in cells.groupby("Metadata_Plate"):
+        if diameter_px is None:
+            has = "diameter_px" in group and group["diameter_px"].notna().any()
+            diameter = float(group["diameter_px"].median()) if has else 0.0
+        elif isinstance(diameter_px, (int, float)):
+            diameter = float(diameter_px)
+        else:
+            diameter = float(diameter_px.get(str(plate), 0.0))
+        if not diameter > 0:
+            raise HcsQcError(
+                f"The diameter of a nucleus on plate {plate} is unknown, and with it how far "
+                "apart two centres of one nucleus may lie; find its cells first."
+            )
+        found[str(plate)] = diameter / 2
+    return found
+
+
+def _match(
+    keys: pd.DataFrame,
+    cells: pd.DataFrame,
+    tolerances: Mapping[str, float],
+    should_stop: ShouldStop,
+) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """Row of `cells` for each profile, -1 for none, and the counts by site."""
+    is_placed = keys.notna().all(axis="columns")
+    placed = np.flatnonzero(is_placed)
+    profile_rows: dict[Any, Any] = keys[is_placed].groupby(["plate", "well", "site"]).indices
+    cell_rows: dict[Any, Any] = cells.groupby(list(_KEYS[:3])).indices
+    partner = np.full(len(keys), -1, np.intp)
+    counts = []
+    for key in sorted({*profile_rows, *cell_rows}):
+        check_stop(should_stop)
+        theirs = placed[profile_rows[key]] if key in profile_rows else np.empty(0, np.intp)
+        ours = cell_rows.get(key, np.empty(0, np.intp))
+        n_matched = 0
+        if len(theirs) and len(ours):
+            pairs = match_points(
+                keys.iloc[theirs][["y", "x"]].to_numpy(float),
+                cells.iloc[ours][["y_px", "x_px"]].to_numpy(float),
+                tolerances[str(key[0])],
+            )
+            partner[theirs[pairs[:, 0]]] = ours[pairs[:, 1]]
+            n_matched = len(pairs)
+        counts.append((*key[:2], int(key[2]), len(theirs), len(ours), n_matched))
+    columns = [*_KEYS[:3], "n_profiles", "n_cells", "n_matched"]
+    return partner, pd.DataFrame(counts, columns=columns)
+
+
+def match_points(
+    first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]], tolerance_px: float
+) -> NDArray[np.intp]:
+    """Pair two sets of points one to one, nearest first.
+
+    Parameters
+    ----------
+    first, second : ndarray, (n, 2)
+        Positions in px.
+    tolerance_px
+        Largest distance of a pair.
+
+    Returns
+    -------
+    ndarray of int, (n_pairs, 2)
+        Indices into `first` and `second`, by distance; ties by index.
+    """
+    near = cKDTree(first).sparse_distance_matrix(
+        cKDTree(second), tolerance_px, output_type="ndarray"
+    )
+    near = near[np.lexsort((near["j"], near["i"], near["v"]))]
+    taken_first, taken_second = set[int](), set[int]()
+    pairs = []
+    for i, j in zip(near["i"].tolist(), near["j"].tolist(), strict=True):
+        if i not in taken_first and j not in taken_second:
+            taken_first.add(i)
+            taken_second.add(j)
+            pairs.append((i, j))
+    return np.array(pairs, np.intp).reshape(-1, 2)
+
+
+def _no_match(path: Path, keys: pd.DataFrame, cells: pd.DataFrame, tolerance_px: float) -> str:
+    placed = keys[["well", "site"]].dropna()
+    theirs = set(zip(placed["well"], placed["site"].astype(int), strict=True))
+    ours = set(zip(cells["Metadata_Well"], cells["Metadata_Site"], strict=True))
+    if theirs & ours:
+        why = (
+            f"the sites are the same, and no two centres lie within {tolerance_px:.1f} px: check "
+            "that the positions are px of the same images, not binned or rescaled"
+        )
+    else:
+        mine, other = (
+            min(ours, default=None),
+            min((k for k in theirs if None not in k), default=None),
+        )
+        why = (
+            f"no site is in both, for example {other} there and {mine} here: check that it is the "
+            "same plate, and from which number sites are counted"
+        )
+    return f"None of the {len(keys)} profiles of {path} is one of the {len(cells)} cells; {why}."
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def _added_columns(
+    keys: pd.DataFrame,
+    cells: pd.DataFrame,
+    added: Sequence[str],
+    partner: NDArray[np.intp],
+    outlier_sites: set[tuple[str, str, int]],
+    outlier_wells: set[tuple[str, str]],
+) -> pa.Table:
+    """Our columns, one row for each profile."""
+    is_matched = partner >= 0
+    take = pa.array(partner, mask=~is_matched)
+    table = pa.Table.from_pandas(cells[list(added)], preserve_index=False).take(take)
+    places = list(zip(keys["plate"], keys["well"], keys["site"], strict=True))
+    for index, name in enumerate(table.column_names):
+        if not name.startswith(_OUTLIER):
+            continue
+        state = cells[name].fillna(False).astype(bool)
+        filled = np.zeros(len(keys), bool)
+        filled[is_matched] = state.to_numpy()[partner[is_matched]]
+        if "_site_" in name or "_well_" in name:
+            n_keys = 3 if "_site_" in name else 2
+            rows = cells.loc[state, list(_KEYS[:n_keys])].itertuples(index=False, name=None)
+            out: set[Any] = {*rows, *(outlier_sites if n_keys == 3 else outlier_wells)}
+            filled |= np.fromiter((place[:n_keys] in out for place in places), bool, len(places))
+        table = table.set_column(index, name, pa.array(filled))
+    return table.append_column(MATCHED, pa.array(is_matched))
+
+
+def _write(
+    source: Profiles,
+    ours: pa.Table,
+    out: Path,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> None:
+    schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
+    done = 0
+    with atomic_path(out) as temporary:
+        if out.suffix == ".parquet":
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+                for batch in source.batches():
+                    check_stop(should_stop)
+                    on_progress(done, ours.num_rows, "writing profiles")
+                    writer.write_table(_joined(batch, ours, done).cast(schema))
+                    done += batch.num_rows
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                pd.DataFrame(columns=schema.names).to_csv(file, index=False, lineterminator="\n")
+                for batch in source.batches():
+                    check_stop(should_stop)
+                    on_progress(done, ours.num_rows, "writing profiles")
+                    frame = _joined(batch, ours, done).to_pandas(
+                        ignore_metadata=True, integer_object_nulls=True
+                    )
+                    frame.to_csv(file, index=False, header=False, lineterminator="\n")
+                    done += batch.num_rows
+    on_progress(done, done, "joined")
+
+
+def _joined(batch: pa.Table, ours: pa.Table, start: int) -> pa.Table:
+    part = ours.slice(start, batch.num_rows)
+    for name, column in zip(part.column_names, part.columns, strict=True):
+        batch = batch.append_column(name, column)
+    return batch

@@ -1,0 +1,271 @@
+"""Write the tables of an assay: Parquet and CSV, AnnData with the embeddings, provenance."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, write_json
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.qc.export.export_tables import (
+    CELL_TABLE,
+    SITE_TABLE,
+    WELL_TABLE,
+    ExportOptions,
+    JudgedPlate,
+    cell_table,
+    site_table,
+    well_table,
+)
+from napari_hcs_qc.qc.image_quality import MEASURES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_ROWS = 65_536  # rows in memory at a time
+_VALUES = 4_194_304  # values of embeddings in memory at a time (16 MiB)
+_ARROW = {
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "Int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+_TEXTS = [name for name, dtype in CELL_TABLE.items() if dtype == "str"]
+QUALITY_TABLE: dict[str, str] = {
+    "Metadata_Plate": "str",
+    "Metadata_Well": "str",
+    "Metadata_Site": "int64",
+    "channel": "str",
+    **dict.fromkeys(MEASURES, "float64"),
+}
+"""Columns of the exported table of image quality: a row for each site and channel."""
+
+
+def export_tables(
+    plates: Sequence[JudgedPlate],
+    out: Path,
+    *,
+    options: ExportOptions | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[Path, ...]:
+    r"""Write everything into a folder.
+
+    ``cells``, ``sites`` and ``wells`` (and ``image_quality`` when measured) as ``.parquet`` and
+    ``.csv`` (UTF-8, comma, ``\n``, ``True``/``False``, empty when missing), ``cells.h5ad`` when
+    the plates have embeddings, and ``provenance.json``. The same input gives the same bytes.
+    Memory does not grow with the embeddings, which are copied block by block.
+
+    Parameters
+    ----------
+    plates
+        The plates of the assay.
+    out
+        Folder; it is made. Files of the same names are replaced.
+    options
+        What counts as an outlier.
+    provenance
+        Plain data (JSON) of where the predictions come from: model, encoder, recipe, rule,
+        versions, time. `options` are added.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no plate, two have one name, or only some have embeddings.
+    WriteError
+        When a file cannot be written.
+    Cancelled
+        When `should_stop` said so; files finished before stay.
+    """
+    options = options or ExportOptions()
+    _check(plates)
+    source = {
+        **(provenance or {}),
+        "export": {
+            "plates": [plate.name for plate in plates],
+            "n_cells": sum(len(plate.cells) for plate in plates),
+            "exclude_kinds": list(options.exclude_kinds),
+            "exclude_unreviewed": options.exclude_unreviewed,
+        },
+    }
+    jobs: list[tuple[str, Callable[[Path], None]]] = []
+    has_quality = any(plate.quality is not None for plate in plates)
+    for name, dtypes in (
+        ("cells", CELL_TABLE),
+        ("sites", SITE_TABLE),
+        ("wells", WELL_TABLE),
+        *([("image_quality", QUALITY_TABLE)] if has_quality else []),
+    ):
+        for suffix, write in ((".parquet", _write_parquet), (".csv", _write_csv)):
+
+            def job(
+                path: Path,
+                name: str = name,
+                dtypes: Mapping[str, str] = dtypes,
+                write: Callable[..., None] = write,
+            ) -> None:
+                write(path, _parts(name, plates, options, should_stop), dtypes)
+
+            jobs.append((name + suffix, job))
+    if plates[0].embeddings is not None:
+        jobs.append(
+            ("cells.h5ad", lambda path: _write_anndata(path, plates, options, source, should_stop))
+        )
+    jobs.append(("provenance.json", lambda path: write_json(path, source)))
+    for done, (file_name, write_file) in enumerate(jobs):
+        check_stop(should_stop)
+        on_progress(done, len(jobs), f"Writing {file_name}")
+        write_file(out / file_name)
+    on_progress(len(jobs), len(jobs), f"Wrote {len(jobs)} files")
+    return tuple(out / file_name for file_name, _ in jobs)
+
+
+def _check(plates: Sequence[JudgedPlate]) -> None:
+    if not plates:
+        raise HcsQcError("There is no plate to export; predict at least one first.")
+    names = [plate.name for plate in plates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise HcsQcError(
+            f"Two plates are called {twice[0]!r}; rows could not be told apart. Give one of them "
+            "another name."
+        )
+    widths = {
+        plate.name: None if plate.embeddings is None else plate.embeddings.shape[1]
+        for plate in plates
+    }
+    if len(set(widths.values())) > 1:
+        found = ", ".join(f"{name}: {width or 'none'}" for name, width in widths.items())
+        raise HcsQcError(
+            f"The plates have embeddings of different widths ({found}); they must come from one "
+            "model. Predict all plates with it again."
+        )
+
+
+def _parts(
+    name: str, plates: Iterable[JudgedPlate], options: ExportOptions, should_stop: ShouldStop
+) -> Iterator[pd.DataFrame]:
+    for plate in plates:
+        check_stop(should_stop)
+        if name == "cells":
+            # A plate without cells still gives its (empty) table.
+            for start in range(0, max(1, len(plate.cells)), _ROWS):
+                check_stop(should_stop)
+                yield cell_table(plate, options, slice(start, start + _ROWS))
+        elif name == "sites":
+            yield site_table(plate)
+        elif name == "wells":
+            yield well_table(plate)
+        elif plate.quality is not None:
+            names = {"well": "Metadata_Well", "site": "Metadata_Site"}
+            table = plate.quality.rename(columns=names)
+            yield table.assign(Metadata_Plate=plate.name)[list(QUALITY_TABLE)]
+
+
+def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
+    schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in dtypes.items()])
+    # The pandas part of the schema makes pandas give nullable integers back as such.
+    empty = pd.DataFrame(
+        {
+            name: pd.Series(dtype="object" if dtype == "str" else dtype)
+            for name, dtype in dtypes.items()
+        }
+    )
+    described = pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
+    schema = schema.with_metadata(described.metadata)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for part in parts:
+            table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            writer.write_table(table.replace_schema_metadata(schema.metadata))
+
+
+def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        pd.DataFrame(columns=list(dtypes)).to_csv(file, index=False, lineterminator="\n")
+        for part in parts:
+            part.to_csv(file, index=False, header=False, lineterminator="\n")
+
+
+def _write_anndata(
+    path: Path,
+    plates: Sequence[JudgedPlate],
+    options: ExportOptions,
+    provenance: Mapping[str, Any],
+    should_stop: ShouldStop,
+) -> None:
+    """Write ``obs`` by anndata, then ``X`` block by block beside it.
+
+    ``uns["provenance"]`` is JSON text: AnnData has no way to keep missing values in ``uns``.
+    """
+    blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
+    n_features = blocks[0].shape[1]
+    obs = _joined([_observations(part) for part in _parts("cells", plates, options, should_stop)])
+    var = pd.DataFrame(index=[f"feature_{index}" for index in range(n_features)])
+    data = anndata.AnnData(
+        obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
+    )
+    with atomic_path(path) as temporary:
+        data.write_h5ad(temporary)
+        n_rows = max(1, _VALUES // max(1, n_features))
+        with h5py.File(temporary, "r+") as file:
+            if "X" in file:
+                del file["X"]
+            target = file.create_dataset(
+                "X",
+                shape=(len(obs), n_features),
+                dtype="<f4",
+                chunks=(min(1024, max(1, len(obs))), n_features) if len(obs) else None,
+            )
+            target.attrs["encoding-type"] = "array"
+            target.attrs["encoding-version"] = "0.2.0"
+            first = 0
+            for block in blocks:
+                for start in range(0, len(block), n_rows):
+                    check_stop(should_stop)
+                    rows = np.asarray(block[start : start + n_rows], dtype=np.float32)
+                    target[first + start : first + start + len(rows)] = rows
+                first += len(block)
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables of `_observations`; of texts only their categories stand in memory."""
+    obs = pd.concat([part.drop(columns=_TEXTS) for part in parts])
+    for name in _TEXTS:
+        # Sorted, so that they do not depend on how the cells are divided.
+        obs[name] = union_categoricals([part[name] for part in parts], sort_categories=True)
+    return obs[list(CELL_TABLE)]
+
+
+def _observations(cells: pd.DataFrame) -> pd.DataFrame:
+    """Name the cells; texts become categories, which may be missing in AnnData and repeat."""
+    number = (
+        cells["cell_id"]
+        .astype(object)
+        .where(cells["cell_id"].notna(), "object " + cells["Metadata_ObjectNumber"].astype(str))
+    )
+    site = cells["Metadata_Well"] + " s" + cells["Metadata_Site"].astype(str)
+    obs = cells.set_index(cells["Metadata_Plate"] + " " + site + " " + number.astype(str))
+    return obs.assign(**{name: pd.Categorical(obs[name]) for name in _TEXTS})

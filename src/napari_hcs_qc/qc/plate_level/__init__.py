@@ -1,0 +1,1 @@
+"""Whole plates: flags, position effects, treatments."""

@@ -1,0 +1,159 @@
+"""The rule by which plates of a screen are flagged: thresholds, and the same in plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.text import number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLATE_CODES: dict[str, str] = {
+    "unreadable": "sites could not be read",
+    "no_cells": "no cells",
+    "flagged_wells": "many flagged wells",
+    "share_abnormal": "many abnormal cells",
+    "few_cells": "few cells",
+    "many_cells": "many cells",
+    "blur": "out of focus",
+    "noise": "noise",
+    "dim": "weak signal",
+    "haze": "bright background",
+    "edge": "edge effect",
+    "row": "row effect",
+    "column": "column effect",
+    "unlike": "unlike the training plates",
+}
+"""Reason codes of a flagged plate and what they mean, in the order in which they are named."""
+
+MIN_COMPARED = 4
+"""With fewer plates they are not compared with one another."""
+
+
+@dataclass(frozen=True)
+class PlateRule:
+    """Thresholds for a plate.
+
+    A comparison with the other plates needs two things at once: a robust z beyond `z_limit` and
+    an effect that matters.
+
+    Parameters
+    ----------
+    z_limit
+        Robust z among the plates.
+    flagged_excess
+        The lower 95 % limit of the share of flagged wells must be above the median plate by this.
+    flagged_always
+        Lower limit of the share of flagged wells that is a flag whatever the others are like.
+    abnormal_excess
+        Share of abnormal cells of the median well, above the median plate.
+    few_cells, many_cells
+        Cells of the median site, relative to the median plate.
+    blur_ratio, noise_ratio, dim_ratio
+        Width of edges, pixel noise and signal-to-noise of the median site, relative to the median
+        plate.
+    haze_rise
+        Background above the median plate, as a share of the intensity range.
+    unreadable_share
+        Share of the sites that could not be read.
+    position_abnormal
+        Difference between a place (edge, row, column) and the other wells in the share of
+        abnormal cells that its interval must be beyond.
+    position_cells
+        The same in the number of cells, as a share of the plate's median.
+    """
+
+    z_limit: float = 4.0
+    flagged_excess: float = 0.10
+    flagged_always: float = 0.5
+    abnormal_excess: float = 0.05
+    few_cells: float = 0.6
+    many_cells: float = 1.67
+    blur_ratio: float = 1.25
+    noise_ratio: float = 1.5
+    dim_ratio: float = 0.6
+    haze_rise: float = 0.03
+    unreadable_share: float = 0.05
+    position_abnormal: float = 0.05
+    position_cells: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that cannot be meant.
+
+        Raises
+        ------
+        ProblemsError
+            With each threshold that is not a positive number or on the wrong side of 1.
+        """
+        problems = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 < value < float("inf")
+            ):
+                problems.append(Problem(field.name, f"is {value!r}; a positive number is needed."))
+            elif field.name in _ABOVE_ONE and value <= 1:
+                problems.append(Problem(field.name, f"is {value}; more than 1 is needed."))
+            elif field.name not in {*_ABOVE_ONE, "z_limit"} and value >= 1:
+                problems.append(Problem(field.name, f"is {value}; less than 1 is needed."))
+        if problems:
+            raise ProblemsError("The rule for plates cannot be used", problems)
+
+    def describe(self) -> tuple[str, ...]:
+        """Say the rule in plain sentences, for the report."""
+        return (
+            "Plates are compared with the median of all plates of the screen that were judged, "
+            f"where there are at least {MIN_COMPARED}. A plate stands out when it differs by more "
+            f"than {number(self.z_limit)} robust standard deviations and, at once, by as much as "
+            "said below.",
+            f"Many flagged wells: the lower end of the 95 % interval of their share is at least "
+            f"{percent(self.flagged_excess)} (of all wells) above the median plate; or it is "
+            f"{percent(self.flagged_always)} or more, whatever the others are like.",
+            f"Many abnormal cells: the share in the median well is {percent(self.abnormal_excess)} "
+            "(of all cells) above the median plate.",
+            f"Few or many cells: less than {percent(self.few_cells)}, or more than "
+            f"{number(self.many_cells)} times, the cells a site of the median plate. A plate "
+            "without any cell is flagged whatever the others are like.",
+            f"Out of focus: edges {number(self.blur_ratio)} times as wide as on the median plate. "
+            f"Noise: {number(self.noise_ratio)} times. Weak signal: less than "
+            f"{percent(self.dim_ratio)} of its signal-to-noise ratio. Bright background: by "
+            f"{percent(self.haze_rise)} of the intensity range more. In any channel.",
+            "Edge, row and column effect: the 95 % interval of the difference between the wells of "
+            f"the place and all others lies beyond {percent(self.position_abnormal)} in the share "
+            f"of abnormal cells, or beyond {percent(self.position_cells)} in the number of cells. "
+            "Wells that the plate map calls control or empty are left out.",
+            f"Unreadable: {percent(self.unreadable_share)} of the sites or more. Unlike the "
+            "training plates: more of its cells than usual lie farther from those that the model "
+            "was trained on than these from one another.",
+            "A plate that failed has not been judged at all; it stands first.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PlateRule:
+        """Make a rule from a part of its thresholds; the rest are defaults.
+
+        Raises
+        ------
+        HcsQcError
+            When there is a threshold of another name, or a value cannot be meant.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise HcsQcError(
+                f"The rule for plates has no threshold {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(known)}."
+            )
+        return cls(**data)
+
+
+_ABOVE_ONE = frozenset({"many_cells", "blur_ratio", "noise_ratio"})

@@ -1,0 +1,441 @@
+"""One report over all plates of a screen, from the small tables that each plate's job has left."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from napari_hcs_qc.assay.models.training import versions
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, read_json, write_json
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.qc.plate_level.plate_flags import PlateFigures, PlateFlag, flag_plates
+from napari_hcs_qc.qc.plate_level.position_effects import (
+    MEASURES,
+    PositionEffect,
+    centred,
+    drift,
+    effect_rows,
+    position_effects,
+    screen_effects,
+)
+from napari_hcs_qc.qc.reports.screen_charts import plate_grid
+from napari_hcs_qc.qc.reports.screen_report import (
+    DriftView,
+    ScreenPlateView,
+    ScreenReport,
+    write_screen_report,
+)
+from napari_hcs_qc.screen.screen_spec import FROM_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_hcs_qc.screen.screen_plan import PlannedPlate, ScreenPlan
+
+_READ = ("well", "row", "column", "role", "n_sites", "n_cells", "n_judged", "n_abnormal",
+         "share_abnormal", "cells_per_site", "is_flagged", "flag_codes", "flag_reason",
+         "verdict")  # fmt: skip
+_DRIFT_QUALITY = {"edge_width_px": "Width of edges (px)", "noise": "Noise"}
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What was found over all plates.
+
+    Parameters
+    ----------
+    failed
+        Name and reason of each plate without results.
+    flags
+        Name of each judged plate, in the order of acquisition, to its flags.
+    figures
+        What they are compared by.
+    files
+        Written: ``report.html``, ``plates``, ``wells``, ``position_effects`` and ``drift`` as
+        CSV and Parquet, ``provenance.json``.
+    """
+
+    failed: list[tuple[str, str]]
+    flags: dict[str, list[PlateFlag]]
+    figures: list[PlateFigures]
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return next(path for path in self.files if path.name == "report.html")
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """One plate as its job has left it."""
+
+    planned: PlannedPlate
+    done: dict[str, Any]
+    figures: PlateFigures
+    grid: Any
+    centred: dict[str, dict[str, float]]
+
+
+def gather(
+    plan: ScreenPlan,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Gathered:
+    """Read what the plates' jobs have left, flag plates, and write tables and report.
+
+    One plate's wells are in memory at a time, and some figures of each of the others.
+
+    Parameters
+    ----------
+    plan
+        The screen; where each plate stands is looked up anew.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    WriteError
+        When a file cannot be written.
+    Cancelled
+        When `should_stop` said so.
+    """
+    failed: list[tuple[str, str, str]] = []
+    judged: list[_Judged] = []
+    total = len(plan.plates)
+    for done, (planned, standing) in enumerate(plan.as_of_now()):
+        check_stop(should_stop)
+        on_progress(done, total, f"Reading plate {planned.plate.name}")
+        why = standing.why
+        if standing.state == "done":
+            try:
+                judged.append(_read(planned))
+                continue
+            except (HcsQcError, KeyError, TypeError, ValueError, OSError, pa.ArrowException) as bad:
+                why = f"its results are damaged ({bad}); remove {planned.folder.path} and run again"
+        log = f"plates/{quote(planned.plate.key)}/log.txt"
+        failed.append((planned.plate.name, why, log if planned.folder.log_path.is_file() else ""))
+    places, order_words = _places(plan, judged)
+    ranked = sorted(range(len(judged)), key=lambda index: places[index][0])
+    judged, places = [judged[index] for index in ranked], [places[index] for index in ranked]
+    figures = [one.figures for one in judged]
+    flags = flag_plates(figures, plan.spec.rule)
+    effects = screen_effects([one.effects for one in figures])
+    drifts = _drifts(figures, [place for place, _ in places])
+    shape = _usual_shape(judged)
+    data = ScreenReport(
+        title=plan.spec.name,
+        created=dt.datetime.now(dt.UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
+        failed=failed,
+        plates=[
+            ScreenPlateView(
+                one.figures,
+                flags[one.figures.name],
+                f"plates/{quote(one.planned.plate.key)}/results/report.html",
+                *place,
+                one.grid,
+                one.done["figures"]["warnings"],
+            )
+            for one, place in zip(judged, places, strict=True)
+        ],
+        order_words=order_words,
+        effects=effects,
+        maps=_maps(judged, shape),
+        map_shape=shape,
+        drifts=drifts,
+        rule=plan.spec.rule,
+        facts=_facts(plan, judged),
+    )
+    files = [
+        *_write(plan.out, "plates", _plates_table(judged, places, flags, failed)),
+        *_write_wells(plan.out, judged, should_stop),
+        *_write(plan.out, "position_effects", _effects_table(figures, effects)),
+        *_write(plan.out, "drift", _drift_table(drifts)),
+    ]
+    files.append(
+        write_screen_report(
+            data, plan.out / "report.html", on_progress=on_progress, should_stop=should_stop
+        )
+    )
+    write_json(plan.out / "provenance.json", _provenance(plan, judged, failed))
+    files.append(plan.out / "provenance.json")
+    return Gathered([(name, why) for name, why, _ in failed], flags, figures, files)
+
+
+def _read(planned: PlannedPlate) -> _Judged:
+    done = read_json(planned.folder.done_path)
+    told = done["figures"]
+    columns = ["well", "row", "column", "role", *MEASURES]
+    wells = pq.read_table(planned.folder.wells_path, columns=columns).to_pandas()
+    samples = wells[wells["role"] == "sample"]
+    rows, cols = told["shape"]
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else float(value)
+
+    figures = PlateFigures(
+        name=planned.plate.name,
+        **{
+            name: int(told[name])
+            for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells", "n_judged",
+                         "n_abnormal")
+        },
+        share_abnormal=number(told["share_abnormal"]),
+        cells_per_site=number(told["cells_per_site"]),
+        quality=told["quality"],
+        unlike=str(told["unlike"]),
+        effects=position_effects(samples, (rows, cols)),
+    )  # fmt: skip
+    shares = wells["share_abnormal"].to_numpy(np.float64)
+    shifted = {
+        measure: dict(
+            zip(
+                samples["well"],
+                centred(samples[measure].to_numpy(np.float64), measure).tolist(),
+                strict=True,
+            )
+        )
+        for measure in MEASURES
+    }
+    return _Judged(
+        planned, done, figures, plate_grid((rows, cols), wells["row"], wells["column"], shares),
+        shifted,
+    )  # fmt: skip
+
+
+def _places(plan: ScreenPlan, judged: Sequence[_Judged]) -> tuple[list[tuple[float, str]], str]:
+    """Give each plate's place in the order of acquisition, and the same in words."""
+    rank = {one.plate.name: index for index, one in enumerate(plan.plates, start=1)}
+    by_list = [(float(rank[one.figures.name]), f"no. {rank[one.figures.name]}") for one in judged]
+    by = plan.spec.ordered_by
+    if by == "order":
+        numbers = [one.planned.plate.order or 0.0 for one in judged]
+        return [(value, f"{value:g}") for value in numbers], "in the order given"
+    if by == "acquired":
+        times = [_time_of(one) for one in judged]
+        known = [time for time in times if time is not None]
+        if known and len(known) == len(times):
+            first = min(known)
+            return [
+                ((time - first).total_seconds() / 86400, f"{time.astimezone():%Y-%m-%d %H:%M}")
+                for time in known
+            ], "in the order of acquisition (slopes a day)"
+    return by_list, "in the order of the list (slopes a plate)"
+
+
+def _time_of(one: _Judged) -> dt.datetime | None:
+    said = one.planned.plate.acquired
+    if isinstance(said, dt.datetime):
+        return said.astimezone()
+    told = one.done["figures"].get("first_image") if said == FROM_FILES else None
+    return None if told is None else dt.datetime.fromisoformat(told)
+
+
+def _usual_shape(judged: Sequence[_Judged]) -> tuple[int, int]:
+    shapes = [one.grid.shape for one in judged]
+    return max(set(shapes), key=shapes.count) if shapes else (8, 12)
+
+
+def _maps(judged: Sequence[_Judged], shape: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """Median over the plates of what each well differs from its plate's median."""
+    maps: dict[str, dict[str, float]] = {}
+    for measure in MEASURES:
+        values: dict[str, list[float]] = {}
+        for one in judged:
+            if one.grid.shape == shape:
+                for well, value in one.centred[measure].items():
+                    values.setdefault(str(well), []).append(value)
+        known = {
+            well: [value for value in found if np.isfinite(value)] for well, found in values.items()
+        }
+        maps[measure] = {
+            well: float(np.median(found)) if found else float("nan")
+            for well, found in known.items()
+        }
+    return maps
+
+
+def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[DriftView]:
+    lines: list[tuple[str, list[float], bool]] = [
+        ("Share of abnormal cells, median well", [one.share_abnormal for one in figures], True),
+        ("Share of flagged wells", [one.share_flagged for one in figures], True),
+        ("Cells a site, median well", [one.cells_per_site for one in figures], False),
+    ]
+    for measure, title in _DRIFT_QUALITY.items():
+        channels = sorted({name for one in figures for name in one.quality.get(measure, {})})
+        for channel in channels:
+            values = [
+                float(one.quality.get(measure, {}).get(channel, float("nan"))) for one in figures
+            ]
+            lines.append((f"{title}, {channel}", values, False))
+    return [
+        DriftView(title, values, is_share, drift(values, order))
+        for title, values, is_share in lines
+    ]
+
+
+def _facts(plan: ScreenPlan, judged: Sequence[_Judged]) -> list[tuple[str, str]]:
+    source = "" if plan.spec.source is None else str(plan.spec.source)
+    duration = sum(float(one.done.get("duration_s", 0)) for one in judged)
+    return [
+        ("Screen", source),
+        ("Folder", str(plan.out.resolve())),
+        ("Model", f"{plan.model['model']} of {plan.model['assay']}"),
+        ("Model's mark", plan.model["mark"]),
+        ("Time of the jobs", f"{duration / 3600:.2f} h together"),
+        *((name, text) for name, text in versions().items()),
+    ]
+
+
+# ---- tables ------------------------------------------------------------------------------
+
+
+def _plates_table(
+    judged: Sequence[_Judged],
+    places: Sequence[tuple[float, str]],
+    flags: dict[str, list[PlateFlag]],
+    failed: Sequence[tuple[str, str, str]],
+) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for one, (place, when) in zip(judged, places, strict=True):
+        found, figures = flags[one.figures.name], one.figures
+        rows.append(
+            {
+                "Metadata_Plate": one.done["figures"]["name"],
+                "plate": figures.name,
+                "state": "done",
+                "acquired": when,
+                "order": place,
+                **{
+                    name: getattr(figures, name)
+                    for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells",
+                                 "n_judged", "n_abnormal", "share_flagged", "share_abnormal",
+                                 "cells_per_site")
+                },
+                **{
+                    f"{measure}_{channel}": value
+                    for measure, by_channel in figures.quality.items()
+                    for channel, value in by_channel.items()
+                },
+                "shift": one.done["figures"]["shift"],
+                "is_flagged": bool(found),
+                "flag_codes": ",".join(flag.code for flag in found),
+                "flag_reason": "; ".join(flag.text for flag in found),
+                "problem": "",
+                "folder": str(one.planned.folder.path.resolve()),
+            }
+        )  # fmt: skip
+    rows += [{"plate": name, "state": "failed", "problem": why} for name, why, _ in failed]
+    table = pd.DataFrame(rows)
+    for column in map(str, table.columns):
+        if column.startswith("n_"):
+            table[column] = table[column].astype("Int64")
+    if "is_flagged" in table:
+        table["is_flagged"] = table["is_flagged"].astype("boolean")
+    return table
+
+
+def _effects_table(
+    figures: Sequence[PlateFigures], effects: Sequence[PositionEffect]
+) -> pd.DataFrame:
+    rows = effect_rows({"": list(effects), **{one.name: one.effects for one in figures}})
+    table = pd.DataFrame(
+        rows, columns=["plate", "measure", "place", "shift", "low", "high", "n", "n_others"]
+    )
+    table.insert(0, "over", np.where(table["plate"] == "", "screen", "plate"))
+    return table
+
+
+def _drift_table(drifts: Sequence[DriftView]) -> pd.DataFrame:
+    names = ["figure", "n", "slope", "slope_low", "slope_high", "change", "rho", "rho_low",
+             "rho_high"]  # fmt: skip
+    rows = []
+    for one in drifts:
+        found = one.found
+        if found is not None:
+            slope, rho = found.slope, found.rho
+            rows.append(
+                (one.title, found.n, slope.value, slope.low, slope.high, found.change, rho.value,
+                 rho.low, rho.high)
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=names)
+
+
+def _write(out: Path, name: str, table: pd.DataFrame) -> list[Path]:
+    paths = [out / f"{name}.parquet", out / f"{name}.csv"]
+    with atomic_path(paths[0]) as temporary:
+        table.to_parquet(temporary, index=False)
+    with atomic_path(paths[1]) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    return paths
+
+
+def _write_wells(out: Path, judged: Sequence[_Judged], should_stop: ShouldStop) -> list[Path]:
+    """Write the wells of all plates, a plate at a time."""
+
+    def parts() -> Iterator[pa.Table]:
+        for one in judged:
+            check_stop(should_stop)
+            table = pq.read_table(one.planned.folder.wells_path, columns=list(_READ))
+            for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
+                index = table.column_names.index(name)
+                table = table.set_column(index, name, table[name].cast(pa.string()))
+            name = one.done["figures"]["name"]
+            plate = pa.array([name] * table.num_rows, pa.string())
+            yield table.add_column(0, "Metadata_Plate", plate).replace_schema_metadata(None)
+
+    paths = [out / "wells.parquet", out / "wells.csv"]
+    if not judged:
+        return []
+    with atomic_path(paths[0]) as temporary, atomic_path(paths[1]) as text:
+        writer: pq.ParquetWriter | None = None
+        try:
+            with text.open("w", encoding="utf-8", newline="") as file:
+                for part in parts():
+                    if writer is None:
+                        writer = pq.ParquetWriter(temporary, part.schema, compression="zstd")
+                    part.to_pandas().to_csv(
+                        file, index=False, header=file.tell() == 0, lineterminator="\n"
+                    )
+                    writer.write_table(part.cast(writer.schema))
+        finally:
+            if writer is not None:
+                writer.close()
+    return paths
+
+
+def _provenance(
+    plan: ScreenPlan, judged: Sequence[_Judged], failed: Sequence[tuple[str, str, str]]
+) -> dict[str, Any]:
+    source = plan.spec.source
+    return {
+        "screen": plan.spec.name,
+        "spec": None if source is None else str(source),
+        "spec_text": None if source is None else source.read_text(encoding="utf-8"),
+        "model": plan.model,
+        "rule": plan.spec.rule.to_dict(),
+        "rule_in_words": list(plan.spec.rule.describe()),
+        "plates": [
+            {
+                "name": one.figures.name,
+                "fingerprint": one.done["fingerprint"],
+                "job": one.done["job"],
+                "finished": one.done["finished"],
+                "duration_s": one.done["duration_s"],
+                "versions": one.done["versions"],
+            }
+            for one in judged
+        ],
+        "failed": [{"name": name, "why": why} for name, why, _ in failed],
+        "versions": versions(),
+    }

@@ -1,0 +1,302 @@
+"""Do a screen: plan it, let Snakemake run the jobs that are missing, and report on all plates."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import explained_writes, read_json
+from napari_hcs_qc.heads.threads import n_processors
+from napari_hcs_qc.job import (
+    Cancelled,
+    OnProgress,
+    ShouldStop,
+    check_stop,
+    never_stop,
+    no_progress,
+)
+from napari_hcs_qc.screen.bundle import BUNDLE
+from napari_hcs_qc.screen.gather import Gathered, gather
+from napari_hcs_qc.screen.screen_plan import ScreenPlan, check_out, plan_screen, write_plan
+from napari_hcs_qc.screen.snakemake_engine import BUSY
+from napari_hcs_qc.screen.snakemake_engine import LOCK as ENGINE_LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+    from napari_hcs_qc.screen.screen_spec import ScreenSpec
+
+LOCK = "screen.lock"
+HOW_TO_INSTALL = (
+    "hcs-qc screen runs its jobs with Snakemake, which is not installed here; install it with: "
+    "pip install 'napari-hcs-qc[screen]'"
+)
+_SNAKEFILE = Path(__file__).with_name("Snakefile")
+_POLL_S = 0.25
+_LOOK_S = 1.0  # how often the folders of the plates are looked at
+_ENDING_S = 90.0  # an engine whose parent was killed ends within this
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the jobs of a screen are run.
+
+    Parameters
+    ----------
+    cores
+        Processors for local jobs; None takes all, or leaves it to the profile or executor.
+    jobs
+        Most jobs at once on a cluster; None leaves it to the profile, or takes 50.
+    threads
+        Of each job; None takes 4, or as many as there are.
+    device
+        Where encoders run.
+    profile, executor
+        Of Snakemake.
+    more
+        Further arguments of Snakemake.
+    """
+
+    cores: int | None = None
+    jobs: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    profile: str | None = None
+    executor: str | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def threads_of_a_job(self) -> int:
+        """Threads of each job."""
+        if self.threads is not None:
+            return self.threads
+        most = 4 if self.cores is None else min(4, self.cores)
+        return most if self.executor or self.profile else min(most, n_processors())
+
+    def arguments(self, out: Path) -> list[str]:
+        """Arguments of Snakemake."""
+        given = ["--snakefile", str(_SNAKEFILE), "--directory", str(out.resolve())]
+        # Done means that done.json is there, see the Snakefile; and the lock is the engine's.
+        given += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nolock"]
+        # Of equal jobs none is better first, and the solver of the other one may not be there.
+        given += ["--scheduler", "greedy"]
+        is_local = self.profile is None and self.executor in (None, "local")
+        if self.profile is not None:
+            given += ["--profile", self.profile]
+        if self.executor is not None:
+            given += ["--executor", self.executor]
+        cores = self.cores if self.cores is not None or not is_local else os.cpu_count() or 1
+        if cores is not None:
+            given += ["--cores", str(cores)]
+        jobs = self.jobs
+        if jobs is None and self.profile is None and not is_local:
+            jobs = 50
+        if jobs is not None:
+            given += ["--jobs", str(jobs)]
+        return [*given, *self.more]
+
+
+@dataclass(frozen=True, eq=False)
+class ScreenResult:
+    """What a screen came to.
+
+    Parameters
+    ----------
+    plan
+        As it was at the start.
+    gathered
+        Over all plates.
+    n_done_now
+        Plates that were done this time.
+    """
+
+    plan: ScreenPlan
+    gathered: Gathered
+    n_done_now: int
+
+
+def run_screen(
+    spec: ScreenSpec,
+    out: Path,
+    options: RunOptions | None = None,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> ScreenResult:
+    """Do what of a screen is missing, and report on all of it.
+
+    Started again after a kill, a full disk or a failed plate, it does only what is missing.
+
+    Parameters
+    ----------
+    spec
+        The screen.
+    out
+        Its folder.
+    options
+        How its jobs are run.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When Snakemake is not installed or ends before any job, the model cannot be copied, or
+        another process works at this screen.
+    WriteError
+        When `out` cannot be written.
+    Cancelled
+        When `should_stop` said so; jobs are ended, and the next call goes on from there.
+    """
+    options = options or RunOptions()
+    check_out(out)  # before anything is written in it
+    with explained_writes(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with _alone(out, on_progress, should_stop):
+        plan = plan_screen(spec, out, on_progress=on_progress, should_stop=should_stop)
+        to_do = plan.to_do()
+        if to_do:
+            if importlib.util.find_spec("snakemake") is None:
+                raise HcsQcError(HOW_TO_INSTALL)
+            write_plan(plan, threads=options.threads_of_a_job, device=options.device)
+            code = _run_engine(plan, options, on_progress, should_stop)
+            _check_engine(plan, code)
+        gathered = gather(plan, on_progress=on_progress, should_stop=should_stop)
+        n_left = len(gathered.failed)
+        return ScreenResult(plan, gathered, max(0, len(to_do) - n_left))
+
+
+@contextmanager
+def _alone(out: Path, on_progress: OnProgress, should_stop: ShouldStop) -> Iterator[None]:
+    """Hold the lock of the screen, once the engine of one that was killed has ended."""
+    lock = FileLock(out / LOCK)
+    with explained_writes(out / LOCK):
+        try:
+            lock.acquire(timeout=1.0)
+        except Timeout as error:
+            raise HcsQcError(
+                f"Another process works at the screen {out}. Wait until it is done, or end it, "
+                "and run the same command again."
+            ) from error
+    try:
+        engine = FileLock(out / ENGINE_LOCK)
+        until = time.monotonic() + _ENDING_S
+        while True:
+            check_stop(should_stop)
+            try:
+                engine.acquire(timeout=_POLL_S)
+                engine.release()
+                break
+            except Timeout as error:
+                on_progress(0, 0, "Waiting for the jobs of an earlier run to end")
+                if time.monotonic() > until:
+                    raise HcsQcError(
+                        f"An earlier Snakemake still works at the screen {out}. Wait until it is "
+                        "done, or end it, and run the same command again."
+                    ) from error
+        yield
+    finally:
+        lock.release()
+
+
+def _run_engine(
+    plan: ScreenPlan, options: RunOptions, on_progress: OnProgress, should_stop: ShouldStop
+) -> int:
+    """Run Snakemake and tell how far it is; gives its exit code."""
+    arguments = options.arguments(plan.out)
+    log = plan.out / "logs" / "snakemake.log"
+    with explained_writes(log):
+        log.parent.mkdir(exist_ok=True)
+        file = log.open("ab")
+    with file:
+        file.write(f"\n$ snakemake {shlex.join(arguments)}\n".encode())
+        file.flush()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "napari_hcs_qc.screen.snakemake_engine",
+             str(plan.out.resolve()), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            # Ctrl+C in a terminal comes to this process, which ends the engine by its pipe.
+            start_new_session=True,
+        )  # fmt: skip
+    assert process.stdin is not None
+    try:
+        return _watch(process, plan, on_progress, should_stop)
+    finally:
+        _end(process, process.stdin)
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    plan: ScreenPlan,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> int:
+    total, looked = len(plan.to_do()), -_LOOK_S
+    while True:
+        code = process.poll()
+        if code is not None:
+            return code
+        check_stop(should_stop)
+        if time.monotonic() - looked >= _LOOK_S:
+            counts = Counter(one.folder.standing(one.job).state for one in plan.to_do())
+            words = f"{counts['done']} of {total} plates done"
+            if counts["failed"]:
+                words += f", {counts['failed']} failed"
+            on_progress(counts["done"] + counts["failed"], total, words)
+            looked = time.monotonic()
+        time.sleep(_POLL_S)
+
+
+def _end(process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
+    """End the engine, where it still runs, and wait for it: it ends its jobs first."""
+    pipe.close()
+    try:
+        process.wait(timeout=_ENDING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _check_engine(plan: ScreenPlan, code: int) -> None:
+    """Raise when no plate can be blamed for what went wrong.
+
+    Raises
+    ------
+    HcsQcError, Cancelled
+    """
+    if code == 0:
+        return
+    if code == BUSY:
+        raise HcsQcError(f"Another Snakemake works at the screen {plan.out}; wait until it ends.")
+    if any(one.folder.standing(one.job).state != "missing" for one in plan.to_do()):
+        return  # some came to an end; the report tells of the others
+    if code == 130:
+        raise Cancelled
+    folder = plan.out / plan.bundle
+    if not (folder / BUNDLE).is_file() and (folder / "problem.json").is_file():
+        told = read_json(folder / "problem.json")
+        raise HcsQcError(f"The model cannot be used: {told.get('error', '')}")
+    if any(one.folder.log_path.is_file() for one in plan.to_do()):
+        return
+    log = plan.out / "logs" / "snakemake.log"
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    tail = " / ".join(line.strip() for line in lines[-4:])
+    raise HcsQcError(f"Snakemake ended with code {code} before any plate was done: {tail} ({log}).")

@@ -1,0 +1,185 @@
+"""How many spoiled cells a head calls abnormal that never saw a cell of their wells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.metrics import classification_metrics
+from napari_hcs_qc.evaluation.reliability import wilson
+from napari_hcs_qc.evaluation.splits import grouped_folds
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL, abnormal_column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.evaluation.splits import Split
+    from napari_hcs_qc.heads.head_registry import Head
+
+
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """Simulated abnormal cells that are added to the training cells of a fold.
+
+    Parameters
+    ----------
+    features
+        ``(n, n_features)``.
+    groups
+        Well of the cell that each was made of.
+    """
+
+    features: NDArray[np.float32]
+    groups: NDArray[np.str_]
+
+
+def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Split:
+    """Divide annotated cells into five folds (fewer where they do not allow it) by well.
+
+    Raises
+    ------
+    HcsQcError
+        When wells cannot be kept whole.
+    """
+    split = grouped_folds(groups, classes, 5, seed)
+    if split.by != "well":
+        raise HcsQcError(
+            f"The {len(set(groups.tolist()))} annotated wells cannot be divided so that no well "
+            "helps to judge itself; annotate normal and abnormal cells in more wells."
+        )
+    return split
+
+
+def fit_folds(
+    features: NDArray[np.float32],
+    classes: NDArray[np.str_],
+    groups: NDArray[np.str_],
+    split: Split,
+    head: str,
+    seed: int,
+    extra: Mapping[int, Extra] | None = None,
+) -> list[Head]:
+    """Fit one head a fold on the cells of the other folds.
+
+    Parameters
+    ----------
+    features, classes, groups
+        Of the annotated cells.
+    split
+        From `well_folds`.
+    head
+        Name of the head.
+    seed
+        Of the fit.
+    extra
+        Simulated cells to train on as well, by fold.
+
+    Raises
+    ------
+    HcsQcError
+        When a well would be on both sides of a fold.
+    """
+    heads = []
+    for fold, (train, test) in enumerate(split):
+        x, y, wells = features[train], classes[train], groups[train]
+        if extra is not None:
+            more = extra[fold]
+            x = np.concatenate([x, more.features])
+            y = np.concatenate([y, np.full(len(more.features), ABNORMAL)])
+            wells = np.concatenate([wells, more.groups])
+        shared = set(wells.tolist()) & set(groups[test].tolist())
+        if shared:
+            raise HcsQcError(f"The well {min(shared)} is both trained on and tested.")
+        fitted = make_head(head, seed)
+        fitted.fit(x, y, groups=wells)
+        heads.append(fitted)
+    return heads
+
+
+def p_abnormal(
+    heads: Sequence[Head], folds: NDArray[np.int64], features: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Judge cells, each by the head of the fold that it is held out in.
+
+    Parameters
+    ----------
+    heads
+        One a fold.
+    folds
+        ``(n,)`` fold of each cell.
+    features
+        ``(n, n_features)``.
+    """
+    p = np.full(len(folds), np.nan)
+    for fold, head in enumerate(heads):
+        here = folds == fold
+        if here.any():
+            p[here] = head.predict_proba(features[here])[:, abnormal_column(head)]
+    return p
+
+
+def weighted_f1(
+    classes: NDArray[np.str_], p: NDArray[np.float64], threshold: float
+) -> dict[str, float]:
+    """Weighted F1, and precision and recall of the abnormal, of real annotated cells."""
+    called = np.where(p >= threshold, ABNORMAL, NORMAL)
+    found = classification_metrics(classes, called)
+    return {
+        "f1_weighted": found.f1_weighted,
+        "precision_abnormal": found.precision_abnormal,
+        "recall_abnormal": found.recall_abnormal,
+    }
+
+
+def detection_row(
+    severity: float, amount: float | None, called: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Share of cells called abnormal at one severity, with its Wilson 95 % interval.
+
+    Parameters
+    ----------
+    severity, amount
+        In [0, 1], and what that is in units (None where it is infinite).
+    called
+        ``(n_seeds, n_cells)`` whether each cell was called abnormal. The interval takes the cells
+        once, as draws of the same cells are no new cells.
+    """
+    n_cells = called.shape[1]
+    share = np.array([float(called.mean())])
+    low, high = wilson(share, np.array([n_cells]))
+    return {
+        "severity": severity,
+        "amount": amount,
+        "n_cells": n_cells,
+        "called_abnormal": round(float(share[0]), 6),
+        "low": round(float(low[0]), 6),
+        "high": round(float(high[0]), 6),
+        "per_seed": [round(float(value), 6) for value in called.mean(axis=1)],
+    }
+
+
+def severity_at(rows: Sequence[Mapping[str, Any]], share: float) -> float | None:
+    """Severity from which on at least `share` of the cells is called abnormal, by interpolation.
+
+    From there on for good: a curve that falls below again counts from where it last rises. None
+    where the highest severity is not called that often.
+    """
+    points = sorted((float(row["severity"]), float(row["called_abnormal"])) for row in rows)
+    found: float | None = None
+    previous: tuple[float, float] | None = None
+    for severity, value in points:
+        if value < share:
+            found = None
+        elif found is None:
+            found = severity
+            if previous is not None:
+                s0, v0 = previous
+                found = s0 + (severity - s0) * (share - v0) / (value - v0)
+        previous = (severity, value)
+    return found

@@ -1,0 +1,485 @@
+"""Fill the cells of the tables; each draw is kept, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_hcs_qc import __version__
+from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.backends.choice import choose_backend
+from napari_hcs_qc.encoders.encoder import choose_device
+from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
+from napari_hcs_qc.files import write_json
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell, is_one_draw, plan
+from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, EncoderSpec
+from napari_hcs_qc.study.benchmark.crop_heads import CropDraw, CropHead
+from napari_hcs_qc.study.benchmark.features import directions_file, feature_file
+from napari_hcs_qc.study.benchmark.frozen import FrozenDraw
+from napari_hcs_qc.study.benchmark.output.results import draw_path, missing_seeds, read_result
+from napari_hcs_qc.study.benchmark.protocol import (
+    TEST_SHARE,
+    Draw,
+    grouped_draw,
+    paper_draw,
+    transfer_train,
+)
+from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.study.benchmark.workers import Workers, worker_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec
+    from napari_hcs_qc.study.benchmark.labelled import LabelledCells
+
+_WORTH_S = 20.0
+"""Processes are started for more work than this: they take some three seconds to begin."""
+
+
+def run(
+    spec: BenchmarkSpec,
+    sources: Mapping[str, LabelledCells],
+    folder: Path,
+    *,
+    crop_heads: Mapping[str, CropHead] | None = None,
+    n_processes: int | None = None,
+    on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> list[Planned]:
+    """Fill every cell that can run and is not done.
+
+    Heads on frozen features come first, several draws side by side where that pays; then the
+    fine-tuned ones, which take minutes each, from few annotations to many. Each draw is kept as
+    soon as it is measured.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    sources
+        The labelled cells, by name.
+    folder
+        Results and features are kept here.
+    crop_heads
+        Heads that are fitted on crops, by name; a cell without its head stays empty.
+    n_processes
+        For draws of frozen heads; None takes as many as cores and memory allow once it is known
+        that they pay, 1 takes none. The figures are the same to the last digit.
+    on_cell
+        Called with each cell that was filled, and its result.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`; counted in draws.
+
+    Returns
+    -------
+    list of Planned
+        All cells, as they stand now. What could not be measured is empty with its reason; the next
+        call tries it again.
+
+    Raises
+    ------
+    WriteError
+        When a result cannot be kept.
+    Cancelled
+        When `should_stop` answers true; what was measured stays.
+    """
+    runners = dict(crop_heads or {})
+    planned = plan(spec, sources, folder, runners)
+    work = _Run(spec, sources, folder, runners, planned, on_cell, on_progress, should_stop)
+    work.frozen(n_processes)
+    work.fine_tuned()
+    on_progress(work.n_draws, work.n_draws, "benchmark")
+    return [work.with_reason(one) for one in plan(spec, sources, folder, runners)]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One draw of one cell."""
+
+    one: Planned
+    seed: int
+
+
+class _Run:
+    """The draws that are to be measured; made and used by `run`."""
+
+    def __init__(
+        self,
+        spec: BenchmarkSpec,
+        sources: Mapping[str, LabelledCells],
+        folder: Path,
+        crop_heads: Mapping[str, CropHead],
+        planned: list[Planned],
+        on_cell: Callable[[Planned, dict[str, Any]], None] | None,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> None:
+        self._sources, self._folder, self._crop_heads = sources, folder, crop_heads
+        self._on_cell, self._on_progress, self._should_stop = on_cell, on_progress, should_stop
+        self._encoders = {one.name: one for one in spec.encoders}
+        self._time = TimeLeft({name: len(one.classes) for name, one in sources.items()})
+        self._to_do = _draws_to_do(planned, folder)
+        self._missing: dict[str, set[int]] = defaultdict(set)
+        for unit in self._to_do:
+            self._missing[unit.one.key].add(unit.seed)
+        self.n_draws = len(self._to_do)
+        self._n_at_once = 1
+        self._failed: dict[str, str] = {}
+        self._no_features: dict[tuple[str, str, str], str] = {}
+        self._drawn = cache(self._draw)
+        self._fits = self._shared_fits()
+        self._costs_nothing = {unit for units in self._fits for unit in units[1:]}
+
+    # ---- heads on frozen features ----------------------------------------------------------
+
+    def frozen(self, n_processes: int | None) -> None:
+        """Measure the draws of frozen heads."""
+        units = [unit for unit in self._to_do if unit.one.cell.head not in CROP_HEADS]
+        most = worker_count() if n_processes is None else n_processes
+        if n_processes is None and most > 1:
+            # The first in a thread: they tell whether there is enough to do for processes.
+            with Workers() as workers:
+                units = self._judge(workers, units, until_worth=True)
+        if units:
+            self._n_at_once = most
+            with Workers(most) as workers:
+                self._judge(workers, units)
+            self._n_at_once = 1
+
+    def _judge(
+        self, workers: Workers, units: list[_Unit], *, until_worth: bool = False
+    ) -> list[_Unit]:
+        """Judge draws; gives those left when it is known that processes pay."""
+        waiting = list(units)
+        is_enough = False
+
+        def asked() -> Iterator[tuple[object, FrozenDraw]]:
+            while waiting and not is_enough:
+                unit = waiting.pop(0)
+                if unit.one.key in self._failed:
+                    continue
+                self._tell(unit)
+                try:
+                    draw = self._frozen_draw(unit)
+                except WriteError:
+                    raise  # nothing else could be kept either
+                except HcsQcError as error:
+                    self._give_up([unit], error)
+                else:
+                    yield unit, draw
+
+        started = time.perf_counter()
+        for known, p, seconds in workers.judge(asked(), self._should_stop):
+            assert isinstance(known, _Unit)
+            if isinstance(p, HcsQcError):
+                self._give_up([known], p)
+                continue
+            self._time.took(known.one.cell, seconds)
+            self._keep(known, p, seconds)
+            if until_worth and not is_enough:
+                # Heads of which none was measured yet are taken to be like the others.
+                left, _ = self._time.seconds(unit.one.cell for unit in waiting)
+                is_enough = left > _WORTH_S and time.perf_counter() - started > 1.0
+        return waiting
+
+    def _frozen_draw(self, unit: _Unit) -> FrozenDraw:
+        cell = unit.one.cell
+        encoder = self._encoders.get(cell.encoder, EncoderSpec(BASELINE))
+        files = [self._features(name, encoder, cell.recipe) for name in (cell.train, cell.test)]
+        widths = [np.load(path, mmap_mode="r", allow_pickle=False).shape[1] for path in files]
+        if widths[0] != widths[1]:
+            raise HcsQcError(
+                f"{cell.train} and {cell.test} have other channels; a model of one cannot judge "
+                "the other."
+            )
+        train = self._sources[cell.train]
+        directions = None
+        if cell.directions:
+            directions = directions_file(
+                train, encoder, cell.recipe, self._folder, self._on_progress, self._should_stop
+            )
+        draw, rows = self._rows(unit)
+        return FrozenDraw(
+            cell.head,
+            unit.seed,
+            files[0],
+            files[1],
+            directions,
+            rows,
+            draw.test,
+            train.classes[rows],
+            None if cell.protocol == "paper" else train.groups[rows],
+        )
+
+    def _features(self, source: str, encoder: EncoderSpec, recipe: str) -> Path:
+        """Give the file of features; what failed once is not tried for every draw."""
+        asked = (source, encoder.name, recipe)
+        if asked in self._no_features:
+            raise HcsQcError(self._no_features[asked])
+        try:
+            return feature_file(
+                self._sources[source],
+                encoder,
+                recipe,
+                self._folder,
+                self._on_progress,
+                self._should_stop,
+            )
+        except HcsQcError as error:
+            self._no_features[asked] = str(error)
+            raise
+
+    # ---- fine-tuned heads ------------------------------------------------------------------
+
+    def fine_tuned(self) -> None:
+        """Measure the draws of fine-tuned heads, one fit after the other: each uses all cores."""
+        for units in self._fits:
+            check_stop(self._should_stop)
+            units = [unit for unit in units if unit.one.key not in self._failed]
+            try:
+                if units:
+                    self._fit(units)
+            except WriteError:
+                raise
+            except HcsQcError as error:
+                self._give_up(units, error)
+
+    def _fit(self, units: list[_Unit]) -> None:
+        """Measure draws that are trained on the same cells."""
+        self._tell(units[0])
+        started = time.perf_counter()
+        draw = self._crop_draw(units[0])
+        judge = self._crop_heads[units[0].one.cell.head](draw)
+        for unit in units:
+            cell = unit.one.cell
+            test = self._rows(unit)[0].test
+            p = judge(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
+            seconds = time.perf_counter() - started
+            if unit is units[0]:
+                self._time.took(cell, seconds)
+            self._keep(unit, p, seconds)
+        if draw.checkpoint is not None:
+            draw.checkpoint.unlink(missing_ok=True)
+
+    def _shared_fits(self) -> list[list[_Unit]]:
+        """Gather the draws of fine-tuned heads that are trained on the same cells."""
+        fits: dict[tuple[object, ...], list[_Unit]] = {}
+        for unit in self._to_do:
+            cell = unit.one.cell
+            if cell.head in CROP_HEADS:
+                rows = self._rows(unit)[1].tobytes()
+                same = (cell.train, cell.encoder, cell.recipe, cell.head, cell.protocol)
+                fits.setdefault((*same, unit.seed, rows), []).append(unit)
+        return list(fits.values())
+
+    def _crop_draw(self, unit: _Unit) -> CropDraw:
+        cell = unit.one.cell
+        train = self._sources[cell.train]
+        rows = self._rows(unit)[1]
+        n_done = self.n_draws - self._n_left()
+
+        def told(done: int, total: int, message: str) -> None:
+            self._on_progress(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
+
+        return CropDraw(
+            train.crops(get_recipe(cell.recipe), rows),
+            train.classes[rows],
+            None if cell.protocol == "paper" else train.groups[rows],
+            self._encoders.get(cell.encoder, EncoderSpec(BASELINE)),
+            cell.recipe,
+            unit.seed,
+            draw_path(self._folder, unit.one.key, unit.seed).with_suffix(".checkpoint"),
+            f"{unit.one.key}-{unit.seed}",
+            told,
+            self._should_stop,
+        )
+
+    # ---- what fails ------------------------------------------------------------------------
+
+    def _give_up(self, units: list[_Unit], error: HcsQcError) -> None:
+        for unit in units:
+            self._failed.setdefault(unit.one.key, str(error))
+            self._missing[unit.one.key].clear()  # its other draws would end in the same way
+
+    def with_reason(self, one: Planned) -> Planned:
+        """Say of a cell that could not be measured why."""
+        if one.key not in self._failed or one.state == "done":
+            return one
+        cell, why = one.cell, self._failed[one.key]
+        return replace(
+            one,
+            state="cannot run",
+            reason=why,
+            group=why,
+            subject=f"{cell.encoder} ({cell.recipe}, {cell.head})",
+        )
+
+    # ---- both ------------------------------------------------------------------------------
+
+    def _rows(self, unit: _Unit) -> tuple[Draw, NDArray[np.int64]]:
+        cell = unit.one.cell
+        draw = self._drawn(cell.train, cell.test, cell.protocol, unit.seed)
+        return draw, draw.train[: cell.n_train] if cell.n_train else draw.train
+
+    def _draw(self, train_name: str, test_name: str, protocol: str, seed: int) -> Draw:
+        return draw_of(train_name, test_name, protocol, self._sources, seed)
+
+    def _keep(self, unit: _Unit, p: NDArray[np.float64], seconds: float) -> None:
+        cell, key = unit.one.cell, unit.one.key
+        train, test = self._sources[cell.train], self._sources[cell.test]
+        draw, rows = self._rows(unit)
+        classes = test.classes[draw.test]
+        counts = confusion(classes == "abnormal", p >= 0.5)
+        is_split = cell.train == cell.test
+        told: dict[str, Any] = {}
+        if is_one_draw(cell):
+            told["groups"] = test.groups[draw.test].tolist()
+        write_json(
+            draw_path(self._folder, key, unit.seed),
+            {
+                "cell": cell.to_dict(),
+                "protocol": protocol_words(cell, train, test),
+                "seed": unit.seed,
+                "n_train": len(rows),
+                "test_per_train": len(draw.test) / len(draw.train) if is_split else 0.0,
+                "metrics": classification_metrics(classes, p).to_dict(),
+                "confusion": dict(
+                    zip(("hits", "alarms", "misses", "passed"), counts.tolist(), strict=True)
+                ),
+                "cells": test.ids[draw.test].tolist(),
+                "is_abnormal": (classes == "abnormal").tolist(),
+                "p_abnormal": [round(float(one), 6) for one in p],
+                **told,
+                "seconds": round(seconds, 3),
+                "versions": {
+                    "napari-hcs-qc": __version__,
+                    "numpy": np.__version__,
+                    "torch": str(torch.__version__),
+                },
+                # Not in the key: a folder that moves to another machine keeps its figures.
+                "computed_by": _computed_by(cell),
+            },
+        )
+        self._missing[key].discard(unit.seed)
+        if not self._missing[key] and key not in self._failed and self._on_cell is not None:
+            self._on_cell(unit.one, read_result(self._folder, key, cell))
+
+    def _n_left(self) -> int:
+        return sum(len(seeds) for seeds in self._missing.values())
+
+    def _tell(self, unit: _Unit) -> None:
+        self._on_progress(self.n_draws - self._n_left(), self.n_draws, self._words(unit))
+
+    def _words(self, unit: _Unit) -> str:
+        cell = unit.one.cell
+        where = cell.train if cell.train == cell.test else f"{cell.train} → {cell.test}"
+        left = (
+            other.one.cell
+            for other in self._to_do
+            if other.seed in self._missing[other.one.key] and other not in self._costs_nothing
+        )
+        seconds, has_unknown = self._time.seconds(left, self._n_at_once)
+        words = f"; {time_words(seconds, at_least=has_unknown)}" if seconds else ""
+        return f"{where}: {cell.encoder}, {cell.head}, {cell.n_train or 'all'} annotations{words}"
+
+
+def _computed_by(cell: TableCell) -> str:
+    if cell.head in CROP_HEADS:
+        return f"torch, {choose_device('auto').type}"
+    return "numpy" if cell.encoder == BASELINE else choose_backend()
+
+
+def _draws_to_do(planned: list[Planned], folder: Path) -> list[_Unit]:
+    """List the draws, what is quick first; of cells that share a measurement the first."""
+    units: dict[tuple[str, int], _Unit] = {}
+    for one in planned:
+        if one.state == "to do":
+            for seed in missing_seeds(folder, one.key, one.cell.seeds):
+                units.setdefault((one.key, seed), _Unit(one, seed))
+
+    def order(unit: _Unit) -> tuple[bool, int]:
+        cell = unit.one.cell
+        is_tuned = cell.head in CROP_HEADS
+        return is_tuned, (cell.n_train or 10**9) if is_tuned else 0
+
+    return sorted(units.values(), key=order)
+
+
+def display_crops(
+    cells: LabelledCells, ids: list[str], recipe_name: str = "nucleus"
+) -> NDArray[np.float32]:
+    """Crops of given cells for display, ``(n, side, side)``: the widest view, first channel.
+
+    Raises
+    ------
+    HcsQcError
+        When an id is not among the cells.
+    """
+    row_of = {name: row for row, name in enumerate(cells.ids.tolist())}
+    missing = [name for name in ids if name not in row_of]
+    if missing:
+        raise HcsQcError(f"The source has no cell {missing[0]!r}; its labels may have changed.")
+    recipe = get_recipe(recipe_name)
+    rows = np.array([row_of[name] for name in ids], dtype=np.int64)
+    crops = cells.crops(recipe, rows)
+    per_scale = crops.shape[1] // len(recipe.scales)
+    widest = int(np.argmax(recipe.scales)) * per_scale
+    shown: NDArray[np.float32] = crops[:, widest, 0].numpy()
+    return shown
+
+
+def draw_of(
+    train_name: str, test_name: str, protocol: str, sources: Mapping[str, LabelledCells], seed: int
+) -> Draw:
+    """Give the training cells (in their order, all that there are) and test cells of a seed.
+
+    Raises
+    ------
+    HcsQcError
+        When the wells cannot be split.
+    """
+    train = sources[train_name]
+    is_paper = protocol == "paper"
+    if train_name != test_name:
+        order = transfer_train(train.classes, seed, paper=is_paper)
+        return Draw(order, np.arange(len(sources[test_name].classes)))
+    if is_paper:
+        return paper_draw(train.classes, seed)
+    return grouped_draw(train.classes, train.groups, seed)
+
+
+def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -> str:
+    """Say how a cell was measured; the number of draws goes to ``{draws}``."""
+    if cell.train != cell.test:
+        which = "balanced" if cell.protocol == "paper" else "all"
+        if cell.n_train and cell.protocol != "paper":
+            which = "normal and abnormal"
+        how = (
+            f"Trained on {which} cells of {cell.train}, tested on all "
+            f"{len(test.classes)} of {cell.test}: a substitute for the paper's second screen"
+        )
+        if is_one_draw(cell):
+            how += "; intervals by drawing its wells or plates anew"
+    elif cell.protocol == "paper":
+        how = "Split BY CELL as the paper does (a well can be on both sides), balanced"
+    else:
+        how = (
+            f"Split by well or plate ({TEST_SHARE:.0%} of them test, none on both sides); "
+            "training cells taken in turn, normal and abnormal"
+        )
+    notes = " ".join(dict.fromkeys(one.note for one in (train, test)))
+    safe = how.replace("{", "{{").replace("}", "}}")
+    return f"{safe}; {{draws}}. {notes.replace('{', '{{').replace('}', '}}')}."

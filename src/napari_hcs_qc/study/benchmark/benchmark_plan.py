@@ -1,0 +1,269 @@
+"""The cells of the three tables, and which of them can run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from napari_hcs_qc import __version__
+from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.registry import list_encoders
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import fingerprint, sha256_of
+from napari_hcs_qc.heads.linear.plate_directions import MIN_CELLS
+from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, MIN_SIZE, SSL_METHODS
+from napari_hcs_qc.study.benchmark.output.results import missing_seeds
+from napari_hcs_qc.study.benchmark.protocol import (
+    PAPER_TEST,
+    PAPER_TRAIN,
+    grouped_draw,
+    paper_sizes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, EncoderSpec
+    from napari_hcs_qc.study.benchmark.labelled import LabelledCells
+
+VERSION = 2  # of what a result holds and how it is computed
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell of the tables.
+
+    Parameters
+    ----------
+    table
+        1: frozen encoder, largest set; 2: over the number of annotations; 3: another screen.
+    train, test
+        Names of the sources; the same in tables 1 and 2.
+    encoder, recipe, head
+        The row.
+    n_train
+        Number of annotations; 0 is all.
+    protocol
+        ``paper`` or ``grouped``.
+    seeds
+        One split each.
+    directions
+        Whether the head is given the main directions of the plates trained on.
+    """
+
+    table: int
+    train: str
+    test: str
+    encoder: str
+    recipe: str
+    head: str
+    n_train: int
+    protocol: str
+    seeds: tuple[int, ...]
+    directions: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "seeds": list(self.seeds)}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell of the tables, its content address, and how it stands.
+
+    Parameters
+    ----------
+    cell
+        Which.
+    key
+        Of everything that decides its figures but the seeds; the name of its folder. Cells of
+        tables 1 and 2 that are the same measurement share one.
+    state
+        ``done`` (with every seed), ``to do`` or ``cannot run``.
+    reason
+        Why it cannot run.
+    group, subject
+        The same in two parts, so that many reasons can be told as one: what is in the way, and
+        for what.
+    """
+
+    cell: TableCell
+    key: str
+    state: Literal["done", "to do", "cannot run"]
+    reason: str = ""
+    group: str = ""
+    subject: str = ""
+
+
+class _Reason(NamedTuple):
+    text: str
+    group: str
+    subject: str
+
+
+def plan(
+    spec: BenchmarkSpec,
+    sources: Mapping[str, LabelledCells],
+    folder: Path,
+    crop_heads: Mapping[str, object] | None = None,
+) -> list[Planned]:
+    """List the cells of the tables and how each stands.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    sources
+        The labelled cells, by name.
+    folder
+        Where results are kept.
+    crop_heads
+        Heads that are fitted on crops and are there, by name.
+    """
+    encoders = {one.name: one for one in spec.encoders}
+    digests = {
+        one.name: "" if one.weights is None else sha256_of(one.weights) for one in spec.encoders
+    }
+    ready = {info.name for info in list_encoders() if info.ready}
+    planned = []
+    for cell in _cells(spec, sources):
+        told = cell.to_dict()
+        del told["table"], told["seeds"]
+        told |= {
+            "version": VERSION,
+            "package": __version__,  # heads and encoders are what they are in a release
+            "recipe": get_recipe(cell.recipe).fingerprint,
+            "weights": digests.get(cell.encoder, ""),
+            "sources": [sources[name].fingerprint for name in (cell.train, cell.test)],
+        }
+        key = fingerprint(told)
+        reason = _encoder_reason(encoders.get(cell.encoder), ready) or _reason(
+            cell, sources[cell.train], sources[cell.test], crop_heads or {}
+        )
+        if reason is not None:
+            planned.append(Planned(cell, key, "cannot run", *reason))
+        else:
+            is_done = not missing_seeds(folder, key, cell.seeds)
+            planned.append(Planned(cell, key, "done" if is_done else "to do"))
+    return planned
+
+
+def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterator[TableCell]:
+    rows = [(one.name, recipe, head) for one in spec.encoders for recipe in spec.recipes
+            for head in spec.heads if spec.takes(head, recipe)]  # fmt: skip
+    if spec.baseline:
+        rows.extend((BASELINE, recipe, "forest") for recipe in spec.recipes)
+    pairs = [(one.name, one.name) for one in spec.sources] + list(spec.transfers)
+    for train, test in pairs:
+        sizes = _sizes(spec, sources[train])
+        largest = 0 if 0 in sizes else _largest(spec, sources[train], sizes, train != test)
+        is_sampled = spec.plate_directions and sources[train].n_unlabelled >= MIN_CELLS
+        for encoder, recipe, head in rows:
+            end = (spec.protocol, spec.seeds_of(head), is_sampled and head == "linear")
+            if train != test:
+                cell = TableCell(3, train, test, encoder, recipe, head, largest, *end)
+                yield replace(cell, seeds=cell.seeds[:1]) if is_one_draw(cell) else cell
+                continue
+            if head not in CROP_HEADS:
+                yield TableCell(1, train, test, encoder, recipe, head, largest, *end)
+            for size in sizes:
+                yield TableCell(2, train, test, encoder, recipe, head, size, *end)
+
+
+def _sizes(spec: BenchmarkSpec, cells: LabelledCells) -> list[int]:
+    if spec.protocol != "paper":
+        return list(spec.sizes)
+    most = paper_sizes(cells.classes)[0]
+    given = {size or most for size in spec.sizes}
+    if any(size > most for size in given):
+        given.add(most)  # beside the empty column: the largest set there is
+    return sorted(given, reverse=True)
+
+
+def _largest(spec: BenchmarkSpec, cells: LabelledCells, sizes: list[int], is_transfer: bool) -> int:
+    """Give the largest number of annotations that can be had; the least asked for, where none."""
+    if spec.protocol == "paper":
+        most = paper_sizes(cells.classes)[0]
+    elif is_transfer:
+        most = len(cells.classes)
+    else:
+        try:
+            most = _fewest_training(cells, spec.seeds)
+        except HcsQcError:
+            most = 0  # `_split_reason` says why
+    return max([size for size in sizes if size <= most], default=min(sizes))
+
+
+def _fewest_training(cells: LabelledCells, seeds: Sequence[int]) -> int:
+    return min(len(grouped_draw(cells.classes, cells.groups, seed).train) for seed in seeds)
+
+
+def is_one_draw(cell: TableCell) -> bool:
+    """Whether every draw would train on the same cells and test on the same cells."""
+    return cell.train != cell.test and not cell.n_train and cell.protocol == "grouped"
+
+
+def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | None:
+    if encoder is None or encoder.weights is not None or encoder.name in ready:
+        return None
+    if encoder.name in SSL_METHODS:
+        text = (
+            "self-supervised: train one (hcs-qc pretrain) and name it (--encoder "
+            "METHOD=ASSAY/encoders/NAME)"
+        )
+        return _Reason(f"{encoder.name} is {text}", text, encoder.name)
+    text = "are not at hand (download them, or name a local file)"
+    return _Reason(f"the weights of {encoder.name} {text}", f"weights {text}", encoder.name)
+
+
+def _reason(
+    cell: TableCell,
+    train: LabelledCells,
+    test: LabelledCells,
+    crop_heads: Mapping[str, object],
+) -> _Reason | None:
+    if cell.head in CROP_HEADS and cell.head not in crop_heads:
+        text = "not part of this version"
+        return _Reason(f"the head {cell.head} is {text}", f"heads that are {text}", cell.head)
+    if cell.train != cell.test and (shared := len(train.origins & test.origins)):
+        text = (
+            f"{cell.train} and {cell.test} have {shared} wells or crops in common, so cells would "
+            "be tested that were trained on"
+        )
+        return _Reason(text, text, "")
+    if cell.protocol == "paper":
+        most = paper_sizes(train.classes)[0]
+        text = f"{cell.train} has balanced cells for {most} annotations"
+        if most < MIN_SIZE:
+            text += f"; {MIN_SIZE} or more are needed"
+            return _Reason(text, text, "")
+        if cell.n_train > most:
+            why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
+            return _Reason(
+                f"{text}, not {cell.n_train} {why}",
+                f"{text} {why}, fewer than asked for",
+                str(cell.n_train),
+            )
+    elif cell.train == cell.test:
+        return _split_reason(cell, train)
+    elif cell.n_train > len(train.classes):
+        text = f"{cell.train} has {len(train.classes)} cells"
+        return _Reason(
+            f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+        )
+    return None
+
+
+def _split_reason(cell: TableCell, cells: LabelledCells) -> _Reason | None:
+    try:
+        fewest = _fewest_training(cells, cell.seeds)
+    except HcsQcError as error:
+        text = f"{cell.train}: {error}"
+        return _Reason(text, text, "")
+    if cell.n_train <= fewest:
+        return None
+    text = f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
+    return _Reason(
+        f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+    )

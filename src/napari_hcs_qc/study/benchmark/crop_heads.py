@@ -1,0 +1,101 @@
+"""Heads of the benchmark that are fitted on crops: fine-tuning, ours and the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.registry import load_architecture
+from napari_hcs_qc.encoders.trainable import TrainableEncoder
+from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
+from napari_hcs_qc.heads.linear.scoring import abnormal_column
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.run_in_thread import abandonable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
+
+
+@dataclass(frozen=True, eq=False)
+class CropDraw:
+    """What a head is fitted on.
+
+    Parameters
+    ----------
+    crops
+        ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on.
+    classes, groups
+        ``(n,)`` of the cells trained on; no groups where the split is by cell.
+    encoder, recipe, seed
+        Where the encoder begins, name of the recipe, seed of everything random.
+    checkpoint, key
+        File in which a training that is stopped is kept, and the content address of all this.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+    """
+
+    crops: torch.Tensor
+    classes: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
+    encoder: EncoderSpec
+    recipe: str
+    seed: int
+    checkpoint: Path | None = None
+    key: str = ""
+    on_progress: OnProgress = no_progress
+    should_stop: ShouldStop = never_stop
+
+
+CropJudge: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]
+"""Gives P(abnormal), ``(n,)``, of crops ``(n, n_views, channels, side, side)``."""
+
+CropHead: TypeAlias = Callable[[CropDraw], CropJudge]
+"""Fits on crops."""
+
+
+def fine_tuned_heads() -> dict[str, CropHead]:
+    """Give the fine-tuned heads by name."""
+    return {name: partial(_fitted, name) for name in PRESETS}
+
+
+def _fitted(preset: str, draw: CropDraw) -> CropJudge:
+    recipe = get_recipe(draw.recipe)
+    architecture, _ = load_architecture(
+        draw.encoder.name, weights=draw.encoder.weights, should_stop=draw.should_stop
+    )
+    per_scale = draw.crops.shape[1] // len(recipe.scales)
+    work = partial(
+        fine_tune,
+        TrainableEncoder(draw.encoder.name, architecture, recipe),
+        draw.crops,
+        draw.classes,
+        draw.groups,
+        PRESETS[preset],
+        sides=tuple(scale for scale in recipe.scales for _ in range(per_scale)),
+        seed=draw.seed,
+        checkpoint=draw.checkpoint,
+        key=draw.key,
+    )
+    # A pass through a large network and back takes seconds, and cannot be stopped half way.
+    tuned = abandonable(
+        lambda on_progress, should_stop: work(on_progress=on_progress, should_stop=should_stop),
+        draw.should_stop,
+        draw.on_progress,
+    )
+
+    def judge(crops: torch.Tensor) -> NDArray[np.float64]:
+        features = tuned.encoder.encode(crops.flatten(0, 1), should_stop=draw.should_stop)
+        rows = features.view(len(crops), -1).numpy()
+        p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
+        return p
+
+    return judge

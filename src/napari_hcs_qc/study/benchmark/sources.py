@@ -1,0 +1,377 @@
+"""Labelled cells of plates and assays as sources of the benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_hcs_qc.assay.embeddings.plate_sample import sampled_embeddings
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate
+from napari_hcs_qc.cells.crops import cut_crops
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import fingerprint, sha256_of
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.study.benchmark.benchmark_engine import display_crops, run
+from napari_hcs_qc.study.benchmark.benchmark_plan import plan
+from napari_hcs_qc.study.benchmark.crop_heads import fine_tuned_heads
+from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
+from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
+from napari_hcs_qc.study.benchmark.output.results import read_results
+from napari_hcs_qc.workflow import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
+
+
+@dataclass(frozen=True, eq=False)
+class AssayCells:
+    """The annotated cells of an assay; see `LabelledCells`.
+
+    `kinds` are those that people gave, ``(n_cells,)``, None where they gave none; `stores` is where
+    whole plates may be embedded already, None where they are not looked for.
+    """
+
+    states: tuple[PlateState, ...]
+    where: tuple[tuple[int, SiteKey, float, float], ...]
+    classes: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    ids: NDArray[np.str_]
+    fingerprint: str
+    note: str
+    kinds: NDArray[np.object_]
+    stores: Path | None = None
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Give the wells the cells are of, by what is in their plates."""
+        return frozenset(
+            f"{self.states[number].plate.fingerprint}/{key.well}" for number, key, *_ in self.where
+        )
+
+    def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Cut the crops of some cells, each site read once.
+
+        Raises
+        ------
+        UnreadableSiteError
+            When the pixels of a site cannot be had.
+        """
+        at: dict[tuple[int, SiteKey], list[int]] = {}
+        for place, row in enumerate(rows.tolist()):
+            at.setdefault(self.where[row][:2], []).append(place)
+        crops: list[torch.Tensor | None] = [None] * len(rows)
+        for (number, key), places in at.items():
+            state = self.states[number]
+            sized = recipe.with_diameter(self.states[0].found.diameter_px)
+            groups = sized.channel_groups([channel.name for channel in state.plate.channels])
+            raw = state.plate.read_site(key, projection=state.found.projection)
+            pixels = state.found.ranges.scale(raw, range(len(raw)))
+            y, x = zip(*(self.where[int(rows[place])][2:] for place in places), strict=True)
+            for place, crop in zip(places, cut_crops(pixels, y, x, sized, groups), strict=True):
+                crops[place] = crop
+        return torch.stack([crop for crop in crops if crop is not None])
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Count the cells that were found on the plates."""
+        return sum(len(state.found.cells) for state in self.states)
+
+    def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
+        """Say which channels of the crops are not those before them once more."""
+        names = [channel.name for channel in self.states[0].plate.channels]
+        group = recipe.channel_groups(names)[0]
+        return tuple(place for place, channel in enumerate(group) if group.index(channel) == place)
+
+    def sample(
+        self,
+        recipe: CropRecipe,
+        encoder: Encoder,
+        folder: Path,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> NDArray[np.float32]:
+        """Embed a sample of the found cells of all plates, see `sampled_embeddings`.
+
+        Raises
+        ------
+        HcsQcError, WriteError, Cancelled
+            As `sampled_embeddings`.
+        """
+        sized = recipe.with_diameter(self.states[0].found.diameter_px)
+        return sampled_embeddings(
+            self.states,
+            sized,
+            encoder,
+            folder / "samples",
+            stores=self.stores or folder / "samples",
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A benchmark as it stands.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    folder
+        In which results are kept.
+    sources
+        The labelled cells, by name.
+    planned
+        All cells of the tables.
+    results
+        Of those that are done, by key.
+    """
+
+    spec: BenchmarkSpec
+    folder: Path
+    sources: Mapping[str, LabelledCells]
+    planned: tuple[Planned, ...]
+    results: Mapping[str, Mapping[str, Any]]
+
+    def as_it_stands(self) -> list[Planned]:
+        """List the cells of the tables as they stand on disk now."""
+        return plan(self.spec, self.sources, self.folder, fine_tuned_heads())
+
+
+def run_benchmark(
+    spec: BenchmarkSpec,
+    folder: Path,
+    *,
+    on_plan: Callable[[Benchmark], None] | None = None,
+    on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Benchmark:
+    """Fill the tables of a benchmark; what was filled before stays.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    folder
+        Where results, features, and assays of plates with a CSV of labels are kept.
+    on_plan
+        Called before the first cell is filled, with what is there already.
+    on_cell
+        Called with each cell that was filled, and its result.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When a source or an encoder cannot be used.
+    Cancelled
+        When `should_stop` answers true; what was filled stays.
+    """
+    sources = open_sources(spec, folder, on_progress=on_progress, should_stop=should_stop)
+    heads = fine_tuned_heads()
+
+    def as_it_stands(planned: list[Planned]) -> Benchmark:
+        return Benchmark(spec, folder, sources, tuple(planned), read_results(folder, planned))
+
+    if on_plan is not None:
+        on_plan(as_it_stands(plan(spec, sources, folder, heads)))
+    planned = run(
+        spec,
+        sources,
+        folder,
+        crop_heads=heads,
+        on_cell=on_cell,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return as_it_stands(planned)
+
+
+def wrong_crops(
+    found: Benchmark,
+    one: Planned,
+    result: Mapping[str, Any],
+    most: int,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[list[Mistake], NDArray[np.float32]]:
+    """Give the cells that a row judged wrongly, and the crops of the gravest mistakes.
+
+    Parameters
+    ----------
+    found, one, result
+        The benchmark, the cell of its tables, and that cell's result.
+    most
+        How many crops are cut at most.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When the labels of the source have changed, or its images cannot be read.
+    """
+    wrong = mistakes(result)
+    check_stop(should_stop)
+    on_progress(0, 1, "Cutting crops")
+    shown = [mistake.cell for mistake in wrong[:most]]
+    if not shown:
+        return wrong, np.empty((0, 1, 1), np.float32)
+    return wrong, display_crops(found.sources[one.cell.test], shown)
+
+
+def open_sources(
+    spec: BenchmarkSpec,
+    folder: Path,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, LabelledCells]:
+    """Open the labelled cells of a benchmark.
+
+    Parameters
+    ----------
+    spec
+        What is compared.
+    folder
+        Of the benchmark; assays of plates with a CSV of labels are made in it.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When a source cannot be used.
+    """
+    opened: dict[str, LabelledCells] = {}
+    for source in spec.sources:
+        check_stop(should_stop)
+        if source.kind in ("folder", "arrays"):
+            opened[source.name] = open_crops(source)
+        else:
+            opened[source.name] = annotated_cells(
+                _assay(source, folder, on_progress, should_stop), source.name
+            )
+    return opened
+
+
+def _assay(
+    source: SourceSpec, folder: Path, on_progress: OnProgress, should_stop: ShouldStop
+) -> AssayFolder:
+    if source.kind == "assay":
+        return AssayFolder.open(source.path)
+    assert source.labels is not None  # checked by the spec
+    # The name changes with the labels: an assay never forgets what a former file said.
+    told = {"plate": str(source.path.resolve()), "labels": sha256_of(source.labels)}
+    path = folder / "assays" / fingerprint(told)
+    assay, _ = steps.new(path, [steps.PlateSource(source.path)])
+    steps.annotate(assay, source.labels, "labels")
+    steps.cells(assay, on_progress=on_progress, should_stop=should_stop)
+    return assay
+
+
+def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
+    """Give the annotated cells of all plates of an assay.
+
+    Raises
+    ------
+    HcsQcError
+        When a plate cannot be opened, or not both classes are annotated.
+    """
+    annotations = assay.journal().annotations()
+    # As in training: a plate that nobody annotated may have vanished, or wait for its cells.
+    said = set(annotations["plate"])
+    states = tuple(
+        load_plate(assay, entry.name, annotations) for entry in assay.plates if entry.name in said
+    )
+    return cells_of(states, name, assay.embeddings_folder)
+
+
+def cells_of(
+    states: tuple[PlateState, ...],
+    name: str,
+    stores: Path | None = None,
+    *,
+    with_unreadable: bool = False,
+) -> AssayCells:
+    """Give the annotated cells of plates that are open.
+
+    Parameters
+    ----------
+    states
+        The plates.
+    name
+        How messages call them.
+    stores
+        See `AssayCells`.
+    with_unreadable
+        Whether cells of sites that could not be read are there too, so that cells are numbered as
+        the annotations are.
+
+    Raises
+    ------
+    HcsQcError
+        When not both classes are annotated.
+    """
+    where, classes, groups, ids, kinds = [], [], [], [], []
+    states = tuple(state for state in states if len(state.training))
+    n_unread = 0
+    for number, state in enumerate(states):
+        said = state.training
+        is_unread = [
+            not with_unreadable and SiteKey(str(well), int(site)) in state.found.unreadable
+            for well, site in zip(said["well"], said["site"], strict=True)
+        ]
+        n_unread += sum(is_unread)
+        said = said[~np.array(is_unread, dtype=bool)]
+        groups.extend(state.groups(said["well"]).tolist())
+        kinds.extend(said["kind"].tolist())
+        columns = ["well", "site", "y_px", "x_px", "class"]
+        for well, site, y, x, word in said[columns].itertuples(index=False, name=None):
+            where.append((number, SiteKey(str(well), int(site)), float(y), float(x)))
+            classes.append(str(word))
+            ids.append(f"{state.plate.name}/{well}/s{site}/y{y:.1f}/x{x:.1f}")
+    if len(set(classes)) < 2:
+        raise HcsQcError(
+            f"The source {name} has {len(classes)} annotated cells, and not of both classes."
+        )
+    told = {
+        "cells": [f"{one}:{word}" for one, word in zip(ids, classes, strict=True)],
+        "plates": [
+            [
+                state.plate.fingerprint,
+                state.found.diameter_px,
+                state.found.ranges.fingerprint,
+                state.found.projection,
+                len(state.found.cells),
+            ]
+            for state in states
+        ],
+    }
+    return AssayCells(
+        states,
+        tuple(where),
+        np.array(classes),
+        np.array(groups),
+        np.array(ids),
+        fingerprint(told),
+        f"{name}: crops cut where the person clicked, intensities scaled by the plate's range"
+        + (f"; {n_unread} annotated cells of unreadable sites are left out" if n_unread else ""),
+        np.array(kinds, dtype=object),
+        stores,
+    )

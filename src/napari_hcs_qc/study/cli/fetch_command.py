@@ -1,0 +1,73 @@
+"""The verb ``fetch``: a public plate, downloaded once, and what to do with it next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.cli.outcome_text import shown_path
+from napari_hcs_qc.study.datasets import SETS, fetch_plate
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_hcs_qc.cli.bars import Bars
+
+
+def fetch(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
+    """Fetch a plate; gives lines for a person, and the same as plain data.
+
+    Raises
+    ------
+    HcsQcError, WriteError
+        As `napari_hcs_qc.study.datasets.fetch_plate`.
+    """
+    channels = None
+    if options.channels is not None:
+        channels = tuple(one.strip() for one in options.channels.split(",") if one.strip())
+    fetched = fetch_plate(
+        options.set,
+        options.plate,
+        Path(options.set) if options.out is None else options.out,
+        channels=channels,
+        base_url=options.base_url,
+        keep_archives=options.keep_archives,
+        verify=options.verify,
+        on_progress=bars.in_bytes(),
+    )
+    bars.close()
+    path = shown_path(fetched.path)
+    image_set = SETS[options.set]
+    lines = [f"Note: {note}" for note in fetched.notes]
+    if not fetched.is_new:
+        lines.append("Nothing to do: everything asked for is there.")
+    lines.append(
+        f"Plate {options.plate}: {fetched.n_wells} wells, {fetched.n_sites} sites, channels "
+        f"{', '.join(fetched.channels)}, in {path}"
+    )
+    if fetched.is_new:
+        lines += [f"SHA-256 of {name}: {sha256}" for name, sha256 in fetched.hashes.items()]
+        lines.append(f"The hashes are in {shown_path(fetched.registry)} and checked next time.")
+    lacking = len(fetched.channels) < len(image_set.channels)
+    if fetched.downloaded and image_set.has_all_channels_in_one() and lacking:
+        lines.append(
+            "The archive held the other channels too; to have them later without a new download, "
+            "use --keep-archives."
+            if not options.keep_archives
+            else "The other channels are in the archive that is kept; no new download is needed."
+        )
+    lines.append(f"From: {image_set.title}")
+    lines.append(f"Next: hcs-qc new ASSAY {path}")
+    data = {
+        "path": path,
+        "plate": options.plate,
+        "channels": list(fetched.channels),
+        "n_wells": fetched.n_wells,
+        "n_sites": fetched.n_sites,
+        "downloaded": list(fetched.downloaded),
+        "is_new": fetched.is_new,
+        "sha256": fetched.hashes,
+        "registry": str(fetched.registry),
+        "notes": list(fetched.notes),
+    }
+    return lines, data

@@ -1,0 +1,140 @@
+"""One cell of a benchmark's tables: what was confused, and the crops it was wrong about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_hcs_qc.gui.widgets.charts import ConfusionChart
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
+from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mean_confusion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+
+MOST_CROPS = 48
+"""Crops that are shown, the gravest mistakes first."""
+
+_TILE_PX = 64
+
+
+class BenchmarkDetail(QWidget):
+    """Shows one cell of the tables.
+
+    Parameters
+    ----------
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._words = WrappedLabel()
+        self._chart = ConfusionChart()
+        self._chart.setMinimumHeight(150)
+        self._heading = WrappedLabel()
+        self._crops = QListWidget()
+        self._crops.setToolTip("Cells that were judged wrongly, the gravest first.")
+        self._crops.setViewMode(QListView.ViewMode.IconMode)
+        self._crops.setIconSize(QSize(_TILE_PX, _TILE_PX))
+        self._crops.setResizeMode(QListView.ResizeMode.Adjust)
+        self._crops.setMovement(QListView.Movement.Static)
+        self._crops.setSpacing(3)
+        self._crops.setMinimumHeight(_TILE_PX + 40)
+        self._crops.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._words, self._chart, self._heading, self._crops):
+            layout.addWidget(widget)
+        self.set_value(None, None)
+
+    def set_value(self, planned: Planned | None, result: Mapping[str, Any] | None) -> None:
+        """Show a cell; its crops follow by `set_crops`."""
+        self._crops.clear()
+        self._crops.setVisible(False)
+        self._heading.setVisible(False)
+        self._chart.setVisible(result is not None)
+        self._chart.set_value(None if result is None else mean_confusion(result))
+        self._words.setText(_words(planned, result))
+
+    def set_crops(self, wrong: Sequence[Mistake], crops: NDArray[np.float32]) -> None:
+        """Show the cells that were judged wrongly.
+
+        Parameters
+        ----------
+        wrong
+            They, the gravest first.
+        crops
+            ``(n, side, side)`` in [0, 1] of the first of them.
+        """
+        shown = f", the gravest {len(crops)} shown" if len(wrong) > len(crops) else ""
+        self._heading.setText(
+            f"{len(wrong)} cells are judged wrongly on average{shown} (P is P(abnormal)):"
+            if wrong
+            else "Every tested cell is judged rightly on average."
+        )
+        self._heading.setVisible(True)
+        self._crops.clear()
+        for one, crop in zip(wrong, crops, strict=False):
+            item = QListWidgetItem(QIcon(_picture(crop)), f"P {one.p_abnormal:.2f}", self._crops)
+            said, judged = ("abnormal", "normal") if one.is_abnormal else ("normal", "abnormal")
+            item.setToolTip(
+                f"{one.cell}\nannotated {said}, judged {judged}: P(abnormal) {one.p_abnormal:.2f}, "
+                f"mean over {one.n_tested} draws in which it was tested"
+            )
+        self._crops.setVisible(bool(len(crops)))
+
+    def n_crops(self) -> int:
+        """Count the crops that are shown."""
+        return self._crops.count()
+
+    def words(self) -> str:
+        """Give the text that is shown."""
+        return self._words.text()
+
+
+def _words(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
+    if planned is None:
+        return "Click a line to see what was confused, and the crops it was wrong about."
+    cell = planned.cell
+    name = f"{cell.encoder}, {cell.recipe}, {cell.head}"
+    if result is None:
+        why = f"Cannot run: {planned.reason}." if planned.reason else "Not measured yet."
+        return f"{name}. {why}"
+    told = []
+    for key, shown in (
+        ("f1_weighted", "weighted F1"),
+        ("auc", "AUC"),
+        ("accuracy", "accuracy"),
+        ("precision_abnormal", "precision"),
+        ("recall_abnormal", "recall of abnormal"),
+    ):
+        found = result["summary"][key]
+        if found["mean"] is not None:
+            text = f"{shown} {100 * found['mean']:.1f}"
+            if found["interval"] is not None:
+                low, high = (f"{100 * end:.1f}" for end in found["interval"])
+                text += f" ({low} to {high})"
+            told.append(text)
+    return (
+        f"{name}, percent with 95 % intervals: {', '.join(told)}. {result['protocol']} "
+        f"Took {result['seconds']:.0f} s."
+    )
+
+
+def _picture(crop: NDArray[np.float32]) -> QPixmap:
+    grey = np.ascontiguousarray(np.clip(crop * 255, 0, 255).astype(np.uint8))
+    height, width = grey.shape
+    image = QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
+    smooth = Qt.TransformationMode.SmoothTransformation
+    return QPixmap.fromImage(image.copy()).scaled(
+        _TILE_PX, _TILE_PX, Qt.AspectRatioMode.KeepAspectRatio, smooth
+    )

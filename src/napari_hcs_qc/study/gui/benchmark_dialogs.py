@@ -1,0 +1,258 @@
+"""Dialogs that ask for what is added to a benchmark: labelled cells, or an encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QLineEdit,
+    QVBoxLayout,
+)
+
+from napari_hcs_qc.encoders.custom_encoder import own_beside
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.widgets.path_row import path_row
+from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
+from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
+from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_hcs_qc.study.benchmark.benchmark_additions import CropsInside
+
+_GROUP = SourceSpec.group
+_ARRAYS = "Arrays of crops (*.npz *.npy)"
+_WEIGHTS = "safetensors (*.safetensors);;All files (*)"
+
+
+class CropsDialog(QDialog):
+    """Asks for labelled crops, and which of their classes are abnormal.
+
+    Parameters
+    ----------
+    taken
+        Names that other labelled cells have already.
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, taken: Collection[str] = (), parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._taken = frozenset(taken)
+        self._inside: CropsInside | None = None
+        self._problem = ""
+        self.setWindowTitle("Add labelled cells")
+        self.setMinimumWidth(480)
+        self._path = QLineEdit()
+        self._path.setToolTip(
+            "A folder with a folder of .png or .tif crops for each class; or an .npz file with the "
+            "arrays crops, classes and groups; or an .npy file of crops with a CSV of the same "
+            "name (columns class and group) beside it."
+        )
+        self._group = QLineEdit(_GROUP)
+        self._group.setToolTip(
+            "Regular expression on the file names; what its first (parentheses) find is the plate "
+            "of a crop. Whole plates are held out for the test."
+        )
+        self._name = QLineEdit()
+        self._name.setToolTip("What the tables call these cells.")
+        self._abnormal = TickList("Tick the classes that are abnormal; all others are normal.")
+        self._words = WrappedLabel()
+        self._buttons = _ok_or_cancel(self)
+        self._form = QFormLayout()
+        self._form.addRow(
+            "Crops",
+            path_row(self._path, ("Folder…", self._choose_folder), ("File…", self._choose_file)),
+        )
+        self._form.addRow("Plate in the file name", self._group)
+        self._form.addRow("Name", self._name)
+        self._form.addRow("Abnormal are", self._abnormal)
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._form)
+        layout.addWidget(self._words)
+        layout.addWidget(self._buttons)
+        self._path.editingFinished.connect(self._path_changed)
+        self._group.editingFinished.connect(self._look)
+        self._name.textChanged.connect(self._check)
+        self._abnormal.itemChanged.connect(lambda _: self._check())
+        self._look()
+
+    def value(self) -> SourceSpec:
+        """Give the labelled cells."""
+        path = self._chosen_path()
+        kind: Literal["folder", "arrays"] = "folder" if path.is_dir() else "arrays"
+        abnormal = self._abnormal.chosen()
+        group = self._group.text() if kind == "folder" else _GROUP
+        name = self._name.text().strip()
+        return SourceSpec(name, kind, path, abnormal=abnormal, group=group)
+
+    def set_value(self, path: Path) -> None:
+        """Fill in the folder or the file; its classes are listed."""
+        self._path.setText(str(path))
+        self._path_changed()
+
+    def _chosen_path(self) -> Path:
+        return Path(self._path.text().strip()).expanduser()
+
+    def _path_changed(self) -> None:
+        path = self._chosen_path()
+        self._name.setText(path.stem if path.is_file() else path.name)
+        self._look()
+
+    def _look(self) -> None:
+        """List the classes of what is chosen."""
+        self._inside = None
+        problem = "Choose a folder of crops, or a file."
+        path = self._chosen_path()
+        if self._path.text().strip():
+            try:
+                self._inside = look_into(path, self._group.text())
+            except HcsQcError as error:
+                problem = str(error)
+        self._form.setRowVisible(self._group, not path.is_file())  # whose arrays say the plates
+        classes = {} if self._inside is None else self._inside.classes
+        self._abnormal.set_lines(Line(name, f"{n} crops") for name, n in classes.items())
+        if not self._abnormal.chosen():
+            self._abnormal.choose({"abnormal"})
+        self._problem = problem
+        self._check()
+
+    def _check(self, *_: object) -> None:
+        words = self._lacking()
+        ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
+        if ok is not None:
+            ok.setEnabled(not words)
+        found = [] if self._inside is None else [_inside_words(self._inside)]
+        self._words.setText(" ".join([*found, words]).strip())
+
+    def _lacking(self) -> str:
+        """Say what has to be done before it can be added; empty when nothing has."""
+        if self._inside is None:
+            return self._problem
+        if self._inside.n_plates == self._inside.n_crops:
+            return "Each crop would be a plate of its own; say what in its name is the plate."
+        name, n_abnormal = self._name.text().strip(), len(self._abnormal.chosen())
+        if not name:
+            return "Give them a name."
+        if name in self._taken:
+            return f"There are cells called {name} in the benchmark already; give another name."
+        if not n_abnormal:
+            return "Tick the classes that are abnormal."
+        if n_abnormal == len(self._inside.classes):
+            return "Not all of them can be abnormal; leave one or more unticked."
+        return ""
+
+    def _choose_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of crops", self._path.text())
+        if chosen:
+            self.set_value(Path(chosen))
+
+    def _choose_file(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Arrays of crops", self._path.text(), _ARRAYS)
+        if chosen:
+            self.set_value(Path(chosen))
+
+
+class EncoderDialog(QDialog):
+    """Asks for an encoder with a weights file.
+
+    Parameters
+    ----------
+    parent
+        Qt parent.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Add an encoder")
+        self.setMinimumWidth(480)
+        self._weights = QLineEdit()
+        self._weights.setToolTip(
+            "A .safetensors file. That of an encoder that was trained on an assay is "
+            "ASSAY/encoders/NAME/encoder.safetensors, and says itself what it is."
+        )
+        self._name = QLineEdit()
+        self._name.setPlaceholderText("timm:NAME or torchvision:NAME")
+        self._name.setToolTip(
+            "Whose weights they are: a name of the list, or an architecture such as "
+            "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
+            "can have any name, also that of a row of the paper."
+        )
+        self._words = WrappedLabel()
+        self._buttons = _ok_or_cancel(self)
+        form = QFormLayout()
+        form.addRow("Weights", path_row(self._weights, ("File…", self._choose_file)))
+        form.addRow("Encoder", self._name)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self._words)
+        layout.addWidget(self._buttons)
+        self._weights.editingFinished.connect(self._weights_changed)
+        for edit in (self._weights, self._name):
+            edit.textChanged.connect(self._check)
+        self._check()
+
+    def value(self) -> EncoderSpec:
+        """Give the encoder."""
+        return EncoderSpec(self._name.text().strip(), self._chosen_path())
+
+    def set_value(self, weights: Path) -> None:
+        """Fill in the weights file; the name follows where it is known."""
+        self._weights.setText(str(weights))
+        self._weights_changed()
+
+    def _chosen_path(self) -> Path:
+        return Path(self._weights.text().strip()).expanduser()
+
+    def _weights_changed(self) -> None:
+        try:
+            own = own_beside(self._chosen_path())
+        except HcsQcError:  # told in full when it is loaded
+            own = None
+        if own is not None and not self._name.text().strip():
+            self._name.setText(own.name)
+        self._check()
+
+    def _check(self, *_: object) -> None:
+        weights, name = self._weights.text().strip(), self._name.text().strip()
+        words = ""
+        if not weights:
+            words = "Choose a weights file."
+        elif not self._chosen_path().is_file():
+            words = f"There is no file {self._chosen_path()}."
+        elif not name:
+            words = "Say whose weights they are."
+        self._words.setText(words)
+        ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
+        if ok is not None:
+            ok.setEnabled(not words)
+
+    def _choose_file(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(
+            self, "Weights of the encoder", self._weights.text(), _WEIGHTS
+        )
+        if chosen:
+            self.set_value(Path(chosen))
+
+
+def _inside_words(inside: CropsInside) -> str:
+    classes = ", ".join(f"{name} {n}" for name, n in inside.classes.items())
+    return f"{inside.n_crops} crops of {inside.n_plates} plates: {classes}."
+
+
+def _ok_or_cancel(dialog: QDialog) -> QDialogButtonBox:
+    buttons = QDialogButtonBox(
+        QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
+    )
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    return buttons

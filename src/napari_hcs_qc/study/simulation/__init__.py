@@ -1,0 +1,1 @@
+"""Simulated plates with known artefacts."""

@@ -1,0 +1,195 @@
+"""What spoils a simulated site: which artefact, how badly, and what that is in physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.study.simulation.synthetic_shapes import (
+    Blob,
+    Textures,
+    draw_blob,
+    fibre,
+    random_wobble,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.study.simulation.optics import Camera, Objective
+    from napari_hcs_qc.study.simulation.synthetic_spec import SyntheticSpec
+
+    FloatArray = NDArray[np.float64]
+
+_WHOLE_WELL = ("dead", "empty", "noise", "haze", "saturation")
+DEPTHS_UM = (0.0, 9.0, 13.0, 18.0, 24.0)
+"""Depths at which objects out of the plane lie; each costs one Fourier transform."""
+
+
+@dataclass(frozen=True)
+class SiteArtefact:
+    """What befell one site.
+
+    Parameters
+    ----------
+    name
+        One of `SITE_ARTEFACTS`, or None for a good site.
+    severity
+        From 0.4 (plain to see) to 1 (extreme); 0 for a good site.
+    """
+
+    name: str | None = None
+    severity: float = 0.0
+
+    @property
+    def cell_kind(self) -> str | None:
+        """The kind of all cells of the site, where the artefact spoils every one of them."""
+        return self.name if self.name in ("blur", "haze", "noise") else None
+
+    @property
+    def defocus_um(self) -> float:
+        """Distance of the sample from the focal plane: up to 24 µm."""
+        return 7.0 + 17.0 * self.severity if self.name == "blur" else 0.0
+
+    @property
+    def exposure(self) -> float:
+        """Light relative to the plate's: over-exposed twelvefold and more, or a failing lamp."""
+        if self.name == "saturation":
+            return 8.0 + 9.0 * self.severity
+        return 0.16 - 0.08 * self.severity if self.name == "noise" else 1.0
+
+    @property
+    def dead_share(self) -> float:
+        """Share of dead cells."""
+        return 0.45 + 0.5 * self.severity if self.name == "dead" else 0.0
+
+    @property
+    def density(self) -> float:
+        """Cell density relative to the plate's: dead cells come off, of some wells all."""
+        if self.name == "dead":
+            return 1.0 - 0.5 * self.severity
+        return 0.0 if self.name == "empty" else 1.0
+
+    def camera(self, camera: Camera) -> Camera:
+        """Give the camera as it worked: a warm sensor reads with more noise."""
+        if self.name != "noise":
+            return camera
+        return replace(camera, read_noise=camera.read_noise * (4.0 + 4.0 * self.severity))
+
+    def objective(self, objective: Objective) -> Objective:
+        """Give the optics as they worked: a turbid medium scatters light widely."""
+        if self.name != "haze":
+            return objective
+        return replace(objective, scatter_share=0.1 + 0.3 * self.severity)
+
+
+def well_artefact(spec: SyntheticSpec, well: str) -> str | None:
+    """Name the artefact that spoils a well, scheduled or drawn by the well's own numbers."""
+    scheduled = {str(name): artefact for name, artefact in spec.schedule}
+    if well in scheduled:
+        return None if scheduled[well] == "none" else scheduled[well]
+    rng = spec.rng(0, well)
+    spoiled, choice = rng.random(), rng.random()
+    if spec.clean or spoiled >= spec.artefact_share:
+        return None
+    return spec.artefacts[int(choice * len(spec.artefacts))]
+
+
+def site_artefact(spec: SyntheticSpec, well: str, site: int) -> SiteArtefact:
+    """Tell what befell one site; some artefacts miss a site of their well now and then."""
+    name = well_artefact(spec, well)
+    rng = spec.rng(1, well, site)
+    hit, severity = rng.random(), rng.uniform(0.4, 1.0)
+    if name is None or (name not in _WHOLE_WELL and site > 1 and hit > 0.75):
+        return SiteArtefact()
+    return SiteArtefact(name, float(severity))
+
+
+@dataclass(frozen=True, eq=False)
+class Fibre:
+    """A thread of lint: its light (height, width) relative to a stain's, and its depth."""
+
+    light: FloatArray
+    defocus_um: float
+    stain_factors: tuple[float, ...]
+
+
+def draw_fibres(
+    shape_px: tuple[int, int],
+    pixel_size_um: float,
+    n_stains: int,
+    severity: float,
+    textures: Textures,
+    rng: np.random.Generator,
+) -> list[Fibre]:
+    """One or two fibres across the canvas, in focus or far out of it.
+
+    Parameters
+    ----------
+    shape_px
+        Of the canvas.
+    pixel_size_um
+        A fibre is 3 to 8 µm thick.
+    n_stains
+        Lint shines by itself, unequally in each channel, most in the blue.
+    severity
+        Thicker and brighter.
+    textures
+        For the streaks along it.
+    rng
+        Source of all choices.
+    """
+    fibres = []
+    for _ in range(1 + int(rng.random() < 0.4)):
+        radius_px = (1.5 + 2.5 * severity * rng.random()) / pixel_size_um
+        defocus_um = 0.0 if rng.random() < 0.4 else float(rng.choice(DEPTHS_UM[2:]))
+        # Light spread over a wide blur needs a brighter source to be as bright.
+        level = (2.0 + 4.0 * severity * rng.random()) * (1 + defocus_um / 4)
+        grain = np.clip(1 + 0.2 * textures.smooth(3.0, source=2), 0.2, None)
+        factors = (1.0, *rng.uniform(0.2, 0.9, max(0, n_stains - 1)))
+        light = level * grain * fibre(shape_px, radius_px, rng)
+        fibres.append(Fibre(light, defocus_um, tuple(float(factor) for factor in factors)))
+    return fibres
+
+
+def draw_particle(
+    canvas: FloatArray,
+    centre_px: tuple[float, float],
+    size_px: float,
+    brightness: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add one piece of debris to `canvas`: a flake, a crystal bar or a crumb of specks.
+
+    Parameters
+    ----------
+    canvas
+        Changed in place.
+    centre_px
+        Row and column.
+    size_px
+        Largest extent.
+    brightness
+        Of the brightest part.
+    rng
+        Source of all choices.
+    """
+    y, x = centre_px
+    form = rng.choice(3, p=(0.4, 0.25, 0.35))
+    angle = rng.uniform(0, np.pi)
+    if form == 0:
+        wobble = random_wobble(rng, 0.15, 0.15, 0.12, 0.1, 0.08)
+        minor = rng.uniform(0.25, 0.45) * size_px
+        draw_blob(canvas, Blob(y, x, size_px / 2, minor, angle, wobble, 3.0), brightness)
+    elif form == 1:
+        length = 1.4 * size_px / 2
+        minor = max(1.2, rng.uniform(0.1, 0.18) * length * 2)
+        draw_blob(canvas, Blob(y, x, length, minor, angle, (), 8.0), brightness)
+    else:
+        for _ in range(int(rng.integers(4, 11))):
+            dy, dx = rng.standard_normal(2) * size_px / 3.5
+            radius = max(1.0, size_px * rng.uniform(0.05, 0.16))
+            speck = Blob(y + dy, x + dx, radius, radius, flatness=2.0)
+            draw_blob(canvas, speck, brightness * rng.uniform(0.3, 1.0))

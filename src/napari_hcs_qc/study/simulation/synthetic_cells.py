@@ -1,0 +1,272 @@
+"""The simulated cell population: where cells lie, what they are, and how their nuclei look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_hcs_qc.study.simulation.synthetic_artefacts import (
+    DEPTHS_UM,
+    SiteArtefact,
+    draw_particle,
+)
+from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures, draw_blob, random_wobble
+from napari_hcs_qc.study.simulation.synthetic_spec import CELL_KINDS, SyntheticSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+_MITOSIS_SHARE = 0.03
+_LOBED_SHARE = 0.08
+_TOUCH_SHARE = 0.2
+_TRIES = 12
+
+
+@dataclass
+class Cell:
+    """One object on the canvas, with its truth.
+
+    Parameters
+    ----------
+    blob
+        Outline of the nucleus (of a dead or dividing cell: of the nucleus it had).
+    form
+        interphase, mitosis, dead or debris.
+    kind
+        Why it is abnormal; None for a normal one.
+    brightness
+        Of its DNA relative to the stain's typical light.
+    gain
+        Of all its stains (an over-stained cell).
+    defocus_um
+        Its distance from the plane of the others.
+    """
+
+    blob: Blob
+    form: str = "interphase"
+    kind: str | None = None
+    brightness: float = 1.0
+    gain: float = 1.0
+    defocus_um: float = 0.0
+
+    @property
+    def diameter_px(self) -> float:
+        """Diameter of the circle as large as the nucleus."""
+        return 2.0 * float(np.sqrt(self.blob.major_px * self.blob.minor_px))
+
+
+def populate(
+    spec: SyntheticSpec,
+    artefact: SiteArtefact,
+    canvas_px: tuple[int, int],
+    well_density: float,
+    rng: np.random.Generator,
+) -> list[Cell]:
+    """Place the cells of one site on a canvas.
+
+    Some lie alone, some touch a neighbour; they overlap only where the culture is crowded.
+
+    Parameters
+    ----------
+    spec
+        Density, size, share of abnormal cells.
+    artefact
+        What befell the site.
+    canvas_px
+        Height and width.
+    well_density
+        Density of the well relative to the plate's.
+    rng
+        Source of all choices.
+    """
+    area_mm2 = canvas_px[0] * canvas_px[1] * (spec.pixel_size_um / 1000) ** 2
+    mean = spec.cells_per_mm2 * area_mm2 * well_density * artefact.density
+    cells: list[Cell] = []
+    for _ in range(int(rng.poisson(mean))):
+        cell = _random_cell(spec, artefact, rng)
+        _place(cell, cells, canvas_px, rng)
+        cells.append(cell)
+    return cells
+
+
+def _random_cell(spec: SyntheticSpec, artefact: SiteArtefact, rng: np.random.Generator) -> Cell:
+    # DNA content doubles through the cycle: G1, S, G2; the nucleus grows with it.
+    content = float(rng.choice((1.0, rng.uniform(1.0, 2.0), 2.0), p=(0.6, 0.2, 0.2)))
+    diameter = spec.nucleus_diameter_px * 0.95 * content**0.2 * rng.lognormal(0, 0.1)
+    aspect = float(np.clip(rng.normal(0.68, 0.13), 0.42, 0.95))
+    lobed = rng.random() < _LOBED_SHARE
+    wobble = random_wobble(rng, *((0.06, 0.11, 0.08, 0.04) if lobed else (0.03, 0.03, 0.02, 0.015)))
+    major = diameter / 2 / np.sqrt(aspect)
+    blob = Blob(0.0, 0.0, major, major * aspect, float(rng.uniform(0, np.pi)), wobble)
+    cell = Cell(blob, brightness=float(content**0.4 * 0.88 * rng.lognormal(0, 0.2)))
+    _decide_fate(cell, spec, artefact, rng)
+    return cell
+
+
+def _decide_fate(
+    cell: Cell, spec: SyntheticSpec, artefact: SiteArtefact, rng: np.random.Generator
+) -> None:
+    fate, other, amount = rng.random(3)
+    abnormal_share = 0.0 if spec.clean else spec.abnormal_share
+    if artefact.name == "dead" and other < artefact.dead_share:
+        cell.kind = "dead"
+    elif fate < abnormal_share:
+        cell.kind = str(rng.choice(list(CELL_KINDS), p=list(CELL_KINDS.values())))
+    elif fate > 1 - _MITOSIS_SHARE:
+        cell.form = "mitosis"
+    if cell.kind in ("dead", "debris"):
+        cell.form = cell.kind
+    elif cell.kind == "blur":
+        cell.defocus_um = DEPTHS_UM[1 + int(amount * 3)]
+    elif cell.kind == "saturation":
+        cell.gain = 9.0 + 5.0 * float(amount)
+
+
+def _place(
+    cell: Cell, others: list[Cell], canvas_px: tuple[int, int], rng: np.random.Generator
+) -> None:
+    """Give the cell a place; the freest of a few tries where none is free."""
+    best, best_room = cell.blob, -np.inf
+    centres = np.array([(other.blob.y_px, other.blob.x_px) for other in others]).reshape(-1, 2)
+    for _ in range(_TRIES):
+        if others and rng.random() < _TOUCH_SHARE:
+            neighbour = others[int(rng.integers(len(others)))].blob
+            direction = rng.uniform(0, 2 * np.pi)
+            reach = neighbour.radius_px(direction) + cell.blob.radius_px(direction + np.pi)
+            y = neighbour.y_px + reach * np.sin(direction)
+            x = neighbour.x_px + reach * np.cos(direction)
+        else:
+            y, x = rng.uniform(0, canvas_px[0]), rng.uniform(0, canvas_px[1])
+        blob = _moved(cell.blob, float(y), float(x))
+        room = _room(blob, others, centres)
+        if room > best_room:
+            best, best_room = blob, room
+        if best_room > -0.5:
+            break
+    cell.blob = best
+
+
+def _moved(blob: Blob, y: float, x: float) -> Blob:
+    return Blob(y, x, blob.major_px, blob.minor_px, blob.angle, blob.wobble, blob.flatness)
+
+
+def _room(blob: Blob, others: list[Cell], centres: FloatArray) -> float:
+    """Smallest gap to another nucleus in px along the line of centres; negative: overlap."""
+    if not others:
+        return float(np.inf)
+    offset = centres - (blob.y_px, blob.x_px)
+    distance = np.hypot(offset[:, 0], offset[:, 1])
+    gaps = [np.inf]
+    for index in np.flatnonzero(distance < 4 * blob.major_px):
+        direction = float(np.arctan2(offset[index, 0], offset[index, 1]))
+        other = others[index].blob
+        reach = blob.radius_px(direction) + other.radius_px(direction + np.pi)
+        gaps.append(distance[index] - reach)
+    return float(min(gaps))
+
+
+class NucleusPainter:
+    """Draws nuclei of one site, with the chromatin texture of that site.
+
+    Parameters
+    ----------
+    textures
+        Of the site.
+    rng
+        Source of nucleoli, mitotic figures and fragments.
+    """
+
+    def __init__(self, textures: Textures, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._fine = textures.band(0.4, 1.3, source=0)
+        self._coarse = textures.band(1.4, 4.0, source=0)
+
+    def paint(self, canvas: FloatArray, cell: Cell) -> None:
+        """Add the cell's nucleus (or the debris) to `canvas`, in units of the stain's light."""
+        if cell.form == "mitosis":
+            self._mitosis(canvas, cell)
+        elif cell.form == "dead":
+            self._dead(canvas, cell)
+        elif cell.form == "debris":
+            size = cell.diameter_px * self._rng.uniform(0.4, 1.1)
+            level = cell.brightness * self._rng.uniform(0.6, 4.0)
+            draw_particle(canvas, (cell.blob.y_px, cell.blob.x_px), size, level, self._rng)
+        else:
+            self._interphase(canvas, cell)
+
+    def _interphase(self, canvas: FloatArray, cell: Cell) -> None:
+        blob, rng = cell.blob, self._rng
+        contrast = rng.uniform(0.08, 0.17)
+        spots = [
+            (*(rng.uniform(-0.5, 0.5, 2) * blob.minor_px * 1.2), rng.uniform(0.12, 0.32))
+            for _ in range(int(rng.integers(0, 5)))
+        ]
+        width = 0.075 * cell.diameter_px
+
+        def relief(patch: tuple[slice, slice], dy: FloatArray, dx: FloatArray) -> FloatArray:
+            factor = 1 + contrast * self._fine[patch] + 0.4 * contrast * self._coarse[patch]
+            for y, x, depth in spots:  # nucleoli hold little DNA
+                factor -= depth * np.exp(-((dy - y) ** 2 + (dx - x) ** 2) / (2 * width**2))
+            return np.clip(factor, 0.1, None)
+
+        draw_blob(canvas, blob, cell.brightness * cell.gain, relief)
+
+    def _mitosis(self, canvas: FloatArray, cell: Cell) -> None:
+        blob, rng = cell.blob, self._rng
+        radius = cell.diameter_px / 2
+        phase = rng.choice(3, p=(0.35, 0.4, 0.25))
+        # Condensed: the same DNA on less area; never so bright that the camera saturates.
+        level = min(cell.brightness, 1.3) * rng.uniform(2.4, 3.3)
+
+        def clumps(patch: tuple[slice, slice], _dy: FloatArray, _dx: FloatArray) -> FloatArray:
+            return np.clip(1 + 0.25 * self._coarse[patch] + 0.1 * self._fine[patch], 0.3, 1.6)
+
+        angle, y, x = blob.angle, blob.y_px, blob.x_px
+        if phase == 0:  # prometaphase: a clumpy ball
+            wobble = random_wobble(rng, 0.06, 0.07, 0.06, 0.05)
+            ball = Blob(y, x, 0.72 * radius, 0.62 * radius, angle, wobble, 4.0)
+            draw_blob(canvas, ball, 0.8 * level, clumps)
+            return
+        wobble = random_wobble(rng, 0.02, 0.05, 0.05)
+        if phase == 1:  # metaphase: a plate seen from the side
+            plate = Blob(y, x, 0.8 * radius, 0.3 * radius, angle, wobble, 4.0)
+            draw_blob(canvas, plate, level, clumps)
+            return
+        apart = rng.uniform(0.4, 0.65) * radius  # anaphase: two plates moving apart
+        for side in (-1, 1):
+            centre = (y + side * apart * np.cos(angle), x - side * apart * np.sin(angle))
+            plate = Blob(*centre, 0.65 * radius, 0.24 * radius, angle, wobble, 4.0)
+            draw_blob(canvas, plate, level, clumps)
+
+    def _dead(self, canvas: FloatArray, cell: Cell) -> None:
+        blob, rng = cell.blob, self._rng
+        radius = cell.diameter_px / 2
+        form = rng.choice(3, p=(0.4, 0.4, 0.2))
+        y, x = blob.y_px, blob.x_px
+        level = cell.brightness
+        if form == 0:  # pyknotic: shrunken, smooth, bright
+            small = radius * rng.uniform(0.42, 0.6)
+            wobble = random_wobble(rng, 0.03, 0.03)
+            bead = Blob(y, x, small, small * rng.uniform(0.8, 1), blob.angle, wobble, 2.5)
+            draw_blob(canvas, bead, level * rng.uniform(2.5, 4.5))
+            return
+        if form == 2:  # shrunken with a few blebs at its rim
+            core = Blob(y, x, 0.65 * radius, 0.5 * radius, blob.angle, (), 3.0)
+            draw_blob(canvas, core, level * rng.uniform(1.2, 2.2))
+        n_pieces = int(rng.integers(6, 15)) if form == 1 else int(rng.integers(3, 7))
+        for _ in range(n_pieces):  # karyorrhexis: round fragments of all sizes
+            if form == 1:
+                dy, dx = np.clip(rng.standard_normal(2), -1.6, 1.6) * 0.42 * radius
+            else:
+                turn = rng.uniform(0, 2 * np.pi)
+                dy, dx = 0.7 * radius * np.sin(turn), 0.7 * radius * np.cos(turn)
+            size = radius * rng.uniform(0.14, 0.4)
+            draw_blob(
+                canvas,
+                Blob(y + dy, x + dx, size, size, flatness=2.5),
+                level * rng.uniform(0.7, 2.2),
+            )

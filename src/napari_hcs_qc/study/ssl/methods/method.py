@@ -1,0 +1,190 @@
+"""What a self-supervised method is to the training loop.
+
+A method is the part beside the encoder: projector, prototypes, queue, memory bank. All of its
+state is in `state_dict()`, so that a checkpoint is the state of the encoder, of the method, of the
+optimiser and of the random numbers. One step of the loop::
+
+    method.begin_epoch(epoch, embed)            # once an epoch; free but for DeepClusterV2
+    features = encoder(views)                   # (n_views * batch, n_features), any precision
+    loss, figures = method.loss(features.view(n_views, batch, -1), rows, epoch, step)
+    loss.backward()
+    world.average_gradients(parameters)         # or DistributedDataParallel
+    method.mask_gradients(epoch)
+    optimiser.step()
+    method.after_step()
+
+The loss is that of the global batch, the same on every rank (see `distributed`). It is computed in
+float32 with autocast off, projector included; the projector's batch normalisation sees each view
+by itself, as in the papers. Every method gives the figures ``feature_std`` and ``projection_std``
+(see `spread`). Figures are tensors without dimensions on the
+training device: reading one waits for the device, so the loop reads them every few steps.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import ShouldStop, never_stop
+from napari_hcs_qc.study.ssl.methods.batchnorm import over_all_ranks
+from napari_hcs_qc.study.ssl.methods.projector import make_projector
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.study.ssl.distributed import World
+    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
+
+Embed = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+"""Gives batches of ``rows (batch,)`` and encoder ``features (batch, n_features)`` of this rank's
+share of all cells, without gradients; ranks may have different numbers of batches."""
+
+
+class Method(nn.Module, ABC):
+    """A self-supervised method beside its encoder.
+
+    Parameters
+    ----------
+    n_features
+        Length of the encoder's output.
+    settings
+        What it is trained with.
+    n_cells
+        Number of cells there are; `rows` count from 0 to this.
+    world
+        The processes that train together.
+    seed
+        Of its clusterings; its first weights come from PyTorch's generator (`make_method`).
+
+    Attributes
+    ----------
+    projector : nn.Module
+        ``(batch, n_features)`` to ``(batch, projected)``.
+    """
+
+    n_views = 2
+
+    def __init__(
+        self, n_features: int, settings: Pretraining, n_cells: int, world: World, seed: int
+    ) -> None:
+        super().__init__()
+        self.n_features, self.n_cells, self.seed = n_features, n_cells, seed
+        self.settings, self.world = settings, world
+        self.projector: nn.Module = over_all_ranks(make_projector(n_features, settings), world)
+
+    def begin_epoch(
+        self, epoch: int, embed: Embed, should_stop: ShouldStop = never_stop
+    ) -> dict[str, float]:
+        """Prepare an epoch; called on every rank. An epoch that is prepared already is left as is.
+
+        Parameters
+        ----------
+        epoch
+            Counts from 0.
+        embed
+            Called only when all cells must be embedded now.
+        should_stop
+            Asked between chunks of the clustering.
+
+        Returns
+        -------
+        dict[str, float]
+            Figures to watch.
+
+        Raises
+        ------
+        HcsQcError
+            When there are fewer cells than prototypes.
+        Cancelled
+            When `should_stop` said so; nothing has changed but the bank.
+        """
+        return {}
+
+    def loss(
+        self, features: Tensor, rows: Tensor, epoch: int, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the loss of the global batch and figures to watch.
+
+        Parameters
+        ----------
+        features
+            ``(n_views, batch, n_features)``, the encoder's output with its gradient; as many rows
+            on every rank.
+        rows
+            ``(batch,)``, which cells they are.
+        epoch, step
+            Count from 0; `step` over the whole training.
+
+        Returns
+        -------
+        tuple[Tensor, dict[str, Tensor]]
+            The loss, float32, and figures without gradients.
+
+        Raises
+        ------
+        HcsQcError
+            When the batch is one cell, which has nothing to differ from.
+        """
+        if features.shape[1] * self.world.size < 2:
+            raise HcsQcError(
+                "A batch of one cell trains nothing. Take a batch size of 2 or more, and as many "
+                "cells."
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            features = in_full(features)
+            local = torch.stack([self.projector(view) for view in features])
+            projections = self.world.gather(local, dim=1)
+            loss, figures = self.objective(projections, self.world.gather(rows), epoch)
+        with torch.no_grad():
+            figures["feature_std"] = spread(features.flatten(0, 1))
+            figures["projection_std"] = spread(projections.flatten(0, 1))
+        return loss, {name: value.detach() for name, value in figures.items()}
+
+    @abstractmethod
+    def objective(
+        self, projections: Tensor, rows: Tensor, epoch: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the loss and figures of ``(n_views, global batch, projected)``."""
+
+    def chance(self, batch: int) -> float | None:
+        """Give the loss of a method that tells nothing apart, for a global batch of this size.
+
+        None where the loss has no such level.
+        """
+        return None
+
+    def mask_gradients(self, epoch: int) -> None:
+        """Drop gradients that this epoch must not follow; after they were averaged."""
+
+    def after_step(self) -> None:
+        """Bring state up to date after the optimiser's step."""
+
+
+def in_full(tensor: Tensor) -> Tensor:
+    """Give half precision as float32; float32 and float64 as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Give vectors of length 1; one that is all but zero stays short, and its gradient finite."""
+    return functional.normalize(vectors, dim=-1, eps=1e-4)
+
+
+def spread(vectors: Tensor) -> Tensor:
+    """Say how far vectors point apart: about 1 for all directions alike, 0 for one direction.
+
+    The standard deviation of each dimension of the unit vectors, averaged, times the square root
+    of the number of dimensions.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, n_dims)``.
+    """
+    deviations = unit(vectors).std(0, correction=0)
+    return deviations.mean() * math.sqrt(vectors.shape[1])

@@ -1,0 +1,335 @@
+"""Train an encoder on the unlabelled cells of an assay, and keep it among its encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, first_diameter, versions
+from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
+from napari_hcs_qc.encoders.custom_encoder import (
+    MANIFEST,
+    OwnEncoder,
+    check_name,
+    read_own,
+    save_own,
+)
+from napari_hcs_qc.encoders.embed.crop_reader import CropSource
+from napari_hcs_qc.encoders.encoder import choose_device
+from napari_hcs_qc.encoders.registry import encoder_names
+from napari_hcs_qc.encoders.trainable import TrainableEncoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import explained_writes, fingerprint
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
+from napari_hcs_qc.study.ssl.distributed import World
+from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
+from napari_hcs_qc.study.ssl.start_weights import start_from
+from napari_hcs_qc.study.ssl.train_encoder import pretrain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import torch
+
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
+    from napari_hcs_qc.study.ssl.start_weights import Start
+    from napari_hcs_qc.study.ssl.train_encoder import OnReport, Pretrained
+
+CHECKPOINT = "pretraining.ckpt"
+"""Name of the file in the encoder's folder from which a training that was stopped goes on."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """What is trained without labels.
+
+    Parameters
+    ----------
+    method
+        One of `napari_hcs_qc.study.ssl.pretrain_settings.METHOD_NAMES`.
+    preset
+        ``"default"`` or ``"paper"``.
+    changes
+        Settings that differ from the preset, by name, such as ``{"epochs": 10}``.
+    name
+        Of the encoder; None takes the method's, with ``-paper`` for that preset.
+    plates
+        Names of the plates; None takes all of the assay.
+    n_cells
+        How many cells are drawn from all of these plates; None takes all.
+    recipe, rgb
+        Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for.
+    input_px
+        Side of the crops that are trained on; None takes the recipe's. Whatever crops the encoder
+        is shown later are brought to this side.
+    start_from, start_weights
+        See `napari_hcs_qc.study.ssl.start_weights.start_from`.
+    seed
+        Of everything random.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    again
+        Train anew where there is an encoder of that name.
+    """
+
+    method: str = DEFAULT_METHOD
+    preset: str = "default"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    plates: tuple[str, ...] | None = None
+    n_cells: int | None = None
+    recipe: str | None = None
+    rgb: tuple[str, ...] = ()
+    input_px: int | None = None
+    start_from: str | None = None
+    start_weights: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    again: bool = False
+
+    @property
+    def encoder_name(self) -> str:
+        """What the encoder is called."""
+        return self.name or (self.method if self.preset == "default" else f"{self.method}-paper")
+
+    @property
+    def settings(self) -> Pretraining:
+        """The settings of the training.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such method, preset or setting.
+        """
+        return preset(self.method, self.preset, **self.changes)
+
+
+def pretrain_encoder(
+    assay: AssayFolder,
+    options: PretrainOptions,
+    *,
+    world: World | None = None,
+    on_progress: OnProgress = no_progress,
+    on_report: OnReport | None = None,
+    should_stop: ShouldStop = never_stop,
+    is_paused: Callable[[], bool] = never_stop,
+) -> OwnEncoder:
+    """Train an encoder on the unlabelled cells of an assay.
+
+    Fields are read whole and their cells cropped on the fly; nothing but the encoder and a
+    checkpoint is written. Sites without cells, and those that cannot be read, are left out and
+    counted. The same call again goes on where a stop or a kill has left off, to the same weights,
+    and gives the encoder when it is there already.
+
+    Parameters
+    ----------
+    assay
+        With cells found; annotations have no part in it.
+    options
+        What is trained.
+    world
+        The processes that train together (`distributed.join_world`); each calls
+        this, the first writes.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`; counted in steps.
+    on_report
+        Called with loss curve, speed and warnings every few seconds, after each epoch with
+        pictures of a few cells and those most alike.
+    is_paused
+        Asked between steps; while it answers true nothing is done.
+
+    Raises
+    ------
+    HcsQcError
+        When options, plates and encoder do not go together, the name is taken, or the training
+        broke down.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so, within a second on a CPU; call again to go on.
+    """
+    world = world or World()
+    settings = options.settings
+    folder = assay.encoders_folder / check_name(options.encoder_name, encoder_names())
+    recipe, stream, states = _stream(assay, options, settings.batch_size, world)
+    start = start_from(
+        options.start_from,
+        assay.encoders_folder,
+        weights=options.start_weights,
+        seed=options.seed,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    device = _device(options.device, world)
+    key = _key(settings, options.seed, stream, start, device)
+    found = _there_already(folder, key, again=options.again)
+    if found is not None:
+        return found
+    lock = _locked(folder) if world.first else None
+    try:
+        network = TrainableEncoder(options.encoder_name, start.architecture, recipe, device)
+        trained = pretrain(
+            stream,
+            network,
+            settings,
+            seed=options.seed,
+            world=world,
+            checkpoint=folder / CHECKPOINT,
+            key=key,
+            on_progress=on_progress,
+            on_report=on_report,
+            should_stop=should_stop,
+            is_paused=is_paused,
+        )
+        if world.first:
+            told = _manifest(
+                options, settings, recipe, stream, states, start, network.n_features, trained
+            )
+            save_own(folder, trained.weights, {**told, "key": key})
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        world.wait()
+    finally:
+        if lock is not None:
+            lock.release()
+    return read_own(folder)
+
+
+def _stream(
+    assay: AssayFolder, options: PretrainOptions, batch_size: int, world: World
+) -> tuple[CropRecipe, CropStream, list[PlateState]]:
+    asked = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
+    # What is trained is the last stage, averaged; the encoder's user may pool others.
+    recipe = replace(
+        asked,
+        input_px=options.input_px or asked.input_px,
+        stages="last",
+        pooling="mean",
+    )
+    names = chosen_plates(assay, options.plates)
+    annotations = assay.journal().annotations()
+    states = [load_plate(assay, name, annotations) for name in names]
+    recipe = recipe.with_diameter(first_diameter(assay) or states[0].found.diameter_px)
+    sources = [
+        CropSource(
+            state.plate, state.found.cells, state.found.ranges, recipe, state.found.projection, 1
+        )
+        for state in states
+    ]
+    if options.n_cells is not None and options.n_cells < 2:
+        raise HcsQcError(f"{options.n_cells} cells were asked for; at least 2 are needed.")
+    stream = CropStream(
+        sources,
+        batch_size=batch_size,
+        n_cells=options.n_cells,
+        seed=options.seed,
+        share=Share(world.rank, world.size),
+    )
+    return recipe, stream, states
+
+
+def _device(asked: str, world: World) -> torch.device:
+    device = choose_device(asked)
+    if device.type == "cuda" and world.size > 1:
+        return choose_device(f"cuda:{world.local_rank}")
+    return device
+
+
+def _key(
+    settings: Pretraining, seed: int, stream: CropStream, start: Start, device: torch.device
+) -> str:
+    return fingerprint(
+        {
+            "settings": settings.to_dict(),
+            "seed": seed,
+            "cells": stream.fingerprint,
+            "start": start.digest,
+            "architecture": str(start.architecture),
+            "versions": versions(),
+            "device": device.type,
+        }
+    )
+
+
+def _there_already(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
+    if not (folder / MANIFEST).is_file():
+        return None
+    found = read_own(folder)
+    if found.manifest.get("key") == key:
+        return found
+    if again:
+        return None
+    raise HcsQcError(
+        f"There is an encoder {folder.name} already, trained on other cells or with other "
+        "settings; models may need it. Give this one another name (--name), or train it --again."
+    )
+
+
+def _locked(folder: Path) -> FileLock:
+    with explained_writes(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=1.0)
+        except Timeout as error:
+            raise HcsQcError(
+                f"The encoder {folder.name} is being trained by another process; wait for it, or "
+                "give this one another name (--name)."
+            ) from error
+    return lock
+
+
+def _manifest(
+    options: PretrainOptions,
+    settings: Pretraining,
+    recipe: CropRecipe,
+    stream: CropStream,
+    states: list[PlateState],
+    start: Start,
+    n_features: int,
+    trained: Pretrained,
+) -> dict[str, Any]:
+    architecture = start.architecture
+    plates = ", ".join(state.plate.name for state in states)
+    return {
+        "family": architecture.family,
+        "architecture": architecture.name,
+        "mean": list(architecture.mean),
+        "std": list(architecture.std),
+        "input_px": recipe.input_px,
+        "n_features": n_features,
+        "origin": f"{settings.method} on {stream.n_cells:,} cells of {plates}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": settings.method,
+        "preset": settings.preset,
+        "settings": settings.to_dict(),
+        "seed": options.seed,
+        "recipe": recipe.to_dict(),
+        "data": {**stream.describe(), **_left_out(states)},
+        "started_from": {"what": start.told, "weights_sha256": start.digest or None},
+        "history": trained.history,
+        "warnings": list(trained.warnings),
+        "comparison": None,
+        "versions": versions(),
+    }
+
+
+def _left_out(states: list[PlateState]) -> dict[str, Any]:
+    """Count the sites without a cell, and name those that could not be read before."""
+    n_empty = 0
+    unreadable: list[str] = []
+    for state in states:
+        with_cells, unread = set(state.by_site.sites), set(state.found.unreadable)
+        n_empty += sum(site not in with_cells and site not in unread for site in state.plate.sites)
+        unreadable.extend(
+            f"{state.plate.name} {site}: {reason}"
+            for site, reason in state.found.unreadable.items()
+        )
+    return {"n_sites_without_cells": n_empty, "unreadable_before": unreadable}

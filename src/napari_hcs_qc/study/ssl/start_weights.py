@@ -1,0 +1,128 @@
+"""What a self-supervised training starts from: chance, or an encoder that was trained before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, own_beside, read_own
+from napari_hcs_qc.encoders.registry import load_architecture
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.encoders.architecture import Architecture, Family
+
+SCRATCH: tuple[Family, str] = ("torchvision", "resnet18")
+"""Library and architecture of an encoder that starts from chance: the paper's, 512 features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A network to train, and where its weights come from.
+
+    Parameters
+    ----------
+    architecture
+        In evaluation mode, taking crops of any side where it can.
+    told
+        In words: ``random weights``, the name of an encoder, or a file.
+    digest
+        SHA-256 of the weights' file; empty for random ones.
+    """
+
+    architecture: Architecture
+    told: str
+    digest: str
+
+
+def random_architecture(
+    family: Family, name: str, seed: int, input_px: int | None = None
+) -> Architecture:
+    """Build a network with random weights, which follow from the seed alone.
+
+    Parameters
+    ----------
+    family, name
+        Library and architecture.
+    seed
+        Of the weights.
+    input_px
+        Side to which crops are brought; None for any that the architecture takes.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such architecture.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = build_architecture(family, name)
+    return replace(built, input_px=input_px or built.input_px)
+
+
+def start_from(
+    asked: str | None,
+    own: Path | None = None,
+    *,
+    weights: Path | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Start:
+    """Build the network that a training starts from.
+
+    Parameters
+    ----------
+    asked
+        None for a ResNet18 with random weights; else the name of an encoder, of `own` or of the
+        registry, the folder of one that was trained here, or a safetensors file (of a ResNet18,
+        where nothing beside it says otherwise).
+    own
+        Folder of encoders that were trained here.
+    weights
+        A local file with the weights of the encoder named.
+    seed
+        Of random weights.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError, WriteError, Cancelled
+        As `napari_hcs_qc.encoders.registry.load_architecture`.
+    """
+    if asked is None:
+        return Start(random_architecture(*SCRATCH, seed), "random weights", "")
+    folder = _folder_of(asked, own)
+    if folder is not None:
+        trained = read_own(folder)
+        built = trained.load()
+        plain = build_architecture(trained.family, trained.architecture)
+        # It may be trained on at another size than before.
+        return Start(replace(built, input_px=plain.input_px), f"{folder}", trained.weights_sha256)
+    path = Path(asked)
+    if path.suffix == ".safetensors" and weights is None:
+        if not path.is_file():
+            raise HcsQcError(f"The weights file {path} to start from does not exist.")
+        architecture, digest = load_architecture("resnet18", weights=path)
+        return Start(architecture, str(path), digest)
+    architecture, digest = load_architecture(
+        asked, weights=weights, on_progress=on_progress, should_stop=should_stop
+    )
+    return Start(architecture, asked, digest)
+
+
+def _folder_of(asked: str, own: Path | None) -> Path | None:
+    """Find the folder of an encoder that was trained here, by its name or its path."""
+    if own is not None and "/" not in asked and (own / asked / MANIFEST).is_file():
+        return own / asked
+    path = Path(asked)
+    if (path / MANIFEST).is_file():
+        return path
+    beside = own_beside(path)
+    return None if beside is None else beside.folder

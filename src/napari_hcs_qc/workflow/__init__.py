@@ -1,0 +1,1 @@
+"""The steps in order: what a command or a button does."""

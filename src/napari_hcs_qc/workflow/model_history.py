@@ -1,0 +1,265 @@
+"""The models of an assay, one after the other: notes, what changed between two, and going back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
+from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
+from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.assay.store.saved_model import Model
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """One model in the history.
+
+    Parameters
+    ----------
+    id
+        Number in the assay, as text: ``"0001"``.
+    created
+        When, ISO 8601 in UTC.
+    encoder, recipe, head
+        Their names.
+    n_annotated
+        Annotated cells of each class.
+    f1
+        Cross-validated weighted F1; None before it was measured or where it cannot be.
+    f1_ci
+        Its 95 % interval; None as `f1`, or where it cannot be said.
+    auc
+        Cross-validated AUC; None as `f1`.
+    note
+        A person's.
+    is_in_use
+        Whether it judges the assay.
+    problem
+        Why nothing else is known of it; empty when all is well.
+    """
+
+    id: str
+    created: str
+    encoder: str
+    recipe: str
+    head: str
+    n_annotated: dict[str, int]
+    f1: float | None
+    f1_ci: tuple[float, float] | None
+    auc: float | None
+    note: str
+    is_in_use: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class PlateChange:
+    """What changes on one plate from model `a` to model `b`.
+
+    Parameters
+    ----------
+    plate
+        Its name.
+    n_cells
+        Cells that both models could score.
+    n_changed, share_changed
+        Those of them whose class differs at the assay's threshold; the share is 0 without cells.
+    n_to_abnormal, n_to_normal
+        The same by direction.
+    newly_flagged, no_longer_flagged
+        Wells.
+    """
+
+    plate: str
+    n_cells: int
+    n_changed: int
+    share_changed: float
+    n_to_abnormal: int
+    n_to_normal: int
+    newly_flagged: tuple[str, ...]
+    no_longer_flagged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models of an assay side by side; `plates` says what changes from `a` to `b`."""
+
+    a: ModelLine
+    b: ModelLine
+    threshold: float
+    plates: tuple[PlateChange, ...]
+
+
+def list_models(assay: AssayFolder) -> tuple[ModelLine, ...]:
+    """List the models of an assay, newest first.
+
+    What is wrong with a single model stands in its line.
+    """
+    folders = model_folders(assay.models_folder)
+    names = [folder.name for folder in folders]
+    restored = assay.settings.get("model")
+    in_use = restored if restored in names else max(names, default="")
+    return tuple(_line(folder, folder.name == in_use) for folder in reversed(folders))
+
+
+def set_note(assay: AssayFolder, model_id: str, text: str) -> None:
+    """Write a note to a model; an empty one takes it away.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    AssayBusyError, WriteError
+        When it cannot be changed.
+    """
+    with assay.lock():
+        change_manifest(_folder(assay, model_id), note=text.strip())
+
+
+def restore(assay: AssayFolder, model_id: str) -> None:
+    """Let an older model judge the assay again, until somebody trains anew.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model.
+    AssayBusyError, WriteError
+        When the assay cannot be changed.
+    """
+    _folder(assay, model_id)
+    is_latest = model_id == max(folder.name for folder in model_folders(assay.models_folder))
+    assay.update_settings(model=None if is_latest else model_id)
+
+
+def compare(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    a: str,
+    b: str,
+    *,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Comparison:
+    """Tell what changes from one model to another, cell by cell and well by well.
+
+    A plate that a model judged before its cells changed (by a click that made one) is scored
+    again, which takes no pixels but those of new cells.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    states
+        The plates to compare on, by name, with the annotations of now.
+    a, b
+        Ids of the models.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model, or one has not judged a plate and its embeddings are not
+        there.
+    AssayBusyError, WriteError
+        When a plate is scored again and that cannot be kept.
+    Cancelled
+        When `should_stop` said so.
+    """
+    models = [chosen_model(assay, name) for name in (a, b)]
+    changes = []
+    for done, (name, state) in enumerate(states.items()):
+        check_stop(should_stop)
+        on_progress(done, len(states), f"Comparing on plate {name}")
+        before, after = (_judged(assay, name, state, model, should_stop) for model in models)
+        changes.append(_change(before, after, assay.threshold))
+    on_progress(len(states), len(states), "Compared")
+    lines = {line.id: line for line in list_models(assay)}
+    return Comparison(lines[a], lines[b], assay.threshold, tuple(changes))
+
+
+def _folder(assay: AssayFolder, model_id: str) -> Path:
+    folders = {folder.name: folder for folder in model_folders(assay.models_folder)}
+    if model_id not in folders:
+        raise HcsQcError(
+            f"The assay {assay.path} has no model {model_id!r}; it has "
+            f"{', '.join(folders) or 'none yet'}."
+        )
+    return folders[model_id]
+
+
+def _line(folder: Path, is_in_use: bool) -> ModelLine:
+    try:
+        manifest = read_manifest(folder)
+        figures: dict[str, Any] = manifest["cross_validation"] or {}
+        mean, ends = figures.get("mean", {}), figures.get("ci95", {})
+        low, high = ends.get("f1_weighted", (None, None))
+        return ModelLine(
+            id=folder.name,
+            created=str(manifest["created"]),
+            encoder=str(manifest["encoder"]["name"]),
+            recipe=str(manifest["recipe"]["name"]),
+            head=str(manifest["head"]),
+            n_annotated={str(name): int(n) for name, n in manifest["n_annotated"].items()},
+            f1=mean.get("f1_weighted"),
+            f1_ci=None if low is None or high is None else (low, high),
+            auc=mean.get("auc"),
+            note=str(manifest.get("note", "")),
+            is_in_use=is_in_use,
+        )
+    except (HcsQcError, KeyError, TypeError, ValueError, AttributeError) as error:
+        told = str(error) if isinstance(error, HcsQcError) else f"Its manifest is damaged: {error}"
+        return ModelLine(folder.name, "", "", "", "", {}, None, None, None, "", is_in_use, told)
+
+
+def _judged(
+    assay: AssayFolder, name: str, state: PlateState, model: Model, should_stop: ShouldStop
+) -> Judged:
+    states = {name: state}
+    if load_prediction(assay, state, model) is None:
+        encoder = kept_encoder(**trained_with(model.manifest), should_stop=should_stop)
+        if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
+            raise HcsQcError(
+                f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "
+                f"run: hcs-qc predict {assay.path} --model {model.id}."
+            )
+        predict(assay, [name], model, states=states, encoder=encoder, should_stop=should_stop)
+    return judge(assay, [name], model=model, states=states)[0]
+
+
+def _change(before: Judged, after: Judged, threshold: float) -> PlateChange:
+    p_before, p_after = (
+        one.predictions["p_abnormal"].to_numpy(dtype=np.float64) for one in (before, after)
+    )
+    is_scored = np.isfinite(p_before) & np.isfinite(p_after)
+    was, now = p_before[is_scored] >= threshold, p_after[is_scored] >= threshold
+    n_changed = int((was != now).sum())
+    flagged_before, flagged_after = (
+        one.scores.wells.loc[one.scores.wells["is_flagged"], "well"].tolist()
+        for one in (before, after)
+    )
+    return PlateChange(
+        plate=before.state.plate.name,
+        n_cells=len(was),
+        n_changed=n_changed,
+        share_changed=n_changed / len(was) if len(was) else 0.0,
+        n_to_abnormal=int((~was & now).sum()),
+        n_to_normal=int((was & ~now).sum()),
+        newly_flagged=tuple(well for well in flagged_after if well not in flagged_before),
+        no_longer_flagged=tuple(well for well in flagged_before if well not in flagged_after),
+    )

@@ -1,0 +1,424 @@
+"""Retrain: from the annotations of now to every plate judged anew, while a person waits."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.assay.embeddings.embed_plate import check_pools, embed_plate, stored_plate
+from napari_hcs_qc.assay.embeddings.training_set import (
+    check_classes,
+    collect,
+    collect_again,
+    said_again,
+)
+from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
+from napari_hcs_qc.assay.models.training import (
+    TrainOptions,
+    asked_recipe,
+    check_simulated,
+    fit_heads,
+    inputs_of,
+    manifest_of,
+    model_being_made,
+    simulated_for,
+    trained_with,
+    use_latest,
+)
+from napari_hcs_qc.assay.models.validation import curve, validate, validate_fine_tuned
+from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
+from napari_hcs_qc.assay.scoring.plate_scores import Judged, flag_rule, judge_state, well_roles
+from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
+from napari_hcs_qc.assay.scoring.prediction import (
+    chosen_model,
+    discard_prediction,
+    load_prediction,
+    predict_plate,
+    save_prediction,
+    with_unlike,
+)
+from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
+from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate
+from napari_hcs_qc.assay.store.saved_model import (
+    Model,
+    change_manifest,
+    located,
+    publish_model,
+    save_heads,
+)
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
+from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.run_in_thread import abandonable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.finetune import FineTuned
+
+_STEPS = 5
+_PATIENCE_S = 5.0  # for another window that is writing
+
+
+@dataclass(frozen=True, eq=False)
+class Retrained:
+    """What `retrain` made.
+
+    Parameters
+    ----------
+    model
+        The new model, in use from now on; without cross-validated figures, see `add_figures`.
+    judged
+        Every plate, by name, judged by it.
+    seconds
+        How long each step took: ``collect``, ``fit``, ``score``, ``judge``, ``save``, ``total``.
+    """
+
+    model: Model
+    judged: dict[str, Judged]
+    seconds: dict[str, float]
+
+
+def retrain(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    *,
+    encoder: Encoder,
+    note: str = "",
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Retrained:
+    """Fit a head on the annotations of `states`, score and judge all their cells, use the model.
+
+    The old model serves until the new one is complete: its manifest is written last, so whatever
+    fails or is cancelled before leaves all as it was. The assay's lock is held only for writing.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    states
+        Its plates, by name and in its order, with the annotations of now. All are judged; the
+        nucleus diameter of the recipe is that of the first.
+    options
+        Encoder, recipe, head and seed.
+    encoder
+        The encoder of `options`, loaded.
+    note
+        Kept with the model, for its history.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Raises
+    ------
+    HcsQcError
+        When there are no annotations of both classes, or encoder, recipe and head do not go
+        together.
+    AssayBusyError
+        When another process is at work in the assay.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    make_head(options.head, options.seed)  # a wrong name is told first
+    check_simulated(options)
+    if not states:
+        raise HcsQcError("No plate is open, so there is nothing to train on; open one first.")
+    recipe = asked_recipe(options)
+    recipe = recipe.with_diameter(next(iter(states.values())).found.diameter_px)
+    check_pools(recipe, encoder)
+    used = [state for state in states.values() if len(state.training)]
+    check_classes(used)
+    check_stop(should_stop)
+    watch = _Watch()
+    stores = assay.embeddings_folder
+    inputs = inputs_of(options, recipe, encoder, used, stores)
+    tuned: FineTuned | None = None
+    if options.head in FINE_TUNED:
+        with watch.step("fine-tune"):
+            tuned = fine_tuned(
+                [(state, state.training) for state in used],
+                recipe,
+                options,
+                folder=assay.path,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        encoder = tuned.encoder
+    on_progress(0, _STEPS, "Gathering annotated cells")
+    with watch.step("collect"):
+        annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
+        simulated = simulated_for(
+            options, used, annotated, recipe, encoder, on_progress, should_stop
+        )
+    on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
+    with watch.step("fit"):
+        head, kind_head = abandonable(
+            lambda _progress, _stop: fit_heads(annotated, options, tuned, simulated), should_stop
+        )
+        manifest = {
+            **manifest_of(options, recipe, encoder, used, annotated, tuned),
+            "note": note.strip(),
+            "inputs": inputs,
+            "has_kinds": kind_head is not None,
+        }
+        novelty, manifest["no_novelty"] = fit_novelty(annotated)
+    # Its number is known when it is written.
+    model = Model("", head, kind_head, recipe, manifest["encoder"], manifest, novelty)
+    with watch.step("score"):
+        predictions = _scored(assay, states, model, encoder, on_progress, should_stop)
+    on_progress(3, _STEPS, "Judging wells")
+    with watch.step("judge"):
+        judged = _judged(assay, states, predictions, should_stop)
+    check_stop(should_stop)
+    with assay.lock(timeout_s=_PATIENCE_S), model_being_made(assay) as folder, watch.step("save"):
+        model = replace(model, id=folder.name)
+        on_progress(4, _STEPS, f"Saving model {model.id}")
+        try:
+            save_heads(folder, head, kind_head, tuned, novelty)
+            for name, prediction in predictions.items():
+                numbered = replace(prediction, model=model.id)
+                judged[name] = replace(judged[name], prediction=numbered)
+                save_prediction(assay, numbered, states[name])
+                check_stop(should_stop)
+            published = located(publish_model(folder, manifest), folder)
+            model = replace(model, encoder=published["encoder"], manifest=published)
+            use_latest(assay)
+            forget_training(assay.path)
+        except BaseException:
+            for name in predictions:
+                discard_prediction(assay, name, model.id)
+            raise
+    on_progress(_STEPS, _STEPS, f"Model {model.id} is in use")
+    return Retrained(model, judged, watch.seconds())
+
+
+def add_figures(
+    assay: AssayFolder,
+    model_id: str,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    *,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Model:
+    """Cross-validate a model on the very cells it was trained on, and keep the figures with it.
+
+    The learning curve follows the other figures; where it is cancelled, these stay. Fine-tuned
+    models have none: it would take as long as dozens of trainings.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model_id
+        The model.
+    states
+        Plates that are loaded, by name; others are loaded where it was trained on them.
+    options
+        Say how many seeds; head and seed are the model's.
+    encoder
+        The model's encoder where it is loaded; with another one the model's own is loaded.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    Model
+        With ``cross_validation`` in its manifest: what `validation.validate` gives, and
+        ``learning_curve`` as `validation.curve` gives it (None where it cannot be had).
+
+    Raises
+    ------
+    HcsQcError
+        When there is no such model or its cells cannot be read.
+    WriteError
+        When its manifest cannot be written.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    model = chosen_model(assay, model_id)
+    manifest = model.manifest
+    options = replace(options, head=str(manifest["head"]), seed=int(manifest["seed"]))
+    names = [plate["name"] for plate in manifest["training_plates"]]
+    trained_on = {name: states.get(name) or load_plate(assay, name) for name in names}
+    if options.head in FINE_TUNED:
+        weights = manifest["fine_tuning"]["started_from_weights"]
+        options = replace(
+            options,
+            encoder=str(manifest["encoder"]["name"]),
+            weights=None if weights is None else Path(weights),
+        )
+        said = said_again(manifest, trained_on)
+        figures = validate_fine_tuned(said, model.recipe, options, on_progress, should_stop)
+        return _with_figures(assay, model, {**figures, "learning_curve": None})
+    if encoder.fingerprint != model.encoder["fingerprint"]:
+        encoder = kept_encoder(
+            **trained_with(manifest),
+            device=options.device,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    stores = assay.embeddings_folder
+    annotated = collect_again(
+        manifest, trained_on, model.recipe, encoder, stores, on_progress, should_stop
+    )
+    figures = abandonable(partial(validate, annotated, options), should_stop, on_progress)
+    figures["learning_curve"] = None
+    model = _with_figures(assay, model, figures)
+    if figures["figures"]:
+        found = abandonable(partial(curve, annotated, options), should_stop, on_progress)
+        model = _with_figures(assay, model, {**figures, "learning_curve": found})
+    return model
+
+
+def add_unlike(
+    assay: AssayFolder,
+    model: Model,
+    judged: Mapping[str, Judged],
+    *,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
+    should_stop: ShouldStop = never_stop,
+) -> dict[str, Judged]:
+    """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
+
+    Plates that are not embedded are left out; `predict` embeds and measures them.
+
+    Parameters
+    ----------
+    assay
+        The assay.
+    model
+        The model.
+    judged
+        Plates by name, as it judges them; those that were measured already are left out.
+    encoder
+        The model's, or another, in whose place the model's is loaded.
+    on_progress, should_stop
+        See `napari_hcs_qc.job`.
+
+    Returns
+    -------
+    dict
+        These plates with what was measured.
+
+    Raises
+    ------
+    HcsQcError
+        When the embeddings or the encoder cannot be had.
+    WriteError
+        When the disk is full or read-only.
+    Cancelled
+        When `should_stop` said so, within a second.
+    """
+    missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
+    if missing and encoder.fingerprint != model.encoder["fingerprint"]:
+        encoder = kept_encoder(
+            **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
+        )
+    found = {}
+    for name, one in missing.items():
+        check_stop(should_stop)
+        if stored_plate(one.state, model.recipe, encoder, assay.embeddings_folder) is None:
+            continue
+        embedded = embed_plate(
+            one.state,
+            model.recipe,
+            encoder,
+            assay.embeddings_folder,
+            try_again=False,  # as they were when the cells were scored
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        measured = with_unlike(
+            one.prediction, one.state, model, embedded.rows, on_progress, should_stop
+        )
+        found[name] = one.with_unlike(one.state, measured)
+        # Where another process is at work it is measured again when somebody needs it.
+        with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
+            if load_prediction(assay, one.state, model) is not None:  # else of other cells by now
+                save_prediction(assay, measured, one.state)
+    return found
+
+
+def _with_figures(assay: AssayFolder, model: Model, figures: dict[str, object]) -> Model:
+    with assay.lock(timeout_s=_PATIENCE_S):
+        folder = assay.models_folder / model.id
+        changed = located(change_manifest(folder, cross_validation=figures), folder)
+        return replace(model, manifest=changed)
+
+
+def _scored(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    model: Model,
+    encoder: Encoder,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+) -> dict[str, Prediction]:
+    meter = ShiftMeter(assay, model, encoder, lambda name: states[name])
+    predictions = {}
+    for name, state in states.items():
+        on_progress(2, _STEPS, f"Scoring the cells of {name}")
+        predictions[name] = predict_plate(
+            assay,
+            state,
+            model,
+            encoder,
+            meter,
+            try_again=False,
+            unlike=False,  # follows with `add_unlike`: nobody should have to wait for it
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    return predictions
+
+
+def _judged(
+    assay: AssayFolder,
+    states: Mapping[str, PlateState],
+    predictions: Mapping[str, Prediction],
+    should_stop: ShouldStop,
+) -> dict[str, Judged]:
+    verdicts, rule = assay.journal().verdicts(), flag_rule(assay)
+    judged = {}
+    for name, state in states.items():
+        check_stop(should_stop)
+        judged[name] = judge_state(
+            state,
+            predictions[name],
+            verdicts=verdicts,
+            rule=rule,
+            roles=well_roles(assay, state.plate.shape),
+            threshold=assay.threshold,
+        )
+    return judged
+
+
+class _Watch:
+    """Says how long each step took."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[name] = time.perf_counter() - began
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._seconds, "total": time.perf_counter() - self._began}

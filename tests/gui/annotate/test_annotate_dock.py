@@ -1,0 +1,580 @@
+"""Annotating in the gallery: keys, buttons, order, what is shown and what is in the journal."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QListWidget,
+    QMessageBox,
+)
+
+from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
+from napari_hcs_qc.gui.canvas.clicking import Clicking
+from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.gallery.gallery_orders import ORDERS, GalleryOptions
+from napari_hcs_qc.gui.gallery.gallery_tiles import ABNORMAL, CONFLICT, NORMAL, NOT_ANNOTATED
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pandas as pd
+    from pytestqt.qtbot import QtBot
+
+    from napari_hcs_qc.gui.canvas.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(qtbot: QtBot) -> Iterator[Workspace]:
+    made = workspace_of(ViewerModel())
+    made.session.annotator = "anna"
+    yield made
+    made.close()
+    assert not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
+
+
+@pytest.fixture
+def told(workspace: Workspace) -> list[str]:
+    texts: list[str] = []
+    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    return texts
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, workspace: Workspace) -> AnnotateDock:
+    made = AnnotateDock(workspace.viewer)
+    qtbot.addWidget(made)
+    made.resize(430, 420)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def annotating(
+    qtbot: QtBot, workspace: Workspace, dock: AnnotateDock, assay_path: Path
+) -> AnnotateDock:
+    """The panel with a trained assay open and the keyboard in the gallery."""
+    workspace.session.open(assay_path)
+    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    idle(qtbot, workspace)
+    qtbot.waitUntil(lambda: len(dock.gallery.view.cells()) > 0)
+    dock.gallery.view.setFocus()
+    return dock
+
+
+def idle(qtbot: QtBot, workspace: Workspace) -> None:
+    qtbot.waitUntil(lambda: not workspace.session.jobs.running, timeout=120_000)
+
+
+def press(dock: AnnotateDock, key: Any, held: Any = Qt.KeyboardModifier.NoModifier) -> None:
+    QTest.keyClick(dock.gallery.view, key, held)
+
+
+def open_cells(dock: AnnotateDock, n: int) -> list[int]:
+    """Rows of the first cells shown that nobody has annotated, selected."""
+    ids = dock.gallery.view.cells()
+    rows = ids[dock.gallery._marks.value().annotated[ids] == NOT_ANNOTATED][:n]
+    assert len(rows) == n
+    dock.gallery.view.set_value(rows)
+    return [int(row) for row in rows]
+
+
+def recorded(path: Path, annotator: str = "anna") -> pd.DataFrame:
+    """What a fresh reader of the journal finds."""
+    found = AssayFolder.open(path).journal().annotations()
+    return found[found["annotator"] == annotator].reset_index(drop=True)
+
+
+def order(qtbot: QtBot, dock: AnnotateDock, workspace: Workspace, **options: Any) -> np.ndarray:
+    dock.gallery.set_value(GalleryOptions(**options))
+    idle(qtbot, workspace)
+    return dock.gallery.view.cells()
+
+
+# ---- saying something --------------------------------------------------------------------
+
+
+def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    rows = open_cells(annotating, 5)
+    press(annotating, Qt.Key.Key_A)
+    said = recorded(assay_path)
+    assert said["class"].tolist() == ["abnormal"] * 5
+    assert said["action"].nunique() == 1
+    cells = workspace.session.state.found.cells.iloc[rows]
+    expected = {
+        (str(c.well), int(c.site), float(c.y_px), float(c.x_px)) for c in cells.itertuples()
+    }
+    names = ["well", "site", "y_px", "x_px"]
+    assert set(said[names].itertuples(index=False, name=None)) == expected
+    assert set(said["plate"]) == {workspace.session.plate.name}
+    marks = annotating.gallery._marks.value()
+    assert set(marks.annotated[rows]) == {ABNORMAL}
+    press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not len(recorded(assay_path))
+    assert set(marks.annotated[rows]) == {NOT_ANNOTATED}
+    press(annotating, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
+    assert len(recorded(assay_path)) == 5
+    assert set(marks.annotated[rows]) == {ABNORMAL}
+
+
+@pytest.mark.parametrize(
+    ("key", "cls", "kind"),
+    [
+        (Qt.Key.Key_N, "normal", None),
+        (Qt.Key.Key_U, "unsure", None),
+        *((getattr(Qt.Key, f"Key_{i}"), "abnormal", kind) for i, kind in enumerate(KINDS, 1)),
+    ],
+)
+def test_each_key_says_its_word_and_backspace_takes_it_back(
+    annotating: AnnotateDock,
+    assay_path: Path,
+    told: list[str],
+    key: Any,
+    cls: str,
+    kind: str | None,
+) -> None:
+    open_cells(annotating, 1)
+    press(annotating, key)
+    (row,) = recorded(assay_path)[["class", "kind"]].to_numpy(dtype=object).tolist()
+    assert row == [cls, kind]
+    press(annotating, Qt.Key.Key_Backspace)
+    assert not len(recorded(assay_path))
+    press(annotating, Qt.Key.Key_Backspace)
+    assert told[-1] == "anna has said nothing of these cells."
+
+
+def test_words_given_beside_the_centroid_are_taken_back_too(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    session = workspace.session
+    (row,) = open_cells(annotating, 1)
+    cell = session.state.found.cells.iloc[row]
+    place = (float(cell["y_px"]) + 1.5, float(cell["x_px"]))
+    assert session.annotate(SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal")
+    assert annotating.gallery._marks.value().annotated[row] == NORMAL
+    press(annotating, Qt.Key.Key_Backspace)
+    assert not len(recorded(assay_path))
+    assert annotating.gallery._marks.value().annotated[row] == NOT_ANNOTATED
+
+
+def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
+    annotating: AnnotateDock, told: list[str]
+) -> None:
+    gallery = annotating.gallery
+    visited = []
+    for _ in range(4):
+        press(annotating, Qt.Key.Key_Space)
+        (row,) = gallery.selected().tolist()
+        assert gallery._marks.value().annotated[row] == NOT_ANNOTATED
+        visited.append(row)
+        press(annotating, Qt.Key.Key_N)
+    ids = gallery.view.cells().tolist()
+    places = [ids.index(row) for row in visited]
+    assert places == sorted(places) and len(set(places)) == 4
+    gallery.view.set_current(ids[-1])
+    press(annotating, Qt.Key.Key_Space)  # round to the beginning
+    assert ids.index(gallery.selected()[0]) <= max(places) + 60
+    gallery.view.set_cells(visited)
+    press(annotating, Qt.Key.Key_Space)
+    assert told[-1] == "All cells shown here are annotated."
+
+
+def test_a_key_that_is_held_down_says_its_word_once(
+    annotating: AnnotateDock, assay_path: Path
+) -> None:
+    open_cells(annotating, 1)
+    none = Qt.KeyboardModifier.NoModifier
+    for is_repeated in (False, True, True):
+        event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_A, none, "a", is_repeated)
+        QApplication.sendEvent(annotating.gallery.view, event)
+    workspace = annotating._workspace
+    assert workspace.session.undo()
+    assert not len(recorded(assay_path))
+
+
+def test_the_keys_of_the_gallery_are_not_taken_by_shortcuts_of_the_window(
+    annotating: AnnotateDock,
+) -> None:
+    none, ctrl = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ControlModifier
+    for key, held, is_ours in (
+        (Qt.Key.Key_N, none, True),
+        (Qt.Key.Key_Space, none, True),
+        (Qt.Key.Key_R, ctrl, True),
+        (Qt.Key.Key_N, ctrl, False),
+        (Qt.Key.Key_Q, ctrl, False),
+    ):
+        event = QKeyEvent(QEvent.Type.ShortcutOverride, key, held)
+        event.ignore()
+        QApplication.sendEvent(annotating.gallery.view, event)
+        assert event.isAccepted() is is_ours, key
+
+
+def test_letters_typed_as_a_name_annotate_nothing(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    open_cells(annotating, 2)
+    line = annotating.findChild(QLineEdit)
+    line.clear()
+    QTest.keyClicks(line, "Nan1")
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert workspace.session.annotator == "Nan1"
+    assert not len(recorded(assay_path))
+    assert not len(recorded(assay_path, "Nan1"))
+    line.setText("  ")
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert line.text() == workspace.session.annotator == "Nan1"
+
+
+def test_nothing_selected_says_so(annotating: AnnotateDock, told: list[str]) -> None:
+    annotating.gallery.view.set_value([])
+    press(annotating, Qt.Key.Key_N)
+    assert told == ["Select cells in the gallery first, then press the key."]
+
+
+def test_very_many_cells_are_asked_about_first(
+    annotating: AnnotateDock, assay_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    answer = QMessageBox.StandardButton.No
+
+    def question(_parent: object, _title: str, words: str) -> QMessageBox.StandardButton:
+        asked.append(words)
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    monkeypatch.setattr("napari_hcs_qc.gui.gallery.gallery_panel._MANY", 3)
+    open_cells(annotating, 4)
+    press(annotating, Qt.Key.Key_A)
+    assert not len(recorded(assay_path))
+    answer = QMessageBox.StandardButton.Yes
+    press(annotating, Qt.Key.Key_A)
+    assert len(recorded(assay_path)) == 4
+    assert asked[0] == "Do you want to call 4 cells abnormal in one action? Undo takes it back."
+
+
+def test_the_buttons_act_where_cells_were_chosen_last(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    session, view = workspace.session, workspace.view
+    clicking = Clicking.of(workspace.viewer)
+    qtbot.waitUntil(lambda: view.cells is not None and len(view.cells) > 0)
+    (row,) = open_cells(annotating, 1)
+    on_image = next(
+        i
+        for i, r in enumerate(view.cells.rows)
+        if r != row and view.cells.annotated_class[i] is None
+    )
+    clicking.choose([on_image])
+    annotating._buttons.button("abnormal", "debris").click()
+    place = tuple(recorded(assay_path)[["y_px", "x_px"]].iloc[0])
+    assert place == tuple(view.cells.yx_px[on_image])
+    annotating.gallery.view.set_value([])
+    annotating.gallery.view.set_value([row])
+    annotating._buttons.button("normal").click()
+    cell = session.state.found.cells.iloc[row]
+    last = recorded(assay_path).iloc[-1]
+    assert (last["y_px"], last["class"]) == (float(cell["y_px"]), "normal")
+    annotating._buttons.button(None).click()
+    assert recorded(assay_path)["class"].tolist() == ["abnormal"]
+
+
+def test_counts_follow(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    before = annotating.counts()
+    everything = AssayFolder.open(assay_path).journal().annotations()
+    assert sum(before.classes.values()) == len(everything)
+    open_cells(annotating, 3)
+    press(annotating, Qt.Key.Key_4)
+    qtbot.waitUntil(lambda: workspace.session.is_settled)
+    after = annotating.counts()
+    assert after.classes["abnormal"] == before.classes["abnormal"] + 3
+    assert after.kinds["dead"] == before.kinds["dead"] + 3
+    text = annotating._buttons.button("abnormal", "dead").text()
+    assert text == f"4 dead {after.kinds['dead']}"
+    press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: annotating.counts() == before)
+
+
+def test_conflicts_are_listed_and_lead_to_their_cell(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    session = workspace.session
+    assert annotating.conflicts() == ()
+    (row,) = open_cells(annotating, 1)
+    press(annotating, Qt.Key.Key_N)
+    session.annotator = "ben"
+    press(annotating, Qt.Key.Key_A)
+    qtbot.waitUntil(lambda: len(annotating.conflicts()) == 1)
+    assert annotating.gallery._marks.value().annotated[row] == CONFLICT
+    listed = annotating._conflicts.findChild(QListWidget)
+    assert not listed.isVisible()
+    annotating._conflicts.set_open(True)
+    assert listed.isVisible()
+    assert "anna: normal, ben: abnormal" in listed.item(0).text()
+    cell = session.state.found.cells.iloc[row]
+    with qtbot.waitSignal(session.cell_chosen) as chosen:
+        listed.itemClicked.emit(listed.item(0))
+    assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
+    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+    press(annotating, Qt.Key.Key_N)
+    qtbot.waitUntil(lambda: annotating.conflicts() == ())
+    assert not annotating._conflicts.isVisible()
+
+
+def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hidden(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    session = workspace.session
+    manifest = session.model.manifest
+    plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
+    doubts = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
+    figures = {**manifest["cross_validation"], "doubted": doubts}
+    session.model_is_measured(
+        replace(session.model, manifest={**manifest, "cross_validation": figures})
+    )
+    workspace.tasks.model_changed.emit()
+    (doubt,) = annotating.doubted()
+    assert (doubt.plate, doubt.site, doubt.cls) == (plate, SiteKey(well, site), cls)
+    assert annotating._doubted.isVisible()
+    with qtbot.waitSignal(session.cell_chosen) as chosen:
+        listed = annotating._doubted.findChild(QListWidget)
+        listed.itemClicked.emit(listed.item(0))
+    assert chosen.args == [(y_px, x_px)]
+    session.is_blind = True
+    assert annotating.doubted() == ()
+    session.is_blind = False
+    assert annotating.doubted() == (doubt,)
+    live = session.live.table
+    same = live[(live["well"] == well) & (live["y_px"].round(2) == y_px)]
+    session.annotator = str(same["annotator"].iloc[0])
+    other = "abnormal" if cls == "normal" else "normal"
+    place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
+    assert session.annotate(SiteKey(well, site), [place], other)
+    qtbot.waitUntil(lambda: annotating.doubted() == ())
+    assert not annotating._doubted.isVisible()
+
+
+# ---- what is shown -----------------------------------------------------------------------
+
+
+def test_orders_are_those_of_the_core(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    session = workspace.session
+    n = len(session.state.found.cells)
+    p = session.judged.prediction.table["p_abnormal"].to_numpy()[:n]
+    assert sorted(annotating.gallery.view.cells()) == list(range(n))
+    uncertain = order(qtbot, annotating, workspace, order="uncertain")
+    assert np.all(np.diff(np.abs(p[uncertain] - session.threshold)) >= 0)
+    likely = order(qtbot, annotating, workspace, order="abnormal")
+    assert np.all(np.diff(p[likely]) <= 0)
+    ratio = session.judged.prediction.table["unlike"].to_numpy()[:n]
+    far = order(qtbot, annotating, workspace, order="unlike")
+    assert np.all(np.diff(ratio[far]) <= 0)
+    words = annotating.gallery._describe(far[0])
+    assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "unlike" in words
+    annotated = order(qtbot, annotating, workspace, order="disagreement")
+    assert set(annotated) == set(np.flatnonzero([c is not None for c in session.annotated.classes]))
+    left = order(qtbot, annotating, workspace, order="random", shown="open")
+    assert len(left) + len(annotated) == n
+    assert not set(left) & set(annotated)
+    qtbot.waitUntil(lambda: session.embeddings is not None, timeout=60_000)
+    diverse = order(qtbot, annotating, workspace, order="diverse", shown="open")
+    assert 0 < len(diverse) <= 500
+    annotating.gallery.view.set_value([diverse[0]])
+    similar = order(qtbot, annotating, workspace, order="similar")
+    assert similar[0] == diverse[0]
+    shuffled = order(qtbot, annotating, workspace, order="random")
+    annotating.gallery.sort()
+    idle(qtbot, workspace)
+    assert not np.array_equal(annotating.gallery.view.cells(), shuffled)
+
+
+def test_similar_without_a_selected_cell_says_what_to_do(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+) -> None:
+    qtbot.waitUntil(lambda: workspace.session.embeddings is not None, timeout=60_000)
+    annotating.gallery.view.set_value([])
+    box = annotating.gallery.findChildren(QComboBox)[0]
+    box.setCurrentIndex(box.findData("similar"))
+    box.activated.emit(box.currentIndex())
+    assert told == ["Select cells first; the gallery is then sorted by likeness to them."]
+    assert box.currentData() == "random"
+
+
+def test_tiles_stay_where_they_are_while_annotating(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    before = order(qtbot, annotating, workspace, order="uncertain", shown="open").copy()
+    again = next(one for one in annotating.findChildren(QAbstractButton) if "Sort" in one.text())
+    assert again.text() == "Sort again"
+    rows = open_cells(annotating, 3)
+    press(annotating, Qt.Key.Key_N)
+    idle(qtbot, workspace)
+    np.testing.assert_array_equal(annotating.gallery.view.cells(), before)
+    assert again.text() == "● Sort again"
+    again.click()
+    idle(qtbot, workspace)
+    after = annotating.gallery.view.cells()
+    assert len(after) == len(before) - 3 and not set(rows) & set(after)
+    assert again.text() == "Sort again"
+
+
+def test_a_new_model_sorts_anew(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    order(qtbot, annotating, workspace, order="abnormal")
+    open_cells(annotating, 2)
+    press(annotating, Qt.Key.Key_1)
+    idle(qtbot, workspace)
+    was = workspace.session.model.id
+    press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: workspace.session.model.id != was, timeout=60_000)
+    idle(qtbot, workspace)
+    p = workspace.session.judged.prediction.table["p_abnormal"].to_numpy()
+    assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
+    n = len(workspace.session.state.found.cells)
+    np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
+
+
+def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+) -> None:
+    session, gallery = workspace.session, annotating.gallery
+    order(qtbot, annotating, workspace, order="unlike")
+    open_cells(annotating, 3)
+    press(annotating, Qt.Key.Key_1)
+    idle(qtbot, workspace)
+    was = session.model.id
+    press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.model.id != was, timeout=60_000)
+    assert gallery.value().order == "unlike"
+    qtbot.waitUntil(lambda: session.judged.prediction.is_unlike_measured, timeout=60_000)
+    idle(qtbot, workspace)
+    assert gallery.value().order == "unlike"
+    ratio = session.judged.prediction.table["unlike"].to_numpy()
+    assert np.all(np.diff(ratio[gallery.view.cells()]) <= 0)
+    sites = session.cells_of(session.site)
+    np.testing.assert_array_equal(sites.unlike[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]])
+    # Judged anew with the annotations of now, by the same model: it is not lost.
+    press(annotating, Qt.Key.Key_N)
+    idle(qtbot, workspace)
+    assert session.judged.prediction.is_unlike_measured
+    assert not [text for text in told if "measured" in text]
+
+
+def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+) -> None:
+    order(qtbot, annotating, workspace, order="abnormal")
+    gallery = annotating.gallery
+    assert "P(abnormal)" in gallery._describe(3)
+    workspace.session.is_blind = True
+    idle(qtbot, workspace)
+    assert gallery.value().order == "random"
+    assert gallery.view._is_blind
+    assert "P(abnormal)" not in gallery._describe(3)
+    box = gallery.findChildren(QComboBox)[0]
+    offered = {key for i, key in enumerate(ORDERS) if box.model().item(i).isEnabled()}
+    assert not offered & {"uncertain", "abnormal", "normal", "disagreement"}
+    gallery.set_value(GalleryOptions("uncertain"))
+    assert "Blind mode" in told[-1]
+    assert gallery.value().order == "random"
+
+
+def test_enter_and_double_click_show_the_cell_in_its_site(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    session = workspace.session
+    row = int(annotating.gallery.view.cells()[5])
+    annotating.gallery.view.set_current(row)
+    with qtbot.waitSignal(session.cell_chosen) as chosen:
+        press(annotating, Qt.Key.Key_Return)
+    cell = session.state.found.cells.iloc[row]
+    assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
+    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+
+
+def test_pictures_of_the_cells_in_view_come(qtbot: QtBot, annotating: AnnotateDock) -> None:
+    view = annotating.gallery.view
+    first = view.cells()[:8].tolist()
+    qtbot.waitUntil(lambda: all(row in view._pictures for row in first), timeout=10_000)
+
+
+def test_another_window_that_annotates_is_followed(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    (row,) = open_cells(annotating, 1)
+    cell = workspace.session.state.found.cells.iloc[row]
+    where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
+    other = Annotation(workspace.session.plate.name, *where, "abnormal", "haze")
+    AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
+    workspace.session._look_at_journal()
+    assert annotating.gallery._marks.value().annotated[row] == ABNORMAL
+    assert "annotated abnormal, haze" in annotating.gallery._describe(row)
+
+
+# ---- options and the empty panel ---------------------------------------------------------
+
+
+def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace) -> None:
+    options = AnnotateOptions("cleo", True, "normal", GalleryOptions("random", "annotated"))
+    with qtbot.waitSignal(annotating.value_changed):
+        annotating.set_value(options)
+    assert annotating.value() == options
+    assert workspace.session.annotator == "cleo"
+    assert Clicking.of(workspace.viewer).mode == "normal"
+    modes = {b.property("mode"): b for b in annotating._modes.buttons()}
+    assert modes["normal"].isChecked()
+    modes["look"].click()
+    assert annotating.value().mode == "look"
+    assert Clicking.of(workspace.viewer).mode == "look"
+
+
+def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
+    assert "Open an assay" in dock.gallery.view._message
+    assert not dock._undo.isEnabled()
+    press(dock, Qt.Key.Key_N)
+    press(dock, Qt.Key.Key_Space)
+    assert not len(dock.gallery.view.cells())
+
+
+def test_closing_the_assay_empties_the_panel(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
+) -> None:
+    workspace.session.close_assay()
+    assert not len(annotating.gallery.view.cells())
+    assert sum(annotating.counts().classes.values()) == 0
+    qtbot.waitUntil(
+        lambda: not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
+    )
+
+
+def test_every_control_has_a_tooltip_and_the_panel_fits(annotating: AnnotateDock) -> None:
+    kinds = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
+    for kind in kinds:
+        for control in annotating.findChildren(kind):
+            assert control.toolTip(), control
+    assert annotating.minimumSizeHint().width() <= 420
+    assert annotating.width() == 430
+    assert annotating.gallery.view.height() > 0.5 * annotating.height()

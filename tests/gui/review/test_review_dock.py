@@ -1,0 +1,149 @@
+"""The review panel without a window: the queue, keys, filters, pictures and the export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.gui.review.review_dock import ReviewDock
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.rule import FLAG_CODES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def dock(desk: Any, assay_path: Path) -> ReviewDock:
+    """The panel on an assay in which the saturated well is flagged."""
+    desk.open(assay_path)
+    made = ReviewDock(desk.viewer)
+    desk.qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def press(dock: ReviewDock, name: str) -> None:
+    """Press a button; that keys reach them is shown in a real window, in test_workflow."""
+    dock._buttons[name].click()
+
+
+def verdicts(path: Path) -> pd.DataFrame:
+    return AssayFolder.open(path).journal().verdicts()
+
+
+def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
+    desk: Any, dock: ReviewDock
+) -> None:
+    wells = desk.session.judged.scores.wells
+    flagged = wells[wells["is_flagged"]]
+    assert "B02" in set(flagged["well"])
+    assert {entry.well for entry in dock.entries} == set(flagged["well"])
+    severities = [entry.severity for entry in dock.entries]
+    assert severities == sorted(severities, reverse=True)
+    dock.set_value("SIM", "B02")
+    desk.idle()
+    entry = dock.value()
+    assert entry is not None and entry.well == "B02"
+    assert entry.reason in dock._words.text()
+    assert desk.session.site == SiteKey("B02", entry.worst_site)  # the list is followed
+    montage = dock._montage.value()
+    assert montage is not None and montage.well == "B02"
+    p = [cell.p_abnormal for cell in montage.abnormal]
+    assert p == sorted(p, reverse=True)
+    assert all(value >= desk.session.threshold for value in p)
+    assert all(cell.picture is not None for cell in (*montage.abnormal, *montage.normal))
+
+
+def test_buttons_decide_and_take_back_with_a_note(
+    desk: Any, dock: ReviewDock, assay_path: Path
+) -> None:
+    dock.set_value("SIM", "B02")
+    desk.idle()
+    dock._note.setText("bar across the site")
+    press(dock, "Exclude")
+    row = verdicts(assay_path).set_index("well").loc["B02"]
+    assert (row["verdict"], row["note"]) == ("exclude", "bar across the site")
+    assert row["seen"]["is_flagged"] is True
+    assert dock._note.text() == ""
+    assert "B02" not in {entry.well for entry in dock.entries}  # decided, so no longer listed
+    dock._state.setCurrentText("excluded")
+    assert [entry.well for entry in dock.entries] == ["B02"]
+    dock._state.setCurrentText("all")
+    dock.set_value("SIM", "B02")
+    press(dock, "Keep")
+    assert verdicts(assay_path)["verdict"].tolist() == ["keep"]
+    dock.set_value("SIM", "B02")
+    press(dock, "Look again")
+    assert verdicts(assay_path)["verdict"].tolist() == ["look again"]
+    dock.set_value("SIM", "B02")
+    press(dock, "Take back")
+    assert not len(verdicts(assay_path))
+    desk.session.undo()
+    assert verdicts(assay_path)["verdict"].tolist() == ["look again"]
+
+
+def test_a_letter_typed_into_the_note_is_a_letter(
+    desk: Any, dock: ReviewDock, assay_path: Path
+) -> None:
+    dock.set_value("SIM", "B02")
+    dock._note.setFocus()
+    desk.qtbot.keyClicks(dock._note, "xkl")
+    assert dock._note.text() == "xkl"
+    assert not len(verdicts(assay_path))
+
+
+def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path) -> None:
+    dock.set_value("SIM", "B02")
+    desk.session.go_to(SiteKey("A01", 1))
+    desk.idle()
+    assert not dock.exclude_site()  # the site on screen is of another well
+    assert "Show a site of this well" in desk.told[-1][1]
+    desk.session.go_to(SiteKey("B02", 2))
+    desk.idle()
+    assert dock.exclude_site()
+    row = verdicts(assay_path).iloc[0]
+    assert (row["well"], row["site"], row["verdict"]) == ("B02", 2, "exclude")
+
+
+def test_filter_by_reason_and_progress(desk: Any, dock: ReviewDock) -> None:
+    codes = {code for entry in dock.entries for code in entry.codes}
+    for code in codes:
+        dock._reason.setCurrentIndex(dock._reason.findData(code))
+        assert dock.entries
+        assert all(code in entry.codes for entry in dock.entries)
+    other = next(code for code in FLAG_CODES if code not in codes)
+    dock._reason.setCurrentIndex(dock._reason.findData(other))
+    assert not dock.entries
+    assert "No well in this list" in dock._words.text()
+    dock._reason.setCurrentIndex(0)
+    total = len(dock.entries)
+    assert dock._progress.text() == f"0 of {total} decided"
+    dock.set_value("SIM", dock.entries[0].well)
+    assert dock.decide("keep")
+    assert dock._progress.text() == f"1 of {total} decided"
+
+
+def test_the_export_holds_the_verdicts(
+    desk: Any, dock: ReviewDock, assay_path: Path, tmp_path: Path
+) -> None:
+    dock.set_value("SIM", "B02")
+    assert dock.decide("exclude")
+    dock.export_to(tmp_path / "out")
+    desk.idle()
+    assert desk.errors() == []
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    is_out = cells["Metadata_cqc_well_is_outlier"].to_numpy(bool)
+    assert set(cells.loc[is_out, "Metadata_Well"]) == {"B02"}
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_without_an_assay_the_panel_says_what_to_do(desk: Any) -> None:
+    dock = ReviewDock(desk.viewer)
+    desk.qtbot.addWidget(dock)
+    assert "Retrain" in dock._progress.text()
+    assert dock.value() is None
+    assert not dock.decide("keep")

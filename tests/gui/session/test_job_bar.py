@@ -1,0 +1,88 @@
+"""What a panel shows of its work."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.session.background_jobs import Jobs
+from napari_hcs_qc.gui.session.job_bar import JobBar
+from napari_hcs_qc.job import check_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytestqt.qtbot import QtBot
+
+
+@pytest.fixture
+def jobs(qtbot: QtBot) -> Iterator[Jobs]:
+    made = Jobs()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bar(qtbot: QtBot, jobs: Jobs) -> JobBar:
+    made = JobBar(jobs, ["embed"])
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def steps(gate: threading.Event) -> Any:
+    """Work that tells how far it is until it may end."""
+
+    def work(on_progress: Any, should_stop: Any) -> None:
+        while not gate.wait(0.01):
+            check_stop(should_stop)
+            on_progress(250, 1000, "Site A01 s1")
+
+    return work
+
+
+def test_work_shows_how_far_it_is_and_can_be_cancelled(
+    qtbot: QtBot, jobs: Jobs, bar: JobBar
+) -> None:
+    assert not bar._bar.isVisible()
+    job = jobs.start("Embedding", steps(threading.Event()), slot="embed")
+    assert not bar._bar.isVisible()  # a blink of work shows nothing
+    qtbot.waitUntil(bar._bar.isVisible)
+    qtbot.waitUntil(lambda: bar.value() == "Embedding: Site A01 s1 (250 of 1,000)")
+    assert bar._bar.value() == bar._bar.maximum() // 4
+    with qtbot.waitSignal(job.cancelled, timeout=1000):
+        qtbot.mouseClick(bar._cancel, Qt.MouseButton.LeftButton)
+        assert "stopping" in bar.value()
+        assert not bar._cancel.isEnabled()
+    assert bar.value() == "Embedding: cancelled."
+    assert not bar._bar.isVisible()
+    assert not bar._cancel.isVisible()
+
+
+def test_a_failure_shows_its_own_words(qtbot: QtBot, jobs: Jobs, bar: JobBar) -> None:
+    def fail(**_job: Any) -> None:
+        raise HcsQcError("The disk is full.")
+
+    with qtbot.waitSignal(jobs.start("Embedding", fail, slot="embed").failed):
+        pass
+    assert bar.value() == "Embedding failed: The disk is full."
+
+
+def test_only_its_own_work_is_shown(qtbot: QtBot, jobs: Jobs, bar: JobBar) -> None:
+    everything = JobBar(jobs)
+    qtbot.addWidget(everything)
+    everything.show()
+    gate = threading.Event()
+    work = [
+        jobs.start("Other", steps(gate), slot="other"),
+        jobs.start("Hidden", steps(gate), slot="hidden", quiet=True),
+    ]
+    qtbot.waitUntil(lambda: everything.value().startswith("Other"))
+    assert bar.value() == ""
+    with qtbot.waitSignals([job.finished for job in work]):
+        gate.set()
+    assert everything.value() == ""

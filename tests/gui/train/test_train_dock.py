@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar
+
+from napari_hcs_qc.assay.models.saved_options import chosen_options
+from napari_hcs_qc.assay.scoring.prediction import chosen_model
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.saved_model import model_folders
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.train.train_dock import TrainDock
+from napari_hcs_qc.heads.head_registry import HEADS
+from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.workflow import desk_steps, model_history, retraining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+    from napari_hcs_qc.gui.canvas.workspace import Workspace
+    from napari_hcs_qc.gui.train.model_figures import ModelFigures
+
+
+@pytest.fixture
+def workspace(qtbot: QtBot) -> Iterator[Workspace]:
+    made = workspace_of(ViewerModel())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, workspace: Workspace) -> TrainDock:
+    made = TrainDock(workspace.viewer)
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def told(workspace: Workspace) -> list[str]:
+    texts: list[str] = []
+    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    return texts
+
+
+def opened(qtbot: QtBot, workspace: Workspace, path: Path) -> None:
+    workspace.session.open(path)
+    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    idle(qtbot, workspace)
+
+
+def idle(qtbot: QtBot, workspace: Workspace) -> None:
+    qtbot.waitUntil(lambda: not workspace.session.jobs.running, timeout=120_000)
+
+
+def click(workspace: Workspace, cls: str, n: int = 1) -> None:
+    """Say of `n` found cells of the site shown that they are of a class, click by click."""
+    session = workspace.session
+    cells = session.state.found.cells
+    here = cells[(cells["well"] == session.site.well) & (cells["site"] == session.site.site)]
+    for y_px, x_px in here[["y_px", "x_px"]].to_numpy()[:n].tolist():
+        assert session.annotate(session.site, [(y_px, x_px)], cls)
+
+
+def ids(dock: TrainDock) -> list[str]:
+    return [line.id for line in dock.history._lines]
+
+
+def in_use(dock: TrainDock) -> list[str]:
+    return [line.id for line in dock.history._lines if line.is_in_use]
+
+
+def numbers(figures: ModelFigures) -> list[str]:
+    return [label.text() for label in figures._numbers.findChildren(QLabel)]
+
+
+def test_without_an_assay_it_says_what_to_do(dock: TrainDock) -> None:
+    assert not dock._retrain.isEnabled()
+    assert "Open" in dock._clicks.text()
+    assert "No model" in dock.figures._title.text()
+    assert ids(dock) == []
+    assert "Ctrl+R" in dock._retrain.text()
+
+
+def test_the_model_of_an_assay_is_shown_with_its_figures(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    assert dock._retrain.isEnabled()
+    assert "Model 0001 is in use" in dock._clicks.text()
+    manifest = workspace.session.model.manifest
+    f1 = manifest["cross_validation"]["figures"][0]
+    assert f1["name"] == "weighted F1"
+    low, high = f1["ci95"]
+    found = numbers(dock.figures)
+    assert f"{f1['mean']:.3f} ± {f1['sd']:.3f}" in found
+    assert f"{low:.3f}–{high:.3f}" in found
+    assert manifest["cross_validation"]["sentence"] in dock.figures._sentence.text()
+    matrix = dock.figures._shown.confusion
+    assert matrix.sum() == pytest.approx(manifest["cross_validation"]["n_cells"])
+    assert ids(dock) == ["0001"]
+    assert in_use(dock) == ["0001"]
+
+
+def test_retraining_makes_a_model_and_its_figures_follow(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, told: list[str]
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    click(workspace, "abnormal", 2)
+    qtbot.waitUntil(lambda: "2 new clicks" in dock._clicks.text())
+    qtbot.keyClicks(dock._note, "two more")
+    with qtbot.waitSignal(workspace.tasks.model_changed, timeout=60_000):
+        dock._retrain.click()
+    # The model is in use before its figures are there.
+    assert workspace.session.model.id == "0002"
+    qtbot.waitUntil(lambda: "no new click" in dock._clicks.text())
+    assert "Model 0002 is in use" in dock.figures._sentence.text()
+    # Those of the model before stay in sight meanwhile, and it says whose they are.
+    assert dock.figures.shown() == "0001"
+    assert "model 0001" in dock.figures._title.text()
+    assert dock._note.text() == ""
+    idle(qtbot, workspace)
+    idle(qtbot, workspace)  # the list is read after the figures
+    assert dock.figures.shown() == "0002"
+    assert "model 0002" in dock.figures._title.text()
+    assert "folds" in dock.figures._sentence.text()
+    assert dock.figures._shown.curve is not None
+    assert dock.figures._verdict.text()
+    assert not dock.figures._measure.isVisibleTo(dock.figures)
+    newest, before = dock.history._lines
+    assert (newest.id, newest.note, newest.is_in_use) == ("0002", "two more", True)
+    assert newest.f1 is not None
+    assert not before.is_in_use
+    assert told == []
+
+
+def test_restoring_uses_the_older_model_until_the_next_retraining(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    before = workspace.session.judged.predictions["p_abnormal"].to_numpy().copy()
+    click(workspace, "abnormal", 6)
+    workspace.tasks.retrain()
+    idle(qtbot, workspace)
+    after = workspace.session.judged.predictions["p_abnormal"].to_numpy()
+    assert abs(after - before).max() > 1e-3
+    # A cell is added on empty ground: the older model has not seen it yet.
+    session = workspace.session
+    session.annotate(session.site, [(3.0, 3.0)], "abnormal")
+    idle(qtbot, workspace)
+    n_added = len(session.live.at_site(session._where(session.site)))
+    assert n_added >= 7
+    dock.history.set_value(["0001"])
+    with qtbot.waitSignal(workspace.session.judged_changed, timeout=60_000):
+        dock.history._restore.click()
+    idle(qtbot, workspace)
+    restored = session.judged.predictions["p_abnormal"].to_numpy()
+    assert session.model.id == "0001"
+    assert len(restored) == len(before) + 1
+    assert restored[: len(before)] == pytest.approx(before, abs=1e-6)
+    assert in_use(dock) == ["0001"]
+    assert "model 0001" in dock.figures._title.text()
+    assert chosen_model(AssayFolder.open(assay_path)).id == "0001"
+    workspace.tasks.retrain()
+    idle(qtbot, workspace)
+    assert session.model.id == "0003"
+    assert chosen_model(AssayFolder.open(assay_path)).id == "0003"
+
+
+def test_a_restore_that_fails_changes_nothing(
+    qtbot: QtBot,
+    workspace: Workspace,
+    dock: TrainDock,
+    assay_path: Path,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    workspace.tasks.retrain()
+    idle(qtbot, workspace)
+    judged = workspace.session.judged
+
+    def raises(*_: object, **__: object) -> None:
+        raise HcsQcError("The disk is full of cats.")
+
+    monkeypatch.setattr(desk_steps, "judge", raises)
+    dock.history.restore_asked.emit("0001")
+    idle(qtbot, workspace)
+    assert told[-1] == "The disk is full of cats."
+    assert "The disk is full of cats." in dock._jobs.value()
+    assert workspace.session.model.id == "0002"
+    assert workspace.session.judged is judged
+    assert chosen_model(AssayFolder.open(assay_path)).id == "0002"
+    assert in_use(dock) == ["0002"]
+
+
+def test_two_models_are_compared(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    click(workspace, "abnormal", 4)
+    workspace.tasks.retrain()
+    idle(qtbot, workspace)
+    dock.history.set_value(["0002", "0001"])
+    dock.history._compare.click()
+    idle(qtbot, workspace)
+    words = dock.history.comparison()
+    assert words.startswith("Model 0001 → 0002")
+    n_cells = len(workspace.session.state.cells)
+    assert f"of {n_cells:,} cells" in words
+    workspace.session.close_assay()
+    assert dock.history.comparison() == ""
+
+
+def test_a_note_is_kept_with_the_model(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    dock.history.noted.emit("0001", "good on blur")
+    idle(qtbot, workspace)
+    idle(qtbot, workspace)
+    assert dock.history._lines[0].note == "good on blur"
+    assert model_history.list_models(AssayFolder.open(assay_path))[0].note == "good on blur"
+
+
+def test_the_head_is_chosen_and_kept(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    assert [dock._head.itemData(index) for index in range(dock._head.count())] == list(HEADS)
+    with qtbot.waitSignal(dock.value_changed):
+        dock._head.setCurrentIndex(dock._head.findData("knn"))
+        dock._head.activated.emit(dock._head.currentIndex())
+    assert workspace.tasks.options.head == "knn"
+    assert chosen_options(AssayFolder.open(assay_path)).head == "knn"
+    assert "nearest" in dock._head.toolTip()
+    workspace.tasks.retrain()
+    idle(qtbot, workspace)
+    assert workspace.session.model.manifest["head"] == "knn"
+    assert dock.value() == workspace.tasks.options
+
+
+def test_it_retrains_by_itself_after_so_many_clicks(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    click(workspace, "abnormal", 3)
+    idle(qtbot, workspace)
+    assert workspace.session.model.id == "0001"  # not asked for
+    dock._auto.setChecked(True)
+    dock._every.setValue(5)
+    assert workspace.tasks.auto_retrain_every == 5
+    click(workspace, "normal", 2)
+    idle(qtbot, workspace)
+    assert workspace.session.model.id == "0002"
+    dock._auto.setChecked(False)
+    assert workspace.tasks.auto_retrain_every == 0
+    assert not dock._every.isEnabled()
+
+
+def test_a_failure_says_its_words_and_the_old_model_stays(
+    qtbot: QtBot,
+    workspace: Workspace,
+    dock: TrainDock,
+    assay_path: Path,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened(qtbot, workspace, assay_path)
+
+    def raises(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory, or so")
+
+    monkeypatch.setattr(HEADS["linear"], "fit", raises)
+    qtbot.keyClicks(dock._note, "kept for the next try")
+    dock._retrain.click()
+    idle(qtbot, workspace)
+    assert "RuntimeError: CUDA out of memory, or so" in told[-1]
+    assert "CUDA out of memory" in dock._jobs.value()
+    assert workspace.session.model.id == "0001"
+    assert ids(dock) == ["0001"]
+    assert len(model_folders(assay_path / "models")) == 1
+    assert dock._note.text() == "kept for the next try"
+
+
+def test_figures_that_were_cancelled_can_be_measured_later(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    manifest = assay_path / "models" / "0001" / "model.json"
+    data = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**data, "cross_validation": None}))
+    opened(qtbot, workspace, assay_path)
+    assert dock.figures._sentence.text() == "Not yet cross-validated."
+    assert numbers(dock.figures) == []
+    assert not dock.figures._charts.isVisibleTo(dock.figures)
+    button = dock.figures._measure
+    assert button.isVisibleTo(dock.figures)
+    button.click()
+    assert not button.isVisibleTo(dock.figures)  # it is at it
+    assert "being measured" in dock.figures._sentence.text()
+    idle(qtbot, workspace)
+    idle(qtbot, workspace)
+    assert "folds" in dock.figures._sentence.text()
+    assert not button.isVisibleTo(dock.figures)
+    assert dock.history._lines[0].f1 is not None
+
+
+def test_figures_that_were_there_before_a_cancel_are_shown(
+    qtbot: QtBot,
+    workspace: Workspace,
+    dock: TrainDock,
+    assay_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    began: list[bool] = []
+
+    def waits(*args: object, **_: object) -> None:
+        should_stop = args[3]
+        began.append(True)
+        while not should_stop():
+            time.sleep(0.01)
+        raise Cancelled
+
+    monkeypatch.setattr(retraining, "curve", waits)
+    workspace.tasks.retrain()
+    qtbot.waitUntil(lambda: bool(began), timeout=60_000)
+    cancel = next(b for b in dock._jobs.findChildren(QAbstractButton) if b.text() == "Cancel")
+    cancel.click()
+    idle(qtbot, workspace)
+    idle(qtbot, workspace)
+    assert dock.figures.shown() == "0002"
+    assert "folds" in dock.figures._sentence.text()
+    assert dock.figures._shown.curve is None
+    assert dock.figures._measure.text() == "Measure the rest"
+    assert dock.history._lines[0].f1 is not None
+
+
+def test_damaged_figures_are_told(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    manifest = assay_path / "models" / "0001" / "model.json"
+    data = json.loads(manifest.read_text())
+    data["cross_validation"]["reliability"] = {"bins": "none"}
+    manifest.write_text(json.dumps(data))
+    opened(qtbot, workspace, assay_path)
+    assert "damaged" in dock.figures._sentence.text()
+    assert dock._retrain.isEnabled()
+
+
+def test_every_control_has_a_tooltip_and_it_fits_400_px(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    for kind in (QAbstractButton, QComboBox, QSpinBox):
+        for control in dock.findChildren(kind):
+            if not isinstance(control.parent(), QTabBar):  # Qt's own, to scroll the tabs
+                assert control.toolTip() or control.parent().toolTip(), control
+    for edit in dock.findChildren(QLineEdit):
+        assert edit.toolTip() or edit.parent().toolTip(), edit
+    assert dock.minimumSizeHint().width() <= 400

@@ -1,0 +1,168 @@
+"""Cells unlike anything annotated, from training to the export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
+from napari_hcs_qc.cli.outcome_text import judged_lines
+from napari_hcs_qc.cli.status_command import status_of
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.workflow import export, steps
+from napari_hcs_qc.workflow.retraining import add_unlike, retrain
+
+QUICK = TrainOptions(n_seeds=1)
+
+
+@pytest.fixture
+def opened(assay_copy):
+    torch.set_num_threads(2)
+    assay = AssayFolder.open(assay_copy)
+    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    return assay, {"SIM": load_plate(assay, "SIM")}, encoder
+
+
+def test_a_run_says_it_of_each_cell(ran) -> None:
+    assay, model = ran.result.assay, ran.result.model
+    [judged] = judge(assay)
+    ratio = judged.prediction.table["unlike"].to_numpy()
+    assert ratio.dtype == np.float32
+    is_judged = judged.prediction.table["p_abnormal"].notna().to_numpy()
+    assert np.isfinite(ratio[is_judged]).all()
+    encoder = kept_encoder(**trained_with(model.manifest))
+    rows = embed_plate(judged.state, model.recipe, encoder, assay.embeddings_folder).rows
+    assert model.novelty is not None
+    np.testing.assert_array_equal(ratio, model.novelty.ratio(rows))
+    assert judged.prediction.unlike["n_unlike"] == (ratio > 1).sum()
+    exported = pd.read_parquet(ran.out / "cells.parquet")
+    np.testing.assert_array_equal(exported["unlike"].to_numpy(), ratio)
+    assert "unlike" in pd.read_csv(ran.out / "cells.csv").columns
+    assert model.manifest["no_novelty"] == ""
+    sentence = judged.prediction.unlike["sentence"]
+    if sentence:
+        assert any(sentence in line for line in judged_lines([judged]))
+        assert any(sentence in line for line in status_of(assay)[0])
+        assert sentence in ran.result.report.read_text(encoding="utf-8")
+
+
+def test_after_retrain_it_follows(opened, tmp_path) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    assert not made.judged["SIM"].prediction.is_unlike_measured
+    assert not judge(assay)[0].prediction.is_unlike_measured
+    # An export does not wait for it; people go on clicking meanwhile.
+    export.export(assay, tmp_path / "out")
+    assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
+    annotations = assay.journal().annotations()
+    later = made.judged["SIM"].with_annotations(annotations, 0.5)
+    assert len(later.predictions) == len(made.judged["SIM"].predictions) + 1
+    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
+    ratio = found.prediction.table["unlike"].to_numpy()
+    np.testing.assert_array_equal(found.predictions["unlike"], ratio)
+    np.testing.assert_array_equal(
+        pd.read_parquet(tmp_path / "out" / "cells.parquet")["unlike"], ratio
+    )
+    # What predict gives, up to whether the head knew the plate.
+    [predicted] = predict(assay, ["SIM"], made.model, states=states)
+    np.testing.assert_array_equal(predicted.table["unlike"], ratio)
+    # What was judged meanwhile takes it in; a cell that was added since has none.
+    taken = later.with_unlike(found.state, found.prediction)
+    n_found = len(taken.state.found.cells)
+    np.testing.assert_array_equal(taken.predictions["unlike"][:n_found], ratio[:n_found])
+    assert np.isnan(taken.predictions["unlike"].iloc[-1])
+    assert add_unlike(assay, made.model, {"SIM": found}, encoder=encoder) == {}
+
+
+def test_it_is_kept_with_the_prediction(opened) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
+    [again] = judge(assay, model=chosen_model(assay))
+    pd.testing.assert_frame_equal(again.prediction.table, found.prediction.table)
+    assert again.prediction.unlike == found.prediction.unlike
+    pd.testing.assert_frame_equal(again.scores.wells, found.scores.wells)
+
+
+def test_much_of_a_plate_warns_once(opened) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    novelty = made.model.novelty
+    assert novelty is not None
+    novelty.limit_ /= 10  # everything is ten times as far
+    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
+    assert found.prediction.unlike["is_much"]
+    assert sum("unlike anything annotated" in text for text in found.warnings) == 1
+    [again] = judge(assay)
+    assert again.warnings == found.warnings
+    lines = judged_lines([again])
+    assert sum("unlike anything annotated" in line for line in lines) == 1
+
+
+def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
+    assay, states, _ = opened
+    folder = assay.models_folder / "0001"
+    (folder / NOVELTY).unlink()
+    manifest = dict(chosen_model(assay).manifest)
+    with assay.lock():
+        change_manifest(folder, no_novelty="")
+    for path in assay.predictions_folder("SIM").glob("*.json"):
+        path.write_text(path.read_text().replace('"unlike"', '"other"'))
+    table_path = assay.predictions_folder("SIM") / "0001.parquet"
+    pd.read_parquet(table_path).drop(columns="unlike").to_parquet(table_path, index=False)
+    [judged] = judge(assay)
+    assert judged.prediction.unlike == {}
+    export.export(assay, tmp_path / "out")
+    assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["unlike"].isna().all()
+    export.report(assay, tmp_path / "report.html")
+    [found] = predict(assay, ["SIM"], chosen_model(assay), states=states)
+    assert found.table["unlike"].isna().all()
+    assert "earlier version trained it" in found.unlike["sentence"]
+    assert found.warnings == judged.prediction.warnings
+    assert manifest["no_novelty"] == ""
+
+
+def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> None:
+    assay, states, encoder = opened
+    monkeypatch.setattr("napari_hcs_qc.evaluation.novelty.MIN_ANNOTATED", 500)
+    model = train(assay, QUICK, states=states, encoder=encoder)
+    assert model.novelty is None
+    assert "at least 500 in 3 wells" in model.manifest["no_novelty"]
+    [found] = steps.predict_plates(assay)
+    assert found.table["unlike"].isna().all()
+    assert found.unlike["sentence"] == model.manifest["no_novelty"]
+    assert found.unlike["n_unlike"] == 0
+    assert not found.warnings
+    [judged] = judge(assay)
+    assert any("cannot be said yet" in line for line in judged_lines([judged]))
+
+
+def test_a_damaged_file_is_told(opened) -> None:
+    assay, _, _ = opened
+    (assay.models_folder / "0001" / NOVELTY).write_bytes(b"no tensors")
+    with pytest.raises(HcsQcError, match=r"annotated\.safetensors: .*damaged.* Train again"):
+        chosen_model(assay)
+
+
+def test_cells_that_were_not_judged_have_none(opened) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    one = made.judged["SIM"]
+    table = one.prediction.table.copy()
+    table.loc[[0, 5], "p_abnormal"] = np.nan
+    unread = replace(one, prediction=replace(one.prediction, table=table))
+    found = add_unlike(assay, made.model, {"SIM": unread}, encoder=encoder)["SIM"]
+    ratio = found.prediction.table["unlike"]
+    assert ratio[[0, 5]].isna().all()
+    assert ratio.notna().sum() == len(ratio) - 2 == found.prediction.unlike["n_measured"]

@@ -1,0 +1,306 @@
+"""Retrain: quick, all or nothing, and figures that may follow."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
+from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.assay.store.saved_model import load_model
+from napari_hcs_qc.cli.outcome_text import figures
+from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.workflow import export, retraining
+from napari_hcs_qc.workflow.model_history import restore
+from napari_hcs_qc.workflow.retraining import add_figures, retrain
+
+QUICK = TrainOptions(n_seeds=1)
+
+
+@pytest.fixture
+def opened(assay_copy):
+    torch.set_num_threads(2)
+    assay = AssayFolder.open(assay_copy)
+    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    return assay, {"SIM": load_plate(assay, "SIM")}, encoder
+
+
+def everything(assay: AssayFolder) -> dict[str, bytes]:
+    """All files of models and predictions, and the settings."""
+    folders = (assay.models_folder, assay.path / "predictions")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in [*files, assay.path / "assay.json"]}
+
+
+def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder, note=" first clicks ")
+    assert made.model.id == "0002"
+    assert made.model.manifest["note"] == "first clicks"
+    assert chosen_model(assay).id == "0002"
+    loaded = load_model(assay.models_folder / "0002")
+    assert loaded.manifest == made.model.manifest
+    # Step by step, as the command line does.
+    trained = train(assay, QUICK)
+    [prediction] = predict(assay, ["SIM"], trained)
+    table = made.judged["SIM"].prediction.table
+    np.testing.assert_allclose(table["p_abnormal"], prediction.table["p_abnormal"], atol=1e-4)
+    assert list(table["predicted_kind"]) == list(prediction.table["predicted_kind"])
+    [again] = judge(assay, ["SIM"], model=loaded)
+    pd.testing.assert_frame_equal(again.scores.wells, made.judged["SIM"].scores.wells)
+    pd.testing.assert_frame_equal(again.prediction.table, table)
+    assert made.judged["SIM"].prediction.model == "0002"
+    assert set(made.seconds) == {"collect", "fit", "score", "judge", "save", "total"}
+    assert made.seconds["total"] >= made.seconds["fit"] > 0
+
+
+def test_new_clicks_count(opened) -> None:
+    assay, states, encoder = opened
+    found = states["SIM"].found.cells
+    far = found[found["well"] == "A02"].iloc[0]
+    place = (far["well"], int(far["site"]), float(far["y_px"]), float(far["x_px"]))
+    assay.journal().annotate("SIM", *place, "abnormal", None, "tester")
+    states = {"SIM": load_plate(assay, "SIM")}
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    n_before = chosen_model(assay, "0001").manifest["n_annotated"]["abnormal"]
+    assert made.model.manifest["n_annotated"]["abnormal"] == n_before + 1
+    row = made.judged["SIM"].predictions.loc[far["cell_id"]]
+    assert row["annotated_class"] == "abnormal"
+
+
+def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    # A model without figures is shown, exported and reported as such.
+    assert made.model.manifest["cross_validation"] is None
+    assert figures(made.model) == ["Cross-validation: not yet cross-validated"]
+    export.export(assay, tmp_path / "t")
+    report = export.report(assay, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "not yet cross-validated" in report
+    # People go on clicking meanwhile; the figures are of what the model knew.
+    assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
+    states = {"SIM": load_plate(assay, "SIM")}
+    told: list[str] = []
+    model = add_figures(
+        assay, "0002", states, QUICK, encoder=encoder, on_progress=lambda *a: told.append(a[2])
+    )
+    found = model.manifest["cross_validation"]
+    assert model.manifest == load_model(assay.models_folder / "0002").manifest
+    n_cells = sum(made.model.manifest["n_annotated"].values())
+    assert found["n_cells"] == n_cells
+    assert np.sum(found["confusion"]) == pytest.approx(n_cells)
+    assert found["reliability"]
+    assert isinstance(found["learning_curve"]["verdict"], str)
+    assert any("cross-validating" in text for text in told)
+    expected = chosen_model(assay, "0001").manifest["cross_validation"]["per_seed"][0]
+    assert found["per_seed"][0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
+    assert "0.0" not in figures(model)[0]
+    assert (assay.models_folder / "0002" / "head").is_dir()
+
+
+def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
+    assay, states, _ = opened
+    other = kept_encoder(stages="last", pooling="mean")
+    model = add_figures(assay, "0001", states, QUICK, encoder=other)
+    assert model.manifest["cross_validation"]["confusion"]
+
+
+@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "judge_state", "publish_model"])
+def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> None:
+    assay, states, encoder = opened
+    before = everything(assay)
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(retraining, step, fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        retrain(assay, states, QUICK, encoder=encoder)
+    assert everything(assay) == before
+    assert sorted(path.name for path in assay.models_folder.iterdir()) == ["0001"]
+    assert judge(assay)[0].prediction.model == "0001"
+    with assay.lock():
+        pass
+
+
+def test_a_full_disk_leaves_the_old_model(opened, monkeypatch) -> None:
+    import errno
+    import os
+
+    assay, states, encoder = opened
+    before, n_synced, sync = everything(assay), 0, os.fsync
+
+    def full(handle: int) -> None:
+        nonlocal n_synced
+        n_synced += 1
+        if n_synced > 4:  # in the midst of the heads
+            raise OSError(errno.ENOSPC, "full")
+        sync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(WriteError, match="disk is full"):
+            retrain(assay, states, QUICK, encoder=encoder)
+    assert everything(assay) == before
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+def test_a_stop_at_any_moment_leaves_the_old_model(opened, moment: int) -> None:
+    assay, states, encoder = opened
+    before, asked = everything(assay), 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= moment
+
+    try:
+        retrain(assay, states, QUICK, encoder=encoder, should_stop=stop)
+    except Cancelled:
+        assert everything(assay) == before
+    else:  # it was done before it was asked so often
+        assert asked < moment
+        assert chosen_model(assay).id == "0002"
+
+
+def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> None:
+    assay, states, encoder = opened
+    before, fit, may_end = everything(assay), LinearHead.fit, threading.Event()
+
+    def slow(self: LinearHead, *args: object, **kwargs: object) -> LinearHead:
+        may_end.wait(20)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(LinearHead, "fit", slow)
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        retrain(
+            assay,
+            states,
+            QUICK,
+            encoder=encoder,
+            should_stop=lambda: time.monotonic() - began > 0.5,
+        )
+    assert time.monotonic() - began < 1.5
+    may_end.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("hcs-qc aside"):
+            thread.join(20)
+    assert everything(assay) == before
+
+
+def test_the_lock_is_held_only_for_writing(opened, monkeypatch) -> None:
+    assay, states, encoder = opened
+    seen: list[bool] = []
+    score = retraining.predict_plate
+
+    def look(*args: object, **kwargs: object) -> object:
+        seen.append((assay.path / "assay.lock.json").exists())
+        return score(*args, **kwargs)
+
+    monkeypatch.setattr(retraining, "predict_plate", look)
+    retrain(assay, states, QUICK, encoder=encoder)
+    assert seen == [False]
+
+
+def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
+    assay, states, encoder = opened
+    monkeypatch.setattr(retraining, "_PATIENCE_S", 0.2)
+    held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with assay.lock():
+            held.set()
+            may_end.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(5)
+    try:
+        with pytest.raises(AssayBusyError, match="in use"):
+            retrain(assay, states, QUICK, encoder=encoder)
+    finally:
+        may_end.set()
+        thread.join(5)
+    assert chosen_model(assay).id == "0001"
+
+
+def test_a_retraining_takes_over_from_a_restored_model(opened) -> None:
+    assay, states, encoder = opened
+    retrain(assay, states, QUICK, encoder=encoder)
+    restore(assay, "0001")
+    assert chosen_model(assay).id == "0001"
+    retrain(assay, states, QUICK, encoder=encoder)
+    assert chosen_model(assay).id == "0003"
+    assert "model" not in AssayFolder.open(assay.path).settings
+
+
+def test_kinds_are_told_from_a_lower_threshold_on(opened) -> None:
+    assay, states, encoder = opened
+    assay.update_settings(threshold=0.1)
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    table = made.judged["SIM"].prediction.table
+    if made.model.kind_head is None:
+        pytest.skip("no kind has enough annotations")
+    told = table["predicted_kind"].notna().to_numpy()
+    assert not told[table["p_abnormal"].to_numpy() < 0.1].any()
+    low = table["p_abnormal"].between(0.1, 0.5)
+    assert told[low.to_numpy()].any()
+    assert set(table.loc[low, "predicted_class"]) == {"normal"}
+
+
+def test_what_cannot_be_trained_is_told(opened) -> None:
+    assay, states, encoder = opened
+    with pytest.raises(HcsQcError, match="No plate is open"):
+        retrain(assay, {}, QUICK, encoder=encoder)
+    with pytest.raises(HcsQcError, match="no head 'svm'"):
+        retrain(assay, states, TrainOptions(head="svm"), encoder=encoder)
+    with pytest.raises(HcsQcError, match="loaded with 'last'"):
+        other = kept_encoder(stages="last", pooling="mean")
+        retrain(assay, states, QUICK, encoder=other)
+
+
+def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def work(on_progress, should_stop) -> int:
+        on_progress(1, 2, "half")
+        time.sleep(0.2)
+        assert not should_stop()
+        return 7
+
+    never = lambda: False  # noqa: E731
+    assert abandonable(work, never, lambda *a: told.append(a)) == 7
+    assert told == [(1, 2, "half")]
+
+    def late(_progress, _stop) -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        abandonable(late, never)
+
+    told_to_stop = threading.Event()
+
+    def endless(_progress, should_stop) -> None:
+        while not should_stop():
+            time.sleep(0.01)
+        told_to_stop.set()
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        abandonable(endless, interrupted)
+    assert told_to_stop.wait(5)  # or Ctrl+C would wait for a whole training

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
+from napari_hcs_qc.plates.plate import SiteKey
+
+MANIFEST: dict[str, Any] = {
+    "training_cells": [
+        ["P", "A01", 1, 10.0, 20.0, "normal", None],
+        ["P", "A02", 2, 11.13, 21.5, "abnormal", "blur"],
+        ["P", "A03", 1, 12.0, 22.0, "normal", None],
+    ],
+    "cross_validation": {
+        "doubted": [{"cell": 1, "p_abnormal": 0.02}, {"cell": 0, "p_abnormal": 0.7}]
+    },
+}
+
+
+def said(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["plate", "well", "site", "y_px", "x_px", "class"])
+
+
+def test_they_are_named_the_most_doubtful_first() -> None:
+    first, second = doubted_annotations(MANIFEST)
+    assert (first.site, first.y_px, first.x_px, first.cls) == (
+        SiteKey("A02", 2),
+        11.13,
+        21.5,
+        "abnormal",
+    )
+    assert str(second) == "P A01 s1: annotated normal, P(abnormal) 0.70 by the other wells"
+
+
+def test_what_was_changed_or_taken_back_since_is_left_out() -> None:
+    now = said(("P", "A01", 1, 10.0, 20.0, "abnormal"), ("P", "A02", 2, 11.1251, 21.5, "abnormal"))
+    assert [doubt.site.well for doubt in doubted_annotations(MANIFEST, now)] == ["A02"]
+    assert doubted_annotations(MANIFEST, said()) == ()
+
+
+def test_a_model_without_figures_doubts_nothing() -> None:
+    assert doubted_annotations({**MANIFEST, "cross_validation": None}) == ()
+    assert doubted_annotations({**MANIFEST, "cross_validation": {"figures": []}}) == ()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, read_labels
+from napari_hcs_qc.errors import HcsQcError, ProblemsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hcs_qc.assay.annotations.labels_csv import SiteShapes
+
+PLATE: SiteShapes = {("A01", 1): (100, 200), ("A01", 2): (100, 200), ("B02", 1): (100, 200)}
+HEADER = "well,site,y_px,x_px,label"
+
+
+def read(
+    tmp_path: Path,
+    *rows: str,
+    header: str = HEADER,
+    plates: dict[str, SiteShapes] | None = None,
+) -> pd.DataFrame:
+    path = tmp_path / "labels ä.csv"
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    return read_labels(path, plates or {"p1": PLATE}, annotator="anna")
+
+
+def problems(tmp_path: Path, *rows: str, **kwargs: object) -> list[tuple[str, str]]:
+    with pytest.raises(ProblemsError) as caught:
+        read(tmp_path, *rows, **kwargs)  # type: ignore[arg-type]
+    return [(problem.where, problem.what) for problem in caught.value.problems]
+
+
+def test_rows_are_read(tmp_path: Path) -> None:
+    frame = read(
+        tmp_path,
+        "a1, 1 ,10.5,20,Normal,,",
+        "A01,2.0,0,199.4,ABNORMAL,Blur,ben",
+        "b-02,1,-0.5,0,,,",
+        "B02,1,50,50,normal,Mitosis,",
+        "B02,1,60,50,unsure,mitosis,",
+        "B02,1,70,50,abnormal,,",
+        header=HEADER + ",kind,annotator",
+    )
+    assert list(frame.columns) == list(LABEL_COLUMNS)
+    assert frame.drop(columns="plate").values.tolist() == [
+        ["A01", 1, 10.5, 20.0, "normal", None, "anna", None],
+        ["A01", 2, 0.0, 199.4, "abnormal", "blur", "ben", None],
+        ["B02", 1, -0.5, 0.0, "unsure", None, "anna", None],
+        ["B02", 1, 50.0, 50.0, "normal", None, "anna", "mitosis"],
+        ["B02", 1, 60.0, 50.0, "unsure", None, "anna", "mitosis"],
+        ["B02", 1, 70.0, 50.0, "abnormal", None, "anna", None],
+    ]
+    assert set(frame["plate"]) == {"p1"}
+    assert list(frame.index) == [2, 3, 4, 5, 6, 7]
+
+
+def test_further_columns_and_their_order_do_not_matter(tmp_path: Path) -> None:
+    frame = read(
+        tmp_path, "x,normal,2,1,1,A01,y", header="crop, Label ,X_px,Y_px,Site,WELL,label_a"
+    )
+    assert frame.iloc[0].tolist() == ["p1", "A01", 1, 1.0, 2.0, "normal", None, "anna", None]
+
+
+def test_plates_by_name(tmp_path: Path) -> None:
+    plates = {"p1": PLATE, "p2": {("C03", 1): (50, 50)}}
+    header = "plate," + HEADER
+    frame = read(tmp_path, "p2,C03,1,1,1,", "p1,A01,1,1,1,", header=header, plates=plates)
+    assert frame["plate"].tolist() == ["p2", "p1"]
+    found = problems(
+        tmp_path, "p3,A01,1,1,1,", ",A01,1,1,1,", "p2,A01,1,1,1,", header=header, plates=plates
+    )
+    assert found == [
+        ("labels ä.csv line 2", "The plate 'p3' is not in the assay, which has p1, p2."),
+        ("labels ä.csv line 3", "The plate '' is not in the assay, which has p1, p2."),
+        ("labels ä.csv line 4", "The well A01 is not on the plate p2, which has C03."),
+    ]
+    with pytest.raises(HcsQcError, match=r"no column plate \(the assay has several plates\)"):
+        read(tmp_path, "A01,1,1,1,", plates=plates)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("A99,1,1,1,normal,", ["A99", "plate"]),
+        ("C01,1,1,1,normal,", ["C01", "A01, B02"]),
+        ("A01,7,1,1,normal,", ["no site 7", "1, 2"]),
+        ("A01,1.5,1,1,normal,", ["'1.5'", "whole number"]),
+        ("A01,,1,1,normal,", ["site ''"]),
+        ("A01,inf,1,1,normal,", ["site 'inf'"]),
+        ("A01,1,,1,normal,", ["y_px ''", "not a number"]),
+        ("A01,1,1,nan,normal,", ["x_px 'nan'"]),
+        ('A01,1,1,"1,5",normal,', ["x_px '1,5'", "decimal point"]),
+        ("A01,1,100,1,normal,", ["y_px 100", "100 px high"]),
+        ("A01,1,1,-1,normal,", ["x_px -1", "200 px wide"]),
+        ("A01,1,1,1,bad,", ["'bad'", "normal, abnormal or empty"]),
+        ("A01,1,1,1,abnormal,mitosis", ["mitosis is normal"]),
+        ("A01,1,1,1,abnormal,fuzzy", ["'fuzzy'", "blur, saturation"]),
+        ("A01,1,1,1,normal,dead", ["dead", "label is normal"]),
+        ("A01,1,1,1,,dead", ["dead", "label is unsure"]),
+        ("Q,x,1,-9,nope,", ["'Q'", "'x'", "'nope'"]),  # all that is wrong with a row
+    ],
+)
+def test_bad_rows_are_named_with_line_value_and_expectation(
+    tmp_path: Path, row: str, words: list[str]
+) -> None:
+    found = problems(tmp_path, "A01,1,1,1,normal,", row, header=HEADER + ",kind")
+    assert [where for where, _ in found] == ["labels ä.csv line 3"]
+    for word in words:
+        assert word in found[0][1]
+
+
+def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ProblemsError, match="7 of 8 rows are not valid") as caught:
+        read(tmp_path, "A01,1,1,1,normal", *["A01,1,1,1,bad"] * 7)
+    assert len(caught.value.problems) == 7
+
+
+def test_the_same_word_twice_is_fine_another_is_not(tmp_path: Path) -> None:
+    header = HEADER + ",annotator"
+    rows = ["A01,1,1,1,normal,anna", "A01,1,1.001,1,normal,anna", "A01,1,1,1,abnormal,ben"]
+    frame = read(tmp_path, *rows, header=header)
+    assert frame["annotator"].tolist() == ["anna", "ben"]
+    found = problems(tmp_path, *rows, "a1,1,1,1,,", header=header)
+    assert found == [
+        (
+            "labels ä.csv line 5",
+            "anna says unsure about the position of line 2, where it was normal; one of the two "
+            "must go.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("well,site,label", ["y_px, x_px", "it has well, site, label"]),
+        ("well,Well,site,y_px,x_px,label", ["well", "twice"]),
+    ],
+)
+def test_missing_and_double_columns(tmp_path: Path, header: str, words: list[str]) -> None:
+    with pytest.raises(HcsQcError) as caught:
+        read(tmp_path, ",".join(["A01"] * len(header.split(","))), header=header)
+    for word in [*words, "labels ä.csv"]:
+        assert word in str(caught.value)
+
+
+def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
+    with pytest.raises(HcsQcError, match="no rows"):
+        read(tmp_path)
+    path = tmp_path / "latin.csv"
+    path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("latin-1"))
+    with pytest.raises(HcsQcError, match="not UTF-8"):
+        read_labels(path, {"p1": PLATE}, annotator="anna")
+    path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("utf-16"))
+    assert read_labels(path, {"p1": PLATE}, annotator="anna")["annotator"].tolist() == ["Jürg"]
+
+
+def test_labels_go_into_the_journal(tmp_path: Path) -> None:
+    frame = read(tmp_path, "A01,1,1,1,normal,mitosis", "A01,1,2,1,,", header=HEADER + ",kind")
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    assert journal.add_labels(frame, source="labels ä.csv") == (2, 0)
+    back = journal.annotations()[list(LABEL_COLUMNS)]
+    pd.testing.assert_frame_equal(back, frame.reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.realdata
+def test_labels_of_bbbc039(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "bbbc039" / "labels.csv"
+    raw = pd.read_csv(path)
+    shapes = dict.fromkeys(zip(raw["well"], raw["site"], strict=True), (520, 696))
+    frame = read_labels(path, {"20585": shapes}, annotator="consensus")
+    assert frame["class"].value_counts().to_dict() == {"normal": 194, "abnormal": 94, "unsure": 12}
+    assert (frame["note"] == "mitosis").sum() == (raw["kind"] == "mitosis").sum() == 44
+    assert frame["kind"].value_counts().to_dict() == {
+        "debris": 42,
+        "dead": 37,
+        "haze": 2,
+        "blur": 1,
+    }
+    assert frame["y_px"].tolist() == raw["y_px"].tolist()
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    assert journal.add_labels(frame, source=path.name) == (300, 0)

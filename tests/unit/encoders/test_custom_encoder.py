@@ -1,0 +1,132 @@
+"""Encoders of one's own: written, listed, loaded by name and file, moved, refused when damaged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.custom_encoder import (
+    change_own,
+    check_name,
+    find_own,
+    import_own,
+    own_beside,
+    read_own,
+    save_own,
+)
+from napari_hcs_qc.encoders.registry import encoder_names, list_encoders, load_encoder
+from napari_hcs_qc.errors import HcsQcError
+
+TOLD = {
+    "family": "timm",
+    "architecture": "test_resnet",
+    "mean": [0.1, 0.1, 0.1],
+    "std": [0.5, 0.5, 0.5],
+    "input_px": 32,
+    "n_features": 96,
+    "origin": "simclr on 100 cells",
+    "warnings": ["Short."],
+}
+
+
+@pytest.fixture
+def own(tmp_path):
+    torch.manual_seed(0)
+    state = build_architecture("timm", "test_resnet").module.state_dict()
+    return save_own(tmp_path / "a" / "mine", safetensors.torch.save(state), TOLD)
+
+
+def crops(side=32):
+    return torch.rand((3, 1, side, side), generator=torch.Generator().manual_seed(0))
+
+
+def test_it_is_listed_and_loaded_with_its_own_normalisation(own) -> None:
+    assert encoder_names()[0] == "efficientnet-lite0"
+    info = list_encoders(own.folder.parent)[-1]
+    assert (info.name, info.ready, info.n_features) == ("mine", True, 96)
+    assert (info.architecture, info.note) == ("timm:test_resnet", "Short.")
+    assert len(list_encoders()) == len(list_encoders(own.folder.parent)) - 1
+    encoder = load_encoder(info.name, weights=info.weights, device="cpu")
+    assert encoder.mean == (0.1, 0.1, 0.1)
+    assert encoder.weights_sha256 == own.weights_sha256
+    assert encoder.n_features == 96
+    # Whatever crops it is shown come to it at the size it was trained on.
+    assert encoder.describe()["input_px"] == 32
+    small = crops()
+    large = torch.nn.functional.interpolate(small, scale_factor=2, mode="nearest")
+    torch.testing.assert_close(encoder.encode(large), encoder.encode(small), atol=0.2, rtol=0.1)
+    plain = load_encoder("timm:test_resnet", weights=own.weights, device="cpu")
+    assert not torch.allclose(plain.encode(small), encoder.encode(small), atol=1e-3)
+
+
+def test_it_is_found_by_name_and_by_its_file(own) -> None:
+    root = own.folder.parent
+    assert find_own(root, "mine").weights_sha256 == own.weights_sha256
+    assert find_own(root, "yours") is None
+    assert find_own(root, "../a/mine") is None
+    assert own_beside(own.weights).name == "mine"
+    assert own_beside(None) is None
+    assert own_beside(root / "other.safetensors") is None
+
+
+def test_it_is_imported_and_the_same_again_changes_nothing(own, tmp_path) -> None:
+    root = tmp_path / "b"
+    copy = import_own(own.folder, root, "")
+    assert (copy.name, copy.folder) == ("mine", root / "mine")
+    assert copy.manifest["imported_from"] == str(own.folder)
+    assert import_own(own.weights, root, "").folder == copy.folder
+    change_own(own.folder, warnings=[])
+    assert read_own(own.folder).warnings == () and copy.warnings == ("Short.",)
+    torch.manual_seed(1)
+    other = build_architecture("timm", "test_resnet").module.state_dict()
+    save_own(tmp_path / "c" / "mine", safetensors.torch.save(other), TOLD)
+    with pytest.raises(HcsQcError, match="already"):
+        import_own(tmp_path / "c" / "mine", root, "")
+    assert import_own(tmp_path / "c" / "mine", root, "second").name == "second"
+    with pytest.raises(HcsQcError, match="name of another encoder"):
+        import_own(own.folder, root, "ResNet18", encoder_names())
+    with pytest.raises(HcsQcError, match="no encoder"):
+        import_own(tmp_path, root, "")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "ä", "x" * 65, "timm:resnet18", ".x"])
+def test_a_name_that_is_no_folder_everywhere_is_refused(name) -> None:
+    with pytest.raises(HcsQcError, match="cannot name an encoder"):
+        check_name(name)
+
+
+def test_weights_that_are_not_those_of_the_manifest_are_refused(own) -> None:
+    torch.manual_seed(3)
+    other = build_architecture("timm", "test_resnet").module.state_dict()
+    own.weights.write_bytes(safetensors.torch.save(other))
+    with pytest.raises(HcsQcError, match="SHA-256"):
+        load_encoder("mine", weights=own.weights, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"version": 99}, "Update napari-hcs-qc"),
+        ({"format": "x"}, "its format is 'x'"),
+        ({"mean": [1]}, "damaged"),
+        ({"family": "pickle"}, "damaged"),
+    ],
+)
+def test_a_damaged_one_is_listed_with_what_is_wrong(own, change, text) -> None:
+    path = own.folder / "encoder.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(HcsQcError, match=text):
+        read_own(own.folder)
+    info = list_encoders(own.folder.parent)[-1]
+    assert (info.name, info.ready) == ("mine", False)
+    assert text in info.needs
+
+
+def test_without_its_weights_it_is_not_ready(own) -> None:
+    own.weights.unlink()
+    info = list_encoders(own.folder.parent)[-1]
+    assert not info.ready and "its weights" in info.needs

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates import parse_well, well_name
+from napari_hcs_qc.plates.readers.patterns import (
+    FORMATS,
+    NO_CHANNEL,
+    NO_Z,
+    Place,
+    UserPattern,
+    is_thumbnail,
+    match_name,
+    scanr_shape,
+    site_in_name,
+)
+
+WELLS = st.builds(well_name, st.integers(0, 31), st.integers(0, 47))
+GUIDS = st.uuids().map(lambda each: str(each).upper())
+EXTENSIONS = st.sampled_from([".tif", ".TIF", ".tiff", ".TIFF", ".png"])
+PREFIXES = st.sampled_from(
+    ["IXMtest_", "9987_", "mcf-z-stacks-03212011_", "00_a b_c_", "Week1_22123_", "s1_", "w1_x_", ""]
+)
+
+
+@given(
+    PREFIXES,
+    WELLS,
+    st.integers(1, 99),
+    st.integers(1, 24),
+    st.one_of(st.just(""), GUIDS, GUIDS.map(str.lower)),
+    EXTENSIONS,
+)
+def test_imagexpress_names_round_trip(
+    prefix: str, well: str, site: int, channel: int, guid: str, extension: str
+) -> None:
+    place = Place(well, site, str(channel))
+    name = f"{prefix}{well}_s{site}_w{channel}{guid}{extension}"
+    assert match_name("imagexpress", "", name) == place
+    assert site_in_name(name) == (well, site)
+    lacking_site = match_name("imagexpress", "", f"{prefix}{well}_w{channel}{guid}{extension}")
+    assert lacking_site == place._replace(site=1)
+    lacking_wave = match_name("imagexpress", "", f"{prefix}{well}_s{site}{guid}{extension}")
+    assert lacking_wave == place._replace(channel=NO_CHANNEL)
+    thumb = f"{prefix}{well}_s{site}_w{channel}_thumb{guid}{extension}"
+    assert match_name("imagexpress", "", thumb) is None
+    assert is_thumbnail(thumb)
+
+
+@pytest.mark.parametrize("first", "0123456789ABCDEF")
+def test_a_guid_after_the_wavelength_is_not_read_as_a_digit(first: str) -> None:
+    guid = first + str(uuid.UUID(int=5)).upper()[1:]
+    for channel in ("1", "5", "10"):
+        place = match_name("imagexpress", "", f"IXMtest_A02_s1_w{channel}{guid}.tif")
+        assert place == Place("A02", 1, channel)
+
+
+@pytest.mark.parametrize(
+    ("folder", "z", "time"),
+    [
+        ("", NO_Z, 0),
+        ("TimePoint_1/ZStep_3", 3, 1),
+        ("a/TimePoint_12", NO_Z, 12),
+        ("timepoint_2/zstep_0", 0, 2),
+        ("MyTimePoint_2", NO_Z, 0),
+    ],
+)
+def test_imagexpress_folders_give_z_and_time(folder: str, z: int, time: int) -> None:
+    place = match_name("imagexpress", folder, "9987_B02_s1_w1.TIF")
+    assert place == Place("B02", 1, "1", z, time)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "img_w1.tif",
+        "img_s1.tif",
+        "img_s1_w1.tif",
+        "a_b7.tif",
+        "B02.tif",
+        "x_A01_s1_w1.txt",
+        "x.tif",
+    ],
+)
+def test_names_without_a_well_are_none_of_imagexpress(name: str) -> None:
+    assert match_name("imagexpress", "", name) is None
+
+
+def test_a_well_alone_is_enough_when_it_is_written_in_full() -> None:
+    assert match_name("imagexpress", "", "screen 7_B02.tif") == Place("B02", 1)
+
+
+@given(WELLS, st.integers(1, 99), st.integers(1, 30), st.integers(1, 9), st.integers(1, 40))
+def test_operetta_names_round_trip(well: str, site: int, z: int, channel: int, time: int) -> None:
+    row, column = parse_well(well)
+    name = f"r{row + 1:02d}c{column + 1:02d}f{site:02d}p{z:02d}-ch{channel}sk{time}fk1fl1.tiff"
+    assert match_name("operetta", "Images", name) == Place(well, site, str(channel), z, time)
+
+
+def test_operetta_rows_on_no_plate_stay_to_be_refused() -> None:
+    place = match_name("operetta", "", "r33c01f01p01-ch1sk1fk1fl1.tiff")
+    assert place is not None
+    with pytest.raises(HcsQcError, match="row 33"):
+        parse_well(place.well)
+
+
+@given(
+    WELLS,
+    st.integers(1, 99),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.sampled_from(["GFP", "Cy 5", "a-b"]),
+)
+def test_scanr_names_round_trip(well: str, site: int, z: int, time: int, channel: str) -> None:
+    name = f"{well}--W00013--P{site:05d}--Z{z:05d}--T{time:05d}--{channel}.tif"
+    assert match_name("scanr", "", name) == Place(well, site, channel, z, time)
+
+
+@given(WELLS, st.integers(1, 99), st.integers(1, 30), st.integers(1, 9), st.integers(1, 40))
+def test_cellvoyager_names_round_trip(
+    well: str, site: int, z: int, channel: int, time: int
+) -> None:
+    name = f"Assay_Greiner_#655090_{well}_T{time:04d}F{site:03d}L01A01Z{z:02d}C{channel:02d}.tif"
+    assert match_name("cellvoyager", "", name) == Place(well, site, str(channel), z, time)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x_A01_s1_w1.tif",
+        "r01c01f01p01-ch1sk1fk1fl1.tiff",
+        "A1--W00001--P00001--Z00000--T00000--GFP.tif",
+        "p_A01_T0001F001L01A01Z01C01.tif",
+    ],
+)
+def test_a_name_fits_one_format_only(name: str) -> None:
+    assert sum(match_name(each, "", name) is not None for each in FORMATS) == 1
+
+
+@given(st.text(max_size=60))
+def test_any_name_is_read_or_not_but_never_an_error(name: str) -> None:
+    for each in FORMATS:
+        place = match_name(each, "", f"{name}.tif")
+        assert place is None or isinstance(place, Place)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (8, 12), (16, 24), (32, 48)])
+def test_scanr_well_numbers_tell_the_plate(shape: tuple[int, int]) -> None:
+    tail = "--P00001--Z00000--T00000--GFP.tif"
+    assert scanr_shape([f"A1--W00001{tail}", f"B2--W{shape[1] + 2:05d}{tail}"]) == shape
+    assert scanr_shape([f"A1--W00001{tail}"]) is None
+    assert scanr_shape([f"B1--W00007{tail}", f"B1--W00013{tail}"]) is None
+
+
+def test_a_user_pattern_reads_the_relative_path() -> None:
+    pattern = UserPattern(
+        r"^(?P<plate>[^/]+)/(?P<well>[A-P]\d+)/f(?P<site>\d+)_z(?P<z>\d+)_t(?P<time>\d+)_"
+        r"(?P<channel>\w+)\.tif$"
+    )
+    assert pattern.match("p1/B7/f3_z2_t4_DNA.tif") == Place("B7", 3, "DNA", 2, 4, "p1")
+    assert pattern.match("p1/B7/f3.tif") is None
+    assert UserPattern(r"r(?P<row>\d+)c(?P<column>\d+)").match("r2c3.tif") == Place("B03", 1)
+    assert UserPattern(r"(?P<row>[A-P])x(?P<column>\d+)").match("Cx3.tif") == Place("C3", 1)
+    reason = UserPattern(r"(?P<well>[A-P]\d\d)_(?P<site>\w+)\.").match("A01_x.tif")
+    assert isinstance(reason, str)
+    assert "'site'" in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(?P<well>A", "no regular expression"),
+        ("(?P<site>1)", "does not say where the well is"),
+        ("(?P<row>1)", "does not say where the well is"),
+        ("(?P<well>A)(?P<fov>1)", "fov"),
+    ],
+)
+def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
+    with pytest.raises(HcsQcError, match=words):
+        UserPattern(text)
