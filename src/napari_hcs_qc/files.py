@@ -27,13 +27,7 @@ _ADVICE = {
 
 @contextmanager
 def explained_writes(path: Path) -> Iterator[None]:
-    """Turn an `OSError` met while writing `path` into a `WriteError` that says what to do.
-
-    Raises
-    ------
-    WriteError
-        In place of any `OSError` of the block.
-    """
+    """Turn an `OSError` met while writing `path` into a `WriteError` that says what to do."""
     try:
         yield
     except OSError as error:
@@ -49,11 +43,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never half of one. When the block fails, the
     temporary file is removed and `path` is as it was.
-
-    Raises
-    ------
-    WriteError
-        When the folder cannot be written to or the disk is full.
     """
     # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.tmp{path.suffix}")
@@ -70,36 +59,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` as indented JSON, atomically.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write `data` as indented JSON, atomically."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, is not JSON or does not hold an object.
-    """
+    """Read a JSON object."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

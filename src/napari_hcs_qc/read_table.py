@@ -26,28 +26,6 @@ def read_table(path: Path) -> pd.DataFrame:
     A CSV is UTF-8 (with or without a byte order mark) or UTF-16 with one; its delimiter is the
     comma, semicolon or tab that splits its header into the most columns. Blank lines are left out.
     A file is taken as Parquet by its content, whatever its name.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per record, all columns of type str, a missing value as ``""``. Column names are
-        stripped; a column without a name is called ``column <number from 1>``. Values are as
-        written, not stripped. The index, named ``line``, is the line of the file on which the
-        record begins (the header is on line 1), or the row number from 1 for Parquet, so that a
-        problem can say where it is.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, empty, in another encoding, a spreadsheet, or names a column
-        twice.
-    ProblemsError
-        When records have another number of values than the header.
     """
     try:
         content = path.read_bytes()

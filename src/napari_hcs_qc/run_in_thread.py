@@ -26,18 +26,6 @@ def abandonable(
 
     What is abandoned runs to the end of its current step; its result is dropped. So `work` must
     write nothing.
-
-    Parameters
-    ----------
-    work
-        Gets an `on_progress` and a `should_stop` of its own.
-    should_stop, on_progress
-        See `napari_hcs_qc.job`; both are called from this thread.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so, within a tenth of a second.
     """
     is_abandoned = threading.Event()
     last: list[tuple[int, int, str]] = []

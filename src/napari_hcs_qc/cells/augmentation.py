@@ -27,30 +27,6 @@ def augment_crops(
 
     All views of a cell move together, as if the microscope had, so their crops still show the
     same place. Intensities stay: brightness is what saturation and dead cells are told by.
-
-    Parameters
-    ----------
-    crops
-        ``(n_cells, n_views, n_channels, side, side)`` float.
-    sides
-        ``(n_views,)`` side of each view in the image, in any unit.
-    shift
-        Largest move along each axis, as a share of the smallest of `sides`.
-    zoom
-        Largest change of scale, as its natural logarithm: 0.1 is some ±10 %.
-    generator
-        Draws, on the CPU, whatever the device of the crops: the same seed gives the same views.
-
-    Returns
-    -------
-    Tensor
-        As `crops`; what lies beyond a border is its reflection. Without shift and zoom the
-        pixels are those of the crop in another order, not interpolated.
-
-    Raises
-    ------
-    HcsQcError
-        When the crops are not square stacks of `sides` views.
     """
     if crops.ndim != 5 or crops.shape[-1] != crops.shape[-2] or crops.shape[1] != len(sides):
         raise HcsQcError(
@@ -73,15 +49,7 @@ def augment_crops(
 
 
 def turn_crops(crops: Tensor, orientation: Tensor) -> Tensor:
-    """Turn and mirror each crop, to the last bit: pixels only change places.
-
-    Parameters
-    ----------
-    crops
-        ``(n, ..., side, side)``.
-    orientation
-        ``(n,)`` indices into `orientation_matrices`, on the CPU.
-    """
+    """Turn and mirror each crop, to the last bit: pixels only change places."""
     turned = torch.empty_like(crops)
     for index in set(orientation.tolist()):
         rows = torch.nonzero(orientation == index).flatten().to(crops.device)
@@ -91,23 +59,7 @@ def turn_crops(crops: Tensor, orientation: Tensor) -> Tensor:
 
 
 def sample_crops(crops: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
-    """Sample each crop through an affine map, on the device of the crops.
-
-    Parameters
-    ----------
-    crops
-        ``(n, n_channels, side, side)``.
-    matrices
-        ``(n, 2, 2)`` from places of the view to places of the crop, columns x and y.
-    offsets
-        ``(n, 2)`` x and y of the crop's place in the middle of the view, in units in which the
-        crop reaches from -1 to 1.
-
-    Returns
-    -------
-    Tensor
-        As `crops`, interpolated linearly; what lies beyond a border is its reflection.
-    """
+    """Sample each crop through an affine map, on the device of the crops."""
     theta = torch.cat([matrices, offsets[:, :, None]], dim=2).to(crops.device, crops.dtype)
     grid = functional.affine_grid(theta, list(crops.shape), align_corners=False)
     return functional.grid_sample(

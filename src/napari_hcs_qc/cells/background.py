@@ -22,18 +22,6 @@ def coarse_background(image: NDArray[np.float32], diameter: float) -> NDArray[np
 
     A morphological opening: of the darkest places within each window of 4 diameters, the
     brightest window that a pixel lies in counts. A slope of the light passes through unchanged.
-
-    Parameters
-    ----------
-    image
-        Smoothed grey values (height, width).
-    diameter
-        Of a typical nucleus, in px.
-
-    Returns
-    -------
-    NDArray[np.float32]
-        Grey values (height, width).
     """
     factor = max(1, round(diameter / _COARSE_PX))
     side = round(4 * diameter / factor) | 1
@@ -47,18 +35,6 @@ def line_background(image: NDArray[np.float32], diameter: float) -> NDArray[np.f
 
     The maximum of morphological openings by line segments in 12 directions. A nucleus is shorter
     than the line in every direction and vanishes; a long streak stays, whatever its width.
-
-    Parameters
-    ----------
-    image
-        Grey values above the background (height, width).
-    diameter
-        Of a typical nucleus, in px.
-
-    Returns
-    -------
-    NDArray[np.float32]
-        Grey values (height, width), at most those of the image.
     """
     factor = max(1, round(diameter / _LINE_PX))
     small = shrunk(image, factor)

@@ -21,13 +21,6 @@ class CellsBySite:
 
     To find it takes time with the number of cells, since names of wells are compared; to count or
     look up with it does not. So it is made once and kept as long as the table.
-
-    Parameters
-    ----------
-    sites
-        Sites that have a cell, in the order of their first.
-    code
-        (n_cells,) for each cell the index of its site in `sites`.
     """
 
     def __init__(self, sites: Sequence[SiteKey], code: NDArray[np.int64]) -> None:

@@ -28,20 +28,6 @@ def split_clumps(
     stay apart when the evidence adds up: how much narrower the passage between them is than the
     smaller piece (in diameters), how much darker the cut is than the dimmer piece, how much they
     differ in brightness, and, where there is a waist at all, how large both are together.
-
-    Parameters
-    ----------
-    mask
-        Where nuclei are (height, width).
-    contrast
-        Brightness above the background (height, width).
-    diameter
-        Of a typical nucleus, in px.
-
-    Returns
-    -------
-    NDArray[np.int32]
-        Labels (height, width), numbered from 1 without gaps; 0 is background.
     """
     depth = ndi.gaussian_filter(
         ndi.distance_transform_edt(mask).astype(np.float32), max(0.5, 0.035 * diameter)

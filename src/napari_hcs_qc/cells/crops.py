@@ -21,27 +21,7 @@ if TYPE_CHECKING:
 def cut_squares(
     pixels: NDArray[np.float32], y_px: ArrayLike, x_px: ArrayLike, side_px: int
 ) -> NDArray[np.float32]:
-    """Cut squares centred on positions, reflecting the image at its borders.
-
-    Parameters
-    ----------
-    pixels
-        Image, shape (n_channels, height, width).
-    y_px, x_px
-        Centres in pixels, shape (n_cells,); rounded to whole pixels, so that no pixel is
-        interpolated before the resize.
-    side_px
-        Side of the square in pixels.
-
-    Returns
-    -------
-    Crops, shape (n_cells, n_channels, side_px, side_px), dtype of `pixels`.
-
-    Raises
-    ------
-    HcsQcError
-        When a position lies outside the image.
-    """
+    """Cut squares centred on positions, reflecting the image at its borders."""
     return _cut(pixels, y_px, x_px, (side_px,))[0]
 
 
@@ -80,31 +60,7 @@ def cut_crops(
     recipe: CropRecipe,
     groups: Sequence[Sequence[int]],
 ) -> torch.Tensor:
-    """Cut every view of every cell, ready for the encoder.
-
-    Parameters
-    ----------
-    pixels
-        The site's channels scaled to 0–1 by the plate's intensity ranges, shape
-        (n_channels, height, width).
-    y_px, x_px
-        Cell centres in pixels, shape (n_cells,).
-    recipe
-        The recipe, with its nucleus diameter set.
-    groups
-        Channel indices of each image, from `CropRecipe.channel_groups`; all of length 1 (grey)
-        or 3 (red, green, blue).
-
-    Returns
-    -------
-    Float32 tensor of shape (n_cells, n_views, 1 or 3, input_px, input_px); the views run over
-    the groups within each scale.
-
-    Raises
-    ------
-    HcsQcError
-        When a position lies outside the image.
-    """
+    """Cut every view of every cell, ready for the encoder."""
     views: list[torch.Tensor] = []
     size = (recipe.input_px, recipe.input_px)
     sides_px = recipe.sides_px

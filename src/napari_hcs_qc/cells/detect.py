@@ -39,25 +39,12 @@ _SAMPLE_SIDE_PX = 1024
 
 @dataclass(frozen=True, eq=False)
 class CellsResult:
-    """The cells of a plate.
+    """The cells of a plate."""
 
-    Parameters
-    ----------
-    cells
-        Columns as `napari_hcs_qc.cells.table.CELL_COLUMNS`.
-    diameter_px
-        Median diameter of the nuclei that do not touch the border of their image; where there are
-        none, the diameter that was looked for; NaN where neither is known.
-    unreadable
-        Sites whose pixels could not be had, with the reason.
-    problems
-        Of an import: rows and masks left out, and why.
-    """
-
-    cells: pd.DataFrame
-    diameter_px: float
-    unreadable: tuple[Problem, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    cells: pd.DataFrame  # columns as `napari_hcs_qc.cells.table.CELL_COLUMNS`
+    diameter_px: float  # median diameter of the nuclei that do not touch the border of their image
+    unreadable: tuple[Problem, ...] = ()  # sites whose pixels could not be had, with the reason
+    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
 
 
 def plate_diameter(
@@ -71,29 +58,6 @@ def plate_diameter(
     """Estimate the diameter of a typical nucleus from nine sites spread over the plate.
 
     Where those show no nuclei, 27 others are looked at. Of large images the middle is taken.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    channel
-        Index of the channel that shows the nuclei.
-    projection
-        How z stacks are read.
-    seed
-        Chooses the sites.
-    should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    float
-        Diameter in px; NaN where no nuclei were found.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
     """
     sites = [site for site in plate.sites if channel in plate.available_channels(site)]
     sample = spread_sample(sites, _SAMPLE_SITES, seed)
@@ -132,43 +96,6 @@ def find_cells(
     Two threads read and segment ahead of the caller by at most four sites; results are taken in
     the order of `sites`, so the table does not depend on timing, and memory does not grow with
     the number of sites but for the table.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    out
-        Parquet file to be written when all is done, in one step: a run that was stopped leaves
-        none. Not written by default.
-    channel
-        Index of the channel that shows the nuclei.
-    projection
-        How z stacks are read.
-    diameter_px
-        Diameter of a typical nucleus; estimated by `plate_diameter` by default.
-    sites
-        The sites to look at, in this order; all sites of the plate by default.
-    on_site
-        Called in this thread for each site that was read, in order, also for those without
-        nuclei. Its `pixels` hold the channels that the site has, in the order of
-        ``plate.available_channels(site)``. Without it only the nucleus channel is read; with it a
-        site with one damaged channel counts as unreadable.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    CellsResult
-        `source` of the cells is ``"nuclei"``.
-
-    Raises
-    ------
-    HcsQcError
-        When the plate has no such channel.
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` said so; within a tenth of a second, whatever the threads do.
     """
     channel = plate.channel_index(channel)
     wanted = list(plate.sites if sites is None else sites)

@@ -36,46 +36,7 @@ def import_cells(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> CellsResult:
-    """Take the cells of a plate from somebody else's segmentation.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    source
-        One of: a folder of label masks (TIFF or PNG), each named like the image of the nucleus
-        channel it belongs to, or naming a well and site; a CSV or Parquet file of positions
-        (CellProfiler, CytoTable, or ``well,site,y_px,x_px``); an OME-Zarr plate with labels.
-    out
-        Parquet file to be written when all is done, in one step. Not written by default.
-    channel
-        Index of the channel that shows the nuclei.
-    projection
-        How z stacks are read, for the intensity of masked cells.
-    label_name
-        Which label image of an OME-Zarr; needed only where there are several.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    CellsResult
-        `source` of the cells is ``"import"``; `object_number` the id in the mask or table, where
-        it has one. Cells of a table have neither a label nor an intensity, and, where the table
-        states no area, the typical diameter of the plate. What was left out is in `problems`:
-        rows and masks that fit no site, lie outside the image, or are damaged.
-
-    Raises
-    ------
-    HcsQcError
-        When the source is none of these, or lacks a column.
-    ProblemsError
-        When nothing in it can be used.
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Take the cells of a plate from somebody else's segmentation."""
     channel = plate.channel_index(channel)
     source = Path(source)
     if not source.exists():

@@ -44,18 +44,10 @@ _WELL_AND_SITE = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Ids of the pixels of one site.
+    """Ids of the pixels of one site."""
 
-    Parameters
-    ----------
-    labels
-        Mask (height, width), 0 is background.
-    has_ids
-        Whether the ids were in the file; else they number connected areas.
-    """
-
-    labels: NDArray[np.int32]
-    has_ids: bool
+    labels: NDArray[np.int32]  # mask (height, width), 0 is background
+    has_ids: bool  # whether the ids were in the file; else they number connected areas
 
 
 MaskReader: TypeAlias = Callable[[tuple[int, int]], Mask]
@@ -69,16 +61,6 @@ def masks_in_folder(
 
     A mask is named like the image of the nucleus channel, but for the extension and an ending
     such as ``_mask``, or its name states a well and a site.
-
-    Returns
-    -------
-    readers, problems
-        Files that fit no site, or a site that has a mask already, are problems.
-
-    Raises
-    ------
-    HcsQcError
-        When there are no images in the folder.
     """
     files = [
         path
@@ -111,13 +93,7 @@ def masks_in_folder(
 def masks_in_ome_zarr(
     plate: Plate, source: Path, name: str | None
 ) -> tuple[dict[SiteKey, MaskReader], list[Problem]]:
-    """Find the label image of each site in an OME-Zarr plate, this one or another.
-
-    Raises
-    ------
-    HcsQcError
-        When the source is no OME-Zarr plate.
-    """
+    """Find the label image of each site in an OME-Zarr plate, this one or another."""
     other = plate if plate.source == source else open_ome_zarr_plate(source)
     columns = (other.planes[column].tolist() for column in ("well", "site", "path"))
     paths = {SiteKey(well, site): path for well, site, path in zip(*columns, strict=True)}
@@ -136,23 +112,6 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
 
     A grey image holds ids; where it has but one value besides 0, and where it is a colour image,
     each connected area of one value (of the red channel) is a cell.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Height and width expected.
-
-    Returns
-    -------
-    Mask
-        Its ids.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is no image, has another shape, or values that are no ids.
     """
     try:
         pixels, is_colour = _read_pixels(path)

@@ -57,24 +57,6 @@ def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem
 
     Positions are in px of the image, the middle of its first pixel is 0, as CellProfiler has it.
     Rows of other plates are left out where the table tells plates apart.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    path
-        The file.
-
-    Returns
-    -------
-    cells, problems
-        Cells in plate order, columns as `CELL_COLUMNS`; `diameter_px` is NaN where the table has
-        no area. Rows that cannot be used, gathered by what is wrong with them.
-
-    Raises
-    ------
-    HcsQcError
-        When a column is missing, or the file cannot be read.
     """
     columns, table = _read(path, has_one_site=_one_site_each(plate) is not None)
     n = len(table)

@@ -23,28 +23,14 @@ _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.9
 
 @dataclass(frozen=True)
 class ChannelRange:
-    """Grey values of one channel of one plate.
+    """Grey values of one channel of one plate."""
 
-    Parameters
-    ----------
-    channel
-        Name of the channel.
-    low, high
-        Grey values shown as 0 and 1.
-    saturation_level
-        Grey value at which the detector saturates; None where no site looked at reaches it.
-    background
-        Grey value of the typical empty place.
-    dtype
-        Pixel type of the files, such as ``"uint16"``.
-    """
-
-    channel: str
-    low: float
-    high: float
-    saturation_level: float | None
-    background: float
-    dtype: str
+    channel: str  # name of the channel
+    low: float  # grey values shown as 0 and 1
+    high: float  # grey values shown as 0 and 1
+    saturation_level: float | None  # grey value at which the detector saturates
+    background: float  # grey value of the typical empty place
+    dtype: str  # pixel type of the files, such as ``"uint16"``
 
 
 @dataclass(frozen=True)
@@ -54,25 +40,7 @@ class IntensityRanges:
     channels: tuple[ChannelRange, ...]
 
     def scale(self, pixels: NDArray[Any], channels: Sequence[int]) -> NDArray[np.float32]:
-        """Bring grey values to 0 to 1 by the range of the plate, never by that of the image.
-
-        Parameters
-        ----------
-        pixels
-            Grey values (n_channels, height, width).
-        channels
-            Which channel of the plate each plane is, n_channels indices.
-
-        Returns
-        -------
-        NDArray[np.float32]
-            Same shape, clipped to [0, 1].
-
-        Raises
-        ------
-        HcsQcError
-            When the number of planes and of channels differ, or a channel is unknown.
-        """
+        """Bring grey values to 0 to 1 by the range of the plate, never by that of the image."""
         if pixels.ndim != 3 or len(pixels) != len(channels):
             raise HcsQcError(
                 f"Pixels of shape {pixels.shape} were given for {len(channels)} channels; "
@@ -98,13 +66,7 @@ class IntensityRanges:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> IntensityRanges:
-        """Make the ranges from what `to_dict` gave.
-
-        Raises
-        ------
-        HcsQcError
-            When a field is missing or of the wrong kind.
-        """
+        """Make the ranges from what `to_dict` gave."""
         try:
             return cls(
                 tuple(
@@ -163,31 +125,6 @@ def measure_intensity(
     The saturation level is the highest grey value met if it piles up: many pixels have exactly
     that value, far more than have any value just below it, and they lie side by side. It is never
     taken from the dtype, as cameras of 12 bits, with and without an offset, write 16-bit files.
-
-    Parameters
-    ----------
-    plate
-        The plate to look at.
-    n_sites
-        A quarter of the number of sites that are read (all, when the plate has fewer).
-    seed
-        Chooses the sites.
-    projection
-        How z stacks are read.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    IntensityRanges
-        One range for each channel of the plate.
-
-    Raises
-    ------
-    HcsQcError
-        When no site of a channel can be read.
-    Cancelled
-        When `should_stop` said so.
     """
     greys: list[list[_SiteGreys]] = [[] for _ in plate.channels]
     sample = spread_sample(plate.sites, 4 * n_sites, seed)
@@ -230,20 +167,7 @@ def spread_sample(sites: Sequence[SiteKey], n: int, seed: int = 0) -> list[SiteK
 
 
 def find_saturation(image: NDArray[Any]) -> float | None:
-    """Find the grey value at which one plane is clipped.
-
-    Parameters
-    ----------
-    image
-        Grey values (height, width).
-
-    Returns
-    -------
-    float or None
-        The highest grey value, if it piles up as a clipped detector makes it: at least 8 pixels
-        have it, a square of 2 x 2 among them, 8 times as many as have each of the values just
-        below. None otherwise.
-    """
+    """Find the grey value at which one plane is clipped."""
     top = image.max()
     at_top = image == top
     count = int(np.count_nonzero(at_top))

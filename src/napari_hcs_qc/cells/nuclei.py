@@ -45,27 +45,7 @@ _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fi
 
 
 def find_nuclei(image: NDArray[Any], *, diameter_px: float | None = None) -> NDArray[np.int32]:
-    """Find the nuclei of one field of view.
-
-    Parameters
-    ----------
-    image
-        Grey values (height, width) of the nucleus channel, of any dtype; nuclei are bright.
-    diameter_px
-        Diameter of a typical nucleus; estimated from this image by default. Give one diameter
-        for a whole plate: a field with few or odd nuclei is then treated like the others.
-
-    Returns
-    -------
-    NDArray[np.int32]
-        Label mask (height, width): 0 is background, nuclei are numbered from 1 by their first
-        pixel in reading order. A field without nuclei gives zeros.
-
-    Raises
-    ------
-    HcsQcError
-        When the image has not two axes, holds NaN or Inf, or the diameter is not positive.
-    """
+    """Find the nuclei of one field of view."""
     grey = _checked(image)
     if diameter_px is None:
         diameter_px = estimate_diameter([grey])
@@ -88,21 +68,6 @@ def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
 
     The width of the things above a plain threshold gives a first size; the median equivalent
     diameter of the nuclei found with it, and then once more with that, the answer.
-
-    Parameters
-    ----------
-    images
-        Grey values, each (height, width).
-
-    Returns
-    -------
-    float
-        Median diameter in px of the circles of the same area; NaN when there are no nuclei.
-
-    Raises
-    ------
-    HcsQcError
-        When an image has not two axes or holds NaN or Inf.
     """
     greys = [_checked(image) for image in images]
     peaks = np.concatenate([np.empty(0), *(_half_widths(grey) for grey in greys)])

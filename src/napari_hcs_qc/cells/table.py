@@ -65,24 +65,7 @@ def cells_of_site(
     *,
     source: CellSource = "nuclei",
 ) -> pd.DataFrame:
-    """Give one row a label of a mask, by ascending label.
-
-    Parameters
-    ----------
-    labels
-        Label mask (height, width), 0 is background.
-    image
-        Grey values (height, width) of the nucleus channel, for `mean_intensity`; NaN without.
-    site
-        The site that the mask belongs to.
-    source
-        Put into the column of that name.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns as `CELL_COLUMNS`; `cell_id` counts from 0 within the site.
-    """
+    """Give one row a label of a mask, by ascending label."""
     mask = labels != 0
     rows, columns = np.nonzero(mask)
     found, index = np.unique(labels[mask], return_inverse=True)
@@ -130,24 +113,7 @@ def join_cells(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write the table of cells as Parquet, atomically.
-
-    Parameters
-    ----------
-    cells
-        Columns as `CELL_COLUMNS`; further ones are refused.
-    path
-        The file; its folder is made.
-    metadata
-        Plain data kept in the file: plate, channel, parameters, diameter.
-
-    Raises
-    ------
-    HcsQcError
-        When the columns are not those of a cell table.
-    WriteError
-        When it cannot be written.
-    """
+    """Write the table of cells as Parquet, atomically."""
     if list(cells.columns) != list(CELL_COLUMNS):
         raise HcsQcError(
             f"A cell table has the columns {', '.join(CELL_COLUMNS)}; "
@@ -166,13 +132,7 @@ def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | N
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Read a table of cells that `write_cells` wrote.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, is not Parquet, or is not a cell table.
-    """
+    """Read a table of cells that `write_cells` wrote."""
     table = _read(path).read()
     missing = [name for name in CELL_COLUMNS if name not in table.column_names]
     if missing:
@@ -186,13 +146,7 @@ def read_cells(path: Path) -> pd.DataFrame:
 
 
 def read_cells_metadata(path: Path) -> dict[str, Any]:
-    """Read what `write_cells` was given as `metadata`, with the schema version.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, is not Parquet, or is not a cell table.
-    """
+    """Read what `write_cells` was given as `metadata`, with the schema version."""
     text = (_read(path).schema_arrow.metadata or {}).get(_METADATA_KEY)
     if text is None:
         raise HcsQcError(f"{path} is not a table of cells written by napari-hcs-qc.")

@@ -22,18 +22,7 @@ _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Parameters
-    ----------
-    arguments
-        As on the command line, without the program's name; taken from there when None.
-
-    Returns
-    -------
-    int
-        Exit code: 0, 1 when plates of a screen failed, 2 for bad input, 130 when interrupted.
-    """
+    """Run one command."""
     options = make_parser().parse_args(arguments)
     # Only now: the commands import torch, and `--help` should not wait for it.
     from napari_hcs_qc.cli.commands import COMMANDS

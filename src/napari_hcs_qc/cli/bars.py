@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """Turns the core's progress calls into a bar on standard error.
-
-    Parameters
-    ----------
-    enabled
-        False draws nothing.
-    """
+    """Turns the core's progress calls into a bar on standard error."""
 
     def __init__(self, *, enabled: bool = True) -> None:
         self._enabled = enabled

@@ -22,13 +22,7 @@ SOME_FAILED = 1
 
 
 def screen(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any], int]:
-    """Run a screen; gives lines for a person, the same as plain data, and the exit code.
-
-    Raises
-    ------
-    HcsQcError
-        When the spec, the model or the folder cannot be used.
-    """
+    """Run a screen; gives lines for a person, the same as plain data, and the exit code."""
     spec = read_screen(options.spec)
     if options.dry_run:
         plan = plan_screen(spec, options.out, on_progress=bars)

@@ -17,13 +17,7 @@ _DOUBTS = 5  # listed in words; the data hold them all
 
 
 def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
-    """Tell of plates, annotations, verdicts and models; lines for a person, and plain data.
-
-    Raises
-    ------
-    HcsQcError
-        When journal or models cannot be read.
-    """
+    """Tell of plates, annotations, verdicts and models; lines for a person, and plain data."""
     journal = assay.journal()
     counts = journal.consensus()
     classes = counts["class"].value_counts().to_dict()

@@ -22,32 +22,16 @@ Family: TypeAlias = Literal["timm", "torchvision"]
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """A network to be filled with weights, and what is known of it.
+    """A network to be filled with weights, and what is known of it."""
 
-    Parameters
-    ----------
-    family, name
-        The library, and the architecture's name in it.
-    module
-        The network, as the library builds it; random until weights are loaded.
-    mean, std
-        Normalisation of the input, red, green, blue.
-    input_px
-        The only side of image it takes; None when any will do.
-    interpolation
-        How an image is brought to `input_px`.
-    classifier
-        Names of the modules behind the features.
-    """
-
-    family: Family
-    name: str
-    module: nn.Module
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    input_px: int | None
-    interpolation: Literal["bilinear", "bicubic"]
-    classifier: tuple[str, ...]
+    family: Family  # the library, and the architecture's name in it
+    name: str  # the library, and the architecture's name in it
+    module: nn.Module  # the network, as the library builds it; random until weights are loaded
+    mean: tuple[float, float, float]  # normalisation of the input, red, green, blue
+    std: tuple[float, float, float]  # normalisation of the input, red, green, blue
+    input_px: int | None  # the only side of image it takes; None when any will do
+    interpolation: Literal["bilinear", "bicubic"]  # how an image is brought to `input_px`
+    classifier: tuple[str, ...]  # names of the modules behind the features
 
     def __str__(self) -> str:
         return f"{self.family}:{self.name}"
@@ -71,21 +55,7 @@ class Architecture:
 
 
 def build_architecture(family: Family, name: str, weights: Path | None = None) -> Architecture:
-    """Build an architecture by its name in timm or torchvision.
-
-    Parameters
-    ----------
-    family, name
-        The library and the name in it; timm's may have a tag (``resnet18.tv_in1k``).
-    weights
-        A safetensors file from timm's own hub; timm then loads it strictly, with the renaming
-        that some of its architectures need.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none of that name, or the file does not fit.
-    """
+    """Build an architecture by its name in timm or torchvision."""
     if family == "timm":
         return _build_timm(name, weights)
     return _build_torchvision(name)
@@ -98,13 +68,7 @@ def _unknown(family: Family, name: str, known: list[str]) -> HcsQcError:
 
 
 def timm_repository(name: str) -> str | None:
-    """Give the Hugging Face repository in which timm publishes weights as safetensors.
-
-    Raises
-    ------
-    HcsQcError
-        When timm has no architecture, or no weights, of that name.
-    """
+    """Give the Hugging Face repository in which timm publishes weights as safetensors."""
     models = _timm_with(name).models
     try:
         config = models.get_pretrained_cfg(name, allow_unregistered=False)
@@ -116,13 +80,7 @@ def timm_repository(name: str) -> str | None:
 
 
 def torchvision_url(name: str) -> str:
-    """Give the address at which torchvision publishes its best weights of an architecture.
-
-    Raises
-    ------
-    HcsQcError
-        When torchvision has no architecture of that name.
-    """
+    """Give the address at which torchvision publishes its best weights of an architecture."""
     return str(_torchvision_with(name).get_model_weights(name).DEFAULT.url)
 
 

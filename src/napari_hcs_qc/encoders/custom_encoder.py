@@ -27,38 +27,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, eq=False)
 class OwnEncoder:
-    """An encoder in a folder of its own.
+    """An encoder in a folder of its own."""
 
-    Parameters
-    ----------
-    name
-        What it is called in its assay: the name of its folder.
-    folder
-        Where it is.
-    family, architecture
-        Library and architecture.
-    mean, std
-        Normalisation of its input, red, green, blue.
-    input_px
-        Side of the crops that it was trained on, to which all are brought; None for any.
-    n_features
-        Length of a crop's vector with the stages ``"last"``.
-    weights_sha256
-        Of its weights' file when it was written.
-    manifest
-        Everything that is known of it, plain data.
-    """
-
-    name: str
-    folder: Path
-    family: Family
-    architecture: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    input_px: int | None
-    n_features: int
-    weights_sha256: str
-    manifest: Mapping[str, Any]
+    name: str  # what it is called in its assay: the name of its folder
+    folder: Path  # where it is
+    family: Family  # library and architecture
+    architecture: str  # library and architecture
+    mean: tuple[float, float, float]  # normalisation of its input, red, green, blue
+    std: tuple[float, float, float]  # normalisation of its input, red, green, blue
+    input_px: int | None  # side of the crops that it was trained on, to which all are brought
+    n_features: int  # length of a crop's vector with the stages ``"last"``
+    weights_sha256: str  # of its weights' file when it was written
+    manifest: Mapping[str, Any]  # everything that is known of it, plain data
 
     @property
     def weights(self) -> Path:
@@ -71,13 +51,7 @@ class OwnEncoder:
         return tuple(str(one) for one in self.manifest.get("warnings", ()))
 
     def load(self) -> Architecture:
-        """Build its network with its weights, in evaluation mode.
-
-        Raises
-        ------
-        HcsQcError
-            When the weights are missing, damaged or not those of the manifest.
-        """
+        """Build its network with its weights, in evaluation mode."""
         state = read_safetensors(self.weights)
         found = sha256_of(self.weights)
         if found != self.weights_sha256:
@@ -92,20 +66,7 @@ class OwnEncoder:
 
 
 def check_name(name: str, taken: Collection[str] = ()) -> str:
-    """Give the name of an encoder back, if it can be one.
-
-    Parameters
-    ----------
-    name
-        As a person chose it.
-    taken
-        Names that mean other encoders.
-
-    Raises
-    ------
-    HcsQcError
-        When it cannot name a folder everywhere, or means another encoder.
-    """
+    """Give the name of an encoder back, if it can be one."""
     if not _NAME.fullmatch(name):
         raise HcsQcError(
             f"{name!r} cannot name an encoder; use 1 to 64 letters, digits, - and _, beginning "
@@ -117,25 +78,7 @@ def check_name(name: str, taken: Collection[str] = ()) -> str:
 
 
 def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEncoder:
-    """Write an encoder; it is one from the moment its manifest is there.
-
-    Parameters
-    ----------
-    folder
-        Of the encoder; its name is the encoder's.
-    weights
-        A safetensors file of the whole architecture.
-    manifest
-        ``family``, ``architecture``, ``mean``, ``std``, ``input_px``, ``n_features`` and whatever
-        else is known.
-
-    Raises
-    ------
-    HcsQcError
-        When the manifest lacks what is needed to load it again.
-    WriteError
-        When it cannot be written.
-    """
+    """Write an encoder; it is one from the moment its manifest is there."""
     check_name(folder.name)
     told = own_manifest(hashlib.sha256(weights).hexdigest(), manifest)
     _of(folder, told)
@@ -155,28 +98,14 @@ def own_manifest(weights_sha256: str, told: Mapping[str, Any]) -> dict[str, Any]
 
 
 def change_own(folder: Path, **changes: Any) -> OwnEncoder:
-    """Change what is said of an encoder, such as how it compares.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no encoder.
-    WriteError
-        When it cannot be written.
-    """
+    """Change what is said of an encoder, such as how it compares."""
     told = {**read_own(folder).manifest, **changes}
     write_json(folder / MANIFEST, told)
     return read_own(folder)
 
 
 def read_own(folder: Path) -> OwnEncoder:
-    """Read what is known of an encoder, without its weights.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none, it is damaged, or a newer version wrote it.
-    """
+    """Read what is known of an encoder, without its weights."""
     path = folder / MANIFEST
     if not path.is_file():
         raise HcsQcError(f"{folder} is no encoder: it has no {MANIFEST}.")
@@ -216,13 +145,7 @@ def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
 
 
 def own_beside(weights: Path | None) -> OwnEncoder | None:
-    """Find the encoder that a weights file belongs to; None for a file without a manifest.
-
-    Raises
-    ------
-    HcsQcError
-        When its manifest is damaged.
-    """
+    """Find the encoder that a weights file belongs to; None for a file without a manifest."""
     if weights is None or weights.name != WEIGHTS:
         return None
     if not (weights.parent / MANIFEST).is_file():
@@ -238,13 +161,7 @@ def own_folders(root: Path) -> list[Path]:
 
 
 def find_own(root: Path, name: str) -> OwnEncoder | None:
-    """Find an encoder by its name; None where there is none.
-
-    Raises
-    ------
-    HcsQcError
-        When it is damaged.
-    """
+    """Find an encoder by its name; None where there is none."""
     if not _NAME.fullmatch(name):
         return None
     folder = root / name
@@ -252,26 +169,7 @@ def find_own(root: Path, name: str) -> OwnEncoder | None:
 
 
 def import_own(source: Path, root: Path, name: str, taken: Collection[str] = ()) -> OwnEncoder:
-    """Copy an encoder from elsewhere, another assay or another computer.
-
-    Parameters
-    ----------
-    source
-        Its folder, or a file in it.
-    root
-        Folder of the encoders, into which it goes.
-    name
-        What it is called there; empty for the name it has.
-    taken
-        Names that mean other encoders.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no encoder, it is damaged, or the name is taken by another one.
-    WriteError
-        When it cannot be written.
-    """
+    """Copy an encoder from elsewhere, another assay or another computer."""
     folder = source.parent if source.is_file() else source
     found = read_own(folder)
     found.load()

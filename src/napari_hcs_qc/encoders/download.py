@@ -42,33 +42,6 @@ def fetch(
 
     One attempt with a timeout of ten seconds a read, so that a computer without a network gets
     its answer at once instead of after a row of retries.
-
-    Parameters
-    ----------
-    url
-        Where the file is.
-    target
-        Where it is kept; written under another name and renamed once complete and checked.
-    encoder
-        Name of the encoder, for messages.
-    sha256_prefix
-        First hexadecimal digits of the file's SHA-256, where they are known.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in bytes.
-
-    Returns
-    -------
-    Path
-        `target`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no network, the server refuses, or the file is not what was expected.
-    WriteError
-        When `target` cannot be written.
-    Cancelled
-        When `should_stop` said so.
     """
     if target.is_file():
         return target

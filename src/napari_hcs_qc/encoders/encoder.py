@@ -43,46 +43,6 @@ class Encoder:
     """A frozen network that turns crops into vectors.
 
     Made by `load_encoder`, which fills the architecture with weights.
-
-    Parameters
-    ----------
-    name
-        Name in the registry, such as ``"efficientnet-lite0"`` or ``"timm:resnet50.a1_in1k"``.
-    architecture
-        The network with its weights, in evaluation mode; the encoder takes it over.
-    weights_sha256
-        SHA-256 of the file that the weights came from.
-    stages
-        Which stages are pooled.
-    pooling
-        How, see `StageNetwork`.
-    device
-        ``"auto"`` (CUDA, else Apple's MPS, else the CPU) or a name that PyTorch knows.
-    backend
-        What runs it on the CPU: ``"auto"`` or a name, see `choose_backend`. A network that the
-        backend cannot take runs on PyTorch, and `backend_note` says why.
-
-    Attributes
-    ----------
-    architecture : str
-        Library and architecture, such as ``"timm:tf_efficientnet_lite0"``.
-    n_features : int
-        Length of a crop's vector.
-    mean, std : tuple[float, float, float]
-        Normalisation of the input.
-    n_fused : int
-        Batch normalisations folded into convolutions.
-    device : torch.device
-        Where it runs.
-    backend : str
-        What runs it.
-    backend_note : str
-        Why that is not the backend asked for; empty when it is.
-
-    Raises
-    ------
-    HcsQcError
-        When the architecture has no such stages, or the device or the backend is not there.
     """
 
     def __init__(
@@ -137,27 +97,6 @@ class Encoder:
         """Encode crops.
 
         When memory runs out the batch is halved, for this call and those to come.
-
-        Parameters
-        ----------
-        crops
-            Float32 tensor (n, 1 or 3, height, width) in [0, 1]; a grey crop is shown to the
-            network as red, green and blue alike.
-        should_stop
-            Asked before every layer of the network.
-
-        Returns
-        -------
-        Tensor
-            Float32 (n, n_features) on the CPU. A row does not depend on the others of its batch
-            (to 1e-5 of the largest feature).
-
-        Raises
-        ------
-        HcsQcError
-            When the crops have another shape, or memory does not suffice for a single one.
-        Cancelled
-            When `should_stop` said so.
         """
         if crops.ndim != 4 or crops.shape[1] not in (1, 3):
             raise HcsQcError(
@@ -215,22 +154,7 @@ class Encoder:
         return _TORCH_CROPS_AT_ONCE if self.device.type == "cpu" else n_crops
 
     def measure_speed(self, input_px: int, n: int = 64, *, seed: int = 0) -> float:
-        """Measure how many crops a second are encoded, after a warm-up.
-
-        Parameters
-        ----------
-        input_px
-            Side of the crops.
-        n
-            How many grey crops of noise are encoded, in batches of 32.
-        seed
-            Makes the noise.
-
-        Returns
-        -------
-        float
-            Crops per second.
-        """
+        """Measure how many crops a second are encoded, after a warm-up."""
         generator = torch.Generator().manual_seed(seed)
         crops = torch.rand((min(n, 32), 1, input_px, input_px), generator=generator)
         self.encode(crops)
@@ -286,13 +210,7 @@ class Encoder:
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Turn ``"auto"`` or a device's name into a device that is there.
-
-    Raises
-    ------
-    HcsQcError
-        When the name means nothing or the device is missing.
-    """
+    """Turn ``"auto"`` or a device's name into a device that is there."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -19,18 +19,6 @@ def fuse_batch_norms(module: nn.Module, probe: Tensor) -> tuple[nn.Module, int]:
     Which convolution feeds which normalisation is seen on a run, not guessed from names: the
     tensor that leaves the one must be the tensor that enters the other, each once. The caller
     compares the features of both and keeps the copy only when they agree.
-
-    Parameters
-    ----------
-    module
-        A network in evaluation mode.
-    probe
-        An image it takes, (1, 3, height, width).
-
-    Returns
-    -------
-    tuple[nn.Module, int]
-        The copy (or `module` itself when there is nothing to fold) and how many were folded.
     """
     if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
         return module, 0

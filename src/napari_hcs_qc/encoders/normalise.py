@@ -14,24 +14,7 @@ if TYPE_CHECKING:
 
 
 class Normaliser:
-    """Brings crops to a device and into the form that an architecture was trained on.
-
-    Parameters
-    ----------
-    architecture
-        Says what it expects.
-    device
-        Where the network runs.
-
-    Attributes
-    ----------
-    input_px
-        The only side that the network takes; None when any will do.
-    interpolation
-        How a crop is brought to it.
-    mean, scale
-        ``(1, 3, 1, 1)``: what is taken away from a crop, and what it is then multiplied with.
-    """
+    """Brings crops to a device and into the form that an architecture was trained on."""
 
     def __init__(self, architecture: Architecture, device: torch.device) -> None:
         self.input_px = architecture.input_px

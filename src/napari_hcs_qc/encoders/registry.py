@@ -46,39 +46,17 @@ _kept: tuple[object, Encoder] | None = None
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """One line of the list of encoders.
+    """One line of the list of encoders."""
 
-    Parameters
-    ----------
-    name
-        What `load_encoder` takes.
-    architecture
-        Library and architecture.
-    ready
-        Whether its weights are on this computer.
-    needs
-        What is missing; empty when it is ready.
-    n_features
-        Length of a crop's vector with the stages ``"last"``.
-    licence
-        Of the weights.
-    source
-        Where they come from.
-    weights
-        File to give `load_encoder` with the name; None for the encoders that it knows by name.
-    note
-        What a person should know before using it.
-    """
-
-    name: str
-    architecture: str
-    ready: bool
-    needs: str
-    n_features: int
-    licence: str
-    source: str
-    weights: Path | None = None
-    note: str = ""
+    name: str  # what `load_encoder` takes
+    architecture: str  # library and architecture
+    ready: bool  # whether its weights are on this computer
+    needs: str  # what is missing; empty when it is ready
+    n_features: int  # length of a crop's vector with the stages ``"last"``
+    licence: str  # of the weights
+    source: str  # where they come from
+    weights: Path | None = None  # file to give `load_encoder` with the name
+    note: str = ""  # what a person should know before using it
 
 
 @dataclass(frozen=True)
@@ -110,11 +88,6 @@ def list_encoders(own: Path | None = None) -> list[EncoderInfo]:
     """List the named encoders, the embedded default first.
 
     Any other architecture is had by ``timm:NAME`` or ``torchvision:NAME``.
-
-    Parameters
-    ----------
-    own
-        Folder of encoders that were trained here, such as an assay's; they come last.
     """
     listed = [_info(name, entry) for name, entry in _ENTRIES.items()]
     return listed + list_own_encoders(own) if own is not None else listed
@@ -179,44 +152,7 @@ def load_encoder(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Encoder:
-    """Load an encoder with its trained weights; never one with random weights.
-
-    Parameters
-    ----------
-    name
-        A name of `list_encoders`, ``timm:NAME`` or ``torchvision:NAME``.
-    stages
-        Which stages are pooled: ``"last"``, ``"inner"`` or indices; see
-        `napari_hcs_qc.encoders.stages.StageNetwork`.
-    pooling
-        How a stage's map becomes one vector: ``"mean"`` or ``"centre"``.
-    weights
-        A local safetensors file to use instead of the published weights. That of an encoder
-        trained here says itself what it is; `name` is then just what it is called.
-    device
-        ``"auto"`` (CUDA, else MPS, else the CPU) or a name that PyTorch knows.
-    backend
-        What runs it on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"`` or ``"openvino"``; see
-        `napari_hcs_qc.encoders.backends.choice.choose_backend`. A network that it cannot take
-        runs on PyTorch, and the encoder's `backend_note` says why.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in bytes while weights are downloaded.
-
-    Returns
-    -------
-    Encoder
-        Ready to encode.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such encoder, its weights cannot be had or do not fit, or the stages,
-        the device or the backend do not exist.
-    WriteError
-        When downloaded weights cannot be kept.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Load an encoder with its trained weights; never one with random weights."""
     chosen = choose_backend(backend)
     architecture, digest = load_architecture(
         name, weights=weights, on_progress=on_progress, should_stop=should_stop
@@ -248,23 +184,7 @@ def load_architecture(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Architecture, str]:
-    """Build the network of an encoder with its trained weights, to be trained further.
-
-    Parameters
-    ----------
-    name, weights, on_progress, should_stop
-        As `load_encoder`.
-
-    Returns
-    -------
-    tuple[Architecture, str]
-        In evaluation mode, and the SHA-256 of the weights' file.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `load_encoder`.
-    """
+    """Build the network of an encoder with its trained weights, to be trained further."""
     own = None if name in _ENTRIES or ":" in name else own_beside(weights)
     if own is not None:
         check_stop(should_stop)
@@ -306,18 +226,6 @@ def kept_encoder(
     """Give what `load_encoder` gives; the last one stays in memory for the next who asks for it.
 
     Threads that ask at the same time wait for one of them to load it.
-
-    Parameters
-    ----------
-    name, stages, pooling, weights, device, on_progress, should_stop
-        As `load_encoder`. A local file that has changed is loaded again.
-    backend
-        As `load_encoder`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `load_encoder`; what was kept before stays.
     """
     global _kept
     chosen = choose_backend(backend)

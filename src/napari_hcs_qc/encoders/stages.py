@@ -54,32 +54,6 @@ class StageNetwork:
     Stages are listened to with forward hooks, which works alike for every architecture; the
     forward pass is left as soon as the last wanted stage has spoken. What lies behind is dropped.
     Several threads may use it at once.
-
-    Parameters
-    ----------
-    architecture
-        The network, in evaluation mode.
-    stages
-        ``"last"``: the features that the classifier would get (global average pooling, as the
-        paper); ``"inner"``: the last stage at each of the three coarsest resolutions, each
-        averaged over the image, concatenated; or indices into `stage_names`.
-    pooling
-        How a stage's map becomes one vector: ``"mean"``, or ``"centre"``, a mean weighted by a
-        Gaussian around the middle of the crop.
-
-    Attributes
-    ----------
-    stage_names : tuple[str, ...]
-        Modules that can be chosen by index, from the image inwards.
-    chosen : tuple[str, ...]
-        Names of the modules that are pooled; ``"features"`` stands for the last.
-    n_features : int
-        Length of the vector.
-
-    Raises
-    ------
-    HcsQcError
-        When the architecture has no such stages.
     """
 
     def __init__(
@@ -106,13 +80,7 @@ class StageNetwork:
         return torch.randn((1, 3, side, side), generator=generator)
 
     def __call__(self, images: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
-        """Encode normalised images (n, 3, height, width) as (n, n_features).
-
-        Raises
-        ------
-        Cancelled
-            When `should_stop` said so, which is asked before every layer.
-        """
+        """Encode normalised images (n, 3, height, width) as (n, n_features)."""
         found = self._pass.found = {}
         self._pass.should_stop = should_stop
         with contextlib.suppress(_EnoughError):

@@ -28,29 +28,7 @@ if TYPE_CHECKING:
 
 
 class TrainableEncoder:
-    """Crops of cells to features, with gradients.
-
-    Parameters
-    ----------
-    name
-        Name of the encoder, as `load_encoder` takes it.
-    architecture
-        The network with its weights (`load_architecture`); taken over.
-    recipe
-        Says which stages are pooled, and how.
-    device
-        ``"auto"`` or a name that PyTorch knows.
-
-    Attributes
-    ----------
-    device : torch.device
-        Where it runs.
-
-    Raises
-    ------
-    HcsQcError
-        When the architecture has no such stages or the device is not there.
-    """
+    """Crops of cells to features, with gradients."""
 
     def __init__(
         self,
@@ -82,13 +60,7 @@ class TrainableEncoder:
         return self._network.n_features
 
     def features(self, crops: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
-        """Give ``(n_cells, n_views * n_features)`` of ``(n_cells, n_views, 1 or 3, side, side)``.
-
-        Raises
-        ------
-        Cancelled
-            When `should_stop` said so, which is asked before every layer.
-        """
+        """Encode ``(n_cells, n_views, 1 or 3, side, side)`` to ``(n_cells, n_features)``."""
         images = self._normalise(crops.flatten(0, 1))
         return self._network(images, should_stop).view(len(crops), -1)
 
@@ -136,13 +108,7 @@ class TrainableEncoder:
         self.module.load_state_dict({key: state[key] for key in own})
 
     def frozen(self, device: str | torch.device | None = None) -> tuple[Encoder, bytes]:
-        """Give the encoder with the weights of now, and these as the bytes of a safetensors file.
-
-        Raises
-        ------
-        HcsQcError
-            When the device is not there.
-        """
+        """Return the encoder with the current weights, and these as safetensors bytes."""
         state = self.state()
         data: bytes = save(state)
         built = build_architecture(self._architecture.family, self._architecture.name)

@@ -23,23 +23,7 @@ _lock = threading.Lock()
 
 
 def import_vision(name: str) -> ModuleType:
-    """Import timm, torchvision or a module of theirs; the only way they are imported here.
-
-    Parameters
-    ----------
-    name
-        Full module name, such as ``"timm"`` or ``"torchvision.models"``.
-
-    Returns
-    -------
-    ModuleType
-        The module.
-
-    Raises
-    ------
-    ImportError
-        When it is not installed.
-    """
+    """Import timm, torchvision or a module of theirs; the only way they are imported here."""
     with _lock:
         _import_triton_apart()
     return importlib.import_module(name)

@@ -25,13 +25,7 @@ _EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a ``.safetensors`` file of weights; a pickle is refused unread.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, is of another kind, or is damaged.
-    """
+    """Read a ``.safetensors`` file of weights; a pickle is refused unread."""
     if not path.is_file():
         raise HcsQcError(f"The weights file {path} does not exist; a .safetensors file is needed.")
     if path.suffix.lower() != ".safetensors":
@@ -54,11 +48,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a ``.pth`` file of tensors and nothing else, as PyTorch's own model zoo has them.
 
     Only for files whose hash is known beforehand; a user's file goes through `read_safetensors`.
-
-    Raises
-    ------
-    HcsQcError
-        When it is damaged or holds anything but tensors.
     """
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -78,13 +67,7 @@ def embedded_weights_path() -> Path | None:
 
 
 def read_embedded_weights() -> dict[str, Tensor]:
-    """Read the embedded EfficientNet-Lite0 weights under timm's names.
-
-    Raises
-    ------
-    HcsQcError
-        When the package is missing or its file is not the one expected.
-    """
+    """Read the embedded EfficientNet-Lite0 weights under timm's names."""
     path = embedded_weights_path()
     if path is None:
         raise HcsQcError(
@@ -126,25 +109,7 @@ def _timm_name(key: str, state: Mapping[str, Tensor]) -> str:
 def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], classifier: Sequence[str], source: str
 ) -> None:
-    """Load weights so that every tensor the features need comes from the file.
-
-    Parameters
-    ----------
-    module
-        The architecture.
-    state
-        The tensors by name.
-    classifier
-        Names of the modules behind the features: their tensors may be missing, or of another
-        shape when the weights were trained on other classes; they are then left out.
-    source
-        What to call the weights in an error.
-
-    Raises
-    ------
-    HcsQcError
-        When tensors are missing, unexpected or of another shape.
-    """
+    """Load weights so that every tensor the features need comes from the file."""
     own = module.state_dict()
 
     def behind(name: str) -> bool:

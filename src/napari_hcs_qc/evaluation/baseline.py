@@ -51,28 +51,6 @@ def hand_features(
 
     Each view and channel is measured whole and, but for the shape, in the middle half of its
     sides, where the cell is.
-
-    Parameters
-    ----------
-    crops
-        ``(n_cells, n_views, n_channels, height, width)``, intensities scaled to 0..1; an array
-        or a torch tensor on the CPU. Sides of at least 16 px.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    features
-        ``(n_cells, n_features)`` float32; finite, but NaN for a crop that holds a NaN.
-    names
-        ``n_features`` names, such as ``"view0_channel0_centre_focus"``.
-
-    Raises
-    ------
-    HcsQcError
-        When `crops` has another number of axes, or sides below 16 px.
-    Cancelled
-        When `should_stop` answers true.
     """
     stack = np.asarray(crops)
     if stack.ndim != 5 or min(stack.shape[3:]) < 16:

@@ -34,58 +34,29 @@ N_BOOTSTRAP = 1000
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """Figures from held-out cells only, over several divisions into folds.
+    """Figures from held-out cells only, over several divisions into folds."""
 
-    Parameters
-    ----------
-    head_name
-        The head judged.
-    seeds
-        One division into folds for each.
-    per_seed
-        Metrics of all held-out cells pooled, one for each seed.
-    mean, sd
-        Over the seeds, by the names in `METRIC_NAMES`. The sd says how much the division
-        matters; it is 0 with one seed.
-    ci95
-        Lower and upper end by name: the mean over seeds, wells drawn with replacement. It says
-        how much the choice of annotated wells matters. Both NaN where they cannot be said.
-    p_abnormal
-        ``(n_seeds, n_cells)`` float64 held-out P(abnormal), cells as given.
-    is_abnormal
-        ``(n_cells,)`` whether the cell is annotated abnormal.
-    by
-        ``"well"`` when no well was on both sides of a division, else ``"cell"``.
-    n_splits, n_cells, n_wells
-        Folds of each division, cells, and wells (0 when none were given).
-    note
-        What differs from what was asked for; empty when nothing does. To be shown.
-    """
-
-    head_name: str
-    seeds: tuple[int, ...]
-    per_seed: tuple[Metrics, ...]
-    mean: dict[str, float]
-    sd: dict[str, float]
+    head_name: str  # the head judged
+    seeds: tuple[int, ...]  # one division into folds for each
+    per_seed: tuple[Metrics, ...]  # metrics of all held-out cells pooled, one for each seed
+    mean: dict[str, float]  # over the seeds, by the names in `METRIC_NAMES`
+    sd: dict[str, float]  # over the seeds, by the names in `METRIC_NAMES`
+    # Lower and upper end by name: the mean over seeds, wells drawn with replacement
     ci95: dict[str, tuple[float, float]]
+    # ``(n_seeds, n_cells)`` float64 held-out P(abnormal), cells as given
     p_abnormal: NDArray[np.float64]
-    is_abnormal: NDArray[np.bool_]
+    is_abnormal: NDArray[np.bool_]  # ``(n_cells,)`` whether the cell is annotated abnormal
+    # ``"well"`` when no well was on both sides of a division, else ``"cell"``
     by: Literal["well", "cell"]
-    n_splits: int
-    n_cells: int
-    n_wells: int
-    note: str = ""
+    n_splits: int  # folds of each division, cells, and wells (0 when none were given)
+    n_cells: int  # folds of each division, cells, and wells (0 when none were given)
+    n_wells: int  # folds of each division, cells, and wells (0 when none were given)
+    note: str = ""  # what differs from what was asked for; empty when nothing does. To be shown
 
     def confusion(self) -> NDArray[np.float64]:
         """Count held-out cells by annotated and predicted class, as a mean over the seeds.
 
         A mean and no sum, so that a row adds up to the cells annotated so.
-
-        Returns
-        -------
-        ndarray
-            ``(2, 2)``: rows annotated normal, abnormal; columns predicted normal, abnormal (from
-            P(abnormal) 0.5 on).
         """
         counts = np.mean([confusion(self.is_abnormal, p >= 0.5) for p in self.p_abnormal], axis=0)
         hits, alarms, misses, passed = counts
@@ -125,35 +96,6 @@ def cross_validate(
 
     Everything a head chooses (its strength, its calibration) it chooses within the cells it is
     given, so a held-out fold has no say in the figures of its own cells.
-
-    Parameters
-    ----------
-    X
-        ``(n_cells, n_features)`` embeddings of the annotated cells, finite.
-    y
-        ``(n_cells,)`` ``"normal"`` or ``"abnormal"``.
-    groups
-        ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``), or None.
-    head_name
-        See `napari_hcs_qc.heads.head_registry.make_head`.
-    plate
-        Main directions of the plates. Unlabelled cells of held-out wells may have a part in
-        them, as they have when a plate is judged; annotations have none.
-    n_splits
-        Folds; fewer where the annotations do not allow as many, and the result says so.
-    seeds
-        One division into folds, and one seed of the head, for each.
-    head_factory
-        Makes the head from a seed, in place of `head_name`.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; called for each fold.
-
-    Raises
-    ------
-    HcsQcError
-        When a class has fewer than 2 annotated cells, or classes are unknown.
-    Cancelled
-        When `should_stop` answers true.
     """
     cells, labels = np.asarray(X), np.asarray(y).astype(str)
     if not len(seeds):
@@ -205,26 +147,7 @@ def bootstrap_ci(
     n_draws: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile interval of every metric's mean over seeds, drawing whole units.
-
-    Parameters
-    ----------
-    is_abnormal
-        ``(n_cells,)`` annotated abnormal.
-    p_abnormal
-        ``(n_seeds, n_cells)``.
-    units
-        ``(n_cells,)`` what is drawn together: the well of each cell.
-    n_draws
-        Draws with replacement.
-    seed
-        Seed of the draws.
-
-    Returns
-    -------
-    dict
-        By metric name; both ends NaN with a single unit, or where hardly any draw has a value.
-    """
+    """95 % percentile interval of every metric's mean over seeds, drawing whole units."""
     weight = draw_units(units, n_draws, seed)
     if weight is None:
         return dict.fromkeys(METRIC_NAMES, (np.nan, np.nan))
@@ -237,18 +160,7 @@ def bootstrap_ci(
 def draw_units(
     units: ArrayLike, n_draws: int = N_BOOTSTRAP, seed: int = 0
 ) -> NDArray[np.float64] | None:
-    """Draw whole units with replacement; the same arguments give the same draws.
-
-    Parameters
-    ----------
-    units, n_draws, seed
-        As `bootstrap_ci`.
-
-    Returns
-    -------
-    ndarray or None
-        ``(n_draws, n_cells)`` how often each cell was drawn; None with a single unit.
-    """
+    """Draw whole units with replacement; the same arguments give the same draws."""
     unit = np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
     n_units = int(unit.max()) + 1
     if n_units < 2:
@@ -261,20 +173,7 @@ def draw_units(
 def drawn_rates(
     is_abnormal: NDArray[np.bool_], p_abnormal: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """All figures but the AUC for each draw, as a mean over seeds.
-
-    Parameters
-    ----------
-    is_abnormal, p_abnormal
-        As `bootstrap_ci`.
-    weight
-        ``(n_draws, n_cells)`` as `draw_units` gives them.
-
-    Returns
-    -------
-    dict
-        ``(n_draws,)`` for each figure of `rates`.
-    """
+    """All figures but the AUC for each draw, as a mean over seeds."""
     called = p_abnormal >= 0.5
     outcomes = np.stack(
         [

@@ -24,23 +24,6 @@ def doubted(p_abnormal: ArrayLike, is_abnormal: ArrayLike) -> NDArray[np.int64]:
     probability of the class that was annotated. That paper lists only cells whose other class is
     as probable as for the average cell of it; where annotations are few that misses every other
     slip, so all are listed that are more likely of the other class.
-
-    Parameters
-    ----------
-    p_abnormal
-        ``(n_seeds, n_cells)`` or ``(n_cells,)`` held-out P(abnormal).
-    is_abnormal
-        ``(n_cells,)`` whether the cell is annotated abnormal.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        Indices of the cells, the most doubtful first.
-
-    Raises
-    ------
-    HcsQcError
-        When lengths differ or a probability is none.
     """
     p = np.atleast_2d(np.asarray(p_abnormal, dtype=np.float64)).mean(axis=0)
     said = np.asarray(is_abnormal, dtype=bool)

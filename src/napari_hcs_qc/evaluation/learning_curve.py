@@ -35,39 +35,20 @@ _STEPS = (1, 2, 5)
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Weighted F1 of held-out cells over the number of annotated cells fitted on.
+    """Weighted F1 of held-out cells over the number of annotated cells fitted on."""
 
-    Parameters
-    ----------
-    sizes
-        Cells fitted on, ascending. The last is what cross-validation leaves to every fit, so it
-        is below `n_cells`.
-    mean, sd
-        Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed).
-    low, high
-        95 % interval of `mean`: wells drawn with replacement. All sizes are judged on the same
-        cells, so that they vary together: the curve is surer of its slope than of its height.
-        NaN where it cannot be said.
-    slope
-        F1 gained by each doubling of the annotations, over the last three sizes; NaN with one.
-    slope_low, slope_high
-        95 % interval of `slope`, from the same draws of wells.
-    n_cells
-        Annotated cells there are.
-    note
-        What differs from what was asked for; empty when nothing does. To be shown.
-    """
-
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...]  # cells fitted on, ascending
+    # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
     mean: tuple[float, ...]
+    # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
     sd: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    slope: float
-    slope_low: float
-    slope_high: float
-    n_cells: int
-    note: str = ""
+    low: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
+    high: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
+    slope: float  # F1 gained by each doubling of the annotations, over the last three sizes
+    slope_low: float  # 95 % interval of `slope`, from the same draws of wells
+    slope_high: float  # 95 % interval of `slope`, from the same draws of wells
+    n_cells: int  # annotated cells there are
+    note: str = ""  # what differs from what was asked for; empty when nothing does. To be shown
 
     def gain(self, n_more: int = MORE_CLICKS) -> float:
         """F1 that `n_more` annotated cells may bring if it goes on like this; NaN if unknown."""
@@ -110,13 +91,7 @@ class LearningCurve:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave; further entries are ignored.
-
-        Raises
-        ------
-        HcsQcError
-            When something is missing or is no number.
-        """
+        """Read what `to_dict` gave; further entries are ignored."""
         try:
             sizes = tuple(int(size) for size in data["sizes"])
             mean, sd, low, high = (
@@ -152,27 +127,6 @@ def learning_curve(
     From the cells that a fold may be fitted on, n are drawn from all wells, with the classes as
     frequent as they are annotated but at least one cell of each; a larger n adds cells to those of
     the smaller. Every n is judged on all cells, each held out once per seed.
-
-    Parameters
-    ----------
-    X, y, groups, head_name, plate, n_splits
-        As `napari_hcs_qc.evaluation.crossval.cross_validate`.
-    sizes
-        Numbers of cells to fit on, each at least 2; those beyond what a fold can give are left
-        out, and the result says so. By default 10, 20, 50, 100, 200, 500 and so on, up to all
-        that every fold can give.
-    seeds
-        One division into folds and one order of the cells for each.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; called for each fit.
-
-    Raises
-    ------
-    HcsQcError
-        When a class has fewer than 2 annotated cells, no size can be used, or arguments do not
-        fit each other.
-    Cancelled
-        When `should_stop` answers true.
     """
     cells, labels = np.asarray(X), np.asarray(y).astype(str)
     if not len(seeds):

@@ -27,33 +27,18 @@ METRIC_NAMES = (
 
 @dataclass(frozen=True)
 class Metrics:
-    """Agreement over a set of cells. All figures are shares in 0..1.
+    """Agreement over a set of cells. All figures are shares in 0..1."""
 
-    Parameters
-    ----------
-    accuracy
-        Share of cells predicted as annotated.
-    f1_weighted
-        F1 of both classes, weighted by how often each is annotated (the paper's figure).
-    f1_abnormal, precision_abnormal, recall_abnormal
-        Of the class abnormal; 0 where their denominator is 0, as scikit-learn has it.
-    auc
-        Area under the ROC curve of P(abnormal); NaN where it cannot be said, see `auc_reason`.
-    n_cells, n_abnormal
-        Annotated cells, and those annotated abnormal.
-    auc_reason
-        Why `auc` is NaN; empty otherwise.
-    """
-
-    accuracy: float
+    accuracy: float  # share of cells predicted as annotated
+    # F1 of both classes, weighted by how often each is annotated (the paper's figure)
     f1_weighted: float
-    f1_abnormal: float
-    precision_abnormal: float
-    recall_abnormal: float
-    auc: float
-    n_cells: int
-    n_abnormal: int
-    auc_reason: str = ""
+    f1_abnormal: float  # of the class abnormal
+    precision_abnormal: float  # of the class abnormal
+    recall_abnormal: float  # of the class abnormal
+    auc: float  # area under the ROC curve of P(abnormal)
+    n_cells: int  # annotated cells, and those annotated abnormal
+    n_abnormal: int  # annotated cells, and those annotated abnormal
+    auc_reason: str = ""  # why `auc` is NaN; empty otherwise
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a NaN becomes None."""
@@ -63,21 +48,7 @@ class Metrics:
 
 
 def classification_metrics(y_true: ArrayLike, predicted: ArrayLike) -> Metrics:
-    """Compare predictions with annotations.
-
-    Parameters
-    ----------
-    y_true
-        ``(n_cells,)`` annotated classes, ``"normal"`` or ``"abnormal"``.
-    predicted
-        ``(n_cells,)`` P(abnormal) as numbers (0.5 and more counts as abnormal), or predicted
-        classes as text, which have no AUC.
-
-    Raises
-    ------
-    HcsQcError
-        With no cells, other classes, differing lengths or a P(abnormal) outside 0..1.
-    """
+    """Compare predictions with annotations."""
     is_abnormal = _as_abnormal(np.asarray(y_true), "annotated")
     given = np.asarray(predicted)
     if len(given) != len(is_abnormal):
@@ -122,18 +93,7 @@ def confusion(is_abnormal: NDArray[np.bool_], called: NDArray[np.bool_]) -> NDAr
 
 
 def rates(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """All figures but the AUC from confusion counts.
-
-    Parameters
-    ----------
-    counts
-        ``(..., 4)`` as `confusion` gives them, or sums of them.
-
-    Returns
-    -------
-    dict
-        One array of shape ``(...)`` per figure.
-    """
+    """All figures but the AUC from confusion counts."""
     hits, alarms, misses, passed = np.moveaxis(counts, -1, 0)
     n_abnormal, n_normal = hits + misses, passed + alarms
     total = n_abnormal + n_normal

@@ -42,35 +42,12 @@ class Novelty:
     The mean Euclidean distance, over standardised features, to the three nearest annotated cells;
     1 is the distance that 95 % of the annotated cells keep to those of other wells. It orders
     cells better than it draws a line: see "Unlike anything annotated" in ``benchmarks/README.md``.
-
-    Attributes
-    ----------
-    n_annotated_
-        Cells compared with.
-    limit_
-        The distance that counts as 1.
     """
 
     def fit(
         self, annotated: ArrayLike, groups: ArrayLike, plate: PlateDirections | None = None
     ) -> Self:
-        """Learn what is usual.
-
-        Parameters
-        ----------
-        annotated
-            ``(n_cells, n_features)`` embeddings of the annotated cells, finite.
-        groups
-            ``(n_cells,)`` well of each.
-        plate
-            Mean and spread of the features over all cells of the plates; of the annotated cells
-            by default, which are fewer and chosen.
-
-        Raises
-        ------
-        HcsQcError
-            With fewer than `MIN_ANNOTATED` cells, or all of them in one or two wells.
-        """
+        """Learn what is usual."""
         rows, wells = np.asarray(annotated, np.float32), np.asarray(groups)
         n_wells = len(np.unique(wells))
         if len(rows) < MIN_ANNOTATED or n_wells < _MIN_WELLS:
@@ -118,28 +95,7 @@ class Novelty:
         on_progress: OnProgress = no_progress,
         should_stop: ShouldStop = never_stop,
     ) -> NDArray[np.float32]:
-        """Say how unlike the annotated cells some cells are.
-
-        Parameters
-        ----------
-        cells
-            ``(n_cells, n_features)``, may be memory-mapped.
-        on_progress, should_stop
-            See `napari_hcs_qc.job`.
-
-        Returns
-        -------
-        ndarray
-            ``(n_cells,)`` distance over the usual one, above 1 unlike; NaN for rows with a NaN or
-            Inf.
-
-        Raises
-        ------
-        HcsQcError
-            When the number of features is another.
-        Cancelled
-            When `should_stop` said so.
-        """
+        """Say how unlike the annotated cells some cells are."""
         if cells.ndim != 2 or cells.shape[1] != self._bank.shape[1]:
             raise HcsQcError(
                 f"The cells have the shape {cells.shape}; the annotated ones have "
@@ -171,13 +127,7 @@ class Novelty:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read what `to_bytes` gave; it measures exactly as the one saved.
-
-        Raises
-        ------
-        HcsQcError
-            When it is damaged.
-        """
+        """Read what `to_bytes` gave; it measures exactly as the one saved."""
         try:
             arrays = load_tensors(data)
             centre, scale, bank, limit = (arrays[name] for name in _ARRAYS)

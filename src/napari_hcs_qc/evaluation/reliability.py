@@ -21,44 +21,18 @@ _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1.
+    """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1."""
 
-    Parameters
-    ----------
-    bin_low, bin_high
-        Ends of each bin. The lower end belongs to it; the upper only to the last, at 1.
-    mean_p
-        Mean P(abnormal) of the bin's cells.
-    share
-        Share of them annotated abnormal.
-    low, high
-        95 % Wilson interval of `share` (Wilson 1927, J. Am. Stat. Assoc. 22). It takes cells as
-        independent, so it is too narrow where cells of one well resemble each other.
-    n
-        Cells in each bin.
-    ece
-        Expected calibration error (Naeini et al. 2015, AAAI 29, 2901; Guo et al. 2017,
-        https://arxiv.org/abs/1706.04599), of P(abnormal) over bins of equal width: mean distance
-        of `share` from `mean_p`, weighted by `n`.
-    ece_low, ece_high
-        95 % interval of `ece`, wells drawn with replacement; None where it cannot be had. The
-        basic one, twice `ece` less the drawn quantiles, cut off at 0: drawing adds to an error
-        that is a sum of distances, so the drawn ones lie above it.
-    ece_perfect
-        What `ece` would be on average, were every P(abnormal) exactly right and cells
-        independent: with few cells it is not 0. None where it was not measured.
-    """
-
-    bin_low: tuple[float, ...]
-    bin_high: tuple[float, ...]
-    mean_p: tuple[float, ...]
-    share: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    n: tuple[int, ...]
-    ece: float
-    ece_low: float | None = None
-    ece_high: float | None = None
+    bin_low: tuple[float, ...]  # ends of each bin
+    bin_high: tuple[float, ...]  # ends of each bin
+    mean_p: tuple[float, ...]  # mean P(abnormal) of the bin's cells
+    share: tuple[float, ...]  # share of them annotated abnormal
+    low: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
+    high: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
+    n: tuple[int, ...]  # cells in each bin
+    ece: float  # expected calibration error (Naeini et al
+    ece_low: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
+    ece_high: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
     ece_perfect: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,13 +44,7 @@ class Reliability:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave.
-
-        Raises
-        ------
-        HcsQcError
-            When something is missing or is no number.
-        """
+        """Read what `to_dict` gave."""
         names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
         try:
             floats: dict[str, Any] = {
@@ -103,26 +71,7 @@ def reliability(
     *,
     units: ArrayLike | None = None,
 ) -> Reliability:
-    """Compare P(abnormal) of held-out cells with how many of them are abnormal.
-
-    Parameters
-    ----------
-    p_abnormal
-        ``(n_cells,)`` in 0..1.
-    is_abnormal
-        ``(n_cells,)`` bool: annotated abnormal.
-    n_bins
-        Bins of equal width over 0..1.
-    units
-        ``(n_cells,)`` what is drawn together for the interval of the error: the well of each
-        cell. Without, there is no interval.
-
-    Raises
-    ------
-    HcsQcError
-        Without cells, with differing lengths, a P(abnormal) that is NaN or outside 0..1, or
-        fewer than 2 bins.
-    """
+    """Compare P(abnormal) of held-out cells with how many of them are abnormal."""
     p, abnormal = np.asarray(p_abnormal, np.float64), np.asarray(is_abnormal, bool)
     if n_bins < 2:
         raise HcsQcError(f"{n_bins} bins were asked for; at least 2 are needed.")
@@ -174,20 +123,7 @@ def reliability(
 def wilson(
     share: NDArray[np.float64], n: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % Wilson interval of a share.
-
-    Parameters
-    ----------
-    share
-        ``(...)`` in 0..1.
-    n
-        ``(...)`` how many it is a share of, at least 1.
-
-    Returns
-    -------
-    tuple
-        Lower and upper ends, within 0..1.
-    """
+    """95 % Wilson interval of a share."""
     shrink = 1 + _Z95**2 / n
     middle = (share + _Z95**2 / (2 * n)) / shrink
     half = _Z95 / shrink * np.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))

@@ -39,30 +39,14 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """How unlike a plate is.
-
-    Parameters
-    ----------
-    value
-        Share of the new plate's cells (a sample of them) farther from the reference than
-        `TYPICAL` of the reference's own; about 0.01 when nothing has changed. NaN when there
-        are too few cells to say.
-    threshold
-        The share above which the plate counts as unlike.
-    is_unlike
-        Whether it does.
-    sentence
-        The same for a person.
-    n_reference, n_new
-        Cells compared.
-    """
+    """How unlike a plate is."""
 
     value: float
-    threshold: float
-    is_unlike: bool
-    sentence: str
-    n_reference: int = field(default=0)
-    n_new: int = field(default=0)
+    threshold: float  # the share above which the plate counts as unlike
+    is_unlike: bool  # whether it does
+    sentence: str  # the same for a person
+    n_reference: int = field(default=0)  # cells compared
+    n_new: int = field(default=0)  # cells compared
 
 
 class ShiftDetector:
@@ -71,39 +55,13 @@ class ShiftDetector:
     Half of the reference's wells are kept to measure against; the other half, which the measure
     has not seen, says which distances are usual: it plays the part of a new plate on which
     nothing changed. This is done for several divisions into halves, both ways round.
-
-    Parameters
-    ----------
-    seed
-        Seed of the sample and of the halves.
-
-    Attributes
-    ----------
-    n_reference_
-        Reference cells used.
-    n_features_in_
-        Number of features.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
     def fit(self, reference: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Learn what is usual.
-
-        Parameters
-        ----------
-        reference
-            ``(n_cells, n_features)`` embeddings, in memory or memory-mapped; rows with NaN are
-            left out, and at most some thousand rows are read.
-        groups
-            ``(n_cells,)`` well of each cell; halves keep wells whole when there are 4 or more.
-
-        Raises
-        ------
-        HcsQcError
-            With fewer than `MIN_REFERENCE` usable cells.
-        """
+        """Learn what is usual."""
         rows, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(self.seed))
         rng = np.random.default_rng(self.seed)  # the same halves, whoever has drawn the sample
         if len(rows) < MIN_REFERENCE:
@@ -121,35 +79,13 @@ class ShiftDetector:
         return self
 
     def share_unlike(self, cells: ArrayLike) -> float:
-        """Share of cells farther away than `TYPICAL` of the reference's own, 0..1.
-
-        Parameters
-        ----------
-        cells
-            ``(n_cells, n_features)``, finite.
-
-        Raises
-        ------
-        HcsQcError
-            When the number of features is not the reference's.
-        """
+        """Share of cells farther away than `TYPICAL` of the reference's own, 0..1."""
         rows = np.asarray(self._checked(cells), np.float64)
         far = [member.share_nearer(rows) >= TYPICAL for member in self._members]
         return float(np.mean(far))
 
     def judge(self, new: ArrayLike) -> Shift:
-        """Say whether a plate looks unlike the reference.
-
-        Parameters
-        ----------
-        new
-            ``(m_cells, n_features)`` embeddings of its cells.
-
-        Raises
-        ------
-        HcsQcError
-            When the number of features is not the reference's.
-        """
+        """Say whether a plate looks unlike the reference."""
         rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(self.seed + 1))
         if len(rows) < MIN_NEW:
             return _too_few(self.n_reference_, len(rows))
@@ -221,25 +157,7 @@ def measure_shift(
     *,
     groups: ArrayLike | None = None,
 ) -> Shift:
-    """Say whether a plate looks unlike the reference.
-
-    Parameters
-    ----------
-    reference
-        ``(n_cells, n_features)`` embeddings of the training plates' cells (not only the
-        annotated ones, which nobody drew at random).
-    new
-        ``(m_cells, n_features)`` embeddings of the new plate's cells.
-    seed
-        Seed of samples and halves.
-    groups
-        Well of each reference cell; makes the halves differ as wells do. Recommended.
-
-    Raises
-    ------
-    HcsQcError
-        When the numbers of features differ.
-    """
+    """Say whether a plate looks unlike the reference."""
     usual, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))
     if len(usual) < MIN_REFERENCE:
         rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))

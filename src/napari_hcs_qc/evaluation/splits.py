@@ -20,24 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A division of annotated cells into folds.
+    """A division of annotated cells into folds."""
 
-    Parameters
-    ----------
-    fold
-        ``(n_cells,)`` int64: the fold in which the cell is held out.
-    n_folds
-        Number of folds.
-    by
-        ``"well"``, or ``"cell"`` where the wells could not be kept whole.
-    note
-        What differs from the wish, in words; empty when nothing does.
-    """
-
-    fold: NDArray[np.int64]
-    n_folds: int
-    by: Literal["well", "cell"]
-    note: str = ""
+    fold: NDArray[np.int64]  # ``(n_cells,)`` int64: the fold in which the cell is held out
+    n_folds: int  # number of folds
+    by: Literal["well", "cell"]  # ``"well"``, or ``"cell"`` where the wells could not be kept whole
+    note: str = ""  # what differs from the wish, in words; empty when nothing does
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Give the indices of the cells to fit on and of those held out, fold by fold."""
@@ -48,26 +36,7 @@ class Split:
 def grouped_folds(
     groups: ArrayLike | None, y: ArrayLike, n_splits: int = 5, seed: int = 0
 ) -> Split:
-    """Stratified folds that keep each well whole.
-
-    Parameters
-    ----------
-    groups
-        ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``); None divides by
-        cell.
-    y
-        ``(n_cells,)`` classes; each fold gets close to the same share of each.
-    n_splits
-        Folds wished for; fewer where the annotations do not allow as many.
-    seed
-        The same seed gives the same folds.
-
-    Raises
-    ------
-    HcsQcError
-        When a class has fewer than 2 cells, so that nothing can be held out, or `n_splits` is
-        below 2, or the lengths differ.
-    """
+    """Stratified folds that keep each well whole."""
     labels = np.asarray(y)
     if n_splits < 2:
         raise HcsQcError(f"{n_splits} folds were asked for; at least 2 are needed.")

@@ -22,47 +22,21 @@ class AnnotationsError(HcsQcError, ValueError):
 
 
 class Annotated(NamedTuple):
-    """Checked annotated cells.
+    """Checked annotated cells."""
 
-    Parameters
-    ----------
-    features
-        ``(n_cells, n_features)``, finite.
-    classes
-        ``(n_classes,)`` sorted, at least 2.
-    codes
-        ``(n_cells,)`` index of each cell's class.
-    """
-
-    features: NDArray[Any]
-    classes: NDArray[Any]
-    codes: NDArray[np.int64]
+    features: NDArray[Any]  # ``(n_cells, n_features)``, finite
+    classes: NDArray[Any]  # ``(n_classes,)`` sorted, at least 2
+    codes: NDArray[np.int64]  # ``(n_cells,)`` index of each cell's class
 
 
 def check_annotated(head: object, features: ArrayLike, y: ArrayLike, dtype: DTypeLike) -> Annotated:
-    """Check what `fit` was given, and note the number of features on the head.
-
-    Raises
-    ------
-    AnnotationsError
-        When all cells are of one class.
-    ValueError
-        When `features` is not a finite matrix, `y` holds no classes, or the lengths differ.
-    """
+    """Check what `fit` was given, and note the number of features on the head."""
     checked, labels = validate_data(head, features, y, dtype=dtype)
     return Annotated(checked, *check_labels(labels))
 
 
 def check_labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Give the sorted classes, at least 2, and the index of each cell's.
-
-    Raises
-    ------
-    AnnotationsError
-        When all cells are of one class.
-    ValueError
-        When `y` holds no classes.
-    """
+    """Give the sorted classes, at least 2, and the index of each cell's."""
     labels = np.asarray(y)
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)
@@ -75,13 +49,7 @@ def check_labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def check_features(head: object, features: ArrayLike) -> NDArray[Any]:
-    """Check what a fitted head is asked to judge; float32 stays, the rest becomes float64.
-
-    Raises
-    ------
-    ValueError
-        When `features` is not a finite matrix with as many columns as the head was fitted on.
-    """
+    """Check what a fitted head is asked to judge; float32 stays, the rest becomes float64."""
     check_is_fitted(head)
     checked: NDArray[Any] = validate_data(
         head, features, dtype=[np.float64, np.float32], reset=False

@@ -20,44 +20,13 @@ class DenseHead(ClassifierMixin, BaseEstimator):
 
     `fit` trains the layer alone, as a calibrated logistic regression on standardised features:
     where fine-tuning begins (`napari_hcs_qc.heads.finetune`), which then changes encoder and layer.
-
-    Parameters
-    ----------
-    random_state
-        Seed of the divisions that choose the strength of the regression.
-
-    Attributes
-    ----------
-    classes_
-        Sorted classes.
-    n_features_in_
-        Number of features.
-    coef_, intercept_
-        ``(n_classes, n_features)`` and ``(n_classes,)``.
     """
 
     def __init__(self, *, random_state: int = 0) -> None:
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit on annotated cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` embeddings, finite.
-        y
-            ``(n_cells,)`` classes.
-        groups
-            ``(n_cells,)`` well of each cell, unique over plates.
-
-        Raises
-        ------
-        AnnotationsError
-            When all cells are of one class.
-        ValueError
-            When `X` is not a finite matrix or the lengths differ.
-        """
+        """Fit on annotated cells."""
         plain = LinearHead(deviations=False, products=False, random_state=self.random_state)
         plain.fit(X, y, groups)
         self.classes_, self.n_features_in_ = plain.classes_, plain.n_features_in_

@@ -46,63 +46,20 @@ _CPU_CELLS = 8
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How an encoder is fine-tuned.
+    """How an encoder is fine-tuned."""
 
-    Parameters
-    ----------
-    epochs
-        Passes over the annotated cells; more where they are so few that `min_steps` asks for it.
-    optimiser
-        ``"sgd"`` (with `momentum`) or ``"adamw"``.
-    learning_rate
-        Of the dense layer.
-    encoder_rate
-        Of the encoder's last stage.
-    depth_decay
-        Each stage nearer to the image learns at this share of the rate of the next
-        (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
-    milestones
-        Epochs after which the rates are divided by ten; without any they rise over the first
-        tenth of the steps and fall along a cosine.
-    momentum, weight_decay
-        Of the optimiser.
-    batch_size
-        Cells in a step.
-    min_steps
-        Fewest steps of the optimiser.
-    n_frozen
-        Stages nearest to the image that are not trained: they see edges and spots, as any
-        encoder does, and are the most expensive to train.
-    warm_start
-        Whether the layer is fitted on the frozen features first. A random layer sends random
-        gradients into the encoder, which a few annotations cannot make good again (Kumar et al.
-        2022, https://arxiv.org/abs/2202.10054).
-    batch_statistics
-        Whether batch normalisations learn the statistics of the crops, with `MIN_FOR_STATISTICS`
-        annotations or more; with fewer, and without, they keep those they were trained with.
-    augment, shift, zoom
-        Whether crops are turned and mirrored at random, and how far moved and scaled, see
-        `augment_crops`.
-    balance
-        Whether every batch holds as many abnormal as normal cells, those of the rarer class
-        shown more often.
-    patience
-        Stop when cells held out by well have not become likelier for so many epochs, and keep the
-        encoder of the best; 0 trains on all cells to the end.
-    """
-
-    epochs: int
-    optimiser: Literal["sgd", "adamw"]
-    learning_rate: float
-    encoder_rate: float
+    epochs: int  # passes over the annotated cells
+    optimiser: Literal["sgd", "adamw"]  # ``"sgd"`` (with `momentum`) or ``"adamw"``
+    learning_rate: float  # of the dense layer
+    encoder_rate: float  # of the encoder's last stage
     depth_decay: float = 1.0
-    milestones: tuple[int, ...] = ()
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    min_steps: int = 0
+    milestones: tuple[int, ...] = ()  # epochs after which the rates are divided by ten
+    momentum: float = 0.9  # of the optimiser
+    weight_decay: float = 0.0  # of the optimiser
+    batch_size: int = 32  # cells in a step
+    min_steps: int = 0  # fewest steps of the optimiser
     n_frozen: int = 0
-    warm_start: bool = True
+    warm_start: bool = True  # whether the layer is fitted on the frozen features first
     batch_statistics: bool = False
     augment: bool = True
     shift: float = 0.05
@@ -150,25 +107,11 @@ PRESETS: dict[str, FineTuning] = {
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """What `fine_tune` made.
+    """What `fine_tune` made."""
 
-    Parameters
-    ----------
-    encoder
-        With the new weights, ready to embed.
-    weights
-        These, as the bytes of a safetensors file that `load_encoder` takes.
-    head
-        The dense layer on the encoder's features.
-    history
-        How it went, plain data: ``settings``, ``seed``, ``epochs`` (trained), ``losses`` (mean of
-        each epoch), ``held_out_losses`` and ``kept_epoch`` (with patience), ``n_held_out``,
-        ``batch_statistics``, ``device``, ``cells_at_once``.
-    """
-
-    encoder: Encoder
-    weights: bytes
-    head: DenseHead
+    encoder: Encoder  # with the new weights, ready to embed
+    weights: bytes  # these, as the bytes of a safetensors file that `load_encoder` takes
+    head: DenseHead  # the dense layer on the encoder's features
     history: dict[str, Any]
 
 
@@ -189,42 +132,6 @@ def fine_tune(
     """Train an encoder and a dense layer on annotated crops.
 
     On a CPU the same arguments give the same weights to the last digit, also after a stop.
-
-    Parameters
-    ----------
-    network
-        The encoder to start from; it is changed.
-    crops
-        ``(n_cells, n_views, 1 or 3, side, side)`` in [0, 1], as `cut_crops` gives them.
-    classes
-        ``(n_cells,)`` two classes.
-    groups
-        ``(n_cells,)`` well of each cell, unique over plates, or None.
-    settings
-        See `PRESETS`.
-    sides
-        ``(n_views,)`` side of each view in the image, in any unit.
-    seed
-        Of everything random.
-    checkpoint
-        File in which the state is kept after an epoch, every `CHECKPOINT_EVERY_S`, and from which
-        it is taken up when it is of the same `key`. It stays at the end, so that nothing is
-        trained again when what is made of it cannot be kept; whoever has kept it deletes the file.
-    key
-        Content address of everything that is trained on.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in steps.
-
-    Raises
-    ------
-    AnnotationsError
-        When all cells are of one class.
-    HcsQcError
-        When numbers differ, or memory does not suffice for a single cell.
-    WriteError
-        When the checkpoint cannot be written.
-    Cancelled
-        When `should_stop` said so; go on with the same checkpoint.
     """
     training = _Training(network, crops, classes, groups, settings, sides, seed, should_stop)
     return training.run(checkpoint, key, on_progress)

@@ -22,28 +22,14 @@ _VERSION = 1
 
 @dataclass
 class TrainingState:
-    """How far a training is.
+    """How far a training is."""
 
-    Parameters
-    ----------
-    key
-        Of what is trained on.
-    epoch
-        Epochs that are over.
-    losses, held_out_losses
-        Of each; the latter NaN without held-out cells.
-    best_epoch
-        Index of the epoch whose held-out loss is least.
-    best
-        What had been learnt then; None without held-out cells.
-    """
-
-    key: str
-    epoch: int = 0
-    losses: list[float] = field(default_factory=list)
-    held_out_losses: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-    best: dict[str, Tensor] | None = None
+    key: str  # of what is trained on
+    epoch: int = 0  # epochs that are over
+    losses: list[float] = field(default_factory=list)  # of each
+    held_out_losses: list[float] = field(default_factory=list)  # of each
+    best_epoch: int = -1  # index of the epoch whose held-out loss is least
+    best: dict[str, Tensor] | None = None  # what had been learnt then; None without held-out cells
 
     @classmethod
     def begin(cls, key: str) -> Self:
@@ -71,13 +57,7 @@ class TrainingState:
 
 
 def write_state(path: Path, state: TrainingState, rest: dict[str, Any]) -> None:
-    """Write a checkpoint, atomically.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write a checkpoint, atomically."""
     with atomic_path(path) as temporary:
         torch.save({"version": _VERSION, **vars(state), "rest": rest}, temporary)
 
@@ -85,17 +65,7 @@ def write_state(path: Path, state: TrainingState, rest: dict[str, Any]) -> None:
 def read_state(
     path: Path, key: str, restore: Callable[[dict[str, Any]], None]
 ) -> TrainingState | None:
-    """Take up a checkpoint; None where there is none of this key, or it is damaged.
-
-    Parameters
-    ----------
-    path
-        The file.
-    key
-        Of what is trained on now.
-    restore
-        Takes over the rest that `write_state` was given.
-    """
+    """Take up a checkpoint; None where there is none of this key, or it is damaged."""
     if not path.is_file():
         return None
     try:

@@ -17,55 +17,14 @@ _ROWS_AT_ONCE = 4096
 
 
 class ForestHead(ClassifierMixin, BaseEstimator):
-    """Random forest (scikit-learn's), the baseline head for hand-made features.
-
-    Parameters
-    ----------
-    n_trees
-        Number of trees.
-    random_state
-        Seed.
-
-    Attributes
-    ----------
-    classes_
-        Sorted classes.
-    n_features_in_
-        Number of features.
-    roots_
-        ``(n_trees,)`` index of each tree's first node in the arrays below.
-    feature_, threshold_, left_, right_
-        ``(n_nodes,)`` each: a cell goes left where its feature is at most the threshold. A leaf
-        is its own child on both sides.
-    share_
-        ``(n_nodes, n_classes)`` share of the classes in the node.
-    depth_
-        Greatest depth of a tree.
-    """
+    """Random forest (scikit-learn's), the baseline head for hand-made features."""
 
     def __init__(self, *, n_trees: int = 300, random_state: int = 0) -> None:
         self.n_trees = n_trees
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Grow the trees on annotated cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` features, finite.
-        y
-            ``(n_cells,)`` classes.
-        groups
-            Not used; every head takes it.
-
-        Raises
-        ------
-        AnnotationsError
-            When all cells are of one class.
-        ValueError
-            When `X` is not a finite matrix.
-        """
+        """Grow the trees on annotated cells."""
         cells, self.classes_, codes = check_annotated(self, X, y, np.float32)
         forest = RandomForestClassifier(self.n_trees, random_state=self.random_state)
         forest.fit(cells, codes)

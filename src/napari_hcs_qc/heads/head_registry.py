@@ -44,35 +44,14 @@ _MAKERS: dict[str, Callable[[int, PlateDirections | None], Head]] = {
 
 
 def make_head(name: str, seed: int = 0, plate: PlateDirections | None = None) -> Head:
-    """Make an unfitted head.
-
-    Parameters
-    ----------
-    name
-        One of `HEAD_NAMES`. Of those that are fine-tuned it is the layer alone.
-    seed
-        Seed of every random step of its fit.
-    plate
-        Main directions of the plates that are judged, for the heads that use them.
-
-    Raises
-    ------
-    HcsQcError
-        When no head has this name.
-    """
+    """Make an unfitted head."""
     if name not in _MAKERS:
         raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEAD_NAMES)}.")
     return _MAKERS[name](seed, plate)
 
 
 def head_name(head: Head | object) -> str:
-    """Name of a head's class in `HEADS`.
-
-    Raises
-    ------
-    HcsQcError
-        When it is none of them.
-    """
+    """Name of a head's class in `HEADS`."""
     for name, kind in HEADS.items():
         if type(head) is kind:
             return name

@@ -25,22 +25,6 @@ class KindHead:
     of the rarer kinds, if together as many, form a class of their own that predicts None. Where
     a single kind is known and nothing tells it from others, every abnormal cell gets it. Cells
     annotated abnormal without a kind say nothing about kinds and are left out.
-
-    Parameters
-    ----------
-    min_per_kind
-        See above.
-    random_state
-        Seed of the inner cross-validation.
-
-    Attributes
-    ----------
-    kinds_
-        The kinds it can predict, sorted.
-    n_features_in_
-        Number of features.
-    head_
-        The fitted `LinearHead`, or None with fewer than two classes.
     """
 
     def __init__(self, *, min_per_kind: int = MIN_PER_KIND, random_state: int = 0) -> None:
@@ -51,22 +35,7 @@ class KindHead:
         self.head_: LinearHead | None = None
 
     def fit(self, X: ArrayLike, kinds: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit on cells annotated abnormal.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` embeddings of the abnormal cells, finite.
-        kinds
-            ``(n_cells,)`` kind of each; None, NaN or an empty string where none was given.
-        groups
-            ``(n_cells,)`` well of each cell, unique over plates.
-
-        Raises
-        ------
-        ValueError
-            When `X` is not a finite matrix or the lengths differ.
-        """
+        """Fit on cells annotated abnormal."""
         cells: NDArray[Any] = check_array(X, dtype=np.float64, ensure_min_samples=0)
         names = np.array([_name(kind) for kind in np.asarray(kinds, dtype=object)], dtype=object)
         if len(names) != len(cells):
@@ -88,18 +57,7 @@ class KindHead:
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Kinds of abnormal cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)``. Rows with a NaN get None.
-
-        Returns
-        -------
-        ndarray
-            ``(n_cells,)`` object array of kinds; None where no kind can be said.
-        """
+        """Kinds of abnormal cells."""
         cells = np.asarray(X)
         result = np.full(len(cells), None, dtype=object)
         if not self.kinds_:

@@ -15,43 +15,13 @@ if TYPE_CHECKING:
 
 
 class KNNHead(ClassifierMixin, BaseEstimator):
-    """Vote of the `k` annotated cells nearest in raw Euclidean distance (Masud et al. 2022).
-
-    Parameters
-    ----------
-    k
-        Neighbours asked; fewer when fewer cells are annotated.
-
-    Attributes
-    ----------
-    classes_
-        Sorted classes.
-    n_features_in_
-        Number of features.
-    """
+    """Vote of the `k` annotated cells nearest in raw Euclidean distance (Masud et al. 2022)."""
 
     def __init__(self, k: int = 5) -> None:
         self.k = k
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Keep the annotated cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` embeddings, finite.
-        y
-            ``(n_cells,)`` classes.
-        groups
-            Not used; every head takes it.
-
-        Raises
-        ------
-        AnnotationsError
-            When all cells are of one class.
-        ValueError
-            When `X` is not a finite matrix or `k` is below 1.
-        """
+        """Keep the annotated cells."""
         cells, classes, codes = check_annotated(self, X, y, [np.float64, np.float32])
         if self.k < 1:
             raise ValueError(f"k is {self.k}; expected 1 or more neighbours.")

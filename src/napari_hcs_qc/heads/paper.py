@@ -19,24 +19,6 @@ class PaperLinearHead(DenseHead):
 
     Raw features, cross-entropy, stochastic gradient descent with momentum, the rate divided by
     ten at `milestones`. Kept for comparison; `LinearHead` is the better head.
-
-    Parameters
-    ----------
-    epochs, batch_size, learning_rate, momentum
-        The paper's 150, 32, 0.001 and 0.9.
-    milestones
-        Epochs after which the rate is multiplied by 0.1: the paper's 40, 70 and 120.
-    random_state
-        Seed of the initial weights and of the order of cells.
-
-    Attributes
-    ----------
-    classes_
-        Sorted classes.
-    n_features_in_
-        Number of features.
-    coef_, intercept_
-        ``(n_classes, n_features)`` and ``(n_classes,)``.
     """
 
     def __init__(
@@ -57,24 +39,7 @@ class PaperLinearHead(DenseHead):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Train on annotated cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` embeddings, finite.
-        y
-            ``(n_cells,)`` classes.
-        groups
-            Not used; every head takes it.
-
-        Raises
-        ------
-        AnnotationsError
-            When all cells are of one class.
-        ValueError
-            When `X` is not a finite matrix.
-        """
+        """Train on annotated cells."""
         import torch  # seconds to import, and the other heads do without
 
         from napari_hcs_qc.encoders.embed.crop_workers import limit_this_thread

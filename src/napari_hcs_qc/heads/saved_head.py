@@ -58,13 +58,6 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
 
     The tensors are named by their content and the manifest is renamed into place last, so a
     reader sees the old head or the new one even when the writing process is killed.
-
-    Raises
-    ------
-    HcsQcError
-        When the head is not fitted.
-    WriteError
-        When the folder cannot be written to.
     """
     manifest: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     if isinstance(head, KindHead):
@@ -93,13 +86,7 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
 
 
 def load_head(folder: Path) -> Head | KindHead:
-    """Read a head written by `save_head`; it predicts exactly as the one saved.
-
-    Raises
-    ------
-    HcsQcError
-        When a file is missing, damaged, of another format, or made by a newer version.
-    """
+    """Read a head written by `save_head`; it predicts exactly as the one saved."""
     path = folder / MANIFEST
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:

@@ -28,13 +28,6 @@ class Voter:
 
     Squared distances come from one product in the precision of the embeddings; where they leave
     open which cells are the nearest, the head itself is asked, so that the votes are the same.
-
-    Parameters
-    ----------
-    head
-        A fitted one.
-    dtype
-        Of the embeddings; of half precision the arithmetic is single.
     """
 
     def __init__(self, head: KNNHead, dtype: np.dtype[Any]) -> None:

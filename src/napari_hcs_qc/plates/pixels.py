@@ -53,26 +53,13 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the header of an image file says.
+    """What the header of an image file says."""
 
-    Parameters
-    ----------
-    layout
-        Shape and dtype of one plane.
-    n_channels, n_z
-        Planes in the file: plane number ``channel * n_z + z``.
-    is_declared
-        Whether the file itself names its third axis. Where it does not, the smallest axis is
-        taken for the channels.
-    pixel_size_um
-        Where the file states it.
-    """
-
-    layout: Layout
-    n_channels: int = 1
-    n_z: int = 1
-    is_declared: bool = True
-    pixel_size_um: float | None = None
+    layout: Layout  # shape and dtype of one plane
+    n_channels: int = 1  # planes in the file: plane number ``channel * n_z + z``
+    n_z: int = 1  # planes in the file: plane number ``channel * n_z + z``
+    is_declared: bool = True  # whether the file itself names its third axis
+    pixel_size_um: float | None = None  # where the file states it
 
     @property
     def n_parts(self) -> int:
@@ -90,65 +77,19 @@ class _Axes(NamedTuple):
 
 
 def inspect_image(path: str) -> ImageInfo:
-    """Read the header of an image file and check that its data can be there.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the file is missing, empty, truncated, no image, or a colour image.
-    """
+    """Read the header of an image file and check that its data can be there."""
     return _read(path, None, None)[0]
 
 
 def read_plane(path: str, part: int = -1) -> NDArray[Any]:
-    """Read one grey plane of an image file.
-
-    Parameters
-    ----------
-    path
-        A TIFF, PNG, JPEG or BMP file, or the address of one on a server.
-    part
-        Number of the plane in a file that holds several (``channel * n_z + z``); -1 for a file
-        that holds one.
-
-    Returns
-    -------
-    ndarray, (height, width)
-        In the file's dtype.
-
-    Raises
-    ------
-    UnreadableImageError
-        As `read_planes`.
-    """
+    """Read one grey plane of an image file."""
     return read_planes(path, [part])[0]
 
 
 def read_planes(
     path: str, parts: Sequence[int], *, layout: Layout | None = None
 ) -> list[NDArray[Any]]:
-    """Read grey planes of one image file, opened once.
-
-    Parameters
-    ----------
-    path
-        A TIFF, PNG, JPEG or BMP file, or the address of one on a server.
-    parts
-        Numbers of the planes (``channel * n_z + z``); -1 for a file that holds one.
-    layout
-        What the planes must be; checked on the header, before anything is decoded.
-
-    Returns
-    -------
-    list of ndarray, (height, width)
-        In the file's dtype and the machine's byte order.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the file is missing, empty, truncated, no image or a colour image, lacks a plane,
-        differs from `layout`, or holds NaN or Inf.
-    """
+    """Read grey planes of one image file, opened once."""
     planes = _read(path, parts, layout)[1]
     for plane in planes:
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():

@@ -81,13 +81,7 @@ class RemotePath(_Base):
         return any((self / mark).is_file() for mark in _ZARR_MARKS)
 
     def read_bytes(self) -> bytes:
-        """Read a file whole.
-
-        Raises
-        ------
-        RemoteError
-            As `fetch`.
-        """
+        """Read a file whole."""
         return fetch(str(self))
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
@@ -104,11 +98,6 @@ def as_location(path: str | Path) -> Path:
     """Give a path on this machine, or a `RemotePath`, for a text or a path.
 
     A `Path` that an address was made into has lost one of its slashes; it is given back.
-
-    Parameters
-    ----------
-    path
-        ``https://server/plate.zarr``, ``s3://bucket/load_data.csv``, or a path.
     """
     if isinstance(path, RemotePath):
         return path
@@ -120,22 +109,7 @@ def as_location(path: str | Path) -> Path:
 
 
 def fetch(address: str, start: int | None = None, end: int | None = None) -> bytes:
-    """Fetch a file, or the bytes from `start` (counted from the end if negative) to `end`.
-
-    Parameters
-    ----------
-    address
-        Of the file.
-    start, end
-        Which bytes; all by default.
-
-    Raises
-    ------
-    MissingRemoteError
-        When there is no such file.
-    RemoteError
-        When it may not be read, or several tries came to nothing; says why.
-    """
+    """Fetch a file, or the bytes from `start` (counted from the end if negative) to `end`."""
     data: bytes = _repeat(
         lambda: bytes(_file_system(address).cat_file(address, start=start, end=end))
     )
@@ -182,13 +156,7 @@ def _reason(error: Exception) -> tuple[str, bool]:
 
 
 def _file_system(address: str) -> Any:
-    """Find the file system of an address; fsspec keeps those it has made.
-
-    Raises
-    ------
-    RemoteError
-        When a package that it needs is not installed.
-    """
+    """Find the file system of an address; fsspec keeps those it has made."""
     import fsspec
 
     scheme = address.partition(":")[0].lower()

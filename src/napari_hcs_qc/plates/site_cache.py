@@ -27,21 +27,12 @@ _CLOSE_S = 5.0  # so long a read that hangs, on a share that is gone say, may ho
 
 @dataclass(frozen=True, eq=False)
 class SitePixels:
-    """Pixels of one site.
+    """Pixels of one site."""
 
-    Parameters
-    ----------
-    site
-        The site.
-    channels
-        Which channel of the plate each plane is: those that the site has, maybe not all.
-    pixels
-        (n_channels, height, width) in the plate's own dtype; read-only, as several share it.
-    """
-
-    site: SiteKey
+    site: SiteKey  # the site
+    # Which channel of the plate each plane is: those that the site has, maybe not all
     channels: tuple[int, ...]
-    pixels: NDArray[Any]
+    pixels: NDArray[Any]  # (n_channels, height, width) in the plate's own dtype
 
 
 @dataclass(eq=False)
@@ -61,15 +52,6 @@ class SiteCache:
     ahead only when nothing that was asked for waits.
 
     A context manager: `close` is called at its end.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    projection
-        How z stacks become planes.
-    max_bytes
-        Pixels kept, in bytes. A site that is larger is read each time.
     """
 
     def __init__(
@@ -106,15 +88,7 @@ class SiteCache:
             return self._used(SiteKey(*site))
 
     def get(self, site: SiteKey) -> SitePixels:
-        """Give a site, read in this thread where it is not in memory.
-
-        Raises
-        ------
-        UnreadableSiteError
-            When it cannot be read. It is tried again when asked for again.
-        Cancelled
-            When the cache was closed.
-        """
+        """Give a site, read in this thread where it is not in memory."""
         site = SiteKey(*site)
         with self._changed:
             if self._is_closed:
@@ -139,12 +113,6 @@ class SiteCache:
         The newest request is served first. ``cancel()`` of the future takes the request back
         while it waits. Its callbacks run in a thread of the cache, or at once in this one when
         the site is in memory.
-
-        Returns
-        -------
-        concurrent.futures.Future
-            Of the pixels, or of the error that `get` would raise. It is cancelled when the cache
-            is closed before the site's turn has come.
         """
         site = SiteKey(*site)
         future: Future[SitePixels] = Future()
@@ -183,14 +151,7 @@ class SiteCache:
                 self._changed.notify_all()
 
     def close(self, *, timeout_s: float = _CLOSE_S) -> None:
-        """Drop everything, end the threads and wait for them; may be called again.
-
-        Parameters
-        ----------
-        timeout_s
-            How long to wait for sites that are being read. Their threads end by themselves after
-            that, and what they read is dropped.
-        """
+        """Drop everything, end the threads and wait for them; may be called again."""
         with self._changed:
             self._is_closed = True
             dropped = [future for reading in self._asked for future in reading.waiting]

@@ -37,13 +37,7 @@ class WellName(NamedTuple):
 
 
 def row_letters(row: int) -> str:
-    """Letters of a zero-based row: ``A`` to ``Z``, then ``AA`` to ``AF``.
-
-    Raises
-    ------
-    HcsQcError
-        When the row is on no plate (below 0 or above 31).
-    """
+    """Letters of a zero-based row: ``A`` to ``Z``, then ``AA`` to ``AF``."""
     if not 0 <= row < _MAX_ROWS:
         raise HcsQcError(f"Row {row + 1} is on no plate; rows 1 to {_MAX_ROWS} were expected.")
     first, second = divmod(row, 26)
@@ -52,11 +46,6 @@ def row_letters(row: int) -> str:
 
 def well_name(row: int, column: int) -> str:
     """Name of the well at a zero-based row and column, the column with two digits.
-
-    Raises
-    ------
-    HcsQcError
-        When the position is on no plate (beyond row AF or column 48).
 
     Examples
     --------
@@ -72,19 +61,7 @@ def well_name(row: int, column: int) -> str:
 
 @lru_cache(maxsize=8192)
 def parse_well(text: str) -> WellName:
-    """Read a well name as people and machines write it.
-
-    Parameters
-    ----------
-    text
-        Row letters and a column number from 1, with or without leading zeros, in either case,
-        optionally with ``-``, ``_`` or a space between: ``A01``, ``a1``, ``AF48``, ``B-07``.
-
-    Raises
-    ------
-    HcsQcError
-        When it is no well name, or one beyond the largest plate (1536 wells, ``AF48``).
-    """
+    """Read a well name as people and machines write it."""
     match = _WELL.fullmatch(text.strip(" \t\r\n_-"))
     if match is None:
         raise HcsQcError(
@@ -104,13 +81,7 @@ def parse_well(text: str) -> WellName:
 
 
 def plate_shape(wells: Iterable[WellName]) -> tuple[int, int]:
-    """Rows and columns of the smallest standard plate that holds all `wells`.
-
-    Raises
-    ------
-    HcsQcError
-        When there are no wells, or no standard plate holds them.
-    """
+    """Rows and columns of the smallest standard plate that holds all `wells`."""
     rows = columns = 0
     for row, column in wells:
         rows, columns = max(rows, row + 1), max(columns, column + 1)

@@ -40,25 +40,11 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class PlateScores:
-    """Everything known of the sites and wells of one plate.
-
-    Parameters
-    ----------
-    sites, wells
-        Tables of `score_sites` and `score_wells`, with ``is_flagged`` (bool), ``flag_code`` (the
-        code of the gravest reason, ``""`` without a flag), ``flag_codes`` (all of them, joined by
-        a comma), ``flag_reason`` (in words) and ``severity`` (0 without a flag; sort by it).
-        Wells have ``is_flagged_by_sites`` as well: only sites give the reason.
-    reference
-        What was compared with: ``"plate"`` or ``"control"``.
-    medians
-        Median of each measure over the reference sites, and of the wells as
-        ``well_share_abnormal`` and ``well_cells_per_site``.
-    """
+    """Everything known of the sites and wells of one plate."""
 
     sites: pd.DataFrame
     wells: pd.DataFrame
-    reference: str
+    reference: str  # what was compared with: ``"plate"`` or ``"control"``
     medians: Mapping[str, float]
 
 
@@ -76,29 +62,7 @@ def judge_plate(
     exclude_kinds: Collection[str] = (),
     by_site: CellsBySite | None = None,
 ) -> PlateScores:
-    """Score and flag all sites and wells of one plate.
-
-    Parameters
-    ----------
-    sites, cells, predictions, quality
-        See `napari_hcs_qc.qc.scores.score_sites`.
-    unreadable, control_wells, empty_wells, exclude_kinds, by_site
-        See `napari_hcs_qc.qc.scores.score_sites`.
-    rule
-        Thresholds; the default ones when None.
-    nuclear_channel
-        Name of the channel that shows the nuclei. The first of `quality` when None.
-
-    Returns
-    -------
-    PlateScores
-        One row for each site and well.
-
-    Raises
-    ------
-    HcsQcError
-        When the inputs do not fit together.
-    """
+    """Score and flag all sites and wells of one plate."""
     rule = rule or FlagRule()
     scored = score_sites(
         sites,
@@ -158,26 +122,7 @@ def find_in_sites(
     *,
     empty_wells: Collection[str] = (),
 ) -> dict[int, list[Finding]]:
-    """Find the reasons to flag each site.
-
-    Parameters
-    ----------
-    scores
-        From `score_sites`.
-    rule
-        Thresholds.
-    channels
-        Names of the channels that were measured.
-    nuclear_channel
-        The one of them that shows the nuclei.
-    empty_wells
-        Wells that are meant to have no cells.
-
-    Returns
-    -------
-    dict
-        For each row of `scores` that has any its findings, gravest first.
-    """
+    """Find the reasons to flag each site."""
     table = scores.table
     found: dict[int, list[Finding]] = defaultdict(list)
     for row, problem in enumerate(table["problem"].tolist()):

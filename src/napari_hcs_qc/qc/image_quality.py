@@ -47,67 +47,27 @@ class ChannelQuality:
     """What one channel of one site looks like, as numbers.
 
     NaN stands where a measure has no meaning, such as the width of edges in an empty image.
-
-    Parameters
-    ----------
-    channel
-        Name of the channel.
-    power_slope
-        Slope of log power over log frequency of the radially averaged power spectrum (Bray et
-        al. 2012, J Biomol Screen 17:266, doi:10.1177/1087057112446181). More negative than the
-        plate's: blur or large bright structures; near 0: noise, an empty image.
-    edge_width_px
-        Focus: width (standard deviation of the equivalent Gaussian edge) of the steepest edges
-        of the median tile of the image, 1 px of own smoothing included.
-    saturated_share
-        Share of pixels at the saturation level of the plate's channel.
-    saturated_spot_nuclei
-        Largest connected saturated area, in areas of a typical nucleus.
-    background
-        Background grey value: 5th percentile of the image.
-    background_rise
-        Background above that of the plate, as a share of the plate's intensity range.
-    background_span
-        Unevenness of the background (98th less 2nd percentile of what is wider than a nucleus),
-        as a share of the plate's intensity range.
-    bright_outside_share
-        Nuclear channel only: share of the image that lies outside the nuclei (with a margin) and
-        is bright against the background. Objects far larger than a nucleus count as outside.
-    bright_structure_share
-        Nuclear channel only: share of the image covered by bright structures wider than nuclei.
-        Needs no nuclei to be known.
-    bright_extent_nuclei
-        Nuclear channel only: length of the longest connected bright structure along an axis of
-        the image, in diameters of a nucleus. A fibre is long even where it is thin, or was taken
-        for a row of nuclei.
-    noise
-        Standard deviation of the pixel noise in the dark half of the image, grey values.
-    signal_to_noise
-        Height of the signal above the background, in units of `noise`.
-    mean_intensity
-        Mean grey value.
-    n_nuclei
-        Nuclear channel only: number of nuclei in the mask.
-    nuclei_area_share
-        Nuclear channel only: share of the image covered by nuclei.
     """
 
-    channel: str
+    channel: str  # name of the channel
+    # Slope of log power over log frequency of the radially averaged power spectrum (Bray et al
     power_slope: float
     edge_width_px: float
-    saturated_share: float
-    saturated_spot_nuclei: float
-    background: float
+    saturated_share: float  # share of pixels at the saturation level of the plate's channel
+    saturated_spot_nuclei: float  # largest connected saturated area, in areas of a typical nucleus
+    background: float  # background grey value: 5th percentile of the image
+    # Background above that of the plate, as a share of the plate's intensity range
     background_rise: float
     background_span: float
     bright_outside_share: float
+    # Nuclear channel only: share of the image covered by bright structures wider than nuclei
     bright_structure_share: float
     bright_extent_nuclei: float
-    noise: float
-    signal_to_noise: float
-    mean_intensity: float
-    n_nuclei: float
-    nuclei_area_share: float
+    noise: float  # standard deviation of the pixel noise in the dark half of the image, grey values
+    signal_to_noise: float  # height of the signal above the background, in units of `noise`
+    mean_intensity: float  # mean grey value
+    n_nuclei: float  # nuclear channel only: number of nuclei in the mask
+    nuclei_area_share: float  # nuclear channel only: share of the image covered by nuclei
 
 
 MEASURES: tuple[str, ...] = tuple(
@@ -128,35 +88,7 @@ def measure_site(
     nuclear_channel: int | None = 0,
     diameter_px: float | None = None,
 ) -> tuple[ChannelQuality, ...]:
-    """Measure the image quality of each channel of one site.
-
-    Parameters
-    ----------
-    pixels
-        Grey values (n_channels, height, width), native dtype.
-    labels
-        Mask of the nuclei (height, width), 0 is background; None where it is not known, which
-        leaves the measures that need it NaN.
-    ranges
-        Intensity ranges of the plate.
-    channels
-        Which channel of the plate each plane is; all of them in order when None.
-    nuclear_channel
-        Index (on the plate) of the channel that shows the nuclei; None when there is none.
-    diameter_px
-        Typical diameter of a nucleus on this plate. Without it the median of `labels` is taken,
-        or a twentieth of the shorter side of the image.
-
-    Returns
-    -------
-    tuple of ChannelQuality
-        One for each plane, in the order given.
-
-    Raises
-    ------
-    HcsQcError
-        When the shapes or channels do not fit together.
-    """
+    """Measure the image quality of each channel of one site."""
     indices = tuple(range(len(ranges.channels))) if channels is None else tuple(channels)
     if pixels.ndim != 3 or len(pixels) != len(indices):
         raise HcsQcError(
@@ -185,13 +117,7 @@ def measure_site(
 
 
 def quality_table(rows: Iterable[tuple[SiteKey, ChannelQuality]]) -> pd.DataFrame:
-    """Put measured sites into one table, sorted by well, site and given order of channels.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns `QUALITY_COLUMNS`: well (str), site (int32), channel (str), measures (float64).
-    """
+    """Put measured sites into one table, sorted by well, site and given order of channels."""
     table = pd.DataFrame(
         [{"well": site[0], "site": site[1], **asdict(quality)} for site, quality in rows],
         columns=list(QUALITY_COLUMNS),
@@ -206,16 +132,6 @@ def power_slope(image: NDArray[np.floating[Any]]) -> float:
     The frequencies from 4 periods an image up to the Nyquist frequency are cut into bands of
     equal width in the logarithm, so that each octave weighs the same. A Hann window keeps the
     edges of the image out of the spectrum.
-
-    Parameters
-    ----------
-    image
-        Grey values (height, width).
-
-    Returns
-    -------
-    float
-        About 0 for white noise, -2 for a field of sharp edges; NaN for a constant image.
     """
     height, width = image.shape
     if min(height, width) < 16 or float(np.ptp(image)) == 0:
@@ -258,20 +174,6 @@ def edge_width(
     Each tile, four nuclei wide, gives the ratio of its contrast to its steepest slope, so that
     neither the number of cells nor their brightness counts, and one bright fibre spoils a few
     tiles only. A Gaussian edge of standard deviation s gives s.
-
-    Parameters
-    ----------
-    image
-        Grey values (height, width).
-    diameter_px
-        Diameter of a nucleus.
-    least_contrast
-        Tiles with less contrast (grey values) say nothing and are left out.
-
-    Returns
-    -------
-    float
-        NaN when no tile has contrast.
     """
     smooth = ndimage.gaussian_filter(image, 1.0, truncate=3.0)
     slope_y, slope_x = np.gradient(smooth)

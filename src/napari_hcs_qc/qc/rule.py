@@ -33,67 +33,32 @@ class FlagRule:
     Every comparison with the plate needs two things at once: a robust z beyond `z_limit` (so that
     a mixed plate does not flag its own variety) and an effect that matters (so that a clean,
     homogeneous plate does not flag its tails).
-
-    Parameters
-    ----------
-    z_limit
-        Robust z that a measure of the image must pass.
-    share_excess
-        The lower 95 % limit of the share of abnormal cells must be above the median by this.
-    share_z
-        Robust z that the share of abnormal cells must pass as well.
-    share_always
-        Lower limit of the share of abnormal cells that is a flag whatever the plate is like.
-    few_cells_site, few_cells_well
-        Share of the median number of cells below which a site, or the mean site of a well, has
-        too few.
-    few_cells_probability
-        And the count must be rarer than this if cells fell at random.
-    small_excess
-        As `share_excess`, for the share of nuclei smaller than 0.4 of the typical area.
-    blur_ratio
-        Width of edges, relative to the median.
-    noise_ratio
-        Pixel noise, relative to the median.
-    dim_ratio
-        Signal-to-noise ratio of the nuclei, relative to the median.
-    saturated_share
-        Saturated share of the image above the median.
-    saturated_spot
-        Largest connected saturated area above the median, in nuclei.
-    bright_share
-        Share of the image that is bright and no nucleus, above the median.
-    bright_extent
-        Length of the longest bright structure above the median, in nuclei.
-    haze_rise
-        Rise or unevenness of the background above the median, as a share of the intensity range.
     """
 
-    z_limit: float = 6.0
+    z_limit: float = 6.0  # robust z that a measure of the image must pass
+    # The lower 95 % limit of the share of abnormal cells must be above the median by this
     share_excess: float = 0.15
-    share_z: float = 3.0
+    share_z: float = 3.0  # robust z that the share of abnormal cells must pass as well
+    # Lower limit of the share of abnormal cells that is a flag whatever the plate is like
     share_always: float = 0.5
     few_cells_site: float = 0.2
     few_cells_well: float = 0.3
+    # And the count must be rarer than this if cells fell at random
     few_cells_probability: float = 0.001
+    # As `share_excess`, for the share of nuclei smaller than 0.4 of the typical area
     small_excess: float = 0.2
-    blur_ratio: float = 1.4
-    noise_ratio: float = 2.0
-    dim_ratio: float = 0.33
-    saturated_share: float = 0.005
-    saturated_spot: float = 0.5
-    bright_share: float = 0.01
-    bright_extent: float = 5.0
+    blur_ratio: float = 1.4  # width of edges, relative to the median
+    noise_ratio: float = 2.0  # pixel noise, relative to the median
+    dim_ratio: float = 0.33  # signal-to-noise ratio of the nuclei, relative to the median
+    saturated_share: float = 0.005  # saturated share of the image above the median
+    saturated_spot: float = 0.5  # largest connected saturated area above the median, in nuclei
+    bright_share: float = 0.01  # share of the image that is bright and no nucleus, above the median
+    bright_extent: float = 5.0  # length of the longest bright structure above the median, in nuclei
+    # Rise or unevenness of the background above the median, as a share of the intensity range
     haze_rise: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that cannot be meant.
-
-        Raises
-        ------
-        HcsQcError
-            When a threshold is not a positive number, or a ratio is on the wrong side of 1.
-        """
+        """Refuse thresholds that cannot be meant."""
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
@@ -150,13 +115,7 @@ class FlagRule:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FlagRule:
-        """Make a rule from what `to_dict` gave, or from a part of it (the rest are defaults).
-
-        Raises
-        ------
-        HcsQcError
-            When there is a threshold of another name, or a value cannot be meant.
-        """
+        """Make a rule from what `to_dict` gave, or from a part of it (the rest are defaults)."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:

@@ -70,22 +70,11 @@ _FLOORS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What sites (or wells) are compared with.
+    """What sites (or wells) are compared with."""
 
-    Parameters
-    ----------
-    name
-        ``"plate"`` or ``"control"``, as reasons put it ("plate median 6 %").
-    n
-        Number of sites (or wells) it was computed from.
-    medians, scales
-        Of each measure: its median, and 1.4826 times its median absolute deviation (for measures
-        that are 0 on most sites, or 1.4826 times the distance from the median to the upper
-        quartile), but no less than the floor of the measure.
-    """
-
+    # ``"plate"`` or ``"control"``, as reasons put it ("plate median 6 %")
     name: Literal["plate", "control"]
-    n: int
+    n: int  # number of sites (or wells) it was computed from
     medians: Mapping[str, float]
     scales: Mapping[str, float]
 
@@ -110,16 +99,6 @@ def wilson_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson score interval (95 %) of a share.
 
-    Parameters
-    ----------
-    n_abnormal, n
-        How many of how many.
-
-    Returns
-    -------
-    low, high
-        Limits, in [0, 1]; NaN where `n` is 0.
-
     References
     ----------
     Wilson 1927, J Am Stat Assoc 22:209, doi:10.1080/01621459.1927.10502953.
@@ -137,18 +116,7 @@ def wilson_interval(
 
 
 def effective_class(predictions: pd.DataFrame) -> pd.Series[Any]:
-    """Class of each cell: the annotation where it says normal or abnormal, else the prediction.
-
-    Parameters
-    ----------
-    predictions
-        Columns ``predicted_class`` and ``annotated_class`` (normal, abnormal, unsure or missing).
-
-    Returns
-    -------
-    pd.Series
-        ``"normal"``, ``"abnormal"``, or missing where the cell was not judged.
-    """
+    """Class of each cell: the annotation where it says normal or abnormal, else the prediction."""
     annotated = predictions["annotated_class"].astype(object)
     is_decided = annotated.isin(["normal", "abnormal"])
     chosen = annotated.where(is_decided, predictions["predicted_class"].astype(object))
@@ -168,15 +136,7 @@ def effective_kind(predictions: pd.DataFrame) -> pd.Series[Any]:
 def abnormal_cells(
     predictions: pd.DataFrame, exclude_kinds: Collection[str] = ()
 ) -> NDArray[np.float64]:
-    """1 for an abnormal cell, 0 for a normal one, NaN for one that was not judged.
-
-    Parameters
-    ----------
-    predictions
-        Columns ``predicted_class``, ``predicted_kind``, ``annotated_class``, ``annotated_kind``.
-    exclude_kinds
-        Kinds that are biology in this assay: cells of these kinds count as normal.
-    """
+    """1 for an abnormal cell, 0 for a normal one, NaN for one that was not judged."""
     annotated = _class_index(predictions["annotated_class"])
     chosen = np.where(annotated >= 0, annotated, _class_index(predictions["predicted_class"]))
     is_abnormal = chosen == 1
@@ -202,45 +162,7 @@ def score_sites(
     exclude_kinds: Collection[str] = (),
     by_site: CellsBySite | None = None,
 ) -> Scores:
-    """Score every site of a plate.
-
-    Parameters
-    ----------
-    sites
-        All sites of the plate, readable or not, in plate order; they are the rows.
-    cells
-        Table of cells; ``well, site, area_px, at_border`` are used.
-    predictions
-        One row for each row of `cells`, in the same order: ``predicted_class, predicted_kind,
-        annotated_class, annotated_kind``. None when no model has judged the plate.
-    quality
-        Table of `quality_table`. Sites may be missing.
-    unreadable
-        Why a site could not be read.
-    control_wells
-        Wells to compare with; the whole plate when fewer than `MIN_CONTROL_WELLS` of them have a
-        readable site.
-    empty_wells
-        Wells meant to hold no cells; not compared with.
-    exclude_kinds
-        Kinds that do not count as abnormal.
-    by_site
-        Of `cells`, where it is known.
-
-    Returns
-    -------
-    Scores
-        Table: ``well, site, is_readable, problem, n_cells`` (Int64, missing where unreadable),
-        ``n_judged, n_abnormal, share_abnormal, share_abnormal_low, share_abnormal_high, n_sized,
-        n_small, share_small, share_small_low``, every measure of every channel as
-        ``<measure>_<channel>``, and ``z_<name>`` of each.
-
-    Raises
-    ------
-    HcsQcError
-        When `predictions` and `cells` are not of the same length, or a cell lies on a site that
-        the plate does not have.
-    """
+    """Score every site of a plate."""
     if predictions is not None and len(predictions) != len(cells):
         raise HcsQcError(
             f"There are {len(predictions)} predictions for {len(cells)} cells; one for each, in "
@@ -281,24 +203,7 @@ def score_wells(
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
 ) -> Scores:
-    """Score the wells from their sites.
-
-    Parameters
-    ----------
-    sites
-        Table of `score_sites`, or better of `flag_sites`, whose ``severity`` then tells which
-        site of a well is its worst.
-    control_wells, empty_wells
-        As for `score_sites`.
-
-    Returns
-    -------
-    Scores
-        Table, a row a well in order of the sites: ``well, n_sites, n_unreadable, n_cells,
-        cells_per_site`` (of readable sites), ``n_judged, n_abnormal, share_abnormal,
-        share_abnormal_low, share_abnormal_high, n_sized, n_small, share_small, share_small_low,
-        worst_site`` and ``z_cells_per_site, z_share_abnormal, z_share_small``.
-    """
+    """Score the wells from their sites."""
     code, wells = pd.factorize(sites["well"].to_numpy(dtype=object))
     n_wells = len(wells)
     is_unreadable = ~sites["is_readable"].to_numpy(bool)

@@ -45,41 +45,20 @@ BUNDLE = "bundle.json"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A model and what goes with it.
+    """A model and what goes with it."""
 
-    Parameters
-    ----------
-    folder
-        Of the model's files.
-    model
-        The model.
-    reference
-        What plates are compared with to tell whether they are unlike the training plates.
-    channels
-        Names of the channels that a plate must have, in order.
-    channel, projection
-        How cells were found on the training plates.
-    settings
-        Of the assay: threshold and flag rule.
-    """
-
-    folder: Path
-    model: Model
+    folder: Path  # of the model's files
+    model: Model  # the model
+    # What plates are compared with to tell whether they are unlike the training plates
     reference: ShiftReference
-    channels: tuple[str, ...]
-    channel: str
-    projection: Any
-    settings: dict[str, Any]
+    channels: tuple[str, ...]  # names of the channels that a plate must have, in order
+    channel: str  # how cells were found on the training plates
+    projection: Any  # how cells were found on the training plates
+    settings: dict[str, Any]  # of the assay: threshold and flag rule
 
 
 def bundle_facts(assay: AssayFolder, model: str | None) -> dict[str, Any]:
-    """Give what decides the content of a bundle, as plain data with its ``mark``; quick.
-
-    Raises
-    ------
-    HcsQcError
-        When the assay has no such model.
-    """
+    """Give what decides the content of a bundle, as plain data with its ``mark``; quick."""
     chosen = chosen_model(assay, model)
     folder = assay.models_folder / chosen.id
     first = load_cells(assay.plate_folder(chosen.manifest["training_plates"][0]["name"]))
@@ -103,15 +82,7 @@ def make_bundle(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> None:
-    """Copy a model into `folder`, with a sample of its training plates' embeddings.
-
-    Raises
-    ------
-    HcsQcError
-        When the model has changed since `facts` were told, or its encoder or plates are gone.
-    WriteError, Cancelled
-        As `napari_hcs_qc.assay.embeddings.embed_plate.embed_plate`.
-    """
+    """Copy a model into `folder`, with a sample of its training plates' embeddings."""
     if (folder / BUNDLE).is_file():
         return
     model = chosen_model(assay, facts["model"])
@@ -152,13 +123,7 @@ def make_bundle(
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Read what `make_bundle` wrote.
-
-    Raises
-    ------
-    HcsQcError
-        When it is not there or damaged.
-    """
+    """Read what `make_bundle` wrote."""
     facts = read_json(folder / BUNDLE)
     try:
         rows = np.load(folder / "reference.npy", allow_pickle=False)
@@ -184,11 +149,6 @@ def copy_model(source: Path, target: Path) -> None:
     """Put a model into another place, in place of one that is there; complete or not at all.
 
     Files are linked where the disk can, so that a fine-tuned encoder is there only once.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
     """
     read_manifest(source)  # told here, when it is none
     with explained_writes(target):

@@ -49,24 +49,12 @@ _DRIFT_QUALITY = {"edge_width_px": "Width of edges (px)", "noise": "Noise"}
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What was found over all plates.
+    """What was found over all plates."""
 
-    Parameters
-    ----------
-    failed
-        Name and reason of each plate without results.
-    flags
-        Name of each judged plate, in the order of acquisition, to its flags.
-    figures
-        What they are compared by.
-    files
-        Written: ``report.html``, ``plates``, ``wells``, ``position_effects`` and ``drift`` as
-        CSV and Parquet, ``provenance.json``.
-    """
-
-    failed: list[tuple[str, str]]
+    failed: list[tuple[str, str]]  # name and reason of each plate without results
+    # Name of each judged plate, in the order of acquisition, to its flags
     flags: dict[str, list[PlateFlag]]
-    figures: list[PlateFigures]
+    figures: list[PlateFigures]  # what they are compared by
     files: list[Path] = field(default_factory=list)
 
     @property
@@ -95,20 +83,6 @@ def gather(
     """Read what the plates' jobs have left, flag plates, and write tables and report.
 
     One plate's wells are in memory at a time, and some figures of each of the others.
-
-    Parameters
-    ----------
-    plan
-        The screen; where each plate stands is looked up anew.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    WriteError
-        When a file cannot be written.
-    Cancelled
-        When `should_stop` said so.
     """
     failed: list[tuple[str, str, str]] = []
     judged: list[_Judged] = []

@@ -29,18 +29,10 @@ _LAST_CHARACTERS = 600  # of a log that ended without a word
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a plate stands.
+    """Where a plate stands."""
 
-    Parameters
-    ----------
-    state
-        ``missing`` has neither results nor an error that belong to its job.
-    why
-        Of a failure, the error's words; of what is missing, the reason for doing it.
-    """
-
-    state: State
-    why: str = ""
+    state: State  # ``missing`` has neither results nor an error that belong to its job
+    why: str = ""  # of a failure, the error's words; of what is missing, the reason for doing it
 
 
 class PlateFolder:
@@ -124,24 +116,12 @@ class PlateFolder:
             return None
 
     def write_job(self, job: dict[str, Any]) -> None:
-        """Keep what is to be done; the same again touches nothing.
-
-        Raises
-        ------
-        WriteError
-            When it cannot be written.
-        """
+        """Keep what is to be done; the same again touches nothing."""
         if _read(self.job_path) != job:
             write_json(self.job_path, job)
 
     def write_problem(self, fingerprint: str, error: str, *, is_expected: bool) -> None:
-        """Keep why a job failed.
-
-        Raises
-        ------
-        WriteError
-            When it cannot be written.
-        """
+        """Keep why a job failed."""
         data = {"fingerprint": fingerprint, "error": error, "is_expected": is_expected}
         write_json(self.problem_path, data)
 

@@ -47,15 +47,6 @@ def do_plate(
     """Do the job that stands in a plate's folder, or what of it is missing.
 
     Another process at the same plate is waited for; what it has done is not done again.
-
-    Returns
-    -------
-    False when everything was there.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As the verbs of `napari_hcs_qc.workflow.steps`.
     """
     lock = FileLock(folder.path / ".job.lock")
     with explained_writes(folder.path):

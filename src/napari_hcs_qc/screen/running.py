@@ -52,31 +52,15 @@ _ENDING_S = 90.0  # an engine whose parent was killed ends within this
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How the jobs of a screen are run.
+    """How the jobs of a screen are run."""
 
-    Parameters
-    ----------
-    cores
-        Processors for local jobs; None takes all, or leaves it to the profile or executor.
-    jobs
-        Most jobs at once on a cluster; None leaves it to the profile, or takes 50.
-    threads
-        Of each job; None takes 4, or as many as there are.
-    device
-        Where encoders run.
-    profile, executor
-        Of Snakemake.
-    more
-        Further arguments of Snakemake.
-    """
-
-    cores: int | None = None
-    jobs: int | None = None
-    threads: int | None = None
-    device: str = "auto"
-    profile: str | None = None
-    executor: str | None = None
-    more: tuple[str, ...] = ()
+    cores: int | None = None  # processors for local jobs
+    jobs: int | None = None  # most jobs at once on a cluster
+    threads: int | None = None  # of each job; None takes 4, or as many as there are
+    device: str = "auto"  # where encoders run
+    profile: str | None = None  # of Snakemake
+    executor: str | None = None  # of Snakemake
+    more: tuple[str, ...] = ()  # further arguments of Snakemake
 
     @property
     def threads_of_a_job(self) -> int:
@@ -111,21 +95,11 @@ class RunOptions:
 
 @dataclass(frozen=True, eq=False)
 class ScreenResult:
-    """What a screen came to.
+    """What a screen came to."""
 
-    Parameters
-    ----------
-    plan
-        As it was at the start.
-    gathered
-        Over all plates.
-    n_done_now
-        Plates that were done this time.
-    """
-
-    plan: ScreenPlan
-    gathered: Gathered
-    n_done_now: int
+    plan: ScreenPlan  # as it was at the start
+    gathered: Gathered  # over all plates
+    n_done_now: int  # plates that were done this time
 
 
 def run_screen(
@@ -139,27 +113,6 @@ def run_screen(
     """Do what of a screen is missing, and report on all of it.
 
     Started again after a kill, a full disk or a failed plate, it does only what is missing.
-
-    Parameters
-    ----------
-    spec
-        The screen.
-    out
-        Its folder.
-    options
-        How its jobs are run.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When Snakemake is not installed or ends before any job, the model cannot be copied, or
-        another process works at this screen.
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` said so; jobs are ended, and the next call goes on from there.
     """
     options = options or RunOptions()
     check_out(out)  # before anything is written in it
@@ -273,12 +226,7 @@ def _end(process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
 
 
 def _check_engine(plan: ScreenPlan, code: int) -> None:
-    """Raise when no plate can be blamed for what went wrong.
-
-    Raises
-    ------
-    HcsQcError, Cancelled
-    """
+    """Raise when no plate can be blamed for what went wrong."""
     if code == 0:
         return
     if code == BUSY:

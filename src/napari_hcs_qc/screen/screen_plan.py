@@ -29,27 +29,13 @@ _AT_ONCE = 8  # plates opened side by side: on a network disk opening is waiting
 
 @dataclass(frozen=True)
 class PlannedPlate:
-    """One plate, its job and where it stands.
+    """One plate, its job and where it stands."""
 
-    Parameters
-    ----------
-    plate
-        As the spec names it.
-    folder
-        Its folder.
-    job
-        Plain data; ``images`` is None where the plate cannot be opened.
-    standing
-        With this job.
-    trouble
-        Why the plate cannot be opened, else empty.
-    """
-
-    plate: ScreenPlate
-    folder: PlateFolder
-    job: dict[str, Any]
-    standing: Standing
-    trouble: str = ""
+    plate: ScreenPlate  # as the spec names it
+    folder: PlateFolder  # its folder
+    job: dict[str, Any]  # plain data; ``images`` is None where the plate cannot be opened
+    standing: Standing  # with this job
+    trouble: str = ""  # why the plate cannot be opened, else empty
 
     @property
     def is_to_do(self) -> bool:
@@ -59,22 +45,12 @@ class PlannedPlate:
 
 @dataclass(frozen=True)
 class ScreenPlan:
-    """A screen, ready to be worked on.
+    """A screen, ready to be worked on."""
 
-    Parameters
-    ----------
-    spec, out
-        What, and the folder of all of it.
-    model
-        From `bundle_facts`.
-    plates
-        In the order of the spec.
-    """
-
-    spec: ScreenSpec
-    out: Path
-    model: dict[str, Any]
-    plates: tuple[PlannedPlate, ...]
+    spec: ScreenSpec  # what, and the folder of all of it
+    out: Path  # what, and the folder of all of it
+    model: dict[str, Any]  # from `bundle_facts`
+    plates: tuple[PlannedPlate, ...]  # in the order of the spec
 
     @property
     def bundle(self) -> str:
@@ -98,24 +74,7 @@ def plan_screen(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> ScreenPlan:
-    """Open every plate and tell what is to be done; nothing is written.
-
-    Parameters
-    ----------
-    spec
-        The screen.
-    out
-        Its folder, which need not exist.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When the assay has no such model, or `out` is no folder of a screen.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Open every plate and tell what is to be done; nothing is written."""
     check_out(out)
     model = bundle_facts(AssayFolder.open(spec.assay), spec.model)
     planned = []
@@ -132,22 +91,7 @@ def plan_screen(
 
 
 def write_plan(plan: ScreenPlan, *, threads: int, device: str) -> None:
-    """Write the jobs, and the plan that the workflow reads.
-
-    Parameters
-    ----------
-    plan
-        The screen.
-    threads
-        Of each job.
-    device
-        Where encoders run.
-
-    Raises
-    ------
-    WriteError
-        When the folder cannot be written.
-    """
+    """Write the jobs, and the plan that the workflow reads."""
     # First, so that the folder is known as a screen's whatever comes.
     write_json(
         plan.out / PLAN,
@@ -171,13 +115,7 @@ def write_plan(plan: ScreenPlan, *, threads: int, device: str) -> None:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that is not one of a screen.
-
-    Raises
-    ------
-    HcsQcError
-        When it is a file, or holds something else.
-    """
+    """Refuse a folder that is not one of a screen."""
     if out.exists() and not out.is_dir():
         raise HcsQcError(f"{out} is a file; a folder for the screen was expected.")
     foreign = [one.name for one in out.iterdir() if one.name not in _OWN] if out.exists() else []

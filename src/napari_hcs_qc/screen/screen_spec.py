@@ -38,35 +38,18 @@ FROM_FILES = "files"
 
 @dataclass(frozen=True)
 class ScreenPlate:
-    """One plate of a screen.
+    """One plate of a screen."""
 
-    Parameters
-    ----------
-    name
-        Names its folder and its rows; no other plate of the screen has it.
-    path, pattern, image_root
-        As `napari_hcs_qc.plates.open_plate` takes them; absolute.
-    chosen_name
-        Name for `open_plate`: of a table with several plates which one, None for the only one.
-    platemap
-        Its plate map, None without one.
-    cells
-        Masks or positions to import; None finds nuclei.
-    acquired
-        When it was imaged, `FROM_FILES`, or None.
-    order
-        Its place in the order of acquisition, or None.
-    """
-
-    name: str
-    path: Path
-    pattern: str | None = None
-    image_root: Path | None = None
+    name: str  # names its folder and its rows; no other plate of the screen has it
+    path: Path  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
+    pattern: str | None = None  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
+    image_root: Path | None = None  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
+    # Name for `open_plate`: of a table with several plates which one, None for the only one
     chosen_name: str | None = None
-    platemap: Path | None = None
-    cells: Path | None = None
-    acquired: dt.datetime | str | None = None
-    order: float | None = None
+    platemap: Path | None = None  # its plate map, None without one
+    cells: Path | None = None  # masks or positions to import; None finds nuclei
+    acquired: dt.datetime | str | None = None  # when it was imaged, `FROM_FILES`, or None
+    order: float | None = None  # its place in the order of acquisition, or None
 
     @property
     def key(self) -> str:
@@ -76,38 +59,18 @@ class ScreenPlate:
 
 @dataclass(frozen=True)
 class ScreenSpec:
-    """A screen.
+    """A screen."""
 
-    Parameters
-    ----------
-    name
-        Title of the report.
-    assay
-        The assay that holds the trained model.
-    plates
-        In the order of the file.
-    model
-        Id of the model; None takes the one in use.
-    channel, projection
-        How cells are found; None as on the plates that the model was trained on.
-    exclude_kinds, exclude_unreviewed
-        See `napari_hcs_qc.qc.export.export_tables.ExportOptions`.
-    rule
-        By which plates are flagged.
-    source
-        The file it was read from.
-    """
-
-    name: str
-    assay: Path
-    plates: tuple[ScreenPlate, ...]
-    model: str | None = None
-    channel: str | int | None = None
-    projection: Projection | None = None
-    exclude_kinds: tuple[str, ...] = ()
-    exclude_unreviewed: bool = False
-    rule: PlateRule = field(default_factory=PlateRule)
-    source: Path | None = None
+    name: str  # title of the report
+    assay: Path  # the assay that holds the trained model
+    plates: tuple[ScreenPlate, ...]  # in the order of the file
+    model: str | None = None  # id of the model; None takes the one in use
+    channel: str | int | None = None  # how cells are found
+    projection: Projection | None = None  # how cells are found
+    exclude_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
+    exclude_unreviewed: bool = False  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
+    rule: PlateRule = field(default_factory=PlateRule)  # by which plates are flagged
+    source: Path | None = None  # the file it was read from
 
     @property
     def ordered_by(self) -> Literal["acquired", "order", "list"]:
@@ -137,14 +100,6 @@ def read_screen(path: Path) -> ScreenSpec:
         [[plate]]
         path = "late/P9"
         acquired = 2026-02-03T09:30:00
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read as TOML.
-    ProblemsError
-        With everything that is wrong in it. A plate that is not there is no problem of the file:
-        it fails by itself, as one that cannot be read does.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -40,27 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """What a job works on; nobody changes it while the job runs.
+    """What a job works on; nobody changes it while the job runs."""
 
-    Parameters
-    ----------
-    folder
-        The assay.
-    states
-        Its plates whose cells are known, by name.
-    annotations
-        As `Journal.annotations`, at the moment the job was started.
-    options
-        Encoder, recipe and head.
-    threshold
-        P(abnormal) from which a cell counts as abnormal.
-    """
-
-    folder: AssayFolder
-    states: dict[str, PlateState]
-    annotations: pd.DataFrame
-    options: TrainOptions
-    threshold: float
+    folder: AssayFolder  # the assay
+    states: dict[str, PlateState]  # its plates whose cells are known, by name
+    annotations: pd.DataFrame  # as `Journal.annotations`, at the moment the job was started
+    options: TrainOptions  # encoder, recipe and head
+    threshold: float  # P(abnormal) from which a cell counts as abnormal
 
     def joined(self) -> dict[str, PlateState]:
         """Plates with these annotations joined to their cells."""
@@ -77,13 +63,7 @@ def find_cells(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> OpenPlate:
-    """Find the cells of a plate and load it with them.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.steps.cells`.
-    """
+    """Find the cells of a plate and load it with them."""
     steps.cells(folder, plates=[plate], on_progress=on_progress, should_stop=should_stop)
     return load_open_plate(folder, plate, live, None, should_stop)
 
@@ -94,13 +74,7 @@ def encoder_of(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Encoder, CropRecipe]:
-    """Load the encoder that was chosen, or give the one that is loaded; and its recipe.
-
-    Raises
-    ------
-    HcsQcError, Cancelled
-        As `napari_hcs_qc.encoders.registry.load_encoder`.
-    """
+    """Load the encoder that was chosen, or give the one that is loaded; and its recipe."""
     recipe = asked_recipe(options)
     encoder = kept_encoder(
         name=options.encoder or DEFAULT_ENCODER,
@@ -121,17 +95,7 @@ def embed(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, NDArray[np.floating[Any]]]:
-    """Embed the found cells of all plates, or find the embeddings on disk.
-
-    Returns
-    -------
-    For each plate (n_cells, n_features), memory-mapped, in the order of its found cells.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.encoders.embed.embed_cells.embed_cells`.
-    """
+    """Embed the found cells of all plates, or find the embeddings on disk."""
     if not frozen.states:
         raise HcsQcError("No cells have been found yet; find the cells of the plate first.")
     encoder, recipe = _ready(frozen, on_progress, should_stop)
@@ -164,13 +128,7 @@ def find_embeddings(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, NDArray[np.floating[Any]]]:
-    """Find the embeddings that are complete on disk, as `embed` gives them; compute none.
-
-    Raises
-    ------
-    HcsQcError, Cancelled
-        As `encoder_of`.
-    """
+    """Find the embeddings that are complete on disk, as `embed` gives them; compute none."""
     encoder, recipe = _ready(frozen, on_progress, should_stop)
     rows = {}
     for name, state in frozen.states.items():
@@ -209,13 +167,7 @@ def train_and_judge(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Retrained:
-    """Fit a head on all annotations and judge every plate with it.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.retraining.retrain`; then the model before stays in use.
-    """
+    """Fit a head on all annotations and judge every plate with it."""
     encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
     return retrain(
         frozen.folder,
@@ -235,13 +187,7 @@ def measure_model(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Model:
-    """Cross-validate a model that was trained on just these annotations; figures are kept.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.retraining.add_figures`.
-    """
+    """Cross-validate a model that was trained on just these annotations; figures are kept."""
     encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
     return add_figures(
         frozen.folder,
@@ -262,13 +208,7 @@ def measure_unlike(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, Judged]:
-    """Measure how unlike the annotated cells each cell is, where that was not done yet.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.retraining.add_unlike`.
-    """
+    """Measure how unlike the annotated cells each cell is, where that was not done yet."""
     encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
     return add_unlike(
         frozen.folder,
@@ -287,17 +227,7 @@ def restore_model(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Model, dict[str, Judged]]:
-    """Use an older model again, until the next retraining.
-
-    Returns
-    -------
-    The model, and every plate as it judges it.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.assay.scoring.prediction.predict`; then the model before stays in use.
-    """
+    """Use an older model again, until the next retraining."""
     folder, states = frozen.folder, frozen.joined()
     restored = chosen_model(folder, model)
     # Plates and cells that were added since it was trained, it has not judged yet.
@@ -326,13 +256,7 @@ def list_models(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[ModelLine, ...]:
-    """List the models of an assay, newest first; with hundreds it takes a moment.
-
-    Raises
-    ------
-    HcsQcError, Cancelled
-        As `napari_hcs_qc.workflow.model_history.list_models`.
-    """
+    """List the models of an assay, newest first; with hundreds it takes a moment."""
     check_stop(should_stop)
     on_progress(0, 0, "Reading the models")
     return model_history.list_models(folder)
@@ -346,13 +270,7 @@ def note_model(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> None:
-    """Keep a person's note with a model.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.model_history.set_note`.
-    """
+    """Keep a person's note with a model."""
     check_stop(should_stop)
     on_progress(0, 0, f"Noting it with model {model}")
     model_history.set_note(folder, model, note)
@@ -366,13 +284,7 @@ def compare_models(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Comparison:
-    """Compare the figures of two models and what they say of the plates.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.model_history.compare`.
-    """
+    """Compare the figures of two models and what they say of the plates."""
     return model_history.compare(
         frozen.folder,
         frozen.joined(),
@@ -390,22 +302,7 @@ def judge_again(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, Judged]:
-    """Judge all plates anew at the threshold and annotations of now, nothing read from the disk.
-
-    Parameters
-    ----------
-    frozen
-        The assay.
-    judged
-        Plates as they were judged last; their predictions are used.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Judge all plates anew at the threshold and annotations of now, nothing read from the disk."""
     found = {}
     for done, (name, one) in enumerate(judged.items()):
         check_stop(should_stop)
@@ -445,13 +342,7 @@ def write_results(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Path, ...]:
-    """Write the tables and the report of all plates, judged as `judge_again` does.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.export.export` and `report`.
-    """
+    """Write the tables and the report of all plates, judged as `judge_again` does."""
     found = judge_again(frozen, judged, on_progress=on_progress, should_stop=should_stop)
     # Another window, or a command, may have decided on wells meanwhile.
     verdicts = frozen.folder.journal().verdicts()
@@ -481,19 +372,7 @@ def new_assay(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> str:
-    """Make an assay of a plate, or add the plate to the assay that is there.
-
-    Returns
-    -------
-    Name of the plate.
-
-    Raises
-    ------
-    HcsQcError, WriteError
-        As `napari_hcs_qc.workflow.steps.new`.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Make an assay of a plate, or add the plate to the assay that is there."""
     on_progress(0, 0, f"Looking at {source.path}")
     check_stop(should_stop)
     _, opened = steps.new(folder, [source])

@@ -53,18 +53,10 @@ _THUMBNAIL_PX = 360  # longer side of a site's picture
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote.
+    """What an export wrote."""
 
-    Parameters
-    ----------
-    files
-        The files.
-    onto
-        What joining onto profiles found; None when none were given.
-    """
-
-    files: tuple[Path, ...]
-    onto: OntoResult | None = None
+    files: tuple[Path, ...]  # the files
+    onto: OntoResult | None = None  # what joining onto profiles found; None when none were given
 
 
 def export(
@@ -78,32 +70,7 @@ def export(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Exported:
-    """Write the tables of all plates of an assay, see `export_tables`.
-
-    Parameters
-    ----------
-    assay
-        With all plates predicted.
-    out
-        Folder of the tables.
-    exclude_kinds, exclude_unreviewed
-        See `ExportOptions`.
-    onto
-        Table of CellProfiler or CytoTable that gets our columns as well.
-    judged
-        What `judge` gave with the same `exclude_kinds`, where it was asked already.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When plates were not predicted yet, or `onto` cannot be read.
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Write the tables of all plates of an assay, see `export_tables`."""
     model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
@@ -204,24 +171,7 @@ def report(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Path:
-    """Write the report on all plates of an assay, see `write_report`.
-
-    Parameters
-    ----------
-    assay, exclude_kinds, judged, on_progress, should_stop
-        See `export`.
-    out
-        The file.
-
-    Raises
-    ------
-    HcsQcError
-        When plates were not predicted yet.
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Write the report on all plates of an assay, see `write_report`."""
     model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
@@ -327,11 +277,6 @@ def well_pictures(one: Judged, worst: SiteKey) -> WellPictures:
     """Cut the pictures of a flagged well: its worst site, and cells from all of its sites.
 
     Grey values are scaled by the plate's intensity range, never by the picture's own.
-
-    Raises
-    ------
-    HcsQcError
-        When the worst site cannot be read.
     """
     state = one.state
     channel = state.plate.channel_index(state.found.channel)

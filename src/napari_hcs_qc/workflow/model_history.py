@@ -27,72 +27,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelLine:
-    """One model in the history.
+    """One model in the history."""
 
-    Parameters
-    ----------
-    id
-        Number in the assay, as text: ``"0001"``.
-    created
-        When, ISO 8601 in UTC.
-    encoder, recipe, head
-        Their names.
-    n_annotated
-        Annotated cells of each class.
-    f1
-        Cross-validated weighted F1; None before it was measured or where it cannot be.
-    f1_ci
-        Its 95 % interval; None as `f1`, or where it cannot be said.
-    auc
-        Cross-validated AUC; None as `f1`.
-    note
-        A person's.
-    is_in_use
-        Whether it judges the assay.
-    problem
-        Why nothing else is known of it; empty when all is well.
-    """
-
-    id: str
-    created: str
-    encoder: str
-    recipe: str
-    head: str
-    n_annotated: dict[str, int]
-    f1: float | None
-    f1_ci: tuple[float, float] | None
-    auc: float | None
-    note: str
-    is_in_use: bool
-    problem: str = ""
+    id: str  # number in the assay, as text: ``"0001"``
+    created: str  # when, ISO 8601 in UTC
+    encoder: str  # their names
+    recipe: str  # their names
+    head: str  # their names
+    n_annotated: dict[str, int]  # annotated cells of each class
+    f1: float | None  # cross-validated weighted F1
+    f1_ci: tuple[float, float] | None  # its 95 % interval; None as `f1`, or where it cannot be said
+    auc: float | None  # cross-validated AUC; None as `f1`
+    note: str  # A person's
+    is_in_use: bool  # whether it judges the assay
+    problem: str = ""  # why nothing else is known of it; empty when all is well
 
 
 @dataclass(frozen=True)
 class PlateChange:
-    """What changes on one plate from model `a` to model `b`.
+    """What changes on one plate from model `a` to model `b`."""
 
-    Parameters
-    ----------
-    plate
-        Its name.
-    n_cells
-        Cells that both models could score.
-    n_changed, share_changed
-        Those of them whose class differs at the assay's threshold; the share is 0 without cells.
-    n_to_abnormal, n_to_normal
-        The same by direction.
-    newly_flagged, no_longer_flagged
-        Wells.
-    """
-
-    plate: str
-    n_cells: int
-    n_changed: int
-    share_changed: float
-    n_to_abnormal: int
-    n_to_normal: int
-    newly_flagged: tuple[str, ...]
-    no_longer_flagged: tuple[str, ...]
+    plate: str  # its name
+    n_cells: int  # cells that both models could score
+    n_changed: int  # those of them whose class differs at the assay's threshold
+    share_changed: float  # those of them whose class differs at the assay's threshold
+    n_to_abnormal: int  # the same by direction
+    n_to_normal: int  # the same by direction
+    newly_flagged: tuple[str, ...]  # wells
+    no_longer_flagged: tuple[str, ...]  # wells
 
 
 @dataclass(frozen=True)
@@ -118,29 +80,13 @@ def list_models(assay: AssayFolder) -> tuple[ModelLine, ...]:
 
 
 def set_note(assay: AssayFolder, model_id: str, text: str) -> None:
-    """Write a note to a model; an empty one takes it away.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model.
-    AssayBusyError, WriteError
-        When it cannot be changed.
-    """
+    """Write a note to a model; an empty one takes it away."""
     with assay.lock():
         change_manifest(_folder(assay, model_id), note=text.strip())
 
 
 def restore(assay: AssayFolder, model_id: str) -> None:
-    """Let an older model judge the assay again, until somebody trains anew.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model.
-    AssayBusyError, WriteError
-        When the assay cannot be changed.
-    """
+    """Let an older model judge the assay again, until somebody trains anew."""
     _folder(assay, model_id)
     is_latest = model_id == max(folder.name for folder in model_folders(assay.models_folder))
     assay.update_settings(model=None if is_latest else model_id)
@@ -159,27 +105,6 @@ def compare(
 
     A plate that a model judged before its cells changed (by a click that made one) is scored
     again, which takes no pixels but those of new cells.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    states
-        The plates to compare on, by name, with the annotations of now.
-    a, b
-        Ids of the models.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model, or one has not judged a plate and its embeddings are not
-        there.
-    AssayBusyError, WriteError
-        When a plate is scored again and that cannot be kept.
-    Cancelled
-        When `should_stop` said so.
     """
     models = [chosen_model(assay, name) for name in (a, b)]
     changes = []

@@ -70,20 +70,11 @@ _PATIENCE_S = 5.0  # for another window that is writing
 
 @dataclass(frozen=True, eq=False)
 class Retrained:
-    """What `retrain` made.
+    """What `retrain` made."""
 
-    Parameters
-    ----------
-    model
-        The new model, in use from now on; without cross-validated figures, see `add_figures`.
-    judged
-        Every plate, by name, judged by it.
-    seconds
-        How long each step took: ``collect``, ``fit``, ``score``, ``judge``, ``save``, ``total``.
-    """
-
-    model: Model
-    judged: dict[str, Judged]
+    model: Model  # the new model, in use from now on
+    judged: dict[str, Judged]  # every plate, by name, judged by it
+    # How long each step took: ``collect``, ``fit``, ``score``, ``judge``, ``save``, ``total``
     seconds: dict[str, float]
 
 
@@ -101,34 +92,6 @@ def retrain(
 
     The old model serves until the new one is complete: its manifest is written last, so whatever
     fails or is cancelled before leaves all as it was. The assay's lock is held only for writing.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    states
-        Its plates, by name and in its order, with the annotations of now. All are judged; the
-        nucleus diameter of the recipe is that of the first.
-    options
-        Encoder, recipe, head and seed.
-    encoder
-        The encoder of `options`, loaded.
-    note
-        Kept with the model, for its history.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When there are no annotations of both classes, or encoder, recipe and head do not go
-        together.
-    AssayBusyError
-        When another process is at work in the assay.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so, within a second.
     """
     make_head(options.head, options.seed)  # a wrong name is told first
     check_simulated(options)
@@ -217,36 +180,6 @@ def add_figures(
 
     The learning curve follows the other figures; where it is cancelled, these stay. Fine-tuned
     models have none: it would take as long as dozens of trainings.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    model_id
-        The model.
-    states
-        Plates that are loaded, by name; others are loaded where it was trained on them.
-    options
-        Say how many seeds; head and seed are the model's.
-    encoder
-        The model's encoder where it is loaded; with another one the model's own is loaded.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    Model
-        With ``cross_validation`` in its manifest: what `validation.validate` gives, and
-        ``learning_curve`` as `validation.curve` gives it (None where it cannot be had).
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model or its cells cannot be read.
-    WriteError
-        When its manifest cannot be written.
-    Cancelled
-        When `should_stop` said so, within a second.
     """
     model = chosen_model(assay, model_id)
     manifest = model.manifest
@@ -295,33 +228,6 @@ def add_unlike(
     """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
 
     Plates that are not embedded are left out; `predict` embeds and measures them.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    model
-        The model.
-    judged
-        Plates by name, as it judges them; those that were measured already are left out.
-    encoder
-        The model's, or another, in whose place the model's is loaded.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    dict
-        These plates with what was measured.
-
-    Raises
-    ------
-    HcsQcError
-        When the embeddings or the encoder cannot be had.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so, within a second.
     """
     missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
     if missing and encoder.fingerprint != model.encoder["fingerprint"]:

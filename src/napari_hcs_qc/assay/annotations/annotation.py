@@ -28,35 +28,17 @@ _LAST_SITE = 2**31 - 1  # tables of cells hold sites as int32
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one person says about the cell at one position.
+    """What one person says about the cell at one position."""
 
-    Parameters
-    ----------
-    plate, well, site
-        Where; the well as ``A01``.
-    y_px, x_px
-        Position in the image; the same position as another when equal to 0.01 px.
-    cls
-        ``normal``, ``abnormal``, ``unsure``, or None to take back what was said here before.
-    kind
-        Why abnormal, one of `KINDS`; None when not said or not abnormal.
-    note
-        Free text, such as ``mitosis``.
-
-    Raises
-    ------
-    HcsQcError
-        When a value is not one of these.
-    """
-
-    plate: str
-    well: str
-    site: int
-    y_px: float
-    x_px: float
+    plate: str  # where; the well as ``A01``
+    well: str  # where; the well as ``A01``
+    site: int  # where; the well as ``A01``
+    y_px: float  # position in the image; the same position as another when equal to 0.01 px
+    x_px: float  # position in the image; the same position as another when equal to 0.01 px
+    # ``normal``, ``abnormal``, ``unsure``, or None to take back what was said here before
     cls: str | None
-    kind: str | None = None
-    note: str | None = None
+    kind: str | None = None  # why abnormal, one of `KINDS`; None when not said or not abnormal
+    note: str | None = None  # free text, such as ``mitosis``
 
     def __post_init__(self) -> None:
         checked_text(self.plate, "plate")
@@ -91,25 +73,13 @@ class Annotation:
 
 
 def check_word(value: str | None, what: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a word that is not among `allowed`; None is always allowed.
-
-    Raises
-    ------
-    HcsQcError
-        Naming the word and those allowed.
-    """
+    """Refuse a word that is not among `allowed`; None is always allowed."""
     if value is not None and value not in allowed:
         raise HcsQcError(f"The {what} {value!r} is not one of {', '.join(allowed)}.")
 
 
 def checked_site(value: int, what: str = "site") -> int:
-    """Return a whole number from 0 as Python's own, which is what SQLite can store.
-
-    Raises
-    ------
-    HcsQcError
-        When it is negative or beyond 32 bits.
-    """
+    """Return a whole number from 0 as Python's own, which is what SQLite can store."""
     number = operator.index(value)
     if not 0 <= number <= _LAST_SITE:
         raise HcsQcError(f"The {what} is {number}; a number from 0 to {_LAST_SITE} was expected.")
@@ -117,13 +87,7 @@ def checked_site(value: int, what: str = "site") -> int:
 
 
 def checked_text(value: str, what: str) -> str:
-    """Return `value` when it is text that can be stored and exported.
-
-    Raises
-    ------
-    HcsQcError
-        When it is blank or holds characters that no file can hold.
-    """
+    """Return `value` when it is text that can be stored and exported."""
     if not value.strip():
         raise HcsQcError(f"The {what} is {value!r}; a name was expected.")
     is_storable = "\x00" not in value and not any("\ud800" <= mark <= "\udfff" for mark in value)
@@ -133,37 +97,19 @@ def checked_text(value: str, what: str) -> str:
 
 
 def checked_person(value: str, what: str = "annotator") -> str:
-    """Return the name of a person without surrounding blanks.
-
-    Raises
-    ------
-    HcsQcError
-        As `checked_text`.
-    """
+    """Return the name of a person without surrounding blanks."""
     return checked_text(value, what).strip()
 
 
 def checked_note(value: str | None) -> str | None:
-    """Return a note without surrounding blanks, None when nothing is left.
-
-    Raises
-    ------
-    HcsQcError
-        As `checked_text`.
-    """
+    """Return a note without surrounding blanks, None when nothing is left."""
     if value is None or not value.strip():
         return None
     return checked_text(value, "note").strip()
 
 
 def seen_as_text(seen: Seen | None) -> str | None:
-    """Write what was seen as JSON, the same for the same; None when there is nothing.
-
-    Raises
-    ------
-    HcsQcError
-        When a value is no text, finite number or truth value.
-    """
+    """Write what was seen as JSON, the same for the same; None when there is nothing."""
     if not seen:
         return None
     plain: dict[str, str | float | bool] = {}
@@ -183,13 +129,7 @@ def seen_as_text(seen: Seen | None) -> str | None:
 
 
 def seen_from_text(text: str | None) -> dict[str, str | float | bool] | None:
-    """Read what `seen_as_text` wrote.
-
-    Raises
-    ------
-    HcsQcError
-        When it is something else.
-    """
+    """Read what `seen_as_text` wrote."""
     if not text:
         return None
     try:

@@ -47,11 +47,6 @@ class LiveAnnotations:
 
     The journal is written first; memory follows only when that has worked. So what is shown as
     said is on the disk.
-
-    Parameters
-    ----------
-    journal
-        Of the assay.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -77,17 +72,7 @@ class LiveAnnotations:
         return _frame(rows[key] for key in self._of_site.get(where, ()))
 
     def annotate(self, annotations: Sequence[Annotation], annotator: str) -> frozenset[PlateSite]:
-        """Record annotations as one action.
-
-        Returns
-        -------
-        The sites they are about.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `Journal.annotate_many`; then nothing has changed.
-        """
+        """Record annotations as one action."""
         others_wrote = self.has_changed()
         action = self.journal.annotate_many(annotations, annotator)
         touched = frozenset(_site_of(one.place) for one in annotations)
@@ -108,18 +93,7 @@ class LiveAnnotations:
         return touched
 
     def undo(self, annotator: str) -> frozenset[PlateSite] | None:
-        """Take back the annotator's last action, see `Journal.undo`.
-
-        Returns
-        -------
-        The sites where annotations changed (none for a verdict); None when there is nothing to
-        take back.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `Journal.undo`.
-        """
+        """Take back the annotator's last action, see `Journal.undo`."""
         return None if self.journal.undo(annotator) is None else self.reload()
 
     def redo(self, annotator: str) -> frozenset[PlateSite] | None:
@@ -131,17 +105,7 @@ class LiveAnnotations:
         return self._file_mark() != self._mark
 
     def reload(self) -> frozenset[PlateSite]:
-        """Read the journal again.
-
-        Returns
-        -------
-        The sites about which something else is said than before.
-
-        Raises
-        ------
-        HcsQcError
-            When it cannot be read; then nothing has changed.
-        """
+        """Read the journal again."""
         mark = self._file_mark()  # before reading: what is written meanwhile is read next time
         n_actions = self.journal.n_actions()
         found = self.journal.annotations()

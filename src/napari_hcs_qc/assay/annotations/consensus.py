@@ -18,21 +18,6 @@ def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     ``unsure`` is an abstention: it never contradicts, and it is the outcome only where nobody
     said more.
-
-    Parameters
-    ----------
-    annotations
-        Columns of `by`, and ``class`` (normal, abnormal, unsure), ``kind``, ``annotator``.
-    by
-        The columns that name the thing.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per thing, in the order of first appearance, with the columns `by`, ``class``
-        (None in a conflict), ``kind`` (where those who gave one gave the same; None in a
-        conflict), ``annotators`` (names, sorted, joined by ``", "``), ``n_annotators`` and
-        ``is_conflict``.
     """
     by = list(by)
     # In numpy where it can be: this is on the way from a click to its colour.

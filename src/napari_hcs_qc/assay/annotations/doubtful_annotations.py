@@ -15,28 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Doubted:
-    """An annotation that the others contradict, see `napari_hcs_qc.evaluation.label_issues`.
+    """An annotation that the others contradict, see `napari_hcs_qc.evaluation.label_issues`."""
 
-    Parameters
-    ----------
-    plate
-        Name of the plate.
-    site
-        Its site.
-    y_px, x_px
-        Position of the cell.
-    cls
-        What was annotated.
-    p_abnormal
-        What is predicted by heads that were fitted without its well.
-    """
-
-    plate: str
-    site: SiteKey
-    y_px: float
-    x_px: float
-    cls: str
-    p_abnormal: float
+    plate: str  # name of the plate
+    site: SiteKey  # its site
+    y_px: float  # position of the cell
+    x_px: float  # position of the cell
+    cls: str  # what was annotated
+    p_abnormal: float  # what is predicted by heads that were fitted without its well
 
     def __str__(self) -> str:
         return (
@@ -48,20 +34,7 @@ class Doubted:
 def doubted_annotations(
     manifest: Mapping[str, Any], annotations: pd.DataFrame | None = None
 ) -> tuple[Doubted, ...]:
-    """List the annotations that a model's cross-validation contradicts.
-
-    Parameters
-    ----------
-    manifest
-        Of the model; without figures, or made before these were kept, it lists none.
-    annotations
-        As `Journal.annotations`: those that were changed or taken back since are left out.
-
-    Returns
-    -------
-    tuple of Doubted
-        The most doubtful first.
-    """
+    """List the annotations that a model's cross-validation contradicts."""
     figures = manifest.get("cross_validation") or {}
     still = None
     if annotations is not None:

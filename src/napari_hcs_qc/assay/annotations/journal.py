@@ -53,13 +53,6 @@ class Journal:
     may use one journal, also on a network share, and what a method has returned is on the disk.
     Events are ordered by their time, which never runs backwards within a journal. Undo takes back
     the annotator's own last action (annotations and verdicts alike) by a further event.
-
-    Parameters
-    ----------
-    path
-        The file; use `Journal.open`, which makes or checks it.
-    busy_timeout_s
-        How long to wait for another process that is writing.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 30.0) -> None:
@@ -68,16 +61,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True, busy_timeout_s: float = 30.0) -> Journal:
-        """Open the journal at `path`; make it when `create` and there is none.
-
-        Raises
-        ------
-        HcsQcError
-            When the file is missing (without `create`), damaged, something else, or made by a
-            newer version. It is left untouched.
-        WriteError
-            When it cannot be made.
-        """
+        """Open the journal at `path`; make it when `create` and there is none."""
         # An empty file is what a process killed while making a journal leaves behind.
         if create and not (path.exists() and path.stat().st_size > 0):
             create_schema(path, busy_timeout_s=busy_timeout_s)
@@ -99,36 +83,12 @@ class Journal:
         annotator: str,
         note: str | None = None,
     ) -> str:
-        """Record one annotation, see `Annotation`; `cls` None takes it back.
-
-        Returns
-        -------
-        str
-            The id of the action. When it is returned, the annotation is safe on the disk.
-
-        Raises
-        ------
-        HcsQcError
-            When a value is not allowed or the journal is not readable.
-        WriteError
-            When the folder is read-only or the disk is full; then nothing was recorded.
-        """
+        """Record one annotation, see `Annotation`; `cls` None takes it back."""
         annotation = Annotation(plate, well, site, y_px, x_px, cls, kind, note)
         return self.annotate_many([annotation], annotator)
 
     def annotate_many(self, annotations: Iterable[Annotation], annotator: str) -> str:
-        """Record several annotations as one action, all or none; one undo takes all back.
-
-        Returns
-        -------
-        str
-            The id of the action.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `annotate`; also when there are none.
-        """
+        """Record several annotations as one action, all or none; one undo takes all back."""
         rows = list(annotations)
         if not rows:
             raise HcsQcError("There is nothing to annotate: no cell was given.")
@@ -141,20 +101,6 @@ class Journal:
         A row is new unless its annotator's last word from a file at that position (not undone) was
         the same. So what a person has since changed by hand is not changed back by taking in the
         file again, while a row edited in the file is.
-
-        Parameters
-        ----------
-        labels
-            Columns ``plate, well, site, y_px, x_px, class, kind, annotator, note`` as
-            `napari_hcs_qc.assay.annotations.labels_csv.read_labels` gives them.
-        source
-            Name of the file, recorded with the action. The new rows of an annotator are one
-            action.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `annotate`.
         """
         given: dict[str, list[Annotation]] = defaultdict(list)
         for record in labels[[*_COLUMNS, "annotator"]].itertuples(index=False, name=None):
@@ -183,34 +129,7 @@ class Journal:
         note: str | None = None,
         seen: Seen | None = None,
     ) -> str:
-        """Record a person's word on a well, or on one site of it; None takes it back.
-
-        Parameters
-        ----------
-        plate, well
-            Which well.
-        verdict
-            ``keep``, ``exclude``, ``look again``, or None.
-        reviewer
-            Who says so.
-        site
-            When the verdict is on this site only.
-        note
-            Free text.
-        seen
-            What the machine said when the person decided, such as model and flag codes; texts,
-            finite numbers and truth values by name. `review.seen_now` gives it.
-
-        Returns
-        -------
-        str
-            The id of the action.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `annotate`.
-        """
+        """Record a person's word on a well, or on one site of it; None takes it back."""
         check_word(verdict, "verdict", VERDICTS)
         place = (checked_text(plate, "plate"), checked_text(well, "well"))
         where = None if site is None else checked_site(site)
@@ -222,52 +141,17 @@ class Journal:
             return uuid
 
     def undo(self, annotator: str) -> str | None:
-        """Take back the last action of `annotator` that is in effect.
-
-        Returns
-        -------
-        str or None
-            The id of the action taken back; None when there is none.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `annotate`.
-        """
+        """Take back the last action of `annotator` that is in effect."""
         return self._append_about(journal_events.LAST_ACTIVE, checked_person(annotator), "undo")
 
     def redo(self, annotator: str) -> str | None:
-        """Put back what `annotator` undid last, unless they have acted anew since.
-
-        Returns
-        -------
-        str or None
-            The id of the action put back; None when there is none.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `annotate`.
-        """
+        """Put back what `annotator` undid last, unless they have acted anew since."""
         return self._append_about(journal_events.LAST_UNDONE, checked_person(annotator), "redo")
 
     # ---- what is in effect ---------------------------------------------------------------
 
     def annotations(self) -> pd.DataFrame:
-        """Tell what every annotator says now: their last word at each position.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``plate, well, site, y_px, x_px, class, kind, note, annotator, at, action``,
-            in the order in which they were made; ``at`` in UTC; ``kind`` and ``note`` None where
-            not given.
-
-        Raises
-        ------
-        HcsQcError
-            When the journal is not readable.
-        """
+        """Tell what every annotator says now: their last word at each position."""
         with self._reading() as database:
             rows = database.execute(journal_events.ANNOTATIONS).fetchall()
         frame = pd.DataFrame(rows, columns=[*_COLUMNS, "annotator", "at", "action"])
@@ -277,19 +161,7 @@ class Journal:
         return frame.assign(at=_times(frame["at"]))
 
     def consensus(self) -> pd.DataFrame:
-        """Tell what the annotators together say at each position, see `consensus.agree`.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``plate, well, site, y_px, x_px, class, kind, annotators, n_annotators,
-            is_conflict``.
-
-        Raises
-        ------
-        HcsQcError
-            When the journal is not readable.
-        """
+        """Tell what the annotators together say at each position, see `consensus.agree`."""
         annotations = _with_position(self.annotations())
         places = annotations.drop_duplicates(_POSITION)[["y_px", "x_px"]].reset_index(drop=True)
         together = pd.concat([agree(annotations, _POSITION), places], axis=1)
@@ -297,19 +169,7 @@ class Journal:
         return together[["plate", "well", "site", "y_px", "x_px", *said]]
 
     def verdicts(self) -> pd.DataFrame:
-        """Tell the verdicts in effect: the last on each well and site, whoever said it.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``plate, well, site`` (Int64, missing for a whole well), ``verdict, note,
-            reviewer, at, action, seen`` (dict of what the machine said then, or None).
-
-        Raises
-        ------
-        HcsQcError
-            When the journal is not readable.
-        """
+        """Tell the verdicts in effect: the last on each well and site, whoever said it."""
         with self._reading() as database:
             query = journal_events.VERDICTS.format(seen="v.seen" if has_seen(database) else "NULL")
             rows = database.execute(query).fetchall()
@@ -321,13 +181,7 @@ class Journal:
         return frame.assign(at=_times(frame["at"]), seen=seen)
 
     def n_actions(self) -> int:
-        """Count the actions recorded so far, undone ones too; each new one adds one.
-
-        Raises
-        ------
-        HcsQcError
-            When the journal is not readable.
-        """
+        """Count the actions recorded so far, undone ones too; each new one adds one."""
         with self._reading() as database:
             found: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
         return found
@@ -335,20 +189,7 @@ class Journal:
     # ---- out and in ----------------------------------------------------------------------
 
     def export(self, path: Path) -> int:
-        """Write every event, undone ones too, to a CSV from which `import_` restores all.
-
-        Returns
-        -------
-        int
-            Number of actions written.
-
-        Raises
-        ------
-        HcsQcError
-            When the journal is not readable.
-        WriteError
-            When `path` cannot be written.
-        """
+        """Write every event, undone ones too, to a CSV from which `import_` restores all."""
         with self._reading() as database:
             actions = journal_csv.load_actions(database)
         journal_csv.write_actions(path, actions)
@@ -359,20 +200,6 @@ class Journal:
 
         Events keep their ids and times, so importing twice adds nothing, and two journals that
         import each other's exports agree.
-
-        Returns
-        -------
-        int
-            Number of actions added.
-
-        Raises
-        ------
-        HcsQcError
-            When the file is not an export, or either file is not readable.
-        ProblemsError
-            When rows are not valid or contradict what the journal holds.
-        WriteError
-            When the journal cannot be written.
         """
         actions = journal_csv.read_actions(path)
         with self._appending() as database:

@@ -79,13 +79,7 @@ def load_actions(database: sqlite3.Connection) -> dict[str, Action]:
 
 
 def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
-    """Write actions as CSV: a line per row of an action, one for an undo or redo.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write actions as CSV: a line per row of an action, one for an undo or redo."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, _COLUMNS, restval="")
         writer.writeheader()
@@ -101,15 +95,7 @@ def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
 
 
 def read_actions(path: Path) -> dict[str, Action]:
-    """Read actions that `write_actions` wrote.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is not such a CSV.
-    ProblemsError
-        When lines of it are not valid; all of them are named.
-    """
+    """Read actions that `write_actions` wrote."""
     table = read_table(path)
     missing = [name for name in _FIRST_COLUMNS if name not in table.columns]
     if missing:
@@ -177,22 +163,7 @@ def _microseconds(text: str) -> int:
 
 
 def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], name: str) -> int:
-    """Add those actions that the journal does not have; return how many.
-
-    Parameters
-    ----------
-    database
-        A journal in a write transaction.
-    actions
-        By id.
-    name
-        Of the file they come from, for messages.
-
-    Raises
-    ------
-    ProblemsError
-        When actions contradict the journal or each other; then nothing is to be committed.
-    """
+    """Add those actions that the journal does not have; return how many."""
     known = load_actions(database)
     problems = list(_contradictions(actions, known, name))
     if problems:

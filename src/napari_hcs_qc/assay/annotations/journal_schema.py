@@ -87,13 +87,6 @@ def create_schema(path: Path, *, busy_timeout_s: float) -> None:
     """Make the journal's tables in a new or zero-byte file; leave an existing journal as it is.
 
     Two processes may do this at once: the second waits for the first and finds it done.
-
-    Raises
-    ------
-    HcsQcError
-        When the file holds something else.
-    WriteError
-        When the file cannot be made.
     """
     with explained_sqlite(path, writing=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,13 +106,7 @@ def create_schema(path: Path, *, busy_timeout_s: float) -> None:
 
 @contextmanager
 def reading(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
-    """Open the journal for one consistent read; it may lie on a read-only medium.
-
-    Raises
-    ------
-    HcsQcError
-        When it is missing, damaged, not a journal, busy for too long, or made by a newer version.
-    """
+    """Open the journal for one consistent read; it may lie on a read-only medium."""
     with explained_sqlite(path, writing=False):
         database = _connect(path, "rw", busy_timeout_s)
         try:
@@ -132,15 +119,7 @@ def reading(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection
 
 @contextmanager
 def appending(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
-    """One write transaction: on return everything is on the disk, on an error nothing is.
-
-    Raises
-    ------
-    HcsQcError
-        As `reading`.
-    WriteError
-        When the folder is read-only or the disk is full.
-    """
+    """One write transaction: on return everything is on the disk, on an error nothing is."""
     with explained_sqlite(path, writing=True):
         database = _connect(path, "rw", busy_timeout_s)
         try:
@@ -218,15 +197,7 @@ def _check_version(path: Path, database: sqlite3.Connection) -> None:
 
 @contextmanager
 def explained_sqlite(path: Path, *, writing: bool) -> Iterator[None]:
-    """Turn what SQLite and the system say about `path` into an error with advice.
-
-    Raises
-    ------
-    WriteError
-        When `writing` and the folder is read-only, the disk is full or fails.
-    HcsQcError
-        For every other state of the file: missing, damaged, not a database, locked.
-    """
+    """Turn what SQLite and the system say about `path` into an error with advice."""
     try:
         yield
     except sqlite3.IntegrityError:

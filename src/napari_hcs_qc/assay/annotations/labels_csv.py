@@ -28,13 +28,7 @@ _MITOSIS = "mitosis"
 
 
 def site_shapes(plate: Plate) -> SiteShapes:
-    """Give the shape of every site of `plate`, which is the plate's: other shapes are unreadable.
-
-    Raises
-    ------
-    HcsQcError
-        When no file of the plate can be read.
-    """
+    """Give the shape of every site of `plate`; sites of another shape are unreadable."""
     height, width = plate.layout.shape
     return {(site.well, site.site): (height, width) for site in plate.sites}
 
@@ -47,29 +41,6 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
     normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal;
     only ``mitosis`` may stand at a cell that is not, and becomes its note. Upper and lower case
     are the same, and so are ``A1`` and ``A01``.
-
-    Parameters
-    ----------
-    path
-        The file.
-    plates
-        Plate name to the shapes of its sites, see `site_shapes`.
-    annotator
-        Whose word a row is that names nobody.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `LABEL_COLUMNS`, in the order of the file, a row said twice only once: well as
-        ``A01``, ``class`` normal, abnormal or unsure, ``kind`` and ``note`` None where there is
-        none. The index is the line of the file. Made for `Journal.add_labels`.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read, lacks a column or has no rows.
-    ProblemsError
-        When rows are not valid; all of them are named with their line.
     """
     table = _named_columns(path, read_table(path), needs_plate=len(plates) > 1)
     person = checked_person(annotator)
@@ -133,13 +104,7 @@ def _named_columns(path: Path, table: pd.DataFrame, *, needs_plate: bool) -> pd.
 
 
 def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annotation:
-    """Read one row.
-
-    Raises
-    ------
-    HcsQcError
-        With everything that is wrong with it.
-    """
+    """Read one row."""
     wrong: list[str] = []
     plate, well, site = _place(row, plates, wrong)
     y_px, x_px = (_position(row[name], name, wrong) for name in ("y_px", "x_px"))

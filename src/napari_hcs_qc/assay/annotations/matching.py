@@ -22,22 +22,11 @@ _PAIRS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """Annotations joined to cells.
+    """Annotations joined to cells."""
 
-    Parameters
-    ----------
-    cell_id
-        For each annotation the id of its cell, found or added; -1 when there is none and none was
-        to be added.
-    added
-        The cells to be made, as rows of a cell table; their ids go on from those of the cells.
-    cells
-        One row per annotated cell, by id: ``cell_id, class`` (normal, abnormal, unsure; None in a
-        conflict), ``kind, annotators, n_annotators, is_conflict``.
-    """
-
-    cell_id: NDArray[np.int64]
-    added: pd.DataFrame
+    cell_id: NDArray[np.int64]  # for each annotation the id of its cell, found or added
+    added: pd.DataFrame  # the cells to be made, as rows of a cell table
+    # One row per annotated cell, by id: ``cell_id, class`` (normal, abnormal, unsure
     cells: pd.DataFrame
 
     @property
@@ -65,25 +54,6 @@ def match_annotations(
     When one person annotated the same cell several times, their last action counts, and two
     contradicting words within one action (two rows of one file) are a conflict. ``unsure`` beside
     a definite word is an abstention.
-
-    Parameters
-    ----------
-    annotations
-        Of one plate, as `Journal.annotations` gives them: ``well, site, y_px, x_px, class, kind,
-        annotator, at, action``.
-    cells
-        Table of the cells of that plate.
-    radius_px
-        How far an annotation may be from the centre of its cell; half a nucleus diameter.
-    add
-        Whether to make cells.
-    by_site
-        Of `cells`, where it is known; it is what takes long with many cells.
-
-    Returns
-    -------
-    Matched
-        With `cell_id` in the order of `annotations`.
     """
     cell_id = _nearest(annotations, cells, radius_px, by_site or CellsBySite.of(cells))
     added = cells.iloc[:0]
@@ -164,16 +134,6 @@ def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFr
     Every position counts by itself, also where two of them are on one found cell (dead nuclei that
     touch, say). Left out are unsure ones, those on cells about which people disagree, and words
     that their own author has replaced since.
-
-    Parameters
-    ----------
-    annotations, matched
-        What `match_annotations` was given and gave.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``well, site, y_px, x_px, class, kind, cell_id``, by well, site and position.
     """
     said = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(drop=True)
     said = said.assign(cell_id=matched.cell_id)

@@ -39,11 +39,6 @@ class StackedRows:
 
     Cells that a click has made are few and change often; found cells are many and do not. Each
     have a store of their own, so that a click never makes the large one be computed again.
-
-    Parameters
-    ----------
-    upper, lower
-        Matrices (n, n_features), which may be memory-mapped.
     """
 
     ndim = 2
@@ -71,18 +66,10 @@ class StackedRows:
 
 @dataclass(frozen=True, eq=False)
 class PlateEmbeddings:
-    """Embeddings of all cells of a plate, in the order of `PlateState.cells`.
+    """Embeddings of all cells of a plate, in the order of `PlateState.cells`."""
 
-    Parameters
-    ----------
-    rows
-        (n_cells, n_features); NaN where a site could not be read.
-    unreadable
-        Those sites.
-    """
-
-    rows: NDArray[np.floating[Any]]
-    unreadable: tuple[Problem, ...]
+    rows: NDArray[np.floating[Any]]  # (n_cells, n_features); NaN where a site could not be read
+    unreadable: tuple[Problem, ...]  # those sites
 
 
 def embed_plate(
@@ -98,26 +85,6 @@ def embed_plate(
     """Embed every cell of a plate, or find the embeddings on disk.
 
     Several threads and processes may ask for the same plate: one computes, the others wait.
-
-    Parameters
-    ----------
-    state
-        The plate with its cells.
-    recipe
-        With its nucleus diameter set.
-    encoder
-        Loaded with the recipe's stages and pooling.
-    folder
-        Root of the stores.
-    try_again
-        Whether sites that were unreadable are tried again where all else is there.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.encoders.embed.embed_cells.embed_cells`.
     """
     check_pools(recipe, encoder)
     store = stored_plate(state, recipe, encoder, folder)
@@ -191,24 +158,6 @@ def embed_said(
 
     One that is a found cell's centre to 0.01 px has its row in the store of the plate, where that
     is complete; the others are kept by position.
-
-    Parameters
-    ----------
-    state
-        The plate with its cells.
-    said
-        Columns ``well, site, y_px, x_px`` and ``cell_id``, the nearest cell (-1 for none).
-    recipe, encoder, folder, on_progress, should_stop
-        As `embed_plate`.
-
-    Returns
-    -------
-    (n_positions, n_features), NaN where the site cannot be read.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.assay.embeddings.positions.embed_positions`.
     """
     check_pools(recipe, encoder)
     n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
@@ -237,13 +186,7 @@ def embed_said(
 
 
 def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
-    """Refuse an encoder that was not loaded as the recipe asks.
-
-    Raises
-    ------
-    HcsQcError
-        Naming what each of them pools.
-    """
+    """Refuse an encoder that was not loaded as the recipe asks."""
     asked, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
     if asked != has:
         raise HcsQcError(

@@ -44,23 +44,6 @@ def sampled_directions(
 
     From all over the plate: the cells of a few sites gave half the gain. The answer is
     remembered, as no annotation has a part in it.
-
-    Parameters
-    ----------
-    states
-        The plates.
-    recipe
-        With its nucleus diameter set.
-    encoder
-        Loaded with the recipe's stages and pooling.
-    stores
-        Root of the stores.
-
-    Returns
-    -------
-    PlateDirections or None
-        None where a plate is not embedded yet, or they have too few cells, see
-        `plate_directions`.
     """
     found = [stored_plate(state, recipe, encoder, stores) for state in states]
     complete = [store for store in found if store is not None]
@@ -90,28 +73,7 @@ def sampled_embeddings(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> NDArray[np.float32]:
-    """Give the sample that `sampled_directions` takes, embedding it where the plate is not.
-
-    Parameters
-    ----------
-    states, recipe, encoder
-        As there.
-    folder
-        Root of stores of their own, one for the sample of each plate.
-    stores
-        Root of the assay's stores, where whole plates may be embedded already.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    ``(n_cells, n_features)``; rows of sites that cannot be read are NaN.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.encoders.embed.embed_cells.embed_cells`.
-    """
+    """Give the sample that `sampled_directions` takes, embedding it where the plate is not."""
     parts = []
     for state in states:
         found = state.found

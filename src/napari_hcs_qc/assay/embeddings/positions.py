@@ -38,15 +38,7 @@ _KEY = np.dtype([("well", "S8"), ("site", "<i4"), ("y", "<i4"), ("x", "<i4")])
 
 
 class PositionStore:
-    """The file of embedded positions of one plate, encoder and recipe.
-
-    Parameters
-    ----------
-    path
-        The file, which need not exist.
-    n_features
-        Length of an embedding.
-    """
+    """The file of embedded positions of one plate, encoder and recipe."""
 
     def __init__(self, path: Path, n_features: int) -> None:
         self.path = path
@@ -70,20 +62,7 @@ class PositionStore:
         }
 
     def append(self, keys: NDArray[Any], rows: NDArray[np.float32]) -> None:
-        """Add embeddings; when it returns they are on the disk.
-
-        Parameters
-        ----------
-        keys
-            (n,) as `position_keys` gives them.
-        rows
-            (n, n_features).
-
-        Raises
-        ------
-        WriteError
-            When the folder is read-only or the disk is full; what was there before stays.
-        """
+        """Add embeddings; when it returns they are on the disk."""
         records = np.zeros(len(keys), self._record)
         records["key"], records["row"] = keys, rows
         records["crc32"] = [_checksum(one["key"], one["row"]) for one in records]
@@ -115,39 +94,7 @@ def embed_positions(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
-    """Embed positions of a plate, only those that are not kept already.
-
-    Parameters
-    ----------
-    plate
-        The images.
-    found
-        Says how they are scaled and projected.
-    positions
-        Columns ``well, site, y_px, x_px``; the same to 0.01 px are one.
-    recipe
-        With its nucleus diameter set.
-    encoder
-        Loaded with the recipe's stages and pooling.
-    folder
-        Root of the stores of the assay.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in positions.
-
-    Returns
-    -------
-    (n_positions, n_features) in the order of `positions`, NaN where the site cannot be read; and
-    these sites.
-
-    Raises
-    ------
-    HcsQcError
-        When recipe and plate do not go together, or the encoder gives no numbers.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so; what was finished is kept.
-    """
+    """Embed positions of a plate, only those that are not kept already."""
     n_features = recipe.n_views(len(plate.channels)) * encoder.n_features
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     if not len(positions):
@@ -184,17 +131,7 @@ def embed_positions(
 
 
 def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
-    """Give what makes two positions of a plate the same: well, site, and y and x to 0.01 px.
-
-    Parameters
-    ----------
-    positions
-        Columns ``well, site, y_px, x_px``.
-
-    Returns
-    -------
-    Structured array (n_positions,) with the fields ``well, site, y, x``.
-    """
+    """Give what makes two positions of a plate the same: well, site, and y and x to 0.01 px."""
     keys = np.zeros(len(positions), _KEY)
     keys["well"] = positions["well"].to_numpy(dtype="S8")
     keys["site"] = positions["site"]

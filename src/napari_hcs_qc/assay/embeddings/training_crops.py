@@ -27,27 +27,13 @@ _BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedCrops:
-    """Crops of annotated cells that can be read.
+    """Crops of annotated cells that can be read."""
 
-    Parameters
-    ----------
-    crops
-        ``(n_cells, n_views, 1 or 3, input_px, input_px)`` float32 in [0, 1].
-    sides
-        ``(n_views,)`` side of each view in pixels of the image.
-    classes
-        ``normal`` or ``abnormal``.
-    groups
-        Well of each cell, as ``plate/A01``.
-    rows
-        Which of the annotated cells they are, as `training_cells` lists them.
-    """
-
-    crops: torch.Tensor
-    sides: tuple[float, ...]
-    classes: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    rows: NDArray[np.int64]
+    crops: torch.Tensor  # ``(n_cells, n_views, 1 or 3, input_px, input_px)`` float32 in [0, 1]
+    sides: tuple[float, ...]  # ``(n_views,)`` side of each view in pixels of the image
+    classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
+    groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
+    rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
 
 
 def annotated_crops(
@@ -57,24 +43,7 @@ def annotated_crops(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> AnnotatedCrops:
-    """Cut the crops of annotated positions, each where the person clicked.
-
-    Parameters
-    ----------
-    said
-        Plates, and positions on them: columns ``well, site, y_px, x_px, class``.
-    recipe
-        With its nucleus diameter set.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in cells.
-
-    Raises
-    ------
-    HcsQcError
-        When plates differ in their channels, or no cell can be read.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Cut the crops of annotated positions, each where the person clicked."""
     total = sum(len(table) for _, table in said)
     views = {recipe.n_views(len(state.plate.channels)) for state, _ in said}
     if len(views) > 1:
@@ -106,32 +75,7 @@ def cut_positions(
     recipe: CropRecipe,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[torch.Tensor, NDArray[np.int64]]:
-    """Cut the crops of positions of one plate, each site read once.
-
-    Parameters
-    ----------
-    state
-        The plate.
-    positions
-        Columns ``well, site, y_px, x_px``.
-    recipe
-        With its nucleus diameter set.
-    should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    tuple
-        ``(n, n_views, 1 or 3, input_px, input_px)`` in the order of `positions`, and the indices
-        of those whose site cannot be read, whose crops are NaN.
-
-    Raises
-    ------
-    HcsQcError
-        When recipe and plate do not go together.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Cut the crops of positions of one plate, each site read once."""
     plate, found = state.plate, state.found
     n_views = recipe.n_views(len(plate.channels))
     n_planes = 3 if recipe.channels == "rgb" else 1

@@ -29,33 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
-    """The annotated cells of an assay with their embeddings.
+    """The annotated cells of an assay with their embeddings."""
 
-    Parameters
-    ----------
-    embeddings
-        (n_cells, n_features) float32.
-    classes
-        ``normal`` or ``abnormal``.
-    kinds
-        Kind of each abnormal cell, None where not said.
-    groups
-        Well of each cell, as ``plate/A01``.
-    n_unreadable
-        Annotated cells left out because their site cannot be read.
-    rows
-        Which of the annotated cells they are, as `training_cells` lists them.
-    plate
-        Main directions of their plates, see `sampled_directions`; None before they are
-        embedded, and with too few cells.
-    """
-
-    embeddings: NDArray[np.float32]
-    classes: NDArray[np.str_]
-    kinds: NDArray[np.object_]
-    groups: NDArray[np.str_]
-    n_unreadable: int
-    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]  # (n_cells, n_features) float32
+    classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
+    kinds: NDArray[np.object_]  # kind of each abnormal cell, None where not said
+    groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
+    n_unreadable: int  # annotated cells left out because their site cannot be read
+    rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
+    # Main directions of their plates, see `sampled_directions`
     plate: PlateDirections | None = None
 
 
@@ -72,11 +54,6 @@ def collect(
     Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
     nucleus that is another object, and the word is about the one that was clicked. So no plate has
     to be embedded before a model can be trained.
-
-    Raises
-    ------
-    HcsQcError
-        When none of the annotated cells can be read.
     """
     said = [(state, state.training) for state in states]
     return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
@@ -91,22 +68,7 @@ def collect_again(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Annotated:
-    """Embed the very cells that a model was trained on, whatever people have said since.
-
-    Parameters
-    ----------
-    manifest
-        Of the model.
-    states
-        The plates it was trained on, by name.
-    recipe, encoder, stores, on_progress, should_stop
-        As `collect`.
-
-    Raises
-    ------
-    HcsQcError
-        When one of these plates is not among `states`, or none of the cells can be read.
-    """
+    """Embed the very cells that a model was trained on, whatever people have said since."""
     said = said_again(manifest, states)
     return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
 
@@ -114,20 +76,7 @@ def collect_again(
 def said_again(
     manifest: Mapping[str, Any], states: Mapping[str, PlateState]
 ) -> list[tuple[PlateState, pd.DataFrame]]:
-    """Give the very cells that a model was trained on, plate by plate.
-
-    Parameters
-    ----------
-    manifest
-        Of the model.
-    states
-        The plates it was trained on, by name.
-
-    Raises
-    ------
-    HcsQcError
-        When one of these plates is not among `states`.
-    """
+    """Give the very cells that a model was trained on, plate by plate."""
     columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
     cells = pd.DataFrame(manifest["training_cells"], columns=columns)
     said = []
@@ -168,13 +117,7 @@ def training_cells(states: Iterable[PlateState]) -> list[list[Any]]:
 
 
 def check_classes(states: Iterable[PlateState]) -> None:
-    """Refuse to train on a single class.
-
-    Raises
-    ------
-    HcsQcError
-        When one of the classes was not annotated; says how many there are.
-    """
+    """Refuse to train on a single class."""
     counts = Counter(word for state in states for word in state.training["class"].tolist())
     missing = [word for word in ("normal", "abnormal") if not counts[word]]
     if missing:

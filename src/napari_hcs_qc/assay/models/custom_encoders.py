@@ -40,13 +40,7 @@ def list_assay_encoders(assay: AssayFolder) -> list[EncoderInfo]:
 
 
 def own_encoder(assay: AssayFolder, name: str) -> OwnEncoder:
-    """Find an encoder of an assay.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none of that name; lists those there are.
-    """
+    """Find an encoder of an assay."""
     found = find_own(assay.encoders_folder, name)
     if found is None:
         known = [one.name for one in list_assay_encoders(assay) if one.name not in encoder_names()]
@@ -61,22 +55,6 @@ def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) ->
     """Bring an encoder into an assay, from another assay or another computer.
 
     What is said of how it compares is left behind: it was said of other cells.
-
-    Parameters
-    ----------
-    assay
-        Into which it goes.
-    source
-        Its folder (``ASSAY/encoders/NAME``) or a file in it.
-    name
-        What it is called here; None for the name it has.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no encoder, it is damaged, or the name is taken.
-    WriteError
-        When it cannot be written.
     """
     found = import_own(source, assay.encoders_folder, name or "", encoder_names())
     kept = [one for one in found.warnings if not one.startswith(_MARK)]
@@ -100,32 +78,6 @@ def compare_encoder(
     its weighted F1 lies above the 95 % interval of a further random start for one head, and
     for none below. What was found goes into its manifest; one that is not better is marked there,
     and so in the list of encoders.
-
-    Parameters
-    ----------
-    assay, name
-        Which encoder.
-    recipe, rgb
-        How its user will cut crops; by default as it was trained.
-    device
-        Where it runs.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    OwnEncoder
-        With ``comparison`` in its manifest; None where there are fewer than `FEWEST_COMPARED`
-        annotated cells of a class.
-
-    Raises
-    ------
-    HcsQcError
-        When the encoder or the cells cannot be had.
-    WriteError
-        When the manifest cannot be written.
-    Cancelled
-        When `should_stop` said so; the encoder is as it was.
     """
     own = own_encoder(assay, name)
     asked = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
@@ -158,13 +110,7 @@ def compare_encoder(
 
 
 def note_comparison(own: OwnEncoder, comparison: dict[str, Any]) -> OwnEncoder:
-    """Write what `hold_against` found into an encoder's manifest, and mark it if need be.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write what `hold_against` found into an encoder's manifest, and mark it if need be."""
     warnings = [one for one in own.warnings if not one.startswith(_MARK)]
     if not comparison["is_better"]:
         warnings.append(
@@ -187,21 +133,7 @@ def head_figures(
     device: str = "auto",
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, float]:
-    """Give the weighted F1 of each of `COMPARED_HEADS` on a frozen network's embeddings.
-
-    Parameters
-    ----------
-    architecture
-        The network; it is taken over.
-    cells
-        Annotated; cross-validated by well.
-    recipe
-        Of their crops; says what is pooled.
-    seeds
-        One division into folds for each.
-    device, should_stop
-        As `compare_encoder`.
-    """
+    """Give the weighted F1 of each of `COMPARED_HEADS` on a frozen network's embeddings."""
     encoder = Encoder(
         "compared", architecture, "", stages=recipe.stages, pooling=recipe.pooling, device=device
     )
@@ -220,20 +152,7 @@ def head_figures(
 def hold_against(
     trained: dict[str, float], untrained: list[dict[str, float]], n_cells: int, recipe: CropRecipe
 ) -> dict[str, Any]:
-    """Compare the figures of a network with those of untrained ones, see `compare_encoder`.
-
-    Parameters
-    ----------
-    trained, untrained
-        What `head_figures` gave.
-    n_cells, recipe
-        On what.
-
-    Returns
-    -------
-    Plain data: ``heads`` (of each ``trained``, ``untrained`` (the mean), ``interval`` of a further
-    untrained one), ``is_better``, ``n_cells``, ``recipe``, ``seeds``.
-    """
+    """Compare the figures of a network with those of untrained ones, see `compare_encoder`."""
     heads: dict[str, Any] = {}
     for head in COMPARED_HEADS:
         values = np.array([one[head] for one in untrained])

@@ -22,30 +22,14 @@ _LONG_ENOUGH_S = 1.5
 
 @dataclass(frozen=True)
 class EncoderSpeed:
-    """What was measured of an encoder.
+    """What was measured of an encoder."""
 
-    Parameters
-    ----------
-    name
-        Of the encoder.
-    device
-        Where it ran: ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    n_features
-        Length of a crop's vector with the recipe's stages.
-    crops_per_s
-        Crops encoded a second. Reading images comes on top, mostly at the same time.
-    backend
-        What ran it.
-    note
-        Why that is not the backend asked for; empty when it is.
-    """
-
-    name: str
-    device: str
-    n_features: int
-    crops_per_s: float
-    backend: str = "torch"
-    note: str = ""
+    name: str  # of the encoder
+    device: str  # where it ran: ``"cpu"``, ``"cuda"`` or ``"mps"``
+    n_features: int  # length of a crop's vector with the recipe's stages
+    crops_per_s: float  # crops encoded a second
+    backend: str = "torch"  # what ran it
+    note: str = ""  # why that is not the backend asked for; empty when it is
 
     @property
     def ran_on(self) -> str:
@@ -63,20 +47,7 @@ def measure_encoder(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> EncoderSpeed:
-    """Load the encoder of some options and measure it on noise, for some two seconds.
-
-    Parameters
-    ----------
-    options
-        Encoder, recipe and device. Weights that are not here are downloaded.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.encoders.registry.load_encoder`.
-    """
+    """Load the encoder of some options and measure it on noise, for some two seconds."""
     recipe = asked_recipe(options)
     name = options.encoder or DEFAULT_ENCODER
     # Not the kept one: to measure another must not push out the one that retraining uses.

@@ -41,30 +41,7 @@ def fine_tuned(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> FineTuned:
-    """Fine-tune the encoder of some options on annotated cells.
-
-    Parameters
-    ----------
-    said
-        Plates, and the annotated positions on them, as `annotated_crops` takes them.
-    recipe
-        With its nucleus diameter set.
-    options
-        Encoder, weights, head (`FINE_TUNED`), seed and device.
-    folder
-        Of the assay, in which the checkpoint is kept; None keeps none.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When the cells or the encoder cannot be had.
-    WriteError
-        When the checkpoint cannot be written.
-    Cancelled
-        When `should_stop` said so; the next call goes on after the last whole epoch.
-    """
+    """Fine-tune the encoder of some options on annotated cells."""
     cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
     on_progress(0, 0, "Preparing to fine-tune")
     return _tuned(
@@ -94,18 +71,6 @@ def cross_validate_fine_tuned(
     """Cross-validate fine-tuning with wells kept whole: each fold trains an encoder of its own.
 
     One division into folds, whatever the options say: it takes as long as five trainings.
-
-    Parameters
-    ----------
-    said, recipe, options, on_progress, should_stop
-        As `fine_tuned`.
-
-    Raises
-    ------
-    HcsQcError
-        When the cells or the encoder cannot be had, or a class has fewer than 2 cells.
-    Cancelled
-        When `should_stop` said so.
     """
     cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
     rows = np.arange(len(cells.classes), dtype=np.float64)[:, np.newaxis]

@@ -16,13 +16,7 @@ _SETTING = "train_options"
 
 
 def chosen_options(assay: AssayFolder) -> TrainOptions:
-    """Give what was chosen for an assay, the defaults where nothing was.
-
-    Raises
-    ------
-    HcsQcError
-        When the setting is none of ours.
-    """
+    """Give what was chosen for an assay, the defaults where nothing was."""
     said = assay.settings.get(_SETTING, {})
     try:
         kept = dict(said)
@@ -42,13 +36,7 @@ def chosen_options(assay: AssayFolder) -> TrainOptions:
 
 
 def keep_options(assay: AssayFolder, options: TrainOptions) -> None:
-    """Remember what was chosen for an assay.
-
-    Raises
-    ------
-    AssayBusyError, WriteError
-        When the assay cannot be changed.
-    """
+    """Remember what was chosen for an assay."""
     data = asdict(options)
     data["weights"] = None if options.weights is None else str(options.weights)
     data |= {"rgb": list(options.rgb), "simulated": list(options.simulated)}

@@ -113,41 +113,6 @@ def train(
     """Train a model on all annotations of an assay, save it there and use it from then on.
 
     Cross-validated figures come from folds grouped by well. The older models stay.
-
-    Parameters
-    ----------
-    assay
-        With cells found and annotations made.
-    options
-        What is trained; defaults when None.
-    reuse
-        Give the latest model as it is when it was trained on just this, so that a run that is
-        started again does not train again.
-    embed_first
-        Embed the annotated plates before, if they are not: the head then knows their main
-        directions, see `sampled_directions`. Without, training needs the annotated cells only.
-    states
-        Plates that are loaded already, by name, with the annotations of now; others are loaded.
-    encoder
-        The encoder of `options`, where it is loaded already.
-    note
-        Kept with the model, for its history.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    Model
-        As `napari_hcs_qc.assay.store.saved_model.load_model` gives it.
-
-    Raises
-    ------
-    HcsQcError
-        When there are no annotations of both classes, or encoder, recipe or head cannot be used.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so; embeddings that were finished stay.
     """
     options = with_own_weights(assay, options or TrainOptions())
     make_head(options.head, options.seed)  # a wrong name is told before hours of work
@@ -230,13 +195,7 @@ def train(
 
 
 def with_own_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
-    """Give the options with the weights of an encoder of the assay, where its name was given.
-
-    Raises
-    ------
-    HcsQcError
-        When the encoder is damaged.
-    """
+    """Give the options with the weights of an encoder of the assay, where its name was given."""
     name = options.encoder
     if name is None or options.weights is not None or name in encoder_names():
         return options
@@ -245,26 +204,14 @@ def with_own_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
 
 
 def asked_recipe(options: TrainOptions) -> CropRecipe:
-    """Give the crop recipe of some options, its nucleus diameter not yet set.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such recipe.
-    """
+    """Give the crop recipe of some options, its nucleus diameter not yet set."""
     recipe = get_recipe(options.recipe or DEFAULT_RECIPE)
     return replace(recipe, channels="rgb", rgb=options.rgb) if options.rgb else recipe
 
 
 @contextmanager
 def model_being_made(assay: AssayFolder) -> Iterator[Path]:
-    """Give the folder of a new model; when the block fails nothing is left of it.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be made.
-    """
+    """Give the folder of a new model; when the block fails nothing is left of it."""
     folder = new_model_folder(assay.models_folder)
     try:
         yield folder
@@ -274,26 +221,14 @@ def model_being_made(assay: AssayFolder) -> Iterator[Path]:
 
 
 def use_latest(assay: AssayFolder) -> None:
-    """Use the latest model again, where an older one had been restored.
-
-    Raises
-    ------
-    AssayBusyError, WriteError
-        When the assay cannot be changed.
-    """
+    """Use the latest model again, where an older one had been restored."""
     assay.reload()
     if "model" in assay.settings:
         assay.update_settings(model=None)
 
 
 def check_simulated(options: TrainOptions) -> None:
-    """Refuse simulated cells that there are not, or with a head that cannot use them.
-
-    Raises
-    ------
-    HcsQcError
-        Naming what was asked for.
-    """
+    """Refuse simulated cells that there are not, or with a head that cannot use them."""
     if not options.simulated:
         return
     get_kinds(options.simulated)
@@ -340,24 +275,7 @@ def fit_heads(
     tuned: FineTuned | None = None,
     simulated: Simulated | None = None,
 ) -> tuple[Head, KindHead | None]:
-    """Fit the head, and beside it the one for kinds (None with too few of any kind).
-
-    Parameters
-    ----------
-    annotated
-        Annotated cells, embedded with the model's encoder.
-    options
-        What is trained.
-    tuned
-        Where the encoder was fine-tuned, and its head with it.
-    simulated
-        Simulated abnormal cells that the head is fitted on as well; never the one for kinds.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such head, or all cells that can be read are of one class.
-    """
+    """Fit the head, and beside it the one for kinds (None with too few of any kind)."""
     if tuned is not None:
         return tuned.head, fit_kinds(annotated, options.seed)
     head = make_head(options.head, options.seed, annotated.plate)
@@ -417,19 +335,7 @@ def manifest_of(
     annotated: Annotated,
     tuned: FineTuned | None = None,
 ) -> dict[str, Any]:
-    """Say where a model comes from, as plain data; without its figures, which may follow.
-
-    Parameters
-    ----------
-    options
-        What is trained.
-    recipe, encoder
-        Of the model: the encoder is the fine-tuned one, where there is one.
-    states, annotated
-        The plates, and what was trained on.
-    tuned
-        Where the encoder was fine-tuned.
-    """
+    """Say where a model comes from, as plain data; without its figures, which may follow."""
     started_from = None if options.weights is None else str(options.weights.resolve())
     classes = Counter(annotated.classes.tolist())
     kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)

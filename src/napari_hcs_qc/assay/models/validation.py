@@ -59,17 +59,6 @@ def validate(
 
     Simulated cells, where there are any, are trained on in the folds that their wells are trained
     on in, and never judged.
-
-    Returns
-    -------
-    dict
-        Plain data: what `CrossValidation.to_dict` gives, with ``sentence`` (how it was done),
-        ``figures`` (name, mean, sd, 95 % interval, in the order of `FIGURES`, and last
-        `CALIBRATION` with ``perfect``, see `Reliability.ece_perfect`), ``confusion``
-        (`CrossValidation.confusion`), ``reliability`` (of each cell's mean over the seeds) and
-        ``doubted`` (cells whose annotation the others contradict, the most doubtful first: row in
-        `training_cells` and P(abnormal)).
-        Only the sentence and no figures where a class has a single cell.
     """
     if _is_impossible(annotated.classes):
         return dict(_IMPOSSIBLE)
@@ -103,13 +92,7 @@ def validate_fine_tuned(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, Any]:
-    """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes.
-
-    Returns
-    -------
-    dict
-        As `validate`.
-    """
+    """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes."""
     if _is_impossible(np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])):
         return dict(_IMPOSSIBLE)
     found, cells = cross_validate_fine_tuned(
@@ -175,13 +158,7 @@ def curve(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, Any]:
-    """Measure how the figures grow with the number of annotations, see `learning_curve`.
-
-    Returns
-    -------
-    dict
-        What `LearningCurve.to_dict` gives, with ``verdict`` in words.
-    """
+    """Measure how the figures grow with the number of annotations, see `learning_curve`."""
     found = learning_curve(
         annotated.embeddings,
         annotated.classes,

@@ -35,12 +35,7 @@ _NAMED_WELLS = 3
 
 
 def fit_novelty(annotated: Annotated) -> tuple[Novelty | None, str]:
-    """Learn what is usual among annotated cells, where they are enough.
-
-    Returns
-    -------
-    The measure, or None and why there is none.
-    """
+    """Learn what is usual among annotated cells, where they are enough."""
     try:
         novelty = Novelty().fit(annotated.embeddings, annotated.groups, annotated.plate)
     except HcsQcError as error:
@@ -51,23 +46,7 @@ def fit_novelty(annotated: Annotated) -> tuple[Novelty | None, str]:
 def unlike_summary(
     ratio: NDArray[np.floating[Any]], wells: Iterable[str], why_not: str = ""
 ) -> dict[str, Any]:
-    """Count the cells of a plate that are unlike anything annotated.
-
-    Parameters
-    ----------
-    ratio
-        (n_cells,) see `COLUMN`.
-    wells
-        Well of each cell.
-    why_not
-        Why it could not be measured, where it could not.
-
-    Returns
-    -------
-    dict
-        Plain data: ``n_measured``, ``n_unlike``, ``wells`` (name and number of unlike cells, most
-        first), ``is_much`` and ``sentence`` (for a person; empty when there is nothing to tell).
-    """
+    """Count the cells of a plate that are unlike anything annotated."""
     is_unlike = ratio > 1
     n_measured, n_unlike = int(np.isfinite(ratio).sum()), int(is_unlike.sum())
     names = np.asarray(list(wells), dtype=object)[is_unlike]

@@ -37,59 +37,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WellRoles:
-    """What the plate map says of the wells of one plate.
+    """What the plate map says of the wells of one plate."""
 
-    Parameters
-    ----------
-    control, empty
-        Wells to compare with, and wells that are meant to hold no cells.
-    platemap
-        The plate map, see `read_platemap`; None when there is none.
-    """
-
+    # Wells to compare with, and wells that are meant to hold no cells
     control: tuple[str, ...] = ()
-    empty: tuple[str, ...] = ()
-    platemap: pd.DataFrame | None = None
+    empty: tuple[str, ...] = ()  # wells to compare with, and wells that are meant to hold no cells
+    platemap: pd.DataFrame | None = None  # the plate map, see `read_platemap`
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One plate of an assay, judged.
+    """One plate of an assay, judged."""
 
-    Parameters
-    ----------
-    state
-        The plate with its cells and annotations.
-    prediction
-        The model's word on its cells.
-    predictions
-        Row i is cell i: ``p_abnormal, predicted_class, predicted_kind`` at the threshold, and
-        ``annotated_class, annotated_kind``.
-    scores
-        Sites and wells, scored and flagged.
-    verdicts
-        What people decided on its wells and sites.
-    warnings
-        Sentences to see first.
-    unreadable
-        What could not be read or was not understood, sites and files.
-    threshold
-        P(abnormal) from which a cell was counted as abnormal.
-    rule, roles, exclude_kinds
-        What it was judged with, see `judge_state`.
-    """
-
-    state: PlateState
-    prediction: Prediction
+    state: PlateState  # the plate with its cells and annotations
+    prediction: Prediction  # the model's word on its cells
     predictions: pd.DataFrame
-    scores: PlateScores
-    verdicts: pd.DataFrame
-    warnings: tuple[str, ...]
-    unreadable: tuple[Problem, ...]
-    threshold: float = DEFAULT_THRESHOLD
-    rule: FlagRule = field(default_factory=FlagRule)
+    scores: PlateScores  # sites and wells, scored and flagged
+    verdicts: pd.DataFrame  # what people decided on its wells and sites
+    warnings: tuple[str, ...]  # sentences to see first
+    unreadable: tuple[Problem, ...]  # what could not be read or was not understood, sites and files
+    threshold: float = DEFAULT_THRESHOLD  # P(abnormal) from which a cell was counted as abnormal
+    rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `judge_state`
+    # What it was judged with, see `judge_state`
     roles: WellRoles = field(default_factory=WellRoles)
-    exclude_kinds: tuple[str, ...] = ()
+    exclude_kinds: tuple[str, ...] = ()  # what it was judged with, see `judge_state`
 
     def at_threshold(self, threshold: float) -> Judged:
         """Judge the same cells with the same annotations at another threshold, without the disk."""
@@ -108,13 +79,6 @@ class Judged:
 
         A cell that somebody has added since the model last judged counts by their word alone; the
         model has none on it.
-
-        Parameters
-        ----------
-        annotations
-            As `Journal.annotations`.
-        threshold
-            P(abnormal) from which a cell counts as abnormal.
         """
         state = self.state.with_annotations(annotations)
         before = added_places(self.state.matched.added)
@@ -130,16 +94,7 @@ class Judged:
         )
 
     def with_unlike(self, state: PlateState, measured: Prediction) -> Judged:
-        """Take in how unlike the annotated cells each cell is.
-
-        Parameters
-        ----------
-        state
-            The plate as it was when that was measured; people may have added cells since, which
-            get NaN.
-        measured
-            The same model's word, with the column.
-        """
+        """Take in how unlike the annotated cells each cell is."""
         table = carried(measured.table, added_places(state.matched.added), self.state)
         ratio = table[COLUMN].to_numpy(np.float32)
         new = [text for text in measured.warnings if text not in self.prediction.warnings]
@@ -178,20 +133,7 @@ def flag_rule(assay: AssayFolder) -> FlagRule:
 
 
 def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
-    """Read what the assay's plate map says of wells; nothing without one.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    shape
-        Rows and columns of the plate.
-
-    Raises
-    ------
-    HcsQcError
-        When there is a plate map and it does not go with the plate.
-    """
+    """Read what the assay's plate map says of wells; nothing without one."""
     if not assay.platemap_path.is_file():
         return WellRoles()
     platemap = read_platemap(assay.platemap_path, shape=shape)
@@ -212,30 +154,7 @@ def judge(
     threshold: float | None = None,
     partial: bool = False,
 ) -> list[Judged]:
-    """Judge plates that were predicted; quick, nothing is computed from pixels.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    plates
-        Names; all by default.
-    model
-        The one in use by default.
-    exclude_kinds
-        Kinds that are biology in this assay and do not count as abnormal.
-    states
-        Plates that are loaded already, by name, with the annotations to go by; others are loaded.
-    threshold
-        P(abnormal) from which a cell counts as abnormal; the assay's by default.
-    partial
-        Whether cells that people have added since may be without a word of the model.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no model, or a plate was not predicted with it yet.
-    """
+    """Judge plates that were predicted; quick, nothing is computed from pixels."""
     model = model or chosen_model(assay)
     threshold = assay.threshold if threshold is None else threshold
     known = states or {}
@@ -279,30 +198,7 @@ def judge_state(
     threshold: float,
     exclude_kinds: tuple[str, ...] = (),
 ) -> Judged:
-    """Judge a plate that is loaded, from nothing but its arguments.
-
-    Parameters
-    ----------
-    state
-        The plate with its cells and annotations.
-    prediction
-        The model's word on just these cells.
-    verdicts
-        `Journal.verdicts`; those of other plates are left out.
-    rule
-        When to flag.
-    roles
-        Of the wells.
-    threshold
-        P(abnormal) from which a cell counts as abnormal, 0 to 1.
-    exclude_kinds
-        Kinds that do not count as abnormal.
-
-    Raises
-    ------
-    HcsQcError
-        When the threshold is no such number, or the prediction is of other cells.
-    """
+    """Judge a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
         raise HcsQcError(
             f"The threshold is {threshold}; a number from 0 to 1 was expected, above which P"

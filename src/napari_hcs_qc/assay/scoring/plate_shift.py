@@ -29,20 +29,12 @@ _CELLS = 2000
 
 @dataclass(frozen=True, eq=False)
 class ShiftReference:
-    """What plates are compared with, so that the training plates need not be at hand.
+    """What plates are compared with, so that the training plates need not be at hand."""
 
-    Parameters
-    ----------
-    rows
-        (n, n_features), embeddings of a sample of the training plates' cells.
-    wells
-        (n,), their wells, ``plate/A01``.
-    plates
-        Content addresses of the training plates as plain data: images, intensity ranges, cells.
-    """
-
+    # (n, n_features), embeddings of a sample of the training plates' cells
     rows: NDArray[np.float32]
-    wells: NDArray[np.str_]
+    wells: NDArray[np.str_]  # (n,), their wells, ``plate/A01``
+    # Content addresses of the training plates as plain data: images, intensity ranges, cells
     plates: list[Any]
 
 
@@ -51,20 +43,6 @@ class ShiftMeter:
 
     Only found cells count, so the answer does not depend on the head nor on what people say: one
     that an earlier model of the same plates was given is taken over.
-
-    Parameters
-    ----------
-    assay
-        The assay, in which embeddings and earlier answers are.
-    model
-        The model.
-    encoder
-        Its encoder.
-    state_of
-        Loads a plate by its name.
-    reference
-        What `reference` gave for this model in the assay that it was trained in; None takes it
-        from the training plates of `assay`.
     """
 
     def __init__(
@@ -88,23 +66,7 @@ class ShiftMeter:
         on_progress: OnProgress,
         should_stop: ShouldStop,
     ) -> dict[str, Any]:
-        """Measure how unlike a plate is.
-
-        Parameters
-        ----------
-        state
-            The plate.
-        rows
-            (n_cells, n_features), those of its found cells first.
-        on_progress, should_stop
-            See `napari_hcs_qc.job`.
-
-        Returns
-        -------
-        dict
-            Plain data: ``value``, ``threshold``, ``is_unlike``, ``sentence`` (see `Shift`), and
-            ``of``, the content address of all that it depends on.
-        """
+        """Measure how unlike a plate is."""
         of = self._address(state)
         known = self._known(state, of)
         if known is not None:
@@ -133,13 +95,7 @@ class ShiftMeter:
         return self._detector.judge(new)
 
     def reference(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
-        """Give what plates are compared with; sampled once.
-
-        Raises
-        ------
-        HcsQcError, WriteError, Cancelled
-            As `napari_hcs_qc.assay.embeddings.embed_plate.embed_plate`.
-        """
+        """Give what plates are compared with; sampled once."""
         if self._reference is None:
             self._reference = self._sampled(on_progress, should_stop)
         return self._reference

@@ -40,35 +40,17 @@ _ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with th
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says about the cells of one plate.
+    """What a model says about the cells of one plate."""
 
-    Parameters
-    ----------
-    plate, model
-        Name and id.
-    table
-        Row i is cell i: ``p_abnormal`` (NaN where it could not be scored), ``predicted_class``,
-        ``predicted_kind`` (None where the model knows no kinds). Classes are those at one half; a
-        kind is there from the assay's threshold on, where that was lower. And ``unlike``, see
-        `napari_hcs_qc.assay.scoring.novelty_report.COLUMN`, once that was measured.
-    warnings
-        Sentences: the plate is unlike the training data, or much of it unlike all annotations.
-    unreadable
-        Sites whose cells could not be embedded: well, site as text, and the reason.
-    shift
-        `Shift` of the plate against the training plates as plain data; empty for a training
-        plate.
-    unlike
-        Cells unlike anything annotated, as `unlike_summary` counts
-        them; empty before that was measured.
-    """
-
-    plate: str
-    model: str
+    plate: str  # name and id
+    model: str  # name and id
     table: pd.DataFrame
+    # Sentences: the plate is unlike the training data, or much of it unlike all annotations
     warnings: tuple[str, ...]
+    # Sites whose cells could not be embedded: well, site as text, and the reason
     unreadable: tuple[tuple[str, str], ...]
-    shift: dict[str, Any]
+    shift: dict[str, Any]  # `Shift` of the plate against the training plates as plain data
+    # Cells unlike anything annotated, as `unlike_summary` counts them
     unlike: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,24 +60,7 @@ class Prediction:
 
 
 def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:
-    """Load the model that judges an assay: the one restored by a person, else the latest.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    model
-        Id of another one.
-
-    Returns
-    -------
-    The model, and a sentence when it is not the one that was restored, because that is gone.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model.
-    """
+    """Load the model that judges an assay: the one restored by a person, else the latest."""
     folders = {folder.name: folder for folder in model_folders(assay.models_folder)}
     if not folders:
         raise HcsQcError(f"No model was trained yet; run: hcs-qc train {assay.path}.")
@@ -114,13 +79,7 @@ def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, s
 
 
 def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
-    """Load a model of an assay, by default the one in use, see `model_in_use`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model.
-    """
+    """Load a model of an assay, by default the one in use, see `model_in_use`."""
     return model_in_use(assay, model)[0]
 
 
@@ -136,36 +95,7 @@ def predict(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Prediction]:
-    """Embed and score all cells of plates, and keep the result in the assay.
-
-    Parameters
-    ----------
-    assay
-        The assay, with the cells of these plates found.
-    plates
-        Their names.
-    model
-        The model.
-    device
-        Where the encoder runs.
-    states
-        Plates that are loaded already, by name, with the annotations of now; others are loaded.
-    encoder
-        The model's encoder, where it is loaded already.
-    reference
-        What plates are compared with, where the training plates are not in this assay.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When a plate's files are gone, or the model's encoder is not at hand as it was.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so; plates that were finished stay so.
-    """
+    """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
         encoder = kept_encoder(
             **trained_with(model.manifest),
@@ -209,11 +139,6 @@ def check_encoder(model: Model, encoder: Encoder) -> None:
     The same network run by another backend, because the model's is not installed here, gives the
     same numbers to 1e-4 of the largest: it passes, and `backend_warning` tells of it. Its
     embeddings have a store of their own.
-
-    Raises
-    ------
-    HcsQcError
-        Naming the weights of both.
     """
     of_model = model.encoder.get("network_fingerprint", model.encoder["fingerprint"])
     if encoder.network_fingerprint != of_model:
@@ -248,30 +173,7 @@ def predict_plate(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Prediction:
-    """Score all cells of one plate; nothing is written but embeddings that were missing.
-
-    Parameters
-    ----------
-    assay
-        The assay; its threshold decides from where on a kind is predicted.
-    state
-        The plate.
-    model, encoder
-        The model and its encoder.
-    meter
-        Compares plates with those that the model was trained on.
-    try_again
-        Whether sites that were unreadable are tried again.
-    unlike
-        Whether to measure how unlike the annotated cells each is; else `with_unlike` may follow.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.assay.embeddings.embed_plate.embed_plate`.
-    """
+    """Score all cells of one plate; nothing is written but embeddings that were missing."""
     embedded = embed_plate(
         state,
         model.recipe,
@@ -319,32 +221,7 @@ def with_unlike(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Prediction:
-    """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring.
-
-    Parameters
-    ----------
-    found
-        The model's word on the cells of `state`.
-    state, model
-        The plate and the model.
-    rows
-        (n_cells, n_features) embeddings of these cells.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    Prediction
-        With the column; all NaN where the model had too few annotations to say, or was trained by
-        an earlier version.
-
-    Raises
-    ------
-    HcsQcError
-        When the embeddings are of another encoder or recipe.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring."""
     is_judged = found.table["p_abnormal"].notna().to_numpy()
     ratio = np.full(len(found.table), np.nan, dtype=np.float32)
     why_not = str(model.manifest.get("no_novelty", ""))
@@ -387,15 +264,7 @@ def _mark(state: PlateState, cells: pd.DataFrame) -> str:
 def load_prediction(
     assay: AssayFolder, state: PlateState, model: Model, *, partial: bool = False
 ) -> Prediction | None:
-    """Read what `predict` kept; None when there is nothing for these cells and this model.
-
-    Parameters
-    ----------
-    assay, state, model
-        The assay, the plate and the model.
-    partial
-        Whether cells that people have added since may be without a word of the model (NaN).
-    """
+    """Read what `predict` kept; None when there is nothing for these cells and this model."""
     folder = assay.predictions_folder(state.plate.name)
     manifest_path = folder / f"{model.id}.json"
     if not manifest_path.is_file():
@@ -421,13 +290,7 @@ def load_prediction(
 
 
 def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) -> None:
-    """Keep a prediction in the assay; the caller holds its lock.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Keep a prediction in the assay; the caller holds its lock."""
     folder = assay.predictions_folder(found.plate)
     with atomic_path(folder / f"{found.model}.parquet") as temporary:
         found.table.to_parquet(temporary, index=False)

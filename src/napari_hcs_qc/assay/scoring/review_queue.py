@@ -43,53 +43,28 @@ class SiteVerdict:
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """One well to be decided on, or that was.
+    """One well to be decided on, or that was."""
 
-    Parameters
-    ----------
-    plate, well
-        Which.
-    severity
-        How many times a threshold is passed; 0 when it is not flagged (any more).
-    codes
-        Of the flag, gravest first; empty when it is not flagged.
-    reason
-        The same in words and numbers.
-    n_cells
-        Cells found on its readable sites.
-    share_abnormal
-        Share of its judged cells that are abnormal; NaN without any.
-    worst_site
-        The site to look at first.
-    verdict, reviewer, note, at
-        The word on the whole well: ``keep``, ``exclude``, ``look again`` or None; whose, and when
-        (UTC).
-    change
-        In words, how the flag differs from what was seen at the verdict; empty when it does not,
-        or when that was not recorded.
-    site_verdicts
-        Words on single sites, by site.
-    flagged_sites
-        Its sites that are flagged themselves.
-    is_flagged_by_sites
-        Whether only single sites give the reason, so that verdicts on these decide.
-    """
-
-    plate: str
-    well: str
-    severity: float
-    codes: tuple[str, ...]
-    reason: str
-    n_cells: int
-    share_abnormal: float
-    worst_site: int
+    plate: str  # which
+    well: str  # which
+    severity: float  # how many times a threshold is passed; 0 when it is not flagged (any more)
+    codes: tuple[str, ...]  # of the flag, gravest first; empty when it is not flagged
+    reason: str  # the same in words and numbers
+    n_cells: int  # cells found on its readable sites
+    share_abnormal: float  # share of its judged cells that are abnormal; NaN without any
+    worst_site: int  # the site to look at first
+    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
     verdict: str | None = None
+    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
     reviewer: str | None = None
+    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
     note: str | None = None
+    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
     at: pd.Timestamp | None = None
-    change: str = ""
-    site_verdicts: tuple[SiteVerdict, ...] = ()
-    flagged_sites: tuple[int, ...] = ()
+    change: str = ""  # in words, how the flag differs from what was seen at the verdict
+    site_verdicts: tuple[SiteVerdict, ...] = ()  # words on single sites, by site
+    flagged_sites: tuple[int, ...] = ()  # its sites that are flagged themselves
+    # Whether only single sites give the reason, so that verdicts on these decide
     is_flagged_by_sites: bool = False
 
     @property
@@ -118,18 +93,7 @@ class QueueEntry:
 
 
 def review_queue(judged: Iterable[Judged]) -> tuple[QueueEntry, ...]:
-    """List the wells that are flagged or have a verdict, also one on a single site.
-
-    Parameters
-    ----------
-    judged
-        Plates, with the verdicts of now.
-
-    Returns
-    -------
-    tuple of QueueEntry
-        Gravest first; of equals in the order of the plates and their wells.
-    """
+    """List the wells that are flagged or have a verdict, also one on a single site."""
     entries = [entry for one in judged for entry in _of_plate(one)]
     return tuple(sorted(entries, key=lambda entry: -entry.severity))
 
@@ -142,21 +106,7 @@ def progress(entries: Sequence[QueueEntry]) -> tuple[int, int]:
 def next_open(
     entries: Sequence[QueueEntry], after: QueueEntry | tuple[str, str] | None = None
 ) -> QueueEntry | None:
-    """Find the next well to be decided on, going round at the end.
-
-    Parameters
-    ----------
-    entries
-        The queue.
-    after
-        The well that was shown, as an entry or (plate, well); from the first when None or when it
-        is no longer in the queue.
-
-    Returns
-    -------
-    QueueEntry or None
-        None when all are done. A well to look at again comes up again in its turn.
-    """
+    """Find the next well to be decided on, going round at the end."""
     key = after.key if isinstance(after, QueueEntry) else after
     keys = [entry.key for entry in entries]
     begin = keys.index(key) + 1 if key in keys else 0
@@ -167,25 +117,7 @@ def next_open(
 
 
 def seen_now(judged: Judged, well: str, site: int | None = None) -> dict[str, str | float | bool]:
-    """Say what the machine says of a well or site, to be kept with a verdict on it.
-
-    Parameters
-    ----------
-    judged
-        The plate.
-    well, site
-        Which; the whole well when `site` is None.
-
-    Returns
-    -------
-    dict
-        ``model`` (its id), ``is_flagged``, ``flag_codes`` (joined by a comma), ``threshold``.
-
-    Raises
-    ------
-    HcsQcError
-        When the plate has no such well or site.
-    """
+    """Say what the machine says of a well or site, to be kept with a verdict on it."""
     table = judged.scores.wells if site is None else judged.scores.sites
     is_it = table["well"] == well
     if site is not None:

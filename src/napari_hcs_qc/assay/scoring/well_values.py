@@ -32,24 +32,11 @@ _POSITION = ["site", "y_px", "x_px"]
 
 @dataclass(frozen=True)
 class Measure:
-    """What a well can be coloured by.
+    """What a well can be coloured by."""
 
-    Parameters
-    ----------
-    title
-        As a choice and above a legend.
-    unit
-        Of the values; empty for words.
-    tooltip
-        One or two sentences on what it is.
-    begins_at_zero
-        Whether the colours begin at 0 and not at the least value, so that small differences near
-        0 do not look large.
-    """
-
-    title: str
-    unit: str
-    tooltip: str
+    title: str  # as a choice and above a legend
+    unit: str  # of the values; empty for words
+    tooltip: str  # one or two sentences on what it is
     begins_at_zero: bool = False
 
 
@@ -112,33 +99,16 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass(frozen=True)
 class WellValues:
-    """One measure of the wells of a plate.
+    """One measure of the wells of a plate."""
 
-    Parameters
-    ----------
-    title
-        What it is.
-    unit
-        Of the values; empty for words.
-    values
-        Of each well by name; for words the index into `categories`.
-    categories
-        The words, where it is words.
-    missing
-        Imaged wells without a value, and why.
-    notes
-        What is to be known beside a value, such as sites that do not count.
-    begins_at_zero
-        Whether the colours begin at 0.
-    """
-
-    title: str
-    unit: str
-    values: dict[str, float]
-    categories: tuple[str, ...] | None = None
-    missing: dict[str, str] = field(default_factory=dict)
+    title: str  # what it is
+    unit: str  # of the values; empty for words
+    values: dict[str, float]  # of each well by name; for words the index into `categories`
+    categories: tuple[str, ...] | None = None  # the words, where it is words
+    missing: dict[str, str] = field(default_factory=dict)  # imaged wells without a value, and why
+    # What is to be known beside a value, such as sites that do not count
     notes: dict[str, str] = field(default_factory=dict)
-    begins_at_zero: bool = False
+    begins_at_zero: bool = False  # whether the colours begin at 0
 
     def limits(self) -> tuple[float, float] | None:
         """Values at the two ends of the colours; None for words and where there is no value."""
@@ -185,31 +155,7 @@ def well_values(
     judged: Judged | None = None,
     annotations: pd.DataFrame | None = None,
 ) -> WellValues:
-    """Gather one measure of all wells of a plate; quick, nothing is read.
-
-    Parameters
-    ----------
-    measure
-        A key of `MEASURES`.
-    plate
-        The plate.
-    found
-        Its cells and image quality; None before they were found.
-    judged
-        As a model judges it, with the verdicts of now; None without a model.
-    annotations
-        As `Journal.annotations`, of this and other plates; None is as nobody said anything.
-
-    Returns
-    -------
-    WellValues
-        Each imaged well is in its values or in `WellValues.missing`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such measure.
-    """
+    """Gather one measure of all wells of a plate; quick, nothing is read."""
     if measure not in MEASURES:
         raise HcsQcError(f"There is no measure '{measure}'; {', '.join(MEASURES)} were expected.")
     categories = None

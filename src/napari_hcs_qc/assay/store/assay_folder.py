@@ -48,11 +48,6 @@ class AssayFolder:
         presence/                       who has the assay open in a window
 
     Everything but ``assay.json``, the journal and the plate map can be computed again.
-
-    Attributes
-    ----------
-    path
-        The folder.
     """
 
     def __init__(self, path: Path, data: Mapping[str, Any]) -> None:
@@ -63,15 +58,7 @@ class AssayFolder:
 
     @classmethod
     def create(cls, path: Path) -> AssayFolder:
-        """Make an assay in a new or empty folder; its parents are made too.
-
-        Raises
-        ------
-        HcsQcError
-            When `path` is an assay already, holds other files, or is a file.
-        WriteError
-            When it cannot be written.
-        """
+        """Make an assay in a new or empty folder; its parents are made too."""
         if (path / _MANIFEST).exists():
             raise HcsQcError(
                 f"{path} is an assay already; go on with it, or choose another folder."
@@ -97,13 +84,7 @@ class AssayFolder:
 
     @classmethod
     def open(cls, path: Path) -> AssayFolder:
-        """Open an assay; a read-only one too.
-
-        Raises
-        ------
-        HcsQcError
-            When `path` is no assay, is damaged or was made by a newer version.
-        """
+        """Open an assay; a read-only one too."""
         if not (path / _MANIFEST).is_file():
             what = "is not an assay: it has no assay.json" if path.exists() else "does not exist"
             raise HcsQcError(f"{path} {what}. Make an assay with: hcs-qc new {path} PLATE.")
@@ -111,26 +92,13 @@ class AssayFolder:
 
     @classmethod
     def open_or_create(cls, path: Path) -> AssayFolder:
-        """Open the assay at `path`, or make it when there is none.
-
-        Raises
-        ------
-        HcsQcError, WriteError
-            As `open` and `create`.
-        """
+        """Open the assay at `path`, or make it when there is none."""
         return cls.open(path) if (path / _MANIFEST).exists() else cls.create(path)
 
     def lock(self, *, timeout_s: float = 1.0) -> AbstractContextManager[None]:
         """Keep other processes from working in this assay, see `folder_lock.locked`.
 
         Annotating needs no lock: the journal takes several writers.
-
-        Raises
-        ------
-        AssayBusyError
-            When another process or thread holds it.
-        WriteError
-            When the assay is read-only.
         """
         return locked(self.path, timeout_s=timeout_s)
 
@@ -142,13 +110,7 @@ class AssayFolder:
         return self._plates
 
     def plate(self, name: str) -> PlateEntry:
-        """Find a plate by its name.
-
-        Raises
-        ------
-        HcsQcError
-            When there is none; lists those there are.
-        """
+        """Find a plate by its name."""
         for entry in self._plates:
             if same_name(entry.name, name):
                 return entry
@@ -164,31 +126,7 @@ class AssayFolder:
         image_root: Path | None = None,
         fingerprint: str = "",
     ) -> PlateEntry:
-        """Add a plate; the same plate again changes nothing, so that a command can be repeated.
-
-        Parameters
-        ----------
-        name
-            As `Plate.name`.
-        source, pattern, image_root
-            As `open_plate` was given them; for a plate that is in the assay, None means as
-            before.
-        fingerprint
-            `Plate.fingerprint`.
-
-        Returns
-        -------
-        PlateEntry
-            As it stands in the assay.
-
-        Raises
-        ------
-        HcsQcError
-            When another plate has that name, or the plate is in the assay with another pattern or
-            image root.
-        AssayBusyError, WriteError
-            When the assay cannot be changed.
-        """
+        """Add a plate; the same plate again changes nothing, so that a command can be repeated."""
         folder_name(name)  # refuses a name that can name no folder
         checked_text(str(source), "path of the plate")
         root = None if image_root is None else as_location(image_root).resolve()
@@ -213,15 +151,7 @@ class AssayFolder:
     def relocate_plate(
         self, name: str, source: Path, *, image_root: Path | None = None
     ) -> PlateEntry:
-        """Tell the assay where a plate lies now. Its cells and embeddings stay.
-
-        Raises
-        ------
-        HcsQcError
-            When there is no such plate, or nothing at the new place.
-        AssayBusyError, WriteError
-            When the assay cannot be changed.
-        """
+        """Tell the assay where a plate lies now. Its cells and embeddings stay."""
         with self.lock():
             self.reload()
             old = self.plate(name)
@@ -235,15 +165,7 @@ class AssayFolder:
         return new
 
     def remove_plate(self, name: str) -> PlateEntry:
-        """Take a plate out; its images, and what people said about it, stay where they are.
-
-        Raises
-        ------
-        HcsQcError
-            When there is no such plate.
-        AssayBusyError, WriteError
-            When the assay cannot be changed.
-        """
+        """Take a plate out; its images, and what people said about it, stay where they are."""
         with self.lock():
             self.reload()
             old = self.plate(name)
@@ -259,13 +181,7 @@ class AssayFolder:
 
     @property
     def threshold(self) -> float:
-        """P(abnormal) from which a cell counts as abnormal, 0 to 1; `DEFAULT_THRESHOLD` if unset.
-
-        Raises
-        ------
-        HcsQcError
-            When the setting is no such number.
-        """
+        """P(abnormal) from which a cell counts as abnormal; `DEFAULT_THRESHOLD` if unset."""
         value = self._settings.get("threshold", DEFAULT_THRESHOLD)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
@@ -276,38 +192,20 @@ class AssayFolder:
         return float(value)
 
     def update_settings(self, **changes: Any) -> None:
-        """Change settings; a value None removes one.
-
-        Raises
-        ------
-        AssayBusyError, WriteError
-            When the assay cannot be changed.
-        """
+        """Change settings; a value None removes one."""
         with self.lock():
             self.reload()
             settings = {**self._settings, **changes}
             self._write(settings={key: v for key, v in settings.items() if v is not None})
 
     def reload(self) -> None:
-        """Read again what another process may have changed.
-
-        Raises
-        ------
-        HcsQcError
-            As `open`.
-        """
+        """Read again what another process may have changed."""
         self._take(read_json(self.path / _MANIFEST))
 
     # ---- where things are ----------------------------------------------------------------
 
     def journal(self) -> Journal:
-        """Open the journal of annotations and verdicts.
-
-        Raises
-        ------
-        HcsQcError
-            When it is missing or damaged; it is never replaced by an empty one.
-        """
+        """Open the journal of annotations and verdicts."""
         return Journal.open(self.journal_path, create=False)
 
     @property

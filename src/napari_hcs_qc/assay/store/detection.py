@@ -37,39 +37,17 @@ _FALLBACK_DIAMETER_PX = 30.0
 
 @dataclass(frozen=True, eq=False)
 class PlateCells:
-    """What the cells step found on one plate.
+    """What the cells step found on one plate."""
 
-    Parameters
-    ----------
-    cells
-        Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
-    ranges
-        Intensity range and saturation level of each channel.
-    quality
-        Image quality, one row a site and channel.
-    diameter_px
-        Median nucleus diameter.
-    channel
-        Name of the channel that shows the nuclei.
-    projection
-        How z stacks were read.
-    unreadable
-        Sites that could not be read, with the reason.
-    source
-        ``"nuclei"``, or the path that positions were imported from.
-    problems
-        Of an import: rows and masks left out, and why.
-    """
-
-    cells: pd.DataFrame
-    ranges: IntensityRanges
-    quality: pd.DataFrame
-    diameter_px: float
-    channel: str
-    projection: Projection
-    unreadable: dict[SiteKey, str]
-    source: str
-    problems: tuple[Problem, ...] = ()
+    cells: pd.DataFrame  # table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`)
+    ranges: IntensityRanges  # intensity range and saturation level of each channel
+    quality: pd.DataFrame  # image quality, one row a site and channel
+    diameter_px: float  # median nucleus diameter
+    channel: str  # name of the channel that shows the nuclei
+    projection: Projection  # how z stacks were read
+    unreadable: dict[SiteKey, str]  # sites that could not be read, with the reason
+    source: str  # ``"nuclei"``, or the path that positions were imported from
+    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
 
 
 def has_cells(folder: Path, plate: Plate) -> bool:
@@ -79,13 +57,7 @@ def has_cells(folder: Path, plate: Plate) -> bool:
 
 
 def load_cells(folder: Path) -> PlateCells:
-    """Read what `detect` wrote.
-
-    Raises
-    ------
-    HcsQcError
-        When the cells step has not been done or its files are damaged.
-    """
+    """Read what `detect` wrote."""
     path = folder / "cells.json"
     if not path.is_file():
         raise HcsQcError(
@@ -131,37 +103,6 @@ def detect(
 
     Works through the plate in parts of some sites; a part that is finished stays so when the
     work is stopped or killed, and the next run goes on from there.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    folder
-        Where the assay keeps what it knows of the plate; written to.
-    channel
-        Channel that shows the nuclei, by name or index.
-    source
-        Masks or positions to import; None finds nuclei.
-    projection
-        How z stacks are read.
-    seed
-        Chooses the sites that intensities are measured on.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    PlateCells
-        As `load_cells` gives it.
-
-    Raises
-    ------
-    HcsQcError
-        When no site can be read, or `channel` or `source` cannot be used.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so.
     """
     index = plate.channel_index(channel)
     name = plate.channels[index].name

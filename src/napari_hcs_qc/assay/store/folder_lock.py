@@ -29,20 +29,6 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
 
     The lock is the operating system's, so it ends with the process, however that ends. Who holds
     it is written beside it, for the message only.
-
-    Parameters
-    ----------
-    assay
-        The folder; it must exist.
-    timeout_s
-        How long to wait for another process.
-
-    Raises
-    ------
-    AssayBusyError
-        When another process or thread holds it; names it.
-    WriteError
-        When the folder is read-only or gone.
     """
     if not assay.is_dir():  # FileLock would make it, and so a ghost where a disk was unmounted
         raise WriteError(f"The assay {assay} does not exist any more; bring its folder back.")

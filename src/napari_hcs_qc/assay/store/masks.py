@@ -47,32 +47,6 @@ def site_masks(
 
     The first call with `found` takes seconds where nuclei were found by us: it looks at nine
     sites to learn the size of the nuclei, as was done then.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    found
-        Its cells.
-    site
-        Which site.
-    should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    NDArray[np.int32] or None
-        (height, width): 0 is background, else the ``label`` of the cell in ``found.cells``. None
-        where cells were imported as positions, which have no masks.
-
-    Raises
-    ------
-    UnreadableSiteError
-        When the site cannot be read.
-    HcsQcError
-        When the masks are gone or damaged, or are no longer those the cells were taken from.
-    Cancelled
-        When `should_stop` said so.
     """
     site = SiteKey(*site)
     if found.source != _NUCLEI and not (found.cells["label"] > 0).any():

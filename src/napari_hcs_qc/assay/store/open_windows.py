@@ -31,22 +31,12 @@ _CANNOT = (OSError, NotImplementedError, Timeout, HcsQcError)
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who has an assay open in a window.
+    """Somebody who has an assay open in a window."""
 
-    Parameters
-    ----------
-    user, host
-        Who and on which machine.
-    since
-        When it was opened, ISO 8601 in UTC.
-    pid
-        Of the process.
-    """
-
-    user: str
-    host: str
-    since: str
-    pid: int
+    user: str  # who and on which machine
+    host: str  # who and on which machine
+    since: str  # when it was opened, ISO 8601 in UTC
+    pid: int  # of the process
 
     def __str__(self) -> str:
         with suppress(ValueError):
@@ -62,11 +52,6 @@ class Presence:
     ends with the process, however that ends, so an entry whose lock is free is of somebody who
     has gone; whoever sees it takes it away. An assay that is read-only, or lies where files
     cannot be locked, can be entered as well; only nobody is told.
-
-    Parameters
-    ----------
-    path
-        Folder of the assay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,18 +61,7 @@ class Presence:
 
     @classmethod
     def enter(cls, path: Path) -> Presence:
-        """Tell others that this process has the assay open in a window.
-
-        Parameters
-        ----------
-        path
-            Folder of the assay.
-
-        Returns
-        -------
-        Presence
-            To be left when the window or the assay is closed.
-        """
+        """Tell others that this process has the assay open in a window."""
         presence = cls(path)
         with suppress(*_CANNOT):
             presence._folder.mkdir(exist_ok=True)
@@ -120,13 +94,7 @@ class Presence:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Let one window at a time look, come or go, so that nobody's file is taken for a dead one.
-
-        Raises
-        ------
-        OSError, Timeout
-            When that cannot be.
-        """
+        """Let one window at a time register or leave, so that no live file looks dead."""
         # Not a singleton: a second window of this process is another one.
         with FileLock(self._folder / _GUARD).acquire(timeout=_PATIENCE_S, poll_interval=0.01):
             yield

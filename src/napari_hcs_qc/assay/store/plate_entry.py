@@ -20,36 +20,16 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class PlateEntry:
-    """A plate of an assay.
+    """A plate of an assay."""
 
-    Parameters
-    ----------
-    name
-        Of the plate; no other plate of the assay has it, in upper or lower case.
-    source
-        What `open_plate` is given: a folder, a CSV or an OME-Zarr; absolute.
-    pattern
-        File name pattern, where one was given.
-    image_root
-        Folder of the images, where one was given; absolute.
-    fingerprint
-        Of the plate when it was added (`Plate.fingerprint`); ``""`` when unknown.
-    """
-
-    name: str
-    source: Path
-    pattern: str | None = None
-    image_root: Path | None = None
-    fingerprint: str = ""
+    name: str  # of the plate; no other plate of the assay has it, in upper or lower case
+    source: Path  # what `open_plate` is given: a folder, a CSV or an OME-Zarr; absolute
+    pattern: str | None = None  # file name pattern, where one was given
+    image_root: Path | None = None  # folder of the images, where one was given; absolute
+    fingerprint: str = ""  # of the plate when it was added (`Plate.fingerprint`)
 
     def opened_with(self) -> dict[str, Any]:
-        """Give the arguments for `open_plate`, after making sure that the files are there.
-
-        Raises
-        ------
-        HcsQcError
-            When the source or the image root is gone; says where it was and what to do.
-        """
+        """Give the arguments for `open_plate`, after making sure that the files are there."""
         for path in (self.source, self.image_root):
             # What is on a server is asked for when it is opened, which tells what is wrong.
             if path is not None and not is_remote(path) and not path.exists():
@@ -82,11 +62,6 @@ class PlateEntry:
 
         A path is first looked for as seen from the assay, so that an assay and its plates can be
         moved or copied together, then where it was.
-
-        Raises
-        ------
-        KeyError, TypeError
-            When the data are not of this form.
         """
         source = _located(data, "source", assay)
         if source is None:
@@ -106,11 +81,6 @@ def folder_name(plate: str) -> str:
 
     Letters of any script stay; characters with a meaning in paths become ``%`` and two digits.
     Upper and lower case are kept, so names must differ by more than case.
-
-    Raises
-    ------
-    HcsQcError
-        When the name is blank or cannot be stored.
     """
     checked_text(plate, "plate name")
     name = "".join(

@@ -26,27 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PlateState:
-    """A plate with its cells and annotations.
+    """A plate with its cells and annotations."""
 
-    Parameters
-    ----------
-    plate
-        The images.
-    found
-        Cells, intensity ranges and image quality.
-    annotations
-        What people said about positions on this plate (`Journal.annotations`).
-    matched
-        The annotations joined to the cells.
-    by_site
-        The found cells by their site.
-    """
-
-    plate: Plate
-    found: PlateCells
+    plate: Plate  # the images
+    found: PlateCells  # cells, intensity ranges and image quality
+    # What people said about positions on this plate (`Journal.annotations`)
     annotations: pd.DataFrame
-    matched: Matched
-    by_site: CellsBySite
+    matched: Matched  # the annotations joined to the cells
+    by_site: CellsBySite  # the found cells by their site
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -79,13 +66,7 @@ class PlateState:
         return training_positions(self.annotations, self.matched)
 
     def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
-        """Give the same plate with other annotations; nothing is opened or read again.
-
-        Parameters
-        ----------
-        annotations
-            `Journal.annotations`; those of other plates are left out.
-        """
+        """Give the same plate with other annotations; nothing is opened or read again."""
         return _joined(self.plate, self.found, annotations, self.by_site)
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
@@ -94,33 +75,14 @@ class PlateState:
 
 
 def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
-    """Open the images of a plate of an assay.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such plate, or its files are gone.
-    """
+    """Open the images of a plate of an assay."""
     return open_plate(**assay.plate(name).opened_with())
 
 
 def load_plate(
     assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
 ) -> PlateState:
-    """Open a plate of an assay with its cells and annotations.
-
-    Parameters
-    ----------
-    assay, name
-        Which plate.
-    annotations
-        `Journal.annotations`, where it was read already.
-
-    Raises
-    ------
-    HcsQcError
-        When its files are gone, or its cells have not been found (or its images have changed).
-    """
+    """Open a plate of an assay with its cells and annotations."""
     plate = open_assay_plate(assay, name)
     folder = assay.plate_folder(name)
     if not has_cells(folder, plate):
@@ -144,13 +106,7 @@ def _joined(
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:
-    """Names of the plates asked for, all of them by default.
-
-    Raises
-    ------
-    HcsQcError
-        When one is not in the assay, or the assay has none.
-    """
+    """Names of the plates asked for, all of them by default."""
     if names is not None:
         return [assay.plate(name).name for name in names]
     if not assay.plates:

@@ -21,26 +21,6 @@ def read_platemap(path: Path, *, shape: tuple[int, int] | None = None) -> pd.Dat
 
     `role` is control, empty or sample, in upper or lower case; where it is blank or the column is
     missing, sample. Further columns are ignored. Wells that were not imaged may be in the map.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Rows and columns of the plate; wells beyond it are problems. Not checked when None.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``well`` (``A01``), ``treatment`` (``""`` where blank), ``role``, all str, in the
-        order of the plate.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read, lacks a column or has no rows.
-    ProblemsError
-        When rows are not valid or a well stands twice; all of them are named with their line.
     """
     table = read_table(path).rename(columns=str.casefold)
     missing = [name for name in ("well", "treatment") if name not in table.columns]

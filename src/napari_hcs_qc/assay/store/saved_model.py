@@ -29,37 +29,15 @@ NOVELTY = "annotated.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A fitted model.
+    """A fitted model."""
 
-    Parameters
-    ----------
-    id
-        Number in the assay, as text: ``"0001"``.
-    head
-        Fitted head; classes ``abnormal`` and ``normal``.
-    kind_head
-        Fitted head for the kinds of abnormal cells; None where no kind has enough annotations.
-    recipe
-        Crop recipe with its nucleus diameter set.
-    encoder
-        What `Encoder.describe` says, with ``fingerprint`` and ``weights`` (path of a local file,
-        or None). On disk the weights of a fine-tuned one are named without their folder, and
-        those of an encoder of the assay from the assay's folder.
-    manifest
-        Everything as plain data: the above and the training: annotations, cross-validation (None
-        until its figures are there), seed, versions, plates, note.
-    novelty
-        Tells which cells are unlike those it was trained on; None where these were too few (then
-        the manifest says so under ``no_novelty``) or an earlier version trained it.
-    """
-
-    id: str
-    head: Any
-    kind_head: Any | None
-    recipe: CropRecipe
+    id: str  # number in the assay, as text: ``"0001"``
+    head: Any  # fitted head; classes ``abnormal`` and ``normal``
+    kind_head: Any | None  # fitted head for the kinds of abnormal cells
+    recipe: CropRecipe  # crop recipe with its nucleus diameter set
     encoder: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    novelty: Novelty | None = None
+    novelty: Novelty | None = None  # tells which cells are unlike those it was trained on
 
 
 def save_heads(
@@ -69,25 +47,7 @@ def save_heads(
     tuned: FineTuned | None = None,
     novelty: Novelty | None = None,
 ) -> None:
-    """Write the heads of a model; a folder is a model only with a manifest, `publish_model`.
-
-    Parameters
-    ----------
-    folder
-        Of the model.
-    head, kind_head
-        Fitted.
-    tuned
-        Where the encoder was fine-tuned: its weights go with the model, and beside them what they
-        are, since the encoder that it started from may be no longer there.
-    novelty
-        Fitted, where there is one.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write the heads of a model; a folder is a model only with a manifest, `publish_model`."""
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
@@ -104,17 +64,7 @@ def save_heads(
 
 
 def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the manifest of a model whose heads are there; from then on it is one.
-
-    Returns
-    -------
-    The manifest as `load_model` would read it.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write the manifest of a model whose heads are there; from then on it is one."""
     plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
     plain["encoder"]["weights"] = _portable(plain["encoder"].get("weights"), folder)
     tuning = plain.get("fine_tuning")
@@ -126,13 +76,7 @@ def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read what is known of a model, without its heads.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none, it is damaged, or a newer version wrote it.
-    """
+    """Read what is known of a model, without its heads."""
     manifest = read_json(folder / _MANIFEST)
     version = manifest.get("model_version")
     if not isinstance(version, int) or version > MODEL_VERSION:
@@ -144,27 +88,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def change_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Change entries of a model's manifest; the caller holds the assay's lock.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such model.
-    WriteError
-        When it cannot be written.
-    """
+    """Change entries of a model's manifest; the caller holds the assay's lock."""
     manifest = {**read_manifest(folder), **changes}
     return publish_model(folder, manifest)
 
 
 def load_model(folder: Path) -> Model:
-    """Read a model.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none, it is damaged, or a newer version wrote it.
-    """
+    """Read a model."""
     manifest = read_manifest(folder)
     try:
         recipe = CropRecipe.from_dict(manifest["recipe"])
@@ -229,13 +159,7 @@ def model_folders(models: Path) -> list[Path]:
 
 
 def new_model_folder(models: Path) -> Path:
-    """Make the folder of the next model; the number of an incomplete one is not used again.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be made.
-    """
+    """Make the folder of the next model; the number of an incomplete one is not used again."""
     with explained_writes(models):
         models.mkdir(exist_ok=True)
         numbers = [int(path.name) for path in models.iterdir() if path.name.isdigit()]

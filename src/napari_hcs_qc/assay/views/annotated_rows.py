@@ -21,24 +21,7 @@ if TYPE_CHECKING:
 
 
 class AnnotatedRows:
-    """Annotated class and kind of every found cell of a plate.
-
-    Parameters
-    ----------
-    plate
-        Name of the plate in the journal.
-    found
-        Its cells.
-    by_site
-        Of ``found.cells``.
-    live
-        What people say.
-
-    Attributes
-    ----------
-    classes, kinds : NDArray[np.object_]
-        (n_cells,) words or None; the class is ``conflict`` where people disagree.
-    """
+    """Annotated class and kind of every found cell of a plate."""
 
     def __init__(
         self, plate: str, found: PlateCells, by_site: CellsBySite, live: LiveAnnotations

@@ -23,27 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many positions of an assay are annotated.
+    """How many positions of an assay are annotated."""
 
-    Parameters
-    ----------
-    classes, kinds
-        Number for each class and each kind, 0 where there is none. A position about which people
-        disagree counts for each of their words.
-    """
-
-    classes: Mapping[str, int]
-    kinds: Mapping[str, int]
+    classes: Mapping[str, int]  # number for each class and each kind, 0 where there is none
+    kinds: Mapping[str, int]  # number for each class and each kind, 0 where there is none
 
 
 def count_annotations(annotations: pd.DataFrame) -> Counts:
-    """Count positions by class and kind; what several people say alike counts once.
-
-    Parameters
-    ----------
-    annotations
-        As `Journal.annotations`.
-    """
+    """Count positions by class and kind; what several people say alike counts once."""
     words = {"class": CLASSES, "kind": KINDS}
     counts = {column: dict.fromkeys(known, 0) for column, known in words.items()}
     names = ["plate", "well", "site", "y_px", "x_px", *words]
@@ -59,24 +46,13 @@ def count_annotations(annotations: pd.DataFrame) -> Counts:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A cell about which people disagree.
+    """A cell about which people disagree."""
 
-    Parameters
-    ----------
-    plate
-        Name of the plate.
-    site
-        Its site.
-    y_px, x_px
-        Position of the cell.
-    said
-        Each annotator with class and kind (None where not said).
-    """
-
-    plate: str
-    site: SiteKey
-    y_px: float
-    x_px: float
+    plate: str  # name of the plate
+    site: SiteKey  # its site
+    y_px: float  # position of the cell
+    x_px: float  # position of the cell
+    # Each annotator with class and kind (None where not said)
     said: tuple[tuple[str, str, str | None], ...]
 
     def __str__(self) -> str:
@@ -93,22 +69,7 @@ def find_conflicts(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Conflict, ...]:
-    """Find the cells of an assay that were called normal and abnormal.
-
-    Parameters
-    ----------
-    states
-        Its plates, by name.
-    annotations
-        As `Journal.annotations`.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Find the cells of an assay that were called normal and abnormal."""
     found = []
     for done, state in enumerate(states.values()):
         check_stop(should_stop)
@@ -139,21 +100,6 @@ def to_take_back(
 
     They are at the positions that the person gave, which an imported table or a click beside the
     centre may have put elsewhere than where the cell was found.
-
-    Parameters
-    ----------
-    state
-        The plate.
-    annotations
-        As `Journal.annotations`.
-    rows
-        Rows of the plate's found cells.
-    annotator
-        Whose words; those of others stay.
-
-    Returns
-    -------
-    To be recorded together; empty when the person has said nothing of these cells.
     """
     found, plate = state.found, state.plate.name
     cells = found.cells.iloc[np.asarray(rows, dtype=np.int64)]

@@ -43,30 +43,6 @@ def starting_cells(
     artefacts are rare, four in ten are typical of the oddest tenth of the cells, those farthest
     from the plate's mean; else a plate with 5 % abnormal cells would show none to begin with.
     Figures are in ``benchmarks/README.md``.
-
-    Parameters
-    ----------
-    embeddings
-        (n_cells, n_features), may be memory-mapped; NaN for cells of unreadable sites.
-    n
-        How many.
-    plate
-        Main directions, where they are known; else they are found among these cells.
-    seed
-        Of the sample of at most 5,000 cells and of the grouping.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        Rows in random order; fewer than `n` where fewer cells differ, none where the plate has
-        too few cells for main directions.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
     """
     rng = np.random.default_rng(seed)
     rows = np.arange(len(embeddings))

@@ -70,44 +70,6 @@ def order_cells(
         k-centre of Gonzalez (1985), https://doi.org/10.1016/0304-3975(85)90224-5, used to choose
         what to annotate by Sener & Savarese (2018), https://arxiv.org/abs/1708.00489. Taken from
         a sample of at most 5,000 cells.
-
-    Parameters
-    ----------
-    order
-        One of `ORDERS`.
-    p_abnormal
-        (n_cells,) the model's word; NaN where there is none.
-    annotated_class
-        (n_cells,) ``normal``, ``abnormal``; anything else counts as not annotated.
-    unlike
-        (n_cells,) distance from the annotated cells, NaN where it is not known; for ``unlike``.
-    embeddings
-        (n_cells, n_features), may be memory-mapped; for ``similar`` and ``diverse``.
-    chosen
-        Rows that others are to be similar to.
-    threshold
-        Probability from which a cell counts as abnormal.
-    seed
-        Of what is random.
-    among
-        Rows to be ordered; all by default.
-    limit
-        How many are given at most; all by default, 500 for ``diverse``.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        Rows, each at most once.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such order, it needs distances, embeddings or chosen cells and there are
-        none, or arrays differ in length.
-    Cancelled
-        When `should_stop` said so.
     """
     if order not in ORDERS:
         raise HcsQcError(f"There is no order {order!r}; one of {', '.join(ORDERS)} was expected.")
@@ -180,28 +142,6 @@ def suggest_next(
 
     Every `RANDOM_EVERY`-th is drawn at random from all that the model has judged, whatever it
     thinks of them: it may be sure and wrong.
-
-    Parameters
-    ----------
-    p_abnormal
-        (n_cells,) the model's word; NaN where there is none.
-    is_annotated
-        (n_cells,) whether somebody annotated it, whenever that was.
-    sites
-        (n_cells,) number of each cell's site, as `CellsBySite.code`.
-    seen
-        Rows that were annotated or suggested since the person began.
-    starting
-        Rows to begin with, see `napari_hcs_qc.assay.views.first_cells.starting_cells`.
-    threshold
-        Probability from which a cell counts as abnormal.
-    seed
-        Of what is random.
-
-    Returns
-    -------
-    int or None
-        Row of the cell; None when all were annotated or seen.
     """
     n_cells = len(p_abnormal)
     before = np.asarray(seen, dtype=np.int64)

@@ -27,21 +27,11 @@ CROP_DIAMETERS = 2.5
 
 @dataclass(frozen=True, eq=False)
 class ShownCell:
-    """A cell with its picture.
+    """A cell with its picture."""
 
-    Parameters
-    ----------
-    row
-        In the cells of the judged plate.
-    p_abnormal
-        The model's word.
-    picture
-        (side, side, 3) uint8; None where its site cannot be read.
-    """
-
-    row: int
-    p_abnormal: float
-    picture: NDArray[np.uint8] | None
+    row: int  # in the cells of the judged plate
+    p_abnormal: float  # the model's word
+    picture: NDArray[np.uint8] | None  # (side, side, 3) uint8; None where its site cannot be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,30 +54,7 @@ def well_montage(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Montage:
-    """Cut the most abnormal and the most normal cells of a well.
-
-    Parameters
-    ----------
-    judged
-        The plate.
-    well
-        Which well.
-    cache
-        Pixels of the plate.
-    style
-        Colours of its channels.
-    n
-        Cells of each class, at most.
-    shown_px
-        Side of a picture in px.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Cut the most abnormal and the most normal cells of a well."""
     on_progress(0, 0, f"Cutting cells of {well}")
     cells = judged.state.cells
     p_abnormal = judged.predictions["p_abnormal"].to_numpy(dtype=np.float64)
@@ -127,13 +94,7 @@ def site_pictures(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[SiteKey, NDArray[np.uint8] | None]:
-    """Make the thumbnails of some sites; None where one cannot be read.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Make the thumbnails of some sites; None where one cannot be read."""
     pictures: dict[SiteKey, NDArray[np.uint8] | None] = {}
     for done, site in enumerate(sites):
         check_stop(should_stop)

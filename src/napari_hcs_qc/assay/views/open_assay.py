@@ -26,59 +26,27 @@ _CONTRAST_SITES = 2  # of measure_intensity: few, since a person waits
 
 @dataclass(frozen=True, eq=False)
 class OpenPlate:
-    """One plate of an open assay.
+    """One plate of an open assay."""
 
-    Parameters
-    ----------
-    name
-        Of the plate.
-    plate
-        Its images; None when they are gone.
-    ranges
-        Intensity ranges: those of the cells step, or of a few sites before it; None when nothing
-        can be read.
-    state
-        With its cells and annotations; None before the cells step.
-    judged
-        None before a model has judged it.
-    problem
-        What is wrong with it, in words; empty when nothing is.
-    """
-
-    name: str
-    plate: Plate | None
+    name: str  # of the plate
+    plate: Plate | None  # its images; None when they are gone
+    # Intensity ranges: those of the cells step, or of a few sites before it
     ranges: IntensityRanges | None
-    state: PlateState | None
-    judged: Judged | None
-    problem: str = ""
+    state: PlateState | None  # with its cells and annotations; None before the cells step
+    judged: Judged | None  # none before a model has judged it
+    problem: str = ""  # what is wrong with it, in words; empty when nothing is
 
 
 @dataclass(frozen=True, eq=False)
 class OpenAssay:
-    """An assay with its plates loaded.
+    """An assay with its plates loaded."""
 
-    Parameters
-    ----------
-    folder
-        The assay.
-    live
-        What people say.
-    plates
-        By name, in the assay's order.
-    model
-        The one in use; None before the first, and where it cannot be loaded.
-    threshold
-        P(abnormal) from which a cell counts as abnormal.
-    problem
-        What is wrong with the model, in words; empty when nothing is.
-    """
-
-    folder: AssayFolder
-    live: LiveAnnotations
-    plates: dict[str, OpenPlate]
-    model: Model | None
-    threshold: float
-    problem: str = ""
+    folder: AssayFolder  # the assay
+    live: LiveAnnotations  # what people say
+    plates: dict[str, OpenPlate]  # by name, in the assay's order
+    model: Model | None  # the one in use; None before the first, and where it cannot be loaded
+    threshold: float  # P(abnormal) from which a cell counts as abnormal
+    problem: str = ""  # what is wrong with the model, in words; empty when nothing is
 
 
 def open_assay(
@@ -87,15 +55,7 @@ def open_assay(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> OpenAssay:
-    """Load all that is known of an assay; what is wrong with a plate is told, not raised.
-
-    Raises
-    ------
-    HcsQcError
-        When `path` is no assay, its journal cannot be read or its threshold is no number.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Load all that is known of an assay; what is wrong with a plate is told, not raised."""
     folder = AssayFolder.open(path)
     threshold = folder.threshold
     live = LiveAnnotations(folder.journal())

@@ -35,18 +35,10 @@ _CROPS_AT_ONCE = 8  # few, so that what is computed stays in the processor's cac
 
 @dataclass(frozen=True)
 class PictureStyle:
-    """How channels become colour.
+    """How channels become colour."""
 
-    Parameters
-    ----------
-    colours
-        Of each channel of the plate.
-    gamma
-        Exponent of the brightness; below 1, dim debris is seen beside bright nuclei.
-    """
-
-    colours: tuple[Colour, ...]
-    gamma: float = 0.6
+    colours: tuple[Colour, ...]  # of each channel of the plate
+    gamma: float = 0.6  # exponent of the brightness
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma < float("inf"):
@@ -65,29 +57,7 @@ def composite(
     ranges: IntensityRanges,
     style: PictureStyle,
 ) -> NDArray[np.uint8]:
-    """Add up the channels of an image in their colours.
-
-    Parameters
-    ----------
-    pixels
-        Grey values (n_channels, height, width).
-    channels
-        Which channel of the plate each plane is.
-    ranges
-        Intensity ranges of the plate.
-    style
-        Colours and gamma.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        (height, width, 3), red, green and blue. Black for no channel at all.
-
-    Raises
-    ------
-    HcsQcError
-        When planes and channels differ in number, or a channel has no range or colour.
-    """
+    """Add up the channels of an image in their colours."""
     if pixels.ndim != 3 or len(pixels) != len(channels):
         raise HcsQcError(
             f"Pixels of shape {pixels.shape} were given for {len(channels)} channels; "
@@ -121,27 +91,7 @@ def composite(
 def site_thumbnail(
     site: SitePixels, ranges: IntensityRanges, style: PictureStyle, longer_px: int
 ) -> NDArray[np.uint8]:
-    """Make a small picture of a site.
-
-    Parameters
-    ----------
-    site
-        Its pixels.
-    ranges, style
-        See `composite`.
-    longer_px
-        Longer side of the picture in px; a smaller image is not enlarged.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        (height, width, 3).
-
-    Raises
-    ------
-    HcsQcError
-        As `composite`; and when `longer_px` is not positive.
-    """
+    """Make a small picture of a site."""
     if longer_px < 1:
         raise HcsQcError(f"A picture of {longer_px} px was asked for; at least 1 is needed.")
     height, width = site.pixels.shape[1:]
@@ -165,35 +115,6 @@ def cell_pictures(
     """Cut pictures of cells, site by site: sites in memory first, then as the cells name them.
 
     At its borders the image is mirrored, as it is for the encoder.
-
-    Parameters
-    ----------
-    cache
-        Pixels of the plate.
-    cells
-        Columns ``well, site, y_px, x_px``; one row a cell.
-    ranges, style
-        See `composite`.
-    side_px
-        Side of the square that is cut from the image.
-    shown_px
-        Side of the picture.
-    should_stop
-        See `napari_hcs_qc.job`.
-
-    Yields
-    ------
-    index, picture
-        Position of the cell in `cells`, counted from 0, and its picture
-        (shown_px, shown_px, 3); None where the site cannot be read or the cell lies outside the
-        image. Each cell once.
-
-    Raises
-    ------
-    HcsQcError
-        When a side is not positive, or as `composite`.
-    Cancelled
-        When `should_stop` said so, or the cache was closed.
     """
     if side_px < 1 or shown_px < 1:
         raise HcsQcError(
@@ -241,12 +162,7 @@ def _inside(positions: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[n
 
 
 def _squares(pixels: NDArray[Any], positions: NDArray[np.float64], side_px: int) -> NDArray[Any]:
-    """Cut squares as `napari_hcs_qc.cells.crops.cut_squares`, without a copy of the whole image.
-
-    Returns
-    -------
-    (n_channels, n_cells, side_px, side_px) in the image's dtype.
-    """
+    """Cut squares as `napari_hcs_qc.cells.crops.cut_squares`, without a copy of the whole image."""
     n_channels, height, width = pixels.shape
     squares = np.empty((n_channels, len(positions), side_px, side_px), pixels.dtype)
     before = side_px // 2

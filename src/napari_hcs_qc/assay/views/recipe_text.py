@@ -13,20 +13,7 @@ if TYPE_CHECKING:
 
 
 def recipe_words(recipe: CropRecipe, channels: Sequence[str] = ()) -> str:
-    """Describe a crop recipe, as far as it is known for a plate.
-
-    Parameters
-    ----------
-    recipe
-        With its nucleus diameter set, where it is known; then sides are told in pixels.
-    channels
-        Channel names of the plate; none when no plate is open.
-
-    Returns
-    -------
-    Sentences: what is cut out, what is seen of it, how it becomes numbers. A colour recipe whose
-    channels the plate does not have says so.
-    """
+    """Describe a crop recipe, as far as it is known for a plate."""
     return " ".join((_cut(recipe), _seen(recipe, channels), _pooled(recipe)))
 
 

@@ -25,36 +25,17 @@ NOT_JUDGED = "not judged"
 
 @dataclass(frozen=True, eq=False)
 class SiteCells:
-    """Cells of one site: those found, then those that people added.
+    """Cells of one site: those found, then those that people added."""
 
-    Parameters
-    ----------
-    site
-        The site.
-    rows
-        (n,) row in the plate's table of found cells; -1 for an added cell.
-    yx_px
-        (n, 2) positions.
-    diameter_px
-        (n,) nucleus diameters.
-    p_abnormal
-        (n,) the model's word; NaN where there is none.
-    unlike
-        (n,) how unlike the annotated cells, see `novelty_report.COLUMN`.
-    predicted_kind, annotated_class, annotated_kind
-        (n,) words or None. The annotated class is also ``unsure``, and ``conflict`` where people
-        disagree.
-    """
-
-    site: SiteKey
-    rows: NDArray[np.int64]
-    yx_px: NDArray[np.float64]
-    diameter_px: NDArray[np.float64]
-    p_abnormal: NDArray[np.float64]
-    unlike: NDArray[np.float64]
-    predicted_kind: NDArray[np.object_]
-    annotated_class: NDArray[np.object_]
-    annotated_kind: NDArray[np.object_]
+    site: SiteKey  # the site
+    rows: NDArray[np.int64]  # (n,) row in the plate's table of found cells; -1 for an added cell
+    yx_px: NDArray[np.float64]  # (n, 2) positions
+    diameter_px: NDArray[np.float64]  # (n,) nucleus diameters
+    p_abnormal: NDArray[np.float64]  # (n,) the model's word; NaN where there is none
+    unlike: NDArray[np.float64]  # (n,) how unlike the annotated cells, see `novelty_report.COLUMN`
+    predicted_kind: NDArray[np.object_]  # (n,) words or None
+    annotated_class: NDArray[np.object_]  # (n,) words or None
+    annotated_kind: NDArray[np.object_]  # (n,) words or None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,21 +62,7 @@ def site_cells(
     annotations: pd.DataFrame,
     judged: Judged | None = None,
 ) -> SiteCells:
-    """Gather the cells of a site.
-
-    Parameters
-    ----------
-    found
-        The plate's cells.
-    by_site
-        Of ``found.cells``.
-    site
-        Which site.
-    annotations
-        Those about this site (`LiveAnnotations.at_site`).
-    judged
-        The plate as last judged; its predictions are used whatever was annotated since.
-    """
+    """Gather the cells of a site."""
     rows = by_site.rows(site)
     cells = found.cells.iloc[rows]
     matched = match_annotations(annotations, cells, found.diameter_px / 2)

@@ -26,21 +26,11 @@ _ORDER: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """One backend, as it is on this computer.
+    """One backend, as it is on this computer."""
 
-    Parameters
-    ----------
-    name
-        What `load_encoder` takes as its backend.
-    version
-        Of the package; empty when it is not installed.
-    needs
-        What is missing; empty when it is ready.
-    """
-
-    name: BackendName
-    version: str
-    needs: str
+    name: BackendName  # what `load_encoder` takes as its backend
+    version: str  # of the package; empty when it is not installed
+    needs: str  # what is missing; empty when it is ready
 
 
 def list_backends() -> list[BackendInfo]:
@@ -65,19 +55,7 @@ def backend_version(name: BackendName) -> str:
 
 
 def choose_backend(asked: str = AUTO) -> BackendName:
-    """Turn what was asked for into a backend that is installed.
-
-    Parameters
-    ----------
-    asked
-        A name, or ``"auto"``: what the environment variable ``HCS_QC_BACKEND`` says, else the
-        quickest that is installed.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such backend, or it is not installed.
-    """
+    """Turn what was asked for into a backend that is installed."""
     source = "The backend"
     if asked == AUTO:
         asked = os.environ.get(VARIABLE, "").strip() or AUTO
@@ -96,13 +74,7 @@ def choose_backend(asked: str = AUTO) -> BackendName:
 
 
 def as_trained(name: object) -> BackendName:
-    """Give the backend of a model where it is here, else PyTorch, which is everywhere.
-
-    Parameters
-    ----------
-    name
-        What the model's manifest says; None in those written before there was a choice.
-    """
+    """Give the backend of a model where it is here, else PyTorch, which is everywhere."""
     known = {info.name: info for info in list_backends()}
     info = known.get(cast("BackendName", name))
     return TORCH if info is None or info.needs else info.name

@@ -28,24 +28,7 @@ TOLERANCE = 1e-4
 
 
 class CompiledNetwork:
-    """Crops to features through a backend other than PyTorch.
-
-    Parameters
-    ----------
-    backend
-        What runs it.
-    network
-        The network, on the CPU.
-    normaliser
-        Brings crops into its form.
-    key
-        Content address of the network and what it pools, under which its graph is kept.
-
-    Raises
-    ------
-    Exception
-        Whatever is in the way of using this network with this backend; the message says it.
-    """
+    """Crops to features through a backend other than PyTorch."""
 
     def __init__(
         self, backend: BackendName, network: StageNetwork, normaliser: Normaliser, key: str
@@ -98,13 +81,7 @@ class CompiledNetwork:
 
 
 def check_agrees(found: np.ndarray, expected: np.ndarray) -> None:
-    """Refuse features that are not those of PyTorch.
-
-    Raises
-    ------
-    ValueError
-        Saying by how much they differ.
-    """
+    """Refuse features that are not those of PyTorch."""
     if found.shape != expected.shape:
         raise ValueError(f"it gives features of shape {found.shape} instead of {expected.shape}")
     largest = max(1e-6, float(np.abs(expected).max()))

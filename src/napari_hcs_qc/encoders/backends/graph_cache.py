@@ -23,22 +23,7 @@ _MOST_KEPT = 12  # of some 12 MB
 
 
 def kept_graph(key: str, export: Callable[[], bytes], use: Callable[[bytes], T]) -> T:
-    """Use a graph that was exported before; export it where there is none, or none that works.
-
-    Parameters
-    ----------
-    key
-        Content address of the network and of the shape of its input.
-    export
-        Makes the graph.
-    use
-        Loads and checks it; raises when it is not right.
-
-    Raises
-    ------
-    Exception
-        What `export`, or `use` of a fresh graph, raises.
-    """
+    """Use a graph that was exported before; export it where there is none, or none that works."""
     told = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
     path = weights_folder().parent / "graphs" / f"{fingerprint(told)}.onnx"
     with contextlib.suppress(Exception):  # damaged, or half gone: it is made anew

@@ -25,11 +25,6 @@ class OnnxRuntimeRunner:
     """A graph in ONNX Runtime, float32.
 
     One thread a call: the callers' threads are the parallelism, and never wait for each other.
-
-    Parameters
-    ----------
-    graph
-        An ONNX file.
     """
 
     def __init__(self, graph: bytes) -> None:
@@ -53,13 +48,6 @@ class OpenVinoRunner:
     """A graph in OpenVINO, float32 also where the processor would rather have half precision.
 
     As many streams of one thread each as there are callers; each caller has a request of its own.
-
-    Parameters
-    ----------
-    graph
-        An ONNX file.
-    n_streams
-        Calls that run at the same time.
     """
 
     def __init__(self, graph: bytes, n_streams: int) -> None:

@@ -29,13 +29,7 @@ _POLL_S = 0.05
 
 
 class CropWorkers:
-    """As many threads as PyTorch would use (four at most, which then share the rest).
-
-    Parameters
-    ----------
-    max_workers
-        Most threads; None for as many as PyTorch would use.
-    """
+    """As many threads as PyTorch would use (four at most, which then share the rest)."""
 
     def __init__(self, max_workers: int | None = MAX_WORKERS) -> None:
         self._max_workers = max_workers
@@ -50,27 +44,7 @@ class CropWorkers:
         crops: Tensor,
         should_stop: ShouldStop,
     ) -> Tensor:
-        """Encode a batch, in parts where it is large enough.
-
-        Parameters
-        ----------
-        encode
-            Encodes a part, asking the question it is given; called in several threads at once.
-        crops
-            (n, channels, height, width).
-        should_stop
-            Asked in the calling thread only.
-
-        Returns
-        -------
-        Tensor
-            (n, n_features), in the order of `crops`.
-
-        Raises
-        ------
-        Cancelled
-            When `should_stop` said so.
-        """
+        """Encode a batch, in parts where it is large enough."""
         pool = self._pool_for(torch.get_num_threads())
         n_parts = min(self._n_workers, len(crops) // _LEAST_CROPS)
         if pool is None or n_parts < 2:

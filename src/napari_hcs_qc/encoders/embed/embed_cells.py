@@ -67,37 +67,6 @@ def embed_cells(
     table grows with the plate. What a run that was stopped or killed has finished is kept: at most
     one chunk is computed again. A second run computes nothing; it only tries the sites again that
     were unreadable, in case the disk they are on was away.
-
-    Parameters
-    ----------
-    plate, cells, ranges, recipe, encoder, projection
-        What the embeddings depend on: row i belongs to row i of `cells`, whose columns `well`,
-        `site`, `y_px` and `x_px` are used.
-    folder
-        Root of the stores; the store is its subfolder named by `store_fingerprint`.
-    batch_size
-        Crops in a call to the encoder.
-    dtype
-        Of the numbers on disk; half precision halves the file.
-    chunk_cells
-        Cells in a chunk, the unit that is finished or not.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in cells.
-
-    Returns
-    -------
-    EmbeddingStore
-        Complete. The rows of sites that could not be read are NaN, and the sites are listed in
-        its `unreadable`.
-
-    Raises
-    ------
-    HcsQcError
-        When recipe, encoder and plate do not go together.
-    WriteError
-        When the disk is full or read-only; run again to go on.
-    Cancelled
-        When `should_stop` said so; run again to go on.
     """
     if encoder.stages != recipe.stages:
         raise HcsQcError(

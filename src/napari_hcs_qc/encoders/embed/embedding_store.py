@@ -30,15 +30,7 @@ MANIFEST, ARRAY, JOURNAL = "manifest.json", "embeddings.npy", "done.jsonl"
 
 
 class EmbeddingStore:
-    """Embeddings of one cell table, as they lie in a folder.
-
-    Parameters
-    ----------
-    folder
-        The store's own folder.
-    manifest
-        What its ``manifest.json`` holds.
-    """
+    """Embeddings of one cell table, as they lie in a folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -46,13 +38,7 @@ class EmbeddingStore:
 
     @classmethod
     def open(cls, folder: Path) -> EmbeddingStore:
-        """Open a store, finished or not.
-
-        Raises
-        ------
-        HcsQcError
-            When there is none, or a newer version wrote it.
-        """
+        """Open a store, finished or not."""
         manifest = read_json(folder / MANIFEST)
         version = manifest.get("format_version")
         if version != FORMAT_VERSION:
@@ -106,13 +92,7 @@ class EmbeddingStore:
 
     @cached_property
     def embeddings(self) -> NDArray[np.floating[Any]]:
-        """The embeddings, (n_cells, n_features), memory-mapped and read-only.
-
-        Raises
-        ------
-        HcsQcError
-            When the store is not complete.
-        """
+        """The embeddings, (n_cells, n_features), memory-mapped and read-only."""
         if not self.complete:
             raise HcsQcError(
                 f"The embeddings in {self.folder} are not complete; run the same command again "

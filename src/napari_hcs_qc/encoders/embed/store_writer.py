@@ -38,24 +38,6 @@ class StoreWriter:
     Opening it makes the folder, or finds what an earlier, interrupted run has finished. A chunk
     counts as finished when its line is in the journal, which is written after the chunk's rows
     have reached the disk.
-
-    Parameters
-    ----------
-    folder
-        The store's own folder.
-    shape
-        (n_cells, n_features).
-    dtype
-        Of the array on disk.
-    chunk_cells
-        Rows in a chunk, of a new store; an old one keeps its own.
-    about
-        Further plain data for the manifest.
-
-    Raises
-    ------
-    WriteError
-        When the folder cannot be written to, or the disk has no room for the whole array.
     """
 
     def __init__(
@@ -115,13 +97,7 @@ class StoreWriter:
         return range(start, min(start + self.chunk_cells, int(self._manifest["shape"][0])))
 
     def reopen(self, chunks: Iterable[int]) -> None:
-        """Count finished chunks as not done.
-
-        Raises
-        ------
-        WriteError
-            When the manifest cannot be written.
-        """
+        """Count finished chunks as not done."""
         for chunk in chunks:
             self._done.pop(chunk, None)
         if self.pending and self._manifest["complete"]:
@@ -132,22 +108,7 @@ class StoreWriter:
     def write(
         self, chunk: int, features: NDArray[np.float32], unreadable: Sequence[Problem] = ()
     ) -> None:
-        """Write one chunk and, once it is on the disk, its line in the journal.
-
-        Parameters
-        ----------
-        chunk
-            Which one.
-        features
-            (rows of the chunk, n_features); NaN where a site was unreadable.
-        unreadable
-            Those sites.
-
-        Raises
-        ------
-        WriteError
-            When the disk is full or the folder read-only; earlier chunks stay valid.
-        """
+        """Write one chunk and, once it is on the disk, its line in the journal."""
         dtype = np.dtype(self._manifest["dtype"]).newbyteorder("<")
         if dtype == np.float16:
             # Beyond its range a half becomes infinite, which no head could be fitted on.
@@ -166,13 +127,7 @@ class StoreWriter:
         self._done[chunk] = problems
 
     def finish(self) -> EmbeddingStore:
-        """Mark the store complete and open it.
-
-        Raises
-        ------
-        WriteError
-            When the manifest cannot be written.
-        """
+        """Mark the store complete and open it."""
         if self.pending:
             raise AssertionError(f"chunks {self.pending} of {self.folder} are not written")
         # A site on the border of two chunks stands in the journal twice.

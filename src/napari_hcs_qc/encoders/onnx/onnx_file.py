@@ -27,16 +27,10 @@ _DATA_TYPES = {"float32": _FLOAT, "int64": _INT64}
 
 @dataclass
 class OnnxFile:
-    """A network that grows node by node; every name is unique.
+    """A network that grows node by node; every name is unique."""
 
-    Parameters
-    ----------
-    input_name, input_shape
-        The only input, float32.
-    """
-
-    input_name: str
-    input_shape: tuple[int, ...]
+    input_name: str  # the only input, float32
+    input_shape: tuple[int, ...]  # the only input, float32
     _nodes: list[bytes] = field(default_factory=list)
     _constants: list[bytes] = field(default_factory=list)
     _n_names: int = 0

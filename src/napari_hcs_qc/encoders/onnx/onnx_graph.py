@@ -26,27 +26,7 @@ INPUT = "crops"
 
 
 def to_onnx(module: nn.Module, example: Tensor) -> bytes:
-    """Write a network as ONNX, for inputs of the very shape of `example`.
-
-    Parameters
-    ----------
-    module
-        In evaluation mode, with one output, on the CPU.
-    example
-        A float32 input.
-
-    Returns
-    -------
-    bytes
-        The file: one input `INPUT`, one output.
-
-    Raises
-    ------
-    UnknownOperatorError
-        When the network has an operator that has no translation.
-    Exception
-        Whatever `torch.export` raises for a network that it cannot follow.
-    """
+    """Write a network as ONNX, for inputs of the very shape of `example`."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(module, (example,), strict=False)
@@ -122,13 +102,7 @@ class Translation:
             return node.target(*args, **kwargs)
 
     def value(self, arg: Any) -> Any:
-        """Give an argument that must not depend on the input.
-
-        Raises
-        ------
-        UnknownOperatorError
-            When it does.
-        """
+        """Give an argument that must not depend on the input."""
         if not isinstance(arg, fx.Node):
             return arg
         if arg not in self._values:

@@ -44,41 +44,16 @@ _MODES: dict[Mode, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """How a person annotates.
+    """How a person annotates."""
 
-    Parameters
-    ----------
-    annotator
-        Name that is recorded.
-    is_blind
-        Whether predictions are hidden.
-    mode
-        What a click on the image does.
-    gallery
-        Order and filter.
-    """
-
-    annotator: str
-    is_blind: bool = False
-    mode: Mode = "look"
-    gallery: GalleryOptions = field(default_factory=GalleryOptions)
+    annotator: str  # name that is recorded
+    is_blind: bool = False  # whether predictions are hidden
+    mode: Mode = "look"  # what a click on the image does
+    gallery: GalleryOptions = field(default_factory=GalleryOptions)  # order and filter
 
 
 class AnnotateDock(QWidget):
-    """Who annotates and how, what was said so far, and the gallery.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The new `AnnotateOptions`.
-    """
+    """Who annotates and how, what was said so far, and the gallery."""
 
     value_changed = Signal(object)
 
@@ -215,12 +190,7 @@ class AnnotateDock(QWidget):
         return self._doubted.value()
 
     def say(self, cls: str | None, kind: str | None = None) -> bool:
-        """Say something of the cells chosen last, in the gallery or on the image.
-
-        Returns
-        -------
-        Whether it was recorded.
-        """
+        """Say something of the cells chosen last, in the gallery or on the image."""
         if self._acts_on_image:
             return self._clicking.act(cls, kind)
         return self.gallery.say(cls, kind)

@@ -17,22 +17,7 @@ _HEIGHT_PX = 84
 
 
 class CellList(QWidget):
-    """A line with the number of cells, not there when there are none, and the list below.
-
-    Parameters
-    ----------
-    words
-        Says what they are, given their number.
-    tip
-        Says why they are listed.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    activated : Signal(object)
-        `Conflict` or `Doubted` that was clicked, or current when Enter was pressed.
-    """
+    """A line with the number of cells, not there when there are none, and the list below."""
 
     activated = Signal(object)
 

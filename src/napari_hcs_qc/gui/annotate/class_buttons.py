@@ -33,16 +33,6 @@ class ClassButtons(QWidget):
     """A button for each class and kind, with its key and the number of annotations.
 
     A click on one with the mouse leaves the keyboard where it was.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    said : Signal(object, object)
-        Class and kind of the button that was pressed; None and None to take back.
     """
 
     said = Signal(object, object)

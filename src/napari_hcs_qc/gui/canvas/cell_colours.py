@@ -36,42 +36,18 @@ SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflic
 
 @dataclass(frozen=True, eq=False)
 class CellLook:
-    """How the cells of a site look.
+    """How the cells of a site look."""
 
-    Parameters
-    ----------
-    predicted_class
-        (n,) class at the threshold; ``not judged`` for all of them when predictions are hidden.
-    outline
-        (n, 4) RGBA in [0, 1] of the outlines.
-    halo
-        (n, 4) RGBA of the mark of annotated cells.
-    symbol
-        (n,) napari symbol of that mark.
-    """
-
-    predicted_class: NDArray[np.object_]
-    outline: NDArray[np.float64]
-    halo: NDArray[np.float64]
-    symbol: NDArray[np.object_]
+    predicted_class: NDArray[np.object_]  # (n,) class at the threshold
+    outline: NDArray[np.float64]  # (n, 4) RGBA in [0, 1] of the outlines
+    halo: NDArray[np.float64]  # (n, 4) RGBA of the mark of annotated cells
+    symbol: NDArray[np.object_]  # (n,) napari symbol of that mark
 
 
 def cell_colours(
     cells: SiteCells, threshold: float, colour_by: ColourBy, *, is_blind: bool = False
 ) -> CellLook:
-    """Choose the look of the cells of a site.
-
-    Parameters
-    ----------
-    cells
-        The cells.
-    threshold
-        P(abnormal) from which a cell counts as abnormal.
-    colour_by
-        ``class``, ``probability`` or ``kind``.
-    is_blind
-        Whether predictions are hidden.
-    """
+    """Choose the look of the cells of a site."""
     n = len(cells)
     if is_blind:
         predicted = np.full(n, "not judged", dtype=object)

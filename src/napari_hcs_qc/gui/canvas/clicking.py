@@ -45,15 +45,6 @@ class Clicking(QObject):
 
     napari's own keys of a Points layer (A, digits, Delete) do not reach our layers: keys bound to
     a layer object go before those of its class.
-
-    Attributes
-    ----------
-    mode_changed : Signal(str)
-        The new `Mode`.
-    chosen_changed : Signal(object)
-        Indices of the chosen cells of the site.
-    hovered_changed : Signal(object)
-        Index of the cell under the cursor, None where there is none.
     """
 
     mode_changed = Signal(str)
@@ -121,12 +112,7 @@ class Clicking(QObject):
     # ---- saying something ----------------------------------------------------------------
 
     def act(self, cls: str | None, kind: str | None = None) -> bool:
-        """Say something of the chosen cells, or of the one under the cursor.
-
-        Returns
-        -------
-        Whether it was recorded.
-        """
+        """Say something of the chosen cells, or of the one under the cursor."""
         targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
         if not targets:
             self._workspace.session.told.emit(

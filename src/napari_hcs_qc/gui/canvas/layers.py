@@ -67,18 +67,7 @@ def image_layers(
     pixels: NDArray[np.generic],
     ranges: IntensityRanges,
 ) -> list[LayerData]:
-    """Give one image layer a channel, with the plate's contrast and never the image's own.
-
-    Parameters
-    ----------
-    plate, site
-        What is shown.
-    pixels
-        (n_channels, height, width), the channels that the site has
-        (``plate.available_channels(site)``).
-    ranges
-        Intensity ranges of the plate.
-    """
+    """Give one image layer a channel, with the plate's contrast and never the image's own."""
     names = [channel.name for channel in plate.channels]
     colours = channel_colours(names)
     scale = (plate.pixel_size_um,) * 2 if plate.pixel_size_um else (1.0, 1.0)
@@ -101,13 +90,7 @@ def image_layers(
 def first_readable(
     plate: Plate, projection: Projection = "max"
 ) -> tuple[SiteKey, NDArray[np.generic]]:
-    """Read the first site of a plate that can be read.
-
-    Raises
-    ------
-    UnreadableSiteError
-        When none can; the reason is that of the last.
-    """
+    """Read the first site of a plate that can be read."""
     reason = UnreadableSiteError(f"Plate {plate.name} has no sites.")
     for site in plate.sites:
         try:

@@ -23,11 +23,6 @@ class MaskLayer(QObject):
     """Keeps a Labels layer of the nuclei of the site, when the overlay asks for it.
 
     Masks are found again (or read again) in the background, for the site on screen only.
-
-    Parameters
-    ----------
-    workspace
-        Of the viewer.
     """
 
     def __init__(self, workspace: Workspace) -> None:

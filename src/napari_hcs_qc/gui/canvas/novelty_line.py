@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 
 class UnlikeLine(WrappedLabel):
-    """Says it of the plate shown; not there when there is nothing to say.
-
-    Parameters
-    ----------
-    session
-        Which plate is shown, and what was measured of it.
-    parent
-        Qt parent.
-    """
+    """Says it of the plate shown; not there when there is nothing to say."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("", parent)

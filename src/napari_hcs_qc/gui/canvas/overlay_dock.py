@@ -58,20 +58,7 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
 
 
 class OverlayDock(QWidget):
-    """Options of the overlay, the threshold, and what it means for the plate.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The new `OverlayOptions`.
-    """
+    """Options of the overlay, the threshold, and what it means for the plate."""
 
     value_changed = Signal(object)
 
@@ -211,13 +198,7 @@ def _slider(low: float, high: float, tip: str) -> Any:
 
 
 class _Keys(QObject):
-    """Moves a slider by its keys, which superqt's sliders of decimals do not know.
-
-    Parameters
-    ----------
-    slider
-        From 0 to 1.
-    """
+    """Moves a slider by its keys, which superqt's sliders of decimals do not know."""
 
     def __init__(self, slider: Any) -> None:
         super().__init__(slider)

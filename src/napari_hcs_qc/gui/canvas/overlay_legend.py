@@ -20,13 +20,7 @@ _SWATCHES = 11
 
 
 class OverlayLegend(QLabel):
-    """Legend of the overlay.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Legend of the overlay."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -40,30 +40,15 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class OverlayOptions:
-    """How predictions are shown on the images.
+    """How predictions are shown on the images."""
 
-    Parameters
-    ----------
-    colour_by
-        What the colour of a cell's outline says.
-    only_abnormal
-        Whether normal cells are left out.
-    halo
-        Whether annotated cells have a mark of their own.
-    crop_on_hover
-        Whether the crop of the cell under the cursor is outlined.
-    masks
-        Whether nuclei are filled with the colour of their class, where masks exist.
-    opacity
-        Of the outlines, 0 to 1.
-    """
-
-    colour_by: ColourBy = "class"
-    only_abnormal: bool = False
-    halo: bool = True
-    crop_on_hover: bool = True
+    colour_by: ColourBy = "class"  # what the colour of a cell's outline says
+    only_abnormal: bool = False  # whether normal cells are left out
+    halo: bool = True  # whether annotated cells have a mark of their own
+    crop_on_hover: bool = True  # whether the crop of the cell under the cursor is outlined
+    # Whether nuclei are filled with the colour of their class, where masks exist
     masks: bool = False
-    opacity: float = 1.0
+    opacity: float = 1.0  # of the outlines, 0 to 1
 
 
 class SiteView(QObject):
@@ -72,22 +57,6 @@ class SiteView(QObject):
     Layers are made once and then changed: making one costs a fifth of a second, changing one a
     few milliseconds. A layer that the person has deleted is made again with the next site; layers
     that are not ours are left alone.
-
-    Parameters
-    ----------
-    viewer
-        Whose layers.
-    session
-        What is shown.
-
-    Attributes
-    ----------
-    shown : Signal(object)
-        `SiteKey` whose layers are now complete.
-    cells_changed : Signal()
-        `cells` is new, for another site or because something else is said of it.
-    options_changed : Signal(object)
-        `OverlayOptions`.
     """
 
     shown = Signal(object)

@@ -19,24 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """What the widgets of one viewer share.
+    """What the widgets of one viewer share."""
 
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    session
-        What is worked on.
-    tasks
-        Long work.
-    view
-        The layers.
-    """
-
-    viewer: ViewerModel
-    session: Session
-    tasks: Tasks
-    view: SiteView
+    viewer: ViewerModel  # the viewer
+    session: Session  # what is worked on
+    tasks: Tasks  # long work
+    view: SiteView  # the layers
 
     def close(self) -> None:
         """End all work of this viewer and forget it."""

@@ -11,27 +11,7 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """Cells in the order shown, those selected, and the one that keys act on.
-
-    Parameters
-    ----------
-    ids
-        (n,) cells, none twice.
-
-    Attributes
-    ----------
-    is_chosen : NDArray[np.bool_]
-        (n,) which are selected, by position.
-    current : int or None
-        Position of the cell that keys act on.
-    anchor : int or None
-        Position at which ranges begin.
-
-    Raises
-    ------
-    ValueError
-        When an id is there twice.
-    """
+    """Cells in the order shown, those selected, and the one that keys act on."""
 
     def __init__(self, ids: NDArray[np.int64]) -> None:
         self.ids = ids
@@ -85,15 +65,7 @@ class Choice:
         self.current = self.anchor = place
 
     def choose_to(self, place: int, *, adds: bool = False) -> None:
-        """Select from the anchor to a position, both included.
-
-        Parameters
-        ----------
-        place
-            Position.
-        adds
-            Whether what was selected stays so.
-        """
+        """Select from the anchor to a position, both included."""
         if self.anchor is None:
             self.anchor = place if self.current is None else self.current
         if not adds:

@@ -29,13 +29,7 @@ _KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 
 class PlateMarks:
-    """Marks of the found cells of one plate, changed only where something else is said.
-
-    Parameters
-    ----------
-    n_cells
-        Found cells of the plate.
-    """
+    """Marks of the found cells of one plate, changed only where something else is said."""
 
     def __init__(self, n_cells: int) -> None:
         self._prediction: Prediction | None = None

@@ -47,43 +47,17 @@ _MIDDLE = Qt.AlignmentFlag.AlignCenter
 
 
 class Tile(NamedTuple):
-    """One tile as it is to look.
+    """One tile as it is to look."""
 
-    Parameters
-    ----------
-    mark
-        What is said of the cell.
-    picture
-        Of the cell; None while it is on its way.
-    has_failed
-        Whether there will be no picture.
-    is_chosen
-        Whether it is selected.
-    is_current
-        Whether the keys act on it and the gallery has the focus.
-    """
-
-    mark: CellMark
-    picture: QPixmap | None
-    has_failed: bool
-    is_chosen: bool
-    is_current: bool
+    mark: CellMark  # what is said of the cell
+    picture: QPixmap | None  # of the cell; None while it is on its way
+    has_failed: bool  # whether there will be no picture
+    is_chosen: bool  # whether it is selected
+    is_current: bool  # whether the keys act on it and the gallery has the focus
 
 
 class TilePainter:
-    """Draws tiles of one size in one theme; to be made anew when either changes.
-
-    Parameters
-    ----------
-    tile_px
-        Side of the pictures.
-    paper, ink
-        Of the theme, see `napari_hcs_qc.gui.widgets.palette`.
-    font
-        Of the widget; only its family is used.
-    pixel_ratio
-        Pixels of the screen to one px of the widget.
-    """
+    """Draws tiles of one size in one theme; to be made anew when either changes."""
 
     def __init__(
         self, tile_px: int, paper: QColor, ink: QColor, font: QFont, pixel_ratio: float

@@ -60,22 +60,6 @@ class GalleryPanel(QWidget):
 
     Keys: those of `KEYS` say something of the selected cells, as one action; Space selects the
     next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
-
-    Parameters
-    ----------
-    workspace
-        Of the viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The new `GalleryOptions`.
-    selected_changed : Signal(object)
-        (n,) int64 rows of the plate's found cells that are selected.
-    cells_changed : Signal()
-        Other cells are shown, or in another order.
     """
 
     value_changed = Signal(object)
@@ -267,12 +251,7 @@ class GalleryPanel(QWidget):
     # ---- saying something ----------------------------------------------------------------
 
     def say(self, cls: str | None, kind: str | None = None) -> bool:
-        """Record that the selected cells are of a class and kind; None takes back.
-
-        Returns
-        -------
-        Whether it was recorded.
-        """
+        """Record that the selected cells are of a class and kind; None takes back."""
         session = self._workspace.session
         state, live, rows = session.state, session.live, self.selected()
         if state is None or live is None:

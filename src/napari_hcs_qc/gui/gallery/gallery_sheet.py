@@ -27,14 +27,6 @@ class TileSheet(QAbstractScrollArea):
 
     It holds no pictures but those used last: it asks for those in and near view by
     `pictures_wanted` and is given them by `add_pictures`.
-
-    Attributes
-    ----------
-    pictures_wanted : Signal(object)
-        (n,) int64 ids whose pictures are needed now, most urgent first; in place of all that were
-        wanted before. Empty when none is needed any more.
-    tile_px_changed : Signal(int)
-        Side of a picture in px.
     """
 
     pictures_wanted = Signal(object)
@@ -77,21 +69,7 @@ class TileSheet(QAbstractScrollArea):
         return self._choice.ids
 
     def set_cells(self, ids: ArrayLike, *, keep_view: bool = False) -> None:
-        """Show other cells, or the same in another order. What is selected stays so.
-
-        Parameters
-        ----------
-        ids
-            (n_cells,) rows of the plate's table, none twice, in the order to be shown.
-        keep_view
-            Whether the cell at the top stays in view where it is still there; else the first
-            cell is shown.
-
-        Raises
-        ------
-        ValueError
-            When an id is there twice.
-        """
+        """Show other cells, or the same in another order. What is selected stays so."""
         before = self._choice.ids
         top = int(before[self._top]) if len(before) else -1
         self._choice = self._choice.with_ids(np.asarray(ids, dtype=np.int64))
@@ -141,15 +119,7 @@ class TileSheet(QAbstractScrollArea):
     # ---- pictures ------------------------------------------------------------------------
 
     def add_pictures(self, ids: ArrayLike, images: NDArray[np.uint8]) -> None:
-        """Take in pictures.
-
-        Parameters
-        ----------
-        ids
-            (n,) cells.
-        images
-            (n, height, width, 3) their pictures, RGB; copied.
-        """
+        """Take in pictures."""
         cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
         for cell, image in zip(cells, images, strict=True):
             self._pictures.add(cell, image)

@@ -37,20 +37,6 @@ class GallerySource(QObject):
 
     A site is read in a thread and nothing waits for it. What was wanted before the last call of
     `want` and is not made yet is left.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    arrived : Signal(object, object)
-        (n,) int64 rows of cells, and their pictures (n, side, side, 3) uint8.
-    failed : Signal(object)
-        (n,) int64 rows of cells whose sites cannot be read.
-    told : Signal(str)
-        What went wrong besides, in words.
     """
 
     arrived = Signal(object, object)
@@ -67,28 +53,14 @@ class GallerySource(QObject):
         self._look.timeout.connect(self._take)
 
     def set_plate(self, plate: Plate | None, found: PlateCells | None) -> None:
-        """Make pictures of another plate; None makes none.
-
-        Parameters
-        ----------
-        plate
-            Its images.
-        found
-            Its cells.
-        """
+        """Make pictures of another plate; None makes none."""
         self._end_all()
         self._makers = [maker for maker in self._makers if maker.is_alive]
         if plate is not None and found is not None and len(found.cells):
             self._makers.append(_Maker(plate, found))
 
     def want(self, rows: ArrayLike) -> None:
-        """Make these pictures, in place of all that were wanted before.
-
-        Parameters
-        ----------
-        rows
-            (n,) rows of the plate's cells, most urgent first.
-        """
+        """Make these pictures, in place of all that were wanted before."""
         if self._makers:
             self._makers[-1].want(np.asarray(rows, dtype=np.int64))
             self._look.start()
@@ -131,13 +103,7 @@ class _Made(NamedTuple):
 
 
 class _Maker:
-    """One plate's pictures, and the thread that makes them.
-
-    Parameters
-    ----------
-    plate, found
-        The plate and its cells.
-    """
+    """One plate's pictures, and the thread that makes them."""
 
     def __init__(self, plate: Plate, found: PlateCells) -> None:
         self._cells = found.cells[["well", "site", "y_px", "x_px"]]

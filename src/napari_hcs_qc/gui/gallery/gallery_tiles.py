@@ -34,21 +34,11 @@ NO_KIND = -1
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles in rows from left to right, as many to a row as fit.
+    """Tiles in rows from left to right, as many to a row as fit."""
 
-    Parameters
-    ----------
-    n
-        Number of tiles.
-    tile_px
-        Side of a picture.
-    width
-        Room from left to right, px.
-    """
-
-    n: int
-    tile_px: int
-    width: int
+    n: int  # number of tiles
+    tile_px: int  # side of a picture
+    width: int  # room from left to right, px
 
     @cached_property
     def pitch(self) -> int:
@@ -106,25 +96,10 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What model and people say of all cells of a plate; the index is the cell's row.
+    """What model and people say of all cells of a plate; the index is the cell's row."""
 
-    Parameters
-    ----------
-    p_abnormal
-        (n_cells,) P(abnormal) in [0, 1]; NaN where not judged.
-    annotated
-        (n_cells,) 0 not annotated, 1 normal, 2 abnormal, 3 unsure, 4 annotators disagree.
-    kind
-        (n_cells,) index into `KINDS` of the annotated kind, or of the predicted one where the
-        cell is not annotated; -1 for none.
-
-    Raises
-    ------
-    ValueError
-        When the arrays are not of the same length.
-    """
-
-    p_abnormal: NDArray[np.floating]
+    p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not judged
+    # (n_cells,) 0 not annotated, 1 normal, 2 abnormal, 3 unsure, 4 annotators disagree
     annotated: NDArray[np.integer]
     kind: NDArray[np.integer]
 
@@ -169,19 +144,10 @@ _NOTHING = CellMark(float("nan"), NOT_ANNOTATED, "")
 
 @dataclass
 class Pictures:
-    """Pictures of cells as they came, and those shown in the size and sharpness of the screen.
+    """Pictures of cells as they came, and those shown in the size and sharpness of the screen."""
 
-    Parameters
-    ----------
-    max_bytes
-        Of pictures as they came; those used last stay.
-    max_scaled_bytes
-        Of those ready for the screen. What a screen shows takes four bytes a pixel of it, 33 MB
-        for the largest usual one.
-    """
-
-    max_bytes: int = 2**27
-    max_scaled_bytes: int = 2**26
+    max_bytes: int = 2**27  # of pictures as they came; those used last stay
+    max_scaled_bytes: int = 2**26  # of those ready for the screen
     _kept: OrderedDict[int, QImage] = field(default_factory=OrderedDict)
     _scaled: OrderedDict[int, QPixmap] = field(default_factory=OrderedDict)
     _n_bytes: int = 0
@@ -230,17 +196,7 @@ class Pictures:
         self._n_bytes = 0
 
     def scaled(self, cell: int, side_px: int, pixel_ratio: float) -> QPixmap | None:
-        """Give a picture with its longer side as `side_px`; None when it is not there.
-
-        Parameters
-        ----------
-        cell
-            Whose picture.
-        side_px
-            Longer side as the widget counts px.
-        pixel_ratio
-            Pixels of the screen to one of those.
-        """
+        """Give a picture with its longer side as `side_px`; None when it is not there."""
         side = round(side_px * pixel_ratio)
         if side != self._scaled_px:
             self._scaled.clear()

@@ -38,22 +38,6 @@ class GalleryView(TileSheet):
 
     Cells are known by their row in the plate's table, here called ids. Keys that are not used
     here go to the parent.
-
-    Parameters
-    ----------
-    parent
-        Of the widget.
-    describe
-        Gives the words shown when the mouse rests on a cell, by its id.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        (n,) int64 ids selected, in the order shown. While a box is drawn, at its end.
-    current_changed : Signal(int)
-        Id of the cell that the keys act on, -1 for none.
-    activated : Signal(int)
-        Id of a cell that was double-clicked, or current when Enter was pressed.
     """
 
     value_changed = Signal(object)

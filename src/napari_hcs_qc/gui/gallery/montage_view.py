@@ -19,18 +19,7 @@ _SIDE_PX = 44
 
 
 class MontageView(QWidget):
-    """A few cells of each class; a click on one shows it in its site.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    activated : Signal(int)
-        Row of the cell that was clicked.
-    """
+    """A few cells of each class; a click on one shows it in its site."""
 
     activated = Signal(int)
 

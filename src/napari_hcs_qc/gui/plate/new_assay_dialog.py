@@ -30,17 +30,7 @@ def proposed_folder(plate: Path) -> Path:
 
 
 class NewAssayDialog(QDialog):
-    """Asks for a plate and for the folder of its assay.
-
-    Parameters
-    ----------
-    plate
-        Path to begin with.
-    folder
-        Folder of the assay that the plate is added to; a new one is made when None.
-    parent
-        Qt parent.
-    """
+    """Asks for a plate and for the folder of its assay."""
 
     def __init__(
         self, plate: Path | None = None, folder: Path | None = None, parent: QWidget | None = None

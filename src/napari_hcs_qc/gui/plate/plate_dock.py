@@ -33,20 +33,7 @@ if TYPE_CHECKING:
 
 
 class PlateDock(QWidget):
-    """Plate map, sites of the well, and the way in.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        Tuple of the wells that are selected.
-    """
+    """Plate map, sites of the well, and the way in."""
 
     value_changed = Signal(object)
 

@@ -26,22 +26,12 @@ _STEPS: dict[Direction, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class PlateGrid:
-    """Squares of the wells of a plate, with room for letters on the left and numbers above.
+    """Squares of the wells of a plate, with room for letters on the left and numbers above."""
 
-    Parameters
-    ----------
-    shape
-        Rows and columns.
-    left, top
-        Corner of the first well, px.
-    side
-        From one well to the next, px.
-    """
-
-    shape: tuple[int, int]
-    left: float
-    top: float
-    side: float
+    shape: tuple[int, int]  # rows and columns
+    left: float  # corner of the first well, px
+    top: float  # corner of the first well, px
+    side: float  # from one well to the next, px
 
     @property
     def gap(self) -> float:
@@ -125,23 +115,7 @@ def fitting_grid(
 
 
 def next_well(current: str, direction: Direction, wells: Collection[str]) -> str:
-    """Give the well to go to with an arrow key.
-
-    Parameters
-    ----------
-    current
-        Where one is.
-    direction
-        Of the arrow.
-    wells
-        Those that can be gone to.
-
-    Returns
-    -------
-    str
-        The nearest of the same row (or column); where there is none, the nearest in that direction;
-        `current` where there is none either.
-    """
+    """Give the well to go to with an arrow key."""
     here = parse_well(current)
     down, right = _STEPS[direction]
 

@@ -30,17 +30,10 @@ _STOPS = 16
 
 @dataclass(frozen=True)
 class PlateLegend:
-    """What a legend has to explain.
+    """What a legend has to explain."""
 
-    Parameters
-    ----------
-    values
-        The values shown; None for none.
-    marks
-        ``flag``, verdicts, ``not imaged``, ``unreadable``, ``no value``: those that occur.
-    """
-
-    values: WellValues | None
+    values: WellValues | None  # the values shown; None for none
+    # ``flag``, verdicts, ``not imaged``, ``unreadable``, ``no value``: those that occur
     marks: tuple[str, ...]
 
     def height(self, width: float, font: QFont) -> float:

@@ -35,15 +35,6 @@ class PlateMap(PlateSheet):
     selects all it touches; a letter or number selects its row or column. With the keyboard: arrows,
     Home and End (with Ctrl of the whole plate) go to a well, with Shift select up to it, with Ctrl
     do not select; Ctrl+A selects all, Enter activates.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        Names of the selected wells (a tuple), by row and column.
-    current_changed : Signal(str)
-        The well that keys act on; empty for none.
-    activated : Signal(str)
-        A well was double-clicked, or Enter pressed on it.
     """
 
     value_changed = Signal(object)

@@ -31,30 +31,15 @@ _LATTICE = 0.22  # share of ink between the wells: dark and light wells both sta
 
 @dataclass(frozen=True)
 class PlateLook:
-    """What a map shows.
+    """What a map shows."""
 
-    Parameters
-    ----------
-    shape
-        Rows and columns.
-    imaged
-        Names of the imaged wells.
-    unreadable
-        Wells whose images cannot be read, and why.
-    values
-        What the wells are coloured by.
-    flagged
-        Flagged wells, and why.
-    verdicts
-        Verdict on each well that has one.
-    """
-
-    shape: tuple[int, int]
-    imaged: frozenset[str]
+    shape: tuple[int, int]  # rows and columns
+    imaged: frozenset[str]  # names of the imaged wells
+    # Wells whose images cannot be read, and why
     unreadable: dict[str, str] = field(default_factory=dict)
-    values: WellValues | None = None
-    flagged: dict[str, str] = field(default_factory=dict)
-    verdicts: dict[str, str] = field(default_factory=dict)
+    values: WellValues | None = None  # what the wells are coloured by
+    flagged: dict[str, str] = field(default_factory=dict)  # flagged wells, and why
+    verdicts: dict[str, str] = field(default_factory=dict)  # verdict on each well that has one
 
     def legend(self) -> PlateLegend:
         """Give the legend of what occurs."""

@@ -33,11 +33,6 @@ class PlateSheet(QWidget):
     """The drawing side of `PlateMap`; nothing can be chosen on it.
 
     The wells are drawn once into a picture, and again only when they change.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -59,17 +54,7 @@ class PlateSheet(QWidget):
         imaged: Iterable[str] = (),
         unreadable: Mapping[str, str] | Iterable[str] = (),
     ) -> None:
-        """Show another plate, as yet without values and marks.
-
-        Parameters
-        ----------
-        shape
-            Rows and columns; None when no plate is open.
-        imaged
-            Names of the imaged wells, as ``A01``.
-        unreadable
-            Those whose images cannot be read, with the reason where a mapping is given.
-        """
+        """Show another plate, as yet without values and marks."""
         wells = frozenset(imaged)
         self._look = None if shape is None else PlateLook(shape, wells, _reasons(unreadable))
         self.updateGeometry()
@@ -85,15 +70,7 @@ class PlateSheet(QWidget):
     def set_marks(
         self, flagged: Mapping[str, str] | Collection[str], verdicts: Mapping[str, str]
     ) -> None:
-        """Mark wells.
-
-        Parameters
-        ----------
-        flagged
-            The flagged wells, with the reason where a mapping is given.
-        verdicts
-            Of each well that has one.
-        """
+        """Mark wells."""
         if self._look is not None:
             self._look = replace(self._look, flagged=_reasons(flagged), verdicts=dict(verdicts))
             self.updateGeometry()

@@ -21,20 +21,7 @@ if TYPE_CHECKING:
 
 
 class SitePictures(QWidget):
-    """A strip of the sites of one well of the plate shown.
-
-    Parameters
-    ----------
-    session
-        Whose plate.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    activated : Signal(object)
-        `SiteKey` that the person chose.
-    """
+    """A strip of the sites of one well of the plate shown."""
 
     activated = Signal(object)
 
@@ -56,15 +43,7 @@ class SitePictures(QWidget):
         return self._strip.value()
 
     def set_well(self, well: str | None, judged: Judged | None) -> None:
-        """Show the sites of a well of the plate on screen; None shows nothing.
-
-        Parameters
-        ----------
-        well
-            Which well.
-        judged
-            Tells which sites are flagged, None where nothing was judged.
-        """
+        """Show the sites of a well of the plate on screen; None shows nothing."""
         session = self._session
         shown, cache = session.open_plate, session.cache
         is_known = well is not None and shown is not None and shown.plate is not None

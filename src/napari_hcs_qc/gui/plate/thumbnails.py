@@ -36,16 +36,6 @@ class SiteStrip(QWidget):
     """Tiles of the sites of a well, as many beside one another as there is room for.
 
     A click chooses a site, and so do the arrow keys, Home and End.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The `SiteKey` chosen; None for none.
     """
 
     value_changed = Signal(object)
@@ -78,15 +68,7 @@ class SiteStrip(QWidget):
         flagged: Mapping[SiteKey, str] | Iterable[SiteKey] = (),
         unreadable: Mapping[SiteKey, str] | Iterable[SiteKey] = (),
     ) -> None:
-        """Show other sites; pictures of those that stay are kept, and so is the chosen one.
-
-        Parameters
-        ----------
-        sites
-            In the order shown.
-        flagged, unreadable
-            Those that are, with the reason where a mapping is given.
-        """
+        """Show other sites; pictures of those that stay are kept, and so is the chosen one."""
         self._sites = tuple(sites)
         self._flagged, self._unreadable = _reasons(flagged), _reasons(unreadable)
         self._pictures = {
@@ -98,20 +80,7 @@ class SiteStrip(QWidget):
             self.set_value(None)
 
     def set_picture(self, site: SiteKey, picture: NDArray[np.uint8]) -> None:
-        """Show the picture of a site; ignored where the site is not shown (any more).
-
-        Parameters
-        ----------
-        site
-            Which.
-        picture
-            (height, width, 3) RGB.
-
-        Raises
-        ------
-        HcsQcError
-            When it is no such picture.
-        """
+        """Show the picture of a site; ignored where the site is not shown (any more)."""
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise HcsQcError(
                 f"The thumbnail of {site} has shape {picture.shape} and dtype {picture.dtype}; "

@@ -38,17 +38,7 @@ def draw_flag(painter: QPainter, field: QRectF) -> None:
 
 
 def draw_verdict(painter: QPainter, field: QRectF, verdict: str, colour: QColor) -> None:
-    """Draw the sign of a verdict in the middle of a field.
-
-    Parameters
-    ----------
-    painter, field
-        Where.
-    verdict
-        ``keep``: a tick; ``exclude``: a cross; anything else (``look again``): a ring.
-    colour
-        Of the sign; to be readable on the field.
-    """
+    """Draw the sign of a verdict in the middle of a field."""
     side = max(5.0, min(0.46 * field.width(), 18.0))
     area = QRectF(0.0, 0.0, side, side)
     area.moveCenter(field.center())
@@ -106,15 +96,7 @@ def _hatch(painter: QPainter, field: QRectF, colour: QColor, *, crosses: bool) -
 
 
 class Stamps:
-    """The marks as small pictures, each drawn once: a plate has up to 1536 wells.
-
-    Parameters
-    ----------
-    paper, ink
-        Colours of the theme.
-    pixel_ratio
-        Pixels of the screen to one px of the widget.
-    """
+    """The marks as small pictures, each drawn once: a plate has up to 1536 wells."""
 
     def __init__(self, paper: QColor, ink: QColor, pixel_ratio: float) -> None:
         self.paper, self.ink = paper, ink

@@ -42,20 +42,7 @@ _VERDICT_OF = {"kept": "keep", "excluded": "exclude", "look again": "look again"
 
 
 class ReviewDock(QWidget):
-    """The queue of flagged wells, with keys to decide, undo, and the export.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        `QueueEntry` that is looked at, None when the queue is empty.
-    """
+    """The queue of flagged wells, with keys to decide, undo, and the export."""
 
     value_changed = Signal(object)
 

@@ -24,20 +24,7 @@ _SIGNS = {"keep": "✓ keep", "exclude": "✗ exclude", "look again": "↻ again
 
 
 class ReviewTable(QTableWidget):
-    """Wells of the queue, gravest first.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        `QueueEntry` that is current, None when there is none.
-    activated : Signal(object)
-        `QueueEntry` of a double click or Enter.
-    """
+    """Wells of the queue, gravest first."""
 
     value_changed = Signal(object)
     activated = Signal(object)

@@ -37,39 +37,7 @@ _SETTLE_MS = 50  # the image is painted by then, also without a graphics card
 
 
 class AssaySession(QObject):
-    """What is open and shown; `Session` adds what people and the machine say of it.
-
-    Attributes
-    ----------
-    assay_changed : Signal()
-        An assay was opened or closed, or plates were added.
-    plate_changed : Signal()
-        Another plate is shown, or what is known of this one is new (its cells were found).
-    site_changed : Signal(object)
-        `SiteKey` to be shown, None for none.
-    annotations_changed : Signal(object)
-        Frozen set of `PlateSite` about which people now say something else.
-    judged_changed : Signal()
-        Predictions, threshold, flags or model are new.
-    unlike_changed : Signal()
-        How unlike the annotated cells each cell is has become known.
-    threshold_changed : Signal(float)
-        At once; the wells follow with `judged_changed`.
-    verdicts_changed : Signal()
-        Somebody decided on a well or site.
-    cell_chosen : Signal(object)
-        (y_px, x_px) of a cell of the site to be looked at.
-    person_changed : Signal()
-        Annotator's name, or blind mode.
-    embeddings_changed : Signal()
-        Embeddings of the plate were loaded or computed.
-    settled : Signal()
-        Soon after annotations, predictions or verdicts have changed, once for a burst of changes.
-        For what is read rather than looked at (counts, lists, sentences), so that the image and
-        the plate map are painted first.
-    told : Signal(str, str)
-        ``"info"``, ``"warning"`` or ``"error"``, and a sentence for the person.
-    """
+    """What is open and shown; `Session` adds what people and the machine say of it."""
 
     assay_changed = Signal()
     plate_changed = Signal()
@@ -141,15 +109,7 @@ class AssaySession(QObject):
         return self._model
 
     def open(self, path: Path, plate: str | None = None) -> Job:
-        """Open an assay in the background; the one that is open is closed when this is ready.
-
-        Parameters
-        ----------
-        path
-            Folder of the assay.
-        plate
-            The plate to show; the first by default.
-        """
+        """Open an assay in the background; the one that is open is closed when this is ready."""
         job = self.jobs.start(f"Opening {path.name}", open_assay, path, slot="open")
         job.finished.connect(lambda found: self.take(found, plate))
         job.failed.connect(lambda text: self.told.emit("error", text))

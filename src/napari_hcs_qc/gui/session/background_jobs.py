@@ -49,25 +49,6 @@ class Job(QObject):
     Signals come in the main thread; exactly one of `finished`, `failed` and `cancelled` ends a
     job. A job that was replaced by a newer one of its slot ends with `cancelled`, whatever its
     function did.
-
-    Attributes
-    ----------
-    title : str
-        What it does, for a person.
-    slot : str
-        What kind of work it is: of one slot only the newest job counts.
-    is_quiet : bool
-        Whether it is work of a blink, which no bar need show.
-    began_s : float
-        When it was started, by `time.monotonic`.
-    progress : Signal(int, int, str)
-        Done, total (0 while unknown) and message.
-    finished : Signal(object)
-        With the result.
-    failed : Signal(str)
-        With the error's own words.
-    cancelled : Signal()
-        It was cancelled or replaced.
     """
 
     progress = Signal(int, int, str)
@@ -156,16 +137,6 @@ class Jobs(QObject):
     changes Python's warning filters, and of two workers that overlap the filters of the first
     stay for good, so that napari shows every warning of every plugin; and work that outlives the
     program's window makes it abort the process.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    changed : Signal()
-        A job began or ended.
     """
 
     changed = Signal()
@@ -202,21 +173,7 @@ class Jobs(QObject):
         after_s: float = 0.0,
         **kwargs: Any,
     ) -> Job:
-        """Run ``function(*args, on_progress=, should_stop=, **kwargs)`` in a thread.
-
-        Parameters
-        ----------
-        title
-            What it does, for a person.
-        function
-            Of the core. Its arguments must not change while it runs.
-        slot
-            Kind of work; a running job of the same slot is cancelled and its result dropped.
-        quiet
-            Without a bar in napari's activity dock, for work of a blink.
-        after_s
-            How long to leave the processor to the window before it begins.
-        """
+        """Run ``function(*args, on_progress=, should_stop=, **kwargs)`` in a thread."""
         job = Job(title, slot, self, is_quiet=quiet)
         if self._is_closed:  # the viewer is closing: what would begin now ends at once
             job.cancel()

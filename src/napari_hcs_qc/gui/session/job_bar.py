@@ -17,17 +17,7 @@ _SHOW_AFTER_MS = 500  # work that is quicker would only flicker
 
 
 class JobBar(QWidget):
-    """Shows the newest job of some slots: title, bar, message, cancel; then how it ended.
-
-    Parameters
-    ----------
-    jobs
-        Of the session.
-    slots
-        Whose jobs are shown; when empty, all but the quiet ones.
-    parent
-        Qt parent.
-    """
+    """Shows the newest job of some slots: title, bar, message, cancel; then how it ended."""
 
     def __init__(
         self, jobs: Jobs, slots: Collection[str] = (), parent: QWidget | None = None

@@ -17,15 +17,7 @@ _KEPT = 20
 
 
 class MessageLine(QLabel):
-    """The last message of a session; earlier ones are in its tooltip.
-
-    Parameters
-    ----------
-    session
-        Whose messages.
-    parent
-        Qt parent.
-    """
+    """The last message of a session; earlier ones are in its tooltip."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)

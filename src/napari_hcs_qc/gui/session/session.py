@@ -75,12 +75,7 @@ class Session(AssaySession):
         kind: str | None = None,
         note: str | None = None,
     ) -> bool:
-        """Record what the annotator says of cells of one site, as one action.
-
-        Returns
-        -------
-        Whether it is in the journal; if not, a message was told and nothing changes.
-        """
+        """Record what the annotator says of cells of one site, as one action."""
         shown = self.open_plate
         if shown is None or shown.plate is None:
             return False
@@ -96,15 +91,7 @@ class Session(AssaySession):
         return self.annotate_cells(annotations)
 
     def take_back(self, site: SiteKey, indices: Sequence[int]) -> bool:
-        """Take back what the annotator said of cells of a site, wherever they had clicked.
-
-        Parameters
-        ----------
-        site
-            Which site.
-        indices
-            Into `cells_of` this site.
-        """
+        """Take back what the annotator said of cells of a site, wherever they had clicked."""
         state, live, cells = self.state, self.live, self.cells_of(site)
         if state is None or live is None or cells is None:
             return False

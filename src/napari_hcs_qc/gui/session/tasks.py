@@ -44,17 +44,6 @@ class Tasks(QObject):
     """Starts the work of one session in the background, and brings its results home.
 
     Every job works on what was frozen when it started. What fails tells why and changes nothing.
-
-    Attributes
-    ----------
-    next_note : str
-        Kept with the next model that is trained.
-    options_changed : Signal()
-        Encoder, recipe or head were chosen.
-    model_changed : Signal()
-        A model was trained, measured, restored or noted.
-    exported : Signal(object)
-        Paths that an export wrote.
     """
 
     options_changed = Signal()

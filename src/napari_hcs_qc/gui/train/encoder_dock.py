@@ -48,20 +48,7 @@ _BY_STAIN = "auto"
 
 
 class EncoderDock(QWidget):
-    """Chooses encoder, recipe and device of the assay, and computes its embeddings.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The `TrainOptions` that a person chose.
-    """
+    """Chooses encoder, recipe and device of the assay, and computes its embeddings."""
 
     value_changed = Signal(object)
 

@@ -29,18 +29,7 @@ _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class EncoderTable(QTreeWidget):
-    """Encoders in groups, of which one is chosen.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(str)
-        Name of the encoder that a person chose.
-    """
+    """Encoders in groups, of which one is chosen."""
 
     value_changed = Signal(str)
 
@@ -72,13 +61,7 @@ class EncoderTable(QTreeWidget):
         self.itemSelectionChanged.connect(self._chosen)
 
     def set_encoders(self, groups: Sequence[tuple[str, Sequence[EncoderInfo], str]]) -> None:
-        """Show groups of encoders.
-
-        Parameters
-        ----------
-        groups
-            Title, encoders, and the sentence that stands there when there are none.
-        """
+        """Show groups of encoders."""
         before = self.value()
         self.blockSignals(True)
         self.clear()

@@ -32,18 +32,7 @@ if TYPE_CHECKING:
 
 
 class ModelFigures(QWidget):
-    """The figures of one model.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    measure_asked : Signal()
-        A person wants the figures that are missing.
-    """
+    """The figures of one model."""
 
     measure_asked = Signal()
 

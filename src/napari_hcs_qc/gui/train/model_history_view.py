@@ -43,24 +43,7 @@ _WELLS_LISTED = 6
 
 
 class ModelHistory(QWidget):
-    """The models of an assay, newest first.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        Ids of the selected models.
-    noted : Signal(str, str)
-        A person wrote a note: id and text.
-    compare_asked : Signal(str, str)
-        Two models, the older one first.
-    restore_asked : Signal(str)
-        A model.
-    """
+    """The models of an assay, newest first."""
 
     value_changed = Signal(object)
     noted = Signal(str, str)

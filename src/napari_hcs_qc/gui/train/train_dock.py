@@ -39,20 +39,7 @@ _AUTO_EVERY = 10
 
 
 class TrainDock(QWidget):
-    """Retrains the assay's model, shows its figures, and keeps its history.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The `TrainOptions` that a person chose.
-    """
+    """Retrains the assay's model, shows its figures, and keeps its history."""
 
     value_changed = Signal(object)
 

@@ -25,25 +25,13 @@ RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a chart.
+    """One axis of a chart."""
 
-    Parameters
-    ----------
-    title
-        What it shows, with the unit.
-    low, high
-        Its ends, in data units.
-    ticks
-        Values with their text, in data units.
-    is_log
-        Whether equal ratios are equally long; the ends are above 0 then.
-    """
-
-    title: str
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-    is_log: bool = False
+    title: str  # what it shows, with the unit
+    low: float  # its ends, in data units
+    high: float  # its ends, in data units
+    ticks: tuple[tuple[float, str], ...]  # values with their text, in data units
+    is_log: bool = False  # whether equal ratios are equally long; the ends are above 0 then
 
     def share(self, value: float) -> float:
         """Where a value lies: 0 at the lower end, 1 at the upper."""
@@ -62,19 +50,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class PlotArea:
-    """Where the data of a chart are drawn.
+    """Where the data of a chart are drawn."""
 
-    Parameters
-    ----------
-    rect
-        In px of the widget.
-    x, y
-        Its axes, to the right and up.
-    """
-
-    rect: QRectF
-    x: Axis
-    y: Axis
+    rect: QRectF  # in px of the widget
+    x: Axis  # its axes, to the right and up
+    y: Axis  # its axes, to the right and up
 
     def at(self, x: float, y: float) -> QPointF:
         """Point of a pair of values, in px of the widget."""
@@ -115,17 +95,7 @@ def power_ticks(high: float) -> tuple[tuple[float, str], ...]:
 
 
 class Chart(QWidget):
-    """A painted chart, or words where there is nothing to draw.
-
-    Parameters
-    ----------
-    name
-        What it shows: its tooltip and, for screen readers, its name.
-    nothing
-        What is written while there is nothing to draw.
-    parent
-        Qt parent.
-    """
+    """A painted chart, or words where there is nothing to draw."""
 
     def __init__(self, name: str, nothing: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -147,13 +117,7 @@ class Chart(QWidget):
         raise NotImplementedError
 
     def describe_at(self, point: QPointF) -> str:
-        """Say in words and numbers what is drawn at a place; empty where nothing is.
-
-        Parameters
-        ----------
-        point
-            In px of the widget.
-        """
+        """Say in words and numbers what is drawn at a place; empty where nothing is."""
         raise NotImplementedError
 
     def draw(self, painter: QPainter) -> None:
@@ -191,15 +155,7 @@ class Chart(QWidget):
         return QFontMetricsF(self.font())
 
     def plot_area(self, x: Axis, y: Axis, *, header_px: float = 0.0) -> PlotArea:
-        """Lay out two axes so that ticks and titles have their room.
-
-        Parameters
-        ----------
-        x, y
-            The axes.
-        header_px
-            Room left above.
-        """
+        """Lay out two axes so that ticks and titles have their room."""
         metrics = self.metrics()
         line = metrics.height()
         y_text = max((metrics.horizontalAdvance(text) for _, text in y.ticks), default=0.0)

@@ -45,13 +45,7 @@ _UPPER = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
 
 
 class ConfusionChart(Chart):
-    """Annotated against predicted class: how many cells, and their share of the annotated.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Annotated against predicted class: how many cells, and their share of the annotated."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Annotated against predicted class of held-out cells", _NOT_YET, parent)
@@ -62,19 +56,7 @@ class ConfusionChart(Chart):
         return None if self._counts is None else self._counts.copy()
 
     def set_value(self, counts: ArrayLike | None) -> None:
-        """Show counts.
-
-        Parameters
-        ----------
-        counts
-            (2, 2): rows annotated normal, abnormal; columns predicted normal, abnormal, as
-            `CrossValidation.confusion` gives them. None for none.
-
-        Raises
-        ------
-        HcsQcError
-            When they have another shape.
-        """
+        """Show counts."""
         found = None if counts is None else np.array(counts, np.float64)
         if found is not None and found.shape != (2, 2):
             raise HcsQcError(
@@ -161,13 +143,7 @@ class ConfusionChart(Chart):
 
 
 class ReliabilityChart(Chart):
-    """Share of abnormal cells over the P(abnormal) that the model gives them.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Share of abnormal cells over the P(abnormal) that the model gives them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
@@ -235,13 +211,7 @@ class ReliabilityChart(Chart):
 
 
 class LearningCurveChart(Chart):
-    """Weighted F1 over the number of annotated cells.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Weighted F1 over the number of annotated cells."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(

@@ -46,16 +46,6 @@ class HistogramChart(Chart):
 
     The line follows the mouse while it is dragged, and the arrow keys (0.01), Page Up and Page
     Down (0.1), Home and End.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    threshold_changed : Signal(float)
-        The new threshold, in steps of 0.01, when the line was moved or set.
     """
 
     threshold_changed = Signal(float)
@@ -77,13 +67,7 @@ class HistogramChart(Chart):
         return self._p
 
     def set_value(self, p_abnormal: ArrayLike) -> None:
-        """Show other probabilities.
-
-        Parameters
-        ----------
-        p_abnormal
-            (n_cells,) in 0..1, NaN for cells that were not judged; empty for none.
-        """
+        """Show other probabilities."""
         self._p = np.asarray(p_abnormal)
         self._counts, _ = np.histogram(self._p, bins=_N_BINS, range=(0.0, 1.0))
         self._count()

@@ -94,20 +94,7 @@ def rgba(colour: str) -> tuple[float, float, float, float]:
 
 
 def sequential_rgba(values: ArrayLike, *, begin: float = _SEEN_ON_BLACK) -> NDArray[np.float64]:
-    """Colours of values from 0 to 1, from dark to light (cividis).
-
-    Parameters
-    ----------
-    values
-        (n,); what is beyond 0 or 1 has the colour of that end, NaN the neutral colour.
-    begin
-        Where on the ramp 0 lies. By default so that it is seen on a black image; 0 for all of the
-        ramp.
-
-    Returns
-    -------
-    (n, 4) RGBA in [0, 1].
-    """
+    """Colours of values from 0 to 1, from dark to light (cividis)."""
     found = np.asarray(values, dtype=np.float64).reshape(-1)
     is_known = ~np.isnan(found)
     place = begin + (1 - begin) * np.clip(found[is_known], 0.0, 1.0)
@@ -125,15 +112,7 @@ def sequential_colour(value: float) -> QColor:
 
 
 def category_colours(names: tuple[str, ...], quiet: QColor) -> dict[str, QColor]:
-    """Give each category its colour: its own where it has one, else the next that is unused.
-
-    Parameters
-    ----------
-    names
-        The categories.
-    quiet
-        Of those that ask for nothing (``not flagged``), see `quiet_colour`.
-    """
+    """Give each category its colour: its own where it has one, else the next that is unused."""
     own = REVIEW_COLOURS | KIND_COLOURS | {"normal": NORMAL_COLOUR, "abnormal": ABNORMAL_COLOUR}
     own |= dict.fromkeys(_QUIET, quiet.name())
     chosen = {name: own[name] for name in names if name in own}

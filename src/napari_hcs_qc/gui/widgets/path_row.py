@@ -11,15 +11,7 @@ if TYPE_CHECKING:
 
 
 def path_row(edit: QLineEdit, *buttons: tuple[str, Callable[[], None]]) -> QWidget:
-    """Put buttons beside a line, with its tooltip.
-
-    Parameters
-    ----------
-    edit
-        Of the path.
-    buttons
-        Text of each, and what it does.
-    """
+    """Put buttons beside a line, with its tooltip."""
     holder = QWidget()
     layout = QHBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)

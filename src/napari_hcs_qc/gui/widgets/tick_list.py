@@ -17,33 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the list.
+    """One line of the list."""
 
-    Parameters
-    ----------
-    name
-        What is shown.
-    words
-        What there is to know of it, for the tooltip.
-    is_ready
-        Whether it can be used as it is; if not it is grey, and can be ticked all the same.
-    """
-
-    name: str
-    words: str = ""
-    is_ready: bool = True
+    name: str  # what is shown
+    words: str = ""  # what there is to know of it, for the tooltip
+    is_ready: bool = True  # whether it can be used as it is
 
 
 class TickList(QListWidget):
-    """Names that are ticked or not.
-
-    Parameters
-    ----------
-    tip
-        Tooltip of the list.
-    parent
-        Qt parent.
-    """
+    """Names that are ticked or not."""
 
     def __init__(self, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)

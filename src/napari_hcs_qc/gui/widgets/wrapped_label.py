@@ -12,15 +12,7 @@ if TYPE_CHECKING:
 
 
 class WrappedLabel(QLabel):
-    """Plain text that takes the width there is and as many lines as it needs; can be copied.
-
-    Parameters
-    ----------
-    text
-        What it says at first.
-    parent
-        Qt parent.
-    """
+    """Plain text that takes the width there is and as many lines as it needs; can be copied."""
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
         super().__init__(text, parent)

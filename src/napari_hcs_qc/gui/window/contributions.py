@@ -4,13 +4,7 @@ from __future__ import annotations
 
 
 def open_all() -> None:
-    """Open the whole desk in the current viewer; the entry "HCS quality control" of the menu.
-
-    Raises
-    ------
-    RuntimeError
-        When no viewer is open.
-    """
+    """Open the whole desk in the current viewer; the entry "HCS quality control" of the menu."""
     # Imported when it is asked for: napari reads this module to fill its menus.
     import napari
 

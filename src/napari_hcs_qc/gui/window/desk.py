@@ -46,15 +46,7 @@ _TABS_PX = 430
 
 
 def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
-    """Open all panels in a viewer; those that are open stay as they are.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    assay
-        Folder of an assay to open.
-    """
+    """Open all panels in a viewer; those that are open stay as they are."""
     workspace = workspace_of(viewer)
     Clicking.of(viewer)
     MaskLayer.of(workspace)
@@ -78,13 +70,7 @@ def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
 
 
 def show_desk(assay: Path | None = None) -> None:
-    """Open napari with the whole desk, and stay until the window is closed.
-
-    Parameters
-    ----------
-    assay
-        Folder of an assay to open.
-    """
+    """Open napari with the whole desk, and stay until the window is closed."""
     import napari
 
     viewer = napari.Viewer()

@@ -74,20 +74,7 @@ def next_step(session: Session) -> tuple[int, str]:
 
 
 class GuideDock(QWidget):
-    """The next step, in words, with what is running and the last message.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(int)
-        Number of the step that is next.
-    """
+    """The next step, in words, with what is running and the last message."""
 
     value_changed = Signal(int)
 

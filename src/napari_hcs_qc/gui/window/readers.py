@@ -30,14 +30,7 @@ _NOTHING: list[tuple[None]] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Read | None:
-    """Offer to read `path` if it is an assay or a plate; None leaves it to other plugins.
-
-    Parameters
-    ----------
-    path
-        Folder of an assay; a folder of images, an OME-Zarr plate, or a LoadData table. Several
-        paths are neither.
-    """
+    """Offer to read `path` if it is an assay or a plate; None leaves it to other plugins."""
     if not isinstance(path, str):
         return None
     where = Path(path)
@@ -70,13 +63,7 @@ def _open_in_desk(path: Path) -> list[tuple[None]]:
 
 
 def read_plate(plate: Plate) -> list[LayerData]:
-    """Give the layers of the first readable site of a plate.
-
-    Raises
-    ------
-    HcsQcError
-        When no site can be read.
-    """
+    """Give the layers of the first readable site of a plate."""
     site, pixels = first_readable(plate)
     ranges = measure_intensity(plate, n_sites=_CONTRAST_SITES)
     return image_layers(plate, site, pixels, ranges)

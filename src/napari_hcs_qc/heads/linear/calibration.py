@@ -19,21 +19,11 @@ _DOUBT_SHIFT = 1.0  # sd of the shift, in log-odds
 
 
 class Calibration(NamedTuple):
-    """``factor * decision + shift`` are log-odds one can believe.
+    """``factor * decision + shift`` are log-odds one can believe."""
 
-    Parameters
-    ----------
-    factor
-        Above 0.
-    shift
-        ``(n_outputs,)``.
-    log_loss
-        Mean log-loss of the held-out cells after calibration.
-    """
-
-    factor: float
-    shift: Floats
-    log_loss: float
+    factor: float  # above 0
+    shift: Floats  # ``(n_outputs,)``
+    log_loss: float  # mean log-loss of the held-out cells after calibration
 
 
 def calibrate(decisions: Floats, codes: NDArray[np.int64], n_cells: int) -> Calibration:
@@ -41,15 +31,6 @@ def calibrate(decisions: Floats, codes: NDArray[np.int64], n_cells: int) -> Cali
 
     Priors hold the factor near 1 and the shift near 0, so that ten annotations cannot run away
     with them; with some hundred they no longer matter.
-
-    Parameters
-    ----------
-    decisions
-        ``(n_held_out, n_outputs)``; a cell held out in several divisions comes several times.
-    codes
-        ``(n_held_out,)`` class indices.
-    n_cells
-        How many cells there really are: what the evidence weighs against the priors.
     """
     n_outputs = decisions.shape[1]
     evidence = n_cells / len(codes)

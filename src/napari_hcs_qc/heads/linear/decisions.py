@@ -24,15 +24,7 @@ _ROWS = (16, 256)
 
 
 class Decider:
-    """Log-odds by a fitted `LinearHead`, prepared once for any number of calls and threads.
-
-    Parameters
-    ----------
-    head
-        A fitted one.
-    dtype
-        Of the embeddings; of half precision the arithmetic is single.
-    """
+    """Log-odds by a fitted `LinearHead`, prepared once for any number of calls and threads."""
 
     def __init__(self, head: LinearHead, dtype: np.dtype[Any]) -> None:
         self._dtype = torch.float64 if dtype == np.float64 else torch.float32
@@ -109,19 +101,7 @@ class Decider:
 
 
 class _Room:
-    """Where the numbers of one block of cells stand.
-
-    Parameters
-    ----------
-    inputs
-        ``(n_rows, n_inputs)``.
-    along
-        ``(n_rows, n_directions + 1)``.
-    products
-        ``(n_rows, n_anchors + n_outputs)``.
-    deviations
-        ``(n_rows, n_outputs)``.
-    """
+    """Where the numbers of one block of cells stand."""
 
     def __init__(
         self,

@@ -15,20 +15,11 @@ MIN_GROUPS = 3
 
 
 class Folds(NamedTuple):
-    """Which fold each cell is held out in.
+    """Which fold each cell is held out in."""
 
-    Parameters
-    ----------
-    fold
-        ``(n_cells,)`` int64: the fold in which the cell is held out.
-    n_folds
-        Number of folds; 0 when the cells cannot be divided at all.
-    by
-        ``"well"`` when every group lies whole in one fold, ``"cell"`` otherwise.
-    """
-
-    fold: NDArray[np.int64]
-    n_folds: int
+    fold: NDArray[np.int64]  # ``(n_cells,)`` int64: the fold in which the cell is held out
+    n_folds: int  # number of folds; 0 when the cells cannot be divided at all
+    # ``"well"`` when every group lies whole in one fold, ``"cell"`` otherwise
     by: Literal["well", "cell"]
 
 
@@ -38,22 +29,6 @@ def assign_folds(y: ArrayLike, groups: ArrayLike | None, n_folds: int, seed: int
     Every fold's training part holds every class. The number of folds shrinks to what the
     rarest class allows. Wells are broken up only where there is no other way: no `groups`,
     fewer than `MIN_GROUPS` of them, or a class that occurs in a single well.
-
-    Parameters
-    ----------
-    y
-        ``(n_cells,)`` classes.
-    groups
-        ``(n_cells,)`` well names, unique over plates (``"plate/A01"``), or None.
-    n_folds
-        Folds wished for, at least 2.
-    seed
-        Seed of the shuffle; the same seed gives the same folds.
-
-    Returns
-    -------
-    Folds
-        `n_folds` is 0 (and every `fold` 0) when a class has fewer than 2 cells.
     """
     labels = np.asarray(y)
     codes = np.unique(labels, return_inverse=True)[1].reshape(-1)

@@ -48,26 +48,15 @@ _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselve
 
 
 class Geometry(NamedTuple):
-    """How features become inputs: ``clip(factor * (x - centre))``, then directions of the plate.
+    """How features become inputs: ``clip(factor * (x - centre))``, then directions of the plate."""
 
-    Parameters
-    ----------
-    factor
-        ``(n_features,)``, 0 for a constant feature.
-    limit
-        Where the features are cut off.
-    directions, offset
-        ``(n_directions, n_features)`` and ``(n_directions,)``:
-        ``clip(directions @ x - offset)``.
-    along_limit
-        Where these are cut off.
-    """
-
-    factor: Floats
-    limit: float
+    factor: Floats  # ``(n_features,)``, 0 for a constant feature
+    limit: float  # where the features are cut off
+    # ``(n_directions, n_features)`` and ``(n_directions,)``: ``clip(directions @ x - offset)``
     directions: Floats
+    # ``(n_directions, n_features)`` and ``(n_directions,)``: ``clip(directions @ x - offset)``
     offset: Floats
-    along_limit: float
+    along_limit: float  # where these are cut off
 
 
 class LinearHead(ClassifierMixin, BaseEstimator):
@@ -90,61 +79,6 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
-
-    Parameters
-    ----------
-    plate
-        Main directions of the plates that are judged; no label has a part in them.
-    deviations
-        Whether ``|z|`` is used.
-    products
-        Whether products of two features are used, with at most `MAX_CELLS_FOR_PRODUCTS` cells.
-    strengths
-        L2 strengths to choose from, in units of the mean squared norm of a cell's inputs. The
-        log-loss of held-out cells decides, with a prior around 0.01 that a few dozen annotations
-        outweigh: without it an unlucky handful asks for a head that calls all cells the same.
-    n_folds
-        Folds of the inner cross-validation, fewer where the annotations do not allow as many.
-    n_repeats
-        How many divisions into folds the choice is averaged over.
-    balance
-        Whether both classes weigh the same in the fit, which finds a better boundary when few
-        cells of one are annotated. With `calibrate` the probabilities are those of the annotated
-        frequencies either way; without, they are then those of equally frequent classes.
-    calibrate
-        Whether to calibrate.
-    random_state
-        Seed of the divisions into folds.
-
-    Attributes
-    ----------
-    classes_
-        Sorted classes.
-    n_features_in_
-        Number of features.
-    strength_
-        The strength chosen.
-    calibration_factor_
-        What the decisions were multiplied by.
-    folds_by_
-        ``"well"``, ``"cell"`` or ``"none"``: how the strength was chosen; ``"none"`` when a
-        class has fewer than 2 cells, and then a middle strength is taken.
-    centre_, scale_
-        ``(n_features,)``: ``z = clip((x - centre) / scale, -5, 5)``; the scale of a constant
-        feature is infinite, so that it counts as 0.
-    directions_, offset_
-        Those of `plate`, ``(n_directions, n_features)`` and ``(n_directions,)``, of length 0
-        without it. ``z`` has ``n_inputs = n_features + n_directions`` columns; with directions
-        its parts are weighted by 1 and 0.25 and all of it is scaled to count as much as before.
-    coef_, deviation_coef_
-        ``(n_outputs, n_inputs)`` weights of ``z`` and ``|z|``.
-    anchors_, anchor_coef_
-        ``(n_anchors, n_inputs)`` float32, and their weights ``(n_outputs, n_anchors)`` in the
-        products' part, ``sum(weight * (anchor @ z / n_inputs) ** 2)``: with two classes its
-        main directions, weighted 1 or -1, else the annotated cells' ``z``; no rows without
-        products.
-    intercept_
-        ``(n_outputs,)``.
     """
 
     def __init__(
@@ -171,24 +105,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit on annotated cells.
-
-        Parameters
-        ----------
-        X
-            ``(n_cells, n_features)`` embeddings, finite.
-        y
-            ``(n_cells,)`` classes.
-        groups
-            ``(n_cells,)`` well of each cell, unique over plates (``"plate/A01"``).
-
-        Raises
-        ------
-        AnnotationsError
-            When all cells are of one class.
-        ValueError
-            When `X` is not a finite matrix or the lengths differ.
-        """
+        """Fit on annotated cells."""
         cells, self.classes_, codes = check_annotated(self, X, y, np.float64)
         n_classes = len(self.classes_)
         if groups is not None and len(np.asarray(groups)) != len(codes):
@@ -390,21 +307,7 @@ def _carried_on(before: Solution, now: Solution) -> Solution:
 
 
 def _main_directions(z: Floats, shares: Floats) -> tuple[Floats, Floats]:
-    """Write ``sum(share * (z_cell @ z / n_features) ** 2)`` with as few squares as do.
-
-    Parameters
-    ----------
-    z
-        ``(n_cells, n_features)`` the annotated cells.
-    shares
-        ``(n_cells,)``.
-
-    Returns
-    -------
-    tuple
-        Directions ``(n_kept, n_features)`` that stand where `z` stood, and their weights 1 or -1
-        ``(1, n_kept)``. On the annotated cells and on random rows the sum is as it was to 0.004.
-    """
+    """Write ``sum(share * (z_cell @ z / n_features) ** 2)`` with as few squares as do."""
     n_features = z.shape[1]
     # In the coordinates of the cells' own span, of which there are few; see `rotate_gram`.
     cells, spread = rotate(z)

@@ -27,40 +27,19 @@ class PlateDirections(NamedTuple):
 
     Most of what differs between features of an encoder differs in the same few ways. Where a
     handful of cells is annotated, a head cannot know that; the many that are not annotated tell.
-
-    Parameters
-    ----------
-    directions
-        ``(n_directions, n_features)``.
-    offset
-        ``(n_directions,)``: ``features @ directions.T - offset`` has mean 0 over the plate.
-    centre, scale
-        ``(n_features,)`` mean and standard deviation of each feature over the plate; the scale is
-        infinite where a feature is the same everywhere.
     """
 
-    directions: NDArray[np.float64]
+    directions: NDArray[np.float64]  # ``(n_directions, n_features)``
+    # ``(n_directions,)``: ``features @ directions.T - offset`` has mean 0 over the plate
     offset: NDArray[np.float64]
+    # ``(n_features,)`` mean and standard deviation of each feature over the plate
     centre: NDArray[np.float64]
+    # ``(n_features,)`` mean and standard deviation of each feature over the plate
     scale: NDArray[np.float64]
 
 
 def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
-    """Find the main directions of a plate by principal components.
-
-    Parameters
-    ----------
-    cells
-        ``(n_cells, n_features)`` embeddings of any cells of the plate, as they come; rows that
-        are not finite are left out.
-    seed
-        Of the randomised decomposition (Halko et al. 2011, https://doi.org/10.1137/090771806).
-
-    Returns
-    -------
-    PlateDirections or None
-        None with fewer than `MIN_CELLS` cells or fewer features than `N_DIRECTIONS`.
-    """
+    """Find the main directions of a plate by principal components."""
     rows = np.asarray(cells, dtype=np.float64)
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < MIN_CELLS or rows.shape[1] < N_DIRECTIONS:

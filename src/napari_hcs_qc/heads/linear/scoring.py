@@ -41,33 +41,7 @@ def score_embeddings(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> NDArray[np.float32]:
-    """Score cells chunk by chunk.
-
-    Parameters
-    ----------
-    head
-        Fitted on the classes ``"abnormal"`` and ``"normal"``.
-    embeddings
-        ``(n_cells, n_features)``, in memory or memory-mapped. Rows with a NaN or Inf are cells
-        that could not be embedded.
-    chunk
-        Most rows that a thread reads at once; fewer where rows are long, so that they stay near
-        16 MiB.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; asked at each chunk.
-
-    Returns
-    -------
-    ndarray
-        ``(n_cells,)`` P(abnormal), NaN for cells that could not be embedded.
-
-    Raises
-    ------
-    HcsQcError
-        When the number of features is not the head's, or it knows no class ``"abnormal"``.
-    Cancelled
-        When `should_stop` answers true.
-    """
+    """Score cells chunk by chunk."""
     if embeddings.ndim != 2 or embeddings.shape[1] != head.n_features_in_:
         raise HcsQcError(
             f"The embeddings have the shape {embeddings.shape}; this head was fitted on "
@@ -109,13 +83,7 @@ def score_embeddings(
 
 
 def abnormal_column(head: Head) -> int:
-    """Column of P(abnormal) in ``head.predict_proba``.
-
-    Raises
-    ------
-    HcsQcError
-        When the head knows no class ``"abnormal"``.
-    """
+    """Column of P(abnormal) in ``head.predict_proba``."""
     classes = [str(name) for name in head.classes_]
     if ABNORMAL not in classes:
         raise HcsQcError(

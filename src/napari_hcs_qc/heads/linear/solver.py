@@ -31,41 +31,21 @@ _MAX_HALVINGS = 20
 
 
 class Rotation(NamedTuple):
-    """Cells in the coordinates of their own span.
+    """Cells in the coordinates of their own span."""
 
-    Parameters
-    ----------
-    cells
-        ``(n_cells, rank)``: the rotated rows; columns are orthogonal.
-    spread
-        ``(rank,)``: squared norm of each column.
-    """
-
-    cells: Floats
-    spread: Floats
+    cells: Floats  # ``(n_cells, rank)``: the rotated rows; columns are orthogonal
+    spread: Floats  # ``(rank,)``: squared norm of each column
 
 
 def rotate_gram(gram: Floats) -> Rotation:
-    """Rotation of cells of which only the scalar products are known.
-
-    Parameters
-    ----------
-    gram
-        ``(n_cells, n_cells)`` scalar products, symmetric.
-    """
+    """Rotation of cells of which only the scalar products are known."""
     values, vectors = eigh(gram)
     keep = values > max(values[-1], 0) * _RANK_TOLERANCE
     return Rotation(vectors[:, keep] * np.sqrt(values[keep]), values[keep])
 
 
 def rotate(features: Floats) -> Rotation:
-    """Rotate rows into the span of the rows; distances and scalar products are kept.
-
-    Parameters
-    ----------
-    features
-        ``(n_cells, n_features)``, finite.
-    """
+    """Rotate rows into the span of the rows; distances and scalar products are kept."""
     if len(features) <= features.shape[1]:
         return rotate_gram(features @ features.T)
     values, vectors = eigh(features.T @ features)
@@ -74,40 +54,16 @@ def rotate(features: Floats) -> Rotation:
 
 
 def share_of_cells(rotation: Rotation, weights: Floats) -> Floats:
-    """Express rotated weights as a sum over the cells they were fitted on.
-
-    Parameters
-    ----------
-    rotation
-        Coordinates in which the weights were fitted.
-    weights
-        ``(rank, n_outputs)``.
-
-    Returns
-    -------
-    ndarray
-        ``(n_cells, n_outputs)``: ``features.T @ result`` are the weights of the features, and
-        ``products_with_cells @ result`` is the decision of any row of which only the scalar
-        products with the cells are known.
-    """
+    """Express rotated weights as a sum over the cells they were fitted on."""
     shares: Floats = rotation.cells @ (weights / rotation.spread[:, np.newaxis])
     return shares
 
 
 class Solution(NamedTuple):
-    """Fitted weights of `n_problems` problems.
+    """Fitted weights of `n_problems` problems."""
 
-    Parameters
-    ----------
-    weights
-        ``(rank, n_problems, n_outputs)``; `n_outputs` is 1 for two classes (the decision for
-        the second class), otherwise the number of classes.
-    intercepts
-        ``(n_problems, n_outputs)``.
-    """
-
-    weights: Floats
-    intercepts: Floats
+    weights: Floats  # ``(rank, n_problems, n_outputs)``
+    intercepts: Floats  # ``(n_problems, n_outputs)``
 
     def decisions(self, cells: Floats) -> Floats:
         """``(n_cells, n_problems, n_outputs)`` decision values of rotated rows."""
@@ -127,25 +83,7 @@ def solve(
     start: Solution | None = None,
     tolerance: float = 1e-4,
 ) -> Solution:
-    """Minimise ``sum(counts * log-loss) + penalty / 2 * |weights|²`` for each column of counts.
-
-    Parameters
-    ----------
-    rotation
-        The cells, `n_cells` of them.
-    codes
-        ``(n_cells,)`` class indices.
-    n_classes
-        2 or more.
-    counts
-        ``(n_cells, n_problems)`` weight of each cell in each problem; 0 leaves it out.
-    penalty
-        L2 strength; intercepts are (all but) free of it.
-    start
-        Where to start from, such as the solution of a neighbouring penalty.
-    tolerance
-        Stop when no decision value moves by more than this in a Newton step.
-    """
+    """Minimise ``sum(counts * log-loss) + penalty / 2 * |weights|²`` for each column of counts."""
     cells = np.hstack([rotation.cells, np.ones((len(codes), 1))])
     n_outputs = 1 if n_classes == 2 else n_classes
     first = n_classes - n_outputs

@@ -36,25 +36,12 @@ _PARTIAL = "partial"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_plate` has made.
+    """What `convert_plate` has made."""
 
-    Parameters
-    ----------
-    path
-        The OME-Zarr plate.
-    n_sites
-        Fields it holds.
-    n_written
-        Fields written by this call; the others were there from one that was stopped.
-    unreadable
-        Sites that are not in it, with the reason. They are listed in the plate as well, and
-        `open_plate` repeats them as problems.
-    """
-
-    path: Path
-    n_sites: int
-    n_written: int
-    unreadable: tuple[Problem, ...]
+    path: Path  # the OME-Zarr plate
+    n_sites: int  # fields it holds
+    n_written: int  # fields written by this call; the others were there from one that was stopped
+    unreadable: tuple[Problem, ...]  # sites that are not in it, with the reason
 
 
 def convert_plate(
@@ -70,30 +57,6 @@ def convert_plate(
     Site numbers become field paths (``A/01/1``). A site that lacks a channel gets an image
     without that channel. Z numbers and times become indices from 0; a channel that has a single
     plane all over the plate, beside others with a stack, is repeated along z.
-
-    Parameters
-    ----------
-    plate
-        Any plate that opens.
-    out
-        Folder to write, such as ``plate.zarr``. If it holds a conversion of the same plate that
-        was stopped, that is gone on with.
-    version
-        NGFF 0.5 (Zarr 3) or 0.4 (Zarr 2).
-
-    Returns
-    -------
-    Conversion
-        Its `unreadable` are the sites whose pixels could not be had; they do not stop the plate.
-
-    Raises
-    ------
-    HcsQcError
-        When `out` is something else, or `version` is neither.
-    WriteError
-        When the disk is full or the folder cannot be written to.
-    Cancelled
-        When `should_stop` says so; what was written stays and is used by the next call.
     """
     if version not in ("0.4", "0.5"):
         raise HcsQcError(f"NGFF version {version!r} is not written; '0.4' and '0.5' are.")

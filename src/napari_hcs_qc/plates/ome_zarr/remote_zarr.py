@@ -30,18 +30,6 @@ class RemoteStore(FsspecStore):
     """Read-only store below an address.
 
     A kind of zarr's own store on fsspec, since ngio takes no other; every access is its own.
-
-    Parameters
-    ----------
-    address
-        Of the group or array that is the root.
-
-    Attributes
-    ----------
-    absent
-        Keys of chunks that were asked for and are not there; Zarr reads them as the fill value.
-    fetched
-        Keys of chunks that were fetched whole, with their first 16 bytes and their length.
     """
 
     supports_writes = False
@@ -66,13 +54,7 @@ class RemoteStore(FsspecStore):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Fetch a value; None where there is none.
-
-        Raises
-        ------
-        RemoteError
-            When several tries came to nothing.
-        """
+        """Fetch a value; None where there is none."""
         start: int | None = None
         end: int | None = None
         if isinstance(byte_range, RangeByteRequest):

@@ -24,42 +24,16 @@ _CRC32C_BYTES = 4
 
 
 class ChunkCheck(NamedTuple):
-    """What is wrong with the chunks that a selection needs.
+    """What is wrong with the chunks that a selection needs."""
 
-    Parameters
-    ----------
-    absent
-        Keys of those not on disk, relative to the array, such as ``c/0/1/1``; one that lacks
-        within a shard that is there as ``c/0/0/0 inner 1/0``.
-    truncated
-        Keys of those shorter than they say.
-    n_absent, n_needed
-        Number of chunks; of inner chunks where the array is sharded.
-    """
-
-    absent: list[str]
-    truncated: list[str]
-    n_absent: int
-    n_needed: int
+    absent: list[str]  # keys of those not on disk, relative to the array, such as ``c/0/1/1``
+    truncated: list[str]  # keys of those shorter than they say
+    n_absent: int  # number of chunks; of inner chunks where the array is sharded
+    n_needed: int  # number of chunks; of inner chunks where the array is sharded
 
 
 def check_chunks(array: zarr.Array[Any], folder: Path, index: Sequence[int | None]) -> ChunkCheck:
-    """Look for the chunks that a selection needs.
-
-    Parameters
-    ----------
-    array
-        A local array, Zarr format 2 or 3, sharded or not.
-    folder
-        The folder of the array.
-    index
-        One entry an axis: a position, or None for the whole axis.
-
-    Returns
-    -------
-    ChunkCheck
-        With empty lists when all is well.
-    """
+    """Look for the chunks that a selection needs."""
     stored = array.shards if array.shards is not None else array.chunks
     is_blosc = _is_blosc(array)
     absent: list[str] = []
@@ -85,15 +59,7 @@ def check_chunks(array: zarr.Array[Any], folder: Path, index: Sequence[int | Non
 
 
 def truncated_blosc(array: zarr.Array[Any], fetched: Mapping[str, tuple[bytes, int]]) -> list[str]:
-    """Keys of chunks that are shorter than their Blosc header says.
-
-    Parameters
-    ----------
-    array
-        The array that they are of.
-    fetched
-        For each key the first 16 bytes and the length.
-    """
+    """Keys of chunks that are shorter than their Blosc header says."""
     if not _is_blosc(array):
         return []
     return [

@@ -42,25 +42,13 @@ _MICROMETRES = {
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the metadata of an image says of its full resolution.
+    """What the metadata of an image says of its full resolution."""
 
-    Parameters
-    ----------
-    level
-        Path of the array in the image group.
-    axes, shape
-        Of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``.
-    channel_names
-        Empty where none are given; else as many as there are, which need not be `shape`'s.
-    pixel_size_um
-        None where it is unknown.
-    """
-
-    level: str
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-    channel_names: tuple[str, ...]
-    pixel_size_um: float | None
+    level: str  # path of the array in the image group
+    axes: tuple[str, ...]  # of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``
+    shape: tuple[int, ...]  # of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``
+    channel_names: tuple[str, ...]  # empty where none are given
+    pixel_size_um: float | None  # none where it is unknown
 
     def size(self, axis: str) -> int:
         """Length of an axis; 1 for one that the image lacks."""
@@ -84,11 +72,6 @@ def describe_image(path: str) -> ImageFacts:
 
     The fields of a plate are alike, and ngio takes 10 ms to decode and check one. So what was
     decoded before is looked up by its text.
-
-    Raises
-    ------
-    UnreadableImageError
-        When there is no OME-Zarr image, or its metadata is damaged.
     """
     folder = as_location(path)
     raw = _raw_metadata(folder)
@@ -103,13 +86,7 @@ def describe_image(path: str) -> ImageFacts:
 
 
 def open_level0(path: str) -> tuple[ImageFacts, zarr.Array[Any]]:
-    """Open the array of full resolution, on this machine.
-
-    Raises
-    ------
-    UnreadableImageError
-        As `describe_image`.
-    """
+    """Open the array of full resolution, on this machine."""
     facts = describe_image(path)
     folder = Path(path) / facts.level
     try:
@@ -198,17 +175,7 @@ def opened(folder: Path) -> Any:
 
 
 def load_plane(array: Any, index: tuple[int | slice, ...], axes: Sequence[str]) -> NDArray[Any]:
-    """Read a selection that leaves y, x and at most z, of which the maximum is taken.
-
-    Returns
-    -------
-    ndarray, (height, width)
-
-    Raises
-    ------
-    UnreadableImageError
-        When a chunk is damaged.
-    """
+    """Read a selection that leaves y, x and at most z, of which the maximum is taken."""
     try:
         pixels = np.asarray(array[index])
     except RemoteError as error:

@@ -73,28 +73,7 @@ def is_ome_zarr(path: Path) -> bool:
 
 
 def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
-    """Index an OME-Zarr plate: every field of every well, from metadata alone.
-
-    Parameters
-    ----------
-    path
-        The plate group, such as ``plate.zarr``.
-    name
-        Name of the plate; the one in its metadata by default, else that of the folder.
-
-    Returns
-    -------
-    Plate
-        In `planes`, ``path`` is the image group (``plate.zarr/A/1/0``), ``part`` the index on its
-        channel axis, ``z`` and ``time`` the indices on those axes. A field path of digits is the
-        site number. Channels are joined over the fields by name.
-
-    Raises
-    ------
-    HcsQcError
-        When `path` is no OME-Zarr plate or holds no readable field. A missing or damaged well or
-        field is a `Problem` of the plate instead.
-    """
+    """Index an OME-Zarr plate: every field of every well, from metadata alone."""
     from ngio import open_ome_zarr_plate as open_with_ngio
 
     path = as_location(path).absolute()
@@ -140,26 +119,7 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
 
 
 def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]:
-    """Read one plane of an OME-Zarr image at full resolution.
-
-    Parameters
-    ----------
-    path
-        The image group, as in `Plate.planes`.
-    part, z, time
-        Indices on the channel, z and time axis; of an axis that the image lacks only 0 exists.
-
-    Returns
-    -------
-    ndarray, (height, width)
-        In the array's dtype and the machine's byte order.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the image is missing or damaged, or chunks of this plane are truncated or absent, which
-        Zarr would read as the fill value. The message is the reason, without the path.
-    """
+    """Read one plane of an OME-Zarr image at full resolution."""
     location = as_location(path)
     if isinstance(location, RemotePath):
         return _read_remote_plane(location, {"c": part, "z": z, "t": time})
@@ -224,13 +184,7 @@ def _read_remote_plane(path: RemotePath, wanted: dict[str, int]) -> NDArray[Any]
 
 
 def list_ome_zarr_labels(path: str) -> list[str]:
-    """Names of the label images that lie with an OME-Zarr image; empty where there are none.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the image itself cannot be opened.
-    """
+    """Names of the label images that lie with an OME-Zarr image; empty where there are none."""
     from ngio import open_ome_zarr_container
 
     try:
@@ -240,28 +194,7 @@ def list_ome_zarr_labels(path: str) -> list[str]:
 
 
 def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.integer[Any]]:
-    """Read a label image of an OME-Zarr field at full resolution.
-
-    Parameters
-    ----------
-    path
-        The image group, as in `Plate.planes`.
-    name
-        The label image; the only one by default.
-
-    Returns
-    -------
-    ndarray of int, (height, width)
-        Ids, 0 for background; of a z stack the maximum over z, of a time series the first time
-        point. Chunks that are absent count as background: writers leave out empty ones, and a
-        field without cells is nothing unusual.
-
-    Raises
-    ------
-    UnreadableImageError
-        When there is no such label image, or it is damaged, or holds no integers. The message is
-        the reason, without the path.
-    """
+    """Read a label image of an OME-Zarr field at full resolution."""
     from ngio import open_ome_zarr_container
 
     names = list_ome_zarr_labels(path)

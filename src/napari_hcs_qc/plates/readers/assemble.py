@@ -40,38 +40,20 @@ class PlaneFile(NamedTuple):
 
 @dataclass
 class Parts:
-    """What a format module knows of a plate; `assemble_plate` makes the `Plate`.
+    """What a format module knows of a plate; `assemble_plate` makes the `Plate`."""
 
-    Parameters
-    ----------
-    name, source, format
-        As in `Plate`.
-    files
-        The image files.
-    shape
-        Rows and columns where the source states them.
-    channel_order
-        Channel keys in the order wanted; others follow in natural order.
-    channels
-        What is known of the channels, by key.
-    channel_prefix
-        Put before the key of a channel nothing is known of: ``w`` makes ``w1``.
-    pixel_size_um
-        Where the source states it.
-    problems
-        Found so far.
-    """
-
-    name: str
-    source: Path
-    format: str
-    files: Sequence[PlaneFile]
-    shape: tuple[int, int] | None = None
-    channel_order: tuple[str, ...] = ()
+    name: str  # as in `Plate`
+    source: Path  # as in `Plate`
+    format: str  # as in `Plate`
+    files: Sequence[PlaneFile]  # the image files
+    shape: tuple[int, int] | None = None  # rows and columns where the source states them
+    channel_order: tuple[str, ...] = ()  # channel keys in the order wanted
+    # What is known of the channels, by key
     channels: Mapping[str, Channel] = field(default_factory=dict)
+    # Put before the key of a channel nothing is known of: ``w`` makes ``w1``
     channel_prefix: str = ""
-    pixel_size_um: float | None = None
-    problems: list[Problem] = field(default_factory=list)
+    pixel_size_um: float | None = None  # where the source states it
+    problems: list[Problem] = field(default_factory=list)  # found so far
 
 
 def a_few(names: Iterable[object], total: int | None = None) -> str:
@@ -93,13 +75,7 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def assemble_plate(parts: Parts) -> Plate:
-    """Make the plate: wells checked, duplicates dropped, channels numbered.
-
-    Raises
-    ------
-    HcsQcError
-        When no file is left.
-    """
+    """Make the plate: wells checked, duplicates dropped, channels numbered."""
     problems = parts.problems
     files = sorted(parts.files)
     files = _on_the_plate(files, parts)

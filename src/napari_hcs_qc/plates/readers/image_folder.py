@@ -48,33 +48,21 @@ _CHANNEL_PREFIX = {"imagexpress": "w", "operetta": "ch", "cellvoyager": "C"}
 
 @dataclass
 class Listing:
-    """Names below a folder. Nothing is opened, and no file's status is asked for.
+    """Names below a folder. Nothing is opened, and no file's status is asked for."""
 
-    Parameters
-    ----------
-    root
-        The folder.
-    tiffs, pictures, others
-        ``(folder relative to root with "/", name)``, sorted.
-    plates
-        OME-Zarr folders met, which are plates of their own and not looked into.
-    """
-
-    root: Path
+    root: Path  # the folder
+    # ``(folder relative to root with "/", name)``, sorted
     tiffs: list[tuple[str, str]] = field(default_factory=list)
+    # ``(folder relative to root with "/", name)``, sorted
     pictures: list[tuple[str, str]] = field(default_factory=list)
+    # ``(folder relative to root with "/", name)``, sorted
     others: list[tuple[str, str]] = field(default_factory=list)
+    # OME-Zarr folders met, which are plates of their own and not looked into
     plates: list[str] = field(default_factory=list)
 
 
 def list_folder(root: Path) -> Listing:
-    """List a folder and all below it, without hidden files.
-
-    Raises
-    ------
-    HcsQcError
-        When a folder cannot be read.
-    """
+    """List a folder and all below it, without hidden files."""
 
     def refuse(error: OSError) -> None:
         raise HcsQcError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
@@ -103,24 +91,7 @@ def _is_zarr(name: str) -> bool:
 
 
 def open_folder(root: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
-    """Index a folder of images by their names.
-
-    Parameters
-    ----------
-    root
-        The folder; images may lie in folders below it.
-    pattern
-        A regular expression with named groups (see `UserPattern`), searched in the path relative
-        to `root`; by default the format that most names fit is taken.
-    name
-        Name of the plate; by default that of the folder. Where the pattern tells plates apart,
-        it chooses one.
-
-    Raises
-    ------
-    HcsQcError
-        When nothing is recognised, or the folder holds several plates.
-    """
+    """Index a folder of images by their names."""
     listing = list_folder(root)
     matches, plate_format, problems = (
         _match_user(listing, UserPattern(pattern)) if pattern else _match_known(listing)

@@ -20,40 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """What an ``.HTD`` file promises.
+    """What an ``.HTD`` file promises."""
 
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Rows and columns of the plate.
-    wells
-        Names of the wells selected for imaging.
-    n_sites
-        Sites a well.
-    waves
-        Names of the wavelengths, by number from ``"1"``.
-    has_projection
-        Whether ``ZStep_0`` holds projections; None where the file does not say.
-    """
-
-    path: Path
-    shape: tuple[int, int] | None
-    wells: frozenset[str]
-    n_sites: int
-    waves: dict[str, str]
-    has_projection: bool | None
+    path: Path  # the file
+    shape: tuple[int, int] | None  # rows and columns of the plate
+    wells: frozenset[str]  # names of the wells selected for imaging
+    n_sites: int  # sites a well
+    waves: dict[str, str]  # names of the wavelengths, by number from ``"1"``
+    has_projection: bool | None  # whether ``ZStep_0`` holds projections
 
 
 def read_htd(path: Path) -> Description:
-    """Read an ``.HTD`` file. It promises more than it keeps: wells and waves may have no files.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read or is of another kind.
-    """
+    """Read an ``.HTD`` file. It promises more than it keeps: wells and waves may have no files."""
     try:
         # Every byte is a character in Latin-1, which is what MetaXpress writes.
         text = path.read_text(encoding="latin-1")
@@ -97,19 +75,7 @@ def read_htd(path: Path) -> Description:
 def htd_text(
     shape: tuple[int, int], wells: Iterable[str], n_sites: int, waves: Mapping[int, str]
 ) -> str:
-    """Describe a plate whose own ``.HTD`` is not there, in the words that `read_htd` reads.
-
-    Parameters
-    ----------
-    shape
-        Rows and columns of the plate.
-    wells
-        Names of the wells that have images.
-    n_sites
-        Sites a well.
-    waves
-        Names of the wavelengths that have images, by number from 1; those between stay unnamed.
-    """
+    """Describe a plate whose own ``.HTD`` is not there, in the words that `read_htd` reads."""
     n_rows, n_columns = shape
     chosen = {parse_well(well) for well in wells}
 

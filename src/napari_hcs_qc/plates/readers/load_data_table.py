@@ -25,23 +25,6 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
 
     Published tables have lines with too many values (commas in compound names without quotes).
     Those lines are left out and named in one problem; the rest stands.
-
-    Parameters
-    ----------
-    path
-        The file. CSV: UTF-8, UTF-16, or an 8-bit Western encoding.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        One row per record, columns of text, a missing value as ``""``.
-    problems : list of Problem
-        The lines left out.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, empty, no text, or has no line that fits its header.
     """
     try:
         content = path.read_bytes()
@@ -80,13 +63,7 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def decode(path: Path, content: bytes) -> str:
-    """Decode text in UTF-8 or UTF-16, with or without a mark, or else Windows-1252 or Latin-1.
-
-    Raises
-    ------
-    HcsQcError
-        When it is no text.
-    """
+    """Decode text in UTF-8 or UTF-16, with or without a mark, or else Windows-1252 or Latin-1."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encodings = ["utf-16"]
     elif b"\0" in content[:200]:

@@ -58,27 +58,7 @@ class _Columns:
 
 
 def open_load_data(path: Path, *, image_root: Path | None = None, name: str | None = None) -> Plate:
-    """Index the plate that a LoadData CSV or Parquet file describes.
-
-    Parameters
-    ----------
-    path
-        The file, with columns ``FileName_<channel>`` or ``Image_FileName_<channel>``, optionally
-        ``PathName_<channel>``, and ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``.
-    image_root
-        Where the images are now, when their folders moved: the longest end of each recorded
-        folder that is found below it is used. By default recorded relative folders count from
-        the table's own. Images may lie on a server: in a column ``URL_<channel>``, a folder that
-        is an address, or beside a table that is on one.
-    name
-        Which plate, where the table has several; otherwise the name to give it.
-
-    Raises
-    ------
-    HcsQcError
-        When the table cannot be read, columns are missing, it has several plates and none was
-        chosen, or none of the images exist.
-    """
+    """Index the plate that a LoadData CSV or Parquet file describes."""
     table, problems = read_load_data(path)
     columns = _find_columns(path, table)
     table, plate_name = _one_plate(path, table, columns, name, problems)
@@ -129,13 +109,7 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
 
 
 def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
-    """Find the columns.
-
-    Raises
-    ------
-    ProblemsError
-        With everything that is missing.
-    """
+    """Find the columns."""
     names = [str(column) for column in table.columns]
     # An address is taken where no file is named: tables from the cloud have both.
     files = {m[1]: column for column in names if (m := _ADDRESS.fullmatch(column))}

@@ -28,21 +28,12 @@ _UNITS_UM = {"m": 1e6, "mm": 1e3, "um": 1.0, "µm": 1.0, "nm": 1e-3}
 
 @dataclass
 class Index:
-    """What an ``Index.xml`` says, as far as it is used.
+    """What an ``Index.xml`` says, as far as it is used."""
 
-    Parameters
-    ----------
-    channels
-        By channel number, as in ``ch1`` of the file names.
-    pixel_size_um
-        Pixel size on the sample.
-    shape
-        Rows and columns of the plate.
-    """
-
+    # By channel number, as in ``ch1`` of the file names
     channels: dict[str, Channel] = field(default_factory=dict)
-    pixel_size_um: float | None = None
-    shape: tuple[int, int] | None = None
+    pixel_size_um: float | None = None  # pixel size on the sample
+    shape: tuple[int, int] | None = None  # rows and columns of the plate
 
 
 def read_index(path: Path, wanted: set[str]) -> Index:
@@ -50,11 +41,6 @@ def read_index(path: Path, wanted: set[str]) -> Index:
 
     The file lists every image and may have hundreds of megabytes: reading stops when all `wanted`
     channel numbers are known. A document type, with which entities could be declared, is refused.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read as XML.
     """
     listener = _Listener()
     parser = XMLParser(target=listener)

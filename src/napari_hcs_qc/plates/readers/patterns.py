@@ -72,22 +72,7 @@ class Place(NamedTuple):
 
 
 def match_name(plate_format: str, folder: str, name: str) -> Place | None:
-    """Read a file name in one of `FORMATS`.
-
-    Parameters
-    ----------
-    plate_format
-        One of `FORMATS`.
-    folder
-        Folder of the file, relative to the plate, with ``/``; holds time and z for ImageXpress.
-    name
-        The file's own name.
-
-    Returns
-    -------
-    Place or None
-        None where the name is of another kind.
-    """
+    """Read a file name in one of `FORMATS`."""
     return _READERS[plate_format](folder, name)
 
 
@@ -192,21 +177,9 @@ def _well_text(row: str, column: str) -> str:
 
 @dataclass(frozen=True)
 class UserPattern:
-    """A regular expression with named groups, as a user gives it.
+    """A regular expression with named groups, as a user gives it."""
 
-    Parameters
-    ----------
-    text
-        Searched in the path relative to the plate's folder, with ``/``. Groups: ``well`` or
-        ``row`` and ``column`` (needed); ``site``, ``channel``, ``z``, ``time``, ``plate``.
-
-    Raises
-    ------
-    HcsQcError
-        When it is no regular expression, or the groups for the well are missing.
-    """
-
-    text: str
+    text: str  # searched in the path relative to the plate's folder, with ``/``
 
     def __post_init__(self) -> None:
         groups = self._compiled().groupindex

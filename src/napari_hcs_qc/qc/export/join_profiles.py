@@ -38,27 +38,13 @@ _OUTLIER = "Metadata_cqc_"
 
 @dataclass(frozen=True, eq=False)
 class OntoResult:
-    """What a join has found.
+    """What a join has found."""
 
-    Parameters
-    ----------
-    n_profiles, n_matched
-        Rows of the profiles, and how many of them are one of our cells.
-    by_site
-        One row for each site that either has: ``Metadata_Plate``, ``Metadata_Well``,
-        ``Metadata_Site``, ``n_profiles``, ``n_cells``, ``n_matched``. Profiles without a
-        readable well, site or position are in none.
-    tolerance_px
-        Largest distance of a pair.
-    out
-        The file written.
-    """
-
-    n_profiles: int
-    n_matched: int
+    n_profiles: int  # rows of the profiles, and how many of them are one of our cells
+    n_matched: int  # rows of the profiles, and how many of them are one of our cells
     by_site: pd.DataFrame
-    tolerance_px: float
-    out: Path
+    tolerance_px: float  # largest distance of a pair
+    out: Path  # the file written
 
     @property
     def unmatched_profiles(self) -> int:
@@ -99,33 +85,6 @@ def join_onto(
     of the cell, since nobody judged it. These columns are plain booleans without missing values,
     so pycytominer keeps such a profile unless its site or well is out; the column
     ``Metadata_hcs_qc_is_matched`` tells them apart.
-
-    Parameters
-    ----------
-    cells
-        Exported cells: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, ``y_px``,
-        ``x_px`` (centres, 0 at the centre of the first px), all further columns are appended.
-    profiles
-        CellProfiler or CytoTable Parquet, CSV or SQLite (see
-        `open_profiles`), with well, site, and centres of nuclei in px.
-    out
-        ``.parquet`` or ``.csv``.
-    diameter_px
-        Diameter of a nucleus, or one for each plate name; by default the median of the column
-        ``diameter_px`` of `cells`.
-    outlier_sites, outlier_wells
-        (plate, well, site) and (plate, well) that are out, for those in which we have no cells;
-        of the others `cells` says so.
-
-    Raises
-    ------
-    HcsQcError
-        When a column is missing, the plates differ, the columns are there already, or not a
-        single profile matches (nothing is written then).
-    WriteError
-        When `out` cannot be written.
-    Cancelled
-        When `should_stop` says so.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise HcsQcError(f"{out.name} ends in '{out.suffix}'; .parquet or .csv was expected.")
@@ -219,20 +178,7 @@ def _match(
 def match_points(
     first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]], tolerance_px: float
 ) -> NDArray[np.intp]:
-    """Pair two sets of points one to one, nearest first.
-
-    Parameters
-    ----------
-    first, second : ndarray, (n, 2)
-        Positions in px.
-    tolerance_px
-        Largest distance of a pair.
-
-    Returns
-    -------
-    ndarray of int, (n_pairs, 2)
-        Indices into `first` and `second`, by distance; ties by index.
-    """
+    """Pair two sets of points one to one, nearest first."""
     near = cKDTree(first).sparse_distance_matrix(
         cKDTree(second), tolerance_px, output_type="ndarray"
     )

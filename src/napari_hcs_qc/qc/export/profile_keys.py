@@ -38,29 +38,7 @@ _CENTRES = (
 
 
 def read_keys(path: Path, source: Profiles, cells: pd.DataFrame) -> pd.DataFrame:
-    """Read where every profile lies.
-
-    Parameters
-    ----------
-    path
-        For messages.
-    source
-        The profiles.
-    cells
-        Our cells: for the names of the plates, and for the site where the profiles have none and
-        every well has one.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each profile: ``plate``, ``well`` (``A01``), ``site``, ``y`` and ``x`` in px;
-        missing where they cannot be read.
-
-    Raises
-    ------
-    HcsQcError
-        When a column is missing, or no plate is one of ours.
-    """
+    """Read where every profile lies."""
     well, plate = _find(source.columns, _WELL), _find(source.columns, _PLATE)
     site = _find(source.columns, _SITE)
     x, y = _find_centre(source.columns)

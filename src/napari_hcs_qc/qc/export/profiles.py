@@ -27,18 +27,10 @@ _MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null", "NULL")
 
 
 class Profiles(Protocol):
-    """A table of profiles, one row an object.
+    """A table of profiles, one row an object."""
 
-    Attributes
-    ----------
-    columns
-        Names, in order.
-    schema
-        Names and types in Arrow.
-    """
-
-    columns: list[str]
-    schema: pa.Schema
+    columns: list[str]  # names, in order
+    schema: pa.Schema  # names and types in Arrow
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
         """Read some columns of all rows, in the order of the file."""
@@ -48,22 +40,7 @@ class Profiles(Protocol):
 
 
 def open_profiles(path: Path, *, as_text: bool = False) -> Profiles:
-    """Open a table of profiles; its kind is told by its content.
-
-    Parameters
-    ----------
-    path
-        Parquet (CytoTable, pycytominer), CSV, or a CellProfiler SQLite database, of whose objects
-        ``Per_Nuclei`` or ``Nuclei`` is taken, else ``Per_Object``, with the ``Metadata`` columns
-        of ``Per_Image`` or ``Image``.
-    as_text
-        Leave the values of a CSV as they are written, to be written again as CSV.
-
-    Raises
-    ------
-    HcsQcError
-        When the file is missing, damaged, or none of these.
-    """
+    """Open a table of profiles; its kind is told by its content."""
     try:
         with path.open("rb") as handle:
             start = handle.read(16)

@@ -68,34 +68,6 @@ def export_tables(
     ``.csv`` (UTF-8, comma, ``\n``, ``True``/``False``, empty when missing), ``cells.h5ad`` when
     the plates have embeddings, and ``provenance.json``. The same input gives the same bytes.
     Memory does not grow with the embeddings, which are copied block by block.
-
-    Parameters
-    ----------
-    plates
-        The plates of the assay.
-    out
-        Folder; it is made. Files of the same names are replaced.
-    options
-        What counts as an outlier.
-    provenance
-        Plain data (JSON) of where the predictions come from: model, encoder, recipe, rule,
-        versions, time. `options` are added.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    tuple of Path
-        The files written.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no plate, two have one name, or only some have embeddings.
-    WriteError
-        When a file cannot be written.
-    Cancelled
-        When `should_stop` said so; files finished before stay.
     """
     options = options or ExportOptions()
     _check(plates)

@@ -37,37 +37,22 @@ _FLOORS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class PlateFigures:
-    """What one judged plate is compared by.
+    """What one judged plate is compared by."""
 
-    Parameters
-    ----------
-    name
-        Of the plate.
-    n_wells, n_flagged, n_sites, n_unreadable, n_cells, n_judged, n_abnormal
-        Counts.
-    share_abnormal, cells_per_site
-        Of the median well; NaN without cells.
-    quality
-        ``<measure>`` of `QUALITY` to channel to the value of the median site.
-    unlike
-        Sentence when the plate is unlike the training plates, else empty.
-    effects
-        From `position_effects`.
-    """
-
-    name: str
-    n_wells: int
-    n_flagged: int
-    n_sites: int
-    n_unreadable: int
-    n_cells: int
-    n_judged: int
-    n_abnormal: int
-    share_abnormal: float
-    cells_per_site: float
+    name: str  # of the plate
+    n_wells: int  # counts
+    n_flagged: int  # counts
+    n_sites: int  # counts
+    n_unreadable: int  # counts
+    n_cells: int  # counts
+    n_judged: int  # counts
+    n_abnormal: int  # counts
+    share_abnormal: float  # of the median well; NaN without cells
+    cells_per_site: float  # of the median well; NaN without cells
+    # ``<measure>`` of `QUALITY` to channel to the value of the median site
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    unlike: str = ""
-    effects: Sequence[PositionEffect] = ()
+    unlike: str = ""  # sentence when the plate is unlike the training plates, else empty
+    effects: Sequence[PositionEffect] = ()  # from `position_effects`
 
     @property
     def share_flagged(self) -> float:

@@ -39,55 +39,28 @@ class PlateRule:
 
     A comparison with the other plates needs two things at once: a robust z beyond `z_limit` and
     an effect that matters.
-
-    Parameters
-    ----------
-    z_limit
-        Robust z among the plates.
-    flagged_excess
-        The lower 95 % limit of the share of flagged wells must be above the median plate by this.
-    flagged_always
-        Lower limit of the share of flagged wells that is a flag whatever the others are like.
-    abnormal_excess
-        Share of abnormal cells of the median well, above the median plate.
-    few_cells, many_cells
-        Cells of the median site, relative to the median plate.
-    blur_ratio, noise_ratio, dim_ratio
-        Width of edges, pixel noise and signal-to-noise of the median site, relative to the median
-        plate.
-    haze_rise
-        Background above the median plate, as a share of the intensity range.
-    unreadable_share
-        Share of the sites that could not be read.
-    position_abnormal
-        Difference between a place (edge, row, column) and the other wells in the share of
-        abnormal cells that its interval must be beyond.
-    position_cells
-        The same in the number of cells, as a share of the plate's median.
     """
 
-    z_limit: float = 4.0
+    z_limit: float = 4.0  # robust z among the plates
+    # The lower 95 % limit of the share of flagged wells must be above the median plate by this
     flagged_excess: float = 0.10
+    # Lower limit of the share of flagged wells that is a flag whatever the others are like
     flagged_always: float = 0.5
+    # Share of abnormal cells of the median well, above the median plate
     abnormal_excess: float = 0.05
-    few_cells: float = 0.6
-    many_cells: float = 1.67
+    few_cells: float = 0.6  # cells of the median site, relative to the median plate
+    many_cells: float = 1.67  # cells of the median site, relative to the median plate
     blur_ratio: float = 1.25
     noise_ratio: float = 1.5
     dim_ratio: float = 0.6
-    haze_rise: float = 0.03
-    unreadable_share: float = 0.05
+    haze_rise: float = 0.03  # background above the median plate, as a share of the intensity range
+    unreadable_share: float = 0.05  # share of the sites that could not be read
     position_abnormal: float = 0.05
+    # The same in the number of cells, as a share of the plate's median
     position_cells: float = 0.15
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that cannot be meant.
-
-        Raises
-        ------
-        ProblemsError
-            With each threshold that is not a positive number or on the wrong side of 1.
-        """
+        """Refuse thresholds that cannot be meant."""
         problems = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -139,13 +112,7 @@ class PlateRule:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PlateRule:
-        """Make a rule from a part of its thresholds; the rest are defaults.
-
-        Raises
-        ------
-        HcsQcError
-            When there is a threshold of another name, or a value cannot be meant.
-        """
+        """Make a rule from a part of its thresholds; the rest are defaults."""
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(data) - set(known))
         if unknown:

@@ -66,69 +66,28 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PositionEffect:
-    """How much the wells of one place differ from the others of their plate.
+    """How much the wells of one place differ from the others of their plate."""
 
-    Parameters
-    ----------
-    measure
-        One of `MEASURES`.
-    place
-        ``"edge"``, ``"row B"`` or ``"column 3"``.
-    shift
-        Place minus the others. Of rows and columns the interval is widened (Bonferroni) by their
-        number, so that of all rows together 95 % hold.
-    n, n_others
-        Wells compared; in the effects of a screen `n` is the number of plates and `n_others` 0.
-    """
-
-    measure: str
-    place: str
-    shift: Estimate
-    n: int
-    n_others: int
+    measure: str  # one of `MEASURES`
+    place: str  # ``"edge"``, ``"row B"`` or ``"column 3"``
+    shift: Estimate  # place minus the others
+    n: int  # wells compared
+    n_others: int  # wells compared
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Trend of one figure over the plates of a screen.
-
-    Parameters
-    ----------
-    slope
-        Change for one unit of the order (a plate, or a day), by Theil and Sen, with the interval
-        of Sen 1968.
-    change
-        From the first to the last plate: slope times span.
-    rho
-        Spearman's rank correlation, with the interval of Bonett and Wright 2000.
-    n
-        Plates.
-    intercept
-        Of the line through the medians.
-    """
+    """Trend of one figure over the plates of a screen."""
 
     slope: Estimate
-    change: float
-    rho: Estimate
-    n: int
-    intercept: float
+    change: float  # from the first to the last plate: slope times span
+    rho: Estimate  # spearman's rank correlation, with the interval of Bonett and Wright 2000
+    n: int  # plates
+    intercept: float  # of the line through the medians
 
 
 def shift_between(group: ArrayLike, others: ArrayLike, *, n_tests: int = 1) -> Estimate:
-    """Hodges-Lehmann shift of a group of values against others.
-
-    Parameters
-    ----------
-    group, others
-        Values; NaN are left out.
-    n_tests
-        So many comparisons share the 5 % of error (Bonferroni).
-
-    Returns
-    -------
-    Estimate
-        NaN without values; infinite limits where there are too few for an interval.
-    """
+    """Hodges-Lehmann shift of a group of values against others."""
     a, b = _finite(group), _finite(others)
     if not len(a) or not len(b):
         return Estimate(np.nan, np.nan, np.nan)
@@ -138,15 +97,7 @@ def shift_between(group: ArrayLike, others: ArrayLike, *, n_tests: int = 1) -> E
 
 
 def shift_over_plates(shifts: ArrayLike, *, n_tests: int = 1) -> Estimate:
-    """Put the shifts of plates together: the median of their pairwise means, with its interval.
-
-    Parameters
-    ----------
-    shifts
-        One value a plate; NaN are left out.
-    n_tests
-        As for `shift_between`.
-    """
+    """Put the shifts of plates together: the median of their pairwise means, with its interval."""
     found = _finite(shifts)
     n = len(found)
     if not n:
@@ -173,21 +124,7 @@ def _ranked(values: NDArray[np.float64], middle: float, spread: float, n_tests: 
 
 
 def position_effects(wells: pd.DataFrame, shape: tuple[int, int]) -> list[PositionEffect]:
-    """Compare the edge, each row and each column of a plate with its other wells.
-
-    Parameters
-    ----------
-    wells
-        Columns ``well`` and those of `MEASURES`; wells that differ by intent (controls, empty
-        ones) are better left out.
-    shape
-        Rows and columns of the plate; the edge is that of the plate, imaged or not.
-
-    Returns
-    -------
-    list
-        Groups of fewer than `MIN_WELLS` wells, on either side, are left out.
-    """
+    """Compare the edge, each row and each column of a plate with its other wells."""
     rows, columns = places_of(wells["well"])
     n_rows, n_columns = shape
     is_edge = (
@@ -245,17 +182,6 @@ def strongest(effects: Sequence[PositionEffect], measure: str, kind: str) -> Pos
 
 def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:
     """Tell whether a figure drifts over the plates.
-
-    Parameters
-    ----------
-    values
-        One a plate; NaN are left out.
-    order
-        Rank, or time of acquisition, of each plate.
-
-    Returns
-    -------
-    Drift, or None with fewer than `MIN_PLATES` plates or without different times.
 
     References
     ----------

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values for the false discovery rate.
 
-    Returns
-    -------
-    NDArray[np.float64]
-        Same order, each at least its p-value and at most 1.
-
     References
     ----------
     Benjamini & Hochberg 1995, J R Stat Soc B 57:289.
@@ -40,24 +35,6 @@ def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFr
 
     One-sided exact test of Fisher (the upper tail of the hypergeometric distribution), adjusted
     over treatments. Wells that the plate map does not name or calls empty are left out.
-
-    Parameters
-    ----------
-    wells
-        Columns ``well`` and ``is_flagged``; ``plate`` too when `platemap` has it.
-    platemap
-        Columns ``well``, ``treatment``, ``role`` (control, empty, sample), perhaps ``plate``.
-
-    Returns
-    -------
-    pd.DataFrame
-        ``treatment, n_wells, n_flagged, share_flagged, share_elsewhere, p_value, q_value``, by
-        ascending p-value.
-
-    Raises
-    ------
-    HcsQcError
-        When the plate map names a well twice.
     """
     keys = ["plate", "well"] if "plate" in platemap and "plate" in wells else ["well"]
     twice = platemap.duplicated(keys)
@@ -90,15 +67,7 @@ def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFr
 
 
 def treatment_warnings(table: pd.DataFrame, *, alpha: float = 0.05) -> tuple[str, ...]:
-    """Say in which treatments flags gather, one sentence each; empty when in none.
-
-    Parameters
-    ----------
-    table
-        From `flags_by_treatment`.
-    alpha
-        False discovery rate.
-    """
+    """Say in which treatments flags gather, one sentence each; empty when in none."""
     gathered = table.loc[(table["q_value"] <= alpha) & (table["n_flagged"] >= 2)]
     return tuple(
         f"Flags gather in treatment {treatment}: {n_flagged} of its "

@@ -38,18 +38,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One small picture.
+    """One small picture."""
 
-    Parameters
-    ----------
-    pixels
-        uint8, (height, width) grey or (height, width, 3) RGB.
-    caption
-        Shown under it, such as ``"0.98"``.
-    """
-
-    pixels: NDArray[np.uint8]
-    caption: str = ""
+    pixels: NDArray[np.uint8]  # uint8, (height, width) grey or (height, width, 3) RGB
+    caption: str = ""  # shown under it, such as ``"0.98"``
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,114 +66,56 @@ class CrossValidated:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What judged the cells.
+    """What judged the cells."""
 
-    Parameters
-    ----------
-    name
-        Id of the model.
-    encoder, weights_sha256, recipe, head
-        In words, and the hash of the weights.
-    seed
-        Of the training.
-    n_annotated, n_kinds
-        Annotated cells of each class, and of each kind.
-    cross_validation
-        Figures, and in `validation` how they were got ("5 folds grouped by well, 5 seeds").
-    reliability
-        Bins as `draw_reliability` takes them; empty where they were not measured.
-    versions
-        Name and version of the software.
-    facts
-        Further rows: what and value.
-    """
-
-    name: str
-    encoder: str
-    weights_sha256: str
-    recipe: str
-    head: str
-    seed: int
-    n_annotated: Mapping[str, int]
+    name: str  # id of the model
+    encoder: str  # in words, and the hash of the weights
+    weights_sha256: str  # in words, and the hash of the weights
+    recipe: str  # in words, and the hash of the weights
+    head: str  # in words, and the hash of the weights
+    seed: int  # of the training
+    n_annotated: Mapping[str, int]  # annotated cells of each class, and of each kind
+    # Annotated cells of each class, and of each kind
     n_kinds: Mapping[str, int] = field(default_factory=dict)
+    # Figures, and in `validation` how they were got ("5 folds grouped by well, 5 seeds")
     cross_validation: Sequence[CrossValidated] = ()
     validation: str = ""
+    # Bins as `draw_reliability` takes them
     reliability: Sequence[tuple[float, float, float, float, int]] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    facts: Sequence[tuple[str, str]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)  # name and version of the software
+    facts: Sequence[tuple[str, str]] = ()  # further rows: what and value
 
 
 @dataclass(frozen=True, eq=False)
 class ReportPlate:
-    """One plate of the report.
+    """One plate of the report."""
 
-    Parameters
-    ----------
-    name, source, shape
-        Name, where it was opened from, rows and columns.
-    sites, wells
-        From `napari_hcs_qc.qc.flags.judge_plate`.
-    reference
-        ``"plate"`` or ``"control"``: what was compared with.
-    p_abnormal
-        Probability of each cell; empty without a model.
-    verdicts
-        Verdict on whole wells.
-    unreadable
-        What could not be read or was not understood.
-    warnings
-        Sentences to see first: flags gather in a treatment, the plate is unlike the training.
-    unlike
-        Which cells are unlike anything annotated, in words; empty when there are none.
-    threshold
-        Probability from which a cell counts as abnormal.
-    """
-
-    name: str
-    source: str
-    shape: tuple[int, int]
-    sites: pd.DataFrame
-    wells: pd.DataFrame
-    reference: str
-    p_abnormal: NDArray[np.floating[Any]]
-    verdicts: Mapping[str, str] = field(default_factory=dict)
-    unreadable: Sequence[Problem] = ()
+    name: str  # name, where it was opened from, rows and columns
+    source: str  # name, where it was opened from, rows and columns
+    shape: tuple[int, int]  # name, where it was opened from, rows and columns
+    sites: pd.DataFrame  # from `napari_hcs_qc.qc.flags.judge_plate`
+    wells: pd.DataFrame  # from `napari_hcs_qc.qc.flags.judge_plate`
+    reference: str  # ``"plate"`` or ``"control"``: what was compared with
+    p_abnormal: NDArray[np.floating[Any]]  # probability of each cell; empty without a model
+    verdicts: Mapping[str, str] = field(default_factory=dict)  # verdict on whole wells
+    unreadable: Sequence[Problem] = ()  # what could not be read or was not understood
+    # Sentences to see first: flags gather in a treatment, the plate is unlike the training
     warnings: Sequence[str] = ()
-    unlike: str = ""
-    threshold: float = 0.5
+    unlike: str = ""  # which cells are unlike anything annotated, in words
+    threshold: float = 0.5  # probability from which a cell counts as abnormal
 
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """All that a report shows.
+    """All that a report shows."""
 
-    Parameters
-    ----------
-    title
-        Name of the assay.
-    created
-        When, as text.
-    plates
-        The plates, in the order shown.
-    rule
-        By which wells were flagged.
-    model
-        None before one was trained.
-    pictures
-        ``pictures(plate, well, site)`` gives the pictures of a flagged well, whose worst site
-        is `site`; asked once for each well shown, one after another. It may raise `HcsQcError`,
-        which is shown in place of the pictures.
-    max_wells
-        So many flagged wells of a plate, the gravest, are shown with pictures; the rest in words.
-    """
-
-    title: str
-    created: str
-    plates: Sequence[ReportPlate]
-    rule: FlagRule
-    model: ModelCard | None = None
+    title: str  # name of the assay
+    created: str  # when, as text
+    plates: Sequence[ReportPlate]  # the plates, in the order shown
+    rule: FlagRule  # by which wells were flagged
+    model: ModelCard | None = None  # none before one was trained
     pictures: Callable[[str, str, int], WellPictures] | None = None
-    max_wells: int = 60
+    max_wells: int = 60  # so many flagged wells of a plate, the gravest, are shown with pictures
 
 
 def write_report(
@@ -194,29 +128,6 @@ def write_report(
     """Write the report as one HTML file without any address outside of itself.
 
     The wells are drawn and written one after another, so that memory does not grow with them.
-
-    Parameters
-    ----------
-    data
-        What to show.
-    path
-        The file.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no plate to report on.
-    WriteError
-        When it cannot be written.
-    Cancelled
-        When `should_stop` said so; an older report stays as it was.
     """
     if not data.plates:
         raise HcsQcError("There is no plate to report on; predict at least one first.")

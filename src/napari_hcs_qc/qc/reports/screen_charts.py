@@ -35,26 +35,7 @@ def draw_drift(
     flagged: Sequence[bool],
     found: Drift | None,
 ) -> str:
-    """Draw a figure of each plate in the order of acquisition, with its robust line.
-
-    Parameters
-    ----------
-    order, values, names, flagged
-        One entry a plate; a value that is NaN is left out.
-    title
-        What is drawn, for those who cannot see it.
-    x_words
-        Places on the x axis and what is written there.
-    words
-        How a value is written.
-    found
-        The line; None draws none.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element; every text in it is escaped.
-    """
+    """Draw a figure of each plate in the order of acquisition, with its robust line."""
     width, height, left, top = 520.0, 170.0, 58.0, 10.0
     points = [
         (float(x), float(y), name, is_flagged)
@@ -117,20 +98,7 @@ def _span(low: float, high: float) -> tuple[float, float]:
 
 
 def draw_effects(effects: Sequence[PositionEffect], *, title: str) -> str:
-    """Draw shifts of places with their intervals, one beside the other.
-
-    Parameters
-    ----------
-    effects
-        Of one measure; those whose interval leaves 0 out have the colour of a flag.
-    title
-        What is drawn, for those who cannot see it.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element.
-    """
+    """Draw shifts of places with their intervals, one beside the other."""
     step, left, top, height = 19.0, 58.0, 10.0, 150.0
     drawn = [one for one in effects if math.isfinite(one.shift.value)]
     ends = [abs(one.shift.value) for one in drawn]
@@ -171,15 +139,7 @@ def draw_effects(effects: Sequence[PositionEffect], *, title: str) -> str:
 
 
 def plate_thumbnail(values: NDArray[np.float64], high: float) -> str:
-    """Draw a plate with a pixel a well, as a PNG that stands in the page itself.
-
-    Parameters
-    ----------
-    values
-        (rows, columns); NaN where there is no value, infinite where nothing was imaged.
-    high
-        Value of the end of the colours; they begin at 0.
-    """
+    """Draw a plate with a pixel a well, as a PNG that stands in the page itself."""
     colours = np.zeros((*values.shape, 4), dtype=np.uint8)
     for place in np.argwhere(~np.isinf(values)):
         value = float(values[tuple(place)])

@@ -35,33 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ScreenPlateView:
-    """One judged plate.
+    """One judged plate."""
 
-    Parameters
-    ----------
-    figures
-        What it is compared by.
-    flags
-        Why it is flagged; empty when it is not.
-    link
-        Address of its own report, from the page.
-    place
-        In the order of acquisition: a rank, a number, or days.
-    when
-        The same in words.
-    wells
-        (rows, columns): share of abnormal cells; NaN without cells, infinite where not imaged.
-    warnings
-        Sentences of its own report.
-    """
-
-    figures: PlateFigures
-    flags: Sequence[PlateFlag]
-    link: str
-    place: float
-    when: str
-    wells: NDArray[np.float64]
-    warnings: Sequence[str] = ()
+    figures: PlateFigures  # what it is compared by
+    flags: Sequence[PlateFlag]  # why it is flagged; empty when it is not
+    link: str  # address of its own report, from the page
+    place: float  # in the order of acquisition: a rank, a number, or days
+    when: str  # the same in words
+    wells: NDArray[np.float64]  # (rows, columns): share of abnormal cells
+    warnings: Sequence[str] = ()  # sentences of its own report
 
 
 @dataclass(frozen=True)
@@ -76,42 +58,21 @@ class DriftView:
 
 @dataclass(frozen=True, eq=False)
 class ScreenReport:
-    """All that the report on a screen shows.
+    """All that the report on a screen shows."""
 
-    Parameters
-    ----------
-    title, created
-        Name of the screen, and when, as text.
-    failed
-        Plates without results: name, why, and the address of their log.
-    plates
-        The judged ones, in the order of acquisition.
-    order_words
-        What the order goes by.
-    effects
-        Of the places, over all plates.
-    maps
-        Measure to well to its value over all plates, see `napari_hcs_qc.screen.gather`.
-    map_shape
-        Rows and columns of `maps`.
-    drifts
-        What may drift.
-    rule
-        By which plates were flagged.
-    facts
-        Rows of the table at the end: what and value.
-    """
-
-    title: str
-    created: str
+    title: str  # name of the screen, and when, as text
+    created: str  # name of the screen, and when, as text
+    # Plates without results: name, why, and the address of their log
     failed: Sequence[tuple[str, str, str]]
-    plates: Sequence[ScreenPlateView]
-    order_words: str
-    effects: Sequence[PositionEffect]
+    plates: Sequence[ScreenPlateView]  # the judged ones, in the order of acquisition
+    order_words: str  # what the order goes by
+    effects: Sequence[PositionEffect]  # of the places, over all plates
+    # Measure to well to its value over all plates, see `napari_hcs_qc.screen.gather`
     maps: Mapping[str, Mapping[str, float]]
-    map_shape: tuple[int, int]
-    drifts: Sequence[DriftView]
-    rule: PlateRule
+    map_shape: tuple[int, int]  # rows and columns of `maps`
+    drifts: Sequence[DriftView]  # what may drift
+    rule: PlateRule  # by which plates were flagged
+    # Rows of the table at the end: what and value
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -122,15 +83,7 @@ def write_screen_report(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Path:
-    """Write the report as one HTML file; its only addresses are those of the plates' reports.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    Cancelled
-        When `should_stop` said so; an older report stays as it was.
-    """
+    """Write the report as one HTML file; its only addresses are those of the plates' reports."""
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.PackageLoader("napari_hcs_qc.qc.reports", "templates"),

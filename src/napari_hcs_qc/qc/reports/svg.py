@@ -41,36 +41,17 @@ _FAINT = "#c9d1d9"
 
 @dataclass(frozen=True)
 class PlateMap:
-    """One plate heat map.
+    """One plate heat map."""
 
-    Parameters
-    ----------
-    title
-        What the colour shows.
-    shape
-        Rows and columns of the plate.
-    values
-        Value of each imaged well (``"A01"``); NaN where there is none, which is hatched.
-    low, high
-        Values of the two ends of the colours; what is beyond has the colour of the end.
-    words
-        How a value is written.
-    flagged
-        Wells that are outlined.
-    links
-        Address each well leads to.
-    notes
-        Text shown beside the value when the mouse rests on a well.
-    """
-
-    title: str
-    shape: tuple[int, int]
-    values: Mapping[str, float]
-    low: float
-    high: float
-    words: Callable[[float], str]
-    flagged: Collection[str] = ()
-    links: Mapping[str, str] | None = None
+    title: str  # what the colour shows
+    shape: tuple[int, int]  # rows and columns of the plate
+    values: Mapping[str, float]  # value of each imaged well (``"A01"``)
+    low: float  # values of the two ends of the colours; what is beyond has the colour of the end
+    high: float  # values of the two ends of the colours; what is beyond has the colour of the end
+    words: Callable[[float], str]  # how a value is written
+    flagged: Collection[str] = ()  # wells that are outlined
+    links: Mapping[str, str] | None = None  # address each well leads to
+    # Text shown beside the value when the mouse rests on a well
     notes: Mapping[str, str] | None = None
 
 
@@ -95,20 +76,7 @@ def nice_ceiling(value: float) -> float:
 
 
 def draw_plate(plate_map: PlateMap, key: str) -> str:
-    """Draw a plate heat map.
-
-    Parameters
-    ----------
-    plate_map
-        What to draw.
-    key
-        Distinguishes the drawing from others on the same page.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element; every text in it is escaped.
-    """
+    """Draw a plate heat map."""
     rows, columns = plate_map.shape
     side = min(40, max(11, round(560 / columns)))
     left, top = 30, 22
@@ -158,23 +126,7 @@ def draw_plate(plate_map: PlateMap, key: str) -> str:
 
 
 def draw_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 40) -> str:
-    """Draw how the probabilities of being abnormal are distributed.
-
-    Parameters
-    ----------
-    values
-        Probabilities; NaN are left out.
-    threshold
-        Where abnormal begins; the bars beyond have another colour.
-    n_bins
-        Bars from 0 to 1.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element. The heights are on a square-root scale, so that the few abnormal
-        cells are seen beside the many normal ones; each bar tells its count.
-    """
+    """Draw how the probabilities of being abnormal are distributed."""
     found = np.asarray(values, dtype=np.float64)
     counts, edges = np.histogram(found[np.isfinite(found)], bins=n_bins, range=(0.0, 1.0))
     width, height, left, top = 1080.0, 190.0, 52.0, 10.0
@@ -223,19 +175,7 @@ def draw_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 4
 
 
 def draw_reliability(bins: Sequence[tuple[float, float, float, float, int]]) -> str:
-    """Draw how often cells are abnormal over the probability that they were given.
-
-    Parameters
-    ----------
-    bins
-        Of each bin the mean probability, the share of its cells that are abnormal, the ends of
-        the interval of this share, all in 0..1, and how many cells there are.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element; each point tells its figures.
-    """
+    """Draw how often cells are abnormal over the probability that they were given."""
     side, left, top = 260.0, 46.0, 10.0
 
     def x_of(p: float) -> float:

@@ -44,24 +44,12 @@ _OTHER_EMISSION_UM = 0.52
 
 @dataclass(eq=False)
 class ArtefactCells:
-    """Scenes of annotated cells, each site read once and its scenes kept.
+    """Scenes of annotated cells, each site read once and its scenes kept."""
 
-    Parameters
-    ----------
-    cells
-        The annotated cells.
-    recipe
-        Crop recipe; its nucleus diameter is set plate by plate where it is not set yet.
-    pixel_size_um
-        Of all plates; None takes what each plate says, else a guess by the size of its nuclei.
-    numerical_aperture
-        Of the objective.
-    """
-
-    cells: AssayCells
-    recipe: CropRecipe
-    pixel_size_um: float | None = None
-    numerical_aperture: float = 0.5
+    cells: AssayCells  # the annotated cells
+    recipe: CropRecipe  # crop recipe
+    pixel_size_um: float | None = None  # of all plates
+    numerical_aperture: float = 0.5  # of the objective
     imaging: tuple[Imaging, ...] = field(init=False)
     _scenes: dict[int, Scene] = field(init=False, default_factory=dict)
     _donors: dict[int, Donor] = field(init=False, default_factory=dict)
@@ -93,15 +81,7 @@ class ArtefactCells:
         on_progress: OnProgress = no_progress,
         should_stop: ShouldStop = never_stop,
     ) -> None:
-        """Cut the scenes of cells and keep them.
-
-        Raises
-        ------
-        UnreadableSiteError
-            When the pixels of a site cannot be had.
-        Cancelled
-            When `should_stop` said so.
-        """
+        """Cut the scenes of cells and keep them."""
         at: dict[tuple[int, SiteKey], list[int]] = {}
         for row in rows:
             if row not in self._scenes:
@@ -142,17 +122,7 @@ class ArtefactCells:
 def imaging_of(
     state: PlateState, pixel_size_um: float | None, numerical_aperture: float
 ) -> Imaging:
-    """Gather what is known of how a plate was imaged.
-
-    Parameters
-    ----------
-    state
-        The plate with its cells.
-    pixel_size_um
-        None takes what the plate says, else that by which its nuclei are `TYPICAL_NUCLEUS_UM`.
-    numerical_aperture
-        Of the objective.
-    """
+    """Gather what is known of how a plate was imaged."""
     found, plate = state.found, state.plate
     nucleus = plate.channel_index(found.channel)
     channels = []

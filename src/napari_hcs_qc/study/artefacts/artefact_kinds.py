@@ -44,40 +44,19 @@ OUT_OF_FOCUS_UM = 15.0
 
 @dataclass(frozen=True)
 class ArtefactKind:
-    """One kind of artefact.
+    """One kind of artefact."""
 
-    Parameters
-    ----------
-    name
-        On the command line.
-    kind
-        What an annotator would call a cell that has it.
-    meaning
-        What severity 1 is, in words with units.
-    unit
-        Of what `amount` gives.
-    amount
-        Severity and imaging to the physical value.
-    make
-        Scene, severity in (0, 1], source of all choices, and dead cells to the spoiled scene.
-    """
-
-    name: str
-    kind: str
-    meaning: str
-    unit: str
-    amount: Callable[[float, Imaging], float]
+    name: str  # on the command line
+    kind: str  # what an annotator would call a cell that has it
+    meaning: str  # what severity 1 is, in words with units
+    unit: str  # of what `amount` gives
+    amount: Callable[[float, Imaging], float]  # severity and imaging to the physical value
+    # Scene, severity in (0, 1], source of all choices, and dead cells to the spoiled scene
     make: Make
 
 
 def get_kinds(names: Sequence[str] | None = None) -> list[ArtefactKind]:
-    """Look kinds up by name; all of them by default.
-
-    Raises
-    ------
-    HcsQcError
-        Naming every one that there is not.
-    """
+    """Look kinds up by name; all of them by default."""
     if names is None:
         return list(KINDS.values())
     unknown = [name for name in names if name not in KINDS]
@@ -98,27 +77,7 @@ def spoil(
     cell: str = "",
     donors: Sequence[Donor] = (),
 ) -> Scene:
-    """Apply an artefact.
-
-    Parameters
-    ----------
-    scene
-        Around a cell.
-    kind
-        Which artefact.
-    severity
-        From 0, which gives the scene as it is, to 1. The same seed and cell give the same shapes
-        and noise at every severity.
-    seed, cell
-        Make all choices.
-    donors
-        Real dead cells, for the kind that takes them.
-
-    Raises
-    ------
-    HcsQcError
-        When the severity is not in [0, 1].
-    """
+    """Apply an artefact."""
     if not 0 <= severity <= 1:
         raise HcsQcError(f"The severity is {severity}; a number from 0 to 1 was expected.")
     if severity == 0:

@@ -40,24 +40,7 @@ def defocus_transfer(
     wavelength_um: float,
     pixel_size_um: float,
 ) -> FloatArray:
-    """Give what defocus does to an image that was in focus, on the grid of `scipy.fft.rfft2`.
-
-    Parameters
-    ----------
-    shape_px
-        Height and width of the image.
-    defocus_um
-        Distance of the sample from the focal plane.
-    numerical_aperture, wavelength_um
-        Of objective and light.
-    pixel_size_um
-        Side of a pixel in the sample.
-
-    Returns
-    -------
-    array (height, width // 2 + 1)
-        1 at zero frequency, 1 everywhere for no defocus.
-    """
+    """Give what defocus does to an image that was in focus, on the grid of `scipy.fft.rfft2`."""
     frequency = _frequency(shape_px) / pixel_size_um
     optics = {"wavelength_um": wavelength_um, "numerical_aperture": numerical_aperture}
     sharp = focused_otf(frequency, **optics)
@@ -77,20 +60,7 @@ def defocus_kernel(
     wavelength_um: float,
     pixel_size_um: float,
 ) -> FloatArray:
-    """Give the point spread of an objective at the sampling of the camera; in focus Airy's.
-
-    Parameters
-    ----------
-    side_px
-        Of the kernel; its centre is at ``side_px // 2``.
-    defocus_um, numerical_aperture, wavelength_um, pixel_size_um
-        As `defocus_transfer`.
-
-    Returns
-    -------
-    array (side_px, side_px)
-        Sum 1. Periodic, so a wide blur needs a wide side.
-    """
+    """Give the point spread of an objective at the sampling of the camera; in focus Airy's."""
     transfer = defocused_otf(
         _frequency((side_px, side_px)) / pixel_size_um,
         wavelength_um=wavelength_um,
@@ -102,17 +72,7 @@ def defocus_kernel(
 
 
 def blur(scene: Scene, transfers: list[FloatArray], rng: np.random.Generator) -> Scene:
-    """Blur each channel of a scene by its transfer function, as a camera would see it.
-
-    Parameters
-    ----------
-    scene
-        What is blurred.
-    transfers
-        One a channel for the shape that `padded_shape` gives.
-    rng
-        Source of the noise that is put back.
-    """
+    """Blur each channel of a scene by its transfer function, as a camera would see it."""
     planes = []
     for plane, transfer, channel in zip(scene.grey, transfers, scene.imaging.channels, strict=True):
         padded = _padded(plane)

@@ -31,13 +31,6 @@ def overexpose(scene: Scene, exposure: float) -> Scene:
     What a pixel cannot hold spills to its neighbours along the column, as in a CCD whose
     anti-blooming drain takes the rest (30 % a step). The background keeps its grey value: how much
     of it is the camera's offset is not known.
-
-    Parameters
-    ----------
-    scene
-        What is exposed.
-    exposure
-        At least 1, which changes nothing.
     """
     background = scene.imaging.column("background")
     full = scene.imaging.column("full")
@@ -48,19 +41,7 @@ def overexpose(scene: Scene, exposure: float) -> Scene:
 
 
 def bloom(grey: FloatArray, full: FloatArray | float) -> FloatArray:
-    """Let what is above full scale flow along the columns until no pixel holds more.
-
-    Parameters
-    ----------
-    grey
-        ``(..., height, width)``.
-    full
-        Full scale.
-
-    Returns
-    -------
-    array of the same shape, nowhere above `full`
-    """
+    """Let what is above full scale flow along the columns until no pixel holds more."""
     held = np.array(grey, dtype=np.float64)
     for _ in range(_STEPS):
         excess = np.maximum(held - full, 0.0)
@@ -73,20 +54,7 @@ def bloom(grey: FloatArray, full: FloatArray | float) -> FloatArray:
 
 
 def haze(scene: Scene, veil: float, scattered: float, rng: np.random.Generator) -> Scene:
-    """Lay a veil of stray light over a scene, and scatter its own light widely.
-
-    Parameters
-    ----------
-    scene
-        What is veiled.
-    veil
-        Mean light of the veil as a share of the plate's range; it varies by 30 % (one standard
-        deviation) over 60 µm.
-    scattered
-        Share of the cells' own light that a turbid medium spreads over 25 µm.
-    rng
-        Source of the cloud.
-    """
+    """Lay a veil of stray light over a scene, and scatter its own light widely."""
     imaging = scene.imaging
     side = scene.side_px
     size = (2 * side, 2 * side)
@@ -105,21 +73,7 @@ def haze(scene: Scene, veil: float, scattered: float, rng: np.random.Generator) 
 
 
 def underexpose(scene: Scene, photons: float, read_noise: float, rng: np.random.Generator) -> Scene:
-    """Take the picture with little light, the gain turned up so that it looks as bright.
-
-    Parameters
-    ----------
-    scene
-        What is imaged; the noise it has already stays.
-    photons
-        Photo-electrons of the top of the plate's range above the background: shot noise there has
-        a standard deviation of ``sqrt(photons)`` electrons. Light of the background is not
-        counted, as how much of it is the camera's offset is not known.
-    read_noise
-        Standard deviation in electrons.
-    rng
-        Source of the noise.
-    """
+    """Take the picture with little light, the gain turned up so that it looks as bright."""
     background = scene.imaging.column("background")
     grey_per_electron = (scene.imaging.column("high") - background) / photons
     above = scene.grey - background

@@ -25,28 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Extra:
-    """Simulated abnormal cells that are added to the training cells of a fold.
+    """Simulated abnormal cells that are added to the training cells of a fold."""
 
-    Parameters
-    ----------
-    features
-        ``(n, n_features)``.
-    groups
-        Well of the cell that each was made of.
-    """
-
-    features: NDArray[np.float32]
-    groups: NDArray[np.str_]
+    features: NDArray[np.float32]  # ``(n, n_features)``
+    groups: NDArray[np.str_]  # well of the cell that each was made of
 
 
 def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Split:
-    """Divide annotated cells into five folds (fewer where they do not allow it) by well.
-
-    Raises
-    ------
-    HcsQcError
-        When wells cannot be kept whole.
-    """
+    """Divide annotated cells into five folds (fewer where they do not allow it) by well."""
     split = grouped_folds(groups, classes, 5, seed)
     if split.by != "well":
         raise HcsQcError(
@@ -65,26 +51,7 @@ def fit_folds(
     seed: int,
     extra: Mapping[int, Extra] | None = None,
 ) -> list[Head]:
-    """Fit one head a fold on the cells of the other folds.
-
-    Parameters
-    ----------
-    features, classes, groups
-        Of the annotated cells.
-    split
-        From `well_folds`.
-    head
-        Name of the head.
-    seed
-        Of the fit.
-    extra
-        Simulated cells to train on as well, by fold.
-
-    Raises
-    ------
-    HcsQcError
-        When a well would be on both sides of a fold.
-    """
+    """Fit one head a fold on the cells of the other folds."""
     heads = []
     for fold, (train, test) in enumerate(split):
         x, y, wells = features[train], classes[train], groups[train]
@@ -105,17 +72,7 @@ def fit_folds(
 def p_abnormal(
     heads: Sequence[Head], folds: NDArray[np.int64], features: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Judge cells, each by the head of the fold that it is held out in.
-
-    Parameters
-    ----------
-    heads
-        One a fold.
-    folds
-        ``(n,)`` fold of each cell.
-    features
-        ``(n, n_features)``.
-    """
+    """Judge cells, each by the head of the fold that it is held out in."""
     p = np.full(len(folds), np.nan)
     for fold, head in enumerate(heads):
         here = folds == fold
@@ -140,16 +97,7 @@ def weighted_f1(
 def detection_row(
     severity: float, amount: float | None, called: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """Share of cells called abnormal at one severity, with its Wilson 95 % interval.
-
-    Parameters
-    ----------
-    severity, amount
-        In [0, 1], and what that is in units (None where it is infinite).
-    called
-        ``(n_seeds, n_cells)`` whether each cell was called abnormal. The interval takes the cells
-        once, as draws of the same cells are no new cells.
-    """
+    """Share of cells called abnormal at one severity, with its Wilson 95 % interval."""
     n_cells = called.shape[1]
     share = np.array([float(called.mean())])
     low, high = wilson(share, np.array([n_cells]))

@@ -39,19 +39,11 @@ _BODY = 0.5  # of a nucleus diameter: the cell around its nucleus in other chann
 
 @dataclass(frozen=True, eq=False)
 class Donor:
-    """A real dead cell, cut out.
+    """A real dead cell, cut out."""
 
-    Parameters
-    ----------
-    light
-        ``(n_channels, side, side)`` grey values above its background, 0 away from the cell; the
-        cell is in the middle.
-    place
-        ``(n_channels, side, side)`` from 0 to 1 where it is.
-    """
-
+    # ``(n_channels, side, side)`` grey values above its background, 0 away from the cell
     light: FloatArray
-    place: FloatArray
+    place: FloatArray  # ``(n_channels, side, side)`` from 0 to 1 where it is
 
 
 def cut_out(scene: Scene) -> Donor:
@@ -81,37 +73,14 @@ def cell_place(scene: Scene) -> FloatArray:
 
 
 def remove_cell(scene: Scene, share: float, rng: np.random.Generator) -> Scene:
-    """Replace a share of the cell's light by background with its noise.
-
-    Parameters
-    ----------
-    scene
-        What the cell is taken from; its neighbours stay.
-    share
-        From 0 to 1 (the cell is gone).
-    rng
-        Chooses the pixels of the background that are set in its place.
-    """
+    """Replace a share of the cell's light by background with its noise."""
     return scene.with_grey(_emptied(scene, share * cell_place(scene), rng))
 
 
 def replace_by_dead(
     scene: Scene, share: float, donors: Sequence[Donor], rng: np.random.Generator
 ) -> Scene:
-    """Put a dead cell in the place of the cell: a share of its light, for that of the cell's own.
-
-    Parameters
-    ----------
-    scene
-        What the cell is in.
-    share
-        From 0 to 1 (only the dead cell is left).
-    donors
-        Real dead cells of the same plate, one of which is taken, turned and mirrored; of the same
-        size as the scene. Without any, a condensed nucleus is drawn.
-    rng
-        Source of all choices.
-    """
+    """Replace the cell by a dead one: a share of its light for that of the cell."""
     emptied = _emptied(scene, share * cell_place(scene), rng)
     if donors:
         light = donors[int(rng.integers(len(donors)))].light
@@ -130,19 +99,7 @@ def replace_by_dead(
 def add_debris(
     scene: Scene, size_diameters: float, defocus_um: float, rng: np.random.Generator
 ) -> Scene:
-    """Lay a flake, a bar or a crumb on the cell.
-
-    Parameters
-    ----------
-    scene
-        What it lies on.
-    size_diameters
-        Its largest extent, in nucleus diameters.
-    defocus_um
-        Its distance from the focal plane.
-    rng
-        Source of all choices; the same shape for every size.
-    """
+    """Lay a flake, a bar or a crumb on the cell."""
     margin = _margin_px(scene)
     y, x = _on_cell(scene, rng)
     canvas = np.zeros((scene.side_px + 2 * margin,) * 2)
@@ -152,19 +109,7 @@ def add_debris(
 
 
 def add_fibre(scene: Scene, radius_um: float, defocus_um: float, rng: np.random.Generator) -> Scene:
-    """Lay a thread of lint across the cell.
-
-    Parameters
-    ----------
-    scene
-        What it lies on.
-    radius_um
-        Half its thickness; it is the brighter the thicker it is.
-    defocus_um
-        Its distance from the focal plane.
-    rng
-        Source of its course, the same for every radius.
-    """
+    """Lay a thread of lint across the cell."""
     margin = _margin_px(scene)
     side = scene.side_px + 2 * margin
     wide = 2 * side

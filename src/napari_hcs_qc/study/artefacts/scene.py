@@ -28,54 +28,25 @@ _MARGIN = 2.0
 
 @dataclass(frozen=True)
 class ChannelLight:
-    """Grey values and wavelength of one channel of a plate.
+    """Grey values and wavelength of one channel of a plate."""
 
-    Parameters
-    ----------
-    background
-        Grey value of an empty place.
-    low, high
-        Grey values that an encoder is shown as 0 and 1.
-    full
-        Grey value at which the detector saturates. Where a plate shows no saturation, `high`:
-        what is brighter looks the same to an encoder.
-    signal
-        Light of a typical nucleus above the background, grey values.
-    wavelength_um
-        Of the emitted light.
-    """
-
-    background: float
-    low: float
-    high: float
-    full: float
-    signal: float
-    wavelength_um: float
+    background: float  # grey value of an empty place
+    low: float  # grey values that an encoder is shown as 0 and 1
+    high: float  # grey values that an encoder is shown as 0 and 1
+    full: float  # grey value at which the detector saturates
+    signal: float  # light of a typical nucleus above the background, grey values
+    wavelength_um: float  # of the emitted light
 
 
 @dataclass(frozen=True)
 class Imaging:
-    """How a plate was imaged.
+    """How a plate was imaged."""
 
-    Parameters
-    ----------
-    channels
-        In the order of the plate.
-    nucleus_channel
-        Index of the one that shows the nuclei.
-    diameter_px
-        Of a typical nucleus.
-    pixel_size_um
-        Side of a pixel in the sample.
-    numerical_aperture
-        Of the objective, in air.
-    """
-
-    channels: tuple[ChannelLight, ...]
-    nucleus_channel: int
-    diameter_px: float
-    pixel_size_um: float
-    numerical_aperture: float = 0.5
+    channels: tuple[ChannelLight, ...]  # in the order of the plate
+    nucleus_channel: int  # index of the one that shows the nuclei
+    diameter_px: float  # of a typical nucleus
+    pixel_size_um: float  # side of a pixel in the sample
+    numerical_aperture: float = 0.5  # of the objective, in air
 
     def column(self, name: str) -> FloatArray:
         """Give one value a channel, ``(n_channels, 1, 1)``."""
@@ -85,24 +56,12 @@ class Imaging:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A square of a site around one cell.
+    """A square of a site around one cell."""
 
-    Parameters
-    ----------
-    grey
-        ``(n_channels, side, side)`` float64 grey values; the cell is at ``side // 2``.
-    nucleus
-        ``(side, side)`` where the cell's own nucleus is.
-    nuclei
-        ``(side, side)`` where any nucleus is.
-    imaging
-        Of its plate.
-    """
-
-    grey: FloatArray
-    nucleus: NDArray[np.bool_]
-    nuclei: NDArray[np.bool_]
-    imaging: Imaging
+    grey: FloatArray  # ``(n_channels, side, side)`` float64 grey values
+    nucleus: NDArray[np.bool_]  # ``(side, side)`` where the cell's own nucleus is
+    nuclei: NDArray[np.bool_]  # ``(side, side)`` where any nucleus is
+    imaging: Imaging  # of its plate
 
     @property
     def side_px(self) -> int:
@@ -136,24 +95,7 @@ def scene_side_px(sides_px: Sequence[int], diameter_px: float) -> int:
 def cut_scenes(
     raw: NDArray[Any], y_px: ArrayLike, x_px: ArrayLike, imaging: Imaging, side_px: int
 ) -> Iterator[Scene]:
-    """Cut the scenes of some cells of one site.
-
-    Parameters
-    ----------
-    raw
-        ``(n_channels, height, width)`` grey values of the site.
-    y_px, x_px
-        Where the cells are.
-    imaging
-        Of the plate.
-    side_px
-        Of the scenes, see `scene_side_px`; the site is reflected at its borders as for crops.
-
-    Raises
-    ------
-    HcsQcError
-        When a position lies outside the image.
-    """
+    """Cut the scenes of some cells of one site."""
     labels = find_nuclei(raw[imaging.nucleus_channel], diameter_px=imaging.diameter_px)
     planes = np.concatenate([raw.astype(np.float64), labels[np.newaxis].astype(np.float64)])
     for y, x in zip(np.atleast_1d(y_px), np.atleast_1d(x_px), strict=True):

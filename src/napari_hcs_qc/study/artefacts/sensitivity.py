@@ -54,41 +54,21 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class SensitivityOptions:
-    """What is measured.
+    """What is measured."""
 
-    Parameters
-    ----------
-    encoders
-        Names, with a file of weights where one is needed; ``hand-made`` is the baseline.
-    recipe, head
-        By name.
-    kinds
-        Artefacts by name; None takes all.
-    severities
-        In (0, 1]; the untouched cells are measured in any case.
-    seeds
-        Divisions into folds, each with artefacts drawn anew.
-    n_cells
-        Normal cells that are spoiled at most, drawn from all annotated ones.
-    simulated
-        Artefacts by name of which simulated cells are trained on as well, to be compared.
-    numerical_aperture, pixel_size_um
-        Of the plates, see `ArtefactCells`.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    """
-
+    # Names, with a file of weights where one is needed
     encoders: tuple[EncoderSpec, ...] = (EncoderSpec(DEFAULT_ENCODER),)
-    recipe: str = DEFAULT_RECIPE
-    head: str = "linear"
-    kinds: tuple[str, ...] | None = None
-    severities: tuple[float, ...] = DEFAULT_SEVERITIES
-    seeds: int = 1
-    n_cells: int = 300
+    recipe: str = DEFAULT_RECIPE  # by name
+    head: str = "linear"  # by name
+    kinds: tuple[str, ...] | None = None  # artefacts by name; None takes all
+    severities: tuple[float, ...] = DEFAULT_SEVERITIES  # in (0, 1]
+    seeds: int = 1  # divisions into folds, each with artefacts drawn anew
+    n_cells: int = 300  # normal cells that are spoiled at most, drawn from all annotated ones
+    # Artefacts by name of which simulated cells are trained on as well, to be compared
     simulated: tuple[str, ...] = ()
-    numerical_aperture: float = 0.5
-    pixel_size_um: float | None = None
-    device: str = "auto"
+    numerical_aperture: float = 0.5  # of the plates, see `ArtefactCells`
+    pixel_size_um: float | None = None  # of the plates, see `ArtefactCells`
+    device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
 
     def __post_init__(self) -> None:
         get_recipe(self.recipe)
@@ -125,25 +105,13 @@ class SensitivityOptions:
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """What was measured.
+    """What was measured."""
 
-    Parameters
-    ----------
-    provenance
-        Plates, cells, recipe, head, threshold, encoders with the hash of their weights, imaging.
-    results
-        One a kind and encoder, plain data: ``encoder``, ``kind`` and ``rows``, each with
-        ``trained`` and what `detection_row` gives.
-    accuracy
-        One an encoder: ``trained`` to weighted F1, precision and recall on real annotated cells,
-        each with its value a seed.
-    strips
-        Kind to pictures of one cell at severity 0 and every other, ``(n, side, side)`` uint8.
-    """
-
+    # Plates, cells, recipe, head, threshold, encoders with the hash of their weights, imaging
     provenance: dict[str, Any]
     results: list[dict[str, Any]]
     accuracy: list[dict[str, Any]]
+    # Kind to pictures of one cell at severity 0 and every other, ``(n, side, side)`` uint8
     strips: dict[str, NDArray[np.uint8]]
 
 
@@ -161,24 +129,6 @@ def measure_sensitivity(
     the head of the fold in which its well was held out; the dead cells that are pasted come from
     held-out wells, too, so that no head has seen them. Heads know nothing of the plates but their
     training cells, so that encoders are compared alike.
-
-    Parameters
-    ----------
-    assay
-        With cells found and annotations made.
-    options
-        What is measured.
-    folder
-        Every pair of encoder and kind is kept here, and found again by the next call.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When encoder or cells cannot be used, or wells cannot be kept apart.
-    Cancelled
-        When `should_stop` said so; what was finished stays.
     """
     cells = annotated_cells(assay, assay.path.name)
     # The diameter of the first plate for all, as a model has it.

@@ -123,18 +123,7 @@ class Drawing:
 def draw_curves(
     panels: Sequence[Mapping[str, Any]], title: str, subtitle: str, names: Sequence[str]
 ) -> Drawing:
-    """Draw the share of cells called abnormal over severity.
-
-    Parameters
-    ----------
-    panels
-        One a kind: ``title``, ``axis`` (what severity 1 is) and ``curves``: name (one of `names`)
-        to rows with ``severity``, ``called_abnormal``, ``low`` and ``high``, shares in 0 to 1.
-    title, subtitle
-        Above; the second line says where the figures come from.
-    names
-        Curves in the order of their colours.
-    """
+    """Draw the share of cells called abnormal over severity."""
     columns = min(_COLUMNS, len(panels))
     n_rows = -(-len(panels) // columns)
     head = 64 + 16 * len(names)

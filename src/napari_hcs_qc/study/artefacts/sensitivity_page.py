@@ -41,20 +41,7 @@ def write_sensitivity(
     strips: Mapping[str, NDArray[np.uint8]],
     folder: Path,
 ) -> list[Path]:
-    """Write ``sensitivity.csv``, ``.md``, ``.svg``, ``.png`` and ``.html``.
-
-    Parameters
-    ----------
-    provenance, results, accuracy, strips
-        As `napari_hcs_qc.study.artefacts.sensitivity.Sensitivity` has them.
-    folder
-        Is made where there is none.
-
-    Raises
-    ------
-    WriteError
-        When the folder cannot be written to.
-    """
+    """Write ``sensitivity.csv``, ``.md``, ``.svg``, ``.png`` and ``.html``."""
     drawing = _drawing(provenance, results)
     path = {suffix: folder / f"sensitivity.{suffix}" for suffix in ("csv", "md", "svg", "png")}
     write_text(path["csv"], _csv(results))

@@ -33,18 +33,10 @@ _BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Simulated:
-    """Simulated abnormal cells, embedded.
+    """Simulated abnormal cells, embedded."""
 
-    Parameters
-    ----------
-    features
-        ``(n, n_features)`` float32.
-    groups
-        Well of the annotated cell that each was made of, as ``plate/A01``.
-    """
-
-    features: NDArray[np.float32]
-    groups: NDArray[np.str_]
+    features: NDArray[np.float32]  # ``(n, n_features)`` float32
+    groups: NDArray[np.str_]  # well of the annotated cell that each was made of, as ``plate/A01``
 
 
 def simulated_cells(
@@ -61,28 +53,6 @@ def simulated_cells(
 
     Dead cells are drawn, not pasted, so that no pixel of an annotated cell of another well has a
     part in them.
-
-    Parameters
-    ----------
-    states
-        The annotated plates, in the order of `annotated`.
-    annotated
-        The cells that are trained on.
-    recipe, encoder
-        Of the model; the diameter of the recipe is set.
-    kinds
-        Names of artefacts.
-    seed
-        Of all choices.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such kind, or a site cannot be read.
-    Cancelled
-        When `should_stop` said so.
     """
     chosen = get_kinds(kinds)
     made = ArtefactCells(cells_of(tuple(states), "training", with_unreadable=True), recipe)
@@ -118,26 +88,13 @@ class WithSimulated:
     """A head that is also fitted on the simulated cells of the wells that it is fitted on.
 
     So a cross-validation that keeps wells whole keeps them whole for these as well.
-
-    Parameters
-    ----------
-    head
-        The head.
-    simulated
-        Of all wells.
     """
 
     def __init__(self, head: Head, simulated: Simulated) -> None:
         self.head, self.simulated = head, simulated
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit the head.
-
-        Raises
-        ------
-        HcsQcError
-            Without wells, by which the simulated cells are chosen.
-        """
+        """Fit the head."""
         if groups is None:
             raise HcsQcError("Simulated cells are chosen by well; give the well of each cell.")
         wells = np.asarray(groups)

@@ -29,18 +29,10 @@ _ARRAYS = (".npz", ".npy")
 
 @dataclass(frozen=True)
 class CropsInside:
-    """What labelled crops there are, as their names and labels tell; no pixel was read.
+    """What labelled crops there are, as their names and labels tell; no pixel was read."""
 
-    Parameters
-    ----------
-    classes
-        Number of crops of each class, by its name.
-    n_plates
-        Number of plates (or whatever else is held out as one) that they are of.
-    """
-
-    classes: Mapping[str, int]
-    n_plates: int
+    classes: Mapping[str, int]  # number of crops of each class, by its name
+    n_plates: int  # number of plates (or whatever else is held out as one) that they are of
 
     @property
     def n_crops(self) -> int:
@@ -49,20 +41,7 @@ class CropsInside:
 
 
 def look_into(path: Path, group: str) -> CropsInside:
-    """Say which classes there are in a folder ``<class>/*.png|tif``, an .npz or an .npy file.
-
-    Parameters
-    ----------
-    path
-        The folder or the file; of an .npy file the CSV beside it is read.
-    group
-        As of `SourceSpec`; used for a folder.
-
-    Raises
-    ------
-    HcsQcError
-        When there is nothing of the kind, or fewer than two classes.
-    """
+    """Say which classes there are in a folder ``<class>/*.png|tif``, an .npz or an .npy file."""
     if path.is_dir():
         names, plates = _of_folder(path, group)
     elif path.suffix.lower() in _ARRAYS and path.is_file():
@@ -87,22 +66,7 @@ def check_crops(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> SourceSpec:
-    """Read labelled crops as a run will, and give their source back.
-
-    Parameters
-    ----------
-    source
-        A folder of crops or a file of arrays.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When they cannot be used.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Read labelled crops as a run will, and give their source back."""
     on_progress(0, 0, f"Reading the crops of {source.name}")
     abandonable(lambda _on_progress, _stop: open_crops(source), should_stop)
     return source
@@ -114,22 +78,7 @@ def check_encoder(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> EncoderSpec:
-    """Load an encoder with its weights file as a run will, and give it back.
-
-    Parameters
-    ----------
-    encoder
-        With a weights file.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such encoder, or the weights are not its own.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Load an encoder with its weights file as a run will, and give it back."""
     load_architecture(
         encoder.name, weights=encoder.weights, on_progress=on_progress, should_stop=should_stop
     )

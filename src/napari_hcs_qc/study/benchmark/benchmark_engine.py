@@ -64,37 +64,6 @@ def run(
     Heads on frozen features come first, several draws side by side where that pays; then the
     fine-tuned ones, which take minutes each, from few annotations to many. Each draw is kept as
     soon as it is measured.
-
-    Parameters
-    ----------
-    spec
-        What is compared.
-    sources
-        The labelled cells, by name.
-    folder
-        Results and features are kept here.
-    crop_heads
-        Heads that are fitted on crops, by name; a cell without its head stays empty.
-    n_processes
-        For draws of frozen heads; None takes as many as cores and memory allow once it is known
-        that they pay, 1 takes none. The figures are the same to the last digit.
-    on_cell
-        Called with each cell that was filled, and its result.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in draws.
-
-    Returns
-    -------
-    list of Planned
-        All cells, as they stand now. What could not be measured is empty with its reason; the next
-        call tries it again.
-
-    Raises
-    ------
-    WriteError
-        When a result cannot be kept.
-    Cancelled
-        When `should_stop` answers true; what was measured stays.
     """
     runners = dict(crop_heads or {})
     planned = plan(spec, sources, folder, runners)
@@ -421,13 +390,7 @@ def _draws_to_do(planned: list[Planned], folder: Path) -> list[_Unit]:
 def display_crops(
     cells: LabelledCells, ids: list[str], recipe_name: str = "nucleus"
 ) -> NDArray[np.float32]:
-    """Crops of given cells for display, ``(n, side, side)``: the widest view, first channel.
-
-    Raises
-    ------
-    HcsQcError
-        When an id is not among the cells.
-    """
+    """Crops of given cells for display, ``(n, side, side)``: the widest view, first channel."""
     row_of = {name: row for row, name in enumerate(cells.ids.tolist())}
     missing = [name for name in ids if name not in row_of]
     if missing:
@@ -444,13 +407,7 @@ def display_crops(
 def draw_of(
     train_name: str, test_name: str, protocol: str, sources: Mapping[str, LabelledCells], seed: int
 ) -> Draw:
-    """Give the training cells (in their order, all that there are) and test cells of a seed.
-
-    Raises
-    ------
-    HcsQcError
-        When the wells cannot be split.
-    """
+    """Give the training cells (in their order, all that there are) and test cells of a seed."""
     train = sources[train_name]
     is_paper = protocol == "paper"
     if train_name != test_name:

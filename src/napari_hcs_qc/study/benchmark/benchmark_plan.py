@@ -32,35 +32,18 @@ VERSION = 2  # of what a result holds and how it is computed
 
 @dataclass(frozen=True)
 class TableCell:
-    """One cell of the tables.
+    """One cell of the tables."""
 
-    Parameters
-    ----------
-    table
-        1: frozen encoder, largest set; 2: over the number of annotations; 3: another screen.
-    train, test
-        Names of the sources; the same in tables 1 and 2.
-    encoder, recipe, head
-        The row.
-    n_train
-        Number of annotations; 0 is all.
-    protocol
-        ``paper`` or ``grouped``.
-    seeds
-        One split each.
-    directions
-        Whether the head is given the main directions of the plates trained on.
-    """
-
-    table: int
-    train: str
-    test: str
-    encoder: str
-    recipe: str
-    head: str
-    n_train: int
-    protocol: str
-    seeds: tuple[int, ...]
+    table: int  # 1: frozen encoder, largest set
+    train: str  # names of the sources; the same in tables 1 and 2
+    test: str  # names of the sources; the same in tables 1 and 2
+    encoder: str  # the row
+    recipe: str  # the row
+    head: str  # the row
+    n_train: int  # number of annotations; 0 is all
+    protocol: str  # ``paper`` or ``grouped``
+    seeds: tuple[int, ...]  # one split each
+    # Whether the head is given the main directions of the plates trained on
     directions: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,28 +53,13 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell of the tables, its content address, and how it stands.
+    """A cell of the tables, its content address, and how it stands."""
 
-    Parameters
-    ----------
-    cell
-        Which.
-    key
-        Of everything that decides its figures but the seeds; the name of its folder. Cells of
-        tables 1 and 2 that are the same measurement share one.
-    state
-        ``done`` (with every seed), ``to do`` or ``cannot run``.
-    reason
-        Why it cannot run.
-    group, subject
-        The same in two parts, so that many reasons can be told as one: what is in the way, and
-        for what.
-    """
-
-    cell: TableCell
-    key: str
+    cell: TableCell  # which
+    key: str  # of everything that decides its figures but the seeds
+    # ``done`` (with every seed), ``to do`` or ``cannot run``
     state: Literal["done", "to do", "cannot run"]
-    reason: str = ""
+    reason: str = ""  # why it cannot run
     group: str = ""
     subject: str = ""
 
@@ -108,19 +76,7 @@ def plan(
     folder: Path,
     crop_heads: Mapping[str, object] | None = None,
 ) -> list[Planned]:
-    """List the cells of the tables and how each stands.
-
-    Parameters
-    ----------
-    spec
-        What is compared.
-    sources
-        The labelled cells, by name.
-    folder
-        Where results are kept.
-    crop_heads
-        Heads that are fitted on crops and are there, by name.
-    """
+    """List the cells of the tables and how each stands."""
     encoders = {one.name: one for one in spec.encoders}
     digests = {
         one.name: "" if one.weights is None else sha256_of(one.weights) for one in spec.encoders

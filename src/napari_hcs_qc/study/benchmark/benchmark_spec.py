@@ -38,34 +38,14 @@ _KINDS = ("plate", "assay", "folder", "arrays")
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Labelled cells.
+    """Labelled cells."""
 
-    Parameters
-    ----------
-    name
-        How the tables call it.
-    kind
-        ``plate`` (images and `labels`), ``assay`` (its annotations), ``folder``
-        (``<class>/*.png|tif``) or ``arrays`` (.npz with ``crops``, ``classes``, ``groups``; or
-        .npy with the crops alone, and a CSV).
-    path
-        The plate, the assay, the folder or the file.
-    labels
-        CSV of labelled cells, of a plate; of an .npy file the CSV with the columns ``class`` and
-        ``group``, one row for each crop in their order (else that of the same name beside it).
-    abnormal
-        Folder names (or array classes) that are abnormal; all others are normal.
-    group
-        Regular expression on the file name; its first group is the plate of the crop, before
-        ``--`` unless it is given. Crops of a plate are scaled together and split together.
-    """
-
-    name: str
+    name: str  # how the tables call it
     kind: Literal["plate", "assay", "folder", "arrays"]
-    path: Path
-    labels: Path | None = None
-    abnormal: tuple[str, ...] = ("abnormal",)
-    group: str = r"^(.+?)--"
+    path: Path  # the plate, the assay, the folder or the file
+    labels: Path | None = None  # CSV of labelled cells, of a plate
+    abnormal: tuple[str, ...] = ("abnormal",)  # folder names (or array classes) that are abnormal
+    group: str = r"^(.+?)--"  # regular expression on the file name
 
 
 @dataclass(frozen=True)
@@ -78,46 +58,21 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """What is compared.
+    """What is compared."""
 
-    Parameters
-    ----------
-    sources
-        Labelled cells; each is split into training and test cells.
-    transfers
-        Pairs of source names: trained on the first, tested on the second.
-    encoders, recipes, heads
-        Rows of the tables.
-    sizes
-        Numbers of annotations; 0 is all there are (in the paper's protocol, the largest set).
-    seeds
-        One split each.
-    fine_tuned_seeds
-        How many of them the heads that are fitted on crops are measured with, which take minutes a
-        fit; 0 is all.
-    fine_tuned_matched
-        Whether fine-tuned heads are measured on the crops they were made for alone: the paper's on
-        the paper's recipe, ours on all others.
-    protocol
-        ``grouped``: wells or plates are on one side only; ``paper``: split by cell, balanced.
-    baseline
-        Whether the row of hand-made features is there.
-    plate_directions
-        Whether the head `linear` is given the main directions of plates and assays, as it is when
-        an assay is trained; a sample of their cells is embedded for it, once.
-    """
-
-    sources: tuple[SourceSpec, ...]
+    sources: tuple[SourceSpec, ...]  # labelled cells; each is split into training and test cells
+    # Pairs of source names: trained on the first, tested on the second
     transfers: tuple[tuple[str, str], ...] = ()
-    encoders: tuple[EncoderSpec, ...] = (EncoderSpec("efficientnet-lite0"),)
-    recipes: tuple[str, ...] = ("nucleus",)
-    heads: tuple[str, ...] = ("knn", "linear")
-    sizes: tuple[int, ...] = (0, 100, 50, 25, 10)
-    seeds: tuple[int, ...] = field(default=tuple(range(10)))
+    encoders: tuple[EncoderSpec, ...] = (EncoderSpec("efficientnet-lite0"),)  # rows of the tables
+    recipes: tuple[str, ...] = ("nucleus",)  # rows of the tables
+    heads: tuple[str, ...] = ("knn", "linear")  # rows of the tables
+    sizes: tuple[int, ...] = (0, 100, 50, 25, 10)  # numbers of annotations
+    seeds: tuple[int, ...] = field(default=tuple(range(10)))  # one split each
     fine_tuned_seeds: int = 0
     fine_tuned_matched: bool = False
+    # ``grouped``: wells or plates are on one side only
     protocol: Literal["grouped", "paper"] = "grouped"
-    baseline: bool = True
+    baseline: bool = True  # whether the row of hand-made features is there
     plate_directions: bool = True
 
     def __post_init__(self) -> None:
@@ -147,13 +102,7 @@ class BenchmarkSpec:
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """Values of a preset: ``paper`` or ``grouped``.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none of that name.
-    """
+    """Values of a preset: ``paper`` or ``grouped``."""
     if name == "grouped":
         return {}
     if name == "paper":
@@ -172,15 +121,7 @@ def preset_values(name: str) -> dict[str, Any]:
 
 
 def read_spec(path: Path) -> BenchmarkSpec:
-    """Read a TOML file; relative paths are relative to it.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read as TOML.
-    ProblemsError
-        With everything that is wrong in it.
-    """
+    """Read a TOML file; relative paths are relative to it."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -189,22 +130,7 @@ def read_spec(path: Path) -> BenchmarkSpec:
 
 
 def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
-    """Make a spec of plain data, as a TOML file has it.
-
-    Parameters
-    ----------
-    data
-        The settings.
-    base
-        What relative paths are relative to.
-    where
-        What the settings are from, for the message.
-
-    Raises
-    ------
-    ProblemsError
-        With everything that is wrong.
-    """
+    """Make a spec of plain data, as a TOML file has it."""
     problems: list[Problem] = []
     values = _values(data, base, problems)
     problems.extend(_unknown_encoders(values.get("encoders", ())))

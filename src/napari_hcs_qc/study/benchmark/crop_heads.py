@@ -27,32 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CropDraw:
-    """What a head is fitted on.
+    """What a head is fitted on."""
 
-    Parameters
-    ----------
-    crops
-        ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on.
-    classes, groups
-        ``(n,)`` of the cells trained on; no groups where the split is by cell.
-    encoder, recipe, seed
-        Where the encoder begins, name of the recipe, seed of everything random.
-    checkpoint, key
-        File in which a training that is stopped is kept, and the content address of all this.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-    """
-
-    crops: torch.Tensor
-    classes: NDArray[np.str_]
-    groups: NDArray[np.str_] | None
-    encoder: EncoderSpec
-    recipe: str
-    seed: int
+    crops: torch.Tensor  # ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on
+    classes: NDArray[np.str_]  # ``(n,)`` of the cells trained on
+    groups: NDArray[np.str_] | None  # ``(n,)`` of the cells trained on
+    encoder: EncoderSpec  # where the encoder begins, name of the recipe, seed of everything random
+    recipe: str  # where the encoder begins, name of the recipe, seed of everything random
+    seed: int  # where the encoder begins, name of the recipe, seed of everything random
+    # File in which a training that is stopped is kept, and the content address of all this
     checkpoint: Path | None = None
+    # File in which a training that is stopped is kept, and the content address of all this
     key: str = ""
-    on_progress: OnProgress = no_progress
-    should_stop: ShouldStop = never_stop
+    on_progress: OnProgress = no_progress  # see `napari_hcs_qc.job`
+    should_stop: ShouldStop = never_stop  # see `napari_hcs_qc.job`
 
 
 CropJudge: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]

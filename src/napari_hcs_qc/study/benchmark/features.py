@@ -39,15 +39,7 @@ def feature_file(
     on_progress: OnProgress,
     should_stop: ShouldStop,
 ) -> Path:
-    """Give the file with ``(n_cells, n_features)`` float32, computed where it is not there yet.
-
-    Raises
-    ------
-    HcsQcError
-        When the encoder cannot be loaded or a crop not be read.
-    Cancelled
-        When `should_stop` answers true.
-    """
+    """Give the file with ``(n_cells, n_features)`` float32, computed where it is not there yet."""
     recipe = get_recipe(recipe_name)
     path = folder / "features" / f"{_address(cells, encoder, recipe)}.npy"
     if path.is_file():
@@ -96,13 +88,6 @@ def directions_file(
 
     From a sample of the cells that nobody annotated, as the product's own training takes it; the
     sample is embedded where the file is not there yet.
-
-    Raises
-    ------
-    HcsQcError
-        When the encoder cannot be loaded, or too few sites can be read.
-    Cancelled
-        When `should_stop` answers true; what was embedded stays.
     """
     recipe = get_recipe(recipe_name)
     path = folder / "directions" / f"{_address(cells, encoder, recipe)}.npz"

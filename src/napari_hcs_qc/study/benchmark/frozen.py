@@ -23,41 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FrozenDraw:
-    """What a head is fitted on and tested on.
+    """What a head is fitted on and tested on."""
 
-    Parameters
-    ----------
-    head, seed
-        Name of the head, and the seed of its fit.
-    features, tested_features
-        Files of ``(n_cells, n_features)`` float32, memory-mapped by whoever fits.
-    directions
-        File with the main directions of the plates, see `plate_directions`; None without.
-    rows, tested_rows
-        Cells trained on, in the order they are taken, and cells tested.
-    classes, groups
-        ``(n_rows,)`` of the cells trained on; no groups where the split is by cell.
-    """
-
-    head: str
-    seed: int
-    features: Path
+    head: str  # name of the head, and the seed of its fit
+    seed: int  # name of the head, and the seed of its fit
+    features: Path  # files of ``(n_cells, n_features)`` float32, memory-mapped by whoever fits
+    # Files of ``(n_cells, n_features)`` float32, memory-mapped by whoever fits
     tested_features: Path
-    directions: Path | None
-    rows: NDArray[np.int64]
+    directions: Path | None  # file with the main directions of the plates, see `plate_directions`
+    rows: NDArray[np.int64]  # cells trained on, in the order they are taken, and cells tested
+    # Cells trained on, in the order they are taken, and cells tested
     tested_rows: NDArray[np.int64]
-    classes: NDArray[np.str_]
-    groups: NDArray[np.str_] | None
+    classes: NDArray[np.str_]  # ``(n_rows,)`` of the cells trained on
+    groups: NDArray[np.str_] | None  # ``(n_rows,)`` of the cells trained on
 
 
 def judge(draw: FrozenDraw) -> NDArray[np.float64]:
-    """Fit the head and give P(abnormal) of the tested cells, ``(n_tested,)``.
-
-    Raises
-    ------
-    HcsQcError
-        When the head cannot be fitted.
-    """
+    """Fit the head and give P(abnormal) of the tested cells, ``(n_tested,)``."""
     features = np.load(draw.features, mmap_mode="r", allow_pickle=False)
     tested = np.load(draw.tested_features, mmap_mode="r", allow_pickle=False)
     head = make_head(draw.head, draw.seed, _directions_of(draw.directions))

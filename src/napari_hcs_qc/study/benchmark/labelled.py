@@ -91,23 +91,16 @@ class LabelledCells(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FixedCrops:
-    """Crops of one size, such as MitoCheck's.
+    """Crops of one size, such as MitoCheck's."""
 
-    Parameters
-    ----------
-    pixels
-        ``(n_cells, side, side)`` float32, scaled to 0..1 by the range of their plate.
-    classes, groups, ids, fingerprint, note, origins
-        See `LabelledCells`.
-    """
-
+    # ``(n_cells, side, side)`` float32, scaled to 0..1 by the range of their plate
     pixels: NDArray[np.float32]
-    classes: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    ids: NDArray[np.str_]
-    fingerprint: str
-    note: str
-    origins: frozenset[str]
+    classes: NDArray[np.str_]  # see `LabelledCells`
+    groups: NDArray[np.str_]  # see `LabelledCells`
+    ids: NDArray[np.str_]  # see `LabelledCells`
+    fingerprint: str  # see `LabelledCells`
+    note: str  # see `LabelledCells`
+    origins: frozenset[str]  # see `LabelledCells`
 
     @property
     def n_unlabelled(self) -> int:
@@ -152,15 +145,7 @@ class FixedCrops:
 
 
 def open_crops(source: SourceSpec) -> FixedCrops:
-    """Read a source of kind ``folder`` or ``arrays``.
-
-    Raises
-    ------
-    HcsQcError
-        When it has no crops, or not one of each class.
-    ProblemsError
-        With every file that cannot be used.
-    """
+    """Read a source of kind ``folder`` or ``arrays``."""
     images, names, groups, ids = (
         _from_folder(source) if source.kind == "folder" else _from_arrays(source)
     )
@@ -271,13 +256,7 @@ def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
 
 
 def crop_files(folder: Path) -> list[Path]:
-    """List the crops of a folder ``<class>/*.png|tif``.
-
-    Raises
-    ------
-    HcsQcError
-        When there are none.
-    """
+    """List the crops of a folder ``<class>/*.png|tif``."""
     try:
         files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in _SUFFIXES]
     except OSError as error:
@@ -289,13 +268,7 @@ def crop_files(folder: Path) -> list[Path]:
 
 
 def archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
-    """Read arrays of an .npz file of labelled crops.
-
-    Raises
-    ------
-    HcsQcError
-        When it is none, or lacks one of them.
-    """
+    """Read arrays of an .npz file of labelled crops."""
     try:
         # Opened here: NumPy leaves a damaged file open.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
@@ -310,22 +283,7 @@ def archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
 
 def crop_labels(path: Path, labels: Path | None = None) -> tuple[list[str], list[str]]:
-    """Read class and group of each crop of an .npy file.
-
-    Parameters
-    ----------
-    path
-        The .npy file.
-    labels
-        The CSV; None takes that of the same name beside it.
-
-    Raises
-    ------
-    ProblemsError
-        With every row that lacks one.
-    HcsQcError
-        When the CSV cannot be read.
-    """
+    """Read class and group of each crop of an .npy file."""
     labels = labels or path.with_suffix(".csv")
     try:
         with labels.open(encoding="utf-8-sig", newline="") as lines:

@@ -47,13 +47,7 @@ def paper_draw(classes: NDArray[np.str_], seed: int) -> Draw:
 
 
 def grouped_draw(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Draw:
-    """Draw whole wells or plates: some 30 % of them test, and both classes are on both sides.
-
-    Raises
-    ------
-    HcsQcError
-        When no such split is found.
-    """
+    """Draw whole wells or plates: some 30 % of them test, and both classes are on both sides."""
     rng = np.random.default_rng(seed)
     names = np.unique(groups)
     n_test = max(1, round(TEST_SHARE * len(names)))

@@ -62,13 +62,7 @@ class AssayCells:
         )
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Cut the crops of some cells, each site read once.
-
-        Raises
-        ------
-        UnreadableSiteError
-            When the pixels of a site cannot be had.
-        """
+        """Cut the crops of some cells, each site read once."""
         at: dict[tuple[int, SiteKey], list[int]] = {}
         for place, row in enumerate(rows.tolist()):
             at.setdefault(self.where[row][:2], []).append(place)
@@ -103,13 +97,7 @@ class AssayCells:
         on_progress: OnProgress,
         should_stop: ShouldStop,
     ) -> NDArray[np.float32]:
-        """Embed a sample of the found cells of all plates, see `sampled_embeddings`.
-
-        Raises
-        ------
-        HcsQcError, WriteError, Cancelled
-            As `sampled_embeddings`.
-        """
+        """Embed a sample of the found cells of all plates, see `sampled_embeddings`."""
         sized = recipe.with_diameter(self.states[0].found.diameter_px)
         return sampled_embeddings(
             self.states,
@@ -124,27 +112,13 @@ class AssayCells:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """A benchmark as it stands.
+    """A benchmark as it stands."""
 
-    Parameters
-    ----------
-    spec
-        What is compared.
-    folder
-        In which results are kept.
-    sources
-        The labelled cells, by name.
-    planned
-        All cells of the tables.
-    results
-        Of those that are done, by key.
-    """
-
-    spec: BenchmarkSpec
-    folder: Path
-    sources: Mapping[str, LabelledCells]
-    planned: tuple[Planned, ...]
-    results: Mapping[str, Mapping[str, Any]]
+    spec: BenchmarkSpec  # what is compared
+    folder: Path  # in which results are kept
+    sources: Mapping[str, LabelledCells]  # the labelled cells, by name
+    planned: tuple[Planned, ...]  # all cells of the tables
+    results: Mapping[str, Mapping[str, Any]]  # of those that are done, by key
 
     def as_it_stands(self) -> list[Planned]:
         """List the cells of the tables as they stand on disk now."""
@@ -160,28 +134,7 @@ def run_benchmark(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Benchmark:
-    """Fill the tables of a benchmark; what was filled before stays.
-
-    Parameters
-    ----------
-    spec
-        What is compared.
-    folder
-        Where results, features, and assays of plates with a CSV of labels are kept.
-    on_plan
-        Called before the first cell is filled, with what is there already.
-    on_cell
-        Called with each cell that was filled, and its result.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When a source or an encoder cannot be used.
-    Cancelled
-        When `should_stop` answers true; what was filled stays.
-    """
+    """Fill the tables of a benchmark; what was filled before stays."""
     sources = open_sources(spec, folder, on_progress=on_progress, should_stop=should_stop)
     heads = fine_tuned_heads()
 
@@ -211,22 +164,7 @@ def wrong_crops(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> tuple[list[Mistake], NDArray[np.float32]]:
-    """Give the cells that a row judged wrongly, and the crops of the gravest mistakes.
-
-    Parameters
-    ----------
-    found, one, result
-        The benchmark, the cell of its tables, and that cell's result.
-    most
-        How many crops are cut at most.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When the labels of the source have changed, or its images cannot be read.
-    """
+    """Give the cells that a row judged wrongly, and the crops of the gravest mistakes."""
     wrong = mistakes(result)
     check_stop(should_stop)
     on_progress(0, 1, "Cutting crops")
@@ -242,22 +180,7 @@ def open_sources(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> dict[str, LabelledCells]:
-    """Open the labelled cells of a benchmark.
-
-    Parameters
-    ----------
-    spec
-        What is compared.
-    folder
-        Of the benchmark; assays of plates with a CSV of labels are made in it.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError
-        When a source cannot be used.
-    """
+    """Open the labelled cells of a benchmark."""
     opened: dict[str, LabelledCells] = {}
     for source in spec.sources:
         check_stop(should_stop)
@@ -286,13 +209,7 @@ def _assay(
 
 
 def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
-    """Give the annotated cells of all plates of an assay.
-
-    Raises
-    ------
-    HcsQcError
-        When a plate cannot be opened, or not both classes are annotated.
-    """
+    """Give the annotated cells of all plates of an assay."""
     annotations = assay.journal().annotations()
     # As in training: a plate that nobody annotated may have vanished, or wait for its cells.
     said = set(annotations["plate"])
@@ -309,25 +226,7 @@ def cells_of(
     *,
     with_unreadable: bool = False,
 ) -> AssayCells:
-    """Give the annotated cells of plates that are open.
-
-    Parameters
-    ----------
-    states
-        The plates.
-    name
-        How messages call them.
-    stores
-        See `AssayCells`.
-    with_unreadable
-        Whether cells of sites that could not be read are there too, so that cells are numbered as
-        the annotations are.
-
-    Raises
-    ------
-    HcsQcError
-        When not both classes are annotated.
-    """
+    """Give the annotated cells of plates that are open."""
     where, classes, groups, ids, kinds = [], [], [], [], []
     states = tuple(state for state in states if len(state.training))
     n_unread = 0

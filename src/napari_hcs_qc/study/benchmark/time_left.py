@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class TimeLeft:
-    """Learns seconds a unit of work, by head.
-
-    Parameters
-    ----------
-    n_cells
-        Labelled cells of each source: how many ``all`` are, at most.
-    """
+    """Learns seconds a unit of work, by head."""
 
     def __init__(self, n_cells: dict[str, int]) -> None:
         self._n_cells = n_cells
@@ -36,20 +30,7 @@ class TimeLeft:
             self._took[key][1] += self._work(cell)
 
     def seconds(self, cells: Iterable[TableCell], n_at_once: int = 1) -> tuple[float, bool]:
-        """Add up what draws will take.
-
-        Parameters
-        ----------
-        cells
-            One for each draw to come.
-        n_at_once
-            Draws of frozen heads that run side by side.
-
-        Returns
-        -------
-        tuple
-            Seconds, and whether some are not counted because nothing like them was measured yet.
-        """
+        """Add up what draws will take."""
         total, has_unknown = 0.0, False
         for cell in cells:
             rate = self._rate(cell)

@@ -50,11 +50,6 @@ class Workers:
     A head's fit holds Python's lock for most of its time, so threads would only take turns; a
     process takes seconds to begin, so there is one only where there is work for longer. Both give
     the same digits. Neither writes anything.
-
-    Parameters
-    ----------
-    n_processes
-        1 for the thread.
     """
 
     def __init__(self, n_processes: int = 1) -> None:
@@ -70,27 +65,7 @@ class Workers:
     def judge(
         self, draws: Iterable[tuple[object, FrozenDraw]], should_stop: ShouldStop
     ) -> Iterator[tuple[object, NDArray[np.float64] | HcsQcError, float]]:
-        """Judge draws; few are made ahead, so that their rows do not gather.
-
-        Parameters
-        ----------
-        draws
-            Of each what it is known by, and what is judged.
-        should_stop
-            Asked ten times a second. A fit that runs is left to itself and its answer dropped.
-
-        Yields
-        ------
-        tuple
-            What it is known by, ``(n_tested,)`` P(abnormal) or why the head cannot be fitted, and
-            the seconds it took, those of all processes being shared among the draws; in no fixed
-            order.
-
-        Raises
-        ------
-        Cancelled
-            When `should_stop` answers true.
-        """
+        """Judge draws; few are made ahead, so that their rows do not gather."""
         source = iter(draws)
         running: dict[Future[tuple[NDArray[np.float64], float]], tuple[object, FrozenDraw]] = {}
         is_over = False

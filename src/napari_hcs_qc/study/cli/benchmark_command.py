@@ -31,11 +31,6 @@ def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[
     """Run a benchmark; gives lines for a person, and the same as plain data.
 
     When it is stopped, or cannot go on, the tables are written as they stand.
-
-    Raises
-    ------
-    HcsQcError
-        When the spec or a source cannot be used.
     """
     spec = _spec(options)
     begun: list[Benchmark] = []

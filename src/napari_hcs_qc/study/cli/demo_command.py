@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 def run(
     out: Path, *, on_progress: OnProgress = no_progress, should_stop: ShouldStop = never_stop
 ) -> steps.RunResult:
-    """Make the sample plate in `out` and run the main job on it; again, only what is missing.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.steps.run`.
-    """
+    """Make the sample plate in `out` and run the main job on it; again, only what is missing."""
     sample = out / "sample"
     spec = sample_spec()
     labels, platemap = sample / "labels.csv", sample / "platemap.csv"

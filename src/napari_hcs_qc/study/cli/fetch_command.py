@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def fetch(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
-    """Fetch a plate; gives lines for a person, and the same as plain data.
-
-    Raises
-    ------
-    HcsQcError, WriteError
-        As `napari_hcs_qc.study.datasets.fetch_plate`.
-    """
+    """Fetch a plate; gives lines for a person, and the same as plain data."""
     channels = None
     if options.channels is not None:
         channels = tuple(one.strip() for one in options.channels.split(",") if one.strip())

@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
-    """Train or import an encoder; gives lines for a person, and the same as plain data.
-
-    Raises
-    ------
-    HcsQcError
-        When options, plates and encoder do not go together, or the training broke down.
-    """
+    """Train or import an encoder; gives lines for a person, and the same as plain data."""
     assay = AssayFolder.open(options.assay)
     if options.import_from is not None:
         own = import_encoder(assay, options.import_from, options.name)
@@ -73,13 +67,7 @@ def pretrain(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[s
 
 
 def pretrain_options(options: argparse.Namespace) -> PretrainOptions:
-    """Gather what was asked for.
-
-    Raises
-    ------
-    HcsQcError
-        When a setting is not ``NAME=VALUE``.
-    """
+    """Gather what was asked for."""
     changes: dict[str, Any] = {}
     for text in options.set:
         name, separator, value = text.partition("=")

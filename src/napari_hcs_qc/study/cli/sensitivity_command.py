@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 
 def sensitivity(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str, Any]]:
-    """Measure and write; gives lines for a person, and the same as plain data.
-
-    Raises
-    ------
-    HcsQcError
-        When options or assay cannot be used.
-    """
+    """Measure and write; gives lines for a person, and the same as plain data."""
     asked = SensitivityOptions(
         encoders=_encoders(options.encoder, options.weights),
         recipe=options.recipe or DEFAULT_RECIPE,

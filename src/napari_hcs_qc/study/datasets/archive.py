@@ -44,17 +44,7 @@ class Image(NamedTuple):
 
 
 def list_images(path: Path) -> list[Image]:
-    """Images of a plate in a ZIP file, by their ImageXpress names; other files are passed over.
-
-    Raises
-    ------
-    DamagedArchiveError
-        When it is truncated or no ZIP file.
-    ProblemsError
-        When a member would be written outside the folder, or is no plain file; all are named.
-    HcsQcError
-        When it holds no image of a plate.
-    """
+    """Images of a plate in a ZIP file, by their ImageXpress names; other files are passed over."""
     with _explained_damage(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     problems = [Problem(repr(one.filename), why) for one in members if (why := _unsafe(one))]
@@ -98,17 +88,7 @@ def unpack(
     should_stop: ShouldStop,
     message: str,
 ) -> None:
-    """Unpack images into a folder, flat; every byte is checked against the archive's CRC-32.
-
-    Raises
-    ------
-    DamagedArchiveError
-        When a member cannot be unpacked or its checksum is another.
-    WriteError
-        When the disk is full or the folder cannot be written to.
-    Cancelled
-        When `should_stop` said so.
-    """
+    """Unpack images into a folder, flat; every byte is checked against the archive's CRC-32."""
     total, done = sum(image.size for image in images), 0
     need_space(folder, total, f"unpack {path.name}")
     with _explained_damage(path), zipfile.ZipFile(path) as archive:

@@ -43,13 +43,6 @@ def read_response(
 
     The socket is read in another thread, since a stalled server, name look-up or proxy would
     otherwise hold up a cancel until the timeout.
-
-    Raises
-    ------
-    BrokenOffError
-        When the server cannot be reached or the connection fails.
-    Cancelled
-        When `should_stop` said so; heard within 0.1 s.
     """
     items: queue.Queue[Head | bytes | BrokenOffError | None] = queue.Queue(_BLOCKS_AHEAD)
     is_over = threading.Event()

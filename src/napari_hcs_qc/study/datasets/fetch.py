@@ -39,36 +39,17 @@ class _OtherHashError(HcsQcError):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A plate that is there now.
+    """A plate that is there now."""
 
-    Parameters
-    ----------
-    path
-        Its folder, for `open_plate`.
-    channels
-        Names of the channels that are there.
-    n_wells, n_sites
-        Wells, and sites of all wells.
-    is_new
-        Whether this call unpacked anything; false when all that was asked for was there.
-    downloaded
-        Archives that this call downloaded.
-    hashes
-        SHA-256 of the archives of this plate that are recorded, by name.
-    registry
-        The file they are recorded in.
-    notes
-        What the user should know: damaged archives fetched anew, files found missing.
-    """
-
-    path: Path
-    channels: tuple[str, ...]
-    n_wells: int
-    n_sites: int
-    is_new: bool
-    downloaded: tuple[str, ...]
-    hashes: dict[str, str]
-    registry: Path
+    path: Path  # its folder, for `open_plate`
+    channels: tuple[str, ...]  # names of the channels that are there
+    n_wells: int  # wells, and sites of all wells
+    n_sites: int  # wells, and sites of all wells
+    is_new: bool  # whether this call unpacked anything; false when all that was asked for was there
+    downloaded: tuple[str, ...]  # archives that this call downloaded
+    hashes: dict[str, str]  # SHA-256 of the archives of this plate that are recorded, by name
+    registry: Path  # the file they are recorded in
+    # What the user should know: damaged archives fetched anew, files found missing
     notes: tuple[str, ...]
 
 
@@ -89,35 +70,6 @@ def fetch_plate(
     What is there already is not fetched again. An unfinished download is gone on with by the next
     call. A truncated or corrupt archive, or one whose hash is not that of its first download, is
     downloaded anew once. The folder gets an ``.HTD`` description with the names of the channels.
-
-    Parameters
-    ----------
-    name
-        Image set: ``bbbc021`` or ``bbbc022``.
-    plate
-        Plate of it, such as ``Week1_22123`` or ``20585``.
-    folder
-        Where plates of this set are kept, with `registry.json`, the hashes of the archives.
-    channels
-        Only these, by name or number (``w1``); all of them when None.
-    base_url
-        A mirror; by default the environment's ``HCS_QC_BBBC_URL``, or the Broad Institute.
-    keep_archives
-        Keep the ZIP files in ``folder/archives/plate`` once they are unpacked.
-    verify
-        Also read every file that is there, and fetch anew what has another checksum.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in bytes of one archive at a time.
-
-    Raises
-    ------
-    HcsQcError
-        When the set, plate or a channel does not exist, the server cannot be reached, or an
-        archive stays damaged; says what to do.
-    WriteError
-        When the disk is full or the folder cannot be written to.
-    Cancelled
-        When `should_stop` said so; what was downloaded is kept.
     """
     image_set = find_set(name)
     waves = image_set.choose(channels)
@@ -396,13 +348,7 @@ class _Job:
 
 @contextmanager
 def _alone(folder: Path, plate: str) -> Iterator[None]:
-    """Hold the lock of a plate.
-
-    Raises
-    ------
-    HcsQcError
-        When another process fetches the same plate.
-    """
+    """Hold the lock of a plate."""
     lock = FileLock(folder / f".{plate}.lock")
     with explained_writes(folder):
         try:

@@ -26,26 +26,14 @@ MANIFEST = "fetched.json"
 
 
 class Registry:
-    """SHA-256 of every archive as it was at its first download.
-
-    Parameters
-    ----------
-    folder
-        Folder of the plates.
-    """
+    """SHA-256 of every archive as it was at its first download."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / REGISTRY
         self._lock = folder / f".{REGISTRY}.lock"
 
     def known(self, archive: str) -> dict[str, Any] | None:
-        """Give what is recorded of an archive: ``sha256``, ``size``, ``url``, ``first_downloaded``.
-
-        Raises
-        ------
-        HcsQcError
-            When the registry cannot be read.
-        """
+        """Return the record of an archive: ``sha256``, ``size``, ``url``, ``first_downloaded``."""
         entry = self._read().get(archive)
         if entry is not None and not (isinstance(entry, dict) and "sha256" in entry):
             raise HcsQcError(
@@ -68,28 +56,15 @@ class Registry:
 
 @dataclass
 class Manifest:
-    """Files of one plate, by wavelength.
+    """Files of one plate, by wavelength."""
 
-    Parameters
-    ----------
-    folder
-        Folder of the plate.
-    images
-        Wavelength to file name to ``[well, site, size in bytes, CRC-32]``.
-    """
-
-    folder: Path
+    folder: Path  # folder of the plate
+    # Wavelength to file name to ``[well, site, size in bytes, CRC-32]``
     images: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read the manifest of a plate; empty where the folder is not there yet.
-
-        Raises
-        ------
-        HcsQcError
-            When the folder holds files and no manifest, or one that cannot be used.
-        """
+        """Read the manifest of a plate; empty where the folder is not there yet."""
         path = folder / MANIFEST
         if not path.exists():
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

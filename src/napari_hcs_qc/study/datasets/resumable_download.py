@@ -40,17 +40,7 @@ class _ChangedError(Exception):
 
 
 class ResumingDownloader:
-    """Called by pooch as ``downloader(url, output_file, pooch)``.
-
-    Parameters
-    ----------
-    part
-        Where the unfinished file is kept between calls.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in bytes.
-    message
-        Shown beside the progress.
-    """
+    """Called by pooch as ``downloader(url, output_file, pooch)``."""
 
     def __init__(
         self, part: Path, on_progress: OnProgress, should_stop: ShouldStop, message: str
@@ -63,19 +53,7 @@ class ResumingDownloader:
         self._has_answered = False
 
     def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
-        """Bring `url` to `output_file`.
-
-        Raises
-        ------
-        NotOnServerError
-            When the server has no such file.
-        HcsQcError
-            When the server refuses, or the connection keeps failing; the part is kept.
-        WriteError
-            When the disk is full or the folder cannot be written to.
-        Cancelled
-            When `should_stop` said so; the part is kept.
-        """
+        """Bring `url` to `output_file`."""
         most, failures = 0, 0
         while True:
             try:
@@ -212,13 +190,7 @@ class ResumingDownloader:
 
 
 def hash_file(path: Path, on_progress: OnProgress, should_stop: ShouldStop, message: str) -> str:
-    """SHA-256 of a large file.
-
-    Raises
-    ------
-    Cancelled
-        When `should_stop` said so.
-    """
+    """SHA-256 of a large file."""
     digest = hashlib.sha256()
     total, done = path.stat().st_size, 0
     with path.open("rb") as handle:
@@ -231,13 +203,7 @@ def hash_file(path: Path, on_progress: OnProgress, should_stop: ShouldStop, mess
 
 
 def need_space(folder: Path, n_bytes: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Raises
-    ------
-    WriteError
-        When there is too little space.
-    """
+    """Refuse to begin what the disk has no room for."""
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
         raise WriteError(

@@ -28,39 +28,18 @@ class Archive(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One image set of the collection.
+    """One image set of the collection."""
 
-    Parameters
-    ----------
-    name
-        As on the command line.
-    folder
-        Its folder below the base URL.
-    title
-        Cells, stains, source and licence.
-    channels
-        Channel names by the number of the wavelength in file names.
-    shape
-        Rows and columns of its plates.
-    archive
-        Name of an archive; ``{plate}``, and ``{wave}`` where each wavelength has its own.
-    index
-        A small file of the set that names all plates.
-    index_pattern
-        Finds the plates in it, one a match.
-    example
-        One of the plates.
-    """
-
-    name: str
-    folder: str
-    title: str
+    name: str  # as on the command line
+    folder: str  # its folder below the base URL
+    title: str  # cells, stains, source and licence
+    # Channel names by the number of the wavelength in file names
     channels: dict[str, str] = field(hash=False)
-    shape: tuple[int, int]
-    archive: str
-    index: str
-    index_pattern: str
-    example: str
+    shape: tuple[int, int]  # rows and columns of its plates
+    archive: str  # name of an archive
+    index: str  # A small file of the set that names all plates
+    index_pattern: str  # finds the plates in it, one a match
+    example: str  # one of the plates
 
     def archives(self, plate: str, waves: tuple[str, ...]) -> list[Archive]:
         """List the archives that hold these wavelengths of a plate."""
@@ -73,13 +52,7 @@ class ImageSet:
         return "{wave}" not in self.archive
 
     def choose(self, channels: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Wavelengths of channels given as ``w1``, ``1`` or by name; all of them when None.
-
-        Raises
-        ------
-        HcsQcError
-            When a channel is none of this set, or none is given.
-        """
+        """Wavelengths of channels given as ``w1``, ``1`` or by name; all of them when None."""
         if channels is None:
             return tuple(self.channels)
         words = {name.casefold(): wave for wave, name in self.channels.items()}
@@ -96,13 +69,7 @@ class ImageSet:
         return tuple(wave for wave in self.channels if wave in chosen)
 
     def check_plate(self, plate: str) -> str:
-        """Refuse what cannot be the name of a plate, so that it is no path either.
-
-        Raises
-        ------
-        HcsQcError
-            When it is none.
-        """
+        """Refuse what cannot be the name of a plate, so that it is no path either."""
         if not _PLATE.fullmatch(plate):
             raise HcsQcError(
                 f"{plate!r} is no name of a plate; letters, digits, '-' and '_' were expected, as "
@@ -151,13 +118,7 @@ SETS = {
 
 
 def find_set(name: str) -> ImageSet:
-    """Image set of that name.
-
-    Raises
-    ------
-    HcsQcError
-        When there is none.
-    """
+    """Image set of that name."""
     found = SETS.get(name.casefold())
     if found is None:
         raise HcsQcError(f"{name!r} is no image set; {' or '.join(SETS)} was expected.")
@@ -165,13 +126,7 @@ def find_set(name: str) -> ImageSet:
 
 
 def find_base_url(given: str | None) -> str:
-    """Give the base URL, ending in ``/``: the one given, or of the environment, or the Broad's.
-
-    Raises
-    ------
-    HcsQcError
-        When it is no HTTP address.
-    """
+    """Give the base URL, ending in ``/``: the one given, or of the environment, or the Broad's."""
     url = given or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

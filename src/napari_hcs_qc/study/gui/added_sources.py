@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
 
 class AddedSources(QWidget):
-    """Shows labelled cells, and takes them out again.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal()
-        Some were added or taken out.
-    """
+    """Shows labelled cells, and takes them out again."""
 
     value_changed = Signal()
 

@@ -67,18 +67,7 @@ class _Offer:
 
 
 class BenchmarkChoice(QWidget):
-    """Rows and columns of the tables.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal()
-        Something else is chosen.
-    """
+    """Rows and columns of the tables."""
 
     value_changed = Signal()
 
@@ -130,13 +119,7 @@ class BenchmarkChoice(QWidget):
             box.toggled.connect(lambda _: self.value_changed.emit())
 
     def value(self, sources: Sequence[SourceSpec]) -> BenchmarkSpec:
-        """Give what is chosen, for some labelled cells.
-
-        Raises
-        ------
-        HcsQcError
-            With everything that cannot be as it is.
-        """
+        """Give what is chosen, for some labelled cells."""
         offers = self._offers()
         transfers = tuple((one.name, other.name) for one in sources for other in sources
                           if one is sources[0] and other is not one)  # fmt: skip
@@ -160,16 +143,7 @@ class BenchmarkChoice(QWidget):
         self._list_encoders(encoder.name)
 
     def set_own(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
-        """Offer the encoders of an assay, and no longer those of another.
-
-        Parameters
-        ----------
-        own
-            Those that were trained in the assay or imported into it; none without an assay.
-        in_use
-            The one that is chosen for the assay, where it has a weights file. It is ticked when it
-            is new here: what people use is what they compare with.
-        """
+        """Offer the encoders of an assay, and no longer those of another."""
         is_new = in_use is not None and in_use != self._in_use
         self._own, self._in_use = tuple(own), in_use
         self._list_encoders(*([in_use.name] if in_use is not None and is_new else []))

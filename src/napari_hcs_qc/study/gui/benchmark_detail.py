@@ -27,13 +27,7 @@ _TILE_PX = 64
 
 
 class BenchmarkDetail(QWidget):
-    """Shows one cell of the tables.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Shows one cell of the tables."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,15 +60,7 @@ class BenchmarkDetail(QWidget):
         self._words.setText(_words(planned, result))
 
     def set_crops(self, wrong: Sequence[Mistake], crops: NDArray[np.float32]) -> None:
-        """Show the cells that were judged wrongly.
-
-        Parameters
-        ----------
-        wrong
-            They, the gravest first.
-        crops
-            ``(n, side, side)`` in [0, 1] of the first of them.
-        """
+        """Show the cells that were judged wrongly."""
         shown = f", the gravest {len(crops)} shown" if len(wrong) > len(crops) else ""
         self._heading.setText(
             f"{len(wrong)} cells are judged wrongly on average{shown} (P is P(abnormal)):"

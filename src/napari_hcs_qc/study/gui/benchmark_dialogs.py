@@ -35,15 +35,7 @@ _WEIGHTS = "safetensors (*.safetensors);;All files (*)"
 
 
 class CropsDialog(QDialog):
-    """Asks for labelled crops, and which of their classes are abnormal.
-
-    Parameters
-    ----------
-    taken
-        Names that other labelled cells have already.
-    parent
-        Qt parent.
-    """
+    """Asks for labelled crops, and which of their classes are abnormal."""
 
     def __init__(self, taken: Collection[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -163,13 +155,7 @@ class CropsDialog(QDialog):
 
 
 class EncoderDialog(QDialog):
-    """Asks for an encoder with a weights file.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Asks for an encoder with a weights file."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -67,20 +67,7 @@ class _Told(QObject):
 
 
 class BenchmarkDock(QWidget):
-    """Chooses rows and columns, runs them in the background, shows the cells as they fill in.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        The `Planned` cell that is looked at, None for none.
-    """
+    """Chooses rows and columns, runs them in the background, shows the cells as they fill in."""
 
     value_changed = Signal(object)
 

@@ -43,18 +43,7 @@ class _Number(QTableWidgetItem):
 
 
 class BenchmarkTable(QTableWidget):
-    """Cells of the tables, one line each.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    value_changed : Signal(object)
-        `Planned` of the line that is current, None when there is none.
-    """
+    """Cells of the tables, one line each."""
 
     value_changed = Signal(object)
 

@@ -20,13 +20,7 @@ _MARGIN = 0.05  # of the range of the losses, above and below
 
 
 class LossChart(Chart):
-    """Loss over steps; the axis goes to the last step there will be, so that it shows what is left.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """Loss over steps; the axis ends at the last planned step, so it shows what is left."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
@@ -42,20 +36,7 @@ class LossChart(Chart):
         return self._curve.copy()
 
     def set_value(self, curve: ArrayLike, n_steps: int) -> None:
-        """Show a curve.
-
-        Parameters
-        ----------
-        curve
-            ``(n, 2)`` step and loss; what is not finite is left out.
-        n_steps
-            Steps of the whole training.
-
-        Raises
-        ------
-        HcsQcError
-            When it has another shape.
-        """
+        """Show a curve."""
         found = np.asarray(curve, np.float64)
         if found.ndim != 2 or found.shape[1] != 2:
             raise HcsQcError(f"A curve of the shape {found.shape} was given; expected (n, 2).")

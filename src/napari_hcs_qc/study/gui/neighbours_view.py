@@ -22,13 +22,7 @@ _GAP_PX = 10  # between a cell and what is found for it
 
 
 class NeighboursView(QWidget):
-    """A few cells, one a row, and beside each those that the encoder finds most alike.
-
-    Parameters
-    ----------
-    parent
-        Qt parent.
-    """
+    """A few cells, one a row, and beside each those that the encoder finds most alike."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

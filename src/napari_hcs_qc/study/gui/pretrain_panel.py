@@ -61,20 +61,7 @@ class _Told(QObject):
 
 
 class PretrainPanel(QWidget):
-    """Chooses a self-supervised method, trains it in the background, and shows how it goes.
-
-    Parameters
-    ----------
-    workspace
-        Session and tasks of the viewer.
-    parent
-        Qt parent.
-
-    Attributes
-    ----------
-    trained : Signal(str)
-        Name of an encoder that is ready.
-    """
+    """Chooses a self-supervised method, trains it in the background, and shows how it goes."""
 
     trained = Signal(str)
 

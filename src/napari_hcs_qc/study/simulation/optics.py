@@ -38,19 +38,6 @@ def focused_otf(
 
     ``(2/π) (arccos s − s √(1−s²))`` with ``s = f λ / (2 NA)``: 1 at zero frequency, 0 from the
     cut-off ``2 NA / λ`` on (Goodman 2005, eq. 6-31).
-
-    Parameters
-    ----------
-    frequency_per_um
-        Radial spatial frequency, any shape, cycles per µm.
-    wavelength_um
-        Emission wavelength in µm.
-    numerical_aperture
-        Of the objective.
-
-    Returns
-    -------
-    array of the same shape, in [0, 1]
     """
     s = np.clip(frequency_per_um * wavelength_um / (2 * numerical_aperture), 0.0, 1.0)
     focused: FloatArray = (2 / np.pi) * (np.arccos(s) - s * np.sqrt(1 - s * s))
@@ -71,21 +58,6 @@ def defocused_otf(
     where ``s = f λ / NA`` and ``w`` is the path difference between the rim and the centre of the
     pupil, ``z (n − √(n² − NA²))``. At low frequency and small aperture this is the transfer
     function of a disc of radius ``z NA / n``, the geometric blur. Even in `defocus_um`.
-
-    Parameters
-    ----------
-    frequency_per_um
-        Radial spatial frequency, any shape, cycles per µm.
-    wavelength_um, numerical_aperture
-        As for `focused_otf`.
-    defocus_um
-        Distance of the object from the focal plane in µm.
-    refractive_index
-        Of the medium before the objective: 1 for air.
-
-    Returns
-    -------
-    array of the same shape, in [-1, 1]; 1 at zero frequency: blur moves light, it takes none
     """
     sharp = focused_otf(
         frequency_per_um, wavelength_um=wavelength_um, numerical_aperture=numerical_aperture
@@ -101,30 +73,16 @@ def defocused_otf(
 
 @dataclass(frozen=True)
 class Objective:
-    """The objective, the sampling and how thick the sample is.
+    """The objective, the sampling and how thick the sample is."""
 
-    Parameters
-    ----------
-    numerical_aperture
-        Of the objective, below `refractive_index`.
-    pixel_size_um
-        Side of one camera pixel in the sample.
-    refractive_index
-        Of the medium before the objective.
-    thickness_um
-        Depth of a cell layer: its light comes from that range about its plane.
-    scatter_share
-        Share of the light spread widely (scatter in plate bottom and medium, glare).
-    scatter_um
-        Standard deviation of that spread.
-    """
-
-    numerical_aperture: float = 0.5
-    pixel_size_um: float = 0.656
-    refractive_index: float = 1.0
+    numerical_aperture: float = 0.5  # of the objective, below `refractive_index`
+    pixel_size_um: float = 0.656  # side of one camera pixel in the sample
+    refractive_index: float = 1.0  # of the medium before the objective
+    # Depth of a cell layer: its light comes from that range about its plane
     thickness_um: float = 5.0
+    # Share of the light spread widely (scatter in plate bottom and medium, glare)
     scatter_share: float = 0.04
-    scatter_um: float = 25.0
+    scatter_um: float = 25.0  # standard deviation of that spread
 
 
 @lru_cache(maxsize=24)
@@ -136,21 +94,6 @@ def blur_transfer(
     Optics, thickness of the layer, pixel area and scatter. A pixel is larger than the sharpest
     detail at low magnification, so the frequencies beyond the grid are folded onto it: the
     kernel then is the true point spread, integrated over each pixel, and its sum is 1.
-
-    Parameters
-    ----------
-    objective
-        Optics and sampling.
-    shape_px
-        Height and width of the image.
-    wavelength_um
-        Emission wavelength.
-    defocus_um
-        Distance of the layer from the focal plane.
-
-    Returns
-    -------
-    array (height, width // 2 + 1), read-only
     """
     pixel_um = objective.pixel_size_um
     cutoff = 2 * objective.numerical_aperture / wavelength_um
@@ -186,22 +129,7 @@ def blur_transfer(
 def blur_layers(
     layers: Mapping[float, FloatArray], objective: Objective, wavelength_um: float
 ) -> FloatArray:
-    """Image of a sample given as layers at several depths, periodic at the borders.
-
-    Parameters
-    ----------
-    layers
-        Distance from the focal plane in µm to the light of that layer (height, width) in
-        photo-electrons; all of one shape; at least one.
-    objective
-        Optics and sampling.
-    wavelength_um
-        Emission wavelength.
-
-    Returns
-    -------
-    array (height, width), never negative; the sum of the layers' light is kept
-    """
+    """Image of a sample given as layers at several depths, periodic at the borders."""
     shape = next(iter(layers.values())).shape
     size = (int(shape[0]), int(shape[1]))
     spectrum = np.zeros((size[0], size[1] // 2 + 1), dtype=np.complex128)
@@ -218,21 +146,7 @@ def illumination(
     falloff: float,
     centre: tuple[float, float] = (0.5, 0.5),
 ) -> FloatArray:
-    """Relative brightness over the field: 1 at `centre`, falling with the squared distance.
-
-    Parameters
-    ----------
-    shape_px
-        Height and width.
-    falloff
-        Loss at half a diagonal from the centre, in [0, 1).
-    centre
-        Brightest point as a fraction of height and width.
-
-    Returns
-    -------
-    array (height, width) in (0, 1]
-    """
+    """Relative brightness over the field: 1 at `centre`, falling with the squared distance."""
     height, width = shape_px
     y = (np.arange(height)[:, None] + 0.5 - centre[0] * height) ** 2
     x = (np.arange(width)[None, :] + 0.5 - centre[1] * width) ** 2
@@ -246,42 +160,19 @@ class Camera:
 
     The defaults are near what the photon transfer of the BBBC022 images shows (offset about
     110 grey values, 3 electrons per grey value, read noise 2 to 3 grey values, 12 bits).
-
-    Parameters
-    ----------
-    offset
-        Grey value of no light.
-    electrons_per_grey
-        Gain.
-    read_noise
-        Standard deviation in electrons.
-    top_grey
-        Full scale: brighter pixels get this value.
     """
 
-    offset: float = 110.0
-    electrons_per_grey: float = 3.0
-    read_noise: float = 7.0
-    top_grey: int = 4095
+    offset: float = 110.0  # grey value of no light
+    electrons_per_grey: float = 3.0  # gain
+    read_noise: float = 7.0  # standard deviation in electrons
+    top_grey: int = 4095  # full scale: brighter pixels get this value
 
     def expected_grey(self, electrons: FloatArray) -> FloatArray:
         """Grey values without noise and without the limit of full scale."""
         return self.offset + electrons / self.electrons_per_grey
 
     def expose(self, electrons: FloatArray, rng: np.random.Generator) -> NDArray[np.uint16]:
-        """Take the picture: shot noise, read noise, offset, gain, full scale.
-
-        Parameters
-        ----------
-        electrons
-            Expected photo-electrons per pixel, any shape.
-        rng
-            Source of the noise; two numbers are drawn per pixel, whatever the light.
-
-        Returns
-        -------
-        array of the same shape, uint16 in [0, `top_grey`]
-        """
+        """Take the picture: shot noise, read noise, offset, gain, full scale."""
         counted = shot_noise(electrons, rng)
         counted += self.read_noise * rng.standard_normal(electrons.shape)
         grey = np.rint(self.expected_grey(counted))
@@ -297,17 +188,6 @@ def shot_noise(expected: FloatArray, rng: np.random.Generator) -> FloatArray:
     difference in the last digit of one pixel's light (another processor's Fourier transform)
     changes the noise of all pixels after it; here it changes one pixel by one count, so a seed
     gives the same plate everywhere.
-
-    Parameters
-    ----------
-    expected
-        Mean counts, any shape, at least 0.
-    rng
-        Source of the deviates.
-
-    Returns
-    -------
-    array of the same shape: whole numbers, at least 0
     """
     z = rng.standard_normal(expected.shape)
     # Below one event the expansion is void; rounding and the floor at zero carry it there.

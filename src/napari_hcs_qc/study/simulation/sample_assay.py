@@ -22,20 +22,6 @@ def make_sample_assay(
     """Simulate the sample plate and make an assay of it, its cells found and none annotated.
 
     Called again it goes on with what is there, so that nothing a person has clicked is lost.
-
-    Parameters
-    ----------
-    folder
-        Where the plate and the assay are made.
-
-    Returns
-    -------
-    The assay's folder.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.workflow.steps.new` and `cells`.
     """
     spec = sample_spec()
     images = folder / "sample"

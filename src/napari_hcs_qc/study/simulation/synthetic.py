@@ -54,32 +54,15 @@ _CELL_TYPES = {
 
 @dataclass(frozen=True)
 class SimulatedPlate:
-    """Where the parts of a simulated plate lie.
+    """Where the parts of a simulated plate lie."""
 
-    Parameters
-    ----------
-    plate_dir
-        Folder of images, to be opened as a plate.
-    labels
-        CSV ``well,site,y_px,x_px,label,kind``: some cells, clicked nearly at their centres.
-    truth_cells
-        Parquet, one row per object with its centre in the picture: well, site, y_px, x_px,
-        diameter_px, form (interphase, mitosis, dead, debris), class, kind, defocus_um, at_border.
-    truth_sites
-        Parquet, one row per site: well, site, artefacts (list of names), severity, n_cells,
-        n_abnormal, defocus_um.
-    platemap
-        CSV ``well,treatment,role``.
-    spec
-        JSON of the specification that makes the same plate again.
-    """
-
-    plate_dir: Path
+    plate_dir: Path  # folder of images, to be opened as a plate
+    # CSV ``well,site,y_px,x_px,label,kind``: some cells, clicked nearly at their centres
     labels: Path
     truth_cells: Path
     truth_sites: Path
-    platemap: Path
-    spec: Path
+    platemap: Path  # CSV ``well,treatment,role``
+    spec: Path  # JSON of the specification that makes the same plate again
 
 
 def simulate_plate(
@@ -93,28 +76,6 @@ def simulate_plate(
 
     The same `spec` gives the same files, and one that was stopped can be made again. A folder that
     holds anything else is left alone.
-
-    Parameters
-    ----------
-    out
-        Folder for the plate's own folder and its tables; made where it does not exist.
-    spec
-        What to make.
-    on_progress, should_stop
-        Called once per site. A stopped simulation leaves the images made so far, no tables.
-
-    Returns
-    -------
-    SimulatedPlate
-
-    Raises
-    ------
-    HcsQcError
-        When `out` holds another simulation, or files that are none.
-    WriteError
-        When the folder cannot be written to.
-    Cancelled
-        When `should_stop` answered true.
     """
     paths = SimulatedPlate(
         plate_dir=out / spec.name,
@@ -245,17 +206,6 @@ def choose_labels(truth: pd.DataFrame, spec: SyntheticSpec) -> pd.DataFrame:
 
     Abnormal cells are shared out evenly over the kinds, and within a kind and among the normal
     ones (dividing cells included) over the wells. Cells at the picture's border are left out.
-
-    Parameters
-    ----------
-    truth
-        The table of `SimulatedPlate.truth_cells`.
-    spec
-        Number and share of abnormal ones, seed.
-
-    Returns
-    -------
-    DataFrame well, site, y_px, x_px, label, kind; in the order of the truth
     """
     rng = np.random.default_rng([spec.seed, 9])
     inner = truth[~truth["at_border"]].copy()

@@ -30,18 +30,10 @@ DEPTHS_UM = (0.0, 9.0, 13.0, 18.0, 24.0)
 
 @dataclass(frozen=True)
 class SiteArtefact:
-    """What befell one site.
+    """What befell one site."""
 
-    Parameters
-    ----------
-    name
-        One of `SITE_ARTEFACTS`, or None for a good site.
-    severity
-        From 0.4 (plain to see) to 1 (extreme); 0 for a good site.
-    """
-
-    name: str | None = None
-    severity: float = 0.0
+    name: str | None = None  # one of `SITE_ARTEFACTS`, or None for a good site
+    severity: float = 0.0  # from 0.4 (plain to see) to 1 (extreme); 0 for a good site
 
     @property
     def cell_kind(self) -> str | None:
@@ -124,23 +116,7 @@ def draw_fibres(
     textures: Textures,
     rng: np.random.Generator,
 ) -> list[Fibre]:
-    """One or two fibres across the canvas, in focus or far out of it.
-
-    Parameters
-    ----------
-    shape_px
-        Of the canvas.
-    pixel_size_um
-        A fibre is 3 to 8 µm thick.
-    n_stains
-        Lint shines by itself, unequally in each channel, most in the blue.
-    severity
-        Thicker and brighter.
-    textures
-        For the streaks along it.
-    rng
-        Source of all choices.
-    """
+    """One or two fibres across the canvas, in focus or far out of it."""
     fibres = []
     for _ in range(1 + int(rng.random() < 0.4)):
         radius_px = (1.5 + 2.5 * severity * rng.random()) / pixel_size_um
@@ -161,21 +137,7 @@ def draw_particle(
     brightness: float,
     rng: np.random.Generator,
 ) -> None:
-    """Add one piece of debris to `canvas`: a flake, a crystal bar or a crumb of specks.
-
-    Parameters
-    ----------
-    canvas
-        Changed in place.
-    centre_px
-        Row and column.
-    size_px
-        Largest extent.
-    brightness
-        Of the brightest part.
-    rng
-        Source of all choices.
-    """
+    """Add one piece of debris to `canvas`: a flake, a crystal bar or a crumb of specks."""
     y, x = centre_px
     form = rng.choice(3, p=(0.4, 0.25, 0.35))
     angle = rng.uniform(0, np.pi)

@@ -28,30 +28,14 @@ _TRIES = 12
 
 @dataclass
 class Cell:
-    """One object on the canvas, with its truth.
+    """One object on the canvas, with its truth."""
 
-    Parameters
-    ----------
-    blob
-        Outline of the nucleus (of a dead or dividing cell: of the nucleus it had).
-    form
-        interphase, mitosis, dead or debris.
-    kind
-        Why it is abnormal; None for a normal one.
-    brightness
-        Of its DNA relative to the stain's typical light.
-    gain
-        Of all its stains (an over-stained cell).
-    defocus_um
-        Its distance from the plane of the others.
-    """
-
-    blob: Blob
-    form: str = "interphase"
-    kind: str | None = None
-    brightness: float = 1.0
-    gain: float = 1.0
-    defocus_um: float = 0.0
+    blob: Blob  # outline of the nucleus (of a dead or dividing cell: of the nucleus it had)
+    form: str = "interphase"  # interphase, mitosis, dead or debris
+    kind: str | None = None  # why it is abnormal; None for a normal one
+    brightness: float = 1.0  # of its DNA relative to the stain's typical light
+    gain: float = 1.0  # of all its stains (an over-stained cell)
+    defocus_um: float = 0.0  # its distance from the plane of the others
 
     @property
     def diameter_px(self) -> float:
@@ -69,19 +53,6 @@ def populate(
     """Place the cells of one site on a canvas.
 
     Some lie alone, some touch a neighbour; they overlap only where the culture is crowded.
-
-    Parameters
-    ----------
-    spec
-        Density, size, share of abnormal cells.
-    artefact
-        What befell the site.
-    canvas_px
-        Height and width.
-    well_density
-        Density of the well relative to the plate's.
-    rng
-        Source of all choices.
     """
     area_mm2 = canvas_px[0] * canvas_px[1] * (spec.pixel_size_um / 1000) ** 2
     mean = spec.cells_per_mm2 * area_mm2 * well_density * artefact.density
@@ -170,15 +141,7 @@ def _room(blob: Blob, others: list[Cell], centres: FloatArray) -> float:
 
 
 class NucleusPainter:
-    """Draws nuclei of one site, with the chromatin texture of that site.
-
-    Parameters
-    ----------
-    textures
-        Of the site.
-    rng
-        Source of nucleoli, mitotic figures and fragments.
-    """
+    """Draws nuclei of one site, with the chromatin texture of that site."""
 
     def __init__(self, textures: Textures, rng: np.random.Generator) -> None:
         self._rng = rng

@@ -23,25 +23,7 @@ Layers: TypeAlias = dict[float, FloatArray]
 def paint_cytoplasm(
     spec: SyntheticSpec, cells: list[Cell], textures: Textures, rng: np.random.Generator
 ) -> tuple[Layers, Layers]:
-    """Draw cell bodies around the nuclei: actin fibres and cortex, mitochondria near the nucleus.
-
-    Parameters
-    ----------
-    spec
-        Channels and size of a nucleus.
-    cells
-        With their places; debris has no body.
-    textures
-        Of the site.
-    rng
-        Source of the cells' extents, directions and brightness.
-
-    Returns
-    -------
-    actin, mitochondria
-        Each from depth in µm to light (height, width), in units of the stain's; empty where
-        there are no cells or no such channel.
-    """
+    """Draw cell bodies: actin fibres and cortex, mitochondria near the nucleus."""
     actin_layers: Layers = {}
     mito_layers: Layers = {}
     living = [cell for cell in cells if cell.form != "debris"]

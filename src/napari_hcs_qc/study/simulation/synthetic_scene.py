@@ -35,21 +35,12 @@ _COVERED = 0.6  # light of debris on a cell, relative to the stain's, that spoil
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSite:
-    """Pixels and truth of one site.
+    """Pixels and truth of one site."""
 
-    Parameters
-    ----------
-    pixels
-        uint16 (n_channels, height, width).
-    cells
-        One row per object with its centre in the picture, ready for a table.
-    artefact
-        What befell the site.
-    """
-
-    pixels: NDArray[np.uint16]
+    pixels: NDArray[np.uint16]  # uint16 (n_channels, height, width)
+    # One row per object with its centre in the picture, ready for a table
     cells: list[dict[str, object]]
-    artefact: SiteArtefact
+    artefact: SiteArtefact  # what befell the site
 
 
 @dataclass(eq=False)
@@ -81,17 +72,7 @@ class _Sample:
 
 
 def simulate_site(spec: SyntheticSpec, well: str, site: int) -> SimulatedSite:
-    """Make one site; depends on `spec`, the well and the site only.
-
-    Parameters
-    ----------
-    spec
-        Of the plate.
-    well
-        Name, as ``A01``.
-    site
-        From 1.
-    """
+    """Make one site; depends on `spec`, the well and the site only."""
     artefact = site_artefact(spec, well, site)
     margin = round(_MARGIN_UM / spec.pixel_size_um)
     canvas_px = (

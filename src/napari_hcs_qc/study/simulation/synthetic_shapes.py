@@ -26,28 +26,16 @@ ORIENTATIONS = 6
 
 @dataclass(frozen=True)
 class Blob:
-    """A round, elongated or irregular body that lies flat.
+    """A round, elongated or irregular body that lies flat."""
 
-    Parameters
-    ----------
-    y_px, x_px
-        Centre.
-    major_px, minor_px
-        Semi-axes.
-    angle
-        Of the long axis against the x axis, radians.
-    wobble
-        (amplitude, phase) of the outline's relative deviation, for 2, 3, 4... waves around it.
-    flatness
-        Exponent of the thickness profile: 2 is a ball, 6 a disc with a rounded rim.
-    """
-
-    y_px: float
-    x_px: float
-    major_px: float
-    minor_px: float
-    angle: float = 0.0
+    y_px: float  # centre
+    x_px: float  # centre
+    major_px: float  # semi-axes
+    minor_px: float  # semi-axes
+    angle: float = 0.0  # of the long axis against the x axis, radians
+    # (amplitude, phase) of the outline's relative deviation, for 2, 3, 4
     wobble: tuple[tuple[float, float], ...] = ()
+    # Exponent of the thickness profile: 2 is a ball, 6 a disc with a rounded rim
     flatness: float = 6.0
 
     def radius_px(self, direction: float) -> float:
@@ -89,24 +77,7 @@ def draw_blob(
     brightness: float,
     relief: Callable[[tuple[slice, slice], FloatArray, FloatArray], FloatArray] | None = None,
 ) -> tuple[tuple[slice, slice], FloatArray]:
-    """Add a body to `canvas`.
-
-    Parameters
-    ----------
-    canvas
-        Changed in place.
-    blob
-        May lie partly or wholly outside.
-    brightness
-        Where it is thickest.
-    relief
-        Called with the patch and the offsets (dy, dx) in it; gives a factor for each pixel.
-
-    Returns
-    -------
-    patch, thickness
-        Where it was drawn, and its relative thickness there.
-    """
+    """Add a body to `canvas`."""
     reach = _REACH * max(blob.major_px, blob.minor_px) + 2
     height, width = canvas.shape
     top, bottom = max(0, int(blob.y_px - reach)), min(height, int(blob.y_px + reach) + 1)
@@ -151,17 +122,7 @@ def fibre(shape_px: tuple[int, int], radius_px: float, rng: np.random.Generator)
 
 
 class Textures:
-    """Random textures of one site, each (height, width) with mean 0 and standard deviation 1.
-
-    Parameters
-    ----------
-    shape_px
-        Of the canvas.
-    pixel_size_um
-        The grain of each texture is a length in the sample.
-    rng
-        Source of the noise.
-    """
+    """Random textures of one site, each (height, width) with mean 0 and standard deviation 1."""
 
     def __init__(
         self, shape_px: tuple[int, int], pixel_size_um: float, rng: np.random.Generator
@@ -180,15 +141,7 @@ class Textures:
         return self._shaped(_gaussian(self.shape_px, size_um / self.pixel_size_um), source)
 
     def threads(self, heading: FloatArray, length_um: float, width_um: float) -> FloatArray:
-        """Threads that follow a field of directions.
-
-        Parameters
-        ----------
-        heading
-            (height, width): direction in units of half a turn / `ORIENTATIONS`.
-        length_um, width_um
-            Gaussian standard deviations along and across.
-        """
+        """Threads that follow a field of directions."""
         woven = np.zeros(self.shape_px)
         for orientation in range(ORIENTATIONS):
             # Weight 1 at its own direction, falling to 0 at the next one, round the half turn.

@@ -25,24 +25,12 @@ CELL_KINDS = {"dead": 0.5, "debris": 0.2, "blur": 0.2, "saturation": 0.1}
 
 @dataclass(frozen=True)
 class Stain:
-    """One dye and the brightness it gives.
+    """One dye and the brightness it gives."""
 
-    Parameters
-    ----------
-    name
-        Channel name.
-    emission_um
-        Wavelength of its light.
-    electrons
-        Photo-electrons per pixel of typical stained structure.
-    background
-        Photo-electrons per pixel of medium and plate.
-    """
-
-    name: str
-    emission_um: float
-    electrons: float
-    background: float
+    name: str  # channel name
+    emission_um: float  # wavelength of its light
+    electrons: float  # photo-electrons per pixel of typical stained structure
+    background: float  # photo-electrons per pixel of medium and plate
 
 
 STAINS = {
@@ -62,71 +50,28 @@ class SyntheticSpec:
 
     What happens in a well depends on `seed` and the well's name only, so a plate of more wells
     contains the plate of fewer.
-
-    Parameters
-    ----------
-    name
-        Plate name: its folder and the first part of its file names.
-    wells
-        Names of the imaged wells; empty: the first `n_wells` of the plate, row by row.
-    n_wells
-        How many wells where `wells` is empty; None: all of the plate.
-    plate_format
-        Wells of the plate: 6, 12, 24, 48, 96, 384 or 1536.
-    sites_per_well
-        Fields of view in each well.
-    shape_px
-        Height and width of an image.
-    channels
-        Names from `STAINS`, in the order of the files.
-    seed
-        Any whole number from 0 on.
-    nucleus_diameter_um
-        Mean diameter of a nucleus.
-    cells_per_mm2
-        Mean density.
-    objective, camera
-        The microscope; its pixel size scales everything.
-    clean
-        No artefacts and no abnormal cells at all.
-    artefact_share
-        Chance of a well to be spoiled by one of `artefacts`.
-    artefacts
-        What may spoil a well.
-    schedule
-        (well, artefact) pairs that are certain; ``(well, "none")`` keeps a well good.
-    abnormal_share
-        Share of abnormal cells on good sites.
-    n_labels
-        Rows of the label CSV (fewer where the plate has fewer cells).
-    abnormal_label_share
-        Share of abnormal ones among them.
-
-    Raises
-    ------
-    ProblemsError
-        With all that is wrong.
     """
 
-    name: str = "SIM"
-    wells: tuple[str, ...] = ()
-    n_wells: int | None = None
-    plate_format: int = 96
-    sites_per_well: int = 2
-    shape_px: tuple[int, int] = (520, 696)
+    name: str = "SIM"  # plate name: its folder and the first part of its file names
+    wells: tuple[str, ...] = ()  # names of the imaged wells
+    n_wells: int | None = None  # how many wells where `wells` is empty; None: all of the plate
+    plate_format: int = 96  # wells of the plate: 6, 12, 24, 48, 96, 384 or 1536
+    sites_per_well: int = 2  # fields of view in each well
+    shape_px: tuple[int, int] = (520, 696)  # height and width of an image
+    # Names from `STAINS`, in the order of the files
     channels: tuple[str, ...] = ("DNA", "Actin", "Mito")
-    seed: int = 0
-    nucleus_diameter_um: float = 20.5
-    cells_per_mm2: float = 700.0
-    objective: Objective = field(default_factory=Objective)
-    camera: Camera = field(default_factory=Camera)
-    clean: bool = False
-    artefact_share: float = 0.2
-    artefacts: tuple[str, ...] = SITE_ARTEFACTS
-    schedule: tuple[tuple[str, str], ...] = ()
-    abnormal_share: float = 0.05
-    n_labels: int = 300
-    abnormal_label_share: float = 0.4
+    seed: int = 0  # any whole number from 0 on
+    nucleus_diameter_um: float = 20.5  # mean diameter of a nucleus
+    cells_per_mm2: float = 700.0  # mean density
+    objective: Objective = field(default_factory=Objective)  # the microscope
+    camera: Camera = field(default_factory=Camera)  # the microscope
+    clean: bool = False  # no artefacts and no abnormal cells at all
+    artefact_share: float = 0.2  # chance of a well to be spoiled by one of `artefacts`
+    artefacts: tuple[str, ...] = SITE_ARTEFACTS  # what may spoil a well
+    schedule: tuple[tuple[str, str], ...] = ()  # (well, artefact) pairs that are certain
+    abnormal_share: float = 0.05  # share of abnormal cells on good sites
+    n_labels: int = 300  # rows of the label CSV (fewer where the plate has fewer cells)
+    abnormal_label_share: float = 0.4  # share of abnormal ones among them
 
     def __post_init__(self) -> None:
         problems = [

@@ -20,17 +20,6 @@ class Draws:
 
     Drawn on the CPU and for the whole batch of all ranks, so that one process and many, a CPU and
     a GPU, see the same views.
-
-    Parameters
-    ----------
-    orientation
-        ``(n_views, n_cells)`` indices into `orientation_matrices`.
-    scale
-        ``(n_views, n_cells)`` how much of the crop a view shows: 1.1 is 10 % more.
-    offset
-        ``(n_views, n_cells, 2)`` move along x and y, in half sides of the crop.
-    is_still
-        Whether nothing is moved or scaled.
     """
 
     def __init__(self, orientation: Tensor, scale: Tensor, offset: Tensor, is_still: bool) -> None:
@@ -75,19 +64,6 @@ def make_views(crops: Tensor, draws: Draws) -> Tensor:
     """Show each crop as it was drawn, all views in one affine sampling on the crops' device.
 
     Intensities stay: brightness is what saturation and dead cells are told by.
-
-    Parameters
-    ----------
-    crops
-        ``(n_cells, n_channels, side, side)`` float.
-    draws
-        For these cells, see `draw_views`.
-
-    Returns
-    -------
-    Tensor
-        ``(n_views, n_cells, n_channels, side, side)``. Where nothing was moved or scaled the
-        pixels are those of the crop in another order, not interpolated.
     """
     n_views = len(draws.orientation)
     repeated = crops.repeat(n_views, 1, 1, 1)

@@ -18,55 +18,24 @@ _VERSION = 1
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """How far a training is."""
 
-    Parameters
-    ----------
-    key
-        Of everything that it depends on.
-    step
-        Steps that are over.
-    losses
-        Of each of them.
-    epochs
-        What is known of each epoch that is over, plain data.
-    warnings
-        What went wrong, as ``[step, sentence]``, the newest last.
-    left_out
-        Sites that the epoch's plan was made without.
-    unreadable
-        Sites that could not be read so far, as ``[number, where, what]``.
-    seconds
-        Time trained, pauses and what a kill threw away not counted.
-    """
-
-    key: str
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
+    key: str  # of everything that it depends on
+    step: int = 0  # steps that are over
+    losses: list[float] = field(default_factory=list)  # of each of them
+    # What is known of each epoch that is over, plain data
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    # What went wrong, as ``[step, sentence]``, the newest last
     warnings: list[list[Any]] = field(default_factory=list)
+    # Sites that the epoch's plan was made without
     left_out: list[int] = field(default_factory=list)
+    # Sites that could not be read so far, as ``[number, where, what]``
     unreadable: list[list[Any]] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # time trained, pauses and what a kill threw away not counted
 
 
 def write_checkpoint(path: Path, progress: Progress, state: dict[str, Any]) -> None:
-    """Write a checkpoint, atomically.
-
-    Parameters
-    ----------
-    path
-        The file.
-    progress
-        How far the training is.
-    state
-        Of encoder, method and optimiser: tensors and plain data.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    """
+    """Write a checkpoint, atomically."""
     with atomic_path(path) as temporary:
         torch.save({"version": _VERSION, "progress": asdict(progress), "state": state}, temporary)
 

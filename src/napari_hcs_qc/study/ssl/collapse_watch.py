@@ -34,33 +34,19 @@ _ENTROPY_OF_ALL = 0.999
 
 @dataclass(frozen=True)
 class Observation:
-    """What the loop has seen lately.
+    """What the loop has seen lately."""
 
-    Parameters
-    ----------
-    epoch, step
-        Count from 0; `step` over the whole training.
-    losses
-        The latest losses, one a step, the newest last; some 20 are enough.
-    chance
-        The loss of a method that tells nothing apart (`Method.chance`), None without such a level.
-    figures
-        The newest figures of the method, see there.
-    gradients
-        Norms by part of the network (`gradient_norms`), before any were masked.
-    rank
-        `effective_rank` of the encoder's output of some 100 cells or more.
-    frozen
-        Parts that this epoch does not train: their gradients say nothing.
-    """
-
-    epoch: int
-    step: int
-    losses: Sequence[float]
+    epoch: int  # count from 0; `step` over the whole training
+    step: int  # count from 0; `step` over the whole training
+    losses: Sequence[float]  # the latest losses, one a step, the newest last; some 20 are enough
+    # The loss of a method that tells nothing apart (`Method.chance`), None without such a level
     chance: float | None = None
+    # The newest figures of the method, see there
     figures: Mapping[str, float] = field(default_factory=dict)
+    # Norms by part of the network (`gradient_norms`), before any were masked
     gradients: Mapping[str, float] = field(default_factory=dict)
-    rank: float | None = None
+    rank: float | None = None  # `effective_rank` of the encoder's output of some 100 cells or more
+    # Parts that this epoch does not train: their gradients say nothing
     frozen: frozenset[str] = frozenset()
 
 
@@ -85,15 +71,7 @@ def warnings_before(settings: Pretraining, n_cells: int) -> list[str]:
 
 
 def gradient_norms(module: nn.Module, prefix: str = "") -> dict[str, float]:
-    """Give the Euclidean norm of the gradients of each child and each own parameter of a module.
-
-    Parameters
-    ----------
-    module
-        After the backward pass.
-    prefix
-        Put before each name.
-    """
+    """Give the Euclidean norm of the gradients of each child and each own parameter of a module."""
     squares: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
@@ -113,11 +91,6 @@ def effective_rank(embeddings: Tensor) -> float:
 
     The exponential of the entropy of the singular values, which are divided by their sum; the
     mean embedding is taken off first.
-
-    Parameters
-    ----------
-    embeddings
-        ``(n, n_dims)``.
 
     References
     ----------

@@ -38,16 +38,10 @@ BUFFER_CELLS = 4096
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of every batch a process takes.
+    """Which part of every batch a process takes."""
 
-    Parameters
-    ----------
-    rank, size
-        Number of the process, and of all of them.
-    """
-
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # number of the process, and of all of them
+    size: int = 1  # number of the process, and of all of them
 
 
 class CropStream:
@@ -55,37 +49,6 @@ class CropStream:
 
     A cell is shown in one view of the recipe, one scale in one group of channels, drawn for each
     cell once: what a method remembers of a cell belongs to what it sees of it.
-
-    Parameters
-    ----------
-    sources
-        One for each plate, with its cells, intensity ranges and recipe (its nucleus diameter set).
-    batch_size
-        Cells in a batch of all processes together; fewer where there are fewer cells.
-    n_cells
-        How many cells are used, drawn from all; None uses all.
-    seed
-        Of everything that is drawn.
-    buffer_cells
-        Crops that are mixed with one another.
-    share
-        Which part of each batch is this process's.
-
-    Attributes
-    ----------
-    n_cells : int
-        Cells that are used; rows count from 0 to this.
-    batch_size : int
-        As it is used, a multiple of the number of processes.
-    n_steps : int
-        Batches of an epoch.
-    left_out : dict[int, Problem]
-        Sites that could not be read, by their number in the stream, and why.
-
-    Raises
-    ------
-    HcsQcError
-        When there are fewer than 2 cells for each process, or the plates' crops differ in kind.
     """
 
     def __init__(
@@ -197,18 +160,6 @@ class CropStream:
         A cell comes between 0 and `buffer_cells` places later than its field is read, so that
         never more than so many crops wait. Cells that do not fill a batch are left out, others
         each epoch; where sites are left out, their places go to the first ones once more.
-
-        Parameters
-        ----------
-        epoch
-            Counts from 0.
-        left_out
-            Sites not to be shown.
-
-        Raises
-        ------
-        HcsQcError
-            When no site is left.
         """
         rng = np.random.default_rng([self.seed, 3, epoch])
         turn = rng.permutation(self.n_sites)
@@ -225,25 +176,7 @@ class CropStream:
         return np.resize(order, self.n_steps * self.batch_size).astype(np.int64)
 
     def batches(self, chunks: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[Batch]:
-        """Cut the crops of this process's share of some batches.
-
-        Parameters
-        ----------
-        chunks
-            Number of each batch, and its cells as `plan` gives them.
-
-        Yields
-        ------
-        Batch
-            ``rows`` are cells and `crops` is ``(n, 1 or 3, side, side)``. Cells of a site that
-            cannot be read are replaced by others of the batch, which then come twice, and the
-            site is noted in `left_out`.
-
-        Raises
-        ------
-        HcsQcError
-            When no cell of the very first batch can be read.
-        """
+        """Cut the crops of this process's share of some batches."""
         rank, size = self.share.rank, self.share.size
         wanted = [
             (number, rows[rank * len(rows) // size : (rank + 1) * len(rows) // size])
@@ -381,14 +314,9 @@ class CropStream:
 
 @dataclass(frozen=True)
 class Reading:
-    """One of the stream's ways to read chunks, as `CropReader` takes it.
+    """One of the stream's ways to read chunks, as `CropReader` takes it."""
 
-    Parameters
-    ----------
-    read
-        `CropStream.batches` or `CropStream.batches_of`.
-    """
-
+    # `CropStream.batches` or `CropStream.batches_of`
     read: Callable[[Sequence[tuple[int, NDArray[np.int64]]]], Iterator[Batch]]
 
     def batches(self, chunks: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[Batch]:

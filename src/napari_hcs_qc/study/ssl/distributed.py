@@ -28,21 +28,11 @@ _BUCKET_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together.
+    """The processes that train together."""
 
-    Parameters
-    ----------
-    rank
-        Number of this process.
-    size
-        Number of processes; 1 needs no process group, and every method is then free of cost.
-    local_rank
-        Number of this process on its machine: which GPU is its own.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
+    rank: int = 0  # number of this process
+    size: int = 1  # number of processes
+    local_rank: int = 0  # number of this process on its machine: which GPU is its own
 
     @property
     def first(self) -> bool:
@@ -50,20 +40,7 @@ class World:
         return self.rank == 0
 
     def gather(self, tensor: Tensor, dim: int = 0) -> Tensor:
-        """Concatenate the tensors of all ranks, in the order of ranks; gradients pass.
-
-        Parameters
-        ----------
-        tensor
-            Of the same shape and type on every rank.
-        dim
-            Along which they are put together.
-
-        Returns
-        -------
-        Tensor
-            The same on every rank, `size` times as long along `dim`.
-        """
+        """Concatenate the tensors of all ranks, in the order of ranks; gradients pass."""
         if self.size == 1:
             return tensor
         parts: Tensor = _Gather.apply(tensor)
@@ -149,13 +126,7 @@ def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
 
 @contextlib.contextmanager
 def join_world(*, on_gpu: bool) -> Iterator[World]:
-    """Join the processes that `torchrun` started; alone without it.
-
-    Parameters
-    ----------
-    on_gpu
-        Whether tensors live on GPUs (NCCL) or on the CPU (gloo).
-    """
+    """Join the processes that `torchrun` started; alone without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()

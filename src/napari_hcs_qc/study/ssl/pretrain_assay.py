@@ -49,51 +49,25 @@ CHECKPOINT = "pretraining.ckpt"
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """What is trained without labels.
+    """What is trained without labels."""
 
-    Parameters
-    ----------
-    method
-        One of `napari_hcs_qc.study.ssl.pretrain_settings.METHOD_NAMES`.
-    preset
-        ``"default"`` or ``"paper"``.
-    changes
-        Settings that differ from the preset, by name, such as ``{"epochs": 10}``.
-    name
-        Of the encoder; None takes the method's, with ``-paper`` for that preset.
-    plates
-        Names of the plates; None takes all of the assay.
-    n_cells
-        How many cells are drawn from all of these plates; None takes all.
-    recipe, rgb
-        Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for.
-    input_px
-        Side of the crops that are trained on; None takes the recipe's. Whatever crops the encoder
-        is shown later are brought to this side.
-    start_from, start_weights
-        See `napari_hcs_qc.study.ssl.start_weights.start_from`.
-    seed
-        Of everything random.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    again
-        Train anew where there is an encoder of that name.
-    """
-
-    method: str = DEFAULT_METHOD
-    preset: str = "default"
+    method: str = DEFAULT_METHOD  # one of `napari_hcs_qc.study.ssl.pretrain_settings.METHOD_NAMES`
+    preset: str = "default"  # ``"default"`` or ``"paper"``
+    # Settings that differ from the preset, by name, such as ``{"epochs": 10}``
     changes: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None
-    plates: tuple[str, ...] | None = None
-    n_cells: int | None = None
+    name: str | None = None  # of the encoder
+    plates: tuple[str, ...] | None = None  # names of the plates; None takes all of the assay
+    n_cells: int | None = None  # how many cells are drawn from all of these plates; None takes all
+    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
     recipe: str | None = None
+    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
     rgb: tuple[str, ...] = ()
-    input_px: int | None = None
-    start_from: str | None = None
-    start_weights: Path | None = None
-    seed: int = 0
-    device: str = "auto"
-    again: bool = False
+    input_px: int | None = None  # side of the crops that are trained on
+    start_from: str | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
+    start_weights: Path | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
+    seed: int = 0  # of everything random
+    device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
+    again: bool = False  # train anew where there is an encoder of that name
 
     @property
     def encoder_name(self) -> str:
@@ -102,13 +76,7 @@ class PretrainOptions:
 
     @property
     def settings(self) -> Pretraining:
-        """The settings of the training.
-
-        Raises
-        ------
-        HcsQcError
-            When there is no such method, preset or setting.
-        """
+        """The settings of the training."""
         return preset(self.method, self.preset, **self.changes)
 
 
@@ -128,33 +96,6 @@ def pretrain_encoder(
     checkpoint is written. Sites without cells, and those that cannot be read, are left out and
     counted. The same call again goes on where a stop or a kill has left off, to the same weights,
     and gives the encoder when it is there already.
-
-    Parameters
-    ----------
-    assay
-        With cells found; annotations have no part in it.
-    options
-        What is trained.
-    world
-        The processes that train together (`distributed.join_world`); each calls
-        this, the first writes.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in steps.
-    on_report
-        Called with loss curve, speed and warnings every few seconds, after each epoch with
-        pictures of a few cells and those most alike.
-    is_paused
-        Asked between steps; while it answers true nothing is done.
-
-    Raises
-    ------
-    HcsQcError
-        When options, plates and encoder do not go together, the name is taken, or the training
-        broke down.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `should_stop` said so, within a second on a CPU; call again to go on.
     """
     world = world or World()
     settings = options.settings

@@ -49,104 +49,50 @@ OPTIMISERS = ("sgd", "adamw")
 
 @dataclass(frozen=True)
 class Pretraining:
-    """One self-supervised training.
+    """One self-supervised training."""
 
-    Parameters
-    ----------
-    method
-        One of `METHOD_NAMES`.
-    preset
-        Which preset it was made from; changes do not alter it.
-    epochs
-        Passes over all cells.
-    batch_size
-        Cells of one step on all ranks together; each gives two views.
-    optimiser
-        ``sgd`` or ``adamw``.
-    lr, momentum, weight_decay
-        Of the optimiser; `lr` is the highest rate, for this batch size as it is; `momentum` is the
-        first beta of AdamW.
-    warmup_epochs, warmup_start_lr, min_lr
-        The rate rises linearly from `warmup_start_lr` to `lr`, then falls to `min_lr` by a cosine.
-    clip_norm
-        Gradients longer than this are shortened to it; 0 leaves them.
-    rotate90, flip, transpose
-        Probability of each part of the dihedral augmentation.
-    shift, scale
-        Largest shift as a share of the side, largest change of scale; each drawn evenly.
-    shift_scale
-        Probability of shift and scale.
-    hidden, projected
-        Width of the projector's inner layers, and of its output.
-    layers
-        Number of the projector's linear layers.
-    batch_norm
-        Whether batch normalisation follows the projector's inner layers.
-    temperature
-        Of SimCLR's similarities, of the softmax over prototypes.
-    redundancy
-        Barlow Twins' λ.
-    loss_scale
-        Factor of Barlow Twins' loss.
-    invariance, variance, covariance
-        VICReg's three weights.
-    prototypes
-        Number of prototypes of a head; see `prototypes_for`.
-    heads
-        Number of DeepClusterV2's heads, each with a clustering of its own.
-    kmeans_iterations
-        Of DeepClusterV2's clustering before each epoch.
-    fill_bank
-        Whether DeepClusterV2's bank is filled before the first epoch. Without, as the original
-        does it, that epoch has no targets and trains nothing.
-    queue
-        Cells that SwAV's assignments take into account beside the batch; 0 is none.
-    queue_start
-        Epoch from which on they do; None is after a quarter of the epochs, but not before the
-        prototypes have moved for one epoch.
-    sinkhorn_epsilon, sinkhorn_iterations
-        Smoothness of SwAV's assignments and how often rows and columns are balanced.
-    freeze_prototypes
-        Epochs during which SwAV's prototypes stay as they are.
-    """
-
-    method: str
-    preset: str = "default"
-    epochs: int = 5
-    batch_size: int = 128
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    method: str  # one of `METHOD_NAMES`
+    preset: str = "default"  # which preset it was made from; changes do not alter it
+    epochs: int = 5  # passes over all cells
+    batch_size: int = 128  # cells of one step on all ranks together; each gives two views
+    optimiser: Literal["sgd", "adamw"] = "sgd"  # ``sgd`` or ``adamw``
+    lr: float = 0.001  # of the optimiser
+    momentum: float = 0.9  # of the optimiser
+    weight_decay: float = 1e-4  # of the optimiser
+    # The rate rises linearly from `warmup_start_lr` to `lr`, then falls to `min_lr` by a cosine
     warmup_epochs: float = 1.0
+    # The rate rises linearly from `warmup_start_lr` to `lr`, then falls to `min_lr` by a cosine
     warmup_start_lr: float = 3e-5
+    # The rate rises linearly from `warmup_start_lr` to `lr`, then falls to `min_lr` by a cosine
     min_lr: float = 0.0
-    clip_norm: float = 0.0
-    rotate90: float = 0.5
-    flip: float = 0.5
-    transpose: float = 0.5
-    shift: float = 0.0625
-    scale: float = 0.1
-    shift_scale: float = 0.5
-    hidden: int = 2048
-    projected: int = 128
-    layers: int = 2
-    batch_norm: bool = True
-    temperature: float = 0.07
-    redundancy: float = 0.0051
-    loss_scale: float = 0.024
-    invariance: float = 25.0
-    variance: float = 25.0
-    covariance: float = 1.0
-    prototypes: int = 500
-    heads: int = 3
-    kmeans_iterations: int = 10
-    fill_bank: bool = False
-    queue: int = 2560
-    queue_start: int | None = 15
+    clip_norm: float = 0.0  # gradients longer than this are shortened to it; 0 leaves them
+    rotate90: float = 0.5  # probability of each part of the dihedral augmentation
+    flip: float = 0.5  # probability of each part of the dihedral augmentation
+    transpose: float = 0.5  # probability of each part of the dihedral augmentation
+    shift: float = 0.0625  # largest shift as a share of the side, largest change of scale
+    scale: float = 0.1  # largest shift as a share of the side, largest change of scale
+    shift_scale: float = 0.5  # probability of shift and scale
+    hidden: int = 2048  # width of the projector's inner layers, and of its output
+    projected: int = 128  # width of the projector's inner layers, and of its output
+    layers: int = 2  # number of the projector's linear layers
+    batch_norm: bool = True  # whether batch normalisation follows the projector's inner layers
+    temperature: float = 0.07  # of SimCLR's similarities, of the softmax over prototypes
+    redundancy: float = 0.0051  # barlow Twins' λ
+    loss_scale: float = 0.024  # factor of Barlow Twins' loss
+    invariance: float = 25.0  # VICReg's three weights
+    variance: float = 25.0  # VICReg's three weights
+    covariance: float = 1.0  # VICReg's three weights
+    prototypes: int = 500  # number of prototypes of a head; see `prototypes_for`
+    heads: int = 3  # number of DeepClusterV2's heads, each with a clustering of its own
+    kmeans_iterations: int = 10  # of DeepClusterV2's clustering before each epoch
+    fill_bank: bool = False  # whether DeepClusterV2's bank is filled before the first epoch
+    queue: int = 2560  # cells that SwAV's assignments take into account beside the batch; 0 is none
+    queue_start: int | None = 15  # epoch from which on they do
+    # Smoothness of SwAV's assignments and how often rows and columns are balanced
     sinkhorn_epsilon: float = 0.05
+    # Smoothness of SwAV's assignments and how often rows and columns are balanced
     sinkhorn_iterations: int = 3
-    freeze_prototypes: int = 1
+    freeze_prototypes: int = 1  # epochs during which SwAV's prototypes stay as they are
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -171,13 +117,7 @@ class Pretraining:
         return min(self.prototypes, max(2, most))
 
     def with_changes(self, **changes: Any) -> Pretraining:
-        """Give these settings with some changed.
-
-        Raises
-        ------
-        HcsQcError
-            When a name or a value is not one a training can have.
-        """
+        """Give these settings with some changed."""
         return replace(self, **_known(changes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,35 +126,14 @@ class Pretraining:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Pretraining:
-        """Read what `to_dict` gave.
-
-        Raises
-        ------
-        HcsQcError
-            When a name or a value is not one a training can have.
-        """
+        """Read what `to_dict` gave."""
         if "method" not in data:
             raise HcsQcError("The settings of the training name no method.")
         return cls(**_known(data))
 
 
 def preset(method: str, name: str = "default", **changes: Any) -> Pretraining:
-    """Give the settings of a preset, with some changed.
-
-    Parameters
-    ----------
-    method
-        One of `METHOD_NAMES`.
-    name
-        ``default`` or ``paper``.
-    **changes
-        Fields of `Pretraining`.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such method, preset or setting, or a value is not possible.
-    """
+    """Give the settings of a preset, with some changed."""
     if method not in METHOD_NAMES:
         raise HcsQcError(
             f"{method!r} is not a self-supervised method. Known are: {', '.join(METHOD_NAMES)}."

@@ -23,42 +23,17 @@ SCRATCH: tuple[Family, str] = ("torchvision", "resnet18")
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A network to train, and where its weights come from.
+    """A network to train, and where its weights come from."""
 
-    Parameters
-    ----------
-    architecture
-        In evaluation mode, taking crops of any side where it can.
-    told
-        In words: ``random weights``, the name of an encoder, or a file.
-    digest
-        SHA-256 of the weights' file; empty for random ones.
-    """
-
-    architecture: Architecture
-    told: str
-    digest: str
+    architecture: Architecture  # in evaluation mode, taking crops of any side where it can
+    told: str  # in words: ``random weights``, the name of an encoder, or a file
+    digest: str  # SHA-256 of the weights' file; empty for random ones
 
 
 def random_architecture(
     family: Family, name: str, seed: int, input_px: int | None = None
 ) -> Architecture:
-    """Build a network with random weights, which follow from the seed alone.
-
-    Parameters
-    ----------
-    family, name
-        Library and architecture.
-    seed
-        Of the weights.
-    input_px
-        Side to which crops are brought; None for any that the architecture takes.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such architecture.
-    """
+    """Build a network with random weights, which follow from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = build_architecture(family, name)
@@ -74,28 +49,7 @@ def start_from(
     on_progress: OnProgress = no_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Start:
-    """Build the network that a training starts from.
-
-    Parameters
-    ----------
-    asked
-        None for a ResNet18 with random weights; else the name of an encoder, of `own` or of the
-        registry, the folder of one that was trained here, or a safetensors file (of a ResNet18,
-        where nothing beside it says otherwise).
-    own
-        Folder of encoders that were trained here.
-    weights
-        A local file with the weights of the encoder named.
-    seed
-        Of random weights.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `napari_hcs_qc.encoders.registry.load_architecture`.
-    """
+    """Build the network that a training starts from."""
     if asked is None:
         return Start(random_architecture(*SCRATCH, seed), "random weights", "")
     folder = _folder_of(asked, own)

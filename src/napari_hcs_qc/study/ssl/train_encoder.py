@@ -74,23 +74,11 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """What `pretrain` made.
+    """What `pretrain` made."""
 
-    Parameters
-    ----------
-    weights
-        Of the whole architecture, as the bytes of a safetensors file.
-    history
-        How it went, plain data: ``epochs`` (of each its mean ``loss``, ``seconds``, ``rank``, ...),
-        ``curve`` (step and loss), ``warnings`` (step and sentence), ``seconds``, ``crops_per_s``,
-        ``device``, ``precision``, ``n_processes``, ``crops_at_once``.
-    warnings
-        What was wrong from the start, and what still was at the end.
-    """
-
-    weights: bytes
+    weights: bytes  # of the whole architecture, as the bytes of a safetensors file
     history: dict[str, Any]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # what was wrong from the start, and what still was at the end
 
 
 def pretrain(
@@ -118,41 +106,6 @@ def pretrain(
     once more to pass these on (Gao et al. 2021, https://arxiv.org/abs/2101.06983). The loss is
     still that of the whole batch; batch normalisations then see a piece. The pieces are halved
     until they fit, and the history tells it.
-
-    Parameters
-    ----------
-    stream
-        The cells; its share of a batch is that of `world`, its batch size that of `settings`.
-    network
-        The encoder to start from, pooling its last stage; it is changed.
-    settings
-        Method and everything about it.
-    seed
-        Of everything random.
-    world
-        The processes that train together; one by default.
-    checkpoint
-        File in which the state is kept, and from which it is taken up when it is of the same
-        `key`. Whoever has kept the weights deletes it.
-    checkpoint_s
-        Seconds between two, beside those after each epoch.
-    key
-        Content address of everything that is trained on.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`; counted in steps.
-    on_report
-        Called with loss curve, speed, warnings and, after each epoch, with pictures.
-    is_paused
-        Asked between steps; while it answers true nothing is done.
-
-    Raises
-    ------
-    HcsQcError
-        When no cell can be read, numbers are no longer finite, or memory does not suffice.
-    WriteError
-        When the checkpoint cannot be written.
-    Cancelled
-        When `should_stop` said so; go on with the same checkpoint.
     """
     return _Training(
         stream,

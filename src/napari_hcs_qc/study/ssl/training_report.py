@@ -21,52 +21,25 @@ _MOST_POINTS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Some cells, and those that the encoder finds most alike: whether it groups what looks alike.
-
-    Parameters
-    ----------
-    crops
-        ``(n_cells, 1 + n_neighbours, 1 or 3, side, side)`` in [0, 1]: the cell, then the others,
-        the most similar first.
-    similarity
-        ``(n_cells, 1 + n_neighbours)`` cosine to the cell of the row.
-    """
+    """Some cells, and those that the encoder finds most similar."""
 
     crops: NDArray[np.float32]
-    similarity: NDArray[np.float32]
+    similarity: NDArray[np.float32]  # ``(n_cells, 1 + n_neighbours)`` cosine to the cell of the row
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """How a training goes.
+    """How a training goes."""
 
-    Parameters
-    ----------
-    epoch, n_epochs
-        Epochs that are over, and of how many.
-    step, n_steps
-        Steps that are over, and of how many.
-    curve
-        ``(n, 2)`` step and loss; where there are many steps, means of neighbouring ones.
-    crops_per_s
-        Views that are trained on in a second; 0 while it is unknown.
-    seconds_left
-        Until the end, at this speed; NaN while it is unknown.
-    warnings
-        What goes wrong, in words.
-    neighbours
-        After each epoch.
-    """
-
-    epoch: int
-    n_epochs: int
-    step: int
-    n_steps: int
-    curve: NDArray[np.float64]
-    crops_per_s: float
-    seconds_left: float
-    warnings: tuple[str, ...]
-    neighbours: Neighbours | None = None
+    epoch: int  # epochs that are over, and of how many
+    n_epochs: int  # epochs that are over, and of how many
+    step: int  # steps that are over, and of how many
+    n_steps: int  # steps that are over, and of how many
+    curve: NDArray[np.float64]  # ``(n, 2)`` step and loss
+    crops_per_s: float  # views that are trained on in a second; 0 while it is unknown
+    seconds_left: float  # until the end, at this speed; NaN while it is unknown
+    warnings: tuple[str, ...]  # what goes wrong, in words
+    neighbours: Neighbours | None = None  # after each epoch
 
 
 def loss_curve(losses: Sequence[float], most: int = _MOST_POINTS) -> NDArray[np.float64]:
@@ -83,17 +56,7 @@ def loss_curve(losses: Sequence[float], most: int = _MOST_POINTS) -> NDArray[np.
 def find_neighbours(
     crops: Tensor, features: Tensor, n_queries: int, n_neighbours: int
 ) -> Neighbours:
-    """Find the most similar of some cells.
-
-    Parameters
-    ----------
-    crops
-        ``(n, 1 or 3, side, side)``; the first are asked for.
-    features
-        ``(n, n_features)`` of them.
-    n_queries, n_neighbours
-        How many are asked for, and how many are shown with each.
-    """
+    """Find the most similar of some cells."""
     directions = functional.normalize(features.float().cpu(), dim=1)
     n_queries = min(n_queries, len(crops))
     cosine = directions[:n_queries] @ directions.T
@@ -106,13 +69,7 @@ def find_neighbours(
 
 
 class Meter:
-    """Measures how quick a training is, without its pauses.
-
-    Parameters
-    ----------
-    crops_per_step
-        Views in a step.
-    """
+    """Measures how quick a training is, without its pauses."""
 
     def __init__(self, crops_per_step: int) -> None:
         self._crops = crops_per_step

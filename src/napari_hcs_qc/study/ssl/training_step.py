@@ -30,30 +30,7 @@ _FEWEST_AT_ONCE = 8
 
 
 class Stepper:
-    """Encoder, method and optimiser, which take steps together.
-
-    Parameters
-    ----------
-    network
-        The encoder.
-    method
-        On the encoder's device.
-    settings
-        Optimiser and clipping.
-    world
-        The processes that train together.
-    should_stop
-        On a single CPU process asked within a step too, which can take many seconds there.
-    warn
-        Told what a person should know.
-
-    Attributes
-    ----------
-    crops_at_once : int
-        Crops in one pass where memory does not suffice for all of a batch; 0 where it does.
-    precision : torch.dtype
-        Of the encoder's passes.
-    """
+    """Encoder, method and optimiser, which take steps together."""
 
     def __init__(
         self,
@@ -96,29 +73,7 @@ class Stepper:
     def backward(
         self, views: Tensor, rows: Tensor, epoch: int, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Set the gradients of the global batch; `advance` follows.
-
-        Parameters
-        ----------
-        views
-            ``(n_views, n_cells, n_channels, side, side)`` of this process's cells.
-        rows
-            Which cells they are.
-        epoch, step
-            Count from 0.
-
-        Returns
-        -------
-        tuple
-            The loss, and the method's figures.
-
-        Raises
-        ------
-        HcsQcError
-            When memory does not suffice.
-        Cancelled
-            When `should_stop` said so; `undo` brings back what was before.
-        """
+        """Set the gradients of the global batch; `advance` follows."""
         for now, before in self._statistics:
             before.copy_(now)
         self._unfinished = True

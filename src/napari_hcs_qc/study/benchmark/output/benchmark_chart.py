@@ -64,15 +64,7 @@ class Chart:
 
 
 def chart_of_sizes(lines: Mapping[tuple[str, str], Sequence[Point]], title: str) -> Chart:
-    """Draw one line for each encoder and head, with whiskers of one standard deviation.
-
-    Parameters
-    ----------
-    lines
-        (encoder, head) to its points, at least one. An encoder has a colour, a head a dash.
-    title
-        Above the chart.
-    """
+    """Draw one line for each encoder and head, with whiskers of one standard deviation."""
     sizes = sorted({one.size for points in lines.values() for one in points})
     least = min(one.value - one.sd for points in lines.values() for one in points)
     low = max(0, min(90, 10 * math.floor(least / 10)))

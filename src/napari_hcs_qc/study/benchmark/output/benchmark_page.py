@@ -12,15 +12,7 @@ if TYPE_CHECKING:
 
 
 def to_page(tables: Sequence[PrintedTable], charts: Mapping[int, Sequence[str]]) -> str:
-    """Set the page.
-
-    Parameters
-    ----------
-    tables
-        All of them.
-    charts
-        Drawings (SVG) by the place of their table.
-    """
+    """Set the page."""
     body = "".join(_table(one, charts.get(place, ())) for place, one in enumerate(tables))
     return _PAGE.format(body=body)
 

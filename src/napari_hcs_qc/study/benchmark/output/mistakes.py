@@ -15,34 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A cell that was judged wrongly more often than not.
+    """A cell that was judged wrongly more often than not."""
 
-    Parameters
-    ----------
-    cell
-        Its id, see `LabelledCells`.
-    is_abnormal
-        What people say.
-    p_abnormal
-        Mean over the draws in which it was tested.
-    n_tested
-        How many these are.
-    """
-
-    cell: str
-    is_abnormal: bool
-    p_abnormal: float
-    n_tested: int
+    cell: str  # its id, see `LabelledCells`
+    is_abnormal: bool  # what people say
+    p_abnormal: float  # mean over the draws in which it was tested
+    n_tested: int  # how many these are
 
 
 def mistakes(result: Mapping[str, Any]) -> list[Mistake]:
-    """List the cells that a result judges wrongly on average, the gravest first.
-
-    Parameters
-    ----------
-    result
-        As the engine keeps it.
-    """
+    """List the cells that a result judges wrongly on average, the gravest first."""
     told: dict[str, list[float]] = {}
     truth: dict[str, bool] = {}
     for one in result["seeds"]:
@@ -60,13 +42,7 @@ def mistakes(result: Mapping[str, Any]) -> list[Mistake]:
 
 
 def mean_confusion(result: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Count tested cells as a mean over the draws.
-
-    Returns
-    -------
-    ndarray
-        ``(2, 2)``: rows annotated normal, abnormal; columns predicted normal, abnormal.
-    """
+    """Count tested cells as a mean over the draws."""
     names = (("passed", "alarms"), ("misses", "hits"))
     return np.array(
         [

@@ -57,61 +57,33 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One block of a table.
+    """One block of a table."""
 
-    Parameters
-    ----------
-    title
-        Source, recipe and what else is the same all over it.
-    groups, figures
-        Headings: each group (a head or a number of annotations) has all the figures.
-    lines
-        Its encoders.
-    is_detail
-        Whether it holds what the paper has not: precision and recall of abnormal.
-    """
-
-    title: str
+    title: str  # source, recipe and what else is the same all over it
+    # Headings: each group (a head or a number of annotations) has all the figures
     groups: tuple[str, ...]
+    # Headings: each group (a head or a number of annotations) has all the figures
     figures: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...]  # its encoders
+    # Whether it holds what the paper has not: precision and recall of abnormal
     is_detail: bool = False
 
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """A table as it is printed.
+    """A table as it is printed."""
 
-    Parameters
-    ----------
-    title
-        Above it.
-    panels
-        Its blocks.
-    notes
-        Sentences below it.
-    reasons
-        Letter of the empty places to what is in the way.
-    """
-
-    title: str
-    panels: tuple[Panel, ...]
-    notes: tuple[str, ...]
+    title: str  # above it
+    panels: tuple[Panel, ...]  # its blocks
+    notes: tuple[str, ...]  # sentences below it
+    # Letter of the empty places to what is in the way
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def printed_table(
     number: int, planned: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
 ) -> PrintedTable:
-    """Lay one table out.
-
-    Parameters
-    ----------
-    number
-        1, 2 or 3.
-    planned, results
-        As the engine gives them; what has no result stays empty with its reason.
-    """
+    """Lay one table out."""
     cells = [one for one in planned if one.cell.table == number]
     letters = _Letters(cells, results)
     panels: list[Panel] = []

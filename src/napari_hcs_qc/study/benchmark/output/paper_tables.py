@@ -33,23 +33,6 @@ def write_tables(
     Files: ``table1..3.csv`` (all figures, one row a cell), ``table1..3.md`` and ``.tex`` (in the
     paper's shape), ``benchmark.tex`` (a document of the three), a ``table2-SOURCE-RECIPE.svg`` and
     ``.png`` for each source and recipe, ``benchmark.html``.
-
-    Parameters
-    ----------
-    planned, results
-        As the engine gives them; what has no result is an empty cell with its reason.
-    folder
-        Where to.
-
-    Returns
-    -------
-    list of Path
-        The files; the page is the last.
-
-    Raises
-    ------
-    WriteError
-        When the folder cannot be written to.
     """
     written: list[Path] = []
 

@@ -35,21 +35,7 @@ def missing_seeds(folder: Path, key: str, seeds: Iterable[int]) -> tuple[int, ..
 
 
 def read_result(folder: Path, key: str, cell: TableCell) -> dict[str, Any]:
-    """Put the result of a cell together from its draws.
-
-    Returns
-    -------
-    dict
-        Plain data: ``cell``, ``summary`` (of each figure ``mean``, ``sd``, ``interval``),
-        ``seeds`` (of each draw ``seed``, ``n_train``, ``metrics``, ``confusion``, and of each
-        tested cell ``cells``, ``is_abnormal``, ``p_abnormal``), ``split`` and ``protocol`` (in
-        words how it was split, and how it was measured), ``seconds``.
-
-    Raises
-    ------
-    HcsQcError
-        When a draw is missing or damaged.
-    """
+    """Put the result of a cell together from its draws."""
     draws = [read_json(draw_path(folder, key, seed)) for seed in cell.seeds]
     split = str(draws[0]["protocol"]).format(draws=_count(len(draws), "draw"))
     return {
@@ -63,13 +49,7 @@ def read_result(folder: Path, key: str, cell: TableCell) -> dict[str, Any]:
 
 
 def read_results(folder: Path, planned: Iterable[Planned]) -> dict[str, dict[str, Any]]:
-    """Read the results of the cells that are done, by key.
-
-    Raises
-    ------
-    HcsQcError
-        When one is damaged.
-    """
+    """Read the results of the cells that are done, by key."""
     done = {one.key: one for one in planned if one.state == "done"}
     return {key: read_result(folder, key, one.cell) for key, one in sorted(done.items())}
 

@@ -14,18 +14,7 @@ _LEAST_VARIANCE = 1e-8
 
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Correlation over the batch of every dimension of one view with every one of the other.
-
-    Parameters
-    ----------
-    first, second
-        ``(batch, n_dims)``, projections of the two views.
-
-    Returns
-    -------
-    Tensor
-        ``(n_dims, n_dims)``, between -1 and 1; 0 where a dimension does not vary.
-    """
+    """Correlation over the batch of every dimension of one view with every one of the other."""
     return _standardised(first).T @ _standardised(second) / len(first)
 
 
@@ -33,15 +22,6 @@ def redundancy_loss(correlation: Tensor, redundancy: float, scale: float = 1.0) 
     """Distance of the cross-correlation from the identity [1]_.
 
     ``scale * (sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2)``.
-
-    Parameters
-    ----------
-    correlation
-        ``(n_dims, n_dims)`` of `cross_correlation`.
-    redundancy
-        Weight of what is off the diagonal, λ.
-    scale
-        Factor of the whole.
 
     References
     ----------

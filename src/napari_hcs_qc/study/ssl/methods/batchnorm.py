@@ -23,13 +23,6 @@ class WorldBatchNorm(nn.SyncBatchNorm):
     """Batch normalisation by the statistics of all ranks; its state is that of `nn.BatchNorm2d`.
 
     PyTorch's own does this on GPUs only. On the CPU, means and variances are gathered.
-
-    Parameters
-    ----------
-    world
-        The processes that train together.
-    like
-        The layer whose weights, statistics and settings are taken over.
     """
 
     def __init__(self, world: World, like: nn.modules.batchnorm._BatchNorm) -> None:
@@ -101,25 +94,7 @@ class WorldBatchNorm(nn.SyncBatchNorm):
 
 
 def over_all_ranks(module: nn.Module, world: World) -> nn.Module:
-    """Let every batch normalisation of a module see the batch of all ranks.
-
-    Parameters
-    ----------
-    module
-        Changed in place, its tensors kept.
-    world
-        With one process the module stays as it is.
-
-    Returns
-    -------
-    nn.Module
-        The module, or what takes its place where it is a batch normalisation itself.
-
-    Raises
-    ------
-    HcsQcError
-        When the module has a batch normalisation of another kind than PyTorch's three.
-    """
+    """Let every batch normalisation of a module see the batch of all ranks."""
     if world.size == 1 or isinstance(module, WorldBatchNorm):
         return module
     if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -24,15 +24,7 @@ _ROWS = 2**18
 
 
 def cluster_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of clusters, over those cells that have one; 0 where none has.
-
-    Parameters
-    ----------
-    logits
-        ``(n, n_clusters)``, similarities to the centres over the temperature.
-    targets
-        ``(n,)``; -1 is a cell without a cluster.
-    """
+    """Cross-entropy of clusters, over those cells that have one; 0 where none has."""
     each = functional.cross_entropy(logits, targets, ignore_index=_NO_TARGET, reduction="sum")
     return each / (targets != _NO_TARGET).sum().clamp_min(1)
 

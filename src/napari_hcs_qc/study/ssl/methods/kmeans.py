@@ -22,18 +22,10 @@ _CHUNK_NUMBERS = 2**23
 
 
 class Clusters(NamedTuple):
-    """A clustering.
+    """A clustering."""
 
-    Parameters
-    ----------
-    centres
-        ``(n_clusters, n_dims)``, unit vectors, float32.
-    assignments
-        ``(n_points,)``, int32; -1 is a point that was left out.
-    """
-
-    centres: Tensor
-    assignments: Tensor
+    centres: Tensor  # ``(n_clusters, n_dims)``, unit vectors, float32
+    assignments: Tensor  # ``(n_points,)``, int32; -1 is a point that was left out
 
 
 @torch.no_grad()
@@ -54,32 +46,6 @@ def spherical_kmeans(
     direction of the sum of its points; at last the points are assigned once more. A centre without
     points takes over the point that lies farthest from its own, as scikit-learn does it. Every
     rank has all points and works on its part of them.
-
-    Parameters
-    ----------
-    points
-        ``(n_points, n_dims)``, unit vectors in any precision; the same on every rank.
-    n_clusters
-        How many.
-    iterations
-        How often centres are moved.
-    world
-        The processes that share the work.
-    seed
-        Of the points that the centres start from.
-    known
-        ``(n_points,)``, which points take part; all without it.
-    start
-        ``(n_clusters, n_dims)``, the centres to start from instead.
-    should_stop
-        Asked between chunks.
-
-    Raises
-    ------
-    HcsQcError
-        When there are fewer points than clusters.
-    Cancelled
-        When `should_stop` said so.
     """
     if known is None:
         known = torch.ones(len(points), dtype=torch.bool, device=points.device)

@@ -46,26 +46,7 @@ share of all cells, without gradients; ranks may have different numbers of batch
 
 
 class Method(nn.Module, ABC):
-    """A self-supervised method beside its encoder.
-
-    Parameters
-    ----------
-    n_features
-        Length of the encoder's output.
-    settings
-        What it is trained with.
-    n_cells
-        Number of cells there are; `rows` count from 0 to this.
-    world
-        The processes that train together.
-    seed
-        Of its clusterings; its first weights come from PyTorch's generator (`make_method`).
-
-    Attributes
-    ----------
-    projector : nn.Module
-        ``(batch, n_features)`` to ``(batch, projected)``.
-    """
+    """A self-supervised method beside its encoder."""
 
     n_views = 2
 
@@ -80,56 +61,13 @@ class Method(nn.Module, ABC):
     def begin_epoch(
         self, epoch: int, embed: Embed, should_stop: ShouldStop = never_stop
     ) -> dict[str, float]:
-        """Prepare an epoch; called on every rank. An epoch that is prepared already is left as is.
-
-        Parameters
-        ----------
-        epoch
-            Counts from 0.
-        embed
-            Called only when all cells must be embedded now.
-        should_stop
-            Asked between chunks of the clustering.
-
-        Returns
-        -------
-        dict[str, float]
-            Figures to watch.
-
-        Raises
-        ------
-        HcsQcError
-            When there are fewer cells than prototypes.
-        Cancelled
-            When `should_stop` said so; nothing has changed but the bank.
-        """
+        """Prepare an epoch, on every rank; one that is prepared already stays as it is."""
         return {}
 
     def loss(
         self, features: Tensor, rows: Tensor, epoch: int, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give the loss of the global batch and figures to watch.
-
-        Parameters
-        ----------
-        features
-            ``(n_views, batch, n_features)``, the encoder's output with its gradient; as many rows
-            on every rank.
-        rows
-            ``(batch,)``, which cells they are.
-        epoch, step
-            Count from 0; `step` over the whole training.
-
-        Returns
-        -------
-        tuple[Tensor, dict[str, Tensor]]
-            The loss, float32, and figures without gradients.
-
-        Raises
-        ------
-        HcsQcError
-            When the batch is one cell, which has nothing to differ from.
-        """
+        """Give the loss of the global batch and figures to watch."""
         if features.shape[1] * self.world.size < 2:
             raise HcsQcError(
                 "A batch of one cell trains nothing. Take a batch size of 2 or more, and as many "
@@ -180,11 +118,6 @@ def spread(vectors: Tensor) -> Tensor:
 
     The standard deviation of each dimension of the unit vectors, averaged, times the square root
     of the number of dimensions.
-
-    Parameters
-    ----------
-    vectors
-        ``(n, n_dims)``.
     """
     deviations = unit(vectors).std(0, correction=0)
     return deviations.mean() * math.sqrt(vectors.shape[1])

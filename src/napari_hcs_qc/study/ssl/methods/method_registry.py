@@ -32,13 +32,7 @@ def make_method(
     world: World,
     seed: int,
 ) -> Method:
-    """Make a method with its first weights, which follow from `seed` alone.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no method of this name.
-    """
+    """Make a method with its first weights, which follow from `seed` alone."""
     if name not in _METHODS:
         raise HcsQcError(
             f"{name!r} is not a self-supervised method. Known are: {', '.join(METHOD_NAMES)}."

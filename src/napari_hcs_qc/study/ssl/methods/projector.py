@@ -11,20 +11,7 @@ if TYPE_CHECKING:
 
 
 def make_projector(n_features: int, settings: Pretraining) -> nn.Sequential:
-    """Linear layers with ReLU between them, as each paper has them.
-
-    Parameters
-    ----------
-    n_features
-        Length of the encoder's output.
-    settings
-        Says how many layers, how wide, and whether the inner ones are batch-normalised.
-
-    Returns
-    -------
-    nn.Sequential
-        ``(batch, n_features)`` to ``(batch, projected)``.
-    """
+    """Linear layers with ReLU between them, as each paper has them."""
     parts: list[nn.Module] = []
     width = n_features
     for _ in range(settings.layers - 1):

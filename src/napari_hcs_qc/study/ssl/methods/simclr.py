@@ -15,18 +15,7 @@ if TYPE_CHECKING:
 
 
 def similarities(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine similarities of all views with each other, minus infinity with itself.
-
-    Parameters
-    ----------
-    first, second
-        ``(batch, n_dims)``, projections of the two views.
-
-    Returns
-    -------
-    Tensor
-        ``(2 * batch, 2 * batch)``; row ``i`` and ``i ± batch`` are views of one cell.
-    """
+    """Cosine similarities of all views with each other, minus infinity with itself."""
     views = unit(torch.cat([first, second]))
     diagonal = torch.eye(len(views), dtype=torch.bool, device=views.device)
     return (views @ views.T).masked_fill(diagonal, -torch.inf)
@@ -36,13 +25,6 @@ def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tenso
     """Normalised temperature-scaled cross-entropy (NT-Xent) [1]_.
 
     The mean over all views of ``-log(exp(s_pair / t) / sum_{k != i} exp(s_ik / t))``.
-
-    Parameters
-    ----------
-    first, second
-        ``(batch, n_dims)``, projections of the two views.
-    temperature
-        `t`; the sums are taken in logarithms, as ``exp(1 / 0.07)`` overflows half precision.
 
     References
     ----------

@@ -19,21 +19,6 @@ def balanced_assignments(scores: Tensor, epsilon: float, iterations: int) -> Ten
     brought to ``1 / n_prototypes`` and every sample's to ``1 / n_samples``. In logarithms, where
     each sum subtracts its maximum: nothing overflows, and no sample vanishes.
 
-    Parameters
-    ----------
-    scores
-        ``(n_samples, n_prototypes)``, cosine similarities.
-    epsilon
-        Smoothness; small is close to one prototype for each sample.
-    iterations
-        How often both are done; few are enough.
-
-    Returns
-    -------
-    Tensor
-        ``(n_samples, n_prototypes)``; every row sums to 1, every column to about
-        ``n_samples / n_prototypes``, the closer the more iterations.
-
     References
     ----------
     .. [1] Caron et al., "Unsupervised learning of visual features by contrasting cluster

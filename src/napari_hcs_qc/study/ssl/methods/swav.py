@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 def swapped_loss(scores: Tensor, assignments: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of each view's assignment under the other view's softmax [1]_, averaged.
 
-    Parameters
-    ----------
-    scores
-        ``(2, batch, n_prototypes)``, similarities to the prototypes.
-    assignments
-        Of the same shape; rows sum to 1.
-    temperature
-        Of the softmax.
-
     References
     ----------
     .. [1] Caron et al., "Unsupervised learning of visual features by contrasting cluster
