@@ -26,7 +26,7 @@ from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
-from napari_hcs_qc.job import never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
 from napari_hcs_qc.study.benchmark.features import features_of
 from napari_hcs_qc.study.benchmark.labelled import open_crops
@@ -51,7 +51,7 @@ def mitocheck(
         SourceSpec("mitocheck", "folder", path, abnormal=("OutOfFocus", "Apoptosis"))
     )
     encoder = EncoderSpec("efficientnet-lite0")
-    features = features_of(cells, encoder, DEFAULT_RECIPE, folder, no_progress, never_stop)
+    features = features_of(cells, encoder, DEFAULT_RECIPE, folder, NO_JOB)
     kinds = np.array([one.partition("/")[0] for one in cells.ids])
     return features, cells.classes, cells.groups, kinds
 

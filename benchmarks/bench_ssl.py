@@ -42,7 +42,7 @@ from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
 from napari_hcs_qc.heads.linear.folds import assign_folds
 from napari_hcs_qc.heads.linear.scoring import abnormal_column
-from napari_hcs_qc.job import duration, never_stop
+from napari_hcs_qc.job import NO_JOB, Job, duration
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
@@ -91,7 +91,7 @@ def step_ratio(
     if isinstance(made, DeepClusterV2):
         # Without clusters its gradients are zeros, with which a processor is some 7 % faster.
         made.assignments.random_(0, made.prototypes.shape[1])
-    bare = Stepper(bare_network, made.to(bare_network.device), settings, World(), never_stop, print)
+    bare = Stepper(bare_network, made.to(bare_network.device), settings, World(), NO_JOB, print)
     side = (2, stream.batch_size, 1, INPUT_PX, INPUT_PX)
     views = torch.rand(side, generator=torch.Generator().manual_seed(0)).to(bare.device)
     rows = torch.arange(stream.batch_size, device=bare.device)
@@ -131,7 +131,7 @@ def step_ratio(
 
     network = TrainableEncoder("step", random_architecture(*SCRATCH, 0), recipe)
     with contextlib.suppress(Enough):
-        pretrain(stream, network, settings, on_progress=on_progress)
+        pretrain(stream, network, settings, job=Job(on_progress))
     plan = stream.plan(0)[: 4 * stream.batch_size]
     chunks = [(k, plan[k * stream.batch_size : (k + 1) * stream.batch_size]) for k in range(4)]
     start = time.perf_counter()
@@ -240,7 +240,7 @@ def table(folder: Path, methods: list[str], presets: list[str], started: str | N
                         shown[0] = time.monotonic()
                         print(f"  {title}: {text}", flush=True)
 
-                own = pretrain_encoder(assay, options, on_progress=on_progress)
+                own = pretrain_encoder(assay, options, job=Job(on_progress))
                 figures = head_figures(own.load(), cells, recipe, seeds=SEEDS)
                 against = hold_against(figures, untrained, len(cells.classes), recipe)  # type: ignore[arg-type]
                 note_comparison(own, against)

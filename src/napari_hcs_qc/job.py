@@ -1,28 +1,79 @@
-"""The contract of long work: progress callbacks, a stop question, and `Cancelled`."""
+"""One piece of long work: how it reports progress, and how it is asked to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-OnProgress: TypeAlias = Callable[[int, int, str], None]
-"""Called as ``on_progress(done, total, message)``; `total` is 0 while it is unknown."""
-
-ShouldStop: TypeAlias = Callable[[], bool]
-"""Asked between units of work; the work raises `Cancelled` when it answers true."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Cancelled(Exception):
-    """Raised by long work after `should_stop` answered true; what was finished stays valid."""
+    """Raised by long work after its `Job` was cancelled; what was finished stays valid."""
 
 
-def no_progress(_done: int, _total: int, _message: str) -> None:
-    """Report nothing."""
+class Job:
+    """Reports progress, and knows whether the work should go on.
+
+    Every long function takes one as ``job``; the default, `NO_JOB`, reports to nobody and is
+    never cancelled.
+
+    Parameters
+    ----------
+    on_progress
+        Called as ``on_progress(done, total, message)``; `total` is 0 while it is unknown.
+    should_stop
+        Asked between units of work; the work raises `Cancelled` when it answers true.
+
+    Examples
+    --------
+    >>> job = Job(lambda done, total, message: print(f"{message}: {done} of {total}"))
+    >>> job.report(1, 2, "Reading sites")
+    Reading sites: 1 of 2
+    >>> job.is_cancelled
+    False
+    """
+
+    def __init__(
+        self,
+        on_progress: Callable[[int, int, str], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+
+    def report(self, done: int, total: int, message: str) -> None:
+        """Report that `done` of `total` units are finished, and what is being done."""
+        if self._on_progress is not None:
+            self._on_progress(done, total, message)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the work should stop."""
+        return self._should_stop is not None and self._should_stop()
+
+    def check(self) -> None:
+        """Stop here if the job was cancelled.
+
+        Raises
+        ------
+        Cancelled
+            When it was.
+        """
+        if self.is_cancelled:
+            raise Cancelled
+
+    def silent(self) -> Job:
+        """Give a job that reports nothing and is cancelled with this one."""
+        return Job(None, self._should_stop)
+
+    def with_progress(self, on_progress: Callable[[int, int, str], None]) -> Job:
+        """Give a job that reports to `on_progress` and is cancelled with this one."""
+        return Job(on_progress, self._should_stop)
 
 
-def never_stop() -> bool:
-    """Answer that the work should go on."""
-    return False
+NO_JOB = Job()
+"""Reports to nobody and is never cancelled."""
 
 
 def duration(seconds: float) -> str:
@@ -31,15 +82,3 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def check_stop(should_stop: ShouldStop) -> None:
-    """Raise `Cancelled` if `should_stop` says so.
-
-    Raises
-    ------
-    Cancelled
-        When ``should_stop()`` is true.
-    """
-    if should_stop():
-        raise Cancelled

@@ -1,4 +1,4 @@
-"""Work that cannot be asked to stop, done aside so that a person who cancels need not wait."""
+"""Work that cannot be asked to stop, run in a thread so that a person who cancels need not wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from typing import TYPE_CHECKING, TypeVar
 
-from napari_hcs_qc.job import Cancelled, OnProgress, ShouldStop, no_progress
+from napari_hcs_qc.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,38 +17,33 @@ T = TypeVar("T")
 _POLL_S = 0.05
 
 
-def abandonable(
-    work: Callable[[OnProgress, ShouldStop], T],
-    should_stop: ShouldStop,
-    on_progress: OnProgress = no_progress,
-) -> T:
-    """Do work in a thread of its own, and leave it to itself when it is to stop.
+def run_in_thread(work: Callable[[Job], T], job: Job) -> T:
+    """Run work in a thread of its own; when `job` is cancelled, leave it and stop with `Cancelled`.
 
-    What is abandoned runs to the end of its current step; its result is dropped. So `work` must
-    write nothing.
+    What is abandoned runs to the end of its current step and its result is dropped, so `work` must
+    write nothing. It gets a job of its own; `job` is asked and reported to from this thread only.
     """
     is_abandoned = threading.Event()
-    last: list[tuple[int, int, str]] = []
+    latest: list[tuple[int, int, str]] = []
 
     def note(done: int, total: int, message: str) -> None:
-        last[:] = [(done, total, message)]
+        latest[:] = [(done, total, message)]
 
-    pool = ThreadPoolExecutor(1, "hcs-qc aside")
+    pool = ThreadPoolExecutor(1, "hcs-qc work")
     try:
-        job = pool.submit(work, note, is_abandoned.is_set)
-        told = None
+        future = pool.submit(work, Job(note, is_abandoned.is_set))
+        reported = None
         while True:
             try:
-                return job.result(timeout=_POLL_S)
+                return future.result(timeout=_POLL_S)
             except NotYet:
-                if job.done():  # an error of its own, of the same class
-                    return job.result()
-            latest = last[0] if last else None
-            if latest is not None and latest != told:
-                told = latest
-                on_progress(*latest)
-            if should_stop():
-                raise Cancelled
+                if future.done():  # an error of its own, of the same class
+                    return future.result()
+            progress = latest[0] if latest else None
+            if progress is not None and progress != reported:
+                reported = progress
+                job.report(*progress)
+            job.check()
     finally:
         # However this ends, Ctrl+C too: a process cannot end before its threads.
         is_abandoned.set()

@@ -24,7 +24,7 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.finetune import PRESETS
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.retraining import add_figures, retrain
 
@@ -97,9 +97,7 @@ def test_the_same_again_is_not_trained_again(assay, options, monkeypatch) -> Non
 def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None:
     states = {"SIM": load_plate(assay, "SIM")}
     told: list[tuple[int, int, str]] = []
-    made = retrain(
-        assay, states, options, encoder=of(options), on_progress=lambda *a: told.append(a)
-    )
+    made = retrain(assay, states, options, encoder=of(options), job=Job(lambda *a: told.append(a)))
     assert any(text.startswith("Fine-tuning: epoch 2 of 2, loss") for _, _, text in told)
     assert made.seconds["fine-tune"] > 0
     loaded = load_model(assay.models_folder / made.model.id)
@@ -123,7 +121,7 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, mon
     monkeypatch.setattr("napari_hcs_qc.heads.finetune.CHECKPOINT_EVERY_S", 0.0)
     checkpoint = assay.path / finetuning.CHECKPOINT
     with pytest.raises(Cancelled):
-        retrain(assay, states, options, encoder=of(options), should_stop=checkpoint.exists)
+        retrain(assay, states, options, encoder=of(options), job=Job(should_stop=checkpoint.exists))
     assert chosen_model(assay).id == before
     told: list[int] = []
 
@@ -136,12 +134,12 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, mon
 
     with monkeypatch.context() as patched, pytest.raises(WriteError):
         patched.setattr("napari_hcs_qc.workflow.retraining._scored", full_disk)
-        retrain(assay, states, options, encoder=of(options), on_progress=note)
+        retrain(assay, states, options, encoder=of(options), job=Job(note))
     assert not told or min(told) > 0
     assert chosen_model(assay).id == before
     # What was trained is not trained again.
     told.clear()
-    retrain(assay, states, options, encoder=of(options), on_progress=note)
+    retrain(assay, states, options, encoder=of(options), job=Job(note))
     assert not told
     assert not checkpoint.exists()
 

@@ -20,7 +20,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 
 @pytest.fixture
@@ -110,8 +110,7 @@ def test_a_stop_keeps_what_was_finished(opened, tmp_path, monkeypatch) -> None:
             recipe,
             encoder,
             tmp_path,
-            on_progress=lambda n, _total, _text: done.append(n),
-            should_stop=lambda: bool(done) and done[-1] >= 64,
+            job=Job(lambda n, _total, _text: done.append(n), lambda: bool(done) and done[-1] >= 64),
         )
     before = count.n
     embed_positions(state.plate, state.found, clicks, recipe, encoder, tmp_path)

@@ -20,8 +20,8 @@ from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
-from napari_hcs_qc.job import Cancelled
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import Cancelled, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.workflow import export, retraining
 from napari_hcs_qc.workflow.model_history import restore
 from napari_hcs_qc.workflow.retraining import add_figures, retrain
@@ -94,7 +94,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     states = {"SIM": load_plate(assay, "SIM")}
     told: list[str] = []
     model = add_figures(
-        assay, "0002", states, QUICK, encoder=encoder, on_progress=lambda *a: told.append(a[2])
+        assay, "0002", states, QUICK, encoder=encoder, job=Job(lambda *a: told.append(a[2]))
     )
     found = model.manifest["cross_validation"]
     assert model.manifest == load_model(assay.models_folder / "0002").manifest
@@ -167,7 +167,7 @@ def test_a_stop_at_any_moment_leaves_the_old_model(opened, moment: int) -> None:
         return asked >= moment
 
     try:
-        retrain(assay, states, QUICK, encoder=encoder, should_stop=stop)
+        retrain(assay, states, QUICK, encoder=encoder, job=Job(should_stop=stop))
     except Cancelled:
         assert everything(assay) == before
     else:  # it was done before it was asked so often
@@ -191,7 +191,7 @@ def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> 
             states,
             QUICK,
             encoder=encoder,
-            should_stop=lambda: time.monotonic() - began > 0.5,
+            job=Job(should_stop=lambda: time.monotonic() - began > 0.5),
         )
     assert time.monotonic() - began < 1.5
     may_end.set()
@@ -275,26 +275,26 @@ def test_what_cannot_be_trained_is_told(opened) -> None:
 def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
     told: list[tuple[int, int, str]] = []
 
-    def work(on_progress, should_stop) -> int:
-        on_progress(1, 2, "half")
+    def work(job) -> int:
+        job.report(1, 2, "half")
         time.sleep(0.2)
-        assert not should_stop()
+        assert not job.is_cancelled
         return 7
 
     never = lambda: False  # noqa: E731
-    assert abandonable(work, never, lambda *a: told.append(a)) == 7
+    assert run_in_thread(work, never, lambda *a: told.append(a)) == 7
     assert told == [(1, 2, "half")]
 
     def late(_progress, _stop) -> None:
         raise TimeoutError("its own")
 
     with pytest.raises(TimeoutError, match="its own"):
-        abandonable(late, never)
+        run_in_thread(late, never)
 
     told_to_stop = threading.Event()
 
-    def endless(_progress, should_stop) -> None:
-        while not should_stop():
+    def endless(_progress, job) -> None:
+        while not job.is_cancelled:
             time.sleep(0.01)
         told_to_stop.set()
 
@@ -302,5 +302,5 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        abandonable(endless, interrupted)
+        run_in_thread(endless, interrupted)
     assert told_to_stop.wait(5)  # or Ctrl+C would wait for a whole training

@@ -19,7 +19,7 @@ from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cli import outcome_text
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export, steps
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def test_a_stopped_training_leaves_the_old_model(assay_copy: Path) -> None:
         return asked > 3
 
     with pytest.raises(Cancelled):
-        train(assay, should_stop=stop)
+        train(assay, job=Job(should_stop=stop))
     assert chosen_model(assay).id == "0001"
 
 

@@ -16,7 +16,7 @@ from napari_hcs_qc.cells.intensity import spread_sample
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def plate_diameter(
     channel: int = 0,
     projection: Projection = "max",
     seed: int = 0,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> float:
     """Estimate the diameter of a typical nucleus from nine sites spread over the plate.
 
@@ -64,13 +64,13 @@ def plate_diameter(
     for _ in range(2):
         images = []
         for site in sample:
-            check_stop(should_stop)
+            job.check()
             try:
                 pixels = plate.read_site(site, [channel], projection=projection)
             except UnreadableSiteError:
                 continue  # Recorded when the site is segmented.
             images.append(_middle(pixels[0]))
-        check_stop(should_stop)
+        job.check()
         diameter = estimate_diameter(images)
         if not np.isnan(diameter):
             return diameter
@@ -88,8 +88,7 @@ def find_cells(
     diameter_px: float | None = None,
     sites: Sequence[SiteKey] | None = None,
     on_site: OnSite | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> CellsResult:
     """Find the nuclei of every site of a plate.
 
@@ -100,16 +99,14 @@ def find_cells(
     channel = plate.channel_index(channel)
     wanted = list(plate.sites if sites is None else sites)
     if diameter_px is None:
-        on_progress(0, len(wanted), "Estimating the size of the nuclei")
-        diameter_px = plate_diameter(
-            plate, channel=channel, projection=projection, should_stop=should_stop
-        )
+        job.report(0, len(wanted), "Estimating the size of the nuclei")
+        diameter_px = plate_diameter(plate, channel=channel, projection=projection, job=job)
     given = None if np.isnan(diameter_px) else diameter_px
     worker = _Worker(plate, channel, projection, given, all_channels=on_site is not None)
     tables: list[pd.DataFrame] = []
     unreadable: list[Problem] = []
-    for done, (site, found) in enumerate(_in_order(worker, wanted, should_stop)):
-        on_progress(done, len(wanted), f"Finding nuclei in {site}")
+    for done, (site, found) in enumerate(_in_order(worker, wanted, job)):
+        job.report(done, len(wanted), f"Finding nuclei in {site}")
         if isinstance(found, Problem):
             unreadable.append(found)
             continue
@@ -133,7 +130,7 @@ def find_cells(
                 "unreadable": [str(problem) for problem in unreadable],
             },
         )
-    on_progress(len(wanted), len(wanted), f"Found {len(cells)} cells")
+    job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
     return result
 
 
@@ -180,7 +177,7 @@ class _Worker:
 
 
 def _in_order(
-    worker: _Worker, sites: Sequence[SiteKey], should_stop: ShouldStop
+    worker: _Worker, sites: Sequence[SiteKey], job: Job
 ) -> Iterator[tuple[SiteKey, _Site | Problem]]:
     """Run the worker on all sites, some ahead, and give the results in order."""
     pool = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="hcs-qc-nuclei")
@@ -193,15 +190,15 @@ def _in_order(
             if not waiting:
                 return
             site, future = waiting.popleft()
-            yield site, _wait(future, should_stop)
+            yield site, _wait(future, job)
     finally:
         # Not waited for: a thread within a site ends by itself and its result is dropped.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _wait(future: Future[_Site | Problem], should_stop: ShouldStop) -> _Site | Problem:
+def _wait(future: Future[_Site | Problem], job: Job) -> _Site | Problem:
     while True:
-        check_stop(should_stop)
+        job.check()
         try:
             return future.result(timeout=_POLL_S)
         except NotYet:

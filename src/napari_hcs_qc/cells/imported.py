@@ -16,7 +16,7 @@ from napari_hcs_qc.cells.imported_masks import (
 from napari_hcs_qc.cells.imported_positions import read_positions
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def import_cells(
     channel: int = 0,
     projection: Projection = "max",
     label_name: str | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> CellsResult:
     """Take the cells of a plate from somebody else's segmentation."""
     channel = plate.channel_index(channel)
@@ -46,11 +45,11 @@ def import_cells(
             masks, problems = masks_in_ome_zarr(plate, source, label_name)
         else:
             masks, problems = masks_in_folder(plate, source, channel)
-        result = _from_masks(plate, masks, problems, channel, projection, on_progress, should_stop)
+        result = _from_masks(plate, masks, problems, channel, projection, job)
     else:
-        on_progress(0, 0, f"Reading {source.name}")
+        job.report(0, 0, f"Reading {source.name}")
         cells, problems = read_positions(plate, source)
-        result = _from_positions(plate, cells, problems, channel, projection, should_stop)
+        result = _from_positions(plate, cells, problems, channel, projection, job)
     if result.cells.empty and result.problems:
         raise ProblemsError(f"{source} gives no cells of plate {plate.name}", result.problems)
     if out is not None:
@@ -76,14 +75,13 @@ def _from_masks(
     problems: list[Problem],
     channel: int,
     projection: Projection,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> CellsResult:
     tables: list[pd.DataFrame] = []
     unreadable: list[Problem] = []
     for done, site in enumerate(plate.sites):
-        check_stop(should_stop)
-        on_progress(done, len(plate.sites), f"Importing the cells of {site}")
+        job.check()
+        job.report(done, len(plate.sites), f"Importing the cells of {site}")
         if site not in masks:
             problems.append(Problem(str(site), "no mask was found for this site."))
             continue
@@ -102,7 +100,7 @@ def _from_masks(
             table["object_number"] = table["label"].astype("Int64")
         tables.append(table)
     cells = join_cells(tables)
-    on_progress(len(plate.sites), len(plate.sites), f"Imported {len(cells)} cells")
+    job.report(len(plate.sites), len(plate.sites), f"Imported {len(cells)} cells")
     diameter = median_diameter(cells, float("nan"))
     return CellsResult(cells, diameter, tuple(unreadable), tuple(problems))
 
@@ -113,13 +111,11 @@ def _from_positions(
     problems: list[Problem],
     channel: int,
     projection: Projection,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> CellsResult:
     diameter = median_diameter(cells, float("nan"))
     if np.isnan(diameter) and len(cells):
-        diameter = plate_diameter(
-            plate, channel=channel, projection=projection, should_stop=should_stop
-        )
+        diameter = plate_diameter(plate, channel=channel, projection=projection, job=job)
     cells["diameter_px"] = cells["diameter_px"].fillna(np.float32(diameter))
     # There is no mask: a nucleus nearer to the edge than its radius reaches it.
     height, width = plate.layout.shape

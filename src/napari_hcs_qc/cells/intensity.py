@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,8 +112,7 @@ def measure_intensity(
     n_sites: int = 48,
     seed: int = 0,
     projection: Projection = "max",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> IntensityRanges:
     """Measure the intensity range and saturation level of each channel on a sample of sites.
 
@@ -132,17 +131,17 @@ def measure_intensity(
     rest = (key for key in plate.sites if key not in sampled)
     reason = ""
     for done, site in enumerate(sample):
-        check_stop(should_stop)
-        on_progress(done, len(sample), f"Measuring grey values of {site}")
+        job.check()
+        job.report(done, len(sample), f"Measuring grey values of {site}")
         reason = _add_site(plate, site, projection, greys) or reason
     for site in rest:
         # A channel that few sites have, or few that can be read: look on until one is found.
         if all(greys):
             break
-        check_stop(should_stop)
+        job.check()
         if any(not greys[index] for index in plate.available_channels(site)):
             reason = _add_site(plate, site, projection, greys) or reason
-    on_progress(len(sample), len(sample), "Measured grey values")
+    job.report(len(sample), len(sample), "Measured grey values")
     missing = [c.name for c, found in zip(plate.channels, greys, strict=True) if not found]
     if missing:
         raise HcsQcError(

@@ -21,7 +21,7 @@ class Bars:
         self._in_bytes = False
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        """Show progress, see `napari_hcs_qc.job.OnProgress`."""
+        """Show progress, see `napari_hcs_qc.job.Job`."""
         if not self._enabled:
             return
         if self._bar is None or total != self._total or done < self._bar.n:

@@ -23,6 +23,7 @@ from napari_hcs_qc.encoders.backends.choice import (
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import Job
 from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
 from napari_hcs_qc.qc.export.export_tables import ExportOptions
 from napari_hcs_qc.study.cli import demo_command
@@ -89,7 +90,7 @@ def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
         None if options.plate is None else [options.plate],
         # A file that is named may have changed since it was last read.
         again=True if options.again or options.cells_source is not None else None,
-        on_progress=bars,
+        job=Job(bars),
     )
     bars.close()
     lines, data = [], {}
@@ -179,7 +180,7 @@ def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Train a model and tell its cross-validated figures."""
     assay = AssayFolder.open(options.assay)
-    model = train(assay, _train_options(options), on_progress=bars)
+    model = train(assay, _train_options(options), job=Job(bars))
     bars.close()
     counts = ", ".join(f"{n} {word}" for word, n in model.manifest["n_annotated"].items())
     lines = [
@@ -219,7 +220,7 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
         else:
             names = [steps.add_plate(assay, _source(options, Path(options.plate))).name]
     predictions = steps.predict_plates(
-        assay, names, model=options.model, device=options.device, on_progress=bars
+        assay, names, model=options.model, device=options.device, job=Job(bars)
     )
     bars.close()
     lines, data = [], []
@@ -259,7 +260,7 @@ def export(options: argparse.Namespace, bars: Bars) -> Outcome:
         exclude_kinds=chosen.exclude_kinds,
         exclude_unreviewed=chosen.exclude_unreviewed,
         onto=options.onto,
-        on_progress=bars,
+        job=Job(bars),
     )
     bars.close()
     return Outcome(*_exported(exported))
@@ -271,7 +272,7 @@ def report(options: argparse.Namespace, bars: Bars) -> Outcome:
         AssayFolder.open(options.assay),
         options.out,
         exclude_kinds=_kinds(options),
-        on_progress=bars,
+        job=Job(bars),
     )
     bars.close()
     return Outcome([f"Report: {shown_path(written)}"], {"report": str(written)})
@@ -291,7 +292,7 @@ def run(options: argparse.Namespace, bars: Bars) -> Outcome:
         train_options=_train_options(options),
         exclude_kinds=chosen.exclude_kinds,
         exclude_unreviewed=chosen.exclude_unreviewed,
-        on_progress=bars,
+        job=Job(bars),
     )
     bars.close()
     return Outcome(*run_outcome(result))
@@ -384,7 +385,7 @@ def remove(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def convert(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Write a plate as OME-Zarr."""
     plate = _source(options, options.plate).open()
-    result = convert_plate(plate, options.out, version=options.ngff, on_progress=bars)
+    result = convert_plate(plate, options.out, version=options.ngff, job=Job(bars))
     bars.close()
     unreadable = [str(problem) for problem in result.unreadable]
     lines = [f"Wrote {shown_path(result.path)}", *(f"  Left out: {line}" for line in unreadable)]
@@ -403,7 +404,7 @@ def simulate(options: argparse.Namespace, bars: Bars) -> Outcome:
         clean=options.clean,
         seed=options.seed,
     )
-    made = simulate_plate(options.out, spec, on_progress=bars)
+    made = simulate_plate(options.out, spec, job=Job(bars))
     bars.close()
     files = {name: str(getattr(made, name)) for name in ("plate_dir", "labels", "platemap")}
     return Outcome([f"{name}: {path}" for name, path in files.items()], files)
@@ -423,7 +424,7 @@ def open_window(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 def run_demo(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Run the main job on the sample plate, and show it in napari."""
-    result = demo_command.run(options.out, on_progress=bars)
+    result = demo_command.run(options.out, job=Job(bars))
     bars.close()
     lines, data = run_outcome(result)
     if not options.no_window:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import Job
 from napari_hcs_qc.screen.running import RunOptions, ScreenResult, run_screen
 from napari_hcs_qc.screen.screen_plan import ScreenPlan, plan_screen
 from napari_hcs_qc.screen.screen_spec import read_screen
@@ -25,10 +26,10 @@ def screen(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str
     """Run a screen; gives lines for a person, the same as plain data, and the exit code."""
     spec = read_screen(options.spec)
     if options.dry_run:
-        plan = plan_screen(spec, options.out, on_progress=bars)
+        plan = plan_screen(spec, options.out, job=Job(bars))
         bars.close()
         return *_planned(plan), 0
-    result = run_screen(spec, options.out, _run_options(options), on_progress=bars)
+    result = run_screen(spec, options.out, _run_options(options), job=Job(bars))
     bars.close()
     return *_ran(result), SOME_FAILED if result.gathered.failed else 0
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import read_json, write_json
+from napari_hcs_qc.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ def _plate(folder: Path, plan: dict[str, Any]) -> None:
     from napari_hcs_qc.screen.plate_folder import PlateFolder
     from napari_hcs_qc.screen.plate_job import do_plate
 
-    done = do_plate(PlateFolder(folder), device=plan["device"], on_progress=_Steps())
+    done = do_plate(PlateFolder(folder), device=plan["device"], job=Job(_Steps()))
     print("done" if done else "was done already")
 
 
@@ -75,7 +76,7 @@ def _model(root: Path, plan: dict[str, Any]) -> None:
 
     folder = root / plan["bundle"]
     (folder / "problem.json").unlink(missing_ok=True)
-    make_bundle(AssayFolder.open(Path(plan["assay"])), plan["model"], folder, on_progress=_Steps())
+    make_bundle(AssayFolder.open(Path(plan["assay"])), plan["model"], folder, job=Job(_Steps()))
     print("done")
 
 

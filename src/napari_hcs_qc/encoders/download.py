@@ -14,7 +14,7 @@ import platformdirs
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,7 @@ def fetch(
     *,
     encoder: str,
     sha256_prefix: str = "",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Path:
     """Download `url` to `target`, unless it is there already.
 
@@ -49,10 +48,10 @@ def fetch(
     digest = hashlib.sha256()
     with atomic_path(target) as temporary, temporary.open("wb") as handle:
         for block, done, total in _blocks(url, encoder, target):
-            check_stop(should_stop)
+            job.check()
             handle.write(block)
             digest.update(block)
-            on_progress(done, total, message)
+            job.report(done, total, message)
         if not digest.hexdigest().startswith(sha256_prefix):
             raise HcsQcError(
                 f"The weights of {encoder} from {url} have SHA-256 {digest.hexdigest()}; one that "

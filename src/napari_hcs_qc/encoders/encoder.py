@@ -21,7 +21,7 @@ from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +93,7 @@ class Encoder:
             return TORCH, f"PyTorch runs {self.name}, since {backend} cannot: {reason}"
         return backend, ""
 
-    def encode(self, crops: Tensor, *, should_stop: ShouldStop = never_stop) -> Tensor:
+    def encode(self, crops: Tensor, *, job: Job = NO_JOB) -> Tensor:
         """Encode crops.
 
         When memory runs out the batch is halved, for this call and those to come.
@@ -107,18 +107,18 @@ class Encoder:
         start = 0
         while start < len(crops):
             piece = crops[start : start + self._max_batch]
-            encoded = self._encode_or_halve(piece, should_stop)
+            encoded = self._encode_or_halve(piece, job)
             if encoded is not None:
                 features[start : start + len(piece)] = encoded
                 start += len(piece)
         return features
 
-    def _encode_or_halve(self, crops: Tensor, should_stop: ShouldStop) -> Tensor | None:
+    def _encode_or_halve(self, crops: Tensor, job: Job) -> Tensor | None:
         """Encode one batch; None when it did not fit into memory and the batch was halved."""
         try:
             if self._workers is not None:
-                return self._workers.run(self._encode, crops, should_stop)
-            return self._encode(crops, should_stop)
+                return self._workers.run(self._encode, crops, job.silent())
+            return self._encode(crops, job)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -134,17 +134,17 @@ class Encoder:
             torch.cuda.empty_cache()
         return None
 
-    def _encode(self, crops: Tensor, should_stop: ShouldStop) -> Tensor:
+    def _encode(self, crops: Tensor, job: Job) -> Tensor:
         parts = []
         at_once = self._crops_at_once(len(crops))
         with torch.inference_mode():
             for start in range(0, len(crops), at_once):
-                check_stop(should_stop)
+                job.check()
                 piece = crops[start : start + at_once]
                 if self._compiled is not None:
                     parts.append(self._compiled(piece))
                 else:
-                    features = self._network(self._normalised(piece), should_stop)
+                    features = self._network(self._normalised(piece), job)
                     parts.append(features.float().cpu())
         return torch.cat(parts)
 

@@ -30,8 +30,8 @@ from napari_hcs_qc.encoders.weights import (
 )
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 
 if TYPE_CHECKING:
     import torch
@@ -149,17 +149,14 @@ def load_encoder(
     weights: Path | None = None,
     device: str | torch.device = "auto",
     backend: str = AUTO,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Encoder:
     """Load an encoder with its trained weights; never one with random weights."""
     chosen = choose_backend(backend)
-    architecture, digest = load_architecture(
-        name, weights=weights, on_progress=on_progress, should_stop=should_stop
-    )
-    check_stop(should_stop)
+    architecture, digest = load_architecture(name, weights=weights, job=job)
+    job.check()
 
-    def make(_on_progress: OnProgress = no_progress, _stop: ShouldStop = never_stop) -> Encoder:
+    def make(_job: Job = NO_JOB) -> Encoder:
         return Encoder(
             name,
             architecture,
@@ -173,26 +170,25 @@ def load_encoder(
     if chosen == TORCH:
         return make()
     # To make a network ready for another backend takes seconds the first time.
-    on_progress(0, 0, f"Making {name} ready for {chosen}")
-    return abandonable(make, should_stop)
+    job.report(0, 0, f"Making {name} ready for {chosen}")
+    return run_in_thread(make, job.silent())
 
 
 def load_architecture(
     name: str = DEFAULT_ENCODER,
     *,
     weights: Path | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Architecture, str]:
     """Build the network of an encoder with its trained weights, to be trained further."""
     own = None if name in _ENTRIES or ":" in name else own_beside(weights)
     if own is not None:
-        check_stop(should_stop)
-        on_progress(0, 0, f"Loading the encoder {name}")
+        job.check()
+        job.report(0, 0, f"Loading the encoder {name}")
         return own.load(), own.weights_sha256
     family, architecture_name = _resolve(name)
-    check_stop(should_stop)
-    on_progress(0, 0, f"Loading the encoder {name}")
+    job.check()
+    job.report(0, 0, f"Loading the encoder {name}")
     if weights is not None:
         state = read_safetensors(Path(weights))
         architecture = build_architecture(family, architecture_name)
@@ -204,11 +200,9 @@ def load_architecture(
         load_strictly(architecture.module, state, (), "The embedded weights file")
         digest = EMBEDDED_SHA256
     elif family == "timm":
-        architecture, digest = _pretrained_timm(name, architecture_name, on_progress, should_stop)
+        architecture, digest = _pretrained_timm(name, architecture_name, job)
     else:
-        architecture, digest = _pretrained_torchvision(
-            name, architecture_name, on_progress, should_stop
-        )
+        architecture, digest = _pretrained_torchvision(name, architecture_name, job)
     return architecture, digest
 
 
@@ -220,8 +214,7 @@ def kept_encoder(
     weights: Path | None = None,
     device: str | torch.device = "auto",
     backend: str = AUTO,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Encoder:
     """Give what `load_encoder` gives; the last one stays in memory for the next who asks for it.
 
@@ -231,7 +224,7 @@ def kept_encoder(
     chosen = choose_backend(backend)
     asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)), chosen)
     while not _kept_lock.acquire(timeout=0.1):
-        check_stop(should_stop)
+        job.check()
     try:
         if _kept is None or _kept[0] != asked:
             encoder = load_encoder(
@@ -241,8 +234,7 @@ def kept_encoder(
                 weights=weights,
                 device=device,
                 backend=chosen,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
             _kept = (asked, encoder)
         return _kept[1]
@@ -287,9 +279,7 @@ def _kept_copy(repository: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _pretrained_timm(
-    name: str, architecture: str, on_progress: OnProgress, should_stop: ShouldStop
-) -> tuple[Architecture, str]:
+def _pretrained_timm(name: str, architecture: str, job: Job) -> tuple[Architecture, str]:
     from huggingface_hub import constants
 
     repository = timm_repository(architecture)
@@ -304,14 +294,12 @@ def _pretrained_timm(
         target = weights_folder() / repository.replace("/", "--") / "model.safetensors"
         if constants.HF_HUB_OFFLINE:
             raise offline_error(name, url, target, "HF_HUB_OFFLINE is set")
-        path = fetch(url, target, encoder=name, on_progress=on_progress, should_stop=should_stop)
+        path = fetch(url, target, encoder=name, job=job)
     read_safetensors(path)  # a damaged file is told here, in our words
     return build_architecture("timm", architecture, path), sha256_of(path)
 
 
-def _pretrained_torchvision(
-    name: str, architecture: str, on_progress: OnProgress, should_stop: ShouldStop
-) -> tuple[Architecture, str]:
+def _pretrained_torchvision(name: str, architecture: str, job: Job) -> tuple[Architecture, str]:
     built = build_architecture("torchvision", architecture)
     url = torchvision_url(architecture)
     file_name = url.rpartition("/")[2]
@@ -327,8 +315,7 @@ def _pretrained_torchvision(
         weights_folder() / "torchvision" / file_name,
         encoder=name,
         sha256_prefix=match[1],
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     source = f"The weights file {path}"
     load_strictly(built.module, read_state_dict(path), built.classifier, source)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class _Pass(threading.local):
 
     def __init__(self) -> None:
         self.found: dict[str, Tensor] = {}
-        self.should_stop: ShouldStop = never_stop
+        self.job: Job = NO_JOB
         self.ends_early = True
 
 
@@ -79,10 +79,10 @@ class StageNetwork:
         side = self._probe_px
         return torch.randn((1, 3, side, side), generator=generator)
 
-    def __call__(self, images: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
+    def __call__(self, images: Tensor, job: Job = NO_JOB) -> Tensor:
         """Encode normalised images (n, 3, height, width) as (n, n_features)."""
         found = self._pass.found = {}
-        self._pass.should_stop = should_stop
+        self._pass.job = job
         with contextlib.suppress(_EnoughError):
             self._forward(images)
         parts = [found[name] for name in self.chosen]
@@ -213,9 +213,7 @@ class StageNetwork:
         """Make a stop possible within a pass: a batch can take many seconds."""
         for layer in self.module.modules():
             if not any(True for _ in layer.children()):
-                layer.register_forward_pre_hook(
-                    lambda _module, _args: check_stop(self._pass.should_stop)
-                )
+                layer.register_forward_pre_hook(lambda _module, _args: self._pass.job.check())
 
     def _try_out(self) -> int:
         """Run once for the number of features; free the children that the run did not enter.

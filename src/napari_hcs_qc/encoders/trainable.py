@@ -16,7 +16,7 @@ from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.stages import StageNetwork
 from napari_hcs_qc.encoders.weights import load_strictly
-from napari_hcs_qc.job import ShouldStop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,10 +59,10 @@ class TrainableEncoder:
         """Length of a crop's vector."""
         return self._network.n_features
 
-    def features(self, crops: Tensor, should_stop: ShouldStop = never_stop) -> Tensor:
+    def features(self, crops: Tensor, job: Job = NO_JOB) -> Tensor:
         """Encode ``(n_cells, n_views, 1 or 3, side, side)`` to ``(n_cells, n_features)``."""
         images = self._normalise(crops.flatten(0, 1))
-        return self._network(images, should_stop).view(len(crops), -1)
+        return self._network(images, job).view(len(crops), -1)
 
     def set_training(self, *, batch_statistics: bool) -> None:
         """Go into training mode, batch normalisations by their batch or by what they know."""

@@ -15,7 +15,7 @@ from scipy.ndimage import laplace
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.forest import ForestHead
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,8 +44,7 @@ _TINY = 1e-6
 def hand_features(
     crops: ArrayLike,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Measure crops.
 
@@ -68,12 +67,12 @@ def hand_features(
     features = np.empty((n_cells, len(names)), np.float32)
     step = max(1, _IMAGES_AT_ONCE // max(1, n_views * n_channels))
     for start in range(0, n_cells, step):
-        check_stop(should_stop)
-        on_progress(start, n_cells, "measuring crops")
+        job.check()
+        job.report(start, n_cells, "measuring crops")
         block = np.asarray(stack[start : start + step], np.float32)
         measured = _measure(block.reshape(-1, *block.shape[3:]))
         features[start : start + step] = measured.reshape(len(block), -1)
-    on_progress(n_cells, n_cells, "measuring crops")
+    job.report(n_cells, n_cells, "measuring crops")
     return features, names
 
 

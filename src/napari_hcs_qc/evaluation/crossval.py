@@ -18,7 +18,7 @@ from napari_hcs_qc.evaluation.metrics import (
 from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,8 +89,7 @@ def cross_validate(
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     head_factory: Callable[[int], Head] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> CrossValidation:
     """Cross-validate a head with wells kept whole.
 
@@ -109,15 +108,15 @@ def cross_validate(
     p_abnormal = np.full((len(seeds), len(labels)), np.nan)
     for row, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         for fit_on, held_out in split:
-            check_stop(should_stop)
-            on_progress(done, total, f"cross-validating {head_name}")
+            job.check()
+            job.report(done, total, f"cross-validating {head_name}")
             head = make(seed)
             fit_wells = None if wells is None else wells[fit_on]
             head.fit(cells[fit_on], labels[fit_on], groups=fit_wells)
             p = head.predict_proba(cells[held_out])
             p_abnormal[row, held_out] = p[:, abnormal_column(head)]
             done += 1
-    on_progress(total, total, f"cross-validating {head_name}")
+    job.report(total, total, f"cross-validating {head_name}")
     per_seed = tuple(classification_metrics(labels, np.clip(row, 0, 1)) for row in p_abnormal)
     table = np.array([[getattr(metrics, name) for name in METRIC_NAMES] for metrics in per_seed])
     worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))

@@ -14,7 +14,7 @@ from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,8 +119,7 @@ def learning_curve(
     sizes: Sequence[int] | None = None,
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> LearningCurve:
     """Cross-validate a head with wells kept whole, fitted on fewer cells and then on more.
 
@@ -145,15 +144,15 @@ def learning_curve(
         for fit_on, held_out in split:
             order = fit_on[_representative_order(labels[fit_on], rng)]
             for place, size in enumerate(used):
-                check_stop(should_stop)
-                on_progress(done, total, message)
+                job.check()
+                job.report(done, total, message)
                 some = order[:size]
                 head = make_head(head_name, seed, plate)
                 head.fit(cells[some], labels[some], groups=None if wells is None else wells[some])
                 p = head.predict_proba(cells[held_out])[:, abnormal_column(head)]
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
                 done += 1
-    on_progress(total, total, message)
+    job.report(total, total, message)
     worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
     units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
     notes = [worst.note] if worst.note else []

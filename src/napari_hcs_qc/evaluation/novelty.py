@@ -11,7 +11,7 @@ from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.threads import one_blas_thread
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +92,7 @@ class Novelty:
         self,
         cells: NDArray[Any],
         *,
-        on_progress: OnProgress = no_progress,
-        should_stop: ShouldStop = never_stop,
+        job: Job = NO_JOB,
     ) -> NDArray[np.float32]:
         """Say how unlike the annotated cells some cells are."""
         if cells.ndim != 2 or cells.shape[1] != self._bank.shape[1]:
@@ -105,8 +104,8 @@ class Novelty:
         # One processor: at the desk it runs beside a person who clicks on.
         with one_blas_thread():
             for part in _parts(len(cells)):
-                check_stop(should_stop)
-                on_progress(part.start, len(cells), "Comparing cells with the annotated ones")
+                job.check()
+                job.report(part.start, len(cells), "Comparing cells with the annotated ones")
                 rows = np.asarray(cells[part], dtype=np.float32)
                 usable = np.isfinite(rows).all(axis=1)
                 nearest = _mean_of_nearest(self._squared(self._standardised(rows)))

@@ -21,7 +21,7 @@ from napari_hcs_qc.heads.check_annotated import check_labels
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.finetune_state import TrainingState, read_state, write_state
 from napari_hcs_qc.heads.linear.folds import assign_folds
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,15 +126,14 @@ def fine_tune(
     seed: int = 0,
     checkpoint: Path | None = None,
     key: str = "",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> FineTuned:
     """Train an encoder and a dense layer on annotated crops.
 
     On a CPU the same arguments give the same weights to the last digit, also after a stop.
     """
-    training = _Training(network, crops, classes, groups, settings, sides, seed, should_stop)
-    return training.run(checkpoint, key, on_progress)
+    training = _Training(network, crops, classes, groups, settings, sides, seed, job.silent())
+    return training.run(checkpoint, key, job)
 
 
 class _Training:
@@ -149,7 +148,7 @@ class _Training:
         settings: FineTuning,
         sides: tuple[float, ...],
         seed: int,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> None:
         self.classes, codes = check_labels(classes)
         self.groups = None if groups is None else np.asarray(groups)
@@ -160,7 +159,7 @@ class _Training:
                 "must be one of each for every annotated cell."
             )
         self.network, self.crops, self.settings = network, crops, settings
-        self.sides, self.seed, self.should_stop = sides, seed, should_stop
+        self.sides, self.seed, self.job = sides, seed, job
         self.codes = torch.from_numpy(codes)
         self.trained_on, self.held_out = self._divide(codes)
         self.uses_statistics = settings.batch_statistics and len(codes) >= MIN_FOR_STATISTICS
@@ -254,16 +253,16 @@ class _Training:
 
     # ---- training ------------------------------------------------------------------------
 
-    def run(self, checkpoint: Path | None, key: str, on_progress: OnProgress) -> FineTuned:
+    def run(self, checkpoint: Path | None, key: str, job: Job) -> FineTuned:
         n_threads = torch.get_num_threads()
         shares_work = self.network.device.type == "cpu" and not self.uses_statistics
         if n_threads < 2 or not shares_work:
-            return self._run(checkpoint, key, on_progress)
+            return self._run(checkpoint, key, job)
         # A thread for each piece of a batch, as for encoding: see `crop_workers`.
         with start_pool(min(n_threads, MAX_WORKERS), n_threads) as self._pool:
-            return self._run(checkpoint, key, on_progress)
+            return self._run(checkpoint, key, job)
 
-    def _run(self, checkpoint: Path | None, key: str, on_progress: OnProgress) -> FineTuned:
+    def _run(self, checkpoint: Path | None, key: str, job: Job) -> FineTuned:
         state = TrainingState.begin(key)
         if checkpoint is not None:
             state = read_state(checkpoint, key, self._restore) or state
@@ -273,8 +272,8 @@ class _Training:
             generator = torch.Generator().manual_seed(_mixed(self.seed, state.epoch))
             losses = []
             for batch in self._batches(generator):
-                check_stop(self.should_stop)
-                on_progress(step, self.n_steps, _words(state, self.n_epochs))
+                self.job.check()
+                job.report(step, self.n_steps, _words(state, self.n_epochs))
                 losses.append(self._step(batch, generator))
                 step += 1
             state.add(float(np.mean(losses)), self._held_out_loss())
@@ -288,7 +287,7 @@ class _Training:
                 written_at = time.monotonic()
         if state.best is not None:
             self._load_learnt(state.best)
-        on_progress(self.n_steps, self.n_steps, "Fine-tuned")
+        job.report(self.n_steps, self.n_steps, "Fine-tuned")
         return self._finished(state)
 
     def _is_enough(self, state: TrainingState) -> bool:
@@ -356,7 +355,7 @@ class _Training:
         self, crops: Tensor, codes: Tensor, n_cells: int
     ) -> tuple[float, tuple[Tensor | None, ...]]:
         with self._autocast():
-            features = self.network.features(crops, self.should_stop)
+            features = self.network.features(crops, self.job)
         loss = functional.cross_entropy(
             self._outputs(features.float()), codes.to(features.device), reduction="sum"
         )
@@ -403,7 +402,7 @@ class _Training:
         at_once = _EVALUATED_PER_TRAINED * self.cells_at_once
         with self.network.as_it_is():
             parts = [
-                self.network.features(self.crops[part], self.should_stop).float().cpu()
+                self.network.features(self.crops[part], self.job).float().cpu()
                 for part in torch.split(rows, at_once)
             ]
         return torch.cat(parts)

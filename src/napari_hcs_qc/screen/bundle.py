@@ -31,7 +31,7 @@ from napari_hcs_qc.files import (
     sha256_of,
     write_json,
 )
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,16 +79,13 @@ def make_bundle(
     facts: dict[str, Any],
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> None:
     """Copy a model into `folder`, with a sample of its training plates' embeddings."""
     if (folder / BUNDLE).is_file():
         return
     model = chosen_model(assay, facts["model"])
-    encoder = kept_encoder(
-        **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
-    )
+    encoder = kept_encoder(**trained_with(model.manifest), job=job)
     check_encoder(model, encoder)
     states: dict[str, PlateState] = {}
 
@@ -97,7 +94,7 @@ def make_bundle(
             states[name] = load_plate(assay, name)
         return states[name]
 
-    reference = ShiftMeter(assay, model, encoder, state_of).reference(on_progress, should_stop)
+    reference = ShiftMeter(assay, model, encoder, state_of).reference(job)
     first = model.manifest["training_plates"][0]["name"]
     channels = [channel.name for channel in open_assay_plate(assay, first).channels]
     copy_model(assay.models_folder / model.id, folder / model.id)

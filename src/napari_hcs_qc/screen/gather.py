@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from napari_hcs_qc.assay.models.training import versions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, read_json, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.plate_level.plate_flags import PlateFigures, PlateFlag, flag_plates
 from napari_hcs_qc.qc.plate_level.position_effects import (
     MEASURES,
@@ -77,8 +77,7 @@ class _Judged:
 def gather(
     plan: ScreenPlan,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Gathered:
     """Read what the plates' jobs have left, flag plates, and write tables and report.
 
@@ -88,8 +87,8 @@ def gather(
     judged: list[_Judged] = []
     total = len(plan.plates)
     for done, (planned, standing) in enumerate(plan.as_of_now()):
-        check_stop(should_stop)
-        on_progress(done, total, f"Reading plate {planned.plate.name}")
+        job.check()
+        job.report(done, total, f"Reading plate {planned.plate.name}")
         why = standing.why
         if standing.state == "done":
             try:
@@ -132,15 +131,11 @@ def gather(
     )
     files = [
         *_write(plan.out, "plates", _plates_table(judged, places, flags, failed)),
-        *_write_wells(plan.out, judged, should_stop),
+        *_write_wells(plan.out, judged, job),
         *_write(plan.out, "position_effects", _effects_table(figures, effects)),
         *_write(plan.out, "drift", _drift_table(drifts)),
     ]
-    files.append(
-        write_screen_report(
-            data, plan.out / "report.html", on_progress=on_progress, should_stop=should_stop
-        )
-    )
+    files.append(write_screen_report(data, plan.out / "report.html", job=job))
     write_json(plan.out / "provenance.json", _provenance(plan, judged, failed))
     files.append(plan.out / "provenance.json")
     return Gathered([(name, why) for name, why, _ in failed], flags, figures, files)
@@ -354,12 +349,12 @@ def _write(out: Path, name: str, table: pd.DataFrame) -> list[Path]:
     return paths
 
 
-def _write_wells(out: Path, judged: Sequence[_Judged], should_stop: ShouldStop) -> list[Path]:
+def _write_wells(out: Path, judged: Sequence[_Judged], job: Job) -> list[Path]:
     """Write the wells of all plates, a plate at a time."""
 
     def parts() -> Iterator[pa.Table]:
         for one in judged:
-            check_stop(should_stop)
+            job.check()
             table = pq.read_table(one.planned.folder.wells_path, columns=list(_READ))
             for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
                 index = table.column_names.index(name)

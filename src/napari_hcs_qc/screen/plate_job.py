@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.saved_model import load_model
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.plate_level.plate_flags import QUALITY
 from napari_hcs_qc.qc.plate_level.position_effects import places_of
 from napari_hcs_qc.screen.bundle import Bundle, copy_model, load_bundle
@@ -41,8 +41,7 @@ def do_plate(
     folder: PlateFolder,
     *,
     device: str = "auto",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> bool:
     """Do the job that stands in a plate's folder, or what of it is missing.
 
@@ -51,15 +50,15 @@ def do_plate(
     lock = FileLock(folder.path / ".job.lock")
     with explained_writes(folder.path):
         while True:
-            check_stop(should_stop)
+            job.check()
             try:
                 lock.acquire(timeout=1.0)
                 break
             except Timeout:
-                on_progress(0, 0, "Waiting for another process at this plate")
+                job.report(0, 0, "Waiting for another process at this plate")
     try:
-        job = read_json(folder.job_path)
-        if folder.standing(job).state == "done":
+        task = read_json(folder.job_path)
+        if folder.standing(task).state == "done":
             return False
         with explained_writes(folder.path):
             folder.problem_path.unlink(missing_ok=True)
@@ -68,7 +67,7 @@ def do_plate(
             folder.wells_path.unlink(missing_ok=True)
             if folder.results.exists():
                 shutil.rmtree(folder.results)
-        _work(folder, job, device, on_progress, should_stop)
+        _work(folder, task, device, job)
         return True
     finally:
         lock.release()
@@ -76,16 +75,14 @@ def do_plate(
 
 def _work(
     folder: PlateFolder,
-    job: dict[str, Any],
+    task: dict[str, Any],
     device: str,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> None:
     began = time.monotonic()
-    progress: dict[str, Any] = {"on_progress": on_progress, "should_stop": should_stop}
-    bundle = load_bundle(folder.path.parent.parent / job["bundle"])
-    assay, plate = _assay_of(folder, job, bundle)
-    said = job["cells"]
+    bundle = load_bundle(folder.path.parent.parent / task["bundle"])
+    assay, plate = _assay_of(folder, task, bundle)
+    said = task["cells"]
     masks = None if said["source"] is None else Path(said["source"]["path"])
     options = steps.CellOptions(
         masks,
@@ -97,12 +94,12 @@ def _work(
     is_other = has_cells and assay.settings.get("screen_cells") != said
     if not has_cells:  # before, so that a job that is killed in between goes on from there
         assay.update_settings(screen_cells=said)
-    steps.cells(assay, options, [plate.name], again=True if is_other else None, **progress)
+    steps.cells(assay, options, [plate.name], again=True if is_other else None, job=job)
     if is_other:
         assay.update_settings(screen_cells=said)
     model = load_model(assay.models_folder / bundle.model.id)
-    predict(assay, [plate.name], model, device=device, reference=bundle.reference, **progress)
-    kinds = tuple(job["export"]["exclude_kinds"])
+    predict(assay, [plate.name], model, device=device, reference=bundle.reference, job=job)
+    kinds = tuple(task["export"]["exclude_kinds"])
     # Before anything is read of it: what is clicked meanwhile must be seen as new.
     n_actions = folder.n_actions()
     judged = judge(assay, [plate.name], model=model, exclude_kinds=kinds)
@@ -110,18 +107,18 @@ def _work(
         assay,
         folder.results,
         exclude_kinds=kinds,
-        exclude_unreviewed=job["export"]["exclude_unreviewed"],
+        exclude_unreviewed=task["export"]["exclude_unreviewed"],
         judged=judged,
-        **progress,
+        job=job,
     )
-    report(assay, folder.results / "report.html", exclude_kinds=kinds, judged=judged, **progress)
+    report(assay, folder.results / "report.html", exclude_kinds=kinds, judged=judged, job=job)
     with atomic_path(folder.wells_path) as temporary:
         _wells(judged[0]).to_parquet(temporary, index=False)
     write_json(
         folder.done_path,
         {
-            "fingerprint": job["fingerprint"],
-            "job": {key: job[key] for key in job if key != "fingerprint"},
+            "fingerprint": task["fingerprint"],
+            "job": {key: task[key] for key in task if key != "fingerprint"},
             "n_actions": n_actions,
             "figures": _figures(judged[0]),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,10 +129,10 @@ def _work(
 
 
 def _assay_of(
-    folder: PlateFolder, job: dict[str, Any], bundle: Bundle
+    folder: PlateFolder, task: dict[str, Any], bundle: Bundle
 ) -> tuple[AssayFolder, Plate]:
     """Make the plate's assay, or bring it to what the job says."""
-    said = job["plate"]
+    said = task["plate"]
     root = said["image_root"]
     source = steps.PlateSource(
         Path(said["path"]),
@@ -156,7 +153,7 @@ def _assay_of(
         asked = (source.path.resolve(), source.pattern, source.image_root, plate.name)
         if (entry.source, entry.pattern, entry.image_root, entry.name) != asked:
             assay.remove_plate(entry.name)  # what people said of it stays
-    platemap = None if job["platemap"] is None else Path(job["platemap"]["path"])
+    platemap = None if task["platemap"] is None else Path(task["platemap"]["path"])
     if platemap is None:
         with explained_writes(assay.platemap_path):
             assay.platemap_path.unlink(missing_ok=True)

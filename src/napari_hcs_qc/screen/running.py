@@ -19,14 +19,7 @@ from filelock import FileLock, Timeout
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, read_json
 from napari_hcs_qc.heads.threads import n_processors
-from napari_hcs_qc.job import (
-    Cancelled,
-    OnProgress,
-    ShouldStop,
-    check_stop,
-    never_stop,
-    no_progress,
-)
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.screen.bundle import BUNDLE
 from napari_hcs_qc.screen.gather import Gathered, gather
 from napari_hcs_qc.screen.screen_plan import ScreenPlan, check_out, plan_screen, write_plan
@@ -107,8 +100,7 @@ def run_screen(
     out: Path,
     options: RunOptions | None = None,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> ScreenResult:
     """Do what of a screen is missing, and report on all of it.
 
@@ -118,22 +110,22 @@ def run_screen(
     check_out(out)  # before anything is written in it
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _alone(out, on_progress, should_stop):
-        plan = plan_screen(spec, out, on_progress=on_progress, should_stop=should_stop)
+    with _alone(out, job):
+        plan = plan_screen(spec, out, job=job)
         to_do = plan.to_do()
         if to_do:
             if importlib.util.find_spec("snakemake") is None:
                 raise HcsQcError(HOW_TO_INSTALL)
             write_plan(plan, threads=options.threads_of_a_job, device=options.device)
-            code = _run_engine(plan, options, on_progress, should_stop)
+            code = _run_engine(plan, options, job)
             _check_engine(plan, code)
-        gathered = gather(plan, on_progress=on_progress, should_stop=should_stop)
+        gathered = gather(plan, job=job)
         n_left = len(gathered.failed)
         return ScreenResult(plan, gathered, max(0, len(to_do) - n_left))
 
 
 @contextmanager
-def _alone(out: Path, on_progress: OnProgress, should_stop: ShouldStop) -> Iterator[None]:
+def _alone(out: Path, job: Job) -> Iterator[None]:
     """Hold the lock of the screen, once the engine of one that was killed has ended."""
     lock = FileLock(out / LOCK)
     with explained_writes(out / LOCK):
@@ -148,13 +140,13 @@ def _alone(out: Path, on_progress: OnProgress, should_stop: ShouldStop) -> Itera
         engine = FileLock(out / ENGINE_LOCK)
         until = time.monotonic() + _ENDING_S
         while True:
-            check_stop(should_stop)
+            job.check()
             try:
                 engine.acquire(timeout=_POLL_S)
                 engine.release()
                 break
             except Timeout as error:
-                on_progress(0, 0, "Waiting for the jobs of an earlier run to end")
+                job.report(0, 0, "Waiting for the jobs of an earlier run to end")
                 if time.monotonic() > until:
                     raise HcsQcError(
                         f"An earlier Snakemake still works at the screen {out}. Wait until it is "
@@ -165,9 +157,7 @@ def _alone(out: Path, on_progress: OnProgress, should_stop: ShouldStop) -> Itera
         lock.release()
 
 
-def _run_engine(
-    plan: ScreenPlan, options: RunOptions, on_progress: OnProgress, should_stop: ShouldStop
-) -> int:
+def _run_engine(plan: ScreenPlan, options: RunOptions, job: Job) -> int:
     """Run Snakemake and tell how far it is; gives its exit code."""
     arguments = options.arguments(plan.out)
     log = plan.out / "logs" / "snakemake.log"
@@ -188,7 +178,7 @@ def _run_engine(
         )  # fmt: skip
     assert process.stdin is not None
     try:
-        return _watch(process, plan, on_progress, should_stop)
+        return _watch(process, plan, job)
     finally:
         _end(process, process.stdin)
 
@@ -196,21 +186,20 @@ def _run_engine(
 def _watch(
     process: subprocess.Popen[bytes],
     plan: ScreenPlan,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> int:
     total, looked = len(plan.to_do()), -_LOOK_S
     while True:
         code = process.poll()
         if code is not None:
             return code
-        check_stop(should_stop)
+        job.check()
         if time.monotonic() - looked >= _LOOK_S:
             counts = Counter(one.folder.standing(one.job).state for one in plan.to_do())
             words = f"{counts['done']} of {total} plates done"
             if counts["failed"]:
                 words += f", {counts['failed']} failed"
-            on_progress(counts["done"] + counts["failed"], total, words)
+            job.report(counts["done"] + counts["failed"], total, words)
             looked = time.monotonic()
         time.sleep(_POLL_S)
 

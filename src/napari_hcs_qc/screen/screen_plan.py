@@ -10,7 +10,7 @@ from napari_hcs_qc import __version__
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, fingerprint, read_json, sha256_of, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.screen.bundle import bundle_facts
 from napari_hcs_qc.screen.plate_folder import PlateFolder, Standing
@@ -71,8 +71,7 @@ def plan_screen(
     spec: ScreenSpec,
     out: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> ScreenPlan:
     """Open every plate and tell what is to be done; nothing is written."""
     check_out(out)
@@ -82,8 +81,8 @@ def plan_screen(
         try:
             found = pool.map(lambda plate: _planned(spec, plate, out, model), spec.plates)
             for done, one in enumerate(found, start=1):
-                check_stop(should_stop)
-                on_progress(done, len(spec.plates), f"Looked at plate {one.plate.name}")
+                job.check()
+                job.report(done, len(spec.plates), f"Looked at plate {one.plate.name}")
                 planned.append(one)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -15,7 +15,7 @@ from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST, EmbeddingStore
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.retraining import Retrained, add_figures, add_unlike, retrain
@@ -60,19 +60,17 @@ def find_cells(
     plate: str,
     live: LiveAnnotations,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> OpenPlate:
     """Find the cells of a plate and load it with them."""
-    steps.cells(folder, plates=[plate], on_progress=on_progress, should_stop=should_stop)
-    return load_open_plate(folder, plate, live, None, should_stop)
+    steps.cells(folder, plates=[plate], job=job)
+    return load_open_plate(folder, plate, live, None, job)
 
 
 def encoder_of(
     options: TrainOptions,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Encoder, CropRecipe]:
     """Load the encoder that was chosen, or give the one that is loaded; and its recipe."""
     recipe = asked_recipe(options)
@@ -83,8 +81,7 @@ def encoder_of(
         weights=options.weights,
         device=options.device,
         backend=options.backend,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return encoder, recipe
 
@@ -92,23 +89,21 @@ def encoder_of(
 def embed(
     frozen: Frozen,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Embed the found cells of all plates, or find the embeddings on disk."""
     if not frozen.states:
         raise HcsQcError("No cells have been found yet; find the cells of the plate first.")
-    encoder, recipe = _ready(frozen, on_progress, should_stop)
+    encoder, recipe = _ready(frozen, job)
     rows = {}
     for name, state in frozen.states.items():
-        check_stop(should_stop)
+        job.check()
         store = fill_store(
             state,
             recipe,
             encoder,
             frozen.folder.embeddings_folder,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
         n_sites = len(state.found.cells[["well", "site"]].drop_duplicates())
         if n_sites and len(store.unreadable) >= n_sites:
@@ -125,11 +120,10 @@ def embed(
 def find_embeddings(
     frozen: Frozen,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Find the embeddings that are complete on disk, as `embed` gives them; compute none."""
-    encoder, recipe = _ready(frozen, on_progress, should_stop)
+    encoder, recipe = _ready(frozen, job)
     rows = {}
     for name, state in frozen.states.items():
         found = state.found
@@ -151,11 +145,9 @@ def _know_plates(frozen: Frozen, encoder: Encoder, recipe: CropRecipe) -> None:
     sampled_directions(used or states, recipe, encoder, frozen.folder.embeddings_folder)
 
 
-def _ready(
-    frozen: Frozen, on_progress: OnProgress, should_stop: ShouldStop
-) -> tuple[Encoder, CropRecipe]:
+def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
     """Give the encoder, and the recipe for the nuclei of the assay's first plate."""
-    encoder, recipe = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
+    encoder, recipe = encoder_of(frozen.options, job=job)
     first = next(iter(frozen.states.values()))
     return encoder, recipe.with_diameter(first.found.diameter_px)
 
@@ -164,19 +156,17 @@ def train_and_judge(
     frozen: Frozen,
     note: str = "",
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Retrained:
     """Fit a head on all annotations and judge every plate with it."""
-    encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
+    encoder, _ = encoder_of(frozen.options, job=job)
     return retrain(
         frozen.folder,
         frozen.joined(),
         frozen.options,
         encoder=encoder,
         note=note,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 
@@ -184,19 +174,17 @@ def measure_model(
     frozen: Frozen,
     model: str,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Model:
     """Cross-validate a model that was trained on just these annotations; figures are kept."""
-    encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
+    encoder, _ = encoder_of(frozen.options, job=job)
     return add_figures(
         frozen.folder,
         model,
         frozen.joined(),
         frozen.options,
         encoder=encoder,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 
@@ -205,18 +193,16 @@ def measure_unlike(
     model: Model,
     judged: Mapping[str, Judged],
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, Judged]:
     """Measure how unlike the annotated cells each cell is, where that was not done yet."""
-    encoder, _ = encoder_of(frozen.options, on_progress=on_progress, should_stop=should_stop)
+    encoder, _ = encoder_of(frozen.options, job=job)
     return add_unlike(
         frozen.folder,
         model,
         judged,
         encoder=encoder,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 
@@ -224,8 +210,7 @@ def restore_model(
     frozen: Frozen,
     model: str,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Model, dict[str, Judged]]:
     """Use an older model again, until the next retraining."""
     folder, states = frozen.folder, frozen.joined()
@@ -241,11 +226,10 @@ def restore_model(
             restored,
             device=frozen.options.device,
             states=states,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
-    judged = _judge_all(frozen, restored, states, on_progress, should_stop)
-    check_stop(should_stop)
+    judged = _judge_all(frozen, restored, states, job)
+    job.check()
     model_history.restore(folder, model)  # last: what fails before leaves the other one in use
     return restored, judged
 
@@ -253,12 +237,11 @@ def restore_model(
 def list_models(
     folder: AssayFolder,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[ModelLine, ...]:
     """List the models of an assay, newest first; with hundreds it takes a moment."""
-    check_stop(should_stop)
-    on_progress(0, 0, "Reading the models")
+    job.check()
+    job.report(0, 0, "Reading the models")
     return model_history.list_models(folder)
 
 
@@ -267,12 +250,11 @@ def note_model(
     model: str,
     note: str,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> None:
     """Keep a person's note with a model."""
-    check_stop(should_stop)
-    on_progress(0, 0, f"Noting it with model {model}")
+    job.check()
+    job.report(0, 0, f"Noting it with model {model}")
     model_history.set_note(folder, model, note)
 
 
@@ -281,8 +263,7 @@ def compare_models(
     older: str,
     newer: str,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Comparison:
     """Compare the figures of two models and what they say of the plates."""
     return model_history.compare(
@@ -290,8 +271,7 @@ def compare_models(
         frozen.joined(),
         older,
         newer,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 
@@ -299,14 +279,13 @@ def judge_again(
     frozen: Frozen,
     judged: Mapping[str, Judged],
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, Judged]:
     """Judge all plates anew at the threshold and annotations of now, nothing read from the disk."""
     found = {}
     for done, (name, one) in enumerate(judged.items()):
-        check_stop(should_stop)
-        on_progress(done, len(judged), f"Judging {name}")
+        job.check()
+        job.report(done, len(judged), f"Judging {name}")
         found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
     return found
 
@@ -315,13 +294,12 @@ def _judge_all(
     frozen: Frozen,
     model: Model,
     states: dict[str, PlateState],
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> dict[str, Judged]:
     judged = {}
     for done, name in enumerate(states):
-        check_stop(should_stop)
-        on_progress(done, len(states), f"Judging {name}")
+        job.check()
+        job.report(done, len(states), f"Judging {name}")
         (judged[name],) = judge(
             frozen.folder,
             [name],
@@ -339,11 +317,10 @@ def write_results(
     out: Path,
     *,
     exclude_unreviewed: bool = False,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
     """Write the tables and the report of all plates, judged as `judge_again` does."""
-    found = judge_again(frozen, judged, on_progress=on_progress, should_stop=should_stop)
+    found = judge_again(frozen, judged, job=job)
     # Another window, or a command, may have decided on wells meanwhile.
     verdicts = frozen.folder.journal().verdicts()
     found = {name: one.with_verdicts(verdicts) for name, one in found.items()}
@@ -352,15 +329,13 @@ def write_results(
         out,
         judged=list(found.values()),
         exclude_unreviewed=exclude_unreviewed,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     page = report(
         frozen.folder,
         out / "report.html",
         judged=list(found.values()),
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return (*exported.files, page)
 
@@ -369,11 +344,10 @@ def new_assay(
     source: steps.PlateSource,
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
-    on_progress(0, 0, f"Looking at {source.path}")
-    check_stop(should_stop)
+    job.report(0, 0, f"Looking at {source.path}")
+    job.check()
     _, opened = steps.new(folder, [source])
     return opened[0].name

@@ -17,7 +17,7 @@ from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.evaluation.reliability import Reliability
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
@@ -67,16 +67,13 @@ def export(
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
     judged: Sequence[Judged] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Exported:
     """Write the tables of all plates of an assay, see `export_tables`."""
     model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
-    encoder = kept_encoder(
-        **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
-    )
+    encoder = kept_encoder(**trained_with(model.manifest), job=job)
     plates = []
     for one in judged:
         rows = embed_plate(
@@ -85,11 +82,10 @@ def export(
             encoder,
             assay.embeddings_folder,
             try_again=False,  # as they were when the cells were scored
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         ).rows
         if not one.prediction.is_unlike_measured:
-            measured = with_unlike(one.prediction, one.state, model, rows, on_progress, should_stop)
+            measured = with_unlike(one.prediction, one.state, model, rows, job)
             one = one.with_unlike(one.state, measured)
         plates.append(one.to_export(rows))
     options = ExportOptions(exclude_kinds, exclude_unreviewed)
@@ -98,8 +94,7 @@ def export(
         out,
         options=options,
         provenance=provenance(assay, model, judged),
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     if onto is None:
         return Exported(files)
@@ -121,8 +116,7 @@ def export(
             for well, is_out in well_outliers(plate, options).items()
             if is_out
         ],
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return Exported((*files, joined.out), joined)
 
@@ -168,8 +162,7 @@ def report(
     *,
     exclude_kinds: tuple[str, ...] = (),
     judged: Sequence[Judged] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
     model = _model_of(assay, judged)
@@ -183,7 +176,7 @@ def report(
         model=model_card(model),
         pictures=_pictures({one.state.plate.name: one for one in judged}),
     )
-    return write_report(data, out, on_progress=on_progress, should_stop=should_stop)
+    return write_report(data, out, job=job)
 
 
 def model_card(model: Model) -> ModelCard:

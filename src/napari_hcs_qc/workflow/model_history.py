@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,8 +98,7 @@ def compare(
     a: str,
     b: str,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Comparison:
     """Tell what changes from one model to another, cell by cell and well by well.
 
@@ -109,11 +108,11 @@ def compare(
     models = [chosen_model(assay, name) for name in (a, b)]
     changes = []
     for done, (name, state) in enumerate(states.items()):
-        check_stop(should_stop)
-        on_progress(done, len(states), f"Comparing on plate {name}")
-        before, after = (_judged(assay, name, state, model, should_stop) for model in models)
+        job.check()
+        job.report(done, len(states), f"Comparing on plate {name}")
+        before, after = (_judged(assay, name, state, model, job) for model in models)
         changes.append(_change(before, after, assay.threshold))
-    on_progress(len(states), len(states), "Compared")
+    job.report(len(states), len(states), "Compared")
     lines = {line.id: line for line in list_models(assay)}
     return Comparison(lines[a], lines[b], assay.threshold, tuple(changes))
 
@@ -152,18 +151,16 @@ def _line(folder: Path, is_in_use: bool) -> ModelLine:
         return ModelLine(folder.name, "", "", "", "", {}, None, None, None, "", is_in_use, told)
 
 
-def _judged(
-    assay: AssayFolder, name: str, state: PlateState, model: Model, should_stop: ShouldStop
-) -> Judged:
+def _judged(assay: AssayFolder, name: str, state: PlateState, model: Model, job: Job) -> Judged:
     states = {name: state}
     if load_prediction(assay, state, model) is None:
-        encoder = kept_encoder(**trained_with(model.manifest), should_stop=should_stop)
+        encoder = kept_encoder(**trained_with(model.manifest), job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
                 f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "
                 f"run: hcs-qc predict {assay.path} --model {model.id}."
             )
-        predict(assay, [name], model, states=states, encoder=encoder, should_stop=should_stop)
+        predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
     return judge(assay, [name], model=model, states=states)[0]
 
 

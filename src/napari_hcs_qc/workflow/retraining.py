@@ -53,8 +53,8 @@ from napari_hcs_qc.assay.store.saved_model import (
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,8 +85,7 @@ def retrain(
     *,
     encoder: Encoder,
     note: str = "",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Retrained:
     """Fit a head on the annotations of `states`, score and judge all their cells, use the model.
 
@@ -102,7 +101,7 @@ def retrain(
     check_pools(recipe, encoder)
     used = [state for state in states.values() if len(state.training)]
     check_classes(used)
-    check_stop(should_stop)
+    job.check()
     watch = _Watch()
     stores = assay.embeddings_folder
     inputs = inputs_of(options, recipe, encoder, used, stores)
@@ -114,20 +113,17 @@ def retrain(
                 recipe,
                 options,
                 folder=assay.path,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
         encoder = tuned.encoder
-    on_progress(0, _STEPS, "Gathering annotated cells")
+    job.report(0, _STEPS, "Gathering annotated cells")
     with watch.step("collect"):
-        annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
-        simulated = simulated_for(
-            options, used, annotated, recipe, encoder, on_progress, should_stop
-        )
-    on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
+        annotated = collect(used, recipe, encoder, stores, job)
+        simulated = simulated_for(options, used, annotated, recipe, encoder, job)
+    job.report(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
     with watch.step("fit"):
-        head, kind_head = abandonable(
-            lambda _progress, _stop: fit_heads(annotated, options, tuned, simulated), should_stop
+        head, kind_head = run_in_thread(
+            lambda _job: fit_heads(annotated, options, tuned, simulated), job.silent()
         )
         manifest = {
             **manifest_of(options, recipe, encoder, used, annotated, tuned),
@@ -139,21 +135,21 @@ def retrain(
     # Its number is known when it is written.
     model = Model("", head, kind_head, recipe, manifest["encoder"], manifest, novelty)
     with watch.step("score"):
-        predictions = _scored(assay, states, model, encoder, on_progress, should_stop)
-    on_progress(3, _STEPS, "Judging wells")
+        predictions = _scored(assay, states, model, encoder, job)
+    job.report(3, _STEPS, "Judging wells")
     with watch.step("judge"):
-        judged = _judged(assay, states, predictions, should_stop)
-    check_stop(should_stop)
+        judged = _judged(assay, states, predictions, job)
+    job.check()
     with assay.lock(timeout_s=_PATIENCE_S), model_being_made(assay) as folder, watch.step("save"):
         model = replace(model, id=folder.name)
-        on_progress(4, _STEPS, f"Saving model {model.id}")
+        job.report(4, _STEPS, f"Saving model {model.id}")
         try:
             save_heads(folder, head, kind_head, tuned, novelty)
             for name, prediction in predictions.items():
                 numbered = replace(prediction, model=model.id)
                 judged[name] = replace(judged[name], prediction=numbered)
                 save_prediction(assay, numbered, states[name])
-                check_stop(should_stop)
+                job.check()
             published = located(publish_model(folder, manifest), folder)
             model = replace(model, encoder=published["encoder"], manifest=published)
             use_latest(assay)
@@ -162,7 +158,7 @@ def retrain(
             for name in predictions:
                 discard_prediction(assay, name, model.id)
             raise
-    on_progress(_STEPS, _STEPS, f"Model {model.id} is in use")
+    job.report(_STEPS, _STEPS, f"Model {model.id} is in use")
     return Retrained(model, judged, watch.seconds())
 
 
@@ -173,8 +169,7 @@ def add_figures(
     options: TrainOptions,
     *,
     encoder: Encoder,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Model:
     """Cross-validate a model on the very cells it was trained on, and keep the figures with it.
 
@@ -194,24 +189,27 @@ def add_figures(
             weights=None if weights is None else Path(weights),
         )
         said = said_again(manifest, trained_on)
-        figures = validate_fine_tuned(said, model.recipe, options, on_progress, should_stop)
+        figures = validate_fine_tuned(said, model.recipe, options, job)
         return _with_figures(assay, model, {**figures, "learning_curve": None})
     if encoder.fingerprint != model.encoder["fingerprint"]:
         encoder = kept_encoder(
             **trained_with(manifest),
             device=options.device,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
     stores = assay.embeddings_folder
-    annotated = collect_again(
-        manifest, trained_on, model.recipe, encoder, stores, on_progress, should_stop
+    annotated = collect_again(manifest, trained_on, model.recipe, encoder, stores, job)
+    figures = run_in_thread(
+        partial(validate, annotated, options),
+        job,
     )
-    figures = abandonable(partial(validate, annotated, options), should_stop, on_progress)
     figures["learning_curve"] = None
     model = _with_figures(assay, model, figures)
     if figures["figures"]:
-        found = abandonable(partial(curve, annotated, options), should_stop, on_progress)
+        found = run_in_thread(
+            partial(curve, annotated, options),
+            job,
+        )
         model = _with_figures(assay, model, {**figures, "learning_curve": found})
     return model
 
@@ -222,8 +220,7 @@ def add_unlike(
     judged: Mapping[str, Judged],
     *,
     encoder: Encoder,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, Judged]:
     """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
 
@@ -231,12 +228,10 @@ def add_unlike(
     """
     missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
     if missing and encoder.fingerprint != model.encoder["fingerprint"]:
-        encoder = kept_encoder(
-            **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
-        )
+        encoder = kept_encoder(**trained_with(model.manifest), job=job)
     found = {}
     for name, one in missing.items():
-        check_stop(should_stop)
+        job.check()
         if stored_plate(one.state, model.recipe, encoder, assay.embeddings_folder) is None:
             continue
         embedded = embed_plate(
@@ -245,12 +240,9 @@ def add_unlike(
             encoder,
             assay.embeddings_folder,
             try_again=False,  # as they were when the cells were scored
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
-        measured = with_unlike(
-            one.prediction, one.state, model, embedded.rows, on_progress, should_stop
-        )
+        measured = with_unlike(one.prediction, one.state, model, embedded.rows, job)
         found[name] = one.with_unlike(one.state, measured)
         # Where another process is at work it is measured again when somebody needs it.
         with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
@@ -271,13 +263,12 @@ def _scored(
     states: Mapping[str, PlateState],
     model: Model,
     encoder: Encoder,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> dict[str, Prediction]:
     meter = ShiftMeter(assay, model, encoder, lambda name: states[name])
     predictions = {}
     for name, state in states.items():
-        on_progress(2, _STEPS, f"Scoring the cells of {name}")
+        job.report(2, _STEPS, f"Scoring the cells of {name}")
         predictions[name] = predict_plate(
             assay,
             state,
@@ -286,8 +277,7 @@ def _scored(
             meter,
             try_again=False,
             unlike=False,  # follows with `add_unlike`: nobody should have to wait for it
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
     return predictions
 
@@ -296,12 +286,12 @@ def _judged(
     assay: AssayFolder,
     states: Mapping[str, PlateState],
     predictions: Mapping[str, Prediction],
-    should_stop: ShouldStop,
+    job: Job,
 ) -> dict[str, Judged]:
     verdicts, rule = assay.journal().verdicts(), flag_rule(assay)
     judged = {}
     for name, state in states.items():
-        check_stop(should_stop)
+        job.check()
         judged[name] = judge_state(
             state,
             predictions[name],

@@ -16,7 +16,7 @@ from napari_hcs_qc.assay.store.plate_state import chosen_plates, open_assay_plat
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
@@ -189,8 +189,7 @@ def cells(
     plates: Sequence[str] | None = None,
     *,
     again: bool | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, PlateCells]:
     """Find or import the cells of an assay's plates, and measure the image quality of each site.
 
@@ -205,8 +204,8 @@ def cells(
     again
         What becomes of a plate whose cells are known: by default it is done again where `options`
         ask for another source, channel or projection; True always does, False never.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
+    job
+        Reports progress and cancels, see `Job`.
 
     Raises
     ------
@@ -215,7 +214,7 @@ def cells(
     WriteError
         When the disk is full or read-only.
     Cancelled
-        When `should_stop` said so; the next call goes on from there.
+        When `job` was cancelled; the next call goes on from there.
     """
     options = options or CellOptions()
     found = {}
@@ -235,8 +234,7 @@ def cells(
                 channel=nuclear_channel(plate) if channel is None else channel,
                 source=None if options.source is None else options.source.resolve(),
                 projection="max" if options.projection is None else options.projection,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
     return found
 
@@ -280,8 +278,7 @@ def predict_plates(
     *,
     model: str | None = None,
     device: str = "auto",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> list[Prediction]:
     """Judge the cells of plates with a model, the latest by default; cells are found first.
 
@@ -293,10 +290,8 @@ def predict_plates(
     names = chosen_plates(assay, plates)
     loaded = chosen_model(assay, model)
     options = _options_of(assay, loaded)
-    cells(assay, options, names, again=False, on_progress=on_progress, should_stop=should_stop)
-    return predict(
-        assay, names, loaded, device=device, on_progress=on_progress, should_stop=should_stop
-    )
+    cells(assay, options, names, again=False, job=job)
+    return predict(assay, names, loaded, device=device, job=job)
 
 
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
@@ -423,8 +418,7 @@ def run(
     train_options: TrainOptions | None = None,
     exclude_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> RunResult:
     """Do the whole loop on one plate; started again after a kill, it goes on where it was.
 
@@ -442,8 +436,8 @@ def run(
         Whose word a row of `labels` is that names nobody.
     platemap, cell_options, train_options, exclude_kinds, exclude_unreviewed
         See `new`, `cells`, `train` and `export`.
-    on_progress, should_stop
-        See `napari_hcs_qc.job`.
+    job
+        Reports progress and cancels, see `Job`.
 
     Raises
     ------
@@ -457,15 +451,14 @@ def run(
     added = annotate(assay, labels, annotator, plate=opened[0].name)
     # What is said of this plate (masks, say) holds for no other that the assay may have.
     mine = [assay.plate(opened[0].name).name]
-    cells(assay, cell_options, mine, on_progress=on_progress, should_stop=should_stop)
-    cells(assay, on_progress=on_progress, should_stop=should_stop)
+    cells(assay, cell_options, mine, job=job)
+    cells(assay, job=job)
     model = train(
         assay,
         train_options,
         reuse=True,
         embed_first=True,  # all is embedded anyway
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     device = (train_options or TrainOptions()).device
     predict(
@@ -473,8 +466,7 @@ def run(
         chosen_plates(assay, None),
         model,
         device=device,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
     exported = export(
@@ -483,16 +475,14 @@ def run(
         exclude_kinds=exclude_kinds,
         judged=judged,
         exclude_unreviewed=exclude_unreviewed,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     written = report(
         assay,
         out / "report.html",
         exclude_kinds=exclude_kinds,
         judged=judged,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return RunResult(assay, added, model, judged, exported, written)
 

@@ -16,31 +16,31 @@ from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session import background_jobs as module
-from napari_hcs_qc.gui.session.background_jobs import Jobs
-from napari_hcs_qc.job import Cancelled, check_stop
+from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pytestqt.qtbot import QtBot
 
 
 @pytest.fixture
-def jobs(qtbot: QtBot) -> Iterator[Jobs]:
-    made = Jobs()
+def jobs(qtbot: QtBot) -> Iterator[BackgroundJobs]:
+    made = BackgroundJobs()
     yield made
     made.close()
 
 
-def count(n: int, on_progress: Callable[[int, int, str], None], should_stop: Any) -> int:
+def count(n: int, job: Job) -> int:
     for done in range(n):
-        check_stop(should_stop)
-        on_progress(done, n, "counting")
+        job.check()
+        job.report(done, n, "counting")
         time.sleep(0.005)
     return n
 
 
-def test_a_job_gives_its_result_and_told_how_far_it_was(jobs: Jobs, qtbot: QtBot) -> None:
+def test_a_job_gives_its_result_and_told_how_far_it_was(jobs: BackgroundJobs, qtbot: QtBot) -> None:
     seen: list[tuple[int, int, str]] = []
     job = jobs.start("Counting", count, 40, slot="count")
     job.progress.connect(lambda *step: seen.append(step))
@@ -63,7 +63,7 @@ def test_a_job_gives_its_result_and_told_how_far_it_was(jobs: Jobs, qtbot: QtBot
     ],
 )
 def test_any_error_ends_in_its_own_words_and_no_traceback_window(
-    jobs: Jobs, qtbot: QtBot, error: BaseException, words: str
+    jobs: BackgroundJobs, qtbot: QtBot, error: BaseException, words: str
 ) -> None:
     def fail(**_job: Any) -> None:
         raise error
@@ -83,7 +83,7 @@ def test_any_error_ends_in_its_own_words_and_no_traceback_window(
 )
 @given(after_ms=st.integers(0, 120))
 def test_a_job_cancelled_at_any_moment_ends_within_a_second(
-    jobs: Jobs, qtbot: QtBot, after_ms: int
+    jobs: BackgroundJobs, qtbot: QtBot, after_ms: int
 ) -> None:
     job = jobs.start("Counting", count, 10_000, slot="count")
     results: list[object] = []
@@ -96,7 +96,7 @@ def test_a_job_cancelled_at_any_moment_ends_within_a_second(
 
 
 def test_a_newer_job_of_its_slot_replaces_one_and_the_stale_result_is_dropped(
-    jobs: Jobs, qtbot: QtBot
+    jobs: BackgroundJobs, qtbot: QtBot
 ) -> None:
     begun, gate = threading.Event(), threading.Event()
 
@@ -118,7 +118,9 @@ def test_a_newer_job_of_its_slot_replaces_one_and_the_stale_result_is_dropped(
     assert results == []
 
 
-def test_what_was_cancelled_before_it_began_is_never_begun(jobs: Jobs, qtbot: QtBot) -> None:
+def test_what_was_cancelled_before_it_began_is_never_begun(
+    jobs: BackgroundJobs, qtbot: QtBot
+) -> None:
     called: list[str] = []
     job = jobs.start("Late", lambda **_job: called.append("begun"), slot="late", after_s=30)
     with qtbot.waitSignal(job.cancelled, timeout=5000):
@@ -126,7 +128,7 @@ def test_what_was_cancelled_before_it_began_is_never_begun(jobs: Jobs, qtbot: Qt
     assert called == []
 
 
-def test_jobs_of_other_slots_go_on_side_by_side(jobs: Jobs, qtbot: QtBot) -> None:
+def test_jobs_of_other_slots_go_on_side_by_side(jobs: BackgroundJobs, qtbot: QtBot) -> None:
     first = jobs.start("First", count, 20, slot="first")
     second = jobs.start("Second", count, 2, slot="second")
     with qtbot.waitSignals([first.finished, second.finished]):
@@ -134,7 +136,7 @@ def test_jobs_of_other_slots_go_on_side_by_side(jobs: Jobs, qtbot: QtBot) -> Non
 
 
 def test_closing_ends_all_jobs_and_leaves_no_thread(qtbot: QtBot) -> None:
-    jobs = Jobs()
+    jobs = BackgroundJobs()
     ended: list[str] = []
     for number in range(3):
         job = jobs.start(f"Job {number}", count, 100_000, slot=str(number))
@@ -154,7 +156,7 @@ from napari_hcs_qc.gui import jobs as module
 
 module._CLOSE_S = 0.1
 application = QCoreApplication([])
-jobs = module.Jobs()
+jobs = module.BackgroundJobs()
 
 def work(**_job):
     time.sleep(1.0)
@@ -171,10 +173,10 @@ _KEEPS_ITS_EXCEPTION = """
 import gc
 import threading
 from qtpy.QtCore import QCoreApplication
-from napari_hcs_qc.gui.session.background_jobs import Jobs
+from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 
 application = QCoreApplication([])
-jobs = Jobs()
+jobs = BackgroundJobs()
 
 def work(**_job):
     try:
@@ -210,7 +212,9 @@ def test_an_outcome_arrives_whatever_its_thread_has_left_behind() -> None:
     assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
 
 
-def test_jobs_that_overlap_leave_the_warning_filters_as_they_were(jobs: Jobs, qtbot: QtBot) -> None:
+def test_jobs_that_overlap_leave_the_warning_filters_as_they_were(
+    jobs: BackgroundJobs, qtbot: QtBot
+) -> None:
     before = list(warnings.filters), warnings.showwarning
     second_began = threading.Event()
     first = jobs.start("First", lambda **_job: second_began.wait(10), slot="first")
@@ -228,7 +232,7 @@ def test_jobs_that_overlap_leave_the_warning_filters_as_they_were(jobs: Jobs, qt
 
 
 def test_a_job_may_end_while_napari_makes_its_bar(
-    jobs: Jobs, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    jobs: BackgroundJobs, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
     made: list[Any] = []
@@ -250,7 +254,7 @@ def test_a_job_may_end_while_napari_makes_its_bar(
     assert jobs._bars == {}
 
 
-def test_a_function_may_stop_by_itself(jobs: Jobs, qtbot: QtBot) -> None:
+def test_a_function_may_stop_by_itself(jobs: BackgroundJobs, qtbot: QtBot) -> None:
     def stop(**_job: Any) -> None:
         raise Cancelled
 

@@ -30,7 +30,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.gui.canvas import workspace as workspaces
 from napari_hcs_qc.gui.canvas.site_view import CELLS
-from napari_hcs_qc.gui.session.background_jobs import Jobs
+from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.plates.plate import SiteKey
@@ -362,7 +362,7 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
 
 
 def test_quick_work_and_cancels_need_not_wait_for_long_work(qtbot: QtBot) -> None:
-    jobs = Jobs()
+    jobs = BackgroundJobs()
     gate = threading.Event()
 
     def long(**_job: Any) -> None:

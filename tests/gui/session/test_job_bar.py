@@ -9,25 +9,26 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.session.background_jobs import Jobs
+from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.job import check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytestqt.qtbot import QtBot
 
+    from napari_hcs_qc.job import Job
+
 
 @pytest.fixture
-def jobs(qtbot: QtBot) -> Iterator[Jobs]:
-    made = Jobs()
+def jobs(qtbot: QtBot) -> Iterator[BackgroundJobs]:
+    made = BackgroundJobs()
     yield made
     made.close()
 
 
 @pytest.fixture
-def bar(qtbot: QtBot, jobs: Jobs) -> JobBar:
+def bar(qtbot: QtBot, jobs: BackgroundJobs) -> JobBar:
     made = JobBar(jobs, ["embed"])
     qtbot.addWidget(made)
     made.show()
@@ -37,16 +38,16 @@ def bar(qtbot: QtBot, jobs: Jobs) -> JobBar:
 def steps(gate: threading.Event) -> Any:
     """Work that tells how far it is until it may end."""
 
-    def work(on_progress: Any, should_stop: Any) -> None:
+    def work(job: Job) -> None:
         while not gate.wait(0.01):
-            check_stop(should_stop)
-            on_progress(250, 1000, "Site A01 s1")
+            job.check()
+            job.report(250, 1000, "Site A01 s1")
 
     return work
 
 
 def test_work_shows_how_far_it_is_and_can_be_cancelled(
-    qtbot: QtBot, jobs: Jobs, bar: JobBar
+    qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar
 ) -> None:
     assert not bar._bar.isVisible()
     job = jobs.start("Embedding", steps(threading.Event()), slot="embed")
@@ -63,7 +64,7 @@ def test_work_shows_how_far_it_is_and_can_be_cancelled(
     assert not bar._cancel.isVisible()
 
 
-def test_a_failure_shows_its_own_words(qtbot: QtBot, jobs: Jobs, bar: JobBar) -> None:
+def test_a_failure_shows_its_own_words(qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar) -> None:
     def fail(**_job: Any) -> None:
         raise HcsQcError("The disk is full.")
 
@@ -72,7 +73,7 @@ def test_a_failure_shows_its_own_words(qtbot: QtBot, jobs: Jobs, bar: JobBar) ->
     assert bar.value() == "Embedding failed: The disk is full."
 
 
-def test_only_its_own_work_is_shown(qtbot: QtBot, jobs: Jobs, bar: JobBar) -> None:
+def test_only_its_own_work_is_shown(qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar) -> None:
     everything = JobBar(jobs)
     qtbot.addWidget(everything)
     everything.show()

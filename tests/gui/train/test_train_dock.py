@@ -16,7 +16,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.heads.head_registry import HEADS
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import desk_steps, model_history, retraining
 
 if TYPE_CHECKING:
@@ -322,10 +322,9 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
     opened(qtbot, workspace, assay_path)
     began: list[bool] = []
 
-    def waits(*args: object, **_: object) -> None:
-        should_stop = args[3]
+    def waits(_annotated: object, _options: object, job: Job) -> None:
         began.append(True)
-        while not should_stop():
+        while not job.is_cancelled:
             time.sleep(0.01)
         raise Cancelled
 

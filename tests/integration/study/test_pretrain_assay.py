@@ -24,7 +24,7 @@ from napari_hcs_qc.cli import main
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.finetune import PRESETS
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.ssl import pretrain_assay
 from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, PretrainOptions, pretrain_encoder
 from napari_hcs_qc.workflow import steps
@@ -116,7 +116,7 @@ def test_stopped_it_goes_on_and_another_process_is_told_to_wait(assay, options) 
     two = replace(options, changes={**SMALL, "epochs": 2}, name="two")
     checkpoint = assay.encoders_folder / "two" / CHECKPOINT
     with pytest.raises(Cancelled):
-        pretrain_encoder(assay, two, should_stop=checkpoint.exists)
+        pretrain_encoder(assay, two, job=Job(should_stop=checkpoint.exists))
     assert not (checkpoint.parent / "encoder.json").exists()
     assert [one.name for one in list_assay_encoders(assay)][-1] == "convnext-tiny"
     done: list[int] = []
@@ -126,7 +126,7 @@ def test_stopped_it_goes_on_and_another_process_is_told_to_wait(assay, options) 
             pretrain_encoder(assay, two)
     finally:
         lock.release()
-    own = pretrain_encoder(assay, two, on_progress=lambda *told: done.append(told[0]))
+    own = pretrain_encoder(assay, two, job=Job(lambda *told: done.append(told[0])))
     assert own.manifest["history"]["n_steps"] == 4
     assert 0 not in [one for one in done if one] and not checkpoint.exists()
 

@@ -17,7 +17,7 @@ from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.artefacts import measure, sensitivity
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.sensitivity import SensitivityOptions, measure_sensitivity
@@ -153,7 +153,7 @@ def test_a_stop_keeps_what_is_finished(ran: Ran, tmp_path: Path) -> None:
         return any((tmp_path / "cells").glob("*.json"))
 
     with pytest.raises(Cancelled):
-        measure_sensitivity(ran.result.assay, FAST, tmp_path, should_stop=stop)
+        measure_sensitivity(ran.result.assay, FAST, tmp_path, job=Job(should_stop=stop))
     (first,) = (tmp_path / "cells").glob("*.json")
     written = first.stat().st_mtime_ns
     found = measure_sensitivity(ran.result.assay, FAST, tmp_path)

@@ -14,7 +14,7 @@ from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site, join_cells, read_cells, read_cells_metadata
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def test_a_stopped_run_leaves_no_file(plate: Plate, tmp_path: Path) -> None:
             plate,
             out,
             diameter_px=28,
-            on_progress=lambda now, _total, _message: done.append(now),
-            should_stop=lambda: len(done) >= 2,
+            job=Job(lambda now, _total, _message: done.append(now), lambda: len(done) >= 2),
         )
     assert not out.exists()
 
@@ -155,7 +154,9 @@ def test_stopping_does_not_wait_for_a_slow_site(
     start = time.monotonic()
     try:
         with pytest.raises(Cancelled):
-            find_cells(plate, diameter_px=28, should_stop=lambda: time.monotonic() > start + 0.2)
+            find_cells(
+                plate, diameter_px=28, job=Job(should_stop=lambda: time.monotonic() > start + 0.2)
+            )
         assert time.monotonic() - start < 1.2
     finally:
         release.set()

@@ -18,7 +18,7 @@ from napari_hcs_qc.cells.intensity import (
     spread_sample,
 )
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 
@@ -177,7 +177,7 @@ def test_measuring_can_be_stopped(plate: Plate) -> None:
         return len(asked) > 2
 
     with pytest.raises(Cancelled):
-        measure_intensity(plate, should_stop=stop)
+        measure_intensity(plate, job=Job(should_stop=stop))
 
 
 @pytest.mark.realdata

@@ -17,7 +17,7 @@ import torch
 
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.cells.recipe import CropRecipe
-from napari_hcs_qc.job import check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.open import open_plate
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ class FakeEncoder:
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "fingerprint": self.fingerprint}
 
-    def encode(
-        self, crops: torch.Tensor, *, should_stop: Callable[[], bool] = never_stop
-    ) -> torch.Tensor:
+    def encode(self, crops: torch.Tensor, *, job: Job = NO_JOB) -> torch.Tensor:
         self.calls.append(len(crops))
         if self.log is not None:
             with self.log.open("a") as handle:
@@ -57,7 +55,7 @@ class FakeEncoder:
                 os.fsync(handle.fileno())
         if self.s_per_crop:
             for _ in range(len(crops)):
-                check_stop(should_stop)
+                job.check()
                 time.sleep(self.s_per_crop)
         half = crops.shape[-1] // 2
         grey = crops.mean(dim=1)

@@ -13,7 +13,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
 from napari_hcs_qc.encoders.weights import load_strictly, read_embedded_weights
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 SQUEEZENET = "squeezenet1_1_imagenet.safetensors"
 
@@ -198,7 +198,7 @@ def test_a_stop_is_obeyed_within_a_pass(inner, crops):
         return asked == 10
 
     with pytest.raises(Cancelled):
-        inner.encode(crops, should_stop=stop_at_the_tenth_layer)
+        inner.encode(crops, job=Job(should_stop=stop_at_the_tenth_layer))
     assert asked == 10
     assert inner.encode(crops).shape == (5, 472)
 

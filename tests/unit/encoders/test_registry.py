@@ -19,7 +19,7 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import kept_encoder, list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 TINY = "timm:test_resnet.r160_in1k"
 TINY_PATH = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
@@ -61,7 +61,7 @@ def crops():
 
 def test_weights_are_downloaded_once_with_progress_and_kept(hub, cache):
     seen: list[tuple[int, int, str]] = []
-    encoder = load_encoder(TINY, on_progress=lambda *told: seen.append(told), device="cpu")
+    encoder = load_encoder(TINY, job=Job(lambda *told: seen.append(told)), device="cpu")
     size = len(hub.files[TINY_PATH])
     assert seen[-1][:2] == (size, size)
     assert "Downloading the weights" in seen[-1][2]
@@ -132,7 +132,7 @@ def test_a_hub_that_has_no_such_file_is_told(hub):
 
 def test_a_download_can_be_stopped(hub, cache):
     with pytest.raises(Cancelled):
-        load_encoder(TINY, should_stop=lambda: bool(hub.asked))
+        load_encoder(TINY, job=Job(should_stop=lambda: bool(hub.asked)))
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
@@ -380,4 +380,4 @@ class TestKeptEncoder:
     def test_who_waits_for_another_thread_can_be_stopped(self, tiny_file) -> None:
         path = tiny_file()
         with registry._kept_lock, pytest.raises(Cancelled):
-            kept_encoder("timm:test_resnet", weights=path, should_stop=lambda: True)
+            kept_encoder("timm:test_resnet", weights=path, job=Job(should_stop=lambda: True))

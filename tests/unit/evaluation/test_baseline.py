@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.baseline import baseline_head, feature_names, hand_features
 from napari_hcs_qc.heads.forest import ForestHead
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 
 def disc(side: int = 64, ry: float = 12, rx: float = 12, level: float = 0.6) -> np.ndarray:
@@ -124,9 +124,9 @@ def test_bad_shapes_cancel_and_progress() -> None:
         hand_features(np.zeros((3, 1, 1, 8, 8)))
     crops = np.zeros((300, 1, 1, 16, 16), np.float32)
     with pytest.raises(Cancelled):
-        hand_features(crops, should_stop=lambda: True)
+        hand_features(crops, job=Job(should_stop=lambda: True))
     seen: list[int] = []
-    hand_features(crops, on_progress=lambda done, _t, _m: seen.append(done))
+    hand_features(crops, job=Job(lambda done, _t, _m: seen.append(done)))
     assert seen == [0, 128, 256, 300]
     assert hand_features(crops[:0])[0].shape == (0, len(feature_names()))
 

@@ -13,7 +13,7 @@ from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics
 from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 
 def draw(
@@ -155,11 +155,11 @@ class TestCrossValidate:
         X, y, wells = draw()
         seen: list[tuple[int, int]] = []
         cross_validate(
-            X, y, wells, "knn", seeds=(0, 1), on_progress=lambda d, t, _: seen.append((d, t))
+            X, y, wells, "knn", seeds=(0, 1), job=Job(lambda d, t, _: seen.append((d, t)))
         )
         assert seen == [(done, 10) for done in range(11)]
         with pytest.raises(Cancelled):
-            cross_validate(X, y, wells, "knn", should_stop=lambda: True)
+            cross_validate(X, y, wells, "knn", job=Job(should_stop=lambda: True))
 
     def test_bad_input_is_refused(self) -> None:
         X, y, wells = draw()

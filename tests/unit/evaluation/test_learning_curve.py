@@ -14,7 +14,7 @@ from napari_hcs_qc.evaluation import learning_curve as module
 from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
 from napari_hcs_qc.evaluation.learning_curve import LearningCurve, learning_curve
 from napari_hcs_qc.heads.knn import KNNHead
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 
 def draw(
@@ -151,7 +151,7 @@ class TestFigures:
             "knn",
             sizes=(10, 50),
             seeds=(0,),
-            on_progress=lambda done, total, _: told.append((done, total)),
+            job=Job(lambda done, total, _: told.append((done, total))),
         )
         assert told == [(done, 10) for done in range(11)]
         asked = iter([False, False, True])
@@ -162,8 +162,7 @@ class TestFigures:
                 y,
                 wells,
                 "knn",
-                should_stop=lambda: next(asked),
-                on_progress=lambda done, total, _: told.append((done, total)),
+                job=Job(lambda done, total, _: told.append((done, total)), lambda: next(asked)),
             )
         assert [done for done, _ in told] == [0, 1]
 

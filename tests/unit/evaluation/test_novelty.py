@@ -7,7 +7,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation import novelty as module
 from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.heads.linear.plate_directions import PlateDirections, plate_directions
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 N_FEATURES = 60
 
@@ -131,4 +131,4 @@ def test_other_features_and_a_stop() -> None:
     with pytest.raises(HcsQcError, match="have 60 features"):
         found.ratio(draw(5, 1)[:, :50])
     with pytest.raises(Cancelled):
-        found.ratio(draw(5, 1), should_stop=lambda: True)
+        found.ratio(draw(5, 1), job=Job(should_stop=lambda: True))

@@ -18,7 +18,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.check_annotated import AnnotationsError
 from napari_hcs_qc.heads.finetune import PRESETS, FineTuned, FineTuning, fine_tune
 from napari_hcs_qc.heads.saved_head import load_head, save_head
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,12 +130,12 @@ def test_one_that_was_stopped_goes_on_to_the_same_weights(
         questions.append(1)
         return False
 
-    whole = tuned(data, settings, checkpoint=checkpoint, key="a", should_stop=count)
+    whole = tuned(data, settings, checkpoint=checkpoint, key="a", job=Job(should_stop=count))
     # What is done stays until its caller has kept what it made of it, and is not done again.
     assert checkpoint.exists()
     n_steps: list[int] = []
     same_again = tuned(
-        data, settings, checkpoint=checkpoint, key="a", on_progress=lambda *a: n_steps.append(a[0])
+        data, settings, checkpoint=checkpoint, key="a", job=Job(lambda *a: n_steps.append(a[0]))
     )
     assert same(whole, same_again) and len(set(n_steps)) == 1
     checkpoint.unlink()
@@ -147,14 +147,14 @@ def test_one_that_was_stopped_goes_on_to_the_same_weights(
         return left < 0
 
     with pytest.raises(Cancelled):
-        tuned(data, settings, checkpoint=checkpoint, key="a", should_stop=should_stop)
+        tuned(data, settings, checkpoint=checkpoint, key="a", job=Job(should_stop=should_stop))
     steps: list[int] = []
     again = tuned(
         data,
         settings,
         checkpoint=checkpoint,
         key="a",
-        on_progress=lambda done, total, text: steps.append(done),
+        job=Job(lambda done, total, text: steps.append(done)),
     )
     assert same(whole, again)
     if share == 0.9:
@@ -178,7 +178,7 @@ def test_threads_share_a_batch_and_stop_at_once(n_threads: int) -> None:
         return len(is_on) > 300
 
     with pytest.raises(Cancelled):
-        tuned(data, should_stop=should_stop)
+        tuned(data, job=Job(should_stop=should_stop))
     assert len(is_on) < 320
 
 
@@ -205,16 +205,14 @@ def test_a_checkpoint_that_is_not_ours_is_not_taken_up(tmp_path: Path, damage: s
         return checkpoint.exists()
 
     with pytest.raises(Cancelled):
-        tuned(data, checkpoint=checkpoint, key="a", should_stop=should_stop)
+        tuned(data, checkpoint=checkpoint, key="a", job=Job(should_stop=should_stop))
     if damage == "cut":
         checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     elif damage == "no checkpoint":
         checkpoint.write_text("not a checkpoint")
     key = "b" if damage == "other key" else "a"
     steps: list[int] = []
-    made = tuned(
-        data, checkpoint=checkpoint, key=key, on_progress=lambda done, *_: steps.append(done)
-    )
+    made = tuned(data, checkpoint=checkpoint, key=key, job=Job(lambda done, *_: steps.append(done)))
     assert steps[0] == 0
     assert same(made, tuned(data))
 

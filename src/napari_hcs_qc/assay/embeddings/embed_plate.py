@@ -14,7 +14,7 @@ from napari_hcs_qc.encoders.embed.embed_cells import embed_cells, store_fingerpr
 from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +79,7 @@ def embed_plate(
     folder: Path,
     *,
     try_again: bool = True,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> PlateEmbeddings:
     """Embed every cell of a plate, or find the embeddings on disk.
 
@@ -89,9 +88,7 @@ def embed_plate(
     check_pools(recipe, encoder)
     store = stored_plate(state, recipe, encoder, folder)
     if store is None or (try_again and store.unreadable):
-        store = fill_store(
-            state, recipe, encoder, folder, on_progress=on_progress, should_stop=should_stop
-        )
+        store = fill_store(state, recipe, encoder, folder, job=job)
     added = state.matched.added
     if not len(added):
         return PlateEmbeddings(_rows_of(store), store.unreadable)
@@ -102,8 +99,7 @@ def embed_plate(
         recipe,
         encoder,
         folder,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     stacked = StackedRows(_rows_of(store), lower)
     unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
@@ -151,8 +147,7 @@ def embed_said(
     encoder: Encoder,
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> NDArray[np.float32]:
     """Embed annotated positions, each where the person clicked.
 
@@ -179,8 +174,7 @@ def embed_said(
         recipe,
         encoder,
         folder,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return rows
 
@@ -201,8 +195,7 @@ def fill_store(
     encoder: Encoder,
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> EmbeddingStore:
     """Embed the found cells of a plate; one at a time, who comes second finds the store filled.
 
@@ -215,19 +208,18 @@ def fill_store(
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f".{name}.lock")
         while True:
-            check_stop(should_stop)
+            job.check()
             try:
                 lock.acquire(timeout=_POLL_S)
                 break
             except Timeout:
-                on_progress(0, 0, f"Waiting for the embeddings of {state.plate.name}")
+                job.report(0, 0, f"Waiting for the embeddings of {state.plate.name}")
     try:
         return embed_cells(
             *arguments,
             folder,
             projection=found.projection,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
     finally:
         lock.release()

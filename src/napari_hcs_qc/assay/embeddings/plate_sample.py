@@ -9,7 +9,7 @@ import numpy as np
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.heads.linear.plate_directions import MIN_CELLS, plate_directions
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,7 @@ def sampled_embeddings(
     folder: Path,
     *,
     stores: Path,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> NDArray[np.float32]:
     """Give the sample that `sampled_directions` takes, embedding it where the plate is not."""
     parts = []
@@ -85,7 +84,7 @@ def sampled_embeddings(
         cells = found.cells.iloc[chosen].reset_index(drop=True)
 
         def told(done: int, total: int, message: str, name: str = state.plate.name) -> None:
-            on_progress(done, total, f"sample of the cells of {name}, {encoder.name}")
+            job.report(done, total, f"sample of the cells of {name}, {encoder.name}")
 
         store = embed_cells(
             state.plate,
@@ -95,8 +94,7 @@ def sampled_embeddings(
             encoder,
             folder,
             projection=found.projection,
-            on_progress=told,
-            should_stop=should_stop,
+            job=job.with_progress(told),
         )
         parts.append(np.asarray(store.embeddings, dtype=np.float32))
     return np.concatenate(parts)

@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.annotations.matching import cells_at
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.files import explained_writes, fingerprint
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +91,7 @@ def embed_positions(
     encoder: Encoder,
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
     """Embed positions of a plate, only those that are not kept already."""
     n_features = recipe.n_views(len(plate.channels)) * encoder.n_features
@@ -112,19 +111,17 @@ def embed_positions(
             first.setdefault(name, row)
     problems: dict[str, Problem] = {}
     missing = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    on_progress(len(keys) - len(missing), len(keys), f"Embedding annotated cells of {plate.name}")
+    job.report(len(keys) - len(missing), len(keys), f"Embedding annotated cells of {plate.name}")
     for start in range(0, len(missing), _CHUNK):
         chosen = missing[start : start + _CHUNK]
-        part, unread = _encode(
-            plate, found, positions.iloc[chosen], recipe, encoder, should_stop=should_stop
-        )
+        part, unread = _encode(plate, found, positions.iloc[chosen], recipe, encoder, job=job)
         problems |= {problem.where: problem for problem in unread}
         usable = ~np.isnan(part).any(axis=1)
         if usable.any():
             store.append(keys[chosen[usable]], part[usable])
         rows[chosen] = part
         done = len(keys) - len(missing) + start + len(chosen)
-        on_progress(done, len(keys), f"Embedding annotated cells of {plate.name}")
+        job.report(done, len(keys), f"Embedding annotated cells of {plate.name}")
     for row, key in enumerate(keys):  # the same position twice
         rows[row] = rows[first.get(key.tobytes(), row)]
     return rows, tuple(problems.values())
@@ -160,7 +157,7 @@ def _encode(
     recipe: CropRecipe,
     encoder: Encoder,
     *,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
     n_views = recipe.n_views(len(plate.channels))
     cells = cells_at(positions.reset_index(drop=True), 0, found.diameter_px)
@@ -169,12 +166,12 @@ def _encode(
     rows = np.full((len(cells), n_views * encoder.n_features), np.nan, dtype=np.float32)
     problems: list[Problem] = []
     with CropReader(source, [(0, range(len(cells)))]) as reader:
-        while (batch := reader.next_batch(should_stop)) is not None:
+        while (batch := reader.next_batch(job)) is not None:
             problems.extend(batch.unreadable)
             if not len(batch.rows):
                 continue
-            encoded = encoder.encode(batch.crops.flatten(0, 1), should_stop=should_stop)
-            check_stop(should_stop)
+            encoded = encoder.encode(batch.crops.flatten(0, 1), job=job)
+            job.check()
             features = encoded.view(len(batch.rows), -1).numpy()
             if not np.isfinite(features).all():
                 raise HcsQcError(

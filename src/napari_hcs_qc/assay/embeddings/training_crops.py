@@ -11,7 +11,7 @@ import torch
 from napari_hcs_qc.assay.annotations.matching import cells_at
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +40,7 @@ def annotated_crops(
     said: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> AnnotatedCrops:
     """Cut the crops of annotated positions, each where the person clicked."""
     total = sum(len(table) for _, table in said)
@@ -53,12 +52,12 @@ def annotated_crops(
         )
     parts, rows, done = [], [], 0
     for state, table in said:
-        found, unread = cut_positions(state, table, recipe, should_stop)
+        found, unread = cut_positions(state, table, recipe, job)
         usable = np.setdiff1d(np.arange(len(table)), unread)
         parts.append(found[torch.from_numpy(usable)])
         rows.append(done + usable)
         done += len(table)
-        on_progress(done, total, f"Cutting annotated cells of {state.plate.name}")
+        job.report(done, total, f"Cutting annotated cells of {state.plate.name}")
     chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
     if not len(chosen):
         raise HcsQcError(f"None of the {total} annotated cells can be read; see 'hcs-qc status'.")
@@ -73,7 +72,7 @@ def cut_positions(
     state: PlateState,
     positions: pd.DataFrame,
     recipe: CropRecipe,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Cut the crops of positions of one plate, each site read once."""
     plate, found = state.plate, state.found
@@ -88,7 +87,7 @@ def cut_positions(
     source = CropSource(plate, cells, found.ranges, recipe, found.projection, _BATCH)
     read = np.zeros(len(positions), dtype=bool)
     with CropReader(source, [(0, range(len(cells)))]) as reader:
-        while (batch := reader.next_batch(should_stop)) is not None:
+        while (batch := reader.next_batch(job)) is not None:
             if len(batch.rows):
                 crops[torch.from_numpy(order[batch.rows])] = batch.crops
                 read[order[batch.rows]] = True

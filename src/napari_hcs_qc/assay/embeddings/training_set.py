@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.embeddings.embed_plate import embed_said
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.embeddings.positions import position_keys
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,8 +46,7 @@ def collect(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Annotated:
     """Embed the annotated cells, each where the person clicked it.
 
@@ -56,7 +55,7 @@ def collect(
     to be embedded before a model can be trained.
     """
     said = [(state, state.training) for state in states]
-    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+    return _embedded(said, recipe, encoder, stores, job)
 
 
 def collect_again(
@@ -65,12 +64,11 @@ def collect_again(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Annotated:
     """Embed the very cells that a model was trained on, whatever people have said since."""
     said = said_again(manifest, states)
-    return _embedded(said, recipe, encoder, stores, on_progress, should_stop)
+    return _embedded(said, recipe, encoder, stores, job)
 
 
 def said_again(
@@ -133,8 +131,7 @@ def _embedded(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> Annotated:
     rows, classes, kinds, groups = [], [], [], []
     for state, table in said:
@@ -145,8 +142,7 @@ def _embedded(
                 recipe,
                 encoder,
                 stores,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
         )
         classes.append(table["class"].to_numpy(dtype=str))

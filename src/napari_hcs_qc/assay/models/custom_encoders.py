@@ -15,7 +15,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import EncoderInfo, encoder_names, list_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.start_weights import random_architecture
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def compare_encoder(
     recipe: str | None = None,
     rgb: tuple[str, ...] = (),
     device: str = "auto",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> OwnEncoder:
     """Hold an encoder of an assay against untrained networks of its kind, and mark it if need be.
 
@@ -93,12 +92,12 @@ def compare_encoder(
     ]
     if min(counts, default=0) < FEWEST_COMPARED:
         return change_own(own.folder, comparison=None)
-    cells = annotated_crops(said, sized, on_progress=on_progress, should_stop=should_stop)
+    cells = annotated_crops(said, sized, job=job)
 
     def figures(architecture: Architecture, step: int) -> dict[str, float]:
-        on_progress(step, 1 + len(UNTRAINED_SEEDS), f"Comparing {name} with untrained networks")
-        check_stop(should_stop)
-        return head_figures(architecture, cells, sized, device=device, should_stop=should_stop)
+        job.report(step, 1 + len(UNTRAINED_SEEDS), f"Comparing {name} with untrained networks")
+        job.check()
+        return head_figures(architecture, cells, sized, device=device, job=job)
 
     trained = figures(own.load(), 0)
     untrained = [
@@ -131,18 +130,18 @@ def head_figures(
     *,
     seeds: tuple[int, ...] = (0, 1, 2),
     device: str = "auto",
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, float]:
     """Give the weighted F1 of each of `COMPARED_HEADS` on a frozen network's embeddings."""
     encoder = Encoder(
         "compared", architecture, "", stages=recipe.stages, pooling=recipe.pooling, device=device
     )
-    features = encoder.encode(cells.crops.flatten(0, 1), should_stop=should_stop)
+    features = encoder.encode(cells.crops.flatten(0, 1), job=job)
     rows = features.view(len(cells.classes), -1).numpy()
     return {
         head: float(
             cross_validate(
-                rows, cells.classes, cells.groups, head, seeds=seeds, should_stop=should_stop
+                rows, cells.classes, cells.groups, head, seeds=seeds, job=job.silent()
             ).mean["f1_weighted"]
         )
         for head in COMPARED_HEADS

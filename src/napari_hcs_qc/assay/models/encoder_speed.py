@@ -10,7 +10,7 @@ import torch
 
 from napari_hcs_qc.assay.models.training import asked_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.models.training import TrainOptions
@@ -44,8 +44,7 @@ class EncoderSpeed:
 def measure_encoder(
     options: TrainOptions,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> EncoderSpeed:
     """Load the encoder of some options and measure it on noise, for some two seconds."""
     recipe = asked_recipe(options)
@@ -58,17 +57,16 @@ def measure_encoder(
         weights=options.weights,
         device=options.device,
         backend=options.backend,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
-    on_progress(0, 0, f"Measuring {name}")
+    job.report(0, 0, f"Measuring {name}")
     side = recipe.input_px
     crops = torch.rand((_BATCH, 1, side, side), generator=torch.Generator().manual_seed(0))
-    encoder.encode(crops[:_WARM_UP], should_stop=should_stop)
+    encoder.encode(crops[:_WARM_UP], job=job)
     n, elapsed, started = 0, 0.0, time.perf_counter()
     while elapsed < _LONG_ENOUGH_S:
-        check_stop(should_stop)
-        n += len(encoder.encode(crops, should_stop=should_stop))
+        job.check()
+        n += len(encoder.encode(crops, job=job))
         elapsed = time.perf_counter() - started
     return EncoderSpeed(
         name,

@@ -13,8 +13,8 @@ from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.heads.finetune import PRESETS, FineTuned, fine_tune
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,20 +38,18 @@ def fine_tuned(
     options: TrainOptions,
     *,
     folder: Path | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> FineTuned:
     """Fine-tune the encoder of some options on annotated cells."""
-    cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
-    on_progress(0, 0, "Preparing to fine-tune")
+    cells = annotated_crops(said, recipe, job=job)
+    job.report(0, 0, "Preparing to fine-tune")
     return _tuned(
         cells,
         recipe,
         options,
         options.seed,
         checkpoint=None if folder is None else folder / CHECKPOINT,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 
@@ -65,18 +63,17 @@ def cross_validate_fine_tuned(
     recipe: CropRecipe,
     options: TrainOptions,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[CrossValidation, AnnotatedCrops]:
     """Cross-validate fine-tuning with wells kept whole: each fold trains an encoder of its own.
 
     One division into folds, whatever the options say: it takes as long as five trainings.
     """
-    cells = annotated_crops(said, recipe, on_progress=on_progress, should_stop=should_stop)
+    cells = annotated_crops(said, recipe, job=job)
     rows = np.arange(len(cells.classes), dtype=np.float64)[:, np.newaxis]
 
     def make(seed: int) -> Any:
-        return _OnRows(cells, recipe, options, seed, on_progress, should_stop)
+        return _OnRows(cells, recipe, options, seed, job)
 
     found = cross_validate(
         rows,
@@ -85,15 +82,14 @@ def cross_validate_fine_tuned(
         options.head,
         seeds=(options.seed,),
         head_factory=make,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return found, cells
 
 
-def judge_crops(tuned: FineTuned, crops: torch.Tensor, should_stop: ShouldStop) -> NDArray[Any]:
+def judge_crops(tuned: FineTuned, crops: torch.Tensor, job: Job) -> NDArray[Any]:
     """Give ``(n_cells, n_classes)`` probabilities of crops, columns as ``tuned.head.classes_``."""
-    features = tuned.encoder.encode(crops.flatten(0, 1), should_stop=should_stop)
+    features = tuned.encoder.encode(crops.flatten(0, 1), job=job)
     p: NDArray[Any] = tuned.head.predict_proba(features.view(len(crops), -1).numpy())
     return p
 
@@ -106,17 +102,14 @@ def _tuned(
     *,
     chosen: NDArray[np.int64] | None = None,
     checkpoint: Path | None = None,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> FineTuned:
     rows = np.arange(len(cells.classes)) if chosen is None else chosen
     name = options.encoder or DEFAULT_ENCODER
     settings = PRESETS[options.head]
 
-    def work(on_progress: OnProgress, should_stop: ShouldStop) -> FineTuned:
-        architecture, digest = load_architecture(
-            name, weights=options.weights, on_progress=on_progress, should_stop=should_stop
-        )
+    def work(job: Job) -> FineTuned:
+        architecture, digest = load_architecture(name, weights=options.weights, job=job)
         network = TrainableEncoder(name, architecture, recipe, options.device)
         crops = cells.crops[torch.from_numpy(rows)]
         key = fingerprint(
@@ -145,13 +138,15 @@ def _tuned(
             seed=seed,
             checkpoint=checkpoint,
             key=key,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
 
     # A pass through the network and back cannot be stopped half way. What is left behind may
     # still write its checkpoint, whole and under a key that says what it belongs to.
-    return abandonable(work, should_stop, on_progress)
+    return run_in_thread(
+        work,
+        job,
+    )
 
 
 class _OnRows:
@@ -163,11 +158,10 @@ class _OnRows:
         recipe: CropRecipe,
         options: TrainOptions,
         seed: int,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> None:
         self.cells, self.recipe, self.options, self.seed = cells, recipe, options, seed
-        self.on_progress, self.should_stop = on_progress, should_stop
+        self.job = job
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Train on the cells of some rows."""
@@ -177,17 +171,16 @@ class _OnRows:
             self.options,
             self.seed,
             chosen=_rows(X),
-            on_progress=self.on_progress,
-            should_stop=self.should_stop,
+            job=self.job,
         )
         self.classes_ = self._tuned.head.classes_
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Judge the cells of some rows."""
-        check_stop(self.should_stop)
+        self.job.check()
         crops = self.cells.crops[torch.from_numpy(_rows(X))]
-        return judge_crops(self._tuned, crops, self.should_stop)
+        return judge_crops(self._tuned, crops, self.job)
 
 
 def _rows(X: ArrayLike) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.heads.kind_head import MIN_PER_KIND, KindHead
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def train(
     states: Mapping[str, PlateState] | None = None,
     encoder: Encoder | None = None,
     note: str = "",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Model:
     """Train a model on all annotations of an assay, save it there and use it from then on.
 
@@ -135,8 +134,7 @@ def train(
             weights=options.weights,
             device=options.device,
             backend=options.backend,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
     check_pools(recipe, encoder)
     stores = assay.embeddings_folder
@@ -149,8 +147,7 @@ def train(
                     recipe,
                     encoder,
                     stores,
-                    on_progress=on_progress,
-                    should_stop=should_stop,
+                    job=job,
                 )
     inputs = inputs_of(options, recipe, encoder, used, stores)
     with assay.lock():
@@ -169,23 +166,20 @@ def train(
                 recipe,
                 options,
                 folder=assay.path,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
             encoder = tuned.encoder
-            validation = validate_fine_tuned(positions, recipe, options, on_progress, should_stop)
-        annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
-        simulated = simulated_for(
-            options, used, annotated, recipe, encoder, on_progress, should_stop
-        )
+            validation = validate_fine_tuned(positions, recipe, options, job)
+        annotated = collect(used, recipe, encoder, stores, job)
+        simulated = simulated_for(options, used, annotated, recipe, encoder, job)
         if not is_tuned:
-            validation = validate(annotated, options, on_progress, should_stop, simulated)
+            validation = validate(annotated, options, job, simulated)
         head, kind_head = fit_heads(annotated, options, tuned, simulated)
         manifest = manifest_of(options, recipe, encoder, used, annotated, tuned)
         manifest |= {"cross_validation": validation, "note": note}
         manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
         novelty, manifest["no_novelty"] = fit_novelty(annotated)
-        check_stop(should_stop)
+        job.check()
         with model_being_made(assay) as folder:
             save_heads(folder, head, kind_head, tuned, novelty)
             publish_model(folder, manifest)
@@ -245,8 +239,7 @@ def simulated_for(
     annotated: Annotated,
     recipe: CropRecipe,
     encoder: Encoder,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Simulated | None:
     """Make the simulated cells that some options ask for; None where they ask for none.
 
@@ -264,8 +257,7 @@ def simulated_for(
         encoder,
         options.simulated,
         options.seed,
-        on_progress,
-        should_stop,
+        job,
     )
 
 

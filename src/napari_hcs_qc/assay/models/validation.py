@@ -14,7 +14,7 @@ from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,8 +51,7 @@ CALIBRATION = "expected calibration error"
 def validate(
     annotated: Annotated,
     options: TrainOptions,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
     simulated: Simulated | None = None,
 ) -> dict[str, Any]:
     """Cross-validate a head on the annotated cells, grouped by well.
@@ -79,8 +78,7 @@ def validate(
         plate=annotated.plate,
         head_factory=make,
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return _told(found, annotated.rows, annotated.classes, annotated.groups)
 
@@ -89,15 +87,12 @@ def validate_fine_tuned(
     said: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, Any]:
     """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes."""
     if _is_impossible(np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])):
         return dict(_IMPOSSIBLE)
-    found, cells = cross_validate_fine_tuned(
-        said, recipe, options, on_progress=on_progress, should_stop=should_stop
-    )
+    found, cells = cross_validate_fine_tuned(said, recipe, options, job=job)
     return _told(found, cells.rows, cells.classes, cells.groups)
 
 
@@ -155,8 +150,7 @@ def _told(
 def curve(
     annotated: Annotated,
     options: TrainOptions,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, Any]:
     """Measure how the figures grow with the number of annotations, see `learning_curve`."""
     found = learning_curve(
@@ -165,7 +159,6 @@ def curve(
         annotated.groups,
         options.head,
         plate=annotated.plate,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return {**found.to_dict(), "verdict": found.verdict()}

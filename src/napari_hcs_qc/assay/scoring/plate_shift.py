@@ -11,7 +11,6 @@ from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.shift import MIN_REFERENCE, Shift, ShiftDetector, measure_shift
 from napari_hcs_qc.files import fingerprint, read_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.job import Job
 
 _CELLS = 2000
 """Cells of a plate that are enough to tell whether it is unlike another."""
@@ -63,16 +63,15 @@ class ShiftMeter:
         self,
         state: PlateState,
         rows: NDArray[np.floating[Any]],
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> dict[str, Any]:
         """Measure how unlike a plate is."""
         of = self._address(state)
         known = self._known(state, of)
         if known is not None:
             return known
-        reference = self.reference(on_progress, should_stop)
-        check_stop(should_stop)
+        reference = self.reference(job)
+        job.check()
         chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
@@ -94,13 +93,13 @@ class ShiftMeter:
             self._detector = ShiftDetector(seed).fit(reference.rows, reference.wells)
         return self._detector.judge(new)
 
-    def reference(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
+    def reference(self, job: Job) -> ShiftReference:
         """Give what plates are compared with; sampled once."""
         if self._reference is None:
-            self._reference = self._sampled(on_progress, should_stop)
+            self._reference = self._sampled(job)
         return self._reference
 
-    def _sampled(self, on_progress: OnProgress, should_stop: ShouldStop) -> ShiftReference:
+    def _sampled(self, job: Job) -> ShiftReference:
         """Sample the training plates; their embeddings lie in the store already."""
         parts, wells = [], []
         for plate in self._model.manifest["training_plates"]:
@@ -111,8 +110,7 @@ class ShiftMeter:
                 self._encoder,
                 self._assay.embeddings_folder,
                 try_again=False,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
             chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
             sampled = np.asarray(embedded.rows[chosen], dtype=np.float32)

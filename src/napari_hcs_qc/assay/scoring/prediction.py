@@ -22,7 +22,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,16 +92,14 @@ def predict(
     states: Mapping[str, PlateState] | None = None,
     encoder: Encoder | None = None,
     reference: ShiftReference | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> list[Prediction]:
     """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
         encoder = kept_encoder(
             **trained_with(model.manifest),
             device=device,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
     check_encoder(model, encoder)
     annotations = assay.journal().annotations()
@@ -125,8 +123,7 @@ def predict(
                 model,
                 encoder,
                 meter,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
             save_prediction(assay, found, state)
             predictions.append(found)
@@ -170,8 +167,7 @@ def predict_plate(
     *,
     try_again: bool = True,
     unlike: bool = True,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Prediction:
     """Score all cells of one plate; nothing is written but embeddings that were missing."""
     embedded = embed_plate(
@@ -180,23 +176,20 @@ def predict_plate(
         encoder,
         assay.embeddings_folder,
         try_again=try_again,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
-    p_abnormal = score_embeddings(
-        model.head, embedded.rows, on_progress=on_progress, should_stop=should_stop
-    )
+    p_abnormal = score_embeddings(model.head, embedded.rows, job=job)
     is_kind_told = p_abnormal >= min(0.5, assay.threshold)
     table = pd.DataFrame(
         {
             "p_abnormal": p_abnormal,
             "predicted_class": classes_of(p_abnormal),
-            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, should_stop),
+            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, job),
         }
     )
     shift: dict[str, Any] = {}
     if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
-        shift = meter.measure(state, embedded.rows, on_progress, should_stop)
+        shift = meter.measure(state, embedded.rows, job)
     found = Prediction(
         state.plate.name,
         model.id,
@@ -210,7 +203,7 @@ def predict_plate(
     )
     if not unlike:
         return found
-    return with_unlike(found, state, model, embedded.rows, on_progress, should_stop)
+    return with_unlike(found, state, model, embedded.rows, job)
 
 
 def with_unlike(
@@ -218,15 +211,14 @@ def with_unlike(
     state: PlateState,
     model: Model,
     rows: NDArray[np.floating[Any]],
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Prediction:
     """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring."""
     is_judged = found.table["p_abnormal"].notna().to_numpy()
     ratio = np.full(len(found.table), np.nan, dtype=np.float32)
     why_not = str(model.manifest.get("no_novelty", ""))
     if model.novelty is not None:
-        measured = model.novelty.ratio(rows, on_progress=on_progress, should_stop=should_stop)
+        measured = model.novelty.ratio(rows, job=job)
         ratio[is_judged] = measured[is_judged]
     elif not why_not:
         why_not = (
@@ -340,7 +332,7 @@ def _kinds(
     model: Model,
     rows: NDArray[np.floating[Any]],
     is_told: NDArray[np.bool_],
-    should_stop: ShouldStop,
+    job: Job,
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
     kind_head = model.kind_head
@@ -349,7 +341,7 @@ def _kinds(
     told = np.flatnonzero(is_told)
 
     def work(start: int) -> None:
-        check_stop(should_stop)
+        job.check()
         chosen = told[start : start + _ROWS_OF_KINDS]
         kinds[chosen] = kind_head.predict(rows[chosen])
 

@@ -15,7 +15,7 @@ from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
@@ -96,8 +96,7 @@ def detect(
     source: Path | None = None,
     projection: Projection = "max",
     seed: int = 0,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> PlateCells:
     """Find or import the cells of a plate, and measure every site's image quality.
 
@@ -106,19 +105,13 @@ def detect(
     """
     index = plate.channel_index(channel)
     name = plate.channels[index].name
-    ranges = measure_intensity(
-        plate, seed=seed, projection=projection, on_progress=on_progress, should_stop=should_stop
-    )
+    ranges = measure_intensity(plate, seed=seed, projection=projection, job=job)
     imported = None
     if source is not None:
-        imported = import_cells(
-            plate, source, channel=index, on_progress=on_progress, should_stop=should_stop
-        )
+        imported = import_cells(plate, source, channel=index, job=job)
         diameter_px = imported.diameter_px
     else:
-        diameter_px = plate_diameter(
-            plate, channel=index, projection=projection, should_stop=should_stop
-        )
+        diameter_px = plate_diameter(plate, channel=index, projection=projection, job=job)
     looked_for = None if math.isnan(diameter_px) else diameter_px
     asked = {
         "plate": plate.fingerprint,
@@ -139,15 +132,15 @@ def detect(
     )
     n_sites = len(plate.sites)
     for number, start in enumerate(range(0, n_sites, _SITES_A_PART)):
-        check_stop(should_stop)
+        job.check()
 
         def part_progress(done: int, _total: int, message: str, start: int = start) -> None:
-            on_progress(start + done, n_sites, message)
+            job.report(start + done, n_sites, message)
 
         if not parts.path(number).is_file():
             block = plate.sites[start : start + _SITES_A_PART]
-            parts.work(number, block, part_progress, should_stop)
-    on_progress(n_sites, n_sites, "Joining what was found")
+            parts.work(number, block, job.with_progress(part_progress))
+    job.report(n_sites, n_sites, "Joining what was found")
     found, quality, unreadable = parts.join()
     if len(unreadable) == n_sites:
         first = unreadable[0]
@@ -201,8 +194,7 @@ class _Parts:
         self,
         number: int,
         block: Sequence[SiteKey],
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> None:
         """Find the cells of a block and measure its image quality."""
         rows: list[tuple[SiteKey, ChannelQuality]] = []
@@ -226,14 +218,13 @@ class _Parts:
                 diameter_px=self.diameter_px,
                 sites=block,
                 on_site=measure,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                job=job,
             )
             cells, unreadable = result.cells, result.unreadable
         else:
             cells, unreadable = (
                 empty_cells(),
-                self._measure_only(block, measure, on_progress, should_stop),
+                self._measure_only(block, measure, job),
             )
         part = self.path(number)
         with atomic_path(part.with_suffix(".quality.parquet")) as temporary:
@@ -246,13 +237,12 @@ class _Parts:
         self,
         block: Sequence[SiteKey],
         measure: Callable[[SiteKey, NDArray[Any], None], None],
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> tuple[Problem, ...]:
         unreadable = []
         for done, site in enumerate(block):
-            check_stop(should_stop)
-            on_progress(done, len(block), f"Measuring {site}")
+            job.check()
+            job.report(done, len(block), f"Measuring {site}")
             try:
                 channels = self.plate.available_channels(site)
                 pixels = self.plate.read_site(site, channels, projection=self.projection)

@@ -20,7 +20,7 @@ from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, mask
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
 from napari_hcs_qc.plates.plate import SiteKey
 
@@ -41,7 +41,7 @@ _MASKS_OF: WeakKeyDictionary[PlateCells, _Masks] = WeakKeyDictionary()
 
 
 def site_masks(
-    plate: Plate, found: PlateCells, site: SiteKey, *, should_stop: ShouldStop = never_stop
+    plate: Plate, found: PlateCells, site: SiteKey, *, job: Job = NO_JOB
 ) -> NDArray[np.int32] | None:
     """Give the masks of the cells of a site, for display.
 
@@ -57,8 +57,8 @@ def site_masks(
         return np.zeros(plate.layout.shape, dtype=np.int32)
     masks = _MASKS_OF.get(found)
     if masks is None:
-        masks = _MASKS_OF[found] = _masks(plate, found, should_stop)
-    check_stop(should_stop)
+        masks = _MASKS_OF[found] = _masks(plate, found, job)
+    job.check()
     labels = masks(site)
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
@@ -69,12 +69,10 @@ def site_masks(
     return labels
 
 
-def _masks(plate: Plate, found: PlateCells, should_stop: ShouldStop) -> _Masks:
+def _masks(plate: Plate, found: PlateCells, job: Job) -> _Masks:
     channel = plate.channel_index(found.channel)
     if found.source == _NUCLEI:
-        diameter_px = plate_diameter(
-            plate, channel=channel, projection=found.projection, should_stop=should_stop
-        )
+        diameter_px = plate_diameter(plate, channel=channel, projection=found.projection, job=job)
         given = None if np.isnan(diameter_px) else diameter_px
         return partial(_found_again, plate, channel, found.projection, given)
     source = Path(found.source)

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation
 from napari_hcs_qc.assay.annotations.matching import match_annotations
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -66,14 +66,13 @@ def find_conflicts(
     states: Mapping[str, PlateState],
     annotations: pd.DataFrame,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Conflict, ...]:
     """Find the cells of an assay that were called normal and abnormal."""
     found = []
     for done, state in enumerate(states.values()):
-        check_stop(should_stop)
-        on_progress(done, len(states), f"Comparing what people say of {state.plate.name}")
+        job.check()
+        job.report(done, len(states), f"Comparing what people say of {state.plate.name}")
         state = state.with_annotations(annotations)
         columns = ["annotator", "class", "kind"]
         for cell in state.matched.conflicts["cell_id"]:

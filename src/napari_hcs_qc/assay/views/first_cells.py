@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from napari_hcs_qc.heads.linear.plate_directions import plate_directions
 from napari_hcs_qc.heads.threads import one_blas_thread
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,7 @@ def starting_cells(
     *,
     plate: PlateDirections | None = None,
     seed: int = 0,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> NDArray[np.int64]:
     """Choose cells that stand for all the others, to be annotated first.
 
@@ -48,25 +47,25 @@ def starting_cells(
     rows = np.arange(len(embeddings))
     if len(rows) > _CELLS:
         rows = np.sort(rng.choice(rows, _CELLS, replace=False))
-    on_progress(0, 2, "Looking at the cells of the plate")
+    job.report(0, 2, "Looking at the cells of the plate")
     cells = np.asarray(embeddings[rows], dtype=np.float64)
     usable = np.isfinite(cells).all(axis=1)
     rows, cells = rows[usable], cells[usable]
     plate = plate or plate_directions(cells, seed)
     if plate is None or len(rows) < n:
         return np.empty(0, dtype=np.int64)
-    check_stop(should_stop)
-    on_progress(1, 2, "Grouping cells")
+    job.check()
+    job.report(1, 2, "Grouping cells")
     along = np.clip(cells @ plate.directions.T - plate.offset, -_LIMIT, _LIMIT)
     how_odd = np.einsum("ij,ij->i", along, along)
     odd = np.flatnonzero(how_odd >= np.quantile(how_odd, 1 - _ODD_CELLS))
     n_odd = round(_ODD_SHARE * n)
     with one_blas_thread():
         from_odd = odd[_typical(along[odd], n_odd, seed)]
-        check_stop(should_stop)
+        job.check()
         everywhere = _typical(along, n, seed)  # some of which the odd ones may be
     everywhere = everywhere[~np.isin(everywhere, from_odd)][: n - len(from_odd)]
-    on_progress(2, 2, "Chose cells to begin with")
+    job.report(2, 2, "Chose cells to begin with")
     chosen: NDArray[np.int64] = rng.permutation(rows[np.concatenate([from_odd, everywhere])])
     return chosen.astype(np.int64)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +42,7 @@ def order_cells(
     seed: int = 0,
     among: NDArray[np.integer[Any]] | None = None,
     limit: int | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> NDArray[np.int64]:
     """Order the cells of a plate for a person to look through.
 
@@ -84,7 +83,7 @@ def order_cells(
     else:
         rows = np.unique(np.asarray(among, dtype=np.int64))
     _check_rows(rows, n_cells)
-    check_stop(should_stop)
+    job.check()
     if order == "random":
         rows = np.random.default_rng(seed).permutation(rows)
     elif order == "unlike":
@@ -104,11 +103,11 @@ def order_cells(
         if order == "similar":
             near = np.unique(np.asarray(chosen, dtype=np.int64))
             _check_rows(near, n_cells)
-            rows = _similar(embeddings, near, rows, on_progress, should_stop)
+            rows = _similar(embeddings, near, rows, job)
         else:
             annotated = np.flatnonzero(_is_annotated(annotated_class)).astype(np.int64)
             limit = _DIVERSE_LIMIT if limit is None else limit
-            rows = _diverse(embeddings, annotated, rows, limit, seed, on_progress, should_stop)
+            rows = _diverse(embeddings, annotated, rows, limit, seed, job)
     else:
         if order == "disagreement":
             rows = rows[_is_annotated(annotated_class[rows])]
@@ -189,8 +188,7 @@ def _similar(
     embeddings: NDArray[np.floating[Any]],
     chosen: NDArray[np.int64],
     rows: NDArray[np.int64],
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> NDArray[np.int64]:
     asked = _finite(np.asarray(embeddings[chosen], dtype=np.float32))
     if not len(asked):
@@ -204,7 +202,7 @@ def _similar(
     # Products of float32 and this are float32, and the length of the goal changes no order.
     goal /= max(float(np.linalg.norm(goal)), np.finfo(np.float32).tiny)
     cosines = np.empty(len(rows), dtype=np.float32)
-    for part in _chunks(len(rows), on_progress, should_stop):
+    for part in _chunks(len(rows), job):
         found = scale(_rows_of(embeddings, rows[part]))
         with np.errstate(invalid="ignore"):  # an embedding may hold Inf
             lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
@@ -218,21 +216,20 @@ def _diverse(
     rows: NDArray[np.int64],
     limit: int,
     seed: int,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> NDArray[np.int64]:
     if len(rows) > _DIVERSE_CELLS:
         rng = np.random.default_rng(seed)
         rows = np.sort(rng.choice(rows, _DIVERSE_CELLS, replace=False))
     scale = _Scale(embeddings)
     found = np.empty((len(rows), embeddings.shape[1]), dtype=np.float32)
-    for part in _chunks(len(rows), no_progress, should_stop):
+    for part in _chunks(len(rows), job.silent()):
         found[part] = scale(_rows_of(embeddings, rows[part]))
     has_one = np.isfinite(found).all(axis=1)
     rows, found = rows[has_one], found[has_one]
     squares = np.einsum("ij,ij->i", found, found)
     nearest = np.full(len(rows), np.inf, dtype=np.float32)
-    for part in _chunks(len(annotated), no_progress, should_stop, step=64):
+    for part in _chunks(len(annotated), job.silent(), step=64):
         known = _finite(scale(_rows_of(embeddings, annotated[part])))
         if len(known):
             lengths = np.einsum("ij,ij->i", known, known)
@@ -241,8 +238,8 @@ def _diverse(
     n = min(limit, len(rows))
     picked = np.empty(n, dtype=np.int64)
     for number in range(n):
-        check_stop(should_stop)
-        on_progress(number, n, "Choosing diverse cells")
+        job.check()
+        job.report(number, n, "Choosing diverse cells")
         # Where nothing is known yet the most typical cell begins.
         first = number == 0 and not np.isfinite(nearest).any()
         next_one = int(np.argmin(squares) if first else np.argmax(nearest))
@@ -250,7 +247,7 @@ def _diverse(
         distances = squares - 2 * (found @ found[next_one]) + squares[next_one]
         np.minimum(nearest, distances, out=nearest)
         nearest[picked[: number + 1]] = -np.inf
-    on_progress(n, n, "Chose diverse cells")
+    job.report(n, n, "Chose diverse cells")
     return rows[picked]
 
 
@@ -290,11 +287,9 @@ def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[np.isfinite(rows).all(axis=1)]
 
 
-def _chunks(
-    n: int, on_progress: OnProgress, should_stop: ShouldStop, *, step: int = _CHUNK_ROWS
-) -> Iterator[slice]:
+def _chunks(n: int, job: Job, *, step: int = _CHUNK_ROWS) -> Iterator[slice]:
     for start in range(0, n, step):
-        check_stop(should_stop)
-        on_progress(start, n, "Looking through embeddings")
+        job.check()
+        job.report(start, n, "Looking through embeddings")
         yield slice(start, min(start + step, n))
-    on_progress(n, n, "Looked through embeddings")
+    job.report(n, n, "Looked through embeddings")

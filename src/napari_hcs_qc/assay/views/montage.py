@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.views.pictures import PictureStyle, cell_pictures, site_thumbnail
 from napari_hcs_qc.errors import UnreadableSiteError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +51,10 @@ def well_montage(
     *,
     n: int = 8,
     shown_px: int = 64,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Montage:
     """Cut the most abnormal and the most normal cells of a well."""
-    on_progress(0, 0, f"Cutting cells of {well}")
+    job.report(0, 0, f"Cutting cells of {well}")
     cells = judged.state.cells
     p_abnormal = judged.predictions["p_abnormal"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero((cells["well"] == well).to_numpy() & np.isfinite(p_abnormal))
@@ -72,7 +71,7 @@ def well_montage(
         style,
         side_px=max(16, round(CROP_DIAMETERS * found.diameter_px)),
         shown_px=shown_px,
-        should_stop=should_stop,
+        job=job,
     ):
         pictures[int(chosen[index])] = picture
 
@@ -91,14 +90,13 @@ def site_pictures(
     style: PictureStyle,
     *,
     longer_px: int = 120,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[SiteKey, NDArray[np.uint8] | None]:
     """Make the thumbnails of some sites; None where one cannot be read."""
     pictures: dict[SiteKey, NDArray[np.uint8] | None] = {}
     for done, site in enumerate(sites):
-        check_stop(should_stop)
-        on_progress(done, len(sites), f"Reading {site}")
+        job.check()
+        job.report(done, len(sites), f"Reading {site}")
         try:
             pictures[site] = site_thumbnail(cache.get(site), ranges, style, longer_px)
         except UnreadableSiteError:

@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate, open_a
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +52,7 @@ class OpenAssay:
 def open_assay(
     path: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> OpenAssay:
     """Load all that is known of an assay; what is wrong with a plate is told, not raised."""
     folder = AssayFolder.open(path)
@@ -62,9 +61,9 @@ def open_assay(
     model, problem = _model_of(folder)
     plates = {}
     for done, entry in enumerate(folder.plates):
-        check_stop(should_stop)
-        on_progress(done, len(folder.plates), f"Opening plate {entry.name}")
-        plates[entry.name] = load_open_plate(folder, entry.name, live, model, should_stop)
+        job.check()
+        job.report(done, len(folder.plates), f"Opening plate {entry.name}")
+        plates[entry.name] = load_open_plate(folder, entry.name, live, model, job)
     return OpenAssay(folder, live, plates, model, threshold, problem)
 
 
@@ -83,7 +82,7 @@ def load_open_plate(
     name: str,
     live: LiveAnnotations,
     model: Model | None,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> OpenPlate:
     """Load what is known of one plate; what is wrong with it is told, not raised."""
     try:
@@ -94,8 +93,8 @@ def load_open_plate(
         state: PlateState | None = load_plate(folder, name, live.table)
     except HcsQcError as error:
         if (folder.plate_folder(name) / "cells.json").is_file():
-            return _without_cells(name, plate, str(error), should_stop)
-        return _without_cells(name, plate, "", should_stop)
+            return _without_cells(name, plate, str(error), job)
+        return _without_cells(name, plate, "", job)
     assert state is not None
     judged = None
     if model is not None:
@@ -106,9 +105,9 @@ def load_open_plate(
     return OpenPlate(name, state.plate, state.found.ranges, state, judged)
 
 
-def _without_cells(name: str, plate: Plate, problem: str, should_stop: ShouldStop) -> OpenPlate:
+def _without_cells(name: str, plate: Plate, problem: str, job: Job) -> OpenPlate:
     try:
-        ranges = measure_intensity(plate, n_sites=_CONTRAST_SITES, should_stop=should_stop)
+        ranges = measure_intensity(plate, n_sites=_CONTRAST_SITES, job=job.silent())
     except HcsQcError as error:
         return OpenPlate(name, plate, None, None, None, problem or str(error))
     return OpenPlate(name, plate, ranges, None, None, problem)

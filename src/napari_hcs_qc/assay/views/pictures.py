@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def cell_pictures(
     *,
     side_px: int,
     shown_px: int,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
     """Cut pictures of cells, site by site: sites in memory first, then as the cells name them.
 
@@ -124,7 +124,7 @@ def cell_pictures(
     rows_of = {SiteKey(str(well), int(site)): rows for (well, site), rows in groups.items()}
     positions = cells[["y_px", "x_px"]].to_numpy(np.float64)
     for site in sorted(rows_of, key=lambda site: cache.peek(site) is None):
-        check_stop(should_stop)
+        job.check()
         rows = rows_of[site]
         try:
             found = cache.get(site)
@@ -135,7 +135,7 @@ def cell_pictures(
         yield from ((int(row), None) for row in rows[~is_inside])
         rows = rows[is_inside]
         for start in range(0, len(rows), _CROPS_AT_ONCE):
-            check_stop(should_stop)
+            job.check()
             some = rows[start : start + _CROPS_AT_ONCE]
             crops = _squares(found.pixels, positions[some], side_px)
             # One below the other they are one image.

@@ -14,7 +14,6 @@ import torch
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.encoders.embed.crop_workers import limit_this_thread
 from napari_hcs_qc.errors import Problem, UnreadableSiteError
-from napari_hcs_qc.job import ShouldStop, check_stop
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.job import Job
     from napari_hcs_qc.plates.plate import Plate, Projection
 
 C = TypeVar("C")
@@ -161,10 +161,10 @@ class CropReader:
         # Not for long: a read from a share that hangs must not hold up a stop.
         self._thread.join(timeout=0.3)
 
-    def next_batch(self, should_stop: ShouldStop) -> Batch | None:
+    def next_batch(self, job: Job) -> Batch | None:
         """Wait for a batch; None after the last one."""
         while True:
-            check_stop(should_stop)
+            job.check()
             try:
                 item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hcs_qc.job import Cancelled, ShouldStop
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,21 +40,24 @@ class CropWorkers:
 
     def run(
         self,
-        encode: Callable[[Tensor, ShouldStop], Tensor],
+        encode: Callable[[Tensor, Job], Tensor],
         crops: Tensor,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> Tensor:
         """Encode a batch, in parts where it is large enough."""
         pool = self._pool_for(torch.get_num_threads())
         n_parts = min(self._n_workers, len(crops) // _LEAST_CROPS)
         if pool is None or n_parts < 2:
-            return encode(crops, should_stop)
+            return encode(crops, job)
         stopped = threading.Event()
-        parts = [pool.submit(encode, part, stopped.is_set) for part in crops.chunk(n_parts)]
+        parts = [
+            pool.submit(encode, part, Job(should_stop=stopped.is_set))
+            for part in crops.chunk(n_parts)
+        ]
         try:
             while True:
                 done, running = wait(parts, timeout=_POLL_S, return_when=FIRST_EXCEPTION)
-                if not running or any(part.exception() for part in done) or should_stop():
+                if not running or any(part.exception() for part in done) or job.is_cancelled:
                     break
         finally:
             # Whatever happened, no part is still at work when the caller goes on.

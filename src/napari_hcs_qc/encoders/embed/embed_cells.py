@@ -11,7 +11,7 @@ from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +57,7 @@ def embed_cells(
     batch_size: int = 64,
     dtype: StoreDtype = "float32",
     chunk_cells: int = _CHUNK_CELLS,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> EmbeddingStore:
     """Encode every cell of a plate into a store, or find it already there.
 
@@ -90,19 +89,19 @@ def embed_cells(
         -(-chunk_cells // batch_cells) * batch_cells,
         {"made_of": parts, "encoder": encoder.describe(), "recipe": recipe.to_dict()},
     )
-    writer.reopen(_readable_again(writer, source, should_stop))
+    writer.reopen(_readable_again(writer, source, job))
     message = f"Embedding cells of {plate.name} with {encoder.name}"
     done = len(cells) - sum(len(writer.rows(chunk)) for chunk in writer.pending)
-    on_progress(done, len(cells), message)
+    job.report(done, len(cells), message)
     chunks = [(chunk, writer.rows(chunk)) for chunk in writer.pending]
     with CropReader(source, chunks) as reader:
-        encoding = _Encoding(encoder, n_views, should_stop)
-        while (batch := reader.next_batch(should_stop)) is not None:
+        encoding = _Encoding(encoder, n_views, job)
+        while (batch := reader.next_batch(job)) is not None:
             finished = encoding.add(batch, writer.rows(batch.chunk))
             if finished is not None:
                 writer.write(batch.chunk, *finished)
             done += batch.n_cells
-            on_progress(done, len(cells), message)
+            job.report(done, len(cells), message)
     return writer.finish()
 
 
@@ -129,7 +128,7 @@ def _parts(
     }
 
 
-def _readable_again(writer: StoreWriter, source: CropSource, should_stop: ShouldStop) -> list[int]:
+def _readable_again(writer: StoreWriter, source: CropSource, job: Job) -> list[int]:
     """Find finished chunks with a site that was unreadable and no longer is."""
     wanted: dict[str, list[int]] = {}
     for chunk, problems in writer.unreadable.items():
@@ -138,7 +137,7 @@ def _readable_again(writer: StoreWriter, source: CropSource, should_stop: Should
     again: set[int] = set()
     for chunk in sorted({chunk for chunks in wanted.values() for chunk in chunks}):
         for key in dict.fromkeys(source.site_of(row) for row in writer.rows(chunk)):
-            check_stop(should_stop)
+            job.check()
             if str(key) in wanted and source.read(key).pixels is not None:
                 again.update(wanted[str(key)])
     return sorted(again)
@@ -147,8 +146,8 @@ def _readable_again(writer: StoreWriter, source: CropSource, should_stop: Should
 class _Encoding:
     """Encodes batches and gathers their features until a chunk is full."""
 
-    def __init__(self, encoder: Encoder, n_views: int, should_stop: ShouldStop) -> None:
-        self._encoder, self._n_views, self._should_stop = encoder, n_views, should_stop
+    def __init__(self, encoder: Encoder, n_views: int, job: Job) -> None:
+        self._encoder, self._n_views, self._job = encoder, n_views, job
         self._features: NDArray[np.float32] | None = None
         self._unreadable: dict[str, Problem] = {}
 
@@ -170,7 +169,7 @@ class _Encoding:
 
     def _encode(self, crops: torch.Tensor) -> NDArray[np.float32]:
         views = crops.flatten(0, 1)
-        encoded = self._encoder.encode(views, should_stop=self._should_stop)
+        encoded = self._encoder.encode(views, job=self._job)
         features: NDArray[np.float32] = encoded.view(len(crops), -1).numpy()
         if not np.isfinite(features).all():
             raise HcsQcError(

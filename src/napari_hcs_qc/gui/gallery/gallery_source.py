@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
 from napari_hcs_qc.assay.views.pictures import cell_pictures
 from napari_hcs_qc.gui.canvas.layers import picture_style
 from napari_hcs_qc.gui.session.background_jobs import words_of
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.site_cache import SiteCache
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class _Maker:
                 self._style,
                 side_px=self._side_px,
                 shown_px=min(self._side_px, _LARGEST_PX),
-                should_stop=self._should_stop,
+                job=Job(should_stop=self._should_stop),
             ):
                 made.append((int(wish[index]), picture))
                 if len(made) >= _AT_ONCE or time.monotonic() - since > _LATEST_S:

@@ -14,7 +14,7 @@ from napari_hcs_qc.workflow import desk_steps
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.gui.session.background_jobs import Job
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.workflow.steps import PlateSource
 
@@ -32,7 +32,7 @@ def open_path(session: Session, path: Path, parent: QWidget | None = None) -> No
         ask_for_plate(session, path, parent)
 
 
-def open_assay_folder(session: Session, path: Path) -> Job:
+def open_assay_folder(session: Session, path: Path) -> BackgroundJob:
     """Open an assay and remember it."""
     job = session.open(path)
     job.finished.connect(lambda _: remember(path))
@@ -64,7 +64,7 @@ def ask_for_plate(
         make_assay(session, *dialog.value())
 
 
-def make_assay(session: Session, source: PlateSource, folder: Path) -> Job:
+def make_assay(session: Session, source: PlateSource, folder: Path) -> BackgroundJob:
     """Make an assay of a plate in the background, or add it to one that exists, and open it."""
     job = session.jobs.start(
         f"Opening plate {source.path.name}", desk_steps.new_assay, source, folder, slot="open"

@@ -15,7 +15,7 @@ from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate, open_assay
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
-from napari_hcs_qc.gui.session.background_jobs import Jobs
+from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.site_cache import SiteCache
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
-    from napari_hcs_qc.gui.session.background_jobs import Job
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.plates.plate import Plate
 
 _WATCH_MS = 3000
@@ -56,7 +56,7 @@ class AssaySession(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.jobs = Jobs(self)
+        self.jobs = BackgroundJobs(self)
         self._open: OpenAssay | None = None
         self._presence: Presence | None = None
         self._plate_name: str | None = None
@@ -108,7 +108,7 @@ class AssaySession(QObject):
         """The model whose predictions are shown."""
         return self._model
 
-    def open(self, path: Path, plate: str | None = None) -> Job:
+    def open(self, path: Path, plate: str | None = None) -> BackgroundJob:
         """Open an assay in the background; the one that is open is closed when this is ready."""
         job = self.jobs.start(f"Opening {path.name}", open_assay, path, slot="open")
         job.finished.connect(lambda found: self.take(found, plate))

@@ -12,7 +12,7 @@ from napari.utils import cancelable_progress
 from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QTimer, Signal
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,8 @@ class _Return(QObject):
     ended = Signal(object)
 
 
-class Job(QObject):
-    """One piece of work; made by `Jobs.start`.
+class BackgroundJob(QObject):
+    """One piece of work; made by `BackgroundJobs.start`.
 
     Signals come in the main thread; exactly one of `finished`, `failed` and `cancelled` ends a
     job. A job that was replaced by a newer one of its slot ends with `cancelled`, whatever its
@@ -84,7 +84,7 @@ class Job(QObject):
     # here and looked at by a timer of the main thread.
 
     def report(self, done: int, total: int, message: str) -> None:
-        """Take note of progress; given to the function as ``on_progress``."""
+        """Take note of progress."""
         self.last_progress = (done, total, message)
 
     def wait(self, seconds: float) -> bool:
@@ -92,7 +92,7 @@ class Job(QObject):
         return self._stop.wait(seconds)
 
     def should_stop(self) -> bool:
-        """Tell whether to stop; given to the function as ``should_stop``."""
+        """Whether the work should stop."""
         return self._stop.is_set()
 
     # In the main thread.
@@ -116,7 +116,7 @@ class Job(QObject):
             self.finished.emit(outcome.result)
 
 
-_ON_THE_WAY: dict[Job, _Return] = {}
+_ON_THE_WAY: dict[BackgroundJob, _Return] = {}
 """The ways of the jobs whose outcome has not arrived. Their threads alone must not hold them: when
 one has ended with an exception that somebody kept, its way is garbage, and what the signal would
 call is gone."""
@@ -130,7 +130,7 @@ def words_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
-class Jobs(QObject):
+class BackgroundJobs(QObject):
     """Runs functions of the core in background threads.
 
     Each job has a thread of its own. napari's `thread_worker` is not used: while it works it
@@ -144,9 +144,9 @@ class Jobs(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._running: list[Job] = []
-        self._newest: dict[str, Job] = {}
-        self._bars: dict[Job, cancelable_progress] = {}
+        self._running: list[BackgroundJob] = []
+        self._newest: dict[str, BackgroundJob] = {}
+        self._bars: dict[BackgroundJob, cancelable_progress] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self._look)
@@ -154,11 +154,11 @@ class Jobs(QObject):
         self._is_looking = False
 
     @property
-    def running(self) -> tuple[Job, ...]:
+    def running(self) -> tuple[BackgroundJob, ...]:
         """Jobs whose function has not returned yet, oldest first."""
         return tuple(self._running)
 
-    def newest(self, slot: str) -> Job | None:
+    def newest(self, slot: str) -> BackgroundJob | None:
         """Give the running job of a slot that counts; None when there is none."""
         job = self._newest.get(slot)
         return job if job is not None and job.is_running else None
@@ -172,9 +172,9 @@ class Jobs(QObject):
         quiet: bool = False,
         after_s: float = 0.0,
         **kwargs: Any,
-    ) -> Job:
-        """Run ``function(*args, on_progress=, should_stop=, **kwargs)`` in a thread."""
-        job = Job(title, slot, self, is_quiet=quiet)
+    ) -> BackgroundJob:
+        """Run ``function(*args, job=…, **kwargs)`` in a thread."""
+        job = BackgroundJob(title, slot, self, is_quiet=quiet)
         if self._is_closed:  # the viewer is closing: what would begin now ends at once
             job.cancel()
             job.is_running = False
@@ -185,9 +185,7 @@ class Jobs(QObject):
             if job.wait(after_s):
                 return _Outcome(is_cancelled=True)
             try:
-                return _Outcome(
-                    function(*args, on_progress=job.report, should_stop=job.should_stop, **kwargs)
-                )
+                return _Outcome(function(*args, job=Job(job.report, job.should_stop), **kwargs))
             except Cancelled:
                 return _Outcome(is_cancelled=True)
             except BaseException as error:  # noqa: BLE001 - whatever it is ends in a message
@@ -260,7 +258,7 @@ class Jobs(QObject):
         finally:
             self._is_looking = False
 
-    def _look_at(self, job: Job) -> None:
+    def _look_at(self, job: BackgroundJob) -> None:
         bar = self._bars.get(job)
         is_due = not job.is_quiet and time.monotonic() - job.began_s > _BAR_AFTER_S
         if bar is None and is_due:
@@ -275,7 +273,7 @@ class Jobs(QObject):
         if job.look() and bar is not None and job in self._running:
             _show(bar, *job.last_progress)
 
-    def _end(self, job: Job, outcome: _Outcome) -> None:
+    def _end(self, job: BackgroundJob, outcome: _Outcome) -> None:
         if job not in self._running:
             return  # it was waited for in vain, and Qt has deleted it with its viewer
         self._running.remove(job)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from napari_hcs_qc.gui.session.background_jobs import Job, Jobs
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob, BackgroundJobs
 
 _STEPS = 1000
 _SHOW_AFTER_MS = 500  # work that is quicker would only flicker
@@ -20,11 +20,11 @@ class JobBar(QWidget):
     """Shows the newest job of some slots: title, bar, message, cancel; then how it ended."""
 
     def __init__(
-        self, jobs: Jobs, slots: Collection[str] = (), parent: QWidget | None = None
+        self, jobs: BackgroundJobs, slots: Collection[str] = (), parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self._slots = frozenset(slots)
-        self._job: Job | None = None
+        self._job: BackgroundJob | None = None
         self._text = QLabel()
         self._text.setWordWrap(True)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
@@ -54,7 +54,7 @@ class JobBar(QWidget):
         """Text shown: what is being done, or how it ended."""
         return self._text.text()
 
-    def _started(self, job: Job) -> None:
+    def _started(self, job: BackgroundJob) -> None:
         is_mine = job.slot in self._slots if self._slots else not job.is_quiet
         if not is_mine:
             return
@@ -75,7 +75,7 @@ class JobBar(QWidget):
         self._text.setVisible(True)
         self._go_on(job, *job.last_progress)
 
-    def _go_on(self, job: Job, done: int, total: int, message: str) -> None:
+    def _go_on(self, job: BackgroundJob, done: int, total: int, message: str) -> None:
         if job is not self._job or self._show_later.isActive():
             return
         # Of unknown length it stays empty: a bar that swings repaints the whole window.
@@ -86,7 +86,7 @@ class JobBar(QWidget):
             return
         self._text.setText(f"{job.title}: {message}{told}" if message else f"{job.title}{told}")
 
-    def _ended(self, job: Job, text: str) -> None:
+    def _ended(self, job: BackgroundJob, text: str) -> None:
         if job is self._job:
             self._job = None
             self._show_later.stop()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
-    from napari_hcs_qc.gui.session.background_jobs import Job
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
     from napari_hcs_qc.study.ssl.training_report import Report
@@ -116,7 +116,7 @@ class Tasks(QObject):
 
     # ---- work ----------------------------------------------------------------------------
 
-    def find_cells(self) -> Job | None:
+    def find_cells(self) -> BackgroundJob | None:
         """Find the cells of the plate shown."""
         session = self._session
         shown, assay, live = session.open_plate, session.assay, session.live
@@ -130,7 +130,7 @@ class Tasks(QObject):
         job.finished.connect(lambda found: self._found_cells(name, found))
         return job
 
-    def embed(self) -> Job | None:
+    def embed(self) -> BackgroundJob | None:
         """Compute the embeddings of all plates with the chosen encoder and recipe."""
         frozen = self._freeze()
         if frozen is None:
@@ -141,7 +141,7 @@ class Tasks(QObject):
         job.finished.connect(lambda rows: self._embedded(chosen, rows))
         return job
 
-    def find_embeddings(self) -> Job | None:
+    def find_embeddings(self) -> BackgroundJob | None:
         """Load the encoder, and the embeddings that are on disk, so that Retrain need not wait."""
         frozen = self._freeze()
         if frozen is None:
@@ -159,7 +159,7 @@ class Tasks(QObject):
         *,
         on_report: Callable[[Report], None],
         is_paused: Callable[[], bool],
-    ) -> Job | None:
+    ) -> BackgroundJob | None:
         """Train an encoder on the assay's own cells; gives an `OwnEncoder`.
 
         `on_report` and `is_paused` are called in the worker's thread.
@@ -177,13 +177,13 @@ class Tasks(QObject):
             is_paused=is_paused,
         )
 
-    def measure_speed(self, options: TrainOptions) -> Job:
+    def measure_speed(self, options: TrainOptions) -> BackgroundJob:
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
         name = options.encoder or DEFAULT_ENCODER
         found = self._with_own_weights(options) or options
         return self._start(f"Speed of {name}", measure_encoder, found, slot="speed")
 
-    def retrain(self) -> Job | None:
+    def retrain(self) -> BackgroundJob | None:
         """Fit the head on all annotations and judge every plate with it.
 
         The figures follow in a job of their own. The model in use serves until the new one is
@@ -204,7 +204,7 @@ class Tasks(QObject):
 
     def measure(
         self, frozen: desk_steps.Frozen | None = None, *, after_s: float = 0.0
-    ) -> Job | None:
+    ) -> BackgroundJob | None:
         """Cross-validate the model in use; may wait until the window has drawn what is new."""
         model = self._session.model
         frozen = frozen or self._freeze()
@@ -222,7 +222,7 @@ class Tasks(QObject):
         job.cancelled.connect(lambda: self._measured_in_part(model))
         return job
 
-    def measure_unlike(self, *, after_s: float = 0.0) -> Job | None:
+    def measure_unlike(self, *, after_s: float = 0.0) -> BackgroundJob | None:
         """Measure which cells are unlike the annotated ones, where that was not done yet."""
         session = self._session
         model = session.model
@@ -249,7 +249,7 @@ class Tasks(QObject):
         job.finished.connect(lambda found: session.unlike_is_known(model, found))
         return job
 
-    def restore(self, model: str) -> Job | None:
+    def restore(self, model: str) -> BackgroundJob | None:
         """Use an older model again, until the next retraining."""
         frozen = self._freeze()
         if frozen is None:
@@ -261,14 +261,14 @@ class Tasks(QObject):
         job.finished.connect(lambda made: self._restored(frozen, made))
         return job
 
-    def list_models(self) -> Job | None:
+    def list_models(self) -> BackgroundJob | None:
         """List the models of the assay; gives `ModelLine` objects, newest first."""
         assay = self._session.assay
         if assay is None:
             return None
         return self._start("Models", desk_steps.list_models, assay, slot="models", quiet=True)
 
-    def set_note(self, model: str, note: str) -> Job | None:
+    def set_note(self, model: str, note: str) -> BackgroundJob | None:
         """Keep a note with a model."""
         assay = self._session.assay
         if assay is None:
@@ -285,7 +285,7 @@ class Tasks(QObject):
         job.failed.connect(lambda _: self.model_changed.emit())  # what was kept is shown again
         return job
 
-    def compare(self, older: str, newer: str) -> Job | None:
+    def compare(self, older: str, newer: str) -> BackgroundJob | None:
         """Compare two models; gives a `Comparison`."""
         frozen = self._freeze()
         if frozen is None:
@@ -293,7 +293,7 @@ class Tasks(QObject):
         title = f"Comparing models {older} and {newer}"
         return self._start(title, desk_steps.compare_models, frozen, older, newer, slot="compare")
 
-    def judge_again(self) -> Job | None:
+    def judge_again(self) -> BackgroundJob | None:
         """Judge all plates anew at the threshold and annotations of now.
 
         While that runs, further wishes wait and become one: a slider asks many times a second.
@@ -315,7 +315,7 @@ class Tasks(QObject):
         job.finished.connect(lambda judged: self._judged(model, judged))
         return job
 
-    def export(self, out: Path, *, exclude_unreviewed: bool = False) -> Job | None:
+    def export(self, out: Path, *, exclude_unreviewed: bool = False) -> BackgroundJob | None:
         """Write tables and report of all plates to a folder."""
         frozen = self._freeze()
         if frozen is None:
@@ -338,7 +338,9 @@ class Tasks(QObject):
 
     # ---- inside --------------------------------------------------------------------------
 
-    def _start(self, title: str, function: Any, *args: Any, slot: str = "", **kwargs: Any) -> Job:
+    def _start(
+        self, title: str, function: Any, *args: Any, slot: str = "", **kwargs: Any
+    ) -> BackgroundJob:
         job = self._session.jobs.start(title, function, *args, slot=slot or title, **kwargs)
         job.failed.connect(lambda text: self._session.told.emit("error", text))
         return job

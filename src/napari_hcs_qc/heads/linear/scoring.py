@@ -17,7 +17,7 @@ from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.solver import probabilities
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.heads.voting import Voter
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,7 @@ def score_embeddings(
     embeddings: NDArray[np.float32],
     *,
     chunk: int = 65536,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> NDArray[np.float32]:
     """Score cells chunk by chunk."""
     if embeddings.ndim != 2 or embeddings.shape[1] != head.n_features_in_:
@@ -71,14 +70,14 @@ def score_embeddings(
         pieces = [pool.submit(work, start) for start in starts]
         try:
             for start, one in zip(starts, pieces, strict=True):
-                check_stop(should_stop)
-                on_progress(start, n_cells, "scoring cells")
+                job.check()
+                job.report(start, n_cells, "scoring cells")
                 one.result()
         except BaseException:
             # The pool ends with what it has begun.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    on_progress(n_cells, n_cells, "scoring cells")
+    job.report(n_cells, n_cells, "scoring cells")
     return scores
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_image import attributes_of
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import ATTRIBUTE, is_ome_zarr
 from napari_hcs_qc.plates.wells import parse_well, row_letters
@@ -49,8 +49,7 @@ def convert_plate(
     out: Path,
     *,
     version: NgffVersion = "0.5",
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Conversion:
     """Write a plate as OME-Zarr, every site with all its channels, z planes and time points.
 
@@ -72,13 +71,13 @@ def convert_plate(
     unreadable: dict[SiteKey, Problem] = {}
     n_written = 0
     for done, site in enumerate(plate.sites):
-        check_stop(should_stop)
-        on_progress(done, len(plate.sites), f"converting {site}")
+        job.check()
+        job.report(done, len(plate.sites), f"converting {site}")
         folder = out / _well_path(site.well) / str(site.site)
         if folder.is_dir():
             continue
         try:
-            _write_field(plate, site, folder, version, should_stop)
+            _write_field(plate, site, folder, version, job)
             n_written += 1
         except UnreadableSiteError as error:
             unreadable[site] = Problem(str(site), str(error).removeprefix(f"{site}: "))
@@ -90,7 +89,7 @@ def convert_plate(
     written = [site for site in plate.sites if site not in unreadable]
     with explained_writes(out):
         _write_plate_metadata(plate, out, version, written, record)
-    on_progress(len(plate.sites), len(plate.sites), "converted")
+    job.report(len(plate.sites), len(plate.sites), "converted")
     return Conversion(out, len(written), n_written, tuple(unreadable.values()))
 
 
@@ -174,9 +173,7 @@ def _well_path(well: str) -> str:
 # Pixels ---------------------------------------------------------------------------------------
 
 
-def _write_field(
-    plate: Plate, site: SiteKey, folder: Path, version: NgffVersion, should_stop: ShouldStop
-) -> None:
+def _write_field(plate: Plate, site: SiteKey, folder: Path, version: NgffVersion, job: Job) -> None:
     """Write one site under a temporary name, then rename it."""
     import zarr
 
@@ -187,7 +184,7 @@ def _write_field(
     try:
         levels = None
         for index, pixels in _stacks(plate, site, channels, numbers["time"], numbers["z"]):
-            check_stop(should_stop)
+            job.check()
             # Without this, Zarr leaves out chunks that are all zero, and an image of zeros could
             # not be told from one that was lost.
             with explained_writes(folder), zarr.config.set({"array.write_empty_chunks": True}):

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.profile_keys import read_keys
 from napari_hcs_qc.qc.export.profiles import open_profiles
 
@@ -75,8 +75,7 @@ def join_onto(
     diameter_px: float | Mapping[str, float] | None = None,
     outlier_sites: Iterable[tuple[str, str, int]] = (),
     outlier_wells: Iterable[tuple[str, str]] = (),
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> OntoResult:
     """Append the columns of our cells to a table of profiles: same rows, same order.
 
@@ -100,16 +99,16 @@ def join_onto(
             f"{profiles} has the columns {', '.join(twice)} already, as if it had been joined "
             "before; give the table without them."
         )
-    check_stop(should_stop)
-    on_progress(0, 0, "reading positions of the profiles")
+    job.check()
+    job.report(0, 0, "reading positions of the profiles")
     keys = read_keys(profiles, source, cells)
     tolerances = _tolerances(cells, diameter_px)
-    partner, by_site = _match(keys, cells, tolerances, should_stop)
+    partner, by_site = _match(keys, cells, tolerances, job)
     n_matched = int((partner >= 0).sum())
     if not n_matched:
         raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
-    _write(source, ours, out, on_progress, should_stop)
+    _write(source, ours, out, job)
     return OntoResult(len(keys), n_matched, by_site, max(tolerances.values()), out)
 
 
@@ -148,7 +147,7 @@ def _match(
     keys: pd.DataFrame,
     cells: pd.DataFrame,
     tolerances: Mapping[str, float],
-    should_stop: ShouldStop,
+    job: Job,
 ) -> tuple[NDArray[np.intp], pd.DataFrame]:
     """Row of `cells` for each profile, -1 for none, and the counts by site."""
     is_placed = keys.notna().all(axis="columns")
@@ -158,7 +157,7 @@ def _match(
     partner = np.full(len(keys), -1, np.intp)
     counts = []
     for key in sorted({*profile_rows, *cell_rows}):
-        check_stop(should_stop)
+        job.check()
         theirs = placed[profile_rows[key]] if key in profile_rows else np.empty(0, np.intp)
         ours = cell_rows.get(key, np.empty(0, np.intp))
         n_matched = 0
@@ -249,8 +248,7 @@ def _write(
     source: Profiles,
     ours: pa.Table,
     out: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> None:
     schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
     done = 0
@@ -258,22 +256,22 @@ def _write(
         if out.suffix == ".parquet":
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
                 for batch in source.batches():
-                    check_stop(should_stop)
-                    on_progress(done, ours.num_rows, "writing profiles")
+                    job.check()
+                    job.report(done, ours.num_rows, "writing profiles")
                     writer.write_table(_joined(batch, ours, done).cast(schema))
                     done += batch.num_rows
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 pd.DataFrame(columns=schema.names).to_csv(file, index=False, lineterminator="\n")
                 for batch in source.batches():
-                    check_stop(should_stop)
-                    on_progress(done, ours.num_rows, "writing profiles")
+                    job.check()
+                    job.report(done, ours.num_rows, "writing profiles")
                     frame = _joined(batch, ours, done).to_pandas(
                         ignore_metadata=True, integer_object_nulls=True
                     )
                     frame.to_csv(file, index=False, header=False, lineterminator="\n")
                     done += batch.num_rows
-    on_progress(done, done, "joined")
+    job.report(done, done, "joined")
 
 
 def _joined(batch: pa.Table, ours: pa.Table, start: int) -> pa.Table:

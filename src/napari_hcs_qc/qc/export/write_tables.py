@@ -15,7 +15,7 @@ from pandas.api.types import union_categoricals
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.export_tables import (
     CELL_TABLE,
     SITE_TABLE,
@@ -59,8 +59,7 @@ def export_tables(
     *,
     options: ExportOptions | None = None,
     provenance: Mapping[str, Any] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
     r"""Write everything into a folder.
 
@@ -80,7 +79,7 @@ def export_tables(
             "exclude_unreviewed": options.exclude_unreviewed,
         },
     }
-    jobs: list[tuple[str, Callable[[Path], None]]] = []
+    files: list[tuple[str, Callable[[Path], None]]] = []
     has_quality = any(plate.quality is not None for plate in plates)
     for name, dtypes in (
         ("cells", CELL_TABLE),
@@ -90,26 +89,26 @@ def export_tables(
     ):
         for suffix, write in ((".parquet", _write_parquet), (".csv", _write_csv)):
 
-            def job(
+            def write_one(
                 path: Path,
                 name: str = name,
                 dtypes: Mapping[str, str] = dtypes,
                 write: Callable[..., None] = write,
             ) -> None:
-                write(path, _parts(name, plates, options, should_stop), dtypes)
+                write(path, _parts(name, plates, options, job), dtypes)
 
-            jobs.append((name + suffix, job))
+            files.append((name + suffix, write_one))
     if plates[0].embeddings is not None:
-        jobs.append(
-            ("cells.h5ad", lambda path: _write_anndata(path, plates, options, source, should_stop))
+        files.append(
+            ("cells.h5ad", lambda path: _write_anndata(path, plates, options, source, job))
         )
-    jobs.append(("provenance.json", lambda path: write_json(path, source)))
-    for done, (file_name, write_file) in enumerate(jobs):
-        check_stop(should_stop)
-        on_progress(done, len(jobs), f"Writing {file_name}")
+    files.append(("provenance.json", lambda path: write_json(path, source)))
+    for done, (file_name, write_file) in enumerate(files):
+        job.check()
+        job.report(done, len(files), f"Writing {file_name}")
         write_file(out / file_name)
-    on_progress(len(jobs), len(jobs), f"Wrote {len(jobs)} files")
-    return tuple(out / file_name for file_name, _ in jobs)
+    job.report(len(files), len(files), f"Wrote {len(files)} files")
+    return tuple(out / file_name for file_name, _ in files)
 
 
 def _check(plates: Sequence[JudgedPlate]) -> None:
@@ -135,14 +134,14 @@ def _check(plates: Sequence[JudgedPlate]) -> None:
 
 
 def _parts(
-    name: str, plates: Iterable[JudgedPlate], options: ExportOptions, should_stop: ShouldStop
+    name: str, plates: Iterable[JudgedPlate], options: ExportOptions, job: Job
 ) -> Iterator[pd.DataFrame]:
     for plate in plates:
-        check_stop(should_stop)
+        job.check()
         if name == "cells":
             # A plate without cells still gives its (empty) table.
             for start in range(0, max(1, len(plate.cells)), _ROWS):
-                check_stop(should_stop)
+                job.check()
                 yield cell_table(plate, options, slice(start, start + _ROWS))
         elif name == "sites":
             yield site_table(plate)
@@ -186,7 +185,7 @@ def _write_anndata(
     plates: Sequence[JudgedPlate],
     options: ExportOptions,
     provenance: Mapping[str, Any],
-    should_stop: ShouldStop,
+    job: Job,
 ) -> None:
     """Write ``obs`` by anndata, then ``X`` block by block beside it.
 
@@ -194,7 +193,7 @@ def _write_anndata(
     """
     blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
     n_features = blocks[0].shape[1]
-    obs = _joined([_observations(part) for part in _parts("cells", plates, options, should_stop)])
+    obs = _joined([_observations(part) for part in _parts("cells", plates, options, job)])
     var = pd.DataFrame(index=[f"feature_{index}" for index in range(n_features)])
     data = anndata.AnnData(
         obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
@@ -216,7 +215,7 @@ def _write_anndata(
             first = 0
             for block in blocks:
                 for start in range(0, len(block), n_rows):
-                    check_stop(should_stop)
+                    job.check()
                     rows = np.asarray(block[start : start + n_rows], dtype=np.float32)
                     target[first + start : first + start + len(rows)] = rows
                 first += len(block)

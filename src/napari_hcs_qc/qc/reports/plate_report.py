@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.reports.svg import (
     PlateMap,
     draw_histogram,
@@ -122,8 +122,7 @@ def write_report(
     data: ReportData,
     path: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Path:
     """Write the report as one HTML file without any address outside of itself.
 
@@ -144,7 +143,7 @@ def write_report(
     shown = [min(int(plate.wells["is_flagged"].sum()), data.max_wells) for plate in data.plates]
     total = sum(shown)
     views = [
-        _plate_view(data, plate, index, sum(shown[:index]), total, on_progress, should_stop)
+        _plate_view(data, plate, index, sum(shown[:index]), total, job)
         for index, plate in enumerate(data.plates)
     ]
     template = environment.get_template("report.html.jinja")
@@ -164,7 +163,7 @@ def write_report(
         )
         stream.enable_buffering(64)
         file.writelines(stream)
-    on_progress(total, total, f"Wrote {path.name}")
+    job.report(total, total, f"Wrote {path.name}")
     return path
 
 
@@ -212,8 +211,7 @@ def _plate_view(
     index: int,
     before: int,
     total: int,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> dict[str, Any]:
     """Give what the template needs of one plate."""
     wells = plate.wells
@@ -223,8 +221,8 @@ def _plate_view(
 
     def cards() -> Iterator[dict[str, Any]]:
         for done, row in enumerate(shown.itertuples()):
-            check_stop(should_stop)
-            on_progress(before + done, total, f"Drawing well {row.well} of {plate.name}")
+            job.check()
+            job.report(before + done, total, f"Drawing well {row.well} of {plate.name}")
             yield _card(data, plate, row, key)
 
     judged = plate.p_abnormal[np.isfinite(plate.p_abnormal)]

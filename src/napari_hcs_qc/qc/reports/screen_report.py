@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.plate_level.plate_flags import effect_words
 from napari_hcs_qc.qc.plate_level.plate_rule import PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import MEASURES
@@ -80,8 +80,7 @@ def write_screen_report(
     data: ScreenReport,
     path: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Path:
     """Write the report as one HTML file; its only addresses are those of the plates' reports."""
     environment = jinja2.Environment(
@@ -99,8 +98,8 @@ def write_screen_report(
 
     def rows() -> Iterator[dict[str, Any]]:
         for done, one in enumerate(data.plates):
-            check_stop(should_stop)
-            on_progress(done, len(data.plates), f"Drawing plate {one.figures.name}")
+            job.check()
+            job.report(done, len(data.plates), f"Drawing plate {one.figures.name}")
             yield {
                 "plate": one,
                 "figures": one.figures,
@@ -129,7 +128,7 @@ def write_screen_report(
         )
         stream.enable_buffering(64)
         file.writelines(stream)
-    on_progress(len(data.plates), len(data.plates), f"Wrote {path.name}")
+    job.report(len(data.plates), len(data.plates), f"Wrote {path.name}")
     return path
 
 

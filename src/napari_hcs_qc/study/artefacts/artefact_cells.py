@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_hcs_qc.cells.crops import cut_crops
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.objects import cut_out
 from napari_hcs_qc.study.artefacts.scene import (
     ChannelLight,
@@ -78,8 +78,7 @@ class ArtefactCells:
     def load(
         self,
         rows: Sequence[int],
-        on_progress: OnProgress = no_progress,
-        should_stop: ShouldStop = never_stop,
+        job: Job = NO_JOB,
     ) -> None:
         """Cut the scenes of cells and keep them."""
         at: dict[tuple[int, SiteKey], list[int]] = {}
@@ -87,8 +86,8 @@ class ArtefactCells:
             if row not in self._scenes:
                 at.setdefault(self.cells.where[row][:2], []).append(row)
         for done, ((number, key), here) in enumerate(at.items()):
-            check_stop(should_stop)
-            on_progress(done, len(at), "Cutting the surroundings of cells")
+            job.check()
+            job.report(done, len(at), "Cutting the surroundings of cells")
             state, imaging = self.cells.states[number], self.imaging[number]
             raw = state.plate.read_site(key, projection=state.found.projection)
             y, x = zip(*(self.cells.where[row][2:] for row in here), strict=True)

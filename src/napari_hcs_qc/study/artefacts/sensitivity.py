@@ -17,7 +17,7 @@ from napari_hcs_qc.evaluation.baseline import hand_features
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, sha256_of, write_json
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.heads.linear.scoring import NORMAL
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds, spoil
 from napari_hcs_qc.study.artefacts.measure import (
@@ -120,8 +120,7 @@ def measure_sensitivity(
     options: SensitivityOptions,
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Sensitivity:
     """Spoil normal cells and count how many are called abnormal.
 
@@ -134,7 +133,7 @@ def measure_sensitivity(
     # The diameter of the first plate for all, as a model has it.
     recipe = get_recipe(options.recipe).with_diameter(cells.states[0].found.diameter_px)
     made = ArtefactCells(cells, recipe, options.pixel_size_um, options.numerical_aperture)
-    run = _Run(options, made, assay.threshold, folder, on_progress, should_stop)
+    run = _Run(options, made, assay.threshold, folder, job)
     return run.measure(assay.path.name)
 
 
@@ -144,8 +143,7 @@ class _Run:
     made: ArtefactCells
     threshold: float
     folder: Path
-    on_progress: OnProgress
-    should_stop: ShouldStop
+    job: Job
     tested: NDArray[np.int64] = field(init=False)
     _encode: dict[str, Callable[[torch.Tensor], NDArray[np.float32]]] = field(
         init=False, default_factory=dict
@@ -226,7 +224,7 @@ class _Run:
         for seed in seeds:
             fold = self._split(seed).fold[self.tested]
             for step, severity in enumerate(severities):
-                self.on_progress(
+                self.job.report(
                     (place[0] * total + seed * len(severities) + step),
                     place[1] * total,
                     f"{kind.name} at severity {severity:g}",
@@ -274,7 +272,7 @@ class _Run:
         for start in range(0, len(wanted), _BATCH):
             scenes = []
             for row, kind, severity in wanted[start : start + _BATCH]:
-                check_stop(self.should_stop)
+                self.job.check()
                 plate = made.plate_of(row)
                 donors = []
                 if kind.kind == "dead":
@@ -297,7 +295,7 @@ class _Run:
     def _fitted(self, encoder: EncoderSpec, seed: int, trained: str) -> list[Head]:
         key = (encoder.name, seed, trained)
         if key not in self._heads:
-            check_stop(self.should_stop)
+            self.job.check()
             extra = self._simulated(encoder, seed) if trained == "simulated" else None
             cells = self.made.cells
             head = "forest" if encoder.name == BASELINE else self.options.head
@@ -332,7 +330,7 @@ class _Run:
             self._load_scenes(np.unique([one[0] for several in drawn.values() for one in several]))
             parts = []
             for fold, wanted in drawn.items():
-                self.on_progress(fold, len(drawn), f"Simulated cells to train {encoder.name} on")
+                self.job.report(fold, len(drawn), f"Simulated cells to train {encoder.name} on")
                 # Other noise and shapes than those of the tested cells.
                 donors_of = partial(_always, split.fold != fold)
                 found = self._embedded(wanted, 1000 + seed, [encoder], donors_of)
@@ -351,7 +349,7 @@ class _Run:
     def _load_scenes(self, rows: NDArray[np.int64] | None = None) -> None:
         dead = np.flatnonzero(self.made.kinds == "dead")
         wanted = np.concatenate([self.tested if rows is None else rows, dead])
-        self.made.load(wanted.tolist(), self.on_progress, self.should_stop)
+        self.made.load(wanted.tolist(), self.job)
 
     def _split(self, seed: int) -> Split:
         if seed not in self._splits:
@@ -373,8 +371,8 @@ class _Run:
             return kept
         parts, n_cells = [], len(cells.classes)
         for start in range(0, n_cells, _BATCH):
-            check_stop(self.should_stop)
-            self.on_progress(start, n_cells, f"Embedding annotated cells by {encoder.name}")
+            self.job.check()
+            self.job.report(start, n_cells, f"Embedding annotated cells by {encoder.name}")
             rows = np.arange(start, min(start + _BATCH, n_cells))
             parts.append(self._encoder(encoder)(cells.crops(self.made.recipe, rows)))
         features = np.concatenate(parts)
@@ -412,11 +410,10 @@ class _Run:
             pooling=recipe.pooling,
             weights=spec.weights,
             device=self.options.device,
-            on_progress=self.on_progress,
-            should_stop=self.should_stop,
+            job=self.job,
         )
         self._hashes[spec.name] = network.weights_sha256
-        encode = partial(network.encode, should_stop=self.should_stop)
+        encode = partial(network.encode, job=self.job)
         return lambda crops: encode(crops.flatten(0, 1)).reshape(len(crops), -1).numpy()
 
     def _path(self, of: str, encoder: EncoderSpec, **more: object) -> Path:

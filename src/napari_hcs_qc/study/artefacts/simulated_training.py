@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds, spoil
 from napari_hcs_qc.study.benchmark.sources import cells_of
@@ -46,8 +46,7 @@ def simulated_cells(
     encoder: Encoder,
     kinds: Sequence[str],
     seed: int,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Simulated:
     """Spoil normal annotated cells, as many as there are abnormal ones, and embed them.
 
@@ -61,13 +60,13 @@ def simulated_cells(
     n = len(annotated.classes) - len(normal)
     rows = rng.choice(normal, n, replace=n > len(normal))
     numbers, severities = rng.integers(len(chosen), size=n), rng.uniform(*TRAIN_SEVERITY, n)
-    made.load(np.unique(rows).tolist(), on_progress, should_stop)
+    made.load(np.unique(rows).tolist(), job)
     parts = []
     for start in range(0, n, _BATCH):
-        on_progress(start, n, "Embedding simulated cells")
+        job.report(start, n, "Embedding simulated cells")
         scenes = []
         for place in range(start, min(start + _BATCH, n)):
-            check_stop(should_stop)
+            job.check()
             row, kind = int(rows[place]), chosen[int(numbers[place])]
             # The place tells copies of the same cell apart.
             scene = spoil(
@@ -79,7 +78,7 @@ def simulated_cells(
             )
             scenes.append((made.plate_of(row), scene))
         crops = made.crops(scenes)
-        encoded = encoder.encode(crops.flatten(0, 1), should_stop=should_stop)
+        encoded = encoder.encode(crops.flatten(0, 1), job=job)
         parts.append(encoded.reshape(len(crops), -1).numpy())
     return Simulated(np.concatenate(parts), made.cells.groups[rows])
 

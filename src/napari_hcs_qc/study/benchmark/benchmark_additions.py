@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.study.benchmark.labelled import (
     archive_arrays,
     crop_files,
@@ -63,25 +63,21 @@ def look_into(path: Path, group: str) -> CropsInside:
 def check_crops(
     source: SourceSpec,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> SourceSpec:
     """Read labelled crops as a run will, and give their source back."""
-    on_progress(0, 0, f"Reading the crops of {source.name}")
-    abandonable(lambda _on_progress, _stop: open_crops(source), should_stop)
+    job.report(0, 0, f"Reading the crops of {source.name}")
+    run_in_thread(lambda _job: open_crops(source), job.silent())
     return source
 
 
 def check_encoder(
     encoder: EncoderSpec,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> EncoderSpec:
     """Load an encoder with its weights file as a run will, and give it back."""
-    load_architecture(
-        encoder.name, weights=encoder.weights, on_progress=on_progress, should_stop=should_stop
-    )
+    load_architecture(encoder.name, weights=encoder.weights, job=job)
     return encoder
 
 

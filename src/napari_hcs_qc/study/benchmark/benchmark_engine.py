@@ -18,7 +18,7 @@ from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
 from napari_hcs_qc.files import write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell, is_one_draw, plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, EncoderSpec
 from napari_hcs_qc.study.benchmark.crop_heads import CropDraw, CropHead
@@ -56,8 +56,7 @@ def run(
     crop_heads: Mapping[str, CropHead] | None = None,
     n_processes: int | None = None,
     on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> list[Planned]:
     """Fill every cell that can run and is not done.
 
@@ -67,10 +66,10 @@ def run(
     """
     runners = dict(crop_heads or {})
     planned = plan(spec, sources, folder, runners)
-    work = _Run(spec, sources, folder, runners, planned, on_cell, on_progress, should_stop)
+    work = _Run(spec, sources, folder, runners, planned, on_cell, job)
     work.frozen(n_processes)
     work.fine_tuned()
-    on_progress(work.n_draws, work.n_draws, "benchmark")
+    job.report(work.n_draws, work.n_draws, "benchmark")
     return [work.with_reason(one) for one in plan(spec, sources, folder, runners)]
 
 
@@ -93,11 +92,10 @@ class _Run:
         crop_heads: Mapping[str, CropHead],
         planned: list[Planned],
         on_cell: Callable[[Planned, dict[str, Any]], None] | None,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> None:
         self._sources, self._folder, self._crop_heads = sources, folder, crop_heads
-        self._on_cell, self._on_progress, self._should_stop = on_cell, on_progress, should_stop
+        self._on_cell, self._job = on_cell, job
         self._encoders = {one.name: one for one in spec.encoders}
         self._time = TimeLeft({name: len(one.classes) for name, one in sources.items()})
         self._to_do = _draws_to_do(planned, folder)
@@ -151,7 +149,7 @@ class _Run:
                     yield unit, draw
 
         started = time.perf_counter()
-        for known, p, seconds in workers.judge(asked(), self._should_stop):
+        for known, p, seconds in workers.judge(asked(), self._job):
             assert isinstance(known, _Unit)
             if isinstance(p, HcsQcError):
                 self._give_up([known], p)
@@ -177,9 +175,7 @@ class _Run:
         train = self._sources[cell.train]
         directions = None
         if cell.directions:
-            directions = directions_file(
-                train, encoder, cell.recipe, self._folder, self._on_progress, self._should_stop
-            )
+            directions = directions_file(train, encoder, cell.recipe, self._folder, self._job)
         draw, rows = self._rows(unit)
         return FrozenDraw(
             cell.head,
@@ -204,8 +200,7 @@ class _Run:
                 encoder,
                 recipe,
                 self._folder,
-                self._on_progress,
-                self._should_stop,
+                self._job,
             )
         except HcsQcError as error:
             self._no_features[asked] = str(error)
@@ -216,7 +211,7 @@ class _Run:
     def fine_tuned(self) -> None:
         """Measure the draws of fine-tuned heads, one fit after the other: each uses all cores."""
         for units in self._fits:
-            check_stop(self._should_stop)
+            self._job.check()
             units = [unit for unit in units if unit.one.key not in self._failed]
             try:
                 if units:
@@ -261,7 +256,7 @@ class _Run:
         n_done = self.n_draws - self._n_left()
 
         def told(done: int, total: int, message: str) -> None:
-            self._on_progress(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
+            self._job.report(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
 
         return CropDraw(
             train.crops(get_recipe(cell.recipe), rows),
@@ -272,8 +267,7 @@ class _Run:
             unit.seed,
             draw_path(self._folder, unit.one.key, unit.seed).with_suffix(".checkpoint"),
             f"{unit.one.key}-{unit.seed}",
-            told,
-            self._should_stop,
+            self._job.with_progress(told),
         )
 
     # ---- what fails ------------------------------------------------------------------------
@@ -350,7 +344,7 @@ class _Run:
         return sum(len(seeds) for seeds in self._missing.values())
 
     def _tell(self, unit: _Unit) -> None:
-        self._on_progress(self.n_draws - self._n_left(), self.n_draws, self._words(unit))
+        self._job.report(self.n_draws - self._n_left(), self.n_draws, self._words(unit))
 
     def _words(self, unit: _Unit) -> str:
         cell = unit.one.cell

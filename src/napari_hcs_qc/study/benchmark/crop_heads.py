@@ -12,8 +12,8 @@ from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.heads.finetune import PRESETS, fine_tune
 from napari_hcs_qc.heads.linear.scoring import abnormal_column
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
-from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.run_in_thread import run_in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,7 @@ class CropDraw:
     checkpoint: Path | None = None
     # File in which a training that is stopped is kept, and the content address of all this
     key: str = ""
-    on_progress: OnProgress = no_progress  # see `napari_hcs_qc.job`
-    should_stop: ShouldStop = never_stop  # see `napari_hcs_qc.job`
+    job: Job = NO_JOB  # see `napari_hcs_qc.job`
 
 
 CropJudge: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]
@@ -58,7 +57,7 @@ def fine_tuned_heads() -> dict[str, CropHead]:
 def _fitted(preset: str, draw: CropDraw) -> CropJudge:
     recipe = get_recipe(draw.recipe)
     architecture, _ = load_architecture(
-        draw.encoder.name, weights=draw.encoder.weights, should_stop=draw.should_stop
+        draw.encoder.name, weights=draw.encoder.weights, job=draw.job.silent()
     )
     per_scale = draw.crops.shape[1] // len(recipe.scales)
     work = partial(
@@ -74,14 +73,10 @@ def _fitted(preset: str, draw: CropDraw) -> CropJudge:
         key=draw.key,
     )
     # A pass through a large network and back takes seconds, and cannot be stopped half way.
-    tuned = abandonable(
-        lambda on_progress, should_stop: work(on_progress=on_progress, should_stop=should_stop),
-        draw.should_stop,
-        draw.on_progress,
-    )
+    tuned = run_in_thread(lambda job: work(job=job), draw.job)
 
     def judge(crops: torch.Tensor) -> NDArray[np.float64]:
-        features = tuned.encoder.encode(crops.flatten(0, 1), should_stop=draw.should_stop)
+        features = tuned.encoder.encode(crops.flatten(0, 1), job=draw.job)
         rows = features.view(len(crops), -1).numpy()
         p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
         return p

@@ -14,7 +14,6 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.baseline import hand_features
 from napari_hcs_qc.files import atomic_path, fingerprint, sha256_of
 from napari_hcs_qc.heads.linear.plate_directions import plate_directions
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.job import Job
     from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
 
@@ -36,8 +36,7 @@ def feature_file(
     encoder: EncoderSpec,
     recipe_name: str,
     folder: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> Path:
     """Give the file with ``(n_cells, n_features)`` float32, computed where it is not there yet."""
     recipe = get_recipe(recipe_name)
@@ -49,13 +48,13 @@ def feature_file(
     parts = []
     n_cells = len(cells.classes)
     for start in range(0, n_cells, _CELLS_AT_ONCE):
-        check_stop(should_stop)
-        on_progress(start, n_cells, f"features of {encoder.name}, {recipe.name}")
+        job.check()
+        job.report(start, n_cells, f"features of {encoder.name}, {recipe.name}")
         crops = cells.crops(recipe, np.arange(start, min(start + _CELLS_AT_ONCE, n_cells)))
         if network is None:
             parts.append(hand_features(crops[:, :, channels].numpy())[0])
         else:
-            encoded = network.encode(crops.flatten(0, 1), should_stop=should_stop)
+            encoded = network.encode(crops.flatten(0, 1), job=job)
             parts.append(encoded.reshape(len(crops), -1).numpy())
     with atomic_path(path) as temporary:
         np.save(temporary, np.concatenate(parts))
@@ -67,11 +66,10 @@ def features_of(
     encoder: EncoderSpec,
     recipe_name: str,
     folder: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> NDArray[np.float32]:
     """Give the rows of `feature_file`, see there."""
-    path = feature_file(cells, encoder, recipe_name, folder, on_progress, should_stop)
+    path = feature_file(cells, encoder, recipe_name, folder, job)
     features: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return features
 
@@ -81,8 +79,7 @@ def directions_file(
     encoder: EncoderSpec,
     recipe_name: str,
     folder: Path,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
 ) -> Path:
     """Give the file with the main directions of the plates the cells are of.
 
@@ -93,7 +90,7 @@ def directions_file(
     path = folder / "directions" / f"{_address(cells, encoder, recipe)}.npz"
     if path.is_file():
         return path
-    sampled = cells.sample(recipe, _loaded(encoder, recipe), folder, on_progress, should_stop)
+    sampled = cells.sample(recipe, _loaded(encoder, recipe), folder, job)
     found = plate_directions(sampled)
     if found is None:
         raise HcsQcError(

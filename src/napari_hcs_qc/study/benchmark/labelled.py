@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.job import OnProgress, ShouldStop
+    from napari_hcs_qc.job import Job
     from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 
 _SUFFIXES = (".png", ".tif", ".tiff")
@@ -83,8 +83,7 @@ class LabelledCells(Protocol):
         recipe: CropRecipe,
         encoder: Encoder,
         folder: Path,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> NDArray[np.float32]:
         """Embed a sample of the cells that nobody annotated, ``(n_cells, n_features)``."""
 
@@ -116,8 +115,7 @@ class FixedCrops:
         recipe: CropRecipe,
         encoder: Encoder,
         folder: Path,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> NDArray[np.float32]:
         """Give no rows: there are no cells but the labelled ones."""
         return np.empty((0, 0), np.float32)

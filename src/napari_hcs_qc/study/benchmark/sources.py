@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, sha256_of
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.study.benchmark.benchmark_engine import display_crops, run
 from napari_hcs_qc.study.benchmark.benchmark_plan import plan
@@ -94,8 +94,7 @@ class AssayCells:
         recipe: CropRecipe,
         encoder: Encoder,
         folder: Path,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> NDArray[np.float32]:
         """Embed a sample of the found cells of all plates, see `sampled_embeddings`."""
         sized = recipe.with_diameter(self.states[0].found.diameter_px)
@@ -105,8 +104,7 @@ class AssayCells:
             encoder,
             folder / "samples",
             stores=self.stores or folder / "samples",
-            on_progress=on_progress,
-            should_stop=should_stop,
+            job=job,
         )
 
 
@@ -131,11 +129,10 @@ def run_benchmark(
     *,
     on_plan: Callable[[Benchmark], None] | None = None,
     on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Benchmark:
     """Fill the tables of a benchmark; what was filled before stays."""
-    sources = open_sources(spec, folder, on_progress=on_progress, should_stop=should_stop)
+    sources = open_sources(spec, folder, job=job)
     heads = fine_tuned_heads()
 
     def as_it_stands(planned: list[Planned]) -> Benchmark:
@@ -149,8 +146,7 @@ def run_benchmark(
         folder,
         crop_heads=heads,
         on_cell=on_cell,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     return as_it_stands(planned)
 
@@ -161,13 +157,12 @@ def wrong_crops(
     result: Mapping[str, Any],
     most: int,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> tuple[list[Mistake], NDArray[np.float32]]:
     """Give the cells that a row judged wrongly, and the crops of the gravest mistakes."""
     wrong = mistakes(result)
-    check_stop(should_stop)
-    on_progress(0, 1, "Cutting crops")
+    job.check()
+    job.report(0, 1, "Cutting crops")
     shown = [mistake.cell for mistake in wrong[:most]]
     if not shown:
         return wrong, np.empty((0, 1, 1), np.float32)
@@ -177,25 +172,20 @@ def wrong_crops(
 def open_sources(
     spec: BenchmarkSpec,
     folder: Path,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> dict[str, LabelledCells]:
     """Open the labelled cells of a benchmark."""
     opened: dict[str, LabelledCells] = {}
     for source in spec.sources:
-        check_stop(should_stop)
+        job.check()
         if source.kind in ("folder", "arrays"):
             opened[source.name] = open_crops(source)
         else:
-            opened[source.name] = annotated_cells(
-                _assay(source, folder, on_progress, should_stop), source.name
-            )
+            opened[source.name] = annotated_cells(_assay(source, folder, job), source.name)
     return opened
 
 
-def _assay(
-    source: SourceSpec, folder: Path, on_progress: OnProgress, should_stop: ShouldStop
-) -> AssayFolder:
+def _assay(source: SourceSpec, folder: Path, job: Job) -> AssayFolder:
     if source.kind == "assay":
         return AssayFolder.open(source.path)
     assert source.labels is not None  # checked by the spec
@@ -204,7 +194,7 @@ def _assay(
     path = folder / "assays" / fingerprint(told)
     assay, _ = steps.new(path, [steps.PlateSource(source.path)])
     steps.annotate(assay, source.labels, "labels")
-    steps.cells(assay, on_progress=on_progress, should_stop=should_stop)
+    steps.cells(assay, job=job)
     return assay
 
 

@@ -21,7 +21,6 @@ import torch
 from napari_hcs_qc.encoders.embed.crop_workers import limit_this_thread
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.threads import n_processors
-from napari_hcs_qc.job import ShouldStop, check_stop
 from napari_hcs_qc.study.benchmark.frozen import FrozenDraw, begin_process, timed_judge
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from napari_hcs_qc.job import Job
 
 _WORKER_BYTES = 10**9
 """What a process with scikit-learn, PyTorch and a fit of a few hundred cells may need."""
@@ -63,7 +64,7 @@ class Workers:
             self._pool = _thread()
 
     def judge(
-        self, draws: Iterable[tuple[object, FrozenDraw]], should_stop: ShouldStop
+        self, draws: Iterable[tuple[object, FrozenDraw]], job: Job
     ) -> Iterator[tuple[object, NDArray[np.float64] | HcsQcError, float]]:
         """Judge draws; few are made ahead, so that their rows do not gather."""
         source = iter(draws)
@@ -71,7 +72,7 @@ class Workers:
         is_over = False
         while True:
             while not is_over and len(running) < 2 * self.n_processes:
-                check_stop(should_stop)
+                job.check()
                 following = next(source, None)
                 if following is None:
                     is_over = True
@@ -81,9 +82,9 @@ class Workers:
                 return
             done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             if not done:
-                check_stop(should_stop)
+                job.check()
             for future in done:
-                check_stop(should_stop)
+                job.check()
                 known, draw = running.pop(future)
                 try:
                     p, seconds = future.result()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, read_spec, spec_of
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
 from napari_hcs_qc.study.benchmark.output.results import read_results
@@ -35,7 +35,7 @@ def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[
     spec = _spec(options)
     begun: list[Benchmark] = []
     try:
-        found = run_benchmark(spec, options.out, on_plan=begun.append, on_progress=bars)
+        found = run_benchmark(spec, options.out, on_plan=begun.append, job=Job(bars))
     except (KeyboardInterrupt, Cancelled, HcsQcError):
         bars.close()
         if begun:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate
 from napari_hcs_qc.workflow import steps
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(
-    out: Path, *, on_progress: OnProgress = no_progress, should_stop: ShouldStop = never_stop
-) -> steps.RunResult:
+def run(out: Path, *, job: Job = NO_JOB) -> steps.RunResult:
     """Make the sample plate in `out` and run the main job on it; again, only what is missing."""
     sample = out / "sample"
     spec = sample_spec()
@@ -25,7 +23,7 @@ def run(
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
     if not labels.is_file():
-        simulate_plate(sample, spec, on_progress=on_progress, should_stop=should_stop)
+        simulate_plate(sample, spec, job=job)
     return steps.run(
         out / "assay",
         steps.PlateSource(sample / spec.name),
@@ -33,8 +31,7 @@ def run(
         out / "results",
         annotator="simulation",
         platemap=platemap,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
 
 

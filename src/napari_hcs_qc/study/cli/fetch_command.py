@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.outcome_text import shown_path
+from napari_hcs_qc.job import Job
 from napari_hcs_qc.study.datasets import SETS, fetch_plate
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def fetch(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str,
         base_url=options.base_url,
         keep_archives=options.keep_archives,
         verify=options.verify,
-        on_progress=bars.in_bytes(),
+        job=Job(bars.in_bytes()),
     )
     bars.close()
     path = shown_path(fetched.path)

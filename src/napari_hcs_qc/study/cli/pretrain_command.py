@@ -10,7 +10,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import duration
+from napari_hcs_qc.job import Job, duration
 from napari_hcs_qc.study.ssl.distributed import join_world
 from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 
@@ -46,7 +46,7 @@ def pretrain(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[s
             assay,
             asked,
             world=world,
-            on_progress=bars,
+            job=Job(bars),
             on_report=on_report if world.first else None,
         )
     if world.first and not options.no_compare and own.manifest.get("comparison") is None:
@@ -56,7 +56,7 @@ def pretrain(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[s
             recipe=asked.recipe,
             rgb=asked.rgb,
             device=asked.device,
-            on_progress=bars,
+            job=Job(bars),
         )
     bars.close()
     return _lines(assay, own), {

@@ -10,6 +10,7 @@ from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import Job
 from napari_hcs_qc.study.artefacts.sensitivity import (
     DEFAULT_SEVERITIES,
     SensitivityOptions,
@@ -40,7 +41,7 @@ def sensitivity(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dic
         device=options.device,
     )
     assay = AssayFolder.open(options.assay)
-    found = measure_sensitivity(assay, asked, options.out, on_progress=bars)
+    found = measure_sensitivity(assay, asked, options.out, job=Job(bars))
     bars.close()
     written = write_sensitivity(
         found.provenance, found.results, found.accuracy, found.strips, options.out

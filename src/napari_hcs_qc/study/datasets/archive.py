@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
 from napari_hcs_qc.plates.readers.patterns import match_name
 from napari_hcs_qc.study.datasets.resumable_download import need_space, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from napari_hcs_qc.job import Job
 
 _BLOCK_BYTES = 1 << 20
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|\0")
@@ -84,8 +85,7 @@ def unpack(
     images: Sequence[Image],
     folder: Path,
     *,
-    on_progress: OnProgress,
-    should_stop: ShouldStop,
+    job: Job,
     message: str,
 ) -> None:
     """Unpack images into a folder, flat; every byte is checked against the archive's CRC-32."""
@@ -99,11 +99,11 @@ def unpack(
                     handle = target.open("wb")
                 with handle:
                     while block := source.read(_BLOCK_BYTES):
-                        check_stop(should_stop)
+                        job.check()
                         with explained_writes(target):
                             handle.write(block)
                         done += len(block)
-                        on_progress(done, total, message)
+                        job.report(done, total, message)
                     with explained_writes(target):
                         handle.flush()
             if target.stat().st_size != image.size:

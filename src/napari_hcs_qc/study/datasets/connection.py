@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.job import ShouldStop, check_stop
-
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from email.message import Message
+
+    from napari_hcs_qc.job import Job
 
 _TIMEOUT_S = 20.0
 _POLL_S = 0.1
@@ -36,9 +36,7 @@ class Head:
     headers: Message
 
 
-def read_response(
-    url: str, headers: Mapping[str, str], should_stop: ShouldStop
-) -> Generator[Head | bytes]:
+def read_response(url: str, headers: Mapping[str, str], job: Job) -> Generator[Head | bytes]:
     """Yield the head of a response, then its body in blocks; of an error, the head alone.
 
     The socket is read in another thread, since a stalled server, name look-up or proxy would
@@ -53,7 +51,7 @@ def read_response(
     reader.start()
     try:
         while True:
-            check_stop(should_stop)
+            job.check()
             try:
                 item = items.get(timeout=_POLL_S)
             except queue.Empty:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, write_text
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.readers.imagexpress import htd_text
 from napari_hcs_qc.study.datasets.archive import DamagedArchiveError, Image, list_images, unpack
@@ -62,8 +62,7 @@ def fetch_plate(
     base_url: str | None = None,
     keep_archives: bool = False,
     verify: bool = False,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Fetched:
     """Fetch a plate into ``folder/plate``, which `open_plate` reads with its channels' names.
 
@@ -79,11 +78,10 @@ def fetch_plate(
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, plate):
-        job = _Job(image_set, plate, folder, url, keep_archives, on_progress, should_stop)
-        return job.run(waves, verify=verify)
+        return _Fetch(image_set, plate, folder, url, keep_archives, job).run(waves, verify=verify)
 
 
-class _Job:
+class _Fetch:
     """One call of `fetch_plate`."""
 
     def __init__(
@@ -93,15 +91,13 @@ class _Job:
         folder: Path,
         url: str,
         keep_archives: bool,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
+        job: Job,
     ) -> None:
         self._set = image_set
         self._plate = plate
         self._url = url
         self._keep = keep_archives
-        self._on_progress = on_progress
-        self._should_stop = should_stop
+        self._job = job
         self._target = folder / plate
         self._description = self._target / f"{plate}.HTD"
         self._archives = folder / "archives" / plate
@@ -166,12 +162,12 @@ class _Job:
             value = 0
             with (self._target / name).open("rb") as handle:
                 while block := handle.read(_CHECKED_BYTES):
-                    check_stop(self._should_stop)
+                    self._job.check()
                     value = zlib.crc32(block, value)
             if value != crc:
                 bad.append(name)
             done += int(size)
-            self._on_progress(done, total, f"Checking {self._set.channels[wave]}")
+            self._job.report(done, total, f"Checking {self._set.channels[wave]}")
         return bad
 
     def _bring(self, archive: Archive, count: str) -> None:
@@ -180,7 +176,7 @@ class _Job:
         for is_last in (False, True):
             path = self._download(archive.name, count)
             message = f"Checking {archive.name}{count}"
-            sha256 = hash_file(path, self._on_progress, self._should_stop, message)
+            sha256 = hash_file(path, self._job, message)
             try:
                 self._check_hash(archive.name, sha256)
                 images = self._unpack(path, archive, count)
@@ -209,8 +205,7 @@ class _Job:
         is_here = path.exists()
         downloader = ResumingDownloader(
             path.with_name(f"{name}.part"),
-            self._on_progress,
-            self._should_stop,
+            self._job,
             f"Downloading {name}{count}",
         )
         # The hash is checked by us: pooch would not hear a cancel while it reads gigabytes.
@@ -252,8 +247,7 @@ class _Job:
                 path,
                 chosen,
                 self._staging,
-                on_progress=self._on_progress,
-                should_stop=self._should_stop,
+                job=self._job,
                 message=f"Unpacking {archive.name}{count}",
             )
         except BaseException:
@@ -330,8 +324,7 @@ class _Job:
         path = self._archives / self._set.index
         downloader = ResumingDownloader(
             path.with_name(f"{path.name}.part"),
-            self._on_progress,
-            self._should_stop,
+            self._job,
             f"Reading {self._set.index}",
         )
         try:

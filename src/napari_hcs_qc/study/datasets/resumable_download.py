@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import explained_writes, read_json, write_json
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
 from napari_hcs_qc.study.datasets.connection import BrokenOffError, Head, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from napari_hcs_qc.job import Job
 
 WAITS_S = (1.0, 2.0, 4.0, 8.0)
 """Pauses between tries that brought nothing new; after the last of them the user is told."""
@@ -42,13 +43,10 @@ class _ChangedError(Exception):
 class ResumingDownloader:
     """Called by pooch as ``downloader(url, output_file, pooch)``."""
 
-    def __init__(
-        self, part: Path, on_progress: OnProgress, should_stop: ShouldStop, message: str
-    ) -> None:
+    def __init__(self, part: Path, job: Job, message: str) -> None:
         self._part = part
         self._known = part.with_name(f"{part.name}.json")
-        self._on_progress = on_progress
-        self._should_stop = should_stop
+        self._job = job
         self._message = message
         self._has_answered = False
 
@@ -105,8 +103,8 @@ class ResumingDownloader:
             headers["Range"] = f"bytes={have}-"
             if state.get("validator"):
                 headers["If-Range"] = str(state["validator"])
-        self._on_progress(have, total, self._message)
-        body = read_response(url, headers, self._should_stop)
+        self._job.report(have, total, self._message)
+        body = read_response(url, headers, self._job)
         try:
             head = next(body)
             assert isinstance(head, Head)
@@ -134,7 +132,7 @@ class ResumingDownloader:
                 with explained_writes(self._part):
                     handle.write(block)
                 done += len(block)
-                self._on_progress(done, total, self._message)
+                self._job.report(done, total, self._message)
             with explained_writes(self._part):
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -170,9 +168,9 @@ class ResumingDownloader:
 
     def _wait(self, seconds: float, reason: str) -> None:
         until = time.monotonic() + seconds
-        self._on_progress(self._have(), 0, f"{self._message}: {reason}; trying again")
+        self._job.report(self._have(), 0, f"{self._message}: {reason}; trying again")
         while time.monotonic() < until:
-            check_stop(self._should_stop)
+            self._job.check()
             time.sleep(0.05)
 
     def _given_up(self, url: str, broken: BrokenOffError, have: int, tries: int) -> HcsQcError:
@@ -189,16 +187,16 @@ class ResumingDownloader:
         )
 
 
-def hash_file(path: Path, on_progress: OnProgress, should_stop: ShouldStop, message: str) -> str:
+def hash_file(path: Path, job: Job, message: str) -> str:
     """SHA-256 of a large file."""
     digest = hashlib.sha256()
     total, done = path.stat().st_size, 0
     with path.open("rb") as handle:
         while block := handle.read(_HASHED_BYTES):
-            check_stop(should_stop)
+            job.check()
             digest.update(block)
             done += len(block)
-            on_progress(done, total, message)
+            job.report(done, total, message)
     return digest.hexdigest()
 
 

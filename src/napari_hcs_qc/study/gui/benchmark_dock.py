@@ -26,7 +26,7 @@ from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEAD_NAMES
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.benchmark.benchmark_additions import check_crops, check_encoder
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     BASELINE,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import napari.components
 
     from napari_hcs_qc.encoders.registry import EncoderInfo
-    from napari_hcs_qc.gui.session.background_jobs import Job
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
 
 _FOLDER = "benchmark"
@@ -244,7 +244,7 @@ class BenchmarkDock(QWidget):
             in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
         self._choice.set_own(self._own_encoders(), in_use)
 
-    def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> Job:
+    def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> BackgroundJob:
         """Find out in the background whether something can be added."""
         job = self._session.jobs.start(f"Looking at {name}", check, asked, slot=_ADDITION)
         job.failed.connect(
@@ -252,7 +252,7 @@ class BenchmarkDock(QWidget):
         )
         return job
 
-    def _job_started(self, job: Job) -> None:
+    def _job_started(self, job: BackgroundJob) -> None:
         if job.slot == "pretrain":
             job.finished.connect(self._list_encoders)
 
@@ -453,8 +453,7 @@ def _exported(
     results: dict[str, Any],
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     return write_tables(list(found.planned), results, folder)

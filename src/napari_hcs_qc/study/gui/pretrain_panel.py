@@ -36,7 +36,7 @@ from napari_hcs_qc.study.ssl.pretrain_settings import (
 
 if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
-    from napari_hcs_qc.gui.session.background_jobs import Job
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.study.ssl.training_report import Report
 
 _METHODS = {
@@ -68,7 +68,7 @@ class PretrainPanel(QWidget):
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session, self._tasks = workspace.session, workspace.tasks
-        self._job: Job | None = None
+        self._job: BackgroundJob | None = None
         self._pause_asked = threading.Event()
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("pretrain",))

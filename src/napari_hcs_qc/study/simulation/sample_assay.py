@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate
 from napari_hcs_qc.workflow import steps
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def make_sample_assay(
     folder: Path,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Path:
     """Simulate the sample plate and make an assay of it, its cells found and none annotated.
 
@@ -28,11 +27,11 @@ def make_sample_assay(
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not (images / "labels.csv").is_file():
-        simulate_plate(images, spec, on_progress=on_progress, should_stop=should_stop)
+        simulate_plate(images, spec, job=job)
     assay, _ = steps.new(
         folder / "assay",
         [steps.PlateSource(images / spec.name)],
         platemap=images / "platemap.csv",
     )
-    steps.cells(assay, on_progress=on_progress, should_stop=should_stop)
+    steps.cells(assay, job=job)
     return assay.path

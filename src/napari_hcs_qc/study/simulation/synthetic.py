@@ -12,7 +12,7 @@ import tifffile
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json, write_text
-from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well
 from napari_hcs_qc.study.simulation.synthetic_scene import simulate_site
 from napari_hcs_qc.study.simulation.synthetic_spec import (
@@ -69,8 +69,7 @@ def simulate_plate(
     out: Path,
     spec: SyntheticSpec,
     *,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> SimulatedPlate:
     """Simulate a plate and write it into folder `out`.
 
@@ -92,8 +91,8 @@ def simulate_plate(
     cells: list[dict[str, Any]] = []
     sites: list[dict[str, Any]] = []
     for done, (well, site) in enumerate(keys):
-        check_stop(should_stop)
-        on_progress(done, len(keys), f"simulating {well} s{site}")
+        job.check()
+        job.report(done, len(keys), f"simulating {well} s{site}")
         simulated = simulate_site(spec, well, site)
         for channel, plane in enumerate(simulated.pixels, start=1):
             path = paths.plate_dir / f"{spec.name}_{well}_s{site}_w{channel}.tif"
@@ -121,7 +120,7 @@ def simulate_plate(
         pd.DataFrame(sites).to_parquet(temporary, index=False)
     write_text(paths.labels, choose_labels(truth, spec).to_csv(index=False, lineterminator="\n"))
     write_text(paths.platemap, _platemap(spec).to_csv(index=False, lineterminator="\n"))
-    on_progress(len(keys), len(keys), f"simulated {len(keys)} sites")
+    job.report(len(keys), len(keys), f"simulated {len(keys)} sites")
     return paths
 
 

@@ -23,7 +23,7 @@ from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, fingerprint
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
@@ -85,10 +85,9 @@ def pretrain_encoder(
     options: PretrainOptions,
     *,
     world: World | None = None,
-    on_progress: OnProgress = no_progress,
     on_report: OnReport | None = None,
-    should_stop: ShouldStop = never_stop,
-    is_paused: Callable[[], bool] = never_stop,
+    job: Job = NO_JOB,
+    is_paused: Callable[[], bool] = lambda: False,
 ) -> OwnEncoder:
     """Train an encoder on the unlabelled cells of an assay.
 
@@ -106,8 +105,7 @@ def pretrain_encoder(
         assay.encoders_folder,
         weights=options.start_weights,
         seed=options.seed,
-        on_progress=on_progress,
-        should_stop=should_stop,
+        job=job,
     )
     device = _device(options.device, world)
     key = _key(settings, options.seed, stream, start, device)
@@ -125,9 +123,8 @@ def pretrain_encoder(
             world=world,
             checkpoint=folder / CHECKPOINT,
             key=key,
-            on_progress=on_progress,
             on_report=on_report,
-            should_stop=should_stop,
+            job=job,
             is_paused=is_paused,
         )
         if world.first:

@@ -12,7 +12,7 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, own_beside, read_own
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from napari_hcs_qc.encoders.architecture import Architecture, Family
@@ -46,8 +46,7 @@ def start_from(
     *,
     weights: Path | None = None,
     seed: int = 0,
-    on_progress: OnProgress = no_progress,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Start:
     """Build the network that a training starts from."""
     if asked is None:
@@ -65,9 +64,7 @@ def start_from(
             raise HcsQcError(f"The weights file {path} to start from does not exist.")
         architecture, digest = load_architecture("resnet18", weights=path)
         return Start(architecture, str(path), digest)
-    architecture, digest = load_architecture(
-        asked, weights=weights, on_progress=on_progress, should_stop=should_stop
-    )
+    architecture, digest = load_architecture(asked, weights=weights, job=job)
     return Start(architecture, asked, digest)
 
 

@@ -15,15 +15,7 @@ from safetensors.torch import save
 
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.job import (
-    Cancelled,
-    OnProgress,
-    ShouldStop,
-    check_stop,
-    duration,
-    never_stop,
-    no_progress,
-)
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job, duration
 from napari_hcs_qc.study.ssl.augmented_views import draw_views, make_views
 from napari_hcs_qc.study.ssl.checkpoint import Progress, read_checkpoint, write_checkpoint
 from napari_hcs_qc.study.ssl.collapse_watch import (
@@ -91,10 +83,9 @@ def pretrain(
     checkpoint: Path | None = None,
     checkpoint_s: float = CHECKPOINT_S,
     key: str = "",
-    on_progress: OnProgress = no_progress,
     on_report: OnReport | None = None,
-    should_stop: ShouldStop = never_stop,
-    is_paused: Callable[[], bool] = never_stop,
+    job: Job = NO_JOB,
+    is_paused: Callable[[], bool] = lambda: False,
 ) -> Pretrained:
     """Train an encoder on unlabelled cells.
 
@@ -116,9 +107,8 @@ def pretrain(
         checkpoint,
         checkpoint_s,
         key,
-        on_progress,
         on_report,
-        should_stop,
+        job,
         is_paused,
     ).run()
 
@@ -136,16 +126,15 @@ class _Training:
         checkpoint: Path | None,
         checkpoint_s: float,
         key: str,
-        on_progress: OnProgress,
         on_report: OnReport | None,
-        should_stop: ShouldStop,
+        job: Job,
         is_paused: Callable[[], bool],
     ) -> None:
         self.stream, self.network, self.settings = stream, network, settings
         self.seed, self.world, self.device = seed, world, network.device
         self.checkpoint, self.checkpoint_s, self.key = checkpoint, checkpoint_s, key
-        self.on_progress, self.on_report = on_progress, on_report
-        self.should_stop, self.is_paused = should_stop, is_paused
+        self.job, self.on_report = job, on_report
+        self.is_paused = is_paused
         self.n_steps = settings.epochs * stream.n_steps
         over_all_ranks(network.module, world)
         self.method = make_method(
@@ -153,7 +142,7 @@ class _Training:
         ).to(self.device)
         self.progress = Progress(key)
         self.stepper = Stepper(
-            network, self.method, settings, world, should_stop, lambda text: self._warn([text])
+            network, self.method, settings, world, job, lambda text: self._warn([text])
         )
         self.meter = Meter(self.method.n_views * stream.batch_size)
         self._pending: list[Tensor] = []
@@ -175,7 +164,7 @@ class _Training:
             self._roll_back()
             self._write()
             raise
-        self.on_progress(self.n_steps, self.n_steps, "Trained")
+        self.job.report(self.n_steps, self.n_steps, "Trained")
         return self._finished()
 
     def _epoch(self, number: int) -> None:
@@ -186,7 +175,7 @@ class _Training:
             self._tell(f"Preparing epoch {number + 1} of {self.settings.epochs}")
             self.network.set_training(batch_statistics=True)
             self.method.train()
-            prepared = self.method.begin_epoch(number, self._embed, self.should_stop)
+            prepared = self.method.begin_epoch(number, self._embed, self.job)
             self._figures.update(prepared)
             self._steps(number)
         self._end_epoch(number, prepared, self.meter.seconds - begun)
@@ -202,7 +191,7 @@ class _Training:
         written = time.monotonic()
         reported = written - _REPORT_S
         with CropReader(Reading(self.stream.batches), chunks) as reader:
-            while (batch := reader.next_batch(self._reader_stop)) is not None:
+            while (batch := reader.next_batch(self._reader_job)) is not None:
                 self._between_steps()
                 self._step(batch, number)
                 now = time.monotonic()
@@ -213,12 +202,13 @@ class _Training:
                     self._write()
                     written = time.monotonic()
 
-    def _reader_stop(self) -> bool:
+    @property
+    def _reader_job(self) -> Job:
         # With several ranks all stop at the same step, see `_between_steps`.
-        return self.world.size == 1 and self.should_stop()
+        return self.job if self.world.size == 1 else NO_JOB
 
     def _between_steps(self) -> None:
-        if self.world.any(self.should_stop(), self.device):
+        if self.world.any(self.job.is_cancelled, self.device):
             raise Cancelled
         if not self.is_paused():
             return
@@ -226,7 +216,7 @@ class _Training:
         self._write()
         self._tell("Paused")
         while self.is_paused():
-            check_stop(self.should_stop)
+            self.job.check()
             time.sleep(_POLL_S)
         self.meter.paused(time.perf_counter() - began)
 
@@ -288,9 +278,9 @@ class _Training:
         chunks = self.stream.everything(self.stream.batch_size)
         done, total = 0, sum(len(rows) for _, rows in chunks)
         with CropReader(Reading(self.stream.batches_of), chunks) as reader:
-            while (batch := reader.next_batch(self._reader_stop)) is not None:
+            while (batch := reader.next_batch(self._reader_job)) is not None:
                 done += batch.n_cells
-                self.on_progress(done, total, "Embedding all cells before the first epoch")
+                self.job.report(done, total, "Embedding all cells before the first epoch")
                 if not len(batch.rows):
                     continue
                 # By the statistics of the batch, as in training: the running ones say nothing yet.
@@ -301,7 +291,7 @@ class _Training:
                 ):
                     # A batch normalisation cannot do with one crop alone.
                     crops = batch.crops.repeat(2, 1, 1, 1) if len(batch.rows) == 1 else batch.crops
-                    features = self.network.features(crops[:, None], self.stepper.asked)
+                    features = self.network.features(crops[:, None], self.stepper.job)
                 yield torch.from_numpy(batch.rows.astype(np.int64)), features[: len(batch.rows)]
 
     def _look_around(self) -> tuple[Neighbours | None, float | None]:
@@ -316,7 +306,7 @@ class _Training:
             return None, None
         with self.network.as_it_is():
             parts = [
-                self.network.features(part[:, None], self.stepper.asked).float().cpu()
+                self.network.features(part[:, None], self.stepper.job).float().cpu()
                 for part in torch.split(self._pool, self.stepper.crops_at_once or 32)
             ]
             features = torch.cat(parts)
@@ -381,7 +371,7 @@ class _Training:
             if meter.crops_per_s:
                 left = (self.n_steps - progress.step) * meter.seconds_per_step
                 text += f", {meter.crops_per_s:,.0f} crops/s, {duration(left)} left"
-        self.on_progress(progress.step, self.n_steps, text)
+        self.job.report(progress.step, self.n_steps, text)
 
     def _report(self, pictures: Neighbours | None) -> None:
         if self.on_report is None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from napari_hcs_qc.encoders.encoder import is_out_of_memory
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.collapse_watch import gradient_norms
 from napari_hcs_qc.study.ssl.optimiser import make_optimiser, set_rate
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_hcs_qc.encoders.trainable import TrainableEncoder
+    from napari_hcs_qc.job import Job
     from napari_hcs_qc.study.ssl.distributed import World
     from napari_hcs_qc.study.ssl.methods.method import Method
     from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
@@ -38,7 +39,7 @@ class Stepper:
         method: Method,
         settings: Pretraining,
         world: World,
-        should_stop: ShouldStop,
+        job: Job,
         warn: Callable[[str], None],
     ) -> None:
         self.network, self.method, self.settings, self.world = network, method, settings, world
@@ -56,9 +57,9 @@ class Stepper:
         self.crops_at_once = 0
         # A pass on a GPU is over before a person notices; on several ranks all must come to it.
         stops_within = self.device.type == "cpu" and world.size == 1
-        self.asked = should_stop if stops_within else never_stop
+        self.job = job if stops_within else NO_JOB
         if stops_within:
-            _ask_backwards(network.module, should_stop)
+            _ask_backwards(network.module, job)
         self._unfinished = False
         self._statistics = [
             (one, torch.empty_like(one))
@@ -160,7 +161,7 @@ class Stepper:
         self, views: Tensor, rows: Tensor, epoch: int, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with self.autocast():
-            features = self.network.features(views.flatten(0, 1)[:, None], self.asked)
+            features = self.network.features(views.flatten(0, 1)[:, None], self.job)
         shaped = features.view(*views.shape[:2], -1)
         loss, figures = self.method.loss(shaped, rows, epoch, step)
         torch.autograd.backward(self.scaler.scale(loss))
@@ -171,7 +172,7 @@ class Stepper:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
-            found = [self.network.features(piece, self.asked).float() for piece in pieces]
+            found = [self.network.features(piece, self.job).float() for piece in pieces]
         self._restore_statistics()  # the second pass brings them up to date
         features = torch.cat(found).requires_grad_()
         shaped = features.view(*views.shape[:2], -1)
@@ -182,7 +183,7 @@ class Stepper:
             pieces, torch.split(features.grad, self.crops_at_once), strict=True
         ):
             with self.autocast():
-                again = self.network.features(piece, self.asked)
+                again = self.network.features(piece, self.job)
             torch.autograd.backward(again, gradient.to(again.dtype))
         return loss.detach(), figures
 
@@ -218,13 +219,13 @@ def _precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _ask_backwards(module: nn.Module, should_stop: ShouldStop) -> None:
+def _ask_backwards(module: nn.Module, job: Job) -> None:
     """Make a stop possible within a backward pass."""
 
     def listen(_module: nn.Module, _arguments: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.requires_grad:
             tensor: Any = output
-            tensor.register_hook(lambda _gradient: check_stop(should_stop))
+            tensor.register_hook(lambda _gradient: job.check())
 
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):

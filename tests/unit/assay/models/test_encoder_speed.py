@@ -8,14 +8,14 @@ from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed, measure_encod
 from napari_hcs_qc.assay.models.training import TrainOptions
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 
 def test_the_default_encoder_is_measured_and_the_kept_one_stays():
     kept = registry.kept_encoder(device="cpu")
     told: list[str] = []
     found = measure_encoder(
-        TrainOptions(device="cpu"), on_progress=lambda _d, _t, message: told.append(message)
+        TrainOptions(device="cpu"), job=Job(lambda _d, _t, message: told.append(message))
     )
     assert found.name == "efficientnet-lite0"
     assert found.device == "cpu"
@@ -36,7 +36,7 @@ def test_it_stops_within_a_second():
         return bool(began) and time.monotonic() - began[0] > 0.1
 
     with pytest.raises(Cancelled):
-        measure_encoder(TrainOptions(device="cpu"), on_progress=progress, should_stop=stop)
+        measure_encoder(TrainOptions(device="cpu"), job=Job(progress, stop))
     assert time.monotonic() - began[0] < 1.1
 
 

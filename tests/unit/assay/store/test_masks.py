@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.store.detection import PlateCells, detect
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.cells.table import cells_of_site
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 
@@ -162,7 +162,7 @@ def test_masks_that_are_gone_are_told(plate: Plate) -> None:
 def test_it_stops_when_told(plate: Plate) -> None:
     found = _found(plate)
     with pytest.raises(Cancelled):
-        site_masks(plate, found, _SITES[0], should_stop=lambda: True)
+        site_masks(plate, found, _SITES[0], job=Job(should_stop=lambda: True))
     assert site_masks(plate, found, _SITES[0]) is not None
 
 

@@ -21,7 +21,7 @@ from napari_hcs_qc.assay.views.annotation_summary import (
     to_take_back,
 )
 from napari_hcs_qc.cells.by_site import CellsBySite
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_a_conflict_is_gone_when_one_gives_way(journal: Journal, state: PlateSta
 
 def test_looking_for_conflicts_can_be_stopped(journal: Journal, state: PlateState) -> None:
     with pytest.raises(Cancelled):
-        find_conflicts({"P": state}, journal.annotations(), should_stop=lambda: True)
+        find_conflicts({"P": state}, journal.annotations(), job=Job(should_stop=lambda: True))
 
 
 def test_words_are_taken_back_where_they_were_given(journal: Journal, state: PlateState) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 N_FEATURES = 80
 
@@ -48,4 +48,4 @@ def test_a_large_plate_is_sampled_from_its_file(tmp_path: pytest.TempPathFactory
 def test_a_plate_of_few_cells_has_none_and_a_cancel_is_heard() -> None:
     assert starting_cells(plate(400)[0]).tolist() == []
     with pytest.raises(Cancelled):
-        starting_cells(plate()[0], should_stop=lambda: True)
+        starting_cells(plate()[0], job=Job(should_stop=lambda: True))

@@ -9,7 +9,7 @@ import pytest
 from napari_hcs_qc.assay.embeddings.embed_plate import StackedRows
 from napari_hcs_qc.assay.views.gallery_order import ORDERS, order_cells, suggest_next
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,7 +241,7 @@ def test_it_stops_and_tells_how_far_it_is(embeddings: NDArray[np.float32], order
         "p_abnormal": np.zeros(3000), "embeddings": embeddings, "chosen": [3],
     }  # fmt: skip
     calls: list[tuple[int, int]] = []
-    _order(order, on_progress=lambda done, total, _text: calls.append((done, total)), **given)
+    _order(order, job=Job(lambda done, total, _text: calls.append((done, total))), **given)
     assert calls[0][0] == 0
     assert calls[-1][0] == calls[-1][1] > 0
     for after in (0, 1, 3):
@@ -252,7 +252,7 @@ def test_it_stops_and_tells_how_far_it_is(embeddings: NDArray[np.float32], order
             return len(asked) > after
 
         with pytest.raises(Cancelled):
-            _order(order, should_stop=stop, **given)
+            _order(order, job=Job(should_stop=stop), **given)
 
 
 def test_what_cannot_be_ordered_is_told() -> None:

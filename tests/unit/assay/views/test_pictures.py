@@ -17,7 +17,7 @@ from napari_hcs_qc.assay.views.pictures import (
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 from napari_hcs_qc.plates.site_cache import SiteCache, SitePixels
@@ -232,7 +232,7 @@ def test_it_stops_when_told(cache: SiteCache) -> None:
             _STYLE,
             side_px=8,
             shown_px=8,
-            should_stop=lambda: len(found) >= 20,
+            job=Job(should_stop=lambda: len(found) >= 20),
         ):
             found.append(one)
     assert 20 <= len(found) < 40

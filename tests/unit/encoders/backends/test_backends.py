@@ -19,7 +19,7 @@ from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
 from napari_hcs_qc.encoders.onnx.onnx_operators import UnknownOperatorError
 from napari_hcs_qc.encoders.registry import kept_encoder, load_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 OTHERS = [
     pytest.param(
@@ -210,7 +210,7 @@ def test_encoding_stops_within_a_second(backend):
     crops = crops_like_cells(16).repeat(200, 1, 1, 1)
     began = time.perf_counter()
     with pytest.raises(Cancelled):
-        encoder.encode(crops, should_stop=lambda: time.perf_counter() - began > 0.3)
+        encoder.encode(crops, job=Job(should_stop=lambda: time.perf_counter() - began > 0.3))
     assert time.perf_counter() - began < 1.3
 
 
@@ -229,7 +229,7 @@ def test_loading_can_be_cancelled_while_a_network_is_made_ready(monkeypatch):
     monkeypatch.setattr(compiled, "to_onnx", slow)
     monkeypatch.setattr(compiled, "kept_graph", lambda _key, export, use: use(export()))
     with pytest.raises(Cancelled):
-        load_encoder(device="cpu", backend="onnxruntime", should_stop=going.is_set)
+        load_encoder(device="cpu", backend="onnxruntime", job=Job(should_stop=going.is_set))
     assert not over.is_set()  # the work was left to itself, not waited for
 
 

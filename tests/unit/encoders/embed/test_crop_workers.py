@@ -10,7 +10,7 @@ import torch
 
 from napari_hcs_qc.encoders.embed.crop_workers import CropWorkers
 from napari_hcs_qc.encoders.registry import load_encoder
-from napari_hcs_qc.job import Cancelled, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def test_parts_come_back_in_order_from_threads_of_their_own():
     seen: set[int] = set()
     threads: set[int] = set()
 
-    def encode(part, _should_stop):
+    def encode(part, job):
         seen.add(threading.get_ident())
         threads.add(torch.get_num_threads())
         time.sleep(0.05)
         return part.flatten(1)[:, :1]
 
     batch = crops(50)
-    encoded = CropWorkers().run(encode, batch, never_stop)
+    encoded = CropWorkers().run(encode, batch, NO_JOB)
     assert torch.equal(encoded, batch.flatten(1)[:, :1])
     assert len(seen) == 3
     assert threading.get_ident() not in seen
@@ -43,13 +43,13 @@ def test_parts_come_back_in_order_from_threads_of_their_own():
 
 
 def test_a_single_thread_or_few_crops_stay_in_the_calling_thread():
-    def encode(part, _should_stop):
+    def encode(part, job):
         assert threading.current_thread() is threading.main_thread()
         return part
 
-    CropWorkers().run(encode, crops(50), never_stop)
+    CropWorkers().run(encode, crops(50), NO_JOB)
     torch.set_num_threads(3)
-    CropWorkers().run(encode, crops(15), never_stop)
+    CropWorkers().run(encode, crops(15), NO_JOB)
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -65,10 +65,10 @@ def test_rows_are_those_of_a_single_thread():
 def test_a_stop_reaches_every_part():
     ended: list[int] = []
 
-    def encode(part, should_stop):
+    def encode(part, job):
         try:
             for _ in range(1000):
-                check_stop(should_stop)
+                job.check()
                 time.sleep(0.01)
         finally:
             ended.append(len(part))
@@ -76,7 +76,9 @@ def test_a_stop_reaches_every_part():
 
     began = time.perf_counter()
     with pytest.raises(Cancelled):
-        CropWorkers().run(encode, crops(30), lambda: time.perf_counter() - began > 0.2)
+        CropWorkers().run(
+            encode, crops(30), Job(should_stop=lambda: time.perf_counter() - began > 0.2)
+        )
     assert time.perf_counter() - began < 1.2
     assert ended == [10, 10, 10]
 
@@ -85,16 +87,16 @@ def test_a_stop_reaches_every_part():
 def test_an_error_of_one_part_ends_the_others_and_is_the_one_that_is_raised():
     first_value = float(crops(30)[20].flatten()[0])
 
-    def encode(part, should_stop):
+    def encode(part, job):
         if float(part.flatten()[0]) == first_value:
             raise torch.OutOfMemoryError("injected")
         for _ in range(1000):
-            check_stop(should_stop)
+            job.check()
             time.sleep(0.01)
         return part
 
     with pytest.raises(torch.OutOfMemoryError, match="injected"):
-        CropWorkers().run(encode, crops(30), never_stop)
+        CropWorkers().run(encode, crops(30), NO_JOB)
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -15,7 +15,7 @@ from napari_hcs_qc.encoders.embed import crop_reader
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells, store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 
@@ -177,7 +177,7 @@ def test_a_stop_is_obeyed_within_a_second_and_keeps_what_is_done(
             tmp_path / "embeddings",
             batch_size=8,
             chunk_cells=2,
-            should_stop=should_stop,
+            job=Job(should_stop=should_stop),
         )
     assert time.perf_counter() - stop_at < 1.0
     rest = fake_encoder()
@@ -195,7 +195,7 @@ def test_a_stop_does_not_wait_for_a_read_that_hangs(inputs, fake_encoder, tmp_pa
             inputs,
             fake_encoder(),
             tmp_path / "embeddings",
-            should_stop=lambda: time.perf_counter() - began > 0.3,
+            job=Job(should_stop=lambda: time.perf_counter() - began > 0.3),
         )
     assert time.perf_counter() - began < 1.3
     hang.set()
@@ -262,7 +262,7 @@ def test_progress_goes_from_nothing_to_all_cells(inputs, fake_encoder, tmp_path)
         fake_encoder(),
         tmp_path / "embeddings",
         batch_size=8,
-        on_progress=lambda done, total, _message: seen.append((done, total)),
+        job=Job(lambda done, total, _message: seen.append((done, total))),
     )
     assert seen[0] == (0, len(inputs.cells))
     assert seen[-1] == (len(inputs.cells), len(inputs.cells))

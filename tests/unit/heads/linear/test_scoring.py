@@ -10,7 +10,7 @@ from napari_hcs_qc.heads.head_registry import HEADS, make_head
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +48,11 @@ def test_progress_is_told_and_it_can_be_stopped(cells: Any) -> None:
     head = KNNHead().fit(cells.X, cells.y)
     seen: list[tuple[int, int]] = []
     score_embeddings(
-        head, cells.X, chunk=80, on_progress=lambda done, total, _: seen.append((done, total))
+        head, cells.X, chunk=80, job=Job(lambda done, total, _: seen.append((done, total)))
     )
     assert seen == [(0, 200), (80, 200), (160, 200), (200, 200)]
     with pytest.raises(Cancelled):
-        score_embeddings(head, cells.X, chunk=80, should_stop=lambda: True)
+        score_embeddings(head, cells.X, chunk=80, job=Job(should_stop=lambda: True))
 
 
 def test_embeddings_of_another_encoder_are_refused(cells: Any) -> None:
@@ -102,7 +102,6 @@ def test_it_stops_between_chunks(cells: Any) -> None:
             head,
             np.tile(cells.X, (10, 1)),
             chunk=100,
-            on_progress=lambda n, _total, _text: done.append(n),
-            should_stop=lambda: len(done) == 3,
+            job=Job(lambda n, _total, _text: done.append(n), lambda: len(done) == 3),
         )
     assert done == [0, 100, 200]

@@ -19,7 +19,7 @@ import tifffile
 import zarr
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.ome_zarr import convert
 from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
@@ -86,7 +86,7 @@ def test_round_trip(tmp_path: Path, version: Any, dtype: str) -> None:
     def note(done: int, total: int, _message: str) -> None:
         progress.append((done, total))
 
-    result = convert_plate(plate, out, version=version, on_progress=note)
+    result = convert_plate(plate, out, version=version, job=Job(note))
     assert (result.path, result.n_sites, result.n_written, result.unreadable) == (out, 4, 4, ())
     assert progress == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     again = open_ome_zarr_plate(out)
@@ -194,7 +194,7 @@ def test_cancelled_keeps_what_is_whole_and_goes_on(tmp_path: Path) -> None:
     # Asked once a site and once a stack of planes: this stops within the third site.
     answers = iter([False] * 8 + [True])
     with pytest.raises(Cancelled):
-        convert_plate(plate, out, should_stop=lambda: next(answers))
+        convert_plate(plate, out, job=Job(should_stop=lambda: next(answers)))
     assert [file.name for file in (out / "C" / "07").iterdir()] == ["zarr.json"]
     unfinished = open_ome_zarr_plate(out)
     assert unfinished.sites == plate.sites[:2]
@@ -210,7 +210,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from test_convert import convert_plate, write_tiffs
+from test_convert import Job, convert_plate, write_tiffs
 calls = 0
 def stop():
     global calls
@@ -218,7 +218,7 @@ def stop():
     if calls == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return False
-convert_plate(write_tiffs(Path(sys.argv[1])), Path(sys.argv[2]), should_stop=stop)
+convert_plate(write_tiffs(Path(sys.argv[1])), Path(sys.argv[2]), job=Job(should_stop=stop))
 """
 
 

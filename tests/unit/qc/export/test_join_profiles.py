@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.export.join_profiles import MATCHED, OntoResult, join_onto, match_points
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ def test_written_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 write(profiles, tmp_path),
                 tmp_path / f"{write.__name__}{suffix}",
                 diameter_px=20.0,
-                on_progress=lambda _done, _total, text, seen=seen: seen.append(text),
+                job=Job(lambda _done, _total, text, seen=seen: seen.append(text)),
             )
             check(result, read(result.out), cells, truth)
             assert len(seen) > 5
@@ -414,7 +414,9 @@ def test_cancelled_and_full_disk_leave_nothing(
     out = tmp_path / "o.csv"
     answers = iter([False] * 4)
     with pytest.raises(Cancelled):
-        join_onto(cells, path, out, diameter_px=20, should_stop=lambda: next(answers, True))
+        join_onto(
+            cells, path, out, diameter_px=20, job=Job(should_stop=lambda: next(answers, True))
+        )
 
     def full(*_args: Any, **_kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.export import write_tables
 from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_old_file(
 
 def test_it_can_be_stopped_and_tells_its_progress(judged: JudgedPlate, tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
-    export_tables([judged], tmp_path / "a", on_progress=lambda *args: told.append(args))
+    export_tables([judged], tmp_path / "a", job=Job(lambda *args: told.append(args)))
     assert told[-1][0] == told[-1][1] == len(told) - 1
     with pytest.raises(Cancelled):
-        export_tables([judged], tmp_path / "b", should_stop=lambda: True)
+        export_tables([judged], tmp_path / "b", job=Job(should_stop=lambda: True))

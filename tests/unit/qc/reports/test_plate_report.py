@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.reports.plate_report import (
     CrossValidated,
     ModelCard,
@@ -205,11 +205,11 @@ def test_pictures_of_another_kind_are_refused_and_nothing_is_left(
 
 def test_it_can_be_stopped(data: ReportData, tmp_path: Path) -> None:
     told: list[Any] = []
-    write_report(data, tmp_path / "r.html", on_progress=lambda *args: told.append(args))
+    write_report(data, tmp_path / "r.html", job=Job(lambda *args: told.append(args)))
     assert [done for done, _, _ in told] == [0, 1, 2, 3]
     before = (tmp_path / "r.html").read_bytes()
     with pytest.raises(Cancelled):
-        write_report(data, tmp_path / "r.html", should_stop=lambda: True)
+        write_report(data, tmp_path / "r.html", job=Job(should_stop=lambda: True))
     assert (tmp_path / "r.html").read_bytes() == before
     with pytest.raises(HcsQcError, match="no plate"):
         write_report(replace(data, plates=[]), tmp_path / "r.html")

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from napari_hcs_qc.errors import ProblemsError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.benchmark import benchmark_engine
 from napari_hcs_qc.study.benchmark.benchmark_plan import plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec, read_spec
@@ -116,7 +116,7 @@ def test_a_second_run_computes_nothing_and_a_stopped_one_goes_on(spec, tmp_path)
             sources,
             tmp_path,
             on_cell=lambda one, _result: filled.append(one.key),
-            should_stop=lambda: bool(filled),
+            job=Job(should_stop=lambda: bool(filled)),
         )
     assert len(filled) == 1
     benchmark_engine.run(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.benchmark.benchmark_additions import CropsInside, check_crops, look_into
 from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 
@@ -72,6 +72,6 @@ def test_a_person_need_not_wait_for_crops(tmp_path: Path, monkeypatch: pytest.Mo
     slow = f"{check_crops.__module__}.open_crops"
     monkeypatch.setattr(slow, lambda _source: is_over.wait(20))
     with pytest.raises(Cancelled):
-        check_crops(source, should_stop=lambda: True)
+        check_crops(source, job=Job(should_stop=lambda: True))
     assert not is_over.is_set()
     is_over.set()

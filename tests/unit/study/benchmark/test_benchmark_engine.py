@@ -16,7 +16,7 @@ from skimage.io import imsave
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import bootstrap_ci
-from napari_hcs_qc.job import Cancelled, never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.study.benchmark import benchmark_engine
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     BASELINE,
@@ -148,7 +148,7 @@ def test_a_cancelled_run_answers_within_a_second(
     try:
         with pytest.raises(Cancelled):
             benchmark_engine.run(
-                spec, {"made": open_crops(source)}, tmp_path, should_stop=should_stop
+                spec, {"made": open_crops(source)}, tmp_path, job=Job(should_stop=should_stop)
             )
         assert time.perf_counter() - asked_at[0] < 1
     finally:
@@ -168,13 +168,13 @@ def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
         if len(measured) == fails_at:
             raise Cancelled
         measured.append((len(draw.classes), draw.seed))
-        draw.on_progress(1, 7, "")
+        draw.job.report(1, 7, "")
         return lambda crops: np.linspace(0, 1, len(crops))
 
     def run(into: Path = tmp_path) -> list[str]:
         planned = benchmark_engine.run(
             spec, sources, into, crop_heads={"finetune": head},
-            on_progress=lambda _done, _total, message: words.append(message),
+            job=Job(lambda _done, _total, message: words.append(message)),
         )  # fmt: skip
         return [one.state for one in planned]
 
@@ -456,7 +456,7 @@ def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_p
     def features(channels: tuple[int, ...]) -> np.ndarray:
         encoder = EncoderSpec(BASELINE)
         made = Coloured(channels)
-        return features_of(made, encoder, "paper-128px", tmp_path, no_progress, never_stop)
+        return features_of(made, encoder, "paper-128px", tmp_path, NO_JOB)
 
     one, both = features((0,)), features((0, 1))
     assert both.shape[1] == 2 * one.shape[1]

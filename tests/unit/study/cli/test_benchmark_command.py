@@ -14,7 +14,7 @@ from napari_hcs_qc.cli.bars import Bars
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.custom_encoder import save_own
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import never_stop, no_progress
+from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
 from napari_hcs_qc.study.benchmark.features import features_of
 from napari_hcs_qc.study.benchmark.labelled import open_crops
@@ -221,5 +221,5 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
     cells = open_crops(
         SourceSpec("crops", "folder", spec.parent / "crops", abnormal=("blurred",), group="^(P.)")
     )
-    found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, no_progress, never_stop)
+    found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, NO_JOB)
     assert len(found) == 48 and np.isfinite(found).all()

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import sha256_of
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.study.datasets import SETS, fetch_plate, resumable_download
 
@@ -62,7 +62,7 @@ def test_bbbc022_opens_with_wells_sites_channels_and_pixels(
         "20585",
         tmp_path / "Zählung 1",
         base_url=server.url,
-        on_progress=lambda *call: seen.append(call),
+        job=Job(lambda *call: seen.append(call)),
     )
     assert (fetched.n_wells, fetched.n_sites) == (3, 6)
     plate = open_plate(fetched.path)
@@ -256,7 +256,7 @@ def test_a_damaged_archive_is_told_and_downloaded_anew(
             mend.set()
             server.files[name] = good
 
-    fetched = fetch_w1(server, tmp_path, on_progress=progress)
+    fetched = fetch_w1(server, tmp_path, job=Job(progress))
     assert len(server.asked(name)) == 2
     (note,) = fetched.notes
     assert "truncated or corrupt" in note or "cannot be unpacked" in note
@@ -330,7 +330,7 @@ def test_a_cancel_is_heard_within_a_second_and_the_part_is_kept(
         return bool(asked) and time.monotonic() - asked[0] > 0.3
 
     with pytest.raises(Cancelled):
-        fetch_w1(server, tmp_path, should_stop=should_stop)
+        fetch_w1(server, tmp_path, job=Job(should_stop=should_stop))
     assert time.monotonic() - asked[0] < 1.3
     part = tmp_path / "archives" / "20585" / f"{Path(NAMES[1]).name}.part"
     assert part.stat().st_size == stall_after
@@ -353,7 +353,7 @@ def test_a_cancel_after_the_download_keeps_the_archive_and_nothing_half_unpacked
             begun.set()
 
     with pytest.raises(Cancelled):
-        fetch_w1(server, tmp_path, on_progress=progress, should_stop=begun.is_set)
+        fetch_w1(server, tmp_path, job=Job(progress, begun.is_set))
     assert not (tmp_path / "20585").exists()
     assert not (tmp_path / ".20585.unpacking").exists()
     fetched = fetch_w1(server, tmp_path)

@@ -14,7 +14,7 @@ from scipy import ndimage, spatial
 from skimage.filters import threshold_otsu
 
 from napari_hcs_qc.errors import HcsQcError, ProblemsError, WriteError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.study.simulation.synthetic import (
     SITE_ARTEFACTS,
@@ -320,10 +320,10 @@ def test_wells_are_spoiled_at_the_given_rate() -> None:
 
 def test_progress_is_told_and_stopping_works(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    simulate_plate(tmp_path, TINY, on_progress=lambda done, total, _: told.append((done, total)))
+    simulate_plate(tmp_path, TINY, job=Job(lambda done, total, _: told.append((done, total))))
     assert told == [(n, 4) for n in range(5)]
     with pytest.raises(Cancelled):
-        simulate_plate(tmp_path / "b", TINY, should_stop=lambda: True)
+        simulate_plate(tmp_path / "b", TINY, job=Job(should_stop=lambda: True))
     assert not (tmp_path / "b" / "labels.csv").exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from napari_hcs_qc.job import Job
 from napari_hcs_qc.study.ssl.crop_stream import Share
 from napari_hcs_qc.study.ssl.distributed import join_world
 
@@ -32,7 +33,7 @@ if __name__ == "__main__":
             world=world,
             checkpoint=Path(checkpoint) if checkpoint else None,
             checkpoint_s=0.0,
-            on_progress=on_progress,
+            job=Job(on_progress),
         )
         if world.first:
             Path(weights).write_bytes(made.weights)

@@ -12,7 +12,7 @@ import torch
 from tests.unit.study.ssl.conftest import open_source, quick, small_network, trained
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled, never_stop
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.study.ssl import training_step as step_module
 from napari_hcs_qc.study.ssl.checkpoint import read_checkpoint
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
@@ -47,13 +47,13 @@ def test_stopped_anywhere_it_ends_with_the_weights_of_one_that_was_not(
     """Within a forward pass, a backward pass, a clustering, or while a field is read."""
     settings = quick(method, epochs=2, queue=24, queue_start=1, freeze_prototypes=1)
     counting = Stops()
-    whole = trained(sites, settings, should_stop=counting)
+    whole = trained(sites, settings, job=Job(should_stop=counting))
     rng, n_stops = random.Random(METHOD_NAMES.index(method)), 0
     checkpoint = tmp_path / "pretraining.ckpt"
     while True:
         stops = Stops(rng.randrange(counting.asked // 6, counting.asked // 2))
         try:
-            made = trained(sites, settings, checkpoint=checkpoint, should_stop=stops)
+            made = trained(sites, settings, checkpoint=checkpoint, job=Job(should_stop=stops))
             break
         except Cancelled:
             n_stops += 1
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_other_work_and_a_damaged_one_are_not_taken_up(sites, tm
     assert read_checkpoint(checkpoint, "another") is None
     done = []
     again = trained(
-        sites, settings, checkpoint=checkpoint, on_progress=lambda *told: done.append(told[0])
+        sites, settings, checkpoint=checkpoint, job=Job(lambda *told: done.append(told[0]))
     )
     assert set(done) == {4}  # it was complete: nothing is trained again
     assert again.weights == whole.weights
@@ -113,7 +113,7 @@ def test_reports_tell_the_curve_the_speed_and_what_looks_alike(sites) -> None:
         sites,
         quick("simclr", epochs=2),
         on_report=reports.append,
-        on_progress=lambda *one: told.append(one),
+        job=Job(lambda *one: told.append(one)),
         is_paused=lambda: bool(paused) and paused.pop(0),
     )
     assert (0, 8, "Paused") not in told
@@ -140,10 +140,13 @@ def test_a_site_that_cannot_be_read_is_left_out_and_training_goes_on(sites, tmp_
     assert "A03 s1" in stream.describe()["unreadable"][0]
     # As well when it is stopped and taken up again, by a stream that has not met the site yet.
     counting, checkpoint = Stops(), tmp_path / "x.ckpt"
-    whole = trained(sites, settings, should_stop=counting)
+    whole = trained(sites, settings, job=Job(should_stop=counting))
     with pytest.raises(Cancelled):
         trained(
-            sites, settings, checkpoint=checkpoint, should_stop=Stops(int(0.7 * counting.asked))
+            sites,
+            settings,
+            checkpoint=checkpoint,
+            job=Job(should_stop=Stops(int(0.7 * counting.asked))),
         )
     assert trained(sites, settings, checkpoint=checkpoint).weights == whole.weights
 
@@ -163,9 +166,9 @@ class Scarce:
     def __getattr__(self, name):
         return getattr(self._network, name)
 
-    def features(self, crops, should_stop=never_stop):
+    def features(self, crops, job=NO_JOB):
         self.seen.append(len(crops))
-        found = self._network.features(crops, should_stop)
+        found = self._network.features(crops, job)
         if len(crops) > self._most:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         return found
@@ -187,7 +190,7 @@ def test_without_memory_for_a_batch_its_crops_go_in_pieces_and_it_is_told(sites)
 def stepper_of(network, method="simclr") -> Stepper:
     settings = quick(method)
     made = make_method(method, network.n_features, settings, 24, World(), 0)
-    return Stepper(network, made, settings, World(), never_stop, lambda _text: None)
+    return Stepper(network, made, settings, World(), NO_JOB, lambda _text: None)
 
 
 def test_in_pieces_the_gradient_is_that_of_the_whole_batch() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone
 from napari_hcs_qc.study.ssl.methods.kmeans import Clusters, spherical_kmeans
 from napari_hcs_qc.study.ssl.methods.method import Embed, Method, in_full, unit
@@ -71,17 +71,15 @@ class DeepClusterV2(Method):
         self.register_buffer("assignments", none)
         self.register_buffer("clustered_epoch", torch.tensor(-1))
 
-    def begin_epoch(
-        self, epoch: int, embed: Embed, should_stop: ShouldStop = never_stop
-    ) -> dict[str, float]:
+    def begin_epoch(self, epoch: int, embed: Embed, job: Job = NO_JOB) -> dict[str, float]:
         """Cluster the bank, which is filled first where it is empty."""
         if int(self.clustered_epoch) == epoch:
             return {}
         if self.settings.fill_bank and not bool(self.known.any()):
-            self._fill(embed, should_stop)
+            self._fill(embed, job)
         figures = {"targets": float(self.known.float().mean())}
         if bool(self.known.any()):
-            found = [self._clusters(head, epoch, should_stop) for head in range(self._heads)]
+            found = [self._clusters(head, epoch, job) for head in range(self._heads)]
             assignments = torch.stack([one.assignments for one in found])
             figures["used_prototypes"] = self._used(assignments)
             if int(self.clustered_epoch) >= 0 and bool((self.assignments >= 0).any()):
@@ -119,7 +117,7 @@ class DeepClusterV2(Method):
     def _heads(self) -> int:
         return self.settings.heads
 
-    def _clusters(self, head: int, epoch: int, should_stop: ShouldStop) -> Clusters:
+    def _clusters(self, head: int, epoch: int, job: Job) -> Clusters:
         return spherical_kmeans(
             self.bank[head % self.n_views],
             self.prototypes.shape[1],
@@ -127,16 +125,16 @@ class DeepClusterV2(Method):
             self.world,
             ((self.seed * 1_000_003 + epoch) * 1_009 + head) % 2**63,
             known=self.known,
-            should_stop=should_stop,
+            job=job,
         )
 
     @torch.no_grad()
-    def _fill(self, embed: Embed, should_stop: ShouldStop) -> None:
+    def _fill(self, embed: Embed, job: Job) -> None:
         """Embed all cells; ranks bring their shares together."""
         device = self.bank.device
         bank, times = torch.zeros_like(self.bank[0]), torch.zeros(self.n_cells, device=device)
         for rows, features in embed():
-            check_stop(should_stop)
+            job.check()
             full = in_full(features.to(device))
             # The batch normalisation cannot do with one row alone.
             full = full.repeat(2, 1) if len(full) == 1 else full

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import ShouldStop, check_stop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def spherical_kmeans(
     *,
     known: Tensor | None = None,
     start: Tensor | None = None,
-    should_stop: ShouldStop = never_stop,
+    job: Job = NO_JOB,
 ) -> Clusters:
     """Cluster unit vectors by their angles.
 
@@ -52,7 +52,7 @@ def spherical_kmeans(
     if start is None:
         start = _start(points, n_clusters, known, seed)
     centres = functional.normalize(start.float(), dim=1)
-    part = _Part(points, known, world, should_stop)
+    part = _Part(points, known, world, job)
     for _ in range(iterations):
         centres = part.moved(centres)
     return Clusters(centres, part.assigned(centres))
@@ -73,10 +73,8 @@ def _start(points: Tensor, n_clusters: int, known: Tensor, seed: int) -> Tensor:
 class _Part:
     """The part of the points that is this rank's."""
 
-    def __init__(
-        self, points: Tensor, known: Tensor, world: World, should_stop: ShouldStop
-    ) -> None:
-        self._n_points, self._world, self._should_stop = len(points), world, should_stop
+    def __init__(self, points: Tensor, known: Tensor, world: World, job: Job) -> None:
+        self._n_points, self._world, self._job = len(points), world, job
         self._first = len(points) * world.rank // world.size
         last = len(points) * (world.rank + 1) // world.size
         self._points, self._known = points[self._first : last], known[self._first : last]
@@ -112,7 +110,7 @@ class _Part:
     def _chunks(self, n_clusters: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
         step = max(1, _CHUNK_NUMBERS // n_clusters)
         for first in range(0, len(self._points), step):
-            check_stop(self._should_stop)
+            self._job.check()
             place = slice(first, min(first + step, len(self._points)))
             yield place, self._points[place].float(), self._known[place]
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import ShouldStop, never_stop
+from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.methods.batchnorm import over_all_ranks
 from napari_hcs_qc.study.ssl.methods.projector import make_projector
 
@@ -58,9 +58,7 @@ class Method(nn.Module, ABC):
         self.settings, self.world = settings, world
         self.projector: nn.Module = over_all_ranks(make_projector(n_features, settings), world)
 
-    def begin_epoch(
-        self, epoch: int, embed: Embed, should_stop: ShouldStop = never_stop
-    ) -> dict[str, float]:
+    def begin_epoch(self, epoch: int, embed: Embed, job: Job = NO_JOB) -> dict[str, float]:
         """Prepare an epoch, on every rank; one that is prepared already stays as it is."""
         return {}
 

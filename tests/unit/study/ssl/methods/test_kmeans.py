@@ -10,7 +10,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods import kmeans
 from napari_hcs_qc.study.ssl.methods.kmeans import spherical_kmeans
@@ -85,7 +85,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         return False
 
     monkeypatch.setattr(kmeans, "_CHUNK_NUMBERS", 9 * 50)
-    parts = spherical_kmeans(data, 9, 5, World(), 4, should_stop=never)
+    parts = spherical_kmeans(data, 9, 5, World(), 4, job=Job(should_stop=never))
     # 15 chunks of at most 50 points, in 5 iterations and the last assignment.
     assert len(asked) == 15 * 6
     torch.testing.assert_close(parts.centres, whole.centres, atol=1e-6, rtol=0)
@@ -135,4 +135,4 @@ def test_too_few_points_and_a_stop() -> None:
     with pytest.raises(HcsQcError, match="3 cells cannot make 5 clusters"):
         spherical_kmeans(points(3, 4), 5, 2, World(), 0)
     with pytest.raises(Cancelled):
-        spherical_kmeans(points(30, 4), 5, 2, World(), 0, should_stop=lambda: True)
+        spherical_kmeans(points(30, 4), 5, 2, World(), 0, job=Job(should_stop=lambda: True))
