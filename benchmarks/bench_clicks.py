@@ -57,7 +57,7 @@ def divisions(cells: Cells, n: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         yield number, np.isin(cells.wells, chosen)
 
 
-def judged(
+def scored(
     cells: Cells, rows: NDArray[np.int64], test: NDArray[np.bool_], plate: PlateDirections | None
 ) -> float:
     """Weighted F1 on the test cells of a head fitted on some rows."""
@@ -142,12 +142,12 @@ def main(arguments: list[str] | None = None) -> int:
             )
             for way, rows in ways.items():
                 for variant, plate in variants.items():
-                    found = judged(cells, rows, ~train, plate)
+                    found = scored(cells, rows, ~train, plate)
                     drawn.setdefault((way, variant, size), []).append(found)
         asked = suggested(cells, train, SIZES[-1], number)
         for size in SIZES:
             clicked.setdefault(("suggested", size), []).append(
-                judged(cells, asked[:size], ~train, cells.directions)
+                scored(cells, asked[:size], ~train, cells.directions)
             )
             clicked.setdefault(("random", size), []).append(
                 drawn["as they come", "with the plate's directions", size][-1]

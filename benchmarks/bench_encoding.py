@@ -211,7 +211,7 @@ class Decisions:
         self._some = cells.sample(min(N_PLATE_CELLS, len(cells)), random_state=0).sort_index()
         self._reference: tuple[Any, Any] | None = None
 
-    def judge(self, name: str, encode: Callable[[Any, Any, Any], Any]) -> dict[str, float]:
+    def score(self, name: str, encode: Callable[[Any, Any, Any], Any]) -> dict[str, float]:
         """Print and give one row; `encode` takes a field and positions."""
         labelled, rows = self._features(self._said, encode)
         plate, _ = self._features(self._some, encode)
@@ -264,11 +264,11 @@ def decisions(figures: dict[str, Any], *, shared: bool) -> bool:
         for info in list_backends():
             if not info.needs:
                 encode = by_crops(loaded(info.name), table.recipe)
-                row = figures[f"decisions by {info.name}"] = table.judge(info.name, encode)
+                row = figures[f"decisions by {info.name}"] = table.score(info.name, encode)
                 worst = max(worst, -row["gain"])
         if shared:
             field = SharedField()
-            figures["decisions by whole fields"] = table.judge(
+            figures["decisions by whole fields"] = table.score(
                 "whole fields (torch)",
                 lambda pixels, y, x: field.encode(pixels[0], y, x, table.recipe),
             )

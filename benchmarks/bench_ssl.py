@@ -172,7 +172,7 @@ def fine_tuned(
     codes = (cells.classes == "abnormal").astype(np.int64)
     folds = assign_folds(codes, cells.groups, FINE_TUNE_FOLDS, 0).fold
     for fold in range(FINE_TUNE_FOLDS):
-        kept, judged = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        kept, scored = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         tuned = fine_tune(
             TrainableEncoder("compared", load(), recipe),
             cells.crops[torch.from_numpy(kept)],
@@ -181,9 +181,9 @@ def fine_tuned(
             PRESETS["finetune"],
             sides=cells.sides,
         )
-        crops = cells.crops[torch.from_numpy(judged)]
-        rows = tuned.encoder.encode(crops.flatten(0, 1)).view(len(judged), -1).numpy()
-        p_abnormal[judged] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
+        crops = cells.crops[torch.from_numpy(scored)]
+        rows = tuned.encoder.encode(crops.flatten(0, 1)).view(len(scored), -1).numpy()
+        p_abnormal[scored] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
     said = np.where(p_abnormal >= 0.5, "abnormal", "normal")
     return {"f1": float(f1_score(cells.classes, said, average="weighted"))}
 

@@ -89,7 +89,7 @@ def test_the_verbs_one_after_another(
     assert do("annotate", assay, "--from", str(made.labels), "--annotator", "me")["n_new"] == 0
     assert do("train", assay, "--seeds", "1")["model"] == "0001"
     predicted = do("predict", assay)["plates"][0]
-    assert predicted["n_judged"] == predicted["n_cells"]
+    assert predicted["n_scored"] == predicted["n_cells"]
     # A click where no nucleus was found has made a cell.
     assert 0 <= predicted["n_cells"] - found["n_cells"] < 10
     files = do("export", assay, str(tmp_path / "tables"))["files"]

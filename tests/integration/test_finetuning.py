@@ -103,7 +103,7 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     loaded = load_model(assay.models_folder / made.model.id)
     assert loaded.manifest == made.model.manifest
     [prediction] = predict(assay, ["SIM"], loaded)
-    ours = made.judged["SIM"].prediction.table["p_abnormal"]
+    ours = made.scored["SIM"].prediction.table["p_abnormal"]
     np.testing.assert_allclose(ours, prediction.table["p_abnormal"], atol=1e-5)
     model = add_figures(assay, made.model.id, states, options, encoder=of(options))
     found = model.manifest["cross_validation"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
-from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -68,7 +68,7 @@ def test_an_older_model_can_be_restored_until_the_next_training(two, tmp_path) -
     assert [line.is_in_use for line in list_models(assay)] == [False, True]
     again = AssayFolder.open(assay.path)
     assert chosen_model(again).id == "0001"
-    assert judge(again)[0].prediction.model == "0001"
+    assert score(again)[0].prediction.model == "0001"
     export.export(again, tmp_path / "t")
     assert json.loads((tmp_path / "t" / "provenance.json").read_text())["model"] == "0001"
     restore(assay, "0002")  # the latest is in use without being named
@@ -118,7 +118,7 @@ def test_two_models_are_compared_cell_by_cell_and_well_by_well(two) -> None:
     found = compare(assay, states, "0001", "0002")
     assert (found.a.id, found.b.id, found.threshold) == ("0001", "0002", 0.5)
     [change] = found.plates
-    before, after = (judge(assay, model=chosen_model(assay, name))[0] for name in ("0001", "0002"))
+    before, after = (score(assay, model=chosen_model(assay, name))[0] for name in ("0001", "0002"))
     classes = [one.predictions["predicted_class"].to_numpy() for one in (before, after)]
     assert change.n_cells == len(classes[0])
     assert change.n_changed == (classes[0] != classes[1]).sum() > 0

@@ -11,17 +11,17 @@ import torch
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
-from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
-from napari_hcs_qc.cli.outcome_text import judged_lines
+from napari_hcs_qc.cli.outcome_text import scored_lines
 from napari_hcs_qc.cli.status_command import status_of
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export, steps
-from napari_hcs_qc.workflow.retraining import add_unlike, retrain
+from napari_hcs_qc.workflow.retraining import add_novelty, retrain
 
 QUICK = TrainOptions(n_seeds=1)
 
@@ -36,23 +36,23 @@ def opened(assay_copy):
 
 def test_a_run_says_it_of_each_cell(ran) -> None:
     assay, model = ran.result.assay, ran.result.model
-    [judged] = judge(assay)
-    ratio = judged.prediction.table["unlike"].to_numpy()
+    [scored] = score(assay)
+    ratio = scored.prediction.table["novelty"].to_numpy()
     assert ratio.dtype == np.float32
-    is_judged = judged.prediction.table["p_abnormal"].notna().to_numpy()
-    assert np.isfinite(ratio[is_judged]).all()
+    is_scored = scored.prediction.table["p_abnormal"].notna().to_numpy()
+    assert np.isfinite(ratio[is_scored]).all()
     encoder = kept_encoder(**trained_with(model.manifest))
-    rows = embed_plate(judged.state, model.recipe, encoder, assay.embeddings_folder).rows
+    rows = embed_plate(scored.state, model.recipe, encoder, assay.embeddings_folder).rows
     assert model.novelty is not None
     np.testing.assert_array_equal(ratio, model.novelty.ratio(rows))
-    assert judged.prediction.unlike["n_unlike"] == (ratio > 1).sum()
+    assert scored.prediction.novelty["n_novel"] == (ratio > 1).sum()
     exported = pd.read_parquet(ran.out / "cells.parquet")
-    np.testing.assert_array_equal(exported["unlike"].to_numpy(), ratio)
-    assert "unlike" in pd.read_csv(ran.out / "cells.csv").columns
+    np.testing.assert_array_equal(exported["novelty"].to_numpy(), ratio)
+    assert "novelty" in pd.read_csv(ran.out / "cells.csv").columns
     assert model.manifest["no_novelty"] == ""
-    sentence = judged.prediction.unlike["sentence"]
+    sentence = scored.prediction.novelty["sentence"]
     if sentence:
-        assert any(sentence in line for line in judged_lines([judged]))
+        assert any(sentence in line for line in scored_lines([scored]))
         assert any(sentence in line for line in status_of(assay)[0])
         assert sentence in ran.result.report.read_text(encoding="utf-8")
 
@@ -60,38 +60,38 @@ def test_a_run_says_it_of_each_cell(ran) -> None:
 def test_after_retrain_it_follows(opened, tmp_path) -> None:
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder)
-    assert not made.judged["SIM"].prediction.is_unlike_measured
-    assert not judge(assay)[0].prediction.is_unlike_measured
+    assert not made.scored["SIM"].prediction.is_novelty_measured
+    assert not score(assay)[0].prediction.is_novelty_measured
     # An export does not wait for it; people go on clicking meanwhile.
     export.export(assay, tmp_path / "out")
     assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
     annotations = assay.journal().annotations()
-    later = made.judged["SIM"].with_annotations(annotations, 0.5)
-    assert len(later.predictions) == len(made.judged["SIM"].predictions) + 1
-    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
-    ratio = found.prediction.table["unlike"].to_numpy()
-    np.testing.assert_array_equal(found.predictions["unlike"], ratio)
+    later = made.scored["SIM"].with_annotations(annotations, 0.5)
+    assert len(later.predictions) == len(made.scored["SIM"].predictions) + 1
+    found = add_novelty(assay, made.model, made.scored, encoder=encoder)["SIM"]
+    ratio = found.prediction.table["novelty"].to_numpy()
+    np.testing.assert_array_equal(found.predictions["novelty"], ratio)
     np.testing.assert_array_equal(
-        pd.read_parquet(tmp_path / "out" / "cells.parquet")["unlike"], ratio
+        pd.read_parquet(tmp_path / "out" / "cells.parquet")["novelty"], ratio
     )
     # What predict gives, up to whether the head knew the plate.
     [predicted] = predict(assay, ["SIM"], made.model, states=states)
-    np.testing.assert_array_equal(predicted.table["unlike"], ratio)
+    np.testing.assert_array_equal(predicted.table["novelty"], ratio)
     # What was judged meanwhile takes it in; a cell that was added since has none.
-    taken = later.with_unlike(found.state, found.prediction)
+    taken = later.with_novelty(found.state, found.prediction)
     n_found = len(taken.state.found.cells)
-    np.testing.assert_array_equal(taken.predictions["unlike"][:n_found], ratio[:n_found])
-    assert np.isnan(taken.predictions["unlike"].iloc[-1])
-    assert add_unlike(assay, made.model, {"SIM": found}, encoder=encoder) == {}
+    np.testing.assert_array_equal(taken.predictions["novelty"][:n_found], ratio[:n_found])
+    assert np.isnan(taken.predictions["novelty"].iloc[-1])
+    assert add_novelty(assay, made.model, {"SIM": found}, encoder=encoder) == {}
 
 
 def test_it_is_kept_with_the_prediction(opened) -> None:
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder)
-    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
-    [again] = judge(assay, model=chosen_model(assay))
+    found = add_novelty(assay, made.model, made.scored, encoder=encoder)["SIM"]
+    [again] = score(assay, model=chosen_model(assay))
     pd.testing.assert_frame_equal(again.prediction.table, found.prediction.table)
-    assert again.prediction.unlike == found.prediction.unlike
+    assert again.prediction.novelty == found.prediction.novelty
     pd.testing.assert_frame_equal(again.scores.wells, found.scores.wells)
 
 
@@ -101,12 +101,12 @@ def test_much_of_a_plate_warns_once(opened) -> None:
     novelty = made.model.novelty
     assert novelty is not None
     novelty.limit_ /= 10  # everything is ten times as far
-    found = add_unlike(assay, made.model, made.judged, encoder=encoder)["SIM"]
-    assert found.prediction.unlike["is_much"]
+    found = add_novelty(assay, made.model, made.scored, encoder=encoder)["SIM"]
+    assert found.prediction.novelty["is_much"]
     assert sum("unlike anything annotated" in text for text in found.warnings) == 1
-    [again] = judge(assay)
+    [again] = score(assay)
     assert again.warnings == found.warnings
-    lines = judged_lines([again])
+    lines = scored_lines([again])
     assert sum("unlike anything annotated" in line for line in lines) == 1
 
 
@@ -120,16 +120,16 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     for path in assay.predictions_folder("SIM").glob("*.json"):
         path.write_text(path.read_text().replace('"unlike"', '"other"'))
     table_path = assay.predictions_folder("SIM") / "0001.parquet"
-    pd.read_parquet(table_path).drop(columns="unlike").to_parquet(table_path, index=False)
-    [judged] = judge(assay)
-    assert judged.prediction.unlike == {}
+    pd.read_parquet(table_path).drop(columns="novelty").to_parquet(table_path, index=False)
+    [scored] = score(assay)
+    assert scored.prediction.novelty == {}
     export.export(assay, tmp_path / "out")
-    assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["unlike"].isna().all()
+    assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["novelty"].isna().all()
     export.report(assay, tmp_path / "report.html")
     [found] = predict(assay, ["SIM"], chosen_model(assay), states=states)
-    assert found.table["unlike"].isna().all()
-    assert "earlier version trained it" in found.unlike["sentence"]
-    assert found.warnings == judged.prediction.warnings
+    assert found.table["novelty"].isna().all()
+    assert "earlier version trained it" in found.novelty["sentence"]
+    assert found.warnings == scored.prediction.warnings
     assert manifest["no_novelty"] == ""
 
 
@@ -140,12 +140,12 @@ def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> N
     assert model.novelty is None
     assert "at least 500 in 3 wells" in model.manifest["no_novelty"]
     [found] = steps.predict_plates(assay)
-    assert found.table["unlike"].isna().all()
-    assert found.unlike["sentence"] == model.manifest["no_novelty"]
-    assert found.unlike["n_unlike"] == 0
+    assert found.table["novelty"].isna().all()
+    assert found.novelty["sentence"] == model.manifest["no_novelty"]
+    assert found.novelty["n_novel"] == 0
     assert not found.warnings
-    [judged] = judge(assay)
-    assert any("cannot be said yet" in line for line in judged_lines([judged]))
+    [scored] = score(assay)
+    assert any("cannot be said yet" in line for line in scored_lines([scored]))
 
 
 def test_a_damaged_file_is_told(opened) -> None:
@@ -158,11 +158,11 @@ def test_a_damaged_file_is_told(opened) -> None:
 def test_cells_that_were_not_judged_have_none(opened) -> None:
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder)
-    one = made.judged["SIM"]
+    one = made.scored["SIM"]
     table = one.prediction.table.copy()
     table.loc[[0, 5], "p_abnormal"] = np.nan
     unread = replace(one, prediction=replace(one.prediction, table=table))
-    found = add_unlike(assay, made.model, {"SIM": unread}, encoder=encoder)["SIM"]
-    ratio = found.prediction.table["unlike"]
+    found = add_novelty(assay, made.model, {"SIM": unread}, encoder=encoder)["SIM"]
+    ratio = found.prediction.table["novelty"]
     assert ratio[[0, 5]].isna().all()
-    assert ratio.notna().sum() == len(ratio) - 2 == found.prediction.unlike["n_measured"]
+    assert ratio.notna().sum() == len(ratio) - 2 == found.prediction.novelty["n_measured"]

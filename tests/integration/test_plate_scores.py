@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.scoring.plate_scores import (
-    Judged,
+    ScoredPlate,
     WellRoles,
     classes_at,
     flag_rule,
-    judge,
-    judge_state,
+    score,
+    score_state,
     well_roles,
 )
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
@@ -36,7 +36,7 @@ def assay(assay_copy: Path) -> AssayFolder:
     return AssayFolder.open(assay_copy)
 
 
-def same(one: Judged, other: Judged) -> None:
+def same(one: ScoredPlate, other: ScoredPlate) -> None:
     pd.testing.assert_frame_equal(one.predictions, other.predictions)
     pd.testing.assert_frame_equal(one.scores.wells, other.scores.wells)
     pd.testing.assert_frame_equal(one.scores.sites, other.scores.sites)
@@ -51,29 +51,29 @@ def test_classes_follow_the_threshold() -> None:
 
 
 def test_at_one_half_the_prediction_stands_as_it_was_made(assay: AssayFolder) -> None:
-    (judged,) = judge(assay)
+    (scored,) = score(assay)
     columns = ["p_abnormal", "predicted_class", "predicted_kind"]
-    pd.testing.assert_frame_equal(judged.predictions[columns], judged.prediction.table[columns])
-    assert judged.threshold == 0.5
+    pd.testing.assert_frame_equal(scored.predictions[columns], scored.prediction.table[columns])
+    assert scored.threshold == 0.5
 
 
 def test_another_threshold_judges_cells_wells_and_outputs(
     assay: AssayFolder, tmp_path: Path
 ) -> None:
-    (before,) = judge(assay)
+    (before,) = score(assay)
     p = before.predictions["p_abnormal"].to_numpy()
     threshold = float(np.quantile(p[np.isfinite(p)], 0.2))
     assert 0 < threshold < 0.5
     assay.update_settings(threshold=threshold)
-    (judged,) = judge(assay)
-    assert judged.threshold == threshold
-    is_abnormal = (judged.predictions["predicted_class"] == "abnormal").to_numpy()
+    (scored,) = score(assay)
+    assert scored.threshold == threshold
+    is_abnormal = (scored.predictions["predicted_class"] == "abnormal").to_numpy()
     assert is_abnormal.tolist() == (p >= np.float32(threshold)).tolist()
     assert 0.7 < is_abnormal.mean() < 0.9
-    assert judged.scores.wells["n_abnormal"].sum() > before.scores.wells["n_abnormal"].sum()
-    assert "share_abnormal" in set(",".join(judged.scores.wells["flag_codes"]).split(","))
-    assert len(review_queue([judged])) > len(review_queue([before]))
-    same(judge(assay, threshold=0.5)[0], before)
+    assert scored.scores.wells["n_abnormal"].sum() > before.scores.wells["n_abnormal"].sum()
+    assert "share_abnormal" in set(",".join(scored.scores.wells["flag_codes"]).split(","))
+    assert len(review_queue([scored])) > len(review_queue([before]))
+    same(score(assay, threshold=0.5)[0], before)
     out = tmp_path / "out"
     export(assay, out)
     cells = pd.read_parquet(out / "cells.parquet")
@@ -85,8 +85,8 @@ def test_another_threshold_judges_cells_wells_and_outputs(
 def test_the_threshold_moves_without_the_disk(
     assay: AssayFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (before,) = judge(assay, exclude_kinds=("dead",))
-    expected = [judge(assay, exclude_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
+    (before,) = score(assay, exclude_kinds=("dead",))
+    expected = [score(assay, exclude_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("pathlib.Path.open", None)
     monkeypatch.setattr("sqlite3.connect", None)
@@ -98,12 +98,12 @@ def test_the_threshold_moves_without_the_disk(
 
 
 def test_a_kind_is_only_of_a_cell_that_is_predicted_abnormal(assay: AssayFolder) -> None:
-    (before,) = judge(assay)
+    (before,) = score(assay)
     table = before.prediction.table.copy()
     table["p_abnormal"] = np.linspace(0, 1, len(table), dtype=np.float32)
     table["predicted_kind"] = "blur"  # as a model tells it where the threshold was low
     prediction = replace(before.prediction, table=table)
-    judged = judge_state(
+    scored = score_state(
         before.state,
         prediction,
         verdicts=before.verdicts,
@@ -112,21 +112,21 @@ def test_a_kind_is_only_of_a_cell_that_is_predicted_abnormal(assay: AssayFolder)
         threshold=0.75,
     )
     is_abnormal = (table["p_abnormal"] >= 0.75).tolist()
-    assert judged.predictions["predicted_kind"].notna().tolist() == is_abnormal
+    assert scored.predictions["predicted_kind"].notna().tolist() == is_abnormal
     assert (prediction.table["predicted_kind"] == "blur").all()  # what was given is not changed
 
 
 def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> None:
     state = load_plate(assay, "SIM")
-    (loaded,) = judge(assay)
-    (opened,) = judge(assay, states={"SIM": state})
+    (loaded,) = score(assay)
+    (opened,) = score(assay, states={"SIM": state})
     same(opened, loaded)
     assert opened.state is state
     prediction = load_prediction(assay, state, chosen_model(assay))
     assert prediction is not None
     roles = well_roles(assay, state.plate.shape)
     assert roles.platemap is not None
-    pure = judge_state(
+    pure = score_state(
         state,
         prediction,
         verdicts=assay.journal().verdicts(),
@@ -142,7 +142,7 @@ def test_wells_have_no_roles_without_a_plate_map(assay: AssayFolder) -> None:
     assay.platemap_path.unlink()
     roles = well_roles(assay, (8, 12))
     assert (roles.control, roles.empty, roles.platemap) == (WellRoles().control, (), None)
-    assert judge(assay)[0].roles.platemap is None
+    assert score(assay)[0].roles.platemap is None
 
 
 def test_a_plate_takes_other_annotations_without_being_opened(
@@ -172,7 +172,7 @@ def test_a_plate_takes_other_annotations_without_being_opened(
 
 
 def test_annotations_count_at_once_where_no_cell_was_added(assay: AssayFolder) -> None:
-    (before,) = judge(assay)
+    (before,) = score(assay)
     state = before.state
     normal = np.flatnonzero(before.predictions["predicted_class"] == "normal")[:5]
     for row in normal:
@@ -180,10 +180,10 @@ def test_annotations_count_at_once_where_no_cell_was_added(assay: AssayFolder) -
         place = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
         assay.journal().annotate("SIM", *place, "abnormal", None, "zoe")
     now = state.with_annotations(assay.journal().annotations())
-    (judged,) = judge(assay, states={"SIM": now})
+    (scored,) = score(assay, states={"SIM": now})
     undisputed = now.annotated["annotated_class"].iloc[normal] == "abnormal"
     assert undisputed.any()
-    more = judged.scores.wells["n_abnormal"].sum() - before.scores.wells["n_abnormal"].sum()
+    more = scored.scores.wells["n_abnormal"].sum() - before.scores.wells["n_abnormal"].sum()
     was_normal = before.predictions["annotated_class"].iloc[normal] == "normal"
     conflicting = int(was_normal.sum())
     assert more == len(normal) - conflicting
@@ -192,15 +192,15 @@ def test_annotations_count_at_once_where_no_cell_was_added(assay: AssayFolder) -
 @pytest.mark.parametrize("threshold", [-0.01, 1.01, math.nan])
 def test_a_threshold_that_cannot_be_is_refused(assay: AssayFolder, threshold: float) -> None:
     with pytest.raises(HcsQcError, match="from 0 to 1"):
-        judge(assay, threshold=threshold)
+        score(assay, threshold=threshold)
 
 
 def test_a_prediction_of_other_cells_is_refused(assay: AssayFolder) -> None:
-    (before,) = judge(assay)
+    (before,) = score(assay)
     assay.journal().annotate("SIM", "A01", 1, 1.5, 1.5, "normal", None, "ben")
     changed = before.state.with_annotations(assay.journal().annotations())
     with pytest.raises(HcsQcError, match="some were added or taken away since"):
-        judge_state(
+        score_state(
             changed,
             before.prediction,
             verdicts=before.verdicts,
@@ -211,7 +211,7 @@ def test_a_prediction_of_other_cells_is_refused(assay: AssayFolder) -> None:
 
 
 def test_the_queue_of_a_real_judgement_marks_what_changes(assay: AssayFolder) -> None:
-    (before,) = judge(assay)
+    (before,) = score(assay)
     queue = review_queue([before])
     assert {"B02", "C03"} <= {entry.well for entry in queue}
     assert [entry.severity for entry in queue] == sorted((e.severity for e in queue), reverse=True)
@@ -223,7 +223,7 @@ def test_the_queue_of_a_real_judgement_marks_what_changes(assay: AssayFolder) ->
         assert seen["model"] == chosen_model(assay).id
         journal.verdict("SIM", well, "keep", reviewer="ben", seen=seen)
     p = before.predictions["p_abnormal"].to_numpy()
-    (now,) = judge(assay, threshold=float(np.nanmin(p)))  # every cell is abnormal
+    (now,) = score(assay, threshold=float(np.nanmin(p)))  # every cell is abnormal
     changes = {entry.well: entry.change for entry in review_queue([now])}
     assert changes[unflagged] == "was not flagged, is flagged for many abnormal cells now"
     assert changes["B02"] == ""  # it has no cells

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
-from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -55,14 +55,14 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
     # Step by step, as the command line does.
     trained = train(assay, QUICK)
     [prediction] = predict(assay, ["SIM"], trained)
-    table = made.judged["SIM"].prediction.table
+    table = made.scored["SIM"].prediction.table
     np.testing.assert_allclose(table["p_abnormal"], prediction.table["p_abnormal"], atol=1e-4)
     assert list(table["predicted_kind"]) == list(prediction.table["predicted_kind"])
-    [again] = judge(assay, ["SIM"], model=loaded)
-    pd.testing.assert_frame_equal(again.scores.wells, made.judged["SIM"].scores.wells)
+    [again] = score(assay, ["SIM"], model=loaded)
+    pd.testing.assert_frame_equal(again.scores.wells, made.scored["SIM"].scores.wells)
     pd.testing.assert_frame_equal(again.prediction.table, table)
-    assert made.judged["SIM"].prediction.model == "0002"
-    assert set(made.seconds) == {"collect", "fit", "score", "judge", "save", "total"}
+    assert made.scored["SIM"].prediction.model == "0002"
+    assert set(made.seconds) == {"collect", "fit", "score", "flag", "save", "total"}
     assert made.seconds["total"] >= made.seconds["fit"] > 0
 
 
@@ -76,7 +76,7 @@ def test_new_clicks_count(opened) -> None:
     made = retrain(assay, states, QUICK, encoder=encoder)
     n_before = chosen_model(assay, "0001").manifest["n_annotated"]["abnormal"]
     assert made.model.manifest["n_annotated"]["abnormal"] == n_before + 1
-    row = made.judged["SIM"].predictions.loc[far["cell_id"]]
+    row = made.scored["SIM"].predictions.loc[far["cell_id"]]
     assert row["annotated_class"] == "abnormal"
 
 
@@ -130,7 +130,7 @@ def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> 
         retrain(assay, states, QUICK, encoder=encoder)
     assert everything(assay) == before
     assert sorted(path.name for path in assay.models_folder.iterdir()) == ["0001"]
-    assert judge(assay)[0].prediction.model == "0001"
+    assert score(assay)[0].prediction.model == "0001"
     with assay.lock():
         pass
 
@@ -251,7 +251,7 @@ def test_kinds_are_told_from_a_lower_threshold_on(opened) -> None:
     assay, states, encoder = opened
     assay.update_settings(threshold=0.1)
     made = retrain(assay, states, QUICK, encoder=encoder)
-    table = made.judged["SIM"].prediction.table
+    table = made.scored["SIM"].prediction.table
     if made.model.kind_head is None:
         pytest.skip("no kind has enough annotations")
     told = table["predicted_kind"].notna().to_numpy()

@@ -12,7 +12,7 @@ import tifffile
 from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.models.training import TrainOptions, train
-from napari_hcs_qc.assay.scoring.plate_scores import judge
+from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 def test_the_run_finds_what_the_simulation_hid(ran) -> None:
     truth = pd.read_parquet(ran.made.truth_cells)
-    state = ran.result.judged[0].state
-    predictions = ran.result.judged[0].predictions
+    state = ran.result.scored[0].state
+    predictions = ran.result.scored[0].predictions
     # Every cell found is compared with the true one under it, labelled for training or not.
     found, true = [], []
     for (well, site), cells in state.cells.groupby(["well", "site"]):
@@ -50,7 +50,7 @@ def test_the_run_finds_what_the_simulation_hid(ran) -> None:
 
 
 def test_the_empty_and_the_defocused_well_are_flagged_with_the_reason(ran) -> None:
-    wells = ran.result.judged[0].scores.wells.set_index("well")
+    wells = ran.result.scored[0].scores.wells.set_index("well")
     assert wells.loc["B02", "is_flagged"]
     assert "no nuclei" in wells.loc["B02", "flag_reason"]
     assert wells.loc["C03", "is_flagged"]
@@ -60,7 +60,7 @@ def test_the_empty_and_the_defocused_well_are_flagged_with_the_reason(ran) -> No
 def test_the_tables_are_there_and_agree(ran) -> None:
     cells = pd.read_parquet(ran.out / "cells.parquet")
     wells = pd.read_csv(ran.out / "wells.csv")
-    state = ran.result.judged[0].state
+    state = ran.result.scored[0].state
     assert len(cells) == len(state.cells)
     assert list(wells["Metadata_Well"]) == list(state.plate.wells)
     assert wells["n_cells"].sum() == len(cells)
@@ -129,8 +129,8 @@ def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_pat
     entry = steps.add_plate(assay, steps.PlateSource(second))
     prediction = steps.predict_plates(assay, [entry.name])[0]
     # Without the cells that clicks on the first plate have made.
-    first = ran.result.judged[0].predictions.iloc[: len(prediction.table)]
-    assert len(prediction.table) == len(ran.result.judged[0].state.found.cells)
+    first = ran.result.scored[0].predictions.iloc[: len(prediction.table)]
+    assert len(prediction.table) == len(ran.result.scored[0].state.found.cells)
     np.testing.assert_allclose(prediction.table["p_abnormal"], first["p_abnormal"], atol=1e-4)
     assert not prediction.warnings  # the same images are not unlike themselves
     assert prediction.shift
@@ -175,7 +175,7 @@ def test_another_channel_set_is_refused(assay_copy: Path, tmp_path: Path, made) 
 
 def test_a_click_where_no_nucleus_was_found_makes_a_cell(ran, assay_copy: Path) -> None:
     assay = AssayFolder.open(assay_copy)
-    n_before = len(ran.result.judged[0].state.cells)
+    n_before = len(ran.result.scored[0].state.cells)
     assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
     state = load_plate(assay, "SIM")
     assert len(state.cells) == n_before + 1
@@ -183,11 +183,11 @@ def test_a_click_where_no_nucleus_was_found_makes_a_cell(ran, assay_copy: Path) 
     assert state.annotated["annotated_kind"].iloc[-1] == "empty"
     # What was predicted is of other cells now, and says so.
     with pytest.raises(HcsQcError, match="was not predicted with model"):
-        judge(assay)
+        score(assay)
     prediction = steps.predict_plates(assay)[0]
     assert len(prediction.table) == n_before + 1
     assert np.isfinite(prediction.table["p_abnormal"].iloc[-1])
-    assert len(judge(assay)[0].predictions) == n_before + 1
+    assert len(score(assay)[0].predictions) == n_before + 1
 
 
 def test_verdicts_decide_what_is_out(ran, assay_copy: Path, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_bad_sites_are_listed_and_stop_nothing(made: SimulatedPlate, tmp_path: P
         annotator="tester",
         train_options=TrainOptions(n_seeds=1),
     )
-    unreadable = {str(problem.where) for problem in result.judged[0].unreadable}
+    unreadable = {str(problem.where) for problem in result.scored[0].unreadable}
     assert {"A01 s1", "A02 s1", "A03 s1"} <= unreadable
     wells = pd.read_parquet(tmp_path / "out" / "wells.parquet").set_index("Metadata_Well")
     assert wells.loc[["A01", "A02", "A03"], "is_flagged"].all()

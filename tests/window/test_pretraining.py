@@ -64,7 +64,7 @@ def test_from_unlabelled_cells_to_the_overlay(
     person.click(table.viewport(), table.visualItemRect(line).center())
     assert table.value() == "vicreg"
     person.press("Ctrl+R")
-    person.until(lambda: person.session.judged is not None, 240)
+    person.until(lambda: person.session.scored is not None, 240)
     person.idle()
     assert person.errors() == []
     assert person.session.model.encoder["name"] == "vicreg"

@@ -291,8 +291,8 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     retrain(person)
     person.panel(ANNOTATE)
     person.picture("desk-annotate")
-    cells = person.session.judged.state.found.cells
-    p_abnormal = person.session.judged.prediction.table["p_abnormal"].to_numpy()[: len(cells)]
+    cells = person.session.scored.state.found.cells
+    p_abnormal = person.session.scored.prediction.table["p_abnormal"].to_numpy()[: len(cells)]
     is_known = truth.of(cells) != ""
     is_right = (p_abnormal >= 0.5) == (truth.of(cells) == "abnormal")
     assert is_right[is_known].mean() > 0.85
@@ -369,7 +369,7 @@ def retrain(person: Person) -> None:
     assert plate.measure() == "cell_count"
     before, map_before = colours(person), well_values_shown(person)
     person.press("Ctrl+R")
-    person.until(lambda: person.session.judged is not None, 240)
+    person.until(lambda: person.session.scored is not None, 240)
     assert person.session.model is not None
     assert not np.array_equal(colours(person), before)
     check_overlay(person)
@@ -394,7 +394,7 @@ def move_threshold(person: Person) -> None:
     assert threshold < 0.4, where
     check_overlay(person)
     person.idle()
-    assert person.session.judged.threshold == threshold
+    assert person.session.scored.threshold == threshold
     assert well_values_shown(person) != values
     assert flagged(person) != flags
 
@@ -529,9 +529,9 @@ def come_back(person: Person, assay: Path, was: dict[str, Any]) -> None:
 
 def flagged(person: Person) -> dict[str, str]:
     """Wells that are flagged, and the reasons in words and numbers."""
-    judged = person.session.judged
-    assert judged is not None
-    wells = judged.scores.wells[judged.scores.wells["is_flagged"]]
+    scored = person.session.scored
+    assert scored is not None
+    wells = scored.scores.wells[scored.scores.wells["is_flagged"]]
     return dict(zip(wells["well"], wells["flag_reason"], strict=True))
 
 
@@ -552,8 +552,8 @@ def everything(person: Person) -> dict[str, Any]:
         "model": (session.model.id, session.model.manifest["cross_validation"]),
         "threshold": session.threshold,
         "sites": session.plate.sites,
-        "queue": [repr(entry) for entry in review_queue(session.all_judged)],
-        "p_abnormal": session.judged.prediction.table["p_abnormal"].tolist(),
+        "queue": [repr(entry) for entry in review_queue(session.all_scored)],
+        "p_abnormal": session.scored.prediction.table["p_abnormal"].tolist(),
         "options": workspace_of(person.viewer).tasks.options,
     }
 

@@ -11,7 +11,7 @@ from napari_hcs_qc.assay.models.training import TrainOptions, train
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
-from napari_hcs_qc.cli.outcome_text import figures, judged_lines, shown_path, unlike_lines
+from napari_hcs_qc.cli.outcome_text import figures, novelty_lines, scored_lines, shown_path
 from napari_hcs_qc.cli.status_command import status_of
 from napari_hcs_qc.cli.window import show_assay, why_no_window
 from napari_hcs_qc.encoders.backends.choice import (
@@ -232,17 +232,17 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"{one.model}, {n_abnormal:,} abnormal"
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
-        lines.extend(unlike_lines(one.unlike))
+        lines.extend(novelty_lines(one.novelty))
         lines.extend(f"  Not read: {where}: {why}" for where, why in one.unreadable)
         data.append(
             {
                 "plate": one.plate,
                 "model": one.model,
                 "n_cells": len(one.table),
-                "n_judged": int(scored.sum()),
+                "n_scored": int(scored.sum()),
                 "n_abnormal": n_abnormal,
                 "shift": one.shift,
-                "unlike": one.unlike,
+                "novelty": one.novelty,
                 "warnings": list(one.warnings),
                 "unreadable": [f"{where}: {why}" for where, why in one.unreadable],
             }
@@ -302,7 +302,7 @@ def run_outcome(result: steps.RunResult) -> tuple[list[str], dict[str, Any]]:
     """Tell what a whole run made."""
     lines, data = _exported(result.exported)
     lines = [
-        *judged_lines(result.judged),
+        *scored_lines(result.scored),
         *figures(result.model),
         *lines,
         f"Report: {shown_path(result.report)}",
@@ -322,9 +322,9 @@ def run_outcome(result: steps.RunResult) -> tuple[list[str], dict[str, Any]]:
                 ].to_dict("records"),
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
-                "unlike": one.prediction.unlike,
+                "novelty": one.prediction.novelty,
             }
-            for one in result.judged
+            for one in result.scored
         ],
     }
     return lines, data

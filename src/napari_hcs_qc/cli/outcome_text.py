@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.saved_model import Model
 
 
@@ -32,10 +32,10 @@ def figures(model: Model) -> list[str]:
     return lines
 
 
-def judged_lines(judged: Sequence[Judged]) -> list[str]:
+def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     """Tell how many cells and wells were found wanting, and each flagged well with its reason."""
     lines = []
-    for one in judged:
+    for one in scored:
         wells = one.scores.wells
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
         n_abnormal = int(wells["n_abnormal"].sum())
@@ -48,12 +48,12 @@ def judged_lines(judged: Sequence[Judged]) -> list[str]:
             for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
-        lines.extend(unlike_lines(one.prediction.unlike))
+        lines.extend(novelty_lines(one.prediction.novelty))
         lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
     return lines
 
 
-def unlike_lines(found: Mapping[str, Any]) -> list[str]:
+def novelty_lines(found: Mapping[str, Any]) -> list[str]:
     """Tell which cells are unlike anything annotated, where that is no warning already."""
     return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
 

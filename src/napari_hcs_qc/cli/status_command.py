@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
+from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
-from napari_hcs_qc.cli.outcome_text import unlike_lines
+from napari_hcs_qc.cli.outcome_text import novelty_lines
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
             )
             if value is not None
         ]
-        judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        scored = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
         if models and not plate.predicted_with and plate.n_cells is not None:
-            judged = f", not judged by model {models[-1].id} yet"
-        lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
+            scored = f", not judged by model {models[-1].id} yet"
+        lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}")
         lines.extend(f"  {problem}" for problem in plate.problems)
-        lines.extend(unlike_lines(plate.unlike))
+        lines.extend(novelty_lines(plate.novelty))
     told = ", ".join(f"{count} {word}" for word, count in classes.items()) or "none"
     n_conflicts = int(counts["is_conflict"].sum())
     lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
-    doubts = doubted_annotations(models[-1].manifest, journal.annotations()) if models else ()
-    if doubts:
-        lines.append(f"To look at again, the most doubtful of {len(doubts)}:")
-        lines.extend(f"  {doubt}" for doubt in doubts[:_DOUBTS])
+    issues = label_issues(models[-1].manifest, journal.annotations()) if models else ()
+    if issues:
+        lines.append(f"To look at again, the most doubtful of {len(issues)}:")
+        lines.extend(f"  {issue}" for issue in issues[:_DOUBTS])
     lines.append(f"Verdicts: {len(journal.verdicts())}")
     for model in models:
         lines.append(
@@ -62,7 +62,7 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
         "plates": [asdict(plate) for plate in plates],
         "annotations": classes,
         "n_conflicts": n_conflicts,
-        "doubted": [asdict(doubt) for doubt in doubts],
+        "label_issues": [asdict(issue) for issue in issues],
         "n_verdicts": len(journal.verdicts()),
         "models": [
             {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LIMIT = 0.5
 
 
-def doubted(p_abnormal: ArrayLike, is_abnormal: ArrayLike) -> NDArray[np.int64]:
+def label_issues(p_abnormal: ArrayLike, is_abnormal: ArrayLike) -> NDArray[np.int64]:
     """List the annotated cells whose annotation held-out predictions contradict.
 
     A model that was fitted on a wrong annotation tends to repeat it; one that was fitted without

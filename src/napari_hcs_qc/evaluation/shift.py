@@ -43,7 +43,7 @@ class Shift:
 
     value: float
     threshold: float  # the share above which the plate counts as unlike
-    is_unlike: bool  # whether it does
+    is_novel: bool  # whether it does
     sentence: str  # the same for a person
     n_reference: int = field(default=0)  # cells compared
     n_new: int = field(default=0)  # cells compared
@@ -78,29 +78,29 @@ class ShiftDetector:
             self._members += [_Yardstick(rows[~half], rows[half])]
         return self
 
-    def share_unlike(self, cells: ArrayLike) -> float:
+    def share_novel(self, cells: ArrayLike) -> float:
         """Share of cells farther away than `TYPICAL` of the reference's own, 0..1."""
         rows = np.asarray(self._checked(cells), np.float64)
         far = [member.share_nearer(rows) >= TYPICAL for member in self._members]
         return float(np.mean(far))
 
-    def judge(self, new: ArrayLike) -> Shift:
+    def score(self, new: ArrayLike) -> Shift:
         """Say whether a plate looks unlike the reference."""
         rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(self.seed + 1))
         if len(rows) < MIN_NEW:
             return _too_few(self.n_reference_, len(rows))
-        value = self.share_unlike(rows)
+        value = self.share_novel(rows)
         threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / self.n_reference_) ** 0.5)
-        is_unlike = value > threshold
+        is_novel = value > threshold
         share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those"
-        if is_unlike:
+        if is_novel:
             sentence = (
                 f"This plate looks unlike the training data: {share} do (1 % would be usual). "
                 "Look at some of its wells and annotate cells on it before trusting its figures."
             )
         else:
             sentence = f"This plate looks like the training data: {share} do (1 % would be usual)."
-        return Shift(value, threshold, is_unlike, sentence, self.n_reference_, len(rows))
+        return Shift(value, threshold, is_novel, sentence, self.n_reference_, len(rows))
 
     def _checked(self, cells: ArrayLike) -> NDArray[Any]:
         given: NDArray[Any] = np.asarray(cells)
@@ -163,7 +163,7 @@ def measure_shift(
         rows, _ = sample_rows(new, _MAX_NEW, np.random.default_rng(seed + 1))
         return _too_few(len(usual), len(rows))
     wells = None if groups is None else np.asarray(groups)[chosen]
-    return ShiftDetector(seed).fit(usual, wells).judge(new)
+    return ShiftDetector(seed).fit(usual, wells).score(new)
 
 
 def sample_rows(

@@ -48,7 +48,7 @@ class PlateScores:
     medians: Mapping[str, float]
 
 
-def judge_plate(
+def score_plate(
     sites: Sequence[SiteKey],
     cells: pd.DataFrame,
     predictions: pd.DataFrame | None,

@@ -210,7 +210,7 @@ def score_wells(
     n_sites = np.bincount(code, minlength=n_wells).astype(np.int64)
     n_unreadable = np.bincount(code[is_unreadable], minlength=n_wells).astype(np.int64)
     columns: dict[str, Any] = {"n_sites": n_sites, "n_unreadable": n_unreadable}
-    for name in ("n_cells", "n_judged", "n_abnormal", "n_sized", "n_small"):
+    for name in ("n_cells", "n_scored", "n_abnormal", "n_sized", "n_small"):
         counts = sites[name].to_numpy(np.float64, na_value=0.0)
         columns[name] = np.bincount(code, counts, minlength=n_wells).astype(np.int64)
     readable = n_sites - n_unreadable
@@ -251,7 +251,7 @@ def _count_cells(
 
     return {
         "n_cells": np.bincount(code, minlength=len(wells)).astype(np.int64),
-        "n_judged": count(np.isfinite(abnormal)),
+        "n_scored": count(np.isfinite(abnormal)),
         "n_abnormal": count(abnormal == 1),
         "n_sized": count(np.isfinite(area)),
         "n_small": count(area < limit),
@@ -260,7 +260,7 @@ def _count_cells(
 
 def _add_shares(columns: dict[str, Any]) -> None:
     for name, hits, total in (
-        ("share_abnormal", "n_abnormal", "n_judged"),
+        ("share_abnormal", "n_abnormal", "n_scored"),
         ("share_small", "n_small", "n_sized"),
     ):
         n = columns[total].astype(np.float64)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.screen.screen_plan import PlannedPlate, ScreenPlan
 
-_READ = ("well", "row", "column", "role", "n_sites", "n_cells", "n_judged", "n_abnormal",
+_READ = ("well", "row", "column", "role", "n_sites", "n_cells", "n_scored", "n_abnormal",
          "share_abnormal", "cells_per_site", "is_flagged", "flag_codes", "flag_reason",
          "verdict")  # fmt: skip
 _DRIFT_QUALITY = {"edge_width_px": "Width of edges (px)", "noise": "Noise"}
@@ -64,7 +64,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class _ScoredPlate:
     """One plate as its job has left it."""
 
     planned: PlannedPlate
@@ -84,7 +84,7 @@ def gather(
     One plate's wells are in memory at a time, and some figures of each of the others.
     """
     failed: list[tuple[str, str, str]] = []
-    judged: list[_Judged] = []
+    scored: list[_ScoredPlate] = []
     total = len(plan.plates)
     for done, (planned, standing) in enumerate(plan.as_of_now()):
         job.check()
@@ -92,20 +92,20 @@ def gather(
         why = standing.why
         if standing.state == "done":
             try:
-                judged.append(_read(planned))
+                scored.append(_read(planned))
                 continue
             except (HcsQcError, KeyError, TypeError, ValueError, OSError, pa.ArrowException) as bad:
                 why = f"its results are damaged ({bad}); remove {planned.folder.path} and run again"
         log = f"plates/{quote(planned.plate.key)}/log.txt"
         failed.append((planned.plate.name, why, log if planned.folder.log_path.is_file() else ""))
-    places, order_words = _places(plan, judged)
-    ranked = sorted(range(len(judged)), key=lambda index: places[index][0])
-    judged, places = [judged[index] for index in ranked], [places[index] for index in ranked]
-    figures = [one.figures for one in judged]
+    places, order_words = _places(plan, scored)
+    ranked = sorted(range(len(scored)), key=lambda index: places[index][0])
+    scored, places = [scored[index] for index in ranked], [places[index] for index in ranked]
+    figures = [one.figures for one in scored]
     flags = flag_plates(figures, plan.spec.rule)
     effects = screen_effects([one.effects for one in figures])
     drifts = _drifts(figures, [place for place, _ in places])
-    shape = _usual_shape(judged)
+    shape = _usual_shape(scored)
     data = ScreenReport(
         title=plan.spec.name,
         created=dt.datetime.now(dt.UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
@@ -119,29 +119,29 @@ def gather(
                 one.grid,
                 one.done["figures"]["warnings"],
             )
-            for one, place in zip(judged, places, strict=True)
+            for one, place in zip(scored, places, strict=True)
         ],
         order_words=order_words,
         effects=effects,
-        maps=_maps(judged, shape),
+        maps=_maps(scored, shape),
         map_shape=shape,
         drifts=drifts,
         rule=plan.spec.rule,
-        facts=_facts(plan, judged),
+        facts=_facts(plan, scored),
     )
     files = [
-        *_write(plan.out, "plates", _plates_table(judged, places, flags, failed)),
-        *_write_wells(plan.out, judged, job),
+        *_write(plan.out, "plates", _plates_table(scored, places, flags, failed)),
+        *_write_wells(plan.out, scored, job),
         *_write(plan.out, "position_effects", _effects_table(figures, effects)),
         *_write(plan.out, "drift", _drift_table(drifts)),
     ]
     files.append(write_screen_report(data, plan.out / "report.html", job=job))
-    write_json(plan.out / "provenance.json", _provenance(plan, judged, failed))
+    write_json(plan.out / "provenance.json", _provenance(plan, scored, failed))
     files.append(plan.out / "provenance.json")
     return Gathered([(name, why) for name, why, _ in failed], flags, figures, files)
 
 
-def _read(planned: PlannedPlate) -> _Judged:
+def _read(planned: PlannedPlate) -> _ScoredPlate:
     done = read_json(planned.folder.done_path)
     told = done["figures"]
     columns = ["well", "row", "column", "role", *MEASURES]
@@ -156,13 +156,13 @@ def _read(planned: PlannedPlate) -> _Judged:
         name=planned.plate.name,
         **{
             name: int(told[name])
-            for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells", "n_judged",
+            for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells", "n_scored",
                          "n_abnormal")
         },
         share_abnormal=number(told["share_abnormal"]),
         cells_per_site=number(told["cells_per_site"]),
         quality=told["quality"],
-        unlike=str(told["unlike"]),
+        novelty=str(told["novelty"]),
         effects=position_effects(samples, (rows, cols)),
     )  # fmt: skip
     shares = wells["share_abnormal"].to_numpy(np.float64)
@@ -176,22 +176,24 @@ def _read(planned: PlannedPlate) -> _Judged:
         )
         for measure in MEASURES
     }
-    return _Judged(
+    return _ScoredPlate(
         planned, done, figures, plate_grid((rows, cols), wells["row"], wells["column"], shares),
         shifted,
     )  # fmt: skip
 
 
-def _places(plan: ScreenPlan, judged: Sequence[_Judged]) -> tuple[list[tuple[float, str]], str]:
+def _places(
+    plan: ScreenPlan, scored: Sequence[_ScoredPlate]
+) -> tuple[list[tuple[float, str]], str]:
     """Give each plate's place in the order of acquisition, and the same in words."""
     rank = {one.plate.name: index for index, one in enumerate(plan.plates, start=1)}
-    by_list = [(float(rank[one.figures.name]), f"no. {rank[one.figures.name]}") for one in judged]
+    by_list = [(float(rank[one.figures.name]), f"no. {rank[one.figures.name]}") for one in scored]
     by = plan.spec.ordered_by
     if by == "order":
-        numbers = [one.planned.plate.order or 0.0 for one in judged]
+        numbers = [one.planned.plate.order or 0.0 for one in scored]
         return [(value, f"{value:g}") for value in numbers], "in the order given"
     if by == "acquired":
-        times = [_time_of(one) for one in judged]
+        times = [_time_of(one) for one in scored]
         known = [time for time in times if time is not None]
         if known and len(known) == len(times):
             first = min(known)
@@ -202,7 +204,7 @@ def _places(plan: ScreenPlan, judged: Sequence[_Judged]) -> tuple[list[tuple[flo
     return by_list, "in the order of the list (slopes a plate)"
 
 
-def _time_of(one: _Judged) -> dt.datetime | None:
+def _time_of(one: _ScoredPlate) -> dt.datetime | None:
     said = one.planned.plate.acquired
     if isinstance(said, dt.datetime):
         return said.astimezone()
@@ -210,17 +212,17 @@ def _time_of(one: _Judged) -> dt.datetime | None:
     return None if told is None else dt.datetime.fromisoformat(told)
 
 
-def _usual_shape(judged: Sequence[_Judged]) -> tuple[int, int]:
-    shapes = [one.grid.shape for one in judged]
+def _usual_shape(scored: Sequence[_ScoredPlate]) -> tuple[int, int]:
+    shapes = [one.grid.shape for one in scored]
     return max(set(shapes), key=shapes.count) if shapes else (8, 12)
 
 
-def _maps(judged: Sequence[_Judged], shape: tuple[int, int]) -> dict[str, dict[str, float]]:
+def _maps(scored: Sequence[_ScoredPlate], shape: tuple[int, int]) -> dict[str, dict[str, float]]:
     """Median over the plates of what each well differs from its plate's median."""
     maps: dict[str, dict[str, float]] = {}
     for measure in MEASURES:
         values: dict[str, list[float]] = {}
-        for one in judged:
+        for one in scored:
             if one.grid.shape == shape:
                 for well, value in one.centred[measure].items():
                     values.setdefault(str(well), []).append(value)
@@ -253,9 +255,9 @@ def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[Dri
     ]
 
 
-def _facts(plan: ScreenPlan, judged: Sequence[_Judged]) -> list[tuple[str, str]]:
+def _facts(plan: ScreenPlan, scored: Sequence[_ScoredPlate]) -> list[tuple[str, str]]:
     source = "" if plan.spec.source is None else str(plan.spec.source)
-    duration = sum(float(one.done.get("duration_s", 0)) for one in judged)
+    duration = sum(float(one.done.get("duration_s", 0)) for one in scored)
     return [
         ("Screen", source),
         ("Folder", str(plan.out.resolve())),
@@ -270,13 +272,13 @@ def _facts(plan: ScreenPlan, judged: Sequence[_Judged]) -> list[tuple[str, str]]
 
 
 def _plates_table(
-    judged: Sequence[_Judged],
+    scored: Sequence[_ScoredPlate],
     places: Sequence[tuple[float, str]],
     flags: dict[str, list[PlateFlag]],
     failed: Sequence[tuple[str, str, str]],
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one, (place, when) in zip(judged, places, strict=True):
+    for one, (place, when) in zip(scored, places, strict=True):
         found, figures = flags[one.figures.name], one.figures
         rows.append(
             {
@@ -288,7 +290,7 @@ def _plates_table(
                 **{
                     name: getattr(figures, name)
                     for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells",
-                                 "n_judged", "n_abnormal", "share_flagged", "share_abnormal",
+                                 "n_scored", "n_abnormal", "share_flagged", "share_abnormal",
                                  "cells_per_site")
                 },
                 **{
@@ -349,11 +351,11 @@ def _write(out: Path, name: str, table: pd.DataFrame) -> list[Path]:
     return paths
 
 
-def _write_wells(out: Path, judged: Sequence[_Judged], job: Job) -> list[Path]:
+def _write_wells(out: Path, scored: Sequence[_ScoredPlate], job: Job) -> list[Path]:
     """Write the wells of all plates, a plate at a time."""
 
     def parts() -> Iterator[pa.Table]:
-        for one in judged:
+        for one in scored:
             job.check()
             table = pq.read_table(one.planned.folder.wells_path, columns=list(_READ))
             for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
@@ -364,7 +366,7 @@ def _write_wells(out: Path, judged: Sequence[_Judged], job: Job) -> list[Path]:
             yield table.add_column(0, "Metadata_Plate", plate).replace_schema_metadata(None)
 
     paths = [out / "wells.parquet", out / "wells.csv"]
-    if not judged:
+    if not scored:
         return []
     with atomic_path(paths[0]) as temporary, atomic_path(paths[1]) as text:
         writer: pq.ParquetWriter | None = None
@@ -384,7 +386,7 @@ def _write_wells(out: Path, judged: Sequence[_Judged], job: Job) -> list[Path]:
 
 
 def _provenance(
-    plan: ScreenPlan, judged: Sequence[_Judged], failed: Sequence[tuple[str, str, str]]
+    plan: ScreenPlan, scored: Sequence[_ScoredPlate], failed: Sequence[tuple[str, str, str]]
 ) -> dict[str, Any]:
     source = plan.spec.source
     return {
@@ -403,7 +405,7 @@ def _provenance(
                 "duration_s": one.done["duration_s"],
                 "versions": one.done["versions"],
             }
-            for one in judged
+            for one in scored
         ],
         "failed": [{"name": name, "why": why} for name, why, _ in failed],
         "versions": versions(),

@@ -12,7 +12,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from napari_hcs_qc.assay.models.training import versions
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.saved_model import load_model
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
     from napari_hcs_qc.screen.plate_folder import PlateFolder
 
-WELL_COLUMNS = ("well", "row", "column", "role", "n_sites", "n_unreadable", "n_cells", "n_judged",
+WELL_COLUMNS = ("well", "row", "column", "role", "n_sites", "n_unreadable", "n_cells", "n_scored",
                 "n_abnormal", "share_abnormal", "cells_per_site", "is_flagged", "flag_codes",
                 "flag_reason", "verdict")  # fmt: skip
 """Columns of a plate's ``wells.parquet``; row and column count from 0."""
@@ -102,25 +102,25 @@ def _work(
     kinds = tuple(task["export"]["exclude_kinds"])
     # Before anything is read of it: what is clicked meanwhile must be seen as new.
     n_actions = folder.n_actions()
-    judged = judge(assay, [plate.name], model=model, exclude_kinds=kinds)
+    scored = score(assay, [plate.name], model=model, exclude_kinds=kinds)
     export(
         assay,
         folder.results,
         exclude_kinds=kinds,
         exclude_unreviewed=task["export"]["exclude_unreviewed"],
-        judged=judged,
+        scored=scored,
         job=job,
     )
-    report(assay, folder.results / "report.html", exclude_kinds=kinds, judged=judged, job=job)
+    report(assay, folder.results / "report.html", exclude_kinds=kinds, scored=scored, job=job)
     with atomic_path(folder.wells_path) as temporary:
-        _wells(judged[0]).to_parquet(temporary, index=False)
+        _wells(scored[0]).to_parquet(temporary, index=False)
     write_json(
         folder.done_path,
         {
             "fingerprint": task["fingerprint"],
             "job": {key: task[key] for key in task if key != "fingerprint"},
             "n_actions": n_actions,
-            "figures": _figures(judged[0]),
+            "figures": _figures(scored[0]),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_s": round(time.monotonic() - began, 1),
             "versions": versions(),
@@ -163,7 +163,7 @@ def _assay_of(
     return assay, opened[0]
 
 
-def _wells(one: Judged) -> pd.DataFrame:
+def _wells(one: ScoredPlate) -> pd.DataFrame:
     wells = one.scores.wells.copy()
     wells["row"], wells["column"] = places_of(wells["well"])
     platemap = one.roles.platemap
@@ -175,7 +175,7 @@ def _wells(one: Judged) -> pd.DataFrame:
     return wells[list(WELL_COLUMNS)]
 
 
-def _figures(one: Judged) -> dict[str, Any]:
+def _figures(one: ScoredPlate) -> dict[str, Any]:
     """Give what the plate is compared by, and what is told of it, as plain data."""
     wells, plate = one.scores.wells, one.state.plate
     samples = _wells(one)
@@ -189,7 +189,7 @@ def _figures(one: Judged) -> dict[str, Any]:
         "n_flagged": int(wells["is_flagged"].sum()),
         **{
             name: int(wells[name].sum())
-            for name in ("n_sites", "n_unreadable", "n_cells", "n_judged", "n_abnormal")
+            for name in ("n_sites", "n_unreadable", "n_cells", "n_scored", "n_abnormal")
         },
         "share_abnormal": _median(compared["share_abnormal"]),
         "cells_per_site": _median(compared["cells_per_site"]),
@@ -201,8 +201,8 @@ def _figures(one: Judged) -> dict[str, Any]:
             }
             for measure in QUALITY
         },
-        "unlike": one.prediction.shift.get("sentence", "")
-        if one.prediction.shift.get("is_unlike")
+        "novelty": one.prediction.shift.get("sentence", "")
+        if one.prediction.shift.get("is_novel")
         else "",
         "shift": one.prediction.shift.get("value"),
         "warnings": list(one.warnings),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.models.training import asked_recipe
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
@@ -18,7 +18,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.export import export, report
-from napari_hcs_qc.workflow.retraining import Retrained, add_figures, add_unlike, retrain
+from napari_hcs_qc.workflow.retraining import Retrained, add_figures, add_novelty, retrain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +152,7 @@ def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
     return encoder, recipe.with_diameter(first.found.diameter_px)
 
 
-def train_and_judge(
+def train_and_score(
     frozen: Frozen,
     note: str = "",
     *,
@@ -188,19 +188,19 @@ def measure_model(
     )
 
 
-def measure_unlike(
+def measure_novelty(
     frozen: Frozen,
     model: Model,
-    judged: Mapping[str, Judged],
+    scored: Mapping[str, ScoredPlate],
     *,
     job: Job = NO_JOB,
-) -> dict[str, Judged]:
+) -> dict[str, ScoredPlate]:
     """Measure how unlike the annotated cells each cell is, where that was not done yet."""
     encoder, _ = encoder_of(frozen.options, job=job)
-    return add_unlike(
+    return add_novelty(
         frozen.folder,
         model,
-        judged,
+        scored,
         encoder=encoder,
         job=job,
     )
@@ -211,7 +211,7 @@ def restore_model(
     model: str,
     *,
     job: Job = NO_JOB,
-) -> tuple[Model, dict[str, Judged]]:
+) -> tuple[Model, dict[str, ScoredPlate]]:
     """Use an older model again, until the next retraining."""
     folder, states = frozen.folder, frozen.joined()
     restored = chosen_model(folder, model)
@@ -228,10 +228,10 @@ def restore_model(
             states=states,
             job=job,
         )
-    judged = _judge_all(frozen, restored, states, job)
+    scored = _score_all(frozen, restored, states, job)
     job.check()
     model_history.restore(folder, model)  # last: what fails before leaves the other one in use
-    return restored, judged
+    return restored, scored
 
 
 def list_models(
@@ -275,32 +275,32 @@ def compare_models(
     )
 
 
-def judge_again(
+def score_again(
     frozen: Frozen,
-    judged: Mapping[str, Judged],
+    scored: Mapping[str, ScoredPlate],
     *,
     job: Job = NO_JOB,
-) -> dict[str, Judged]:
+) -> dict[str, ScoredPlate]:
     """Judge all plates anew at the threshold and annotations of now, nothing read from the disk."""
     found = {}
-    for done, (name, one) in enumerate(judged.items()):
+    for done, (name, one) in enumerate(scored.items()):
         job.check()
-        job.report(done, len(judged), f"Judging {name}")
+        job.report(done, len(scored), f"Judging {name}")
         found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
     return found
 
 
-def _judge_all(
+def _score_all(
     frozen: Frozen,
     model: Model,
     states: dict[str, PlateState],
     job: Job,
-) -> dict[str, Judged]:
-    judged = {}
+) -> dict[str, ScoredPlate]:
+    scored = {}
     for done, name in enumerate(states):
         job.check()
         job.report(done, len(states), f"Judging {name}")
-        (judged[name],) = judge(
+        (scored[name],) = score(
             frozen.folder,
             [name],
             model=model,
@@ -308,33 +308,33 @@ def _judge_all(
             threshold=frozen.threshold,
             partial=True,  # a click on empty ground makes a cell, which the next model judges
         )
-    return judged
+    return scored
 
 
 def write_results(
     frozen: Frozen,
-    judged: Mapping[str, Judged],
+    scored: Mapping[str, ScoredPlate],
     out: Path,
     *,
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
-    """Write the tables and the report of all plates, judged as `judge_again` does."""
-    found = judge_again(frozen, judged, job=job)
+    """Write the tables and the report of all plates, judged as `score_again` does."""
+    found = score_again(frozen, scored, job=job)
     # Another window, or a command, may have decided on wells meanwhile.
     verdicts = frozen.folder.journal().verdicts()
     found = {name: one.with_verdicts(verdicts) for name, one in found.items()}
     exported = export(
         frozen.folder,
         out,
-        judged=list(found.values()),
+        scored=list(found.values()),
         exclude_unreviewed=exclude_unreviewed,
         job=job,
     )
     page = report(
         frozen.folder,
         out / "report.html",
-        judged=list(found.values()),
+        scored=list(found.values()),
         job=job,
     )
     return (*exported.files, page)

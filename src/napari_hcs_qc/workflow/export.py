@@ -11,8 +11,8 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.training import trained_with, versions
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, flag_rule, judge
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use, with_unlike
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score
+from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use, with_novelty
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
@@ -66,16 +66,16 @@ def export(
     exclude_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
-    judged: Sequence[Judged] | None = None,
+    scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Exported:
     """Write the tables of all plates of an assay, see `export_tables`."""
-    model = _model_of(assay, judged)
-    if judged is None:
-        judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
+    model = _model_of(assay, scored)
+    if scored is None:
+        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
     encoder = kept_encoder(**trained_with(model.manifest), job=job)
     plates = []
-    for one in judged:
+    for one in scored:
         rows = embed_plate(
             one.state,
             model.recipe,
@@ -84,16 +84,16 @@ def export(
             try_again=False,  # as they were when the cells were scored
             job=job,
         ).rows
-        if not one.prediction.is_unlike_measured:
-            measured = with_unlike(one.prediction, one.state, model, rows, job)
-            one = one.with_unlike(one.state, measured)
+        if not one.prediction.is_novelty_measured:
+            measured = with_novelty(one.prediction, one.state, model, rows, job)
+            one = one.with_novelty(one.state, measured)
         plates.append(one.to_export(rows))
     options = ExportOptions(exclude_kinds, exclude_unreviewed)
     files = export_tables(
         plates,
         out,
         options=options,
-        provenance=provenance(assay, model, judged),
+        provenance=provenance(assay, model, scored),
         job=job,
     )
     if onto is None:
@@ -103,7 +103,7 @@ def export(
         pd.concat(tables, ignore_index=True),
         onto,
         out / f"{onto.stem}_qc.parquet",
-        diameter_px={one.state.plate.name: one.state.found.diameter_px for one in judged},
+        diameter_px={one.state.plate.name: one.state.found.diameter_px for one in scored},
         outlier_sites=[
             (plate.name, *site)
             for plate in plates
@@ -121,12 +121,12 @@ def export(
     return Exported((*files, joined.out), joined)
 
 
-def _model_of(assay: AssayFolder, judged: Sequence[Judged] | None) -> Model:
+def _model_of(assay: AssayFolder, scored: Sequence[ScoredPlate] | None) -> Model:
     """Give the model that judged, which need not be the one in use any more."""
-    return chosen_model(assay, judged[0].prediction.model if judged else None)
+    return chosen_model(assay, scored[0].prediction.model if scored else None)
 
 
-def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> dict[str, Any]:
+def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) -> dict[str, Any]:
     """Say where predictions and flags come from, as plain data."""
     return {
         "assay": str(assay.path.resolve()),
@@ -148,9 +148,9 @@ def provenance(assay: AssayFolder, model: Model, judged: Sequence[Judged]) -> di
                 "unreadable": [str(problem) for problem in one.unreadable],
                 "warnings": list(one.warnings),
                 "shift": one.prediction.shift,
-                "unlike": one.prediction.unlike,
+                "novelty": one.prediction.novelty,
             }
-            for one in judged
+            for one in scored
         ],
         "versions": versions(),
     }
@@ -161,20 +161,20 @@ def report(
     out: Path,
     *,
     exclude_kinds: tuple[str, ...] = (),
-    judged: Sequence[Judged] | None = None,
+    scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
-    model = _model_of(assay, judged)
-    if judged is None:
-        judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
+    model = _model_of(assay, scored)
+    if scored is None:
+        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
     data = ReportData(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
-        plates=[_report_plate(one) for one in judged],
+        plates=[_report_plate(one) for one in scored],
         rule=flag_rule(assay),
         model=model_card(model),
-        pictures=_pictures({one.state.plate.name: one for one in judged}),
+        pictures=_pictures({one.state.plate.name: one for one in scored}),
     )
     return write_report(data, out, job=job)
 
@@ -237,7 +237,7 @@ def _reliability(
     return list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True))
 
 
-def _report_plate(one: Judged) -> ReportPlate:
+def _report_plate(one: ScoredPlate) -> ReportPlate:
     whole = one.verdicts[one.verdicts["site"].isna()]
     return ReportPlate(
         name=one.state.plate.name,
@@ -250,14 +250,14 @@ def _report_plate(one: Judged) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=one.unreadable,
         warnings=one.warnings,
-        unlike=str(one.prediction.unlike.get("sentence", "")),
+        novelty=str(one.prediction.novelty.get("sentence", "")),
         threshold=one.threshold,
     )
 
 
-def _pictures(judged: dict[str, Judged]) -> Callable[[str, str, int], WellPictures]:
+def _pictures(scored: dict[str, ScoredPlate]) -> Callable[[str, str, int], WellPictures]:
     def pictures(plate: str, well: str, site: int) -> WellPictures:
-        one = judged[plate]
+        one = scored[plate]
         key = SiteKey(well, site)
         if key in one.state.found.unreadable:
             raise HcsQcError(one.state.found.unreadable[key])
@@ -266,7 +266,7 @@ def _pictures(judged: dict[str, Judged]) -> Callable[[str, str, int], WellPictur
     return pictures
 
 
-def well_pictures(one: Judged, worst: SiteKey) -> WellPictures:
+def well_pictures(one: ScoredPlate, worst: SiteKey) -> WellPictures:
     """Cut the pictures of a flagged well: its worst site, and cells from all of its sites.
 
     Grey values are scaled by the plate's intensity range, never by the picture's own.

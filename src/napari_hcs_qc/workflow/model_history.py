@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
 from napari_hcs_qc.assay.models.training import trained_with
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
 from napari_hcs_qc.encoders.registry import kept_encoder
@@ -110,7 +110,7 @@ def compare(
     for done, (name, state) in enumerate(states.items()):
         job.check()
         job.report(done, len(states), f"Comparing on plate {name}")
-        before, after = (_judged(assay, name, state, model, job) for model in models)
+        before, after = (_scored(assay, name, state, model, job) for model in models)
         changes.append(_change(before, after, assay.threshold))
     job.report(len(states), len(states), "Compared")
     lines = {line.id: line for line in list_models(assay)}
@@ -151,7 +151,9 @@ def _line(folder: Path, is_in_use: bool) -> ModelLine:
         return ModelLine(folder.name, "", "", "", "", {}, None, None, None, "", is_in_use, told)
 
 
-def _judged(assay: AssayFolder, name: str, state: PlateState, model: Model, job: Job) -> Judged:
+def _scored(
+    assay: AssayFolder, name: str, state: PlateState, model: Model, job: Job
+) -> ScoredPlate:
     states = {name: state}
     if load_prediction(assay, state, model) is None:
         encoder = kept_encoder(**trained_with(model.manifest), job=job.silent())
@@ -161,10 +163,10 @@ def _judged(assay: AssayFolder, name: str, state: PlateState, model: Model, job:
                 f"run: hcs-qc predict {assay.path} --model {model.id}."
             )
         predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
-    return judge(assay, [name], model=model, states=states)[0]
+    return score(assay, [name], model=model, states=states)[0]
 
 
-def _change(before: Judged, after: Judged, threshold: float) -> PlateChange:
+def _change(before: ScoredPlate, after: ScoredPlate, threshold: float) -> PlateChange:
     p_before, p_after = (
         one.predictions["p_abnormal"].to_numpy(dtype=np.float64) for one in (before, after)
     )

@@ -31,7 +31,7 @@ from napari_hcs_qc.assay.models.training import (
 )
 from napari_hcs_qc.assay.models.validation import curve, validate, validate_fine_tuned
 from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, flag_rule, judge_state, well_roles
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score_state, well_roles
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.scoring.prediction import (
     chosen_model,
@@ -39,7 +39,7 @@ from napari_hcs_qc.assay.scoring.prediction import (
     load_prediction,
     predict_plate,
     save_prediction,
-    with_unlike,
+    with_novelty,
 )
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
 from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate
@@ -73,8 +73,8 @@ class Retrained:
     """What `retrain` made."""
 
     model: Model  # the new model, in use from now on
-    judged: dict[str, Judged]  # every plate, by name, judged by it
-    # How long each step took: ``collect``, ``fit``, ``score``, ``judge``, ``save``, ``total``
+    scored: dict[str, ScoredPlate]  # every plate, by name, judged by it
+    # How long each step took: ``collect``, ``fit``, ``score``, ``score``, ``save``, ``total``
     seconds: dict[str, float]
 
 
@@ -137,8 +137,8 @@ def retrain(
     with watch.step("score"):
         predictions = _scored(assay, states, model, encoder, job)
     job.report(3, _STEPS, "Judging wells")
-    with watch.step("judge"):
-        judged = _judged(assay, states, predictions, job)
+    with watch.step("flag"):
+        scored = _flagged(assay, states, predictions, job)
     job.check()
     with assay.lock(timeout_s=_PATIENCE_S), model_being_made(assay) as folder, watch.step("save"):
         model = replace(model, id=folder.name)
@@ -147,7 +147,7 @@ def retrain(
             save_heads(folder, head, kind_head, tuned, novelty)
             for name, prediction in predictions.items():
                 numbered = replace(prediction, model=model.id)
-                judged[name] = replace(judged[name], prediction=numbered)
+                scored[name] = replace(scored[name], prediction=numbered)
                 save_prediction(assay, numbered, states[name])
                 job.check()
             published = located(publish_model(folder, manifest), folder)
@@ -159,7 +159,7 @@ def retrain(
                 discard_prediction(assay, name, model.id)
             raise
     job.report(_STEPS, _STEPS, f"Model {model.id} is in use")
-    return Retrained(model, judged, watch.seconds())
+    return Retrained(model, scored, watch.seconds())
 
 
 def add_figures(
@@ -214,19 +214,19 @@ def add_figures(
     return model
 
 
-def add_unlike(
+def add_novelty(
     assay: AssayFolder,
     model: Model,
-    judged: Mapping[str, Judged],
+    scored: Mapping[str, ScoredPlate],
     *,
     encoder: Encoder,
     job: Job = NO_JOB,
-) -> dict[str, Judged]:
+) -> dict[str, ScoredPlate]:
     """Measure how unlike the annotated cells each cell of some plates is, and keep it if possible.
 
     Plates that are not embedded are left out; `predict` embeds and measures them.
     """
-    missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
+    missing = {name: one for name, one in scored.items() if not one.prediction.is_novelty_measured}
     if missing and encoder.fingerprint != model.encoder["fingerprint"]:
         encoder = kept_encoder(**trained_with(model.manifest), job=job)
     found = {}
@@ -242,8 +242,8 @@ def add_unlike(
             try_again=False,  # as they were when the cells were scored
             job=job,
         )
-        measured = with_unlike(one.prediction, one.state, model, embedded.rows, job)
-        found[name] = one.with_unlike(one.state, measured)
+        measured = with_novelty(one.prediction, one.state, model, embedded.rows, job)
+        found[name] = one.with_novelty(one.state, measured)
         # Where another process is at work it is measured again when somebody needs it.
         with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
             if load_prediction(assay, one.state, model) is not None:  # else of other cells by now
@@ -276,23 +276,23 @@ def _scored(
             encoder,
             meter,
             try_again=False,
-            unlike=False,  # follows with `add_unlike`: nobody should have to wait for it
+            novelty=False,  # follows with `add_novelty`: nobody should have to wait for it
             job=job,
         )
     return predictions
 
 
-def _judged(
+def _flagged(
     assay: AssayFolder,
     states: Mapping[str, PlateState],
     predictions: Mapping[str, Prediction],
     job: Job,
-) -> dict[str, Judged]:
+) -> dict[str, ScoredPlate]:
     verdicts, rule = assay.journal().verdicts(), flag_rule(assay)
-    judged = {}
+    scored = {}
     for name, state in states.items():
         job.check()
-        judged[name] = judge_state(
+        scored[name] = score_state(
             state,
             predictions[name],
             verdicts=verdicts,
@@ -300,7 +300,7 @@ def _judged(
             roles=well_roles(assay, state.plate.shape),
             threshold=assay.threshold,
         )
-    return judged
+    return scored
 
 
 class _Watch:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
 from napari_hcs_qc.assay.models.training import TrainOptions, train
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.detection import PlateCells, detect, has_cells, load_cells
@@ -99,7 +99,7 @@ class RunResult:
     assay: AssayFolder
     labels: LabelsAdded
     model: Model
-    judged: list[Judged]
+    scored: list[ScoredPlate]
     exported: Exported
     report: Path
 
@@ -115,7 +115,7 @@ class PlateStatus:
     n_cells: int | None = None
     n_flagged: int | None = None
     predicted_with: str | None = None
-    unlike: dict[str, Any] = field(default_factory=dict)
+    novelty: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -468,12 +468,12 @@ def run(
         device=device,
         job=job,
     )
-    judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
+    scored = score(assay, model=model, exclude_kinds=exclude_kinds)
     exported = export(
         assay,
         out,
         exclude_kinds=exclude_kinds,
-        judged=judged,
+        scored=scored,
         exclude_unreviewed=exclude_unreviewed,
         job=job,
     )
@@ -481,10 +481,10 @@ def run(
         assay,
         out / "report.html",
         exclude_kinds=exclude_kinds,
-        judged=judged,
+        scored=scored,
         job=job,
     )
-    return RunResult(assay, added, model, judged, exported, written)
+    return RunResult(assay, added, model, scored, exported, written)
 
 
 def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
@@ -504,7 +504,7 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
     if not has_cells(assay.plate_folder(name), plate):
         return opened
     try:
-        judged = judge(assay, [name])[0]
+        scored = score(assay, [name])[0]
     except HcsQcError:  # not predicted yet
         found = load_cells(assay.plate_folder(name))
         unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
@@ -513,9 +513,9 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
         return replace(opened, n_cells=len(found.cells), problems=problems)
     return replace(
         opened,
-        n_cells=len(judged.state.cells),
-        n_flagged=int(judged.scores.wells["is_flagged"].sum()),
-        predicted_with=judged.prediction.model,
-        unlike=judged.prediction.unlike,
-        problems=tuple(str(problem) for problem in judged.unreadable) + judged.warnings,
+        n_cells=len(scored.state.cells),
+        n_flagged=int(scored.scores.wells["is_flagged"].sum()),
+        predicted_with=scored.prediction.model,
+        novelty=scored.prediction.novelty,
+        problems=tuple(str(problem) for problem in scored.unreadable) + scored.warnings,
     )

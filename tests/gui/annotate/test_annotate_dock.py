@@ -347,31 +347,31 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
     session = workspace.session
     manifest = session.model.manifest
     plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
-    doubts = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
-    figures = {**manifest["cross_validation"], "doubted": doubts}
+    issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
+    figures = {**manifest["cross_validation"], "label_issues": issues}
     session.model_is_measured(
         replace(session.model, manifest={**manifest, "cross_validation": figures})
     )
     workspace.tasks.model_changed.emit()
-    (doubt,) = annotating.doubted()
-    assert (doubt.plate, doubt.site, doubt.cls) == (plate, SiteKey(well, site), cls)
-    assert annotating._doubted.isVisible()
+    (issue,) = annotating.label_issues()
+    assert (issue.plate, issue.site, issue.cls) == (plate, SiteKey(well, site), cls)
+    assert annotating._label_issues.isVisible()
     with qtbot.waitSignal(session.cell_chosen) as chosen:
-        listed = annotating._doubted.findChild(QListWidget)
+        listed = annotating._label_issues.findChild(QListWidget)
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(y_px, x_px)]
     session.is_blind = True
-    assert annotating.doubted() == ()
+    assert annotating.label_issues() == ()
     session.is_blind = False
-    assert annotating.doubted() == (doubt,)
+    assert annotating.label_issues() == (issue,)
     live = session.live.table
     same = live[(live["well"] == well) & (live["y_px"].round(2) == y_px)]
     session.annotator = str(same["annotator"].iloc[0])
     other = "abnormal" if cls == "normal" else "normal"
     place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
     assert session.annotate(SiteKey(well, site), [place], other)
-    qtbot.waitUntil(lambda: annotating.doubted() == ())
-    assert not annotating._doubted.isVisible()
+    qtbot.waitUntil(lambda: annotating.label_issues() == ())
+    assert not annotating._label_issues.isVisible()
 
 
 # ---- what is shown -----------------------------------------------------------------------
@@ -382,17 +382,17 @@ def test_orders_are_those_of_the_core(
 ) -> None:
     session = workspace.session
     n = len(session.state.found.cells)
-    p = session.judged.prediction.table["p_abnormal"].to_numpy()[:n]
+    p = session.scored.prediction.table["p_abnormal"].to_numpy()[:n]
     assert sorted(annotating.gallery.view.cells()) == list(range(n))
     uncertain = order(qtbot, annotating, workspace, order="uncertain")
     assert np.all(np.diff(np.abs(p[uncertain] - session.threshold)) >= 0)
     likely = order(qtbot, annotating, workspace, order="abnormal")
     assert np.all(np.diff(p[likely]) <= 0)
-    ratio = session.judged.prediction.table["unlike"].to_numpy()[:n]
-    far = order(qtbot, annotating, workspace, order="unlike")
+    ratio = session.scored.prediction.table["novelty"].to_numpy()[:n]
+    far = order(qtbot, annotating, workspace, order="novelty")
     assert np.all(np.diff(ratio[far]) <= 0)
     words = annotating.gallery._describe(far[0])
-    assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "unlike" in words
+    assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "novelty" in words
     annotated = order(qtbot, annotating, workspace, order="disagreement")
     assert set(annotated) == set(np.flatnonzero([c is not None for c in session.annotated.classes]))
     left = order(qtbot, annotating, workspace, order="random", shown="open")
@@ -451,7 +451,7 @@ def test_a_new_model_sorts_anew(
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: workspace.session.model.id != was, timeout=60_000)
     idle(qtbot, workspace)
-    p = workspace.session.judged.prediction.table["p_abnormal"].to_numpy()
+    p = workspace.session.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
     n = len(workspace.session.state.found.cells)
     np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
@@ -461,25 +461,27 @@ def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
 ) -> None:
     session, gallery = workspace.session, annotating.gallery
-    order(qtbot, annotating, workspace, order="unlike")
+    order(qtbot, annotating, workspace, order="novelty")
     open_cells(annotating, 3)
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
     was = session.model.id
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: session.model.id != was, timeout=60_000)
-    assert gallery.value().order == "unlike"
-    qtbot.waitUntil(lambda: session.judged.prediction.is_unlike_measured, timeout=60_000)
+    assert gallery.value().order == "novelty"
+    qtbot.waitUntil(lambda: session.scored.prediction.is_novelty_measured, timeout=60_000)
     idle(qtbot, workspace)
-    assert gallery.value().order == "unlike"
-    ratio = session.judged.prediction.table["unlike"].to_numpy()
+    assert gallery.value().order == "novelty"
+    ratio = session.scored.prediction.table["novelty"].to_numpy()
     assert np.all(np.diff(ratio[gallery.view.cells()]) <= 0)
     sites = session.cells_of(session.site)
-    np.testing.assert_array_equal(sites.unlike[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]])
+    np.testing.assert_array_equal(
+        sites.novelty[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]]
+    )
     # Judged anew with the annotations of now, by the same model: it is not lost.
     press(annotating, Qt.Key.Key_N)
     idle(qtbot, workspace)
-    assert session.judged.prediction.is_unlike_measured
+    assert session.scored.prediction.is_novelty_measured
     assert not [text for text in told if "measured" in text]
 
 

@@ -94,12 +94,12 @@ def test_blind_hides_every_trace_of_a_prediction_and_no_annotation() -> None:
     seen = {p: drawn(tiles, CellMark(p, 0, "blur")) for p in (0.1, 0.9)}
     assert not np.array_equal(seen[0.1], seen[0.9])
     tiles.is_blind = True
-    not_judged = drawn(tiles, CellMark(NAN, 0, ""))
+    not_scored = drawn(tiles, CellMark(NAN, 0, ""))
     for p in (0.1, 0.9):
-        assert np.array_equal(drawn(tiles, CellMark(p, 0, "blur")), not_judged)
+        assert np.array_equal(drawn(tiles, CellMark(p, 0, "blur")), not_scored)
         hidden = drawn(tiles, CellMark(p, 2, "blur"))
         assert np.array_equal(hidden, drawn(tiles, CellMark(NAN, 2, "blur")))
-        assert not np.array_equal(hidden, not_judged)
+        assert not np.array_equal(hidden, not_scored)
 
 
 def test_probability_and_kind_are_written_where_there_is_room() -> None:

@@ -80,9 +80,9 @@ def test_box_finds_what_a_search_of_all_tiles_finds() -> None:
 def test_marks_of_one_cell() -> None:
     kinds = np.array([-1, KINDS.index("blur")], dtype=np.int8)
     marks = Marks(np.array([np.nan, 0.9]), np.array([1, 0]), kinds)
-    assert not marks.of(0).is_judged
+    assert not marks.of(0).is_scored
     assert (marks.of(0).annotated, marks.of(0).kind) == (1, "")
-    assert marks.of(1).is_judged
+    assert marks.of(1).is_scored
     assert (marks.of(1).p_abnormal, marks.of(1).kind) == (0.9, "blur")
 
 
@@ -90,7 +90,7 @@ def test_marks_of_one_cell() -> None:
 def test_nothing_is_said_of_a_cell_that_is_not_there(cell: int) -> None:
     marks = Marks(np.array([0.1, 0.9]), np.array([1, 2]), np.array([-1, 0]))
     found = marks.of(cell)
-    assert (found.is_judged, found.annotated, found.kind) == (False, 0, "")
+    assert (found.is_scored, found.annotated, found.kind) == (False, 0, "")
 
 
 def test_marks_of_different_lengths_are_refused() -> None:

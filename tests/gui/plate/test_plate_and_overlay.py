@@ -49,7 +49,7 @@ def test_choosing_a_well_goes_to_its_worst_site_and_back(desk: Any, assay_path: 
     dock = shown(desk, PlateDock)
     dock.plate_map.set_current("B02")
     desk.idle()
-    worst = desk.session.judged.scores.wells.set_index("well").loc["B02", "worst_site"]
+    worst = desk.session.scored.scores.wells.set_index("well").loc["B02", "worst_site"]
     assert desk.session.site == SiteKey("B02", int(worst))
     assert dock._sites.value() == desk.session.site
     desk.session.go_to(SiteKey("A02", 1))
@@ -81,7 +81,7 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     assert guide_dock.STEPS[guide.value()] == "Open"
     desk.open(assay_path)
     assert guide_dock.STEPS[guide.value()] == "Review"
-    flagged = desk.session.judged.scores.wells.query("is_flagged")["well"]
+    flagged = desk.session.scored.scores.wells.query("is_flagged")["well"]
     for well in flagged:
         assert desk.session.decide("SIM", well, "keep")
     desk.idle()
@@ -110,9 +110,9 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     assert (outlines(desk) != before).any()
     assert set(desk.viewer.layers[CELLS].features["class"][is_abnormal]) == {"abnormal"}
     desk.idle()
-    share = desk.session.judged.scores.wells["n_abnormal"].sum()
-    p = desk.session.judged.prediction.table["p_abnormal"].to_numpy()
-    said = desk.session.judged.predictions["annotated_class"].notna().to_numpy()
+    share = desk.session.scored.scores.wells["n_abnormal"].sum()
+    p = desk.session.scored.prediction.table["p_abnormal"].to_numpy()
+    said = desk.session.scored.predictions["annotated_class"].notna().to_numpy()
     assert share >= ((p >= np.float32(0.02)) & ~said).sum()
 
 

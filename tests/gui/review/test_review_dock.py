@@ -38,7 +38,7 @@ def verdicts(path: Path) -> pd.DataFrame:
 def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     desk: Any, dock: ReviewDock
 ) -> None:
-    wells = desk.session.judged.scores.wells
+    wells = desk.session.scored.scores.wells
     flagged = wells[wells["is_flagged"]]
     assert "B02" in set(flagged["well"])
     assert {entry.well for entry in dock.entries} == set(flagged["well"])

@@ -53,7 +53,7 @@ class Before:
 
     def __init__(self, desk: Any) -> None:
         self.desk, self.path = desk, desk.session.assay.path
-        self.model, self.judged = desk.session.model, desk.session.judged
+        self.model, self.scored = desk.session.model, desk.session.scored
         self.said = desk.session.live.table
         self.p_abnormal = desk.view.cells.p_abnormal.copy()
         self.colours = desk.viewer.layers[CELLS].border_color.copy()
@@ -68,9 +68,9 @@ class Before:
         """The old model is in use, in the window and on the disk, and judges as it did."""
         session = self.desk.session
         assert session.model.id == self.model.id
-        assert session.judged.prediction.model == self.model.id
-        assert session.judged.prediction.table.equals(self.judged.prediction.table)
-        assert session.judged.scores.wells.equals(self.judged.scores.wells)
+        assert session.scored.prediction.model == self.model.id
+        assert session.scored.prediction.table.equals(self.scored.prediction.table)
+        assert session.scored.scores.wells.equals(self.scored.scores.wells)
         np.testing.assert_array_equal(self.desk.view.cells.p_abnormal, self.p_abnormal)
         np.testing.assert_array_equal(self.desk.viewer.layers[CELLS].border_color, self.colours)
         assert chosen_model(AssayFolder.open(self.path)).id == self.model.id
@@ -267,7 +267,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     # Where it ends before the cancel is seen, the new model is in use, wholly.
     random.seed(number)
     assay.tasks.measure = lambda *_, **_also: None  # figures are not the matter here
-    assay.tasks.measure_unlike = lambda **_also: None
+    assay.tasks.measure_novelty = lambda **_also: None
     usual = took(assay, assay.tasks.retrain)
     assay.say("abnormal", number % len(assay.view.cells))
     # What was said counts for the wells once the hand rests: that is not the retraining's doing.
@@ -288,7 +288,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
         assert "cancelled" in bar.value()
     else:
         model = chosen_model(AssayFolder.open(before.path)).id
-        assert model == assay.session.model.id == assay.session.judged.prediction.model
+        assert model == assay.session.model.id == assay.session.scored.prediction.model
         before.nothing_lost()
     assert assay.errors() == []
     assay.tasks.retrain()  # nothing is in its way
@@ -331,7 +331,7 @@ def test_a_cancel_that_comes_too_late_shows_what_is_on_the_disk(
     assay.idle()
     in_use = chosen_model(AssayFolder.open(before.path)).id
     assert in_use != before.model.id
-    assert assay.session.model.id == in_use == assay.session.judged.prediction.model
+    assert assay.session.model.id == in_use == assay.session.scored.prediction.model
 
 
 def test_a_threshold_moved_while_the_head_is_trained_holds(
@@ -355,9 +355,9 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
     assay.idle()
     assay.qtbot.wait(600)  # clicks settle before the wells follow
     assay.idle()
-    assert assay.session.judged.threshold == 0.93
-    assert assay.session.judged.prediction.model == assay.session.model.id
-    said = assay.session.judged.state.annotations
+    assert assay.session.scored.threshold == 0.93
+    assert assay.session.scored.prediction.model == assay.session.model.id
+    said = assay.session.scored.state.annotations
     assert len(said) == len(assay.session.live.table)
 
 
@@ -478,7 +478,7 @@ def test_an_assay_folder_that_vanishes_ends_in_messages(
     assay.session._look_at_journal()
     assert not assay.session.undo()
     assert not assay.session.decide("SIM", "A01", "keep")
-    for task in (assay.tasks.retrain, assay.tasks.embed, assay.tasks.judge_again):
+    for task in (assay.tasks.retrain, assay.tasks.embed, assay.tasks.score_again):
         task()
         assay.idle()
     assay.session.set_threshold(0.8)
@@ -590,7 +590,7 @@ def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     no_leak()
     again = make_desk().open(assay_path)
     assert again.session.model is not None
-    assert again.session.judged is not None or what == "find_cells"
+    assert again.session.scored is not None or what == "find_cells"
     if what != "open":
         assert again.said_of(2) in ("abnormal", "conflict")
     again.close()
@@ -623,7 +623,7 @@ def test_an_assay_closed_or_changed_in_mid_job_gets_no_result_of_the_other(
     assert chosen_model(AssayFolder.open(other)).id == shown.id
     assay.session.close_assay()
     assert assay.errors() == []
-    assert assay.session.model is assay.session.judged is None
+    assert assay.session.model is assay.session.scored is None
 
 
 def test_work_that_does_not_stop_is_left_to_itself(
@@ -833,7 +833,7 @@ def test_the_second_window_is_told_and_annotations_appear_in_either(two: tuple[A
     anna.qtbot.waitUntil(lambda: anna.said_of(second) is None, timeout=30_000)
     # A verdict appears as well.
     assert anna.session.decide("SIM", "B02", "exclude")
-    ben.qtbot.waitUntil(lambda: len(ben.session.judged.verdicts) == 1, timeout=30_000)
+    ben.qtbot.waitUntil(lambda: len(ben.session.scored.verdicts) == 1, timeout=30_000)
     anna.close()
     assert ben.say("abnormal", first)
 
@@ -871,7 +871,7 @@ def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> No
             desk.idle()
     for desk in two:
         assert all("is in use by" in text for text in desk.errors()), desk.errors()
-        assert desk.session.judged.prediction.model == desk.session.model.id
+        assert desk.session.scored.prediction.model == desk.session.model.id
     assay = AssayFolder.open(path)
     in_use = chosen_model(assay)
     assert in_use.id in {desk.session.model.id for desk in two}
@@ -885,8 +885,8 @@ def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> No
         desk.idle()
         desk.qtbot.wait(300)
         desk.idle()
-        assert desk.session.judged.threshold == desk.session.threshold
-        assert desk.session.judged.prediction.model == shown
+        assert desk.session.scored.threshold == desk.session.threshold
+        assert desk.session.scored.prediction.model == shown
 
 
 def test_two_windows_retrain_and_one_closes_in_the_middle(

@@ -38,7 +38,7 @@ def test_a_trained_assay_opens_at_its_first_site_with_cells_and_predictions(
     assert [one.name for one in session.plates] == ["SIM"]
     assert session.site == A01 == desk.view.on_screen
     assert session.model is not None
-    assert session.judged.prediction.model == session.model.id
+    assert session.scored.prediction.model == session.model.id
     assert [layer.name for layer in desk.viewer.layers][:2] == ["DNA", "Actin"]
     found = session.state.found.cells
     here = (found["well"] == "A01") & (found["site"] == 1)
@@ -103,7 +103,7 @@ def test_an_empty_assay_says_what_to_do_and_breaks_nothing(desk: Any, tmp_path: 
     session.go_to_suggested()
     desk.tasks.retrain()
     desk.tasks.find_cells()
-    desk.tasks.judge_again()
+    desk.tasks.score_again()
     session.set_threshold(0.7)
     desk.idle()
     assert not session.undo()
@@ -114,8 +114,8 @@ def test_an_empty_assay_says_what_to_do_and_breaks_nothing(desk: Any, tmp_path: 
 
 def test_nothing_is_open(desk: Any, tmp_path: Path) -> None:
     session = desk.session
-    assert session.assay is session.plate is session.live is session.judged is None
-    assert session.all_judged == ()
+    assert session.assay is session.plate is session.live is session.scored is None
+    assert session.all_scored == ()
     assert session.annotate(A01, [(1.0, 1.0)], "normal") is False
     assert session.decide("SIM", "A01", "keep") is False
     assert not session.undo()
@@ -123,7 +123,7 @@ def test_nothing_is_open(desk: Any, tmp_path: Path) -> None:
     session.step(1)
     session.go_to_cell("SIM", A01, 1.0, 1.0)
     session.close_assay()
-    for task in (desk.tasks.retrain, desk.tasks.embed, desk.tasks.measure, desk.tasks.judge_again):
+    for task in (desk.tasks.retrain, desk.tasks.embed, desk.tasks.measure, desk.tasks.score_again):
         assert task() is None
     assert desk.tasks.export(tmp_path) is None
     assert desk.errors() == []
@@ -134,7 +134,7 @@ def test_an_assay_without_cells_can_be_looked_at_and_its_cells_be_found(
 ) -> None:
     steps.new(tmp_path / "assay", [steps.PlateSource(trained / "made" / "SIM")])
     desk.open(tmp_path / "assay")
-    assert desk.session.state is desk.session.judged is None
+    assert desk.session.state is desk.session.scored is None
     assert desk.view.on_screen == A01
     assert desk.viewer.layers["DNA"].data.max() > 0
     low, high = desk.viewer.layers["DNA"].contrast_limits
@@ -158,7 +158,7 @@ def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
     for made in ("models", "predictions"):
         shutil.rmtree(assay_path / made)
     desk.open(assay_path)
-    assert desk.session.model is desk.session.judged is None
+    assert desk.session.model is desk.session.scored is None
     assert np.isnan(desk.view.cells.p_abnormal).all()
     assert desk.say("abnormal")  # shown without a model as well
     assert desk.said_of() == "abnormal"
@@ -291,9 +291,9 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     for index, cls in zip(free, ("normal", "abnormal", "unsure"), strict=True):
         assert desk.say(cls, index)
     assert desk.session.decide("SIM", "A02", "exclude")
-    assert len(desk.session.judged.verdicts) == 1
+    assert len(desk.session.scored.verdicts) == 1
     assert desk.session.undo()  # the verdict
-    assert len(desk.session.judged.verdicts) == 0
+    assert len(desk.session.scored.verdicts) == 0
     assert desk.session.undo()
     assert [desk.said_of(i) for i in free] == ["normal", "abnormal", None]
     desk.close()
@@ -304,7 +304,7 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     assert again.session.redo()
     assert [again.said_of(i) for i in free] == ["normal", "abnormal", "unsure"]
     assert again.session.redo()
-    assert list(again.session.judged.verdicts["verdict"]) == ["exclude"]
+    assert list(again.session.scored.verdicts["verdict"]) == ["exclude"]
     assert not again.session.redo()
     assert "nothing of anna to redo" in again.told[-1][1]
 
@@ -337,7 +337,7 @@ def test_a_cell_is_added_on_empty_ground_kept_and_judged(
     desk.session.set_threshold(0.45)  # wells are judged without it until it is trained on
     desk.idle()
     assert desk.errors() == []
-    assert desk.session.judged.threshold == 0.45
+    assert desk.session.scored.threshold == 0.45
     later = make_desk().open(assay_path)
     assert not np.isnan(later.view.cells.p_abnormal[:n_cells]).any()
     assert later.view.cells.annotated_class[later.view.cells.nearest(*place)] == "abnormal"
@@ -412,8 +412,8 @@ def test_a_moved_threshold_recolours_at_once_and_flags_anew(desk: Any, assay_pat
         is_abnormal = (features["class"] == "abnormal").to_numpy()
         np.testing.assert_array_equal(is_abnormal, desk.view.cells.p_abnormal >= threshold)
         desk.idle()
-        assert session.judged.threshold == threshold
-        shares[threshold] = session.judged.scores.wells["share_abnormal"].sum()
+        assert session.scored.threshold == threshold
+        shares[threshold] = session.scored.scores.wells["share_abnormal"].sum()
     assert shares[0.02] > shares[0.98]
     desk.qtbot.waitUntil(lambda: AssayFolder.open(assay_path).threshold == 0.98, timeout=30_000)
 
@@ -536,7 +536,7 @@ def test_a_damaged_model_is_told_and_the_rest_opens(desk: Any, assay_path: Path)
     assert "model.json" in told
     assert "Retrain" in told
     assert desk.session.model is None
-    assert desk.session.judged is None
+    assert desk.session.scored is None
     desk.tasks.retrain()
     desk.idle()
     assert desk.session.model.id == "0002"

@@ -145,11 +145,11 @@ def test_restoring_uses_the_older_model_until_the_next_retraining(
     qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    before = workspace.session.judged.predictions["p_abnormal"].to_numpy().copy()
+    before = workspace.session.scored.predictions["p_abnormal"].to_numpy().copy()
     click(workspace, "abnormal", 6)
     workspace.tasks.retrain()
     idle(qtbot, workspace)
-    after = workspace.session.judged.predictions["p_abnormal"].to_numpy()
+    after = workspace.session.scored.predictions["p_abnormal"].to_numpy()
     assert abs(after - before).max() > 1e-3
     # A cell is added on empty ground: the older model has not seen it yet.
     session = workspace.session
@@ -158,10 +158,10 @@ def test_restoring_uses_the_older_model_until_the_next_retraining(
     n_added = len(session.live.at_site(session._where(session.site)))
     assert n_added >= 7
     dock.history.set_value(["0001"])
-    with qtbot.waitSignal(workspace.session.judged_changed, timeout=60_000):
+    with qtbot.waitSignal(workspace.session.scored_changed, timeout=60_000):
         dock.history._restore.click()
     idle(qtbot, workspace)
-    restored = session.judged.predictions["p_abnormal"].to_numpy()
+    restored = session.scored.predictions["p_abnormal"].to_numpy()
     assert session.model.id == "0001"
     assert len(restored) == len(before) + 1
     assert restored[: len(before)] == pytest.approx(before, abs=1e-6)
@@ -185,18 +185,18 @@ def test_a_restore_that_fails_changes_nothing(
     opened(qtbot, workspace, assay_path)
     workspace.tasks.retrain()
     idle(qtbot, workspace)
-    judged = workspace.session.judged
+    scored = workspace.session.scored
 
     def raises(*_: object, **__: object) -> None:
         raise HcsQcError("The disk is full of cats.")
 
-    monkeypatch.setattr(desk_steps, "judge", raises)
+    monkeypatch.setattr(desk_steps, "score", raises)
     dock.history.restore_asked.emit("0001")
     idle(qtbot, workspace)
     assert told[-1] == "The disk is full of cats."
     assert "The disk is full of cats." in dock._jobs.value()
     assert workspace.session.model.id == "0002"
-    assert workspace.session.judged is judged
+    assert workspace.session.scored is scored
     assert chosen_model(AssayFolder.open(assay_path)).id == "0002"
     assert in_use(dock) == ["0002"]
 

@@ -100,11 +100,11 @@ def test_an_encoder_of_the_assay_serves_heads_and_goes_where_the_assay_goes(
         "napari_hcs_qc.assay.models.training.validate_fine_tuned", lambda *_: {"figures": []}
     )
     tuned = train(assay, TrainOptions(encoder="deepclusterv2", head="finetune", device="cpu"))
-    [judged] = predict(assay, ["SIM"], tuned)
+    [scored] = predict(assay, ["SIM"], tuned)
     tiny.unlink()
     moved = AssayFolder.open(shutil.copytree(assay.path, tmp_path / "moved"))
     shutil.rmtree(assay.path)
-    for one, table in ((model, before.table), (tuned, judged.table)):
+    for one, table in ((model, before.table), (tuned, scored.table)):
         again = chosen_model(moved, one.id)
         shutil.rmtree(moved.embeddings_folder, ignore_errors=True)
         [after] = predict(moved, ["SIM"], again)

@@ -5,19 +5,19 @@ import pytest
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.evaluation.label_issues import doubted
+from napari_hcs_qc.evaluation.label_issues import label_issues
 
 
 def test_the_least_confident_come_first_and_only_those_contradicted() -> None:
     p = [[0.9, 0.2, 0.6, 0.1, 0.95], [0.7, 0.0, 0.6, 0.3, 0.95]]  # means 0.8 0.1 0.6 0.2 0.95
     said = [False, False, True, True, False]
-    assert doubted(p, said).tolist() == [4, 0, 3]
-    assert doubted(np.mean(p, axis=0), said).tolist() == [4, 0, 3]
+    assert label_issues(p, said).tolist() == [4, 0, 3]
+    assert label_issues(np.mean(p, axis=0), said).tolist() == [4, 0, 3]
 
 
 def test_nothing_is_doubted_where_all_agree() -> None:
-    assert doubted([0.1, 0.9], [False, True]).tolist() == []
-    assert doubted([], []).tolist() == []
+    assert label_issues([0.1, 0.9], [False, True]).tolist() == []
+    assert label_issues([], []).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_nothing_is_doubted_where_all_agree() -> None:
 )
 def test_what_is_no_probability_is_told(p: list[float], said: list[bool], words: str) -> None:
     with pytest.raises(HcsQcError, match=words):
-        doubted(p, said)
+        label_issues(p, said)
 
 
 def test_most_planted_slips_are_found() -> None:
@@ -38,6 +38,6 @@ def test_most_planted_slips_are_found() -> None:
     said = y.copy()
     said[slips] = np.where(said[slips] == "normal", "abnormal", "normal")
     found = cross_validate(X, said, wells, seeds=(0, 1))
-    listed = doubted(found.p_abnormal, said == "abnormal")
+    listed = label_issues(found.p_abnormal, said == "abnormal")
     assert np.isin(slips, listed).mean() >= 7 / 8
     assert np.isin(listed[:8], slips).mean() >= 0.75

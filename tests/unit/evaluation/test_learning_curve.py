@@ -37,7 +37,7 @@ class Spy(KNNHead):
         return super().fit(X, y, groups)
 
     def predict_proba(self, X: Any) -> Any:
-        self.seen.append(("judge", {row.tobytes() for row in X}))
+        self.seen.append(("score", {row.tobytes() for row in X}))
         return super().predict_proba(X)
 
 
@@ -55,14 +55,14 @@ class TestWhatIsFitted:
         well_of = {row.tobytes(): well for row, well in zip(X, wells, strict=True)}
         learning_curve(X, y, wells, sizes=(10, 20, 50, 100), seeds=(0, 1))
         fits = [data for what, data in seen if what == "fit"]
-        judged = [data for what, data in seen if what == "judge"]
-        assert len(fits) == len(judged) == 2 * 5 * 4
+        scored = [data for what, data in seen if what == "score"]
+        assert len(fits) == len(scored) == 2 * 5 * 4
         share = (y == "abnormal").mean()
         for place, (rows, labels, fit_wells) in enumerate(fits):
             size = (10, 20, 50, 100)[place % 4]
             assert len(set(rows)) == size
             assert abs(labels.count("abnormal") - share * size) <= 2
-            assert not {well_of[row] for row in judged[place]} & fit_wells
+            assert not {well_of[row] for row in scored[place]} & fit_wells
             assert fit_wells == {well_of[row] for row in rows}
             if place % 4:
                 smaller = fits[place - 1][0]

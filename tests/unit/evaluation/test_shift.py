@@ -24,7 +24,7 @@ def draw(
 @pytest.mark.parametrize("n_reference", [150, 2000])
 def test_nothing_changed_is_not_unlike(seed: int, n_reference: int) -> None:
     shift = measure_shift(draw(n_reference, seed), draw(1000, 100 + seed), seed)
-    assert not shift.is_unlike
+    assert not shift.is_novel
     assert shift.value < shift.threshold
     assert shift.sentence.startswith("This plate looks like the training data")
 
@@ -33,7 +33,7 @@ def test_wells_that_differ_as_wells_do_are_not_unlike() -> None:
     reference = draw(2000, 1, well_sd=0.4)
     wells = np.repeat(np.arange(100), 20)
     shift = measure_shift(reference, draw(1000, 2, well_sd=0.4), groups=wells)
-    assert not shift.is_unlike
+    assert not shift.is_novel
     assert 0.001 < shift.value < 0.03
 
 
@@ -53,7 +53,7 @@ def test_wells_that_differ_as_wells_do_are_not_unlike() -> None:
 )
 def test_a_change_is_unlike(what: str, new: np.ndarray) -> None:
     shift = measure_shift(draw(2000, 0), new)
-    assert shift.is_unlike, what
+    assert shift.is_novel, what
     assert shift.value > shift.threshold
     assert shift.sentence.startswith("This plate looks unlike the training data")
     assert f"{shift.value:.1%}" in shift.sentence
@@ -71,14 +71,14 @@ def test_too_few_cells_are_said() -> None:
     for reference, new in ((draw(99, 0), draw(100, 1)), (draw(200, 0), draw(10, 1))):
         shift = measure_shift(reference, new)
         assert math.isnan(shift.value)
-        assert not shift.is_unlike
+        assert not shift.is_novel
         assert "cannot be said" in shift.sentence
 
 
 def test_constant_features_are_no_trouble() -> None:
     reference, new = draw(500, 0), draw(500, 1)
     reference[:, :3] = new[:, :3] = 5
-    assert not measure_shift(reference, new).is_unlike
+    assert not measure_shift(reference, new).is_novel
 
 
 def test_other_features_and_too_few_are_refused() -> None:

@@ -13,8 +13,8 @@ from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.cells.table import cells_of_site, empty_cells, join_cells
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
-from napari_hcs_qc.qc.export.export_tables import JudgedPlate
-from napari_hcs_qc.qc.flags import PlateScores, judge_plate
+from napari_hcs_qc.qc.export.export_tables import ExportPlate
+from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def good_sites() -> list[Site]:
 
 
 class PlateOfSites:
-    """Collects sites into the tables that `judge_plate` takes."""
+    """Collects sites into the tables that `score_plate` takes."""
 
     def __init__(self, ranges: IntensityRanges) -> None:
         self.ranges = ranges
@@ -92,8 +92,8 @@ class PlateOfSites:
         self.sites.append(SiteKey(well, site))
         self.unreadable[SiteKey(well, site)] = why
 
-    def judge(self, predictions: pd.DataFrame | None = None, **kwargs: Any) -> PlateScores:
-        return judge_plate(
+    def score(self, predictions: pd.DataFrame | None = None, **kwargs: Any) -> PlateScores:
+        return score_plate(
             self.sites,
             join_cells(self.parts),
             predictions,
@@ -155,7 +155,7 @@ def no_quality() -> pd.DataFrame:
 
 
 @pytest.fixture
-def judged(no_quality: pd.DataFrame) -> JudgedPlate:
+def scored(no_quality: pd.DataFrame) -> ExportPlate:
     """Judge a plate: 8 wells of 2 sites; A01 s2 is empty, B01 largely abnormal, B04 s1 unread."""
     wells = [well_name(row, column) for row in range(2) for column in range(4)]
     keys = [SiteKey(well, site) for well in wells for site in (1, 2)]
@@ -164,7 +164,7 @@ def judged(no_quality: pd.DataFrame) -> JudgedPlate:
     abnormal = (cells["well"] == "B01").to_numpy() & (cells["label"] <= 30).to_numpy()
     predictions = predict(abnormal)
     predictions.loc[predictions["predicted_class"] == "abnormal", "predicted_kind"] = "dead"
-    scores = judge_plate(
+    scores = score_plate(
         keys,
         cells,
         predictions,
@@ -173,6 +173,6 @@ def judged(no_quality: pd.DataFrame) -> JudgedPlate:
     )
     embeddings = np.random.default_rng(0).normal(size=(len(cells), 6)).astype(np.float32)
     verdicts = pd.DataFrame({"well": [], "site": pd.array([], dtype="Int64"), "verdict": []})
-    return JudgedPlate(
+    return ExportPlate(
         "P ä1", cells, predictions, scores.sites, scores.wells, verdicts, None, embeddings
     )

@@ -16,7 +16,7 @@ from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
-from napari_hcs_qc.qc.flags import MAX_SEVERITY, PlateScores, judge_plate
+from napari_hcs_qc.qc.flags import MAX_SEVERITY, PlateScores, score_plate
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 
@@ -30,7 +30,7 @@ def well(scores: PlateScores, name: str) -> Any:
 
 
 def test_a_plate_of_good_sites_has_no_flag(plate: Any) -> None:
-    scores = plate.judge()
+    scores = plate.score()
     assert not scores.wells["is_flagged"].any()
     assert (scores.wells["flag_reason"] == "").all()
     assert (scores.wells["severity"] == 0).all()
@@ -38,7 +38,7 @@ def test_a_plate_of_good_sites_has_no_flag(plate: Any) -> None:
 
 def test_an_empty_site_is_flagged_in_words_and_numbers(plate: Any, draw_site: Any) -> None:
     plate.add("C01", 6, draw_site(0, 0))
-    scores = plate.judge()
+    scores = plate.score()
     found = well(scores, "C01")
     assert found.flag_code == "empty"
     median = scores.sites["n_cells"].astype(float).median()
@@ -107,7 +107,7 @@ def test_an_artefact_is_flagged_by_the_image_alone(
     site = draw_site(99, 44)
     spoil(site)
     plate.add("C01", 1, site)
-    scores = plate.judge()
+    scores = plate.score()
     found = well(scores, "C01")
     assert found.flag_code == code, found.flag_reason
     assert "site 1: " in found.flag_reason
@@ -125,7 +125,7 @@ def test_fragments_are_flagged_as_dead(plate: Any, draw_site: Any) -> None:
         broken, site.labels * 4 + parts, np.where(site.labels <= 10, site.labels, 0)
     ).astype(np.int32)
     plate.add("C01", 1, site)
-    found = well(plate.judge(), "C01")
+    found = well(plate.score(), "C01")
     assert found.flag_code == "dead"
     assert "% of nuclei are fragments (95 % interval" in found.flag_reason
 
@@ -136,7 +136,7 @@ def test_fragments_found_in_noise_are_noise(plate: Any, draw_site: Any) -> None:
     y, x = np.mgrid[: site.labels.shape[0], : site.labels.shape[1]]
     site.labels = np.where((y % 8 > 4) & (x % 8 > 4), 1 + y // 8 * 40 + x // 8, 0).astype(np.int32)
     plate.add("C01", 1, site)
-    codes = well(plate.judge(), "C01").flag_codes.split(",")
+    codes = well(plate.score(), "C01").flag_codes.split(",")
     assert "noise" in codes
     assert "dead" not in codes
 
@@ -144,7 +144,7 @@ def test_fragments_found_in_noise_are_noise(plate: Any, draw_site: Any) -> None:
 def test_an_unreadable_site_flags_its_well(plate: Any, draw_site: Any, good_sites: Any) -> None:
     plate.add("C01", 1, good_sites[0])
     plate.add_unreadable("C01", 2, "x.tif is truncated; copy it again.")
-    scores = plate.judge()
+    scores = plate.score()
     found = well(scores, "C01")
     assert found.flag_code == "unreadable"
     assert found.flag_reason == "site 2: could not be read: x.tif is truncated, copy it again"
@@ -155,10 +155,10 @@ def test_many_abnormal_cells_are_flagged(plate: Any, make_predictions: Any) -> N
     cells = join_cells(plate.parts)
     rng = np.random.default_rng(3)
     abnormal = rng.random(len(cells)) < np.where(cells["well"] == "B03", 0.5, 0.06)
-    scores = plate.judge(make_predictions(abnormal))
+    scores = plate.score(make_predictions(abnormal))
     found = well(scores, "B03")
     assert found.flag_code == "share_abnormal"
-    n, share = found.n_judged, found.share_abnormal
+    n, share = found.n_scored, found.share_abnormal
     assert found.flag_reason.startswith(f"{100 * share:.0f} % of cells abnormal (95 % interval ")
     assert f"plate median {100 * scores.medians['well_share_abnormal']:.1f} %" in found.flag_reason
     assert n > 30
@@ -170,7 +170,7 @@ def test_a_plate_bad_throughout_is_flagged_by_its_share_of_abnormal_cells(
     plate: Any, make_predictions: Any
 ) -> None:
     n_cells = sum(len(part) for part in plate.parts)
-    scores = plate.judge(make_predictions(np.arange(n_cells) % 10 < 9))
+    scores = plate.score(make_predictions(np.arange(n_cells) % 10 < 9))
     assert scores.wells["is_flagged"].all()
     assert (scores.wells["flag_code"] == "share_abnormal").all()
 
@@ -181,7 +181,7 @@ def test_a_few_abnormal_cells_of_very_few_are_no_flag(
     keys = [SiteKey(well_name(0, column), 1) for column in range(12)]
     cells = make_cells(dict.fromkeys(keys, 5))
     predictions = make_predictions((cells["well"] == "A01").to_numpy() & (cells["label"] <= 2))
-    scores = judge_plate(keys, cells, predictions, no_quality)
+    scores = score_plate(keys, cells, predictions, no_quality)
     assert not scores.wells["is_flagged"].any()
 
 
@@ -197,7 +197,7 @@ def test_clean_plates_of_any_density_flag_at_most_one_in_twenty_wells(
             {key: int(n) for key, n in zip(keys, rng.poisson(mean, 96), strict=True)}
         )
         predictions = make_predictions(rng.random(len(cells)) < 0.05)
-        scores = judge_plate(keys, cells, predictions, no_quality)
+        scores = score_plate(keys, cells, predictions, no_quality)
         n_flagged += int(scores.wells["is_flagged"].sum())
     assert n_flagged <= 0.05 * 3 * 96
 
@@ -210,7 +210,7 @@ def test_a_site_spoils_its_well_and_is_named(
         if site in (2, 4):
             blurred(drawn)
         plate.add("C01", site, drawn)
-    scores = plate.judge()
+    scores = plate.score()
     found = well(scores, "C01")
     assert found.flag_code == "blur"
     assert found.is_flagged_by_sites
@@ -224,13 +224,13 @@ def test_a_site_spoils_its_well_and_is_named(
 
 def test_a_well_meant_to_be_empty_is_not_flagged_for_it(plate: Any, draw_site: Any) -> None:
     plate.add("C01", 1, draw_site(0, 0))
-    scores = plate.judge(empty_wells=["C01"])
+    scores = plate.score(empty_wells=["C01"])
     assert not scores.wells["is_flagged"].any()
 
 
 def test_reasons_name_the_controls_when_compared_with_them(plate: Any, draw_site: Any) -> None:
     plate.add("C01", 1, draw_site(0, 0))
-    scores = plate.judge(control_wells=["A01", "A02", "A03", "A04"])
+    scores = plate.score(control_wells=["A01", "A02", "A03", "A04"])
     assert scores.reference == "control"
     assert "(control median" in well(scores, "C01").flag_reason
 
@@ -240,7 +240,7 @@ def test_severity_sorts_the_gravest_first(plate: Any, draw_site: Any) -> None:
     mild = draw_site(50, 44)
     mild.image[10:32, 100:108] = 4095
     plate.add("C02", 1, mild)
-    scores = plate.judge()
+    scores = plate.score()
     assert well(scores, "C01").severity > well(scores, "C02").severity >= 1
     sites = scores.sites.set_index(["well", "site"])
     assert sites.loc[("C02", 1), "severity"] == well(scores, "C02").severity
@@ -261,7 +261,7 @@ def test_a_fault_in_another_channel_is_named(make_cells: Any) -> None:
             pixels.astype(np.uint16), None, IntensityRanges(grey), diameter_px=20.0
         )
         rows += [(key, quality) for quality in measured]
-    scores = judge_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows))
+    scores = score_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows))
     found = well(scores, "A04")
     assert found.flag_code == "saturation"
     assert "site 1: channel Actin: " in found.flag_reason
@@ -272,15 +272,15 @@ def test_a_plate_without_a_single_cell_can_be_judged(
     make_cells: Any, no_quality: pd.DataFrame
 ) -> None:
     keys = [SiteKey("A01", 1), SiteKey("A02", 1)]
-    scores = judge_plate(keys, make_cells({keys[0]: 0}), None, no_quality)
+    scores = score_plate(keys, make_cells({keys[0]: 0}), None, no_quality)
     assert not scores.wells["is_flagged"].any()
 
 
 def test_the_order_of_the_sites_does_not_matter(plate: Any, draw_site: Any) -> None:
     plate.add("C01", 1, draw_site(0, 0))
-    first = plate.judge().wells.set_index("well").sort_index()
+    first = plate.score().wells.set_index("well").sort_index()
     plate.sites.reverse()
-    second = plate.judge().wells.set_index("well").sort_index()
+    second = plate.score().wells.set_index("well").sort_index()
     pd.testing.assert_frame_equal(first, second)
 
 
@@ -312,8 +312,8 @@ def test_a_stricter_rule_flags_less(plate: Any, draw_site: Any) -> None:
     site = draw_site(99, 44)
     hazy(site)
     plate.add("C01", 1, site)
-    assert plate.judge().wells["is_flagged"].sum() == 1
-    assert plate.judge(rule=FlagRule(haze_rise=0.3)).wells["is_flagged"].sum() == 0
+    assert plate.score().wells["is_flagged"].sum() == 1
+    assert plate.score(rule=FlagRule(haze_rise=0.3)).wells["is_flagged"].sum() == 0
 
 
 @pytest.mark.realdata
@@ -330,7 +330,7 @@ def test_the_wells_of_a_real_plate_that_the_eye_sees_are_flagged(shared_data: Pa
         keys.append(key)
         parts.append(cells_of_site(labels, image, key))
         rows += [(key, quality) for quality in measure_site(image[None], labels, grey)]
-    scores = judge_plate(keys, join_cells(parts), None, quality_table(rows))
+    scores = score_plate(keys, join_cells(parts), None, quality_table(rows))
     flagged = scores.wells.loc[scores.wells["is_flagged"]].set_index("well")["flag_code"]
     assert {"L10": "empty", "E05": "debris", "L11": "saturation", "A12": "dead"}.items() <= dict(
         flagged
@@ -353,6 +353,6 @@ def test_real_defocused_sites_among_sharp_ones_are_flagged_for_blur(
         for key, image in zip(keys, sharp + blurred, strict=True)
         for quality in measure_site(image[None], None, grey, diameter_px=27.0)
     ]
-    sites = judge_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows)).sites
+    sites = score_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows)).sites
     is_blurred = [code.startswith("blur") or ",blur" in code for code in sites["flag_codes"]]
     assert is_blurred == [False] * len(sharp) + [True] * len(blurred)

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.qc.flags import judge_plate
+from napari_hcs_qc.qc.flags import score_plate
 from napari_hcs_qc.qc.image_quality import (
     MEASURES,
     QUALITY_COLUMNS,
@@ -118,7 +118,7 @@ def test_every_site_has_a_row_in_the_order_of_the_plate(
     ).table
     assert list(zip(scores["well"], scores["site"], strict=True)) == [tuple(key) for key in keys]
     assert list(scores["n_cells"].fillna(-1)) == [10, 4, -1, 5, 0]
-    assert list(scores["n_judged"]) == [9, 4, 0, 5, 0]
+    assert list(scores["n_scored"]) == [9, 4, 0, 5, 0]
     assert list(scores["n_abnormal"]) == [6, 0, 0, 0, 0]
     assert scores["share_abnormal"].iloc[0] == pytest.approx(6 / 9)
     assert scores["share_abnormal"].isna().tolist() == [False, False, True, False, True]
@@ -130,7 +130,7 @@ def test_without_predictions_nothing_is_judged(make_cells: Cells, no_quality: pd
     key = SiteKey("A01", 1)
     scores = score_sites([key], make_cells({key: 3}), None, no_quality).table
     assert scores["n_cells"].tolist() == [3]
-    assert scores["n_judged"].tolist() == [0]
+    assert scores["n_scored"].tolist() == [0]
     assert scores["share_abnormal"].isna().all()
 
 
@@ -310,7 +310,7 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
         assert (found["well"], found["site"]) == tuple(key)
         assert pd.isna(found["n_cells"]) if key in unreadable else found["n_cells"] == len(mine)
         assert found["n_abnormal"] == sum(spoken[i] == "abnormal" for i in mine)
-        assert found["n_judged"] == sum(spoken[i] is not None for i in mine)
+        assert found["n_scored"] == sum(spoken[i] is not None for i in mine)
         area = [cells["area_px"][i] for i in mine if not cells["at_border"][i]]
         assert found["n_sized"] == sum(np.isfinite(area))
     sites = scores.table.assign(severity=rng.integers(0, 3, len(keys)).astype(float))
@@ -320,7 +320,7 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
         mine = sites[sites["well"] == well["well"]]
         ranks = list(zip(mine["severity"], mine["share_abnormal"].fillna(-1.0), strict=True))
         assert well["worst_site"] == mine["site"].iloc[ranks.index(max(ranks))]
-        for name in ("n_cells", "n_judged", "n_abnormal", "n_sized", "n_small"):
+        for name in ("n_cells", "n_scored", "n_abnormal", "n_sized", "n_small"):
             assert well[name] == mine[name].fillna(0).sum()
         assert well["n_unreadable"] == (~mine["is_readable"]).sum()
 
@@ -355,6 +355,6 @@ def test_100000_cells_of_384_wells_are_judged_in_a_tenth_of_a_second() -> None:
     spent = []
     for _ in range(5):
         start = time.process_time()
-        judge_plate(keys, cells, predictions, quality)
+        score_plate(keys, cells, predictions, quality)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.2  # 0.05 where nothing else runs; 0.7 with strings compared cell by cell

@@ -87,7 +87,7 @@ def cross_validate_fine_tuned(
     return found, cells
 
 
-def judge_crops(tuned: FineTuned, crops: torch.Tensor, job: Job) -> NDArray[Any]:
+def score_crops(tuned: FineTuned, crops: torch.Tensor, job: Job) -> NDArray[Any]:
     """Give ``(n_cells, n_classes)`` probabilities of crops, columns as ``tuned.head.classes_``."""
     features = tuned.encoder.encode(crops.flatten(0, 1), job=job)
     p: NDArray[Any] = tuned.head.predict_proba(features.view(len(crops), -1).numpy())
@@ -180,7 +180,7 @@ class _OnRows:
         """Judge the cells of some rows."""
         self.job.check()
         crops = self.cells.crops[torch.from_numpy(_rows(X))]
-        return judge_crops(self._tuned, crops, self.job)
+        return score_crops(self._tuned, crops, self.job)
 
 
 def _rows(X: ArrayLike) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
 from napari_hcs_qc.evaluation.crossval import cross_validate
-from napari_hcs_qc.evaluation.label_issues import doubted
+from napari_hcs_qc.evaluation.label_issues import label_issues
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
@@ -119,9 +119,9 @@ def _told(
     bins = reliability(p_abnormal, is_abnormal, units=units)
     return {
         **data,
-        "doubted": [
+        "label_issues": [
             {"cell": int(rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
-            for row in doubted(found.p_abnormal, is_abnormal)
+            for row in label_issues(found.p_abnormal, is_abnormal)
         ],
         "confusion": found.confusion().tolist(),
         "reliability": bins.to_dict(),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.embeddings.training_set import Annotated
 
-COLUMN = "unlike"
+COLUMN = "novelty"
 """Of a prediction's table: `Novelty.ratio`, above 1 unlike; NaN where it cannot be said.
 
 Without the column it was not measured yet, as just after Retrain at the desk.
@@ -43,45 +43,45 @@ def fit_novelty(annotated: Annotated) -> tuple[Novelty | None, str]:
     return novelty, ""
 
 
-def unlike_summary(
+def novelty_summary(
     ratio: NDArray[np.floating[Any]], wells: Iterable[str], why_not: str = ""
 ) -> dict[str, Any]:
     """Count the cells of a plate that are unlike anything annotated."""
-    is_unlike = ratio > 1
-    n_measured, n_unlike = int(np.isfinite(ratio).sum()), int(is_unlike.sum())
-    names = np.asarray(list(wells), dtype=object)[is_unlike]
+    is_novel = ratio > 1
+    n_measured, n_novel = int(np.isfinite(ratio).sum()), int(is_novel.sum())
+    names = np.asarray(list(wells), dtype=object)[is_novel]
     counted = Counter(map(str, names)).most_common()
-    is_much = n_measured > 0 and n_unlike > MUCH * n_measured
+    is_much = n_measured > 0 and n_novel > MUCH * n_measured
     return {
         "n_measured": n_measured,
-        "n_unlike": n_unlike,
+        "n_novel": n_novel,
         "wells": [list(one) for one in counted],
         "is_much": is_much,
-        "sentence": _sentence(n_measured, n_unlike, counted, is_much) if n_measured else why_not,
+        "sentence": _sentence(n_measured, n_novel, counted, is_much) if n_measured else why_not,
     }
 
 
-def _sentence(n_measured: int, n_unlike: int, wells: list[tuple[str, int]], is_much: bool) -> str:
-    if not n_unlike:
+def _sentence(n_measured: int, n_novel: int, wells: list[tuple[str, int]], is_much: bool) -> str:
+    if not n_novel:
         return ""
-    verb = "is" if n_unlike == 1 else "are"
+    verb = "is" if n_novel == 1 else "are"
     words = (
-        f"{count_of(n_unlike, 'cell')} ({percent(n_unlike / n_measured)}) {verb} unlike anything "
-        f"annotated, {_where(n_unlike, wells)}"
+        f"{count_of(n_novel, 'cell')} ({percent(n_novel / n_measured)}) {verb} unlike anything "
+        f"annotated, {_where(n_novel, wells)}"
     )
     if is_much:
         return f"{words}; the model's word on them is a guess. Annotate some of them and retrain."
     return f"{words}; annotate some of them."
 
 
-def _where(n_unlike: int, wells: list[tuple[str, int]]) -> str:
+def _where(n_novel: int, wells: list[tuple[str, int]]) -> str:
     """Say which wells hold most of them, if a few do."""
     total = 0
     for n_named, (_, n) in enumerate(wells[:_NAMED_WELLS], start=1):
         total += n
-        if 2 * total > n_unlike:
-            most = "all" if total == n_unlike else "most"
-            of_them = "" if n_unlike == 1 else f"{most} of them "
+        if 2 * total > n_novel:
+            most = "all" if total == n_novel else "most"
+            of_them = "" if n_novel == 1 else f"{most} of them "
             return f"{of_them}in {listing([name for name, _ in wells[:n_named]])}"
     first, n = wells[0]
     return f"in {len(wells)} wells, most in {first} ({n:,})"

@@ -11,16 +11,16 @@ import pandas as pd
 from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
 from napari_hcs_qc.assay.scoring.prediction import (
     added_places,
-    carried,
     chosen_model,
     load_prediction,
+    realigned,
 )
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.qc.export.export_tables import JudgedPlate
-from napari_hcs_qc.qc.flags import PlateScores, judge_plate
+from napari_hcs_qc.qc.export.export_tables import ExportPlate
+from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 from napari_hcs_qc.qc.rule import FlagRule
 
@@ -46,7 +46,7 @@ class WellRoles:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ScoredPlate:
     """One plate of an assay, judged."""
 
     state: PlateState  # the plate with its cells and annotations
@@ -57,14 +57,14 @@ class Judged:
     warnings: tuple[str, ...]  # sentences to see first
     unreadable: tuple[Problem, ...]  # what could not be read or was not understood, sites and files
     threshold: float = DEFAULT_THRESHOLD  # P(abnormal) from which a cell was counted as abnormal
-    rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `judge_state`
-    # What it was judged with, see `judge_state`
+    rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `score_state`
+    # What it was judged with, see `score_state`
     roles: WellRoles = field(default_factory=WellRoles)
-    exclude_kinds: tuple[str, ...] = ()  # what it was judged with, see `judge_state`
+    exclude_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
 
-    def at_threshold(self, threshold: float) -> Judged:
+    def at_threshold(self, threshold: float) -> ScoredPlate:
         """Judge the same cells with the same annotations at another threshold, without the disk."""
-        return judge_state(
+        return score_state(
             self.state,
             self.prediction,
             verdicts=self.verdicts,
@@ -74,7 +74,7 @@ class Judged:
             exclude_kinds=self.exclude_kinds,
         )
 
-    def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> Judged:
+    def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
         """Judge with the annotations of now, without the disk.
 
         A cell that somebody has added since the model last judged counts by their word alone; the
@@ -82,8 +82,8 @@ class Judged:
         """
         state = self.state.with_annotations(annotations)
         before = added_places(self.state.matched.added)
-        table = carried(self.prediction.table, before, state)
-        return judge_state(
+        table = realigned(self.prediction.table, before, state)
+        return score_state(
             state,
             replace(self.prediction, table=table),
             verdicts=self.verdicts,
@@ -93,29 +93,29 @@ class Judged:
             exclude_kinds=self.exclude_kinds,
         )
 
-    def with_unlike(self, state: PlateState, measured: Prediction) -> Judged:
+    def with_novelty(self, state: PlateState, measured: Prediction) -> ScoredPlate:
         """Take in how unlike the annotated cells each cell is."""
-        table = carried(measured.table, added_places(state.matched.added), self.state)
+        table = realigned(measured.table, added_places(state.matched.added), self.state)
         ratio = table[COLUMN].to_numpy(np.float32)
         new = [text for text in measured.warnings if text not in self.prediction.warnings]
         prediction = replace(
             self.prediction,
             table=self.prediction.table.assign(**{COLUMN: ratio}),
             warnings=(*self.prediction.warnings, *new),
-            unlike=measured.unlike,
+            novelty=measured.novelty,
         )
         predictions = self.predictions.assign(**{COLUMN: ratio})
         warnings = (*self.warnings, *new)
         return replace(self, prediction=prediction, predictions=predictions, warnings=warnings)
 
-    def with_verdicts(self, verdicts: pd.DataFrame) -> Judged:
+    def with_verdicts(self, verdicts: pd.DataFrame) -> ScoredPlate:
         """Give the same with other verdicts, `Journal.verdicts` of all plates."""
         mine = verdicts[verdicts["plate"] == self.state.plate.name].reset_index(drop=True)
         return replace(self, verdicts=mine)
 
-    def to_export(self, embeddings: NDArray[np.float32] | None = None) -> JudgedPlate:
+    def to_export(self, embeddings: NDArray[np.float32] | None = None) -> ExportPlate:
         """Give what the export takes."""
-        return JudgedPlate(
+        return ExportPlate(
             self.state.plate.name,
             self.state.cells,
             self.predictions,
@@ -144,7 +144,7 @@ def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
     )
 
 
-def judge(
+def score(
     assay: AssayFolder,
     plates: Sequence[str] | None = None,
     *,
@@ -153,7 +153,7 @@ def judge(
     states: Mapping[str, PlateState] | None = None,
     threshold: float | None = None,
     partial: bool = False,
-) -> list[Judged]:
+) -> list[ScoredPlate]:
     """Judge plates that were predicted; quick, nothing is computed from pixels."""
     model = model or chosen_model(assay)
     threshold = assay.threshold if threshold is None else threshold
@@ -162,7 +162,7 @@ def judge(
     verdicts = journal.verdicts()
     rule = flag_rule(assay)
     annotations: pd.DataFrame | None = None
-    judged = []
+    scored = []
     for name in chosen_plates(assay, plates):
         state = known.get(name)
         if state is None:
@@ -175,7 +175,7 @@ def judge(
                 f"Plate {name} was not predicted with model {model.id} since its cells last "
                 f"changed; run: hcs-qc predict {assay.path}."
             )
-        one = judge_state(
+        one = score_state(
             state,
             prediction,
             verdicts=verdicts,
@@ -184,11 +184,11 @@ def judge(
             threshold=threshold,
             exclude_kinds=exclude_kinds,
         )
-        judged.append(one)
-    return judged
+        scored.append(one)
+    return scored
 
 
-def judge_state(
+def score_state(
     state: PlateState,
     prediction: Prediction,
     *,
@@ -197,7 +197,7 @@ def judge_state(
     roles: WellRoles,
     threshold: float,
     exclude_kinds: tuple[str, ...] = (),
-) -> Judged:
+) -> ScoredPlate:
     """Judge a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
         raise HcsQcError(
@@ -212,7 +212,7 @@ def judge_state(
         )
     predictions = _at_threshold(prediction.table, threshold)
     predictions = pd.concat([predictions, state.annotated], axis=1)
-    scores = judge_plate(
+    scores = score_plate(
         state.plate.sites,
         state.cells,
         predictions,
@@ -236,7 +236,7 @@ def judge_state(
         table = flags_by_treatment(scores.wells, roles.platemap)
         warnings.extend(treatment_warnings(table))
     mine = verdicts[verdicts["plate"] == state.plate.name].reset_index(drop=True)
-    return Judged(
+    return ScoredPlate(
         state,
         prediction,
         predictions,

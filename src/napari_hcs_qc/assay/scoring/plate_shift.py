@@ -75,23 +75,23 @@ class ShiftMeter:
         chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
-        shift = self._judged(reference, new)
+        shift = self._scored(reference, new)
         return {
             "value": _number(shift.value),
             "threshold": _number(shift.threshold),
-            "is_unlike": bool(shift.is_unlike),
+            "is_novel": bool(shift.is_novel),
             "sentence": f"Plate {state.plate.name}: {shift.sentence}",
             "of": of,
         }
 
-    def _judged(self, reference: ShiftReference, new: NDArray[np.float32]) -> Shift:
+    def _scored(self, reference: ShiftReference, new: NDArray[np.float32]) -> Shift:
         seed = int(self._model.manifest["seed"])
         if len(reference.rows) < MIN_REFERENCE:
             return measure_shift(reference.rows, new, seed)  # says that it cannot be said
         if self._detector is None:
             # Fitting takes seconds, and a screen has many plates.
             self._detector = ShiftDetector(seed).fit(reference.rows, reference.wells)
-        return self._detector.judge(new)
+        return self._detector.score(new)
 
     def reference(self, job: Job) -> ShiftReference:
         """Give what plates are compared with; sampled once."""

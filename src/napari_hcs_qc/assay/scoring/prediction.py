@@ -12,7 +12,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.training import trained_with
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN, unlike_summary
+from napari_hcs_qc.assay.scoring.novelty_report import COLUMN, novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
@@ -50,11 +50,11 @@ class Prediction:
     # Sites whose cells could not be embedded: well, site as text, and the reason
     unreadable: tuple[tuple[str, str], ...]
     shift: dict[str, Any]  # `Shift` of the plate against the training plates as plain data
-    # Cells unlike anything annotated, as `unlike_summary` counts them
-    unlike: dict[str, Any] = field(default_factory=dict)
+    # Cells unlike anything annotated, as `novelty_summary` counts them
+    novelty: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def is_unlike_measured(self) -> bool:
+    def is_novelty_measured(self) -> bool:
         """Whether its table says of each cell how unlike the annotated ones it is."""
         return COLUMN in self.table
 
@@ -166,7 +166,7 @@ def predict_plate(
     meter: ShiftMeter,
     *,
     try_again: bool = True,
-    unlike: bool = True,
+    novelty: bool = True,
     job: Job = NO_JOB,
 ) -> Prediction:
     """Score all cells of one plate; nothing is written but embeddings that were missing."""
@@ -195,18 +195,18 @@ def predict_plate(
         model.id,
         table,
         (
-            *((shift["sentence"],) if shift.get("is_unlike") else ()),
+            *((shift["sentence"],) if shift.get("is_novel") else ()),
             *backend_warning(model, encoder),
         ),
         tuple((one.where, one.what) for one in embedded.unreadable),
         shift,
     )
-    if not unlike:
+    if not novelty:
         return found
-    return with_unlike(found, state, model, embedded.rows, job)
+    return with_novelty(found, state, model, embedded.rows, job)
 
 
-def with_unlike(
+def with_novelty(
     found: Prediction,
     state: PlateState,
     model: Model,
@@ -214,24 +214,24 @@ def with_unlike(
     job: Job = NO_JOB,
 ) -> Prediction:
     """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring."""
-    is_judged = found.table["p_abnormal"].notna().to_numpy()
+    is_scored = found.table["p_abnormal"].notna().to_numpy()
     ratio = np.full(len(found.table), np.nan, dtype=np.float32)
     why_not = str(model.manifest.get("no_novelty", ""))
     if model.novelty is not None:
         measured = model.novelty.ratio(rows, job=job)
-        ratio[is_judged] = measured[is_judged]
+        ratio[is_scored] = measured[is_scored]
     elif not why_not:
         why_not = (
             f"Model {model.id} does not know which cells are unlike the annotated ones: an earlier "
             "version trained it. Train again to have that."
         )
-    summary = unlike_summary(ratio, state.cells["well"], why_not)
+    summary = novelty_summary(ratio, state.cells["well"], why_not)
     warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()
     return replace(
         found,
         table=found.table.assign(**{COLUMN: ratio}),
         warnings=(*found.warnings, *warning),
-        unlike=summary,
+        novelty=summary,
     )
 
 
@@ -269,7 +269,7 @@ def load_prediction(
         return None
     table = pd.read_parquet(folder / f"{model.id}.parquet")
     if not is_of_all:
-        table = carried(table, [tuple(place) for place in manifest.get("added", [])], state)
+        table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
     return Prediction(
         state.plate.name,
         model.id,
@@ -277,7 +277,7 @@ def load_prediction(
         tuple(manifest["warnings"]),
         tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
         dict(manifest["shift"]),
-        dict(manifest.get("unlike", {})),
+        dict(manifest.get("novelty", {})),
     )
 
 
@@ -296,7 +296,7 @@ def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) ->
             "warnings": list(found.warnings),
             "unreadable": [list(item) for item in found.unreadable],
             "shift": found.shift,
-            "unlike": found.unlike,
+            "novelty": found.novelty,
         },
     )
 
@@ -309,16 +309,16 @@ def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
     ]
 
 
-def carried(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
+def realigned(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
     """Give the rows of a prediction to the same cells, NaN to those that were added since."""
     n_found = len(state.found.cells)
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
-    carried = table.reindex([*range(n_found), *added]).reset_index(drop=True)
+    realigned = table.reindex([*range(n_found), *added]).reset_index(drop=True)
     for name in ("predicted_class", "predicted_kind"):
-        words = carried[name].astype(object)
-        carried[name] = words.where(words.notna(), None)
-    return carried
+        words = realigned[name].astype(object)
+        realigned[name] = words.where(words.notna(), None)
+    return realigned
 
 
 def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:

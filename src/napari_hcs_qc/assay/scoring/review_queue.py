@@ -14,7 +14,7 @@ from napari_hcs_qc.text import listing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
 
 DECISIONS = ("keep", "exclude")
 """Verdicts that decide; ``look again`` decides nothing."""
@@ -92,9 +92,9 @@ class QueueEntry:
         return self.is_flagged_by_sites and decided.issuperset(self.flagged_sites)
 
 
-def review_queue(judged: Iterable[Judged]) -> tuple[QueueEntry, ...]:
+def review_queue(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
     """List the wells that are flagged or have a verdict, also one on a single site."""
-    entries = [entry for one in judged for entry in _of_plate(one)]
+    entries = [entry for one in scored for entry in _of_plate(one)]
     return tuple(sorted(entries, key=lambda entry: -entry.severity))
 
 
@@ -116,9 +116,11 @@ def next_open(
     return None
 
 
-def seen_now(judged: Judged, well: str, site: int | None = None) -> dict[str, str | float | bool]:
+def seen_now(
+    scored: ScoredPlate, well: str, site: int | None = None
+) -> dict[str, str | float | bool]:
     """Say what the machine says of a well or site, to be kept with a verdict on it."""
-    table = judged.scores.wells if site is None else judged.scores.sites
+    table = scored.scores.wells if site is None else scored.scores.sites
     is_it = table["well"] == well
     if site is not None:
         is_it &= table["site"] == site
@@ -126,22 +128,22 @@ def seen_now(judged: Judged, well: str, site: int | None = None) -> dict[str, st
     if not len(rows):
         what = well if site is None else f"{well} s{site}"
         raise HcsQcError(
-            f"Plate {judged.state.plate.name} has no images of {what}, so there is nothing to "
+            f"Plate {scored.state.plate.name} has no images of {what}, so there is nothing to "
             "decide on; choose a well of the plate."
         )
     return {
-        "model": judged.prediction.model,
+        "model": scored.prediction.model,
         "is_flagged": bool(rows["is_flagged"].iloc[0]),
         "flag_codes": str(rows["flag_codes"].iloc[0]),
-        "threshold": judged.threshold,
+        "threshold": scored.threshold,
     }
 
 
-def _of_plate(judged: Judged) -> list[QueueEntry]:
-    wells, sites = judged.scores.wells, judged.scores.sites
+def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
+    wells, sites = scored.scores.wells, scored.scores.sites
     whole: dict[str, dict[str, Any]] = {}
     single: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in judged.verdicts.to_dict("records"):
+    for record in scored.verdicts.to_dict("records"):
         # What is missing in a table is NaN or None, as pandas likes.
         word = {str(name): value if _is_given(value) else None for name, value in record.items()}
         if word["site"] is None:
@@ -177,7 +179,7 @@ def _of_plate(judged: Judged) -> list[QueueEntry]:
         changes += [f"site {one.site} {one.change}" for one in on_sites if one.change]
         entries.append(
             QueueEntry(
-                plate=judged.state.plate.name,
+                plate=scored.state.plate.name,
                 well=well,
                 severity=float(row["severity"]),
                 codes=_split(str(row["flag_codes"])),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.detection import PlateCells
     from napari_hcs_qc.plates.plate import Plate
 
@@ -48,7 +48,7 @@ MEASURES: dict[str, Measure] = {
         "people annotated a cell, their word counts.",
         begins_at_zero=True,
     ),
-    "unlike": Measure(
+    "novelty": Measure(
         "Cells unlike annotated",
         "%",
         "Share of the judged cells of a well that are unlike anything annotated: farther from the "
@@ -152,7 +152,7 @@ def well_values(
     plate: Plate,
     *,
     found: PlateCells | None = None,
-    judged: Judged | None = None,
+    scored: ScoredPlate | None = None,
     annotations: pd.DataFrame | None = None,
 ) -> WellValues:
     """Gather one measure of all wells of a plate; quick, nothing is read."""
@@ -163,8 +163,8 @@ def well_values(
         values, reason = _annotated(plate, annotations), ""
     elif measure == "cell_count":
         values, reason = ({}, _NO_CELLS) if found is None else (_counted(plate, found), "")
-    elif measure in ("share_abnormal", "unlike", "severity", "verdict"):
-        values, reason = ({}, _NOT_JUDGED) if judged is None else _judged(measure, judged)
+    elif measure in ("share_abnormal", "novelty", "severity", "verdict"):
+        values, reason = ({}, _NOT_JUDGED) if scored is None else _scored(measure, scored)
         categories = REVIEW_WORDS if measure == "verdict" else None
     elif found is None:
         values, reason = {}, _NO_CELLS
@@ -231,16 +231,16 @@ def _counted(plate: Plate, found: PlateCells) -> dict[str, float]:
     return {well: float(counted.get(well, 0)) for well in plate.wells if well not in unreadable}
 
 
-def _judged(measure: str, judged: Judged) -> tuple[dict[str, float], str]:
-    wells = judged.scores.wells
+def _scored(measure: str, scored: ScoredPlate) -> tuple[dict[str, float], str]:
+    wells = scored.scores.wells
     if measure == "verdict":
         values = dict.fromkeys(map(str, wells["well"]), 0.0)
-        for entry in review_queue([judged]):
+        for entry in review_queue([scored]):
             word = entry.verdict or ("sites decided" if entry.is_done else "to review")
             values[entry.well] = float(REVIEW_WORDS.index(word))
         return values, "it was not judged"
-    if measure == "unlike":
-        return _unlike(judged)
+    if measure == "novelty":
+        return _novelty(scored)
     if measure == "severity":
         return _finite(wells["well"], wells["severity"]), "it was not judged"
     return (
@@ -249,15 +249,15 @@ def _judged(measure: str, judged: Judged) -> tuple[dict[str, float], str]:
     )
 
 
-def _unlike(judged: Judged) -> tuple[dict[str, float], str]:
-    prediction = judged.prediction
-    if not prediction.is_unlike_measured:
+def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:
+    prediction = scored.prediction
+    if not prediction.is_novelty_measured:
         return {}, "it is being measured"
-    if not prediction.unlike.get("n_measured"):
-        return {}, str(prediction.unlike.get("sentence")) or "none of its cells was judged"
+    if not prediction.novelty.get("n_measured"):
+        return {}, str(prediction.novelty.get("sentence")) or "none of its cells was judged"
     ratio = prediction.table[COLUMN]
     share = 100 * (ratio > 1).astype(float).where(ratio.notna())
-    means = share.groupby(judged.state.cells["well"].to_numpy()).mean()
+    means = share.groupby(scored.state.cells["well"].to_numpy()).mean()
     return _finite(means.index, means), "none of its cells was judged"
 
 

@@ -45,7 +45,7 @@ class Person:
         return f"{self.user} on {self.host}, process {self.pid}"
 
 
-class Presence:
+class OpenWindows:
     """One window's presence in an assay; made by `enter`.
 
     A file of its own is locked by the operating system as long as the window is there. The lock
@@ -60,14 +60,14 @@ class Presence:
         self._lock: FileLock | None = None
 
     @classmethod
-    def enter(cls, path: Path) -> Presence:
+    def enter(cls, path: Path) -> OpenWindows:
         """Tell others that this process has the assay open in a window."""
-        presence = cls(path)
+        open_windows = cls(path)
         with suppress(*_CANNOT):
-            presence._folder.mkdir(exist_ok=True)
-            with presence._guarded():
-                presence._announce()
-        return presence
+            open_windows._folder.mkdir(exist_ok=True)
+            with open_windows._guarded():
+                open_windows._announce()
+        return open_windows
 
     @property
     def others(self) -> tuple[Person, ...]:

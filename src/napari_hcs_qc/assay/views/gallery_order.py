@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Order: TypeAlias = Literal[
-    "random", "uncertain", "abnormal", "normal", "unlike", "similar", "disagreement", "diverse"
+    "random", "uncertain", "abnormal", "normal", "novelty", "similar", "disagreement", "diverse"
 ]
 """Ways to order cells, see `order_cells`."""
 
@@ -35,7 +35,7 @@ def order_cells(
     *,
     p_abnormal: NDArray[np.floating[Any]],
     annotated_class: NDArray[np.object_],
-    unlike: NDArray[np.floating[Any]] | None = None,
+    novelty: NDArray[np.floating[Any]] | None = None,
     embeddings: NDArray[np.floating[Any]] | None = None,
     chosen: Sequence[int] | NDArray[np.integer[Any]] = (),
     threshold: float = 0.5,
@@ -55,7 +55,7 @@ def order_cells(
         Probability nearest to the threshold first.
     ``abnormal``, ``normal``
         Highest, or lowest, probability first.
-    ``unlike``
+    ``novelty``
         Farthest from every annotated cell first, see `napari_hcs_qc.evaluation.novelty.Novelty`.
     ``similar``
         Cosine of the embedding with the mean of those of the chosen cells, highest first, after
@@ -86,13 +86,13 @@ def order_cells(
     job.check()
     if order == "random":
         rows = np.random.default_rng(seed).permutation(rows)
-    elif order == "unlike":
-        if unlike is None or len(unlike) != n_cells:
+    elif order == "novelty":
+        if novelty is None or len(novelty) != n_cells:
             raise HcsQcError(
                 "How unlike the annotated cells each cell is was not measured yet; retrain, or "
                 "predict the plate again."
             )
-        rows = rows[np.argsort(-np.asarray(unlike, dtype=np.float64)[rows], kind="stable")]
+        rows = rows[np.argsort(-np.asarray(novelty, dtype=np.float64)[rows], kind="stable")]
     elif order in ("similar", "diverse"):
         if embeddings is None or len(embeddings) != n_cells:
             have = "none are" if embeddings is None else f"those of {len(embeddings)} cells are"
@@ -153,18 +153,18 @@ def suggest_next(
         for row in first[is_open[first]]:
             return int(row)
     rows = np.flatnonzero(is_open)
-    is_judged = np.isfinite(p_abnormal[rows])
-    if is_judged.any():
-        rows = rows[is_judged]
+    is_scored = np.isfinite(p_abnormal[rows])
+    if is_scored.any():
+        rows = rows[is_scored]
     if not len(rows):
         return None
     n_after_start = max(0, n_cells - int(is_open.sum()) - len(first))
-    if is_judged.any() and n_after_start % RANDOM_EVERY == RANDOM_EVERY - 1:
+    if is_scored.any() and n_after_start % RANDOM_EVERY == RANDOM_EVERY - 1:
         return _random_one(rows, n_cells, seed)
     n_seen = np.bincount(sites[before], minlength=int(sites.max()) + 1)
     rounds = n_seen[sites[rows]]
     rows = rows[rounds == rounds.min()]
-    if not is_judged.any():
+    if not is_scored.any():
         return _random_one(rows, n_cells, seed)
     return int(rows[np.argmin(np.abs(p_abnormal[rows] - threshold))])
 

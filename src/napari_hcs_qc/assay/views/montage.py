@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.plates.plate import SiteKey
     from napari_hcs_qc.plates.site_cache import SiteCache
@@ -44,7 +44,7 @@ class Montage:
 
 
 def well_montage(
-    judged: Judged,
+    scored: ScoredPlate,
     well: str,
     cache: SiteCache,
     style: PictureStyle,
@@ -55,14 +55,14 @@ def well_montage(
 ) -> Montage:
     """Cut the most abnormal and the most normal cells of a well."""
     job.report(0, 0, f"Cutting cells of {well}")
-    cells = judged.state.cells
-    p_abnormal = judged.predictions["p_abnormal"].to_numpy(dtype=np.float64)
+    cells = scored.state.cells
+    p_abnormal = scored.predictions["p_abnormal"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero((cells["well"] == well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
-    is_abnormal = p_abnormal[order] >= judged.threshold
+    is_abnormal = p_abnormal[order] >= scored.threshold
     abnormal, normal = order[is_abnormal][:n], order[~is_abnormal][::-1][:n]
     chosen = np.concatenate([abnormal, normal])
-    found = judged.state.found
+    found = scored.state.found
     pictures: dict[int, NDArray[np.uint8] | None] = {}
     for index, picture in cell_pictures(
         cache,

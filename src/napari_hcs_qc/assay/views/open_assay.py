@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
-from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate, open_assay_plate
@@ -33,7 +33,7 @@ class OpenPlate:
     # Intensity ranges: those of the cells step, or of a few sites before it
     ranges: IntensityRanges | None
     state: PlateState | None  # with its cells and annotations; None before the cells step
-    judged: Judged | None  # none before a model has judged it
+    scored: ScoredPlate | None  # none before a model has judged it
     problem: str = ""  # what is wrong with it, in words; empty when nothing is
 
 
@@ -96,13 +96,13 @@ def load_open_plate(
             return _without_cells(name, plate, str(error), job)
         return _without_cells(name, plate, "", job)
     assert state is not None
-    judged = None
+    scored = None
     if model is not None:
         try:
-            judged = judge(folder, [name], model=model, states={name: state}, partial=True)[0]
+            scored = score(folder, [name], model=model, states={name: state}, partial=True)[0]
         except HcsQcError:  # not predicted with this model yet
-            judged = None
-    return OpenPlate(name, state.plate, state.found.ranges, state, judged)
+            scored = None
+    return OpenPlate(name, state.plate, state.found.ranges, state, scored)
 
 
 def _without_cells(name: str, plate: Plate, problem: str, job: Job) -> OpenPlate:

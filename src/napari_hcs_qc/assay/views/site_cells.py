@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.detection import PlateCells
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey
@@ -32,7 +32,7 @@ class SiteCells:
     yx_px: NDArray[np.float64]  # (n, 2) positions
     diameter_px: NDArray[np.float64]  # (n,) nucleus diameters
     p_abnormal: NDArray[np.float64]  # (n,) the model's word; NaN where there is none
-    unlike: NDArray[np.float64]  # (n,) how unlike the annotated cells, see `novelty_report.COLUMN`
+    novelty: NDArray[np.float64]  # (n,) how unlike the annotated cells, see `novelty_report.COLUMN`
     predicted_kind: NDArray[np.object_]  # (n,) words or None
     annotated_class: NDArray[np.object_]  # (n,) words or None
     annotated_kind: NDArray[np.object_]  # (n,) words or None
@@ -60,7 +60,7 @@ def site_cells(
     by_site: CellsBySite,
     site: SiteKey,
     annotations: pd.DataFrame,
-    judged: Judged | None = None,
+    scored: ScoredPlate | None = None,
 ) -> SiteCells:
     """Gather the cells of a site."""
     rows = by_site.rows(site)
@@ -80,12 +80,12 @@ def site_cells(
         COLUMN: np.full(n, np.nan),
         "predicted_kind": np.full(n, None, dtype=object),
     }
-    if judged is not None:
-        table = judged.prediction.table
+    if scored is not None:
+        table = scored.prediction.table
         for name, values in said_of.items():
             if name in table:
                 values[:n_found] = table[name].to_numpy(dtype=values.dtype)[rows]
-        _add_judged(judged, site, added, n_found, said_of)
+        _add_scored(scored, site, added, n_found, said_of)
     columns = ["y_px", "x_px"]
     return SiteCells(
         site,
@@ -102,20 +102,20 @@ def site_cells(
     )
 
 
-def _add_judged(
-    judged: Judged,
+def _add_scored(
+    scored: ScoredPlate,
     site: SiteKey,
     added: pd.DataFrame,
     n_found: int,
     said_of: dict[str, NDArray[Any]],
 ) -> None:
     """Fill in what the model said of cells that people had added before it judged."""
-    known = judged.state.matched.added
+    known = scored.state.matched.added
     if not len(added) or not len(known):
         return
     here = np.flatnonzero(((known["well"] == site.well) & (known["site"] == site.site)).to_numpy())
-    row_of = {_key(known.iloc[row]): len(judged.state.found.cells) + int(row) for row in here}
-    table = judged.prediction.table
+    row_of = {_key(known.iloc[row]): len(scored.state.found.cells) + int(row) for row in here}
+    table = scored.prediction.table
     for position in range(len(added)):
         row = row_of.get(_key(added.iloc[position]))
         if row is not None and row < len(table):

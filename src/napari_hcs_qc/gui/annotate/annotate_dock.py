@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
+from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.views.annotation_summary import Counts, count_annotations, find_conflicts
 from napari_hcs_qc.gui.annotate.cell_list import CellList
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.annotations.doubtful_annotations import Doubted
+    from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
@@ -88,7 +88,7 @@ class AnnotateDock(QWidget):
             "Cells that one annotator calls normal and another abnormal; no model is trained on "
             "them until they agree.",
         )
-        self._doubted = CellList(
+        self._label_issues = CellList(
             lambda n: f"? {n:,} annotation{'' if n == 1 else 's'} to look at again",
             "The annotations of all other wells say the opposite of these cells. Some are slips, "
             "others just hard; annotate a cell anew where it is a slip, and retrain.",
@@ -134,7 +134,7 @@ class AnnotateDock(QWidget):
         layout.addWidget(self._buttons)
         layout.addWidget(self.gallery, 1)
         layout.addWidget(self._conflicts)
-        layout.addWidget(self._doubted)
+        layout.addWidget(self._label_issues)
 
     def _follow(self) -> None:
         session = self._workspace.session
@@ -147,15 +147,15 @@ class AnnotateDock(QWidget):
         )
         self._buttons.said.connect(self.say)
         self._conflicts.activated.connect(self._show_cell)
-        self._doubted.activated.connect(self._show_cell)
-        self._workspace.tasks.model_changed.connect(self._list_doubted)
+        self._label_issues.activated.connect(self._show_cell)
+        self._workspace.tasks.model_changed.connect(self._list_label_issues)
         self.gallery.value_changed.connect(self._tell)
         self.gallery.selected_changed.connect(self._gallery_selected)
         self.gallery.cells_changed.connect(self._say_about)
         self._clicking.chosen_changed.connect(self._image_chosen)
         self._clicking.mode_changed.connect(self._show_mode)
         session.person_changed.connect(self._show_person)
-        session.person_changed.connect(self._list_doubted)
+        session.person_changed.connect(self._list_label_issues)
         session.assay_changed.connect(self._assay_changed)
         session.settled.connect(self._count)
 
@@ -181,13 +181,13 @@ class AnnotateDock(QWidget):
         """Give how many positions of the assay are annotated."""
         return self._buttons.value()
 
-    def conflicts(self) -> tuple[Conflict | Doubted, ...]:
+    def conflicts(self) -> tuple[Conflict | LabelIssue, ...]:
         """Give the cells of the assay about which people disagree, as last looked for."""
         return self._conflicts.value()
 
-    def doubted(self) -> tuple[Conflict | Doubted, ...]:
+    def label_issues(self) -> tuple[Conflict | LabelIssue, ...]:
         """Give the cells whose annotation the model in use doubts; none in blind mode."""
-        return self._doubted.value()
+        return self._label_issues.value()
 
     def say(self, cls: str | None, kind: str | None = None) -> bool:
         """Say something of the cells chosen last, in the gallery or on the image."""
@@ -221,7 +221,7 @@ class AnnotateDock(QWidget):
             words = f"{n_selected:,} of {n_shown:,}" if n_selected else f"{n_shown:,} cells"
         self._about.setText(words)
 
-    def _show_cell(self, cell: Conflict | Doubted) -> None:
+    def _show_cell(self, cell: Conflict | LabelIssue) -> None:
         session = self._workspace.session
         for one in session.plates:  # a folder may have been renamed since the assay was made
             if one.plate is not None and one.plate.name == cell.plate:
@@ -250,7 +250,7 @@ class AnnotateDock(QWidget):
         for widget in (self._undo, self._redo, self._buttons):
             widget.setEnabled(is_open)
         self._conflicts.set_value(())
-        self._doubted.set_value(())
+        self._label_issues.set_value(())
         self._count()
 
     def _count(self, *_: object) -> None:
@@ -260,7 +260,7 @@ class AnnotateDock(QWidget):
             self._buttons.set_value(Counts({}, {}))
             return
         self._buttons.set_value(count_annotations(live.table))
-        self._list_doubted()
+        self._list_label_issues()
         states = {one.name: one.state for one in session.plates if one.state is not None}
         job = session.jobs.start(
             "Comparing annotators",
@@ -273,10 +273,10 @@ class AnnotateDock(QWidget):
         job.finished.connect(self._conflicts.set_value)
         job.failed.connect(lambda words: session.told.emit("warning", words))
 
-    def _list_doubted(self) -> None:
+    def _list_label_issues(self) -> None:
         session = self._workspace.session
         model, live = session.model, session.live
         if model is None or live is None or session.is_blind:
-            self._doubted.set_value(())
+            self._label_issues.set_value(())
         else:
-            self._doubted.set_value(doubted_annotations(model.manifest, live.table))
+            self._label_issues.set_value(label_issues(model.manifest, live.table))

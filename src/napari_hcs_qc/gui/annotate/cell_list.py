@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem, QToolButton, QVBoxLayou
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_hcs_qc.assay.annotations.doubtful_annotations import Doubted
+    from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
 
 _HEIGHT_PX = 84
@@ -25,7 +25,7 @@ class CellList(QWidget):
         self, words: Callable[[int], str], tip: str, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self._cells: tuple[Conflict | Doubted, ...] = ()
+        self._cells: tuple[Conflict | LabelIssue, ...] = ()
         self._words = words
         self._title = QToolButton()
         self._title.setCheckable(True)
@@ -47,11 +47,11 @@ class CellList(QWidget):
         self.set_open(False)
         self.set_value(())
 
-    def value(self) -> tuple[Conflict | Doubted, ...]:
+    def value(self) -> tuple[Conflict | LabelIssue, ...]:
         """Give the cells listed."""
         return self._cells
 
-    def set_value(self, cells: tuple[Conflict | Doubted, ...]) -> None:
+    def set_value(self, cells: tuple[Conflict | LabelIssue, ...]) -> None:
         """List cells."""
         if cells != self._cells:
             self._cells = cells

@@ -29,8 +29,8 @@ class UnlikeLine(WrappedLabel):
 
     def refresh(self, *_: object) -> None:
         """Say it anew."""
-        judged = self._session.judged
-        found = {} if judged is None else judged.prediction.unlike
+        scored = self._session.scored
+        found = {} if scored is None else scored.prediction.novelty
         sentence = str(found.get("sentence", ""))
         self.setText(f"⚠ {sentence}" if found.get("is_much") else sentence)
         self.setVisible(bool(sentence))

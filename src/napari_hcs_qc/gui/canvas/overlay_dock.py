@@ -162,28 +162,28 @@ class OverlayDock(QWidget):
 
     def _refresh(self) -> None:
         session = self._workspace.session
-        judged = session.judged
-        self._threshold.setEnabled(judged is not None)
+        scored = session.scored
+        self._threshold.setEnabled(scored is not None)
         p_abnormal = (
-            np.empty(0) if judged is None else judged.prediction.table["p_abnormal"].to_numpy()
+            np.empty(0) if scored is None else scored.prediction.table["p_abnormal"].to_numpy()
         )
         self._histogram.set_value(p_abnormal)
         self._show_threshold(session.threshold)
 
     def _say_effect(self) -> None:
         session = self._workspace.session
-        judged = session.judged
-        if judged is None:
+        scored = session.scored
+        if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return
-        p = judged.prediction.table["p_abnormal"].to_numpy()
-        n_judged = int(np.isfinite(p).sum())
+        p = scored.prediction.table["p_abnormal"].to_numpy()
+        n_scored = int(np.isfinite(p).sum())
         n_abnormal = int((p >= session.threshold).sum())
-        n_flagged = int(judged.scores.wells["is_flagged"].sum())
-        share = n_abnormal / n_judged if n_judged else 0.0
+        n_flagged = int(scored.scores.wells["is_flagged"].sum())
+        share = n_abnormal / n_scored if n_scored else 0.0
         self._effect.setText(
-            f"{n_abnormal:,} of {n_judged:,} cells abnormal ({share:.1%}), {n_flagged} of "
-            f"{len(judged.scores.wells)} wells flagged."
+            f"{n_abnormal:,} of {n_scored:,} cells abnormal ({share:.1%}), {n_flagged} of "
+            f"{len(scored.scores.wells)} wells flagged."
         )
 
 

@@ -77,8 +77,8 @@ class SiteView(QObject):
         session.plate_changed.connect(self._plate_changed)
         session.site_changed.connect(self._go_to)
         session.annotations_changed.connect(self._annotations_changed)
-        session.judged_changed.connect(self.refresh_cells)
-        session.unlike_changed.connect(self.refresh_cells)
+        session.scored_changed.connect(self.refresh_cells)
+        session.novelty_changed.connect(self.refresh_cells)
         session.threshold_changed.connect(self._recolour)
         session.person_changed.connect(self._recolour)
         session.cell_chosen.connect(self.look_at)
@@ -275,7 +275,7 @@ class SiteView(QObject):
         features = {
             "class": look.predicted_class.astype(str),
             "p_abnormal": np.where(session.is_blind, np.nan, cells.p_abnormal),
-            "unlike": cells.unlike,
+            "novelty": cells.novelty,
             "kind": _words(cells.predicted_kind if not session.is_blind else None, len(cells)),
             "annotation": _words(cells.annotated_class, len(cells)),
             "annotated_kind": _words(cells.annotated_kind, len(cells)),

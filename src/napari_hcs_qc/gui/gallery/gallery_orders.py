@@ -22,7 +22,7 @@ ORDERS: dict[Order, tuple[str, str]] = {
     "uncertain": ("Most uncertain", "P(abnormal) nearest to the threshold first."),
     "abnormal": ("Most likely abnormal", "Highest P(abnormal) first."),
     "normal": ("Most likely normal", "Lowest P(abnormal) first."),
-    "unlike": (
+    "novelty": (
         "Unlike annotated",
         "Farthest from every annotated cell first: there the model guesses; annotate some.",
     ),
@@ -61,16 +61,16 @@ def why_not(session: Session, order: Order) -> str:
     if order in BY_MODEL:
         if session.is_blind:
             return "Blind mode hides what the model says, so nothing is sorted by it either."
-        if session.judged is None:
+        if session.scored is None:
             return "There are no predictions yet; annotate cells and press Retrain."
-    if order == "unlike":
-        if session.judged is None:
+    if order == "novelty":
+        if session.scored is None:
             return "There is no model yet; annotate cells and press Retrain."
-        prediction = session.judged.prediction
-        if not prediction.is_unlike_measured:
+        prediction = session.scored.prediction
+        if not prediction.is_novelty_measured:
             return "How unlike the annotated cells each cell is, is still being measured."
-        if not prediction.unlike.get("n_measured"):
-            return str(prediction.unlike.get("sentence", "")) or "No cell of the plate was judged."
+        if not prediction.novelty.get("n_measured"):
+            return str(prediction.novelty.get("sentence", "")) or "No cell of the plate was judged."
     if order in BY_EMBEDDING and session.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""

@@ -108,7 +108,7 @@ class TilePainter:
 
     def _draw_class(self, painter: QPainter, x: int, y: int, mark: CellMark) -> None:
         px = self.tile_px
-        shows_prediction = mark.is_judged and not self.is_blind
+        shows_prediction = mark.is_scored and not self.is_blind
         predicted = NOT_ANNOTATED
         if shows_prediction:
             predicted = ABNORMAL if mark.p_abnormal >= self.threshold else NORMAL

@@ -113,7 +113,7 @@ class GalleryPanel(QWidget):
         source.failed.connect(view.set_failed)
         source.told.connect(lambda words: session.told.emit("warning", words))
         session.plate_changed.connect(self._plate_anew)
-        session.settled.connect(self._judged_changed)
+        session.settled.connect(self._scored_changed)
         session.threshold_changed.connect(self._threshold_changed)
         session.annotations_changed.connect(self._annotations_changed)
         session.person_changed.connect(self._person_changed)
@@ -162,7 +162,7 @@ class GalleryPanel(QWidget):
         if state is None or said is None:
             return
         order = self._value.order
-        if order == "unlike" and self._unlike() is None:
+        if order == "novelty" and self._novelty() is None:
             return  # it is being measured, and they are sorted when it is
         if order == "random":
             self._seed += 1  # shuffled anew
@@ -182,7 +182,7 @@ class GalleryPanel(QWidget):
             quiet=True,
             p_abnormal=marks.p_abnormal,  # never changed in place
             annotated_class=said.classes.copy(),
-            unlike=self._unlike() if order == "unlike" else None,
+            novelty=self._novelty() if order == "novelty" else None,
             embeddings=self._embeddings() if order in BY_EMBEDDING else None,
             chosen=self._like,
             threshold=session.threshold,
@@ -199,9 +199,9 @@ class GalleryPanel(QWidget):
             return None
         return embeddings[: len(state.found.cells)]  # cells that people added come after these
 
-    def _unlike(self) -> NDArray[np.float32] | None:
+    def _novelty(self) -> NDArray[np.float32] | None:
         prediction = self._prediction()
-        if prediction is None or not prediction.is_unlike_measured:
+        if prediction is None or not prediction.is_novelty_measured:
             return None
         ratio: NDArray[np.float32] = prediction.table[COLUMN].to_numpy(np.float32)
         return ratio[: len(self._marks.value().p_abnormal)]
@@ -237,8 +237,8 @@ class GalleryPanel(QWidget):
     def _offer_orders(self) -> None:
         session = self._workspace.session
         offer(self._order, session)
-        waits = self._value.order == "unlike" and session.judged is not None
-        if why_not(session, self._value.order) and not (waits and self._unlike() is None):
+        waits = self._value.order == "novelty" and session.scored is not None
+        if why_not(session, self._value.order) and not (waits and self._novelty() is None):
             self.set_value(replace(self._value, order="random"))
 
     def _say_stale(self, stale: bool) -> None:
@@ -371,17 +371,17 @@ class GalleryPanel(QWidget):
         return "Sorting …" if len(session.state.found.cells) else "No cell was found on this plate."
 
     def _prediction(self) -> Any:
-        judged = self._workspace.session.judged
-        return None if judged is None else judged.prediction
+        scored = self._workspace.session.scored
+        return None if scored is None else scored.prediction
 
-    def _judged_changed(self) -> None:
+    def _scored_changed(self) -> None:
         prediction = self._prediction()
         is_new = self._marks.set_prediction(prediction)
         if not is_new:
             return
         self.view.set_marks(self._marks.value())
         self._offer_orders()
-        if self._value.order in (*BY_MODEL, "unlike") and self._is_out_of_order(prediction):
+        if self._value.order in (*BY_MODEL, "novelty") and self._is_out_of_order(prediction):
             self.sort()
 
     def _is_out_of_order(self, prediction: Any) -> bool:
@@ -389,7 +389,7 @@ class GalleryPanel(QWidget):
         before = self._sorted_for
         if prediction is before or prediction is None or before is None:
             return prediction is not before
-        columns = [COLUMN] if self._value.order == "unlike" else ["p_abnormal"]
+        columns = [COLUMN] if self._value.order == "novelty" else ["p_abnormal"]
         n_cells = len(self._marks.value().p_abnormal)
         now, then = (one.table.reindex(columns=columns)[:n_cells] for one in (prediction, before))
         return prediction.model != before.model or not now.equals(then)
@@ -427,7 +427,7 @@ class GalleryPanel(QWidget):
         p_abnormal = float(self._marks.value().p_abnormal[row])
         if not session.is_blind and np.isfinite(p_abnormal):
             words.append(f"P(abnormal) {p_abnormal:.2f}")
-        ratio = self._unlike()
+        ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):
             words.append(
                 f"unlike anything annotated: {ratio[row]:.1f} times as far as is usual"

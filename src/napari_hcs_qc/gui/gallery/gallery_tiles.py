@@ -134,7 +134,7 @@ class CellMark(NamedTuple):
     kind: str
 
     @property
-    def is_judged(self) -> bool:
+    def is_scored(self) -> bool:
         """Whether there is a prediction."""
         return self.p_abnormal == self.p_abnormal
 

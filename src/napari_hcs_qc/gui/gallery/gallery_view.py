@@ -321,7 +321,7 @@ class GalleryView(TileSheet):
             return self.describe(cell)
         mark = self._marks.of(cell)
         said = [f"cell {cell}"]
-        if mark.is_judged and not self._is_blind:
+        if mark.is_scored and not self._is_blind:
             said.append(f"P(abnormal) {mark.p_abnormal:.2f}")
         if mark.annotated in ANNOTATED:
             said.append(f"annotated {ANNOTATED[mark.annotated]}")

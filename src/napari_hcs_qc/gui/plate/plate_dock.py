@@ -86,8 +86,8 @@ class PlateDock(QWidget):
         session.assay_changed.connect(self._assay_changed)
         session.plate_changed.connect(self._plate_changed)
         session.site_changed.connect(self._site_changed)
-        session.judged_changed.connect(self._judged_changed)
-        session.unlike_changed.connect(self._unlike_changed)
+        session.scored_changed.connect(self._scored_changed)
+        session.novelty_changed.connect(self._novelty_changed)
         session.verdicts_changed.connect(self._colour)
         session.annotations_changed.connect(self._annotations_changed)
         self._assay_changed()
@@ -217,22 +217,22 @@ class PlateDock(QWidget):
                 if all(site in bad for site in sites):
                     unreadable[well] = bad[sites[0]]
         self._map.set_plate(plate.shape, frozenset(plate.wells), unreadable)
-        if session.judged is None and self.measure() != "cell_count" and session.state is not None:
+        if session.scored is None and self.measure() != "cell_count" and session.state is not None:
             self.set_measure("cell_count")
             self._is_stand_in = True
         self._colour()
 
-    def _judged_changed(self) -> None:
+    def _scored_changed(self) -> None:
         session = self._workspace.session
-        if self._is_stand_in and session.judged is not None and self.measure() == "cell_count":
+        if self._is_stand_in and session.scored is not None and self.measure() == "cell_count":
             self.set_measure("share_abnormal")  # what the person has waited for
             self._is_stand_in = False
         self._colour()
         if session.site is not None:  # other sites may be flagged now
-            self._sites.set_well(session.site.well, session.judged)
+            self._sites.set_well(session.site.well, session.scored)
 
-    def _unlike_changed(self) -> None:
-        if self.measure() == "unlike":
+    def _novelty_changed(self) -> None:
+        if self.measure() == "novelty":
             self._colour()
 
     def _annotations_changed(self, _changed: object) -> None:
@@ -248,18 +248,18 @@ class PlateDock(QWidget):
             self.measure(),
             session.plate,
             found=None if session.state is None else session.state.found,
-            judged=session.judged,
+            scored=session.scored,
             annotations=None if live is None else live.table,
         )
         self._map.set_values(values)
-        judged = session.judged
-        if judged is None:
+        scored = session.scored
+        if scored is None:
             self._map.set_marks(frozenset(), {})
             return
-        wells = judged.scores.wells
+        wells = scored.scores.wells
         wells = wells[wells["is_flagged"]]
         flagged = dict(zip(wells["well"], wells["flag_reason"], strict=True))
-        whole = judged.verdicts[judged.verdicts["site"].isna()]
+        whole = scored.verdicts[scored.verdicts["site"].isna()]
         self._map.set_marks(flagged, dict(zip(whole["well"], whole["verdict"], strict=True)))
 
     def _go_to_well(self, well: str) -> None:
@@ -270,8 +270,8 @@ class PlateDock(QWidget):
         if not sites:
             return
         worst = sites[0]
-        if session.judged is not None:
-            wells = session.judged.scores.wells
+        if session.scored is not None:
+            wells = session.scored.scores.wells
             numbers = wells.loc[wells["well"] == well, "worst_site"].to_numpy()
             worst = next((site for site in sites if site.site in numbers), worst)
         session.go_to(worst)
@@ -284,4 +284,4 @@ class PlateDock(QWidget):
         self._map.set_current(site.well)
         self._map.blockSignals(was_blocked)
         self._where.setText(f"{site.well}, site {site.site}")
-        self._sites.set_well(site.well, self._workspace.session.judged)
+        self._sites.set_well(site.well, self._workspace.session.scored)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.plates.plate import SiteKey
 
@@ -42,7 +42,7 @@ class SitePictures(QWidget):
         """Give the site that is marked."""
         return self._strip.value()
 
-    def set_well(self, well: str | None, judged: Judged | None) -> None:
+    def set_well(self, well: str | None, scored: ScoredPlate | None) -> None:
         """Show the sites of a well of the plate on screen; None shows nothing."""
         session = self._session
         shown, cache = session.open_plate, session.cache
@@ -52,8 +52,8 @@ class SitePictures(QWidget):
             sites = [site for site in shown.plate.sites if site.well == well]
         flagged: set[SiteKey] = set()
         unreadable: set[SiteKey] = set()
-        if judged is not None:
-            table = judged.scores.sites
+        if scored is not None:
+            table = scored.scores.sites
             mine = table[(table["well"] == well) & table["is_flagged"]]
             flagged = {site for site in sites if site.site in set(mine["site"])}
         if session.state is not None:

@@ -32,7 +32,7 @@ from napari_hcs_qc.qc.rule import FLAG_CODES
 if TYPE_CHECKING:
     import napari.components
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
     from napari_hcs_qc.assay.views.montage import Montage
     from napari_hcs_qc.gui.canvas.workspace import Workspace
@@ -181,7 +181,7 @@ class ReviewDock(QWidget):
         self._entries = self._workspace.session.queue
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
-        if not self._workspace.session.all_judged:
+        if not self._workspace.session.all_scored:
             self._progress.setText("Nothing was judged yet; annotate cells and press Retrain.")
         self._fill()
 
@@ -214,24 +214,24 @@ class ReviewDock(QWidget):
             self._show_pictures(entry)
         self.value_changed.emit(entry)
 
-    def _judged(self, plate: str) -> Judged | None:
-        for judged in self._workspace.session.all_judged:
-            if judged.state.plate.name == plate:
-                return judged
+    def _scored(self, plate: str) -> ScoredPlate | None:
+        for scored in self._workspace.session.all_scored:
+            if scored.state.plate.name == plate:
+                return scored
         return None
 
     def _show_pictures(self, entry: QueueEntry) -> None:
         session = self._workspace.session
-        judged = self._judged(entry.plate)
-        shown = session.judged
-        if judged is None:
+        scored = self._scored(entry.plate)
+        shown = session.scored
+        if scored is None:
             return
         if shown is None or shown.state.plate.name != entry.plate or session.cache is None:
             # Pictures come from the plate on screen; choosing the well shows its plate.
             self._montage.set_value(None)
             return
         known = self._montage.value()
-        by = (judged.prediction.model, judged.threshold)
+        by = (scored.prediction.model, scored.threshold)
         is_same_well = known is not None and known.well == entry.well
         if is_same_well and self._pictured == by:
             return
@@ -241,10 +241,10 @@ class ReviewDock(QWidget):
         job = session.jobs.start(
             f"Cells of {entry.well}",
             well_montage,
-            judged,
+            scored,
             entry.well,
             session.cache,
-            picture_style(judged.state.plate),
+            picture_style(scored.state.plate),
             slot="montage",
             quiet=True,
         )
@@ -262,12 +262,12 @@ class ReviewDock(QWidget):
         session.go_to(SiteKey(entry.well, entry.worst_site))
 
     def _show_cell(self, row: int) -> None:
-        judged = self._workspace.session.judged
-        if judged is None:
+        scored = self._workspace.session.scored
+        if scored is None:
             return
-        cell = judged.state.cells.iloc[row]
+        cell = scored.state.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
-        plate = judged.state.plate.name
+        plate = scored.state.plate.name
         self._workspace.session.go_to_cell(plate, site, float(cell["y_px"]), float(cell["x_px"]))
 
     # ---- deciding ------------------------------------------------------------------------
@@ -299,14 +299,14 @@ class ReviewDock(QWidget):
         return self._record(entry, "exclude", site.site)
 
     def _record(self, entry: QueueEntry, verdict: str | None, site: int | None) -> bool:
-        judged = self._judged(entry.plate)
+        scored = self._scored(entry.plate)
         is_said = self._workspace.session.decide(
             entry.plate,
             entry.well,
             verdict,
             site=site,
             note=self._note.text() or None,
-            seen=None if judged is None else seen_now(judged, entry.well, site),
+            seen=None if scored is None else seen_now(scored, entry.well, site),
         )
         if is_said:
             self._note.clear()

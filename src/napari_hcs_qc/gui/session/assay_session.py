@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
-from napari_hcs_qc.assay.store.open_windows import Presence
+from napari_hcs_qc.assay.store.open_windows import OpenWindows
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
 from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
@@ -43,8 +43,8 @@ class AssaySession(QObject):
     plate_changed = Signal()
     site_changed = Signal(object)
     annotations_changed = Signal(object)
-    judged_changed = Signal()
-    unlike_changed = Signal()
+    scored_changed = Signal()
+    novelty_changed = Signal()
     threshold_changed = Signal(float)
     verdicts_changed = Signal()
     cell_chosen = Signal(object)
@@ -58,16 +58,18 @@ class AssaySession(QObject):
         super().__init__(parent)
         self.jobs = BackgroundJobs(self)
         self._open: OpenAssay | None = None
-        self._presence: Presence | None = None
+        self._open_windows: OpenWindows | None = None
         self._plate_name: str | None = None
         self._site: SiteKey | None = None
         self._cache: SiteCache | None = None
         self._annotated: AnnotatedRows | None = None
         self._suggested: list[int] = []
         self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._gathered: dict[SiteKey, tuple[Judged | None, SiteCells]] = {}
-        self._judged: dict[str, Judged] = {}
-        self._measured: dict[str, Judged] = {}  # with the column `unlike`, by the model in use
+        self._gathered: dict[SiteKey, tuple[ScoredPlate | None, SiteCells]] = {}
+        self._scored: dict[str, ScoredPlate] = {}
+        self._measured: dict[
+            str, ScoredPlate
+        ] = {}  # with the column `novelty`, by the model in use
         self._model: Model | None = None
         self._embeddings: dict[str, NDArray[np.floating[Any]]] = {}
         self._threshold = 0.5
@@ -80,8 +82,8 @@ class AssaySession(QObject):
         self._settle.timeout.connect(self.settled)
         for signal in (
             self.annotations_changed,
-            self.judged_changed,
-            self.unlike_changed,
+            self.scored_changed,
+            self.novelty_changed,
             self.verdicts_changed,
         ):
             signal.connect(self._unsettle)
@@ -121,12 +123,12 @@ class AssaySession(QObject):
             self.close_assay()
         self._open = found
         self._model = found.model
-        self._judged = {
-            name: one.judged for name, one in found.plates.items() if one.judged is not None
+        self._scored = {
+            name: one.scored for name, one in found.plates.items() if one.scored is not None
         }
         self._threshold = found.threshold
-        self._presence = Presence.enter(found.folder.path)
-        for person in self._presence.others:
+        self._open_windows = OpenWindows.enter(found.folder.path)
+        for person in self._open_windows.others:
             self.told.emit(
                 "warning",
                 f"This assay is also open in another window ({person}). Annotations of both are "
@@ -151,11 +153,11 @@ class AssaySession(QObject):
         self._settle.stop()
         self.jobs.cancel_all()
         self._leave_plate()
-        if self._presence is not None:
-            self._presence.leave()
-            self._presence = None
+        if self._open_windows is not None:
+            self._open_windows.leave()
+            self._open_windows = None
         self._open, self._model = None, None
-        self._judged, self._measured, self._embeddings = {}, {}, {}
+        self._scored, self._measured, self._embeddings = {}, {}, {}
         self.site_changed.emit(None)
         self.plate_changed.emit()
         self.assay_changed.emit()
@@ -188,19 +190,19 @@ class AssaySession(QObject):
         return None if shown is None else shown.state
 
     @property
-    def judged(self) -> Judged | None:
+    def scored(self) -> ScoredPlate | None:
         """The plate shown as the model in use judges it."""
-        return None if self._plate_name is None else self._judged.get(self._plate_name)
+        return None if self._plate_name is None else self._scored.get(self._plate_name)
 
     @property
-    def judged_plates(self) -> dict[str, Judged]:
+    def scored_plates(self) -> dict[str, ScoredPlate]:
         """All judged plates by their name in the assay, in its order."""
-        return {one.name: self._judged[one.name] for one in self.plates if one.name in self._judged}
+        return {one.name: self._scored[one.name] for one in self.plates if one.name in self._scored}
 
     @property
-    def all_judged(self) -> tuple[Judged, ...]:
+    def all_scored(self) -> tuple[ScoredPlate, ...]:
         """All judged plates, in the order of the assay."""
-        return tuple(self.judged_plates.values())
+        return tuple(self.scored_plates.values())
 
     @property
     def embeddings(self) -> NDArray[np.floating[Any]] | None:
@@ -247,8 +249,8 @@ class AssaySession(QObject):
         if self._open is None:
             return
         self._open = replace(self._open, plates={**self._open.plates, name: loaded})
-        if loaded.judged is not None:
-            self._judged[name] = loaded.judged
+        if loaded.scored is not None:
+            self._scored[name] = loaded.scored
         self.assay_changed.emit()
         if name == self._plate_name or self._plate_name is None:
             site = self._site
@@ -278,8 +280,8 @@ class AssaySession(QObject):
             self.told.emit("info", "There are no cells to suggest yet; find the cells first.")
             return
         p_abnormal = np.full(len(state.found.cells), np.nan)
-        if self.judged is not None and not self._is_blind:
-            p_abnormal = self.judged.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
+        if self.scored is not None and not self._is_blind:
+            p_abnormal = self.scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
         row = suggest_next(
             p_abnormal,
             np.array([word is not None for word in said.classes], dtype=bool),
@@ -325,10 +327,10 @@ class AssaySession(QObject):
         if state is None or live is None:
             return None
         known = self._gathered.get(site)
-        if known is None or known[0] is not self.judged:
+        if known is None or known[0] is not self.scored:
             said = live.at_site(self._where(site))
-            cells = site_cells(state.found, state.by_site, site, said, self.judged)
-            self._gathered = {site: (self.judged, cells)}  # the site on screen, most often
+            cells = site_cells(state.found, state.by_site, site, said, self.scored)
+            self._gathered = {site: (self.scored, cells)}  # the site on screen, most often
             return cells
         return known[1]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QObject
 
     from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import SiteKey
@@ -39,7 +39,7 @@ class Session(AssaySession):
         super().__init__(parent)
         self._annotator = getpass.getuser()
         self._watch_ms = self._watch.interval()
-        self._queue_of: tuple[Judged, ...] = ()
+        self._queue_of: tuple[ScoredPlate, ...] = ()
         self._queue: tuple[QueueEntry, ...] = ()
         self._watch.timeout.connect(self._look_at_journal)
 
@@ -182,8 +182,8 @@ class Session(AssaySession):
         except HcsQcError as error:
             self.told.emit("error", str(error))
             return False
-        self._judged = {
-            name: judged.with_verdicts(verdicts) for name, judged in self._judged.items()
+        self._scored = {
+            name: scored.with_verdicts(verdicts) for name, scored in self._scored.items()
         }
         return True
 
@@ -236,36 +236,36 @@ class Session(AssaySession):
     @property
     def queue(self) -> tuple[QueueEntry, ...]:
         """Wells to be reviewed, of all plates, as judged and decided now."""
-        judged = self.all_judged
-        if judged != self._queue_of:
-            self._queue_of, self._queue = judged, review_queue(judged)
+        scored = self.all_scored
+        if scored != self._queue_of:
+            self._queue_of, self._queue = scored, review_queue(scored)
         return self._queue
 
-    def judged_anew(self, judged: Mapping[str, Judged], model: Model | None = None) -> None:
+    def scored_anew(self, scored: Mapping[str, ScoredPlate], model: Model | None = None) -> None:
         """Take in how plates are judged now."""
         if model is not None:
             self._model, self._measured = model, {}
-        new = {name: self._as_measured(name, one) for name, one in judged.items()}
-        self._judged = {**self._judged, **new}
+        new = {name: self._as_measured(name, one) for name, one in scored.items()}
+        self._scored = {**self._scored, **new}
         self._read_verdicts()
-        self.judged_changed.emit()
+        self.scored_changed.emit()
 
-    def unlike_is_known(self, model: Model, measured: Mapping[str, Judged]) -> None:
+    def novelty_is_known(self, model: Model, measured: Mapping[str, ScoredPlate]) -> None:
         """Take in how unlike the annotated cells each cell is, as a model has it."""
         if self._model is None or self._model.id != model.id:
             return  # another one has come into use meanwhile
         self._measured = {**self._measured, **measured}
-        self._judged = {name: self._as_measured(name, one) for name, one in self._judged.items()}
-        self.unlike_changed.emit()
+        self._scored = {name: self._as_measured(name, one) for name, one in self._scored.items()}
+        self.novelty_changed.emit()
 
-    def _as_measured(self, name: str, judged: Judged) -> Judged:
+    def _as_measured(self, name: str, scored: ScoredPlate) -> ScoredPlate:
         """Give what is judged with what was measured while it was being judged anew."""
-        measured, prediction = self._measured.get(name), judged.prediction
-        if measured is None or prediction.is_unlike_measured:
-            return judged
+        measured, prediction = self._measured.get(name), scored.prediction
+        if measured is None or prediction.is_novelty_measured:
+            return scored
         if measured.prediction.model != prediction.model:
-            return judged
-        return judged.with_unlike(measured.state, measured.prediction)
+            return scored
+        return scored.with_novelty(measured.state, measured.prediction)
 
     def model_is_measured(self, model: Model) -> None:
         """Take in the model in use with its figures."""

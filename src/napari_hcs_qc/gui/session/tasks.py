@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
@@ -64,8 +64,8 @@ class Tasks(QObject):
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_SETTLE_MS)
-        self._pause.timeout.connect(lambda: self.judge_again())
-        self._judge_once_more = False
+        self._pause.timeout.connect(lambda: self.score_again())
+        self._score_once_more = False
         self._is_unkept = False
         self._is_closing = False
         session.assay_changed.connect(self._assay_changed)
@@ -194,11 +194,11 @@ class Tasks(QObject):
         if frozen is None:
             return None
         before, note = self._clicks_since, self.next_note.strip()
-        for slot in ("figures", "unlike"):
+        for slot in ("figures", "novelty"):
             running = self._session.jobs.newest(slot)
             if running is not None:  # of a model that is about to be replaced; it takes the time
                 running.cancel()
-        job = self._start("Retraining", desk_steps.train_and_judge, frozen, note, slot="retrain")
+        job = self._start("Retraining", desk_steps.train_and_score, frozen, note, slot="retrain")
         job.finished.connect(lambda made: self._retrained(frozen, made, before, note))
         return job
 
@@ -222,14 +222,14 @@ class Tasks(QObject):
         job.cancelled.connect(lambda: self._measured_in_part(model))
         return job
 
-    def measure_unlike(self, *, after_s: float = 0.0) -> BackgroundJob | None:
+    def measure_novelty(self, *, after_s: float = 0.0) -> BackgroundJob | None:
         """Measure which cells are unlike the annotated ones, where that was not done yet."""
         session = self._session
         model = session.model
         missing = {
-            name: judged
-            for name, judged in session.judged_plates.items()
-            if not judged.prediction.is_unlike_measured
+            name: scored
+            for name, scored in session.scored_plates.items()
+            if not scored.prediction.is_novelty_measured
         }
         if model is None or not missing:
             return None
@@ -238,15 +238,15 @@ class Tasks(QObject):
             return None
         job = self._start(
             "Cells unlike the annotated ones",
-            desk_steps.measure_unlike,
+            desk_steps.measure_novelty,
             frozen,
             model,
             missing,
-            slot="unlike",
+            slot="novelty",
             quiet=True,
             after_s=after_s,
         )
-        job.finished.connect(lambda found: session.unlike_is_known(model, found))
+        job.finished.connect(lambda found: session.novelty_is_known(model, found))
         return job
 
     def restore(self, model: str) -> BackgroundJob | None:
@@ -293,26 +293,26 @@ class Tasks(QObject):
         title = f"Comparing models {older} and {newer}"
         return self._start(title, desk_steps.compare_models, frozen, older, newer, slot="compare")
 
-    def judge_again(self) -> BackgroundJob | None:
+    def score_again(self) -> BackgroundJob | None:
         """Judge all plates anew at the threshold and annotations of now.
 
         While that runs, further wishes wait and become one: a slider asks many times a second.
         """
-        if self._session.model is None or not self._session.all_judged:
+        if self._session.model is None or not self._session.all_scored:
             return None
-        if self._session.jobs.newest("judge") is not None:
-            self._judge_once_more = True
+        if self._session.jobs.newest("score") is not None:
+            self._score_once_more = True
             return None
         frozen = self._freeze()
         if frozen is None:
             return None
-        self._judge_once_more = False
+        self._score_once_more = False
         model = self._session.model
-        judged = self._session.judged_plates
+        scored = self._session.scored_plates
         job = self._start(
-            "Judging", desk_steps.judge_again, frozen, judged, slot="judge", quiet=True
+            "Judging", desk_steps.score_again, frozen, scored, slot="score", quiet=True
         )
-        job.finished.connect(lambda judged: self._judged(model, judged))
+        job.finished.connect(lambda scored: self._scored(model, scored))
         return job
 
     def export(self, out: Path, *, exclude_unreviewed: bool = False) -> BackgroundJob | None:
@@ -328,7 +328,7 @@ class Tasks(QObject):
             "Exporting",
             desk_steps.write_results,
             frozen,
-            self._session.judged_plates,
+            self._session.scored_plates,
             out,
             slot="export",
             exclude_unreviewed=exclude_unreviewed,
@@ -386,30 +386,30 @@ class Tasks(QObject):
         self._clicks_since -= before
         if self.next_note.strip() == note:  # else another was begun meanwhile
             self.next_note = ""
-        self._session.judged_anew(made.judged, made.model)
+        self._session.scored_anew(made.scored, made.model)
         self.model_changed.emit()
         if self._session.embeddings is None:
             self.embed()  # they are on disk now; the gallery sorts by them
         self._catch_up(frozen)
-        self.measure_unlike(after_s=_SETTLE_MS / 1000)
+        self.measure_novelty(after_s=_SETTLE_MS / 1000)
         if frozen.options.head not in FINE_TUNED:  # whose figures take minutes: asked for
             self.measure(frozen, after_s=_SETTLE_MS / 1000)
 
     def _restored(
-        self, frozen: desk_steps.Frozen, made: tuple[Model, Mapping[str, Judged]]
+        self, frozen: desk_steps.Frozen, made: tuple[Model, Mapping[str, ScoredPlate]]
     ) -> None:
-        model, judged = made
-        self._session.judged_anew(judged, model)
+        model, scored = made
+        self._session.scored_anew(scored, model)
         self.model_changed.emit()
         self._catch_up(frozen)
-        self.measure_unlike()
+        self.measure_novelty()
 
     def _catch_up(self, frozen: desk_steps.Frozen) -> None:
         """Judge again where the person has gone on while a job worked on what was frozen."""
         session = self._session
         is_past = session.live is not None and session.live.table is not frozen.annotations
         if is_past or session.threshold != frozen.threshold:
-            self.judge_again()
+            self.score_again()
 
     def _embedded(
         self, options: TrainOptions, rows: Mapping[str, NDArray[np.floating[Any]]]
@@ -454,23 +454,23 @@ class Tasks(QObject):
         self._options = self._options_of(assay)
         self.options_changed.emit()
         self.model_changed.emit()
-        if self._session.model is not None and self._session.all_judged:
+        if self._session.model is not None and self._session.all_scored:
             self.find_embeddings()
-            self.measure_unlike()
+            self.measure_novelty()
 
-    def _judged(self, model: Model, judged: dict[str, Judged]) -> None:
+    def _scored(self, model: Model, scored: dict[str, ScoredPlate]) -> None:
         if self._session.model is model:
-            self._session.judged_anew(judged)
+            self._session.scored_anew(scored)
         else:  # another model has come into use meanwhile
-            self._judge_once_more = True
-        if self._judge_once_more:
+            self._score_once_more = True
+        if self._score_once_more:
             # Not from within the signal of the job that has just ended.
-            QTimer.singleShot(0, self.judge_again)
+            QTimer.singleShot(0, self.score_again)
 
     def _threshold_changed(self, _threshold: float) -> None:
         self._is_unkept = True
         self._settle.start()
-        self.judge_again()
+        self.score_again()
 
     def _options_of(self, assay: AssayFolder | None) -> TrainOptions:
         if assay is None:

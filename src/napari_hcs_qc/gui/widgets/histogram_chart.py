@@ -157,14 +157,14 @@ class HistogramChart(Chart):
         return self.plot_area(x, y, header_px=self.metrics().height() + 4)
 
     def _draw_header(self, painter: QPainter, area: PlotArea) -> None:
-        n_judged = int(self._counts.sum())
+        n_scored = int(self._counts.sum())
         metrics = self.metrics()
         line = metrics.height()
         box = line * 0.6
         header = QRectF(0, 0, area.rect.right(), line + 2)
-        normal = f"normal {n_judged - self._n_abnormal:,}"
+        normal = f"normal {n_scored - self._n_abnormal:,}"
         abnormal = f"abnormal {self._n_abnormal:,}"
-        with_share = f"{abnormal} ({_percent(self._n_abnormal / n_judged)})"
+        with_share = f"{abnormal} ({_percent(self._n_abnormal / n_scored)})"
         needed = metrics.horizontalAdvance(normal) + metrics.horizontalAdvance(with_share)
         if needed + 2 * (box + 4) + line <= header.width():
             abnormal = with_share

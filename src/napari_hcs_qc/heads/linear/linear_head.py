@@ -270,7 +270,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
             counts = everything * ~held_out
             penalty = strength * unit
             # Strengths are all but evenly spaced on a log scale: the solution goes on as it went.
-            ahead = path if before is None or path is None else _carried_on(before, path)
+            ahead = path if before is None or path is None else _continued(before, path)
             before = path
             path = solve(rotation, codes, n_classes, counts, penalty, ahead, tolerance=1e-3)
             decisions = path.decisions(rotation.cells)[held_out]
@@ -301,7 +301,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         return np.stack(columns, axis=1), by
 
 
-def _carried_on(before: Solution, now: Solution) -> Solution:
+def _continued(before: Solution, now: Solution) -> Solution:
     weights = 2 * now.weights - before.weights
     return Solution(weights, 2 * now.intercepts - before.intercepts)
 

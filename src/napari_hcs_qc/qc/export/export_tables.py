@@ -38,7 +38,7 @@ CELL_TABLE: dict[str, str] = {
     "p_abnormal": "float32",
     "predicted_class": "str",
     "predicted_kind": "str",
-    "unlike": "float32",
+    "novelty": "float32",
     "annotated_class": "str",
     "annotated_kind": "str",
     CELL_IS_OUTLIER: "bool",
@@ -49,7 +49,7 @@ CELL_TABLE: dict[str, str] = {
 
 ``Metadata_ObjectNumber`` is the number of an imported cell in the software it comes from, and
 missing on the others; ``cell_id`` counts the cells of a plate in this assay, and is missing on
-imported ones. ``unlike`` is the distance from the nearest annotated cells over what is usual among
+imported ones. ``novelty`` is the distance from the nearest annotated cells over what is usual among
 these: above 1 the cell is unlike anything annotated; missing where it could not be judged.
 """
 
@@ -98,7 +98,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedPlate:
+class ExportPlate:
     """Everything known of one plate, ready to be exported.
 
     Parameters
@@ -109,9 +109,9 @@ class JudgedPlate:
         Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
     predictions
         One row for each cell, same order: ``p_abnormal, predicted_class, predicted_kind,
-        annotated_class, annotated_kind``; and ``unlike`` where it was measured.
+        annotated_class, annotated_kind``; and ``novelty`` where it was measured.
     sites, wells
-        From `napari_hcs_qc.qc.flags.judge_plate`.
+        From `napari_hcs_qc.qc.flags.score_plate`.
     verdicts
         ``well, site`` (missing for a verdict on the whole well), ``verdict``; rows of other
         plates are left out when there is a column ``plate``; of several on one thing the last
@@ -149,7 +149,7 @@ class JudgedPlate:
 
 
 def cell_table(
-    plate: JudgedPlate, options: ExportOptions, rows: slice = slice(None)
+    plate: ExportPlate, options: ExportOptions, rows: slice = slice(None)
 ) -> pd.DataFrame:
     """Make the table of cells (`CELL_TABLE`), or of a slice of them.
 
@@ -170,7 +170,7 @@ def cell_table(
         "cell_id": cells["cell_id"].astype("Int64").mask(is_imported),
         "y_px": cells["y_px"],
         "x_px": cells["x_px"],
-        "unlike": np.full(len(cells), np.nan, dtype=np.float32),
+        "novelty": np.full(len(cells), np.nan, dtype=np.float32),
         **{name: predictions[name] for name in CELL_TABLE if name in predictions},
         CELL_IS_OUTLIER: abnormal == 1,
         SITE_IS_OUTLIER: [site_is_out.get(_key(key), False) for key in keys],
@@ -179,7 +179,7 @@ def cell_table(
     return _typed(columns, CELL_TABLE)
 
 
-def site_table(plate: JudgedPlate) -> pd.DataFrame:
+def site_table(plate: ExportPlate) -> pd.DataFrame:
     """Make the table of sites (`SITE_TABLE`)."""
     said = _verdicts(plate)
     columns = {
@@ -192,7 +192,7 @@ def site_table(plate: JudgedPlate) -> pd.DataFrame:
     return _typed(columns, SITE_TABLE)
 
 
-def well_table(plate: JudgedPlate) -> pd.DataFrame:
+def well_table(plate: ExportPlate) -> pd.DataFrame:
     """Make the table of wells (`WELL_TABLE`)."""
     said = _verdicts(plate)
     columns = {
@@ -204,7 +204,7 @@ def well_table(plate: JudgedPlate) -> pd.DataFrame:
     return _typed(columns, WELL_TABLE)
 
 
-def site_outliers(plate: JudgedPlate, options: ExportOptions) -> dict[tuple[str, int], bool]:
+def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[tuple[str, int], bool]:
     """Tell for each site whether it is an outlier.
 
     Only when its verdict is exclude; with `exclude_unreviewed` also when it is flagged and nobody
@@ -222,7 +222,7 @@ def site_outliers(plate: JudgedPlate, options: ExportOptions) -> dict[tuple[str,
     return found
 
 
-def well_outliers(plate: JudgedPlate, options: ExportOptions) -> dict[str, bool]:
+def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]:
     """Tell for each well whether it is an outlier.
 
     Only when its verdict is exclude; with `exclude_unreviewed` also when it is flagged and nobody
@@ -254,7 +254,7 @@ def _key(site: SiteKey) -> tuple[str, int]:
     return site.well, site.site
 
 
-def _verdicts(plate: JudgedPlate) -> dict[tuple[str, int | None], str]:
+def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:
     """Last verdict on each (well, site), and on each whole well as (well, None)."""
     table = plate.verdicts
     if "plate" in table:

@@ -21,7 +21,7 @@ from napari_hcs_qc.qc.export.export_tables import (
     SITE_TABLE,
     WELL_TABLE,
     ExportOptions,
-    JudgedPlate,
+    ExportPlate,
     cell_table,
     site_table,
     well_table,
@@ -54,7 +54,7 @@ QUALITY_TABLE: dict[str, str] = {
 
 
 def export_tables(
-    plates: Sequence[JudgedPlate],
+    plates: Sequence[ExportPlate],
     out: Path,
     *,
     options: ExportOptions | None = None,
@@ -111,7 +111,7 @@ def export_tables(
     return tuple(out / file_name for file_name, _ in files)
 
 
-def _check(plates: Sequence[JudgedPlate]) -> None:
+def _check(plates: Sequence[ExportPlate]) -> None:
     if not plates:
         raise HcsQcError("There is no plate to export; predict at least one first.")
     names = [plate.name for plate in plates]
@@ -134,7 +134,7 @@ def _check(plates: Sequence[JudgedPlate]) -> None:
 
 
 def _parts(
-    name: str, plates: Iterable[JudgedPlate], options: ExportOptions, job: Job
+    name: str, plates: Iterable[ExportPlate], options: ExportOptions, job: Job
 ) -> Iterator[pd.DataFrame]:
     for plate in plates:
         job.check()
@@ -182,7 +182,7 @@ def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, s
 
 def _write_anndata(
     path: Path,
-    plates: Sequence[JudgedPlate],
+    plates: Sequence[ExportPlate],
     options: ExportOptions,
     provenance: Mapping[str, Any],
     job: Job,

@@ -45,13 +45,13 @@ class PlateFigures:
     n_sites: int  # counts
     n_unreadable: int  # counts
     n_cells: int  # counts
-    n_judged: int  # counts
+    n_scored: int  # counts
     n_abnormal: int  # counts
     share_abnormal: float  # of the median well; NaN without cells
     cells_per_site: float  # of the median well; NaN without cells
     # ``<measure>`` of `QUALITY` to channel to the value of the median site
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    unlike: str = ""  # sentence when the plate is unlike the training plates, else empty
+    novelty: str = ""  # sentence when the plate is unlike the training plates, else empty
     effects: Sequence[PositionEffect] = ()  # from `position_effects`
 
     @property
@@ -87,8 +87,8 @@ def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[st
             yield plate.name, PlateFlag("unreadable", share / rule.unreadable_share, text)
         if not plate.n_cells:
             yield plate.name, PlateFlag("no_cells", 10.0, "no cell was found")
-        if plate.unlike:
-            yield plate.name, PlateFlag("unlike", 1.0, plate.unlike)
+        if plate.novelty:
+            yield plate.name, PlateFlag("novelty", 1.0, plate.novelty)
         for kind in ("edge", "row", "column"):
             for measure, limit in (
                 ("share_abnormal", rule.position_abnormal),

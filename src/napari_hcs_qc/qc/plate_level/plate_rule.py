@@ -25,7 +25,7 @@ PLATE_CODES: dict[str, str] = {
     "edge": "edge effect",
     "row": "row effect",
     "column": "column effect",
-    "unlike": "unlike the training plates",
+    "novelty": "unlike the training plates",
 }
 """Reason codes of a flagged plate and what they mean, in the order in which they are named."""
 

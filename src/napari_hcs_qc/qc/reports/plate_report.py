@@ -93,15 +93,15 @@ class ReportPlate:
     name: str  # name, where it was opened from, rows and columns
     source: str  # name, where it was opened from, rows and columns
     shape: tuple[int, int]  # name, where it was opened from, rows and columns
-    sites: pd.DataFrame  # from `napari_hcs_qc.qc.flags.judge_plate`
-    wells: pd.DataFrame  # from `napari_hcs_qc.qc.flags.judge_plate`
+    sites: pd.DataFrame  # from `napari_hcs_qc.qc.flags.score_plate`
+    wells: pd.DataFrame  # from `napari_hcs_qc.qc.flags.score_plate`
     reference: str  # ``"plate"`` or ``"control"``: what was compared with
     p_abnormal: NDArray[np.floating[Any]]  # probability of each cell; empty without a model
     verdicts: Mapping[str, str] = field(default_factory=dict)  # verdict on whole wells
     unreadable: Sequence[Problem] = ()  # what could not be read or was not understood
     # Sentences to see first: flags gather in a treatment, the plate is unlike the training
     warnings: Sequence[str] = ()
-    unlike: str = ""  # which cells are unlike anything annotated, in words
+    novelty: str = ""  # which cells are unlike anything annotated, in words
     threshold: float = 0.5  # probability from which a cell counts as abnormal
 
 
@@ -179,14 +179,14 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
             f"{percent(n_flagged / len(wells))} of them" if len(wells) else "",
         )
     ]
-    n_judged, n_abnormal = int(wells["n_judged"].sum()), int(wells["n_abnormal"].sum())
-    if n_judged:
-        low, high = wilson_interval(n_abnormal, n_judged)
+    n_scored, n_abnormal = int(wells["n_scored"].sum()), int(wells["n_abnormal"].sum())
+    if n_scored:
+        low, high = wilson_interval(n_abnormal, n_scored)
         figures.append(
             (
-                percent(n_abnormal / n_judged),
+                percent(n_abnormal / n_scored),
                 "of cells abnormal",
-                f"{n_abnormal:,} of {n_judged:,}; 95 % interval "
+                f"{n_abnormal:,} of {n_scored:,}; 95 % interval "
                 f"{100 * float(low):.1f}–{100 * float(high):.1f} %",
             )
         )
@@ -225,7 +225,7 @@ def _plate_view(
             job.report(before + done, total, f"Drawing well {row.well} of {plate.name}")
             yield _card(data, plate, row, key)
 
-    judged = plate.p_abnormal[np.isfinite(plate.p_abnormal)]
+    scored = plate.p_abnormal[np.isfinite(plate.p_abnormal)]
     return {
         "key": key,
         "name": plate.name,
@@ -237,11 +237,11 @@ def _plate_view(
         "maps": _maps(plate, key, set(shown["well"])),
         "cards": cards(),
         "rest": [(row.well, row.flag_reason) for row in rest.itertuples()],
-        "histogram": Markup(draw_histogram(judged, threshold=plate.threshold))
-        if len(judged)
+        "histogram": Markup(draw_histogram(scored, threshold=plate.threshold))
+        if len(scored)
         else None,
-        "n_judged": len(judged),
-        "unlike": plate.unlike,
+        "n_scored": len(scored),
+        "novelty": plate.novelty,
         "unreadable": plate.unreadable,
     }
 
@@ -283,7 +283,7 @@ def _card(data: ReportData, plate: ReportPlate, row: Any, key: str) -> dict[str,
         except HcsQcError as error:
             trouble = str(error)
     share = ""
-    if row.n_judged:
+    if row.n_scored:
         limits = interval(row.share_abnormal_low, row.share_abnormal_high)
         share = f"{percent(row.share_abnormal)} abnormal ({limits})"
     return {

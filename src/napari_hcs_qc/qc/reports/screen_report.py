@@ -133,7 +133,7 @@ def write_screen_report(
 
 
 def _share(figures: PlateFigures) -> str:
-    return percent(figures.n_abnormal / figures.n_judged) if figures.n_judged else "–"
+    return percent(figures.n_abnormal / figures.n_scored) if figures.n_scored else "–"
 
 
 def _headline(data: ScreenReport) -> list[tuple[str, str, str]]:
@@ -142,7 +142,7 @@ def _headline(data: ScreenReport) -> list[tuple[str, str, str]]:
     n_all = len(data.plates) + len(data.failed)
     n_wells = sum(one.figures.n_wells for one in data.plates)
     n_bad = sum(one.figures.n_flagged for one in data.plates)
-    n_judged = sum(one.figures.n_judged for one in data.plates)
+    n_scored = sum(one.figures.n_scored for one in data.plates)
     n_abnormal = sum(one.figures.n_abnormal for one in data.plates)
     n_unread = sum(one.figures.n_unreadable for one in data.plates)
     figures = [
@@ -150,9 +150,9 @@ def _headline(data: ScreenReport) -> list[tuple[str, str, str]]:
         (f"{n_flagged} of {len(data.plates)}", "plates flagged", ""),
         (f"{n_bad:,} of {n_wells:,}", "wells flagged", ""),
     ]
-    if n_judged:
-        more = f"{n_abnormal:,} of {n_judged:,}"
-        figures.append((percent(n_abnormal / n_judged), "of cells abnormal", more))
+    if n_scored:
+        more = f"{n_abnormal:,} of {n_scored:,}"
+        figures.append((percent(n_abnormal / n_scored), "of cells abnormal", more))
     figures.append((f"{n_unread:,}", f"site{'s'[: n_unread != 1]} could not be read", ""))
     return figures
 

@@ -119,14 +119,14 @@ class _Run:
         if n_processes is None and most > 1:
             # The first in a thread: they tell whether there is enough to do for processes.
             with Workers() as workers:
-                units = self._judge(workers, units, until_worth=True)
+                units = self._score(workers, units, until_worth=True)
         if units:
             self._n_at_once = most
             with Workers(most) as workers:
-                self._judge(workers, units)
+                self._score(workers, units)
             self._n_at_once = 1
 
-    def _judge(
+    def _score(
         self, workers: Workers, units: list[_Unit], *, until_worth: bool = False
     ) -> list[_Unit]:
         """Judge draws; gives those left when it is known that processes pay."""
@@ -149,7 +149,7 @@ class _Run:
                     yield unit, draw
 
         started = time.perf_counter()
-        for known, p, seconds in workers.judge(asked(), self._job):
+        for known, p, seconds in workers.score(asked(), self._job):
             assert isinstance(known, _Unit)
             if isinstance(p, HcsQcError):
                 self._give_up([known], p)
@@ -226,11 +226,11 @@ class _Run:
         self._tell(units[0])
         started = time.perf_counter()
         draw = self._crop_draw(units[0])
-        judge = self._crop_heads[units[0].one.cell.head](draw)
+        score = self._crop_heads[units[0].one.cell.head](draw)
         for unit in units:
             cell = unit.one.cell
             test = self._rows(unit)[0].test
-            p = judge(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
+            p = score(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
             seconds = time.perf_counter() - started
             if unit is units[0]:
                 self._time.took(cell, seconds)

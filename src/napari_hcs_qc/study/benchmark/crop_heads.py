@@ -42,10 +42,10 @@ class CropDraw:
     job: Job = NO_JOB  # see `napari_hcs_qc.job`
 
 
-CropJudge: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]
+CropScorer: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]
 """Gives P(abnormal), ``(n,)``, of crops ``(n, n_views, channels, side, side)``."""
 
-CropHead: TypeAlias = Callable[[CropDraw], CropJudge]
+CropHead: TypeAlias = Callable[[CropDraw], CropScorer]
 """Fits on crops."""
 
 
@@ -54,7 +54,7 @@ def fine_tuned_heads() -> dict[str, CropHead]:
     return {name: partial(_fitted, name) for name in PRESETS}
 
 
-def _fitted(preset: str, draw: CropDraw) -> CropJudge:
+def _fitted(preset: str, draw: CropDraw) -> CropScorer:
     recipe = get_recipe(draw.recipe)
     architecture, _ = load_architecture(
         draw.encoder.name, weights=draw.encoder.weights, job=draw.job.silent()
@@ -75,10 +75,10 @@ def _fitted(preset: str, draw: CropDraw) -> CropJudge:
     # A pass through a large network and back takes seconds, and cannot be stopped half way.
     tuned = run_in_thread(lambda job: work(job=job), draw.job)
 
-    def judge(crops: torch.Tensor) -> NDArray[np.float64]:
+    def score(crops: torch.Tensor) -> NDArray[np.float64]:
         features = tuned.encoder.encode(crops.flatten(0, 1), job=draw.job)
         rows = features.view(len(crops), -1).numpy()
         p: NDArray[np.float64] = tuned.head.predict_proba(rows)[:, abnormal_column(tuned.head)]
         return p
 
-    return judge
+    return score

@@ -38,7 +38,7 @@ class FrozenDraw:
     groups: NDArray[np.str_] | None  # ``(n_rows,)`` of the cells trained on
 
 
-def judge(draw: FrozenDraw) -> NDArray[np.float64]:
+def score(draw: FrozenDraw) -> NDArray[np.float64]:
     """Fit the head and give P(abnormal) of the tested cells, ``(n_tested,)``."""
     features = np.load(draw.features, mmap_mode="r", allow_pickle=False)
     tested = np.load(draw.tested_features, mmap_mode="r", allow_pickle=False)
@@ -50,10 +50,10 @@ def judge(draw: FrozenDraw) -> NDArray[np.float64]:
     return p[:, abnormal_column(head)]
 
 
-def timed_judge(draw: FrozenDraw) -> tuple[NDArray[np.float64], float]:
-    """Give what `judge` gives, and the seconds it took."""
+def timed_score(draw: FrozenDraw) -> tuple[NDArray[np.float64], float]:
+    """Give what `score` gives, and the seconds it took."""
     started = time.perf_counter()
-    p = judge(draw)
+    p = score(draw)
     return p, time.perf_counter() - started
 
 

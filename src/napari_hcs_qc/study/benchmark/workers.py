@@ -21,7 +21,7 @@ import torch
 from napari_hcs_qc.encoders.embed.crop_workers import limit_this_thread
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.threads import n_processors
-from napari_hcs_qc.study.benchmark.frozen import FrozenDraw, begin_process, timed_judge
+from napari_hcs_qc.study.benchmark.frozen import FrozenDraw, begin_process, timed_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +63,7 @@ class Workers:
         else:
             self._pool = _thread()
 
-    def judge(
+    def score(
         self, draws: Iterable[tuple[object, FrozenDraw]], job: Job
     ) -> Iterator[tuple[object, NDArray[np.float64] | HcsQcError, float]]:
         """Judge draws; few are made ahead, so that their rows do not gather."""
@@ -77,7 +77,7 @@ class Workers:
                 if following is None:
                     is_over = True
                     break
-                running[self._pool.submit(timed_judge, following[1])] = following
+                running[self._pool.submit(timed_score, following[1])] = following
             if not running:
                 return
             done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -94,7 +94,7 @@ class Workers:
                     self._give_up_processes()
                     running.pop(future, None)
                     again = [(known, draw), *running.values()]
-                    running = {self._pool.submit(timed_judge, one[1]): one for one in again}
+                    running = {self._pool.submit(timed_score, one[1]): one for one in again}
                     break
                 except HcsQcError as error:
                     yield known, error, 0.0

@@ -71,9 +71,9 @@ class BenchmarkDetail(QWidget):
         self._crops.clear()
         for one, crop in zip(wrong, crops, strict=False):
             item = QListWidgetItem(QIcon(_picture(crop)), f"P {one.p_abnormal:.2f}", self._crops)
-            said, judged = ("abnormal", "normal") if one.is_abnormal else ("normal", "abnormal")
+            said, scored = ("abnormal", "normal") if one.is_abnormal else ("normal", "abnormal")
             item.setToolTip(
-                f"{one.cell}\nannotated {said}, judged {judged}: P(abnormal) {one.p_abnormal:.2f}, "
+                f"{one.cell}\nannotated {said}, judged {scored}: P(abnormal) {one.p_abnormal:.2f}, "
                 f"mean over {one.n_tested} draws in which it was tested"
             )
         self._crops.setVisible(bool(len(crops)))

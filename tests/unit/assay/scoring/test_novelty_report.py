@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from napari_hcs_qc.assay.scoring.novelty_report import unlike_summary
+from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 
 
 def told(counts: dict[str, int], n_cells: int = 1000, n_nan: int = 0) -> dict:
@@ -13,13 +13,13 @@ def told(counts: dict[str, int], n_cells: int = 1000, n_nan: int = 0) -> dict:
     ratio = np.full(n_cells, 0.7, dtype=np.float32)
     ratio[: len(wells)] = 1.4
     ratio[len(ratio) - n_nan :] = np.nan
-    found = unlike_summary(ratio, [*wells, *["H12"] * (n_cells - len(wells))], "too few")
+    found = novelty_summary(ratio, [*wells, *["H12"] * (n_cells - len(wells))], "too few")
     return json.loads(json.dumps(found))
 
 
 def test_the_wells_that_hold_most_are_named() -> None:
     found = told({"E05": 20, "A01": 8, "B02": 6})
-    assert (found["n_measured"], found["n_unlike"], found["is_much"]) == (1000, 34, False)
+    assert (found["n_measured"], found["n_novel"], found["is_much"]) == (1000, 34, False)
     assert found["wells"] == [["E05", 20], ["A01", 8], ["B02", 6]]
     assert found["sentence"] == (
         "34 cells (3.4 %) are unlike anything annotated, most of them in E05; annotate some of "
@@ -47,7 +47,7 @@ def test_nothing_to_tell_and_nothing_measured() -> None:
     assert told({})["sentence"] == ""
     assert told({}, n_cells=50, n_nan=50) == {
         "n_measured": 0,
-        "n_unlike": 0,
+        "n_novel": 0,
         "wells": [],
         "is_much": False,
         "sentence": "too few",

@@ -21,11 +21,11 @@ from napari_hcs_qc.assay.store.detection import PlateCells
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import PLANE_COLUMNS, Channel, Plate, SiteKey
-from napari_hcs_qc.qc.flags import judge_plate
+from napari_hcs_qc.qc.flags import score_plate
 from napari_hcs_qc.qc.image_quality import MEASURES as IMAGE_MEASURES
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.scoring.plate_scores import Judged
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
 
 WELLS = ("A01", "A02", "A03", "A04", "B01", "B02")
 SITES = [SiteKey(well, site) for well in WELLS for site in (1, 2)]
@@ -74,14 +74,14 @@ def found() -> PlateCells:
 
 
 @pytest.fixture
-def judged(plate: Plate, found: PlateCells) -> Judged:
+def scored(plate: Plate, found: PlateCells) -> ScoredPlate:
     classes: list[str] = []
     for well, counts in N_CELLS.items():
         n = ABNORMAL.get(well, 0)
         classes += ["abnormal"] * n + ["normal"] * (sum(counts) - n)
     predictions = pd.DataFrame({"predicted_class": classes, "predicted_kind": None})
     predictions = predictions.assign(annotated_class=None, annotated_kind=None).astype(object)
-    scores = judge_plate(
+    scores = score_plate(
         SITES, found.cells, predictions, found.quality, unreadable=found.unreadable
     )
     # Flags by hand, so that the test does not hang on the rule.
@@ -100,7 +100,7 @@ def judged(plate: Plate, found: PlateCells) -> Judged:
     ratio = np.where(found.cells.groupby("well").cumcount() % 2 == 0, 1.2, 0.8)
     ratio[(found.cells["well"] == "A03").to_numpy()] = np.nan
     prediction = Prediction(
-        "P", "0001", pd.DataFrame({"unlike": ratio}), (), (), {}, {"n_measured": 10}
+        "P", "0001", pd.DataFrame({"novelty": ratio}), (), (), {}, {"n_measured": 10}
     )
     told = SimpleNamespace(
         state=state,
@@ -109,10 +109,10 @@ def judged(plate: Plate, found: PlateCells) -> Judged:
         threshold=0.5,
         prediction=prediction,
     )
-    return cast("Judged", told)
+    return cast("ScoredPlate", told)
 
 
-def with_verdicts(judged: Judged, *said: tuple[str, int | None, str]) -> Judged:
+def with_verdicts(scored: ScoredPlate, *said: tuple[str, int | None, str]) -> ScoredPlate:
     rows = [
         {"plate": "P", "well": well, "site": site, "verdict": verdict, "note": None}
         | {"reviewer": "anna", "at": pd.Timestamp("2024-01-01", tz="UTC"), "action": "x"}
@@ -120,7 +120,7 @@ def with_verdicts(judged: Judged, *said: tuple[str, int | None, str]) -> Judged:
         for well, site, verdict in said
     ]
     verdicts = pd.DataFrame(rows).astype({"site": "Int64", "note": object, "seen": object})
-    return cast("Judged", SimpleNamespace(**{**vars(judged), "verdicts": verdicts}))
+    return cast("ScoredPlate", SimpleNamespace(**{**vars(scored), "verdicts": verdicts}))
 
 
 def annotations(*rows: tuple[str, str, int, float, float, str]) -> pd.DataFrame:
@@ -130,9 +130,9 @@ def annotations(*rows: tuple[str, str, int, float, float, str]) -> pd.DataFrame:
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_imaged_well_has_a_value_or_a_reason(
-    measure: str, plate: Plate, found: PlateCells, judged: Judged
+    measure: str, plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    for known in ({}, {"found": found}, {"found": found, "judged": judged}):
+    for known in ({}, {"found": found}, {"found": found, "scored": scored}):
         values = well_values(measure, plate, **cast("Any", known))
         assert set(values.values) | set(values.missing) == set(WELLS)
         assert not set(values.values) & set(values.missing)
@@ -143,9 +143,9 @@ def test_every_imaged_well_has_a_value_or_a_reason(
 
 
 def test_abnormal_cells_are_a_share_of_the_judged_ones(
-    plate: Plate, found: PlateCells, judged: Judged
+    plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    values = well_values("share_abnormal", plate, found=found, judged=judged)
+    values = well_values("share_abnormal", plate, found=found, scored=scored)
     assert values.values == pytest.approx({"A01": 0, "A02": 25, "A03": 50, "A04": 100})
     assert values.words("A02") == "25 %"
     assert values.words("A04") == "100 % (1 of 2 sites unreadable)"
@@ -154,23 +154,23 @@ def test_abnormal_cells_are_a_share_of_the_judged_ones(
 
 
 def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
-    plate: Plate, found: PlateCells, judged: Judged
+    plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    values = well_values("unlike", plate, found=found, judged=judged)
+    values = well_values("novelty", plate, found=found, scored=scored)
     n_of = found.cells["well"].value_counts()
     expected = {well: 100 * -(-n // 2) / n for well, n in n_of.items() if well != "A03"}
     assert values.values == pytest.approx(expected)
     assert values.missing["A03"] == "none of its cells was judged"
-    table = judged.prediction.table
+    table = scored.prediction.table
     for prediction, why in (
-        (replace(judged.prediction, table=table[[]]), "it is being measured"),
+        (replace(scored.prediction, table=table[[]]), "it is being measured"),
         (
-            replace(judged.prediction, unlike={"n_measured": 0, "sentence": "too few"}),
+            replace(scored.prediction, novelty={"n_measured": 0, "sentence": "too few"}),
             "too few",
         ),
     ):
-        told = cast("Judged", SimpleNamespace(**{**vars(judged), "prediction": prediction}))
-        values = well_values("unlike", plate, found=found, judged=told)
+        told = cast("ScoredPlate", SimpleNamespace(**{**vars(scored), "prediction": prediction}))
+        values = well_values("novelty", plate, found=found, scored=told)
         assert not values.values
         assert values.missing["A01"] == why
 
@@ -197,17 +197,19 @@ def test_saturation_is_that_of_the_worst_channel(plate: Plate, found: PlateCells
     assert values.values["A01"] == 0
 
 
-def test_severity_is_zero_without_a_flag(plate: Plate, found: PlateCells, judged: Judged) -> None:
-    values = well_values("severity", plate, found=found, judged=judged)
+def test_severity_is_zero_without_a_flag(
+    plate: Plate, found: PlateCells, scored: ScoredPlate
+) -> None:
+    values = well_values("severity", plate, found=found, scored=scored)
     assert values.values == {"A01": 0, "A02": 0, "A03": 2.5, "A04": 2.5, "B01": 0, "B02": 2.5}
     assert values.words("A03") == "2.5 × threshold"
 
 
-def test_verdicts_are_words(plate: Plate, found: PlateCells, judged: Judged) -> None:
+def test_verdicts_are_words(plate: Plate, found: PlateCells, scored: ScoredPlate) -> None:
     said = with_verdicts(
-        judged, ("A03", None, "exclude"), ("A02", None, "look again"), ("A01", 2, "keep")
+        scored, ("A03", None, "exclude"), ("A02", None, "look again"), ("A01", 2, "keep")
     )
-    values = well_values("verdict", plate, found=found, judged=said)
+    values = well_values("verdict", plate, found=found, scored=said)
     assert values.categories == REVIEW_WORDS
     assert {well: values.words(well).split(" (")[0] for well in WELLS} == {
         "A01": "sites decided",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.assay.store.open_windows import Person, Presence
+from napari_hcs_qc.assay.store.open_windows import OpenWindows, Person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ def left_behind(assay: Path) -> set[str]:
 
 
 def test_another_window_is_told_and_both_know(assay: Path) -> None:
-    first = Presence.enter(assay)
+    first = OpenWindows.enter(assay)
     assert first.others == ()
-    second = Presence.enter(assay)  # of the same process: two viewers
+    second = OpenWindows.enter(assay)  # of the same process: two viewers
     (person,) = second.others
     assert person.user == getpass.getuser()
     assert (person.host, person.pid) == (socket.gethostname(), os.getpid())
@@ -73,13 +73,16 @@ def test_another_window_is_told_and_both_know(assay: Path) -> None:
 def test_another_process_is_seen_until_it_leaves(
     assay: Path, window: subprocess.Popen[str]
 ) -> None:
-    presence = Presence.enter(assay)
-    (person,) = presence.others
+    open_windows = OpenWindows.enter(assay)
+    (person,) = open_windows.others
     assert person.pid == window.pid
-    assert (presence.others, len(left_behind(assay))) == ((person,), 4)  # looking removes nobody
+    assert (open_windows.others, len(left_behind(assay))) == (
+        (person,),
+        4,
+    )  # looking removes nobody
     window.communicate("close\n", timeout=60)
-    assert presence.others == ()
-    presence.leave()
+    assert open_windows.others == ()
+    open_windows.leave()
     assert left_behind(assay) == set()
 
 
@@ -87,22 +90,22 @@ def test_a_killed_window_leaves_nobody(assay: Path, window: subprocess.Popen[str
     os.kill(window.pid, signal.SIGKILL)
     window.wait(timeout=60)
     assert len(left_behind(assay)) == 2
-    presence = Presence.enter(assay)
-    assert presence.others == ()
-    presence.leave()
+    open_windows = OpenWindows.enter(assay)
+    assert open_windows.others == ()
+    open_windows.leave()
     assert left_behind(assay) == set()
 
 
 def test_who_came_first_is_named_first_and_half_written_entries_are_passed_over(
     assay: Path,
 ) -> None:
-    windows = [Presence.enter(assay) for _ in range(3)]
+    windows = [OpenWindows.enter(assay) for _ in range(3)]
     names = sorted(path.stem for path in (assay / "presence").glob("*.json"))
     for since, name in zip(("2025", "2023", "2024"), names, strict=True):
         path = assay / "presence" / f"{name}.json"
         data = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({**data, "since": since}), encoding="utf-8")
-    looking = Presence.enter(assay)
+    looking = OpenWindows.enter(assay)
     assert [person.since for person in looking.others] == ["2023", "2024", "2025"]
     (assay / "presence" / f"{names[0]}.json").write_text("{", encoding="utf-8")
     assert [person.since for person in looking.others] == ["2023", "2024"]
@@ -112,16 +115,16 @@ def test_who_came_first_is_named_first_and_half_written_entries_are_passed_over(
 
 
 def test_windows_that_come_and_go_at_once_never_lose_each_other(assay: Path) -> None:
-    staying = Presence.enter(assay)
+    staying = OpenWindows.enter(assay)
     wrong: list[int] = []
 
     def come_and_go() -> None:
         for _ in range(15):
-            presence = Presence.enter(assay)
-            pids = [person.pid for person in presence.others]
+            open_windows = OpenWindows.enter(assay)
+            pids = [person.pid for person in open_windows.others]
             if not pids or set(pids) != {os.getpid()}:
                 wrong.append(len(pids))
-            presence.leave()
+            open_windows.leave()
 
     threads = [threading.Thread(target=come_and_go) for _ in range(3)]
     for thread in threads:
@@ -135,8 +138,8 @@ def test_windows_that_come_and_go_at_once_never_lose_each_other(assay: Path) -> 
 
 
 def test_it_may_be_left_by_another_thread(assay: Path) -> None:
-    presence, watching = Presence.enter(assay), Presence.enter(assay)
-    thread = threading.Thread(target=presence.leave)
+    open_windows, watching = OpenWindows.enter(assay), OpenWindows.enter(assay)
+    thread = threading.Thread(target=open_windows.leave)
     thread.start()
     thread.join()
     assert watching.others == ()
@@ -150,9 +153,9 @@ def test_a_read_only_assay_is_entered_without_a_trace(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.mkdir", refusing)
-    presence = Presence.enter(assay)
-    assert presence.others == ()
-    presence.leave()
+    open_windows = OpenWindows.enter(assay)
+    assert open_windows.others == ()
+    open_windows.leave()
     monkeypatch.undo()
     assert not (assay / "presence").exists()
 
@@ -161,15 +164,15 @@ def test_a_read_only_assay_is_entered_without_a_trace(
 def test_a_folder_without_write_permission_is_entered(assay: Path) -> None:
     assay.chmod(0o500)
     try:
-        presence = Presence.enter(assay)
-        assert presence.others == ()
-        presence.leave()
+        open_windows = OpenWindows.enter(assay)
+        assert open_windows.others == ()
+        open_windows.leave()
     finally:
         assay.chmod(0o700)
 
 
 def test_an_assay_that_is_gone_is_left_quietly(assay: Path, tmp_path: Path) -> None:
-    presence = Presence.enter(assay)
+    open_windows = OpenWindows.enter(assay)
     assay.rename(tmp_path / "elsewhere")
-    assert presence.others == ()
-    presence.leave()
+    assert open_windows.others == ()
+    open_windows.leave()

@@ -40,15 +40,15 @@ def test_by_probability() -> None:
 
 def test_unlike_anything_annotated_first() -> None:
     far = np.array([0.4, 1.5, _NAN, 0.4, 3.0, 1.0], dtype=np.float32)
-    assert _order("unlike", p_abnormal=_P, unlike=far) == [4, 1, 5, 0, 3, 2]
-    assert _order("unlike", p_abnormal=_P, unlike=far, among=np.array([2, 0, 1])) == [1, 0, 2]
+    assert _order("novelty", p_abnormal=_P, novelty=far) == [4, 1, 5, 0, 3, 2]
+    assert _order("novelty", p_abnormal=_P, novelty=far, among=np.array([2, 0, 1])) == [1, 0, 2]
     for missing in (None, far[:4]):
         with pytest.raises(HcsQcError, match="not measured yet"):
             order_cells(
-                "unlike",
+                "novelty",
                 p_abnormal=np.array(_P),
                 annotated_class=np.full(6, None, dtype=object),
-                unlike=missing,
+                novelty=missing,
             )
 
 
@@ -66,7 +66,7 @@ def test_only_those_asked_for_and_at_most_so_many() -> None:
             order,
             p_abnormal=_P,
             annotated_class=["abnormal"] * 6,
-            unlike=np.arange(6, dtype=np.float32),
+            novelty=np.arange(6, dtype=np.float32),
             embeddings=np.eye(6, dtype=np.float32),
             chosen=[0],
             among=np.array([2, 3, 5]),
@@ -78,7 +78,7 @@ def test_only_those_asked_for_and_at_most_so_many() -> None:
 
 def test_a_plate_without_cells_has_an_empty_order() -> None:
     for order in set(ORDERS) - {"similar"}:
-        nothing = {"unlike": np.empty(0), "embeddings": np.empty((0, 4), np.float32)}
+        nothing = {"novelty": np.empty(0), "embeddings": np.empty((0, 4), np.float32)}
         assert _order(order, p_abnormal=[], **nothing) == []
 
 
@@ -307,10 +307,10 @@ def test_one_in_five_is_random_among_those_the_model_has_judged() -> None:
     drawn = []
     for seed in range(60):
         found = _suggested(p.tolist(), list(range(400)), 10, seed=seed)
-        doubts = [row for place, row in enumerate(found) if place % 5 != 4]
+        issues = [row for place, row in enumerate(found) if place % 5 != 4]
         chosen = {row for row in (found[4], found[9]) if row is not None}
         nearest = [row for row in np.argsort(np.abs(p - 0.5)).tolist() if row not in chosen]
-        assert doubts == nearest[:8]
+        assert issues == nearest[:8]
         drawn.extend(chosen)
     # As likely from anywhere: the mean distance from the threshold is that of all cells.
     assert min(drawn) >= 100 and len(set(drawn)) > 80

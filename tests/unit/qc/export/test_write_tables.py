@@ -16,7 +16,7 @@ from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.export import write_tables
 from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
-    JudgedPlate,
+    ExportPlate,
     cell_table,
     site_table,
     well_table,
@@ -38,34 +38,34 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def test_parquet_holds_the_tables_as_they_are(judged: JudgedPlate, tmp_path: Path) -> None:
-    export_tables([judged], tmp_path)
+def test_parquet_holds_the_tables_as_they_are(scored: ExportPlate, tmp_path: Path) -> None:
+    export_tables([scored], tmp_path)
     pd.testing.assert_frame_equal(
-        pd.read_parquet(tmp_path / "cells.parquet"), cell_table(judged, ExportOptions())
+        pd.read_parquet(tmp_path / "cells.parquet"), cell_table(scored, ExportOptions())
     )
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "sites.parquet"), site_table(judged))
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "wells.parquet"), well_table(judged))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "sites.parquet"), site_table(scored))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "wells.parquet"), well_table(scored))
 
 
-def test_csv_is_utf_8_and_says_the_same(judged: JudgedPlate, tmp_path: Path) -> None:
-    export_tables([judged], tmp_path)
+def test_csv_is_utf_8_and_says_the_same(scored: ExportPlate, tmp_path: Path) -> None:
+    export_tables([scored], tmp_path)
     content = (tmp_path / "wells.csv").read_bytes()
     assert "P ä1".encode() in content
     assert b"\r" not in content
     for name, table in (
-        ("cells", cell_table(judged, ExportOptions())),
-        ("sites", site_table(judged)),
-        ("wells", well_table(judged)),
+        ("cells", cell_table(scored, ExportOptions())),
+        ("sites", site_table(scored)),
+        ("wells", well_table(scored)),
     ):
         read = pd.read_csv(tmp_path / f"{name}.csv", dtype=str, keep_default_na=False)
         pd.testing.assert_frame_equal(read, as_text(table))
 
 
-def test_the_same_input_gives_the_same_bytes(judged: JudgedPlate, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(scored: ExportPlate, tmp_path: Path) -> None:
     def hashes(folder: Path) -> dict[str, str]:
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in export_tables([judged], folder, provenance={"time": "t"})
+            for path in export_tables([scored], folder, provenance={"time": "t"})
             if path.suffix != ".h5ad"
         }
 
@@ -73,28 +73,28 @@ def test_the_same_input_gives_the_same_bytes(judged: JudgedPlate, tmp_path: Path
 
 
 def test_anndata_holds_the_embeddings_row_by_row(
-    judged: JudgedPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: ExportPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_tables, "_VALUES", 7 * 6)  # blocks of 7 rows
     monkeypatch.setattr(write_tables, "_ROWS", 50)
-    other = replace(judged, name="Q2")
-    export_tables([judged, other], tmp_path, provenance={"model": "m1", "seed": None})
+    other = replace(scored, name="Q2")
+    export_tables([scored, other], tmp_path, provenance={"model": "m1", "seed": None})
     data = anndata.read_h5ad(tmp_path / "cells.h5ad")
-    assert judged.embeddings is not None
+    assert scored.embeddings is not None
     assert data.X.dtype == np.float32
-    np.testing.assert_array_equal(data.X, np.vstack([judged.embeddings, judged.embeddings]))
+    np.testing.assert_array_equal(data.X, np.vstack([scored.embeddings, scored.embeddings]))
     assert data.obs_names.is_unique
     assert json.loads(data.uns["provenance"])["model"] == "m1"
-    expected = pd.concat([cell_table(p, ExportOptions()) for p in (judged, other)])
+    expected = pd.concat([cell_table(p, ExportOptions()) for p in (scored, other)])
     pd.testing.assert_frame_equal(as_text(data.obs), as_text(expected))
     assert data.obs["Metadata_cqc_cell_is_outlier"].dtype == bool
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    np.testing.assert_array_equal(backed.X[5:8], judged.embeddings[5:8])
+    np.testing.assert_array_equal(backed.X[5:8], scored.embeddings[5:8])
     backed.file.close()
 
 
 def test_embeddings_are_never_in_memory_as_a_whole(
-    judged: JudgedPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: ExportPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Watched:
         def __init__(self, rows: np.ndarray[Any, Any]) -> None:
@@ -111,36 +111,36 @@ def test_embeddings_are_never_in_memory_as_a_whole(
             raise AssertionError("all rows were asked for")
 
     monkeypatch.setattr(write_tables, "_VALUES", 60)
-    watched = Watched(np.asarray(judged.embeddings))
-    export_tables([replace(judged, embeddings=watched)], tmp_path)  # type: ignore[arg-type]
+    watched = Watched(np.asarray(scored.embeddings))
+    export_tables([replace(scored, embeddings=watched)], tmp_path)  # type: ignore[arg-type]
     assert watched.most == 10
 
 
-def test_without_embeddings_there_is_no_anndata(judged: JudgedPlate, tmp_path: Path) -> None:
-    written = export_tables([replace(judged, embeddings=None)], tmp_path)
+def test_without_embeddings_there_is_no_anndata(scored: ExportPlate, tmp_path: Path) -> None:
+    written = export_tables([replace(scored, embeddings=None)], tmp_path)
     assert sorted(path.name for path in written) == sorted(p.name for p in tmp_path.iterdir())
     assert not (tmp_path / "cells.h5ad").exists()
 
 
 def test_image_quality_is_exported_when_measured(
-    judged: JudgedPlate, tmp_path: Path, plate: Any
+    scored: ExportPlate, tmp_path: Path, plate: Any
 ) -> None:
     quality = quality_table(plate.rows)
-    export_tables([replace(judged, quality=quality)], tmp_path)
+    export_tables([replace(scored, quality=quality)], tmp_path)
     read = pd.read_parquet(tmp_path / "image_quality.parquet")
     assert list(read.columns[:4]) == ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"]
     np.testing.assert_array_equal(read["power_slope"], quality["power_slope"])
     assert measure_site.__module__ == "napari_hcs_qc.qc.image_quality"
 
 
-def test_provenance_says_how_the_tables_were_made(judged: JudgedPlate, tmp_path: Path) -> None:
+def test_provenance_says_how_the_tables_were_made(scored: ExportPlate, tmp_path: Path) -> None:
     options = ExportOptions(exclude_kinds=("dead",), exclude_unreviewed=True)
-    export_tables([judged], tmp_path, options=options, provenance={"model": "m1"})
+    export_tables([scored], tmp_path, options=options, provenance={"model": "m1"})
     assert json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8")) == {
         "model": "m1",
         "export": {
             "plates": ["P ä1"],
-            "n_cells": len(judged.cells),
+            "n_cells": len(scored.cells),
             "exclude_kinds": ["dead"],
             "exclude_unreviewed": True,
         },
@@ -149,13 +149,13 @@ def test_provenance_says_how_the_tables_were_made(judged: JudgedPlate, tmp_path:
     assert wells["Metadata_cqc_well_is_outlier"].all().to_dict()["B01"]
 
 
-def test_a_plate_without_cells_is_exported(judged: JudgedPlate, tmp_path: Path) -> None:
-    assert judged.embeddings is not None
+def test_a_plate_without_cells_is_exported(scored: ExportPlate, tmp_path: Path) -> None:
+    assert scored.embeddings is not None
     bare = replace(
-        judged,
-        cells=judged.cells.iloc[:0],
-        predictions=judged.predictions.iloc[:0],
-        embeddings=judged.embeddings[:0],
+        scored,
+        cells=scored.cells.iloc[:0],
+        predictions=scored.predictions.iloc[:0],
+        embeddings=scored.embeddings[:0],
     )
     export_tables([bare], tmp_path)
     read = pd.read_parquet(tmp_path / "cells.parquet")
@@ -164,21 +164,21 @@ def test_a_plate_without_cells_is_exported(judged: JudgedPlate, tmp_path: Path) 
     assert anndata.read_h5ad(tmp_path / "cells.h5ad").shape == (0, 6)
 
 
-def test_what_cannot_be_exported_is_refused(judged: JudgedPlate, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_refused(scored: ExportPlate, tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="no plate"):
         export_tables([], tmp_path)
     with pytest.raises(HcsQcError, match="Two plates are called 'P ä1'"):
-        export_tables([judged, judged], tmp_path)
-    other = replace(judged, name="Q", embeddings=None)
+        export_tables([scored, scored], tmp_path)
+    other = replace(scored, name="Q", embeddings=None)
     with pytest.raises(HcsQcError, match="P ä1: 6, Q: none"):
-        export_tables([judged, other], tmp_path)
+        export_tables([scored, other], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_file(
-    judged: JudgedPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: ExportPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export_tables([judged], tmp_path)
+    export_tables([scored], tmp_path)
     before = (tmp_path / "cells.parquet").read_bytes()
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
@@ -186,14 +186,14 @@ def test_a_full_disk_leaves_the_old_file(
 
     monkeypatch.setattr(write_tables.pq.ParquetWriter, "write_table", fail)
     with pytest.raises(WriteError, match=r"cells\.parquet.*disk is full"):
-        export_tables([judged], tmp_path, options=ExportOptions(exclude_unreviewed=True))
+        export_tables([scored], tmp_path, options=ExportOptions(exclude_unreviewed=True))
     assert (tmp_path / "cells.parquet").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_it_can_be_stopped_and_tells_its_progress(judged: JudgedPlate, tmp_path: Path) -> None:
+def test_it_can_be_stopped_and_tells_its_progress(scored: ExportPlate, tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
-    export_tables([judged], tmp_path / "a", job=Job(lambda *args: told.append(args)))
+    export_tables([scored], tmp_path / "a", job=Job(lambda *args: told.append(args)))
     assert told[-1][0] == told[-1][1] == len(told) - 1
     with pytest.raises(Cancelled):
-        export_tables([judged], tmp_path / "b", job=Job(should_stop=lambda: True))
+        export_tables([scored], tmp_path / "b", job=Job(should_stop=lambda: True))

@@ -49,7 +49,7 @@ def test_an_ordinary_screen_has_no_flag() -> None:
         ({"quality": {"noise": {"DNA": 12.0}}}, "noise", "noise 12"),
         ({"quality": {"signal_to_noise": {"DNA": 10.0}}}, "dim", "signal 10 times"),
         ({"quality": {"background_rise": {"DNA": 0.2}}}, "haze", "raised by 20 %"),
-        ({"unlike": "Plate odd: unlike"}, "unlike", "unlike"),
+        ({"novelty": "Plate odd: unlike"}, "novelty", "novelty"),
     ],
 )
 def test_each_reason_flags_the_plate_it_is_on(
@@ -84,7 +84,7 @@ def test_few_plates_are_not_compared_but_a_ruined_one_is_seen() -> None:
 
 
 def test_a_plate_without_cells_or_wells_is_told() -> None:
-    empty = {"n_cells": 0, "n_judged": 0, "n_abnormal": 0, "share_abnormal": np.nan}
+    empty = {"n_cells": 0, "n_scored": 0, "n_abnormal": 0, "share_abnormal": np.nan}
     flags = flag_plates(screen(**empty, cells_per_site=0.0), PlateRule())["odd"]
     assert {one.code for one in flags} == {"no_cells", "few_cells"}
     assert flag_plates([figures("x", n_wells=0, n_flagged=0, **empty)], PlateRule())["x"]

@@ -27,7 +27,7 @@ from napari_hcs_qc.qc.rule import FlagRule
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_hcs_qc.qc.export.export_tables import JudgedPlate
+    from napari_hcs_qc.qc.export.export_tables import ExportPlate
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "link", "img", "br", "hr"}
@@ -69,7 +69,7 @@ def pictures(plate: str, well: str, site: int) -> WellPictures:
 
 
 @pytest.fixture
-def data(judged: JudgedPlate) -> ReportData:
+def data(scored: ExportPlate) -> ReportData:
     card = ModelCard(
         name="model-1",
         encoder="efficientnet-lite0",
@@ -90,10 +90,10 @@ def data(judged: JudgedPlate) -> ReportData:
         name=f"P1 {EVIL}",
         source="/data/ä b",
         shape=(8, 12),
-        sites=judged.sites,
-        wells=judged.wells,
+        sites=scored.sites,
+        wells=scored.wells,
         reference="plate",
-        p_abnormal=judged.predictions["p_abnormal"].to_numpy(),
+        p_abnormal=scored.predictions["p_abnormal"].to_numpy(),
         verdicts={"B01": "exclude"},
         unreadable=[Problem("B04 s1", f"truncated {EVIL}", "Copy it again.")],
         warnings=[f"Flags gather in {EVIL}"],
@@ -183,9 +183,9 @@ def test_headline_model_and_unreadable(data: ReportData, tmp_path: Path) -> None
 
 
 def test_without_model_or_flags_there_is_a_report(
-    data: ReportData, judged: JudgedPlate, tmp_path: Path
+    data: ReportData, scored: ExportPlate, tmp_path: Path
 ) -> None:
-    wells = judged.wells.assign(is_flagged=False, share_abnormal=np.nan, n_judged=0)
+    wells = scored.wells.assign(is_flagged=False, share_abnormal=np.nan, n_scored=0)
     plate = replace(data.plates[0], wells=wells, p_abnormal=np.empty(0), unreadable=())
     bare = replace(data, plates=[plate], model=None, pictures=None)
     _, page = read(write_report(bare, tmp_path / "r.html"))

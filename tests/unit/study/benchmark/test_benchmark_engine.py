@@ -136,7 +136,7 @@ def test_a_cancelled_run_answers_within_a_second(
         go_on.wait(20)
         return np.zeros(1)
 
-    monkeypatch.setattr("napari_hcs_qc.study.benchmark.frozen.judge", slow)
+    monkeypatch.setattr("napari_hcs_qc.study.benchmark.frozen.score", slow)
     spec = BenchmarkSpec((source,), encoders=(), sizes=(0,), seeds=(0, 1))
     asked_at: list[float] = []
 

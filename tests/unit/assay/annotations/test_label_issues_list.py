@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
+from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.plates.plate import SiteKey
 
 MANIFEST: dict[str, Any] = {
@@ -14,7 +14,7 @@ MANIFEST: dict[str, Any] = {
         ["P", "A03", 1, 12.0, 22.0, "normal", None],
     ],
     "cross_validation": {
-        "doubted": [{"cell": 1, "p_abnormal": 0.02}, {"cell": 0, "p_abnormal": 0.7}]
+        "label_issues": [{"cell": 1, "p_abnormal": 0.02}, {"cell": 0, "p_abnormal": 0.7}]
     },
 }
 
@@ -24,7 +24,7 @@ def said(*rows: tuple[Any, ...]) -> pd.DataFrame:
 
 
 def test_they_are_named_the_most_doubtful_first() -> None:
-    first, second = doubted_annotations(MANIFEST)
+    first, second = label_issues(MANIFEST)
     assert (first.site, first.y_px, first.x_px, first.cls) == (
         SiteKey("A02", 2),
         11.13,
@@ -36,10 +36,10 @@ def test_they_are_named_the_most_doubtful_first() -> None:
 
 def test_what_was_changed_or_taken_back_since_is_left_out() -> None:
     now = said(("P", "A01", 1, 10.0, 20.0, "abnormal"), ("P", "A02", 2, 11.1251, 21.5, "abnormal"))
-    assert [doubt.site.well for doubt in doubted_annotations(MANIFEST, now)] == ["A02"]
-    assert doubted_annotations(MANIFEST, said()) == ()
+    assert [issue.site.well for issue in label_issues(MANIFEST, now)] == ["A02"]
+    assert label_issues(MANIFEST, said()) == ()
 
 
 def test_a_model_without_figures_doubts_nothing() -> None:
-    assert doubted_annotations({**MANIFEST, "cross_validation": None}) == ()
-    assert doubted_annotations({**MANIFEST, "cross_validation": {"figures": []}}) == ()
+    assert label_issues({**MANIFEST, "cross_validation": None}) == ()
+    assert label_issues({**MANIFEST, "cross_validation": {"figures": []}}) == ()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Doubted:
+class LabelIssue:
     """An annotation that the others contradict, see `napari_hcs_qc.evaluation.label_issues`."""
 
     plate: str  # name of the plate
@@ -31,9 +31,9 @@ class Doubted:
         )
 
 
-def doubted_annotations(
+def label_issues(
     manifest: Mapping[str, Any], annotations: pd.DataFrame | None = None
-) -> tuple[Doubted, ...]:
+) -> tuple[LabelIssue, ...]:
     """List the annotations that a model's cross-validation contradicts."""
     figures = manifest.get("cross_validation") or {}
     still = None
@@ -41,11 +41,11 @@ def doubted_annotations(
         columns = ["plate", "well", "site", "y_px", "x_px", "class"]
         still = {_key(*said) for said in annotations[columns].itertuples(index=False, name=None)}
     listed = []
-    for entry in figures.get("doubted", []):
+    for entry in figures.get("label_issues", []):
         plate, well, site, y_px, x_px, cls, _kind = manifest["training_cells"][entry["cell"]]
         if still is None or _key(plate, well, site, y_px, x_px, cls) in still:
             where = SiteKey(well, int(site))
-            listed.append(Doubted(plate, where, y_px, x_px, cls, float(entry["p_abnormal"])))
+            listed.append(LabelIssue(plate, where, y_px, x_px, cls, float(entry["p_abnormal"])))
     return tuple(listed)
 
 
