@@ -15,7 +15,6 @@ from napari_hcs_qc.assay.store.saved_model import read_manifest
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
-from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
 from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
-    from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
-    from napari_hcs_qc.study.ssl.training_report import Report
     from napari_hcs_qc.workflow.retraining import Retrained
 
 _PATIENCE_S = 2.0  # when an assay is closed, for another process that is writing
@@ -153,29 +150,14 @@ class Tasks(QObject):
         job.finished.connect(lambda rows: self._embedded(chosen, rows) if rows else None)
         return job
 
-    def pretrain(
-        self,
-        options: PretrainOptions,
-        *,
-        on_report: Callable[[Report], None],
-        is_paused: Callable[[], bool],
+    def run_on_assay(
+        self, title: str, function: Callable[..., Any], *args: Any, slot: str, **kwargs: Any
     ) -> BackgroundJob | None:
-        """Train an encoder on the assay's own cells; gives an `OwnEncoder`.
-
-        `on_report` and `is_paused` are called in the worker's thread.
-        """
+        """Run ``function(assay, *args, job=…, **kwargs)`` on the assay as it is now."""
         frozen = self._freeze()
         if frozen is None:
             return None
-        return self._start(
-            f"Training the encoder {options.encoder_name}",
-            pretrain_encoder,
-            frozen.folder,
-            options,
-            slot="pretrain",
-            on_report=on_report,
-            is_paused=is_paused,
-        )
+        return self._start(title, function, frozen.folder, *args, slot=slot, **kwargs)
 
     def measure_speed(self, options: TrainOptions) -> BackgroundJob:
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
