@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.annotations.doubtful_annotations import doubted_annotations
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
 from napari_hcs_qc.cli.outcome_text import unlike_lines
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines = [f"Assay {assay.path}, made {assay.created}"]
     for plate in plates:
         parts = [
-            f"{value:,} {word}"
-            for value, word in (
-                (plate.n_wells, "wells"),
-                (plate.n_sites, "sites"),
-                (plate.n_cells, "cells"),
-                (plate.n_flagged, "wells flagged"),
+            count_of(value, *nouns)
+            for value, nouns in (
+                (plate.n_wells, ["well"]),
+                (plate.n_sites, ["site"]),
+                (plate.n_cells, ["cell"]),
+                (plate.n_flagged, ["well flagged", "wells flagged"]),
             )
             if value is not None
         ]
-        judged = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        judged = f", classified by model {plate.predicted_with}" if plate.predicted_with else ""
         if models and not plate.predicted_with and plate.n_cells is not None:
-            judged = f", not judged by model {models[-1].id} yet"
+            judged = f", not yet classified by model {models[-1].id}"
         lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{judged}")
         lines.extend(f"  {problem}" for problem in plate.problems)
         lines.extend(unlike_lines(plate.unlike))
@@ -46,7 +47,7 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
     doubts = doubted_annotations(models[-1].manifest, journal.annotations()) if models else ()
     if doubts:
-        lines.append(f"To look at again, the most doubtful of {len(doubts)}:")
+        lines.append(f"{count_of(len(doubts), 'annotation')} to check, the most doubtful first:")
         lines.extend(f"  {doubt}" for doubt in doubts[:_DOUBTS])
     lines.append(f"Verdicts: {len(journal.verdicts())}")
     for model in models:

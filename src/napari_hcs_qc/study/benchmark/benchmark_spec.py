@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
@@ -78,7 +79,7 @@ class BenchmarkSpec:
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
         if problems:
-            raise ProblemsError(f"The benchmark has {len(problems)} problem(s)", problems)
+            raise ProblemsError(f"The benchmark has {count_of(len(problems), 'problem')}", problems)
 
     def seeds_of(self, head: str) -> tuple[int, ...]:
         """Give the seeds that a head is measured with."""
@@ -139,7 +140,7 @@ def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
             return BenchmarkSpec(**values)
         except ProblemsError as error:
             problems.extend(error.problems)
-    raise ProblemsError(f"{where}: {len(problems)} problem(s)", problems)
+    raise ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
 
 
 def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Pretraining:
         problems = list(_problems_of(self))
         if problems:
             raise ProblemsError(
-                f"The settings of the training have {len(problems)} problem(s)", problems
+                f"The training settings have {count_of(len(problems), 'problem')}", problems
             )
 
     @property
