@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_hcs_qc.text import count_of, unknown_setting
 from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.assay.store.plate_entry import folder_name, same_name
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import natural_key
 from napari_hcs_qc.qc.plate_level.plate_rule import PlateRule
+from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,8 +139,9 @@ class _Reader:
             )
         kinds = export.get("keep_kinds", export.get("exclude_kinds", []))
         if not isinstance(kinds, list) or any(one not in KINDS for one in kinds):
-            self._tell("export.keep_kinds",
-                f"is {kinds!r}; a list of {', '.join(KINDS)} was expected.")
+            self._tell(
+                "export.keep_kinds", f"is {kinds!r}; a list of {', '.join(KINDS)} was expected."
+            )
             kinds = []
         rule = PlateRule()
         try:

@@ -126,7 +126,7 @@ def words_of(error: BaseException) -> str:
     """Say an error in words for a person: our own as they are, others with their kind."""
     if isinstance(error, HcsQcError):
         return str(error)
-    said = str(error).strip() or "no further words"
+    said = str(error).strip() or "no further details"
     return f"{type(error).__name__}: {said}"
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_hcs_qc.text import count_of
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

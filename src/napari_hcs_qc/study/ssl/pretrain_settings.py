@@ -28,8 +28,8 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_hcs_qc.text import count_of
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
