@@ -129,7 +129,7 @@ class Pretraining:
     def from_dict(cls, data: Mapping[str, Any]) -> Pretraining:
         """Read what `to_dict` gave."""
         if "method" not in data:
-            raise HcsQcError("The settings of the training name no method.")
+            raise HcsQcError("The training settings have no method.")
         return cls(**_known(data))
 
 
@@ -137,10 +137,10 @@ def preset(method: str, name: str = "default", **changes: Any) -> Pretraining:
     """Give the settings of a preset, with some changed."""
     if method not in METHOD_NAMES:
         raise HcsQcError(
-            f"{method!r} is not a self-supervised method. Known are: {', '.join(METHOD_NAMES)}."
+            f"{method!r} is not a self-supervised method. Available: {', '.join(METHOD_NAMES)}."
         )
     if name not in PRESET_NAMES:
-        raise HcsQcError(f"{name!r} is not a preset. Known are: {', '.join(PRESET_NAMES)}.")
+        raise HcsQcError(f"{name!r} is not a preset. Available: {', '.join(PRESET_NAMES)}.")
     return PRESETS[method, name].with_changes(**changes)
 
 
@@ -195,7 +195,7 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(data) - {one.name for one in fields(Pretraining)})
     if unknown:
         raise HcsQcError(
-            f"A training has no settings {', '.join(map(repr, unknown))}. Known are: "
+            f"Unknown training settings {', '.join(map(repr, unknown))}. Available: "
             + ", ".join(one.name for one in fields(Pretraining))
             + "."
         )
