@@ -265,8 +265,8 @@ def _facts(plan: ScreenPlan, judged: Sequence[_Judged]) -> list[tuple[str, str]]
         ("Screen", source),
         ("Folder", str(plan.out.resolve())),
         ("Model", f"{plan.model['model']} of {plan.model['assay']}"),
-        ("Model's mark", plan.model["mark"]),
-        ("Time of the jobs", f"{duration / 3600:.2f} h together"),
+        ("Model checksum", plan.model["mark"]),
+        ("Job time", f"{duration / 3600:.2f} h in total"),
         *((name, text) for name, text in versions().items()),
     ]
 

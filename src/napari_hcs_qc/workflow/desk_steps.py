@@ -114,8 +114,8 @@ def embed(
         if n_sites and len(store.unreadable) >= n_sites:
             raise HcsQcError(
                 f"No site of plate {name} can be read ({store.unreadable[0].what}), so its cells "
-                "have no embeddings. Bring the images back, or tell where they are now: "
-                f"hcs-qc relocate {frozen.folder.path} {name} PATH."
+                "have no embeddings. Restore the images, or set their new path: hcs-qc relocate "
+                f"{frozen.folder.path} {name} PATH."
             )
         rows[name] = store.embeddings
     _know_plates(frozen, encoder, recipe)
@@ -272,7 +272,7 @@ def note_model(
 ) -> None:
     """Keep a person's note with a model."""
     check_stop(should_stop)
-    on_progress(0, 0, f"Noting it with model {model}")
+    on_progress(0, 0, f"Saving the note of model {model}")
     model_history.set_note(folder, model, note)
 
 
@@ -306,7 +306,7 @@ def judge_again(
     found = {}
     for done, (name, one) in enumerate(judged.items()):
         check_stop(should_stop)
-        on_progress(done, len(judged), f"Judging {name}")
+        on_progress(done, len(judged), f"Classifying {name}")
         found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
     return found
 
@@ -321,7 +321,7 @@ def _judge_all(
     judged = {}
     for done, name in enumerate(states):
         check_stop(should_stop)
-        on_progress(done, len(states), f"Judging {name}")
+        on_progress(done, len(states), f"Classifying {name}")
         (judged[name],) = judge(
             frozen.folder,
             [name],
@@ -373,7 +373,7 @@ def new_assay(
     should_stop: ShouldStop = never_stop,
 ) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
-    on_progress(0, 0, f"Looking at {source.path}")
+    on_progress(0, 0, f"Reading {source.path}")
     check_stop(should_stop)
     _, opened = steps.new(folder, [source])
     return opened[0].name

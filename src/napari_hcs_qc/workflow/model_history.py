@@ -160,8 +160,8 @@ def _judged(
         encoder = kept_encoder(**trained_with(model.manifest), should_stop=should_stop)
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
-                f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "
-                f"run: hcs-qc predict {assay.path} --model {model.id}."
+                f"Model {model.id} has not classified plate {name}, and its embeddings are "
+                f"missing; run: hcs-qc predict {assay.path} --model {model.id}."
             )
         predict(assay, [name], model, states=states, encoder=encoder, should_stop=should_stop)
     return judge(assay, [name], model=model, states=states)[0]

@@ -55,6 +55,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 from napari_hcs_qc.run_in_thread import abandonable
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,13 +119,13 @@ def retrain(
                 should_stop=should_stop,
             )
         encoder = tuned.encoder
-    on_progress(0, _STEPS, "Gathering annotated cells")
+    on_progress(0, _STEPS, "Collecting annotated cells")
     with watch.step("collect"):
         annotated = collect(used, recipe, encoder, stores, on_progress, should_stop)
         simulated = simulated_for(
             options, used, annotated, recipe, encoder, on_progress, should_stop
         )
-    on_progress(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
+    on_progress(1, _STEPS, f"Fitting on {count_of(len(annotated.classes), 'cell')}")
     with watch.step("fit"):
         head, kind_head = abandonable(
             lambda _progress, _stop: fit_heads(annotated, options, tuned, simulated), should_stop
@@ -140,7 +141,7 @@ def retrain(
     model = Model("", head, kind_head, recipe, manifest["encoder"], manifest, novelty)
     with watch.step("score"):
         predictions = _scored(assay, states, model, encoder, on_progress, should_stop)
-    on_progress(3, _STEPS, "Judging wells")
+    on_progress(3, _STEPS, "Scoring wells")
     with watch.step("judge"):
         judged = _judged(assay, states, predictions, should_stop)
     check_stop(should_stop)

@@ -147,7 +147,7 @@ def detect(
         if not parts.path(number).is_file():
             block = plate.sites[start : start + _SITES_A_PART]
             parts.work(number, block, part_progress, should_stop)
-    on_progress(n_sites, n_sites, "Joining what was found")
+    on_progress(n_sites, n_sites, "Combining the cells")
     found, quality, unreadable = parts.join()
     if len(unreadable) == n_sites:
         first = unreadable[0]

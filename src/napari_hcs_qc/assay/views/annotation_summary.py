@@ -73,7 +73,7 @@ def find_conflicts(
     found = []
     for done, state in enumerate(states.values()):
         check_stop(should_stop)
-        on_progress(done, len(states), f"Comparing what people say of {state.plate.name}")
+        on_progress(done, len(states), f"Comparing the annotations of {state.plate.name}")
         state = state.with_annotations(annotations)
         columns = ["annotator", "class", "kind"]
         for cell in state.matched.conflicts["cell_id"]:

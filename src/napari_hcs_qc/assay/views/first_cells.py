@@ -48,7 +48,7 @@ def starting_cells(
     rows = np.arange(len(embeddings))
     if len(rows) > _CELLS:
         rows = np.sort(rng.choice(rows, _CELLS, replace=False))
-    on_progress(0, 2, "Looking at the cells of the plate")
+    on_progress(0, 2, "Sampling the cells of the plate")
     cells = np.asarray(embeddings[rows], dtype=np.float64)
     usable = np.isfinite(cells).all(axis=1)
     rows, cells = rows[usable], cells[usable]
@@ -66,7 +66,7 @@ def starting_cells(
         check_stop(should_stop)
         everywhere = _typical(along, n, seed)  # some of which the odd ones may be
     everywhere = everywhere[~np.isin(everywhere, from_odd)][: n - len(from_odd)]
-    on_progress(2, 2, "Chose cells to begin with")
+    on_progress(2, 2, "Chose starting cells")
     chosen: NDArray[np.int64] = rng.permutation(rows[np.concatenate([from_odd, everywhere])])
     return chosen.astype(np.int64)
 

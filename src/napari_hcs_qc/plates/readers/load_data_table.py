@@ -50,7 +50,7 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     good = [row for row in rows[1:] if len(row) == len(header)]
     if not good:
         raise HcsQcError(
-            f"{path} has no line of {len(header)} values under its header; one line a site was "
+            f"{path} has no line of {len(header)} values below its header; one line per site was "
             "expected."
         )
     problems = []
@@ -80,6 +80,6 @@ def decode(path: Path, content: bytes) -> str:
         if not any(ord(letter) in _CONTROL for letter in text[:10_000]):
             return text
     raise HcsQcError(
-        f"{path} is no text in UTF-8, UTF-16 or Latin-1; a CSV or Parquet file was expected. Save "
+        f"{path} is not text in UTF-8, UTF-16 or Latin-1; a CSV or Parquet file was expected. Save "
         "it as CSV in UTF-8."
     )

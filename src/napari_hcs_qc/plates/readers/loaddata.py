@@ -144,14 +144,14 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
     )
     problems = []
     if not files:
-        what = "is missing; one column of file names a channel was expected."
+        what = "is missing; one column of file names per channel was expected."
         problems.append(Problem("FileName_<channel> or Image_FileName_<channel>", what))
     if columns.well is None and (columns.row is None or columns.column is None):
         what = "is missing; the well of every row was expected, such as A01."
         problems.append(Problem("Metadata_Well", what))
     if problems:
         listed = a_few(names)
-        raise ProblemsError(f"{path} is no LoadData table (its columns are {listed})", problems)
+        raise ProblemsError(f"{path} is not a LoadData table (its columns are {listed})", problems)
     return columns
 
 
@@ -175,7 +175,7 @@ def _one_plate(
             f"{path} describes {len(plates)} plates: {shown}; {asked} the name of one."
         )
     if unlabelled := int((labels == "").sum()):
-        what = f"state no plate in {columns.plate} and are left out."
+        what = f"have no plate in {columns.plate} and are left out."
         problems.append(Problem(f"{path.name}: {unlabelled} rows", what))
     return table[labels == name], name
 
@@ -219,7 +219,7 @@ def _sites(
                 f"{path}: column {columns.site} holds {a_few(map(repr, bad))}; whole numbers were "
                 "expected."
             )
-        what = f"hold no whole number in {columns.site} and are left out: {a_few(map(repr, bad))}."
+        what = f"have no whole number in {columns.site} and are left out: {a_few(map(repr, bad))}."
         return sites, [Problem(f"{path.name}: {len(bad)} rows", what)]
     named = _sites_of_names(next(iter(table[list(columns.files.values())[:1]].items()))[1], wells)
     if named is not None:
