@@ -128,7 +128,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     export.report(assay, tmp_path / "report.html")
     [found] = predict(assay, ["SIM"], chosen_model(assay), states=states)
     assert found.table["unlike"].isna().all()
-    assert "earlier version trained it" in found.unlike["sentence"]
+    assert "trained by an earlier version" in found.unlike["sentence"]
     assert found.warnings == judged.prediction.warnings
     assert manifest["no_novelty"] == ""
 
@@ -145,7 +145,7 @@ def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> N
     assert found.unlike["n_unlike"] == 0
     assert not found.warnings
     [judged] = judge(assay)
-    assert any("cannot be said yet" in line for line in judged_lines([judged]))
+    assert any("cannot be computed yet" in line for line in judged_lines([judged]))
 
 
 def test_a_damaged_file_is_told(opened) -> None:

@@ -58,7 +58,7 @@ class TestSplits:
         split = grouped_folds(wells, y, 5)
         assert split.by == "cell"
         assert f"only {n_wells} well" in split.note
-        assert "too good" in split.note
+        assert "too optimistic" in split.note
 
     def test_a_class_of_a_single_well_is_said(self) -> None:
         wells = np.repeat(["a", "b", "c", "d"], 5)

@@ -13,6 +13,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.remote import RemoteError
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +56,8 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
         )
     problems = []
     if bad:
-        what = f"of {len(rows) - 1} left out: they do not have the header's {len(header)} values, "
-        count = f"{path.name}: {len(bad)} lines"
+        what = f"of {len(rows) - 1} left out, without the header's {len(header)} values, "
+        count = f"{path.name}: {count_of(len(bad), 'line')}"
         problems.append(Problem(count, f"{what}such as line {a_few(bad)}."))
     table = pd.DataFrame(good, columns=header, dtype=str)
     return table.loc[:, ~table.columns.duplicated()], problems

@@ -142,7 +142,7 @@ def test_a_plate_name_is_there_once(assay: AssayFolder, plate: Path, tmp_path: P
     other.mkdir()
     with pytest.raises(HcsQcError, match=r"has a plate Plate already, from .*plate 1"):
         assay.add_plate("Plate", other)
-    with pytest.raises(HcsQcError, match="differs only in its letters"):
+    with pytest.raises(HcsQcError, match="differs only in upper and lower case"):
         assay.add_plate("PLATE", plate)
     with pytest.raises(HcsQcError, match=r"pattern None.*pattern x"):
         assay.add_plate("Plate", plate, pattern="x")

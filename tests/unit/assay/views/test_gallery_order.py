@@ -173,9 +173,9 @@ def test_rows_apart_are_taken_from_their_own_place(embeddings: NDArray[np.float3
 
 def test_similar_needs_a_cell_that_can_be_seen(embeddings: NDArray[np.float32]) -> None:
     given = {"p_abnormal": np.zeros(3000), "embeddings": embeddings}
-    with pytest.raises(HcsQcError, match="none was chosen"):
+    with pytest.raises(HcsQcError, match="none was selected"):
         _order("similar", **given)
-    with pytest.raises(HcsQcError, match="the 1 chosen have none"):
+    with pytest.raises(HcsQcError, match="the 1 selected have none"):
         _order("similar", chosen=[5], **given)
     assert _order("similar", chosen=[5, 8], **given)[0] == 8
 
