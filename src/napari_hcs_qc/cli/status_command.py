@@ -47,7 +47,7 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
     doubts = doubted_annotations(models[-1].manifest, journal.annotations()) if models else ()
     if doubts:
-        lines.append(f"{count_of(len(doubts), 'annotation')} to check, the most doubtful first:")
+        lines.append(f"{count_of(len(doubts), 'annotation')} to review, most likely wrong first:")
         lines.extend(f"  {doubt}" for doubt in doubts[:_DOUBTS])
     lines.append(f"Verdicts: {len(journal.verdicts())}")
     for model in models:

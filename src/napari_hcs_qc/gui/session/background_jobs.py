@@ -241,7 +241,9 @@ class Jobs(QObject):
             QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
             time.sleep(0.005)
         for job in self._running:
-            _LOG.warning("%s goes on after the viewer was closed; it did not stop", job.title)
+            _LOG.warning(
+                "%s is still running after the viewer was closed; it did not stop", job.title
+            )
         self._running.clear()
         self._timer.stop()
         for bar in self._bars.values():
