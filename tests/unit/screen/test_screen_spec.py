@@ -107,6 +107,15 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     assert len(told.value.problems) == 13
 
 
+def test_the_old_name_of_keep_kinds_works_and_warns(root: Path) -> None:
+    text = (
+        'assay = "assay"\n[export]\nexclude_kinds = ["dead"]\n[[plate]]\npath = "raw/P1/Images"\n'
+    )
+    with pytest.warns(FutureWarning, match="keep_kinds"):
+        spec = read_screen(write(root, text))
+    assert spec.exclude_kinds == ("dead",)
+
+
 def test_times_on_some_plates_only_are_no_order(root: Path) -> None:
     text = 'assay = "assay"\n[[plate]]\npath = "a"\norder = 1\n[[plate]]\npath = "b"\n'
     with pytest.raises(ProblemsError, match="order: is missing on b"):
