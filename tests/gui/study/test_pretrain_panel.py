@@ -94,12 +94,12 @@ def test_a_training_is_paused_cancelled_and_goes_on(
     assert job is not None
     qtbot.waitUntil(lambda: job.last_progress[0] >= 2, timeout=60_000)
     button(dock, "Pause").click()
-    assert button(dock, "Go on").isChecked()
+    assert button(dock, "Resume").isChecked()
     qtbot.wait(300)  # the step that was running
     before = job.last_progress[0]
     qtbot.wait(600)
     assert job.last_progress[0] == before
-    button(dock, "Go on").click()
+    button(dock, "Resume").click()
     qtbot.waitUntil(lambda: job.last_progress[0] > before, timeout=60_000)
     job.cancel()
     desk.idle()

@@ -114,7 +114,7 @@ def test_retraining_makes_a_model_and_its_figures_follow(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 2)
-    qtbot.waitUntil(lambda: "2 new clicks" in dock._clicks.text())
+    qtbot.waitUntil(lambda: "2 new annotations" in dock._clicks.text())
     qtbot.keyClicks(dock._note, "two more")
     with qtbot.waitSignal(workspace.tasks.model_changed, timeout=60_000):
         dock._retrain.click()

@@ -195,7 +195,7 @@ def test_a_plate_that_vanished_can_be_relocated(
         AssayFolder.open(assay.path).plate("p1").opened_with()
     assert f"no longer at {old}" in str(caught.value)
     assert "relocate ASSAY p1" in str(caught.value)
-    with pytest.raises(HcsQcError, match="nothing at"):
+    with pytest.raises(HcsQcError, match="does not exist"):
         assay.relocate_plate("p1", tmp_path / "nowhere")
     assay.relocate_plate("p1", new)
     entry = AssayFolder.open(assay.path).plate("p1")

@@ -155,7 +155,7 @@ def test_masks_that_are_gone_are_told(plate: Plate) -> None:
         site_masks(plate, found, _SITES[1])
     other = _found(plate, folder)
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(HcsQcError, match="is gone"):
+    with pytest.raises(HcsQcError, match="no longer exists"):
         site_masks(plate, other, _SITES[0])
 
 

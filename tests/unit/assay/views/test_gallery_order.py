@@ -43,7 +43,7 @@ def test_unlike_anything_annotated_first() -> None:
     assert _order("unlike", p_abnormal=_P, unlike=far) == [4, 1, 5, 0, 3, 2]
     assert _order("unlike", p_abnormal=_P, unlike=far, among=np.array([2, 0, 1])) == [1, 0, 2]
     for missing in (None, far[:4]):
-        with pytest.raises(HcsQcError, match="not measured yet"):
+        with pytest.raises(HcsQcError, match="not computed yet"):
             order_cells(
                 "unlike",
                 p_abnormal=np.array(_P),
