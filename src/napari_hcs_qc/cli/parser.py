@@ -18,7 +18,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Build the parser; nothing heavy is imported, so that help is instant."""
     parser = argparse.ArgumentParser(
         prog="hcs-qc",
-        description="Quality control of high-content screens: a few clicked cells, an encoder, "
+        description="Quality control of high-content screens: a few annotated cells, an encoder, "
         "and every cell, site and well of the assay checked.",
     )
     parser.add_argument("--version", action="version", version=f"hcs-qc {__version__}")
