@@ -265,7 +265,7 @@ def test_what_cannot_be_trained_is_told(opened) -> None:
     assay, states, encoder = opened
     with pytest.raises(HcsQcError, match="No plate is open"):
         retrain(assay, {}, QUICK, encoder=encoder)
-    with pytest.raises(HcsQcError, match="no head 'svm'"):
+    with pytest.raises(HcsQcError, match="Unknown head 'svm'"):
         retrain(assay, states, TrainOptions(head="svm"), encoder=encoder)
     with pytest.raises(HcsQcError, match="loaded with 'last'"):
         other = kept_encoder(stages="last", pooling="mean")

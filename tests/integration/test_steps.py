@@ -229,7 +229,7 @@ def test_the_paper_head_knn_and_recipe_can_be_had(assay_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (TrainOptions(head="svm"), "no head 'svm'"),
+        (TrainOptions(head="svm"), "Unknown head 'svm'"),
         (TrainOptions(recipe="big"), "No recipe 'big'"),
         (TrainOptions(encoder="nothing"), "nothing"),
         (TrainOptions(rgb=("a", "b", "c"), recipe="paper-128px"), "no channel 'a'"),

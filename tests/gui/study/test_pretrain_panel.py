@@ -50,7 +50,7 @@ def test_an_encoder_is_trained_listed_and_used(
     dock: EncoderDock, desk: Desk, assay_path: Path, qtbot: QtBot
 ) -> None:
     assert dock.pretraining.value() == SMALL
-    assert "24 of" in told(dock) and "1 step an epoch" in told(dock)
+    assert "24 of" in told(dock) and "1 step per epoch" in told(dock)
     assert "Not better than an untrained network on BBBC022" in told(dock)  # of swav
     button(dock, "Train encoder").click()
     assert not button(dock, "Train encoder").isEnabled()

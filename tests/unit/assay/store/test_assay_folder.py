@@ -140,7 +140,7 @@ def test_a_plate_name_is_there_once(assay: AssayFolder, plate: Path, tmp_path: P
     assert assay.add_plate("Plate", plate / ".." / plate.name, fingerprint="g") == first
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(HcsQcError, match=r"has a plate Plate already, from .*plate 1"):
+    with pytest.raises(HcsQcError, match=r"already has a plate Plate, from .*plate 1"):
         assay.add_plate("Plate", other)
     with pytest.raises(HcsQcError, match="differs only in upper and lower case"):
         assay.add_plate("PLATE", plate)

@@ -256,7 +256,7 @@ def test_it_stops_and_tells_how_far_it_is(embeddings: NDArray[np.float32], order
 
 
 def test_what_cannot_be_ordered_is_told() -> None:
-    with pytest.raises(HcsQcError, match="no order 'age'"):
+    with pytest.raises(HcsQcError, match="Unknown order 'age'"):
         _order("age", p_abnormal=_P)
     with pytest.raises(HcsQcError, match="6 probabilities but 2"):
         _order("random", p_abnormal=_P, annotated_class=[None, None])
@@ -264,7 +264,7 @@ def test_what_cannot_be_ordered_is_told() -> None:
         _order("random", p_abnormal=_P, among=np.array([0, 6]))
     with pytest.raises(HcsQcError, match="no cell -1"):
         _order("similar", p_abnormal=_P, chosen=[-1], embeddings=np.eye(6, dtype=np.float32))
-    with pytest.raises(HcsQcError, match="none are there"):
+    with pytest.raises(HcsQcError, match="none are available"):
         _order("diverse", p_abnormal=_P)
     with pytest.raises(HcsQcError, match="those of 5 cells"):
         _order("similar", p_abnormal=_P, chosen=[0], embeddings=np.eye(5, dtype=np.float32))
