@@ -167,7 +167,7 @@ class TestCrossValidate:
             cross_validate(X, y, wells, seeds=())
         with pytest.raises(HcsQcError, match="199 embeddings were given for 200"):
             cross_validate(X[1:], y, wells)
-        with pytest.raises(HcsQcError, match="no head 'x'"):
+        with pytest.raises(HcsQcError, match="Unknown head 'x'"):
             cross_validate(X, y, wells, "x")
 
 

@@ -187,7 +187,7 @@ class TestInput:
             learning_curve(X, y, wells, seeds=())
         with pytest.raises(HcsQcError, match="199 embeddings were given for 200"):
             learning_curve(X[1:], y, wells)
-        with pytest.raises(HcsQcError, match="no head 'x'"):
+        with pytest.raises(HcsQcError, match="Unknown head 'x'"):
             learning_curve(X, y, wells, "x")
         with pytest.raises(HcsQcError, match="at least 2 cells of each class"):
             learning_curve(X, ["abnormal"] + ["normal"] * 199, wells)

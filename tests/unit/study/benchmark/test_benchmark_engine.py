@@ -411,7 +411,7 @@ def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
     two = tuple(EncoderSpec("simclr", tmp_path / f"{name}.safetensors") for name in "ab")
     with pytest.raises(HcsQcError, match=r"simclr: is given more than once"):
         BenchmarkSpec((source,), encoders=two)
-    with pytest.raises(HcsQcError, match=r"resnet81: is not known"):
+    with pytest.raises(HcsQcError, match=r"resnet81: is unknown"):
         spec_of(
             {"source": [{"name": "made", "arrays": str(source.path)}],
              "encoder": [{"name": "resnet81"}]}, tmp_path, "here",
