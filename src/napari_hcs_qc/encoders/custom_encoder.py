@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, eq=False)
-class OwnEncoder:
+class CustomEncoder:
     """An encoder in a folder of its own."""
 
     name: str  # what it is called in its assay: the name of its folder
@@ -77,10 +77,10 @@ def check_name(name: str, taken: Collection[str] = ()) -> str:
     return name
 
 
-def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEncoder:
+def save_custom_encoder(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> CustomEncoder:
     """Write an encoder; it is one from the moment its manifest is there."""
     check_name(folder.name)
-    told = own_manifest(hashlib.sha256(weights).hexdigest(), manifest)
+    told = custom_encoder_manifest(hashlib.sha256(weights).hexdigest(), manifest)
     _of(folder, told)
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,22 +89,22 @@ def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEn
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(weights)
     write_json(folder / MANIFEST, told)
-    return read_own(folder)
+    return read_custom_encoder(folder)
 
 
-def own_manifest(weights_sha256: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the manifest that belongs beside a weights file, see `save_own`."""
+def custom_encoder_manifest(weights_sha256: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the manifest that belongs beside a weights file, see `save_custom_encoder`."""
     return {"format": _FORMAT, "version": _VERSION, **told, "weights_sha256": weights_sha256}
 
 
-def change_own(folder: Path, **changes: Any) -> OwnEncoder:
+def update_custom_encoder(folder: Path, **changes: Any) -> CustomEncoder:
     """Change what is said of an encoder, such as how it compares."""
-    told = {**read_own(folder).manifest, **changes}
+    told = {**read_custom_encoder(folder).manifest, **changes}
     write_json(folder / MANIFEST, told)
-    return read_own(folder)
+    return read_custom_encoder(folder)
 
 
-def read_own(folder: Path) -> OwnEncoder:
+def read_custom_encoder(folder: Path) -> CustomEncoder:
     """Read what is known of an encoder, without its weights."""
     path = folder / MANIFEST
     if not path.is_file():
@@ -112,7 +112,7 @@ def read_own(folder: Path) -> OwnEncoder:
     return _of(folder, read_json(path))
 
 
-def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
+def _of(folder: Path, told: Mapping[str, Any]) -> CustomEncoder:
     path = folder / MANIFEST
     version = told.get("version")
     if told.get("format") != _FORMAT or not isinstance(version, int):
@@ -126,7 +126,7 @@ def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
         family = str(told["family"])
         if family not in get_args(Family):
             raise ValueError(f"unknown library {family!r}")
-        return OwnEncoder(
+        return CustomEncoder(
             folder.name,
             folder,
             cast("Family", family),
@@ -144,39 +144,41 @@ def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
         ) from error
 
 
-def own_beside(weights: Path | None) -> OwnEncoder | None:
+def custom_encoder_beside(weights: Path | None) -> CustomEncoder | None:
     """Find the encoder that a weights file belongs to; None for a file without a manifest."""
     if weights is None or weights.name != WEIGHTS:
         return None
     if not (weights.parent / MANIFEST).is_file():
         return None
-    return read_own(weights.parent)
+    return read_custom_encoder(weights.parent)
 
 
-def own_folders(root: Path) -> list[Path]:
+def custom_encoder_folders(root: Path) -> list[Path]:
     """List the folders of encoders below `root`, by name; damaged ones too."""
     if not root.is_dir():
         return []
     return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
 
 
-def find_own(root: Path, name: str) -> OwnEncoder | None:
+def find_custom_encoder(root: Path, name: str) -> CustomEncoder | None:
     """Find an encoder by its name; None where there is none."""
     if not _NAME.fullmatch(name):
         return None
     folder = root / name
-    return read_own(folder) if (folder / MANIFEST).is_file() else None
+    return read_custom_encoder(folder) if (folder / MANIFEST).is_file() else None
 
 
-def import_own(source: Path, root: Path, name: str, taken: Collection[str] = ()) -> OwnEncoder:
+def import_custom_encoder(
+    source: Path, root: Path, name: str, taken: Collection[str] = ()
+) -> CustomEncoder:
     """Copy an encoder from elsewhere, another assay or another computer."""
     folder = source.parent if source.is_file() else source
-    found = read_own(folder)
+    found = read_custom_encoder(folder)
     found.load()
     target = root / check_name(name or found.name, taken)
     if (target / MANIFEST).is_file():
-        if read_own(target).weights_sha256 == found.weights_sha256:
-            return read_own(target)  # the same once more
+        if read_custom_encoder(target).weights_sha256 == found.weights_sha256:
+            return read_custom_encoder(target)  # the same once more
         raise HcsQcError(
             f"There is an encoder {target.name} in {root} already; give this one another name "
             "(--name)."
@@ -186,7 +188,7 @@ def import_own(source: Path, root: Path, name: str, taken: Collection[str] = ())
     with atomic_path(target / WEIGHTS) as temporary:
         shutil.copyfile(found.weights, temporary)
     write_json(target / MANIFEST, {**found.manifest, "imported_from": str(folder.resolve())})
-    return read_own(target)
+    return read_custom_encoder(target)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

@@ -17,7 +17,11 @@ from napari_hcs_qc.encoders.architecture import (
     torchvision_url,
 )
 from napari_hcs_qc.encoders.backends.choice import AUTO, TORCH, choose_backend
-from napari_hcs_qc.encoders.custom_encoder import own_beside, own_folders, read_own
+from napari_hcs_qc.encoders.custom_encoder import (
+    custom_encoder_beside,
+    custom_encoder_folders,
+    read_custom_encoder,
+)
 from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
 from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.weights import (
@@ -40,8 +44,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENCODER = "efficientnet-lite0"
 
-_kept_lock = threading.Lock()
-_kept: tuple[object, Encoder] | None = None
+_cache_lock = threading.Lock()
+_cached: tuple[object, Encoder] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,12 @@ def list_encoders(own: Path | None = None) -> list[EncoderInfo]:
     Any other architecture is had by ``timm:NAME`` or ``torchvision:NAME``.
     """
     listed = [_info(name, entry) for name, entry in _ENTRIES.items()]
-    return listed + list_own_encoders(own) if own is not None else listed
+    return listed + list_custom_encoders(own) if own is not None else listed
 
 
-def list_own_encoders(folder: Path) -> list[EncoderInfo]:
+def list_custom_encoders(folder: Path) -> list[EncoderInfo]:
     """List the encoders in a folder; a damaged one is listed with what is wrong with it."""
-    return [_own_info(one) for one in own_folders(folder)]
+    return [_custom_info(one) for one in custom_encoder_folders(folder)]
 
 
 def encoder_names() -> tuple[str, ...]:
@@ -103,9 +107,9 @@ def encoder_names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def _own_info(folder: Path) -> EncoderInfo:
+def _custom_info(folder: Path) -> EncoderInfo:
     try:
-        own = read_own(folder)
+        own = read_custom_encoder(folder)
     except HcsQcError as error:
         return EncoderInfo(folder.name, "", False, str(error), 0, "", str(folder), None, "")
     is_there = own.weights.is_file()
@@ -185,7 +189,7 @@ def load_architecture(
     should_stop: ShouldStop = never_stop,
 ) -> tuple[Architecture, str]:
     """Build the network of an encoder with its trained weights, to be trained further."""
-    own = None if name in _ENTRIES or ":" in name else own_beside(weights)
+    own = None if name in _ENTRIES or ":" in name else custom_encoder_beside(weights)
     if own is not None:
         check_stop(should_stop)
         on_progress(0, 0, f"Loading the encoder {name}")
@@ -212,7 +216,7 @@ def load_architecture(
     return architecture, digest
 
 
-def kept_encoder(
+def cached_encoder(
     name: str = DEFAULT_ENCODER,
     *,
     stages: Stages = "last",
@@ -227,13 +231,13 @@ def kept_encoder(
 
     Threads that ask at the same time wait for one of them to load it.
     """
-    global _kept
+    global _cached
     chosen = choose_backend(backend)
     asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)), chosen)
-    while not _kept_lock.acquire(timeout=0.1):
+    while not _cache_lock.acquire(timeout=0.1):
         check_stop(should_stop)
     try:
-        if _kept is None or _kept[0] != asked:
+        if _cached is None or _cached[0] != asked:
             encoder = load_encoder(
                 name,
                 stages=stages,
@@ -244,10 +248,10 @@ def kept_encoder(
                 on_progress=on_progress,
                 should_stop=should_stop,
             )
-            _kept = (asked, encoder)
-        return _kept[1]
+            _cached = (asked, encoder)
+        return _cached[1]
     finally:
-        _kept_lock.release()
+        _cache_lock.release()
 
 
 def _mark_of(weights: Path | None) -> object:

@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.models.training import trained_with, versions
 from napari_hcs_qc.assay.scoring.plate_scores import Judged, flag_rule, judge
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use, with_unlike
 from napari_hcs_qc.cells.crops import cut_squares
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.job import OnProgress, ShouldStop, never_stop, no_progress
@@ -74,7 +74,7 @@ def export(
     model = _model_of(assay, judged)
     if judged is None:
         judged = judge(assay, model=model, exclude_kinds=exclude_kinds)
-    encoder = kept_encoder(
+    encoder = cached_encoder(
         **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
     )
     plates = []

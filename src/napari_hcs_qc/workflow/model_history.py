@@ -12,7 +12,7 @@ from napari_hcs_qc.assay.models.training import trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import Judged, judge
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
 
@@ -157,7 +157,7 @@ def _judged(
 ) -> Judged:
     states = {name: state}
     if load_prediction(assay, state, model) is None:
-        encoder = kept_encoder(**trained_with(model.manifest), should_stop=should_stop)
+        encoder = cached_encoder(**trained_with(model.manifest), should_stop=should_stop)
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
                 f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "

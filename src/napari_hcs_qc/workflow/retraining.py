@@ -50,7 +50,7 @@ from napari_hcs_qc.assay.store.saved_model import (
     publish_model,
     save_heads,
 )
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
@@ -197,7 +197,7 @@ def add_figures(
         figures = validate_fine_tuned(said, model.recipe, options, on_progress, should_stop)
         return _with_figures(assay, model, {**figures, "learning_curve": None})
     if encoder.fingerprint != model.encoder["fingerprint"]:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(manifest),
             device=options.device,
             on_progress=on_progress,
@@ -231,7 +231,7 @@ def add_unlike(
     """
     missing = {name: one for name, one in judged.items() if not one.prediction.is_unlike_measured}
     if missing and encoder.fingerprint != model.encoder["fingerprint"]:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(model.manifest), on_progress=on_progress, should_stop=should_stop
         )
     found = {}

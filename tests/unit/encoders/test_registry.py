@@ -17,7 +17,7 @@ import torch
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.encoder import Encoder
-from napari_hcs_qc.encoders.registry import kept_encoder, list_encoders, load_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder, list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.job import Cancelled
 
@@ -328,28 +328,28 @@ def test_every_kind_of_architecture_gives_its_features(family, name, stages, n_f
         assert n_parameters < 15e6, "the dense layers, 120 million parameters, were kept"
 
 
-class TestKeptEncoder:
+class TestCachedEncoder:
     def test_the_last_one_stays_until_another_is_asked_for(self, tiny_file) -> None:
         path = tiny_file()
-        first = kept_encoder("timm:test_resnet", weights=path, device="cpu")
-        assert kept_encoder("timm:test_resnet", weights=path, device="cpu") is first
+        first = cached_encoder("timm:test_resnet", weights=path, device="cpu")
+        assert cached_encoder("timm:test_resnet", weights=path, device="cpu") is first
         # What "auto" means here is one device, by whichever name.
-        auto = kept_encoder("timm:test_resnet", weights=path)
+        auto = cached_encoder("timm:test_resnet", weights=path)
         assert (auto is first) == (auto.device.type == "cpu")
-        other = kept_encoder("timm:test_resnet", weights=path, stages="inner", device="cpu")
+        other = cached_encoder("timm:test_resnet", weights=path, stages="inner", device="cpu")
         assert other is not first
         assert other.stages == "inner"
-        again = kept_encoder("timm:test_resnet", weights=path, device="cpu")
+        again = cached_encoder("timm:test_resnet", weights=path, device="cpu")
         assert again is not first
         assert again.fingerprint == first.fingerprint
 
     def test_a_file_that_has_changed_is_loaded_again(self, tiny_file) -> None:
         path = tiny_file()
-        first = kept_encoder("timm:test_resnet", weights=path, device="cpu")
+        first = cached_encoder("timm:test_resnet", weights=path, device="cpu")
         tiny_file(lambda state: state.update({"conv1.0.weight": state["conv1.0.weight"] * 2}))
         time.sleep(0.01)
         path.touch()
-        second = kept_encoder("timm:test_resnet", weights=path, device="cpu")
+        second = cached_encoder("timm:test_resnet", weights=path, device="cpu")
         assert second.weights_sha256 != first.weights_sha256
 
     def test_threads_that_ask_together_get_one(self, tiny_file, monkeypatch) -> None:
@@ -364,7 +364,7 @@ class TestKeptEncoder:
         monkeypatch.setattr(registry, "load_encoder", slow)
         with ThreadPoolExecutor(4) as pool:
             jobs = [
-                pool.submit(kept_encoder, "timm:test_resnet", weights=path, device="cpu")
+                pool.submit(cached_encoder, "timm:test_resnet", weights=path, device="cpu")
                 for _ in range(4)
             ]
             found = {id(job.result()) for job in jobs}
@@ -372,12 +372,12 @@ class TestKeptEncoder:
 
     def test_what_cannot_be_loaded_leaves_the_kept_one(self, tiny_file) -> None:
         path = tiny_file()
-        first = kept_encoder("timm:test_resnet", weights=path, device="cpu")
+        first = cached_encoder("timm:test_resnet", weights=path, device="cpu")
         with pytest.raises(HcsQcError, match="no encoder 'nothing'"):
-            kept_encoder("nothing")
-        assert kept_encoder("timm:test_resnet", weights=path, device="cpu") is first
+            cached_encoder("nothing")
+        assert cached_encoder("timm:test_resnet", weights=path, device="cpu") is first
 
     def test_who_waits_for_another_thread_can_be_stopped(self, tiny_file) -> None:
         path = tiny_file()
-        with registry._kept_lock, pytest.raises(Cancelled):
-            kept_encoder("timm:test_resnet", weights=path, should_stop=lambda: True)
+        with registry._cache_lock, pytest.raises(Cancelled):
+            cached_encoder("timm:test_resnet", weights=path, should_stop=lambda: True)

@@ -17,7 +17,7 @@ from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
 from napari_hcs_qc.encoders.backends.choice import TORCH
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
@@ -97,7 +97,7 @@ def predict(
 ) -> list[Prediction]:
     """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(model.manifest),
             device=device,
             on_progress=on_progress,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.outcome_text import shown_path
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, read_spec, spec_of
@@ -152,11 +152,11 @@ def _named(text: str) -> tuple[str, Path]:
 def _encoder(text: str) -> dict[str, str]:
     """Take ``NAME[=WEIGHTS]``, or ``[NAME=]FOLDER`` of an encoder that was trained on an assay."""
     if (Path(text) / MANIFEST).is_file():
-        own = read_own(Path(text))
+        own = read_custom_encoder(Path(text))
         return {"name": own.name, "weights": str(own.weights)}
     name, separator, weights = text.partition("=")
     if separator and (Path(weights) / MANIFEST).is_file():
-        weights = str(read_own(Path(weights)).weights)
+        weights = str(read_custom_encoder(Path(weights)).weights)
     return {"name": name, "weights": weights} if separator else {"name": name}
 
 

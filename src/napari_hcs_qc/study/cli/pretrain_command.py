@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_hcs_qc.cli.bars import Bars
-    from napari_hcs_qc.encoders.custom_encoder import OwnEncoder
+    from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
     from napari_hcs_qc.study.ssl.training_report import Report
 
 
@@ -103,7 +103,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _lines(assay: AssayFolder, own: OwnEncoder) -> list[str]:
+def _lines(assay: AssayFolder, own: CustomEncoder) -> list[str]:
     told: Mapping[str, Any] = own.manifest
     data, history = told["data"], told["history"]
     lines = [
@@ -130,5 +130,5 @@ def _lines(assay: AssayFolder, own: OwnEncoder) -> list[str]:
     return lines
 
 
-def _how_to(assay: AssayFolder, own: OwnEncoder) -> str:
+def _how_to(assay: AssayFolder, own: CustomEncoder) -> str:
     return f"Use it: hcs-qc train {shown_path(assay.path)} --encoder {own.name}"

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_hcs_qc.encoders.custom_encoder import own_beside
+from napari_hcs_qc.encoders.custom_encoder import custom_encoder_beside
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.widgets.path_row import path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
@@ -201,7 +201,7 @@ class EncoderDialog(QDialog):
 
     def _weights_changed(self) -> None:
         try:
-            own = own_beside(self._chosen_path())
+            own = custom_encoder_beside(self._chosen_path())
         except HcsQcError:  # told in full when it is loaded
             own = None
         if own is not None and not self._name.text().strip():
