@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_hcs_qc.download import bytes_text, need_space
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop
 from napari_hcs_qc.plates.readers.patterns import match_name
-from napari_hcs_qc.study.datasets.resumable_download import need_space, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,7 +146,7 @@ def _what_is(path: Path) -> str:
     """Size of a file, and how it begins where that is no ZIP file."""
     with path.open("rb") as handle:
         start = handle.read(40)
-    size = shown(path.stat().st_size)
+    size = bytes_text(path.stat().st_size)
     if start.startswith(b"PK"):
         return size
     # Often a login or error page in place of the file.

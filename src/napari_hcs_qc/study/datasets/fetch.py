@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
 import shutil
 import zlib
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from napari_hcs_qc.download import NotOnServerError, download, forget_part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, write_text
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
@@ -20,17 +21,12 @@ from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.readers.imagexpress import htd_text
 from napari_hcs_qc.study.datasets.archive import DamagedArchiveError, Image, list_images, unpack
 from napari_hcs_qc.study.datasets.record import Manifest, Registry
-from napari_hcs_qc.study.datasets.resumable_download import (
-    NotOnServerError,
-    ResumingDownloader,
-    hash_file,
-)
 from napari_hcs_qc.study.datasets.sets import Archive, ImageSet, find_base_url, find_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CHECKED_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class _OtherHashError(HcsQcError):
@@ -43,8 +39,8 @@ class Fetched:
 
     path: Path  # its folder, for `open_plate`
     channels: tuple[str, ...]  # names of the channels that are there
-    n_wells: int  # wells, and sites of all wells
-    n_sites: int  # wells, and sites of all wells
+    n_wells: int
+    n_sites: int  # of all wells
     is_new: bool  # whether this call unpacked anything; false when all that was asked for was there
     downloaded: tuple[str, ...]  # archives that this call downloaded
     hashes: dict[str, str]  # SHA-256 of the archives of this plate that are recorded, by name
@@ -79,11 +75,11 @@ def fetch_plate(
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, plate):
-        job = _Job(image_set, plate, folder, url, keep_archives, on_progress, should_stop)
-        return job.run(waves, verify=verify)
+        fetch = _Fetch(image_set, plate, folder, url, keep_archives, on_progress, should_stop)
+        return fetch.run(waves, verify=verify)
 
 
-class _Job:
+class _Fetch:
     """One call of `fetch_plate`."""
 
     def __init__(
@@ -116,7 +112,7 @@ class _Job:
         archives = self._set.archives(self._plate, wanted)
         for number, archive in enumerate(archives if wanted else [], start=1):
             count = f" ({number} of {len(archives)})" if len(archives) > 1 else ""
-            self._bring(archive, count)
+            self._fetch_archive(archive, count)
         if not self._description.exists():
             self._describe()
         self._tidy()
@@ -164,23 +160,26 @@ class _Job:
         total, done, bad = sum(int(entry[2]) for entry in files.values()), 0, []
         for name, (_, _, size, crc) in files.items():
             value = 0
-            with (self._target / name).open("rb") as handle:
-                while block := handle.read(_CHECKED_BYTES):
-                    check_stop(self._should_stop)
-                    value = zlib.crc32(block, value)
+            for block in self._blocks(self._target / name):
+                value = zlib.crc32(block, value)
             if value != crc:
                 bad.append(name)
             done += int(size)
             self._on_progress(done, total, f"Checking {self._set.channels[wave]}")
         return bad
 
-    def _bring(self, archive: Archive, count: str) -> None:
+    def _blocks(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as handle:
+            while block := handle.read(_BLOCK_BYTES):
+                check_stop(self._should_stop)
+                yield block
+
+    def _fetch_archive(self, archive: Archive, count: str) -> None:
         """Download, check and unpack one archive; a bad one is downloaded anew, once."""
         failure: HcsQcError | None = None
         for is_last in (False, True):
             path = self._download(archive.name, count)
-            message = f"Checking {archive.name}{count}"
-            sha256 = hash_file(path, self._on_progress, self._should_stop, message)
+            sha256 = self._sha256_of(path, f"Checking {archive.name}{count}")
             try:
                 self._check_hash(archive.name, sha256)
                 images = self._unpack(path, archive, count)
@@ -194,35 +193,36 @@ class _Job:
             self._registry.add(
                 archive.name, sha256, path.stat().st_size, f"{self._url}{archive.name}"
             )
-            self._take_in(archive, images)
+            self._add(archive, images)
             return
 
     def _download(self, name: str, count: str) -> Path:
-        # Imported late: pooch takes its time, and is needed only here.
-        import pooch
-
         path = self._archives / name
-        with explained_writes(path):
-            self._archives.mkdir(parents=True, exist_ok=True)
-        for litter in self._archives.glob("tmp*"):  # of pooch, when it was killed
-            litter.unlink(missing_ok=True)
-        is_here = path.exists()
-        downloader = ResumingDownloader(
-            path.with_name(f"{name}.part"),
-            self._on_progress,
-            self._should_stop,
-            f"Downloading {name}{count}",
-        )
-        # The hash is checked by us: pooch would not hear a cancel while it reads gigabytes.
-        shelf = pooch.create(path=self._archives, base_url=self._url, registry={name: None})
-        try:
-            with explained_writes(path), _silent(pooch.get_logger()):
-                shelf.fetch(name, downloader=downloader)
-        except NotOnServerError as error:
-            raise self._no_such_plate(error) from error
-        if not is_here:
+        if not path.exists():
+            try:
+                self._download_to(path, f"Downloading {name}{count}")
+            except NotOnServerError as error:
+                raise self._no_such_plate(error) from error
             self._downloaded.append(name)
         return path
+
+    def _download_to(self, path: Path, message: str) -> None:
+        download(
+            f"{self._url}{path.name}",
+            path,
+            message=message,
+            otherwise="or give a mirror with --base-url",
+            on_progress=self._on_progress,
+            should_stop=self._should_stop,
+        )
+
+    def _sha256_of(self, path: Path, message: str) -> str:
+        digest, total, done = hashlib.sha256(), path.stat().st_size, 0
+        for block in self._blocks(path):
+            digest.update(block)
+            done += len(block)
+            self._on_progress(done, total, message)
+        return digest.hexdigest()
 
     def _check_hash(self, name: str, sha256: str) -> None:
         known = self._registry.known(name)
@@ -261,8 +261,8 @@ class _Job:
             raise
         return chosen
 
-    def _take_in(self, archive: Archive, images: list[Image]) -> None:
-        """Move unpacked images into the plate's folder, which from now on lists them."""
+    def _add(self, archive: Archive, images: list[Image]) -> None:
+        """Move unpacked images into the plate's folder and list them there."""
         with explained_writes(self._target):
             self._target.mkdir(exist_ok=True)
             if not self._manifest.images:
@@ -328,20 +328,13 @@ class _Job:
 
     def _plates_on_server(self) -> list[str]:
         path = self._archives / self._set.index
-        downloader = ResumingDownloader(
-            path.with_name(f"{path.name}.part"),
-            self._on_progress,
-            self._should_stop,
-            f"Reading {self._set.index}",
-        )
         try:
-            self._archives.mkdir(parents=True, exist_ok=True)
-            downloader(f"{self._url}{self._set.index}", path, None)
+            self._download_to(path, f"Reading {self._set.index}")
             return self._set.plates_in(path.read_text(encoding="latin-1"))
         except (HcsQcError, OSError):
-            return []  # the plate's own error is told, without the list
+            return []  # the plate's own error is reported, without the list
         finally:
-            downloader.forget()
+            forget_part(path)
             path.unlink(missing_ok=True)
             self._tidy()
 
@@ -361,14 +354,3 @@ def _alone(folder: Path, plate: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _silent(logger: logging.Logger) -> Iterator[None]:
-    """Keep pooch's log lines from the progress bar."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
