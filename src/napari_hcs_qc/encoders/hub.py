@@ -45,51 +45,64 @@ def hub_file(
     path = cached_file(repository, name)
     if path is not None:
         return path
-    from huggingface_hub import constants, errors
+    from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
+    message = f"Downloading the weights of {encoder}"
     with explained_writes(cache):
         cache.mkdir(parents=True, exist_ok=True)
 
     def fetch(report: OnProgress, is_abandoned: ShouldStop) -> Path:
-        return _fetch(repository, name, cache, encoder, report, is_abandoned)
+        return _fetch(repository, name, cache, message, report, is_abandoned)
 
     try:
-        return abandonable(fetch, should_stop, on_progress)
+        path = abandonable(fetch, should_stop, on_progress)
     except (Cancelled, HcsQcError):
         raise
-    except errors.OfflineModeIsEnabled as error:
-        reason, cause = "HF_HUB_OFFLINE is set", error
-    except errors.RepositoryNotFoundError as error:
-        raise HcsQcError(
+    except Exception as error:
+        raise _explained(error, repository, name, encoder, cache) from error
+    size = path.stat().st_size
+    on_progress(size, size, message)
+    return path
+
+
+def _explained(
+    error: Exception, repository: str, name: str, encoder: str, cache: Path
+) -> HcsQcError:
+    """Say why a file of the hub is not here, and what to do."""
+    from huggingface_hub import constants, errors
+
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        reason = "HF_HUB_OFFLINE is set"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        return HcsQcError(
             f"There is no model {repository} on {constants.ENDPOINT}, or it is not public. Check "
             "its name; for one that needs permission, ask for it there and log in (hf auth login)."
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise HcsQcError(
+        )
+    elif isinstance(error, errors.RemoteEntryNotFoundError):
+        return HcsQcError(
             f"{repository} on {constants.ENDPOINT} has no {name}, and nothing else is read of it. "
             "Take a timm model that has one, or give a local file: --encoder timm:NAME --weights "
             "FILE.safetensors."
-        ) from error
-    except Exception as error:  # of the HTTP library, which changes from version to version
-        if isinstance(error, OSError) and error.errno is not None:
-            with explained_writes(cache):
-                raise
-        reason, cause = str(error).strip().partition("\n")[0] or type(error).__name__, error
-    raise HcsQcError(
+        )
+    elif isinstance(error, OSError) and error.errno is not None:
+        with explained_writes(cache):
+            raise error
+    return HcsQcError(
         f"The weights of {encoder} are not on this computer and {repository} on "
         f"{constants.ENDPOINT} cannot be reached ({reason}). Either connect to the internet once "
         f"and run the same command again (they are then kept in {cache}), or give a local file of "
         "this architecture: --weights FILE.safetensors. The encoder efficientnet-lite0 needs "
         "neither."
-    ) from cause
+    )
 
 
 def _fetch(
     repository: str,
     name: str,
     cache: Path,
-    encoder: str,
+    message: str,
     on_progress: OnProgress,
     should_stop: ShouldStop,
 ) -> Path:
@@ -99,7 +112,7 @@ def _fetch(
     # Asked once, without the hub's retries, so that a computer without a network gets its answer
     # at once.
     size = get_hf_file_metadata(hf_hub_url(repository, name), timeout=_TIMEOUT_S).size or 0
-    need_space(cache, size, f"download the weights of {encoder}")
+    need_space(cache, size, f"download {name} of {repository}")
 
     class Bar(tqdm):  # type: ignore[type-arg]
         """Reports in place of drawing; raises where the download is to end."""
@@ -110,7 +123,7 @@ def _fetch(
         def update(self, n: float | None = 1) -> None:
             check_stop(should_stop)
             self.n += n or 0
-            on_progress(int(self.n), size, f"Downloading the weights of {encoder}")
+            on_progress(int(self.n), size, message)
 
         def update_transfer(self, n: float) -> None:
             """Report nothing: with it, one bar is made and not two."""

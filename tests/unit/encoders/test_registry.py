@@ -203,7 +203,7 @@ def test_a_cache_that_cannot_be_written_is_a_write_error(hub, cache):
 def test_a_disk_without_room_is_reported_before_the_download(hub, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(WriteError, match=r"1.0 kB free, and .* needed to download the weights"):
+    with pytest.raises(WriteError, match=r"1.0 kB free, and .* needed to download model"):
         load_encoder(TINY)
     assert hub.asked == []
 
