@@ -129,7 +129,7 @@ def _custom_info(folder: Path) -> EncoderInfo:
         needs="" if is_there else f"its weights {encoder.weights}",
         n_features=encoder.n_features,
         licence="yours",
-        source=str(encoder.manifest.get("origin", "trained here")),
+        source=encoder.origin,
         weights=encoder.weights,
         note=" ".join(encoder.warnings),
     )

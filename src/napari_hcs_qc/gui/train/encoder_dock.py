@@ -276,7 +276,7 @@ class EncoderDock(QWidget):
         self._table = EncoderTable()
         self._about = WrappedLabel()
         self._custom = QLineEdit()
-        self._custom.setPlaceholderText("timm:NAME or torchvision:NAME")
+        self._custom.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
         self._custom.setToolTip(
             "Any other architecture, such as timm:resnet50.a1_in1k; takes the place of the list."
         )

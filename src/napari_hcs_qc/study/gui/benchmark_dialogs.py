@@ -167,7 +167,7 @@ class EncoderDialog(QDialog):
             "ASSAY/encoders/NAME/encoder.safetensors, and says itself what it is."
         )
         self._name = QLineEdit()
-        self._name.setPlaceholderText("timm:NAME or torchvision:NAME")
+        self._name.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
         self._name.setToolTip(
             "Whose weights they are: a name of the list, or an architecture such as "
             "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
