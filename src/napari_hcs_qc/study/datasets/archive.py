@@ -47,25 +47,27 @@ def list_images(path: Path) -> list[Image]:
     """Images of a plate in a ZIP file, by their ImageXpress names; other files are passed over."""
     with _explained_damage(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    problems = [Problem(repr(one.filename), why) for one in members if (why := _unsafe(one))]
+    problems = [
+        Problem(repr(member.filename), why) for member in members if (why := _unsafe(member))
+    ]
     images, seen = [], set[str]()
-    for one in members:
-        name = PurePosixPath(one.filename)
-        place = None if one.is_dir() else match_name("imagexpress", "", name.name)
+    for member in members:
+        name = PurePosixPath(member.filename)
+        place = None if member.is_dir() else match_name("imagexpress", "", name.name)
         if place is None or not place.channel or "__MACOSX" in name.parts:
             continue
         if name.name.casefold() in seen:
-            problems.append(Problem(repr(one.filename), "is a second file of this name."))
+            problems.append(Problem(repr(member.filename), "is a second file of this name."))
         seen.add(name.name.casefold())
         images.append(
             Image(
-                one.filename,
-                name.name,
-                place.well,
-                place.site,
-                place.channel,
-                one.file_size,
-                one.CRC,
+                member=member.filename,
+                file=name.name,
+                well=place.well,
+                site=place.site,
+                wave=place.channel,
+                size=member.file_size,
+                crc=member.CRC,
             )
         )
     if problems:

@@ -33,7 +33,7 @@ class _OtherHashError(HcsQcError):
     """An archive is not the one that was downloaded first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fetched:
     """A plate that is there now."""
 
@@ -117,8 +117,8 @@ class _Fetch:
             self._describe()
         self._tidy()
         wells, n_sites, _ = self._manifest.wells_and_sites()
-        names = [one.name for one in self._set.archives(self._plate, tuple(self._set.channels))]
-        known = {name: entry for name in names if (entry := self._registry.known(name))}
+        archives = self._set.archives(self._plate, tuple(self._set.channels))
+        records = self._registry.read()
         return Fetched(
             path=self._target,
             channels=tuple(
@@ -130,21 +130,20 @@ class _Fetch:
             n_sites=n_sites,
             is_new=bool(wanted),
             downloaded=tuple(self._downloaded),
-            hashes={name: entry["sha256"] for name, entry in known.items()},
+            hashes={a.name: records[a.name].sha256 for a in archives if a.name in records},
             registry=self._registry.path,
             notes=tuple(self._notes),
         )
 
     def _wanted(self, waves: tuple[str, ...], *, verify: bool) -> tuple[str, ...]:
         """Wavelengths that are not here, or not whole."""
-        sizes = self._manifest.sizes()
         wanted = []
         for wave in waves:
             files = self._manifest.images.get(wave)
             if not files:
                 wanted.append(wave)
                 continue
-            bad = self._manifest.damaged(wave, sizes)
+            bad = self._manifest.damaged(wave)
             if verify and not bad:
                 bad = self._with_other_checksum(wave)
             if bad:
@@ -157,14 +156,14 @@ class _Fetch:
 
     def _with_other_checksum(self, wave: str) -> list[str]:
         files = self._manifest.images[wave]
-        total, done, bad = sum(int(entry[2]) for entry in files.values()), 0, []
-        for name, (_, _, size, crc) in files.items():
+        total, done, bad = sum(file.size for file in files.values()), 0, []
+        for name, file in files.items():
             value = 0
             for block in self._blocks(self._target / name):
                 value = zlib.crc32(block, value)
-            if value != crc:
+            if value != file.crc:
                 bad.append(name)
-            done += int(size)
+            done += file.size
             self._on_progress(done, total, f"Checking {self._set.channels[wave]}")
         return bad
 
@@ -225,11 +224,11 @@ class _Fetch:
         return digest.hexdigest()
 
     def _check_hash(self, name: str, sha256: str) -> None:
-        known = self._registry.known(name)
-        if known is not None and known["sha256"] != sha256:
+        known = self._registry.read().get(name)
+        if known is not None and known.sha256 != sha256:
             raise _OtherHashError(
                 f"{name} has the SHA-256 {sha256}; at its first download "
-                f"({known.get('first_downloaded', 'date unknown')}) it had {known['sha256']}."
+                f"({known.first_downloaded}) it had {known.sha256}."
             )
 
     def _unpack(self, path: Path, archive: Archive, count: str) -> list[Image]:
