@@ -161,8 +161,8 @@ def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
             }
         )
     lines.append(
-        "Any other: timm:NAME, torchvision:NAME or hf:OWNER/MODEL (a timm model of the Hugging Face "
-        "hub); its weights are downloaded once, or come from --weights FILE.safetensors."
+        "Any other: timm:NAME, torchvision:NAME or hf:OWNER/MODEL (a timm model of the Hugging "
+        "Face hub); its weights are downloaded once, or come from --weights FILE.safetensors."
     )
     told = ", ".join(
         f"{one.name} {one.version}" if one.version else f"{one.name} (not here: {one.needs})"

