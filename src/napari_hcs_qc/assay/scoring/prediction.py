@@ -23,6 +23,7 @@ from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import OnProgress, ShouldStop, check_stop, never_stop, no_progress
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.encoders.encoder import Encoder
 
+_TEXTS = ["predicted_class", "predicted_kind"]
 _ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
 
 
@@ -187,12 +189,10 @@ def predict_plate(
         model.head, embedded.rows, on_progress=on_progress, should_stop=should_stop
     )
     is_kind_told = p_abnormal >= min(0.5, assay.threshold)
-    table = pd.DataFrame(
-        {
-            "p_abnormal": p_abnormal,
-            "predicted_class": classes_of(p_abnormal),
-            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, should_stop),
-        }
+    kinds = _kinds(model, embedded.rows, is_kind_told, should_stop)
+    table = with_texts(
+        pd.DataFrame({"p_abnormal": p_abnormal}),
+        {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},
     )
     shift: dict[str, Any] = {}
     if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
@@ -276,6 +276,7 @@ def load_prediction(
     if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
         return None
     table = pd.read_parquet(folder / f"{model.id}.parquet")
+    table = with_texts(table, table[_TEXTS])
     if not is_of_all:
         table = carried(table, [tuple(place) for place in manifest.get("added", [])], state)
     return Prediction(
@@ -323,10 +324,7 @@ def carried(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.Dat
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
     carried = table.reindex([*range(n_found), *added]).reset_index(drop=True)
-    for name in ("predicted_class", "predicted_kind"):
-        words = carried[name].astype(object)
-        carried[name] = words.where(words.notna(), None)
-    return carried
+    return with_texts(carried, carried[_TEXTS])
 
 
 def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
