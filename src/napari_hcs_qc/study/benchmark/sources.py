@@ -228,7 +228,8 @@ def cells_of(
     with_unreadable: bool = False,
 ) -> AssayCells:
     """Give the annotated cells of plates that are open."""
-    where, classes, groups, ids, kinds = [], [], [], [], []
+    where, classes, groups, ids = [], [], [], []
+    kinds: list[str | None] = []
     states = tuple(state for state in states if len(state.training))
     n_unread = 0
     for number, state in enumerate(states):
