@@ -229,7 +229,7 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
     for name in _TEXTS:
         # Sorted, so that they do not depend on how the cells are divided.
         texts = union_categoricals([part[name] for part in parts], sort_categories=True)
-        obs[name] = texts.rename_categories(texts.categories.astype(object))
+        obs[name] = pd.Categorical.from_codes(texts.codes, texts.categories.astype(object))
     # As objects: what pandas 3 has for texts is not written so that every AnnData reads it.
     obs.index = obs.index.astype(object)
     return obs[list(CELL_TABLE)]
