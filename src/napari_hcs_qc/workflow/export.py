@@ -257,7 +257,7 @@ def _report_plate(one: Judged) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=one.unreadable,
         warnings=one.warnings,
-        unlike=str(one.prediction.unlike.get("sentence", "")),
+        novelty=str(one.prediction.unlike.get("sentence", "")),
         threshold=one.threshold,
     )
 

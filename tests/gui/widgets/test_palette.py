@@ -12,7 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from napari_hcs_qc.assay.annotations.annotation import KINDS, VERDICTS
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS
 from napari_hcs_qc.gui.widgets import palette
-from napari_hcs_qc.qc.reports.svg import RAMP
+from napari_hcs_qc.gui.widgets.palette import RAMP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
