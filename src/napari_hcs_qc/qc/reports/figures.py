@@ -31,6 +31,12 @@ NORMAL, ABNORMAL, FLAGGED = "#0072b2", "#e69f00", "#d1361b"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours of Okabe & Ito (2008), told apart with any kind of colour vision."""
 
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "-",
+    (0, (5, 2.5)),
+    (0, (1.5, 1.5)),
+    (0, (7, 2, 1.5, 2)),
+)
 VALUE_MAP, SHIFT_MAP = "cividis", "RdBu_r"
 """Colour maps for values, and for what lies below and above 0."""
 
@@ -82,7 +88,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def draw_styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _style():
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            if engine := figure.get_layout_engine():
+                engine.execute(figure)
+                figure.set_layout_engine("none")  # or every drawing would move it a little
+            return figure
 
     return draw_styled
 
@@ -91,8 +101,9 @@ def new_figure(title: str, width_px: float, height_px: float, *, is_packed: bool
     """Make an empty figure; its label is the title that is read out."""
     from matplotlib.figure import Figure
 
-    layout = "constrained" if is_packed else None
-    figure = Figure(figsize=(width_px / 96, height_px / 96), layout=layout)
+    figure = Figure(
+        figsize=(width_px / 96, height_px / 96), layout="constrained" if is_packed else None
+    )
     figure.set_label(title)
     return figure
 

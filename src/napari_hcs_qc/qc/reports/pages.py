@@ -17,6 +17,7 @@ from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.text import count_of, number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 _BASE = "napari_hcs_qc.qc.reports"
 
 
-def write_page(path: Path, template: str, values: dict[str, object], package: str = _BASE) -> None:
+def write_page(
+    path: Path, template: str, values: Mapping[str, object], package: str = _BASE
+) -> None:
     """Fill a template of the package's folder ``templates``.
 
     The page is written piece by piece, so that memory does not grow with its pictures.

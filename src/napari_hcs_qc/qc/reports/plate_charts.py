@@ -114,7 +114,7 @@ def plate_map(data: PlateMap) -> Figure:
     bar = figure.colorbar(colours, cax=scale, orientation="horizontal")
     scale.set_xticks(ends, texts)
     scale.tick_params(length=3)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if plate.get_legend_handles_labels()[0]:
         corner = ((left + 172) / width, (bottom - 21) / height)
         plate.legend(

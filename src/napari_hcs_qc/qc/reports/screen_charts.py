@@ -61,8 +61,10 @@ def drift_chart(
         line = drift.intercept + drift.slope.value * span
         axes.plot(span, line, color=INK, linewidth=1.1, linestyle=style)
     axes.set_xticks([place for place, _ in ends], [text for _, text in ends])
-    for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):
-        label.set_horizontalalignment(side)
+    for label in axes.get_xticklabels()[:1]:
+        label.set_horizontalalignment("left")
+    for label in axes.get_xticklabels()[1:]:
+        label.set_horizontalalignment("right")
     axes.locator_params(axis="y", nbins=5)
     if is_share:
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
