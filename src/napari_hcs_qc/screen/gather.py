@@ -201,8 +201,8 @@ def _places(plan: ScreenPlan, judged: Sequence[_Judged]) -> tuple[list[tuple[flo
             return [
                 ((time - first).total_seconds() / 86400, f"{time.astimezone():%Y-%m-%d %H:%M}")
                 for time in known
-            ], "in the order of acquisition (slopes a day)"
-    return by_list, "in the order of the list (slopes a plate)"
+            ], "in the order of acquisition (slope per day)"
+    return by_list, "in the order of the list (slope per plate)"
 
 
 def _time_of(one: _Judged) -> dt.datetime | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from PIL import Image
 
+import napari_hcs_qc
 from napari_hcs_qc.plates.wells import PLATE_SHAPES
 from napari_hcs_qc.qc.plate_level.position_effects import Drift, Estimate, PositionEffect
 from napari_hcs_qc.qc.reports.figures import (
@@ -39,8 +42,6 @@ from napari_hcs_qc.qc.reports.screen_charts import drift_chart, effects_chart, p
 from napari_hcs_qc.text import percent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -66,9 +67,7 @@ def texts_of(root: ET.Element) -> list[str]:
 def tooltips_of(figure: Figure) -> dict[str, ET.Element]:
     """Each mark with a tooltip, by its text."""
     root = ET.fromstring(to_svg(figure))
-    return {
-        child.text or "": mark for mark in root.iter() for child in mark.findall(f"{SVG}title")
-    }
+    return {child.text or "": mark for mark in root.iter() for child in mark.findall(f"{SVG}title")}
 
 
 def test_a_chart_is_the_same_bytes_each_time_in_three_formats(tmp_path: Path) -> None:
@@ -137,6 +136,12 @@ to_svg(plate_report.score_histogram([0.1, 0.9]))
 assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_else_draws_charts() -> None:
+    source = Path(napari_hcs_qc.__file__).parent
+    for path in source.rglob("*.py"):
+        assert not re.search(r"ImageDraw|<svg |<html|<table", path.read_text("utf-8")), path
 
 
 @given(st.floats(1e-6, 1e9))
