@@ -90,14 +90,24 @@ def write_plot(path: Path, title: str, curves: Mapping[str, Mapping[float, float
 
 @styled
 def _plot(title: str, curves: Mapping[str, Mapping[float, float]]) -> Figure:
+    from matplotlib.ticker import LogLocator
+
     figure = new_figure(title, 640, 400)
     axes = figure.subplots()
     for (name, curve), colour in zip(curves.items(), cycle(SERIES), strict=False):
         sizes = sorted(curve)
-        axes.plot(sizes, [curve[size] for size in sizes], color=colour, marker="o", label=name)
+        axes.plot(
+            sizes,
+            [curve[size] for size in sizes],
+            color=colour,
+            marker="o",
+            markersize=4,
+            label=name,
+        )
     axes.set(title=title, xscale="log", yscale="log")
     sizes = sorted({size for curve in curves.values() for size in curve})
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
     figure.legend(loc="outside right upper")
