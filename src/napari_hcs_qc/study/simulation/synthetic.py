@@ -21,6 +21,7 @@ from napari_hcs_qc.study.simulation.synthetic_spec import (
     SyntheticSpec,
     sample_spec,
 )
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +133,7 @@ def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
         raise HcsQcError(f"{out} is a file; a new or empty folder was expected.")
     if not record.is_file():
         raise HcsQcError(
-            f"{out} is not empty and holds no simulation; choose a new or empty folder."
+            f"{out} is not empty and does not hold a simulation; choose a new or empty folder."
         )
     if fingerprint(read_json(record)) != fingerprint(json.loads(json.dumps(spec.to_dict()))):
         raise HcsQcError(

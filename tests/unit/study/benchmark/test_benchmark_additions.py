@@ -33,7 +33,7 @@ def test_a_folder_tells_its_classes_and_plates(tmp_path: Path) -> None:
     assert look_into(tmp_path, GROUP) == CropsInside({"dead": 2, "fine": 1}, 2)
     with pytest.raises(HcsQcError, match=r"has no \(parentheses\)"):
         look_into(tmp_path, "p1")
-    with pytest.raises(HcsQcError, match=r"2 file names give no plate by .*p2--1"):
+    with pytest.raises(HcsQcError, match=r"2 file names without a plate by .*p2--1"):
         (tmp_path / "dead" / "p2--3.png").touch()
         look_into(tmp_path, "(p1)")
     with pytest.raises(HcsQcError, match="holds no crops"):
