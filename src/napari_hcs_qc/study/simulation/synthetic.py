@@ -21,7 +21,6 @@ from napari_hcs_qc.study.simulation.synthetic_spec import (
     SyntheticSpec,
     sample_spec,
 )
-from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -186,7 +186,7 @@ def _key(
 ) -> str:
     return fingerprint(
         {
-            "settings": settings.to_dict(),
+            "settings": settings.model_dump(),
             "seed": seed,
             "cells": stream.fingerprint,
             "start": start.digest,
@@ -248,7 +248,7 @@ def _manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": settings.method,
         "preset": settings.preset,
-        "settings": settings.to_dict(),
+        "settings": settings.model_dump(),
         "seed": options.seed,
         "recipe": recipe.to_dict(),
         "data": {**stream.describe(), **_left_out(states)},

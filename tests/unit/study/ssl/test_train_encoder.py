@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,9 +236,9 @@ def test_the_rate_rises_on_a_line_and_falls_on_a_cosine() -> None:
     share = np.arange(40) / 40
     np.testing.assert_allclose(rates[10:], 0.01 + 0.99 * (1 + np.cos(np.pi * share)) / 2)
     # One epoch of training is not all warm-up.
-    short = replace(settings, epochs=1)
+    short = settings.with_changes(epochs=1)
     assert max(rate_at(step, 10, short) for step in range(10)) == 1.0
-    assert rate_at(0, 10, replace(settings, warmup_epochs=0.0)) == 1.0
+    assert rate_at(0, 10, settings.with_changes(warmup_epochs=0.0)) == 1.0
 
 
 def test_what_the_optimisers_decay() -> None:
