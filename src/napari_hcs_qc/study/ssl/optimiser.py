@@ -31,8 +31,8 @@ def make_optimiser(
             weight_decay=settings.weight_decay,
         )
     groups: list[dict[str, Any]] = [
-        {"params": [one for one in parameters if one.ndim > 1]},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+        {"params": [weights for weights in parameters if weights.ndim > 1]},
+        {"params": [weights for weights in parameters if weights.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],

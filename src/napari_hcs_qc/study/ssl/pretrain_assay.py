@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
+from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
 from napari_hcs_qc.study.ssl.start_weights import start_from
-from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ CHECKPOINT = "pretraining.ckpt"
 """Name of the file in the encoder's folder from which a training that was stopped goes on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainOptions:
     """What is trained without labels."""
 
@@ -116,18 +116,17 @@ def pretrain_encoder(
     lock = _locked(folder) if world.first else None
     try:
         network = TrainableEncoder(options.encoder_name, start.architecture, recipe, device)
-        trained = pretrain(
+        trained = Training(
             stream,
             network,
             settings,
             seed=options.seed,
-            world=world,
             checkpoint=folder / CHECKPOINT,
             key=key,
             on_report=on_report,
             job=job,
             is_paused=is_paused,
-        )
+        ).run()
         if world.first:
             told = _manifest(
                 options, settings, recipe, stream, states, start, network.n_features, trained
@@ -169,7 +168,7 @@ def _stream(
         batch_size=batch_size,
         n_cells=options.n_cells,
         seed=options.seed,
-        share=Share(world.rank, world.size),
+        world=world,
     )
     return recipe, stream, states
 
@@ -252,8 +251,8 @@ def _manifest(
         "seed": options.seed,
         "recipe": recipe.to_dict(),
         "data": {**stream.describe(), **_left_out(states)},
-        "started_from": {"what": start.told, "weights_sha256": start.digest or None},
-        "history": trained.history,
+        "started_from": {"what": start.origin, "weights_sha256": start.digest or None},
+        "history": asdict(trained.history),
         "warnings": list(trained.warnings),
         "comparison": None,
         "versions": versions(),

@@ -26,7 +26,7 @@ class Start:
     """A network to train, and where its weights come from."""
 
     architecture: Architecture  # in evaluation mode, taking crops of any side where it can
-    told: str  # in words: ``random weights``, the name of an encoder, or a file
+    origin: str  # as text: ``random weights``, the name of an encoder, or a file
     digest: str  # SHA-256 of the weights' file; empty for random ones
 
 

@@ -45,11 +45,9 @@ class Stepper:
         self.network, self.method, self.settings, self.world = network, method, settings, world
         self.device = network.device
         self.warn = warn
+        parts = (network.module, method)
         self.parameters = [
-            one
-            for module in (network.module, method)
-            for one in module.parameters()
-            if one.requires_grad
+            weights for part in parts for weights in part.parameters() if weights.requires_grad
         ]
         self.optimiser = make_optimiser(self.parameters, settings)
         self.precision = _precision(self.device)
@@ -62,11 +60,11 @@ class Stepper:
             _ask_backwards(network.module, job)
         self._unfinished = False
         self._statistics = [
-            (one, torch.empty_like(one))
-            for module in (network.module, method)
-            for layer in module.modules()
+            (buffer, torch.empty_like(buffer))
+            for part in parts
+            for layer in part.modules()
             if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-            for one in layer.buffers(recurse=False)
+            for buffer in layer.buffers(recurse=False)
         ]
 
     # ---- a step --------------------------------------------------------------------------
@@ -106,7 +104,7 @@ class Stepper:
 
     def norms(self) -> dict[str, float]:
         """Give the norms of the gradients: the encoder's, and those of each part of the method."""
-        square = sum(one**2 for one in gradient_norms(self.network.module).values())
+        square = sum(norm**2 for norm in gradient_norms(self.network.module).values())
         return {"encoder": math.sqrt(square), **gradient_norms(self.method)}
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -172,9 +170,9 @@ class Stepper:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
-            found = [self.network.features(piece, self.job).float() for piece in pieces]
+            parts = [self.network.features(piece, self.job).float() for piece in pieces]
         self._restore_statistics()  # the second pass brings them up to date
-        features = torch.cat(found).requires_grad_()
+        features = torch.cat(parts).requires_grad_()
         shaped = features.view(*views.shape[:2], -1)
         loss, figures = self.method.loss(shaped, rows, epoch, step)
         torch.autograd.backward(self.scaler.scale(loss))
