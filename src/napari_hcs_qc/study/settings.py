@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from napari_hcs_qc.errors import Problem, ProblemsError
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -46,6 +47,19 @@ class Settings(BaseModel):
         return type(self)(**{**dict(self), **changes})
 
 
+def accepted_by(look_up: Callable[[Any], object]) -> AfterValidator:
+    """Check a value by a function that raises `HcsQcError` for a wrong one."""
+
+    def check(value: Any) -> Any:
+        try:
+            look_up(value)
+        except HcsQcError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    return AfterValidator(check)
+
+
 def _explained(error: ValidationError, model: type[Settings], where: str) -> ProblemsError:
     problems = [_problem(details, model) for details in error.errors()]
     return ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
@@ -55,30 +69,40 @@ def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
     place, value = details["loc"], details["input"]
     where = " ".join(str(part + 1 if isinstance(part, int) else part) for part in place)
     match details["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             what = unknown_setting(str(place[-1]), _names(model, place[:-1]))
         case "missing":
             what = "is missing."
         case "value_error":
             what = str(details["ctx"]["error"])
         case _:
-            expected = details["msg"].removeprefix("Input should be ")
-            what = f"is {value!r}, expected {expected}."
+            message = details["msg"]
+            expected = message.removeprefix("Input should be ")
+            what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}."
     return Problem(where or "settings", what)
 
 
-def _names(model: type[Settings], place: tuple[int | str, ...]) -> list[str]:
+def _names(model: type[Any], place: tuple[int | str, ...]) -> list[str]:
     """List the settings that a file may have at some place."""
-    fields = {str(field.validation_alias or name): field for name, field in
-              model.model_fields.items()}  # fmt: skip
-    if not place:
-        return list(fields)
-    for nested in _models(fields[str(place[0])].annotation):
-        return _names(nested, place[2:] if place[1:] and isinstance(place[1], int) else place[1:])
-    return []
+    for part in place:
+        if isinstance(part, str):
+            model = _nested(_fields(model)[part])[0]
+    return list(_fields(model))
 
 
-def _models(annotation: Any) -> list[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
+def _fields(model: type[Any]) -> dict[str, Any]:
+    """Give the type of each setting, by the name that it has in a file."""
+    if is_dataclass(model):
+        return {field.name: field.type for field in fields(model)}
+    return {
+        str(field.validation_alias or name): field.annotation
+        for name, field in model.model_fields.items()
+    }
+
+
+def _nested(annotation: Any) -> list[type[Any]]:
+    if isinstance(annotation, type) and (
+        issubclass(annotation, Settings) or is_dataclass(annotation)
+    ):
         return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+    return [model for part in get_args(annotation) for model in _nested(part)]
