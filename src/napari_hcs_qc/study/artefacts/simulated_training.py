@@ -11,7 +11,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
-from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds, spoil
+from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
 from napari_hcs_qc.study.benchmark.sources import cells_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def simulated_cells(
     seed: int,
     job: Job = NO_JOB,
 ) -> Simulated:
-    """Spoil normal annotated cells, as many as there are abnormal ones, and embed them.
+    """Apply artefacts to as many normal cells as there are abnormal annotated ones; embed them.
 
     Dead cells are drawn, not pasted, so that no pixel of an annotated cell of another well has a
     part in them.
@@ -69,7 +69,7 @@ def simulated_cells(
             job.check()
             row, kind = int(rows[place]), chosen[int(numbers[place])]
             # The place tells copies of the same cell apart.
-            scene = spoil(
+            scene = apply_artefact(
                 made.scene(row),
                 kind,
                 float(severities[place]),
@@ -108,5 +108,5 @@ class WithSimulated:
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Give the probabilities of the head."""
-        found: NDArray[Any] = self.head.predict_proba(X)
-        return found
+        p: NDArray[Any] = self.head.predict_proba(X)
+        return p
