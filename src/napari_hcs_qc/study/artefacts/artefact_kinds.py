@@ -196,9 +196,8 @@ _ALL = (
         name="haze",
         kind="haze",
         meaning=(
-            f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the cells' "
-            "light "
-            "scattered over 25 µm"
+            f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the "
+            "cells' light scattered over 25 µm"
         ),
         unit="of range",
         amount=lambda s, _: s * MOST_VEIL,
@@ -209,9 +208,8 @@ _ALL = (
         kind="noise",
         meaning=(
             f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (that many over "
-            "the "
-            f"square of the severity, so that noise grows evenly) and {READ_NOISE:g} electrons of "
-            "read noise"
+            "the square of the severity, so that noise grows evenly) and "
+            f"{READ_NOISE:g} electrons of read noise"
         ),
         unit="photons",
         amount=lambda s, _: photons_at(s),
@@ -232,7 +230,9 @@ _ALL = (
     ArtefactKind(
         name="empty",
         kind="empty",
-        meaning="the cell removed and background in its place (at severity s, the share s of its light)",
+        meaning=(
+            "the cell removed and background in its place (at severity s, the share s of its light)"
+        ),
         unit="of its light",
         amount=lambda s, _: s,
         make=lambda scene, s, rng, _: remove_cell(scene, s, rng),

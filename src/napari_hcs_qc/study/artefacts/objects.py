@@ -13,7 +13,7 @@ import numpy as np
 from scipy import fft
 from scipy import ndimage as ndi
 
-from napari_hcs_qc.study.simulation.optics import Objective, blur_layers
+from napari_hcs_qc.study.simulation.optics import blur_layers
 from napari_hcs_qc.study.simulation.synthetic_artefacts import draw_particle
 from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, draw_blob, fibre, random_wobble
 
@@ -145,7 +145,6 @@ def _with_light(scene: Scene, canvas: FloatArray, defocus_um: float) -> Scene:
     Blur keeps light and spreads it, so an object out of focus is dimmer than the same one in it.
     """
     imaging, margin = scene.imaging, _margin_px(scene)
-    objective = Objective(imaging.numerical_aperture, imaging.pixel_size_um)
     size = fft.next_fast_len(len(canvas), real=True)
     padded = np.zeros((size, size))
     padded[: len(canvas), : len(canvas)] = canvas
@@ -154,7 +153,7 @@ def _with_light(scene: Scene, canvas: FloatArray, defocus_um: float) -> Scene:
     for index, (plane, channel) in enumerate(zip(scene.grey, imaging.channels, strict=True)):
         factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
         # Depth in whole tenths: the transfer functions are remembered.
-        seen = blur_layers({round(defocus_um, 1): padded}, objective, channel.wavelength_um)
+        seen = blur_layers({round(defocus_um, 1): padded}, imaging.objective, channel.wavelength_um)
         planes.append(plane + factor * channel.signal * seen[inner, inner])
     return scene.with_grey(np.stack(planes))
 
@@ -207,10 +206,9 @@ def _condensed(scene: Scene, rng: np.random.Generator) -> FloatArray:
             size = radius * rng.uniform(0.14, 0.4)
             piece = Blob(middle + dy, middle + dx, size, size, flatness=2.5)
             draw_blob(canvas, piece, rng.uniform(0.7, 2.2))
-    objective = Objective(imaging.numerical_aperture, imaging.pixel_size_um)
     planes = []
     for index, channel in enumerate(imaging.channels):
         factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
-        seen = blur_layers({0.0: canvas}, objective, channel.wavelength_um)
+        seen = blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
         planes.append(factor * channel.signal * seen)
     return np.stack(planes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from napari_hcs_qc.study.simulation.synthetic_spec import (
     SyntheticSpec,
     sample_spec,
 )
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ _CELL_TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimulatedPlate:
     """Where the parts of a simulated plate lie."""
 
@@ -86,7 +86,7 @@ def simulate_plate(
     )
     _check_folder(out, paths.spec, spec)
     # First, so that a simulation that was stopped is known for what it is.
-    write_json(paths.spec, spec.to_dict())
+    write_json(paths.spec, spec.model_dump())
     keys = [(w, s) for w in spec.well_names for s in range(1, spec.sites_per_well + 1)]
     cells: list[dict[str, Any]] = []
     sites: list[dict[str, Any]] = []
@@ -120,7 +120,7 @@ def simulate_plate(
         pd.DataFrame(sites).to_parquet(temporary, index=False)
     write_text(paths.labels, choose_labels(truth, spec).to_csv(index=False, lineterminator="\n"))
     write_text(paths.platemap, _platemap(spec).to_csv(index=False, lineterminator="\n"))
-    job.report(len(keys), len(keys), f"simulated {len(keys)} sites")
+    job.report(len(keys), len(keys), f"simulated {count_of(len(keys), 'site')}")
     return paths
 
 
@@ -134,7 +134,7 @@ def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
         raise HcsQcError(
             f"{out} is not empty and does not hold a simulation; choose a new or empty folder."
         )
-    if fingerprint(read_json(record)) != fingerprint(json.loads(json.dumps(spec.to_dict()))):
+    if fingerprint(read_json(record)) != fingerprint(spec.model_dump(mode="json")):
         raise HcsQcError(
             f"{out} holds another simulation (see {record.name}); choose a new folder, or delete "
             "that one."

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 SIDE, DIAMETER = 129, 24.0
 BACKGROUND, LOW, HIGH, FULL = 150.0, 120.0, 1600.0, 4000.0
-IMAGING = Imaging((ChannelLight(BACKGROUND, LOW, HIGH, FULL, 500.0, 0.5),), 0, DIAMETER, 0.65)
+LIGHT = ChannelLight(
+    background=BACKGROUND, low=LOW, high=HIGH, full=FULL, signal=500.0, wavelength_um=0.5
+)
+IMAGING = Imaging(channels=(LIGHT,), nucleus_channel=0, diameter_px=DIAMETER, pixel_size_um=0.65)
 SEVERITIES = (0.1, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -125,7 +125,7 @@ def test_a_part_of_the_draws_gives_that_part_of_the_views() -> None:
     crops = noise(12, 8)
     draws = draw_views(12, preset("simclr"), generator(5))
     whole = make_views(crops, draws)
-    parts = [make_views(crops[a:b], draws.part(a, b)) for a, b in ((0, 6), (6, 12))]
+    parts = [make_views(crops[a:b], draws.part(slice(a, b))) for a, b in ((0, 6), (6, 12))]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole)
     again = draw_views(12, preset("simclr"), generator(5))
     assert torch.equal(again.offset, draws.offset)

@@ -126,7 +126,7 @@ def test_settings_that_will_go_wrong() -> None:
 
     assert "queue starts with epoch 16, but the training has 5" in told("swav", "paper")
     assert "while the prototypes are frozen for 1" in told("swav", "default", queue_start=0)
-    assert "128 is spread over 500" in told("swav", "paper", queue=0)
+    assert "128 alone is spread over 500" in told("swav", "paper", queue=0)
     assert "first epoch has no clusters" in told("deepclusterv2", "paper")
     assert "42 times smaller" in told("barlow-twins", "paper")
     assert "VICReg without warm-up" in told("vicreg", "paper", warmup_epochs=0)
