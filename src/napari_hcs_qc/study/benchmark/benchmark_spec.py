@@ -51,6 +51,17 @@ _PAPER_ENCODERS = ("efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny", *
 _KINDS = ("plate", "assay", "folder", "arrays")
 
 
+def check_group(group: str) -> str:
+    """Check the regular expression whose first group is a crop's plate."""
+    try:
+        n_groups = re.compile(group).groups
+    except re.error as error:
+        raise ValueError(f"{group!r} is not a valid regular expression: {error}.") from error
+    if n_groups < 1:
+        raise ValueError(f"{group!r} has no (parentheses) around the part that names the plate.")
+    return group
+
+
 def _beside(path: Path, info: ValidationInfo) -> Path:
     return path if info.context is None else info.context["base"] / path
 
@@ -88,7 +99,7 @@ class SourceSpec(Settings):
     labels: _LocalPath | None = None  # CSV of labelled cells, of a plate
     # Folder names (or array classes) that are abnormal
     abnormal: tuple[StrictStr, ...] = ("abnormal",)
-    group: StrictStr = FILE_GROUP
+    group: Annotated[StrictStr, AfterValidator(check_group)] = FILE_GROUP
 
     @model_validator(mode="before")
     @classmethod
@@ -101,17 +112,6 @@ class SourceSpec(Settings):
             raise ValueError(f"exactly one of {', '.join(_KINDS)} was expected, with its path.")
         others = {key: value for key, value in data.items() if key not in kinds}
         return {**others, "kind": kinds[0], "path": data[kinds[0]]}
-
-    @field_validator("group")
-    @classmethod
-    def _check_group(cls, group: str) -> str:
-        try:
-            n_groups = re.compile(group).groups
-        except re.error as error:
-            raise ValueError(f"{group!r} is not a valid regular expression: {error}") from error
-        if n_groups < 1:
-            raise ValueError(f"{group!r} has no (parentheses).")
-        return group
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:

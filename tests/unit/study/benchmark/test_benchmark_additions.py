@@ -53,7 +53,7 @@ def test_arrays_tell_theirs(tmp_path: Path) -> None:
 
 
 def test_what_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HcsQcError, match=r"1 class\(es\); two or more"):
+    with pytest.raises(HcsQcError, match=r"1 class; two or more"):
         look_into(arrays(tmp_path, ["a", "a"], ["1", "2"]), FILE_GROUP)
     np.savez(tmp_path / "other.npz", crops=np.zeros(3))
     with pytest.raises(HcsQcError, match="the arrays crops, classes and groups was expected"):

@@ -282,7 +282,7 @@ def test_crops_without_a_plate_are_refused(source: SourceSpec, tmp_path: Path) -
         folder.mkdir(parents=True, exist_ok=True)
         imsave(folder / f"{name}.png", pixels[row], check_contrast=False)
     loose = SourceSpec(name="loose", kind="folder", path=tmp_path / "crops", abnormal=("blurred",))
-    with pytest.raises(HcsQcError, match=r"has no plate.*--group"):
+    with pytest.raises(HcsQcError, match=r"without a plate.*--group"):
         open_crops(loose)
     with pytest.raises(HcsQcError, match=r"Each of the 4 crops .* would be its own plate"):
         open_crops(loose.with_changes(group="^(.+)$"))
