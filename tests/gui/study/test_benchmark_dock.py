@@ -362,9 +362,23 @@ def test_names_are_short_where_that_says_all_and_the_figures_are_seen(
     table = BenchmarkTable()
     qtbot.addWidget(table)
     table.resize(440, 200)
-    one = TableCell(2, "labels", "labels", "", "nucleus", "", 136, "paper", (0, 1))
+    one = TableCell(
+        table=2,
+        train="labels",
+        test="labels",
+        encoder="",
+        recipe="nucleus",
+        head="",
+        n_train=136,
+        protocol="paper",
+        seeds=(0, 1),
+    )
     planned = [
-        Planned(replace(one, encoder=name, recipe=recipe, head=head), name + recipe + head, "done")
+        Planned(
+            cell=replace(one, encoder=name, recipe=recipe, head=head),
+            key=name + recipe + head,
+            state="done",
+        )
         for name in names
         for recipe in ("nucleus", "paper-128px")
         for head in ("linear-paper", "finetune-paper")

@@ -29,7 +29,7 @@ from napari_hcs_qc.study.benchmark.features import features_of
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
 from napari_hcs_qc.study.benchmark.output.results import draw_path, read_results
-from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_left_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -438,8 +438,8 @@ def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path
     left.took(few, 12.0)
     assert left.seconds([few, few]) == (pytest.approx(24), False)
     assert left.seconds([many])[0] > 12
-    assert time_words(600) == "about 10 min left"
-    assert time_words(8000, at_least=True) == "more than 2 h 13 min left"
+    assert time_left_text(600) == "about 10 min left"
+    assert time_left_text(8000, at_least=True) == "more than 2 h 13 min left"
 
 
 def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_path: Path) -> None:
