@@ -28,7 +28,6 @@ from napari_hcs_qc.study.ssl.collapse_watch import (
 from napari_hcs_qc.study.ssl.crop_stream import Reading
 from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.optimiser import rate_at
 from napari_hcs_qc.study.ssl.training_report import (
     Meter,
     Neighbours,
@@ -36,7 +35,7 @@ from napari_hcs_qc.study.ssl.training_report import (
     find_neighbours,
     loss_curve,
 )
-from napari_hcs_qc.study.ssl.training_step import Stepper
+from napari_hcs_qc.study.ssl.training_step import Stepper, rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,10 @@ from napari_hcs_qc.study.ssl.checkpoint import read_checkpoint
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.optimiser import make_optimiser, rate_at
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, preset
 from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.study.ssl.training_report import find_neighbours, loss_curve
-from napari_hcs_qc.study.ssl.training_step import Stepper
+from napari_hcs_qc.study.ssl.training_step import Stepper, make_optimiser, rate_at
 
 
 class Stops:

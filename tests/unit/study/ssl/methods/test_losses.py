@@ -12,8 +12,7 @@ import torch
 from napari_hcs_qc.study.ssl.methods.barlow_twins import cross_correlation, redundancy_loss
 from napari_hcs_qc.study.ssl.methods.deepclusterv2 import cluster_loss
 from napari_hcs_qc.study.ssl.methods.simclr import contrastive_loss
-from napari_hcs_qc.study.ssl.methods.sinkhorn import balanced_assignments
-from napari_hcs_qc.study.ssl.methods.swav import swapped_loss
+from napari_hcs_qc.study.ssl.methods.swav import balanced_assignments, swapped_loss
 from napari_hcs_qc.study.ssl.methods.vicreg import covariance_penalty, invariance, variance_hinge
 
 if TYPE_CHECKING:
