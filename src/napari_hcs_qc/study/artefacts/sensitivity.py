@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-    from napari_hcs_qc.evaluation.splits import Split
     from napari_hcs_qc.heads.head_registry import Head
     from napari_hcs_qc.study.artefacts.artefact_kinds import ArtefactKind
     from napari_hcs_qc.study.artefacts.sensitivity_options import SensitivityOptions
@@ -48,6 +47,9 @@ if TYPE_CHECKING:
 
 TRAINED = ("real", "simulated")
 """What heads are trained on: real annotated cells, or simulated ones as well."""
+
+_Change: TypeAlias = "tuple[int, ArtefactKind, float]"
+"""Row of a cell, and the artefact and severity that are applied to it."""
 
 _VERSION = 1
 _BATCH = 64
@@ -66,11 +68,7 @@ class Sensitivity:
 
 
 def measure_sensitivity(
-    assay: AssayFolder,
-    options: SensitivityOptions,
-    folder: Path,
-    *,
-    job: Job = NO_JOB,
+    assay: AssayFolder, options: SensitivityOptions, folder: Path, *, job: Job = NO_JOB
 ) -> Sensitivity:
     """Apply artefacts to normal cells and count how many are called abnormal.
 
@@ -86,27 +84,28 @@ def measure_sensitivity(
     return _Run(options, made, assay.threshold, folder, job).measure(assay.path.name)
 
 
-@dataclass(eq=False)
 class _Run:
-    options: SensitivityOptions
-    made: ArtefactCells
-    threshold: float
-    folder: Path
-    job: Job
-    tested: NDArray[np.int64] = field(init=False)
-    severities: tuple[float, ...] = field(init=False)  # the untouched cells first
-    trained: tuple[str, ...] = field(init=False)
-    _embedders: dict[str, Embedder] = field(init=False, default_factory=dict)
-    _clean: dict[str, NDArray[np.float32]] = field(init=False, default_factory=dict)
-    _heads: dict[tuple[str, int, str], list[Head]] = field(init=False, default_factory=dict)
-    _splits: dict[int, Split] = field(init=False, default_factory=dict)
+    """One analysis; made and used by `measure_sensitivity`."""
 
-    def __post_init__(self) -> None:
-        normal = np.flatnonzero(self.made.cells.classes == NORMAL)
-        chosen = np.random.default_rng(0).permutation(normal)[: self.options.n_cells]
-        self.tested = np.sort(chosen)
-        self.severities = (0.0, *sorted(set(self.options.severities)))
-        self.trained = TRAINED if self.options.simulated else TRAINED[:1]
+    def __init__(
+        self,
+        options: SensitivityOptions,
+        made: ArtefactCells,
+        threshold: float,
+        folder: Path,
+        job: Job,
+    ) -> None:
+        self.options, self.made, self.cells = options, made, made.cells
+        self.threshold, self.folder, self.job = threshold, folder, job
+        normal = np.flatnonzero(self.cells.classes == NORMAL)
+        self.tested = np.sort(np.random.default_rng(0).permutation(normal)[: options.n_cells])
+        self.severities = (0.0, *sorted(set(options.severities)))  # the untouched cells first
+        self.trained = TRAINED if options.simulated else TRAINED[:1]
+        # Each is computed once.
+        self._split = cache(partial(well_folds, self.cells.classes, self.cells.groups))
+        self._embedder = cache(self._make_embedder)
+        self._features = cache(self._features_of)
+        self._heads = cache(self._fitted)
 
     def measure(self, name: str) -> Sensitivity:
         kinds = get_kinds(self.options.kinds)
@@ -135,13 +134,12 @@ class _Run:
         if path.is_file():
             return read_json(path)
         figures: dict[str, Any] = {"encoder": encoder.name}
-        cells = self.made.cells
         for trained in self.trained:
             seeds = []
             for seed in range(self.options.seeds):
-                heads = self._fitted(encoder, seed, trained)
+                heads = self._heads(encoder, seed, trained)
                 p = p_abnormal(heads, self._split(seed).fold, self._features(encoder))
-                seeds.append(weighted_f1(cells.classes, p, self.threshold))
+                seeds.append(weighted_f1(self.cells.classes, p, self.threshold))
             values = {name: [seed[name] for seed in seeds] for name in seeds[0]}
             figures[trained] = {
                 name: {"mean": float(np.mean(per_seed)), "per_seed": per_seed}
@@ -177,7 +175,7 @@ class _Run:
                 features = self._changed(kind, severity, seed, encoders)
                 for encoder in encoders:
                     for trained in self.trained:
-                        heads = self._fitted(encoder, seed, trained)
+                        heads = self._heads(encoder, seed, trained)
                         p = p_abnormal(heads, fold, features[encoder.name])
                         called[encoder.name, trained][step, seed] = p >= self.threshold
         for encoder in encoders:
@@ -208,12 +206,12 @@ class _Run:
         if severity == 0:
             return {encoder.name: self._features(encoder)[self.tested] for encoder in encoders}
         fold = self._split(seed).fold
-        wanted = [(int(row), kind, severity) for row in self.tested]
-        return self._embedded(wanted, seed, encoders, lambda row: fold == fold[row])
+        changes = [(int(row), kind, severity) for row in self.tested]
+        return self._embedded(changes, seed, encoders, lambda row: fold == fold[row])
 
     def _embedded(
         self,
-        wanted: Sequence[tuple[int, ArtefactKind, float]],
+        changes: Sequence[_Change],
         seed: int,
         encoders: Sequence[EncoderSpec],
         donors_of: Callable[[int], NDArray[np.bool_]],
@@ -221,9 +219,9 @@ class _Run:
         """Embed changed cells; `donors_of` gives among which rows dead cells are looked for."""
         made = self.made
         parts: dict[str, list[NDArray[np.float32]]] = {encoder.name: [] for encoder in encoders}
-        for start in range(0, len(wanted), _BATCH):
+        for start in range(0, len(changes), _BATCH):
             scenes = []
-            for row, kind, severity in wanted[start : start + _BATCH]:
+            for row, kind, severity in changes[start : start + _BATCH]:
                 self.job.check()
                 plate = made.plate_of(row)
                 donors = []
@@ -245,25 +243,23 @@ class _Run:
         return {name: np.concatenate(features) for name, features in parts.items()}
 
     def _fitted(self, encoder: EncoderSpec, seed: int, trained: str) -> list[Head]:
-        key = (encoder.name, seed, trained)
-        if key not in self._heads:
-            self.job.check()
-            extra = self._simulated(encoder, seed) if trained == "simulated" else None
-            cells = self.made.cells
-            head = "forest" if encoder.name == BASELINE else self.options.head
-            split = self._split(seed)
-            features = self._features(encoder)
-            self._heads[key] = fit_folds(
-                features, cells.classes, cells.groups, split, head, seed, extra
-            )
-        return self._heads[key]
+        self.job.check()
+        return fit_folds(
+            self._features(encoder),
+            self.cells.classes,
+            self.cells.groups,
+            self._split(seed),
+            "forest" if encoder.name == BASELINE else self.options.head,
+            seed,
+            self._simulated(encoder, seed) if trained == "simulated" else None,
+        )
 
     def _simulated(self, encoder: EncoderSpec, seed: int) -> dict[int, Simulated]:
         """Embed the simulated cells that each fold is trained on, as many as it has abnormal."""
-        cells, split = self.made.cells, self._split(seed)
+        cells, split = self.cells, self._split(seed)
         kinds = get_kinds(self.options.simulated)
         path = self._path("simulated", encoder, seed=seed).with_suffix(".npy")
-        drawn: dict[int, list[tuple[int, ArtefactKind, float]]] = {}
+        drawn: dict[int, list[_Change]] = {}
         for fold, (train, _test) in enumerate(split):
             rng = np.random.default_rng([seed, fold, 1])
             normal = train[cells.classes[train] == NORMAL]
@@ -279,58 +275,46 @@ class _Run:
         if path.is_file():
             features: NDArray[np.float32] = np.load(path, allow_pickle=False)
         else:
-            self._load_scenes(np.unique([row for cells in drawn.values() for row, *_ in cells]))
+            self._load_scenes(np.unique([row for changes in drawn.values() for row, *_ in changes]))
             parts = []
-            for fold, wanted in drawn.items():
+            for fold, changes in drawn.items():
                 self.job.report(fold, len(drawn), f"Simulated cells to train {encoder.name} on")
                 # Other noise and shapes than those of the tested cells.
                 donors_of = partial(_always, split.fold != fold)
-                embedded = self._embedded(wanted, 1000 + seed, [encoder], donors_of)
+                embedded = self._embedded(changes, 1000 + seed, [encoder], donors_of)
                 parts.append(embedded[encoder.name])
             features = np.concatenate(parts)
             with atomic_path(path) as temporary:
                 np.save(temporary, features)
-        ends = np.cumsum([len(wanted) for wanted in drawn.values()])
+        ends = np.cumsum([len(changes) for changes in drawn.values()])
         return {
             fold: Simulated(
-                features[end - len(wanted) : end], cells.groups[[row for row, *_ in wanted]]
+                features[end - len(changes) : end], cells.groups[[row for row, *_ in changes]]
             )
-            for (fold, wanted), end in zip(drawn.items(), ends, strict=True)
+            for (fold, changes), end in zip(drawn.items(), ends, strict=True)
         }
 
     def _load_scenes(self, rows: NDArray[np.int64] | None = None) -> None:
         dead = np.flatnonzero(self.made.kinds == "dead")
-        wanted = np.concatenate([self.tested if rows is None else rows, dead])
-        self.made.load(wanted.tolist(), self.job)
+        changes = np.concatenate([self.tested if rows is None else rows, dead])
+        self.made.load(changes.tolist(), self.job)
 
-    def _split(self, seed: int) -> Split:
-        if seed not in self._splits:
-            cells = self.made.cells
-            self._splits[seed] = well_folds(cells.classes, cells.groups, seed)
-        return self._splits[seed]
-
-    def _features(self, encoder: EncoderSpec) -> NDArray[np.float32]:
+    def _features_of(self, encoder: EncoderSpec) -> NDArray[np.float32]:
         """Give the features of the annotated cells as they are; kept in the folder."""
-        if encoder.name not in self._clean:
-            cells, recipe = self.made.cells, self.made.recipe
-            path = self.folder / "features" / f"{fingerprint(self._inputs(encoder))}.npy"
-            if not path.is_file():
-                message = f"Embedding annotated cells by {encoder.name}"
-                embedder = self._embedder(encoder)
-                write_features(path, cells, recipe, embedder, self.job, message)
-            self._clean[encoder.name] = np.load(path, allow_pickle=False)
-        return self._clean[encoder.name]
+        path = self.folder / "features" / f"{fingerprint(self._inputs(encoder))}.npy"
+        if not path.is_file():
+            message = f"Embedding annotated cells by {encoder.name}"
+            embedder = self._embedder(encoder)
+            write_features(path, self.cells, self.made.recipe, embedder, self.job, message)
+        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return features
 
-    def _embedder(self, encoder: EncoderSpec) -> Embedder:
-        if encoder.name not in self._embedders:
-            made = self.made
-            self._embedders[encoder.name] = make_embedder(
-                made.cells, encoder, made.recipe, self.job, self.options.device
-            )
-        return self._embedders[encoder.name]
+    def _make_embedder(self, encoder: EncoderSpec) -> Embedder:
+        recipe, device = self.made.recipe, self.options.device
+        return make_embedder(self.cells, encoder, recipe, self.job, device)
 
     def _inputs(self, encoder: EncoderSpec) -> dict[str, Any]:
-        inputs = feature_inputs(self.made.cells, encoder, self.made.sized(0))
+        inputs = feature_inputs(self.cells, encoder, self.made.sized(0))
         return {**inputs, "sensitivity": _VERSION}
 
     def _path(self, of: str, encoder: EncoderSpec, **more: object) -> Path:
@@ -382,7 +366,7 @@ class _Run:
     def _pixel_size_from(self) -> str:
         if self.options.pixel_size_um is not None:
             return "given"
-        is_known = self.made.cells.states[0].plate.pixel_size_um is not None
+        is_known = self.cells.states[0].plate.pixel_size_um is not None
         return "of the plate" if is_known else "guessed by nuclei of 15 µm; give --pixel-size"
 
     def _strips(self, kinds: Sequence[ArtefactKind]) -> dict[str, NDArray[np.uint8]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MARGIN_UM = 30.0
 _FALLOFF = 0.3
 _DEBRIS_FACTORS = (1.0, 0.6, 0.5)  # how brightly debris shines in the channel of each stain
-_COVERED = 0.6  # light of debris on a cell, relative to the stain's, that spoils it
+_COVERED = 0.6  # light of debris on a cell, relative to the stain's, that makes it abnormal
 
 
 @dataclass(frozen=True, eq=False)

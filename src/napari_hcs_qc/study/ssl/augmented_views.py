@@ -60,7 +60,7 @@ def draw_views(
 def make_views(crops: Tensor, draws: Draws) -> Tensor:
     """Show each crop as it was drawn, all views in one affine sampling on the crops' device.
 
-    Intensities stay: brightness is what saturation and dead cells are told by.
+    Intensities stay: by brightness saturation and dead cells are recognised.
     """
     n_views = len(draws.orientation)
     repeated = crops.repeat(n_views, 1, 1, 1)

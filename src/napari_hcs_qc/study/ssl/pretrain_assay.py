@@ -110,9 +110,9 @@ def pretrain_encoder(
     )
     device = _device(options.device, world)
     key = _key(settings, options.seed, stream, start, device)
-    found = _there_already(folder, key, again=options.again)
-    if found is not None:
-        return found
+    existing = _existing(folder, key, again=options.again)
+    if existing is not None:
+        return existing
     lock = _locked(folder) if world.first else None
     try:
         network = TrainableEncoder(options.encoder_name, start.architecture, recipe, device)
@@ -128,10 +128,10 @@ def pretrain_encoder(
             is_paused=is_paused,
         ).run()
         if world.first:
-            told = _manifest(
+            manifest = _manifest(
                 options, settings, recipe, stream, states, start, network.n_features, trained
             )
-            save_own(folder, trained.weights, {**told, "key": key})
+            save_own(folder, trained.weights, {**manifest, "key": key})
             (folder / CHECKPOINT).unlink(missing_ok=True)
         world.wait()
     finally:
@@ -143,11 +143,11 @@ def pretrain_encoder(
 def _stream(
     assay: AssayFolder, options: PretrainOptions, batch_size: int, world: World
 ) -> tuple[CropRecipe, CropStream, list[PlateState]]:
-    asked = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
+    recipe = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
     # What is trained is the last stage, averaged; the encoder's user may pool others.
     recipe = replace(
-        asked,
-        input_px=options.input_px or asked.input_px,
+        recipe,
+        input_px=options.input_px or recipe.input_px,
         stages="last",
         pooling="mean",
     )
@@ -173,8 +173,8 @@ def _stream(
     return recipe, stream, states
 
 
-def _device(asked: str, world: World) -> torch.device:
-    device = choose_device(asked)
+def _device(name: str, world: World) -> torch.device:
+    device = choose_device(name)
     if device.type == "cuda" and world.size > 1:
         return choose_device(f"cuda:{world.local_rank}")
     return device
@@ -196,12 +196,12 @@ def _key(
     )
 
 
-def _there_already(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
+def _existing(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
     if not (folder / MANIFEST).is_file():
         return None
-    found = read_own(folder)
-    if found.manifest.get("key") == key:
-        return found
+    existing = read_own(folder)
+    if existing.manifest.get("key") == key:
+        return existing
     if again:
         return None
     raise HcsQcError(
