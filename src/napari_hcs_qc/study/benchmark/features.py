@@ -126,7 +126,7 @@ def feature_inputs(
     cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe
 ) -> dict[str, str | int]:
     """Gather what the features of cells depend on."""
-    inputs = {
+    inputs: dict[str, str | int] = {
         "version": _VERSION,
         "package": __version__,  # which says what weights of its own an encoder has
         "source": cells.fingerprint,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Method = Literal["simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav"]
-METHOD_NAMES: tuple[Method, ...] = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
+METHOD_NAMES: tuple[str, ...] = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
 PRESET_NAMES = ("default", "paper")
 
 DEFAULT_METHOD = "deepclusterv2"
