@@ -48,7 +48,7 @@ def mitocheck(
     """Features, classes, plates, and the expert's class of each nucleus."""
     path = SHARED / "data" / "mitocheck"
     cells = open_crops(
-        SourceSpec("mitocheck", "folder", path, abnormal=("OutOfFocus", "Apoptosis"))
+        SourceSpec(name="mitocheck", kind="folder", path=path, abnormal=("OutOfFocus", "Apoptosis"))
     )
     encoder = EncoderSpec("efficientnet-lite0")
     features = features_of(cells, encoder, DEFAULT_RECIPE, folder, NO_JOB)

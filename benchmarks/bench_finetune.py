@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         cells = load(folder)
-        source = SourceSpec("labels", "assay", folder / "assay")
-        crops_of = open_sources(BenchmarkSpec((source,)), folder)["labels"]
+        source = SourceSpec(name="labels", kind="assay", path=folder / "assay")
+        crops_of = open_sources(BenchmarkSpec(sources=(source,)), folder)["labels"]
         recipe = get_recipe("nucleus")
         crops = crops_of.crops(recipe, np.arange(len(cells.classes)))
         assert (crops_of.classes == cells.classes).all()

@@ -43,16 +43,16 @@ def spec_of(encoders: Path | None) -> BenchmarkSpec:
     for method in SSL_METHODS if encoders is not None else ():
         folder = encoders / f"{method}-default"
         if (folder / MANIFEST).is_file():
-            own[method] = EncoderSpec(method, read_custom_encoder(folder).weights)
-    given = tuple(own.get(one.name, one) for one in values["encoders"])
+            own[method] = EncoderSpec(method, read_own(folder).weights)
+    given = tuple(own.get(usual.name, usual) for usual in values["encoders"])
     values["encoders"] = (*given, SQUEEZENET)
     return BenchmarkSpec(
         sources=(
-            SourceSpec("labels", "plate", REAL_PLATE, labels=BBBC039 / "labels.csv"),
+            SourceSpec(name="labels", kind="plate", path=REAL_PLATE, labels=BBBC039 / "labels.csv"),
             SourceSpec(
-                "MitoCheck",
-                "folder",
-                SHARED / "data" / "mitocheck",
+                name="MitoCheck",
+                kind="folder",
+                path=SHARED / "data" / "mitocheck",
                 abnormal=("OutOfFocus", "Apoptosis"),
             ),
         ),

@@ -50,8 +50,8 @@ from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, PRESET_NAMES, preset
-from napari_hcs_qc.study.ssl.start_weights import SCRATCH
-from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.study.ssl.start_weights import SCRATCH, random_architecture
+from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.study.ssl.training_step import Stepper
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def step_ratio(
 
     network = TrainableEncoder("step", random_architecture(*SCRATCH, 0), recipe)
     with contextlib.suppress(Enough):
-        pretrain(stream, network, settings, job=Job(on_progress))
+        Training(stream, network, settings, job=Job(on_progress)).run()
     plan = stream.plan(0)[: 4 * stream.batch_size]
     chunks = [(k, plan[k * stream.batch_size : (k + 1) * stream.batch_size]) for k in range(4)]
     start = time.perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +32,7 @@ _WELLS = ("B04", "B07", "C06", "D06", "E07")
 def test_from_unlabelled_cells_to_the_overlay(
     sit_down: Callable[[], Person], tmp_path: Path
 ) -> None:
-    few = replace(sample_spec(), wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
+    few = sample_spec().with_changes(wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
     made = simulate_plate(tmp_path / "made", few)
     assay, _ = steps.new(tmp_path / "assay", [steps.PlateSource(made.plate_dir)])
     steps.annotate(assay, made.labels, "simulation")

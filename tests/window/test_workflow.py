@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,7 +222,7 @@ def test_a_day_on_the_sample_plate(
     home = tmp_path / "data" / "napari-hcs-qc" / "sample-assay"
     assay = home / "assay"
     if not PICTURES:  # the README's show the whole plate
-        few = replace(sample_spec(), wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
+        few = sample_spec().with_changes(wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
         monkeypatch.setattr("napari_hcs_qc.study.simulation.sample_assay.sample_spec", lambda: few)
 
     was = a_day(sit_down(), home, tmp_path / "out", monkeypatch)

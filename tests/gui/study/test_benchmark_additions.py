@@ -114,7 +114,7 @@ def test_labelled_cells_are_asked_for_shown_compared_and_left_out_again(
     desk.idle()
     assert desk.errors() == []
     shown = dock.findChild(AddedSources)
-    source = SourceSpec("screen", "folder", crops, abnormal=("blurred", "dead"))
+    source = SourceSpec(name="screen", kind="folder", path=crops, abnormal=("blurred", "dead"))
     assert shown.value() == (source,)
     assert lines(shown) == ["And on screen; abnormal: blurred, dead."]
     spec, _ = dock._asked()
@@ -134,7 +134,7 @@ def test_labelled_cells_that_cannot_be_used_are_told_and_not_added(
     dock: BenchmarkDock, desk: Desk, crops: Path
 ) -> None:
     imsave(crops / "fine" / "p0--9.png", np.zeros((8, 16), np.uint8), check_contrast=False)
-    dock.add_source(SourceSpec("screen", "folder", crops, abnormal=("dead",)))
+    dock.add_source(SourceSpec(name="screen", kind="folder", path=crops, abnormal=("dead",)))
     assert not button(dock, "Add labelled cells").isEnabled()
     desk.idle()
     assert "screen was not added" in desk.errors()[-1] and "p0--9.png" in desk.errors()[-1]
@@ -185,7 +185,7 @@ def test_the_dialog_lists_the_classes_and_says_what_is_missing(
     path.setText(str(archive))
     path.editingFinished.emit()
     assert can_be_added(dialog) and not group.isVisibleTo(dialog)
-    assert dialog.value() == SourceSpec("arrays", "arrays", archive)
+    assert dialog.value() == SourceSpec(name="arrays", kind="arrays", path=archive)
 
 
 def test_an_encoder_is_asked_for_loaded_and_ticked(

@@ -259,7 +259,7 @@ def test_fine_tuning_on_matching_crops_is_a_choice_and_the_papers(
     choice = BenchmarkChoice()
     qtbot.addWidget(choice)
     [box] = [one for one in choice.findChildren(QCheckBox) if "matching crops" in one.text()]
-    source = SourceSpec("mine", "assay", assay_path)
+    source = SourceSpec(name="mine", kind="assay", path=assay_path)
     assert not choice.value([source]).fine_tuned_matched
     with qtbot.waitSignal(choice.value_changed):
         box.click()
@@ -284,8 +284,8 @@ def test_the_custom_encoders_of_an_assay_are_rows_like_others(
     assert str(own.weights) in tips(choice)["simclr"] and "mine" in tips(choice)
     take(choice, "paper")
     assert list(tips(choice)).count("simclr") == 1
-    told = {one.name: one.weights for one in choice.value([SourceSpec("a", "assay", own.folder)])
-            .encoders}  # fmt: skip
+    spec = choice.value([SourceSpec(name="a", kind="assay", path=own.folder)])
+    told = {one.name: one.weights for one in spec.encoders}
     assert told["simclr"] == own.weights and told["swav"] is None and "mine" not in told
 
     take(choice, "grouped")
@@ -308,8 +308,8 @@ def test_the_custom_encoders_of_an_assay_are_rows_like_others(
     desk.open(other)
     assert not {"simclr", "mine"} & set(tips(choice))
     take(choice, "paper")
-    told = {one.name: one.weights for one in choice.value([SourceSpec("a", "assay", other)])
-            .encoders}  # fmt: skip
+    spec = choice.value([SourceSpec(name="a", kind="assay", path=other)])
+    told = {one.name: one.weights for one in spec.encoders}
     assert told["simclr"] is None
     # Where it is in use it is compared, unless a person says no.
     desk.open(assay_path)
@@ -332,7 +332,9 @@ def test_an_encoder_that_is_trained_meanwhile_joins_the_list_and_a_damaged_one_s
     desk.open(assay_path)
     tick(choice, 0, "fresh")
     assert "cannot run" in tips(choice)["fresh"]
-    assert choice.value([SourceSpec("a", "assay", assay_path)]).encoders == (EncoderSpec("fresh"),)
+    assert choice.value([SourceSpec(name="a", kind="assay", path=assay_path)]).encoders == (
+        EncoderSpec("fresh"),
+    )
 
 
 def test_every_control_has_a_tooltip_and_it_fits_400_px(dock: BenchmarkDock) -> None:
@@ -360,9 +362,23 @@ def test_names_are_short_where_that_says_all_and_the_figures_are_seen(
     table = BenchmarkTable()
     qtbot.addWidget(table)
     table.resize(440, 200)
-    one = TableCell(2, "labels", "labels", "", "nucleus", "", 136, "paper", (0, 1))
+    one = TableCell(
+        table=2,
+        train="labels",
+        test="labels",
+        encoder="",
+        recipe="nucleus",
+        head="",
+        n_train=136,
+        protocol="paper",
+        seeds=(0, 1),
+    )
     planned = [
-        Planned(replace(one, encoder=name, recipe=recipe, head=head), name + recipe + head, "done")
+        Planned(
+            cell=replace(one, encoder=name, recipe=recipe, head=head),
+            key=name + recipe + head,
+            state="done",
+        )
         for name in names
         for recipe in ("nucleus", "paper-128px")
         for head in ("linear-paper", "finetune-paper")
@@ -404,9 +420,9 @@ def test_linear_is_given_the_plates_directions_as_in_training(
 ) -> None:
     for module in ("heads.plate_directions", "assay.plate_sample", "evaluation.benchmark.plan"):
         monkeypatch.setattr(f"napari_hcs_qc.{module}.MIN_CELLS", 60)
-    source = SourceSpec("mine", "assay", assay_path)
+    source = SourceSpec(name="mine", kind="assay", path=assay_path)
     spec = BenchmarkSpec(
-        (source,), heads=("knn", "linear"), sizes=(10,), seeds=(0,), baseline=False
+        sources=(source,), heads=("knn", "linear"), sizes=(10,), seeds=(0,), baseline=False
     )
     with monkeypatch.context() as patched:  # as if the plate were not embedded yet
         patched.setattr("napari_hcs_qc.assay.embeddings.plate_sample.stored_plate", lambda *_: None)
@@ -432,5 +448,5 @@ def test_linear_is_given_the_plates_directions_as_in_training(
     # Without them it is another measurement; with them a second run samples nothing.
     monkeypatch.setattr("napari_hcs_qc.study.benchmark.sources.sampled_embeddings", None)
     assert run_benchmark(spec, tmp_path).results == found.results
-    without = run_benchmark(replace(spec, plate_directions=False), tmp_path)
+    without = run_benchmark(spec.with_changes(plate_directions=False), tmp_path)
     assert not {one.key for one in linear} & set(without.results)

@@ -21,7 +21,9 @@ from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.artefacts import measure, sensitivity
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
-from napari_hcs_qc.study.artefacts.sensitivity import SensitivityOptions, measure_sensitivity
+from napari_hcs_qc.study.artefacts.sensitivity import measure_sensitivity
+from napari_hcs_qc.study.artefacts.sensitivity_options import SensitivityOptions
+from napari_hcs_qc.study.artefacts.simulated_training import Simulated, WithSimulated
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.benchmark.sources import annotated_cells
 
@@ -69,20 +71,20 @@ def test_donors_of_tested_cells_are_held_out_and_those_of_training_cells_are_not
     asked: set[str] = set()
     pairs: list[tuple[str, int, set[str]]] = []
     cells = annotated_cells(ran.result.assay, "sim")
-    real_donors, real_spoil = ArtefactCells.donors, sensitivity.spoil
+    real_donors, real_apply = ArtefactCells.donors, sensitivity.apply_artefact
 
     def donors(self: ArtefactCells, rows: Sequence[int], plate: int) -> list[Donor]:
         nonlocal asked
         asked = set(cells.groups[list(rows)].tolist())
         return real_donors(self, rows, plate)
 
-    def spoil(scene: Any, kind: Any, severity: float, **how: Any) -> Any:
+    def apply_artefact(scene: Any, kind: Any, severity: float, **how: Any) -> Any:
         if kind.kind == "dead" and how["cell"] != "shown":
             pairs.append((how["cell"], how["seed"], asked))
-        return real_spoil(scene, kind, severity, **how)
+        return real_apply(scene, kind, severity, **how)
 
     monkeypatch.setattr(ArtefactCells, "donors", donors)
-    monkeypatch.setattr(sensitivity, "spoil", spoil)
+    monkeypatch.setattr(sensitivity, "apply_artefact", apply_artefact)
     measure_sensitivity(ran.result.assay, FAST, tmp_path)
     well_of = dict(zip(cells.ids.tolist(), cells.groups.tolist(), strict=True))
     everything = set(cells.groups.tolist())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.sources import AssayCells
 
 TYPICAL_NUCLEUS_UM = 15.0
-"""Diameter by which the pixel size is guessed where neither the plate nor the user says it."""
+"""Diameter by which the pixel size is guessed where neither the plate nor the user gives it."""
 
 _EMISSION_UM = {
     ("dapi", "hoechst", "dna", "nuclei"): 0.461,
@@ -109,13 +109,13 @@ class ArtefactCells:
 
     def crops(self, scenes: Sequence[tuple[int, Scene]]) -> torch.Tensor:
         """Cut the crops of scenes given with their plate, as `cut_crops` cuts those of a site."""
-        found = []
+        crops = []
         for plate, scene in scenes:
             channels = [channel.name for channel in self.cells.states[plate].plate.channels]
             recipe, middle = self.sized(plate), [scene.centre_px]
             groups = recipe.channel_groups(channels)
-            found.append(cut_crops(scene.scaled(), middle, middle, recipe, groups))
-        return torch.cat(found)
+            crops.append(cut_crops(scene.scaled(), middle, middle, recipe, groups))
+        return torch.cat(crops)
 
 
 def imaging_of(
@@ -134,22 +134,32 @@ def imaging_of(
             means = means[np.isfinite(means)]
             measured = float(np.median(means)) - light.background if len(means) else 0.0
             signal = measured if measured > 0 else signal
-        full = light.high if light.saturation_level is None else light.saturation_level
         channels.append(
             ChannelLight(
-                light.background, light.low, light.high, full, signal, emission_um(channel)
+                background=light.background,
+                low=light.low,
+                high=light.high,
+                full=light.high if light.saturation_level is None else light.saturation_level,
+                signal=signal,
+                wavelength_um=emission_um(channel),
             )
         )
     size = pixel_size_um or plate.pixel_size_um or TYPICAL_NUCLEUS_UM / found.diameter_px
-    return Imaging(tuple(channels), nucleus, found.diameter_px, float(size), numerical_aperture)
+    return Imaging(
+        channels=tuple(channels),
+        nucleus_channel=nucleus,
+        diameter_px=found.diameter_px,
+        pixel_size_um=float(size),
+        numerical_aperture=numerical_aperture,
+    )
 
 
 def emission_um(channel: Channel) -> float:
-    """Wavelength of a channel's light in µm: as the plate says, or by the name of its stain."""
+    """Wavelength of a channel's light in µm: as the plate has it, or by the name of its stain."""
     if channel.wavelength_nm is not None:
         return channel.wavelength_nm / 1000
     name = channel.name.casefold()
-    for words, wavelength in _EMISSION_UM.items():
-        if any(word in name for word in words):
+    for stains, wavelength in _EMISSION_UM.items():
+        if any(stain in name for stain in stains):
             return wavelength
     return _OTHER_EMISSION_UM

@@ -42,7 +42,7 @@ FIBRE_UM = 4.0
 OUT_OF_FOCUS_UM = 15.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArtefactKind:
     """One kind of artefact."""
 
@@ -51,7 +51,7 @@ class ArtefactKind:
     meaning: str  # what severity 1 is, in words with units
     unit: str  # of what `amount` gives
     amount: Callable[[float, Imaging], float]  # severity and imaging to the physical value
-    # Scene, severity in (0, 1], source of all choices, and dead cells to the spoiled scene
+    # Scene, severity in (0, 1], source of all choices, and dead cells to the changed scene
     make: Make
 
 
@@ -68,7 +68,7 @@ def get_kinds(names: Sequence[str] | None = None) -> list[ArtefactKind]:
     return [KINDS[name] for name in dict.fromkeys(names)]
 
 
-def spoil(
+def apply_artefact(
     scene: Scene,
     kind: ArtefactKind,
     severity: float,
@@ -129,72 +129,114 @@ def _objects(
 _OPTICS = "of an objective of the plate's numerical aperture, at its wavelength and pixel size"
 _ALL = (
     ArtefactKind(
-        "gaussian", "blur",
-        "Gaussian blur with a standard deviation of a quarter of a nucleus diameter",
-        "px sd", lambda s, imaging: s * GAUSSIAN_DIAMETERS * imaging.diameter_px, _gaussian,
+        name="gaussian",
+        kind="blur",
+        meaning="Gaussian blur with a standard deviation of a quarter of a nucleus diameter",
+        unit="px sd",
+        amount=lambda s, imaging: s * GAUSSIAN_DIAMETERS * imaging.diameter_px,
+        make=_gaussian,
     ),
     ArtefactKind(
-        "defocus", "blur", f"{DEFOCUS_UM:g} µm out of the focal plane {_OPTICS}",
-        "µm", lambda s, _: s * DEFOCUS_UM, _defocus,
+        name="defocus",
+        kind="blur",
+        meaning=f"{DEFOCUS_UM:g} µm out of the focal plane {_OPTICS}",
+        unit="µm",
+        amount=lambda s, _: s * DEFOCUS_UM,
+        make=_defocus,
     ),
     ArtefactKind(
-        "saturation", "saturation",
-        f"exposed {MOST_EXPOSURE:g} times (logarithmic), clipped at the plate's saturation level, "
-        "the excess blooming along the columns",
-        "times the exposure", lambda s, _: exposure_at(s),
-        lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
+        name="saturation",
+        kind="saturation",
+        meaning=(
+            f"exposed {MOST_EXPOSURE:g} times (logarithmic), clipped at the plate's saturation "
+            "level, the excess blooming along the columns"
+        ),
+        unit="times the exposure",
+        amount=lambda s, _: exposure_at(s),
+        make=lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
     ),
     ArtefactKind(
-        "debris", "debris",
-        f"a particle {DEBRIS_DIAMETERS:g} nucleus diameter long on the cell, 2.5 times as bright "
-        "as a nucleus",
-        "diameters", lambda s, _: s * DEBRIS_DIAMETERS,
-        _objects(add_debris, DEBRIS_DIAMETERS, 0.0),
+        name="debris",
+        kind="debris",
+        meaning=(
+            f"a particle {DEBRIS_DIAMETERS:g} nucleus diameter long on the cell, 2.5 times as "
+            "bright as a nucleus"
+        ),
+        unit="diameters",
+        amount=lambda s, _: s * DEBRIS_DIAMETERS,
+        make=_objects(add_debris, DEBRIS_DIAMETERS, 0.0),
     ),
     ArtefactKind(
-        "debris-unfocused", "debris",
-        f"the same particle, twice as long, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
-        "diameters", lambda s, _: 2 * s * DEBRIS_DIAMETERS,
-        _objects(add_debris, 2 * DEBRIS_DIAMETERS, OUT_OF_FOCUS_UM),
+        name="debris-unfocused",
+        kind="debris",
+        meaning=f"the same particle, twice as long, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
+        unit="diameters",
+        amount=lambda s, _: 2 * s * DEBRIS_DIAMETERS,
+        make=_objects(add_debris, 2 * DEBRIS_DIAMETERS, OUT_OF_FOCUS_UM),
     ),
     ArtefactKind(
-        "fibre", "debris",
-        f"a fibre of {FIBRE_UM:g} µm radius across the cell, 2.5 times as bright as a nucleus",
-        "µm radius", lambda s, _: s * FIBRE_UM, _objects(add_fibre, FIBRE_UM, 0.0),
+        name="fibre",
+        kind="debris",
+        meaning=(
+            f"a fibre of {FIBRE_UM:g} µm radius across the cell, 2.5 times as bright as a nucleus"
+        ),
+        unit="µm radius",
+        amount=lambda s, _: s * FIBRE_UM,
+        make=_objects(add_fibre, FIBRE_UM, 0.0),
     ),
     ArtefactKind(
-        "fibre-unfocused", "debris",
-        f"the same fibre, twice as thick, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
-        "µm radius", lambda s, _: 2 * s * FIBRE_UM,
-        _objects(add_fibre, 2 * FIBRE_UM, OUT_OF_FOCUS_UM),
+        name="fibre-unfocused",
+        kind="debris",
+        meaning=f"the same fibre, twice as thick, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
+        unit="µm radius",
+        amount=lambda s, _: 2 * s * FIBRE_UM,
+        make=_objects(add_fibre, 2 * FIBRE_UM, OUT_OF_FOCUS_UM),
     ),
     ArtefactKind(
-        "haze", "haze",
-        f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the cells' light "
-        "scattered over 25 µm",
-        "of range", lambda s, _: s * MOST_VEIL,
-        lambda scene, s, rng, _: haze(scene, s * MOST_VEIL, s * MOST_SCATTER, rng),
+        name="haze",
+        kind="haze",
+        meaning=(
+            f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the "
+            "cells' light scattered over 25 µm"
+        ),
+        unit="of range",
+        amount=lambda s, _: s * MOST_VEIL,
+        make=lambda scene, s, rng, _: haze(scene, s * MOST_VEIL, s * MOST_SCATTER, rng),
     ),
     ArtefactKind(
-        "noise", "noise",
-        f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (that many over the "
-        f"square of the severity, so that noise grows evenly) and {READ_NOISE:g} electrons of "
-        "read noise",
-        "photons", lambda s, _: photons_at(s),
-        lambda scene, s, rng, _: underexpose(scene, photons_at(s), READ_NOISE, rng),
+        name="noise",
+        kind="noise",
+        meaning=(
+            f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (that many over "
+            "the square of the severity, so that noise grows evenly) and "
+            f"{READ_NOISE:g} electrons of read noise"
+        ),
+        unit="photons",
+        amount=lambda s, _: photons_at(s),
+        make=lambda scene, s, rng, _: underexpose(scene, photons_at(s), READ_NOISE, rng),
     ),
     ArtefactKind(
-        "dead", "dead",
-        "a dead cell in the place of the cell (at severity s, the share s of its light for that "
-        "of the cell)",
-        "of its light", lambda s, _: s,
-        lambda scene, s, rng, donors: replace_by_dead(scene, s, donors, rng),
+        name="dead",
+        kind="dead",
+        meaning=(
+            "a dead cell in the place of the cell (at severity s, the share s of its light for "
+            "that "
+            "of the cell)"
+        ),
+        unit="of its light",
+        amount=lambda s, _: s,
+        make=lambda scene, s, rng, donors: replace_by_dead(scene, s, donors, rng),
     ),
     ArtefactKind(
-        "empty", "empty",
-        "the cell removed and background in its place (at severity s, the share s of its light)",
-        "of its light", lambda s, _: s, lambda scene, s, rng, _: remove_cell(scene, s, rng),
+        name="empty",
+        kind="empty",
+        meaning=(
+            "the cell removed and background in its place (at severity s, the share s of its light)"
+        ),
+        unit="of its light",
+        amount=lambda s, _: s,
+        make=lambda scene, s, rng, _: remove_cell(scene, s, rng),
     ),
-)  # fmt: skip
+)
 KINDS: dict[str, ArtefactKind] = {kind.name: kind for kind in _ALL}
 """All kinds by name, in the order of the tables."""

@@ -1,8 +1,7 @@
-"""How many spoiled cells a head calls abnormal that never saw a cell of their wells."""
+"""How many changed cells a head calls abnormal that never saw a cell of their wells."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +20,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.evaluation.splits import Split
     from napari_hcs_qc.heads.head_registry import Head
-
-
-@dataclass(frozen=True, eq=False)
-class Extra:
-    """Simulated abnormal cells that are added to the training cells of a fold."""
-
-    features: NDArray[np.float32]  # ``(n, n_features)``
-    groups: NDArray[np.str_]  # well of the cell that each was made of
+    from napari_hcs_qc.study.artefacts.simulated_training import Simulated
 
 
 def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Split:
@@ -49,7 +41,7 @@ def fit_folds(
     split: Split,
     head: str,
     seed: int,
-    extra: Mapping[int, Extra] | None = None,
+    extra: Mapping[int, Simulated] | None = None,
 ) -> list[Head]:
     """Fit one head a fold on the cells of the other folds."""
     heads = []
@@ -72,7 +64,7 @@ def fit_folds(
 def p_abnormal(
     heads: Sequence[Head], folds: NDArray[np.int64], features: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Judge cells, each by the head of the fold that it is held out in."""
+    """Score cells, each by the head of the fold that it is held out in."""
     p = np.full(len(folds), np.nan)
     for fold, head in enumerate(heads):
         here = folds == fold
@@ -86,12 +78,9 @@ def weighted_f1(
 ) -> dict[str, float]:
     """Weighted F1, and precision and recall of the abnormal, of real annotated cells."""
     called = np.where(p >= threshold, ABNORMAL, NORMAL)
-    found = classification_metrics(classes, called)
-    return {
-        "f1_weighted": found.f1_weighted,
-        "precision_abnormal": found.precision_abnormal,
-        "recall_abnormal": found.recall_abnormal,
-    }
+    metrics = classification_metrics(classes, called)
+    names = ("f1_weighted", "precision_abnormal", "recall_abnormal")
+    return {name: getattr(metrics, name) for name in names}
 
 
 def detection_row(
@@ -119,15 +108,15 @@ def severity_at(rows: Sequence[Mapping[str, Any]], share: float) -> float | None
     where the highest severity is not called that often.
     """
     points = sorted((float(row["severity"]), float(row["called_abnormal"])) for row in rows)
-    found: float | None = None
+    reached: float | None = None
     previous: tuple[float, float] | None = None
     for severity, value in points:
         if value < share:
-            found = None
-        elif found is None:
-            found = severity
+            reached = None
+        elif reached is None:
+            reached = severity
             if previous is not None:
                 s0, v0 = previous
-                found = s0 + (severity - s0) * (share - v0) / (value - v0)
+                reached = s0 + (severity - s0) * (share - v0) / (value - v0)
         previous = (severity, value)
-    return found
+    return reached

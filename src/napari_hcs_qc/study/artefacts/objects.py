@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 from scipy import ndimage as ndi
+from scipy.stats import median_abs_deviation
 
-from napari_hcs_qc.study.simulation.optics import Objective, blur_layers
+from napari_hcs_qc.study.simulation.optics import blur_layers
 from napari_hcs_qc.study.simulation.synthetic_artefacts import draw_particle
-from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, draw_blob, fibre, random_wobble
+from napari_hcs_qc.study.simulation.synthetic_shapes import (
+    Blob,
+    draw_blob,
+    fibre,
+    random_wobble,
+    round_blob,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +42,8 @@ _AROUND = 1.5  # nucleus diameters
 _RIM = 0.12  # of a nucleus diameter: the blurred rim of a nucleus, which goes with it
 _HALO = 0.3  # of a nucleus diameter: beyond the rim its scattered light fades into the background
 _BODY = 0.5  # of a nucleus diameter: the cell around its nucleus in other channels
+
+_ENOUGH_PX = 50  # fewer pixels away from nuclei do not tell the background
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +154,6 @@ def _with_light(scene: Scene, canvas: FloatArray, defocus_um: float) -> Scene:
     Blur keeps light and spreads it, so an object out of focus is dimmer than the same one in it.
     """
     imaging, margin = scene.imaging, _margin_px(scene)
-    objective = Objective(imaging.numerical_aperture, imaging.pixel_size_um)
     size = fft.next_fast_len(len(canvas), real=True)
     padded = np.zeros((size, size))
     padded[: len(canvas), : len(canvas)] = canvas
@@ -154,42 +162,41 @@ def _with_light(scene: Scene, canvas: FloatArray, defocus_um: float) -> Scene:
     for index, (plane, channel) in enumerate(zip(scene.grey, imaging.channels, strict=True)):
         factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
         # Depth in whole tenths: the transfer functions are remembered.
-        seen = blur_layers({round(defocus_um, 1): padded}, objective, channel.wavelength_um)
+        seen = blur_layers({round(defocus_um, 1): padded}, imaging.objective, channel.wavelength_um)
         planes.append(plane + factor * channel.signal * seen[inner, inner])
     return scene.with_grey(np.stack(planes))
 
 
+def _away(scene: Scene) -> NDArray[np.bool_]:
+    """Where no nucleus is near."""
+    distance: FloatArray = ndi.distance_transform_edt(~scene.nuclei)
+    return distance > _HALO * scene.imaging.diameter_px
+
+
 def _ground(scene: Scene) -> FloatArray:
     """Give the background around the cell of each channel: the median away from all nuclei."""
-    away = ndi.distance_transform_edt(~scene.nuclei) > _HALO * scene.imaging.diameter_px
-    grounds = []
-    for plane, channel in zip(scene.grey, scene.imaging.channels, strict=True):
-        # In a crowd no place is empty: then the plate's background is taken.
-        enough = np.count_nonzero(away) >= 50
-        grounds.append(float(np.median(plane[away])) if enough else channel.background)
-    return np.array(grounds)
+    away = _away(scene)
+    # In a crowd no place is empty: then the plate's background is taken.
+    if np.count_nonzero(away) < _ENOUGH_PX:
+        return scene.imaging.column("background")[:, 0, 0]
+    return np.median(scene.grey[:, away], axis=1)
 
 
 def _emptied(scene: Scene, place: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Fade the scene into its own background: real pixels of it, drawn anew, so noise is kept."""
-    imaging = scene.imaging
-    away = ndi.distance_transform_edt(~scene.nuclei) > _HALO * imaging.diameter_px
+    away = _away(scene)
     planes = []
     for plane, weight, ground in zip(scene.grey, place, _ground(scene), strict=True):
         pool = plane[away]
-        if len(pool) >= 50:
+        if len(pool) >= _ENOUGH_PX:
             # Of the darker three quarters' spread about the ground: no debris of the neighbourhood.
-            pool = pool[np.abs(pool - ground) <= 3 * _spread(pool)]
+            spread = median_abs_deviation(pool, scale=1 / 1.4826) + 1e-9
+            pool = pool[np.abs(pool - ground) <= 3 * spread]
             fill = pool[rng.integers(len(pool), size=plane.shape)]
         else:
             fill = np.full(plane.shape, ground)
         planes.append((1 - weight) * plane + weight * fill)
     return np.stack(planes)
-
-
-def _spread(values: FloatArray) -> float:
-    middle = np.median(values)
-    return 1.4826 * float(np.median(np.abs(values - middle))) + 1e-9
 
 
 def _condensed(scene: Scene, rng: np.random.Generator) -> FloatArray:
@@ -199,18 +206,24 @@ def _condensed(scene: Scene, rng: np.random.Generator) -> FloatArray:
     canvas = np.zeros((side, side))
     if rng.random() < 0.5:
         small = radius * rng.uniform(0.42, 0.6)
-        bead = Blob(middle, middle, small, small * 0.9, 0.0, random_wobble(rng, 0.03, 0.03), 2.5)
+        bead = Blob(
+            y_px=middle,
+            x_px=middle,
+            major_px=small,
+            minor_px=small * 0.9,
+            wobble=random_wobble(rng, 0.03, 0.03),
+            flatness=2.5,
+        )
         draw_blob(canvas, bead, rng.uniform(2.5, 4.5))
     else:
         for _ in range(int(rng.integers(6, 15))):
             dy, dx = np.clip(rng.standard_normal(2), -1.6, 1.6) * 0.42 * radius
             size = radius * rng.uniform(0.14, 0.4)
-            piece = Blob(middle + dy, middle + dx, size, size, flatness=2.5)
+            piece = round_blob(middle + dy, middle + dx, size, flatness=2.5)
             draw_blob(canvas, piece, rng.uniform(0.7, 2.2))
-    objective = Objective(imaging.numerical_aperture, imaging.pixel_size_um)
     planes = []
     for index, channel in enumerate(imaging.channels):
         factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
-        seen = blur_layers({0.0: canvas}, objective, channel.wavelength_um)
+        seen = blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
         planes.append(factor * channel.signal * seen)
     return np.stack(planes)

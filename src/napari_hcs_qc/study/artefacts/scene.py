@@ -14,6 +14,7 @@ from scipy import ndimage as ndi
 
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.cells.nuclei import find_nuclei
+from napari_hcs_qc.study.simulation.optics import Objective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,19 +27,19 @@ _MARGIN = 2.0
 """Nucleus diameters around the widest crop: what lies there shines into it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelLight:
     """Grey values and wavelength of one channel of a plate."""
 
     background: float  # grey value of an empty place
-    low: float  # grey values that an encoder is shown as 0 and 1
-    high: float  # grey values that an encoder is shown as 0 and 1
+    low: float  # grey value that an encoder is shown as 0
+    high: float  # grey value that an encoder is shown as 1
     full: float  # grey value at which the detector saturates
     signal: float  # light of a typical nucleus above the background, grey values
     wavelength_um: float  # of the emitted light
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Imaging:
     """How a plate was imaged."""
 
@@ -47,6 +48,13 @@ class Imaging:
     diameter_px: float  # of a typical nucleus
     pixel_size_um: float  # side of a pixel in the sample
     numerical_aperture: float = 0.5  # of the objective, in air
+
+    @property
+    def objective(self) -> Objective:
+        """Give the optics as the simulated microscope has them."""
+        return Objective(
+            numerical_aperture=self.numerical_aperture, pixel_size_um=self.pixel_size_um
+        )
 
     def column(self, name: str) -> FloatArray:
         """Give one value a channel, ``(n_channels, 1, 1)``."""
@@ -81,10 +89,8 @@ class Scene:
         """Give what an encoder is shown, 0 to 1 by the range of the plate."""
         low, high = self.imaging.column("low"), self.imaging.column("high")
         # As `IntensityRanges.scale` does it, so that an untouched scene gives the same bits.
-        found = (self.grey.astype(np.float32) - low.astype(np.float32)) / (high - low).astype(
-            np.float32
-        )
-        return np.clip(found, 0.0, 1.0)
+        above = self.grey.astype(np.float32) - low.astype(np.float32)
+        return np.clip(above / (high - low).astype(np.float32), 0.0, 1.0)
 
 
 def scene_side_px(sides_px: Sequence[int], diameter_px: float) -> int:

@@ -10,7 +10,7 @@ from napari_hcs_qc.assay.models.extra_cells import Simulated
 from napari_hcs_qc.heads.linear.scoring import NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
-from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds, spoil
+from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
 from napari_hcs_qc.study.benchmark.sources import cells_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def simulated_cells(
     seed: int,
     job: Job = NO_JOB,
 ) -> Simulated:
-    """Spoil normal annotated cells, as many as there are abnormal ones, and embed them.
+    """Apply artefacts to as many normal cells as there are abnormal annotated ones; embed them.
 
     Dead cells are drawn, not pasted, so that no pixel of an annotated cell of another well has a
     part in them.
@@ -57,7 +57,7 @@ def simulated_cells(
             job.check()
             row, kind = int(rows[place]), chosen[int(numbers[place])]
             # The place tells copies of the same cell apart.
-            scene = spoil(
+            scene = apply_artefact(
                 made.scene(row),
                 kind,
                 float(severities[place]),
@@ -80,4 +80,7 @@ class _SimulatedCells:
     make = staticmethod(simulated_cells)
 
 
-SIMULATED_CELLS = _SimulatedCells()
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Give the probabilities of the head."""
+        p: NDArray[Any] = self.head.predict_proba(X)
+        return p

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict, deque
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from napari_hcs_qc.study.benchmark.protocol import (
     paper_draw,
     transfer_train,
 )
-from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_left_text
 from napari_hcs_qc.study.benchmark.workers import Workers, worker_count
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
+
+OnCell: TypeAlias = "Callable[[Planned, dict[str, Any]], None]"
+"""Called with each cell of the tables that is filled, and its result."""
 
 _WORTH_S = 20.0
 """Processes are started for more work than this: they take some three seconds to begin."""
@@ -55,7 +58,7 @@ def run(
     *,
     crop_heads: Mapping[str, CropHead] | None = None,
     n_processes: int | None = None,
-    on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
+    on_cell: OnCell | None = None,
     job: Job = NO_JOB,
 ) -> list[Planned]:
     """Fill every cell that can run and is not done.
@@ -70,15 +73,22 @@ def run(
     work.frozen(n_processes)
     work.fine_tuned()
     job.report(work.n_draws, work.n_draws, "benchmark")
-    return [work.with_reason(one) for one in plan(spec, sources, folder, runners)]
+    return [work.with_reason(entry) for entry in plan(spec, sources, folder, runners)]
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """One draw of one cell."""
+class _Unit(NamedTuple):
+    """One draw of one cell of the tables."""
 
-    one: Planned
+    planned: Planned
     seed: int
+
+    @property
+    def cell(self) -> TableCell:
+        return self.planned.cell
+
+    @property
+    def key(self) -> str:
+        return self.planned.key
 
 
 class _Run:
@@ -91,22 +101,22 @@ class _Run:
         folder: Path,
         crop_heads: Mapping[str, CropHead],
         planned: list[Planned],
-        on_cell: Callable[[Planned, dict[str, Any]], None] | None,
+        on_cell: OnCell | None,
         job: Job,
     ) -> None:
         self._sources, self._folder, self._crop_heads = sources, folder, crop_heads
         self._on_cell, self._job = on_cell, job
-        self._encoders = {one.name: one for one in spec.encoders}
-        self._time = TimeLeft({name: len(one.classes) for name, one in sources.items()})
+        self._encoders = {encoder.name: encoder for encoder in spec.encoders}
+        self._time = TimeLeft({name: len(cells.classes) for name, cells in sources.items()})
         self._to_do = _draws_to_do(planned, folder)
         self._missing: dict[str, set[int]] = defaultdict(set)
         for unit in self._to_do:
-            self._missing[unit.one.key].add(unit.seed)
+            self._missing[unit.key].add(unit.seed)
         self.n_draws = len(self._to_do)
         self._n_at_once = 1
         self._failed: dict[str, str] = {}
         self._no_features: dict[tuple[str, str, str], str] = {}
-        self._drawn = cache(self._draw)
+        self._drawn = cache(partial(draw_of, sources))
         self._fits = self._shared_fits()
         self._costs_nothing = {unit for units in self._fits for unit in units[1:]}
 
@@ -114,7 +124,7 @@ class _Run:
 
     def frozen(self, n_processes: int | None) -> None:
         """Measure the draws of frozen heads."""
-        units = [unit for unit in self._to_do if unit.one.cell.head not in CROP_HEADS]
+        units = [unit for unit in self._to_do if unit.cell.head not in CROP_HEADS]
         most = worker_count() if n_processes is None else n_processes
         if n_processes is None and most > 1:
             # The first in a thread: they tell whether there is enough to do for processes.
@@ -129,16 +139,16 @@ class _Run:
     def _score(
         self, workers: Workers, units: list[_Unit], *, until_worth: bool = False
     ) -> list[_Unit]:
-        """Judge draws; gives those left when it is known that processes pay."""
-        waiting = list(units)
+        """Score draws; gives those left when it is known that processes pay."""
+        waiting = deque(units)
         is_enough = False
 
-        def asked() -> Iterator[tuple[object, FrozenDraw]]:
+        def draws() -> Iterator[tuple[_Unit, FrozenDraw]]:
             while waiting and not is_enough:
-                unit = waiting.pop(0)
-                if unit.one.key in self._failed:
+                unit = waiting.popleft()
+                if unit.key in self._failed:
                     continue
-                self._tell(unit)
+                self._report(unit)
                 try:
                     draw = self._frozen_draw(unit)
                 except WriteError:
@@ -149,21 +159,20 @@ class _Run:
                     yield unit, draw
 
         started = time.perf_counter()
-        for known, p, seconds in workers.score(asked(), self._job):
-            assert isinstance(known, _Unit)
+        for unit, p, seconds in workers.score(draws(), self._job):
             if isinstance(p, HcsQcError):
-                self._give_up([known], p)
+                self._give_up([unit], p)
                 continue
-            self._time.took(known.one.cell, seconds)
-            self._keep(known, p, seconds)
+            self._time.took(unit.cell, seconds)
+            self._keep(unit, p, seconds)
             if until_worth and not is_enough:
                 # Heads of which none was measured yet are taken to be like the others.
-                left, _ = self._time.seconds(unit.one.cell for unit in waiting)
+                left, _ = self._time.seconds(unit.cell for unit in waiting)
                 is_enough = left > _WORTH_S and time.perf_counter() - started > 1.0
-        return waiting
+        return list(waiting)
 
     def _frozen_draw(self, unit: _Unit) -> FrozenDraw:
-        cell = unit.one.cell
+        cell = unit.cell
         encoder = self._encoders.get(cell.encoder, EncoderSpec(BASELINE))
         files = [self._features(name, encoder, cell.recipe) for name in (cell.train, cell.test)]
         widths = [np.load(path, mmap_mode="r", allow_pickle=False).shape[1] for path in files]
@@ -178,32 +187,26 @@ class _Run:
             directions = directions_file(train, encoder, cell.recipe, self._folder, self._job)
         draw, rows = self._rows(unit)
         return FrozenDraw(
-            cell.head,
-            unit.seed,
-            files[0],
-            files[1],
-            directions,
-            rows,
-            draw.test,
-            train.classes[rows],
-            None if cell.protocol == "paper" else train.groups[rows],
+            head=cell.head,
+            seed=unit.seed,
+            features=files[0],
+            tested_features=files[1],
+            directions=directions,
+            rows=rows,
+            tested_rows=draw.test,
+            classes=train.classes[rows],
+            groups=None if cell.protocol == "paper" else train.groups[rows],
         )
 
     def _features(self, source: str, encoder: EncoderSpec, recipe: str) -> Path:
         """Give the file of features; what failed once is not tried for every draw."""
-        asked = (source, encoder.name, recipe)
-        if asked in self._no_features:
-            raise HcsQcError(self._no_features[asked])
+        key = (source, encoder.name, recipe)
+        if key in self._no_features:
+            raise HcsQcError(self._no_features[key])
         try:
-            return feature_file(
-                self._sources[source],
-                encoder,
-                recipe,
-                self._folder,
-                self._job,
-            )
+            return feature_file(self._sources[source], encoder, recipe, self._folder, self._job)
         except HcsQcError as error:
-            self._no_features[asked] = str(error)
+            self._no_features[key] = str(error)
             raise
 
     # ---- fine-tuned heads ------------------------------------------------------------------
@@ -212,7 +215,7 @@ class _Run:
         """Measure the draws of fine-tuned heads, one fit after the other: each uses all cores."""
         for units in self._fits:
             self._job.check()
-            units = [unit for unit in units if unit.one.key not in self._failed]
+            units = [unit for unit in units if unit.key not in self._failed]
             try:
                 if units:
                     self._fit(units)
@@ -223,12 +226,12 @@ class _Run:
 
     def _fit(self, units: list[_Unit]) -> None:
         """Measure draws that are trained on the same cells."""
-        self._tell(units[0])
+        self._report(units[0])
         started = time.perf_counter()
         draw = self._crop_draw(units[0])
-        score = self._crop_heads[units[0].one.cell.head](draw)
+        score = self._crop_heads[units[0].cell.head](draw)
         for unit in units:
-            cell = unit.one.cell
+            cell = unit.cell
             test = self._rows(unit)[0].test
             p = score(self._sources[cell.test].crops(get_recipe(cell.recipe), test))
             seconds = time.perf_counter() - started
@@ -242,7 +245,7 @@ class _Run:
         """Gather the draws of fine-tuned heads that are trained on the same cells."""
         fits: dict[tuple[object, ...], list[_Unit]] = {}
         for unit in self._to_do:
-            cell = unit.one.cell
+            cell = unit.cell
             if cell.head in CROP_HEADS:
                 rows = self._rows(unit)[1].tobytes()
                 same = (cell.train, cell.encoder, cell.recipe, cell.head, cell.protocol)
@@ -250,71 +253,62 @@ class _Run:
         return list(fits.values())
 
     def _crop_draw(self, unit: _Unit) -> CropDraw:
-        cell = unit.one.cell
+        cell = unit.cell
         train = self._sources[cell.train]
         rows = self._rows(unit)[1]
         n_done = self.n_draws - self._n_left()
 
-        def told(done: int, total: int, message: str) -> None:
-            self._job.report(n_done, self.n_draws, f"{self._words(unit)}; step {done} of {total}")
+        def on_progress(done: int, total: int, _message: str) -> None:
+            message = f"{self._message(unit)}; step {done} of {total}"
+            self._job.report(n_done, self.n_draws, message)
 
         return CropDraw(
-            train.crops(get_recipe(cell.recipe), rows),
-            train.classes[rows],
-            None if cell.protocol == "paper" else train.groups[rows],
-            self._encoders.get(cell.encoder, EncoderSpec(BASELINE)),
-            cell.recipe,
-            unit.seed,
-            draw_path(self._folder, unit.one.key, unit.seed).with_suffix(".checkpoint"),
-            f"{unit.one.key}-{unit.seed}",
-            self._job.with_progress(told),
+            crops=train.crops(get_recipe(cell.recipe), rows),
+            classes=train.classes[rows],
+            groups=None if cell.protocol == "paper" else train.groups[rows],
+            encoder=self._encoders.get(cell.encoder, EncoderSpec(BASELINE)),
+            recipe=cell.recipe,
+            seed=unit.seed,
+            checkpoint=draw_path(self._folder, unit.key, unit.seed).with_suffix(".checkpoint"),
+            key=f"{unit.key}-{unit.seed}",
+            job=self._job.with_progress(on_progress),
         )
 
     # ---- what fails ------------------------------------------------------------------------
 
     def _give_up(self, units: list[_Unit], error: HcsQcError) -> None:
         for unit in units:
-            self._failed.setdefault(unit.one.key, str(error))
-            self._missing[unit.one.key].clear()  # its other draws would end in the same way
+            self._failed.setdefault(unit.key, str(error))
+            self._missing[unit.key].clear()  # its other draws would end in the same way
 
-    def with_reason(self, one: Planned) -> Planned:
-        """Say of a cell that could not be measured why."""
-        if one.key not in self._failed or one.state == "done":
-            return one
-        cell, why = one.cell, self._failed[one.key]
-        return replace(
-            one,
-            state="cannot run",
-            reason=why,
-            group=why,
-            subject=f"{cell.encoder} ({cell.recipe}, {cell.head})",
-        )
+    def with_reason(self, planned: Planned) -> Planned:
+        """Add the reason to a cell that could not be measured."""
+        if planned.key not in self._failed or planned.state == "done":
+            return planned
+        cell, reason = planned.cell, self._failed[planned.key]
+        subject = f"{cell.encoder} ({cell.recipe}, {cell.head})"
+        return replace(planned, state="cannot run", reason=reason, group=reason, subject=subject)
 
     # ---- both ------------------------------------------------------------------------------
 
     def _rows(self, unit: _Unit) -> tuple[Draw, NDArray[np.int64]]:
-        cell = unit.one.cell
+        cell = unit.cell
         draw = self._drawn(cell.train, cell.test, cell.protocol, unit.seed)
         return draw, draw.train[: cell.n_train] if cell.n_train else draw.train
 
-    def _draw(self, train_name: str, test_name: str, protocol: str, seed: int) -> Draw:
-        return draw_of(train_name, test_name, protocol, self._sources, seed)
-
     def _keep(self, unit: _Unit, p: NDArray[np.float64], seconds: float) -> None:
-        cell, key = unit.one.cell, unit.one.key
+        cell, key = unit.cell, unit.key
         train, test = self._sources[cell.train], self._sources[cell.test]
         draw, rows = self._rows(unit)
         classes = test.classes[draw.test]
         counts = confusion(classes == "abnormal", p >= 0.5)
         is_split = cell.train == cell.test
-        told: dict[str, Any] = {}
-        if is_one_draw(cell):
-            told["groups"] = test.groups[draw.test].tolist()
+        groups = {"groups": test.groups[draw.test].tolist()} if is_one_draw(cell) else {}
         write_json(
             draw_path(self._folder, key, unit.seed),
             {
                 "cell": cell.to_dict(),
-                "protocol": protocol_words(cell, train, test),
+                "protocol": protocol_text(cell, train, test),
                 "seed": unit.seed,
                 "n_train": len(rows),
                 "test_per_train": len(draw.test) / len(draw.train) if is_split else 0.0,
@@ -324,8 +318,8 @@ class _Run:
                 ),
                 "cells": test.ids[draw.test].tolist(),
                 "is_abnormal": (classes == "abnormal").tolist(),
-                "p_abnormal": [round(float(one), 6) for one in p],
-                **told,
+                "p_abnormal": [round(float(value), 6) for value in p],
+                **groups,
                 "seconds": round(seconds, 3),
                 "versions": {
                     "napari-hcs-qc": __version__,
@@ -338,25 +332,26 @@ class _Run:
         )
         self._missing[key].discard(unit.seed)
         if not self._missing[key] and key not in self._failed and self._on_cell is not None:
-            self._on_cell(unit.one, read_result(self._folder, key, cell))
+            self._on_cell(unit.planned, read_result(self._folder, key, cell))
 
     def _n_left(self) -> int:
         return sum(len(seeds) for seeds in self._missing.values())
 
-    def _tell(self, unit: _Unit) -> None:
-        self._job.report(self.n_draws - self._n_left(), self.n_draws, self._words(unit))
+    def _report(self, unit: _Unit) -> None:
+        self._job.report(self.n_draws - self._n_left(), self.n_draws, self._message(unit))
 
-    def _words(self, unit: _Unit) -> str:
-        cell = unit.one.cell
+    def _message(self, unit: _Unit) -> str:
+        cell = unit.cell
         where = cell.train if cell.train == cell.test else f"{cell.train} → {cell.test}"
         left = (
-            other.one.cell
+            other.cell
             for other in self._to_do
-            if other.seed in self._missing[other.one.key] and other not in self._costs_nothing
+            if other.seed in self._missing[other.key] and other not in self._costs_nothing
         )
         seconds, has_unknown = self._time.seconds(left, self._n_at_once)
-        words = f"; {time_words(seconds, at_least=has_unknown)}" if seconds else ""
-        return f"{where}: {cell.encoder}, {cell.head}, {cell.n_train or 'all'} annotations{words}"
+        time_left = f"; {time_left_text(seconds, at_least=has_unknown)}" if seconds else ""
+        n_train = cell.n_train or "all"
+        return f"{where}: {cell.encoder}, {cell.head}, {n_train} annotations{time_left}"
 
 
 def _computed_by(cell: TableCell) -> str:
@@ -368,13 +363,13 @@ def _computed_by(cell: TableCell) -> str:
 def _draws_to_do(planned: list[Planned], folder: Path) -> list[_Unit]:
     """List the draws, what is quick first; of cells that share a measurement the first."""
     units: dict[tuple[str, int], _Unit] = {}
-    for one in planned:
-        if one.state == "to do":
-            for seed in missing_seeds(folder, one.key, one.cell.seeds):
-                units.setdefault((one.key, seed), _Unit(one, seed))
+    for entry in planned:
+        if entry.state == "to do":
+            for seed in missing_seeds(folder, entry.key, entry.cell.seeds):
+                units.setdefault((entry.key, seed), _Unit(entry, seed))
 
     def order(unit: _Unit) -> tuple[bool, int]:
-        cell = unit.one.cell
+        cell = unit.cell
         is_tuned = cell.head in CROP_HEADS
         return is_tuned, (cell.n_train or 10**9) if is_tuned else 0
 
@@ -401,21 +396,20 @@ def display_crops(
 
 
 def draw_of(
-    train_name: str, test_name: str, protocol: str, sources: Mapping[str, LabelledCells], seed: int
+    sources: Mapping[str, LabelledCells], train_name: str, test_name: str, protocol: str, seed: int
 ) -> Draw:
     """Give the training cells (in their order, all that there are) and test cells of a seed."""
     train = sources[train_name]
-    is_paper = protocol == "paper"
     if train_name != test_name:
-        order = transfer_train(train.classes, seed, paper=is_paper)
+        order = transfer_train(train.classes, seed, paper=protocol == "paper")
         return Draw(order, np.arange(len(sources[test_name].classes)))
-    if is_paper:
+    if protocol == "paper":
         return paper_draw(train.classes, seed)
     return grouped_draw(train.classes, train.groups, seed)
 
 
-def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -> str:
-    """Say how a cell was measured; the number of draws goes to ``{draws}``."""
+def protocol_text(cell: TableCell, train: LabelledCells, test: LabelledCells) -> str:
+    """Describe how a cell was measured; the number of draws goes to ``{draws}``."""
     if cell.train != cell.test:
         which = "balanced" if cell.protocol == "paper" else "all"
         if cell.n_train and cell.protocol != "paper":
@@ -433,6 +427,6 @@ def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -
             f"Split by well or plate ({TEST_SHARE:.0%} of them for testing, none on both sides); "
             "training cells drawn alternately from normal and abnormal"
         )
-    notes = " ".join(dict.fromkeys(one.note for one in (train, test)))
-    safe = how.replace("{", "{{").replace("}", "}}")
-    return f"{safe}; {{draws}}. {notes.replace('{', '{{').replace('}', '}}')}."
+    notes = " ".join(dict.fromkeys((train.note, test.note)))
+    how, notes = (text.replace("{", "{{").replace("}", "}}") for text in (how, notes))
+    return f"{how}; {{draws}}. {notes}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 VERSION = 2  # of what a result holds and how it is computed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableCell:
     """One cell of the tables."""
 
     table: int  # 1: frozen encoder, largest set
     train: str  # names of the sources; the same in tables 1 and 2
-    test: str  # names of the sources; the same in tables 1 and 2
-    encoder: str  # the row
-    recipe: str  # the row
-    head: str  # the row
+    test: str
+    encoder: str  # encoder, recipe and head are the row
+    recipe: str
+    head: str
     n_train: int  # number of annotations; 0 is all
     protocol: str  # ``paper`` or ``grouped``
     seeds: tuple[int, ...]  # one split each
@@ -51,7 +51,7 @@ class TableCell:
         return {**asdict(self), "seeds": list(self.seeds)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Planned:
     """A cell of the tables, its content address, and how it stands."""
 
@@ -65,9 +65,18 @@ class Planned:
 
 
 class _Reason(NamedTuple):
-    text: str
+    """Why a cell cannot run; for summaries, what cells have in common and what differs."""
+
+    reason: str
     group: str
     subject: str
+
+    @classmethod
+    def fewer(cls, text: str, n_train: int, why: str = "") -> Self:
+        """Explain that a source has fewer cells than requested."""
+        return cls(
+            f"{text}, not {n_train}{why}", f"{text}{why}, fewer than requested", str(n_train)
+        )
 
 
 def plan(
@@ -77,54 +86,71 @@ def plan(
     crop_heads: Mapping[str, object] | None = None,
 ) -> list[Planned]:
     """List the cells of the tables and how each stands."""
-    encoders = {one.name: one for one in spec.encoders}
+    encoders = {encoder.name: encoder for encoder in spec.encoders}
     digests = {
-        one.name: "" if one.weights is None else sha256_of(one.weights) for one in spec.encoders
+        name: sha256_of(encoder.weights) if encoder.weights else ""
+        for name, encoder in encoders.items()
     }
     ready = {info.name for info in list_encoders() if info.ready}
     planned = []
     for cell in _cells(spec, sources):
-        told = cell.to_dict()
-        del told["table"], told["seeds"]
-        told |= {
+        inputs = cell.to_dict()
+        del inputs["table"], inputs["seeds"]
+        inputs |= {
             "version": VERSION,
             "package": __version__,  # heads and encoders are what they are in a release
             "recipe": get_recipe(cell.recipe).fingerprint,
             "weights": digests.get(cell.encoder, ""),
             "sources": [sources[name].fingerprint for name in (cell.train, cell.test)],
         }
-        key = fingerprint(told)
+        key = fingerprint(inputs)
         reason = _encoder_reason(encoders.get(cell.encoder), ready) or _reason(
             cell, sources[cell.train], sources[cell.test], crop_heads or {}
         )
         if reason is not None:
-            planned.append(Planned(cell, key, "cannot run", *reason))
+            entry = Planned(cell=cell, key=key, state="cannot run", **reason._asdict())
         else:
             is_done = not missing_seeds(folder, key, cell.seeds)
-            planned.append(Planned(cell, key, "done" if is_done else "to do"))
+            entry = Planned(cell=cell, key=key, state="done" if is_done else "to do")
+        planned.append(entry)
     return planned
 
 
 def _cells(spec: BenchmarkSpec, sources: Mapping[str, LabelledCells]) -> Iterator[TableCell]:
-    rows = [(one.name, recipe, head) for one in spec.encoders for recipe in spec.recipes
-            for head in spec.heads if spec.takes(head, recipe)]  # fmt: skip
+    rows = [
+        (encoder.name, recipe, head)
+        for encoder in spec.encoders
+        for recipe in spec.recipes
+        for head in spec.heads
+        if spec.takes(head, recipe)
+    ]
     if spec.baseline:
         rows.extend((BASELINE, recipe, "forest") for recipe in spec.recipes)
-    pairs = [(one.name, one.name) for one in spec.sources] + list(spec.transfers)
+    pairs = [(source.name, source.name) for source in spec.sources] + list(spec.transfers)
     for train, test in pairs:
         sizes = _sizes(spec, sources[train])
         largest = 0 if 0 in sizes else _largest(spec, sources[train], sizes, train != test)
         is_sampled = spec.plate_directions and sources[train].n_unlabelled >= MIN_CELLS
         for encoder, recipe, head in rows:
-            end = (spec.protocol, spec.seeds_of(head), is_sampled and head == "linear")
+            cell = TableCell(
+                table=3 if train != test else 1,
+                train=train,
+                test=test,
+                encoder=encoder,
+                recipe=recipe,
+                head=head,
+                n_train=largest,
+                protocol=spec.protocol,
+                seeds=spec.seeds_of(head),
+                directions=is_sampled and head == "linear",
+            )
             if train != test:
-                cell = TableCell(3, train, test, encoder, recipe, head, largest, *end)
                 yield replace(cell, seeds=cell.seeds[:1]) if is_one_draw(cell) else cell
                 continue
             if head not in CROP_HEADS:
-                yield TableCell(1, train, test, encoder, recipe, head, largest, *end)
+                yield cell
             for size in sizes:
-                yield TableCell(2, train, test, encoder, recipe, head, size, *end)
+                yield replace(cell, table=2, n_train=size)
 
 
 def _sizes(spec: BenchmarkSpec, cells: LabelledCells) -> list[int]:
@@ -195,19 +221,12 @@ def _reason(
             text += f"; {MIN_SIZE} or more are needed"
             return _Reason(text, text, "")
         if cell.n_train > most:
-            why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
-            return _Reason(
-                f"{text}, not {cell.n_train} {why}",
-                f"{text} {why}, fewer than requested",
-                str(cell.n_train),
-            )
+            why = f" (the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
+            return _Reason.fewer(text, cell.n_train, why)
     elif cell.train == cell.test:
         return _split_reason(cell, train)
     elif cell.n_train > len(train.classes):
-        text = f"{cell.train} has {len(train.classes)} cells"
-        return _Reason(
-            f"{text}, not {cell.n_train}", f"{text}, fewer than requested", str(cell.n_train)
-        )
+        return _Reason.fewer(f"{cell.train} has {len(train.classes)} cells", cell.n_train)
     return None
 
 
@@ -220,6 +239,4 @@ def _split_reason(cell: TableCell, cells: LabelledCells) -> _Reason | None:
     if cell.n_train <= fewest:
         return None
     text = f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
-    return _Reason(
-        f"{text}, not {cell.n_train}", f"{text}, fewer than requested", str(cell.n_train)
-    )
+    return _Reason.fewer(text, cell.n_train)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
-from napari_hcs_qc.text import count_of, unknown_setting
+from napari_hcs_qc.study.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 BASELINE = "hand-made"
 """Name of the row of hand-made features; its only head is `forest`."""
@@ -26,6 +38,9 @@ CROP_HEADS = FINE_TUNED
 MIN_SIZE = 4
 """Fewest annotations that a head is trained on here."""
 
+FILE_GROUP = r"^(.+?)--"
+"""Usual regular expression on a crop's file name, whose first group is its plate."""
+
 PAPER_RECIPE = "paper-128px"
 PAPER_HEADS = ("linear-paper", "finetune-paper")
 """Heads that are trained as the paper trains its own."""
@@ -33,53 +48,174 @@ PAPER_HEADS = ("linear-paper", "finetune-paper")
 PAPER_SIZES = (350, 100, 50, 25, 10)
 SSL_METHODS = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
 _PAPER_ENCODERS = ("efficientnet-lite0", "vgg16", "resnet18", "convnext-tiny", *SSL_METHODS)
-_HEADS = HEAD_NAMES
 _KINDS = ("plate", "assay", "folder", "arrays")
 
 
-@dataclass(frozen=True)
-class SourceSpec:
+def check_group(group: str) -> str:
+    """Check the regular expression whose first group is a crop's plate."""
+    try:
+        n_groups = re.compile(group).groups
+    except re.error as error:
+        raise ValueError(f"{group!r} is not a valid regular expression: {error}.") from error
+    if n_groups < 1:
+        raise ValueError(f"{group!r} has no (parentheses) around the part that names the plate.")
+    return group
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    return path if info.context is None else info.context["base"] / path
+
+
+def _one_of(known: tuple[str, ...]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"unknown: {name!r}; choose from {', '.join(known)}.")
+        return name
+
+    return AfterValidator(check)
+
+
+def _pair(value: Any) -> Any:
+    """Take a transfer as TOML has it: a table with train and test."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"train", "test"}:
+        raise ValueError(f"is {value!r}, expected train and test, the names of two sources.")
+    return value["train"], value["test"]
+
+
+_LocalPath = Annotated[Path, AfterValidator(_beside)]
+"""Relative to the file that the settings are read from."""
+
+
+class SourceSpec(Settings):
     """Labelled cells."""
 
-    name: str  # how the tables call it
+    title: ClassVar[str] = "The source of labelled cells"
+
+    name: StrictStr  # how the tables call it
     kind: Literal["plate", "assay", "folder", "arrays"]
-    path: Path  # the plate, the assay, the folder or the file
-    labels: Path | None = None  # CSV of labelled cells, of a plate
-    abnormal: tuple[str, ...] = ("abnormal",)  # folder names (or array classes) that are abnormal
-    group: str = r"^(.+?)--"  # regular expression on the file name
+    path: _LocalPath  # the plate, the assay, the folder or the file
+    labels: _LocalPath | None = None  # CSV of labelled cells, of a plate
+    # Folder names (or array classes) that are abnormal
+    abnormal: tuple[StrictStr, ...] = ("abnormal",)
+    group: Annotated[StrictStr, AfterValidator(check_group)] = FILE_GROUP
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_kind(cls, data: Any) -> Any:
+        """Take the kind as TOML has it: the name of the setting that holds the path."""
+        if not isinstance(data, dict) or "kind" in data:
+            return data
+        kinds = [kind for kind in _KINDS if kind in data]
+        if len(kinds) != 1:
+            raise ValueError(f"exactly one of {', '.join(_KINDS)} was expected, with its path.")
+        others = {key: value for key, value in data.items() if key not in kinds}
+        return {**others, "kind": kinds[0], "path": data[kinds[0]]}
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if not self.path.exists():
+            raise ValueError(f"{self.path} does not exist.")
+        if self.kind == "plate" and (self.labels is None or not self.labels.is_file()):
+            raise ValueError(f"{self.name} needs a CSV of labels; {self.labels} is not a file.")
+        return self
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
     """An encoder by name, with a local file of its weights where one is needed."""
 
-    name: str
-    weights: Path | None = None
+    name: StrictStr
+    weights: _LocalPath | None = None
 
 
-@dataclass(frozen=True)
-class BenchmarkSpec:
-    """What is compared."""
+class BenchmarkSpec(Settings):
+    """What is compared; settings that are not given are those of the preset."""
 
-    sources: tuple[SourceSpec, ...]  # labelled cells; each is split into training and test cells
+    title: ClassVar[str] = "The benchmark"
+
+    preset: Literal["grouped", "paper"] = "grouped"
+    # Labelled cells; each is split into training and test cells
+    sources: tuple[SourceSpec, ...] = Field(validation_alias="source")
     # Pairs of source names: trained on the first, tested on the second
-    transfers: tuple[tuple[str, str], ...] = ()
-    encoders: tuple[EncoderSpec, ...] = (EncoderSpec("efficientnet-lite0"),)  # rows of the tables
-    recipes: tuple[str, ...] = ("nucleus",)  # rows of the tables
-    heads: tuple[str, ...] = ("knn", "linear")  # rows of the tables
-    sizes: tuple[int, ...] = (0, 100, 50, 25, 10)  # numbers of annotations
-    seeds: tuple[int, ...] = field(default=tuple(range(10)))  # one split each
-    fine_tuned_seeds: int = 0
-    fine_tuned_matched: bool = False
+    transfers: tuple[Annotated[tuple[StrictStr, StrictStr], BeforeValidator(_pair)], ...] = Field(
+        default=(), validation_alias="transfer"
+    )
+    # Rows of the tables: encoders, recipes and heads
+    encoders: tuple[EncoderSpec, ...] = Field(
+        default=(EncoderSpec("efficientnet-lite0"),), validation_alias="encoder"
+    )
+    recipes: tuple[Annotated[str, _one_of(tuple(PRESETS))], ...] = ("nucleus",)
+    heads: tuple[Annotated[str, _one_of(HEAD_NAMES)], ...] = ("knn", "linear")
+    sizes: tuple[StrictInt, ...] = (0, 100, 50, 25, 10)  # numbers of annotations
+    seeds: tuple[StrictInt, ...] = tuple(range(10))  # one split each
+    fine_tuned_seeds: Annotated[StrictInt, Field(ge=0)] = 0  # 0: as many as of other heads
+    fine_tuned_matched: StrictBool = False
     # ``grouped``: wells or plates are on one side only
     protocol: Literal["grouped", "paper"] = "grouped"
-    baseline: bool = True  # whether the row of hand-made features is there
-    plate_directions: bool = True
+    baseline: StrictBool = True  # whether the row of hand-made features is there
+    plate_directions: StrictBool = True
 
-    def __post_init__(self) -> None:
-        problems = list(_problems_of(self))
+    @model_validator(mode="before")
+    @classmethod
+    def _take_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("preset") != "paper":
+            return data
+        values = preset_values("paper")
+        usual = values.pop("encoders")
+        if isinstance(given := data.get("encoder"), list):
+            names = {row.get("name") for row in given if isinstance(row, dict)}
+            rest = [encoder for encoder in usual if encoder.name not in names]
+            return {**values, **data, "encoder": [*rest, *given]}
+        return {"encoders": usual, **values, **data}
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        names = [source.name for source in sources]
+        if not names:
+            raise ValueError("no labelled cells are given; give at least one source.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"names must be unique, but are {', '.join(names)}.")
+        return sources
+
+    @field_validator("transfers")
+    @classmethod
+    def _check_transfers(
+        cls, transfers: tuple[tuple[str, str], ...], info: ValidationInfo
+    ) -> tuple[tuple[str, str], ...]:
+        names = {source.name for source in info.data.get("sources", ())}
+        for pair in transfers:
+            if names and (missing := [name for name in pair if name not in names]):
+                raise ValueError(f"no source is called {', '.join(missing)}.")
+            if pair[0] == pair[1]:
+                raise ValueError(f"{pair[0]} is used for both training and testing.")
+        return transfers
+
+    @field_validator("encoders")
+    @classmethod
+    def _check_encoders(
+        cls, encoders: tuple[EncoderSpec, ...], info: ValidationInfo
+    ) -> tuple[EncoderSpec, ...]:
+        # The window offers encoders of an assay that are not ready as well, see their reason there.
+        problems = [*_encoder_problems(encoders, is_from_file=info.context is not None)]
         if problems:
-            raise ProblemsError(f"The benchmark has {count_of(len(problems), 'problem')}", problems)
+            raise ValueError("; ".join(problems))
+        return encoders
+
+    @field_validator("sizes", "seeds")
+    @classmethod
+    def _check_numbers(cls, numbers: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if not numbers:
+            raise ValueError("give at least one.")
+        if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+            raise ValueError(f"{list(numbers)} must be unique and not negative.")
+        if info.field_name == "sizes" and any(0 < size < MIN_SIZE for size in numbers):
+            raise ValueError(
+                f"a head cannot be trained with fewer than {MIN_SIZE} annotations (0 means all)."
+            )
+        return numbers
 
     def seeds_of(self, head: str) -> tuple[int, ...]:
         """Give the seeds that a head is measured with."""
@@ -92,15 +228,6 @@ class BenchmarkSpec:
             return True
         return (head in PAPER_HEADS) == (recipe == PAPER_RECIPE)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            key: [str(one) if isinstance(one, Path) else one for one in value]
-            if isinstance(value, tuple)
-            else value
-            for key, value in asdict(self).items()
-        }
-
 
 def preset_values(name: str) -> dict[str, Any]:
     """Values of a preset: ``paper`` or ``grouped``."""
@@ -108,7 +235,7 @@ def preset_values(name: str) -> dict[str, Any]:
         return {}
     if name == "paper":
         return {
-            "encoders": tuple(EncoderSpec(one) for one in _PAPER_ENCODERS),
+            "encoders": tuple(EncoderSpec(encoder) for encoder in _PAPER_ENCODERS),
             "recipes": (PAPER_RECIPE, "nucleus"),
             "heads": ("knn", "linear-paper", "linear", "finetune-paper", "finetune"),
             "sizes": PAPER_SIZES,
@@ -132,177 +259,19 @@ def read_spec(path: Path) -> BenchmarkSpec:
 
 def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
     """Make a spec of plain data, as a TOML file has it."""
-    problems: list[Problem] = []
-    values = _values(data, base, problems)
-    problems.extend(_unknown_encoders(values.get("encoders", ())))
-    if not problems:
-        try:
-            return BenchmarkSpec(**values)
-        except ProblemsError as error:
-            problems.extend(error.problems)
-    raise ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
+    return BenchmarkSpec.read(data, where, base=base)
 
 
-def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:
-    known = {"preset", "source", "transfer", "encoder", "recipes", "heads", "sizes", "seeds"}
-    singles = {"protocol": str, "baseline": bool, "plate_directions": bool}
-    singles |= {"fine_tuned_seeds": int, "fine_tuned_matched": bool}
-    known |= set(singles)
-    problems.extend(Problem(key, unknown_setting(key, known)) for key in data if key not in known)
-    values: dict[str, Any] = {}
-    try:
-        values |= preset_values(str(data.get("preset", "grouped")))
-    except HcsQcError as error:
-        problems.append(Problem("preset", str(error)))
-    values["sources"] = tuple(
-        one for one in _each(data, "source", problems, lambda row: _source(row, base)) if one
-    )
-    values["transfers"] = _each(data, "transfer", problems, _transfer)
-    if "encoder" in data:
-        given = _each(data, "encoder", problems, lambda row: _encoder(row, base))
-        names = {one.name for one in given}
-        kept = [one for one in values.get("encoders", ()) if one.name not in names]
-        values["encoders"] = (*kept, *given)
-    for key, kind in (("recipes", str), ("heads", str), ("sizes", int), ("seeds", int)):
-        if key in data:
-            found = data[key]
-            if not isinstance(found, list) or any(type(one) is not kind for one in found):
-                problems.append(
-                    Problem(key, f"is {found!r}; a list of {kind.__name__} was expected.")
-                )
-            else:
-                values[key] = tuple(found)
-    for key, single in singles.items():
-        if key in data:
-            if type(data[key]) is not single:
-                problems.append(Problem(key, f"is {data[key]!r}; expected {single.__name__}."))
-            values[key] = data[key]
-    return values
-
-
-def _each(
-    data: Mapping[str, Any], key: str, problems: list[Problem], read: Callable[[Any], Any]
-) -> tuple[Any, ...]:
-    rows = data.get(key, [])
-    if not isinstance(rows, list):
-        problems.append(Problem(key, f"must be a list of tables, [[{key}]]."))
-        return ()
-    found = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            found.append(read(row))
-        except (TypeError, KeyError, AttributeError, HcsQcError) as error:
-            problems.append(Problem(f"{key} {number}", f"{row!r} is not understood: {error}"))
-    return tuple(found)
-
-
-def _source(row: Mapping[str, Any], base: Path) -> SourceSpec:
-    kinds = [kind for kind in _KINDS if kind in row]
-    unknown = set(row) - {*_KINDS, "name", "labels", "abnormal", "group"}
-    if len(kinds) != 1 or unknown:
-        raise HcsQcError(
-            f"exactly one of {', '.join(_KINDS)} is needed, with name, labels, abnormal, group"
-            + (f"; {', '.join(sorted(unknown))} is unknown" if unknown else "")
-        )
-    options: dict[str, Any] = {}
-    if "labels" in row:
-        options["labels"] = base / row["labels"]
-    if "abnormal" in row:
-        if not isinstance(row["abnormal"], list):
-            raise HcsQcError("abnormal must be a list of class names")
-        options["abnormal"] = tuple(str(one) for one in row["abnormal"])
-    if "group" in row:
-        options["group"] = str(row["group"])
-    return SourceSpec(str(row["name"]), kinds[0], base / row[kinds[0]], **options)  # type: ignore[arg-type]
-
-
-def _transfer(row: Mapping[str, Any]) -> tuple[str, str]:
-    return str(row["train"]), str(row["test"])
-
-
-def _encoder(row: Mapping[str, Any], base: Path) -> EncoderSpec:
-    weights = row.get("weights")
-    return EncoderSpec(str(row["name"]), None if weights is None else base / weights)
-
-
-def _encoder_problems(spec: BenchmarkSpec) -> Iterator[Problem]:
-    names = [one.name for one in spec.encoders]
+def _encoder_problems(encoders: tuple[EncoderSpec, ...], *, is_from_file: bool) -> Iterator[str]:
+    names = [encoder.name for encoder in encoders]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        yield Problem(
-            f"encoder {name}",
-            "is given more than once; give each its own name (NAME=WEIGHTS).",
-        )
-
-
-def _unknown_encoders(given: Iterable[EncoderSpec]) -> Iterator[Problem]:
-    known = {*encoder_names(), *SSL_METHODS}
-    for one in given:
-        if one.weights is None and one.name not in known and ":" not in one.name:
-            yield Problem(
-                f"encoder {one.name}",
-                f"is unknown and has no weights; choose from {', '.join(sorted(known))}, or give a "
-                "weights file.",
+        yield f"{name}: is given more than once; give each its own name (NAME=WEIGHTS)"
+    known = sorted({*encoder_names(), *SSL_METHODS})
+    for name, weights in ((encoder.name, encoder.weights) for encoder in encoders):
+        if weights is not None and not weights.is_file():
+            yield f"{name}: {weights} does not exist"
+        elif is_from_file and weights is None and name not in known and ":" not in name:
+            yield (
+                f"{name}: is unknown and has no weights; choose from {', '.join(known)}, or give a "
+                "weights file"
             )
-
-
-def _problems_of(spec: BenchmarkSpec) -> list[Problem]:
-    found: list[Problem] = []
-    names = [one.name for one in spec.sources]
-    if not names:
-        found.append(Problem("source", "no labelled cells are given; give at least one source."))
-    if len(set(names)) < len(names):
-        found.append(Problem("source", f"names must be unique, but are {', '.join(names)}."))
-    for source in spec.sources:
-        where = f"source {source.name}"
-        if not source.path.exists():
-            found.append(Problem(where, f"{source.path} does not exist."))
-        if source.kind == "plate" and (source.labels is None or not source.labels.is_file()):
-            found.append(Problem(where, f"needs a CSV of labels; {source.labels} is not a file."))
-        try:
-            if re.compile(source.group).groups < 1:
-                found.append(Problem(where, f"group {source.group!r} has no (parentheses)."))
-        except re.error as error:
-            found.append(
-                Problem(where, f"group {source.group!r} is not a valid regular expression: {error}")
-            )
-    for pair in spec.transfers:
-        missing = [name for name in pair if name not in names]
-        if missing:
-            found.append(Problem("transfer", f"no source is called {', '.join(missing)}."))
-        elif pair[0] == pair[1]:
-            found.append(Problem("transfer", f"{pair[0]} is used for both training and testing."))
-    for what, given, known in (
-        ("recipes", spec.recipes, tuple(PRESETS)),
-        ("heads", spec.heads, _HEADS),
-        ("protocol", (spec.protocol,), ("grouped", "paper")),
-    ):
-        found.extend(
-            Problem(what, f"unknown: {one!r}; choose from {', '.join(known)}.")
-            for one in given
-            if one not in known
-        )
-    if not spec.seeds:
-        found.append(Problem("seeds", "give at least one."))
-    for what, numbers in (("seeds", spec.seeds), ("sizes", spec.sizes)):
-        if len(set(numbers)) < len(numbers) or any(one < 0 for one in numbers):
-            found.append(Problem(what, f"{list(numbers)} must be unique and not negative."))
-    if spec.fine_tuned_seeds < 0:
-        found.append(
-            Problem("fine_tuned_seeds", f"is {spec.fine_tuned_seeds}, expected 0 (all) or more.")
-        )
-    if any(0 < size < MIN_SIZE for size in spec.sizes):
-        found.append(
-            Problem(
-                "sizes",
-                f"a head cannot be trained with fewer than {MIN_SIZE} annotations (0 means all).",
-            )
-        )
-    if not spec.sizes:
-        found.append(Problem("sizes", "give at least one."))
-    found.extend(_encoder_problems(spec))
-    found.extend(
-        Problem(f"encoder {one.name}", f"{one.weights} does not exist.")
-        for one in spec.encoders
-        if one.weights is not None and not one.weights.is_file()
-    )
-    return found

@@ -25,21 +25,19 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CropDraw:
     """What a head is fitted on."""
 
     crops: torch.Tensor  # ``(n, n_views, channels, side, side)`` in 0..1, of the cells trained on
     classes: NDArray[np.str_]  # ``(n,)`` of the cells trained on
     groups: NDArray[np.str_] | None  # ``(n,)`` of the cells trained on
-    encoder: EncoderSpec  # where the encoder begins, name of the recipe, seed of everything random
-    recipe: str  # where the encoder begins, name of the recipe, seed of everything random
-    seed: int  # where the encoder begins, name of the recipe, seed of everything random
-    # File in which a training that is stopped is kept, and the content address of all this
-    checkpoint: Path | None = None
-    # File in which a training that is stopped is kept, and the content address of all this
-    key: str = ""
-    job: Job = NO_JOB  # see `napari_hcs_qc.job`
+    encoder: EncoderSpec  # where the encoder begins
+    recipe: str  # by name
+    seed: int  # of everything random
+    checkpoint: Path | None = None  # file in which a training that is stopped is kept
+    key: str = ""  # content address of all this
+    job: Job = NO_JOB
 
 
 CropScorer: TypeAlias = Callable[["torch.Tensor"], "NDArray[np.float64]"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +18,11 @@ from napari_hcs_qc.heads.linear.plate_directions import plate_directions
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -31,42 +34,62 @@ _CELLS_AT_ONCE = 64
 _VERSION = 2
 
 
-def feature_file(
-    cells: LabelledCells,
-    encoder: EncoderSpec,
-    recipe_name: str,
-    folder: Path,
-    job: Job,
-) -> Path:
-    """Give the file with ``(n_cells, n_features)`` float32, computed where it is not there yet."""
-    recipe = get_recipe(recipe_name)
-    path = folder / "features" / f"{_address(cells, encoder, recipe)}.npy"
-    if path.is_file():
-        return path
-    network = None if encoder.name == BASELINE else _loaded(encoder, recipe)
-    channels = list(cells.distinct_channels(recipe))
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """Embeds crops ``(n, n_views, channels, side, side)`` as ``(n, n_features)`` float32."""
+
+    embed: Callable[[Tensor], NDArray[np.float32]]
+    weights_sha256: str  # empty for hand-made features
+
+
+def make_embedder(
+    cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe, job: Job, device: str = "auto"
+) -> Embedder:
+    """Load an encoder for the crops of a recipe, or take the features made by hand."""
+    if encoder.name == BASELINE:
+        channels = list(cells.distinct_channels(recipe))
+        return Embedder(lambda crops: hand_features(crops[:, :, channels].numpy())[0], "")
+    network = _loaded(encoder, recipe, device)
+
+    def embed(crops: Tensor) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = (
+            network.encode(crops.flatten(0, 1), job=job).reshape(len(crops), -1).numpy()
+        )
+        return features
+
+    return Embedder(embed, network.weights_sha256)
+
+
+def write_features(
+    path: Path, cells: LabelledCells, recipe: CropRecipe, embedder: Embedder, job: Job, message: str
+) -> None:
+    """Embed all cells, as ``(n_cells, n_features)`` float32."""
     parts = []
     n_cells = len(cells.classes)
     for start in range(0, n_cells, _CELLS_AT_ONCE):
         job.check()
-        job.report(start, n_cells, f"features of {encoder.name}, {recipe.name}")
-        crops = cells.crops(recipe, np.arange(start, min(start + _CELLS_AT_ONCE, n_cells)))
-        if network is None:
-            parts.append(hand_features(crops[:, :, channels].numpy())[0])
-        else:
-            encoded = network.encode(crops.flatten(0, 1), job=job)
-            parts.append(encoded.reshape(len(crops), -1).numpy())
+        job.report(start, n_cells, message)
+        rows = np.arange(start, min(start + _CELLS_AT_ONCE, n_cells))
+        parts.append(embedder.embed(cells.crops(recipe, rows)))
     with atomic_path(path) as temporary:
         np.save(temporary, np.concatenate(parts))
+
+
+def feature_file(
+    cells: LabelledCells, encoder: EncoderSpec, recipe_name: str, folder: Path, job: Job
+) -> Path:
+    """Give the file with ``(n_cells, n_features)`` float32, computed where it is not there yet."""
+    recipe = get_recipe(recipe_name)
+    path = folder / "features" / f"{fingerprint(feature_inputs(cells, encoder, recipe))}.npy"
+    if not path.is_file():
+        embedder = make_embedder(cells, encoder, recipe, job)
+        message = f"features of {encoder.name}, {recipe.name}"
+        write_features(path, cells, recipe, embedder, job, message)
     return path
 
 
 def features_of(
-    cells: LabelledCells,
-    encoder: EncoderSpec,
-    recipe_name: str,
-    folder: Path,
-    job: Job,
+    cells: LabelledCells, encoder: EncoderSpec, recipe_name: str, folder: Path, job: Job
 ) -> NDArray[np.float32]:
     """Give the rows of `feature_file`, see there."""
     path = feature_file(cells, encoder, recipe_name, folder, job)
@@ -75,11 +98,7 @@ def features_of(
 
 
 def directions_file(
-    cells: LabelledCells,
-    encoder: EncoderSpec,
-    recipe_name: str,
-    folder: Path,
-    job: Job,
+    cells: LabelledCells, encoder: EncoderSpec, recipe_name: str, folder: Path, job: Job
 ) -> Path:
     """Give the file with the main directions of the plates the cells are of.
 
@@ -87,30 +106,27 @@ def directions_file(
     sample is embedded where the file is not there yet.
     """
     recipe = get_recipe(recipe_name)
-    path = folder / "directions" / f"{_address(cells, encoder, recipe)}.npz"
+    path = folder / "directions" / f"{fingerprint(feature_inputs(cells, encoder, recipe))}.npz"
     if path.is_file():
         return path
     sampled = cells.sample(recipe, _loaded(encoder, recipe), folder, job)
-    found = plate_directions(sampled)
-    if found is None:
+    directions = plate_directions(sampled)
+    if directions is None:
         raise HcsQcError(
             f"{len(sampled)} cells of the plates were sampled, but too few of them can be read to "
             "compute the plates' main directions; set plate_directions = false "
             "(--no-plate-directions) to do without."
         )
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **found._asdict())
+        np.savez(handle, **directions._asdict())
     return path
 
 
-def _loaded(encoder: EncoderSpec, recipe: CropRecipe) -> Encoder:
-    return cached_encoder(
-        encoder.name, stages=recipe.stages, pooling=recipe.pooling, weights=encoder.weights
-    )
-
-
-def _address(cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe) -> str:
-    told = {
+def feature_inputs(
+    cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe
+) -> dict[str, str | int]:
+    """Gather what the features of cells depend on."""
+    inputs: dict[str, str | int] = {
         "version": _VERSION,
         "package": __version__,  # which says what weights of its own an encoder has
         "source": cells.fingerprint,
@@ -120,5 +136,15 @@ def _address(cells: LabelledCells, encoder: EncoderSpec, recipe: CropRecipe) -> 
     }
     backend = choose_backend()
     if encoder.name != BASELINE and backend != TORCH:
-        told["backend"] = backend
-    return fingerprint(told)
+        inputs["backend"] = backend
+    return inputs
+
+
+def _loaded(encoder: EncoderSpec, recipe: CropRecipe, device: str = "auto") -> Encoder:
+    return kept_encoder(
+        encoder.name,
+        stages=recipe.stages,
+        pooling=recipe.pooling,
+        weights=encoder.weights,
+        device=device,
+    )

@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FrozenDraw:
     """What a head is fitted on and tested on."""
 
-    head: str  # name of the head, and the seed of its fit
-    seed: int  # name of the head, and the seed of its fit
-    features: Path  # files of ``(n_cells, n_features)`` float32, memory-mapped by whoever fits
+    head: str
+    seed: int  # of the head's fit
     # Files of ``(n_cells, n_features)`` float32, memory-mapped by whoever fits
+    features: Path
     tested_features: Path
     directions: Path | None  # file with the main directions of the plates, see `plate_directions`
-    rows: NDArray[np.int64]  # cells trained on, in the order they are taken, and cells tested
-    # Cells trained on, in the order they are taken, and cells tested
+    rows: NDArray[np.int64]  # cells trained on, in the order they are taken
     tested_rows: NDArray[np.int64]
     classes: NDArray[np.str_]  # ``(n_rows,)`` of the cells trained on
     groups: NDArray[np.str_] | None  # ``(n_rows,)`` of the cells trained on

@@ -7,8 +7,9 @@ import hashlib
 import re
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from skimage.io import imread
 from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.study.benchmark.benchmark_spec import check_group
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -33,93 +35,47 @@ _SUFFIXES = (".png", ".tif", ".tiff")
 _LOW, _HIGH = 1.0, 99.9
 
 
-class LabelledCells(Protocol):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledCells(ABC):
     """Labelled cells; arrays of shape ``(n_cells,)``."""
 
-    @property
-    def classes(self) -> NDArray[np.str_]:
-        """Give normal or abnormal, of each cell."""
-        ...
-
-    @property
-    def groups(self) -> NDArray[np.str_]:
-        """Give the well or plate of each cell."""
-        ...
-
-    @property
-    def ids(self) -> NDArray[np.str_]:
-        """Give how a person finds each cell again."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Content address of pixels and labels."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """Say what to know about the crops."""
-        ...
-
-    @property
-    def origins(self) -> frozenset[str]:
-        """Give content addresses of the wells or crops that the cells are of."""
-        ...
+    classes: NDArray[np.str_]  # normal or abnormal
+    groups: NDArray[np.str_]  # well or plate
+    ids: NDArray[np.str_]  # how a person finds each cell again
+    fingerprint: str  # content address of pixels and labels
+    note: str  # what to know about the crops
+    origins: frozenset[str]  # content addresses of the wells or crops that the cells are of
 
     @property
     def n_unlabelled(self) -> int:
         """Count the cells that nobody annotated and that can be sampled; 0 for crops alone."""
-        ...
+        return 0
 
+    @abstractmethod
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut ``(n, n_views, 1 or 3, input_px, input_px)`` float32 in 0..1 of some cells."""
-        ...
 
+    @abstractmethod
     def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
-        """Say which channels of its crops are not those before them once more."""
-        ...
+        """List the channels of its crops that are not those before them once more."""
 
     def sample(
-        self,
-        recipe: CropRecipe,
-        encoder: Encoder,
-        folder: Path,
-        job: Job,
+        self, recipe: CropRecipe, encoder: Encoder, folder: Path, job: Job
     ) -> NDArray[np.float32]:
         """Embed a sample of the cells that nobody annotated, ``(n_cells, n_features)``."""
+        return np.empty((0, 0), np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class FixedCrops:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FixedCrops(LabelledCells):
     """Crops of one size, such as MitoCheck's."""
 
     # ``(n_cells, side, side)`` float32, scaled to 0..1 by the range of their plate
     pixels: NDArray[np.float32]
-    classes: NDArray[np.str_]  # see `LabelledCells`
-    groups: NDArray[np.str_]  # see `LabelledCells`
-    ids: NDArray[np.str_]  # see `LabelledCells`
-    fingerprint: str  # see `LabelledCells`
-    note: str  # see `LabelledCells`
-    origins: frozenset[str]  # see `LabelledCells`
-
-    @property
-    def n_unlabelled(self) -> int:
-        """There are no cells but the labelled ones."""
-        return 0
 
     def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
         """Give the one grey channel, which a colour recipe gets three times."""
         return (0,)
-
-    def sample(
-        self,
-        recipe: CropRecipe,
-        encoder: Encoder,
-        folder: Path,
-        job: Job,
-    ) -> NDArray[np.float32]:
-        """Give no rows: there are no cells but the labelled ones."""
-        return np.empty((0, 0), np.float32)
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the views: the largest scale is the whole crop, the others its centre."""
@@ -127,17 +83,17 @@ class FixedCrops:
         n_channels = 3 if recipe.channels == "rgb" else 1
         views = []
         for scale in recipe.scales:
-            kept = max(4, round(side * scale / max(recipe.scales)))
-            start = (side - kept) // 2
-            centre = self.pixels[rows, start : start + kept, start : start + kept]
+            centre_px = max(4, round(side * scale / max(recipe.scales)))
+            start = (side - centre_px) // 2
+            centre = self.pixels[rows, start : start + centre_px, start : start + centre_px]
             view = torch.from_numpy(np.ascontiguousarray(centre))[:, None]
-            if kept != recipe.input_px:
+            if centre_px != recipe.input_px:
                 view = functional.interpolate(
                     view,
                     size=(recipe.input_px, recipe.input_px),
                     mode="bilinear",
                     align_corners=False,
-                    antialias=kept > recipe.input_px,
+                    antialias=centre_px > recipe.input_px,
                 )
             views.append(view.expand(-1, n_channels, -1, -1))
         return torch.stack(views, dim=1)
@@ -145,36 +101,43 @@ class FixedCrops:
 
 def open_crops(source: SourceSpec) -> FixedCrops:
     """Read a source of kind ``folder`` or ``arrays``."""
-    images, names, groups, ids = (
-        _from_folder(source) if source.kind == "folder" else _from_arrays(source)
-    )
+    path = source.path
+    names, plates = crop_classes(path, source.group, source.labels)
+    images, ids = _folder_images(path) if path.is_dir() else _array_images(path)
+    if not len(images) == len(names) == len(plates):
+        raise HcsQcError(
+            f"{path}: {len(images)} crops, {len(names)} classes and {len(plates)} groups."
+        )
     unknown = sorted(set(source.abnormal) - set(names))
     if unknown:
         raise HcsQcError(
-            f"{source.path} has no class {', '.join(unknown)} to count as abnormal; it has "
+            f"{path} has no class {', '.join(unknown)} to count as abnormal; it has "
             f"{', '.join(sorted(set(names)))}."
         )
     classes = np.where(np.isin(names, source.abnormal), "abnormal", "normal")
     if len(set(classes.tolist())) < 2:
-        raise HcsQcError(f"All {len(classes)} crops of {source.path} are {classes[0]}.")
+        raise HcsQcError(f"All {len(classes)} crops of {path} are {classes[0]}.")
+    groups = np.array(plates)
     if len(np.unique(groups)) == len(groups):
         raise HcsQcError(
-            f"Each of the {len(groups)} crops of {source.path} would be its own plate, scaled "
+            f"Each of the {len(groups)} crops of {path} would be its own plate, scaled "
             "separately and split as if no two crops shared a plate. Define the plate: by the "
             "group of an array, or by the first (part) of `group` (--group) in a file name."
         )
     digest = hashlib.sha256(images.tobytes())
-    digest.update("\n".join([*names, *groups, *ids, *source.abnormal]).encode())
-    side = images.shape[1]
+    digest.update("\n".join([*names, *plates, *ids, *source.abnormal]).encode())
     return FixedCrops(
-        _scaled(images, groups),
-        classes,
-        groups,
-        ids,
-        digest.hexdigest()[:16],
-        f"crops of fixed size, native {side} px: the largest view of a recipe is the whole crop; "
-        f"intensities scaled by the percentiles {_LOW:g} and {_HIGH:g} of each plate",
-        frozenset(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images),
+        pixels=_scaled(images, groups),
+        classes=classes,
+        groups=groups,
+        ids=np.array(ids),
+        fingerprint=digest.hexdigest()[:16],
+        note=f"crops of fixed size, native {images.shape[1]} px: the largest view of a recipe is "
+        "the whole crop; intensities scaled by the percentiles "
+        f"{_LOW:g} and {_HIGH:g} of each plate",
+        origins=frozenset(
+            hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images
+        ),
     )
 
 
@@ -187,74 +150,72 @@ def _scaled(images: NDArray[Any], groups: NDArray[np.str_]) -> NDArray[np.float3
     return scaled
 
 
-def _from_folder(
-    source: SourceSpec,
-) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    files = crop_files(source.path)
-    pattern = re.compile(source.group)
+def crop_classes(path: Path, group: str, labels: Path | None = None) -> tuple[list[str], list[str]]:
+    """Read the class and the plate of all labelled crops; no pixel is read."""
+    if path.is_dir():
+        try:
+            pattern = re.compile(check_group(group))
+        except ValueError as error:
+            raise HcsQcError(str(error)) from error
+        files = _crop_files(path)
+        matches = [pattern.search(file.stem) for file in files]
+        plates = [match[1] or "" if match else "" for match in matches]
+        unnamed = [file.name for file, plate in zip(files, plates, strict=True) if not plate]
+        if unnamed:
+            raise HcsQcError(
+                f"{count_of(len(unnamed), 'file name')} without a plate by {group!r}, the first is "
+                f"{unnamed[0]}; give another group (--group)."
+            )
+        return [file.parent.name for file in files], plates
+    if path.suffix.lower() == ".npy":
+        return _crop_labels(path, labels or path.with_suffix(".csv"))
+    if path.suffix.lower() == ".npz" and path.is_file():
+        classes, groups = _archive_arrays(path, ("classes", "groups"))
+        return classes.astype(str).tolist(), groups.astype(str).tolist()
+    raise HcsQcError(
+        f"{path} does not hold labelled crops; a folder <class>/*.png or .tif was expected, or "
+        "an .npz or .npy file."
+    )
+
+
+def _folder_images(folder: Path) -> tuple[NDArray[Any], list[str]]:
     images: list[NDArray[Any]] = []
-    groups: list[str] = []
+    ids: list[str] = []
     problems: list[Problem] = []
-    for path in files:
-        where = f"{path.parent.name}/{path.name}"
-        match = pattern.search(path.stem)
-        if match is None or not match[1]:
-            what = f"its name has no plate by {source.group!r}; give another group (--group)."
-            problems.append(Problem(where, what))
-            continue
+    for path in _crop_files(folder):
+        ids.append(f"{path.parent.name}/{path.name}")
         try:
             image = imread(path)
         except (OSError, ValueError, SyntaxError) as error:
-            problems.append(Problem(where, f"cannot be read: {error}"))
+            problems.append(Problem(ids[-1], f"cannot be read: {error}"))
             continue
         if image.ndim != 2 or image.shape[0] != image.shape[1]:
-            problems.append(Problem(where, f"has shape {image.shape}; a grey square is needed."))
+            problems.append(Problem(ids[-1], f"has shape {image.shape}; a grey square is needed."))
         elif images and image.shape != images[0].shape:
-            problems.append(Problem(where, f"is {image.shape}, the first is {images[0].shape}."))
+            problems.append(Problem(ids[-1], f"is {image.shape}, the first is {images[0].shape}."))
         else:
             images.append(image)
-            groups.append(match[1])
     if problems:
-        raise ProblemsError(f"{source.path}: {count_of(len(problems), 'unusable crop')}", problems)
-    names = np.array([path.parent.name for path in files])
-    ids = np.array([f"{path.parent.name}/{path.name}" for path in files])
-    return np.stack(images), names, np.array(groups), ids
+        raise ProblemsError(f"{folder}: {count_of(len(problems), 'unusable crop')}", problems)
+    return np.stack(images), ids
 
 
-def _from_arrays(
-    source: SourceSpec,
-) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    if source.path.suffix.lower() == ".npy":
-        images, names, groups = _from_npy(source)
+def _array_images(path: Path) -> tuple[NDArray[Any], list[str]]:
+    if path.suffix.lower() == ".npy":
+        try:
+            images = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise HcsQcError(f"{path} cannot be read as an array: {error}") from error
     else:
-        images, names, groups = _from_npz(source.path)
+        (images,) = _archive_arrays(path, ("crops",))
     if images.ndim != 3 or images.shape[1] != images.shape[2] or len(images) == 0:
-        raise HcsQcError(f"{source.path}: crops are {images.shape}; expected (n, side, side).")
+        raise HcsQcError(f"{path}: crops are {images.shape}; expected (n, side, side).")
     if images.dtype.kind not in "uif":
-        raise HcsQcError(f"{source.path}: crops are {images.dtype}; numbers were expected.")
-    if not len(images) == len(names) == len(groups):
-        raise HcsQcError(
-            f"{source.path}: {len(images)} crops, {len(names)} classes and {len(groups)} groups."
-        )
-    ids = np.array([f"{source.path.name}[{row}]" for row in range(len(images))])
-    return images, names.astype(str), groups.astype(str), ids
+        raise HcsQcError(f"{path}: crops are {images.dtype}; numbers were expected.")
+    return images, [f"{path.name}[{row}]" for row in range(len(images))]
 
 
-def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    images, names, groups = archive_arrays(path, ("crops", "classes", "groups"))
-    return images, names, groups
-
-
-def _from_npy(source: SourceSpec) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    try:
-        images = np.load(source.path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise HcsQcError(f"{source.path} cannot be read as an array: {error}") from error
-    names, groups = crop_labels(source.path, source.labels)
-    return images, np.array(names, dtype=str), np.array(groups, dtype=str)
-
-
-def crop_files(folder: Path) -> list[Path]:
+def _crop_files(folder: Path) -> list[Path]:
     """List the crops of a folder ``<class>/*.png|tif``."""
     try:
         files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in _SUFFIXES]
@@ -266,7 +227,7 @@ def crop_files(folder: Path) -> list[Path]:
     return files
 
 
-def archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+def _archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     """Read arrays of an .npz file of labelled crops."""
     try:
         # Opened here: NumPy leaves a damaged file open.
@@ -281,9 +242,8 @@ def archive_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         ) from error
 
 
-def crop_labels(path: Path, labels: Path | None = None) -> tuple[list[str], list[str]]:
+def _crop_labels(path: Path, labels: Path) -> tuple[list[str], list[str]]:
     """Read class and group of each crop of an .npy file."""
-    labels = labels or path.with_suffix(".csv")
     try:
         with labels.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))

@@ -28,7 +28,7 @@ class Draw:
 
 def paper_sizes(classes: NDArray[np.str_]) -> tuple[int, int]:
     """Give the numbers of training and test cells: 350/130, or the largest in that ratio."""
-    fewest = min(int((classes == word).sum()) for word in ("normal", "abnormal"))
+    fewest = min(int((classes == name).sum()) for name in ("normal", "abnormal"))
     if 2 * fewest >= PAPER_TRAIN + PAPER_TEST:
         return PAPER_TRAIN, PAPER_TEST
     half = fewest * PAPER_TRAIN // (PAPER_TRAIN + PAPER_TEST)
@@ -42,7 +42,7 @@ def paper_draw(classes: NDArray[np.str_], seed: int) -> Draw:
     mixed = {w: rng.permutation(np.flatnonzero(classes == w)) for w in ("normal", "abnormal")}
     half = n_train // 2
     train = _alternating(mixed["normal"][:half], mixed["abnormal"][:half])
-    test = [mixed[word][half : half + n_test // 2] for word in ("normal", "abnormal")]
+    test = [mixed[name][half : half + n_test // 2] for name in ("normal", "abnormal")]
     return Draw(train, np.concatenate(test))
 
 
@@ -55,8 +55,8 @@ def grouped_draw(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int)
         is_test = np.isin(groups, rng.permutation(names)[:n_test])
         if all(len(set(classes[side].tolist())) == 2 for side in (is_test, ~is_test)):
             train = {
-                word: rng.permutation(np.flatnonzero(~is_test & (classes == word)))
-                for word in ("normal", "abnormal")
+                name: rng.permutation(np.flatnonzero(~is_test & (classes == name)))
+                for name in ("normal", "abnormal")
             }
             order = _alternating(train["normal"], train["abnormal"])
             return Draw(order, np.flatnonzero(is_test))

@@ -23,7 +23,6 @@ from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
 from napari_hcs_qc.study.benchmark.output.results import read_results
 from napari_hcs_qc.text import count_of
-from napari_hcs_qc.text_columns import none_if_missing, rows_of
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -38,30 +37,15 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
 
 
-@dataclass(frozen=True, eq=False)
-class AssayCells:
-    """The annotated cells of an assay; see `LabelledCells`.
-
-    `kinds` are those that people gave, ``(n_cells,)``, None where they gave none; `stores` is where
-    whole plates may be embedded already, None where they are not looked for.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AssayCells(LabelledCells):
+    """The annotated cells of an assay."""
 
     states: tuple[PlateState, ...]
-    where: tuple[tuple[int, SiteKey, float, float], ...]
-    classes: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    ids: NDArray[np.str_]
-    fingerprint: str
-    note: str
-    kinds: NDArray[np.object_]
+    where: tuple[tuple[int, SiteKey, float, float], ...]  # plate, site, row and column in px
+    kinds: NDArray[np.object_]  # that people gave, ``(n_cells,)``; None where they gave none
+    # Where whole plates may be embedded already; None where they are not looked for
     stores: Path | None = None
-
-    @property
-    def origins(self) -> frozenset[str]:
-        """Give the wells the cells are of, by what is in their plates."""
-        return frozenset(
-            f"{self.states[number].plate.fingerprint}/{key.well}" for number, key, *_ in self.where
-        )
 
     def crops(self, recipe: CropRecipe, rows: NDArray[np.int64]) -> torch.Tensor:
         """Cut the crops of some cells, each site read once."""
@@ -86,17 +70,13 @@ class AssayCells:
         return sum(len(state.found.cells) for state in self.states)
 
     def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
-        """Say which channels of the crops are not those before them once more."""
+        """List the channels of the crops that are not those before them once more."""
         names = [channel.name for channel in self.states[0].plate.channels]
         group = recipe.channel_groups(names)[0]
         return tuple(place for place, channel in enumerate(group) if group.index(channel) == place)
 
     def sample(
-        self,
-        recipe: CropRecipe,
-        encoder: Encoder,
-        folder: Path,
-        job: Job,
+        self, recipe: CropRecipe, encoder: Encoder, folder: Path, job: Job
     ) -> NDArray[np.float32]:
         """Embed a sample of the found cells of all plates, see `sampled_embeddings`."""
         sized = recipe.with_diameter(self.states[0].found.diameter_px)
@@ -110,7 +90,7 @@ class AssayCells:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark:
     """A benchmark as it stands."""
 
@@ -138,44 +118,33 @@ def run_benchmark(
     heads = fine_tuned_heads()
 
     def as_it_stands(planned: list[Planned]) -> Benchmark:
-        return Benchmark(spec, folder, sources, tuple(planned), read_results(folder, planned))
+        return Benchmark(
+            spec=spec,
+            folder=folder,
+            sources=sources,
+            planned=tuple(planned),
+            results=read_results(folder, planned),
+        )
 
     if on_plan is not None:
         on_plan(as_it_stands(plan(spec, sources, folder, heads)))
-    planned = run(
-        spec,
-        sources,
-        folder,
-        crop_heads=heads,
-        on_cell=on_cell,
-        job=job,
-    )
-    return as_it_stands(planned)
+    return as_it_stands(run(spec, sources, folder, crop_heads=heads, on_cell=on_cell, job=job))
 
 
 def wrong_crops(
-    found: Benchmark,
-    one: Planned,
-    result: Mapping[str, Any],
-    most: int,
-    *,
-    job: Job = NO_JOB,
+    benchmark: Benchmark, row: Planned, result: Mapping[str, Any], most: int, *, job: Job = NO_JOB
 ) -> tuple[list[Mistake], NDArray[np.float32]]:
-    """Give the cells that a row judged wrongly, and the crops of the gravest mistakes."""
+    """Give the cells that a row classified wrongly, and the crops of the gravest mistakes."""
     wrong = mistakes(result)
     job.check()
     job.report(0, 1, "Cutting crops")
     shown = [mistake.cell for mistake in wrong[:most]]
     if not shown:
         return wrong, np.empty((0, 1, 1), np.float32)
-    return wrong, display_crops(found.sources[one.cell.test], shown)
+    return wrong, display_crops(benchmark.sources[row.cell.test], shown)
 
 
-def open_sources(
-    spec: BenchmarkSpec,
-    folder: Path,
-    job: Job = NO_JOB,
-) -> dict[str, LabelledCells]:
+def open_sources(spec: BenchmarkSpec, folder: Path, job: Job = NO_JOB) -> dict[str, LabelledCells]:
     """Open the labelled cells of a benchmark."""
     opened: dict[str, LabelledCells] = {}
     for source in spec.sources:
@@ -191,9 +160,9 @@ def _assay(source: SourceSpec, folder: Path, job: Job) -> AssayFolder:
     if source.kind == "assay":
         return AssayFolder.open(source.path)
     assert source.labels is not None  # checked by the spec
-    # The name changes with the labels: an assay never forgets what a former file said.
-    told = {"plate": str(source.path.resolve()), "labels": sha256_of(source.labels)}
-    path = folder / "assays" / fingerprint(told)
+    # The name changes with the labels: an assay never forgets what a former file had.
+    inputs = {"plate": str(source.path.resolve()), "labels": sha256_of(source.labels)}
+    path = folder / "assays" / fingerprint(inputs)
     assay, _ = steps.new(path, [steps.PlateSource(source.path)])
     steps.annotate(assay, source.labels, "labels")
     steps.cells(assay, job=job)
@@ -204,9 +173,11 @@ def annotated_cells(assay: AssayFolder, name: str) -> AssayCells:
     """Give the annotated cells of all plates of an assay."""
     annotations = assay.journal().annotations()
     # As in training: a plate that nobody annotated may have vanished, or wait for its cells.
-    said = set(annotations["plate"])
+    annotated = set(annotations["plate"])
     states = tuple(
-        load_plate(assay, entry.name, annotations) for entry in assay.plates if entry.name in said
+        load_plate(assay, plate.name, annotations)
+        for plate in assay.plates
+        if plate.name in annotated
     )
     return cells_of(states, name, assay.embeddings_folder)
 
@@ -224,27 +195,28 @@ def cells_of(
     states = tuple(state for state in states if len(state.training))
     n_unread = 0
     for number, state in enumerate(states):
-        said = state.training
+        annotations = state.training
         is_unread = [
             not with_unreadable and SiteKey(str(well), int(site)) in state.found.unreadable
-            for well, site in zip(said["well"], said["site"], strict=True)
+            for well, site in zip(annotations["well"], annotations["site"], strict=True)
         ]
         n_unread += sum(is_unread)
-        said = said[~np.array(is_unread, dtype=bool)]
-        groups.extend(state.groups(said["well"]).tolist())
-        kinds.extend(none_if_missing(said["kind"]))
+        annotations = annotations[~np.array(is_unread, dtype=bool)]
+        groups.extend(state.groups(annotations["well"]).tolist())
+        kinds.extend(annotations["kind"].tolist())
         columns = ["well", "site", "y_px", "x_px", "class"]
-        for well, site, y, x, word in rows_of(said, columns):
+        rows = annotations[columns].itertuples(index=False, name=None)
+        for well, site, y, x, class_name in rows:
             where.append((number, SiteKey(str(well), int(site)), float(y), float(x)))
-            classes.append(str(word))
+            classes.append(str(class_name))
             ids.append(f"{state.plate.name}/{well}/s{site}/y{y:.1f}/x{x:.1f}")
     if len(set(classes)) < 2:
         raise HcsQcError(
             f"The source {name} has {count_of(len(classes), 'annotated cell')}, but not of both "
             "classes."
         )
-    told = {
-        "cells": [f"{one}:{word}" for one, word in zip(ids, classes, strict=True)],
+    inputs = {
+        "cells": [f"{cell}:{name}" for cell, name in zip(ids, classes, strict=True)],
         "plates": [
             [
                 state.plate.fingerprint,
@@ -257,14 +229,17 @@ def cells_of(
         ],
     }
     return AssayCells(
-        states,
-        tuple(where),
-        np.array(classes),
-        np.array(groups),
-        np.array(ids),
-        fingerprint(told),
-        f"{name}: crops centred on the click, intensities scaled by the plate's range"
+        states=states,
+        where=tuple(where),
+        classes=np.array(classes),
+        groups=np.array(groups),
+        ids=np.array(ids),
+        fingerprint=fingerprint(inputs),
+        note=f"{name}: crops centred on the click, intensities scaled by the plate's range"
         + (f"; {n_unread} annotated cells of unreadable sites are left out" if n_unread else ""),
-        np.array(kinds, dtype=object),
-        stores,
+        origins=frozenset(
+            f"{states[number].plate.fingerprint}/{key.well}" for number, key, *_ in where
+        ),
+        kinds=np.array(kinds, dtype=object),
+        stores=stores,
     )

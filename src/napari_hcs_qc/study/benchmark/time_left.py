@@ -65,6 +65,6 @@ class TimeLeft:
         return 3.0 * epochs * n + self._n_cells[cell.test] / (3 if cell.train == cell.test else 1)
 
 
-def time_words(seconds: float, *, at_least: bool = False) -> str:
-    """Say how long is left, as roughly as it is known."""
+def time_left_text(seconds: float, *, at_least: bool = False) -> str:
+    """Write how long is left, as roughly as it is known."""
     return f"{'more than' if at_least else 'about'} {duration(seconds)} left"

@@ -14,7 +14,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.job import Job
 
+Key = TypeVar("Key")
+
 _WORKER_BYTES = 10**9
 """What a process with scikit-learn, PyTorch and a fit of a few hundred cells may need."""
 
@@ -46,7 +48,7 @@ def worker_count() -> int:
 
 
 class Workers:
-    """Judges draws: one at a time in a thread, or several in processes of their own.
+    """Scores draws: one at a time in a thread, or several in processes of their own.
 
     A head's fit holds Python's lock for most of its time, so threads would only take turns; a
     process takes seconds to begin, so there is one only where there is work for longer. Both give
@@ -64,11 +66,11 @@ class Workers:
             self._pool = _thread()
 
     def score(
-        self, draws: Iterable[tuple[object, FrozenDraw]], job: Job
-    ) -> Iterator[tuple[object, NDArray[np.float64] | HcsQcError, float]]:
-        """Judge draws; few are made ahead, so that their rows do not gather."""
+        self, draws: Iterable[tuple[Key, FrozenDraw]], job: Job
+    ) -> Iterator[tuple[Key, NDArray[np.float64] | HcsQcError, float]]:
+        """Score draws; few are made ahead, so that their rows do not gather."""
         source = iter(draws)
-        running: dict[Future[tuple[NDArray[np.float64], float]], tuple[object, FrozenDraw]] = {}
+        running: dict[Future[tuple[NDArray[np.float64], float]], tuple[Key, FrozenDraw]] = {}
         is_over = False
         while True:
             while not is_over and len(running) < 2 * self.n_processes:
@@ -85,7 +87,7 @@ class Workers:
                 job.check()
             for future in done:
                 job.check()
-                known, draw = running.pop(future)
+                key, draw = running.pop(future)
                 try:
                     p, seconds = future.result()
                 except BrokenProcessPool:
@@ -93,13 +95,13 @@ class Workers:
                     # one thread, which needs neither.
                     self._give_up_processes()
                     running.pop(future, None)
-                    again = [(known, draw), *running.values()]
-                    running = {self._pool.submit(timed_score, one[1]): one for one in again}
+                    again = [(key, draw), *running.values()]
+                    running = {self._pool.submit(timed_score, pair[1]): pair for pair in again}
                     break
                 except HcsQcError as error:
-                    yield known, error, 0.0
+                    yield key, error, 0.0
                 else:
-                    yield known, p, seconds
+                    yield key, p, seconds
 
     def _give_up_processes(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

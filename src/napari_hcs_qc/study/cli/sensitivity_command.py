@@ -11,10 +11,10 @@ from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Job
-from napari_hcs_qc.study.artefacts.sensitivity import (
+from napari_hcs_qc.study.artefacts.sensitivity import measure_sensitivity
+from napari_hcs_qc.study.artefacts.sensitivity_options import (
     DEFAULT_SEVERITIES,
     SensitivityOptions,
-    measure_sensitivity,
 )
 from napari_hcs_qc.study.artefacts.sensitivity_page import summary_rows, write_sensitivity
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec

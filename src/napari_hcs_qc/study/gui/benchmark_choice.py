@@ -176,7 +176,7 @@ class BenchmarkChoice(QWidget):
 
     def _take_protocol(self) -> None:
         values: dict[str, Any] = preset_values(self._protocol.currentData())
-        defaults = BenchmarkSpec.__dataclass_fields__
+        defaults = BenchmarkSpec.model_fields
 
         def of(name: str) -> Any:
             field = defaults[name]

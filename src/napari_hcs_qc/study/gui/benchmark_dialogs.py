@@ -20,8 +20,7 @@ from napari_hcs_qc.gui.widgets.path_row import path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
-from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.study.benchmark.benchmark_spec import FILE_GROUP, EncoderSpec, SourceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.study.benchmark.benchmark_additions import CropsInside
 
-_GROUP = SourceSpec.group
 _ARRAYS = "Arrays of crops (*.npz *.npy)"
 _WEIGHTS = "safetensors (*.safetensors);;All files (*)"
 
@@ -51,7 +49,7 @@ class CropsDialog(QDialog):
             "arrays crops, classes and groups; or an .npy file of crops with a CSV of the same "
             "name (columns class and group)."
         )
-        self._group = QLineEdit(_GROUP)
+        self._group = QLineEdit(FILE_GROUP)
         self._group.setToolTip(
             "Regular expression for the file names; its first (group) is the plate of a crop. "
             "Whole plates are held out for testing."
@@ -84,9 +82,9 @@ class CropsDialog(QDialog):
         path = self._chosen_path()
         kind: Literal["folder", "arrays"] = "folder" if path.is_dir() else "arrays"
         abnormal = self._abnormal.chosen()
-        group = self._group.text() if kind == "folder" else _GROUP
+        group = self._group.text() if kind == "folder" else FILE_GROUP
         name = self._name.text().strip()
-        return SourceSpec(name, kind, path, abnormal=abnormal, group=group)
+        return SourceSpec(name=name, kind=kind, path=path, abnormal=abnormal, group=group)
 
     def set_value(self, path: Path) -> None:
         """Fill in the folder or the file; its classes are listed."""

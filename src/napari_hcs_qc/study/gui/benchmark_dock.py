@@ -218,7 +218,7 @@ class BenchmarkDock(QWidget):
         if assay is None:
             raise HcsQcError("Open an assay, or a SPEC.toml, first.")
         self._list_encoders()  # another program may have trained or imported one
-        own = SourceSpec(assay.path.name, "assay", assay.path)
+        own = SourceSpec(name=assay.path.name, kind="assay", path=assay.path)
         return self._choice.value((own, *self._sources.value())), assay.path / _FOLDER
 
     def _usable(self) -> Planned | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,5 +22,5 @@ def load_sample() -> list[LayerData]:
     wells = spec.wells[:_WELLS]
     kept = tuple(item for item in spec.schedule if item[0] in wells)
     with tempfile.TemporaryDirectory() as folder:
-        made = simulate_plate(Path(folder), replace(spec, wells=wells, schedule=kept))
+        made = simulate_plate(Path(folder), spec.with_changes(wells=wells, schedule=kept))
         return read_plate(open_plate(made.plate_dir))

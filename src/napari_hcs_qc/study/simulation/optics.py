@@ -71,7 +71,7 @@ def defocused_otf(
     return blurred
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """The objective, the sampling and how thick the sample is."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ _CELL_TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimulatedPlate:
     """Where the parts of a simulated plate lie."""
 
@@ -87,7 +86,7 @@ def simulate_plate(
     )
     _check_folder(out, paths.spec, spec)
     # First, so that a simulation that was stopped is known for what it is.
-    write_json(paths.spec, spec.to_dict())
+    write_json(paths.spec, spec.model_dump())
     keys = [(w, s) for w in spec.well_names for s in range(1, spec.sites_per_well + 1)]
     cells: list[dict[str, Any]] = []
     sites: list[dict[str, Any]] = []
@@ -135,7 +134,7 @@ def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
         raise HcsQcError(
             f"{out} is not empty and does not hold a simulation; choose a new or empty folder."
         )
-    if fingerprint(read_json(record)) != fingerprint(json.loads(json.dumps(spec.to_dict()))):
+    if fingerprint(read_json(record)) != fingerprint(spec.model_dump(mode="json")):
         raise HcsQcError(
             f"{out} holds another simulation (see {record.name}); choose a new folder, or delete "
             "that one."

@@ -1,4 +1,4 @@
-"""What spoils a simulated site: which artefact, how badly, and what that is in physics."""
+"""What befalls a simulated site: which artefact, how badly, and what that is in physics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from napari_hcs_qc.study.simulation.synthetic_shapes import (
     draw_blob,
     fibre,
     random_wobble,
+    round_blob,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class SiteArtefact:
 
     @property
     def cell_kind(self) -> str | None:
-        """The kind of all cells of the site, where the artefact spoils every one of them."""
+        """The kind of all cells of the site, where the artefact changes every one of them."""
         return self.name if self.name in ("blur", "haze", "noise") else None
 
     @property
@@ -78,19 +79,19 @@ class SiteArtefact:
 
 
 def well_artefact(spec: SyntheticSpec, well: str) -> str | None:
-    """Name the artefact that spoils a well, scheduled or drawn by the well's own numbers."""
+    """Name the artefact of a well, scheduled or drawn by the well's own numbers."""
     scheduled = {str(name): artefact for name, artefact in spec.schedule}
     if well in scheduled:
         return None if scheduled[well] == "none" else scheduled[well]
     rng = spec.rng(0, well)
-    spoiled, choice = rng.random(), rng.random()
-    if spec.clean or spoiled >= spec.artefact_share:
+    chance, choice = rng.random(), rng.random()
+    if spec.clean or chance >= spec.artefact_share:
         return None
     return spec.artefacts[int(choice * len(spec.artefacts))]
 
 
 def site_artefact(spec: SyntheticSpec, well: str, site: int) -> SiteArtefact:
-    """Tell what befell one site; some artefacts miss a site of their well now and then."""
+    """Draw what befell one site; some artefacts miss a site of their well now and then."""
     name = well_artefact(spec, well)
     rng = spec.rng(1, well, site)
     hit, severity = rng.random(), rng.uniform(0.4, 1.0)
@@ -141,17 +142,27 @@ def draw_particle(
     y, x = centre_px
     form = rng.choice(3, p=(0.4, 0.25, 0.35))
     angle = rng.uniform(0, np.pi)
-    if form == 0:
-        wobble = random_wobble(rng, 0.15, 0.15, 0.12, 0.1, 0.08)
-        minor = rng.uniform(0.25, 0.45) * size_px
-        draw_blob(canvas, Blob(y, x, size_px / 2, minor, angle, wobble, 3.0), brightness)
-    elif form == 1:
-        length = 1.4 * size_px / 2
-        minor = max(1.2, rng.uniform(0.1, 0.18) * length * 2)
-        draw_blob(canvas, Blob(y, x, length, minor, angle, (), 8.0), brightness)
-    else:
+    if form == 2:
         for _ in range(int(rng.integers(4, 11))):
             dy, dx = rng.standard_normal(2) * size_px / 3.5
             radius = max(1.0, size_px * rng.uniform(0.05, 0.16))
-            speck = Blob(y + dy, x + dx, radius, radius, flatness=2.0)
+            speck = round_blob(y + dy, x + dx, radius, flatness=2.0)
             draw_blob(canvas, speck, brightness * rng.uniform(0.3, 1.0))
+        return
+    wobble: tuple[tuple[float, float], ...] = ()
+    if form == 0:
+        wobble = random_wobble(rng, 0.15, 0.15, 0.12, 0.1, 0.08)
+        major, minor, flatness = size_px / 2, rng.uniform(0.25, 0.45) * size_px, 3.0
+    else:
+        major, flatness = 1.4 * size_px / 2, 8.0
+        minor = max(1.2, rng.uniform(0.1, 0.18) * major * 2)
+    body = Blob(
+        y_px=y,
+        x_px=x,
+        major_px=major,
+        minor_px=minor,
+        angle=angle,
+        wobble=wobble,
+        flatness=flatness,
+    )
+    draw_blob(canvas, body, brightness)

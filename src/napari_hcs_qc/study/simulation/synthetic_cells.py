@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,13 @@ from napari_hcs_qc.study.simulation.synthetic_artefacts import (
     SiteArtefact,
     draw_particle,
 )
-from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures, draw_blob, random_wobble
+from napari_hcs_qc.study.simulation.synthetic_shapes import (
+    Blob,
+    Textures,
+    draw_blob,
+    random_wobble,
+    round_blob,
+)
 from napari_hcs_qc.study.simulation.synthetic_spec import CELL_KINDS, SyntheticSpec
 
 if TYPE_CHECKING:
@@ -72,7 +78,14 @@ def _random_cell(spec: SyntheticSpec, artefact: SiteArtefact, rng: np.random.Gen
     lobed = rng.random() < _LOBED_SHARE
     wobble = random_wobble(rng, *((0.06, 0.11, 0.08, 0.04) if lobed else (0.03, 0.03, 0.02, 0.015)))
     major = diameter / 2 / np.sqrt(aspect)
-    blob = Blob(0.0, 0.0, major, major * aspect, float(rng.uniform(0, np.pi)), wobble)
+    blob = Blob(
+        y_px=0.0,
+        x_px=0.0,
+        major_px=major,
+        minor_px=major * aspect,
+        angle=float(rng.uniform(0, np.pi)),
+        wobble=wobble,
+    )
     cell = Cell(blob, brightness=float(content**0.4 * 0.88 * rng.lognormal(0, 0.2)))
     _decide_fate(cell, spec, artefact, rng)
     return cell
@@ -112,17 +125,13 @@ def _place(
             x = neighbour.x_px + reach * np.cos(direction)
         else:
             y, x = rng.uniform(0, canvas_px[0]), rng.uniform(0, canvas_px[1])
-        blob = _moved(cell.blob, float(y), float(x))
+        blob = replace(cell.blob, y_px=float(y), x_px=float(x))
         room = _room(blob, others, centres)
         if room > best_room:
             best, best_room = blob, room
         if best_room > -0.5:
             break
     cell.blob = best
-
-
-def _moved(blob: Blob, y: float, x: float) -> Blob:
-    return Blob(y, x, blob.major_px, blob.minor_px, blob.angle, blob.wobble, blob.flatness)
 
 
 def _room(blob: Blob, others: list[Cell], centres: FloatArray) -> float:
@@ -188,37 +197,47 @@ class NucleusPainter:
         def clumps(patch: tuple[slice, slice], _dy: FloatArray, _dx: FloatArray) -> FloatArray:
             return np.clip(1 + 0.25 * self._coarse[patch] + 0.1 * self._fine[patch], 0.3, 1.6)
 
-        angle, y, x = blob.angle, blob.y_px, blob.x_px
         if phase == 0:  # prometaphase: a clumpy ball
             wobble = random_wobble(rng, 0.06, 0.07, 0.06, 0.05)
-            ball = Blob(y, x, 0.72 * radius, 0.62 * radius, angle, wobble, 4.0)
+            ball = replace(
+                blob, major_px=0.72 * radius, minor_px=0.62 * radius, wobble=wobble, flatness=4.0
+            )
             draw_blob(canvas, ball, 0.8 * level, clumps)
             return
         wobble = random_wobble(rng, 0.02, 0.05, 0.05)
+        plate = replace(
+            blob, major_px=0.8 * radius, minor_px=0.3 * radius, wobble=wobble, flatness=4.0
+        )
         if phase == 1:  # metaphase: a plate seen from the side
-            plate = Blob(y, x, 0.8 * radius, 0.3 * radius, angle, wobble, 4.0)
             draw_blob(canvas, plate, level, clumps)
             return
         apart = rng.uniform(0.4, 0.65) * radius  # anaphase: two plates moving apart
         for side in (-1, 1):
-            centre = (y + side * apart * np.cos(angle), x - side * apart * np.sin(angle))
-            plate = Blob(*centre, 0.65 * radius, 0.24 * radius, angle, wobble, 4.0)
-            draw_blob(canvas, plate, level, clumps)
+            half = replace(
+                plate,
+                y_px=blob.y_px + side * apart * np.cos(blob.angle),
+                x_px=blob.x_px - side * apart * np.sin(blob.angle),
+                major_px=0.65 * radius,
+                minor_px=0.24 * radius,
+            )
+            draw_blob(canvas, half, level, clumps)
 
     def _dead(self, canvas: FloatArray, cell: Cell) -> None:
         blob, rng = cell.blob, self._rng
         radius = cell.diameter_px / 2
         form = rng.choice(3, p=(0.4, 0.4, 0.2))
-        y, x = blob.y_px, blob.x_px
         level = cell.brightness
         if form == 0:  # pyknotic: shrunken, smooth, bright
             small = radius * rng.uniform(0.42, 0.6)
             wobble = random_wobble(rng, 0.03, 0.03)
-            bead = Blob(y, x, small, small * rng.uniform(0.8, 1), blob.angle, wobble, 2.5)
+            minor = small * rng.uniform(0.8, 1)
+            bead = replace(blob, major_px=small, minor_px=minor, wobble=wobble, flatness=2.5)
             draw_blob(canvas, bead, level * rng.uniform(2.5, 4.5))
             return
         if form == 2:  # shrunken with a few blebs at its rim
-            core = Blob(y, x, 0.65 * radius, 0.5 * radius, blob.angle, (), 3.0)
+            core = replace(
+                blob, major_px=0.65 * radius, minor_px=0.5 * radius, wobble=(), flatness=3.0
+            )
             draw_blob(canvas, core, level * rng.uniform(1.2, 2.2))
         n_pieces = int(rng.integers(6, 15)) if form == 1 else int(rng.integers(3, 7))
         for _ in range(n_pieces):  # karyorrhexis: round fragments of all sizes
@@ -228,8 +247,5 @@ class NucleusPainter:
                 turn = rng.uniform(0, 2 * np.pi)
                 dy, dx = 0.7 * radius * np.sin(turn), 0.7 * radius * np.cos(turn)
             size = radius * rng.uniform(0.14, 0.4)
-            draw_blob(
-                canvas,
-                Blob(y + dy, x + dx, size, size, flatness=2.5),
-                level * rng.uniform(0.7, 2.2),
-            )
+            piece = round_blob(blob.y_px + dy, blob.x_px + dx, size, flatness=2.5)
+            draw_blob(canvas, piece, level * rng.uniform(0.7, 2.2))

@@ -19,7 +19,7 @@ from napari_hcs_qc.study.simulation.synthetic_artefacts import (
 )
 from napari_hcs_qc.study.simulation.synthetic_cells import Cell, NucleusPainter, populate
 from napari_hcs_qc.study.simulation.synthetic_cytoplasm import paint_cytoplasm
-from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures, draw_blob
+from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures, draw_blob, round_blob
 from napari_hcs_qc.study.simulation.synthetic_spec import STAINS, SyntheticSpec
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MARGIN_UM = 30.0
 _FALLOFF = 0.3
 _DEBRIS_FACTORS = (1.0, 0.6, 0.5)  # how brightly debris shines in the channel of each stain
-_COVERED = 0.6  # light of debris on a cell, relative to the stain's, that spoils it
+_COVERED = 0.6  # light of debris on a cell, relative to the stain's, that makes it abnormal
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def _paint_artefacts(
     for _ in range(int(rng.poisson(120 * area_mm2))):  # faint dust is on every plate
         y, x = rng.uniform(0, height), rng.uniform(0, width)
         radius = max(1.0, rng.uniform(0.5, 1.0) / spec.pixel_size_um)
-        speck = Blob(y, x, radius, radius, flatness=2.0)
+        speck = round_blob(y, x, radius, flatness=2.0)
         draw_blob(sample.layer(sample.debris, 0.0), speck, rng.uniform(0.03, 0.12))
     if artefact.name == "fibre":
         sample.fibres += draw_fibres(
@@ -148,7 +148,7 @@ def _paint_artefacts(
         depth = 0.0 if rng.random() < 0.6 else float(rng.choice(DEPTHS_UM[1:]))
         draw_particle(sample.layer(sample.debris, depth), (y, x), size, level, rng)
         if size > 0.25 * spec.nucleus_diameter_px:
-            outline = Blob(y, x, size / 2, size / 3)
+            outline = Blob(y_px=y, x_px=x, major_px=size / 2, minor_px=size / 3)
             particles.append(Cell(outline, "debris", "debris", level, defocus_um=depth))
     return particles
 

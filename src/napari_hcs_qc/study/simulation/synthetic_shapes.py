@@ -24,14 +24,14 @@ _REACH = 1.5  # a patch is this many semi-axes wide to each side: the outline wo
 ORIENTATIONS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Blob:
     """A round, elongated or irregular body that lies flat."""
 
     y_px: float  # centre
-    x_px: float  # centre
+    x_px: float
     major_px: float  # semi-axes
-    minor_px: float  # semi-axes
+    minor_px: float
     angle: float = 0.0  # of the long axis against the x axis, radians
     # (amplitude, phase) of the outline's relative deviation, for 2, 3, 4
     wobble: tuple[tuple[float, float], ...] = ()
@@ -58,6 +58,10 @@ class Blob:
         for waves, (amplitude, phase) in enumerate(self.wobble, start=2):
             outline += amplitude * np.cos(waves * turned + phase)
         return outline
+
+
+def round_blob(y_px: float, x_px: float, radius_px: float, *, flatness: float) -> Blob:
+    return Blob(y_px=y_px, x_px=x_px, major_px=radius_px, minor_px=radius_px, flatness=flatness)
 
 
 def random_wobble(rng: np.random.Generator, *amplitudes: float) -> tuple[tuple[float, float], ...]:

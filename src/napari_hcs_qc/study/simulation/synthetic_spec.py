@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well, well_name
+from napari_hcs_qc.study.settings import Settings
 from napari_hcs_qc.study.simulation.optics import Camera, Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
 SITE_ARTEFACTS = ("blur", "saturation", "debris", "fibre", "haze", "dead", "empty", "noise")
 """What can befall a whole site. In the terms of annotations a fibre is of the kind debris."""
@@ -44,44 +45,111 @@ STAINS = {
 """Dyes the generator knows: Hoechst 33342, phalloidin-AF594, MitoTracker Deep Red."""
 
 
-@dataclass(frozen=True)
-class SyntheticSpec:
+_Share = Annotated[float, Field(ge=0, le=1)]
+_SidePx = Annotated[int, Field(ge=64, le=4096)]
+
+
+def _known(names: Iterable[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"{name!r} is unknown; known are {', '.join(names)}.")
+        return name
+
+    return AfterValidator(check)
+
+
+class SyntheticSpec(Settings):
     """Everything that decides a simulated plate, its seed included.
 
     What happens in a well depends on `seed` and the well's name only, so a plate of more wells
     contains the plate of fewer.
     """
 
+    title: ClassVar[str] = "The simulated plate cannot be made"
+
     name: str = "SIM"  # plate name: its folder and the first part of its file names
     wells: tuple[str, ...] = ()  # names of the imaged wells
-    n_wells: int | None = None  # how many wells where `wells` is empty; None: all of the plate
+    # How many wells where `wells` is empty; None: all of the plate
+    n_wells: Annotated[int, Field(ge=1)] | None = None
     plate_format: int = 96  # wells of the plate: 6, 12, 24, 48, 96, 384 or 1536
-    sites_per_well: int = 2  # fields of view in each well
-    shape_px: tuple[int, int] = (520, 696)  # height and width of an image
+    sites_per_well: Annotated[int, Field(ge=1, le=400)] = 2  # fields of view in each well
+    shape_px: tuple[_SidePx, _SidePx] = (520, 696)  # height and width of an image
     # Names from `STAINS`, in the order of the files
-    channels: tuple[str, ...] = ("DNA", "Actin", "Mito")
-    seed: int = 0  # any whole number from 0 on
+    channels: tuple[Annotated[str, _known(STAINS)], ...] = ("DNA", "Actin", "Mito")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nucleus_diameter_um: float = 20.5  # mean diameter of a nucleus
-    cells_per_mm2: float = 700.0  # mean density
-    objective: Objective = field(default_factory=Objective)  # the microscope
-    camera: Camera = field(default_factory=Camera)  # the microscope
+    cells_per_mm2: Annotated[float, Field(ge=0, le=10_000)] = 700.0  # mean density
+    objective: Objective = Objective()
+    camera: Camera = Camera()
     clean: bool = False  # no artefacts and no abnormal cells at all
-    artefact_share: float = 0.2  # chance of a well to be spoiled by one of `artefacts`
-    artefacts: tuple[str, ...] = SITE_ARTEFACTS  # what may spoil a well
-    schedule: tuple[tuple[str, str], ...] = ()  # (well, artefact) pairs that are certain
-    abnormal_share: float = 0.05  # share of abnormal cells on good sites
-    n_labels: int = 300  # rows of the label CSV (fewer where the plate has fewer cells)
-    abnormal_label_share: float = 0.4  # share of abnormal ones among them
+    artefact_share: _Share = 0.2  # chance of a well to have one of `artefacts`
+    artefacts: tuple[Annotated[str, _known(SITE_ARTEFACTS)], ...] = SITE_ARTEFACTS
+    # Pairs of well and artefact that are certain
+    schedule: tuple[tuple[str, Annotated[str, _known((*SITE_ARTEFACTS, "none"))]], ...] = ()
+    abnormal_share: _Share = 0.05  # share of abnormal cells on good sites
+    # Rows of the label CSV (fewer where the plate has fewer cells)
+    n_labels: Annotated[int, Field(ge=0, le=10**6)] = 300
+    abnormal_label_share: _Share = 0.4  # share of abnormal ones among them
 
-    def __post_init__(self) -> None:
-        problems = [
-            *self._plate_problems(),
-            *self._image_problems(),
-            *self._artefact_problems(),
-        ]
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise ValueError(f"{name!r} was given; letters, digits and - were expected.")
+        return name
+
+    @field_validator("plate_format")
+    @classmethod
+    def _check_format(cls, plate_format: int) -> int:
+        if plate_format not in PLATE_SHAPES:
+            formats = ", ".join(str(size) for size in PLATE_SHAPES)
+            raise ValueError(f"{plate_format} wells; one of {formats} is needed.")
+        return plate_format
+
+    @field_validator("channels")
+    @classmethod
+    def _check_channels(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if not channels or len(set(channels)) != len(channels):
+            raise ValueError("at least one is needed, each only once.")
+        return channels
+
+    @model_validator(mode="after")
+    def _check_all(self) -> Self:
+        problems = [*self._plate_problems(), *self._image_problems()]
         if problems:
-            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-            raise ProblemsError(f"The simulated plate cannot be made ({count})", problems)
+            raise ValueError(" ".join(problems))
+        return self
+
+    def _plate_problems(self) -> Iterator[str]:
+        rows, columns = PLATE_SHAPES[self.plate_format]
+        for name in (*self.wells, *(well for well, _ in self.schedule)):
+            try:
+                well = parse_well(name)
+            except HcsQcError as error:
+                yield str(error)
+                continue
+            if well.row >= rows or well.column >= columns:
+                yield f"{well} is outside a plate of {self.plate_format} wells."
+        if self.n_wells is not None and self.n_wells > self.plate_format:
+            yield f"n_wells is {self.n_wells}; 1 to {self.plate_format} were expected."
+        if self.artefact_share > 0 and not self.artefacts and not self.clean:
+            yield "artefacts: none is given; set artefact_share to 0."
+        if self.clean and self.schedule:
+            yield "A clean plate cannot have a schedule of artefacts."
+
+    def _image_problems(self) -> Iterator[str]:
+        objective, camera = self.objective, self.camera
+        for what, value, low, high in (
+            ("The nucleus diameter in px", self.nucleus_diameter_px, 8, 120),
+            ("objective.pixel_size_um", objective.pixel_size_um, 0.05, 10),
+            ("objective.numerical_aperture", objective.numerical_aperture, 0.05, 1.49),
+            ("camera.electrons_per_grey", camera.electrons_per_grey, 0.01, 1000),
+            ("camera.top_grey", camera.top_grey, 255, 65535),
+        ):
+            if not low <= value <= high:
+                yield f"{what} is {value:g}; {low} to {high} was expected."
+        if objective.numerical_aperture >= objective.refractive_index:
+            yield "objective.numerical_aperture must be below its refractive index."
 
     @property
     def pixel_size_um(self) -> float:
@@ -106,94 +174,6 @@ class SyntheticSpec:
         """Random numbers of one site (of the well as a whole: site 0) for one purpose."""
         row, column = parse_well(well)
         return np.random.default_rng([self.seed, purpose, row, column, site])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it goes into JSON."""
-        plain: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Objective | Camera):
-                value = {part.name: getattr(value, part.name) for part in fields(value)}
-            plain[item.name] = value
-        return plain
-
-    def _plate_problems(self) -> list[Problem]:
-        problems = []
-        if not re.fullmatch(r"[A-Za-z0-9-]+", self.name):
-            problems.append(
-                Problem("name", f"{self.name!r} was given; letters, digits and - were expected.")
-            )
-        if self.plate_format not in PLATE_SHAPES:
-            formats = ", ".join(str(size) for size in PLATE_SHAPES)
-            problems.append(
-                Problem("plate_format", f"{self.plate_format} wells; one of {formats} is needed.")
-            )
-            return problems
-        rows, columns = PLATE_SHAPES[self.plate_format]
-        for name in (*self.wells, *(well for well, _ in self.schedule)):
-            try:
-                well = parse_well(name)
-            except HcsQcError as error:
-                problems.append(Problem("wells", str(error)))
-                continue
-            if well.row >= rows or well.column >= columns:
-                problems.append(
-                    Problem("wells", f"{well} is outside a plate of {self.plate_format} wells.")
-                )
-        if self.n_wells is not None and not 1 <= self.n_wells <= self.plate_format:
-            problems.append(
-                Problem("n_wells", f"{self.n_wells}; 1 to {self.plate_format} were expected.")
-            )
-        return problems
-
-    def _image_problems(self) -> list[Problem]:
-        problems = []
-        for what, value, low, high in (
-            ("sites_per_well", self.sites_per_well, 1, 400),
-            ("height of shape_px", self.shape_px[0], 64, 4096),
-            ("width of shape_px", self.shape_px[1], 64, 4096),
-            ("seed", self.seed, 0, 2**63 - 1),
-            ("n_labels", self.n_labels, 0, 10**6),
-            ("nucleus diameter in px", self.nucleus_diameter_px, 8, 120),
-            ("cells_per_mm2", self.cells_per_mm2, 0, 10_000),
-            ("objective.pixel_size_um", self.objective.pixel_size_um, 0.05, 10),
-            ("objective.numerical_aperture", self.objective.numerical_aperture, 0.05, 1.49),
-            ("camera.electrons_per_grey", self.camera.electrons_per_grey, 0.01, 1000),
-            ("camera.top_grey", self.camera.top_grey, 255, 65535),
-        ):
-            if not (math.isfinite(value) and low <= value <= high):
-                problems.append(Problem(what, f"{value:g}; {low} to {high} was expected."))
-        if self.objective.numerical_aperture >= self.objective.refractive_index:
-            problems.append(
-                Problem("objective.numerical_aperture", "must be below its refractive index.")
-            )
-        problems += _unknown("channels", self.channels, tuple(STAINS))
-        if not self.channels or len(set(self.channels)) != len(self.channels):
-            problems.append(Problem("channels", "at least one is needed, each only once."))
-        return problems
-
-    def _artefact_problems(self) -> list[Problem]:
-        problems = []
-        for name in ("artefact_share", "abnormal_share", "abnormal_label_share"):
-            share = getattr(self, name)
-            if not 0 <= share <= 1:
-                problems.append(Problem(name, f"{share:g}; a share from 0 to 1 was expected."))
-        problems += _unknown("artefacts", self.artefacts, SITE_ARTEFACTS)
-        scheduled = tuple(artefact for _, artefact in self.schedule)
-        problems += _unknown("schedule", scheduled, (*SITE_ARTEFACTS, "none"))
-        if self.artefact_share > 0 and not self.artefacts and not self.clean:
-            problems.append(Problem("artefacts", "none is given; set artefact_share to 0."))
-        if self.clean and self.schedule:
-            problems.append(Problem("clean", "a clean plate cannot have a schedule of artefacts."))
-        return problems
-
-
-def _unknown(where: str, given: Sequence[str], known: Sequence[str]) -> list[Problem]:
-    return [
-        Problem(where, f"{name!r} is unknown; known are {', '.join(known)}.")
-        for name in given
-        if name not in known
-    ]
 
 
 def sample_spec() -> SyntheticSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -15,25 +15,22 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
 
 
-class Draws:
+class Draws(NamedTuple):
     """What is drawn for every view of a batch, before any pixel is touched.
 
     Drawn on the CPU and for the whole batch of all ranks, so that one process and many, a CPU and
     a GPU, see the same views.
     """
 
-    def __init__(self, orientation: Tensor, scale: Tensor, offset: Tensor, is_still: bool) -> None:
-        self.orientation, self.scale, self.offset = orientation, scale, offset
-        self.is_still = is_still
+    orientation: Tensor
+    scale: Tensor
+    offset: Tensor
+    is_still: bool
 
-    def part(self, begin: int, end: int) -> Draws:
+    def part(self, cells: slice) -> Draws:
         """Those of some cells of the batch."""
-        return Draws(
-            self.orientation[:, begin:end],
-            self.scale[:, begin:end],
-            self.offset[:, begin:end],
-            self.is_still,
-        )
+        orientation, scale, offset, is_still = self
+        return Draws(orientation[:, cells], scale[:, cells], offset[:, cells], is_still)
 
 
 def draw_views(
@@ -63,7 +60,7 @@ def draw_views(
 def make_views(crops: Tensor, draws: Draws) -> Tensor:
     """Show each crop as it was drawn, all views in one affine sampling on the crops' device.
 
-    Intensities stay: brightness is what saturation and dead cells are told by.
+    Intensities stay: by brightness saturation and dead cells are recognised.
     """
     n_views = len(draws.orientation)
     repeated = crops.repeat(n_views, 1, 1, 1)

@@ -23,14 +23,12 @@ class Progress:
     key: str  # of everything that it depends on
     step: int = 0  # steps that are over
     losses: list[float] = field(default_factory=list)  # of each of them
-    # What is known of each epoch that is over, plain data
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    # What went wrong, as ``[step, sentence]``, the newest last
-    warnings: list[list[Any]] = field(default_factory=list)
-    # Sites that the epoch's plan was made without
-    left_out: list[int] = field(default_factory=list)
-    # Sites that could not be read so far, as ``[number, where, what]``
-    unreadable: list[list[Any]] = field(default_factory=list)
+    epochs: list[dict[str, float | None]] = field(default_factory=list)  # figures of each
+    # What went wrong, as step and sentence, the newest last
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)  # sites the epoch's plan was made without
+    # Sites that could not be read so far, as number, where, what
+    unreadable: list[tuple[int, str, str]] = field(default_factory=list)
     seconds: float = 0.0  # time trained, pauses and what a kill threw away not counted
 
 
@@ -46,9 +44,9 @@ def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, Any]] | N
         return None
     try:
         # Tensors and plain data only: nothing in the file can run.
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        if kept["version"] != _VERSION or kept["progress"]["key"] != key:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["version"] != _VERSION or saved["progress"]["key"] != key:
             return None
-        return Progress(**kept["progress"]), kept["state"]
+        return Progress(**saved["progress"]), saved["state"]
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
         return None  # cut off by a full disk or a kill: nothing is lost but time

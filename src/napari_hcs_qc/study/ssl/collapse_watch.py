@@ -1,4 +1,4 @@
-"""Says in words, and early, that a training goes wrong: figures in, sentences out.
+"""Warns early that a training goes wrong: figures in, sentences out.
 
 The training loop collects an `Observation` every few steps; nothing here touches the network, but
 for `gradient_norms` and `effective_rank`, which the loop calls to get figures.
@@ -32,12 +32,12 @@ _NEAR_CHANCE = 0.01
 _ENTROPY_OF_ALL = 0.999
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What the loop has seen lately."""
+    """What the loop has observation lately."""
 
-    epoch: int  # count from 0; `step` over the whole training
-    step: int  # count from 0; `step` over the whole training
+    epoch: int  # counts from 0
+    step: int  # counts from 0 over the whole training
     losses: Sequence[float]  # the latest losses, one a step, the newest last; some 20 are enough
     # The loss of a method that tells nothing apart (`Method.chance`), None without such a level
     chance: float | None = None
@@ -50,19 +50,19 @@ class Observation:
     frozen: frozenset[str] = frozenset()
 
 
-def warnings_of(seen: Observation) -> list[str]:
+def warnings_of(observation: Observation) -> list[str]:
     """Say what is wrong, one sentence with its number for each; nothing when all is well."""
     return [
-        *_about_losses(seen),
-        *_about_gradients(seen),
-        *_about_embeddings(seen),
-        *_about_assignments(seen),
+        *_about_losses(observation),
+        *_about_gradients(observation),
+        *_about_embeddings(observation),
+        *_about_assignments(observation),
     ]
 
 
-def must_stop(seen: Observation) -> bool:
+def must_stop(observation: Observation) -> bool:
     """Say whether going on is of no use: the last loss or a gradient is not a number."""
-    return bool(_not_finite(seen.losses[-1:]) or _not_finite(seen.gradients.values()))
+    return bool(_not_finite(observation.losses[-1:]) or _not_finite(observation.gradients.values()))
 
 
 def warnings_before(settings: Pretraining, n_cells: int) -> list[str]:
@@ -70,12 +70,12 @@ def warnings_before(settings: Pretraining, n_cells: int) -> list[str]:
     return list(_about_settings(settings, n_cells))
 
 
-def gradient_norms(module: nn.Module, prefix: str = "") -> dict[str, float]:
+def gradient_norms(module: nn.Module) -> dict[str, float]:
     """Give the Euclidean norm of the gradients of each child and each own parameter of a module."""
     squares: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
-            part = prefix + name.partition(".")[0]
+            part = name.partition(".")[0]
             square = parameter.grad.detach().float().square().sum()
             squares[part] = squares[part] + square if part in squares else square
     if not squares:
@@ -108,7 +108,7 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def _not_finite(values: Iterable[float]) -> list[float]:
-    return [one for one in values if not math.isfinite(one)]
+    return [value for value in values if not math.isfinite(value)]
 
 
 def _about_losses(seen: Observation) -> Iterator[str]:
@@ -143,11 +143,11 @@ def _about_gradients(seen: Observation) -> Iterator[str]:
 
 
 def _about_embeddings(seen: Observation) -> Iterator[str]:
-    for name, words in (("feature_std", "embeddings"), ("projection_std", "projections")):
+    for name, text in (("feature_std", "embeddings"), ("projection_std", "projections")):
         spread = seen.figures.get(name)
         if spread is not None and spread < LEAST_SPREAD:
             yield (
-                f"The {words} of different cells point in almost the same direction: their spread "
+                f"The {text} of different cells point in almost the same direction: their spread "
                 f"is {spread:.3f}, where 1 is all directions and less than {LEAST_SPREAD:g} a "
                 "collapse."
             )

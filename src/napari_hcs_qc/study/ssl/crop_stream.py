@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.encoders.embed.crop_reader import Batch
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -33,16 +34,11 @@ if TYPE_CHECKING:
     from napari_hcs_qc.errors import Problem
     from napari_hcs_qc.plates.plate import SiteKey
 
+Chunk: TypeAlias = "tuple[int, NDArray[np.int64]]"
+"""Number of a batch, and the cells it is made of."""
+
 BUFFER_CELLS = 4096
 """Crops between reading and training; at 64 px of one channel 64 MB."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of every batch a process takes."""
-
-    rank: int = 0  # number of the process, and of all of them
-    size: int = 1  # number of the process, and of all of them
 
 
 class CropStream:
@@ -60,14 +56,14 @@ class CropStream:
         n_cells: int | None = None,
         seed: int = 0,
         buffer_cells: int = BUFFER_CELLS,
-        share: Share | None = None,
+        world: World | None = None,
     ) -> None:
         self.sources, self.seed, self.buffer_cells = tuple(sources), seed, buffer_cells
-        self.share = share or Share()
+        self.world = world or World()
         counts = [len(source.cells) for source in self.sources]
-        chosen = self._choose(counts, n_cells)
+        chosen = self._choose(sum(counts), n_cells)
         self.n_cells = len(chosen)
-        size = self.share.size
+        size = self.world.size
         self.batch_size = min(batch_size, self.n_cells) // size * size
         if self.batch_size < 2 * size:
             raise HcsQcError(
@@ -76,7 +72,9 @@ class CropStream:
                 "each process are needed. Find more cells, or use fewer processes."
             )
         self.n_steps = self.n_cells // self.batch_size
-        self._plate, self._row = self._places(counts, chosen)
+        starts = np.cumsum([0, *counts])
+        self._plate = np.searchsorted(starts, chosen, side="right") - 1
+        self._row = chosen - starts[self._plate]
         self._site, self._keys = self._sites()
         self._view = self._views()
         self.left_out: dict[int, Problem] = {}
@@ -84,19 +82,11 @@ class CropStream:
 
     # ---- what there is -------------------------------------------------------------------
 
-    def _choose(self, counts: list[int], n_cells: int | None) -> NDArray[np.int64]:
-        total = sum(counts)
+    def _choose(self, total: int, n_cells: int | None) -> NDArray[np.int64]:
         if n_cells is None or n_cells >= total:
             return np.arange(total)
         rng = np.random.default_rng([self.seed, 1])
         return np.sort(rng.choice(total, n_cells, replace=False)).astype(np.int64)
-
-    def _places(
-        self, counts: list[int], chosen: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        starts = np.cumsum([0, *counts])
-        plate = np.searchsorted(starts, chosen, side="right") - 1
-        return plate.astype(np.int64), chosen - starts[plate]
 
     def _sites(self) -> tuple[NDArray[np.int64], list[tuple[int, SiteKey]]]:
         site = np.empty(self.n_cells, np.int64)
@@ -106,7 +96,7 @@ class CropStream:
             by_site = CellsBySite.of(source.cells)
             used, code = np.unique(by_site.code[self._row[mine]], return_inverse=True)
             site[mine] = len(keys) + code
-            keys.extend((plate, by_site.sites[one]) for one in used.tolist())
+            keys.extend((plate, by_site.sites[index]) for index in used.tolist())
         return site, keys
 
     def _views(self) -> NDArray[np.int64]:
@@ -127,27 +117,29 @@ class CropStream:
     @property
     def unreadable(self) -> tuple[Problem, ...]:
         """Sites that could not be read, named by their plate."""
-        told = []
-        for number, problem in sorted(self.left_out.items()):
-            plate = self.sources[self._keys[number][0]].plate.name
-            told.append(replace(problem, where=f"{plate} {problem.where}"))
-        return tuple(told)
+        return tuple(
+            replace(
+                problem,
+                where=f"{self.sources[self._keys[site][0]].plate.name} {problem.where}",
+            )
+            for site, problem in sorted(self.left_out.items())
+        )
 
     @property
     def fingerprint(self) -> str:
         """Content address of the plates, cells, ranges and recipes, and of what was drawn."""
         digest = hashlib.sha256()
-        for plate, one in enumerate(self.sources):
-            cells = one.cells.iloc[self._row[self._plate == plate]]
+        for plate, source in enumerate(self.sources):
+            cells = source.cells.iloc[self._row[self._plate == plate]]
             digest.update("\0".join(cells["well"]).encode())
             for column, kind in (("site", "<i8"), ("y_px", "<f4"), ("x_px", "<f4")):
                 digest.update(cells[column].to_numpy(dtype=kind).tobytes())
         return fingerprint(
             {
-                "plates": [one.plate.fingerprint for one in self.sources],
-                "ranges": [one.ranges.fingerprint for one in self.sources],
-                "recipes": [one.recipe.fingerprint for one in self.sources],
-                "projections": [str(one.projection) for one in self.sources],
+                "plates": [source.plate.fingerprint for source in self.sources],
+                "ranges": [source.ranges.fingerprint for source in self.sources],
+                "recipes": [source.recipe.fingerprint for source in self.sources],
+                "projections": [str(source.projection) for source in self.sources],
                 "cells": digest.hexdigest(),
                 "drawn": [self.seed, self.batch_size, self.buffer_cells],
             }
@@ -176,50 +168,40 @@ class CropStream:
             )
         return np.resize(order, self.n_steps * self.batch_size).astype(np.int64)
 
-    def batches(self, chunks: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[Batch]:
+    def batches(self, chunks: Sequence[Chunk]) -> Iterator[Batch]:
         """Cut the crops of this process's share of some batches."""
-        rank, size = self.share.rank, self.share.size
-        wanted = [
-            (number, rows[rank * len(rows) // size : (rank + 1) * len(rows) // size])
-            for number, rows in chunks
-        ]
+        parts = [(number, rows[self.world.share(len(rows))]) for number, rows in chunks]
         held: dict[int, list[torch.Tensor]] = {}
-        begin = 0
-        while begin < len(wanted):
-            # One lap: a cell that comes twice within an epoch is cut twice, in laps of their own.
-            end = self._lap(wanted, begin)
+        for lap in self._laps(parts):
             waiting: dict[int, list[int]] = {}
-            for _, rows in wanted[begin:end]:
+            for _, rows in lap:
                 for row in rows.tolist():
                     waiting.setdefault(int(self._site[row]), []).append(row)
-            for number, rows in wanted[begin:end]:
-                for row in rows.tolist():
-                    site = int(self._site[row])
+            for number, rows in lap:
+                for site in dict.fromkeys(self._site[rows].tolist()):
                     if site in waiting:
                         self._cut(site, waiting.pop(site), held)
                 yield self._assemble(number, rows, held)
-            begin = end
 
-    def _lap(self, wanted: Sequence[tuple[int, NDArray[np.int64]]], begin: int) -> int:
-        """Find where cells begin to come again; a batch with both is a lap of its own."""
-        if not self.left_out:
-            return len(wanted)
-        seen: set[int] = set()
-        for index in range(begin, len(wanted)):
-            rows = set(wanted[index][1].tolist())
-            if seen & rows:
-                return index
+    def _laps(self, chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
+        """Divide chunks where cells begin to come again: a cell that comes twice is cut twice."""
+        begin, seen = 0, set[int]()
+        for index, (_, chunk) in enumerate(chunks):
+            rows = set(chunk.tolist())
+            if self.left_out and seen & rows:
+                yield chunks[begin:index]
+                begin, seen = index, set()
             seen |= rows
-        return len(wanted)
+        yield chunks[begin:]
 
     def _cut(self, site: int, rows: list[int], held: dict[int, list[torch.Tensor]]) -> None:
         """Read a site and cut some of its cells, each in its view."""
         plate, key = self._keys[site]
         source = self.sources[plate]
-        found = source.read(key)
-        if found.pixels is None:
-            if found.problem is not None:
-                self.left_out[site] = found.problem
+        read = source.read(key)
+        if read.pixels is None:
+            if read.problem is not None:
+                self.left_out[site] = read.problem
             return
         chosen = np.array(rows, np.int64)
         n_groups = len(source.groups)
@@ -230,7 +212,7 @@ class CropStream:
             cells = source.cells.iloc[self._row[some]]
             # Only the channels that are shown are padded and cut.
             crops = cut_crops(
-                found.pixels[list(group)],
+                read.pixels[list(group)],
                 cells["y_px"].to_numpy(dtype=np.float64),
                 cells["x_px"].to_numpy(dtype=np.float64),
                 recipe,
@@ -265,9 +247,9 @@ class CropStream:
 
     # ---- all cells once, and a few of them -----------------------------------------------
 
-    def everything(self, at_once: int) -> list[tuple[int, NDArray[np.int64]]]:
+    def everything(self, at_once: int) -> list[Chunk]:
         """List this process's share of all cells, field by field, as chunks for `batches_of`."""
-        mine = np.flatnonzero(self._site % self.share.size == self.share.rank)
+        mine = np.flatnonzero(self._site % self.world.size == self.world.rank)
         mine = mine[~np.isin(self._site[mine], list(self.left_out))]
         ordered = mine[np.argsort(self._site[mine], kind="stable")]
         return [
@@ -275,7 +257,7 @@ class CropStream:
             for number, begin in enumerate(range(0, len(ordered), at_once))
         ]
 
-    def batches_of(self, chunks: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[Batch]:
+    def batches_of(self, chunks: Sequence[Chunk]) -> Iterator[Batch]:
         """Cut the crops of given cells, whole chunks whatever the share; unreadable ones absent."""
         for number, rows in chunks:
             held: dict[int, list[torch.Tensor]] = {}
@@ -301,12 +283,12 @@ class CropStream:
             "batch_size": self.batch_size,
             "plates": [
                 {
-                    "name": one.plate.name,
-                    "fingerprint": one.plate.fingerprint,
-                    "ranges": one.ranges.fingerprint,
+                    "name": source.plate.name,
+                    "fingerprint": source.plate.fingerprint,
+                    "ranges": source.ranges.fingerprint,
                     "n_cells": int((self._plate == plate).sum()),
                 }
-                for plate, one in enumerate(self.sources)
+                for plate, source in enumerate(self.sources)
             ],
             "cells": self.fingerprint,
             "unreadable": [str(problem) for problem in self.unreadable],
@@ -318,8 +300,8 @@ class Reading:
     """One of the stream's ways to read chunks, as `CropReader` takes it."""
 
     # `CropStream.batches` or `CropStream.batches_of`
-    read: Callable[[Sequence[tuple[int, NDArray[np.int64]]]], Iterator[Batch]]
+    read: Callable[[Sequence[Chunk]], Iterator[Batch]]
 
-    def batches(self, chunks: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[Batch]:
+    def batches(self, chunks: Sequence[Chunk]) -> Iterator[Batch]:
         """Give the batches."""
         return self.read(chunks)

@@ -39,6 +39,10 @@ class World:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
 
+    def share(self, n: int) -> slice:
+        """Give this process's part of `n` things in a row."""
+        return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
+
     def gather(self, tensor: Tensor, dim: int = 0) -> Tensor:
         """Concatenate the tensors of all ranks, in the order of ranks; gradients pass."""
         if self.size == 1:
@@ -54,13 +58,6 @@ class World:
             distributed.all_reduce(total)
         return total
 
-    def from_first(self, tensor: Tensor) -> Tensor:
-        """Give every rank what rank 0 has; all come with a tensor of the same shape and type."""
-        copy = tensor.detach().clone()
-        if self.size > 1:
-            distributed.broadcast(copy, src=0)
-        return copy
-
     def any(self, flag: bool, device: torch.device | str = "cpu") -> bool:
         """Say whether any rank says so: a stop, a full memory. Every rank must ask.
 
@@ -74,7 +71,8 @@ class World:
         """Average the gradients over the ranks in place, a few large messages instead of many."""
         if self.size == 1:
             return
-        for bucket in _buckets([one.grad for one in parameters if one.grad is not None]):
+        gradients = [weights.grad for weights in parameters if weights.grad is not None]
+        for bucket in _buckets(gradients):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             distributed.all_reduce(flat)
             flat /= self.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
+from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
 from napari_hcs_qc.study.ssl.start_weights import start_from
-from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ CHECKPOINT = "pretraining.ckpt"
 """Name of the file in the encoder's folder from which a training that was stopped goes on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainOptions:
     """What is trained without labels."""
 
@@ -110,29 +110,28 @@ def pretrain_encoder(
     )
     device = _device(options.device, world)
     key = _key(settings, options.seed, stream, start, device)
-    found = _there_already(folder, key, again=options.again)
-    if found is not None:
-        return found
+    existing = _existing(folder, key, again=options.again)
+    if existing is not None:
+        return existing
     lock = _locked(folder) if world.first else None
     try:
         network = TrainableEncoder(options.encoder_name, start.architecture, recipe, device)
-        trained = pretrain(
+        trained = Training(
             stream,
             network,
             settings,
             seed=options.seed,
-            world=world,
             checkpoint=folder / CHECKPOINT,
             key=key,
             on_report=on_report,
             job=job,
             is_paused=is_paused,
-        )
+        ).run()
         if world.first:
-            told = _manifest(
+            manifest = _manifest(
                 options, settings, recipe, stream, states, start, network.n_features, trained
             )
-            save_custom_encoder(folder, trained.weights, {**told, "key": key})
+            save_own(folder, trained.weights, {**manifest, "key": key})
             (folder / CHECKPOINT).unlink(missing_ok=True)
         world.wait()
     finally:
@@ -144,11 +143,11 @@ def pretrain_encoder(
 def _stream(
     assay: AssayFolder, options: PretrainOptions, batch_size: int, world: World
 ) -> tuple[CropRecipe, CropStream, list[PlateState]]:
-    asked = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
+    recipe = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
     # What is trained is the last stage, averaged; the encoder's user may pool others.
     recipe = replace(
-        asked,
-        input_px=options.input_px or asked.input_px,
+        recipe,
+        input_px=options.input_px or recipe.input_px,
         stages="last",
         pooling="mean",
     )
@@ -169,13 +168,13 @@ def _stream(
         batch_size=batch_size,
         n_cells=options.n_cells,
         seed=options.seed,
-        share=Share(world.rank, world.size),
+        world=world,
     )
     return recipe, stream, states
 
 
-def _device(asked: str, world: World) -> torch.device:
-    device = choose_device(asked)
+def _device(name: str, world: World) -> torch.device:
+    device = choose_device(name)
     if device.type == "cuda" and world.size > 1:
         return choose_device(f"cuda:{world.local_rank}")
     return device
@@ -186,7 +185,7 @@ def _key(
 ) -> str:
     return fingerprint(
         {
-            "settings": settings.to_dict(),
+            "settings": settings.model_dump(),
             "seed": seed,
             "cells": stream.fingerprint,
             "start": start.digest,
@@ -197,12 +196,12 @@ def _key(
     )
 
 
-def _there_already(folder: Path, key: str, *, again: bool) -> CustomEncoder | None:
+def _existing(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
     if not (folder / MANIFEST).is_file():
         return None
-    found = read_custom_encoder(folder)
-    if found.manifest.get("key") == key:
-        return found
+    existing = read_own(folder)
+    if existing.manifest.get("key") == key:
+        return existing
     if again:
         return None
     raise HcsQcError(
@@ -248,12 +247,12 @@ def _manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": settings.method,
         "preset": settings.preset,
-        "settings": settings.to_dict(),
+        "settings": settings.model_dump(),
         "seed": options.seed,
         "recipe": recipe.to_dict(),
         "data": {**stream.describe(), **_left_out(states)},
-        "started_from": {"what": start.told, "weights_sha256": start.digest or None},
-        "history": trained.history,
+        "started_from": {"what": start.origin, "weights_sha256": start.digest or None},
+        "history": asdict(trained.history),
         "warnings": list(trained.warnings),
         "comparison": None,
         "versions": versions(),

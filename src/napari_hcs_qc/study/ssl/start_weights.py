@@ -28,12 +28,12 @@ class Start:
     """A network to train, and where its weights come from."""
 
     architecture: Architecture  # in evaluation mode, taking crops of any side where it can
-    told: str  # in words: ``random weights``, the name of an encoder, or a file
+    origin: str  # as text: ``random weights``, the name of an encoder, or a file
     digest: str  # SHA-256 of the weights' file; empty for random ones
 
 
 def start_from(
-    asked: str | None,
+    name: str | None,
     own: Path | None = None,
     *,
     weights: Path | None = None,
@@ -41,30 +41,30 @@ def start_from(
     job: Job = NO_JOB,
 ) -> Start:
     """Build the network that a training starts from."""
-    if asked is None:
+    if name is None:
         return Start(random_architecture(*SCRATCH, seed), "random weights", "")
-    folder = _folder_of(asked, own)
+    folder = _folder_of(name, own)
     if folder is not None:
         trained = read_custom_encoder(folder)
         built = trained.load()
         plain = build_architecture(trained.family, trained.architecture)
         # It may be trained on at another size than before.
         return Start(replace(built, input_px=plain.input_px), f"{folder}", trained.weights_sha256)
-    path = Path(asked)
+    path = Path(name)
     if path.suffix == ".safetensors" and weights is None:
         if not path.is_file():
             raise HcsQcError(f"The weights file {path} to start from does not exist.")
         architecture, digest = load_architecture("resnet18", weights=path)
         return Start(architecture, str(path), digest)
-    architecture, digest = load_architecture(asked, weights=weights, job=job)
-    return Start(architecture, asked, digest)
+    architecture, digest = load_architecture(name, weights=weights, job=job)
+    return Start(architecture, name, digest)
 
 
-def _folder_of(asked: str, own: Path | None) -> Path | None:
+def _folder_of(name: str, own: Path | None) -> Path | None:
     """Find the folder of an encoder that was trained here, by its name or its path."""
-    if own is not None and "/" not in asked and (own / asked / MANIFEST).is_file():
-        return own / asked
-    path = Path(asked)
+    if own is not None and "/" not in name and (own / name / MANIFEST).is_file():
+        return own / name
+    path = Path(name)
     if (path / MANIFEST).is_file():
         return path
     beside = custom_encoder_beside(path)

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -26,10 +26,8 @@ from napari_hcs_qc.study.ssl.collapse_watch import (
     warnings_of,
 )
 from napari_hcs_qc.study.ssl.crop_stream import Reading
-from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.optimiser import rate_at
 from napari_hcs_qc.study.ssl.training_report import (
     Meter,
     Neighbours,
@@ -37,12 +35,13 @@ from napari_hcs_qc.study.ssl.training_report import (
     find_neighbours,
     loss_curve,
 )
-from napari_hcs_qc.study.ssl.training_step import Stepper
+from napari_hcs_qc.study.ssl.training_step import Stepper, rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_hcs_qc.encoders.embed.crop_reader import Batch
@@ -59,35 +58,38 @@ CHECKPOINT_S = 120.0
 _REPORT_S = 2.0
 _OBSERVED_STEPS = 10
 _LATEST = 20
-_POOL_CELLS = 256
+_SAMPLE_CELLS = 256
 _QUERIES, _NEIGHBOURS = 6, 7
 _POLL_S = 0.05
 
 
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """How a training went, as the encoder's manifest keeps it."""
+
+    epochs: list[dict[str, float | None]]  # figures of each
+    curve: list[list[float]]  # step and loss
+    warnings: list[tuple[int, str]]  # step and sentence
+    n_steps: int
+    seconds: float
+    crops_per_s: float
+    device: str
+    precision: str
+    n_processes: int
+    crops_at_once: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """What `pretrain` made."""
+    """What a `Training` made."""
 
     weights: bytes  # of the whole architecture, as the bytes of a safetensors file
-    history: dict[str, Any]
+    history: History
     warnings: tuple[str, ...]  # what was wrong from the start, and what still was at the end
 
 
-def pretrain(
-    stream: CropStream,
-    network: TrainableEncoder,
-    settings: Pretraining,
-    *,
-    seed: int = 0,
-    world: World | None = None,
-    checkpoint: Path | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
-    key: str = "",
-    on_report: OnReport | None = None,
-    job: Job = NO_JOB,
-    is_paused: Callable[[], bool] = lambda: False,
-) -> Pretrained:
-    """Train an encoder on unlabelled cells.
+class Training:
+    """Train an encoder on unlabelled cells: make one and `run` it.
 
     On a CPU the same arguments give the same weights to the last digit, also after a stop or a
     kill. On CUDA the network runs in half precision and the loss in single.
@@ -98,65 +100,49 @@ def pretrain(
     still that of the whole batch; batch normalisations then see a piece. The pieces are halved
     until they fit, and the history tells it.
     """
-    return _Training(
-        stream,
-        network,
-        settings,
-        seed,
-        world or World(),
-        checkpoint,
-        checkpoint_s,
-        key,
-        on_report,
-        job,
-        is_paused,
-    ).run()
-
-
-class _Training:
-    """The state of one training; made and used by `pretrain`."""
 
     def __init__(
         self,
         stream: CropStream,
         network: TrainableEncoder,
         settings: Pretraining,
-        seed: int,
-        world: World,
-        checkpoint: Path | None,
-        checkpoint_s: float,
-        key: str,
-        on_report: OnReport | None,
-        job: Job,
-        is_paused: Callable[[], bool],
+        *,
+        seed: int = 0,
+        checkpoint: Path | None = None,
+        checkpoint_s: float = CHECKPOINT_S,
+        key: str = "",
+        on_report: OnReport | None = None,
+        job: Job = NO_JOB,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stream, self.network, self.settings = stream, network, settings
-        self.seed, self.world, self.device = seed, world, network.device
+        self.seed, self.world, self.device = seed, stream.world, network.device
         self.checkpoint, self.checkpoint_s, self.key = checkpoint, checkpoint_s, key
-        self.job, self.on_report = job, on_report
-        self.is_paused = is_paused
+        self.job, self.on_report, self.is_paused = job, on_report, is_paused
+        # With several ranks all stop at the same step, see `_between_steps`.
+        self._reader_job = job if self.world.size == 1 else NO_JOB
         self.n_steps = settings.epochs * stream.n_steps
-        over_all_ranks(network.module, world)
+        over_all_ranks(network.module, self.world)
         self.method = make_method(
-            settings.method, network.n_features, settings, stream.n_cells, world, seed
+            settings.method, network.n_features, settings, stream.n_cells, self.world, seed
         ).to(self.device)
         self.progress = Progress(key)
         self.stepper = Stepper(
-            network, self.method, settings, world, job, lambda text: self._warn([text])
+            network, self.method, settings, self.world, job, lambda text: self._warn([text])
         )
         self.meter = Meter(self.method.n_views * stream.batch_size)
         self._pending: list[Tensor] = []
         self._figures: dict[str, float] = {}
-        self._before = warnings_before(settings, stream.n_cells)
-        self._now: list[str] = []
-        self._pool: Tensor | None = None
+        self._initial_warnings = warnings_before(settings, stream.n_cells)
+        self._current_warnings: list[str] = []
+        self._sample: Tensor | None = None
         self._seconds_before = 0.0
 
     # ---- the loop ------------------------------------------------------------------------
 
     def run(self) -> Pretrained:
-        self._take_up()
-        self._warn(self._before)
+        self._resume()
+        self._warn(self._initial_warnings)
         try:
             while len(self.progress.epochs) < self.settings.epochs:
                 self._epoch(len(self.progress.epochs))
@@ -172,7 +158,7 @@ class _Training:
         prepared: dict[str, float] = {}
         # A stop may have come when all steps were done, and the look around was not.
         if self.progress.step < (number + 1) * self.stream.n_steps:
-            self._tell(f"Preparing epoch {number + 1} of {self.settings.epochs}")
+            self._report_progress(f"Preparing epoch {number + 1} of {self.settings.epochs}")
             self.network.set_training(batch_statistics=True)
             self.method.train()
             prepared = self.method.begin_epoch(number, self._embed, self.job)
@@ -197,15 +183,10 @@ class _Training:
                 now = time.monotonic()
                 if now - reported >= _REPORT_S:
                     reported = now
-                    self._report(None)
+                    self._send_report(None)
                 if now - written >= self.checkpoint_s:
                     self._write()
                     written = time.monotonic()
-
-    @property
-    def _reader_job(self) -> Job:
-        # With several ranks all stop at the same step, see `_between_steps`.
-        return self.job if self.world.size == 1 else NO_JOB
 
     def _between_steps(self) -> None:
         if self.world.any(self.job.is_cancelled, self.device):
@@ -214,7 +195,7 @@ class _Training:
             return
         began = time.perf_counter()
         self._write()
-        self._tell("Paused")
+        self._report_progress("Paused")
         while self.is_paused():
             self.job.check()
             time.sleep(_POLL_S)
@@ -223,21 +204,21 @@ class _Training:
     def _end_epoch(self, number: int, prepared: dict[str, float], seconds: float) -> None:
         self._read_pending()
         self._share_left_out()
-        pictures, rank = self._look_around()
+        neighbours, rank = self._look_at_sample()
         losses = self.progress.losses[number * self.stream.n_steps :]
         self._observe(number, rank=rank)
-        told = {
+        figures = {
             "loss": float(np.mean(losses)),
             "seconds": round(seconds, 2),
             "crops_per_s": round(self.meter.crops_per_s, 1),
-            "rank": None if rank is None else round(rank, 2),
+            "rank": math.nan if rank is None else round(rank, 2),
             **{name: round(value, 5) for name, value in {**self._figures, **prepared}.items()},
         }
         self.progress.epochs.append(
-            {name: one if one is None or math.isfinite(one) else None for name, one in told.items()}
+            {name: value if math.isfinite(value) else None for name, value in figures.items()}
         )
         self.progress.left_out = sorted(self.stream.left_out)
-        self._report(pictures)
+        self._send_report(neighbours)
         self._write()
 
     # ---- one step ------------------------------------------------------------------------
@@ -252,24 +233,24 @@ class _Training:
         if is_watched or self.device.type == "cpu":
             self._read_pending()
         if is_watched or not math.isfinite(self.progress.losses[-1]):
-            self._figures.update({name: float(one) for name, one in figures.items()})
+            self._figures.update({name: float(value) for name, value in figures.items()})
             self._observe(epoch, gradients=stepper.norms())
         stepper.advance(epoch, rate_at(step, self.stream.n_steps, self.settings))
         self.progress.step = step + 1
         self.meter.step_done()
-        self._tell()
+        self._report_progress()
 
     def _views_of(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         # Drawn by step and for the batch of all ranks: nothing to keep, and the same for any rank.
         generator = torch.Generator().manual_seed(_mixed(self.seed, step))
-        size, share = self.stream.batch_size, self.stream.share
+        size = self.stream.batch_size
         draws = draw_views(size, self.settings, generator, self.method.n_views)
-        draws = draws.part(share.rank * size // share.size, (share.rank + 1) * size // share.size)
+        draws = draws.part(self.world.share(size))
         crops = batch.crops
         if self.device.type == "cuda":
             crops = crops.pin_memory()
         views = make_views(crops.to(self.device, non_blocking=True), draws)
-        return torch.from_numpy(batch.rows.astype(np.int64)).to(self.device), views
+        return _rows(batch.rows).to(self.device), views
 
     # ---- all cells, and a few of them ----------------------------------------------------
 
@@ -292,26 +273,26 @@ class _Training:
                     # A batch normalisation cannot do with one crop alone.
                     crops = batch.crops.repeat(2, 1, 1, 1) if len(batch.rows) == 1 else batch.crops
                     features = self.network.features(crops[:, None], self.stepper.job)
-                yield torch.from_numpy(batch.rows.astype(np.int64)), features[: len(batch.rows)]
+                yield _rows(batch.rows), features[: len(batch.rows)]
 
-    def _look_around(self) -> tuple[Neighbours | None, float | None]:
+    def _look_at_sample(self) -> tuple[Neighbours | None, float | None]:
         """Show a few cells with those most alike, and measure in how many directions they vary."""
         if not self.world.first:
             return None, None
-        if self._pool is None:
-            chunks = [(0, self.stream.few(_POOL_CELLS))]
+        if self._sample is None:
+            chunks = [(0, self.stream.few(_SAMPLE_CELLS))]
             (batch,) = self.stream.batches_of(chunks)
-            self._pool = batch.crops
-        if len(self._pool) < 2:
+            self._sample = batch.crops
+        if len(self._sample) < 2:
             return None, None
         with self.network.as_it_is():
             parts = [
                 self.network.features(part[:, None], self.stepper.job).float().cpu()
-                for part in torch.split(self._pool, self.stepper.crops_at_once or 32)
+                for part in torch.split(self._sample, self.stepper.crops_at_once or 32)
             ]
             features = torch.cat(parts)
         rank = effective_rank(features)
-        return find_neighbours(self._pool, features, _QUERIES, _NEIGHBOURS), rank
+        return find_neighbours(self._sample, features, _QUERIES, _NEIGHBOURS), rank
 
     def _share_left_out(self) -> None:
         """Let every rank leave out what one of them could not read."""
@@ -324,7 +305,7 @@ class _Training:
                 site, Problem(f"site {site}", "could not be read by another process")
             )
 
-    # ---- what is told --------------------------------------------------------------------
+    # ---- reports and warnings ------------------------------------------------------------
 
     def _read_pending(self) -> None:
         if self._pending:
@@ -335,59 +316,62 @@ class _Training:
     def _observe(
         self, epoch: int, gradients: dict[str, float] | None = None, rank: float | None = None
     ) -> None:
-        seen = Observation(
-            epoch,
-            self.progress.step,
-            self.progress.losses[-_LATEST:],
+        is_frozen = epoch < self.settings.freeze_prototypes
+        observation = Observation(
+            epoch=epoch,
+            step=self.progress.step,
+            losses=self.progress.losses[-_LATEST:],
             chance=self.method.chance(self.stream.batch_size),
             figures=dict(self._figures),
             gradients=gradients or {},
             rank=rank,
-            frozen=frozenset(["prototypes"])
-            if epoch < self.settings.freeze_prototypes
-            else frozenset(),
+            frozen=frozenset(["prototypes"] if is_frozen else []),
         )
-        self._now = warnings_of(seen)
-        self._warn(self._now)
+        self._current_warnings = warnings_of(observation)
+        self._warn(self._current_warnings)
         # With a scaler gradients overflow now and then; it skips such a step by itself.
-        if self.stepper.scaler.is_enabled() and math.isfinite(seen.losses[-1]):
+        if self.stepper.scaler.is_enabled() and math.isfinite(observation.losses[-1]):
             return
-        if must_stop(seen):
-            raise HcsQcError(f"{self.settings.method}: {' '.join(self._now)}")
+        if must_stop(observation):
+            raise HcsQcError(f"{self.settings.method}: {' '.join(self._current_warnings)}")
 
     def _warn(self, sentences: list[str]) -> None:
-        known = {_pattern(str(one)) for _, one in self.progress.warnings}
-        for sentence in sentences:
-            if _pattern(sentence) not in known:
-                self.progress.warnings.append([self.progress.step, sentence])
+        known = {_pattern(sentence) for _, sentence in self.progress.warnings}
+        self.progress.warnings.extend(
+            (self.progress.step, sentence)
+            for sentence in sentences
+            if _pattern(sentence) not in known
+        )
 
-    def _tell(self, instead: str = "") -> None:
+    def _report_progress(self, message: str = "") -> None:
         progress, meter = self.progress, self.meter
-        text = instead
-        if not text:
+        if not message:
             epoch = min(progress.step // self.stream.n_steps + 1, self.settings.epochs)
             loss = f", loss {progress.losses[-1]:.3f}" if progress.losses else ""
-            text = f"{self.settings.method}: epoch {epoch} of {self.settings.epochs}{loss}"
+            message = f"{self.settings.method}: epoch {epoch} of {self.settings.epochs}{loss}"
             if meter.crops_per_s:
-                left = (self.n_steps - progress.step) * meter.seconds_per_step
-                text += f", {meter.crops_per_s:,.0f} crops/s, {duration(left)} left"
-        self.job.report(progress.step, self.n_steps, text)
+                message += f", {meter.crops_per_s:,.0f} crops/s, {duration(self._left_s)} left"
+        self.job.report(progress.step, self.n_steps, message)
 
-    def _report(self, pictures: Neighbours | None) -> None:
+    @property
+    def _left_s(self) -> float:
+        return (self.n_steps - self.progress.step) * self.meter.seconds_per_step
+
+    def _send_report(self, neighbours: Neighbours | None) -> None:
         if self.on_report is None:
             return
         progress = self.progress
         self.on_report(
             Report(
-                len(progress.epochs),
-                self.settings.epochs,
-                progress.step,
-                self.n_steps,
-                loss_curve(progress.losses),
-                self.meter.crops_per_s,
-                (self.n_steps - progress.step) * self.meter.seconds_per_step,
-                tuple(str(sentence) for _, sentence in progress.warnings),
-                pictures,
+                epoch=len(progress.epochs),
+                n_epochs=self.settings.epochs,
+                step=progress.step,
+                n_steps=self.n_steps,
+                curve=loss_curve(progress.losses),
+                crops_per_s=self.meter.crops_per_s,
+                seconds_left=self._left_s,
+                warnings=tuple(sentence for _, sentence in progress.warnings),
+                neighbours=neighbours,
             )
         )
 
@@ -405,40 +389,45 @@ class _Training:
         progress = self.progress
         progress.seconds = self._seconds_before + self.meter.seconds
         progress.unreadable = [
-            [site, problem.where, problem.what]
+            (site, problem.where, problem.what)
             for site, problem in sorted(self.stream.left_out.items())
         ]
         write_checkpoint(self.checkpoint, progress, self.stepper.state())
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         """Go on where a checkpoint of the same key was written; every rank reads it."""
         if self.checkpoint is None:
             return
-        kept = read_checkpoint(self.checkpoint, self.key)
-        if kept is None:
+        saved = read_checkpoint(self.checkpoint, self.key)
+        if saved is None:
             return
-        self.progress, state = kept
+        self.progress, state = saved
         self.stepper.load(state)
         self._seconds_before = self.progress.seconds
         for site, where, what in self.progress.unreadable:
-            self.stream.left_out[int(site)] = Problem(str(where), str(what))
+            self.stream.left_out[site] = Problem(where, what)
 
     def _finished(self) -> Pretrained:
         progress = self.progress
         curve = loss_curve(progress.losses)
-        history = {
-            "epochs": progress.epochs,
-            "curve": [[round(step, 1), round(loss, 5)] for step, loss in curve.tolist()],
-            "warnings": progress.warnings,
-            "n_steps": progress.step,
-            "seconds": round(self._seconds_before + self.meter.seconds, 1),
-            "crops_per_s": round(self.meter.crops_per_s, 1),
-            "device": str(self.device),
-            "precision": str(self.stepper.precision).removeprefix("torch."),
-            "n_processes": self.world.size,
-            "crops_at_once": self.stepper.crops_at_once or None,
-        }
-        return Pretrained(save(self.network.state()), history, (*self._before, *self._now))
+        history = History(
+            epochs=progress.epochs,
+            curve=[[round(step, 1), round(loss, 5)] for step, loss in curve.tolist()],
+            warnings=progress.warnings,
+            n_steps=progress.step,
+            seconds=round(self._seconds_before + self.meter.seconds, 1),
+            crops_per_s=round(self.meter.crops_per_s, 1),
+            device=str(self.device),
+            precision=str(self.stepper.precision).removeprefix("torch."),
+            n_processes=self.world.size,
+            crops_at_once=self.stepper.crops_at_once or None,
+        )
+        warnings = (*self._initial_warnings, *self._current_warnings)
+        return Pretrained(save(self.network.state()), history, warnings)
+
+
+def _rows(rows: NDArray[np.intp]) -> Tensor:
+    return torch.from_numpy(rows.astype(np.int64))
 
 
 def _mixed(seed: int, step: int) -> int:

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: loss curve, speed, time left, and what looks alike."""
+"""What a training reports while it runs: loss curve, speed, time left, and what looks alike."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Neighbours:
     similarity: NDArray[np.float32]  # ``(n_cells, 1 + n_neighbours)`` cosine to the cell of the row
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Report:
     """How a training goes."""
 
-    epoch: int  # epochs that are over, and of how many
-    n_epochs: int  # epochs that are over, and of how many
-    step: int  # steps that are over, and of how many
-    n_steps: int  # steps that are over, and of how many
+    epoch: int  # epochs that are over
+    n_epochs: int
+    step: int  # steps that are over
+    n_steps: int
     curve: NDArray[np.float64]  # ``(n, 2)`` step and loss
     crops_per_s: float  # views that are trained on in a second; 0 while it is unknown
     seconds_left: float  # until the end, at this speed; NaN while it is unknown
-    warnings: tuple[str, ...]  # what goes wrong, in words
+    warnings: tuple[str, ...]  # what goes wrong
     neighbours: Neighbours | None = None  # after each epoch
 
 
@@ -62,10 +62,9 @@ def find_neighbours(
     cosine = directions[:n_queries] @ directions.T
     # A cell is most like itself, also where rounding or a twin says otherwise.
     cosine[torch.arange(n_queries), torch.arange(n_queries)] = 2.0
-    found = cosine.topk(min(1 + n_neighbours, len(crops)), dim=1)
-    similarity = found.values.clone()
+    similarity, nearest = cosine.topk(min(1 + n_neighbours, len(crops)), dim=1)
     similarity[:, 0] = 1.0
-    return Neighbours(crops[found.indices].numpy(), similarity.numpy())
+    return Neighbours(crops[nearest].numpy(), similarity.numpy())
 
 
 class Meter:

@@ -13,10 +13,9 @@ from napari_hcs_qc.encoders.encoder import is_out_of_memory
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.collapse_watch import gradient_norms
-from napari_hcs_qc.study.ssl.optimiser import make_optimiser, set_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from torch import Tensor
@@ -45,11 +44,9 @@ class Stepper:
         self.network, self.method, self.settings, self.world = network, method, settings, world
         self.device = network.device
         self.warn = warn
+        parts = (network.module, method)
         self.parameters = [
-            one
-            for module in (network.module, method)
-            for one in module.parameters()
-            if one.requires_grad
+            weights for part in parts for weights in part.parameters() if weights.requires_grad
         ]
         self.optimiser = make_optimiser(self.parameters, settings)
         self.precision = _precision(self.device)
@@ -62,11 +59,11 @@ class Stepper:
             _ask_backwards(network.module, job)
         self._unfinished = False
         self._statistics = [
-            (one, torch.empty_like(one))
-            for module in (network.module, method)
-            for layer in module.modules()
+            (buffer, torch.empty_like(buffer))
+            for part in parts
+            for layer in part.modules()
             if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-            for one in layer.buffers(recurse=False)
+            for buffer in layer.buffers(recurse=False)
         ]
 
     # ---- a step --------------------------------------------------------------------------
@@ -88,7 +85,8 @@ class Stepper:
         self.method.mask_gradients(epoch)
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        set_rate(self.optimiser, rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.method.after_step()
@@ -106,7 +104,7 @@ class Stepper:
 
     def norms(self) -> dict[str, float]:
         """Give the norms of the gradients: the encoder's, and those of each part of the method."""
-        square = sum(one**2 for one in gradient_norms(self.network.module).values())
+        square = sum(norm**2 for norm in gradient_norms(self.network.module).values())
         return {"encoder": math.sqrt(square), **gradient_norms(self.method)}
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -172,9 +170,9 @@ class Stepper:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
-            found = [self.network.features(piece, self.job) for piece in pieces]
+            parts = [self.network.features(piece, self.job).float() for piece in pieces]
         self._restore_statistics()  # the second pass brings them up to date
-        features = torch.cat(found).to(torch.get_default_dtype()).requires_grad_()
+        features = torch.cat(parts).requires_grad_()
         shaped = features.view(*views.shape[:2], -1)
         loss, figures = self.method.loss(shaped, rows, epoch, step)
         torch.autograd.backward(self.scaler.scale(loss))
@@ -230,3 +228,49 @@ def _ask_backwards(module: nn.Module, job: Job) -> None:
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             layer.register_forward_hook(listen)
+
+
+def make_optimiser(
+    parameters: Sequence[nn.Parameter], settings: Pretraining
+) -> torch.optim.Optimizer:
+    """Make the optimiser of some settings.
+
+    SGD decays all weights, as solo-learn does it; AdamW leaves biases and normalisations out, whose
+    size means nothing.
+    """
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+    groups: list[dict[str, Any]] = [
+        {"params": [weights for weights in parameters if weights.ndim > 1]},
+        {"params": [weights for weights in parameters if weights.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.lr,
+        betas=(settings.momentum, 0.999),
+        weight_decay=settings.weight_decay,
+        # All in one pass over the memory: some 2 % of a step of 64 cells on a CPU.
+        fused=True,
+    )
+
+
+def rate_at(step: int, steps_per_epoch: int, settings: Pretraining) -> float:
+    """Give the learning rate of a step, which counts from 0 over the whole training.
+
+    A line from `warmup_start_lr` to `lr` over the warm-up epochs, at most half of all, then a
+    cosine to `min_lr` (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
+    """
+    total = settings.epochs * steps_per_epoch
+    warm_up = min(settings.warmup_epochs * steps_per_epoch, total / 2)
+    if step < warm_up:
+        share = step / warm_up
+        return settings.warmup_start_lr + share * (settings.lr - settings.warmup_start_lr)
+    share = (step - warm_up) / max(1.0, total - warm_up)
+    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (
+        1 + math.cos(math.pi * min(1.0, share))
+    )

@@ -15,9 +15,9 @@ from napari_hcs_qc.study.artefacts.artefact_kinds import (
     MOST_EXPOSURE,
     MOST_VEIL,
     READ_NOISE,
+    apply_artefact,
     get_kinds,
     photons_at,
-    spoil,
 )
 from napari_hcs_qc.study.artefacts.blurring import defocus_kernel, defocus_transfer
 from napari_hcs_qc.study.artefacts.exposing import bloom
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 SIDE, DIAMETER = 129, 24.0
 BACKGROUND, LOW, HIGH, FULL = 150.0, 120.0, 1600.0, 4000.0
-IMAGING = Imaging((ChannelLight(BACKGROUND, LOW, HIGH, FULL, 500.0, 0.5),), 0, DIAMETER, 0.65)
+LIGHT = ChannelLight(
+    background=BACKGROUND, low=LOW, high=HIGH, full=FULL, signal=500.0, wavelength_um=0.5
+)
+IMAGING = Imaging(channels=(LIGHT,), nucleus_channel=0, diameter_px=DIAMETER, pixel_size_um=0.65)
 SEVERITIES = (0.1, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -72,10 +75,10 @@ def test_severity_0_is_the_scene_itself_and_damage_grows(
     scene: Scene, donor: Donor, name: str
 ) -> None:
     kind = KINDS[name]
-    assert spoil(scene, kind, 0.0) is scene
+    assert apply_artefact(scene, kind, 0.0) is scene
     damage = []
     for severity in SEVERITIES:
-        spoiled = spoil(scene, kind, severity, seed=5, cell="a", donors=[donor])
+        spoiled = apply_artefact(scene, kind, severity, seed=5, cell="a", donors=[donor])
         assert spoiled.grey.shape == scene.grey.shape
         assert spoiled.grey.min() >= 0
         assert spoiled.grey.max() <= FULL
@@ -91,7 +94,7 @@ def test_severity_0_is_the_scene_itself_and_damage_grows(
 @pytest.mark.parametrize("name", KINDS)
 def test_a_seed_and_a_cell_make_the_artefact(scene: Scene, donor: Donor, name: str) -> None:
     def grey(seed: int, cell: str) -> NDArray[np.float64]:
-        return spoil(scene, KINDS[name], 0.6, seed=seed, cell=cell, donors=[donor]).grey
+        return apply_artefact(scene, KINDS[name], 0.6, seed=seed, cell=cell, donors=[donor]).grey
 
     assert np.array_equal(grey(1, "a"), grey(1, "a"))
     if name != "saturation":  # nothing in it is left to chance
@@ -101,7 +104,7 @@ def test_a_seed_and_a_cell_make_the_artefact(scene: Scene, donor: Donor, name: s
 
 def test_a_severity_out_of_range_and_an_unknown_kind_are_refused(scene: Scene) -> None:
     with pytest.raises(HcsQcError, match="from 0 to 1"):
-        spoil(scene, KINDS["noise"], 1.5)
+        apply_artefact(scene, KINDS["noise"], 1.5)
     with pytest.raises(HcsQcError, match=r"'blurr', 'fog'.*defocus"):
         get_kinds(["noise", "blurr", "fog"])
     assert [kind.name for kind in get_kinds(["empty", "noise", "empty"])] == ["empty", "noise"]
@@ -117,7 +120,7 @@ def test_the_gaussian_kernel_has_its_standard_deviation_in_px() -> None:
     point = flat(BACKGROUND)
     point.grey[0, SIDE // 2, SIDE // 2] += 1000.0
     for severity in (0.3, 0.7, 1.0):
-        seen = spoil(point, KINDS["gaussian"], severity).grey[0] - BACKGROUND
+        seen = apply_artefact(point, KINDS["gaussian"], severity).grey[0] - BACKGROUND
         sd_px = severity * GAUSSIAN_DIAMETERS * DIAMETER
         assert KINDS["gaussian"].amount(severity, IMAGING) == pytest.approx(sd_px)
         assert seen.sum() == pytest.approx(1000.0, rel=1e-6)
@@ -149,7 +152,7 @@ def test_far_out_of_focus_a_point_becomes_a_disc_of_its_geometric_radius() -> No
     point.grey[0, SIDE // 2, SIDE // 2] += 3000.0
     for severity in (0.5, 1.0):
         z_um = severity * DEFOCUS_UM
-        seen = spoil(point, KINDS["defocus"], severity).grey[0] - BACKGROUND
+        seen = apply_artefact(point, KINDS["defocus"], severity).grey[0] - BACKGROUND
         # The path difference w of the rim gives the radius 2 w / NA (small angles: z NA).
         radius_px = 2 * z_um * (1 - np.sqrt(1 - aperture**2)) / aperture / IMAGING.pixel_size_um
         assert seen.sum() == pytest.approx(3000.0, rel=0.02)
@@ -169,7 +172,7 @@ def test_defocus_never_adds_contrast_and_none_changes_nothing() -> None:
 def test_a_blurred_background_keeps_the_noise_of_the_camera() -> None:
     noisy = flat(400.0, noise=12.0)
     for name in ("gaussian", "defocus"):
-        assert spoil(noisy, KINDS[name], 0.8).grey.std() == pytest.approx(12.0, rel=0.05)
+        assert apply_artefact(noisy, KINDS[name], 0.8).grey.std() == pytest.approx(12.0, rel=0.05)
 
 
 def test_the_variance_of_noise_is_that_of_the_photons_and_of_reading() -> None:
@@ -178,7 +181,7 @@ def test_the_variance_of_noise_is_that_of_the_photons_and_of_reading() -> None:
         grey_per_electron = (HIGH - BACKGROUND) / photons
         for share in (1.0, 0.4):
             lit = flat(BACKGROUND + share * (HIGH - BACKGROUND))
-            seen = spoil(lit, KINDS["noise"], severity).grey
+            seen = apply_artefact(lit, KINDS["noise"], severity).grey
             electrons = (seen - BACKGROUND) / grey_per_electron
             assert electrons.mean() == pytest.approx(share * photons, rel=0.02)
             expected = share * photons + READ_NOISE**2
@@ -186,19 +189,19 @@ def test_the_variance_of_noise_is_that_of_the_photons_and_of_reading() -> None:
 
 
 def test_saturation_ends_at_the_level_of_the_plate_and_not_of_the_crop(scene: Scene) -> None:
-    spoiled = spoil(scene, KINDS["saturation"], 1.0)
+    spoiled = apply_artefact(scene, KINDS["saturation"], 1.0)
     assert spoiled.grey.max() == FULL
     assert (spoiled.grey == FULL).sum() > 100
     # A dim scene, whose own top is far below, does not saturate at all.
     dim = flat(BACKGROUND + 100.0)
-    lit = spoil(dim, KINDS["saturation"], 1.0).grey
+    lit = apply_artefact(dim, KINDS["saturation"], 1.0).grey
     assert np.allclose(lit, BACKGROUND + 100.0 * MOST_EXPOSURE)
     # Below full scale it is the exposure alone.
-    half = spoil(dim, KINDS["saturation"], 0.5).grey
+    half = apply_artefact(dim, KINDS["saturation"], 0.5).grey
     assert np.allclose(half, BACKGROUND + 100.0 * MOST_EXPOSURE**0.5)
     # A channel without a known level is cut at the top of its range.
     unknown = replace(IMAGING, channels=(replace(IMAGING.channels[0], full=HIGH),))
-    cut = spoil(replace(scene, imaging=unknown), KINDS["saturation"], 1.0)
+    cut = apply_artefact(replace(scene, imaging=unknown), KINDS["saturation"], 1.0)
     assert cut.grey.max() == HIGH
 
 
@@ -219,32 +222,33 @@ def test_blooming_spills_along_the_columns_and_never_adds_charge() -> None:
 def test_haze_lifts_the_field_by_its_share_of_the_range() -> None:
     for severity in (0.4, 1.0):
         rises = [
-            spoil(flat(BACKGROUND), KINDS["haze"], severity, seed=seed).grey.mean() - BACKGROUND
+            apply_artefact(flat(BACKGROUND), KINDS["haze"], severity, seed=seed).grey.mean()
+            - BACKGROUND
             for seed in range(12)
         ]
         assert np.mean(rises) == pytest.approx(severity * MOST_VEIL * (HIGH - LOW), rel=0.1)
 
 
 def test_an_emptied_place_looks_like_the_background_and_neighbours_stay(scene: Scene) -> None:
-    emptied = spoil(scene, KINDS["empty"], 1.0)
+    emptied = apply_artefact(scene, KINDS["empty"], 1.0)
     inside = emptied.grey[0][scene.nucleus]
     away = scene.grey[0][:20, -20:]
     assert inside.mean() == pytest.approx(away.mean(), abs=3)
     assert inside.std() == pytest.approx(away.std(), rel=0.3)
     others = scene.nuclei & ~scene.nucleus
     assert np.array_equal(emptied.grey[0][others], scene.grey[0][others])
-    half = spoil(scene, KINDS["empty"], 0.5).grey[0][scene.nucleus]
+    half = apply_artefact(scene, KINDS["empty"], 0.5).grey[0][scene.nucleus]
     whole = scene.grey[0][scene.nucleus]
     assert half.mean() == pytest.approx((whole.mean() + away.mean()) / 2, rel=0.02)
 
 
 def test_a_dead_cell_takes_the_place_of_the_cell(scene: Scene, donor: Donor) -> None:
-    dead = spoil(scene, KINDS["dead"], 1.0, donors=[donor])
+    dead = apply_artefact(scene, KINDS["dead"], 1.0, donors=[donor])
     inside = dead.grey[0][scene.nucleus] - BACKGROUND
     # The donor is the same nucleus four times as bright, turned about its middle.
     own = scene.grey[0][scene.nucleus] - BACKGROUND
     assert inside.mean() == pytest.approx(4 * own.mean(), rel=0.1)
-    drawn = spoil(scene, KINDS["dead"], 1.0, seed=4)
+    drawn = apply_artefact(scene, KINDS["dead"], 1.0, seed=4)
     assert drawn.grey[0][scene.nucleus].max() > scene.grey[0][scene.nucleus].max()
 
 
@@ -256,7 +260,7 @@ def test_out_of_focus_things_have_softer_edges(name: str) -> None:
     def steepest(kind: str) -> float:
         found = []
         for seed in seeds:
-            light = spoil(dark, KINDS[kind], 0.5, seed=seed).grey[0] - BACKGROUND
+            light = apply_artefact(dark, KINDS[kind], 0.5, seed=seed).grey[0] - BACKGROUND
             assert light.max() > 0
             found.append(np.abs(np.diff(light, axis=0)).max() / light.max())
         return float(np.mean(found))
@@ -270,7 +274,7 @@ def test_debris_and_fibres_lie_on_the_cell() -> None:
     middle = slice(SIDE // 2 - reach, SIDE // 2 + reach + 1)
     for name in ("debris", "debris-unfocused", "fibre", "fibre-unfocused"):
         for seed in range(8):
-            light = spoil(dark, KINDS[name], 0.6, seed=seed).grey[0] - BACKGROUND
+            light = apply_artefact(dark, KINDS[name], 0.6, seed=seed).grey[0] - BACKGROUND
             assert light[middle, middle].max() > 0.8 * light.max(), (name, seed)
 
 
@@ -280,6 +284,6 @@ def test_every_channel_is_spoiled_and_a_scene_of_an_even_side_works(donor: Donor
     (scene,) = cut_scenes(raw, [3.0], [80.0], two, SIDE + 1)  # at the border of the site
     dead = cut_out(scene)
     for kind in KINDS.values():
-        spoiled = spoil(scene, kind, 0.8, donors=[dead])
+        spoiled = apply_artefact(scene, kind, 0.8, donors=[dead])
         change = np.abs(spoiled.grey - scene.grey).mean(axis=(1, 2))
         assert (change > 0).all(), kind.name

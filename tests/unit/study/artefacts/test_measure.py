@@ -11,7 +11,6 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.artefacts import measure
 from napari_hcs_qc.study.artefacts.measure import (
-    Extra,
     detection_row,
     fit_folds,
     p_abnormal,
@@ -19,11 +18,8 @@ from napari_hcs_qc.study.artefacts.measure import (
     weighted_f1,
     well_folds,
 )
-from napari_hcs_qc.study.artefacts.sensitivity_chart import (
-    SIMULATED_SUFFIX,
-    CurvePanel,
-    detection_chart,
-)
+from napari_hcs_qc.study.artefacts.sensitivity_chart import SIMULATED_SUFFIX, draw_curves
+from napari_hcs_qc.study.artefacts.simulated_training import Simulated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,8 +67,8 @@ def test_a_simulated_cell_of_a_tested_well_is_refused() -> None:
     good, bad = {}, {}
     for fold, (train, test) in enumerate(split):
         made = FEATURES[train[:3]]
-        good[fold] = Extra(made, GROUPS[train[:3]])
-        bad[fold] = Extra(made, GROUPS[test[:3]])
+        good[fold] = Simulated(made, GROUPS[train[:3]])
+        bad[fold] = Simulated(made, GROUPS[test[:3]])
     assert len(fit_folds(FEATURES, CLASSES, GROUPS, split, "knn", 0, good)) == split.n_folds
     with pytest.raises(HcsQcError, match="both trained on and tested"):
         fit_folds(FEATURES, CLASSES, GROUPS, split, "knn", 0, bad)
@@ -82,7 +78,8 @@ def test_simulated_cells_are_added_as_abnormal_ones(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(measure, "make_head", lambda *_: Recorder())
     split = well_folds(CLASSES, GROUPS, 0)
     extra = {
-        fold: Extra(FEATURES[train[:7]], GROUPS[train[:7]]) for fold, (train, _) in enumerate(split)
+        fold: Simulated(FEATURES[train[:7]], GROUPS[train[:7]])
+        for fold, (train, _) in enumerate(split)
     }
     heads: Any = fit_folds(FEATURES, CLASSES, GROUPS, split, "linear", 0, extra)
     for head, (train, _test) in zip(heads, split, strict=True):

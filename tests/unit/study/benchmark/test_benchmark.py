@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,12 +43,12 @@ def arrays(tmp_path):
     crops[classes == "round", 8:16, 8:16] += 120
     path = tmp_path / "crops.npz"
     np.savez(path, crops=crops, classes=classes, groups=np.repeat(np.arange(10), 8).astype(str))
-    return SourceSpec("made", "arrays", path, abnormal=("blurred",))
+    return SourceSpec(name="made", kind="arrays", path=path, abnormal=("blurred",))
 
 
 @pytest.fixture
 def spec(arrays):
-    return BenchmarkSpec((arrays,), encoders=(), sizes=(0, 10), seeds=(0, 1, 2))
+    return BenchmarkSpec(sources=(arrays,), encoders=(), sizes=(0, 10), seeds=(0, 1, 2))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -140,7 +139,7 @@ def test_what_cannot_run_is_empty_with_its_reason(arrays, tmp_path):
     assert read_spec_of(tmp_path, arrays, 'preset = "paper"\n').seeds_of("finetune") == (0,)
     assert "weights" in reasons["vgg16"]
     assert "self-supervised" in reasons["simclr"]
-    baseline = replace(spec, encoders=())
+    baseline = spec.with_changes(encoders=())
     planned = benchmark_engine.run(baseline, sources, tmp_path)
     write_tables(planned, read_results(tmp_path, planned), tmp_path)
     rows = list(csv.DictReader((tmp_path / "table2.csv").read_text().splitlines()))
@@ -153,7 +152,9 @@ def test_what_cannot_run_is_empty_with_its_reason(arrays, tmp_path):
 
 
 def test_a_crop_head_gets_crops(arrays, tmp_path):
-    spec = BenchmarkSpec((arrays,), heads=("finetune",), sizes=(10,), seeds=(0,), baseline=False)
+    spec = BenchmarkSpec(
+        sources=(arrays,), heads=("finetune",), sizes=(10,), seeds=(0,), baseline=False
+    )
     sources = {"made": open_crops(arrays)}
 
     def head(draw):

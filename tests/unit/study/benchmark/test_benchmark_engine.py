@@ -29,7 +29,7 @@ from napari_hcs_qc.study.benchmark.features import features_of
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
 from napari_hcs_qc.study.benchmark.output.results import draw_path, read_results
-from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_words
+from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_left_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +44,16 @@ def source(tmp_path: Path) -> SourceSpec:
     np.save(tmp_path / "crops.npy", crops)
     rows = [f"{'round' if row % 2 == 0 else 'blurred'},P{row // 8}" for row in range(80)]
     (tmp_path / "crops.csv").write_text("\n".join(["class,group", *rows]) + "\n")
-    return SourceSpec("made", "arrays", tmp_path / "crops.npy", abnormal=("blurred",))
+    return SourceSpec(
+        name="made", kind="arrays", path=tmp_path / "crops.npy", abnormal=("blurred",)
+    )
 
 
 def _another(source: SourceSpec, name: str) -> SourceSpec:
     """Other crops with the same labels."""
     path = source.path.with_name(f"{name}.npy")
     np.save(path, np.load(source.path) + np.uint8(1))
-    return replace(source, name=name, path=path, labels=source.path.with_suffix(".csv"))
+    return source.with_changes(name=name, path=path, labels=source.path.with_suffix(".csv"))
 
 
 def test_bare_crops_take_classes_and_plates_from_a_csv(source: SourceSpec, tmp_path: Path) -> None:
@@ -60,15 +62,15 @@ def test_bare_crops_take_classes_and_plates_from_a_csv(source: SourceSpec, tmp_p
     assert cells.groups[[0, 7, 8, 79]].tolist() == ["P0", "P0", "P1", "P9"]
     other = tmp_path / "other.csv"
     (tmp_path / "crops.csv").rename(other)
-    assert open_crops(replace(source, labels=other)).fingerprint == cells.fingerprint
+    assert open_crops(source.with_changes(labels=other)).fingerprint == cells.fingerprint
     with pytest.raises(HcsQcError, match=r"crops\.csv cannot be read"):
         open_crops(source)
     other.write_text("class,group\nround,P0\nblurred,\n")
     with pytest.raises(HcsQcError, match="row 3: has no group"):
-        open_crops(replace(source, labels=other))
+        open_crops(source.with_changes(labels=other))
     other.write_text("class,group\nround,P0\n")
     with pytest.raises(HcsQcError, match="80 crops, 1 classes"):
-        open_crops(replace(source, labels=other))
+        open_crops(source.with_changes(labels=other))
 
 
 def test_no_group_is_trained_on_and_tested_in_what_is_kept(
@@ -76,7 +78,7 @@ def test_no_group_is_trained_on_and_tested_in_what_is_kept(
 ) -> None:
     """A leak anywhere between the split and the head would be seen here."""
     spec = BenchmarkSpec(
-        (source,), heads=("finetune",), sizes=(0, 10), seeds=(0, 1, 2), baseline=False
+        sources=(source,), heads=("finetune",), sizes=(0, 10), seeds=(0, 1, 2), baseline=False
     )
     cells = open_crops(source)
     seen: list[set[str]] = []
@@ -108,7 +110,7 @@ def test_processes_give_the_digits_of_a_thread_and_stop_at_once(
     source: SourceSpec, tmp_path: Path
 ) -> None:
     spec = BenchmarkSpec(
-        (source,), encoders=(), heads=("knn",), sizes=(0, 10), seeds=tuple(range(4))
+        sources=(source,), encoders=(), heads=("knn",), sizes=(0, 10), seeds=tuple(range(4))
     )
     sources = {"made": open_crops(source)}
     told = []
@@ -137,7 +139,7 @@ def test_a_cancelled_run_answers_within_a_second(
         return np.zeros(1)
 
     monkeypatch.setattr("napari_hcs_qc.study.benchmark.frozen.score", slow)
-    spec = BenchmarkSpec((source,), encoders=(), sizes=(0,), seeds=(0, 1))
+    spec = BenchmarkSpec(sources=(source,), encoders=(), sizes=(0,), seeds=(0, 1))
     asked_at: list[float] = []
 
     def should_stop() -> bool:
@@ -158,7 +160,7 @@ def test_a_cancelled_run_answers_within_a_second(
 def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
     source: SourceSpec, tmp_path: Path
 ) -> None:
-    spec = BenchmarkSpec((source,), heads=("finetune",), sizes=(0, 20, 10), seeds=(0, 1))
+    spec = BenchmarkSpec(sources=(source,), heads=("finetune",), sizes=(0, 20, 10), seeds=(0, 1))
     sources = {"made": open_crops(source)}
     measured: list[tuple[int, int]] = []
     fails_at = 3
@@ -191,7 +193,7 @@ def test_draws_are_kept_one_by_one_and_quick_cells_come_first(
     assert measured[3:5] == [(20, 1), (56, 0)]
     assert len(measured) == 6
     # More draws of the same: those that were measured stay.
-    spec = replace(spec, seeds=(0, 1, 2))
+    spec = spec.with_changes(seeds=(0, 1, 2))
     assert set(run()) == {"done"}
     assert [seed for _, seed in measured[6:]] == [2, 2, 2]
 
@@ -200,7 +202,7 @@ def test_fine_tuned_heads_may_be_measured_with_fewer_draws(
     source: SourceSpec, tmp_path: Path
 ) -> None:
     spec = BenchmarkSpec(
-        (source,), heads=("finetune",), sizes=(10,), seeds=(3, 1, 2), fine_tuned_seeds=2
+        sources=(source,), heads=("finetune",), sizes=(10,), seeds=(3, 1, 2), fine_tuned_seeds=2
     )
     asked: list[int] = []
 
@@ -223,7 +225,9 @@ def test_fine_tuned_heads_may_keep_to_the_crops_they_were_made_for(
     source: SourceSpec, tmp_path: Path
 ) -> None:
     heads = ("knn", "linear-paper", "finetune-paper", "finetune")
-    spec = BenchmarkSpec((source,), recipes=("paper-128px", "nucleus"), heads=heads, sizes=(10,))
+    spec = BenchmarkSpec(
+        sources=(source,), recipes=("paper-128px", "nucleus"), heads=heads, sizes=(10,)
+    )
 
     def rows(asked: BenchmarkSpec) -> set[tuple[str, str]]:
         planned = benchmark_engine.plan(asked, {"made": open_crops(source)}, tmp_path)
@@ -231,7 +235,7 @@ def test_fine_tuned_heads_may_keep_to_the_crops_they_were_made_for(
 
     everything = {(head, recipe) for head in (*heads, "forest") for recipe in spec.recipes}
     assert rows(spec) == everything
-    assert rows(replace(spec, fine_tuned_matched=True)) == everything - {
+    assert rows(spec.with_changes(fine_tuned_matched=True)) == everything - {
         ("finetune-paper", "nucleus"),
         ("finetune", "paper-128px"),
     }
@@ -243,7 +247,7 @@ def test_what_is_trained_on_the_same_cells_is_trained_once(
     """The paper's Table 3 tests on another screen what its Table 2 trained with most cells."""
     other = _another(source, "other")
     spec = BenchmarkSpec(
-        (source, other),
+        sources=(source, other),
         transfers=(("made", "other"),),
         heads=("finetune",),
         sizes=(350, 10),
@@ -277,27 +281,27 @@ def test_crops_without_a_plate_are_refused(source: SourceSpec, tmp_path: Path) -
         folder = tmp_path / "crops" / ("round" if row % 2 == 0 else "blurred")
         folder.mkdir(parents=True, exist_ok=True)
         imsave(folder / f"{name}.png", pixels[row], check_contrast=False)
-    loose = SourceSpec("loose", "folder", tmp_path / "crops", abnormal=("blurred",))
-    with pytest.raises(HcsQcError, match=r"has no plate.*--group"):
+    loose = SourceSpec(name="loose", kind="folder", path=tmp_path / "crops", abnormal=("blurred",))
+    with pytest.raises(HcsQcError, match=r"without a plate.*--group"):
         open_crops(loose)
     with pytest.raises(HcsQcError, match=r"Each of the 4 crops .* would be its own plate"):
-        open_crops(replace(loose, group="^(.+)$"))
-    known = open_crops(replace(loose, group="^([a-z])_"))
+        open_crops(loose.with_changes(group="^(.+)$"))
+    known = open_crops(loose.with_changes(group="^([a-z])_"))
     assert sorted(set(known.groups.tolist())) == ["a", "b"]
     # A range for a plate: what is dim beside the others of its plate stays dim.
     assert known.pixels.max(axis=(1, 2)).min() < 0.5 < known.pixels.max()
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04" + bytes(60))
     with pytest.raises(HcsQcError, match=r"bad\.npz cannot be read"):
-        open_crops(SourceSpec("bad", "arrays", tmp_path / "bad.npz"))
+        open_crops(SourceSpec(name="bad", kind="arrays", path=tmp_path / "bad.npz"))
 
 
 def test_sources_that_share_crops_do_not_judge_each_other(
     source: SourceSpec, tmp_path: Path
 ) -> None:
-    twin = replace(source, name="twin", abnormal=("round",))
+    twin = source.with_changes(name="twin", abnormal=("round",))
     other = _another(source, "other")
     spec = BenchmarkSpec(
-        (source, twin, other),
+        sources=(source, twin, other),
         transfers=(("made", "twin"), ("made", "other")),
         encoders=(),
         sizes=(0,),
@@ -327,7 +331,7 @@ def test_a_row_that_fails_is_empty_with_its_reason_and_the_others_go_on(
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"no weights")
     spec = BenchmarkSpec(
-        (source,),
+        sources=(source,),
         encoders=(EncoderSpec("resnet18", damaged), EncoderSpec("efficientnet-lite0")),
         heads=("knn", "finetune"),
         sizes=(0, 10),
@@ -377,9 +381,9 @@ def test_what_cannot_be_split_is_told_and_the_rest_is_measured(
         classes=np.array(["round", "blurred"] * 40),
         groups=np.full(80, "P0"),
     )
-    lone = replace(lone, path=tmp_path / "lone.npz", labels=None)
+    lone = lone.with_changes(path=tmp_path / "lone.npz", labels=None)
     spec = BenchmarkSpec(
-        (source, lone),
+        sources=(source, lone),
         transfers=(("made", "lone"),),
         encoders=(),
         sizes=(350, 20),
@@ -397,7 +401,9 @@ def test_what_cannot_be_split_is_told_and_the_rest_is_measured(
     # The paper's balanced split of a single abnormal cell leaves nothing to train on.
     few = replace(sources["made"], classes=np.array(["abnormal"] + ["normal"] * 79))
     [*rows] = benchmark_engine.plan(
-        replace(spec, sources=(source,), transfers=(), protocol="paper"), {"made": few}, tmp_path
+        spec.with_changes(sources=(source,), transfers=(), protocol="paper"),
+        {"made": few},
+        tmp_path,
     )
     assert {one.state for one in rows} == {"cannot run"}
     assert all("4 or more are needed" in one.reason for one in rows)
@@ -410,7 +416,7 @@ def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
         (tmp_path / f"{name}.safetensors").touch()
     two = tuple(EncoderSpec("simclr", tmp_path / f"{name}.safetensors") for name in "ab")
     with pytest.raises(HcsQcError, match=r"simclr: is given more than once"):
-        BenchmarkSpec((source,), encoders=two)
+        BenchmarkSpec(sources=(source,), encoders=two)
     with pytest.raises(HcsQcError, match=r"resnet81: is unknown"):
         spec_of(
             {"source": [{"name": "made", "arrays": str(source.path)}],
@@ -419,7 +425,7 @@ def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
 
 
 def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path: Path) -> None:
-    spec = BenchmarkSpec((source,), heads=("knn", "finetune"), sizes=(0, 10), seeds=(0,))
+    spec = BenchmarkSpec(sources=(source,), heads=("knn", "finetune"), sizes=(0, 10), seeds=(0,))
     cells = open_crops(source)
     runners = {"finetune": lambda _draw: np.zeros(1)}
     planned = benchmark_engine.plan(spec, {"made": cells}, tmp_path, runners)
@@ -432,8 +438,8 @@ def test_time_left_is_learnt_from_what_was_measured(source: SourceSpec, tmp_path
     left.took(few, 12.0)
     assert left.seconds([few, few]) == (pytest.approx(24), False)
     assert left.seconds([many])[0] > 12
-    assert time_words(600) == "about 10 min left"
-    assert time_words(8000, at_least=True) == "more than 2 h 13 min left"
+    assert time_left_text(600) == "about 10 min left"
+    assert time_left_text(8000, at_least=True) == "more than 2 h 13 min left"
 
 
 def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_path: Path) -> None:

@@ -219,7 +219,13 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
     # In the place of the row that had no weights.
     assert [one for one in seen[0] if one.name == "swav"] == [EncoderSpec("swav", own.weights)]
     cells = open_crops(
-        SourceSpec("crops", "folder", spec.parent / "crops", abnormal=("blurred",), group="^(P.)")
+        SourceSpec(
+            name="crops",
+            kind="folder",
+            path=spec.parent / "crops",
+            abnormal=("blurred",),
+            group="^(P.)",
+        )
     )
     found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, NO_JOB)
     assert len(found) == 48 and np.isfinite(found).all()

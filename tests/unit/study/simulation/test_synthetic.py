@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def site_with(artefact: str, spec: SyntheticSpec = FIELD) -> SimulatedSite:
     """The same cells, textures and noise as with any other artefact."""
-    return simulate_site(replace(spec, schedule=(("B02", artefact),)), "B02", 1)
+    return simulate_site(spec.with_changes(schedule=(("B02", artefact),)), "B02", 1)
 
 
 def signal(site: SimulatedSite, channel: int = 0) -> np.ndarray:
@@ -61,12 +61,12 @@ def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_another_plate() -> None:
-    first, second = (simulate_site(replace(TINY, seed=seed), "B02", 1) for seed in (3, 4))
+    first, second = (simulate_site(TINY.with_changes(seed=seed), "B02", 1) for seed in (3, 4))
     assert not np.array_equal(first.pixels, second.pixels)
 
 
 def test_larger_plate_contains_the_smaller_one(tmp_path: Path) -> None:
-    small = replace(TINY, artefact_share=0.5)
+    small = TINY.with_changes(artefact_share=0.5)
     large = replace(small, wells=("A01", "B02", "C03", "D04"), sites_per_well=3)
     simulate_plate(tmp_path / "small", small)
     simulate_plate(tmp_path / "large", large)
@@ -78,7 +78,7 @@ def test_larger_plate_contains_the_smaller_one(tmp_path: Path) -> None:
 
 def test_a_channel_is_the_same_without_the_others() -> None:
     full = simulate_site(TINY, "B02", 1)
-    only = simulate_site(replace(TINY, channels=("Mito",)), "B02", 1)
+    only = simulate_site(TINY.with_changes(channels=("Mito",)), "B02", 1)
     np.testing.assert_array_equal(full.pixels[2], only.pixels[0])
 
 
@@ -136,7 +136,7 @@ def test_sample_labels_are_cells_of_both_classes_from_many_wells() -> None:
 
 
 def test_files_open_as_a_plate(tmp_path: Path) -> None:
-    made = simulate_plate(tmp_path, replace(TINY, name="MY-01"))
+    made = simulate_plate(tmp_path, TINY.with_changes(name="MY-01"))
     plate = open_plate(made.plate_dir)
     assert plate.format == "imagexpress"
     assert plate.wells == ("B02", "C03")
@@ -160,7 +160,7 @@ def test_tiff_says_its_pixel_size(tmp_path: Path) -> None:
 
 
 def test_tables_agree_with_each_other(tmp_path: Path) -> None:
-    made = simulate_plate(tmp_path, replace(TINY, schedule=(("B02", "blur"), ("C03", "none"))))
+    made = simulate_plate(tmp_path, TINY.with_changes(schedule=(("B02", "blur"), ("C03", "none"))))
     cells, sites = pd.read_parquet(made.truth_cells), pd.read_parquet(made.truth_sites)
     counts = cells.groupby(["well", "site"])["class"].agg(["size", lambda c: (c != "normal").sum()])
     np.testing.assert_array_equal(sites[["n_cells", "n_abnormal"]], counts)
@@ -293,7 +293,7 @@ def test_debris_adds_light_where_there_was_none(artefact: str) -> None:
 
 @pytest.mark.parametrize("artefact", SITE_ARTEFACTS)
 def test_every_artefact_is_in_the_truth(artefact: str) -> None:
-    site = site_with(artefact, replace(TINY, abnormal_share=0.0))
+    site = site_with(artefact, TINY.with_changes(abnormal_share=0.0))
     assert site.artefact.name == artefact
     assert 0.4 <= site.artefact.severity <= 1
 
@@ -350,15 +350,15 @@ def test_wells_are_given_by_name_or_number() -> None:
         ({"wells": ("nowhere",)}, "nowhere"),
         ({"n_wells": 97}, "1 to 96"),
         ({"sites_per_well": 0}, "sites_per_well"),
-        ({"shape_px": (20, 696)}, "height of shape_px"),
+        ({"shape_px": (20, 696)}, "shape_px 1: is 20"),
         ({"channels": ("DNA", "RNA")}, "'RNA' is unknown; known are DNA, Actin, Mito"),
         ({"channels": ()}, "at least one"),
-        ({"abnormal_share": 1.5}, "share from 0 to 1"),
+        ({"abnormal_share": 1.5}, "less than or equal to 1"),
         ({"artefacts": ("smudge",)}, "'smudge' is unknown"),
         ({"schedule": (("A01", "smudge"),)}, "'smudge' is unknown"),
         ({"artefacts": ()}, "set artefact_share to 0"),
         ({"clean": True, "schedule": (("A01", "blur"),)}, "clean plate"),
-        ({"nucleus_diameter_um": float("nan")}, "nucleus diameter"),
+        ({"nucleus_diameter_um": float("nan")}, "nucleus_diameter_um"),
     ],
 )
 def test_what_cannot_be_made_is_explained(change: dict[str, object], words: str) -> None:
@@ -383,7 +383,7 @@ def test_a_folder_with_anything_else_is_left_alone(tmp_path: Path) -> None:
     before = made.labels.read_bytes()
     simulate_plate(tmp_path / "plate", spec)  # the same again, as after a stop
     with pytest.raises(HcsQcError, match="another simulation"):
-        simulate_plate(tmp_path / "plate", replace(spec, seed=9))
+        simulate_plate(tmp_path / "plate", spec.with_changes(seed=9))
     assert made.labels.read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")

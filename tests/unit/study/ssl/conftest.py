@@ -18,13 +18,15 @@ from napari_hcs_qc.encoders.embed.crop_reader import CropSource
 from napari_hcs_qc.encoders.normalise import Normaliser
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.plates.open import open_plate
-from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
+from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining, preset
-from napari_hcs_qc.study.ssl.train_encoder import Pretrained, pretrain
+from napari_hcs_qc.study.ssl.train_encoder import Pretrained, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from napari_hcs_qc.study.ssl.distributed import World
 
 SIDE_PX = 96
 INPUT_PX = 32
@@ -101,7 +103,7 @@ def trained(
     settings: Pretraining,
     *,
     seed: int = 0,
-    share: Share | None = None,
+    world: World | None = None,
     **options: Any,
 ) -> Pretrained:
     stream = CropStream(
@@ -109,9 +111,10 @@ def trained(
         batch_size=settings.batch_size,
         seed=seed,
         buffer_cells=40,
-        share=share,
+        world=world,
     )
-    return pretrain(stream, small_network(), settings, seed=seed, key="the same", **options)
+    network = small_network()
+    return Training(stream, network, settings, seed=seed, key="the same", **options).run()
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from napari_hcs_qc.job import Job
-from napari_hcs_qc.study.ssl.crop_stream import Share
 from napari_hcs_qc.study.ssl.distributed import join_world
 
 if __name__ == "__main__":
@@ -29,7 +28,6 @@ if __name__ == "__main__":
         made = shared["trained_in_double" if preset == "paper" else "trained"](
             Path(plate),
             shared["quick"](method, preset),
-            share=Share(world.rank, world.size),
             world=world,
             checkpoint=Path(checkpoint) if checkpoint else None,
             checkpoint_s=0.0,

@@ -116,7 +116,6 @@ if __name__ == "__main__":
     with join_world(on_gpu=False) as here:
         results = train_all(here)
         results["stop"] = torch.tensor(here.any(here.rank == here.size - 1))
-        results["first"] = here.from_first(torch.tensor(here.rank))
         here.wait()
         if here.first:
             torch.save(results, Path(sys.argv[1]))

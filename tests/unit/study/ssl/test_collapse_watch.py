@@ -111,7 +111,7 @@ def test_gradient_norms_by_part() -> None:
     network["a"].weight.grad = torch.tensor([[3.0, 0.0]])
     network["a"].bias.grad = torch.tensor([4.0])
     network["b"].weight.grad = torch.zeros(1, 1)
-    assert gradient_norms(network, "encoder.") == {"encoder.a": 5.0, "encoder.b": 0.0}
+    assert gradient_norms(network) == {"a": 5.0, "b": 0.0}
     assert gradient_norms(nn.Linear(1, 1)) == {}
 
 

@@ -11,7 +11,8 @@ from tests.unit.study.ssl.conftest import open_source, write_sites
 
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.ssl.crop_stream import CropStream, Share
+from napari_hcs_qc.study.ssl.crop_stream import CropStream
+from napari_hcs_qc.study.ssl.distributed import World
 
 
 def stream_of(folder, batch_size=24, **options):
@@ -96,11 +97,11 @@ def test_fields_are_mixed_and_the_buffer_bounds_how_far(sites) -> None:
 
 def test_every_number_of_processes_sees_the_same_batches(sites) -> None:
     whole = epoch_of(stream_of(sites))
-    parts = [epoch_of(stream_of(sites, share=Share(rank, 3))) for rank in range(3)]
+    parts = [epoch_of(stream_of(sites, world=World(rank, 3))) for rank in range(3)]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
         assert np.array_equal(batch.rows, np.concatenate([one.rows for one in shares]))
         assert torch.equal(batch.crops, torch.cat([one.crops for one in shares]))
-    shares = [stream_of(sites, share=Share(rank, 2)).everything(8) for rank in range(2)]
+    shares = [stream_of(sites, world=World(rank, 2)).everything(8) for rank in range(2)]
     rows = np.concatenate([rows for share in shares for _, rows in share])
     assert sorted(rows.tolist()) == list(range(105))
 
@@ -173,7 +174,7 @@ def test_no_readable_site_at_all_is_an_error(sites) -> None:
 
 def test_few_cells_make_a_smaller_batch_and_too_few_are_told(sites) -> None:
     assert stream_of(sites, batch_size=500).batch_size == 105
-    assert stream_of(sites, batch_size=500, share=Share(0, 2)).batch_size == 104
+    assert stream_of(sites, batch_size=500, world=World(0, 2)).batch_size == 104
     with pytest.raises(HcsQcError, match="at least 2 cells"):
         stream_of(sites, n_cells=1)
     source = open_source(sites)

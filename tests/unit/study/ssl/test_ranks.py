@@ -107,7 +107,6 @@ def test_what_was_trained_is_not_trivial(alone: dict[str, Tensor]) -> None:
 
 def test_ranks_agree(two_ranks: dict[str, Tensor]) -> None:
     assert two_ranks["stop"].item() is True
-    assert two_ranks["first"].item() == 0
 
 
 def test_batch_normalisation_of_all_ranks_keeps_the_tensors() -> None:

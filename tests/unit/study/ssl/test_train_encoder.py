@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,11 +17,10 @@ from napari_hcs_qc.study.ssl.checkpoint import read_checkpoint
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.optimiser import make_optimiser, rate_at
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, preset
-from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.study.ssl.training_report import find_neighbours, loss_curve
-from napari_hcs_qc.study.ssl.training_step import Stepper
+from napari_hcs_qc.study.ssl.training_step import Stepper, make_optimiser, rate_at
 
 
 class Stops:
@@ -60,16 +58,16 @@ def test_stopped_anywhere_it_ends_with_the_weights_of_one_that_was_not(
             assert n_stops < 12
     assert n_stops >= 2
     assert made.weights == whole.weights
-    losses = [[epoch["loss"] for epoch in one.history["epochs"]] for one in (made, whole)]
+    losses = [[epoch["loss"] for epoch in one.history.epochs] for one in (made, whole)]
     assert losses[0] == losses[1]
-    assert made.history["curve"] == whole.history["curve"]
+    assert made.history.curve == whole.history.curve
 
 
 def test_the_seed_decides_and_the_weights_were_trained(sites) -> None:
     settings = quick("simclr", epochs=2)
     first, again = trained(sites, settings), trained(sites, settings)
     assert first.weights == again.weights
-    assert first.history["curve"] == again.history["curve"]
+    assert first.history.curve == again.history.curve
     other = trained(sites, settings, seed=1)
     assert other.weights != first.weights
     state = safetensors.torch.load(first.weights)
@@ -77,15 +75,15 @@ def test_the_seed_decides_and_the_weights_were_trained(sites) -> None:
     assert set(state) == set(before)
     assert not torch.equal(state["conv1.0.weight"], before["conv1.0.weight"])
     history = first.history
-    assert history["n_steps"] == 8
-    assert len(history["epochs"]) == 2
-    assert history["epochs"][0]["rank"] > 1
+    assert history.n_steps == 8
+    assert len(history.epochs) == 2
+    assert history.epochs[0]["rank"] > 1
     assert any("fewer than" in one for one in first.warnings)  # 8 steps in all
 
 
 def test_it_learns(sites) -> None:
     made = trained(sites, quick("simclr", epochs=6))
-    losses = [epoch["loss"] for epoch in made.history["epochs"]]
+    losses = [epoch["loss"] for epoch in made.history.epochs]
     assert losses[-1] < losses[0] - 0.3
 
 
@@ -134,8 +132,8 @@ def test_a_site_that_cannot_be_read_is_left_out_and_training_goes_on(sites, tmp_
     settings = quick("simclr", epochs=2)
     stream = CropStream([open_source(sites)], batch_size=24)
     (sites / "tiny_A03_s1_w1.tif").write_bytes(b"no picture")
-    made = pretrain(stream, small_network(), settings)
-    assert made.history["n_steps"] == 8
+    made = Training(stream, small_network(), settings).run()
+    assert made.history.n_steps == 8
     assert [str(one) for one in stream.describe()["unreadable"]]
     assert "A03 s1" in stream.describe()["unreadable"][0]
     # As well when it is stopped and taken up again, by a stream that has not met the site yet.
@@ -178,13 +176,13 @@ def test_without_memory_for_a_batch_its_crops_go_in_pieces_and_it_is_told(sites)
     settings = quick("simclr", epochs=1)
     stream = CropStream([open_source(sites)], batch_size=24)
     network = Scarce(small_network(), 13)
-    made = pretrain(stream, network, settings)
+    made = Training(stream, network, settings).run()
     assert network.seen[:3] == [48, 24, 12]
-    assert made.history["crops_at_once"] == 12
-    assert any("Memory on cpu is too small" in text for _, text in made.history["warnings"])
+    assert made.history.crops_at_once == 12
+    assert any("Memory on cpu is too small" in text for _, text in made.history.warnings)
     stream = CropStream([open_source(sites)], batch_size=24)
     with pytest.raises(HcsQcError, match="8 crops of 32 × 32 px"):
-        pretrain(stream, Scarce(small_network(), 5), settings)
+        Training(stream, Scarce(small_network(), 5), settings).run()
 
 
 def stepper_of(network, method="simclr") -> Stepper:
@@ -241,9 +239,9 @@ def test_the_rate_rises_on_a_line_and_falls_on_a_cosine() -> None:
     share = np.arange(40) / 40
     np.testing.assert_allclose(rates[10:], 0.01 + 0.99 * (1 + np.cos(np.pi * share)) / 2)
     # One epoch of training is not all warm-up.
-    short = replace(settings, epochs=1)
+    short = settings.with_changes(epochs=1)
     assert max(rate_at(step, 10, short) for step in range(10)) == 1.0
-    assert rate_at(0, 10, replace(settings, warmup_epochs=0.0)) == 1.0
+    assert rate_at(0, 10, settings.with_changes(warmup_epochs=0.0)) == 1.0
 
 
 def test_what_the_optimisers_decay() -> None:

@@ -15,7 +15,12 @@ _LEAST_VARIANCE = 1e-8
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Correlation over the batch of every dimension of one view with every one of the other."""
-    return _standardised(first).T @ _standardised(second) / len(first)
+
+    def standardised(values: Tensor) -> Tensor:
+        centred = values - values.mean(0)
+        return centred / centred.square().mean(0).clamp_min(_LEAST_VARIANCE).sqrt()
+
+    return standardised(first).T @ standardised(second) / len(first)
 
 
 def redundancy_loss(correlation: Tensor, redundancy: float, scale: float = 1.0) -> Tensor:
@@ -31,12 +36,6 @@ def redundancy_loss(correlation: Tensor, redundancy: float, scale: float = 1.0) 
     on = (1 - correlation.diagonal()).square().sum()
     off = correlation.square().fill_diagonal_(0).sum()
     return scale * (on + redundancy * off)
-
-
-def _standardised(values: Tensor) -> Tensor:
-    centred = values - values.mean(0)
-    variance = centred.square().mean(0)
-    return centred / variance.clamp_min(_LEAST_VARIANCE).sqrt()
 
 
 class BarlowTwins(Method):

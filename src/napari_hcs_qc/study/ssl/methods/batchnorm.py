@@ -118,21 +118,23 @@ def by_each_batch_alone(module: nn.Module) -> Iterator[None]:
     To embed all cells with a network whose running statistics say nothing yet. Ranks may have
     different numbers of batches.
     """
-    layers = [one for one in module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    kept = [
-        (one, one.training, one.track_running_stats, one.running_mean, one.running_var)
-        for one in layers
+    layers = [
+        layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    ]
+    before = [
+        (layer.training, layer.track_running_stats, layer.running_mean, layer.running_var)
+        for layer in layers
     ]
     try:
-        for one in layers:
-            one.training, one.track_running_stats = True, False
-            one.running_mean = one.running_var = None
-            if isinstance(one, WorldBatchNorm):
-                one.alone = True
+        for layer in layers:
+            layer.training, layer.track_running_stats = True, False
+            layer.running_mean = layer.running_var = None
+            if isinstance(layer, WorldBatchNorm):
+                layer.alone = True
         yield
     finally:
-        for one, training, tracked, mean, variance in kept:
-            one.training, one.track_running_stats = training, tracked
-            one.running_mean, one.running_var = mean, variance
-            if isinstance(one, WorldBatchNorm):
-                one.alone = False
+        for layer, state in zip(layers, before, strict=True):
+            layer.training, layer.track_running_stats = state[:2]
+            layer.running_mean, layer.running_var = state[2:]
+            if isinstance(layer, WorldBatchNorm):
+                layer.alone = False

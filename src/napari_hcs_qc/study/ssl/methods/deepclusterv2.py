@@ -79,12 +79,12 @@ class DeepClusterV2(Method):
             self._fill(embed, job)
         figures = {"targets": float(self.known.float().mean())}
         if bool(self.known.any()):
-            found = [self._clusters(head, epoch, job) for head in range(self._heads)]
-            assignments = torch.stack([one.assignments for one in found])
+            clusters = [self._clusters(head, epoch, job) for head in range(self.settings.heads)]
+            assignments = torch.stack([head.assignments for head in clusters])
             figures["used_prototypes"] = self._used(assignments)
             if int(self.clustered_epoch) >= 0 and bool((self.assignments >= 0).any()):
                 figures["moved"] = self._moved(assignments)
-            self.prototypes.copy_(torch.stack([one.centres for one in found]))
+            self.prototypes.copy_(torch.stack([head.centres for head in clusters]))
             self.assignments.copy_(assignments)
         self.clustered_epoch.fill_(epoch)
         return figures
@@ -101,7 +101,7 @@ class DeepClusterV2(Method):
                 views @ self.prototypes[head].to(views).T / self.settings.temperature,
                 targets[head].repeat(self.n_views),
             )
-            for head in range(self._heads)
+            for head in range(self.settings.heads)
         ]
         with torch.no_grad():
             self.bank[:, rows] = directions.to(self.bank.dtype)
@@ -112,10 +112,6 @@ class DeepClusterV2(Method):
     def chance(self, batch: int) -> float | None:
         """Give ``ln(n_prototypes)``."""
         return math.log(self.prototypes.shape[1])
-
-    @property
-    def _heads(self) -> int:
-        return self.settings.heads
 
     def _clusters(self, head: int, epoch: int, job: Job) -> Clusters:
         return spherical_kmeans(
@@ -153,8 +149,8 @@ class DeepClusterV2(Method):
     def _used(self, assignments: Tensor) -> float:
         count = self.prototypes.shape[1]
         used = [
-            torch.bincount(one[one >= 0].long(), minlength=count).gt(0).float().mean()
-            for one in assignments
+            torch.bincount(head[head >= 0].long(), minlength=count).gt(0).float().mean()
+            for head in assignments
         ]
         return float(torch.stack(used).mean())
 

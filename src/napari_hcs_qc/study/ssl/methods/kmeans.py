@@ -120,12 +120,12 @@ class _Part:
         if not len(empty):
             return
         n_dims = sums.shape[1] - 1
-        found = min(len(empty), len(nearness))
-        near, places = torch.topk(nearness, found, largest=False)
+        n_candidates = min(len(empty), len(nearness))
+        near, places = torch.topk(nearness, n_candidates, largest=False)
         candidates = torch.full((len(empty), n_dims + 2), torch.inf, device=sums.device)
-        candidates[:found, 0] = near
-        candidates[:found, 1] = owners[places].float()
-        candidates[:found, 2:] = self._points[places].float()
+        candidates[:n_candidates, 0] = near
+        candidates[:n_candidates, 1] = owners[places].float()
+        candidates[:n_candidates, 2:] = self._points[places].float()
         everywhere = self._world.gather(candidates)
         farthest = everywhere[everywhere[:, 0].argsort(stable=True)[: len(empty)]]
         farthest = farthest[farthest[:, 0].isfinite()]

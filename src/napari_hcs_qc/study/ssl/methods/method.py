@@ -34,7 +34,6 @@ from torch.nn import functional
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.methods.batchnorm import over_all_ranks
-from napari_hcs_qc.study.ssl.methods.projector import make_projector
 
 if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.distributed import World
@@ -56,7 +55,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.n_features, self.n_cells, self.seed = n_features, n_cells, seed
         self.settings, self.world = settings, world
-        self.projector: nn.Module = over_all_ranks(make_projector(n_features, settings), world)
+        self.projector: nn.Module = over_all_ranks(_projector(n_features, settings), world)
 
     def begin_epoch(self, epoch: int, embed: Embed, job: Job = NO_JOB) -> dict[str, float]:
         """Prepare an epoch, on every rank; one that is prepared already stays as it is."""
@@ -99,6 +98,20 @@ class Method(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Bring state up to date after the optimiser's step."""
+
+
+def _projector(n_features: int, settings: Pretraining) -> nn.Sequential:
+    """Linear layers with ReLU between them, as each paper has them."""
+    parts: list[nn.Module] = []
+    width = n_features
+    for _ in range(settings.layers - 1):
+        # A bias before a batch normalisation is taken off again; the papers' code has it, too.
+        parts.append(nn.Linear(width, settings.hidden))
+        if settings.batch_norm:
+            parts.append(nn.BatchNorm1d(settings.hidden))
+        parts.append(nn.ReLU(inplace=True))
+        width = settings.hidden
+    return nn.Sequential(*parts, nn.Linear(width, settings.projected))
 
 
 def in_full(tensor: Tensor) -> Tensor:

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.methods.method import Method
     from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
 
-_METHODS: dict[str, type[Method]] = dict(
-    zip(METHOD_NAMES, (SimCLR, BarlowTwins, VICReg, DeepClusterV2, SwAV), strict=True)
-)
+_METHODS: dict[str, type[Method]] = {
+    "simclr": SimCLR,
+    "barlow-twins": BarlowTwins,
+    "vicreg": VICReg,
+    "deepclusterv2": DeepClusterV2,
+    "swav": SwAV,
+}
 
 
 def make_method(

@@ -14,29 +14,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def similarities(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine similarities of all views with each other, minus infinity with itself."""
-    views = unit(torch.cat([first, second]))
-    diagonal = torch.eye(len(views), dtype=torch.bool, device=views.device)
-    return (views @ views.T).masked_fill(diagonal, -torch.inf)
+def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Normalised temperature-scaled cross-entropy (NT-Xent) [1]_, and the share of pairs found.
 
-
-def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross-entropy (NT-Xent) [1]_.
-
-    The mean over all views of ``-log(exp(s_pair / t) / sum_{k != i} exp(s_ik / t))``.
+    The mean over all views of ``-log(exp(s_pair / t) / sum_{k != i} exp(s_ik / t))`` of the cosine
+    similarities ``s``; a pair is found where it is the most similar one.
 
     References
     ----------
     .. [1] Chen et al., "A simple framework for contrastive learning of visual representations",
        ICML 2020, equation 1.
     """
-    found = similarities(first, second)
-    return functional.cross_entropy(found / temperature, _pairs(len(first), found.device))
-
-
-def _pairs(batch: int, device: torch.device) -> Tensor:
-    return torch.arange(2 * batch, device=device).roll(batch)
+    views = unit(torch.cat([first, second]))
+    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    similarity = (views @ views.T).masked_fill(itself, -torch.inf)
+    pairs = torch.arange(len(views), device=views.device).roll(len(first))
+    loss = functional.cross_entropy(similarity / temperature, pairs)
+    return loss, (similarity.detach().argmax(1) == pairs).float().mean()
 
 
 class SimCLR(Method):
@@ -46,11 +40,10 @@ class SimCLR(Method):
         self, projections: Tensor, rows: Tensor, epoch: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the contrastive loss of ``(2, global batch, projected)``."""
-        first, second = projections
-        found = similarities(first, second)
-        pairs = _pairs(len(first), found.device)
-        loss = functional.cross_entropy(found / self.settings.temperature, pairs)
-        return loss, {"retrieved": (found.detach().argmax(1) == pairs).float().mean()}
+        loss, retrieved = contrastive_loss(
+            projections[0], projections[1], self.settings.temperature
+        )
+        return loss, {"retrieved": retrieved}
 
     def chance(self, batch: int) -> float | None:
         """Give ``ln(2 * batch - 1)``: all other views are as similar as the pair."""

@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional
 
 from napari_hcs_qc.study.ssl.methods.method import Method, unit
-from napari_hcs_qc.study.ssl.methods.sinkhorn import balanced_assignments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +28,29 @@ def swapped_loss(scores: Tensor, assignments: Tensor, temperature: float) -> Ten
     """
     logarithms = functional.log_softmax(scores / temperature, dim=-1)
     return -(assignments.flip(0) * logarithms).sum(-1).mean()
+
+
+@torch.no_grad()
+def balanced_assignments(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Assign samples to prototypes so that every prototype gets as much (Sinkhorn-Knopp).
+
+    The iteration of SwAV [1]_: ``exp(scores / epsilon)``, then in turn every prototype's share is
+    brought to ``1 / n_prototypes`` and every sample's to ``1 / n_samples``. In logarithms, where
+    each sum subtracts its maximum: nothing overflows, and no sample vanishes.
+
+    References
+    ----------
+    .. [1] Caron et al., "Unsupervised learning of visual features by contrasting cluster
+       assignments", NeurIPS 2020.
+    """
+    logarithms = scores / epsilon
+    n_samples, n_prototypes = scores.shape
+    for _ in range(iterations):
+        logarithms = logarithms - torch.logsumexp(logarithms, 0, keepdim=True)
+        logarithms = logarithms - math.log(n_prototypes)
+        logarithms = logarithms - torch.logsumexp(logarithms, 1, keepdim=True)
+        logarithms = logarithms - math.log(n_samples)
+    return (logarithms + math.log(n_samples)).exp()
 
 
 class SwAV(Method):

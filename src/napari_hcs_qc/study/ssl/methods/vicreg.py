@@ -61,10 +61,5 @@ class VICReg(Method):
             "variance": variance_hinge(first) + variance_hinge(second),
             "covariance": covariance_penalty(first) + covariance_penalty(second),
         }
-        weights = self.settings
-        loss = (
-            weights.invariance * terms["invariance"]
-            + weights.variance * terms["variance"]
-            + weights.covariance * terms["covariance"]
-        )
-        return loss, terms
+        weighted = [getattr(self.settings, name) * term for name, term in terms.items()]
+        return weighted[0] + weighted[1] + weighted[2], terms

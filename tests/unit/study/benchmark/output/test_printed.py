@@ -31,7 +31,17 @@ SEEDS = (0, 1)
 
 
 def cell(table: int, encoder: str, head: str, n: int, test: str = NASTY) -> TableCell:
-    return TableCell(table, NASTY, test, encoder, "nucleus", head, n, "grouped", SEEDS)
+    return TableCell(
+        table=table,
+        train=NASTY,
+        test=test,
+        encoder=encoder,
+        recipe="nucleus",
+        head=head,
+        n_train=n,
+        protocol="grouped",
+        seeds=SEEDS,
+    )
 
 
 def result_of(one: TableCell, mean: float) -> dict[str, Any]:
@@ -56,12 +66,19 @@ def filled() -> tuple[list[Planned], dict[str, Any]]:
             one = cell(table, encoder, head, n, "other" if table == 3 else NASTY)
             key = f"{table}-{encoder}-{head}-{n}"
             if number < 2:
-                planned.append(Planned(one, key, "done"))
+                planned.append(Planned(cell=one, key=key, state="done"))
                 results[key] = result_of(one, 0.9 + 0.01 * number)
             else:
                 reason = f"the weights of {encoder} are not at hand"
                 planned.append(
-                    Planned(one, key, "cannot run", reason, "weights not at hand", encoder)
+                    Planned(
+                        cell=one,
+                        key=key,
+                        state="cannot run",
+                        reason=reason,
+                        group="weights not at hand",
+                        subject=encoder,
+                    )
                 )
     return planned, results
 

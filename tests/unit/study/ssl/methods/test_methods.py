@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.job import Cancelled
+from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, preset
@@ -246,7 +246,7 @@ class TestDeepCluster:
         method.begin_epoch(0, embed_of(cells_of()))
         before = method.assignments.clone(), method.prototypes.clone()
         with pytest.raises(Cancelled):
-            method.begin_epoch(1, never, lambda: True)
+            method.begin_epoch(1, never, Job(should_stop=lambda: True))
         assert torch.equal(method.assignments, before[0])
         assert torch.equal(method.prototypes, before[1])
         assert "moved" in method.begin_epoch(1, never)

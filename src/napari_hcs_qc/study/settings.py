@@ -1,0 +1,108 @@
+"""Settings that a person writes: checked by pydantic, all problems reported at once."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.text import count_of, unknown_setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+
+class Settings(BaseModel):
+    """Frozen settings; a `ProblemsError` lists everything that is wrong with them."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
+    title: ClassVar[str] = "The settings"
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explained(error, type(self), self.title) from None
+
+    # Pydantic calls the `__init__` of a nested model only where it is another than its own; here
+    # it must not, so that the problems of nested settings are collected with all others.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any], where: str = "", **context: object) -> Self:
+        """Check plain data, as a TOML or JSON file has it; `where` it is from begins the error."""
+        try:
+            return cls.model_validate(dict(data), context=context)
+        except ValidationError as error:
+            raise _explained(error, cls, where or cls.title) from None
+
+    def with_changes(self, **changes: Any) -> Self:
+        """Give these settings with some changed, checked anew."""
+        return type(self)(**{**dict(self), **changes})
+
+
+def accepted_by(look_up: Callable[[Any], object]) -> AfterValidator:
+    """Check a value by a function that raises `HcsQcError` for a wrong one."""
+
+    def check(value: Any) -> Any:
+        try:
+            look_up(value)
+        except HcsQcError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    return AfterValidator(check)
+
+
+def _explained(error: ValidationError, model: type[Settings], where: str) -> ProblemsError:
+    problems = [_problem(details, model) for details in error.errors()]
+    return ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
+
+
+def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
+    place, value = details["loc"], details["input"]
+    where = " ".join(str(part + 1 if isinstance(part, int) else part) for part in place)
+    match details["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            what = unknown_setting(str(place[-1]), _names(model, place[:-1]))
+        case "missing":
+            what = "is missing."
+        case "value_error":
+            what = str(details["ctx"]["error"])
+        case _:
+            message = details["msg"]
+            expected = message.removeprefix("Input should be ")
+            what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}."
+    return Problem(where or "settings", what)
+
+
+def _names(model: type[Any], place: tuple[int | str, ...]) -> list[str]:
+    """List the settings that a file may have at some place."""
+    for part in place:
+        if isinstance(part, str):
+            model = _nested(_fields(model)[part])[0]
+    return list(_fields(model))
+
+
+def _fields(model: type[Any]) -> dict[str, Any]:
+    """Give the type of each setting, by the name that it has in a file."""
+    if is_dataclass(model):
+        return {field.name: field.type for field in fields(model)}
+    return {
+        str(field.validation_alias or name): field.annotation
+        for name, field in model.model_fields.items()
+    }
+
+
+def _nested(annotation: Any) -> list[type[Any]]:
+    if isinstance(annotation, type) and (
+        issubclass(annotation, Settings) or is_dataclass(annotation)
+    ):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _nested(part)]
