@@ -43,7 +43,7 @@ def spec_of(encoders: Path | None) -> BenchmarkSpec:
     for method in SSL_METHODS if encoders is not None else ():
         folder = encoders / f"{method}-default"
         if (folder / MANIFEST).is_file():
-            own[method] = EncoderSpec(method, read_own(folder).weights)
+            own[method] = EncoderSpec(method, read_custom_encoder(folder).weights)
     given = tuple(own.get(usual.name, usual) for usual in values["encoders"])
     values["encoders"] = (*given, SQUEEZENET)
     return BenchmarkSpec(

@@ -23,7 +23,6 @@ from napari_hcs_qc.study.artefacts import measure, sensitivity
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.sensitivity import measure_sensitivity
 from napari_hcs_qc.study.artefacts.sensitivity_options import SensitivityOptions
-from napari_hcs_qc.study.artefacts.simulated_training import Simulated, WithSimulated
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.benchmark.sources import annotated_cells
 

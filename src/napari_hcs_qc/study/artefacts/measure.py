@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.models.extra_cells import Simulated
     from napari_hcs_qc.evaluation.splits import Split
     from napari_hcs_qc.heads.head_registry import Head
-    from napari_hcs_qc.study.artefacts.simulated_training import Simulated
 
 
 def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Split:

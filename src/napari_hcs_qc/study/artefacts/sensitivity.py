@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_hcs_qc import __version__
+from napari_hcs_qc.assay.models.extra_cells import Simulated
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import NORMAL
@@ -23,7 +24,7 @@ from napari_hcs_qc.study.artefacts.measure import (
     weighted_f1,
     well_folds,
 )
-from napari_hcs_qc.study.artefacts.simulated_training import TRAIN_SEVERITY, Simulated
+from napari_hcs_qc.study.artefacts.simulated_training import TRAIN_SEVERITY
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE
 from napari_hcs_qc.study.benchmark.features import (
     Embedder,

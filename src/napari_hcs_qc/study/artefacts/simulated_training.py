@@ -80,7 +80,4 @@ class _SimulatedCells:
     make = staticmethod(simulated_cells)
 
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Give the probabilities of the head."""
-        p: NDArray[Any] = self.head.predict_proba(X)
-        return p
+SIMULATED_CELLS = _SimulatedCells()

@@ -141,7 +141,7 @@ def feature_inputs(
 
 
 def _loaded(encoder: EncoderSpec, recipe: CropRecipe, device: str = "auto") -> Encoder:
-    return kept_encoder(
+    return cached_encoder(
         encoder.name,
         stages=recipe.stages,
         pooling=recipe.pooling,

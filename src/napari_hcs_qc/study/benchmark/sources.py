@@ -23,6 +23,7 @@ from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
 from napari_hcs_qc.study.benchmark.output.results import read_results
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text_columns import none_if_missing
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def cells_of(
         n_unread += sum(is_unread)
         annotations = annotations[~np.array(is_unread, dtype=bool)]
         groups.extend(state.groups(annotations["well"]).tolist())
-        kinds.extend(annotations["kind"].tolist())
+        kinds.extend(map(none_if_missing, annotations["kind"]))
         columns = ["well", "site", "y_px", "x_px", "class"]
         rows = annotations[columns].itertuples(index=False, name=None)
         for well, site, y, x, class_name in rows:

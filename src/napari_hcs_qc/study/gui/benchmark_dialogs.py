@@ -21,6 +21,7 @@ from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
 from napari_hcs_qc.study.benchmark.benchmark_spec import FILE_GROUP, EncoderSpec, SourceSpec
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

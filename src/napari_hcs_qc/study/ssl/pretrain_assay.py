@@ -131,7 +131,7 @@ def pretrain_encoder(
             manifest = _manifest(
                 options, settings, recipe, stream, states, start, network.n_features, trained
             )
-            save_own(folder, trained.weights, {**manifest, "key": key})
+            save_custom_encoder(folder, trained.weights, {**manifest, "key": key})
             (folder / CHECKPOINT).unlink(missing_ok=True)
         world.wait()
     finally:
@@ -196,10 +196,10 @@ def _key(
     )
 
 
-def _existing(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
+def _existing(folder: Path, key: str, *, again: bool) -> CustomEncoder | None:
     if not (folder / MANIFEST).is_file():
         return None
-    existing = read_own(folder)
+    existing = read_custom_encoder(folder)
     if existing.manifest.get("key") == key:
         return existing
     if again:

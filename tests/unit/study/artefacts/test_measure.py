@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from napari_hcs_qc.assay.models.extra_cells import Simulated
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.artefacts import measure
@@ -18,8 +19,11 @@ from napari_hcs_qc.study.artefacts.measure import (
     weighted_f1,
     well_folds,
 )
-from napari_hcs_qc.study.artefacts.sensitivity_chart import SIMULATED_SUFFIX, draw_curves
-from napari_hcs_qc.study.artefacts.simulated_training import Simulated
+from napari_hcs_qc.study.artefacts.sensitivity_chart import (
+    SIMULATED_SUFFIX,
+    CurvePanel,
+    detection_chart,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
