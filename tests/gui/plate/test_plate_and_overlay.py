@@ -85,7 +85,7 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     for well in flagged:
         assert desk.session.decide("SIM", well, "keep")
     desk.idle()
-    assert "No flagged well waits" in guide._advice.text()
+    assert "All flagged wells are reviewed" in guide._advice.text()
 
 
 # ---- overlay -------------------------------------------------------------------------------

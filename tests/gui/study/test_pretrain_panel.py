@@ -148,6 +148,6 @@ def test_neighbours_are_shown_row_by_row(qtbot: QtBot, n_channels: int) -> None:
     found = Neighbours(crops.reshape(2, 4, n_channels, 8, 8), np.full((2, 4), 0.5, np.float32))
     view.set_value(found)
     tips = [one.toolTip() for one in view.findChildren(type(view.children()[-1]))]
-    assert sum("Number" in tip for tip in tips) == 2 * 3
+    assert sum("Rank" in tip for tip in tips) == 2 * 3
     view.set_value(None)
     assert view.value() is None
