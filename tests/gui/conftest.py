@@ -85,9 +85,10 @@ class Desk:
         self.qtbot = qtbot
         self.workspace = workspace_of(ViewerModel())
         self.session, self.tasks = self.workspace.session, self.workspace.tasks
+        self.training = self.workspace.training
         self.view, self.viewer = self.workspace.view, self.workspace.viewer
         self.told: list[tuple[str, str]] = []
-        self.session.told.connect(lambda *said: self.told.append(said))
+        self.session.message.connect(lambda *said: self.told.append(said))
 
     def open(self, path: Path) -> Desk:
         """Open an assay, and wait until all that follows by itself is done."""
@@ -100,7 +101,7 @@ class Desk:
 
         def is_idle() -> bool:
             session = self.session
-            is_shown = self.view.on_screen == session.site and session.is_settled
+            is_shown = self.view.on_screen == session.selection.site and session.is_settled
             return is_shown and not session.jobs.running
 
         self.qtbot.waitUntil(is_idle, timeout=240_000)
@@ -117,8 +118,10 @@ class Desk:
 
     def say(self, cls: str | None, index: int = 0) -> bool:
         """Say something of a cell of the site on screen."""
-        assert self.session.site is not None
-        return self.session.annotate(self.session.site, [self.cell(index)], cls)
+        assert self.session.selection.site is not None
+        return self.session.annotations.annotate(
+            self.session.selection.site, [self.cell(index)], cls
+        )
 
     def said_of(self, index: int = 0) -> str | None:
         """What is shown as said of a cell of the site on screen."""

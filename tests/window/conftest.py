@@ -57,7 +57,7 @@ class Person:
         self.clicking = Clicking.of(viewer)
         self.told: list[tuple[str, str]] = []
         told = self.told  # a signal that held this person would hold the window as well
-        self.session.told.connect(lambda *said: told.append(said))
+        self.session.message.connect(lambda *said: told.append(said))
         qtbot.waitExposed(self.window)
         self.window.activateWindow()
         qtbot.wait(100)
@@ -87,7 +87,7 @@ class Person:
     def go_to(self, well: str, site: int) -> None:
         """Jump to a site, and wait for its pixels."""
         key = SiteKey(well, site)
-        self.session.go_to(key)
+        self.session.selection.go_to(key)
         self.until(lambda: self.view.on_screen == key)
         self.qtbot.wait(20)
 

@@ -84,7 +84,8 @@ def opened(
     workspace = open_desk(viewer, path)
     session, view = workspace.session, workspace.view
     qtbot.waitUntil(
-        lambda: session.site is not None and view.on_screen == session.site, timeout=120_000
+        lambda: session.selection.site is not None and view.on_screen == session.selection.site,
+        timeout=120_000,
     )
     qtbot.waitUntil(lambda: not session.jobs.running, timeout=240_000)
     return viewer, workspace
@@ -105,12 +106,12 @@ def test_a_window_closed_in_mid_job(
     n_said = len(AssayFolder.open(assay_path).journal().annotations())
     viewer, workspace = opened(make_napari_viewer, qtbot, assay_path)
     session, told = workspace.session, []
-    session.told.connect(lambda *said: told.append(said))
+    session.message.connect(lambda *said: told.append(said))
     y_px, x_px = workspace.view.cells.yx_px[1]
-    session.annotator = "anna"
-    assert session.annotate(session.site, [(y_px, x_px)], "abnormal")
+    session.annotations.annotator = "anna"
+    assert session.annotations.annotate(session.selection.site, [(y_px, x_px)], "abnormal")
     if what == "retrain":
-        workspace.tasks.retrain()
+        workspace.training.retrain()
     elif what == "embed":
         shutil.rmtree(assay_path / "embeddings")
         workspace.tasks.embed()
@@ -144,24 +145,28 @@ def test_two_windows_on_one_assay_and_the_first_is_closed(
     make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, assay_path: Path
 ) -> None:
     first, one = opened(make_napari_viewer, qtbot, assay_path)
-    one.session.annotator = "anna"
+    one.session.annotations.annotator = "anna"
     told: list[str] = []
     # Without a window: of two canvases in one process, napari 0.9 with Mesa raises GLError in the
     # one that stays when the other is closed, with no code of ours.
     second = ViewerModel()
     two = workspace_of(second)
-    two.session.told.connect(lambda _level, text: told.append(text))
+    two.session.message.connect(lambda _level, text: told.append(text))
     two.session.open(assay_path)
     qtbot.waitUntil(lambda: two.view.cells is not None, timeout=120_000)
     assert any("also open in another window" in text for text in told)
-    two.session._watch.setInterval(30)
+    two.session.annotations.watch.setInterval(30)
     y_px, x_px = one.view.cells.yx_px[0]
-    assert one.session.annotate(one.session.site, [(y_px, x_px)], "unsure")
-    qtbot.waitUntil(lambda: "anna" in set(two.session.live.table["annotator"]), timeout=60_000)
-    one.tasks.retrain()
+    assert one.session.annotations.annotate(one.session.selection.site, [(y_px, x_px)], "unsure")
+    qtbot.waitUntil(
+        lambda: "anna" in set(two.session.annotations.cache.table["annotator"]), timeout=60_000
+    )
+    one.training.retrain()
     first.close()
     assert has_workspace(second)
-    assert two.session.annotate(two.session.site, [tuple(two.view.cells.yx_px[1])], "normal")
+    assert two.session.annotations.annotate(
+        two.session.selection.site, [tuple(two.view.cells.yx_px[1])], "normal"
+    )
     qtbot.waitUntil(lambda: not two.session.jobs.running, timeout=240_000)
     two.close()
     assert not has_workspace(second)
@@ -177,7 +182,7 @@ from napari_hcs_qc.gui.window.desk import open_desk
 
 viewer = napari.Viewer()
 space = open_desk(viewer, Path(sys.argv[1]))
-space.session.told.connect(lambda *said: print("told", *said, flush=True))
+space.session.message.connect(lambda *said: print("told", *said, flush=True))
 after_ms = int(sys.argv[2])
 
 def close():
@@ -188,8 +193,9 @@ def go_on():
     if space.view.cells is None or space.session.jobs.running:
         QTimer.singleShot(50, go_on)
         return
-    assert space.session.annotate(space.session.site, [tuple(space.view.cells.yx_px[0])], "unsure")
-    space.tasks.retrain()
+    place = tuple(space.view.cells.yx_px[0])
+    assert space.session.annotations.annotate(space.session.selection.site, [place], "unsure")
+    space.training.retrain()
     QTimer.singleShot(after_ms, close)
 
 go_on()

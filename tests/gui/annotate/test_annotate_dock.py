@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def workspace(qtbot: QtBot) -> Iterator[Workspace]:
     made = workspace_of(ViewerModel())
-    made.session.annotator = "anna"
+    made.session.annotations.annotator = "anna"
     yield made
     made.close()
     assert not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
@@ -53,7 +53,7 @@ def workspace(qtbot: QtBot) -> Iterator[Workspace]:
 @pytest.fixture
 def told(workspace: Workspace) -> list[str]:
     texts: list[str] = []
-    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
 
 
@@ -72,7 +72,7 @@ def annotating(
 ) -> AnnotateDock:
     """The panel with a trained assay open and the keyboard in the gallery."""
     workspace.session.open(assay_path)
-    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: workspace.session.selection.state is not None, timeout=30_000)
     idle(qtbot, workspace)
     qtbot.waitUntil(lambda: len(dock.gallery.view.cells()) > 0)
     dock.gallery.view.setFocus()
@@ -119,13 +119,13 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     said = recorded(assay_path)
     assert said["class"].tolist() == ["abnormal"] * 5
     assert said["action"].nunique() == 1
-    cells = workspace.session.state.found.cells.iloc[rows]
+    cells = workspace.session.selection.state.found.cells.iloc[rows]
     expected = {
         (str(c.well), int(c.site), float(c.y_px), float(c.x_px)) for c in cells.itertuples()
     }
     names = ["well", "site", "y_px", "x_px"]
     assert set(said[names].itertuples(index=False, name=None)) == expected
-    assert set(said["plate"]) == {workspace.session.plate.name}
+    assert set(said["plate"]) == {workspace.session.selection.plate.name}
     marks = annotating.gallery._marks.value()
     assert set(marks.annotated[rows]) == {ABNORMAL}
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -167,9 +167,11 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
 ) -> None:
     session = workspace.session
     (row,) = open_cells(annotating, 1)
-    cell = session.state.found.cells.iloc[row]
+    cell = session.selection.state.found.cells.iloc[row]
     place = (float(cell["y_px"]) + 1.5, float(cell["x_px"]))
-    assert session.annotate(SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal")
+    assert session.annotations.annotate(
+        SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal"
+    )
     assert annotating.gallery._marks.value().annotated[row] == NORMAL
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
@@ -207,7 +209,7 @@ def test_a_key_that_is_held_down_says_its_word_once(
         event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_A, none, "a", is_repeated)
         QApplication.sendEvent(annotating.gallery.view, event)
     workspace = annotating._workspace
-    assert workspace.session.undo()
+    assert workspace.session.annotations.undo()
     assert not len(recorded(assay_path))
 
 
@@ -236,12 +238,12 @@ def test_letters_typed_as_a_name_annotate_nothing(
     line.clear()
     QTest.keyClicks(line, "Nan1")
     QTest.keyClick(line, Qt.Key.Key_Return)
-    assert workspace.session.annotator == "Nan1"
+    assert workspace.session.annotations.annotator == "Nan1"
     assert not len(recorded(assay_path))
     assert not len(recorded(assay_path, "Nan1"))
     line.setText("  ")
     QTest.keyClick(line, Qt.Key.Key_Return)
-    assert line.text() == workspace.session.annotator == "Nan1"
+    assert line.text() == workspace.session.annotations.annotator == "Nan1"
 
 
 def test_nothing_selected_says_so(annotating: AnnotateDock, told: list[str]) -> None:
@@ -290,7 +292,7 @@ def test_the_buttons_act_where_cells_were_chosen_last(
     annotating.gallery.view.set_value([])
     annotating.gallery.view.set_value([row])
     annotating._buttons.button("normal").click()
-    cell = session.state.found.cells.iloc[row]
+    cell = session.selection.state.found.cells.iloc[row]
     last = recorded(assay_path).iloc[-1]
     assert (last["y_px"], last["class"]) == (float(cell["y_px"]), "normal")
     annotating._buttons.button(None).click()
@@ -322,7 +324,7 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     assert annotating.conflicts() == ()
     (row,) = open_cells(annotating, 1)
     press(annotating, Qt.Key.Key_N)
-    session.annotator = "ben"
+    session.annotations.annotator = "ben"
     press(annotating, Qt.Key.Key_A)
     qtbot.waitUntil(lambda: len(annotating.conflicts()) == 1)
     assert annotating.gallery._marks.value().annotated[row] == CONFLICT
@@ -331,11 +333,11 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     annotating._conflicts.set_open(True)
     assert listed.isVisible()
     assert "anna: normal, ben: abnormal" in listed.item(0).text()
-    cell = session.state.found.cells.iloc[row]
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
+    cell = session.selection.state.found.cells.iloc[row]
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
-    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+    assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
     press(annotating, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: annotating.conflicts() == ())
     assert not annotating._conflicts.isVisible()
@@ -345,31 +347,31 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
 ) -> None:
     session = workspace.session
-    manifest = session.model.manifest
+    manifest = session.models.model.manifest
     plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
     issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
     figures = {**manifest["cross_validation"], "label_issues": issues}
-    session.model_is_measured(
-        replace(session.model, manifest={**manifest, "cross_validation": figures})
+    session.models.set_figures(
+        replace(session.models.model, manifest={**manifest, "cross_validation": figures})
     )
-    workspace.tasks.model_changed.emit()
+    workspace.training.model_changed.emit()
     (issue,) = annotating.label_issues()
     assert (issue.plate, issue.site, issue.cls) == (plate, SiteKey(well, site), cls)
     assert annotating._label_issues.isVisible()
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         listed = annotating._label_issues.findChild(QListWidget)
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(y_px, x_px)]
-    session.is_blind = True
+    session.annotations.is_blind = True
     assert annotating.label_issues() == ()
-    session.is_blind = False
+    session.annotations.is_blind = False
     assert annotating.label_issues() == (issue,)
-    live = session.live.table
+    live = session.annotations.cache.table
     same = live[(live["well"] == well) & (live["y_px"].round(2) == y_px)]
-    session.annotator = str(same["annotator"].iloc[0])
+    session.annotations.annotator = str(same["annotator"].iloc[0])
     other = "abnormal" if cls == "normal" else "normal"
     place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
-    assert session.annotate(SiteKey(well, site), [place], other)
+    assert session.annotations.annotate(SiteKey(well, site), [place], other)
     qtbot.waitUntil(lambda: annotating.label_issues() == ())
     assert not annotating._label_issues.isVisible()
 
@@ -381,24 +383,26 @@ def test_orders_are_those_of_the_core(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
 ) -> None:
     session = workspace.session
-    n = len(session.state.found.cells)
-    p = session.scored.prediction.table["p_abnormal"].to_numpy()[:n]
+    n = len(session.selection.state.found.cells)
+    p = session.models.scored.prediction.table["p_abnormal"].to_numpy()[:n]
     assert sorted(annotating.gallery.view.cells()) == list(range(n))
     uncertain = order(qtbot, annotating, workspace, order="uncertain")
-    assert np.all(np.diff(np.abs(p[uncertain] - session.threshold)) >= 0)
+    assert np.all(np.diff(np.abs(p[uncertain] - session.models.threshold)) >= 0)
     likely = order(qtbot, annotating, workspace, order="abnormal")
     assert np.all(np.diff(p[likely]) <= 0)
-    ratio = session.scored.prediction.table["novelty"].to_numpy()[:n]
+    ratio = session.models.scored.prediction.table["novelty"].to_numpy()[:n]
     far = order(qtbot, annotating, workspace, order="novelty")
     assert np.all(np.diff(ratio[far]) <= 0)
     words = annotating.gallery._describe(far[0])
     assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "novelty" in words
     annotated = order(qtbot, annotating, workspace, order="disagreement")
-    assert set(annotated) == set(np.flatnonzero([c is not None for c in session.annotated.classes]))
+    assert set(annotated) == set(
+        np.flatnonzero([c is not None for c in session.annotations.rows.classes])
+    )
     left = order(qtbot, annotating, workspace, order="random", shown="open")
     assert len(left) + len(annotated) == n
     assert not set(left) & set(annotated)
-    qtbot.waitUntil(lambda: session.embeddings is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.embeddings is not None, timeout=60_000)
     diverse = order(qtbot, annotating, workspace, order="diverse", shown="open")
     assert 0 < len(diverse) <= 500
     annotating.gallery.view.set_value([diverse[0]])
@@ -413,7 +417,7 @@ def test_orders_are_those_of_the_core(
 def test_similar_without_a_selected_cell_says_what_to_do(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
 ) -> None:
-    qtbot.waitUntil(lambda: workspace.session.embeddings is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.session.models.embeddings is not None, timeout=60_000)
     annotating.gallery.view.set_value([])
     box = annotating.gallery.findChildren(QComboBox)[0]
     box.setCurrentIndex(box.findData("similar"))
@@ -447,13 +451,13 @@ def test_a_new_model_sorts_anew(
     open_cells(annotating, 2)
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
-    was = workspace.session.model.id
+    was = workspace.session.models.model.id
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: workspace.session.model.id != was, timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.session.models.model.id != was, timeout=60_000)
     idle(qtbot, workspace)
-    p = workspace.session.scored.prediction.table["p_abnormal"].to_numpy()
+    p = workspace.session.models.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
-    n = len(workspace.session.state.found.cells)
+    n = len(workspace.session.selection.state.found.cells)
     np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
 
 
@@ -465,23 +469,23 @@ def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured
     open_cells(annotating, 3)
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
-    was = session.model.id
+    was = session.models.model.id
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: session.model.id != was, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.model.id != was, timeout=60_000)
     assert gallery.value().order == "novelty"
-    qtbot.waitUntil(lambda: session.scored.prediction.is_novelty_measured, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.scored.prediction.is_novelty_measured, timeout=60_000)
     idle(qtbot, workspace)
     assert gallery.value().order == "novelty"
-    ratio = session.scored.prediction.table["novelty"].to_numpy()
+    ratio = session.models.scored.prediction.table["novelty"].to_numpy()
     assert np.all(np.diff(ratio[gallery.view.cells()]) <= 0)
-    sites = session.cells_of(session.site)
+    sites = session.annotations.cells_of(session.selection.site)
     np.testing.assert_array_equal(
         sites.novelty[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]]
     )
     # Judged anew with the annotations of now, by the same model: it is not lost.
     press(annotating, Qt.Key.Key_N)
     idle(qtbot, workspace)
-    assert session.scored.prediction.is_novelty_measured
+    assert session.models.scored.prediction.is_novelty_measured
     assert not [text for text in told if "measured" in text]
 
 
@@ -491,7 +495,7 @@ def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
     order(qtbot, annotating, workspace, order="abnormal")
     gallery = annotating.gallery
     assert "P(abnormal)" in gallery._describe(3)
-    workspace.session.is_blind = True
+    workspace.session.annotations.is_blind = True
     idle(qtbot, workspace)
     assert gallery.value().order == "random"
     assert gallery.view._is_blind
@@ -510,11 +514,11 @@ def test_enter_and_double_click_show_the_cell_in_its_site(
     session = workspace.session
     row = int(annotating.gallery.view.cells()[5])
     annotating.gallery.view.set_current(row)
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         press(annotating, Qt.Key.Key_Return)
-    cell = session.state.found.cells.iloc[row]
+    cell = session.selection.state.found.cells.iloc[row]
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
-    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+    assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
 
 
 def test_pictures_of_the_cells_in_view_come(qtbot: QtBot, annotating: AnnotateDock) -> None:
@@ -527,11 +531,11 @@ def test_another_window_that_annotates_is_followed(
     annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     (row,) = open_cells(annotating, 1)
-    cell = workspace.session.state.found.cells.iloc[row]
+    cell = workspace.session.selection.state.found.cells.iloc[row]
     where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
-    other = Annotation(workspace.session.plate.name, *where, "abnormal", "haze")
+    other = Annotation(workspace.session.selection.plate.name, *where, "abnormal", "haze")
     AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
-    workspace.session._look_at_journal()
+    workspace.session.annotations.read_journal()
     assert annotating.gallery._marks.value().annotated[row] == ABNORMAL
     assert "annotated abnormal, haze" in annotating.gallery._describe(row)
 
@@ -544,7 +548,7 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
     with qtbot.waitSignal(annotating.value_changed):
         annotating.set_value(options)
     assert annotating.value() == options
-    assert workspace.session.annotator == "cleo"
+    assert workspace.session.annotations.annotator == "cleo"
     assert Clicking.of(workspace.viewer).mode == "normal"
     modes = {b.property("mode"): b for b in annotating._modes.buttons()}
     assert modes["normal"].isChecked()

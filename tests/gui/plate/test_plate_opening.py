@@ -69,7 +69,7 @@ def test_beside_a_plate_that_is_read_only_nothing_is_proposed(
 def test_an_assay_is_opened_and_remembered(desk: Any, assay_path: Path) -> None:
     open_path(desk.session, assay_path)
     desk.idle()
-    assert desk.session.assay.path == assay_path
+    assert desk.session.assay.folder.path == assay_path
     assert recent_assays()[0] == assay_path
 
 
@@ -82,8 +82,8 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     monkeypatch.setattr(NewAssayDialog, "exec", lambda _dialog: True)
     open_path(desk.session, plate_path)
     desk.idle()
-    assert desk.session.assay.path == tmp_path / "SIM-qc"
-    assert desk.session.plate.name == "SIM"
+    assert desk.session.assay.folder.path == tmp_path / "SIM-qc"
+    assert desk.session.selection.plate.name == "SIM"
     assert desk.errors() == []
     empty = tmp_path / "nothing"
     empty.mkdir()
@@ -92,7 +92,7 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     (said,) = desk.errors()
     assert str(empty) in said
     assert line.value()[-1] == line.text() == f"✖ {said}"
-    assert desk.session.assay.path == tmp_path / "SIM-qc"  # what was open still is
+    assert desk.session.assay.folder.path == tmp_path / "SIM-qc"  # what was open still is
 
 
 def test_a_folder_that_is_no_assay_is_told(
@@ -107,14 +107,14 @@ def test_a_folder_that_is_no_assay_is_told(
     assert "New assay" in said
     ask_for_assay(desk.session, None)  # the person has thought better of it
     assert len(desk.told) == 1
-    assert desk.session.assay is None
+    assert desk.session.assay.folder is None
 
 
 def test_earlier_messages_are_in_the_tooltip(desk: Any) -> None:
     line = MessageLine(desk.session)
     desk.qtbot.addWidget(line)
     for number in range(30):
-        desk.session.told.emit("warning" if number % 2 else "info", f"message {number}")
+        desk.session.message.emit("warning" if number % 2 else "info", f"message {number}")
     assert line.text() == "⚠ message 29"
     assert line.toolTip().splitlines()[:2] == ["⚠ message 29", "message 28"]
     assert len(line.value()) == 20

@@ -38,7 +38,7 @@ def verdicts(path: Path) -> pd.DataFrame:
 def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     desk: Any, dock: ReviewDock
 ) -> None:
-    wells = desk.session.scored.scores.wells
+    wells = desk.session.models.scored.scores.wells
     flagged = wells[wells["is_flagged"]]
     assert "B02" in set(flagged["well"])
     assert {entry.well for entry in dock.entries} == set(flagged["well"])
@@ -49,12 +49,12 @@ def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     entry = dock.value()
     assert entry is not None and entry.well == "B02"
     assert entry.reason in dock._words.text()
-    assert desk.session.site == SiteKey("B02", entry.worst_site)  # the list is followed
+    assert desk.session.selection.site == SiteKey("B02", entry.worst_site)  # the list is followed
     montage = dock._montage.value()
     assert montage is not None and montage.well == "B02"
     p = [cell.p_abnormal for cell in montage.abnormal]
     assert p == sorted(p, reverse=True)
-    assert all(value >= desk.session.threshold for value in p)
+    assert all(value >= desk.session.models.threshold for value in p)
     assert all(cell.picture is not None for cell in (*montage.abnormal, *montage.normal))
 
 
@@ -82,7 +82,7 @@ def test_buttons_decide_and_take_back_with_a_note(
     dock.set_value("SIM", "B02")
     press(dock, "Take back")
     assert not len(verdicts(assay_path))
-    desk.session.undo()
+    desk.session.annotations.undo()
     assert verdicts(assay_path)["verdict"].tolist() == ["look again"]
 
 
@@ -98,11 +98,11 @@ def test_a_letter_typed_into_the_note_is_a_letter(
 
 def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path) -> None:
     dock.set_value("SIM", "B02")
-    desk.session.go_to(SiteKey("A01", 1))
+    desk.session.selection.go_to(SiteKey("A01", 1))
     desk.idle()
     assert not dock.exclude_site()  # the site on screen is of another well
     assert "Show a site of this well" in desk.told[-1][1]
-    desk.session.go_to(SiteKey("B02", 2))
+    desk.session.selection.go_to(SiteKey("B02", 2))
     desk.idle()
     assert dock.exclude_site()
     row = verdicts(assay_path).iloc[0]

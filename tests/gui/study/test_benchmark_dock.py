@@ -181,10 +181,14 @@ def test_it_fills_shows_uses_and_exports(
     assert mean_confusion(result).sum() == pytest.approx(tested)
 
     # It becomes the assay's, and the tables go to a folder.
-    of_others = replace(desk.tasks.options, rgb=("Actin", "DNA", "DNA"), simulated=("defocus",))
-    desk.tasks.choose(of_others)
+    of_others = replace(
+        desk.session.options.value(), rgb=("Actin", "DNA", "DNA"), simulated=("defocus",)
+    )
+    desk.session.options.set_value(of_others)
     use.click()
-    assert desk.tasks.options == TrainOptions(recipe="nucleus", head="knn")  # as was measured
+    assert desk.session.options.value() == TrainOptions(
+        recipe="nucleus", head="knn"
+    )  # as was measured
     assert ("info", "Selected for the assay: efficientnet-lite0, recipe nucleus, head knn. "
             "Press Retrain to use them.") in desk.told  # fmt: skip
     dock.export(tmp_path / "tables")
@@ -194,7 +198,7 @@ def test_it_fills_shows_uses_and_exports(
 
     # The same again computes nothing: every result is as it was.
     files = {path: path.stat().st_mtime_ns for path in
-             (desk.session.assay.path / "benchmark" / "cells").iterdir()}  # fmt: skip
+             (desk.session.assay.folder.path / "benchmark" / "cells").iterdir()}  # fmt: skip
     dock.run()
     desk.idle()
     assert files == {path: path.stat().st_mtime_ns for path in files}
@@ -302,7 +306,10 @@ def test_the_assays_own_encoders_are_rows_like_others(
     assert "weighted F1" in dock.findChild(BenchmarkDetail).words()
     button(dock, "Use for my").click()
     # By name: its weights move with the assay.
-    assert desk.tasks.options.encoder == "simclr" and desk.tasks.options.weights is None
+    assert (
+        desk.session.options.value().encoder == "simclr"
+        and desk.session.options.value().weights is None
+    )
 
     # Another assay: neither in the list nor measured with the weights of this one.
     desk.open(other)

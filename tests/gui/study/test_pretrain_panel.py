@@ -69,11 +69,14 @@ def test_an_encoder_is_trained_listed_and_used(
     table.set_value("swav")
     assert table.value() == "swav"
     table.value_changed.emit("swav")
-    assert desk.tasks.options.encoder == "swav" and desk.tasks.options.weights is None
+    assert (
+        desk.session.options.value().encoder == "swav"
+        and desk.session.options.value().weights is None
+    )
     dock.compute()
     desk.idle()
     assert desk.errors() == []
-    rows = desk.session.embeddings
+    rows = desk.session.models.embeddings
     assert rows is not None and np.isfinite(rows).all()
     assert any("● Embedded" in one.text() for one in dock.findChildren(WrappedLabel))
     starts = [

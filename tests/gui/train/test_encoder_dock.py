@@ -43,7 +43,7 @@ def dock(qtbot: QtBot, workspace: Workspace) -> EncoderDock:
 
 def opened(qtbot: QtBot, workspace: Workspace, path: Path) -> None:
     workspace.session.open(path)
-    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: workspace.session.selection.state is not None, timeout=30_000)
     idle(qtbot, workspace)
 
 
@@ -83,7 +83,7 @@ def test_an_encoder_of_the_list_is_chosen_with_a_click_and_kept_with_the_assay(
             pos=dock._table.visualItemRect(item).center(),
         )
     assert caught.args[0].encoder == "resnet18"
-    assert workspace.tasks.options.encoder == "resnet18"
+    assert workspace.session.options.value().encoder == "resnet18"
     assert chosen_options(AssayFolder.open(assay_path)).encoder == "resnet18"
     assert "resnet18" in dock._about.text()
     if not {info.name: info.ready for info in list_encoders()}["resnet18"]:
@@ -99,37 +99,37 @@ def test_another_architecture_takes_the_place_of_the_list(
     dock._custom.setText("torchvision:resnet34")
     dock._custom.editingFinished.emit()
     assert dock._table.value() == ""
-    assert workspace.tasks.options.encoder == "torchvision:resnet34"
+    assert workspace.session.options.value().encoder == "torchvision:resnet34"
     weights = tmp_path / "mine.safetensors"
     dock._weights.setText(str(weights))
     dock._weights.editingFinished.emit()
-    assert workspace.tasks.options.weights == weights
+    assert workspace.session.options.value().weights == weights
     assert "mine.safetensors" in dock._about.text()
     # Back to the list: weights of another architecture do not fit it.
     dock._table.set_value("vgg16")
     dock._table.value_changed.emit("vgg16")
     assert dock._custom.text() == ""
-    assert workspace.tasks.options == TrainOptions(encoder="vgg16")
+    assert workspace.session.options.value() == TrainOptions(encoder="vgg16")
     dock._custom.setText("efficientnet-lite0")  # a name of the list, typed
     dock._custom.editingFinished.emit()
     assert dock._table.value() == "efficientnet-lite0"
-    assert workspace.tasks.options.encoder is None
+    assert workspace.session.options.value().encoder is None
 
 
 def test_what_cannot_be_loaded_is_told_in_its_own_words(
     qtbot: QtBot, workspace: Workspace, dock: EncoderDock, assay_path: Path, tmp_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    rows = workspace.session.embeddings
+    rows = workspace.session.models.embeddings
     told: list[str] = []
-    workspace.session.told.connect(lambda _level, text: told.append(text))
+    workspace.session.message.connect(lambda _level, text: told.append(text))
     dock._custom.setText("resnet-18")
     dock._custom.editingFinished.emit()
     dock._compute.click()
     idle(qtbot, workspace)
     assert "There is no encoder 'resnet-18'" in told[-1]
     assert "There is no encoder 'resnet-18'" in dock._jobs.value()
-    assert workspace.session.embeddings is rows  # nothing changed
+    assert workspace.session.models.embeddings is rows  # nothing changed
 
 
 def test_recipes_are_told_in_pixels_of_this_plate(
@@ -137,24 +137,24 @@ def test_recipes_are_told_in_pixels_of_this_plate(
 ) -> None:
     assert "nucleus diameters" in dock._recipe_text.text()
     opened(qtbot, workspace, assay_path)
-    diameter = workspace.session.state.found.diameter_px
+    diameter = workspace.session.selection.state.found.diameter_px
     assert f"{round(diameter)} and {round(2 * diameter)} px" in dock._recipe_text.text()
     assert "DNA and Actin" in dock._recipe_text.text()
     assert "4 views" in dock._recipe_text.text()
     assert not dock._colours.isVisibleTo(dock)
     pick(dock._recipe, "paper-128px")
-    assert workspace.tasks.options.recipe == "paper-128px"
+    assert workspace.session.options.value().recipe == "paper-128px"
     assert dock._colours.isVisibleTo(dock)
     # Two of the paper's three stains: what is missing is said, and colours can be named.
     assert "No channel among DNA, Actin is recognised" in dock._recipe_text.text()
     pick(dock._rgb[0], "Actin")
-    assert workspace.tasks.options.rgb == ("Actin", "DNA", "DNA")
+    assert workspace.session.options.value().rgb == ("Actin", "DNA", "DNA")
     assert "red Actin, green DNA, blue DNA" in dock._recipe_text.text()
     pick(dock._rgb[2], "")
-    assert workspace.tasks.options.rgb == ()
+    assert workspace.session.options.value().rgb == ()
     pick(dock._rgb[0], "Actin")
     pick(dock._recipe, "nucleus")  # one that is not coloured takes no colours along
-    assert workspace.tasks.options == TrainOptions()
+    assert workspace.session.options.value() == TrainOptions()
 
 
 def pick(box: QComboBox, data: str) -> None:
@@ -166,17 +166,17 @@ def test_the_state_follows_the_embeddings_and_computing_resumes(
     qtbot: QtBot, workspace: Workspace, dock: EncoderDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)  # what is on disk is found by itself
-    n = len(workspace.session.state.found.cells)
-    rows = workspace.session.embeddings
+    n = len(workspace.session.selection.state.found.cells)
+    rows = workspace.session.models.embeddings
     assert rows is not None
     assert f"Embedded {n:,} cells" in dock._state.text()
     assert f"{rows.shape[1]:,} numbers" in dock._state.text()
     pick(dock._recipe, "nucleus-mean")
     assert "not yet with the current choice" in dock._state.text()
-    with qtbot.waitSignal(workspace.session.embeddings_changed, timeout=60_000):
+    with qtbot.waitSignal(workspace.session.models.embeddings_changed, timeout=60_000):
         dock._compute.click()
     assert f"Embedded {n:,} cells" in dock._state.text()
-    assert workspace.session.embeddings is not rows
+    assert workspace.session.models.embeddings is not rows
     assert workspace.tasks.embedded_with.recipe == "nucleus-mean"
     workspace.session.close_assay()
     assert "Open" in dock._state.text()
@@ -241,13 +241,13 @@ def test_a_choice_from_elsewhere_is_shown_and_not_chosen_again(
     emitted: list[object] = []
     dock.value_changed.connect(emitted.append)
     asked = replace(TrainOptions(), encoder="vgg16", recipe="nucleus-mean", device="cpu")
-    workspace.tasks.choose(asked)
+    workspace.session.options.set_value(asked)
     assert dock.value() == asked
     assert emitted == []
     # The head belongs to another panel and is left alone.
-    workspace.tasks.choose(replace(asked, head="knn"))
+    workspace.session.options.set_value(replace(asked, head="knn"))
     pick(dock._device, "auto")
-    assert workspace.tasks.options.head == "knn"
+    assert workspace.session.options.value().head == "knn"
 
 
 def test_the_table_shows_self_supervised_encoders_when_there_are_some(qtbot: QtBot) -> None:

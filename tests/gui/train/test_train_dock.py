@@ -8,6 +8,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar
 
+from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.models.saved_options import chosen_options
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -46,13 +47,13 @@ def dock(qtbot: QtBot, workspace: Workspace) -> TrainDock:
 @pytest.fixture
 def told(workspace: Workspace) -> list[str]:
     texts: list[str] = []
-    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
 
 
 def opened(qtbot: QtBot, workspace: Workspace, path: Path) -> None:
     workspace.session.open(path)
-    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: workspace.session.selection.state is not None, timeout=30_000)
     idle(qtbot, workspace)
 
 
@@ -63,10 +64,13 @@ def idle(qtbot: QtBot, workspace: Workspace) -> None:
 def click(workspace: Workspace, cls: str, n: int = 1) -> None:
     """Say of `n` found cells of the site shown that they are of a class, click by click."""
     session = workspace.session
-    cells = session.state.found.cells
-    here = cells[(cells["well"] == session.site.well) & (cells["site"] == session.site.site)]
+    cells = session.selection.state.found.cells
+    here = cells[
+        (cells["well"] == session.selection.site.well)
+        & (cells["site"] == session.selection.site.site)
+    ]
     for y_px, x_px in here[["y_px", "x_px"]].to_numpy()[:n].tolist():
-        assert session.annotate(session.site, [(y_px, x_px)], cls)
+        assert session.annotations.annotate(session.selection.site, [(y_px, x_px)], cls)
 
 
 def ids(dock: TrainDock) -> list[str]:
@@ -95,7 +99,7 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     opened(qtbot, workspace, assay_path)
     assert dock._retrain.isEnabled()
     assert "Model 0001 is in use" in dock._clicks.text()
-    manifest = workspace.session.model.manifest
+    manifest = workspace.session.models.model.manifest
     f1 = manifest["cross_validation"]["figures"][0]
     assert f1["name"] == "weighted F1"
     low, high = f1["ci95"]
@@ -116,10 +120,10 @@ def test_retraining_makes_a_model_and_its_figures_follow(
     click(workspace, "abnormal", 2)
     qtbot.waitUntil(lambda: "2 new clicks" in dock._clicks.text())
     qtbot.keyClicks(dock._note, "two more")
-    with qtbot.waitSignal(workspace.tasks.model_changed, timeout=60_000):
+    with qtbot.waitSignal(workspace.training.model_changed, timeout=60_000):
         dock._retrain.click()
     # The model is in use before its figures are there.
-    assert workspace.session.model.id == "0002"
+    assert workspace.session.models.model.id == "0002"
     qtbot.waitUntil(lambda: "no new annotations" in dock._clicks.text())
     assert "Model 0002 is in use" in dock.figures._sentence.text()
     # Those of the model before stay in sight meanwhile, and it says whose they are.
@@ -145,32 +149,33 @@ def test_restoring_uses_the_older_model_until_the_next_retraining(
     qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    before = workspace.session.scored.predictions["p_abnormal"].to_numpy().copy()
+    before = workspace.session.models.scored.predictions["p_abnormal"].to_numpy().copy()
     click(workspace, "abnormal", 6)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    after = workspace.session.scored.predictions["p_abnormal"].to_numpy()
+    after = workspace.session.models.scored.predictions["p_abnormal"].to_numpy()
     assert abs(after - before).max() > 1e-3
     # A cell is added on empty ground: the older model has not seen it yet.
     session = workspace.session
-    session.annotate(session.site, [(3.0, 3.0)], "abnormal")
+    session.annotations.annotate(session.selection.site, [(3.0, 3.0)], "abnormal")
     idle(qtbot, workspace)
-    n_added = len(session.live.at_site(session._where(session.site)))
+    where = PlateSite(session.selection.plate.name, session.selection.site)
+    n_added = len(session.annotations.cache.at_site(where))
     assert n_added >= 7
     dock.history.set_value(["0001"])
-    with qtbot.waitSignal(workspace.session.scored_changed, timeout=60_000):
+    with qtbot.waitSignal(workspace.session.models.scored_changed, timeout=60_000):
         dock.history._restore.click()
     idle(qtbot, workspace)
-    restored = session.scored.predictions["p_abnormal"].to_numpy()
-    assert session.model.id == "0001"
+    restored = session.models.scored.predictions["p_abnormal"].to_numpy()
+    assert session.models.model.id == "0001"
     assert len(restored) == len(before) + 1
     assert restored[: len(before)] == pytest.approx(before, abs=1e-6)
     assert in_use(dock) == ["0001"]
     assert "model 0001" in dock.figures._title.text()
     assert chosen_model(AssayFolder.open(assay_path)).id == "0001"
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    assert session.model.id == "0003"
+    assert session.models.model.id == "0003"
     assert chosen_model(AssayFolder.open(assay_path)).id == "0003"
 
 
@@ -183,9 +188,9 @@ def test_a_restore_that_fails_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    scored = workspace.session.scored
+    scored = workspace.session.models.scored
 
     def raises(*_: object, **__: object) -> None:
         raise HcsQcError("The disk is full of cats.")
@@ -195,8 +200,8 @@ def test_a_restore_that_fails_changes_nothing(
     idle(qtbot, workspace)
     assert told[-1] == "The disk is full of cats."
     assert "The disk is full of cats." in dock._jobs.value()
-    assert workspace.session.model.id == "0002"
-    assert workspace.session.scored is scored
+    assert workspace.session.models.model.id == "0002"
+    assert workspace.session.models.scored is scored
     assert chosen_model(AssayFolder.open(assay_path)).id == "0002"
     assert in_use(dock) == ["0002"]
 
@@ -206,14 +211,14 @@ def test_two_models_are_compared(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 4)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
     dock.history.set_value(["0002", "0001"])
     dock.history._compare.click()
     idle(qtbot, workspace)
     words = dock.history.comparison()
     assert words.startswith("Model 0001 → 0002")
-    n_cells = len(workspace.session.state.cells)
+    n_cells = len(workspace.session.selection.state.cells)
     assert f"of {n_cells:,} cells" in words
     workspace.session.close_assay()
     assert dock.history.comparison() == ""
@@ -238,13 +243,13 @@ def test_the_head_is_chosen_and_kept(
     with qtbot.waitSignal(dock.value_changed):
         dock._head.setCurrentIndex(dock._head.findData("knn"))
         dock._head.activated.emit(dock._head.currentIndex())
-    assert workspace.tasks.options.head == "knn"
+    assert workspace.session.options.value().head == "knn"
     assert chosen_options(AssayFolder.open(assay_path)).head == "knn"
     assert "nearest" in dock._head.toolTip()
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    assert workspace.session.model.manifest["head"] == "knn"
-    assert dock.value() == workspace.tasks.options
+    assert workspace.session.models.model.manifest["head"] == "knn"
+    assert dock.value() == workspace.session.options.value()
 
 
 def test_it_retrains_by_itself_after_so_many_clicks(
@@ -253,15 +258,15 @@ def test_it_retrains_by_itself_after_so_many_clicks(
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 3)
     idle(qtbot, workspace)
-    assert workspace.session.model.id == "0001"  # not asked for
+    assert workspace.session.models.model.id == "0001"  # not asked for
     dock._auto.setChecked(True)
     dock._every.setValue(5)
-    assert workspace.tasks.auto_retrain_every == 5
+    assert workspace.training.auto_retrain_every == 5
     click(workspace, "normal", 2)
     idle(qtbot, workspace)
-    assert workspace.session.model.id == "0002"
+    assert workspace.session.models.model.id == "0002"
     dock._auto.setChecked(False)
-    assert workspace.tasks.auto_retrain_every == 0
+    assert workspace.training.auto_retrain_every == 0
     assert not dock._every.isEnabled()
 
 
@@ -284,7 +289,7 @@ def test_a_failure_says_its_words_and_the_old_model_stays(
     idle(qtbot, workspace)
     assert "RuntimeError: CUDA out of memory, or so" in told[-1]
     assert "CUDA out of memory" in dock._jobs.value()
-    assert workspace.session.model.id == "0001"
+    assert workspace.session.models.model.id == "0001"
     assert ids(dock) == ["0001"]
     assert len(model_folders(assay_path / "models")) == 1
     assert dock._note.text() == "kept for the next try"
@@ -329,7 +334,7 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
         raise Cancelled
 
     monkeypatch.setattr(retraining, "curve", waits)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     qtbot.waitUntil(lambda: bool(began), timeout=60_000)
     cancel = next(b for b in dock._jobs.findChildren(QAbstractButton) if b.text() == "Cancel")
     cancel.click()

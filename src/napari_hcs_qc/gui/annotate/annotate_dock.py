@@ -140,23 +140,23 @@ class AnnotateDock(QWidget):
         session = self._workspace.session
         self._annotator.editingFinished.connect(self._named)
         self._blind.toggled.connect(self._blinded)
-        self._undo.clicked.connect(session.undo)
-        self._redo.clicked.connect(session.redo)
+        self._undo.clicked.connect(session.annotations.undo)
+        self._redo.clicked.connect(session.annotations.redo)
         self._modes.buttonClicked.connect(
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
         self._buttons.said.connect(self.say)
         self._conflicts.activated.connect(self._show_cell)
         self._label_issues.activated.connect(self._show_cell)
-        self._workspace.tasks.model_changed.connect(self._list_label_issues)
+        self._workspace.training.model_changed.connect(self._list_label_issues)
         self.gallery.value_changed.connect(self._tell)
         self.gallery.selected_changed.connect(self._gallery_selected)
         self.gallery.cells_changed.connect(self._say_about)
         self._clicking.chosen_changed.connect(self._image_chosen)
         self._clicking.mode_changed.connect(self._show_mode)
-        session.person_changed.connect(self._show_person)
-        session.person_changed.connect(self._list_label_issues)
-        session.assay_changed.connect(self._assay_changed)
+        session.annotations.person_changed.connect(self._show_person)
+        session.annotations.person_changed.connect(self._list_label_issues)
+        session.assay.changed.connect(self._assay_changed)
         session.settled.connect(self._count)
 
     # ---- value ---------------------------------------------------------------------------
@@ -165,14 +165,17 @@ class AnnotateDock(QWidget):
         """Give what is set."""
         session = self._workspace.session
         return AnnotateOptions(
-            session.annotator, session.is_blind, self._clicking.mode, self.gallery.value()
+            session.annotations.annotator,
+            session.annotations.is_blind,
+            self._clicking.mode,
+            self.gallery.value(),
         )
 
     def set_value(self, options: AnnotateOptions) -> None:
         """Set everything."""
         session = self._workspace.session
-        session.annotator = options.annotator
-        session.is_blind = options.is_blind
+        session.annotations.annotator = options.annotator
+        session.annotations.is_blind = options.is_blind
         self._clicking.set_mode(options.mode)
         if options.gallery != self.gallery.value():
             self.gallery.set_value(options.gallery)
@@ -198,11 +201,11 @@ class AnnotateDock(QWidget):
     # ---- what the person does ------------------------------------------------------------
 
     def _named(self) -> None:
-        self._workspace.session.annotator = self._annotator.text()
+        self._workspace.session.annotations.annotator = self._annotator.text()
         self._show_person()  # a name of blanks is not taken
 
     def _blinded(self, is_blind: bool) -> None:
-        self._workspace.session.is_blind = is_blind
+        self._workspace.session.annotations.is_blind = is_blind
 
     def _gallery_selected(self, rows: NDArray[np.int64]) -> None:
         # When no cell is selected any more, those chosen on the image are the last.
@@ -225,9 +228,9 @@ class AnnotateDock(QWidget):
 
     def _show_cell(self, cell: Conflict | LabelIssue) -> None:
         session = self._workspace.session
-        for one in session.plates:  # a folder may have been renamed since the assay was made
+        for one in session.assay.plates:  # a folder may have been renamed since the assay was made
             if one.plate is not None and one.plate.name == cell.plate:
-                session.go_to_cell(one.name, cell.site, cell.y_px, cell.x_px)
+                session.selection.go_to_cell(one.name, cell.site, cell.y_px, cell.x_px)
 
     # ---- following -----------------------------------------------------------------------
 
@@ -236,9 +239,9 @@ class AnnotateDock(QWidget):
 
     def _show_person(self) -> None:
         session = self._workspace.session
-        self._annotator.setText(session.annotator)
+        self._annotator.setText(session.annotations.annotator)
         was_blocked = self._blind.blockSignals(True)
-        self._blind.setChecked(session.is_blind)
+        self._blind.setChecked(session.annotations.is_blind)
         self._blind.blockSignals(was_blocked)
         self._tell()
 
@@ -248,7 +251,7 @@ class AnnotateDock(QWidget):
         self._tell()
 
     def _assay_changed(self) -> None:
-        is_open = self._workspace.session.assay is not None
+        is_open = self._workspace.session.assay.folder is not None
         for widget in (self._undo, self._redo, self._buttons):
             widget.setEnabled(is_open)
         self._conflicts.set_value(())
@@ -257,13 +260,13 @@ class AnnotateDock(QWidget):
 
     def _count(self, *_: object) -> None:
         session = self._workspace.session
-        live = session.live
+        live = session.annotations.cache
         if live is None:
             self._buttons.set_value(Counts({}, {}))
             return
         self._buttons.set_value(count_annotations(live.table))
         self._list_label_issues()
-        states = {one.name: one.state for one in session.plates if one.state is not None}
+        states = {one.name: one.state for one in session.assay.plates if one.state is not None}
         job = session.jobs.start(
             "Comparing annotators",
             find_conflicts,
@@ -273,12 +276,12 @@ class AnnotateDock(QWidget):
             quiet=True,
         )
         job.finished.connect(self._conflicts.set_value)
-        job.failed.connect(lambda words: session.told.emit("warning", words))
+        job.failed.connect(lambda words: session.message.emit("warning", words))
 
     def _list_label_issues(self) -> None:
         session = self._workspace.session
-        model, live = session.model, session.live
-        if model is None or live is None or session.is_blind:
+        model, live = session.models.model, session.annotations.cache
+        if model is None or live is None or session.annotations.is_blind:
             self._label_issues.set_value(())
         else:
             self._label_issues.set_value(label_issues(model.manifest, live.table))

@@ -115,7 +115,7 @@ class Clicking(QObject):
         """Say something of the chosen cells, or of the one under the cursor."""
         targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
         if not targets:
-            self._workspace.session.told.emit(
+            self._workspace.session.message.emit(
                 "info",
                 "Point at a cell, or select some by dragging with Shift, then press the key.",
             )
@@ -128,23 +128,23 @@ class Clicking(QObject):
         if cells is None or site is None:
             return False
         if cls is None:
-            return session.take_back(site, list(targets))
+            return session.annotations.clear(site, list(targets))
         positions = [tuple(cells.yx_px[index]) for index in targets]
-        return session.annotate(site, positions, cls, kind)
+        return session.annotations.annotate(site, positions, cls, kind)
 
     def add_cell(self, y_px: float, x_px: float, cls: str) -> bool:
         """Say something of a place where no cell was found, which makes one."""
         view, session, plate = (
             self._workspace.view,
             self._workspace.session,
-            self._workspace.session.plate,
+            self._workspace.session.selection.plate,
         )
         if view.on_screen is None or plate is None:
             return False
         height, width = plate.layout.shape
         if not (0 <= y_px <= height - 1 and 0 <= x_px <= width - 1):
             return False  # beside the image
-        return session.annotate(view.on_screen, [(y_px, x_px)], cls)
+        return session.annotations.annotate(view.on_screen, [(y_px, x_px)], cls)
 
     # ---- keys ----------------------------------------------------------------------------
 
@@ -154,13 +154,13 @@ class Clicking(QObject):
             target.bind_key(key, _ignoring(partial(self.act, cls, kind)), overwrite=True)
         others: dict[str, Callable[[], object]] = {
             "Space": self.go_to_suggested,
-            "[": partial(session.step, -1),
-            "]": partial(session.step, 1),
+            "[": partial(session.selection.step, -1),
+            "]": partial(session.selection.step, 1),
             "Escape": partial(self.choose, ()),
-            "Control-Z": session.undo,
-            "Control-Y": session.redo,
-            "Control-Shift-Z": session.redo,
-            "Control-R": self._workspace.tasks.retrain,
+            "Control-Z": session.annotations.undo,
+            "Control-Y": session.annotations.redo,
+            "Control-Shift-Z": session.annotations.redo,
+            "Control-R": self._workspace.training.retrain,
         }
         for key, act in others.items():
             target.bind_key(key, _ignoring(act), overwrite=True)
@@ -171,7 +171,7 @@ class Clicking(QObject):
 
     def go_to_suggested(self) -> None:
         """Show the cell whose annotation would help the model most, and choose it."""
-        self._workspace.session.go_to_suggested()
+        self._workspace.session.suggestions.show_next()
 
     # ---- mouse ---------------------------------------------------------------------------
 

@@ -33,8 +33,8 @@ class MaskLayer(QObject):
         view.shown.connect(self.refresh)
         view.options_changed.connect(self.refresh)
         view.cells_changed.connect(self._recolour)
-        workspace.session.threshold_changed.connect(self._recolour)
-        workspace.session.person_changed.connect(self._recolour)
+        workspace.session.models.threshold_changed.connect(self._recolour)
+        workspace.session.annotations.person_changed.connect(self._recolour)
 
     @classmethod
     def of(cls, workspace: Workspace) -> MaskLayer:
@@ -46,7 +46,7 @@ class MaskLayer(QObject):
         """Show or hide the masks of the site on screen."""
         view, session = self._workspace.view, self._workspace.session
         layer: Any = view.mask_layer
-        site, state = view.on_screen, session.state
+        site, state = view.on_screen, session.selection.state
         if not view.value().masks or site is None or state is None:
             if layer is not None:
                 layer.visible = False
@@ -59,15 +59,17 @@ class MaskLayer(QObject):
             f"Masks of {site}", _masks, state.plate, state.found, site, slot="masks", quiet=True
         )
         job.finished.connect(lambda labels: self._take(site, labels))
-        job.failed.connect(lambda text: session.told.emit("warning", text))
+        job.failed.connect(lambda text: session.message.emit("warning", text))
 
     def _take(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
         view, session = self._workspace.view, self._workspace.session
-        state = session.state
+        state = session.selection.state
         if site != view.on_screen or state is None:
             return
         if labels is None:
-            session.told.emit("info", "There are no masks: cells were imported as positions only.")
+            session.message.emit(
+                "info", "There are no masks: cells were imported as positions only."
+            )
             return
         layer: Any = view.mask_layer
         if layer is None:
@@ -91,11 +93,14 @@ class MaskLayer(QObject):
     def _recolour(self, *_: object) -> None:
         view, session = self._workspace.view, self._workspace.session
         layer: Any = view.mask_layer
-        cells, state = view.cells, session.state
+        cells, state = view.cells, session.selection.state
         if layer is None or not layer.visible or cells is None or state is None:
             return
         look = cell_colours(
-            cells, session.threshold, view.value().colour_by, is_blind=session.is_blind
+            cells,
+            session.models.threshold,
+            view.value().colour_by,
+            is_blind=session.annotations.is_blind,
         )
         found = cells.rows >= 0
         ids = state.found.cells["label"].to_numpy()[cells.rows[found]]

@@ -23,13 +23,13 @@ class UnlikeLine(WrappedLabel):
             "cells are from those of other wells. The gallery (Annotate panel) shows them first "
             "in the order 'Novel', and the plate map can colour wells by their share."
         )
-        for signal in (session.settled, session.plate_changed, session.assay_changed):
+        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
             signal.connect(self.refresh)
         self.refresh()
 
     def refresh(self, *_: object) -> None:
         """Say it anew."""
-        scored = self._session.scored
+        scored = self._session.models.scored
         found = {} if scored is None else scored.prediction.novelty
         sentence = str(found.get("sentence", ""))
         self.setText(f"⚠ {sentence}" if found.get("is_much") else sentence)

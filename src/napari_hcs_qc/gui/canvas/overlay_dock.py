@@ -113,19 +113,21 @@ class OverlayDock(QWidget):
         layout.addLayout(form)
         layout.addStretch(1)
         self._show_options(view.value())
-        self._show_threshold(session.threshold)
+        self._show_threshold(session.models.threshold)
         self._refresh()
 
         # To the two places that are shown: what is kept is what the person has seen.
-        self._threshold.valueChanged.connect(lambda value: session.set_threshold(round(value, 2)))
-        self._histogram.threshold_changed.connect(session.set_threshold)
+        self._threshold.valueChanged.connect(
+            lambda value: session.models.set_threshold(round(value, 2))
+        )
+        self._histogram.threshold_changed.connect(session.models.set_threshold)
         self._colours.buttonClicked.connect(self._edited)
         for box in self._switches.values():
             box.toggled.connect(self._edited)
         self._opacity.valueChanged.connect(self._edited)
         view.options_changed.connect(self._show_options)
-        session.threshold_changed.connect(self._show_threshold)
-        for signal in (session.settled, session.plate_changed, session.assay_changed):
+        session.models.threshold_changed.connect(self._show_threshold)
+        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
             signal.connect(self._refresh)
 
     def value(self) -> OverlayOptions:
@@ -165,23 +167,23 @@ class OverlayDock(QWidget):
 
     def _refresh(self) -> None:
         session = self._workspace.session
-        scored = session.scored
+        scored = session.models.scored
         self._threshold.setEnabled(scored is not None)
         p_abnormal = (
             np.empty(0) if scored is None else scored.prediction.table["p_abnormal"].to_numpy()
         )
         self._histogram.set_value(p_abnormal)
-        self._show_threshold(session.threshold)
+        self._show_threshold(session.models.threshold)
 
     def _say_effect(self) -> None:
         session = self._workspace.session
-        scored = session.scored
+        scored = session.models.scored
         if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return
         p = scored.prediction.table["p_abnormal"].to_numpy()
         n_scored = int(np.isfinite(p).sum())
-        n_abnormal = int((p >= session.threshold).sum())
+        n_abnormal = int((p >= session.models.threshold).sum())
         n_flagged = int(scored.scores.wells["is_flagged"].sum())
         share = n_abnormal / n_scored if n_scored else 0.0
         self._effect.setText(

@@ -74,14 +74,14 @@ class SiteView(QObject):
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
         self._arrived.connect(self._take_pixels)
-        session.plate_changed.connect(self._plate_changed)
-        session.site_changed.connect(self._go_to)
-        session.annotations_changed.connect(self._annotations_changed)
-        session.scored_changed.connect(self.refresh_cells)
-        session.novelty_changed.connect(self.refresh_cells)
-        session.threshold_changed.connect(self._recolour)
-        session.person_changed.connect(self._recolour)
-        session.cell_chosen.connect(self.look_at)
+        session.selection.plate_changed.connect(self._plate_changed)
+        session.selection.site_changed.connect(self._go_to)
+        session.annotations.changed.connect(self._annotations_changed)
+        session.models.scored_changed.connect(self.refresh_cells)
+        session.models.novelty_changed.connect(self.refresh_cells)
+        session.models.threshold_changed.connect(self._recolour)
+        session.annotations.person_changed.connect(self._recolour)
+        session.selection.cell_chosen.connect(self.look_at)
 
     # ---- options -------------------------------------------------------------------------
 
@@ -114,18 +114,18 @@ class SiteView(QObject):
     @property
     def scale(self) -> float:
         """Length of a pixel in the units of the viewer."""
-        plate = self._session.plate
+        plate = self._session.selection.plate
         return 1.0 if plate is None or not plate.pixel_size_um else plate.pixel_size_um
 
     def look_at(self, yx_px: tuple[float, float]) -> None:
         """Bring a position of the site into the middle, close enough to judge a cell."""
-        if self._on_screen != self._session.site:
+        if self._on_screen != self._session.selection.site:
             self._centre_on = yx_px
             return
         self._centre_on = None
         camera = self.viewer.scene.camera
         camera.center = (0.0, yx_px[0] * self.scale, yx_px[1] * self.scale)
-        state = self._session.state
+        state = self._session.selection.state
         if state is not None:  # a cell as large as a thumb
             zoom = 60.0 / (state.found.diameter_px * self.scale)
             camera.zoom = max(camera.zoom, zoom)
@@ -137,7 +137,7 @@ class SiteView(QObject):
             self.refresh_cells()
 
     def _go_to(self, site: SiteKey | None) -> None:
-        cache = self._session.cache
+        cache = self._session.selection.cache
         if site is None or cache is None:
             self._clear()
             return
@@ -156,7 +156,11 @@ class SiteView(QObject):
             return
 
     def _take_pixels(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
-        if cache is not self._session.cache or site != self._session.site or done.cancelled():
+        if (
+            cache is not self._session.selection.cache
+            or site != self._session.selection.site
+            or done.cancelled()
+        ):
             return  # the person has gone on, maybe to the same site of another plate
         error = done.exception()
         if error is None:
@@ -168,7 +172,7 @@ class SiteView(QObject):
 
     def _show(self, site: SiteKey, found: SitePixels) -> None:
         session = self._session
-        shown = session.open_plate
+        shown = session.selection.open_plate
         if shown is None or shown.plate is None or shown.ranges is None:
             return
         is_new_plate = self._plate_on_screen is not shown.plate
@@ -183,7 +187,7 @@ class SiteView(QObject):
                 layer.visible = False
                 layer.metadata["hidden"] = True
         for data, options, _ in wanted:
-            self._set_image(data, options, session.plate is shown.plate)
+            self._set_image(data, options, session.selection.plate is shown.plate)
         self._on_screen = site
         self.refresh_cells()
         self._caption(f"{shown.plate.name}  {site}")
@@ -213,17 +217,17 @@ class SiteView(QObject):
         self._on_screen = site
         self.refresh_cells()
         self._caption(f"{site} could not be read")
-        self._session.told.emit("warning", reason)
+        self._session.message.emit("warning", reason)
         self.shown.emit(site)
 
     def _read_ahead(self, site: SiteKey) -> None:
         session = self._session
-        if session.cache is None or session.plate is None:
+        if session.selection.cache is None or session.selection.plate is None:
             return
-        sites = session.plate.sites
+        sites = session.selection.plate.sites
         at = sites.index(site)
         ahead = [sites[(at + by) % len(sites)] for by in range(1, _AHEAD + 1)]
-        session.cache.prefetch([*ahead, sites[at - 1]])
+        session.selection.cache.prefetch([*ahead, sites[at - 1]])
 
     def _clear(self) -> None:
         for layer in list(self.viewer.layers):
@@ -245,7 +249,7 @@ class SiteView(QObject):
     def refresh_cells(self) -> None:
         """Gather the cells of the site anew and show them."""
         site = self._on_screen
-        self.cells = None if site is None else self._session.cells_of(site)
+        self.cells = None if site is None else self._session.annotations.cells_of(site)
         if self.cells is not None:
             self._show_cells(self.cells)
         else:
@@ -267,16 +271,25 @@ class SiteView(QObject):
     def _show_cells(self, cells: SiteCells) -> None:
         session = self._session
         look = cell_colours(
-            cells, session.threshold, self._options.colour_by, is_blind=session.is_blind
+            cells,
+            session.models.threshold,
+            self._options.colour_by,
+            is_blind=session.annotations.is_blind,
         )
         is_abnormal = look.predicted_class == "abnormal"
         is_abnormal |= np.isin(cells.annotated_class, ["abnormal", "conflict"])
-        shown = is_abnormal if self._options.only_abnormal and not session.is_blind else None
+        shown = (
+            is_abnormal
+            if self._options.only_abnormal and not session.annotations.is_blind
+            else None
+        )
         features = {
             "class": look.predicted_class.astype(str),
-            "p_abnormal": np.where(session.is_blind, np.nan, cells.p_abnormal),
+            "p_abnormal": np.where(session.annotations.is_blind, np.nan, cells.p_abnormal),
             "novelty": cells.novelty,
-            "kind": _words(cells.predicted_kind if not session.is_blind else None, len(cells)),
+            "kind": _words(
+                cells.predicted_kind if not session.annotations.is_blind else None, len(cells)
+            ),
             "annotation": _words(cells.annotated_class, len(cells)),
             "annotated_kind": _words(cells.annotated_kind, len(cells)),
         }
@@ -410,11 +423,11 @@ class SiteView(QObject):
     @property
     def _diameter_px(self) -> float:
         """Nucleus diameter of the plate, the measure of all line widths."""
-        state = self._session.state
+        state = self._session.selection.state
         return 20.0 if state is None else state.found.diameter_px
 
     def _recipe(self) -> CropRecipe | None:
-        model = self._session.model
+        model = self._session.models.model
         return None if model is None else model.recipe
 
     # ---- finding layers ------------------------------------------------------------------

@@ -60,24 +60,25 @@ class GalleryOptions:
 
 def why_not(session: Session, order: Order) -> str:
     """Say why cells cannot be put in an order now; empty when they can."""
-    if session.state is None:
+    if session.selection.state is None:
         return ""
     if order in BY_MODEL:
-        if session.is_blind:
+        if session.annotations.is_blind:
             return "Blind mode hides predictions, so cells are not sorted by them either."
-        if session.scored is None:
+        if session.models.scored is None:
             return "There are no predictions yet; annotate cells and press Retrain."
     if order == "novelty":
-        if session.scored is None:
+        if session.models.scored is None:
             return "There is no model yet; annotate cells and press Retrain."
-        prediction = session.scored.prediction
+        prediction = session.models.scored.prediction
         if not prediction.is_novelty_measured:
             return "The novelty of the cells is still being computed."
         if not prediction.novelty.get("n_measured"):
             return (
-                str(prediction.novelty.get("sentence", "")) or "No cell of the plate was classified."
+                str(prediction.novelty.get("sentence", ""))
+                or "No cell of the plate was classified."
             )
-    if order in BY_EMBEDDING and session.embeddings is None:
+    if order in BY_EMBEDDING and session.models.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""
 

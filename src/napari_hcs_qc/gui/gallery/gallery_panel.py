@@ -85,7 +85,7 @@ class GalleryPanel(QWidget):
         self._follow()
         self._say_stale(False)
         self._person_changed()
-        self._threshold_changed(workspace.session.threshold)
+        self._threshold_changed(workspace.session.models.threshold)
         self._plate_anew()
 
     def _lay_out(self) -> None:
@@ -111,13 +111,13 @@ class GalleryPanel(QWidget):
         view.value_changed.connect(self.selected_changed)
         source.arrived.connect(view.add_pictures)
         source.failed.connect(view.set_failed)
-        source.told.connect(lambda words: session.told.emit("warning", words))
-        session.plate_changed.connect(self._plate_anew)
+        source.told.connect(lambda words: session.message.emit("warning", words))
+        session.selection.plate_changed.connect(self._plate_anew)
         session.settled.connect(self._scored_changed)
-        session.threshold_changed.connect(self._threshold_changed)
-        session.annotations_changed.connect(self._annotations_changed)
-        session.person_changed.connect(self._person_changed)
-        session.embeddings_changed.connect(self._offer_orders)
+        session.models.threshold_changed.connect(self._threshold_changed)
+        session.annotations.changed.connect(self._annotations_changed)
+        session.annotations.person_changed.connect(self._person_changed)
+        session.models.embeddings_changed.connect(self._offer_orders)
         session.closing.connect(source.close)
 
     # ---- value ---------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class GalleryPanel(QWidget):
         if options.order == "similar" and not len(self._meant()) and not len(self._like):
             why = why or "Select cells first; the gallery is then sorted by similarity to them."
         if why:
-            self._workspace.session.told.emit("info", why)
+            self._workspace.session.message.emit("info", why)
             self._show_value()
             return
         was = self._value
@@ -158,7 +158,7 @@ class GalleryPanel(QWidget):
     def sort(self) -> None:
         """Sort the cells by what is known now."""
         session = self._workspace.session
-        state, said = session.state, session.annotated
+        state, said = session.selection.state, session.annotations.rows
         if state is None or said is None:
             return
         order = self._value.order
@@ -185,7 +185,7 @@ class GalleryPanel(QWidget):
             novelty=self._novelty() if order == "novelty" else None,
             embeddings=self._embeddings() if order in BY_EMBEDDING else None,
             chosen=self._like,
-            threshold=session.threshold,
+            threshold=session.models.threshold,
             seed=self._seed,
             among=among,
         )
@@ -194,7 +194,10 @@ class GalleryPanel(QWidget):
         job.failed.connect(lambda words: self._say_failed(words, asked))
 
     def _embeddings(self) -> NDArray[np.floating[Any]] | None:
-        state, embeddings = self._workspace.session.state, self._workspace.session.embeddings
+        state, embeddings = (
+            self._workspace.session.selection.state,
+            self._workspace.session.models.embeddings,
+        )
         if state is None or embeddings is None:
             return None
         return embeddings[: len(state.found.cells)]  # cells that people added come after these
@@ -207,7 +210,7 @@ class GalleryPanel(QWidget):
         return ratio[: len(self._marks.value().p_abnormal)]
 
     def _say_failed(self, words: str, asked: _Asked) -> None:
-        self._workspace.session.told.emit("warning", words)
+        self._workspace.session.message.emit("warning", words)
         if asked.options == self._value:  # what is on screen is still in the order before
             self._value = self._on_screen
             self._show_value()
@@ -237,7 +240,7 @@ class GalleryPanel(QWidget):
     def _offer_orders(self) -> None:
         session = self._workspace.session
         offer(self._order, session)
-        waits = self._value.order == "novelty" and session.scored is not None
+        waits = self._value.order == "novelty" and session.models.scored is not None
         if why_not(session, self._value.order) and not (waits and self._novelty() is None):
             self.set_value(replace(self._value, order="random"))
 
@@ -255,22 +258,24 @@ class GalleryPanel(QWidget):
     def say(self, cls: str | None, kind: str | None = None) -> bool:
         """Record that the selected cells are of a class and kind; None takes back."""
         session = self._workspace.session
-        state, live, rows = session.state, session.live, self.selected()
+        state, live, rows = session.selection.state, session.annotations.cache, self.selected()
         if state is None or live is None:
             return False
         if not len(rows):
-            session.told.emit("info", "Select cells in the gallery first, then press the key.")
+            session.message.emit("info", "Select cells in the gallery first, then press the key.")
             return False
         if len(rows) > _MANY and not self._is_meant(len(rows), cls):
             return False
         if cls is None:
-            back = to_take_back(state, live.table, rows, session.annotator)
+            back = to_take_back(state, live.table, rows, session.annotations.annotator)
             if not back:
-                session.told.emit("info", f"{session.annotator} has not annotated these cells.")
-            return session.annotate_cells(back)
+                session.message.emit(
+                    "info", f"{session.annotations.annotator} has not annotated these cells."
+                )
+            return session.annotations.annotate_cells(back)
         cells = state.found.cells.iloc[rows]
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
-        return session.annotate_cells(
+        return session.annotations.annotate_cells(
             [
                 Annotation(plate, str(well), int(site), float(y_px), float(x_px), cls, kind)
                 for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
@@ -291,7 +296,7 @@ class GalleryPanel(QWidget):
         after = int(place[0]) + 1 if len(place) else 0
         found = np.flatnonzero(is_open)
         if not len(found):
-            self._workspace.session.told.emit("info", "All cells shown here are annotated.")
+            self._workspace.session.message.emit("info", "All cells shown here are annotated.")
             return False
         later = found[found >= after]
         cell = int(ids[later[0] if len(later) else found[0]])
@@ -302,12 +307,12 @@ class GalleryPanel(QWidget):
     def go_to(self, row: int) -> None:
         """Show a cell in its site."""
         session = self._workspace.session
-        state, shown = session.state, session.open_plate
+        state, shown = session.selection.state, session.selection.open_plate
         if state is None or shown is None:
             return
         cell = state.found.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
-        session.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
+        session.selection.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Act on the keys of the gallery; those that nothing is bound to go on as they would."""
@@ -332,23 +337,23 @@ class GalleryPanel(QWidget):
             said = _SAY.get(key)
             return None if said is None else lambda: self.say(*said)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
-            Qt.Key.Key_Z: session.undo,
-            Qt.Key.Key_Y: session.redo,
-            Qt.Key.Key_R: self._workspace.tasks.retrain,
+            Qt.Key.Key_Z: session.annotations.undo,
+            Qt.Key.Key_Y: session.annotations.redo,
+            Qt.Key.Key_R: self._workspace.training.retrain,
         }
         if held == _CTRL:
             return with_ctrl.get(key)
-        return session.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
+        return session.annotations.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
 
     # ---- following the session -----------------------------------------------------------
 
     def _plate_anew(self) -> None:
         session = self._workspace.session
-        state, said = session.state, session.annotated
+        state, said = session.selection.state, session.annotations.rows
         n_cells = 0 if state is None else len(state.found.cells)
         self._marks = PlateMarks(n_cells)
         self._like = np.empty(0, dtype=np.int64)
-        self._source.set_plate(session.plate, None if state is None else state.found)
+        self._source.set_plate(session.selection.plate, None if state is None else state.found)
         self.view.set_message(self._nothing())
         self.view.set_cells(np.empty(0, dtype=np.int64))
         self.view.clear_pictures()
@@ -362,16 +367,20 @@ class GalleryPanel(QWidget):
 
     def _nothing(self) -> str:
         session = self._workspace.session
-        if session.assay is None:
+        if session.assay.folder is None:
             return "Open an assay or a plate in the Plate panel; its cells appear here."
-        if session.plate is None:
+        if session.selection.plate is None:
             return "The images of this plate have moved or are missing."
-        if session.state is None:
+        if session.selection.state is None:
             return "Press Find cells in the Plate panel; the cells appear here."
-        return "Sorting …" if len(session.state.found.cells) else "No cell was found on this plate."
+        return (
+            "Sorting …"
+            if len(session.selection.state.found.cells)
+            else "No cell was found on this plate."
+        )
 
     def _prediction(self) -> Any:
-        scored = self._workspace.session.scored
+        scored = self._workspace.session.models.scored
         return None if scored is None else scored.prediction
 
     def _scored_changed(self) -> None:
@@ -401,7 +410,7 @@ class GalleryPanel(QWidget):
 
     def _annotations_changed(self, changed: frozenset[PlateSite]) -> None:
         session = self._workspace.session
-        state, said = session.state, session.annotated
+        state, said = session.selection.state, session.annotations.rows
         if state is None or said is None:
             return
         name = state.plate.name
@@ -414,18 +423,18 @@ class GalleryPanel(QWidget):
             self._say_stale(True)
 
     def _person_changed(self) -> None:
-        self.view.set_blind(self._workspace.session.is_blind)
+        self.view.set_blind(self._workspace.session.annotations.is_blind)
         self._offer_orders()
 
     def _describe(self, row: int) -> str:
         session = self._workspace.session
-        state, said = session.state, session.annotated
+        state, said = session.selection.state, session.annotations.rows
         if state is None or said is None or not 0 <= row < len(state.found.cells):
             return ""
         cell = state.found.cells.iloc[row]
         words = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
         p_abnormal = float(self._marks.value().p_abnormal[row])
-        if not session.is_blind and np.isfinite(p_abnormal):
+        if not session.annotations.is_blind and np.isfinite(p_abnormal):
             words.append(f"P(abnormal) {p_abnormal:.2f}")
         ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):

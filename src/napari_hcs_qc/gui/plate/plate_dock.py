@@ -81,15 +81,15 @@ class PlateDock(QWidget):
         self._measure.currentIndexChanged.connect(self._colour)
         self._map.current_changed.connect(self._go_to_well)
         self._map.value_changed.connect(self.value_changed)
-        self._sites.activated.connect(session.go_to)
+        self._sites.activated.connect(session.selection.go_to)
         self._find.clicked.connect(lambda: self._workspace.tasks.find_cells())
-        session.assay_changed.connect(self._assay_changed)
-        session.plate_changed.connect(self._plate_changed)
-        session.site_changed.connect(self._site_changed)
-        session.scored_changed.connect(self._scored_changed)
-        session.novelty_changed.connect(self._novelty_changed)
-        session.verdicts_changed.connect(self._colour)
-        session.annotations_changed.connect(self._annotations_changed)
+        session.assay.changed.connect(self._assay_changed)
+        session.selection.plate_changed.connect(self._plate_changed)
+        session.selection.site_changed.connect(self._site_changed)
+        session.models.scored_changed.connect(self._scored_changed)
+        session.models.novelty_changed.connect(self._novelty_changed)
+        session.models.verdicts_changed.connect(self._colour)
+        session.annotations.changed.connect(self._annotations_changed)
         self._assay_changed()
         self._plate_changed()
 
@@ -107,7 +107,9 @@ class PlateDock(QWidget):
             button = QToolButton()
             button.setText(text)
             button.setToolTip(tip)
-            button.clicked.connect(lambda _checked=False, by=by: self._workspace.session.step(by))
+            button.clicked.connect(
+                lambda _checked=False, by=by: self._workspace.session.selection.step(by)
+            )
             steps.addWidget(button)
         where = QVBoxLayout()
         where.addWidget(self._where)
@@ -164,7 +166,7 @@ class PlateDock(QWidget):
         close = self._menu.addAction("Close assay", session.close_assay)
         for action in (add, close):
             if action is not None:
-                action.setEnabled(session.assay is not None)
+                action.setEnabled(session.assay.folder is not None)
         self._menu.addSeparator()
         for path in recent_assays():
             text = f"{path.name}  ({path.parent})".replace("&", "&&")
@@ -189,19 +191,19 @@ class PlateDock(QWidget):
     def _assay_changed(self) -> None:
         session = self._workspace.session
         self._plates.clear()
-        for one in session.plates:
+        for one in session.assay.plates:
             self._plates.addItem(one.name if one.plate is not None else f"⚠ {one.name}", one.name)
         self._plates.setEnabled(self._plates.count() > 0)
         if not self._plates.count():
             self._plates.setPlaceholderText("no assay is open")
 
     def _choose_plate(self, index: int) -> None:
-        self._workspace.session.show_plate(str(self._plates.itemData(index)))
+        self._workspace.session.selection.show_plate(str(self._plates.itemData(index)))
 
     def _plate_changed(self) -> None:
         session = self._workspace.session
-        shown, plate = session.open_plate, session.plate
-        self._find.setVisible(plate is not None and session.state is None)
+        shown, plate = session.selection.open_plate, session.selection.plate
+        self._find.setVisible(plate is not None and session.selection.state is None)
         if plate is None:
             self._map.set_plate(None)
             self._where.setText("" if shown is None else shown.problem)
@@ -210,26 +212,34 @@ class PlateDock(QWidget):
         if shown is not None:
             self._plates.setCurrentIndex(self._plates.findData(shown.name))
         unreadable: dict[str, str] = {}
-        if session.state is not None:
-            bad = session.state.found.unreadable
+        if session.selection.state is not None:
+            bad = session.selection.state.found.unreadable
             for well in plate.wells:
                 sites = [site for site in plate.sites if site.well == well]
                 if all(site in bad for site in sites):
                     unreadable[well] = bad[sites[0]]
         self._map.set_plate(plate.shape, frozenset(plate.wells), unreadable)
-        if session.scored is None and self.measure() != "cell_count" and session.state is not None:
+        if (
+            session.models.scored is None
+            and self.measure() != "cell_count"
+            and session.selection.state is not None
+        ):
             self.set_measure("cell_count")
             self._is_stand_in = True
         self._colour()
 
     def _scored_changed(self) -> None:
         session = self._workspace.session
-        if self._is_stand_in and session.scored is not None and self.measure() == "cell_count":
+        if (
+            self._is_stand_in
+            and session.models.scored is not None
+            and self.measure() == "cell_count"
+        ):
             self.set_measure("share_abnormal")  # what the person has waited for
             self._is_stand_in = False
         self._colour()
-        if session.site is not None:  # other sites may be flagged now
-            self._sites.set_well(session.site.well, session.scored)
+        if session.selection.site is not None:  # other sites may be flagged now
+            self._sites.set_well(session.selection.site.well, session.models.scored)
 
     def _novelty_changed(self) -> None:
         if self.measure() == "novelty":
@@ -241,18 +251,18 @@ class PlateDock(QWidget):
 
     def _colour(self, *_: object) -> None:
         session = self._workspace.session
-        if session.plate is None:
+        if session.selection.plate is None:
             return
-        live = session.live
+        live = session.annotations.cache
         values = well_values(
             self.measure(),
-            session.plate,
-            found=None if session.state is None else session.state.found,
-            scored=session.scored,
+            session.selection.plate,
+            found=None if session.selection.state is None else session.selection.state.found,
+            scored=session.models.scored,
             annotations=None if live is None else live.table,
         )
         self._map.set_values(values)
-        scored = session.scored
+        scored = session.models.scored
         if scored is None:
             self._map.set_marks(frozenset(), {})
             return
@@ -264,17 +274,19 @@ class PlateDock(QWidget):
 
     def _go_to_well(self, well: str) -> None:
         session = self._workspace.session
-        if session.plate is None or (session.site is not None and session.site.well == well):
+        if session.selection.plate is None or (
+            session.selection.site is not None and session.selection.site.well == well
+        ):
             return
-        sites = [site for site in session.plate.sites if site.well == well]
+        sites = [site for site in session.selection.plate.sites if site.well == well]
         if not sites:
             return
         worst = sites[0]
-        if session.scored is not None:
-            wells = session.scored.scores.wells
+        if session.models.scored is not None:
+            wells = session.models.scored.scores.wells
             numbers = wells.loc[wells["well"] == well, "worst_site"].to_numpy()
             worst = next((site for site in sites if site.site in numbers), worst)
-        session.go_to(worst)
+        session.selection.go_to(worst)
 
     def _site_changed(self, site: SiteKey | None) -> None:
         if site is None:
@@ -284,4 +296,4 @@ class PlateDock(QWidget):
         self._map.set_current(site.well)
         self._map.blockSignals(was_blocked)
         self._where.setText(f"{site.well}, site {site.site}")
-        self._sites.set_well(site.well, self._workspace.session.scored)
+        self._sites.set_well(site.well, self._workspace.session.models.scored)

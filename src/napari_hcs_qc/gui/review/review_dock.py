@@ -101,7 +101,7 @@ class ReviewDock(QWidget):
         self._montage.activated.connect(self._show_cell)
         self._note.returnPressed.connect(self._table.setFocus)  # where the keys decide
         self._export.clicked.connect(self._choose_folder)
-        for signal in (session.assay_changed, session.settled, session.verdicts_changed):
+        for signal in (session.assay.changed, session.settled, session.models.verdicts_changed):
             signal.connect(self.refresh)
         self.refresh()
 
@@ -126,7 +126,9 @@ class ReviewDock(QWidget):
             self._button("Backspace", "Remove", "Remove the verdict.", lambda: self.decide(None))
         )
         more.addWidget(
-            self._button("Ctrl+Z", "Undo", "Undo your last action.", self._workspace.session.undo)
+            self._button(
+                "Ctrl+Z", "Undo", "Undo your last action.", self._workspace.session.annotations.undo
+            )
         )
         filters = QHBoxLayout()
         filters.addWidget(self._progress, 1)
@@ -181,10 +183,10 @@ class ReviewDock(QWidget):
 
     def refresh(self) -> None:
         """List the wells anew, after predictions or verdicts have changed."""
-        self._entries = self._workspace.session.queue
+        self._entries = self._workspace.session.models.queue
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
-        if not self._workspace.session.all_scored:
+        if not self._workspace.session.models.all_scored:
             self._progress.setText("Nothing was classified yet; annotate cells and press Retrain.")
         self._fill()
 
@@ -218,7 +220,7 @@ class ReviewDock(QWidget):
         self.value_changed.emit(entry)
 
     def _scored(self, plate: str) -> ScoredPlate | None:
-        for scored in self._workspace.session.all_scored:
+        for scored in self._workspace.session.models.all_scored:
             if scored.state.plate.name == plate:
                 return scored
         return None
@@ -226,10 +228,14 @@ class ReviewDock(QWidget):
     def _show_pictures(self, entry: QueueEntry) -> None:
         session = self._workspace.session
         scored = self._scored(entry.plate)
-        shown = session.scored
+        shown = session.models.scored
         if scored is None:
             return
-        if shown is None or shown.state.plate.name != entry.plate or session.cache is None:
+        if (
+            shown is None
+            or shown.state.plate.name != entry.plate
+            or session.selection.cache is None
+        ):
             # Pictures come from the plate on screen; choosing the well shows its plate.
             self._montage.set_value(None)
             return
@@ -246,7 +252,7 @@ class ReviewDock(QWidget):
             well_montage,
             scored,
             entry.well,
-            session.cache,
+            session.selection.cache,
             picture_style(scored.state.plate),
             slot="montage",
             quiet=True,
@@ -260,18 +266,20 @@ class ReviewDock(QWidget):
 
     def _go_to(self, entry: QueueEntry) -> None:
         session = self._workspace.session
-        if session.open_plate is None or session.open_plate.name != entry.plate:
-            session.show_plate(entry.plate)
-        session.go_to(SiteKey(entry.well, entry.worst_site))
+        if session.selection.open_plate is None or session.selection.open_plate.name != entry.plate:
+            session.selection.show_plate(entry.plate)
+        session.selection.go_to(SiteKey(entry.well, entry.worst_site))
 
     def _show_cell(self, row: int) -> None:
-        scored = self._workspace.session.scored
+        scored = self._workspace.session.models.scored
         if scored is None:
             return
         cell = scored.state.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         plate = scored.state.plate.name
-        self._workspace.session.go_to_cell(plate, site, float(cell["y_px"]), float(cell["x_px"]))
+        self._workspace.session.selection.go_to_cell(
+            plate, site, float(cell["y_px"]), float(cell["x_px"])
+        )
 
     # ---- deciding ------------------------------------------------------------------------
 
@@ -286,16 +294,16 @@ class ReviewDock(QWidget):
         if verdict is not None and following is not None:
             self._table.set_value(following.plate, following.well)
         # Where the list has moved up under the mark, nothing has told that another well has it.
-        now, site = self.value(), self._workspace.session.site
+        now, site = self.value(), self._workspace.session.selection.site
         if now is not None and now.key != entry.key and (site is None or site.well != now.well):
             self._go_to(now)
         return True
 
     def exclude_site(self) -> bool:
         """Exclude the site on screen; the verdict on its well stays as it is."""
-        entry, site = self.value(), self._workspace.session.site
+        entry, site = self.value(), self._workspace.session.selection.site
         if entry is None or site is None or site.well != entry.well:
-            self._workspace.session.told.emit(
+            self._workspace.session.message.emit(
                 "info", "Show a site of this well first (Enter), then exclude it."
             )
             return False
@@ -303,7 +311,7 @@ class ReviewDock(QWidget):
 
     def _record(self, entry: QueueEntry, verdict: str | None, site: int | None) -> bool:
         scored = self._scored(entry.plate)
-        is_said = self._workspace.session.decide(
+        is_said = self._workspace.session.annotations.decide(
             entry.plate,
             entry.well,
             verdict,
@@ -322,7 +330,7 @@ class ReviewDock(QWidget):
         self._workspace.tasks.export(folder, exclude_unreviewed=self._export_all.isChecked())
 
     def _choose_folder(self) -> None:
-        assay = self._workspace.session.assay
+        assay = self._workspace.session.assay.folder
         start = "" if assay is None else str(assay.path.parent)
         chosen = QFileDialog.getExistingDirectory(self, "Folder for the tables", start)
         if chosen:

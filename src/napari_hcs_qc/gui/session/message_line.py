@@ -27,7 +27,7 @@ class MessageLine(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setVisible(False)
-        session.told.connect(self.tell)
+        session.message.connect(self.tell)
 
     def value(self) -> tuple[str, ...]:
         """All messages of late, newest last."""

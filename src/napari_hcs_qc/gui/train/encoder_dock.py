@@ -60,7 +60,7 @@ class EncoderDock(QWidget):
         super().__init__(parent)
         workspace = workspace_of(viewer)
         self._session, self._tasks = workspace.session, workspace.tasks
-        self._options = self._tasks.options
+        self._options = self._session.options.value()
         self._speeds: dict[tuple[str, Path | None, str], EncoderSpeed] = {}
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("embed", "speed"))
@@ -80,7 +80,7 @@ class EncoderDock(QWidget):
         colours = tuple(box.currentData() or "" for box in self._rgb)
         is_coloured = PRESETS[recipe].channels == "rgb" and all(colours)
         return replace(
-            self._tasks.options,
+            self._session.options.value(),
             encoder=None if name == DEFAULT_ENCODER else name,
             weights=Path(weights).expanduser() if weights else None,
             recipe=None if recipe == DEFAULT_RECIPE else recipe,
@@ -113,9 +113,11 @@ class EncoderDock(QWidget):
         self._about.setText(self._encoder_words())
         self._recipe_text.setText(self._recipe_words())
         is_rgb = PRESETS[self._recipe.currentData()].channels == "rgb"
-        self._form.setRowVisible(self._colours, is_rgb and self._session.plate is not None)
+        self._form.setRowVisible(
+            self._colours, is_rgb and self._session.selection.plate is not None
+        )
         self._state.setText(self._state_words())
-        self._compute.setEnabled(self._session.state is not None)
+        self._compute.setEnabled(self._session.selection.state is not None)
 
     # ---- actions -------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class EncoderDock(QWidget):
         self._changed()
 
     def _colours_found(self) -> tuple[str, ...]:
-        plate = self._session.plate
+        plate = self._session.selection.plate
         names = [] if plate is None else [channel.name for channel in plate.channels]
         try:
             (group,) = get_recipe(self._recipe.currentData()).channel_groups(names)
@@ -180,7 +182,7 @@ class EncoderDock(QWidget):
         if options == self._options:
             return
         self._options = options
-        self._tasks.choose(options)
+        self._session.options.set_value(options)
         self.refresh()
         self.value_changed.emit(options)
 
@@ -189,7 +191,7 @@ class EncoderDock(QWidget):
         self.refresh()
 
     def _known_encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
-        assay = self._session.assay
+        assay = self._session.assay.folder
         own = [] if assay is None else list_own_encoders(assay.encoders_folder)
         return list_encoders(), own
 
@@ -207,7 +209,7 @@ class EncoderDock(QWidget):
 
     def _assay_changed(self) -> None:
         self._list_encoders()
-        self.set_value(self._tasks.options)
+        self.set_value(self._session.options.value())
 
     # ---- words ---------------------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class EncoderDock(QWidget):
         return text
 
     def _recipe_words(self) -> str:
-        plate, state = self._session.plate, self._session.state
+        plate, state = self._session.selection.plate, self._session.selection.state
         try:
             recipe = asked_recipe(self._options)
         except HcsQcError as error:
@@ -246,12 +248,12 @@ class EncoderDock(QWidget):
 
     def _state_words(self) -> str:
         session = self._session
-        if session.assay is None:
+        if session.assay.folder is None:
             return "Open a plate or an assay first (Plate panel)."
-        if session.state is None:
+        if session.selection.state is None:
             return "The cells of this plate have not been found yet; find them first (Plate panel)."
-        n = len(session.state.found.cells)
-        rows, used = session.embeddings, self._tasks.embedded_with
+        n = len(session.selection.state.found.cells)
+        rows, used = session.models.embeddings, self._tasks.embedded_with
         if rows is None or used is None:
             took = self._expected(n)
             return f"○ Not computed: {count_of(n, 'cell')} of this plate{took}."
@@ -267,7 +269,7 @@ class EncoderDock(QWidget):
         )
 
     def _expected(self, n_cells: int) -> str:
-        options, plate = self._options, self._session.plate
+        options, plate = self._options, self._session.selection.plate
         name = options.encoder or DEFAULT_ENCODER
         speed = self._speeds.get((name, options.weights, options.device))
         if speed is None or plate is None:
@@ -376,14 +378,16 @@ class EncoderDock(QWidget):
             box.activated.connect(self._pick_colour)
         self._measure.clicked.connect(self.measure)
         self._compute.clicked.connect(self.compute)
-        self._tasks.options_changed.connect(lambda: self.set_value(self._tasks.options))
-        self._session.embeddings_changed.connect(self._embedded)
+        self._session.options.changed.connect(lambda: self.set_value(self._session.options.value()))
+        self._session.models.embeddings_changed.connect(self._embedded)
         self.pretraining.trained.connect(self._trained)
-        self._session.assay_changed.connect(self._assay_changed)
-        self._session.plate_changed.connect(lambda: self.set_value(self._tasks.options))
+        self._session.assay.changed.connect(self._assay_changed)
+        self._session.selection.plate_changed.connect(
+            lambda: self.set_value(self._session.options.value())
+        )
 
     def _fill_colours(self, options: TrainOptions) -> None:
-        plate = self._session.plate
+        plate = self._session.selection.plate
         names = [] if plate is None else [channel.name for channel in plate.channels]
         for index, box in enumerate(self._rgb):
             box.clear()

@@ -50,14 +50,14 @@ class TrainDock(QWidget):
     ) -> None:
         super().__init__(parent)
         workspace = workspace_of(viewer)
-        self._session, self._tasks = workspace.session, workspace.tasks
+        self._session, self._training = workspace.session, workspace.training
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("retrain", "figures", "compare"), parent=self)
         self.figures = ModelFigures()
         self.history = ModelHistory()
         self._lay_out()
         self._connect()
-        self.set_value(self._tasks.options)
+        self.set_value(self._session.options.value())
         self.refresh()
         self._list_models()
 
@@ -65,7 +65,7 @@ class TrainDock(QWidget):
 
     def value(self) -> TrainOptions:
         """Options with the head that is shown."""
-        return replace(self._tasks.options, head=self._head.currentData())
+        return replace(self._session.options.value(), head=self._head.currentData())
 
     def set_value(self, options: TrainOptions) -> None:
         """Show the head that is chosen."""
@@ -76,51 +76,51 @@ class TrainDock(QWidget):
     def refresh(self, *_: object) -> None:
         """Say anew what can be done, and show the model in use."""
         session = self._session
-        self._retrain.setEnabled(session.state is not None)
+        self._retrain.setEnabled(session.selection.state is not None)
         self._clicks.setText(self._click_words())
-        if self.figures.value() is not session.model:
-            self.figures.set_value(session.model)
+        if self.figures.value() is not session.models.model:
+            self.figures.set_value(session.models.model)
         self.figures.set_measuring(session.jobs.newest("figures") is not None)
 
     # ---- actions -------------------------------------------------------------------------
 
     def _write_note(self, text: str) -> None:
-        self._tasks.next_note = text
+        self._training.next_note = text
 
     def _choose_head(self) -> None:
         options = self.value()
         self.set_value(options)
-        if options != self._tasks.options:
-            self._tasks.choose(options)
+        if options != self._session.options.value():
+            self._session.options.set_value(options)
             self.value_changed.emit(options)
 
     def _set_auto(self, *_: object) -> None:
         self._every.setEnabled(self._auto.isChecked())
-        self._tasks.auto_retrain_every = self._every.value() if self._auto.isChecked() else 0
+        self._training.auto_retrain_every = self._every.value() if self._auto.isChecked() else 0
 
     def _list_models(self) -> None:
-        job = self._tasks.list_models()
+        job = self._training.list_models()
         if job is None:
             self.history.set_lines(())
         else:
             job.finished.connect(self.history.set_lines)
 
     def _compare(self, older: str, newer: str) -> None:
-        job = self._tasks.compare(older, newer)
+        job = self._training.compare(older, newer)
         if job is not None:
             self.history.set_comparison(None)
             job.finished.connect(self.history.set_comparison)
 
     def _model_changed(self) -> None:
-        self.figures.set_value(self._session.model)
-        if self._note.text() != self._tasks.next_note:
-            self._note.setText(self._tasks.next_note)
+        self.figures.set_value(self._session.models.model)
+        if self._note.text() != self._training.next_note:
+            self._note.setText(self._training.next_note)
         self.refresh()
         self._list_models()
 
     def _assay_changed(self) -> None:
         self.history.set_comparison(None)
-        self.set_value(self._tasks.options)
+        self.set_value(self._session.options.value())
         self._model_changed()
 
     def _jobs_changed(self, *_: object) -> None:
@@ -130,13 +130,13 @@ class TrainDock(QWidget):
 
     def _click_words(self) -> str:
         session = self._session
-        if session.assay is None:
+        if session.assay.folder is None:
             return "Open a plate or an assay first (Plate panel)."
-        if session.state is None:
+        if session.selection.state is None:
             return "The cells of this plate have not been found yet; find them first (Plate panel)."
-        n = self._tasks.clicks_since_training
+        n = self._training.clicks_since_training
         clicks = count_of(n, "new annotation") if n else "no new annotations"
-        model = session.model
+        model = session.models.model
         used = "No model yet" if model is None else f"Model {model.id} is in use"
         return f"{used}; {clicks} in this session."
 
@@ -207,20 +207,20 @@ class TrainDock(QWidget):
             QWidget.setTabOrder(before, after)
 
     def _connect(self) -> None:
-        session, tasks = self._session, self._tasks
-        self._retrain.clicked.connect(lambda: tasks.retrain())
+        session, training = self._session, self._training
+        self._retrain.clicked.connect(lambda: training.retrain())
         self._note.textEdited.connect(self._write_note)
         self._head.activated.connect(self._choose_head)
         self._auto.toggled.connect(self._set_auto)
         self._every.valueChanged.connect(self._set_auto)
-        self.figures.measure_asked.connect(lambda: tasks.measure())
-        self.history.noted.connect(tasks.set_note)
+        self.figures.measure_asked.connect(lambda: training.measure())
+        self.history.noted.connect(training.set_note)
         self.history.compare_asked.connect(self._compare)
-        self.history.restore_asked.connect(tasks.restore)
-        tasks.options_changed.connect(lambda: self.set_value(tasks.options))
-        tasks.model_changed.connect(self._model_changed)
-        session.assay_changed.connect(self._assay_changed)
-        session.plate_changed.connect(self.refresh)
+        self.history.restore_asked.connect(training.restore)
+        session.options.changed.connect(lambda: self.set_value(session.options.value()))
+        training.model_changed.connect(self._model_changed)
+        session.assay.changed.connect(self._assay_changed)
+        session.selection.plate_changed.connect(self.refresh)
         session.settled.connect(self.refresh)
         session.jobs.changed.connect(self._jobs_changed)
 

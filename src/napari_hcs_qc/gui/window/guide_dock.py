@@ -36,33 +36,33 @@ def sample_folder() -> Path:
 
 def next_step(session: Session) -> tuple[int, str]:
     """Tell which of `STEPS` is next, and what to do, in a sentence or two."""
-    if session.assay is None:
+    if session.assay.folder is None:
         return 0, (
             "Open an assay or a plate with the buttons of the Plate panel, drop one onto the "
             "window, or try the simulated sample plate."
         )
-    if session.state is None:
-        if session.plate is None:
+    if session.selection.state is None:
+        if session.selection.plate is None:
             return 0, "The images of this plate have moved or are missing; see the message below."
         return 1, (
             "Press Find cells: the nuclei of every site are found, which takes a few minutes per "
             "plate. You can look at its sites meanwhile."
         )
-    live = session.live
+    live = session.annotations.cache
     classes = [] if live is None else live.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
-    if min(n_normal, n_abnormal) < FEW and session.model is None:
+    if min(n_normal, n_abnormal) < FEW and session.models.model is None:
         return 2, (
             "Point at a cell and press N if it is normal, A if it is abnormal (out of focus, "
             "saturated, debris, dead). Space jumps to the most informative cell. So far "
             f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
-    if session.model is None:
+    if session.models.model is None:
         return 3, (
             "Press Retrain (Ctrl+R). The first time, all cells are embedded, which takes minutes; "
             "after that, retraining takes about a second."
         )
-    n_open = sum(1 for entry in session.queue if not entry.is_done)
+    n_open = sum(1 for entry in session.models.queue if not entry.is_done)
     if n_open:
         return 4, (
             f"{count_of(n_open, 'flagged well')} to review in the Review panel: K keeps a well, X "
@@ -118,8 +118,8 @@ class GuideDock(QWidget):
         layout.addWidget(self._messages)
         layout.addStretch(1)
         for signal in (
-            session.assay_changed,
-            session.plate_changed,
+            session.assay.changed,
+            session.selection.plate_changed,
             session.settled,
         ):
             signal.connect(self.refresh)
@@ -138,7 +138,7 @@ class GuideDock(QWidget):
             shown.append(f"<b>{text}</b>" if number == step else text)
         self._path.setText(" → ".join(shown))
         self._advice.setText(advice)
-        self._sample.setVisible(self._workspace.session.assay is None)
+        self._sample.setVisible(self._workspace.session.assay.folder is None)
         if step != self._step:
             self._step = step
             self.value_changed.emit(step)
@@ -150,4 +150,4 @@ class GuideDock(QWidget):
             "Sample plate", make_sample_assay, sample_folder(), slot="open sample"
         )
         job.finished.connect(lambda path: open_assay_folder(session, path))
-        job.failed.connect(lambda text: session.told.emit("error", text))
+        job.failed.connect(lambda text: session.message.emit("error", text))

@@ -78,7 +78,7 @@ class BenchmarkDock(QWidget):
     ) -> None:
         super().__init__(parent)
         workspace = workspace_of(viewer)
-        self._session, self._tasks = workspace.session, workspace.tasks
+        self._session = workspace.session
         self._found: Benchmark | None = None
         self._results: dict[str, Any] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
@@ -100,7 +100,7 @@ class BenchmarkDock(QWidget):
 
     def refresh(self, *_: object) -> None:
         """Say anew what is compared and what can be done."""
-        assay = self._session.assay
+        assay = self._session.assay.folder
         can_run = self._spec is not None or assay is not None
         self._run.setEnabled(can_run)
         is_adding = self._session.jobs.newest(_ADDITION) is not None
@@ -120,7 +120,7 @@ class BenchmarkDock(QWidget):
         try:
             spec, folder = self._asked()
         except HcsQcError as error:
-            self._session.told.emit("warning", str(error))
+            self._session.message.emit("warning", str(error))
             return
         told = _Told(self)
         told.planned.connect(self._planned)
@@ -135,7 +135,7 @@ class BenchmarkDock(QWidget):
             slot="benchmark",
         )
         job.finished.connect(self._planned)
-        job.failed.connect(lambda text: self._session.told.emit("error", text))
+        job.failed.connect(lambda text: self._session.message.emit("error", text))
         for ended in (job.finished, job.failed, job.cancelled):
             ended.connect(told.deleteLater)
 
@@ -148,11 +148,11 @@ class BenchmarkDock(QWidget):
             "Exporting the benchmark", _exported, found, results, folder, slot="benchmark export"
         )
         job.finished.connect(
-            lambda paths: self._session.told.emit(
+            lambda paths: self._session.message.emit(
                 "info", f"{count_of(len(paths), 'file')} of the benchmark written to {folder}."
             )
         )
-        job.failed.connect(lambda text: self._session.told.emit("error", text))
+        job.failed.connect(lambda text: self._session.message.emit("error", text))
 
     def use(self) -> None:
         """Choose encoder, recipe and head of the line for the assay; Retrain then uses them."""
@@ -165,9 +165,9 @@ class BenchmarkDock(QWidget):
         if weights == own.get(cell.encoder):
             weights = None  # found by its name, wherever the assay is moved to
         # Colours and simulated cells that were chosen for something else were not measured here.
-        self._tasks.choose(
+        self._session.options.set_value(
             replace(
-                self._tasks.options,
+                self._session.options.value(),
                 encoder=None if cell.encoder == DEFAULT_ENCODER else cell.encoder,
                 weights=weights,
                 recipe=cell.recipe,
@@ -176,7 +176,7 @@ class BenchmarkDock(QWidget):
                 simulated=(),
             )
         )
-        self._session.told.emit(
+        self._session.message.emit(
             "info",
             f"Selected for the assay: {cell.encoder}, recipe {cell.recipe}, head {cell.head}. "
             "Press Retrain to use them.",
@@ -187,7 +187,7 @@ class BenchmarkDock(QWidget):
         try:
             self._spec = (path, read_spec(path))
         except HcsQcError as error:
-            self._session.told.emit("error", str(error))
+            self._session.message.emit("error", str(error))
         self.refresh()
 
     def add_source(self, source: SourceSpec) -> None:
@@ -199,7 +199,7 @@ class BenchmarkDock(QWidget):
         """Offer an encoder with a weights file of its own."""
         own = {info.name: info.weights for info in self._own_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
-            self._session.told.emit(
+            self._session.message.emit(
                 "error",
                 f"The assay already has an encoder {encoder.name}, which is in the list; give "
                 f"{encoder.weights} another name.",
@@ -214,7 +214,7 @@ class BenchmarkDock(QWidget):
         if self._spec is not None:
             path, spec = self._spec
             return spec, path.parent / f"{path.stem}-{_FOLDER}"
-        assay = self._session.assay
+        assay = self._session.assay.folder
         if assay is None:
             raise HcsQcError("Open an assay, or a SPEC.toml, first.")
         self._list_encoders()  # another program may have trained or imported one
@@ -224,18 +224,18 @@ class BenchmarkDock(QWidget):
     def _usable(self) -> Planned | None:
         """Give the line that is looked at, if it is measured and an assay can be trained so."""
         one = self._table.value()
-        if one is None or self._session.assay is None or one.key not in self._results:
+        if one is None or self._session.assay.folder is None or one.key not in self._results:
             return None
         is_one = one.cell.encoder != BASELINE and one.cell.head in HEAD_NAMES
         return one if is_one else None
 
     def _own_encoders(self) -> list[EncoderInfo]:
-        assay = self._session.assay
+        assay = self._session.assay.folder
         return [] if assay is None else list_own_encoders(assay.encoders_folder)
 
     def _list_encoders(self, *_: object) -> None:
         """Offer what the assay that is open has, and what it uses."""
-        assay, options = self._session.assay, self._tasks.options
+        assay, options = self._session.assay.folder, self._session.options.value()
         if assay is not None:
             # One that is damaged is in the list, with what is wrong with it.
             with suppress(HcsQcError):
@@ -249,7 +249,7 @@ class BenchmarkDock(QWidget):
         """Find out in the background whether something can be added."""
         job = self._session.jobs.start(f"Reading {name}", check, asked, slot=_ADDITION)
         job.failed.connect(
-            lambda text: self._session.told.emit("error", f"{name} was not added. {text}")
+            lambda text: self._session.message.emit("error", f"{name} was not added. {text}")
         )
         return job
 
@@ -317,7 +317,7 @@ class BenchmarkDock(QWidget):
             "Crops", wrong_crops, self._found, one, result, MOST_CROPS, slot="wrong", quiet=True
         )
         job.finished.connect(lambda found: self._detail.set_crops(*found))
-        job.failed.connect(lambda text: self._session.told.emit("warning", text))
+        job.failed.connect(lambda text: self._session.message.emit("warning", text))
 
     def _assay_changed(self) -> None:
         self._found, self._results = None, {}
@@ -325,7 +325,7 @@ class BenchmarkDock(QWidget):
         self._show()
 
     def _pick_cells(self) -> None:
-        assay = self._session.assay
+        assay = self._session.assay.folder
         taken = [] if assay is None else [assay.path.name]
         dialog = CropsDialog((*taken, *(one.name for one in self._sources.value())), self)
         if dialog.exec():
@@ -354,9 +354,9 @@ class BenchmarkDock(QWidget):
         if self._spec is not None:
             path, spec = self._spec
             return f"From {path.name}: {', '.join(one.name for one in spec.sources)}."
-        if self._session.assay is None:
+        if self._session.assay.folder is None:
             return "Open an assay first (Plate panel), or a SPEC.toml."
-        return f"On the annotated cells of {self._session.assay.path.name}."
+        return f"On the annotated cells of {self._session.assay.folder.path.name}."
 
     # ---- making --------------------------------------------------------------------------
 
@@ -444,8 +444,8 @@ class BenchmarkDock(QWidget):
         self._table.value_changed.connect(self._look_at)
         self._use.clicked.connect(self.use)
         self._export.clicked.connect(self._pick_folder)
-        self._session.assay_changed.connect(self._assay_changed)
-        self._tasks.options_changed.connect(self._list_encoders)  # with each assay as well
+        self._session.assay.changed.connect(self._assay_changed)
+        self._session.options.changed.connect(self._list_encoders)  # with each assay as well
         self._session.jobs.started.connect(self._job_started)
         self._session.jobs.changed.connect(self.refresh)
 

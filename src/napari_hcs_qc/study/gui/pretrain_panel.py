@@ -90,7 +90,7 @@ class PretrainPanel(QWidget):
         method, name = self._method.currentData(), self._preset.currentData()
         usual = preset(method, name)
         epochs = self._epochs.value()
-        chosen = self._tasks.options
+        chosen = self._session.options.value()
         return PretrainOptions(
             method=method,
             preset=name,
@@ -119,7 +119,7 @@ class PretrainPanel(QWidget):
     def refresh(self, *_: object) -> None:
         """Say anew what would be trained, and what can be done."""
         is_running = self._session.jobs.newest("pretrain") is not None
-        has_cells = self._session.state is not None
+        has_cells = self._session.selection.state is not None
         self._train.setEnabled(has_cells and not is_running)
         self._pause.setEnabled(is_running)
         for box in self._chosen:
@@ -171,7 +171,7 @@ class PretrainPanel(QWidget):
 
     def _trained(self, name: str) -> None:
         self.trained.emit(name)
-        self._session.told.emit(
+        self._session.message.emit(
             "info", f"The encoder {name} is trained. Choose it in the list, then press Retrain."
         )
 
@@ -188,7 +188,7 @@ class PretrainPanel(QWidget):
     def list_starts(self) -> None:
         """List what a training can start from: those encoders whose weights are here."""
         before = self._start.currentData()
-        assay = self._session.assay
+        assay = self._session.assay.folder
         own = [] if assay is None else list_own_encoders(assay.encoders_folder)
         self._start.clear()
         self._start.addItem(_SCRATCH, "")
@@ -201,8 +201,8 @@ class PretrainPanel(QWidget):
 
     def _words(self) -> str:
         session = self._session
-        states = [one.state for one in session.plates if one.state is not None]
-        if session.assay is None or not states:
+        states = [one.state for one in session.assay.plates if one.state is not None]
+        if session.assay.folder is None or not states:
             return "Find the cells of a plate first (Plate panel)."
         there = sum(len(state.found.cells) for state in states)
         n_cells = min(self._cells.value() or there, there)
@@ -321,8 +321,8 @@ class PretrainPanel(QWidget):
         self._pause.toggled.connect(self._pause_or_go_on)
         session = self._session
         session.jobs.changed.connect(self._jobs_changed)
-        session.assay_changed.connect(self._assay_changed)
-        session.plate_changed.connect(self.refresh)
+        session.assay.changed.connect(self._assay_changed)
+        session.selection.plate_changed.connect(self.refresh)
 
     def _assay_changed(self) -> None:
         self.list_starts()
