@@ -35,6 +35,7 @@ from napari_hcs_qc.assay.models.custom_encoders import (
     own_encoder,
 )
 from napari_hcs_qc.cells.recipe import get_recipe
+from napari_hcs_qc.encoders.architecture import random_architecture
 from napari_hcs_qc.encoders.embed.crop_reader import CropSource
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
@@ -49,7 +50,7 @@ from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, PRESET_NAMES, preset
-from napari_hcs_qc.study.ssl.start_weights import SCRATCH, random_architecture
+from napari_hcs_qc.study.ssl.start_weights import SCRATCH
 from napari_hcs_qc.study.ssl.train_encoder import pretrain
 from napari_hcs_qc.study.ssl.training_step import Stepper
 

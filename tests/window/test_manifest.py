@@ -40,7 +40,7 @@ _PANELS: dict[str, Any] = {
     desk.OVERLAY: OverlayDock,
     desk.REVIEW: ReviewDock,
     desk.ENCODER: EncoderDock,
-    desk.BENCHMARK: BenchmarkDock,
+    "HCS benchmark": BenchmarkDock,
 }
 
 

@@ -30,7 +30,7 @@ from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
-from napari_hcs_qc.gui.window.desk import ANNOTATE, BENCHMARK, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
+from napari_hcs_qc.gui.window.desk import ANNOTATE, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
 from napari_hcs_qc.study.benchmark.output.mistakes import mistakes
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
@@ -403,7 +403,7 @@ def move_threshold(person: Person) -> None:
 
 def benchmark(person: Person) -> None:
     """Compare heads on one's own clicks, sort, look at a row's mistakes, and use it."""
-    dock = person.panel(BENCHMARK)
+    dock = person.panel("HCS benchmark")
     dock.findChild(QSpinBox).setValue(3)
     sizes = dock.findChild(BenchmarkChoice).findChild(QLineEdit)
     person.scroll_to(sizes)

@@ -7,6 +7,8 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+import torch
+
 from napari_hcs_qc.encoders.triton_guard import import_vision
 from napari_hcs_qc.errors import HcsQcError
 
@@ -153,3 +155,13 @@ def _build_torchvision(name: str) -> Architecture:
 def _triple(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+def random_architecture(
+    family: Family, name: str, seed: int, input_px: int | None = None
+) -> Architecture:
+    """Build a network with random weights, which follow from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = build_architecture(family, name)
+    return replace(built, input_px=input_px or built.input_px)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
 from napari_hcs_qc.assay.models.training import TrainOptions, train
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -21,7 +22,6 @@ from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.artefacts import measure, sensitivity
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.sensitivity import SensitivityOptions, measure_sensitivity
-from napari_hcs_qc.study.artefacts.simulated_training import Simulated, WithSimulated
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.benchmark.sources import annotated_cells
 

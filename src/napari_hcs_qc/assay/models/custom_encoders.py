@@ -10,13 +10,13 @@ from scipy import stats
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, first_diameter
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
+from napari_hcs_qc.encoders.architecture import random_architecture
 from napari_hcs_qc.encoders.custom_encoder import OwnEncoder, change_own, find_own, import_own
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import EncoderInfo, encoder_names, list_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.ssl.start_weights import random_architecture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,6 +23,7 @@ from napari_hcs_qc.assay.embeddings.training_set import (
     collect,
     training_cells,
 )
+from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated, simulated_cells
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.models.validation import validate, validate_fine_tuned
 from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
@@ -45,7 +46,6 @@ from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.heads.kind_head import MIN_PER_KIND, KindHead
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.finetune import FineTuned
     from napari_hcs_qc.heads.head_registry import Head
-    from napari_hcs_qc.study.artefacts.simulated_training import Simulated
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class TrainOptions:
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     simulated
         Names of simulated artefacts of which cells are trained on as well, see
-        `napari_hcs_qc.study.artefacts.simulated_training`.
+        ``hcs-qc train --simulated``.
     backend
         What runs the encoder on the CPU, see `napari_hcs_qc.encoders.registry.load_encoder`.
     """
@@ -225,7 +224,7 @@ def check_simulated(options: TrainOptions) -> None:
     """Refuse simulated cells that there are not, or with a head that cannot use them."""
     if not options.simulated:
         return
-    get_kinds(options.simulated)
+    simulated_cells().check(options.simulated)
     if options.head in FINE_TUNED:
         raise HcsQcError(
             f"The head {options.head} cannot be trained on simulated cells; choose another head, "
@@ -241,16 +240,10 @@ def simulated_for(
     encoder: Encoder,
     job: Job = NO_JOB,
 ) -> Simulated | None:
-    """Make the simulated cells that some options ask for; None where they ask for none.
-
-    Parameters and errors are those of `simulated_cells`.
-    """
+    """Make the simulated cells that some options ask for; None where they ask for none."""
     if not options.simulated:
         return None
-    # Here, as that module reads plates through the verbs of the loop, training among them.
-    from napari_hcs_qc.study.artefacts.simulated_training import simulated_cells
-
-    return simulated_cells(
+    return simulated_cells().make(
         states,
         annotated,
         recipe,
@@ -275,8 +268,6 @@ def fit_heads(
     if simulated is None:
         head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
     else:
-        from napari_hcs_qc.study.artefacts.simulated_training import WithSimulated
-
         both = WithSimulated(head, simulated)
         both.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
     return head, fit_kinds(annotated, options.seed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.label_issues import label_issues
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.crossval import CrossValidation
-    from napari_hcs_qc.study.artefacts.simulated_training import Simulated
 
 _IMPOSSIBLE: dict[str, Any] = {
     "sentence": "not possible with a single annotated cell of a class",
@@ -63,8 +63,6 @@ def validate(
         return dict(_IMPOSSIBLE)
     make: Callable[[int], Any] | None = None
     if simulated is not None:
-        from napari_hcs_qc.study.artefacts.simulated_training import WithSimulated
-
         cells, plate = simulated, annotated.plate
 
         def make(seed: int) -> Any:

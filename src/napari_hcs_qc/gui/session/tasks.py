@@ -10,7 +10,6 @@ from napari_hcs_qc.assay.models.encoder_speed import measure_encoder
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import ThresholdKeeper
-from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
 from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import desk_steps
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
-    from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
-    from napari_hcs_qc.study.ssl.training_report import Report
 
 
 class Tasks(TaskGroup):
@@ -89,29 +86,14 @@ class Tasks(TaskGroup):
         options = self._session.options.with_weights(options) or options
         return self.start(f"Speed of {name}", measure_encoder, options, slot="speed")
 
-    def pretrain(
-        self,
-        options: PretrainOptions,
-        *,
-        on_report: Callable[[Report], None],
-        is_paused: Callable[[], bool],
+    def run_on_assay(
+        self, title: str, function: Callable[..., Any], *args: Any, slot: str, **kwargs: Any
     ) -> BackgroundJob | None:
-        """Train an encoder on the assay's own cells; gives an `OwnEncoder`.
-
-        `on_report` and `is_paused` are called in the worker's thread.
-        """
+        """Run ``function(assay, *args, job=…, **kwargs)`` on the assay as it is now."""
         frozen = self.freeze()
         if frozen is None:
             return None
-        return self.start(
-            f"Training the encoder {options.encoder_name}",
-            pretrain_encoder,
-            frozen.folder,
-            options,
-            slot="pretrain",
-            on_report=on_report,
-            is_paused=is_paused,
-        )
+        return self.start(title, function, frozen.folder, *args, slot=slot, **kwargs)
 
     def export(self, out: Path, *, exclude_unreviewed: bool = False) -> BackgroundJob | None:
         """Write tables and report of all plates to a folder."""

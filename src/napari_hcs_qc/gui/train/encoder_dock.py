@@ -34,7 +34,7 @@ from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.encoder_table import EncoderTable
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
-from napari_hcs_qc.study.gui.pretrain_panel import PretrainPanel
+from napari_hcs_qc.plugins import PRETRAIN_PANEL, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class EncoderDock(QWidget):
         self._speeds: dict[tuple[str, Path | None, str], EncoderSpeed] = {}
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("embed", "speed"))
-        self.pretraining = PretrainPanel(workspace)
+        self.pretraining = load(PRETRAIN_PANEL)(workspace)
         self._lay_out()
         self._connect()
         self._list_encoders()

@@ -17,7 +17,7 @@ from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.gui.window.guide_dock import GuideDock
-from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock
+from napari_hcs_qc.plugins import PANELS, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 GUIDE, PLATE, ANNOTATE = "HCS guide", "HCS plate", "HCS annotate"
 TRAIN, OVERLAY, REVIEW, ENCODER = "HCS train", "HCS overlay", "HCS review", "HCS encoder"
-BENCHMARK = "HCS benchmark"
 
 _PLUGIN = "napari-hcs-qc"
 
@@ -37,7 +36,6 @@ _TABS: tuple[tuple[str, type[QWidget]], ...] = (
     (OVERLAY, OverlayDock),
     (REVIEW, ReviewDock),
     (ENCODER, EncoderDock),
-    (BENCHMARK, BenchmarkDock),
 )
 _WIDTH_PX = 460
 _GUIDE_PX = 190
@@ -53,7 +51,7 @@ def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
     _dock(viewer, GUIDE, GuideDock, None, area="left")
     _dock(viewer, PLATE, PlateDock, None, scrolls=False)  # its map takes whatever room there is
     first: QDockWidget | None = None
-    for name, kind in _TABS:
+    for name, kind in (*_TABS, *((name, load(panel)) for name, panel in PANELS.items())):
         dock = _dock(viewer, name, kind, first)
         first = first or dock
     if first is not None:

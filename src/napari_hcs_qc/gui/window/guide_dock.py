@@ -12,7 +12,7 @@ from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
-from napari_hcs_qc.study.simulation.sample_assay import make_sample_assay
+from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class GuideDock(QWidget):
         """Make the sample plate, or find it, and open it."""
         session = self._workspace.session
         job = session.jobs.start(
-            "Sample plate", make_sample_assay, sample_folder(), slot="open sample"
+            "Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample"
         )
         job.finished.connect(lambda path: open_assay_folder(session, path))
         job.failed.connect(lambda text: session.message.emit("error", text))

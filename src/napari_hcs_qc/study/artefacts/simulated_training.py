@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
+from napari_hcs_qc.assay.models.extra_cells import Simulated
+from napari_hcs_qc.heads.linear.scoring import NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds, spoil
@@ -17,26 +16,15 @@ from napari_hcs_qc.study.benchmark.sources import cells_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
-
     from napari_hcs_qc.assay.embeddings.training_set import Annotated
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.heads.head_registry import Head
 
 TRAIN_SEVERITY = (0.5, 1.0)
 """Simulated cells that are trained on have a severity drawn evenly from this range."""
 
 _BATCH = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Simulated:
-    """Simulated abnormal cells, embedded."""
-
-    features: NDArray[np.float32]  # ``(n, n_features)`` float32
-    groups: NDArray[np.str_]  # well of the annotated cell that each was made of, as ``plate/A01``
 
 
 def simulated_cells(
@@ -83,30 +71,13 @@ def simulated_cells(
     return Simulated(np.concatenate(parts), made.cells.groups[rows])
 
 
-class WithSimulated:
-    """A head that is also fitted on the simulated cells of the wells that it is fitted on.
+class _SimulatedCells:
+    """What `napari_hcs_qc.assay.models.extra_cells.ExtraCells` asks for."""
 
-    So a cross-validation that keeps wells whole keeps them whole for these as well.
-    """
+    def check(self, kinds: Sequence[str]) -> None:
+        get_kinds(kinds)
 
-    def __init__(self, head: Head, simulated: Simulated) -> None:
-        self.head, self.simulated = head, simulated
+    make = staticmethod(simulated_cells)
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit the head."""
-        if groups is None:
-            raise HcsQcError("Simulated cells are chosen by well; give the well of each cell.")
-        wells = np.asarray(groups)
-        mine = np.isin(self.simulated.groups, wells)
-        self.head.fit(
-            np.concatenate([np.asarray(X), self.simulated.features[mine]]),
-            np.concatenate([np.asarray(y), np.full(int(mine.sum()), ABNORMAL)]),
-            groups=np.concatenate([wells, self.simulated.groups[mine]]),
-        )
-        self.classes_ = self.head.classes_
-        return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Give the probabilities of the head."""
-        found: NDArray[Any] = self.head.predict_proba(X)
-        return found
+SIMULATED_CELLS = _SimulatedCells()

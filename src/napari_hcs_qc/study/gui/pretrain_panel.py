@@ -25,7 +25,7 @@ from napari_hcs_qc.job import duration
 from napari_hcs_qc.study.gui.loss_chart import LossChart
 from napari_hcs_qc.study.gui.neighbours_view import NeighboursView
 from napari_hcs_qc.study.ssl.collapse_watch import warnings_before
-from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
+from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.study.ssl.pretrain_settings import (
     DEFAULT_METHOD,
     METHOD_NAMES,
@@ -135,8 +135,14 @@ class PretrainPanel(QWidget):
         told = _Told(self)
         told.report.connect(self.show_report)
         self._pause_asked.clear()
-        job = self._tasks.pretrain(
-            options, on_report=told.report.emit, is_paused=self._pause_asked.is_set
+        # `on_report` and `is_paused` are called in the worker's thread.
+        job = self._tasks.run_on_assay(
+            f"Training the encoder {options.encoder_name}",
+            pretrain_encoder,
+            options,
+            slot="pretrain",
+            on_report=told.report.emit,
+            is_paused=self._pause_asked.is_set,
         )
         if job is None:
             told.deleteLater()

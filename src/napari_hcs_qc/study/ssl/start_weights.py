@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from napari_hcs_qc.encoders.architecture import build_architecture
+from napari_hcs_qc.encoders.architecture import build_architecture, random_architecture
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, own_beside, read_own
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.errors import HcsQcError
@@ -28,16 +26,6 @@ class Start:
     architecture: Architecture  # in evaluation mode, taking crops of any side where it can
     told: str  # in words: ``random weights``, the name of an encoder, or a file
     digest: str  # SHA-256 of the weights' file; empty for random ones
-
-
-def random_architecture(
-    family: Family, name: str, seed: int, input_px: int | None = None
-) -> Architecture:
-    """Build a network with random weights, which follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        built = build_architecture(family, name)
-    return replace(built, input_px=input_px or built.input_px)
 
 
 def start_from(

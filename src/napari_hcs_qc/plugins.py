@@ -1,0 +1,33 @@
+"""What the core finds by name without importing it: commands, panels, and cells to train on.
+
+`study` is a wing that the core never imports. Its parts are listed here as ``module:attribute`` and
+loaded at first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+COMMANDS = {
+    "pretrain": "napari_hcs_qc.study.cli.pretrain_command:pretrain",
+    "benchmark": "napari_hcs_qc.study.cli.benchmark_command:benchmark",
+    "sensitivity": "napari_hcs_qc.study.cli.sensitivity_command:sensitivity",
+    "fetch": "napari_hcs_qc.study.cli.fetch_command:fetch",
+}
+"""Commands of ``hcs-qc`` beside the core's own."""
+
+PANELS = {
+    "HCS benchmark": "napari_hcs_qc.study.gui.benchmark_dock:BenchmarkDock",
+}
+"""Dock widgets that the desk shows beside the core's own; each takes the viewer."""
+
+PRETRAIN_PANEL = "napari_hcs_qc.study.gui.pretrain_panel:PretrainPanel"
+SAMPLE_ASSAY = "napari_hcs_qc.study.simulation.sample_assay:make_sample_assay"
+SIMULATED_CELLS = "napari_hcs_qc.study.artefacts.simulated_training:SIMULATED_CELLS"
+
+
+def load(name: str) -> Any:
+    """Import what ``module:attribute`` names."""
+    module, attribute = name.split(":")
+    return getattr(import_module(module), attribute)
