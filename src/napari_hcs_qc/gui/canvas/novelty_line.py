@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
 
 
-class UnlikeLine(WrappedLabel):
+class NoveltyLine(WrappedLabel):
     """Says it of the plate shown; not there when there is nothing to say."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:

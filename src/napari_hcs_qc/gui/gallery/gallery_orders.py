@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from qtpy.QtWidgets import QComboBox
 
     from napari_hcs_qc.assay.views.gallery_order import Order
     from napari_hcs_qc.gui.session.session import Session
@@ -81,19 +80,6 @@ def why_not(session: Session, order: Order) -> str:
     if order in BY_EMBEDDING and session.models.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""
-
-
-def choice_box(choices: Mapping[Any, tuple[str, str]], tip: str) -> QComboBox:
-    """Make a box to choose from titles with tooltips; the data of each item is its key."""
-    box = QComboBox()
-    for index, (key, (title, why)) in enumerate(choices.items()):
-        box.addItem(title, key)
-        box.setItemData(index, why, Qt.ItemDataRole.ToolTipRole)
-    box.setToolTip(tip)
-    # A long title is cut off rather than that the panel becomes wider.
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    return box
 
 
 def offer(box: QComboBox, session: Session) -> None:

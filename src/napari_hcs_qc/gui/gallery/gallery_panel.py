@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
@@ -21,13 +21,13 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
     FILTERS,
     ORDERS,
     GalleryOptions,
-    choice_box,
     offer,
     why_not,
 )
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
 from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
+from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -75,30 +75,23 @@ class GalleryPanel(QWidget):
         self._seed = 0
         self._on_screen = self._value
         self._sorted_for: Any = None  # the prediction that the order on screen goes by
-        self._order = choice_box(ORDERS, "Order of the cells.")
-        self._filter = choice_box(FILTERS, "Cells to show.")
+        self._order = combo_box(ORDERS, "Order of the cells.", least=8)
+        self._filter = combo_box(FILTERS, "Cells to show.", least=8)
         self._again = QPushButton()
         self.view = GalleryView(self, describe=self._describe)
         self.view.setMinimumHeight(100)
         self._source = GallerySource(self)
-        self._lay_out()
+        lay_out(
+            self,
+            row((self._order, 3), (self._filter, 2), self._again, spacing=4),
+            (self.view, 1),
+        )
+        name_parts(self)
         self._follow()
         self._say_stale(False)
         self._person_changed()
         self._threshold_changed(workspace.session.models.threshold)
         self._plate_anew()
-
-    def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(4)
-        row.addWidget(self._order, 3)
-        row.addWidget(self._filter, 2)
-        row.addWidget(self._again)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(row)
-        layout.addWidget(self.view, 1)
 
     def _follow(self) -> None:
         session, view, source = self._workspace.session, self.view, self._source
@@ -255,7 +248,7 @@ class GalleryPanel(QWidget):
 
     # ---- saying something ----------------------------------------------------------------
 
-    def say(self, cls: str | None, kind: str | None = None) -> bool:
+    def annotate(self, cls: str | None, kind: str | None = None) -> bool:
         """Record that the selected cells are of a class and kind; None takes back."""
         session = self._workspace.session
         state, live, rows = session.selection.state, session.annotations.cache, self.selected()
@@ -335,7 +328,7 @@ class GalleryPanel(QWidget):
             if key == Qt.Key.Key_Space:
                 return self.select_next_open
             said = _SAY.get(key)
-            return None if said is None else lambda: self.say(*said)
+            return None if said is None else lambda: self.annotate(*said)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
             Qt.Key.Key_Z: session.annotations.undo,
             Qt.Key.Key_Y: session.annotations.redo,

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS
+from napari_hcs_qc.gui.widgets.controls import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -166,13 +167,10 @@ class Pictures:
 
     def add(self, cell: int, image: NDArray[np.uint8]) -> None:
         """Keep a picture, (h, w, 3)."""
-        pixels = np.ascontiguousarray(image)
-        height, width, _ = pixels.shape
-        view = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
         self._drop(cell)
-        # RGB32 is what the screen takes, so scaling and drawing need not convert it each time;
-        # converting copies, so nothing points into the array given.
-        self._kept[cell] = kept = view.convertToFormat(QImage.Format.Format_RGB32)
+        # RGB32 is what the screen takes, so scaling and drawing need not convert it each time.
+        kept = to_image(image).convertToFormat(QImage.Format.Format_RGB32)
+        self._kept[cell] = kept
         self._n_bytes += kept.sizeInBytes()
 
     def use(self, cell: int) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable
+from napari_hcs_qc.gui.widgets.controls import to_image
 from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
 
 if TYPE_CHECKING:
@@ -88,10 +89,8 @@ class SiteStrip(QWidget):
             )
         if site not in self._sites:
             return
-        rows = np.ascontiguousarray(picture)
-        height, width, _ = rows.shape
-        image = QImage(rows.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        self._pictures[site] = QPixmap.fromImage(image)
+        height, width, _ = picture.shape
+        self._pictures[site] = QPixmap.fromImage(to_image(picture))
         aspect = min(max(height / width, 0.5), 1.0)
         if aspect != self._aspect:
             self._aspect = aspect

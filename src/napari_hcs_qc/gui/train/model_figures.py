@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QTabWidget, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.learning_curve import LearningCurve
 from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart, ReliabilityChart
+from napari_hcs_qc.gui.widgets.controls import (
+    clear,
+    column,
+    heading,
+    holder,
+    lay_out,
+    name_parts,
+    push_button,
+)
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class ModelFigures(QWidget):
     """The figures of one model."""
 
-    measure_asked = Signal()
+    measure_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -42,48 +43,38 @@ class ModelFigures(QWidget):
         self._is_measuring = False
         self._own, self._shown = _NOTHING, _NOTHING
         self._last: _Read | None = None
-        self._title = QLabel()
-        font = self._title.font()
-        font.setBold(True)
-        self._title.setFont(font)
+        self._title = heading("")
         self._sentence = WrappedLabel()
-        self._measure = QPushButton("Measure now")
-        self._measure.setToolTip(
-            "Cross-validates this model on the cells it was trained on; takes some seconds."
+        self._measure = push_button(
+            "Measure now",
+            "Cross-validates this model on the cells it was trained on; takes some seconds.",
+            self.measure_requested.emit,
         )
-        self._measure.clicked.connect(self.measure_asked)
-        self._numbers = QWidget()
-        self._grid = QGridLayout(self._numbers)
-        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid = QGridLayout()
+        self._numbers = holder(self._grid)
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(1)
-        self._confusion = ConfusionChart()
-        self._reliability = ReliabilityChart()
+        self._confusion, self._reliability = ConfusionChart(), ReliabilityChart()
         self._curve = LearningCurveChart()
         self._verdict = WrappedLabel()
         self._charts = QTabWidget()
         self._charts.setToolTip("Details of the figures.")
-        learning = QWidget()
-        column = QVBoxLayout(learning)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self._curve, 1)
-        column.addWidget(self._verdict)
-        self._charts.addTab(learning, "Enough annotations?")
-        self._charts.addTab(self._confusion, "Confusion")
-        self._charts.addTab(self._reliability, "Reliability")
-        for index, tip in enumerate(
+        for page, title, tip in (
             (
+                holder(column((self._curve, 1), self._verdict)),
+                "Enough annotations?",
                 "Weighted F1 over the number of annotated cells: would more annotations help?",
-                "Annotated against predicted class of held-out cells",
+            ),
+            (self._confusion, "Confusion", "Annotated against predicted class of held-out cells"),
+            (
+                self._reliability,
+                "Reliability",
                 "Share of abnormal cells among those with this predicted probability",
-            )
+            ),
         ):
-            self._charts.setTabToolTip(index, tip)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self._title, self._numbers, self._sentence, self._measure, self._charts):
-            layout.addWidget(widget)
+            self._charts.setTabToolTip(self._charts.addTab(page, title), tip)
+        lay_out(self, self._title, self._numbers, self._sentence, self._measure, self._charts)
+        name_parts(self)
         self._show()
         self._look_again()
 
@@ -158,10 +149,7 @@ class ModelFigures(QWidget):
         return "Not yet cross-validated."
 
     def _fill_numbers(self, figures: Sequence[Mapping[str, Any]]) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            old = item.widget()
-            if old is not None:
-                old.deleteLater()
+        clear(self._grid)
         self._numbers.setVisible(bool(figures))
         if not figures:
             return

@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel
 
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
+from napari_hcs_qc.gui.widgets.controls import push_button, row
 from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import napari.components
-
-    from napari_hcs_qc.gui.canvas.workspace import Workspace
     from napari_hcs_qc.gui.session.session import Session
 
 FEW = 10
@@ -48,8 +46,8 @@ def next_step(session: Session) -> tuple[int, str]:
             "Press Find cells: the nuclei of every site are found, which takes a few minutes per "
             "plate. You can look at its sites meanwhile."
         )
-    live = session.annotations.cache
-    classes = [] if live is None else live.table["class"].tolist()
+    cache = session.annotations.cache
+    classes = [] if cache is None else cache.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
     if min(n_normal, n_abnormal) < FEW and session.models.model is None:
         return 2, (
@@ -74,54 +72,34 @@ def next_step(session: Session) -> tuple[int, str]:
     )
 
 
-class GuideDock(QWidget):
-    """The next step, in words, with what is running and the last message."""
+class GuideDock(Dock):
+    """The next step, with what is running and the last message."""
 
     value_changed = Signal(int)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self._workspace: Workspace = workspace_of(viewer)
-        session = self._workspace.session
+    def _make(self) -> None:
+        session = self._session
         self._step = -1
-        self._path = QLabel()
-        self._path.setTextFormat(Qt.TextFormat.RichText)
-        self._path.setWordWrap(True)
+        self._path, self._advice = QLabel(), QLabel()
         self._path.setToolTip(
             "The steps from a new plate to a reviewed one; the next step is bold."
         )
-        self._advice = QLabel()
-        self._advice.setWordWrap(True)
+        self._path.setTextFormat(Qt.TextFormat.RichText)
         self._advice.setTextFormat(Qt.TextFormat.PlainText)
-        for label in (self._path, self._advice):  # as narrow as the dock, whatever it says
+        for label in (self._path, self._advice):  # as narrow as the dock, whatever the text
+            label.setWordWrap(True)
             label.setMinimumWidth(80)
-        self._sample = QPushButton("Try the sample plate")
-        self._sample.setToolTip(
-            "Simulates a small plate with known artefacts in your data folder and opens it."
+        self._sample = push_button(
+            "Try the sample plate",
+            "Simulates a small plate with known artefacts in your data folder and opens it.",
+            self.open_sample,
         )
-        self._sample.clicked.connect(self.open_sample)
         self._jobs = JobBar(session.jobs)
         self._messages = MessageLine(session)
-        row = QHBoxLayout()
-        row.addWidget(self._sample)
-        row.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(4)
-        layout.addWidget(self._path)
-        layout.addWidget(self._advice)
-        layout.addLayout(row)
-        layout.addWidget(self._jobs)
-        layout.addWidget(self._messages)
-        layout.addStretch(1)
-        for signal in (
-            session.assay.changed,
-            session.selection.plate_changed,
-            session.settled,
-        ):
+        self._lay_out(
+            self._path, self._advice, row(self._sample, None), self._jobs, self._messages, None
+        )
+        for signal in (session.assay.changed, session.selection.plate_changed, session.settled):
             signal.connect(self.refresh)
         self.refresh()
 
@@ -131,21 +109,21 @@ class GuideDock(QWidget):
 
     def refresh(self, *_: object) -> None:
         """Find out what is next and say it."""
-        step, advice = next_step(self._workspace.session)
+        step, advice = next_step(self._session)
         shown = []
         for number, name in enumerate(STEPS):
             text = f"✓ {name}" if number < step else name
             shown.append(f"<b>{text}</b>" if number == step else text)
         self._path.setText(" → ".join(shown))
         self._advice.setText(advice)
-        self._sample.setVisible(self._workspace.session.assay.folder is None)
+        self._sample.setVisible(self._session.assay.folder is None)
         if step != self._step:
             self._step = step
             self.value_changed.emit(step)
 
     def open_sample(self) -> None:
         """Make the sample plate, or find it, and open it."""
-        session = self._workspace.session
+        session = self._session
         job = session.jobs.start(
             "Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample"
         )

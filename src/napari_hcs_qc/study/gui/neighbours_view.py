@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
-from napari_hcs_qc.gui.gallery.montage_view import to_image
+from napari_hcs_qc.gui.widgets.controls import clear, to_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,11 +38,7 @@ class NeighboursView(QWidget):
     def set_value(self, found: Neighbours | None) -> None:
         """Show cells and their neighbours; None shows nothing."""
         self._shown = found
-        while (item := self._grid.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._grid)
         if found is None:
             return
         n_columns = found.crops.shape[1]
