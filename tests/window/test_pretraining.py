@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
 
 from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
@@ -60,7 +61,7 @@ def test_from_unlabelled_cells_to_the_overlay(
 
     table = dock.findChild(EncoderTable)
     person.scroll_to(table)
-    (line,) = [item for name, item in table._items.items() if name == "vicreg"]
+    (line,) = table.findItems("vicreg", Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchRecursive, 0)
     person.click(table.viewport(), table.visualItemRect(line).center())
     assert table.value() == "vicreg"
     person.press("Ctrl+R")

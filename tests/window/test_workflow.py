@@ -172,7 +172,7 @@ def say_in_gallery(person: Person, truth: Truth, cls: str, n: int) -> None:
     classes = truth.of(state.found.cells)
     left = n
     while left:
-        grid, bar = gallery._grid(), gallery.verticalScrollBar()
+        grid, bar = gallery.grid(), gallery.verticalScrollBar()
         rows_in_sight = grid.between(
             bar.value() + 5, bar.value() + gallery.viewport().height() - 60
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QRegularExpression, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
@@ -20,11 +20,14 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QMessageBox,
+    QPushButton,
+    QWidget,
 )
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
+from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.gallery.gallery_orders import ORDERS, GalleryOptions
@@ -90,7 +93,7 @@ def press(dock: AnnotateDock, key: Any, held: Any = Qt.KeyboardModifier.NoModifi
 def open_cells(dock: AnnotateDock, n: int) -> list[int]:
     """Rows of the first cells shown that nobody has annotated, selected."""
     ids = dock.gallery.view.cells()
-    rows = ids[dock.gallery._marks.value().annotated[ids] == NOT_ANNOTATED][:n]
+    rows = ids[dock.gallery.marks().annotated[ids] == NOT_ANNOTATED][:n]
     assert len(rows) == n
     dock.gallery.view.set_value(rows)
     return [int(row) for row in rows]
@@ -126,7 +129,7 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     names = ["well", "site", "y_px", "x_px"]
     assert set(said[names].itertuples(index=False, name=None)) == expected
     assert set(said["plate"]) == {workspace.session.selection.plate.name}
-    marks = annotating.gallery._marks.value()
+    marks = annotating.gallery.marks()
     assert set(marks.annotated[rows]) == {ABNORMAL}
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not len(recorded(assay_path))
@@ -172,10 +175,10 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
     assert session.annotations.annotate(
         SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal"
     )
-    assert annotating.gallery._marks.value().annotated[row] == NORMAL
+    assert annotating.gallery.marks().annotated[row] == NORMAL
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
-    assert annotating.gallery._marks.value().annotated[row] == NOT_ANNOTATED
+    assert annotating.gallery.marks().annotated[row] == NOT_ANNOTATED
 
 
 def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
@@ -186,7 +189,7 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     for _ in range(4):
         press(annotating, Qt.Key.Key_Space)
         (row,) = gallery.selected().tolist()
-        assert gallery._marks.value().annotated[row] == NOT_ANNOTATED
+        assert gallery.marks().annotated[row] == NOT_ANNOTATED
         visited.append(row)
         press(annotating, Qt.Key.Key_N)
     ids = gallery.view.cells().tolist()
@@ -201,14 +204,13 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
 
 
 def test_a_key_that_is_held_down_says_its_word_once(
-    annotating: AnnotateDock, assay_path: Path
+    annotating: AnnotateDock, assay_path: Path, workspace: Workspace
 ) -> None:
     open_cells(annotating, 1)
     none = Qt.KeyboardModifier.NoModifier
     for is_repeated in (False, True, True):
         event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_A, none, "a", is_repeated)
         QApplication.sendEvent(annotating.gallery.view, event)
-    workspace = annotating._workspace
     assert workspace.session.annotations.undo()
     assert not len(recorded(assay_path))
 
@@ -286,16 +288,16 @@ def test_the_buttons_act_where_cells_were_chosen_last(
         if r != row and view.cells.annotated_class[i] is None
     )
     clicking.choose([on_image])
-    annotating._buttons.button("abnormal", "debris").click()
+    annotating.findChild(ClassButtons).button("abnormal", "debris").click()
     place = tuple(recorded(assay_path)[["y_px", "x_px"]].iloc[0])
     assert place == tuple(view.cells.yx_px[on_image])
     annotating.gallery.view.set_value([])
     annotating.gallery.view.set_value([row])
-    annotating._buttons.button("normal").click()
+    annotating.findChild(ClassButtons).button("normal").click()
     cell = session.selection.state.found.cells.iloc[row]
     last = recorded(assay_path).iloc[-1]
     assert (last["y_px"], last["class"]) == (float(cell["y_px"]), "normal")
-    annotating._buttons.button(None).click()
+    annotating.findChild(ClassButtons).button(None).click()
     assert recorded(assay_path)["class"].tolist() == ["abnormal"]
 
 
@@ -311,7 +313,7 @@ def test_counts_follow(
     after = annotating.counts()
     assert after.classes["abnormal"] == before.classes["abnormal"] + 3
     assert after.kinds["dead"] == before.kinds["dead"] + 3
-    text = annotating._buttons.button("abnormal", "dead").text()
+    text = annotating.findChild(ClassButtons).button("abnormal", "dead").text()
     assert text == f"4 dead {after.kinds['dead']}"
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: annotating.counts() == before)
@@ -327,10 +329,10 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     session.annotations.annotator = "ben"
     press(annotating, Qt.Key.Key_A)
     qtbot.waitUntil(lambda: len(annotating.conflicts()) == 1)
-    assert annotating.gallery._marks.value().annotated[row] == CONFLICT
-    listed = annotating._conflicts.findChild(QListWidget)
+    assert annotating.gallery.marks().annotated[row] == CONFLICT
+    listed = annotating.findChild(QWidget, "conflicts").findChild(QListWidget)
     assert not listed.isVisible()
-    annotating._conflicts.set_open(True)
+    annotating.findChild(QWidget, "conflicts").expand()
     assert listed.isVisible()
     assert "anna: normal, ben: abnormal" in listed.item(0).text()
     cell = session.selection.state.found.cells.iloc[row]
@@ -340,7 +342,7 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
     press(annotating, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: annotating.conflicts() == ())
-    assert not annotating._conflicts.isVisible()
+    assert not annotating.findChild(QWidget, "conflicts").isVisible()
 
 
 def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hidden(
@@ -357,9 +359,9 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
     workspace.training.model_changed.emit()
     (issue,) = annotating.label_issues()
     assert (issue.plate, issue.site, issue.cls) == (plate, SiteKey(well, site), cls)
-    assert annotating._label_issues.isVisible()
+    assert annotating.findChild(QWidget, "label_issues").isVisible()
     with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
-        listed = annotating._label_issues.findChild(QListWidget)
+        listed = annotating.findChild(QWidget, "label_issues").findChild(QListWidget)
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(y_px, x_px)]
     session.annotations.is_blind = True
@@ -373,7 +375,7 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
     place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
     assert session.annotations.annotate(SiteKey(well, site), [place], other)
     qtbot.waitUntil(lambda: annotating.label_issues() == ())
-    assert not annotating._label_issues.isVisible()
+    assert not annotating.findChild(QWidget, "label_issues").isVisible()
 
 
 # ---- what is shown -----------------------------------------------------------------------
@@ -393,7 +395,7 @@ def test_orders_are_those_of_the_core(
     ratio = session.models.scored.prediction.table["novelty"].to_numpy()[:n]
     far = order(qtbot, annotating, workspace, order="novelty")
     assert np.all(np.diff(ratio[far]) <= 0)
-    words = annotating.gallery._describe(far[0])
+    words = annotating.gallery.describe(far[0])
     assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "novelty" in words
     annotated = order(qtbot, annotating, workspace, order="disagreement")
     assert set(annotated) == set(
@@ -458,7 +460,7 @@ def test_a_new_model_sorts_anew(
     p = workspace.session.models.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
     n = len(workspace.session.selection.state.found.cells)
-    np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
+    np.testing.assert_array_equal(annotating.gallery.marks().p_abnormal, p[:n])
 
 
 def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured(
@@ -494,12 +496,12 @@ def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
 ) -> None:
     order(qtbot, annotating, workspace, order="abnormal")
     gallery = annotating.gallery
-    assert "P(abnormal)" in gallery._describe(3)
+    assert "P(abnormal)" in gallery.describe(3)
     workspace.session.annotations.is_blind = True
     idle(qtbot, workspace)
     assert gallery.value().order == "random"
-    assert gallery.view._is_blind
-    assert "P(abnormal)" not in gallery._describe(3)
+    assert gallery.view.is_blind()
+    assert "P(abnormal)" not in gallery.describe(3)
     box = gallery.findChildren(QComboBox)[0]
     offered = {key for i, key in enumerate(ORDERS) if box.model().item(i).isEnabled()}
     assert not offered & {"uncertain", "abnormal", "normal", "disagreement"}
@@ -524,7 +526,7 @@ def test_enter_and_double_click_show_the_cell_in_its_site(
 def test_pictures_of_the_cells_in_view_come(qtbot: QtBot, annotating: AnnotateDock) -> None:
     view = annotating.gallery.view
     first = view.cells()[:8].tolist()
-    qtbot.waitUntil(lambda: all(row in view._pictures for row in first), timeout=10_000)
+    qtbot.waitUntil(lambda: all(view.has_picture(row) for row in first), timeout=10_000)
 
 
 def test_another_window_that_annotates_is_followed(
@@ -536,8 +538,8 @@ def test_another_window_that_annotates_is_followed(
     other = Annotation(workspace.session.selection.plate.name, *where, "abnormal", "haze")
     AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
     workspace.session.annotations.read_journal()
-    assert annotating.gallery._marks.value().annotated[row] == ABNORMAL
-    assert "annotated abnormal, haze" in annotating.gallery._describe(row)
+    assert annotating.gallery.marks().annotated[row] == ABNORMAL
+    assert "annotated abnormal, haze" in annotating.gallery.describe(row)
 
 
 # ---- options and the empty panel ---------------------------------------------------------
@@ -550,7 +552,10 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
     assert annotating.value() == options
     assert workspace.session.annotations.annotator == "cleo"
     assert Clicking.of(workspace.viewer).mode == "normal"
-    modes = {b.property("mode"): b for b in annotating._modes.buttons()}
+    modes = {
+        b.property("mode"): b
+        for b in annotating.findChildren(QPushButton, QRegularExpression("^mode "))
+    }
     assert modes["normal"].isChecked()
     modes["look"].click()
     assert annotating.value().mode == "look"
@@ -558,8 +563,8 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
 
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
-    assert "Open an assay" in dock.gallery.view._message
-    assert not dock._undo.isEnabled()
+    assert "Open an assay" in dock.gallery.view.message()
+    assert not dock.findChild(QWidget, "undo").isEnabled()
     press(dock, Qt.Key.Key_N)
     press(dock, Qt.Key.Key_Space)
     assert not len(dock.gallery.view.cells())

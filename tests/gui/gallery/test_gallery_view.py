@@ -562,9 +562,9 @@ def test_only_tiles_with_news_are_drawn_anew(qtbot: QtBot, view: GalleryView) ->
 
 def test_picture_that_came_after_all_takes_the_hatch_away(view: GalleryView) -> None:
     view.set_failed(IDS[:1])
-    assert "cannot be read" in view._words(int(IDS[0]))
+    assert "cannot be read" in view.describe_cell(int(IDS[0]))
     view.add_pictures(IDS[:1], pictures(IDS[:1]))
-    assert "cannot be read" not in view._words(int(IDS[0]))
+    assert "cannot be read" not in view.describe_cell(int(IDS[0]))
     assert colour_at(view, 0) == (250, 0, 0)
 
 

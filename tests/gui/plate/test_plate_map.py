@@ -69,7 +69,7 @@ def values(**given: float) -> WellValues:
 
 
 def middle(plate_map: PlateMap, well: str) -> QPoint:
-    return plate_map._grid().fields[well].center().toPoint()
+    return plate_map.grid().fields[well].center().toPoint()
 
 
 def click(qtbot: QtBot, plate_map: PlateMap, well: str, keys: Any = NONE) -> None:
@@ -97,13 +97,13 @@ def look(plate_map: PlateMap) -> QImage:
 
 
 def colour_of(plate_map: PlateMap, well: str, at: tuple[float, float] = (0.3, 0.8)) -> QColor:
-    square = plate_map._grid().fields[well]
+    square = plate_map.grid().fields[well]
     x, y = square.x() + at[0] * square.width(), square.y() + at[1] * square.height()
     return look(plate_map).pixelColor(round(x), round(y))
 
 
 def field_of(plate_map: PlateMap, well: str) -> QImage:
-    return look(plate_map).copy(plate_map._grid().fields[well].toRect())
+    return look(plate_map).copy(plate_map.grid().fields[well].toRect())
 
 
 def in_theme(plate_map: PlateMap, theme: str) -> None:
@@ -288,7 +288,7 @@ def test_no_value_not_imaged_and_unreadable_look_different(plate_map: PlateMap, 
     for i, one in enumerate(fields):
         for other in fields[i + 1 :]:
             assert one != other
-    legend = plate_map._look.legend().marks if plate_map._look is not None else ()
+    legend = plate_map.legend_marks()
     assert legend == ("not imaged", "unreadable", "no value")
 
 
@@ -385,7 +385,7 @@ def test_every_plate_fits_the_width_of_a_dock(qtbot: QtBot, n_wells: int) -> Non
     shown.set_plate((rows, columns), ["A01"], ["A01"])
     shown.set_values(values(A01=1.0))
     shown.resize(400, shown.heightForWidth(400))
-    area = shown._grid().area
+    area = shown.grid().area
     assert area.right() <= 400
     assert area.bottom() < shown.height() < 450
     assert shown.minimumSizeHint().width() <= 400
@@ -418,7 +418,7 @@ def test_1536_wells_are_drawn_at_once(qtbot: QtBot) -> None:
     shown = all_of_1536(qtbot)
     with qtbot.waitExposed(shown):
         shown.show()
-    given = values(**{well: float(i) for i, well in enumerate(shown._imaged)})
+    given = values(**{well: float(i) for i, well in enumerate(shown.imaged)})
 
     def recolour() -> None:
         shown.set_values(given)
@@ -433,7 +433,7 @@ def test_1536_wells_are_drawn_at_once(qtbot: QtBot) -> None:
 
     floor = quickest(bare)
     assert quickest(recolour) < 6 * floor  # 1.5 as measured
-    shown.set_value(shown._imaged)
+    shown.set_value(shown.imaged)
     drawn = shown._picture
     shown.grab()
     assert shown._picture is drawn  # what did not change is not drawn anew

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qtpy.QtWidgets import QDialogButtonBox
+from qtpy.QtWidgets import QDialogButtonBox, QWidget
 
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog, proposed_folder
@@ -32,9 +32,9 @@ def test_the_dialog_proposes_a_folder_and_wants_both(qtbot: QtBot, tmp_path: Pat
     source, folder = dialog.value()
     assert (source.path, source.pattern) == (tmp_path / "plate 1", None)
     assert folder == tmp_path / "plate 1-qc"
-    dialog._pattern.setText(r" (?P<well>[A-P]\d\d) ")
+    dialog.findChild(QWidget, "pattern").setText(r" (?P<well>[A-P]\d\d) ")
     assert dialog.value()[0].pattern == r"(?P<well>[A-P]\d\d)"
-    dialog._folder.setText(" ")
+    dialog.findChild(QWidget, "folder").setText(" ")
     assert not ok(dialog).isEnabled()
 
 
@@ -43,7 +43,7 @@ def test_a_plate_is_added_to_the_assay_it_is_asked_for(qtbot: QtBot, tmp_path: P
     qtbot.addWidget(dialog)
     dialog.set_value(tmp_path / "other")
     assert dialog.value()[1] == tmp_path / "mine"
-    assert not dialog._folder.isEnabled()
+    assert not dialog.findChild(QWidget, "folder").isEnabled()
 
 
 @pytest.mark.parametrize("name", ["load_data.csv", "plate.d"])

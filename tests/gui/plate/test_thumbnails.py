@@ -65,7 +65,7 @@ def plain(colour: tuple[int, int, int], shape: tuple[int, int] = (40, 40)) -> ND
 
 
 def middle(strip: SiteStrip, site: SiteKey) -> QPoint:
-    return strip._tiles()[site].center().toPoint()
+    return strip.tiles()[site].center().toPoint()
 
 
 def colour_at(strip: SiteStrip, point: QPoint) -> QColor:
@@ -133,10 +133,10 @@ def test_a_picture_may_be_a_view_of_another(
 
 
 def test_tiles_have_the_shape_of_the_pictures(qtbot: QtBot, strip: SiteStrip) -> None:
-    before = strip._tiles()[SITES[0]]
+    before = strip.tiles()[SITES[0]]
     assert before.width() == before.height()
     strip.set_picture(SITES[0], plain((9, 9, 9), (30, 60)))
-    tile = strip._tiles()[SITES[0]]
+    tile = strip.tiles()[SITES[0]]
     assert tile.height() == round(tile.width() / 2)
     assert tile.width() >= before.width()
 
@@ -151,7 +151,7 @@ def test_what_is_no_picture_is_refused(strip: SiteStrip, picture: Any) -> None:
 
 def test_flagged_and_unreadable_are_marked(strip: SiteStrip) -> None:
     image = strip.grab().toImage()
-    tiles = strip._tiles()
+    tiles = strip.tiles()
 
     def corner(site: SiteKey) -> str:
         tile = tiles[site]
@@ -207,7 +207,7 @@ def test_all_tiles_are_within_the_strip(qtbot: QtBot, n_sites: int, width: int) 
     strip.set_sites([SiteKey("A01", number) for number in range(n_sites)])
     height = strip.heightForWidth(width)
     strip.resize(width, height)
-    tiles = list(strip._tiles().values())
+    tiles = list(strip.tiles().values())
     assert len(tiles) == n_sites
     for tile in tiles:
         assert tile.width() >= LEAST_TILE_PX

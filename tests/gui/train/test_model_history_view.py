@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLineEdit, QTreeWidget
+from qtpy.QtWidgets import QLineEdit, QTreeWidget, QWidget
 
 from napari_hcs_qc.gui.train.model_history_view import ModelHistory, comparison_words
 from napari_hcs_qc.workflow.model_history import Comparison, ModelLine, PlateChange
@@ -86,25 +86,25 @@ def test_each_model_has_a_line_with_what_is_known(history: ModelHistory) -> None
 
 
 def test_one_is_restored_and_two_are_compared(qtbot: QtBot, history: ModelHistory) -> None:
-    assert not history._compare.isEnabled()
-    assert not history._restore.isEnabled()
+    assert not history.findChild(QWidget, "compare").isEnabled()
+    assert not history.findChild(QWidget, "restore").isEnabled()
     click(qtbot, history, 1)
     assert history.value() == ("0002",)
-    assert not history._restore.isEnabled()  # it is in use
+    assert not history.findChild(QWidget, "restore").isEnabled()  # it is in use
     with qtbot.waitSignal(history.value_changed) as changed:
         click(qtbot, history, 2, ctrl=True)
     assert changed.args == [("0001", "0002")]
     with qtbot.waitSignal(history.compare_asked) as asked:
-        history._compare.click()
+        history.findChild(QWidget, "compare").click()
     assert asked.args == ["0001", "0002"]  # the older one first
     click(qtbot, history, 2)
     with qtbot.waitSignal(history.restore_asked) as restored:
-        history._restore.click()
+        history.findChild(QWidget, "restore").click()
     assert restored.args == ["0001"]
     click(qtbot, history, 0)
-    assert not history._restore.isEnabled()  # damaged
+    assert not history.findChild(QWidget, "restore").isEnabled()  # damaged
     click(qtbot, history, 1, ctrl=True)
-    assert not history._compare.isEnabled()
+    assert not history.findChild(QWidget, "compare").isEnabled()
 
 
 def test_a_note_is_written_with_f2_and_only_the_note(qtbot: QtBot, history: ModelHistory) -> None:
@@ -129,7 +129,7 @@ def test_new_lines_keep_the_selection_and_say_nothing(qtbot: QtBot, history: Mod
     assert told == []
     history.set_lines((SECOND,))
     assert history.value() == ()
-    assert not history._restore.isEnabled()
+    assert not history.findChild(QWidget, "restore").isEnabled()
 
 
 def test_a_comparison_is_told_in_words(history: ModelHistory) -> None:

@@ -179,7 +179,7 @@ class TestConfusion:
 class TestReliability:
     def test_the_nearest_bin_is_told(self, make: Any) -> None:
         chart = make(ReliabilityChart)
-        area = chart._area()
+        area = chart.area()
         for place, p in enumerate(BINS.mean_p):
             words = chart.describe_at(area.at(p, 0.5))
             assert f"of {BINS.n[place]} cells, {BINS.share[place]:.0%} are abnormal" in words
@@ -188,7 +188,7 @@ class TestReliability:
     def test_points_lie_where_the_figures_are(self, make: Any) -> None:
         only = reliability([0.9] * 5, [True, False, False, False, False])
         chart = make(ReliabilityChart, only)
-        area = chart._area()
+        area = chart.area()
         at = area.at(0.9, 0.2)
         assert area.rect.contains(at)
         image = chart.grab().toImage()
@@ -201,7 +201,7 @@ class TestReliability:
 class TestLearningCurve:
     def test_the_nearest_size_is_told(self, make: Any) -> None:
         chart = make(LearningCurveChart)
-        area = chart._area()
+        area = chart.area()
         for size, mean in zip(CURVE.sizes, CURVE.mean, strict=True):
             words = chart.describe_at(area.at(size, 0.9))
             assert words.startswith(f"Fitted on {size} cells: weighted F1 {mean:.3f}\n(95 %")
@@ -237,7 +237,7 @@ class TestHistogram:
         chart = make(HistogramChart)
         told: list[float] = []
         chart.threshold_changed.connect(told.append)
-        area = chart._area()
+        area = chart.area()
         point = area.at(0.7, 10).toPoint()
         qtbot.mousePress(chart, Qt.MouseButton.LeftButton, pos=point)
         assert chart.threshold() == pytest.approx(0.7, abs=0.006)
@@ -306,7 +306,7 @@ class TestHistogram:
     def test_bars_count_cells_and_leave_out_those_not_judged(self, make: Any) -> None:
         p = np.array([0.005, 0.01, 0.5, 0.51, 1.0, np.nan], np.float32)
         chart = make(HistogramChart, p)
-        area = chart._area()
+        area = chart.area()
         assert chart.describe_at(area.at(0.01, 2)).startswith("2 cells with P(abnormal) 0.00")
         assert chart.describe_at(area.at(0.51, 2)).startswith("2 cells with P(abnormal) 0.50")
         assert chart.describe_at(area.at(0.99, 2)).startswith("1 cell with P(abnormal) 0.98")

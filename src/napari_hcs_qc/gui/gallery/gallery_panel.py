@@ -25,7 +25,7 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
     why_not,
 )
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
-from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED
+from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
 from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row
 from napari_hcs_qc.plates.plate import SiteKey
@@ -78,7 +78,7 @@ class GalleryPanel(QWidget):
         self._order = combo_box(ORDERS, "Order of the cells.", least=8)
         self._filter = combo_box(FILTERS, "Cells to show.", least=8)
         self._again = QPushButton()
-        self.view = GalleryView(self, describe=self._describe)
+        self.view = GalleryView(self, describe=self.describe)
         self.view.setMinimumHeight(100)
         self._source = GallerySource(self)
         lay_out(
@@ -138,6 +138,10 @@ class GalleryPanel(QWidget):
     def selected(self) -> NDArray[np.int64]:
         """Give the rows of the selected cells in the order shown."""
         return self.view.value()
+
+    def marks(self) -> Marks:
+        """Give class, kind and P(abnormal) of each cell, as the tiles show them."""
+        return self._marks.value()
 
     def _chosen(self, *_: object) -> None:
         self.set_value(GalleryOptions(self._order.currentData(), self._filter.currentData()))
@@ -419,7 +423,8 @@ class GalleryPanel(QWidget):
         self.view.set_blind(self._workspace.session.annotations.is_blind)
         self._offer_orders()
 
-    def _describe(self, row: int) -> str:
+    def describe(self, row: int) -> str:
+        """Say what is known of a cell."""
         session = self._workspace.session
         state, said = session.selection.state, session.annotations.rows
         if state is None or said is None or not 0 <= row < len(state.found.cells):

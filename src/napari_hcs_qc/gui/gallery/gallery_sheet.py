@@ -106,10 +106,18 @@ class TileSheet(QAbstractScrollArea):
         self._threshold = threshold
         self._view.update()
 
+    def is_blind(self) -> bool:
+        """Whether predictions are hidden."""
+        return self._is_blind
+
     def set_blind(self, blind: bool) -> None:
         """Hide predictions, or show them; annotations are shown always."""
         self._is_blind = blind
         self._view.update()
+
+    def message(self) -> str:
+        """Give what is written where no cells are."""
+        return self._message
 
     def set_message(self, message: str) -> None:
         """Change what is written where no cells are."""
@@ -133,6 +141,10 @@ class TileSheet(QAbstractScrollArea):
         self._failed.update(cells)
         self._update_tiles(cells)
 
+    def has_picture(self, cell: int) -> bool:
+        """Whether the picture of a cell is there."""
+        return cell in self._pictures
+
     def clear_pictures(self) -> None:
         """Forget all pictures and ask anew, for another plate or other colours say."""
         self._pictures.clear()
@@ -143,12 +155,13 @@ class TileSheet(QAbstractScrollArea):
 
     # ---- arrangement ---------------------------------------------------------------------
 
-    def _grid(self) -> Grid:
+    def grid(self) -> Grid:
+        """Give where the tiles lie."""
         return Grid(len(self._choice.ids), self._tile_px, self._view.width())
 
     def _arrange(self, y: int = 0) -> None:
         """Fit rows to the room there is, with the tile `_top` y px below the top of it."""
-        grid = self._grid()
+        grid = self.grid()
         bar, room = self._bar, self._view.height()
         self._is_arranging = True
         try:
@@ -164,20 +177,20 @@ class TileSheet(QAbstractScrollArea):
 
     def _first_in_view(self) -> int:
         """Position of the first tile that is in view as a whole."""
-        grid = self._grid()
+        grid = self.grid()
         row = -(-self._bar.value() // grid.pitch)
         return max(0, min(row * grid.columns, grid.n - 1))
 
     def _show(self, place: int) -> None:
         """Scroll no further than is needed to see a tile as a whole."""
-        grid, bar = self._grid(), self._bar
+        grid, bar = self.grid(), self._bar
         top = grid.corner(place)[1]
         lowest = top + grid.pitch - self._view.height()
         bar.setValue(min(top, max(lowest, bar.value())))
 
     def _update_tiles(self, cells: list[int]) -> None:
         """Draw those of some cells anew that are in view."""
-        grid, top = self._grid(), self._bar.value()
+        grid, top = self.grid(), self._bar.value()
         shown = grid.between(top, top + self._view.height())
         wanted = set(cells)
         for place in shown:
@@ -187,7 +200,7 @@ class TileSheet(QAbstractScrollArea):
 
     def _near(self) -> NDArray[np.int64]:
         """Ids in view, then those a page below, then above."""
-        grid, top = self._grid(), self._bar.value()
+        grid, top = self.grid(), self._bar.value()
         room = self._view.height()
         inside = grid.between(top, top + room)
         below = grid.between(top + room, top + 2 * room)
@@ -225,7 +238,7 @@ class TileSheet(QAbstractScrollArea):
         painter = QPainter(self._view)
         area = event.rect()
         painter.fillRect(area, tiles.paper)
-        grid, choice = self._grid(), self._choice
+        grid, choice = self.grid(), self._choice
         if not grid.n:
             painter.setPen(tiles.ink)
             wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
@@ -288,5 +301,5 @@ class TileSheet(QAbstractScrollArea):
 
     def sizeHint(self) -> QSize:
         """Five columns by five rows."""
-        side = 5 * (self._grid().pitch + 2)
+        side = 5 * (self.grid().pitch + 2)
         return QSize(side + self._bar.sizeHint().width(), side)

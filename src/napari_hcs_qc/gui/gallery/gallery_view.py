@@ -102,7 +102,7 @@ class GalleryView(TileSheet):
     def mousePressEvent(self, event: Any) -> None:
         """Select the cell under the mouse; the other buttons keep what is selected."""
         point = self._on_sheet(event.position().toPoint())
-        place = self._grid().at(point.x(), point.y())
+        place = self.grid().at(point.x(), point.y())
         keys = event.modifiers()
         if event.button() != Qt.MouseButton.LeftButton:
             # A menu that the parent opens is to be about what was pressed.
@@ -148,7 +148,7 @@ class GalleryView(TileSheet):
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Open the cell; with Ctrl or Shift, or between cells, it is a press like any other."""
         point = self._on_sheet(event.position().toPoint())
-        place = self._grid().at(point.x(), point.y())
+        place = self.grid().at(point.x(), point.y())
         is_plain = event.button() == Qt.MouseButton.LeftButton
         if place is None or not is_plain or event.modifiers() & (_CTRL | _SHIFT):
             self.mousePressEvent(event)
@@ -166,7 +166,7 @@ class GalleryView(TileSheet):
         if notches:
             at = event.position().toPoint()
             point = self._on_sheet(at)
-            place = self._grid().at(point.x(), point.y())
+            place = self.grid().at(point.x(), point.y())
             tile_px = round(self._tile_px * _ZOOM**notches)
             if place is None:
                 self.set_tile_px(tile_px)
@@ -182,9 +182,9 @@ class GalleryView(TileSheet):
         assert self._pressed is not None
         box = QRect(self._pressed, point).normalized()
         self._box = box
-        inside = self._grid().inside(box.left(), box.top(), box.right(), box.bottom())
+        inside = self.grid().inside(box.left(), box.top(), box.right(), box.bottom())
         self._choice.choose_all(inside, self._before)
-        here = self._grid().at(point.x(), point.y())
+        here = self.grid().at(point.x(), point.y())
         if here is not None:
             self._choice.current = here
         self._view.update()
@@ -198,7 +198,7 @@ class GalleryView(TileSheet):
 
     def _scroll_to_mouse(self) -> None:
         """Scroll towards a mouse that has drawn a box out of the view."""
-        y, pitch = self._mouse.y(), self._grid().pitch
+        y, pitch = self._mouse.y(), self.grid().pitch
         beyond = max(0, y - self._view.height()) + min(0, y)
         self._bar.setValue(self._bar.value() + max(-pitch, min(pitch, beyond)))
         if self._pressed is not None:
@@ -253,7 +253,7 @@ class GalleryView(TileSheet):
         return event.key() in _STEPS + _LEAPS and not held & ~_SHIFT
 
     def _from_current(self, key: Qt.Key) -> int:
-        grid, current = self._grid(), self._choice.current
+        grid, current = self.grid(), self._choice.current
         if key == Qt.Key.Key_Home:
             return 0
         if key == Qt.Key.Key_End:
@@ -306,17 +306,18 @@ class GalleryView(TileSheet):
         """Describe the cell on which the mouse rests."""
         if event.type() == QEvent.Type.ToolTip:
             point = self._on_sheet(event.pos())
-            place = self._grid().at(point.x(), point.y())
+            place = self.grid().at(point.x(), point.y())
             if place is not None:
-                x, y = self._grid().corner(place)
+                x, y = self.grid().corner(place)
                 top = self._bar.value()
-                tile = QRect(x, y - top, self._grid().pitch, self._grid().pitch)
-                words = self._words(int(self._choice.ids[place]))
+                tile = QRect(x, y - top, self.grid().pitch, self.grid().pitch)
+                words = self.describe_cell(int(self._choice.ids[place]))
                 QToolTip.showText(event.globalPos(), words, self._view, tile)
                 return True
         return bool(super().viewportEvent(event))
 
-    def _words(self, cell: int) -> str:
+    def describe_cell(self, cell: int) -> str:
+        """Say what is known of a cell."""
         if self.describe is not None:
             return self.describe(cell)
         mark = self._marks.of(cell)

@@ -76,6 +76,10 @@ class PlateSheet(QWidget):
             self.updateGeometry()
             self._redraw()
 
+    def legend_marks(self) -> tuple[str, ...]:
+        """Give the marks that the legend explains."""
+        return () if self._look is None else self._look.legend().marks
+
     def describe(self, well: str) -> str:
         """Say what is known of a well: value with unit, flag, verdict."""
         return "\n".join([well] if self._look is None else [well, *self._look.words(well)])
@@ -118,7 +122,7 @@ class PlateSheet(QWidget):
         picture = QPixmap(self.size() * ratio)
         picture.setDevicePixelRatio(ratio)
         picture.fill(paper(self))
-        font, grid = self._small_font(), self._grid()
+        font, grid = self._small_font(), self.grid()
         painter = QPainter(picture)
         draw_plate(painter, look, grid, font, Stamps(paper(self), ink(self), ratio))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -129,7 +133,7 @@ class PlateSheet(QWidget):
         return picture
 
     def _draw_chosen(self, painter: QPainter) -> None:
-        grid = self._grid()
+        grid = self.grid()
         dark, light = ink(self), paper(self)
         width = 1.0 if grid.side < 14 else 2.0
         self._draw_rings(painter, grid, self._chosen, dark, light, width)
@@ -196,11 +200,11 @@ class PlateSheet(QWidget):
     def event(self, event: Any) -> bool:
         """Say what is known of the well under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self._look is not None:
-            well = self._grid().well_at(QPointF(event.pos()))
+            well = self.grid().well_at(QPointF(event.pos()))
             if well is not None:
                 name, *lines = self.describe(well).split("\n")
                 text = "<br>".join([f"<b>{name}</b>", *map(escape, lines)])
-                area = self._grid().fields[well].toAlignedRect()
+                area = self.grid().fields[well].toAlignedRect()
                 QToolTip.showText(event.globalPos(), text, self, area)
                 return True
         return bool(super().event(event))
@@ -241,7 +245,8 @@ class PlateSheet(QWidget):
         longest = "P" if self._look is None or self._look.shape[0] <= 26 else "AF"
         return round(metrics.horizontalAdvance(longest)) + 8.0, round(metrics.height()) + 3.0
 
-    def _grid(self) -> PlateGrid:
+    def grid(self) -> PlateGrid:
+        """Give where the wells lie."""
         if self._placed is None:
             look = self._look
             legend = 0.0 if look is None else look.legend().height(self.width(), self._small_font())

@@ -207,7 +207,8 @@ class SiteStrip(QWidget):
         rows = -(-max(len(self._sites), 1) // columns)
         return rows * (round(side * self._aspect) + _GAP_PX) + _GAP_PX
 
-    def _tiles(self) -> dict[SiteKey, QRectF]:
+    def tiles(self) -> dict[SiteKey, QRectF]:
+        """Give where each site is drawn."""
         columns, side = self._layout(self.width())
         height = round(side * self._aspect)
         return {
@@ -221,7 +222,7 @@ class SiteStrip(QWidget):
         }
 
     def _site_at(self, point: QPointF) -> SiteKey | None:
-        return next((site for site, tile in self._tiles().items() if tile.contains(point)), None)
+        return next((site for site, tile in self.tiles().items() if tile.contains(point)), None)
 
     def paintEvent(self, event: Any) -> None:
         """Draw the tiles."""
@@ -231,7 +232,7 @@ class SiteStrip(QWidget):
         if not self._sites:
             painter.setPen(ink(self))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "No well is selected.")
-        for site, tile in self._tiles().items():
+        for site, tile in self.tiles().items():
             self._draw_tile(painter, site, tile)
 
     def _draw_tile(self, painter: QPainter, site: SiteKey, tile: QRectF) -> None:
@@ -284,7 +285,7 @@ class SiteStrip(QWidget):
             site = self._site_at(QPointF(event.pos()))
             if site is not None:
                 text = "<br>".join(map(escape, self.describe(site).split("\n")))
-                area = self._tiles()[site].toAlignedRect()
+                area = self.tiles()[site].toAlignedRect()
                 QToolTip.showText(event.globalPos(), f"<p>{text}</p>", self, area)
                 return True
         return bool(super().event(event))

@@ -73,6 +73,10 @@ class ModelHistory(QWidget):
             self.set_comparison(None)
         self.set_value(before)
 
+    def lines(self) -> tuple[ModelLine, ...]:
+        """Give the models listed."""
+        return self._lines
+
     def value(self) -> tuple[str, ...]:
         """Ids of the selected models, oldest first."""
         return tuple(sorted(str(item.data(_ID, ROLE)) for item in self._list.selectedItems()))

@@ -167,7 +167,7 @@ class ReliabilityChart(Chart):
     def describe_at(self, point: QPointF) -> str:
         """Say what is known of the bin nearest across."""
         assert self._bins is not None
-        bins, area = self._bins, self._area()
+        bins, area = self._bins, self.area()
         place = nearest((area.at(p, 0.0) for p in bins.mean_p), point)
         low, high = bins.low[place], bins.high[place]
         return (
@@ -179,7 +179,7 @@ class ReliabilityChart(Chart):
     def draw(self, painter: QPainter) -> None:
         """Draw the bins beside the line on which all would lie."""
         assert self._bins is not None
-        bins, area = self._bins, self._area()
+        bins, area = self._bins, self.area()
         self.draw_axes(painter, area)
         painter.setPen(QPen(faint(self, 0.7), 1.5, Qt.PenStyle.DashLine))
         painter.drawLine(area.at(0, 0), area.at(1, 1))
@@ -204,7 +204,8 @@ class ReliabilityChart(Chart):
             radius = 3.0 + 5.0 * math.sqrt(n / most)
             painter.drawEllipse(point, radius, radius)
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         x = Axis("P(abnormal) predicted", *_SHARE_ENDS, _SHARE_TICKS)
         y = Axis("share annotated abnormal", *_SHARE_ENDS, _SHARE_TICKS)
         return self.plot_area(x, y, header_px=self.metrics().height())
@@ -237,7 +238,7 @@ class LearningCurveChart(Chart):
     def describe_at(self, point: QPointF) -> str:
         """Say what is known of the size nearest across."""
         assert self._curve is not None
-        curve, area = self._curve, self._area()
+        curve, area = self._curve, self.area()
         place = nearest((area.at(size, area.y.low) for size in curve.sizes), point)
         low, high = curve.low[place], curve.high[place]
         interval = (
@@ -252,7 +253,7 @@ class LearningCurveChart(Chart):
     def draw(self, painter: QPainter) -> None:
         """Draw the interval as a band, and the mean on it."""
         assert self._curve is not None
-        curve, area = self._curve, self._area()
+        curve, area = self._curve, self.area()
         self.draw_axes(painter, area)
         colour = line_colour(self)
         band = mixed(paper(self), colour, 0.3)
@@ -280,7 +281,8 @@ class LearningCurveChart(Chart):
         for point in points:
             painter.drawEllipse(point, 4.5, 4.5)
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         assert self._curve is not None
         curve = self._curve
         ends = [end for end in (*curve.low, *curve.high, *curve.mean) if not math.isnan(end)]

@@ -118,7 +118,7 @@ class BenchmarkDock(QWidget):
     def run(self) -> None:
         """Fill the tables; cells that were filled before are only read."""
         try:
-            spec, folder = self._asked()
+            spec, folder = self.requested()
         except HcsQcError as error:
             self._session.message.emit("warning", str(error))
             return
@@ -210,7 +210,8 @@ class BenchmarkDock(QWidget):
 
     # ---- inside --------------------------------------------------------------------------
 
-    def _asked(self) -> tuple[BenchmarkSpec, Path]:
+    def requested(self) -> tuple[BenchmarkSpec, Path]:
+        """Give what is compared, and the folder of the results."""
         if self._spec is not None:
             path, spec = self._spec
             return spec, path.parent / f"{path.stem}-{_FOLDER}"

@@ -50,19 +50,20 @@ class LossChart(Chart):
 
     def describe_at(self, point: QPointF) -> str:
         """Say the loss at the step nearest across."""
-        area = self._area()
+        area = self.area()
         place = nearest((area.at(step, area.y.low) for step, _ in self._curve), point)
         step, loss = self._curve[place]
         return f"Step {step:,.0f} of {self._n_steps:,}: loss {loss:.4g}"
 
     def draw(self, painter: QPainter) -> None:
         """Draw the axes and the line."""
-        area = self._area()
+        area = self.area()
         self.draw_axes(painter, area)
         painter.setPen(QPen(line_colour(self), 1.8))
         painter.drawPolyline(QPolygonF([area.at(step, loss) for step, loss in self._curve]))
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         losses = self._curve[:, 1]
         low, high = float(losses.min()), float(losses.max())
         margin = max(_MARGIN * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-9)
