@@ -73,7 +73,7 @@ def test_cells_are_found_from_the_panel_of_a_new_assay(
     assert desk.errors() == []
     assert not dock.findChild(QWidget, "find").isVisible()
     assert len(desk.session.selection.state.found.cells) > 20
-    assert guide_dock.STEPS[guide.value()] == "Click"
+    assert guide_dock.STEPS[guide.value()] == "Annotate"
     assert desk.view.cells is not None and len(desk.view.cells)
 
 

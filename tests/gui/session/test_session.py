@@ -327,7 +327,7 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     assert again.session.annotations.redo()
     assert list(again.session.models.scored.verdicts["verdict"]) == ["exclude"]
     assert not again.session.annotations.redo()
-    assert "nothing of anna to redo" in again.told[-1][1]
+    assert "anna has nothing to redo" in again.told[-1][1]
 
 
 def test_many_cells_at_once_are_one_action(desk: Any, assay_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_two_annotators_who_disagree_are_a_conflict(desk: Any, assay_path: Path)
     assert desk.session.annotations.undo()  # ben's only
     assert desk.said_of(index) == "normal"
     assert not desk.session.annotations.undo()
-    assert "nothing of ben" in desk.told[-1][1]
+    assert "ben has nothing" in desk.told[-1][1]
     desk.session.annotations.annotator = "  "  # nobody
     assert desk.session.annotations.annotator == "ben"
 

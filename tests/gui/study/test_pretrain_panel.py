@@ -50,7 +50,7 @@ def test_an_encoder_is_trained_listed_and_used(
     dock: EncoderDock, desk: Desk, assay_path: Path, qtbot: QtBot
 ) -> None:
     assert dock.pretraining.value() == SMALL
-    assert "24 of" in told(dock) and "1 step an epoch" in told(dock)
+    assert "24 of" in told(dock) and "1 step per epoch" in told(dock)
     assert "Not better than an untrained network on BBBC022" in told(dock)  # of swav
     button(dock, "Train encoder").click()
     assert not button(dock, "Train encoder").isEnabled()
@@ -97,12 +97,12 @@ def test_a_training_is_paused_cancelled_and_goes_on(
     assert job is not None
     qtbot.waitUntil(lambda: job.last_progress[0] >= 2, timeout=60_000)
     button(dock, "Pause").click()
-    assert button(dock, "Go on").isChecked()
+    assert button(dock, "Resume").isChecked()
     qtbot.wait(300)  # the step that was running
     before = job.last_progress[0]
     qtbot.wait(600)
     assert job.last_progress[0] == before
-    button(dock, "Go on").click()
+    button(dock, "Resume").click()
     qtbot.waitUntil(lambda: job.last_progress[0] > before, timeout=60_000)
     job.cancel()
     desk.idle()

@@ -122,7 +122,7 @@ def test_retraining_makes_a_model_and_its_figures_follow(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 2)
-    qtbot.waitUntil(lambda: "2 new clicks" in dock.findChild(QWidget, "clicks").text())
+    qtbot.waitUntil(lambda: "2 new annotations" in dock.findChild(QWidget, "clicks").text())
     qtbot.keyClicks(dock.findChild(QWidget, "note"), "two more")
     with qtbot.waitSignal(workspace.training.model_changed, timeout=60_000):
         dock.findChild(QWidget, "retrain").click()
