@@ -73,13 +73,7 @@ def plate_path(trained: Path, tmp_path: Path) -> Path:
 
 
 class Desk:
-    """A workspace without a window, and what it has told.
-
-    Parameters
-    ----------
-    qtbot
-        Of pytest-qt.
-    """
+    """A workspace without a window, and its messages."""
 
     def __init__(self, qtbot: QtBot) -> None:
         self.qtbot = qtbot
@@ -87,8 +81,8 @@ class Desk:
         self.session, self.tasks = self.workspace.session, self.workspace.tasks
         self.training = self.workspace.training
         self.view, self.viewer = self.workspace.view, self.workspace.viewer
-        self.told: list[tuple[str, str]] = []
-        self.session.message.connect(lambda *said: self.told.append(said))
+        self.messages: list[tuple[str, str]] = []
+        self.session.message.connect(lambda *message: self.messages.append(message))
 
     def open(self, path: Path) -> Desk:
         """Open an assay, and wait until all that follows by itself is done."""
@@ -107,8 +101,8 @@ class Desk:
         self.qtbot.waitUntil(is_idle, timeout=240_000)
 
     def errors(self) -> list[str]:
-        """What went wrong, in the words that were told."""
-        return [text for level, text in self.told if level == "error"]
+        """Give the messages of errors."""
+        return [text for level, text in self.messages if level == "error"]
 
     def cell(self, index: int = 0) -> tuple[float, float]:
         """Place of a cell of the site on screen."""
@@ -116,18 +110,18 @@ class Desk:
         y_px, x_px = self.view.cells.yx_px[index]
         return float(y_px), float(x_px)
 
-    def say(self, cls: str | None, index: int = 0) -> bool:
-        """Say something of a cell of the site on screen."""
+    def annotate(self, cls: str | None, index: int = 0) -> bool:
+        """Annotate a cell of the site on screen."""
         assert self.session.selection.site is not None
         return self.session.annotations.annotate(
             self.session.selection.site, [self.cell(index)], cls
         )
 
-    def said_of(self, index: int = 0) -> str | None:
-        """What is shown as said of a cell of the site on screen."""
+    def annotation_of(self, index: int = 0) -> str | None:
+        """What is shown as the class of a cell of the site on screen, as people annotated it."""
         assert self.view.cells is not None
-        word: str | None = self.view.cells.annotated_class[index]
-        return word
+        cls: str | None = self.view.cells.annotated_class[index]
+        return cls
 
     def close(self) -> None:
         """Close the workspace; may be called again."""

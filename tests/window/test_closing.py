@@ -105,8 +105,8 @@ def test_a_window_closed_in_mid_job(
     before = chosen_model(AssayFolder.open(assay_path)).id
     n_said = len(AssayFolder.open(assay_path).journal().annotations())
     viewer, workspace = opened(make_napari_viewer, qtbot, assay_path)
-    session, told = workspace.session, []
-    session.message.connect(lambda *said: told.append(said))
+    session, messages = workspace.session, []
+    session.message.connect(lambda *message: messages.append(message))
     y_px, x_px = workspace.view.cells.yx_px[1]
     session.annotations.annotator = "anna"
     assert session.annotations.annotate(session.selection.site, [(y_px, x_px)], "abnormal")
@@ -121,7 +121,7 @@ def test_a_window_closed_in_mid_job(
     viewer.close()
 
     assert not has_workspace(viewer)
-    assert not [text for level, text in told if level == "error"]
+    assert not [text for level, text in messages if level == "error"]
     qtbot.waitUntil(lambda: work_threads() <= threads, timeout=60_000)
     kept = weakref.ref(workspace)
     del workspace, session, viewer
@@ -146,15 +146,15 @@ def test_two_windows_on_one_assay_and_the_first_is_closed(
 ) -> None:
     first, one = opened(make_napari_viewer, qtbot, assay_path)
     one.session.annotations.annotator = "anna"
-    told: list[str] = []
+    messages: list[str] = []
     # Without a window: of two canvases in one process, napari 0.9 with Mesa raises GLError in the
     # one that stays when the other is closed, with no code of ours.
     second = ViewerModel()
     two = workspace_of(second)
-    two.session.message.connect(lambda _level, text: told.append(text))
+    two.session.message.connect(lambda _level, text: messages.append(text))
     two.session.open(assay_path)
     qtbot.waitUntil(lambda: two.view.cells is not None, timeout=120_000)
-    assert any("also open in another window" in text for text in told)
+    assert any("also open in another window" in text for text in messages)
     two.session.annotations.watch.setInterval(30)
     y_px, x_px = one.view.cells.yx_px[0]
     assert one.session.annotations.annotate(one.session.selection.site, [(y_px, x_px)], "unsure")

@@ -425,7 +425,7 @@ def benchmark(person: Person) -> None:
     person.idle()
     assert dock.value().cell.head == "linear"
     detail = dock.findChild(BenchmarkDetail)
-    assert "weighted F1" in detail.words()
+    assert "weighted F1" in detail.text()
     assert detail.n_crops() == len(mistakes(dock.results()[dock.value().key]))
     person.picture("desk-benchmark")
     person.click(person.button(dock, QPushButton, "Use for my"))

@@ -54,7 +54,7 @@ def workspace(qtbot: QtBot) -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def told(workspace: Workspace) -> list[str]:
+def messages(workspace: Workspace) -> list[str]:
     texts: list[str] = []
     workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
@@ -150,7 +150,7 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
 def test_each_key_says_its_word_and_backspace_takes_it_back(
     annotating: AnnotateDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     key: Any,
     cls: str,
     kind: str | None,
@@ -162,7 +162,7 @@ def test_each_key_says_its_word_and_backspace_takes_it_back(
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
     press(annotating, Qt.Key.Key_Backspace)
-    assert told[-1] == "anna has not annotated these cells."
+    assert messages[-1] == "anna has not annotated these cells."
 
 
 def test_words_given_beside_the_centroid_are_taken_back_too(
@@ -182,7 +182,7 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
 
 
 def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
-    annotating: AnnotateDock, told: list[str]
+    annotating: AnnotateDock, messages: list[str]
 ) -> None:
     gallery = annotating.gallery
     visited = []
@@ -200,7 +200,7 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     assert ids.index(gallery.selected()[0]) <= max(places) + 60
     gallery.view.set_cells(visited)
     press(annotating, Qt.Key.Key_Space)
-    assert told[-1] == "All cells shown here are annotated."
+    assert messages[-1] == "All cells shown here are annotated."
 
 
 def test_a_key_that_is_held_down_says_its_word_once(
@@ -251,7 +251,7 @@ def test_letters_typed_as_a_name_annotate_nothing(
 def test_nothing_selected_says_so(annotating: AnnotateDock, told: list[str]) -> None:
     annotating.gallery.view.set_value([])
     press(annotating, Qt.Key.Key_N)
-    assert told == ["Select cells in the gallery first, then press the key."]
+    assert messages == ["Select cells in the gallery first, then press the key."]
 
 
 def test_very_many_cells_are_asked_about_first(
@@ -417,14 +417,14 @@ def test_orders_are_those_of_the_core(
 
 
 def test_similar_without_a_selected_cell_says_what_to_do(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
     qtbot.waitUntil(lambda: workspace.session.models.embeddings is not None, timeout=60_000)
     annotating.gallery.view.set_value([])
     box = annotating.gallery.findChildren(QComboBox)[0]
     box.setCurrentIndex(box.findData("similar"))
     box.activated.emit(box.currentIndex())
-    assert told == ["Select cells first; the gallery is then sorted by similarity to them."]
+    assert messages == ["Select cells first; the gallery is then sorted by similarity to them."]
     assert box.currentData() == "random"
 
 
@@ -464,7 +464,7 @@ def test_a_new_model_sorts_anew(
 
 
 def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
     session, gallery = workspace.session, annotating.gallery
     order(qtbot, annotating, workspace, order="novelty")
@@ -488,11 +488,11 @@ def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured
     press(annotating, Qt.Key.Key_N)
     idle(qtbot, workspace)
     assert session.models.scored.prediction.is_novelty_measured
-    assert not [text for text in told if "measured" in text]
+    assert not [text for text in messages if "measured" in text]
 
 
 def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
     order(qtbot, annotating, workspace, order="abnormal")
     gallery = annotating.gallery
@@ -506,7 +506,7 @@ def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
     offered = {key for i, key in enumerate(ORDERS) if box.model().item(i).isEnabled()}
     assert not offered & {"uncertain", "abnormal", "normal", "disagreement"}
     gallery.set_value(GalleryOptions("uncertain"))
-    assert "Blind mode" in told[-1]
+    assert "Blind mode" in messages[-1]
     assert gallery.value().order == "random"
 
 

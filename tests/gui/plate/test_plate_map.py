@@ -118,13 +118,13 @@ def in_theme(plate_map: PlateMap, theme: str) -> None:
 
 
 def test_a_click_selects_a_well_and_tells_once(qtbot: QtBot, plate_map: PlateMap) -> None:
-    told: list[Any] = []
+    emitted: list[Any] = []
     went: list[str] = []
-    plate_map.value_changed.connect(told.append)
+    plate_map.value_changed.connect(emitted.append)
     plate_map.current_changed.connect(went.append)
     click(qtbot, plate_map, "C02")
     click(qtbot, plate_map, "C02")
-    assert told == [("C02",)]
+    assert emitted == [("C02",)]
     assert went == ["C02"]
     assert plate_map.value() == ("C02",)
     assert plate_map.current() == "C02"
@@ -164,10 +164,10 @@ def test_a_well_without_images_cannot_be_selected(qtbot: QtBot, plate_map: Plate
 def test_a_box_selects_what_it_touches_and_tells_at_its_end(
     qtbot: QtBot, plate_map: PlateMap
 ) -> None:
-    told: list[Any] = []
-    plate_map.value_changed.connect(told.append)
+    emitted: list[Any] = []
+    plate_map.value_changed.connect(emitted.append)
     drag(qtbot, plate_map, "A02", "B03", "B04")
-    assert told == [("A02",), ("A02", "A03", "A04", "B03", "B04")]
+    assert emitted == [("A02",), ("A02", "A03", "A04", "B03", "B04")]
     drag(qtbot, plate_map, "C01", "C02", keys=CTRL)
     assert plate_map.value() == ("A02", "A03", "A04", "B03", "B04", "C01", "C02")
     drag(qtbot, plate_map, "B02", "B01")
@@ -218,13 +218,13 @@ def test_shift_and_ctrl_with_arrows(qtbot: QtBot, plate_map: PlateMap) -> None:
 
 
 def test_enter_and_double_click_activate(qtbot: QtBot, plate_map: PlateMap) -> None:
-    told: list[str] = []
-    plate_map.activated.connect(told.append)
+    emitted: list[str] = []
+    plate_map.activated.connect(emitted.append)
     qtbot.mouseDClick(plate_map, LEFT, NONE, middle(plate_map, "C03"))
     qtbot.mouseDClick(plate_map, LEFT, NONE, middle(plate_map, "B02"))
     plate_map.set_current("A02")
     qtbot.keyClick(plate_map, KEY.Key_Return)
-    assert told == ["C03", "A02"]
+    assert emitted == ["C03", "A02"]
 
 
 def test_other_keys_reach_the_parent(qtbot: QtBot, plate_map: PlateMap, parent: Parent) -> None:
@@ -238,14 +238,14 @@ def test_other_keys_reach_the_parent(qtbot: QtBot, plate_map: PlateMap, parent: 
 
 
 def test_what_is_set_is_told_once_and_not_echoed(plate_map: PlateMap) -> None:
-    told: list[Any] = []
+    emitted: list[Any] = []
     went: list[str] = []
-    plate_map.value_changed.connect(told.append)
+    plate_map.value_changed.connect(emitted.append)
     plate_map.current_changed.connect(went.append)
     for _ in range(2):
         plate_map.set_value(["C01", "A01"])
         plate_map.set_current("A02")
-    assert told == [("A01", "C01")]
+    assert emitted == [("A01", "C01")]
     assert went == ["A02"]
     plate_map.set_current(None)
     assert went == ["A02", ""]

@@ -101,12 +101,12 @@ def test_a_folder_that_is_no_assay_is_told(
     answers = iter([str(tmp_path), ""])
     monkeypatch.setattr(plate_opening.QFileDialog, "getExistingDirectory", lambda *_: next(answers))
     ask_for_assay(desk.session, None)
-    ((level, said),) = desk.told
+    ((level, said),) = desk.messages
     assert level == "warning"
     assert str(tmp_path) in said
     assert "New assay" in said
     ask_for_assay(desk.session, None)  # the person has thought better of it
-    assert len(desk.told) == 1
+    assert len(desk.messages) == 1
     assert desk.session.assay.folder is None
 
 

@@ -73,20 +73,20 @@ def colour_at(strip: SiteStrip, point: QPoint) -> QColor:
 
 
 def test_a_click_chooses_a_site_and_tells_once(qtbot: QtBot, strip: SiteStrip) -> None:
-    told: list[Any] = []
-    strip.value_changed.connect(told.append)
+    emitted: list[Any] = []
+    strip.value_changed.connect(emitted.append)
     for _ in range(2):
         qtbot.mouseClick(strip, LEFT, NONE, middle(strip, SITES[3]))
     qtbot.mouseClick(strip, LEFT, NONE, QPoint(strip.width() - 1, strip.height() - 1))
-    assert told == [SITES[3]]
+    assert emitted == [SITES[3]]
     assert strip.value() == SITES[3]
 
 
 def test_keys_choose_a_site(qtbot: QtBot, strip: SiteStrip) -> None:
     columns, _ = strip._layout(strip.width())
     assert columns == 7
-    told: list[Any] = []
-    strip.value_changed.connect(lambda site: told.append(site.site))
+    emitted: list[Any] = []
+    strip.value_changed.connect(lambda site: emitted.append(site.site))
     for key in (
         KEY.Key_Right,  # nothing is chosen: the first
         KEY.Key_Left,  # stays
@@ -99,7 +99,7 @@ def test_keys_choose_a_site(qtbot: QtBot, strip: SiteStrip) -> None:
         KEY.Key_Home,
     ):
         qtbot.keyClick(strip, key)
-    assert told == [1, 2, 9, 2, 9, 1]
+    assert emitted == [1, 2, 9, 2, 9, 1]
 
 
 def test_other_keys_reach_the_parent(qtbot: QtBot, strip: SiteStrip, parent: Parent) -> None:
@@ -177,16 +177,16 @@ def test_the_chosen_site_and_the_focus_are_seen(
 
 
 def test_other_sites_keep_the_choice_where_they_can(strip: SiteStrip) -> None:
-    told: list[Any] = []
+    emitted: list[Any] = []
     strip.set_value(SITES[5])
-    strip.value_changed.connect(told.append)
+    strip.value_changed.connect(emitted.append)
     strip.set_sites(SITES[3:])
     assert strip.value() == SITES[5]
     strip.set_value(SiteKey("A01", 1))
     assert strip.value() == SITES[5]
     strip.set_sites(SITES[:3])
     assert strip.value() is None
-    assert told == [None]
+    assert emitted == [None]
 
 
 def test_a_tooltip_says_what_is_wrong(strip: SiteStrip) -> None:

@@ -102,7 +102,7 @@ def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path
     desk.session.selection.go_to(SiteKey("A01", 1))
     desk.idle()
     assert not dock.exclude_site()  # the site on screen is of another well
-    assert "Show a site of this well" in desk.told[-1][1]
+    assert "Show a site of this well" in desk.messages[-1][1]
     desk.session.selection.go_to(SiteKey("B02", 2))
     desk.idle()
     assert dock.exclude_site()

@@ -269,7 +269,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     assay.training.measure = lambda *_, **_also: None  # figures are not the matter here
     assay.training.measure_novelty = lambda **_also: None
     usual = took(assay, assay.training.retrain)
-    assay.say("abnormal", number % len(assay.view.cells))
+    assay.annotate("abnormal", number % len(assay.view.cells))
     # What was said counts for the wells once the hand rests: that is not the retraining's doing.
     assay.qtbot.waitUntil(lambda: not assay.training.will_score)
     assay.idle()
@@ -351,7 +351,7 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
     assay.qtbot.wait(50)
     assay.session.models.set_threshold(0.93)
     free = [i for i, word in enumerate(assay.view.cells.annotated_class) if word is None]
-    assert assay.say("abnormal", free[0])
+    assert assay.annotate("abnormal", free[0])
     go_on.set()
     assay.qtbot.wait(50)
     assay.idle()
@@ -390,7 +390,7 @@ def vanished(desk: Any, assay_path: Path, plate_path: Path, tmp_path: Path) -> A
     """Give an open assay whose plate is taken away under it."""
     AssayFolder.open(assay_path).relocate_plate("SIM", plate_path)
     desk.open(assay_path)
-    assert desk.told == []
+    assert desk.messages == []
     plate_path.rename(tmp_path / "elsewhere")
     return desk
 
@@ -402,11 +402,11 @@ def test_a_site_of_a_plate_that_vanished_says_so_and_the_rest_is_there(vanished:
     desk.session.selection.go_to(far)
     desk.idle()
     assert desk.view.on_screen == far
-    assert any(level == "warning" and str(far) in text for level, text in desk.told)
+    assert any(level == "warning" and str(far) in text for level, text in desk.messages)
     assert not np.asarray(desk.viewer.layers["DNA"].data).any()
     assert len(desk.view.cells) > 0
-    assert desk.say("normal", 0)
-    assert desk.said_of(0) == "normal"
+    assert desk.annotate("normal", 0)
+    assert desk.annotation_of(0) == "normal"
     assert desk.session.annotations.undo()
     desk.session.selection.go_to(sites[0])
     desk.idle()
@@ -435,11 +435,11 @@ def test_embedding_without_the_plate_changes_nothing(vanished: Any) -> None:
     desk, before = vanished, Before(vanished)
     forget_embeddings(desk)
     for task in (desk.training.retrain, desk.tasks.embed, desk.tasks.find_cells):
-        n_told = len(desk.told)
+        n_messages = len(desk.messages)
         task()
         desk.idle()
-        assert len(desk.told) > n_told, "nothing was told"
-        assert not any("Error:" in text for _, text in desk.told)  # in our own words
+        assert len(desk.messages) > n_messages, "nothing was reported"
+        assert not any("Error:" in text for _, text in desk.messages)  # in our own words
     assert desk.session.models.model.id == before.model.id
     before.nothing_lost()
 
@@ -466,7 +466,7 @@ def test_reopening_without_the_plate_loses_nothing(vanished: Any) -> None:
     desk.session.open(before.path)
     desk.idle()
     assert desk.session.selection.plate is None
-    assert any(level == "warning" for level, _ in desk.told)
+    assert any(level == "warning" for level, _ in desk.messages)
     before.nothing_lost()
 
 
@@ -475,7 +475,7 @@ def test_an_assay_folder_that_vanishes_ends_in_messages(
 ) -> None:
     before = Before(assay)
     assay_path.rename(tmp_path / "moved")
-    assert not assay.say("normal", 0)
+    assert not assay.annotate("normal", 0)
     assert "does not exist" in assay.errors()[-1]
     assay.session.annotations.read_journal()
     assert not assay.session.annotations.undo()
@@ -491,7 +491,7 @@ def test_an_assay_folder_that_vanishes_ends_in_messages(
     assert not assay_path.exists()  # no ghost of it is made
     (tmp_path / "moved").rename(assay_path)
     before.nothing_lost()
-    assert assay.say("normal", 0)
+    assert assay.annotate("normal", 0)
 
 
 # ---- a journal that cannot be written ------------------------------------------------------
@@ -538,7 +538,7 @@ def test_a_journal_that_refuses_leaves_colour_and_memory_as_they_were(
     assert words in line.value()[0]
     before.check()
     assert assay.session.annotations.annotate(A01, [assay.cell(0)], "abnormal", note=note)
-    assert assay.said_of(0) == "abnormal"
+    assert assay.annotation_of(0) == "abnormal"
 
 
 def test_a_journal_that_cannot_be_read_for_a_while_is_told_once_and_followed_again(
@@ -575,7 +575,7 @@ def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     desk = make_desk()
     if what != "open":
         desk.open(assay_path)
-        assert desk.say("abnormal", 2)
+        assert desk.annotate("abnormal", 2)
         if what == "embed":
             forget_embeddings(desk)
     start: dict[str, Callable[[], Any]] = {
@@ -594,7 +594,7 @@ def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     assert again.session.models.model is not None
     assert again.session.models.scored is not None or what == "find_cells"
     if what != "open":
-        assert again.said_of(2) in ("abnormal", "conflict")
+        assert again.annotation_of(2) in ("abnormal", "conflict")
     again.close()
     no_leak()
 
@@ -813,16 +813,18 @@ def two(make_desk: Callable[[], Any], assay_path: Path) -> tuple[Any, Any]:
 
 def test_the_second_window_is_told_and_annotations_appear_in_either(two: tuple[Any, Any]) -> None:
     anna, ben = two
-    assert anna.told == []
-    assert [level for level, _ in ben.told] == ["warning"]
-    assert "also open in another window" in ben.told[0][1]
+    assert anna.messages == []
+    assert [level for level, _ in ben.messages] == ["warning"]
+    assert "also open in another window" in ben.messages[0][1]
     free = [i for i, word in enumerate(anna.view.cells.annotated_class) if word is None]
     first, second = free[:2]
-    assert anna.say("abnormal", first)
-    assert ben.say("normal", second)
+    assert anna.annotate("abnormal", first)
+    assert ben.annotate("normal", second)
     for desk in two:
         desk.qtbot.waitUntil(
-            lambda d=desk: (d.said_of(first), d.said_of(second)) == ("abnormal", "normal"),
+            lambda d=desk: (
+                (d.annotation_of(first), d.annotation_of(second)) == ("abnormal", "normal")
+            ),
             timeout=30_000,
         )
         assert list(desk.viewer.layers[CELLS].features["annotation"].iloc[[first, second]]) == [
@@ -831,16 +833,16 @@ def test_the_second_window_is_told_and_annotations_appear_in_either(two: tuple[A
         ]
     # Each takes back only what they said themselves.
     assert anna.session.annotations.undo()
-    ben.qtbot.waitUntil(lambda: ben.said_of(first) is None, timeout=30_000)
-    assert ben.said_of(second) == "normal" == anna.said_of(second)
+    ben.qtbot.waitUntil(lambda: ben.annotation_of(first) is None, timeout=30_000)
+    assert ben.annotation_of(second) == "normal" == anna.annotation_of(second)
     assert not anna.session.annotations.undo()
     assert ben.session.annotations.undo()
-    anna.qtbot.waitUntil(lambda: anna.said_of(second) is None, timeout=30_000)
+    anna.qtbot.waitUntil(lambda: anna.annotation_of(second) is None, timeout=30_000)
     # A verdict appears as well.
     assert anna.session.annotations.decide("SIM", "B02", "exclude")
     ben.qtbot.waitUntil(lambda: len(ben.session.models.scored.verdicts) == 1, timeout=30_000)
     anna.close()
-    assert ben.say("abnormal", first)
+    assert ben.annotate("abnormal", first)
 
 
 def test_who_writes_between_a_look_and_a_click_is_seen(
@@ -859,7 +861,7 @@ def test_who_writes_between_a_look_and_a_click_is_seen(
         return action
 
     monkeypatch.setattr(journal, "annotate_many", late)
-    assert anna.say("abnormal", 0)
+    assert anna.annotate("abnormal", 0)
     anna.session.annotations.read_journal()
     assert len(anna.session.annotations.cache.table) == len(journal.annotations())
     assert set(anna.session.annotations.cache.table["annotator"]) >= {"anna", "ben"}
@@ -870,7 +872,7 @@ def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> No
     n_before = len(AssayFolder.open(path).journal().annotations())
     for turn in range(3):
         for number, desk in enumerate(two):
-            assert desk.say("abnormal" if turn % 2 else "normal", 3 * turn + number)
+            assert desk.annotate("abnormal" if turn % 2 else "normal", 3 * turn + number)
             desk.training.retrain()
         for desk in two:
             desk.idle()

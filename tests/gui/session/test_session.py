@@ -44,7 +44,7 @@ def test_a_trained_assay_opens_at_its_first_site_with_cells_and_predictions(
     here = (found["well"] == "A01") & (found["site"] == 1)
     assert len(desk.viewer.layers[CELLS].data) >= here.sum() > 0
     assert not np.isnan(desk.view.cells.p_abnormal[: here.sum()]).any()
-    assert desk.told == []
+    assert desk.messages == []
 
 
 def test_what_is_no_assay_is_told_and_what_is_open_stays(
@@ -68,7 +68,7 @@ def test_another_assay_takes_the_place_of_the_first(
     desk.open(other)
     assert desk.session.assay.folder.path == other
     assert desk.session.selection.site == A01 == desk.view.on_screen
-    assert desk.say("abnormal")
+    assert desk.annotate("abnormal")
     assert len(journal_of(other)) == len(journal_of(assay_path)) + 1
 
 
@@ -87,8 +87,8 @@ def test_choices_that_make_no_sense_are_told_and_the_assay_opens(
     AssayFolder.open(assay_path).update_settings(train_options=kept)
     desk.open(assay_path)
     assert desk.session.selection.site == A01
-    assert desk.say("normal")
-    assert any("options" in text and repr(kept) in text for _, text in desk.told)
+    assert desk.annotate("normal")
+    assert any("options" in text and repr(kept) in text for _, text in desk.messages)
 
 
 def test_an_empty_assay_says_what_to_do_and_breaks_nothing(desk: Any, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_empty_assay_says_what_to_do_and_breaks_nothing(desk: Any, tmp_path: 
     assert not session.annotations.undo()
     assert session.selection.site is None
     assert desk.errors() == []
-    assert any("find the cells" in text for _, text in desk.told)
+    assert any("find the cells" in text for _, text in desk.messages)
 
 
 def test_nothing_is_open(desk: Any, tmp_path: Path) -> None:
@@ -158,15 +158,15 @@ def test_an_assay_without_cells_can_be_looked_at_and_its_cells_be_found(
     assert low < high
     assert desk.view.cells is None
     desk.session.suggestions.show_next()
-    assert "find the cells" in desk.told[-1][1]
+    assert "find the cells" in desk.messages[-1][1]
     desk.session.selection.go_to(B01)
     desk.tasks.find_cells()
     desk.idle()
     assert desk.session.selection.site == B01 == desk.view.on_screen
     assert len(desk.view.cells) > 0
-    assert "cells found on SIM" in desk.told[-1][1]
-    assert desk.say("abnormal")
-    assert desk.said_of() == "abnormal"
+    assert "cells found on SIM" in desk.messages[-1][1]
+    assert desk.annotate("abnormal")
+    assert desk.annotation_of() == "abnormal"
 
 
 def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
@@ -177,8 +177,8 @@ def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
     desk.open(assay_path)
     assert desk.session.models.model is desk.session.models.scored is None
     assert np.isnan(desk.view.cells.p_abnormal).all()
-    assert desk.say("abnormal")  # shown without a model as well
-    assert desk.said_of() == "abnormal"
+    assert desk.annotate("abnormal")  # shown without a model as well
+    assert desk.annotation_of() == "abnormal"
     desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
@@ -245,7 +245,7 @@ def test_pixels_of_the_plate_before_are_not_shown_as_those_of_this_one(
         desk.idle()
         assert desk.session.selection.plate.name == "TWO"
         np.testing.assert_array_equal(desk.viewer.layers["DNA"].data, expected)
-    assert desk.told == []
+    assert desk.messages == []
 
 
 def test_a_cell_is_brought_into_the_middle_of_its_site(desk: Any, assay_path: Path) -> None:
@@ -289,16 +289,16 @@ def test_what_is_said_is_in_the_journal_before_anything_is_shown(
     index = next(i for i, word in enumerate(desk.view.cells.annotated_class) if word is None)
     colour = desk.viewer.layers[CELLS].border_color[index].copy()
     n_halos = len(desk.viewer.layers[ANNOTATED].data)
-    assert desk.say("abnormal", index)
+    assert desk.annotate("abnormal", index)
     assert seen == [before + 1]
-    assert desk.said_of(index) == "abnormal"
+    assert desk.annotation_of(index) == "abnormal"
     layer = desk.viewer.layers[CELLS]
     assert layer.features["annotation"].iloc[index] == "abnormal"
     assert len(desk.viewer.layers[ANNOTATED].data) == n_halos + 1
     row = desk.view.cells.rows[index]
     assert desk.session.annotations.rows.classes[row] == "abnormal"
     assert desk.session.annotations.undo()
-    assert desk.said_of(index) is None
+    assert desk.annotation_of(index) is None
     assert desk.session.annotations.rows.classes[row] is None
     np.testing.assert_array_equal(desk.viewer.layers[CELLS].border_color[index], colour)
 
@@ -310,24 +310,24 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     desk.session.annotations.annotator = "anna"
     free = [i for i, word in enumerate(desk.view.cells.annotated_class) if word is None][:3]
     for index, cls in zip(free, ("normal", "abnormal", "unsure"), strict=True):
-        assert desk.say(cls, index)
+        assert desk.annotate(cls, index)
     assert desk.session.annotations.decide("SIM", "A02", "exclude")
     assert len(desk.session.models.scored.verdicts) == 1
     assert desk.session.annotations.undo()  # the verdict
     assert len(desk.session.models.scored.verdicts) == 0
     assert desk.session.annotations.undo()
-    assert [desk.said_of(i) for i in free] == ["normal", "abnormal", None]
+    assert [desk.annotation_of(i) for i in free] == ["normal", "abnormal", None]
     desk.close()
 
     again = make_desk().open(assay_path)
     again.session.annotations.annotator = "anna"
-    assert [again.said_of(i) for i in free] == ["normal", "abnormal", None]
+    assert [again.annotation_of(i) for i in free] == ["normal", "abnormal", None]
     assert again.session.annotations.redo()
-    assert [again.said_of(i) for i in free] == ["normal", "abnormal", "unsure"]
+    assert [again.annotation_of(i) for i in free] == ["normal", "abnormal", "unsure"]
     assert again.session.annotations.redo()
     assert list(again.session.models.scored.verdicts["verdict"]) == ["exclude"]
     assert not again.session.annotations.redo()
-    assert "anna has nothing to redo" in again.told[-1][1]
+    assert "anna has nothing to redo" in again.messages[-1][1]
 
 
 def test_many_cells_at_once_are_one_action(desk: Any, assay_path: Path) -> None:
@@ -380,15 +380,15 @@ def test_two_annotators_who_disagree_are_a_conflict(desk: Any, assay_path: Path)
     desk.open(assay_path)
     index = next(i for i, word in enumerate(desk.view.cells.annotated_class) if word is None)
     desk.session.annotations.annotator = "anna"
-    assert desk.say("normal", index)
+    assert desk.annotate("normal", index)
     desk.session.annotations.annotator = "ben"
-    assert desk.say("abnormal", index)
-    assert desk.said_of(index) == "conflict"
+    assert desk.annotate("abnormal", index)
+    assert desk.annotation_of(index) == "conflict"
     assert desk.viewer.layers[CELLS].features["annotation"].iloc[index] == "conflict"
     assert desk.session.annotations.undo()  # ben's only
-    assert desk.said_of(index) == "normal"
+    assert desk.annotation_of(index) == "normal"
     assert not desk.session.annotations.undo()
-    assert "ben has nothing" in desk.told[-1][1]
+    assert "ben has nothing" in desk.messages[-1][1]
     desk.session.annotations.annotator = "  "  # nobody
     assert desk.session.annotations.annotator == "ben"
 
@@ -468,7 +468,7 @@ def test_a_blind_person_sees_no_prediction_and_what_they_say(desk: Any, assay_pa
     assert len(colours) == 1
     halos = desk.viewer.layers[ANNOTATED]
     n_halos = len(halos.data)
-    assert desk.say("abnormal", free[0])
+    assert desk.annotate("abnormal", free[0])
     assert len(halos.data) == n_halos + 1
     desk.session.selection.step(1)
     desk.idle()
@@ -483,7 +483,7 @@ def test_a_retrained_head_is_shown_and_found_again(
     desk.open(assay_path)
     old, before = desk.session.models.model.id, desk.view.cells.p_abnormal.copy()
     for index in range(min(8, len(desk.view.cells))):
-        assert desk.say("abnormal", index)
+        assert desk.annotate("abnormal", index)
     desk.idle()
     desk.training.next_note = "eight more"
     desk.training.retrain()
@@ -521,7 +521,7 @@ def test_an_assay_whose_plate_is_gone_opens_with_a_word_about_it(
     desk.open(assay_path)
     assert desk.session.assay.folder is not None
     assert desk.session.selection.plate is None
-    assert any(level == "warning" and str(plate_path) in text for level, text in desk.told)
+    assert any(level == "warning" and str(plate_path) in text for level, text in desk.messages)
     desk.session.selection.show_plate("SIM")
     assert desk.session.selection.open_plate.problem
     assert desk.session.selection.site is None
@@ -543,7 +543,7 @@ def test_of_two_plates_one_is_gone_and_the_other_is_worked_on(
     shutil.rmtree(other)
     desk.open(assay_path)
     assert desk.session.selection.plate.name == "SIM"
-    assert any("OTHER" in text for _, text in desk.told)
+    assert any("OTHER" in text for _, text in desk.messages)
     desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
@@ -553,9 +553,9 @@ def test_a_damaged_model_is_told_and_the_rest_opens(desk: Any, assay_path: Path)
     (manifest,) = (assay_path / "models").glob("*/model.json")
     manifest.write_text("{")
     desk.open(assay_path)
-    (told,) = [text for level, text in desk.told if level == "warning"]
-    assert "model.json" in told
-    assert "Retrain" in told
+    (messages,) = [text for level, text in desk.messages if level == "warning"]
+    assert "model.json" in messages
+    assert "Retrain" in messages
     assert desk.session.models.model is None
     assert desk.session.models.scored is None
     desk.training.retrain()

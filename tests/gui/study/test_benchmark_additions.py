@@ -224,9 +224,9 @@ def test_a_pickle_is_refused_and_one_of_the_assays_own_is_not_replaced(
     dock.add_encoder(EncoderSpec(NAME, pickle))
     desk.idle()
     assert "only .safetensors is read" in desk.errors()[-1]
-    told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
-    told |= {"input_px": 64, "n_features": 96}
-    own = save_own(assay_path / "encoders" / "swav", weights.read_bytes(), told)
+    entries = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
+    entries |= {"input_px": 64, "n_features": 96}
+    own = save_own(assay_path / "encoders" / "swav", weights.read_bytes(), entries)
     dock.add_encoder(EncoderSpec("swav", weights))
     assert "an encoder swav of its own" in desk.errors()[-1]
     # That of an assay says itself what it is called.

@@ -127,13 +127,13 @@ def test_what_cannot_be_loaded_is_told_in_its_own_words(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     rows = workspace.session.models.embeddings
-    told: list[str] = []
-    workspace.session.message.connect(lambda _level, text: told.append(text))
+    messages: list[str] = []
+    workspace.session.message.connect(lambda _level, text: messages.append(text))
     dock.findChild(QWidget, "custom").setText("resnet-18")
     dock.findChild(QWidget, "custom").editingFinished.emit()
     dock.findChild(QWidget, "compute").click()
     idle(qtbot, workspace)
-    assert "There is no encoder 'resnet-18'" in told[-1]
+    assert "There is no encoder 'resnet-18'" in messages[-1]
     assert "There is no encoder 'resnet-18'" in dock.findChild(QWidget, "jobs").value()
     assert workspace.session.models.embeddings is rows  # nothing changed
 

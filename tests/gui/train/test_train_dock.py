@@ -46,7 +46,7 @@ def dock(qtbot: QtBot, workspace: Workspace) -> TrainDock:
 
 
 @pytest.fixture
-def told(workspace: Workspace) -> list[str]:
+def messages(workspace: Workspace) -> list[str]:
     texts: list[str] = []
     workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
@@ -118,7 +118,7 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
 
 
 def test_retraining_makes_a_model_and_its_figures_follow(
-    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, told: list[str]
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, messages: list[str]
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 2)
@@ -146,7 +146,7 @@ def test_retraining_makes_a_model_and_its_figures_follow(
     assert (newest.id, newest.note, newest.is_in_use) == ("0002", "two more", True)
     assert newest.f1 is not None
     assert not before.is_in_use
-    assert told == []
+    assert messages == []
 
 
 def test_restoring_uses_the_older_model_until_the_next_retraining(
@@ -188,7 +188,7 @@ def test_a_restore_that_fails_changes_nothing(
     workspace: Workspace,
     dock: TrainDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened(qtbot, workspace, assay_path)
@@ -200,9 +200,9 @@ def test_a_restore_that_fails_changes_nothing(
         raise HcsQcError("The disk is full of cats.")
 
     monkeypatch.setattr(desk_steps, "score", raises)
-    dock.history.restore_asked.emit("0001")
+    dock.history.restore_requested.emit("0001")
     idle(qtbot, workspace)
-    assert told[-1] == "The disk is full of cats."
+    assert messages[-1] == "The disk is full of cats."
     assert "The disk is full of cats." in dock.findChild(QWidget, "jobs").value()
     assert workspace.session.models.model.id == "0002"
     assert workspace.session.models.scored is scored
@@ -286,7 +286,7 @@ def test_a_failure_says_its_words_and_the_old_model_stays(
     workspace: Workspace,
     dock: TrainDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened(qtbot, workspace, assay_path)
@@ -298,7 +298,7 @@ def test_a_failure_says_its_words_and_the_old_model_stays(
     qtbot.keyClicks(dock.findChild(QWidget, "note"), "kept for the next try")
     dock.findChild(QWidget, "retrain").click()
     idle(qtbot, workspace)
-    assert "RuntimeError: CUDA out of memory, or so" in told[-1]
+    assert "RuntimeError: CUDA out of memory, or so" in messages[-1]
     assert "CUDA out of memory" in dock.findChild(QWidget, "jobs").value()
     assert workspace.session.models.model.id == "0001"
     assert ids(dock) == ["0001"]

@@ -125,18 +125,18 @@ class TestEveryChart:
     def test_the_values_under_the_mouse_are_told(
         self, make: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Chart]
     ) -> None:
-        told: list[str] = []
-        monkeypatch.setattr(QToolTip, "showText", lambda _at, text, *_: told.append(text))
+        emitted: list[str] = []
+        monkeypatch.setattr(QToolTip, "showText", lambda _at, text, *_: emitted.append(text))
         chart = make(kind)
         point = QPoint(200, 150)
         event = QHelpEvent(QEvent.Type.ToolTip, point, chart.mapToGlobal(point))
         QApplication.sendEvent(chart, event)
-        assert told == [chart.describe_at(QPointF(point))]
-        assert any(sign.isdigit() for sign in told[0])
-        told.clear()
+        assert emitted == [chart.describe_at(QPointF(point))]
+        assert any(sign.isdigit() for sign in emitted[0])
+        emitted.clear()
         chart.set_value(np.empty(0) if kind is HistogramChart else None)
         QApplication.sendEvent(chart, event)
-        assert told == [], "left to Qt, which shows the tooltip of the widget"
+        assert emitted == [], "left to Qt, which shows the tooltip of the widget"
 
 
 class TestConfusion:
@@ -235,8 +235,8 @@ class TestLearningCurve:
 class TestHistogram:
     def test_the_mouse_moves_the_line(self, make: Any, qtbot: QtBot) -> None:
         chart = make(HistogramChart)
-        told: list[float] = []
-        chart.threshold_changed.connect(told.append)
+        emitted: list[float] = []
+        chart.threshold_changed.connect(emitted.append)
         area = chart.area()
         point = area.at(0.7, 10).toPoint()
         qtbot.mousePress(chart, Qt.MouseButton.LeftButton, pos=point)
@@ -245,13 +245,13 @@ class TestHistogram:
         qtbot.waitUntil(lambda: chart.threshold() < 0.45)
         qtbot.mouseRelease(chart, Qt.MouseButton.LeftButton, pos=point)
         assert chart.threshold() == pytest.approx(0.4, abs=0.006)
-        assert told[0] == pytest.approx(0.7, abs=0.006)
-        assert told[-1] == chart.threshold()
-        n_told = len(told)
+        assert emitted[0] == pytest.approx(0.7, abs=0.006)
+        assert emitted[-1] == chart.threshold()
+        n_emitted = len(emitted)
         qtbot.mousePress(chart, Qt.MouseButton.RightButton, pos=point)
         qtbot.mouseMove(chart, area.at(0.2, 10).toPoint())
         qtbot.wait(20)
-        assert len(told) == n_told
+        assert len(emitted) == n_emitted
         # Let go of what is pressed: Qt's test library remembers it into the next test.
         qtbot.mouseRelease(chart, Qt.MouseButton.RightButton, pos=point)
         qtbot.mousePress(chart, Qt.MouseButton.LeftButton, pos=QPoint(0, 100))

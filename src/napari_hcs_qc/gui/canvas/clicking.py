@@ -120,9 +120,9 @@ class Clicking(QObject):
                 "Point at a cell, or select some by dragging with Shift, then press the key.",
             )
             return False
-        return self._say(targets, cls, kind)
+        return self._annotate(targets, cls, kind)
 
-    def _say(self, targets: Iterable[int], cls: str | None, kind: str | None) -> bool:
+    def _annotate(self, targets: Iterable[int], cls: str | None, kind: str | None) -> bool:
         view, session = self._workspace.view, self._workspace.session
         cells, site = view.cells, view.on_screen
         if cells is None or site is None:
@@ -230,7 +230,7 @@ class Clicking(QObject):
         elif index is None:
             self.add_cell(y_px, x_px, self._mode)
         else:
-            self._say([index], self._mode, None)
+            self._annotate([index], self._mode, None)
 
     def _within(self, shape: NDArray[np.float64]) -> list[int]:
         cells = self._workspace.view.cells

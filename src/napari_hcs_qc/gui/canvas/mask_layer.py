@@ -28,7 +28,7 @@ class MaskLayer(QObject):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)
         self._workspace = workspace
-        self._shown: object = None
+        self._on_screen: object = None
         view = workspace.view
         view.shown.connect(self.refresh)
         view.options_changed.connect(self.refresh)
@@ -51,17 +51,17 @@ class MaskLayer(QObject):
             if layer is not None:
                 layer.visible = False
             return
-        if layer is not None and self._shown == (state.plate.name, site):
+        if layer is not None and self._on_screen == (state.plate.name, site):
             layer.visible = True
             self._recolour()
             return
         job = session.jobs.start(
             f"Masks of {site}", _masks, state.plate, state.found, site, slot="masks", quiet=True
         )
-        job.finished.connect(lambda labels: self._take(site, labels))
+        job.finished.connect(lambda labels: self._show(site, labels))
         job.failed.connect(lambda text: session.message.emit("warning", text))
 
-    def _take(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
+    def _show(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
         view, session = self._workspace.view, self._workspace.session
         state = session.selection.state
         if site != view.on_screen or state is None:
@@ -87,7 +87,7 @@ class MaskLayer(QObject):
             layer.data = labels
             layer.scale = (view.scale, view.scale)
         layer.visible = view.value().masks
-        self._shown = (state.plate.name, site)
+        self._on_screen = (state.plate.name, site)
         self._recolour()
 
     def _recolour(self, *_: object) -> None:

@@ -30,7 +30,7 @@ class NoveltyLine(WrappedLabel):
     def refresh(self, *_: object) -> None:
         """Say it anew."""
         scored = self._session.models.scored
-        found = {} if scored is None else scored.prediction.novelty
-        sentence = str(found.get("sentence", ""))
-        self.setText(f"⚠ {sentence}" if found.get("is_much") else sentence)
+        novelty = {} if scored is None else scored.prediction.novelty
+        sentence = str(novelty.get("sentence", ""))
+        self.setText(f"⚠ {sentence}" if novelty.get("is_much") else sentence)
         self.setVisible(bool(sentence))

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
 from napari_hcs_qc.gui.canvas.layers import image_layers
-from napari_hcs_qc.gui.session.background_jobs import words_of
+from napari_hcs_qc.gui.session.background_jobs import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class SiteView(QObject):
         self._on_screen: SiteKey | None = None
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
-        self._arrived.connect(self._take_pixels)
+        self._arrived.connect(self._receive)
         session.selection.plate_changed.connect(self._plate_changed)
         session.selection.site_changed.connect(self._go_to)
         session.annotations.changed.connect(self._annotations_changed)
@@ -147,15 +147,15 @@ class SiteView(QObject):
             return
         future = cache.request(site)
         # The future's callback runs in the cache's thread; the signal brings it to this one.
-        future.add_done_callback(lambda done: self._tell(cache, site, done))
+        future.add_done_callback(lambda done: self._emit_arrived(cache, site, done))
 
-    def _tell(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
+    def _emit_arrived(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
         try:
             self._arrived.emit(cache, site, done)
         except RuntimeError:  # the viewer was closed meanwhile, and this object with it
             return
 
-    def _take_pixels(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
+    def _receive(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
         if (
             cache is not self._session.selection.cache
             or site != self._session.selection.site
@@ -168,17 +168,17 @@ class SiteView(QObject):
             return
         if not isinstance(error, UnreadableSiteError):
             _LOG.warning("%s could not be read", site, exc_info=error)
-        self._show_unreadable(site, words_of(error))
+        self._show_unreadable(site, error_text(error))
 
-    def _show(self, site: SiteKey, found: SitePixels) -> None:
+    def _show(self, site: SiteKey, loaded: SitePixels) -> None:
         session = self._session
         shown = session.selection.open_plate
         if shown is None or shown.plate is None or shown.ranges is None:
             return
         is_new_plate = self._plate_on_screen is not shown.plate
         self._plate_on_screen = shown.plate
-        wanted = image_layers(shown.plate, site, found.pixels, shown.ranges)
-        names = {options["name"] for _, options, _ in wanted}
+        layers = image_layers(shown.plate, site, loaded.pixels, shown.ranges)
+        names = {options["name"] for _, options, _ in layers}
         for layer in self._image_layers():
             # Another plate has other channels; a channel that only this site lacks is hidden.
             if is_new_plate:
@@ -186,7 +186,7 @@ class SiteView(QObject):
             elif layer.visible and layer.name not in names:
                 layer.visible = False
                 layer.metadata["hidden"] = True
-        for data, options, _ in wanted:
+        for data, options, _ in layers:
             self._set_image(data, options, session.selection.plate is shown.plate)
         self._on_screen = site
         self.refresh_cells()
@@ -261,7 +261,7 @@ class SiteView(QObject):
         self.cells_changed.emit()
 
     def _annotations_changed(self, changed: frozenset[Any]) -> None:
-        if any(one.site == self._on_screen for one in changed):
+        if any(item.site == self._on_screen for item in changed):
             self.refresh_cells()
 
     def _recolour(self, *_: object) -> None:
@@ -287,11 +287,11 @@ class SiteView(QObject):
             "class": look.predicted_class.astype(str),
             "p_abnormal": np.where(session.annotations.is_blind, np.nan, cells.p_abnormal),
             "novelty": cells.novelty,
-            "kind": _words(
+            "kind": _texts(
                 cells.predicted_kind if not session.annotations.is_blind else None, len(cells)
             ),
-            "annotation": _words(cells.annotated_class, len(cells)),
-            "annotated_kind": _words(cells.annotated_kind, len(cells)),
+            "annotation": _texts(cells.annotated_class, len(cells)),
+            "annotated_kind": _texts(cells.annotated_kind, len(cells)),
         }
         self._set_points(
             CELLS,
@@ -303,8 +303,8 @@ class SiteView(QObject):
             border_width=0.06,
             opacity=self._options.opacity,
         )
-        said = np.array([word is not None for word in cells.annotated_class], dtype=bool)
-        marked = said if self._options.halo else np.zeros(len(cells), dtype=bool)
+        is_annotated = np.array([text is not None for text in cells.annotated_class], dtype=bool)
+        marked = is_annotated if self._options.halo else np.zeros(len(cells), dtype=bool)
         self._set_points(
             ANNOTATED,
             cells.yx_px[marked],
@@ -349,7 +349,7 @@ class SiteView(QObject):
         with layer.events.blocker_all():
             if len(yx_px) != len(layer.data) or not np.array_equal(yx_px, layer.data):
                 layer.data = yx_px
-            with _one_refresh(layer):
+            with _single_refresh(layer):
                 if len(yx_px):
                     layer.size = size
                     layer.border_color = colours
@@ -386,9 +386,9 @@ class SiteView(QObject):
         if index is None or self.cells is None or recipe is None:
             self._set_outline(CROP, [])
             return
-        is_wanted = self._options.crop_on_hover
+        is_outlined = self._options.crop_on_hover
         y, x = self.cells.yx_px[index]
-        squares = [_square(y, x, side) for side in recipe.sides_px] if is_wanted else []
+        squares = [_square(y, x, side) for side in recipe.sides_px] if is_outlined else []
         self._set_outline(CROP, squares)
 
     def outline_selection(self, shape: NDArray[np.float64] | None) -> None:
@@ -439,7 +439,7 @@ class SiteView(QObject):
         return None
 
     def _image_layers(self) -> list[Image]:
-        return [one for one in self.viewer.layers if one.metadata.get("hcs_qc") == "channel"]
+        return [item for item in self.viewer.layers if item.metadata.get("hcs_qc") == "channel"]
 
     @property
     def mask_layer(self) -> Labels | None:
@@ -452,7 +452,7 @@ class SiteView(QObject):
         return self._layer(CROP)
 
 
-def _one_refresh(layer: Any) -> AbstractContextManager[None]:
+def _single_refresh(layer: Any) -> AbstractContextManager[None]:
     """Keep a layer from refreshing itself at each change; napari has no public word for it."""
     blocked: AbstractContextManager[None] = getattr(layer, "_block_refresh", nullcontext)()
     return blocked
@@ -465,7 +465,7 @@ def _square(y: float, x: float, side_px: float) -> NDArray[np.float64]:
     )
 
 
-def _words(values: Any, n: int) -> Any:
+def _texts(values: Any, n: int) -> Any:
     if values is None:
         return np.full(n, "", dtype=object)
-    return np.array([word or "" for word in values], dtype=object)
+    return np.array([text or "" for text in values], dtype=object)

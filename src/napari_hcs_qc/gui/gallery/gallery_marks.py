@@ -58,15 +58,15 @@ class PlateMarks:
             p_abnormal = table["p_abnormal"].to_numpy()
             kinds = pd.Categorical(table["predicted_kind"], categories=KINDS)
             self._predicted_kind[:] = kinds.codes
-        is_said = self._value.annotated != NOT_ANNOTATED
-        kind = np.where(is_said, self._value.kind, self._predicted_kind)
+        is_annotated = self._value.annotated != NOT_ANNOTATED
+        kind = np.where(is_annotated, self._value.kind, self._predicted_kind)
         self._value = Marks(p_abnormal, self._value.annotated, kind)
         return True
 
-    def set_annotated(self, said: AnnotatedRows, rows: NDArray[np.int64]) -> None:
+    def set_annotated(self, annotated: AnnotatedRows, rows: NDArray[np.int64]) -> None:
         """Take in what people say of some cells."""
         marks: Any = self._value
-        marks.annotated[rows] = [CODES.get(word, NOT_ANNOTATED) for word in said.classes[rows]]
-        kinds = [_KIND_CODES.get(kind, NO_KIND) for kind in said.kinds[rows]]
-        is_said = marks.annotated[rows] != NOT_ANNOTATED
-        marks.kind[rows] = np.where(is_said, kinds, self._predicted_kind[rows])
+        marks.annotated[rows] = [CODES.get(cls, NOT_ANNOTATED) for cls in annotated.classes[rows]]
+        kinds = [_KIND_CODES.get(kind, NO_KIND) for kind in annotated.kinds[rows]]
+        is_annotated = marks.annotated[rows] != NOT_ANNOTATED
+        marks.kind[rows] = np.where(is_annotated, kinds, self._predicted_kind[rows])

@@ -121,14 +121,14 @@ class TilePainter:
             out = 0.5
         painter.drawRect(_square(x - out, y - out, px + 2 * out))
         if is_annotated:
-            painter.drawPixmap(x, y, self._said(mark))
+            painter.drawPixmap(x, y, self._annotated_label(mark))
         if shows_prediction:
-            text = self._predicted(mark, predicted)
+            text = self._predicted_label(mark, predicted)
             painter.drawPixmap(x, y + px - round(text.height() / self.pixel_ratio), text)
 
     # Texts are kept as pictures, since drawing text is slow.
 
-    def _said(self, mark: CellMark) -> QPixmap:
+    def _annotated_label(self, mark: CellMark) -> QPixmap:
         kind = mark.kind if mark.annotated == ABNORMAL else ""
         key = (mark.annotated, -1, kind)
         if key not in self._labels:
@@ -136,7 +136,7 @@ class TilePainter:
             self._labels[key] = self._drawn((f"{letter} {kind}", letter), colour, is_bold=True)
         return self._labels[key]
 
-    def _predicted(self, mark: CellMark, predicted: int) -> QPixmap:
+    def _predicted_label(self, mark: CellMark, predicted: int) -> QPixmap:
         is_abnormal = predicted == ABNORMAL
         # The kind of an annotated cell is the annotator's.
         kind = mark.kind if is_abnormal and mark.annotated == NOT_ANNOTATED else ""

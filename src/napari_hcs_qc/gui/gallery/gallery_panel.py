@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 _MANY = 500  # cells; saying something of more at once is asked about first
 
 _CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-_SAY = {getattr(Qt.Key, f"Key_{name}"): said for name, said in KEYS.items()}
+_LABEL_OF = {getattr(Qt.Key, f"Key_{name}"): label for name, label in KEYS.items()}
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """What an order was asked for: choices, plate and prediction of that moment."""
 
     options: GalleryOptions
@@ -88,10 +88,10 @@ class GalleryPanel(QWidget):
         )
         name_parts(self)
         self._follow()
-        self._say_stale(False)
+        self._show_stale(False)
         self._person_changed()
         self._threshold_changed(workspace.session.models.threshold)
-        self._plate_anew()
+        self._show_plate()
 
     def _follow(self) -> None:
         session, view, source = self._workspace.session, self.view, self._source
@@ -99,13 +99,13 @@ class GalleryPanel(QWidget):
         self._filter.activated.connect(self._chosen)
         self._again.clicked.connect(self.sort)
         view.installEventFilter(self)
-        view.pictures_wanted.connect(source.want)
+        view.pictures_requested.connect(source.request)
         view.activated.connect(self.go_to)
         view.value_changed.connect(self.selected_changed)
         source.arrived.connect(view.add_pictures)
         source.failed.connect(view.set_failed)
-        source.told.connect(lambda words: session.message.emit("warning", words))
-        session.selection.plate_changed.connect(self._plate_anew)
+        source.message.connect(lambda text: session.message.emit("warning", text))
+        session.selection.plate_changed.connect(self._show_plate)
         session.settled.connect(self._scored_changed)
         session.models.threshold_changed.connect(self._threshold_changed)
         session.annotations.changed.connect(self._annotations_changed)
@@ -122,7 +122,7 @@ class GalleryPanel(QWidget):
     def set_value(self, options: GalleryOptions) -> None:
         """Show cells in another order, or others; says why where that cannot be."""
         why = why_not(self._workspace.session, options.order)
-        if options.order == "similar" and not len(self._meant()) and not len(self._like):
+        if options.order == "similar" and not len(self._targets()) and not len(self._like):
             why = why or "Select cells first; the gallery is then sorted by similarity to them."
         if why:
             self._workspace.session.message.emit("info", why)
@@ -155,8 +155,8 @@ class GalleryPanel(QWidget):
     def sort(self) -> None:
         """Sort the cells by what is known now."""
         session = self._workspace.session
-        state, said = session.selection.state, session.annotations.rows
-        if state is None or said is None:
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None:
             return
         order = self._value.order
         if order == "novelty" and self._novelty() is None:
@@ -164,13 +164,15 @@ class GalleryPanel(QWidget):
         if order == "random":
             self._seed += 1  # shuffled anew
         elif order == "similar":
-            chosen = self._meant()
+            chosen = self._targets()
             self._like = chosen if len(chosen) else self._like
         marks = self._marks.value()
         among = None
         if self._value.shown != "all":
-            is_said = marks.annotated != NOT_ANNOTATED
-            among = np.flatnonzero(is_said if self._value.shown == "annotated" else ~is_said)
+            is_annotated = marks.annotated != NOT_ANNOTATED
+            among = np.flatnonzero(
+                is_annotated if self._value.shown == "annotated" else ~is_annotated
+            )
         job = session.jobs.start(
             f"Sorting the gallery: {ORDERS[order][0]}",
             order_cells,
@@ -178,7 +180,7 @@ class GalleryPanel(QWidget):
             slot="order",
             quiet=True,
             p_abnormal=marks.p_abnormal,  # never changed in place
-            annotated_class=said.classes.copy(),
+            annotated_class=annotated.classes.copy(),
             novelty=self._novelty() if order == "novelty" else None,
             embeddings=self._embeddings() if order in BY_EMBEDDING else None,
             chosen=self._like,
@@ -186,9 +188,9 @@ class GalleryPanel(QWidget):
             seed=self._seed,
             among=among,
         )
-        asked = _Asked(self._value, self._marks, self._prediction())
-        job.finished.connect(lambda rows: self._show_order(rows, asked))
-        job.failed.connect(lambda words: self._say_failed(words, asked))
+        request = _Request(self._value, self._marks, self._prediction())
+        job.finished.connect(lambda rows: self._show_order(rows, request))
+        job.failed.connect(lambda text: self._show_failure(text, request))
 
     def _embeddings(self) -> NDArray[np.floating[Any]] | None:
         state, embeddings = (
@@ -206,25 +208,25 @@ class GalleryPanel(QWidget):
         ratio: NDArray[np.float32] = prediction.table[COLUMN].to_numpy(np.float32)
         return ratio[: len(self._marks.value().p_abnormal)]
 
-    def _say_failed(self, words: str, asked: _Asked) -> None:
-        self._workspace.session.message.emit("warning", words)
-        if asked.options == self._value:  # what is on screen is still in the order before
+    def _show_failure(self, text: str, request: _Request) -> None:
+        self._workspace.session.message.emit("warning", text)
+        if request.options == self._value:  # what is on screen is still in the order before
             self._value = self._on_screen
             self._show_value()
             self.value_changed.emit(self._value)
 
-    def _show_order(self, rows: NDArray[np.int64], asked: _Asked) -> None:
-        if asked.marks is not self._marks:
+    def _show_order(self, rows: NDArray[np.int64], request: _Request) -> None:
+        if request.marks is not self._marks:
             return  # of a plate that is no longer shown
-        self._on_screen, self._sorted_for = asked.options, asked.prediction
-        what = FILTERS[self._value.shown][0].lower()
-        nothing = f"No cell to show ({what}; {ORDERS[self._value.order][0].lower()})."
+        self._on_screen, self._sorted_for = request.options, request.prediction
+        filtered = FILTERS[self._value.shown][0].lower()
+        nothing = f"No cell to show ({filtered}; {ORDERS[self._value.order][0].lower()})."
         self.view.set_message(nothing)
         self.view.set_cells(rows)
-        self._say_stale(False)
+        self._show_stale(False)
         self.cells_changed.emit()
 
-    def _meant(self) -> NDArray[np.int64]:
+    def _targets(self) -> NDArray[np.int64]:
         """Rows of the cells selected here; else of those chosen on the image."""
         selected = self.selected()
         cells = self._workspace.view.cells
@@ -241,7 +243,7 @@ class GalleryPanel(QWidget):
         if why_not(session, self._value.order) and not (waits and self._novelty() is None):
             self.set_value(replace(self._value, order="random"))
 
-    def _say_stale(self, stale: bool) -> None:
+    def _show_stale(self, stale: bool) -> None:
         self._again.setText("● Sort again" if stale else "Sort again")
         why = (
             "Predictions or annotations have changed since the cells were sorted. " if stale else ""
@@ -255,16 +257,16 @@ class GalleryPanel(QWidget):
     def annotate(self, cls: str | None, kind: str | None = None) -> bool:
         """Record that the selected cells are of a class and kind; None takes back."""
         session = self._workspace.session
-        state, live, rows = session.selection.state, session.annotations.cache, self.selected()
-        if state is None or live is None:
+        state, cache, rows = session.selection.state, session.annotations.cache, self.selected()
+        if state is None or cache is None:
             return False
         if not len(rows):
             session.message.emit("info", "Select cells in the gallery first, then press the key.")
             return False
-        if len(rows) > _MANY and not self._is_meant(len(rows), cls):
+        if len(rows) > _MANY and not self._is_confirmed(len(rows), cls):
             return False
         if cls is None:
-            back = to_take_back(state, live.table, rows, session.annotations.annotator)
+            back = to_take_back(state, cache.table, rows, session.annotations.annotator)
             if not back:
                 session.message.emit(
                     "info", f"{session.annotations.annotator} has not annotated these cells."
@@ -279,9 +281,9 @@ class GalleryPanel(QWidget):
             ]
         )
 
-    def _is_meant(self, n_cells: int, cls: str | None) -> bool:
-        words = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
-        answer = QMessageBox.question(self, "Many cells", f"{words}? You can undo this.")
+    def _is_confirmed(self, n_cells: int, cls: str | None) -> bool:
+        text = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
+        answer = QMessageBox.question(self, "Many cells", f"{text}? You can undo this.")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def select_next_open(self) -> bool:
@@ -291,12 +293,12 @@ class GalleryPanel(QWidget):
         current = self.view.current()
         place = np.flatnonzero(ids == current) if current is not None else np.empty(0, np.int64)
         after = int(place[0]) + 1 if len(place) else 0
-        found = np.flatnonzero(is_open)
-        if not len(found):
+        unannotated = np.flatnonzero(is_open)
+        if not len(unannotated):
             self._workspace.session.message.emit("info", "All cells shown here are annotated.")
             return False
-        later = found[found >= after]
-        cell = int(ids[later[0] if len(later) else found[0]])
+        later = unannotated[unannotated >= after]
+        cell = int(ids[later[0] if len(later) else unannotated[0]])
         self.view.set_current(cell)
         self.view.set_value([cell])
         return True
@@ -331,8 +333,8 @@ class GalleryPanel(QWidget):
         if held == Qt.KeyboardModifier.NoModifier:
             if key == Qt.Key.Key_Space:
                 return self.select_next_open
-            said = _SAY.get(key)
-            return None if said is None else lambda: self.annotate(*said)
+            label = _LABEL_OF.get(key)
+            return None if label is None else lambda: self.annotate(*label)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
             Qt.Key.Key_Z: session.annotations.undo,
             Qt.Key.Key_Y: session.annotations.redo,
@@ -344,25 +346,25 @@ class GalleryPanel(QWidget):
 
     # ---- following the session -----------------------------------------------------------
 
-    def _plate_anew(self) -> None:
+    def _show_plate(self) -> None:
         session = self._workspace.session
-        state, said = session.selection.state, session.annotations.rows
+        state, annotated = session.selection.state, session.annotations.rows
         n_cells = 0 if state is None else len(state.found.cells)
         self._marks = PlateMarks(n_cells)
         self._like = np.empty(0, dtype=np.int64)
         self._source.set_plate(session.selection.plate, None if state is None else state.found)
-        self.view.set_message(self._nothing())
+        self.view.set_message(self._empty_text())
         self.view.set_cells(np.empty(0, dtype=np.int64))
         self.view.clear_pictures()
-        if said is not None:
-            self._marks.set_annotated(said, np.arange(n_cells))
+        if annotated is not None:
+            self._marks.set_annotated(annotated, np.arange(n_cells))
         self._marks.set_prediction(self._prediction())
         self.view.set_marks(self._marks.value())
         self._offer_orders()
         self.cells_changed.emit()
         self.sort()
 
-    def _nothing(self) -> str:
+    def _empty_text(self) -> str:
         session = self._workspace.session
         if session.assay.folder is None:
             return "Open an assay or a plate in the Plate panel; its cells appear here."
@@ -397,27 +399,27 @@ class GalleryPanel(QWidget):
             return prediction is not before
         columns = [COLUMN] if self._value.order == "novelty" else ["p_abnormal"]
         n_cells = len(self._marks.value().p_abnormal)
-        now, then = (one.table.reindex(columns=columns)[:n_cells] for one in (prediction, before))
+        now, then = (item.table.reindex(columns=columns)[:n_cells] for item in (prediction, before))
         return prediction.model != before.model or not now.equals(then)
 
     def _threshold_changed(self, threshold: float) -> None:
         self.view.set_threshold(threshold)
         if self._value.order in ("uncertain", "disagreement"):
-            self._say_stale(True)
+            self._show_stale(True)
 
     def _annotations_changed(self, changed: frozenset[PlateSite]) -> None:
         session = self._workspace.session
-        state, said = session.selection.state, session.annotations.rows
-        if state is None or said is None:
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None:
             return
         name = state.plate.name
-        rows = [state.by_site.rows(one.site) for one in changed if one.plate == name]
+        rows = [state.by_site.rows(item.site) for item in changed if item.plate == name]
         if not rows:
             return
-        self._marks.set_annotated(said, np.concatenate(rows))
+        self._marks.set_annotated(annotated, np.concatenate(rows))
         self.view.set_marks(self._marks.value())
         if self._value.shown != "all" or self._value.order in ("disagreement", "diverse"):
-            self._say_stale(True)
+            self._show_stale(True)
 
     def _person_changed(self) -> None:
         self.view.set_blind(self._workspace.session.annotations.is_blind)
@@ -426,24 +428,24 @@ class GalleryPanel(QWidget):
     def describe(self, row: int) -> str:
         """Say what is known of a cell."""
         session = self._workspace.session
-        state, said = session.selection.state, session.annotations.rows
-        if state is None or said is None or not 0 <= row < len(state.found.cells):
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None or not 0 <= row < len(state.found.cells):
             return ""
         cell = state.found.cells.iloc[row]
-        words = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
+        lines = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
         p_abnormal = float(self._marks.value().p_abnormal[row])
         if not session.annotations.is_blind and np.isfinite(p_abnormal):
-            words.append(f"P(abnormal) {p_abnormal:.2f}")
+            lines.append(f"P(abnormal) {p_abnormal:.2f}")
         ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):
-            words.append(
+            lines.append(
                 f"novel: {ratio[row]:.1f} times the usual distance from annotated cells"
                 if ratio[row] > 1
                 else f"similar to annotated cells ({ratio[row]:.1f} of the usual distance)"
             )
-        if said.classes[row] == "conflict":
-            words.append("annotated: annotators disagree")
-        elif said.classes[row] is not None:
-            kind = f", {said.kinds[row]}" if said.kinds[row] else ""
-            words.append(f"annotated {said.classes[row]}{kind}")
-        return "\n".join(words)
+        if annotated.classes[row] == "conflict":
+            lines.append("annotated: annotators disagree")
+        elif annotated.classes[row] is not None:
+            kind = f", {annotated.kinds[row]}" if annotated.kinds[row] else ""
+            lines.append(f"annotated {annotated.classes[row]}{kind}")
+        return "\n".join(lines)

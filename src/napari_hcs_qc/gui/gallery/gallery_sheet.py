@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MIN_TILE_PX, MAX_TILE_PX = 32, 256
-_ASK_MS = 40  # so often, while scrolling, are pictures asked for
+_REQUEST_MS = 40  # so often, while scrolling, are pictures asked for
 _LARGEST_STEP_PX = 40  # of the scroll bar; a notch of the wheel is three
 
 
@@ -29,7 +29,7 @@ class TileSheet(QAbstractScrollArea):
     `pictures_wanted` and is given them by `add_pictures`.
     """
 
-    pictures_wanted = Signal(object)
+    pictures_requested = Signal(object)
     tile_px_changed = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -46,11 +46,11 @@ class TileSheet(QAbstractScrollArea):
         self._box: QRect | None = None  # being drawn with the mouse, on the whole sheet
         self._top = 0  # position kept in view when rows are arranged anew
         self._is_arranging = False
-        self._wish = np.zeros(0, dtype=np.int64)
-        self._ask = QTimer(self)
-        self._ask.setSingleShot(True)
-        self._ask.setInterval(_ASK_MS)
-        self._ask.timeout.connect(self._ask_for_pictures)
+        self._missing = np.zeros(0, dtype=np.int64)
+        self._request_timer = QTimer(self)
+        self._request_timer.setSingleShot(True)
+        self._request_timer.setInterval(_REQUEST_MS)
+        self._request_timer.timeout.connect(self._request_pictures)
         # Made here: what Qt gives back of its own is typed as if it might not be there.
         self._view, self._bar = QWidget(), QScrollBar(Qt.Orientation.Vertical)
         self.setViewport(self._view)
@@ -149,9 +149,9 @@ class TileSheet(QAbstractScrollArea):
         """Forget all pictures and ask anew, for another plate or other colours say."""
         self._pictures.clear()
         self._failed.clear()
-        self._wish = self._wish[:0]
+        self._missing = self._missing[:0]
         self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     # ---- arrangement ---------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class TileSheet(QAbstractScrollArea):
         finally:
             self._is_arranging = False
         self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     def _first_in_view(self) -> int:
         """Position of the first tile that is in view as a whole."""
@@ -192,9 +192,9 @@ class TileSheet(QAbstractScrollArea):
         """Draw those of some cells anew that are in view."""
         grid, top = self.grid(), self._bar.value()
         shown = grid.between(top, top + self._view.height())
-        wanted = set(cells)
+        changed = set(cells)
         for place in shown:
-            if int(self._choice.ids[place]) in wanted:
+            if int(self._choice.ids[place]) in changed:
                 x, y = grid.corner(place)
                 self._view.update(x, y - top, grid.pitch, grid.pitch)
 
@@ -209,21 +209,21 @@ class TileSheet(QAbstractScrollArea):
         places += [p for p in above if p < inside.start]
         return self._choice.ids[np.array(places, dtype=np.intp)]
 
-    def _want_pictures(self) -> None:
-        if not self._ask.isActive():  # not put off while scrolling goes on
-            self._ask.start()
+    def _schedule_request(self) -> None:
+        if not self._request_timer.isActive():  # not put off while scrolling goes on
+            self._request_timer.start()
 
-    def _ask_for_pictures(self) -> None:
+    def _request_pictures(self) -> None:
         if not self.isVisible():
             return
         near = self._near()
         for cell in near[::-1].tolist():
             self._pictures.use(cell)
         has_none = [c not in self._pictures and c not in self._failed for c in near.tolist()]
-        wish = near[np.array(has_none, dtype=bool)]
-        if not np.array_equal(wish, self._wish):
-            self._wish = wish
-            self.pictures_wanted.emit(wish)
+        missing = near[np.array(has_none, dtype=bool)]
+        if not np.array_equal(missing, self._missing):
+            self._missing = missing
+            self.pictures_requested.emit(missing)
 
     # ---- drawing -------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class TileSheet(QAbstractScrollArea):
             self._view.scroll(0, dy)
         else:
             self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     def resizeEvent(self, event: Any) -> None:
         """Fit the rows to the new room."""
@@ -289,7 +289,7 @@ class TileSheet(QAbstractScrollArea):
     def showEvent(self, event: Any) -> None:
         """Ask for pictures, which is not done while hidden."""
         super().showEvent(event)
-        self._want_pictures()
+        self._schedule_request()
 
     def changeEvent(self, event: Any) -> None:
         """Take over the colours and letters of another theme."""

@@ -46,7 +46,7 @@ class PlateMap(PlateSheet):
         self._anchor: str | None = None
         self._pressed: QPointF | None = None
         self._before_box: frozenset[str] = frozenset()
-        self._told: frozenset[str] = frozenset()
+        self._signalled: frozenset[str] = frozenset()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setAccessibleName("Map of the plate")
@@ -96,11 +96,11 @@ class PlateMap(PlateSheet):
             self._chosen = wells
             self.update()
             if self._box is None:  # a box tells once, when it is let go
-                self._tell()
+                self._emit_value()
 
-    def _tell(self) -> None:
-        if self._chosen != self._told:
-            self._told = self._chosen
+    def _emit_value(self) -> None:
+        if self._chosen != self._signalled:
+            self._signalled = self._chosen
             self.value_changed.emit(self.value())
 
     def _go(self, well: str | None) -> None:
@@ -172,7 +172,7 @@ class PlateMap(PlateSheet):
         if self._box is not None:
             self._box = None
             self.update()
-            self._tell()
+            self._emit_value()
 
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Activate a well."""

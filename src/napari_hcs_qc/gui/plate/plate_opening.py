@@ -70,11 +70,11 @@ def make_assay(session: Session, source: PlateSource, folder: Path) -> Backgroun
     job = session.jobs.start(
         f"Opening plate {source.path.name}", desk_steps.new_assay, source, folder, slot="open"
     )
-    job.finished.connect(lambda name: _made(session, folder, name))
+    job.finished.connect(lambda name: _open_made(session, folder, name))
     job.failed.connect(lambda text: session.message.emit("error", text))
     return job
 
 
-def _made(session: Session, folder: Path, plate: str) -> None:
+def _open_made(session: Session, folder: Path, plate: str) -> None:
     session.open(folder, plate)
     remember(folder)

@@ -11,7 +11,7 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QFont, QFontMetricsF, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_words
+from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_texts
 from napari_hcs_qc.gui.plate.plate_picture import PlateLook, centred, draw_plate, header_fields
 from napari_hcs_qc.gui.plate.well_marks import Stamps
 from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
@@ -174,15 +174,15 @@ class PlateSheet(QWidget):
     ) -> None:
         row, column = parse_well(well)
         painter.setFont(self._small_font())
-        for rooms, words, index in zip(
-            header_fields(grid), header_words(grid.shape), (row, column), strict=True
+        for rooms, texts, index in zip(
+            header_fields(grid), header_texts(grid.shape), (row, column), strict=True
         ):
             metrics = QFontMetricsF(painter.font())
-            room = QRectF(0, 0, metrics.horizontalAdvance(words[index]) + 4, metrics.ascent() + 1)
+            room = QRectF(0, 0, metrics.horizontalAdvance(texts[index]) + 4, metrics.ascent() + 1)
             room.moveCenter(rooms[index].center())
             painter.fillRect(room, dark)
             painter.setPen(light)
-            centred(painter, room, words[index])
+            centred(painter, room, texts[index])
         square = grid.fields[well].adjusted(-width, -width, width, width)
         painter.setPen(QPen(light, 1.0))
         painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -82,9 +82,9 @@ class SitePictures(QWidget):
             slot=self._slot,
             quiet=True,
         )
-        job.finished.connect(self._take)
+        job.finished.connect(self._show)
 
-    def _take(self, pictures: dict[SiteKey, NDArray[np.uint8] | None]) -> None:
+    def _show(self, pictures: dict[SiteKey, NDArray[np.uint8] | None]) -> None:
         for site, picture in pictures.items():
             if picture is not None:
                 self._strip.set_picture(site, picture)

@@ -28,7 +28,7 @@ _GOOD_TILE_PX = 60
 _STEP_PX = 4
 _GAP_PX = 6
 _FRAME_PX = 3
-_WANTED_HEIGHT_PX = 120
+_USUAL_HEIGHT_PX = 120
 _HINT_PX = 400
 _SHADE = QColor(0, 0, 0, 170)  # under a number on a picture, in either theme
 
@@ -75,7 +75,7 @@ class SiteStrip(QWidget):
         self._pictures = {
             site: picture for site, picture in self._pictures.items() if site in self._sites
         }
-        self._take_height()
+        self._fit_height()
         self.update()
         if self._value not in self._sites:
             self.set_value(None)
@@ -94,7 +94,7 @@ class SiteStrip(QWidget):
         aspect = min(max(height / width, 0.5), 1.0)
         if aspect != self._aspect:
             self._aspect = aspect
-            self._take_height()
+            self._fit_height()
         self.update()
 
     def clear_pictures(self) -> None:
@@ -167,9 +167,9 @@ class SiteStrip(QWidget):
     def resizeEvent(self, event: Any) -> None:
         """Take the height that the tiles need in the new width."""
         super().resizeEvent(event)
-        self._take_height()
+        self._fit_height()
 
-    def _take_height(self) -> None:
+    def _fit_height(self) -> None:
         # Not by height-for-width, which would make every panel around it scroll.
         self.setFixedHeight(self.heightForWidth(self.width()))
 
@@ -195,7 +195,7 @@ class SiteStrip(QWidget):
             return n, min(one_row, MOST_TILE_PX)
         for side in range(MOST_TILE_PX, LEAST_TILE_PX, -_STEP_PX):
             columns = self._columns(width, side)
-            if self._height_of(columns, side) <= _WANTED_HEIGHT_PX:
+            if self._height_of(columns, side) <= _USUAL_HEIGHT_PX:
                 return columns, side
         return self._columns(width, LEAST_TILE_PX), LEAST_TILE_PX
 
@@ -301,8 +301,8 @@ class SiteStrip(QWidget):
         self.update()
 
 
-def _joined(word: str, reason: str) -> str:
-    return f"{word}: {reason}" if reason else word
+def _joined(title: str, reason: str) -> str:
+    return f"{title}: {reason}" if reason else title
 
 
 def _reasons(sites: Mapping[SiteKey, str] | Iterable[SiteKey]) -> dict[SiteKey, str]:

@@ -223,9 +223,9 @@ class ReviewDock(Dock):
             slot="montage",
             quiet=True,
         )
-        job.finished.connect(self._take_montage)
+        job.finished.connect(self._show_montage)
 
-    def _take_montage(self, montage: Montage) -> None:
+    def _show_montage(self, montage: Montage) -> None:
         entry = self.value()
         if entry is not None and entry.well == montage.well:
             self._montage.set_value(montage)
@@ -319,9 +319,9 @@ def _describe(entry: QueueEntry) -> str:
         note = f" “{entry.note}”" if entry.note else ""
         lines.append(f"Verdict of {entry.reviewer}: {entry.verdict}{note}.")
     lines.extend(
-        f"Site {one.site}: {one.verdict} by {one.reviewer}."
-        + (f" Since then: {one.change}." if one.change else "")
-        for one in entry.site_verdicts
+        f"Site {decision.site}: {decision.verdict} by {decision.reviewer}."
+        + (f" Since then: {decision.change}." if decision.change else "")
+        for decision in entry.site_verdicts
     )
     if entry.change:
         lines.append(f"Since then: {entry.change}.")

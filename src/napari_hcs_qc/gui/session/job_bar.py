@@ -81,10 +81,10 @@ class JobBar(QWidget):
         # Of unknown length it stays empty: a bar that swings repaints the whole window.
         self._bar.setValue(round(_STEPS * min(done, total) / total) if total else 0)
         self._bar.setFormat("%p%" if total else "…")
-        told = f" ({done:,} of {total:,})" if total > 1 else ""
+        count = f" ({done:,} of {total:,})" if total > 1 else ""
         if job.is_cancelling:
             return
-        self._text.setText(f"{job.title}: {message}{told}" if message else f"{job.title}{told}")
+        self._text.setText(f"{job.title}: {message}{count}" if message else f"{job.title}{count}")
 
     def _ended(self, job: BackgroundJob, text: str) -> None:
         if job is self._job:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
 
 _SIGNS = {"info": "", "warning": "⚠ ", "error": "✖ "}
-_KEPT = 20
+_MOST = 20
 
 
 class MessageLine(QLabel):
@@ -27,15 +27,15 @@ class MessageLine(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setVisible(False)
-        session.message.connect(self.tell)
+        session.message.connect(self.show_message)
 
     def value(self) -> tuple[str, ...]:
         """All messages of late, newest last."""
         return tuple(self._messages)
 
-    def tell(self, level: str, text: str) -> None:
+    def show_message(self, level: str, text: str) -> None:
         """Show a message."""
-        self._messages = [*self._messages, _SIGNS.get(level, "") + text][-_KEPT:]
+        self._messages = [*self._messages, _SIGNS.get(level, "") + text][-_MOST:]
         self.setText(self._messages[-1])
         self.setToolTip("\n".join(reversed(self._messages)))
         self.setVisible(True)

@@ -104,7 +104,9 @@ class SessionModels(QObject):
         if self._model is None or self._model.id != model.id:
             return
         self._with_novelty = {**self._with_novelty, **measured}
-        self._scored = {name: self._add_novelty(name, one) for name, one in self._scored.items()}
+        self._scored = {
+            name: self._add_novelty(name, plate) for name, plate in self._scored.items()
+        }
         self.novelty_changed.emit()
 
     def set_figures(self, model: Model) -> None:
@@ -146,7 +148,7 @@ class SessionModels(QObject):
         except HcsQcError as error:
             self.message.emit("error", str(error))
             return False
-        self._scored = {name: one.with_verdicts(verdicts) for name, one in self._scored.items()}
+        self._scored = {name: plate.with_verdicts(verdicts) for name, plate in self._scored.items()}
         return True
 
     @property

@@ -54,7 +54,7 @@ class Tasks(TaskGroup):
         name = shown.name
         title = f"Finding the cells of {name}"
         job = self.start(title, desk_steps.find_cells, folder, name, cache, slot="cells")
-        job.finished.connect(self._found_cells)
+        job.finished.connect(self._show_cells)
         return job
 
     def embed(self) -> BackgroundJob | None:
@@ -116,9 +116,9 @@ class Tasks(TaskGroup):
         job.finished.connect(self._exported)
         return job
 
-    def _found_cells(self, plate: OpenPlate) -> None:
+    def _show_cells(self, plate: OpenPlate) -> None:
         self._session.set_plate(plate)
-        self._session.message.emit("info", _cells_found(plate))
+        self._session.message.emit("info", _cells_text(plate))
 
     def _embedded(
         self, options: TrainOptions, rows: Mapping[str, NDArray[np.floating[Any]]]
@@ -136,7 +136,7 @@ class Tasks(TaskGroup):
             self._folder, self._embedded_with = self._session.assay.folder, None
 
 
-def _cells_found(plate: OpenPlate) -> str:
+def _cells_text(plate: OpenPlate) -> str:
     if plate.state is None:
         return plate.problem or f"No cells were found on {plate.name}."
     n_unread = len(plate.state.found.unreadable)

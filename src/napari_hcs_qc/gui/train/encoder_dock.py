@@ -178,13 +178,13 @@ class EncoderDock(Dock):
 
     def _pick_colour(self, index: int) -> None:
         """Three channels are chosen, or none; what is not said yet is what the stains say."""
-        found = () if index == 0 else self._colours_found()
-        for box, name in zip(self._rgb, found or ("", "", ""), strict=True):
+        recognised = () if index == 0 else self._recognised_colours()
+        for box, name in zip(self._rgb, recognised or ("", "", ""), strict=True):
             if index == 0 or not box.currentData():
                 select(box, name, adds=True)
         self._changed()
 
-    def _colours_found(self) -> tuple[str, ...]:
+    def _recognised_colours(self) -> tuple[str, ...]:
         plate = self._session.selection.plate
         names = [] if plate is None else [channel.name for channel in plate.channels]
         try:
@@ -206,13 +206,13 @@ class EncoderDock(Dock):
         self._list_encoders()
         self.refresh()
 
-    def _known_encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
+    def _encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
         assay = self._session.assay.folder
         own = [] if assay is None else list_own_encoders(assay.encoders_folder)
         return list_encoders(), own
 
     def _list_encoders(self) -> None:
-        named, own = self._known_encoders()
+        named, own = self._encoders()
         self._table.set_encoders(
             [("Transfer-learned", named, ""), ("Self-supervised", own, _NONE_TRAINED)]
         )
@@ -232,7 +232,7 @@ class EncoderDock(Dock):
     def _encoder_text(self) -> str:
         options = self._options
         name = options.encoder or DEFAULT_ENCODER
-        named, own = self._known_encoders()
+        named, own = self._encoders()
         known = {info.name: info for info in (*named, *own)}.get(name)
         if known is not None and known in own:
             text = f"{known.architecture}, trained here: {known.source}."

@@ -79,7 +79,7 @@ class EncoderTable(LineTree):
         for name, item in self._items.items():
             speed = speeds.get(name)
             item.setText(_SPEED, "–" if speed is None else f"{speed.crops_per_s:,.0f}")
-            item.setToolTip(_SPEED, _NOT_MEASURED if speed is None else _speed_words(speed))
+            item.setToolTip(_SPEED, _NOT_MEASURED if speed is None else _speed_text(speed))
 
     def value(self) -> str:
         """Name of the encoder that is chosen; empty when none of the list is."""
@@ -108,7 +108,7 @@ class EncoderTable(LineTree):
             self.value_changed.emit(name)
 
 
-def _speed_words(speed: EncoderSpeed) -> str:
+def _speed_text(speed: EncoderSpeed) -> str:
     return (
         f"{speed.crops_per_s:,.1f} crops per second on this computer ({speed.ran_on}), "
         f"{speed.n_features} features per crop with the recipe selected then"

@@ -88,22 +88,22 @@ class ModelHistory(QWidget):
                 item = self._list.topLevelItem(row)
                 if item is not None:
                     item.setSelected(item.data(_ID, ROLE) in ids)
-        self._look_at_buttons()
+        self._enable_buttons()
 
-    def set_comparison(self, found: Comparison | None) -> None:
+    def set_comparison(self, comparison: Comparison | None) -> None:
         """Say how two models differ; None takes it away."""
-        self._text.setText("" if found is None else comparison_words(found))
-        self._text.setVisible(found is not None)
+        self._text.setText("" if comparison is None else comparison_text(comparison))
+        self._text.setVisible(comparison is not None)
 
     def comparison(self) -> str:
         """Words of the comparison shown."""
         return self._text.text()
 
     def _selected(self) -> None:
-        self._look_at_buttons()
+        self._enable_buttons()
         self.value_changed.emit(self.value())
 
-    def _look_at_buttons(self) -> None:
+    def _enable_buttons(self) -> None:
         chosen = self.value()
         in_use = {line.id for line in self._lines if line.is_in_use}
         damaged = {line.id for line in self._lines if line.problem}
@@ -120,9 +120,9 @@ class ModelHistory(QWidget):
         self.compare_requested.emit(older, newer)
 
 
-def comparison_words(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """Say in words how two models differ."""
-    a, b = found.a, found.b
+    a, b = comparison.a, comparison.b
     lines = [
         f"Model {a.id} → {b.id}",
         f"Annotated cells: {_n_cells(a)} → {_n_cells(b)}",
@@ -131,11 +131,11 @@ def comparison_words(found: Comparison) -> str:
     ]
     if (a.encoder, a.recipe, a.head) != (b.encoder, b.recipe, b.head):
         lines.append(f"{a.encoder}, {a.recipe}, {a.head} → {b.encoder}, {b.recipe}, {b.head}")
-    lines.extend(_plate_words(change, found.threshold) for change in found.plates)
+    lines.extend(_plate_text(change, comparison.threshold) for change in comparison.plates)
     return "\n".join(lines)
 
 
-def _plate_words(change: PlateChange, threshold: float) -> str:
+def _plate_text(change: PlateChange, threshold: float) -> str:
     return (
         f"Plate {change.plate}: {change.n_changed:,} of {change.n_cells:,} cells "
         f"({change.share_changed:.1%}) change their class at threshold {threshold:.2f}: "
@@ -174,13 +174,13 @@ def _add(owner: LineTree, line: ModelLine) -> None:
         item.setTextAlignment(column, RIGHT)
     if not line.problem:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-    told = line.problem or (
+    text = line.problem or (
         f"Model {line.id}{', in use' if line.is_in_use else ''}: {line.encoder}, recipe "
         f"{line.recipe}, head {line.head}; {_n_cells(line)}; weighted F1 "
         f"{_figure(line.f1, line.f1_ci)}, AUC {_figure(line.auc)}"
     )
     for column in range(len(_COLUMNS)):
-        item.setToolTip(column, f"{told}\n{line.note}" if line.note else told)
+        item.setToolTip(column, f"{text}\n{line.note}" if line.note else text)
     font = item.font(_ID)
     font.setBold(line.is_in_use)
     item.setFont(_ID, font)

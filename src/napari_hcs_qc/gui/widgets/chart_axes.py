@@ -41,8 +41,8 @@ class Axis:
     def value(self, share: float) -> float:
         """Give the value at a share of the axis, the inverse of `share`."""
         low, high = self._scaled(self.low), self._scaled(self.high)
-        found = low + share * (high - low)
-        return math.exp(found) if self.is_log else found
+        scaled = low + share * (high - low)
+        return math.exp(scaled) if self.is_log else scaled
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.is_log else value
@@ -243,14 +243,14 @@ class Chart(QWidget):
 
     def _with_room(self, area: PlotArea) -> Sequence[tuple[float, str]]:
         """Ticks of the x axis whose texts do not run into each other; the last one always."""
-        metrics, kept = self.metrics(), list[tuple[float, str]]()
+        metrics, spaced = self.metrics(), list[tuple[float, str]]()
         free = math.inf
         for value, text in reversed(area.x.ticks):
             middle, half = area.at(value, area.y.low).x(), metrics.horizontalAdvance(text) / 2
             if middle + half + _GAP_PX <= free:
-                kept.append((value, text))
+                spaced.append((value, text))
                 free = middle - half
-        return kept
+        return spaced
 
 
 def nearest(points: Iterable[QPointF], point: QPointF) -> int:

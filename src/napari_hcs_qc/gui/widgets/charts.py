@@ -57,13 +57,13 @@ class ConfusionChart(Chart):
 
     def set_value(self, counts: ArrayLike | None) -> None:
         """Show counts."""
-        found = None if counts is None else np.array(counts, np.float64)
-        if found is not None and found.shape != (2, 2):
+        array = None if counts is None else np.array(counts, np.float64)
+        if array is not None and array.shape != (2, 2):
             raise HcsQcError(
-                f"Counts of shape {found.shape} were given; expected 2 rows (annotated normal, "
+                f"Counts of shape {array.shape} were given; expected 2 rows (annotated normal, "
                 "abnormal) of 2 columns (predicted)."
             )
-        self._counts = found
+        self._counts = array
         self.update()
 
     def has_data(self) -> bool:
@@ -130,8 +130,8 @@ class ConfusionChart(Chart):
         painter.drawText(upper.translated(0, 3), int(_LOWER), f"{count:,.0f}")
         painter.setFont(self.font())
         lower = upper.translated(0, half + 3)
-        words = "right" if row == column else "wrong"
-        painter.drawText(lower, int(_UPPER), f"{_percent(count, total)} {words}")
+        verdict = "right" if row == column else "wrong"
+        painter.drawText(lower, int(_UPPER), f"{_percent(count, total)} {verdict}")
 
     def _field(self, row: int, column: int) -> QRectF:
         metrics = self.metrics()

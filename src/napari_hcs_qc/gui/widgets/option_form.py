@@ -17,8 +17,6 @@ from napari_hcs_qc.gui.widgets.controls import spin_box
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qtpy.QtWidgets import QWidget
-
     from napari_hcs_qc.gui.widgets.controls import Choices
 
 _NAMES = {"Path": Path}  # which modules of options import for type checkers alone
@@ -56,7 +54,7 @@ class OptionForm(QObject):
             if known[name].default is not MISSING:
                 field.set_value(known[name].default)
 
-    def __getitem__(self, name: str) -> QWidget:
+    def __getitem__(self, name: str) -> Any:
         """Give the control of a field."""
         return self._fields[name].control
 

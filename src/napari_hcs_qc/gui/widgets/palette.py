@@ -95,10 +95,10 @@ def rgba(colour: str) -> tuple[float, float, float, float]:
 
 def sequential_rgba(values: ArrayLike, *, begin: float = _SEEN_ON_BLACK) -> NDArray[np.float64]:
     """Colours of values from 0 to 1, from dark to light (cividis)."""
-    found = np.asarray(values, dtype=np.float64).reshape(-1)
-    is_known = ~np.isnan(found)
-    place = begin + (1 - begin) * np.clip(found[is_known], 0.0, 1.0)
-    colours = np.empty((len(found), 4))
+    array = np.asarray(values, dtype=np.float64).reshape(-1)
+    is_known = ~np.isnan(array)
+    place = begin + (1 - begin) * np.clip(array[is_known], 0.0, 1.0)
+    colours = np.empty((len(array), 4))
     colours[:] = rgba(NEUTRAL_COLOUR)
     where = np.linspace(0.0, 1.0, len(_STOPS))
     for part in range(3):

@@ -78,7 +78,7 @@ class _Offer:
     """An encoder of the list."""
 
     spec: EncoderSpec
-    words: str = ""
+    about: str = ""
     is_ready: bool = True
 
 
@@ -90,7 +90,7 @@ class BenchmarkChoice(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._added: dict[str, EncoderSpec] = {}
-        self._own: tuple[EncoderInfo, ...] = ()
+        self._trained: tuple[EncoderInfo, ...] = ()
         self._in_use: EncoderSpec | None = None
         self._encoders = TickList("Encoders to compare")
         self._heads = TickList("Heads to compare")
@@ -106,7 +106,7 @@ class BenchmarkChoice(QWidget):
         self._lay_out()
         name_parts(self)
         self._recipes.set_lines(Line(name) for name in PRESETS)
-        self._heads.set_lines(Line(one, _MINUTES * (one in FINE_TUNED)) for one in HEAD_NAMES)
+        self._heads.set_lines(Line(offer, _MINUTES * (offer in FINE_TUNED)) for offer in HEAD_NAMES)
         self._use_protocol()
         self._options.value_changed.connect(self._edited)
         for ticks in (self._encoders, self._heads, self._recipes):
@@ -117,8 +117,8 @@ class BenchmarkChoice(QWidget):
     def value(self, sources: Sequence[SourceSpec]) -> BenchmarkSpec:
         """Give what is chosen, for some labelled cells."""
         offers = self._offers()
-        transfers = tuple((one.name, other.name) for one in sources for other in sources
-                          if one is sources[0] and other is not one)  # fmt: skip
+        transfers = tuple((offer.name, another.name) for offer in sources for another in sources
+                          if offer is sources[0] and another is not offer)  # fmt: skip
         return BenchmarkSpec(
             sources=tuple(sources),
             transfers=transfers,
@@ -135,21 +135,21 @@ class BenchmarkChoice(QWidget):
         self._added[encoder.name] = encoder
         self._list_encoders(encoder.name)
 
-    def set_own(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
+    def set_trained(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
         """Offer the encoders of an assay, and no longer those of another."""
         is_new = in_use is not None and in_use != self._in_use
-        self._own, self._in_use = tuple(own), in_use
+        self._trained, self._in_use = tuple(own), in_use
         self._list_encoders(*([in_use.name] if in_use is not None and is_new else []))
 
     def _list_encoders(self, *also: str) -> None:
         self._encoders.set_lines(
-            Line(name, one.words, one.is_ready) for name, one in self._offers().items()
+            Line(name, offer.about, offer.is_ready) for name, offer in self._offers().items()
         )
         self._encoders.choose({*self._encoders.chosen(), *also})
 
     def _offers(self) -> dict[str, _Offer]:
         """Give the encoders of the list by name, of which the tables have one each."""
-        found = {
+        offers = {
             info.name: _Offer(
                 EncoderSpec(info.name),
                 "" if info.ready else f"not yet available: needs {info.needs}",
@@ -157,16 +157,16 @@ class BenchmarkChoice(QWidget):
             )
             for info in list_encoders()
         }
-        found |= {name: _with_file(one) for name, one in self._added.items()}
+        offers |= {name: _with_file(offer) for name, offer in self._added.items()}
         # After what was added, perhaps for another assay: a name means first what it means here.
-        found |= {info.name: _of_assay(info) for info in self._own}
+        offers |= {info.name: _of_assay(info) for info in self._trained}
         used = self._in_use
-        if used is not None and (used.name not in found or found[used.name].spec != used):
-            found[used.name] = _with_file(used)
+        if used is not None and (used.name not in offers or offers[used.name].spec != used):
+            offers[used.name] = _with_file(used)
         if self._protocol() == "paper":
             for name in SSL_METHODS:
-                found.setdefault(name, _Offer(EncoderSpec(name), _NOT_TRAINED, is_ready=False))
-        return found
+                offers.setdefault(name, _Offer(EncoderSpec(name), _NOT_TRAINED, is_ready=False))
+        return offers
 
     def _use_protocol(self) -> None:
         """Choose what is usual for the protocol."""
@@ -229,16 +229,16 @@ def _of_assay(info: EncoderInfo) -> _Offer:
         # Without the file, so that the table has a row that says it cannot run.
         return _Offer(EncoderSpec(info.name), f"cannot run: {info.needs}", is_ready=False)
     note = f" ▲ {info.note}" if info.note else ""
-    words = f"{info.architecture}, of this assay: {info.source}; weights: {info.weights}.{note}"
-    return _Offer(EncoderSpec(info.name, info.weights), words)
+    about = f"{info.architecture}, of this assay: {info.source}; weights: {info.weights}.{note}"
+    return _Offer(EncoderSpec(info.name, info.weights), about)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    words = [word for word in re.split(r"[,;\s]+", text.strip().lower()) if word]
-    wrong = [word for word in words if word != "all" and not word.isdecimal()]
-    if wrong or not words:
+    about = [entry for entry in re.split(r"[,;\s]+", text.strip().lower()) if entry]
+    wrong = [entry for entry in about if entry != "all" and not entry.isdecimal()]
+    if wrong or not about:
         raise HcsQcError(
             f"The numbers of annotations are {text.strip() or 'empty'!r}; numbers and 'all' were "
             "expected, such as: all, 100, 50, 25, 10."
         )
-    return tuple(dict.fromkeys(0 if word == "all" else int(word) for word in words))
+    return tuple(dict.fromkeys(0 if entry == "all" else int(entry) for entry in about))

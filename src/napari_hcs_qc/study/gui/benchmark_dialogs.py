@@ -34,7 +34,7 @@ class CropsDialog(QDialog):
 
     def __init__(self, taken: Collection[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._taken = frozenset(taken)
+        self._names = frozenset(taken)
         self._inside: CropsInside | None = None
         self._problem = ""
         self.setWindowTitle("Add labelled cells")
@@ -63,10 +63,10 @@ class CropsDialog(QDialog):
         _fill(self, self._form, self._about, self._buttons)
         name_parts(self)
         self._path.editingFinished.connect(self._path_changed)
-        self._group.editingFinished.connect(self._look)
+        self._group.editingFinished.connect(self._read_classes)
         self._name.textChanged.connect(self._check)
         self._abnormal.itemChanged.connect(lambda _: self._check())
-        self._look()
+        self._read_classes()
 
     def value(self) -> SourceSpec:
         """Give the labelled cells."""
@@ -88,9 +88,9 @@ class CropsDialog(QDialog):
     def _path_changed(self) -> None:
         path = self._chosen_path()
         self._name.setText(path.stem if path.is_file() else path.name)
-        self._look()
+        self._read_classes()
 
-    def _look(self) -> None:
+    def _read_classes(self) -> None:
         """List the classes of what is chosen."""
         self._inside = None
         problem = "Choose a folder of crops, or a file."
@@ -125,7 +125,7 @@ class CropsDialog(QDialog):
         name, n_abnormal = self._name.text().strip(), len(self._abnormal.chosen())
         if not name:
             return "Enter a name."
-        if name in self._taken:
+        if name in self._names:
             return f"The benchmark already has cells called {name}; enter another name."
         if not n_abnormal:
             return "Tick the classes that are abnormal."

@@ -60,7 +60,7 @@ _FOLDER = "benchmark"
 _ADDITION = "benchmark addition"
 
 
-class _Told(QObject):
+class _Progress(QObject):
     """Carries what the worker's thread tells into the main thread."""
 
     planned = Signal(object)
@@ -79,7 +79,7 @@ class BenchmarkDock(QWidget):
         super().__init__(parent)
         workspace = workspace_of(viewer)
         self._session = workspace.session
-        self._found: Benchmark | None = None
+        self._benchmark: Benchmark | None = None
         self._results: dict[str, Any] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
         self._make_widgets()
@@ -108,7 +108,7 @@ class BenchmarkDock(QWidget):
             widget.setEnabled(self._spec is None)
         for button in (self._add_cells, self._add_encoder):
             button.setEnabled(self._spec is None and not is_adding)
-        self._about.setText(self._source_words())
+        self._about.setText(self._source_text())
         self._close_spec.setVisible(self._spec is not None)
         self._export.setEnabled(bool(self._results))
         self._use.setEnabled(self._usable() is not None)
@@ -122,30 +122,35 @@ class BenchmarkDock(QWidget):
         except HcsQcError as error:
             self._session.message.emit("warning", str(error))
             return
-        told = _Told(self)
-        told.planned.connect(self._planned)
-        told.filled.connect(self._filled)
+        results = _Progress(self)
+        results.planned.connect(self._planned)
+        results.filled.connect(self._filled)
         job = self._session.jobs.start(
             "Benchmark",
             run_benchmark,
             spec,
             folder,
-            on_plan=told.planned.emit,
-            on_cell=told.filled.emit,
+            on_plan=results.planned.emit,
+            on_cell=results.filled.emit,
             slot="benchmark",
         )
         job.finished.connect(self._planned)
         job.failed.connect(lambda text: self._session.message.emit("error", text))
         for ended in (job.finished, job.failed, job.cancelled):
-            ended.connect(told.deleteLater)
+            ended.connect(results.deleteLater)
 
     def export(self, folder: Path) -> None:
         """Write the tables, plots and page of what is filled to a folder."""
-        found, results = self._found, dict(self._results)
-        if found is None:
+        benchmark, results = self._benchmark, dict(self._results)
+        if benchmark is None:
             return
         job = self._session.jobs.start(
-            "Exporting the benchmark", _exported, found, results, folder, slot="benchmark export"
+            "Exporting the benchmark",
+            _exported,
+            benchmark,
+            results,
+            folder,
+            slot="benchmark export",
         )
         job.finished.connect(
             lambda paths: self._session.message.emit(
@@ -156,12 +161,14 @@ class BenchmarkDock(QWidget):
 
     def use(self) -> None:
         """Choose encoder, recipe and head of the line for the assay; Retrain then uses them."""
-        one = self._usable()
-        if one is None or self._found is None:
+        entry = self._usable()
+        if entry is None or self._benchmark is None:
             return
-        cell = one.cell
-        weights = {item.name: item.weights for item in self._found.spec.encoders}.get(cell.encoder)
-        own = {info.name: info.weights for info in self._own_encoders()}
+        cell = entry.cell
+        weights = {item.name: item.weights for item in self._benchmark.spec.encoders}.get(
+            cell.encoder
+        )
+        own = {info.name: info.weights for info in self._trained_encoders()}
         if weights == own.get(cell.encoder):
             weights = None  # found by its name, wherever the assay is moved to
         # Colours and simulated cells that were chosen for something else were not measured here.
@@ -192,12 +199,12 @@ class BenchmarkDock(QWidget):
 
     def add_source(self, source: SourceSpec) -> None:
         """Compare on labelled crops as well, and from the assay's cells to these."""
-        job = self._look_into(source.name, check_crops, source)
+        job = self._check_addition(source.name, check_crops, source)
         job.finished.connect(self._sources.add)
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
-        own = {info.name: info.weights for info in self._own_encoders()}
+        own = {info.name: info.weights for info in self._trained_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
             self._session.message.emit(
                 "error",
@@ -205,7 +212,7 @@ class BenchmarkDock(QWidget):
                 f"{encoder.weights} another name.",
             )
             return
-        job = self._look_into(encoder.name, check_encoder, encoder)
+        job = self._check_addition(encoder.name, check_encoder, encoder)
         job.finished.connect(self._choice.add_encoder)
 
     # ---- inside --------------------------------------------------------------------------
@@ -224,13 +231,13 @@ class BenchmarkDock(QWidget):
 
     def _usable(self) -> Planned | None:
         """Give the line that is looked at, if it is measured and an assay can be trained so."""
-        one = self._table.value()
-        if one is None or self._session.assay.folder is None or one.key not in self._results:
+        entry = self._table.value()
+        if entry is None or self._session.assay.folder is None or entry.key not in self._results:
             return None
-        is_one = one.cell.encoder != BASELINE and one.cell.head in HEAD_NAMES
-        return one if is_one else None
+        is_trainable = entry.cell.encoder != BASELINE and entry.cell.head in HEAD_NAMES
+        return entry if is_trainable else None
 
-    def _own_encoders(self) -> list[EncoderInfo]:
+    def _trained_encoders(self) -> list[EncoderInfo]:
         assay = self._session.assay.folder
         return [] if assay is None else list_own_encoders(assay.encoders_folder)
 
@@ -244,11 +251,13 @@ class BenchmarkDock(QWidget):
         in_use = None
         if assay is not None and options.weights is not None:
             in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
-        self._choice.set_own(self._own_encoders(), in_use)
+        self._choice.set_trained(self._trained_encoders(), in_use)
 
-    def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> BackgroundJob:
+    def _check_addition(
+        self, name: str, check: Any, addition: SourceSpec | EncoderSpec
+    ) -> BackgroundJob:
         """Find out in the background whether something can be added."""
-        job = self._session.jobs.start(f"Reading {name}", check, asked, slot=_ADDITION)
+        job = self._session.jobs.start(f"Reading {name}", check, addition, slot=_ADDITION)
         job.failed.connect(
             lambda text: self._session.message.emit("error", f"{name} was not added. {text}")
         )
@@ -258,11 +267,11 @@ class BenchmarkDock(QWidget):
         if job.slot == "pretrain":
             job.finished.connect(self._list_encoders)
 
-    def _planned(self, found: Benchmark) -> None:
-        self._found = found
-        self._results = dict(found.results)
+    def _planned(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._results = dict(benchmark.results)
         pairs = dict.fromkeys(
-            (one.cell.table, one.cell.train, one.cell.test) for one in found.planned
+            (entry.cell.table, entry.cell.train, entry.cell.test) for entry in benchmark.planned
         )
         before = self._which.currentData()
         self._which.blockSignals(True)
@@ -276,59 +285,65 @@ class BenchmarkDock(QWidget):
         self._which.blockSignals(False)
         self._show()
 
-    def _filled(self, one: Planned, result: dict[str, Any]) -> None:
-        self._results[one.key] = result
-        self._table.fill(one.key, result)
+    def _filled(self, entry: Planned, result: dict[str, Any]) -> None:
+        self._results[entry.key] = result
+        self._table.fill(entry.key, result)
         self._count()
         self.refresh()
 
     def _show(self, *_: object) -> None:
-        found, which = self._found, self._which.currentData()
+        benchmark, which = self._benchmark, self._which.currentData()
         cells = []
-        if found is not None and which is not None:
+        if benchmark is not None and which is not None:
             cells = [
-                one
-                for one in found.planned
-                if (one.cell.table, one.cell.train, one.cell.test) == tuple(which)
+                entry
+                for entry in benchmark.planned
+                if (entry.cell.table, entry.cell.train, entry.cell.test) == tuple(which)
             ]
         self._table.set_cells(cells, self._results)
         self._count()
         self.refresh()
 
     def _count(self) -> None:
-        found = self._found
-        if found is None:
+        benchmark = self._benchmark
+        if benchmark is None:
             self._state.setText("")
             return
-        n_cannot = sum(one.state == "cannot run" for one in found.planned)
-        n_done = sum(one.key in self._results for one in found.planned)
+        n_cannot = sum(entry.state == "cannot run" for entry in benchmark.planned)
+        n_done = sum(entry.key in self._results for entry in benchmark.planned)
         cannot = f"; {n_cannot} cannot run (see – for the reason)" if n_cannot else ""
-        self._state.setText(
-            f"{n_done} of {len(found.planned) - n_cannot} entries of all tables are filled{cannot}."
-        )
+        n_all = len(benchmark.planned) - n_cannot
+        self._state.setText(f"{n_done} of {n_all} entries of all tables are filled{cannot}.")
 
-    def _look_at(self, one: Planned | None) -> None:
-        result = None if one is None else self._results.get(one.key)
-        self._detail.set_value(one, result)
+    def _look_at(self, entry: Planned | None) -> None:
+        result = None if entry is None else self._results.get(entry.key)
+        self._detail.set_value(entry, result)
         self.refresh()
-        self.value_changed.emit(one)
-        if one is None or result is None or self._found is None:
+        self.value_changed.emit(entry)
+        if entry is None or result is None or self._benchmark is None:
             return
         job = self._session.jobs.start(
-            "Crops", wrong_crops, self._found, one, result, MOST_CROPS, slot="wrong", quiet=True
+            "Crops",
+            wrong_crops,
+            self._benchmark,
+            entry,
+            result,
+            MOST_CROPS,
+            slot="wrong",
+            quiet=True,
         )
-        job.finished.connect(lambda found: self._detail.set_crops(*found))
+        job.finished.connect(lambda benchmark: self._detail.set_crops(*benchmark))
         job.failed.connect(lambda text: self._session.message.emit("warning", text))
 
     def _assay_changed(self) -> None:
-        self._found, self._results = None, {}
+        self._benchmark, self._results = None, {}
         self._which.clear()
         self._show()
 
     def _pick_cells(self) -> None:
         assay = self._session.assay.folder
         taken = [] if assay is None else [assay.path.name]
-        dialog = CropsDialog((*taken, *(one.name for one in self._sources.value())), self)
+        dialog = CropsDialog((*taken, *(entry.name for entry in self._sources.value())), self)
         if dialog.exec():
             self.add_source(dialog.value())
 
@@ -347,11 +362,11 @@ class BenchmarkDock(QWidget):
         if folder:
             self.export(Path(folder))
 
-    def _forget_spec(self) -> None:
+    def _close_file(self) -> None:
         self._spec = None
         self._assay_changed()
 
-    def _source_words(self) -> str:
+    def _source_text(self) -> str:
         if self._spec is not None:
             path, spec = self._spec
             return f"From {path.name}: {', '.join(one.name for one in spec.sources)}."
@@ -440,7 +455,7 @@ class BenchmarkDock(QWidget):
         self._add_cells.clicked.connect(self._pick_cells)
         self._add_encoder.clicked.connect(self._pick_encoder)
         self._open_spec.clicked.connect(self._pick_spec)
-        self._close_spec.clicked.connect(self._forget_spec)
+        self._close_spec.clicked.connect(self._close_file)
         self._which.activated.connect(self._show)
         self._table.value_changed.connect(self._look_at)
         self._use.clicked.connect(self.use)
@@ -452,11 +467,11 @@ class BenchmarkDock(QWidget):
 
 
 def _exported(
-    found: Benchmark,
+    benchmark: Benchmark,
     results: dict[str, Any],
     folder: Path,
     *,
     job: Job = NO_JOB,
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    return write_tables(list(found.planned), results, folder)
+    return write_tables(list(benchmark.planned), results, folder)

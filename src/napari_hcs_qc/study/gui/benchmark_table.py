@@ -68,16 +68,16 @@ class BenchmarkTable(RowTable):
         self.setSortingEnabled(False)
         self.setRowCount(len(planned))
         self._shown = dict(enumerate(planned))
-        short = _short_names({one.cell.encoder for one in planned})
-        for row, one in enumerate(planned):
-            cell = one.cell
+        short = _short_names({entry.cell.encoder for entry in planned})
+        for row, entry in enumerate(planned):
+            cell = entry.cell
             for column, text in enumerate((short[cell.encoder], cell.recipe, cell.head)):
                 tip = f"{cell.encoder}, recipe {cell.recipe}" if column == 0 else text
                 self.write(row, column, text, tip).setData(ROLE, row)
-            self._write(row, one, results.get(one.key))
+            self._write(row, entry, results.get(entry.key))
         self.setSortingEnabled(True)
         # One recipe for all says nothing, and its place is the encoders'.
-        has_recipes = len({one.cell.recipe for one in planned}) > 1
+        has_recipes = len({entry.cell.recipe for entry in planned}) > 1
         self.setColumnHidden(_RECIPE, not has_recipes)
         header = self.horizontalHeader()
         if header is not None:
@@ -96,9 +96,9 @@ class BenchmarkTable(RowTable):
         """Show the result of a cell that has just been filled."""
         self.setSortingEnabled(False)  # else a line would move while it is written
         for row in range(self.rowCount()):
-            one = self._at(row)
-            if one is not None and one.key == key:
-                self._write(row, one, result)
+            entry = self._at(row)
+            if entry is not None and entry.key == key:
+                self._write(row, entry, result)
         self.setSortingEnabled(True)
         current = self.value()
         if current is not None and current.key == key:
@@ -108,19 +108,19 @@ class BenchmarkTable(RowTable):
         item = self.item(row, 0)
         return None if item is None else self._shown.get(int(item.data(ROLE)))
 
-    def _write(self, row: int, one: Planned, result: Mapping[str, Any] | None) -> None:
-        n = one.cell.n_train
+    def _write(self, row: int, entry: Planned, result: Mapping[str, Any] | None) -> None:
+        n = entry.cell.n_train
         if n == 0 and result is not None:
             n = int(result["seeds"][0]["n_train"])
-        all_of = one.cell.n_train == 0
+        all_of = entry.cell.n_train == 0
         text = (f"all ({n})" if n else "all") if all_of else str(n)
         self.setItem(row, _N, _Number(text, _LAST if all_of else n))
         for column, name in ((_F1, "f1_weighted"), (_AUC, "auc"), (_RECALL, "recall_abnormal")):
             if result is None:
-                item = _empty(one, column)
+                item = _empty(entry, column)
             else:
-                found = result["summary"][name]
-                item = _figure(found, with_sd=column == _F1)
+                summary = result["summary"][name]
+                item = _figure(summary, with_sd=column == _F1)
             self.setItem(row, column, item)
 
 
@@ -130,18 +130,18 @@ def _short_names(names: Set[str]) -> dict[str, str]:
     return short if len(set(short.values())) == len(names) else {name: name for name in names}
 
 
-def _empty(one: Planned, column: int) -> _Number:
-    if one.state == "cannot run":
+def _empty(entry: Planned, column: int) -> _Number:
+    if entry.state == "cannot run":
         item = _Number("–", -1.0)
-        item.setToolTip(f"Cannot run: {one.reason}.")
+        item.setToolTip(f"Cannot run: {entry.reason}.")
     else:
         item = _Number("…" if column == _F1 else "", -0.5)
         item.setToolTip("Not measured yet.")
     return item
 
 
-def _figure(found: Mapping[str, Any], *, with_sd: bool) -> _Number:
-    mean, sd, bounds = found["mean"], found["sd"], found["interval"]
+def _figure(summary: Mapping[str, Any], *, with_sd: bool) -> _Number:
+    mean, sd, bounds = summary["mean"], summary["sd"], summary["interval"]
     if mean is None:
         item = _Number("–", -1.0)
         item.setToolTip("No value: a test set had only one class.")

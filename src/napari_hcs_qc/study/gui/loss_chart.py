@@ -37,10 +37,10 @@ class LossChart(Chart):
 
     def set_value(self, curve: ArrayLike, n_steps: int) -> None:
         """Show a curve."""
-        found = np.asarray(curve, np.float64)
-        if found.ndim != 2 or found.shape[1] != 2:
-            raise HcsQcError(f"A curve of shape {found.shape} was given; expected (n, 2).")
-        self._curve = found[np.isfinite(found).all(axis=1)]
+        points = np.asarray(curve, np.float64)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise HcsQcError(f"A curve of shape {points.shape} was given; expected (n, 2).")
+        self._curve = points[np.isfinite(points).all(axis=1)]
         self._n_steps = max(1, n_steps)
         self.update()
 

@@ -99,7 +99,7 @@ class PretrainPanel(QWidget):
         super().__init__(parent)
         self._session, self._tasks = workspace.session, workspace.tasks
         self._job: BackgroundJob | None = None
-        self._pause_asked = threading.Event()
+        self._pause_requested = threading.Event()
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("pretrain",))
         self._lay_out()
@@ -145,7 +145,7 @@ class PretrainPanel(QWidget):
         options = self.value()
         reports = _Reports(self)
         reports.report.connect(self.show_report)
-        self._pause_asked.clear()
+        self._pause_requested.clear()
         # `on_report` and `is_paused` are called in the worker's thread.
         job = self._tasks.run_on_assay(
             f"Training the encoder {options.encoder_name}",
@@ -153,15 +153,15 @@ class PretrainPanel(QWidget):
             options,
             slot="pretrain",
             on_report=reports.report.emit,
-            is_paused=self._pause_asked.is_set,
+            is_paused=self._pause_requested.is_set,
         )
         if job is None:
             reports.deleteLater()
             return
         self._job = job
         self._curve.set_value([[0, 0]], 1)
-        self._alike.set_value(None)
-        self._goes.setText("")
+        self._neighbours.set_value(None)
+        self._progress.setText("")
         self._warnings.setText("")
         job.finished.connect(lambda made: self._trained(made.name))
         for ended in (job.finished, job.failed, job.cancelled):
@@ -172,18 +172,18 @@ class PretrainPanel(QWidget):
         """Show how a training goes."""
         self._curve.set_value(report.curve, report.n_steps)
         if report.neighbours is not None:
-            self._alike.set_value(report.neighbours)
-        self._goes.setText(_goes(report))
-        self._warnings.setText("\n".join(f"▲ {one}" for one in report.warnings))
-        for part in (self._curve, self._alike, self._goes):
+            self._neighbours.set_value(report.neighbours)
+        self._progress.setText(_progress(report))
+        self._warnings.setText("\n".join(f"▲ {item}" for item in report.warnings))
+        for part in (self._curve, self._neighbours, self._progress):
             part.setVisible(True)
         self._warnings.setVisible(bool(report.warnings))
 
     def _pause_or_go_on(self, is_paused: bool) -> None:
         if is_paused:
-            self._pause_asked.set()
+            self._pause_requested.set()
         else:
-            self._pause_asked.clear()
+            self._pause_requested.clear()
         self._pause.setText("Resume" if is_paused else "Pause")
 
     def _trained(self, name: str) -> None:
@@ -222,7 +222,7 @@ class PretrainPanel(QWidget):
 
     def _text(self) -> str:
         session = self._session
-        states = [one.state for one in session.assay.plates if one.state is not None]
+        states = [item.state for item in session.assay.plates if item.state is not None]
         if session.assay.folder is None or not states:
             return "Find the cells of a plate first (Plate panel)."
         there = sum(len(state.found.cells) for state in states)
@@ -237,7 +237,7 @@ class PretrainPanel(QWidget):
             measured_words(settings.method, settings.preset),
         ]
         if session.jobs.newest("pretrain") is None:  # else they stand below, with what came since
-            lines += [f"▲ {one}" for one in warnings_before(settings, n_cells)]
+            lines += [f"▲ {item}" for item in warnings_before(settings, n_cells)]
         return "\n".join(lines)
 
     # ---- making --------------------------------------------------------------------------
@@ -247,7 +247,6 @@ class PretrainPanel(QWidget):
         epochs = Option(tip="How often each cell is used.", low=1, high=_MOST_EPOCHS)
         self._settings = OptionForm(Pretraining, {"epochs": epochs}, self)
         start = self._options["start_from"]
-        assert isinstance(start, QComboBox)
         start.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         start.setMinimumContentsLength(10)
         self._about = WrappedLabel()
@@ -259,11 +258,11 @@ class PretrainPanel(QWidget):
         )
         self._pause = push_button("Pause", "Pauses the training to free the CPU for other work.")
         self._pause.setCheckable(True)
-        self._goes = WrappedLabel()
+        self._progress = WrappedLabel()
         self._curve = LossChart()
-        self._alike = NeighboursView()
+        self._neighbours = NeighboursView()
         self._warnings = WrappedLabel()
-        for part in (self._goes, self._curve, self._alike, self._warnings):
+        for part in (self._progress, self._curve, self._neighbours, self._warnings):
             part.setVisible(False)
         self.list_starts()
 
@@ -282,10 +281,10 @@ class PretrainPanel(QWidget):
             self._about,
             row((self._train, 1), self._pause),
             self._jobs,
-            self._goes,
+            self._progress,
             self._warnings,
             self._curve,
-            self._alike,
+            self._neighbours,
             spacing=6,
         )
 
@@ -300,12 +299,12 @@ class PretrainPanel(QWidget):
 
     def _assay_changed(self) -> None:
         self.list_starts()
-        for part in (self._goes, self._curve, self._alike, self._warnings):
+        for part in (self._progress, self._curve, self._neighbours, self._warnings):
             part.setVisible(False)
         self.refresh()
 
 
-def _goes(report: Report) -> str:
+def _progress(report: Report) -> str:
     loss = f", loss {report.curve[-1, 1]:.3f}" if len(report.curve) else ""
     speed = f"; {report.crops_per_s:,.0f} views/s" if report.crops_per_s else ""
     is_known = report.seconds_left == report.seconds_left  # NaN while it is unknown
