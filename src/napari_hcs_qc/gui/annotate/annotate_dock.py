@@ -235,16 +235,16 @@ class AnnotateDock(Dock):
         self._buttons.set_value(count_annotations(cache.table))
         self._list_label_issues()
         states = {item.name: item.state for item in session.assay.plates if item.state is not None}
-        job = session.jobs.start(
+        job = session.start(
             "Comparing annotators",
             find_conflicts,
             states,
             cache.table,
             slot="conflicts",
             quiet=True,
+            failure="warning",
         )
         job.finished.connect(self._conflicts.set_value)
-        job.failed.connect(lambda text: session.message.emit("warning", text))
 
     def _list_label_issues(self) -> None:
         session = self._session

@@ -55,11 +55,17 @@ class MaskLayer(QObject):
             layer.visible = True
             self._recolour()
             return
-        job = session.jobs.start(
-            f"Masks of {site}", _masks, state.plate, state.found, site, slot="masks", quiet=True
+        job = session.start(
+            f"Masks of {site}",
+            _masks,
+            state.plate,
+            state.found,
+            site,
+            slot="masks",
+            quiet=True,
+            failure="warning",
         )
         job.finished.connect(lambda labels: self._show(site, labels))
-        job.failed.connect(lambda text: session.message.emit("warning", text))
 
     def _show(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
         view, session = self._workspace.view, self._workspace.session
@@ -102,11 +108,12 @@ class MaskLayer(QObject):
             view.value().colour_by,
             is_blind=session.annotations.is_blind,
         )
-        found = cells.rows >= 0
-        ids = state.found.cells["label"].to_numpy()[cells.rows[found]]
+        is_detected = cells.rows >= 0
+        ids = state.found.cells["label"].to_numpy()[cells.rows[is_detected]]
         colours: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
         colours.update(
-            (int(number), colour) for number, colour in zip(ids, look.outline[found], strict=True)
+            (int(number), colour)
+            for number, colour in zip(ids, look.outline[is_detected], strict=True)
         )
         layer.colormap = DirectLabelColormap(color_dict=colours)
 

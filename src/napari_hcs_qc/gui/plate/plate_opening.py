@@ -67,11 +67,10 @@ def ask_for_plate(
 
 def make_assay(session: Session, source: PlateSource, folder: Path) -> BackgroundJob:
     """Make an assay of a plate in the background, or add it to one that exists, and open it."""
-    job = session.jobs.start(
+    job = session.start(
         f"Opening plate {source.path.name}", desk_steps.new_assay, source, folder, slot="open"
     )
     job.finished.connect(lambda name: _open_made(session, folder, name))
-    job.failed.connect(lambda text: session.message.emit("error", text))
     return job
 
 

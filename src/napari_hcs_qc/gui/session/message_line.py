@@ -1,11 +1,10 @@
-"""The line in which a session tells the person something."""
+"""The line with the last message of a session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -16,21 +15,17 @@ _SIGNS = {"info": "", "warning": "⚠ ", "error": "✖ "}
 _MOST = 20
 
 
-class MessageLine(QLabel):
+class MessageLine(WrappedLabel):
     """The last message of a session; earlier ones are in its tooltip."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("", parent)
         self._messages: list[str] = []
-        self.setWordWrap(True)
-        self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setVisible(False)
         session.message.connect(self.show_message)
 
     def value(self) -> tuple[str, ...]:
-        """All messages of late, newest last."""
+        """Recent messages, newest last."""
         return tuple(self._messages)
 
     def show_message(self, level: str, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -71,11 +71,18 @@ class Session(QObject):
         if not self._settle.isActive():  # not put off for as long as somebody clicks
             self._settle.start()
 
+    def start(
+        self, title: str, function: Any, *args: Any, failure: str = "error", **kwargs: Any
+    ) -> BackgroundJob:
+        """Start a background job; a message of the level `failure` follows where it fails."""
+        job = self.jobs.start(title, function, *args, **{"slot": title, **kwargs})
+        job.failed.connect(lambda text: self.message.emit(failure, text))
+        return job
+
     def open(self, path: Path, plate: str | None = None) -> BackgroundJob:
         """Open an assay in the background; the one that is open is closed when this is ready."""
-        job = self.jobs.start(f"Opening {path.name}", open_assay, path, slot="open")
+        job = self.start(f"Opening {path.name}", open_assay, path, slot="open")
         job.finished.connect(lambda opened: self.set_assay(opened, plate))
-        job.failed.connect(lambda text: self.message.emit("error", text))
         return job
 
     def set_assay(self, opened: OpenAssay, plate: str | None = None) -> None:

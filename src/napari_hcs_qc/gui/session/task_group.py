@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
 from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
 
 
@@ -23,14 +22,6 @@ class TaskGroup(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-
-    def start(
-        self, title: str, function: Any, *args: Any, slot: str = "", **kwargs: Any
-    ) -> BackgroundJob:
-        """Start a job whose failure is shown."""
-        job = self._session.jobs.start(title, function, *args, slot=slot or title, **kwargs)
-        job.failed.connect(lambda text: self._session.message.emit("error", text))
-        return job
 
     def refuse(self, reason: str) -> None:
         """Say why something is not started."""

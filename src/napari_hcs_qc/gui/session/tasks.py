@@ -53,7 +53,7 @@ class Tasks(TaskGroup):
             return None
         name = shown.name
         title = f"Finding the cells of {name}"
-        job = self.start(title, desk_steps.find_cells, folder, name, cache, slot="cells")
+        job = self._session.start(title, desk_steps.find_cells, folder, name, cache, slot="cells")
         job.finished.connect(self._show_cells)
         return job
 
@@ -64,7 +64,9 @@ class Tasks(TaskGroup):
             return None
         chosen = self._session.options.value()
         name = chosen.encoder or DEFAULT_ENCODER
-        job = self.start(f"Embedding cells with {name}", desk_steps.embed, frozen, slot="embed")
+        job = self._session.start(
+            f"Embedding cells with {name}", desk_steps.embed, frozen, slot="embed"
+        )
         job.finished.connect(lambda rows: self._embedded(chosen, rows))
         return job
 
@@ -73,7 +75,7 @@ class Tasks(TaskGroup):
         frozen = self.freeze()
         if frozen is None:
             return None
-        job = self.start(
+        job = self._session.start(
             "Loading embeddings", desk_steps.find_embeddings, frozen, slot="embed", quiet=True
         )
         chosen = self._session.options.value()
@@ -84,7 +86,7 @@ class Tasks(TaskGroup):
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
         name = options.encoder or DEFAULT_ENCODER
         options = self._session.options.with_weights(options) or options
-        return self.start(f"Speed of {name}", measure_encoder, options, slot="speed")
+        return self._session.start(f"Speed of {name}", measure_encoder, options, slot="speed")
 
     def run_on_assay(
         self, title: str, function: Callable[..., Any], *args: Any, slot: str, **kwargs: Any
@@ -93,7 +95,7 @@ class Tasks(TaskGroup):
         frozen = self.freeze()
         if frozen is None:
             return None
-        return self.start(title, function, frozen.folder, *args, slot=slot, **kwargs)
+        return self._session.start(title, function, frozen.folder, *args, slot=slot, **kwargs)
 
     def export(self, out: Path, *, exclude_unreviewed: bool = False) -> BackgroundJob | None:
         """Write tables and report of all plates to a folder."""
@@ -104,7 +106,7 @@ class Tasks(TaskGroup):
             self.refuse("There is no model yet; annotate cells and press Retrain.")
             return None
         self.threshold.save()
-        job = self.start(
+        job = self._session.start(
             "Exporting",
             desk_steps.write_results,
             frozen,

@@ -80,7 +80,9 @@ class TrainingTasks(TaskGroup):
             running = self._session.jobs.newest(slot)
             if running is not None:  # of a model that is about to be replaced; it takes the time
                 running.cancel()
-        job = self.start("Retraining", desk_steps.train_and_score, frozen, note, slot="retrain")
+        job = self._session.start(
+            "Retraining", desk_steps.train_and_score, frozen, note, slot="retrain"
+        )
         job.finished.connect(lambda made: self._retrained(frozen, made, n_clicks, note))
         return job
 
@@ -92,7 +94,7 @@ class TrainingTasks(TaskGroup):
         frozen = frozen or self.freeze()
         if frozen is None or model is None:
             return None
-        job = self.start(
+        job = self._session.start(
             f"Figures of model {model.id}",
             desk_steps.measure_model,
             frozen,
@@ -118,7 +120,7 @@ class TrainingTasks(TaskGroup):
         frozen = self.freeze()
         if frozen is None:
             return None
-        job = self.start(
+        job = self._session.start(
             "Computing novelty",
             desk_steps.measure_novelty,
             frozen,
@@ -148,7 +150,7 @@ class TrainingTasks(TaskGroup):
             return None
         self._score_once_more = False
         model = models.model
-        job = self.start(
+        job = self._session.start(
             "Classifying",
             desk_steps.score_again,
             frozen,
@@ -167,7 +169,7 @@ class TrainingTasks(TaskGroup):
         if frozen is None:
             return None
         # Of one slot with retraining: of the two, the model that was requested last is used.
-        job = self.start(
+        job = self._session.start(
             f"Restoring model {model}", desk_steps.restore_model, frozen, model, slot="retrain"
         )
         job.finished.connect(lambda made: self._restored(frozen, made))
@@ -178,7 +180,9 @@ class TrainingTasks(TaskGroup):
         folder = self._session.assay.folder
         if folder is None:
             return None
-        return self.start("Models", desk_steps.list_models, folder, slot="models", quiet=True)
+        return self._session.start(
+            "Models", desk_steps.list_models, folder, slot="models", quiet=True
+        )
 
     def set_note(self, model: str, note: str) -> BackgroundJob | None:
         """Keep a note with a model."""
@@ -186,7 +190,7 @@ class TrainingTasks(TaskGroup):
         if folder is None:
             return None
         slot = f"note {model}"
-        job = self.start(
+        job = self._session.start(
             f"Note of model {model}", desk_steps.note_model, folder, model, note, slot=slot
         )
         job.finished.connect(lambda _: self.model_changed.emit())
@@ -199,7 +203,9 @@ class TrainingTasks(TaskGroup):
         if frozen is None:
             return None
         title = f"Comparing models {older} and {newer}"
-        return self.start(title, desk_steps.compare_models, frozen, older, newer, slot="compare")
+        return self._session.start(
+            title, desk_steps.compare_models, frozen, older, newer, slot="compare"
+        )
 
     # ---- results -------------------------------------------------------------------------
 

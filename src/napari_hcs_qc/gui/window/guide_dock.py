@@ -124,8 +124,5 @@ class GuideDock(Dock):
     def open_sample(self) -> None:
         """Make the sample plate, or find it, and open it."""
         session = self._session
-        job = session.jobs.start(
-            "Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample"
-        )
+        job = session.start("Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample")
         job.finished.connect(lambda path: open_assay_folder(session, path))
-        job.failed.connect(lambda text: session.message.emit("error", text))

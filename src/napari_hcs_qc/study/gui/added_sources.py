@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_hcs_qc.gui.widgets.controls import holder, row, tool_button
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -55,18 +56,10 @@ class AddedSources(QWidget):
         self.value_changed.emit()
 
     def _line(self, source: SourceSpec) -> QWidget:
-        line = QWidget()
         label = WrappedLabel(f"And on {source.name}; abnormal: {', '.join(source.abnormal)}.")
         label.setToolTip(
             f"{source.path}. Encoders and heads are compared on these cells as well, and from the "
             "assay's cells to these."
         )
-        out = QToolButton()
-        out.setText("✕")
-        out.setToolTip(f"Remove {source.name}.")
-        out.clicked.connect(lambda: self.remove(source.name))
-        layout = QHBoxLayout(line)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(label, 1)
-        layout.addWidget(out)
-        return line
+        remove = tool_button("✕", f"Remove {source.name}.", lambda: self.remove(source.name))
+        return holder(row((label, 1), remove))

@@ -7,23 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtWidgets import QFileDialog
 
 from napari_hcs_qc.assay.models.training import with_own_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_own_encoders
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.session.job_bar import JobBar
+from napari_hcs_qc.gui.widgets.controls import (
+    add_choices,
+    combo_box,
+    form,
+    push_button,
+    row,
+    tool_button,
+)
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEAD_NAMES
 from napari_hcs_qc.job import NO_JOB, Job
@@ -50,8 +49,6 @@ from napari_hcs_qc.study.gui.benchmark_table import BenchmarkTable
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    import napari.components
-
     from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
@@ -61,30 +58,44 @@ _ADDITION = "benchmark addition"
 
 
 class _Progress(QObject):
-    """Carries what the worker's thread tells into the main thread."""
+    """Carries progress of the worker's thread into the main thread."""
 
     planned = Signal(object)
     filled = Signal(object, object)
 
 
-class BenchmarkDock(QWidget):
+class BenchmarkDock(Dock):
     """Chooses rows and columns, runs them in the background, shows the cells as they fill in."""
 
     value_changed = Signal(object)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        workspace = workspace_of(viewer)
-        self._session = workspace.session
+    def _make(self) -> None:
         self._benchmark: Benchmark | None = None
         self._results: dict[str, Any] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
         self._make_widgets()
-        self._lay_out()
-        self._connect()
+        self._lay_out(
+            row((self._about, 1), self._open_spec, self._close_spec),
+            self._sources,
+            row((self._add_cells, 1), (self._add_encoder, 1)),
+            self._choice,
+            self._run,
+            self._jobs,
+            form(("Show", self._which)),
+            self._table,
+            self._state,
+            row((self._use, 1), self._export),
+            self._detail,
+            None,
+            spacing=6,
+        )
+        self._which.activated.connect(self._show)
+        self._table.value_changed.connect(self._look_at)
+        session = self._session
+        session.assay.changed.connect(self._assay_changed)
+        session.options.changed.connect(self._list_encoders)  # with each assay as well
+        session.jobs.started.connect(self._job_started)
+        session.jobs.changed.connect(self.refresh)
         self._list_encoders()
         self.refresh()
 
@@ -99,7 +110,7 @@ class BenchmarkDock(QWidget):
         return dict(self._results)
 
     def refresh(self, *_: object) -> None:
-        """Say anew what is compared and what can be done."""
+        """Show what is compared and what can be done."""
         assay = self._session.assay.folder
         can_run = self._spec is not None or assay is not None
         self._run.setEnabled(can_run)
@@ -122,29 +133,28 @@ class BenchmarkDock(QWidget):
         except HcsQcError as error:
             self._session.message.emit("warning", str(error))
             return
-        results = _Progress(self)
-        results.planned.connect(self._planned)
-        results.filled.connect(self._filled)
-        job = self._session.jobs.start(
+        progress = _Progress(self)
+        progress.planned.connect(self._planned)
+        progress.filled.connect(self._filled)
+        job = self._session.start(
             "Benchmark",
             run_benchmark,
             spec,
             folder,
-            on_plan=results.planned.emit,
-            on_cell=results.filled.emit,
+            on_plan=progress.planned.emit,
+            on_cell=progress.filled.emit,
             slot="benchmark",
         )
         job.finished.connect(self._planned)
-        job.failed.connect(lambda text: self._session.message.emit("error", text))
         for ended in (job.finished, job.failed, job.cancelled):
-            ended.connect(results.deleteLater)
+            ended.connect(progress.deleteLater)
 
     def export(self, folder: Path) -> None:
         """Write the tables, plots and page of what is filled to a folder."""
         benchmark, results = self._benchmark, dict(self._results)
         if benchmark is None:
             return
-        job = self._session.jobs.start(
+        job = self._session.start(
             "Exporting the benchmark",
             _exported,
             benchmark,
@@ -157,7 +167,6 @@ class BenchmarkDock(QWidget):
                 "info", f"{count_of(len(paths), 'file')} of the benchmark written to {folder}."
             )
         )
-        job.failed.connect(lambda text: self._session.message.emit("error", text))
 
     def use(self) -> None:
         """Choose encoder, recipe and head of the line for the assay; Retrain then uses them."""
@@ -270,19 +279,17 @@ class BenchmarkDock(QWidget):
     def _planned(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
         self._results = dict(benchmark.results)
-        pairs = dict.fromkeys(
-            (entry.cell.table, entry.cell.train, entry.cell.test) for entry in benchmark.planned
-        )
         before = self._which.currentData()
-        self._which.blockSignals(True)
-        self._which.clear()
-        for table, train, test in pairs:
+        choices = {}
+        for entry in benchmark.planned:
+            table, train, test = entry.cell.table, entry.cell.train, entry.cell.test
             where = train if train == test else f"{train} → {test}"
-            self._which.addItem(f"{TITLES[table].split(':')[0]}: {where}", (table, train, test))
-            self._which.setItemData(self._which.count() - 1, TITLES[table], 3)
-        index = list(pairs).index(before) if before in pairs else 0
-        self._which.setCurrentIndex(index)
-        self._which.blockSignals(False)
+            title = f"{TITLES[table].split(':')[0]}: {where}"
+            choices[table, train, test] = (title, TITLES[table])
+        with QSignalBlocker(self._which):
+            self._which.clear()
+            add_choices(self._which, choices)
+            self._which.setCurrentIndex([*choices].index(before) if before in choices else 0)
         self._show()
 
     def _filled(self, entry: Planned, result: dict[str, Any]) -> None:
@@ -292,14 +299,13 @@ class BenchmarkDock(QWidget):
         self.refresh()
 
     def _show(self, *_: object) -> None:
-        benchmark, which = self._benchmark, self._which.currentData()
-        cells = []
-        if benchmark is not None and which is not None:
-            cells = [
-                entry
-                for entry in benchmark.planned
-                if (entry.cell.table, entry.cell.train, entry.cell.test) == tuple(which)
-            ]
+        planned = () if self._benchmark is None else self._benchmark.planned
+        which = self._which.currentData() or ()
+        cells = [
+            entry
+            for entry in planned
+            if (entry.cell.table, entry.cell.train, entry.cell.test) == tuple(which)
+        ]
         self._table.set_cells(cells, self._results)
         self._count()
         self.refresh()
@@ -322,7 +328,7 @@ class BenchmarkDock(QWidget):
         self.value_changed.emit(entry)
         if entry is None or result is None or self._benchmark is None:
             return
-        job = self._session.jobs.start(
+        job = self._session.start(
             "Crops",
             wrong_crops,
             self._benchmark,
@@ -331,9 +337,9 @@ class BenchmarkDock(QWidget):
             MOST_CROPS,
             slot="wrong",
             quiet=True,
+            failure="warning",
         )
-        job.finished.connect(lambda benchmark: self._detail.set_crops(*benchmark))
-        job.failed.connect(lambda text: self._session.message.emit("warning", text))
+        job.finished.connect(lambda crops: self._detail.set_crops(*crops))
 
     def _assay_changed(self) -> None:
         self._benchmark, self._results = None, {}
@@ -362,14 +368,14 @@ class BenchmarkDock(QWidget):
         if folder:
             self.export(Path(folder))
 
-    def _close_file(self) -> None:
+    def _forget_spec(self) -> None:
         self._spec = None
         self._assay_changed()
 
     def _source_text(self) -> str:
         if self._spec is not None:
             path, spec = self._spec
-            return f"From {path.name}: {', '.join(one.name for one in spec.sources)}."
+            return f"From {path.name}: {', '.join(source.name for source in spec.sources)}."
         if self._session.assay.folder is None:
             return "Open an assay first (Plate panel), or a SPEC.toml."
         return f"On the annotated cells of {self._session.assay.folder.path.name}."
@@ -378,92 +384,49 @@ class BenchmarkDock(QWidget):
 
     def _make_widgets(self) -> None:
         self._about = WrappedLabel()
-        self._open_spec = QToolButton()
-        self._open_spec.setText("SPEC.toml…")
-        self._open_spec.setToolTip(
-            "Read sources, encoders, heads and sizes from a file, like hcs-qc benchmark."
+        self._open_spec = tool_button(
+            "SPEC.toml…",
+            "Read sources, encoders, heads and sizes from a file, like hcs-qc benchmark.",
+            self._pick_spec,
         )
-        self._close_spec = QToolButton()
-        self._close_spec.setText("✕")
-        self._close_spec.setToolTip("Compare on the assay's annotations again.")
+        self._close_spec = tool_button(
+            "✕", "Compare on the assay's annotations again.", self._forget_spec
+        )
         self._sources = AddedSources()
-        self._add_cells = QPushButton("Add labelled cells…")
-        self._add_cells.setToolTip(
+        self._add_cells = push_button(
+            "Add labelled cells…",
             "Also compare on labelled crops of another screen (one folder per class, or an .npz "
-            "or .npy file), and from the assay's cells to these."
+            "or .npy file), and from the assay's cells to these.",
+            self._pick_cells,
         )
-        self._add_encoder = QPushButton("Add an encoder…")
-        self._add_encoder.setToolTip(
-            "Add an encoder that is not in the list, with a weights file (.safetensors)."
+        self._add_encoder = push_button(
+            "Add an encoder…",
+            "Add an encoder that is not in the list, with a weights file (.safetensors).",
+            self._pick_encoder,
         )
         self._choice = BenchmarkChoice()
-        self._run = QPushButton("Run")
-        self._run.setToolTip(
+        self._run = push_button(
+            "Run",
             "Fills the tables in the background. Nothing is computed twice, so a cancelled run "
-            "can be resumed."
+            "can be resumed.",
+            self.run,
         )
         self._jobs = JobBar(self._session.jobs, ("benchmark", "benchmark export", _ADDITION))
-        self._which = QComboBox()
-        self._which.setToolTip("Table to show, and its labelled cells.")
-        self._which.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._which.setMinimumContentsLength(10)
+        self._which = combo_box({}, "Table to show, and its labelled cells.", least=10)
         self._table = BenchmarkTable()
         self._state = WrappedLabel()
-        self._use = QPushButton("Use for my assay")
-        self._use.setToolTip("Selects encoder, recipe and head of the row; then press Retrain.")
-        self._export = QPushButton("Export…")
-        self._export.setToolTip(
+        self._use = push_button(
+            "Use for my assay",
+            "Selects encoder, recipe and head of the row; then press Retrain.",
+            self.use,
+        )
+        self._export = push_button(
+            "Export…",
             "The tables as CSV, Markdown and LaTeX, plots and an HTML page, with the paper's "
-            "figures."
+            "figures.",
+            self._pick_folder,
         )
         self._detail = BenchmarkDetail()
-
-    def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.addWidget(self._about, 1)
-        top.addWidget(self._open_spec)
-        top.addWidget(self._close_spec)
-        adding = QHBoxLayout()
-        adding.addWidget(self._add_cells, 1)
-        adding.addWidget(self._add_encoder, 1)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Show", self._which)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._use, 1)
-        buttons.addWidget(self._export)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(6)
-        layout.addLayout(top)
-        layout.addWidget(self._sources)
-        layout.addLayout(adding)
-        layout.addWidget(self._choice)
-        layout.addWidget(self._run)
-        layout.addWidget(self._jobs)
-        layout.addLayout(form)
-        layout.addWidget(self._table)
-        layout.addWidget(self._state)
-        layout.addLayout(buttons)
-        layout.addWidget(self._detail)
-        layout.addStretch(1)
-
-    def _connect(self) -> None:
-        self._run.clicked.connect(self.run)
-        self._add_cells.clicked.connect(self._pick_cells)
-        self._add_encoder.clicked.connect(self._pick_encoder)
-        self._open_spec.clicked.connect(self._pick_spec)
-        self._close_spec.clicked.connect(self._close_file)
-        self._which.activated.connect(self._show)
-        self._table.value_changed.connect(self._look_at)
-        self._use.clicked.connect(self.use)
-        self._export.clicked.connect(self._pick_folder)
-        self._session.assay.changed.connect(self._assay_changed)
-        self._session.options.changed.connect(self._list_encoders)  # with each assay as well
-        self._session.jobs.started.connect(self._job_started)
-        self._session.jobs.changed.connect(self.refresh)
 
 
 def _exported(
