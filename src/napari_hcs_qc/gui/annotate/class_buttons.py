@@ -1,4 +1,4 @@
-"""Buttons that say what a cell is: their keys, and how often it was said."""
+"""Buttons that annotate cells: their keys, and how often each was used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS
 
 _COLUMNS = 4
 _ICON_PX = 12
-_LEAST_PX = 40  # narrower than its words, so that no number makes the panel wider
+_LEAST_PX = 40  # narrower than its text, so that no number makes the panel wider
 _TIPS = {
     "normal": "a good cell; mitosis is normal too.",
     "abnormal": "abnormal, no reason given.",

@@ -30,7 +30,7 @@ CLASS_COLOURS = {
     "conflict": UNSURE_COLOUR,
     "not classified": NEUTRAL_COLOUR,
 }
-# Shapes beside colours, so that the class can be told by anybody.
+# Shapes beside colours, so that everybody can see the class.
 SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
 
 

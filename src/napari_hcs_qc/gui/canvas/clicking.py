@@ -1,4 +1,4 @@
-"""Keys and mouse on the canvas: what a person says of the cells under the cursor."""
+"""Keys and mouse on the canvas: annotating the cells under the cursor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 Mode = Literal["look", "normal", "abnormal"]
-"""What a click does: choose a cell, or say of it that it is normal or abnormal."""
+"""What a click does: choose a cell, or annotate it as normal or abnormal."""
 
 KEYS: dict[str, tuple[str | None, str | None]] = {
     "N": ("normal", None),
@@ -30,7 +30,7 @@ KEYS: dict[str, tuple[str | None, str | None]] = {
     "Backspace": (None, None),
     "Delete": (None, None),
 } | {str(number): ("abnormal", kind) for number, kind in enumerate(KINDS, start=1)}
-"""Keys that say something of a cell: class and kind; None takes back what was said."""
+"""Keys that annotate a cell: class and kind; None removes the annotation."""
 
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
 _OUTLINE = "selection"
@@ -109,10 +109,10 @@ class Clicking(QObject):
         """Index of the cell under the cursor."""
         return self._hovered
 
-    # ---- saying something ----------------------------------------------------------------
+    # ---- annotating ----------------------------------------------------------------------
 
     def act(self, cls: str | None, kind: str | None = None) -> bool:
-        """Say something of the chosen cells, or of the one under the cursor."""
+        """Annotate the chosen cells, or the cell under the cursor."""
         targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
         if not targets:
             self._workspace.session.message.emit(
@@ -133,7 +133,7 @@ class Clicking(QObject):
         return session.annotations.annotate(site, positions, cls, kind)
 
     def add_cell(self, y_px: float, x_px: float, cls: str) -> bool:
-        """Say something of a place where no cell was found, which makes one."""
+        """Annotate a place where no cell was found, which adds a cell."""
         view, session, plate = (
             self._workspace.view,
             self._workspace.session,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NoveltyLine(WrappedLabel):
-    """Says it of the plate shown; not there when there is nothing to say."""
+    """Shows it for the plate shown; hidden when there is nothing to report."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("", parent)
@@ -28,7 +28,7 @@ class NoveltyLine(WrappedLabel):
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Say it anew."""
+        """Show it for the plate of now."""
         scored = self._session.models.scored
         novelty = {} if scored is None else scored.prediction.novelty
         sentence = str(novelty.get("sentence", ""))

@@ -31,7 +31,7 @@ class OverlayLegend(QLabel):
         self.set_value("class")
 
     def value(self) -> ColourBy:
-        """Tell what the colours are about."""
+        """Give what the colours mean."""
         return self._colour_by
 
     def set_value(self, colour_by: ColourBy) -> None:

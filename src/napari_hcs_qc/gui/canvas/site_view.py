@@ -1,4 +1,4 @@
-"""The layers of one viewer: the channels of the site shown, its cells, and what is said of them."""
+"""The layers of one viewer: the channels of the site shown, its cells and their marks."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class SiteView(QObject):
         return 1.0 if plate is None or not plate.pixel_size_um else plate.pixel_size_um
 
     def look_at(self, yx_px: tuple[float, float]) -> None:
-        """Bring a position of the site into the middle, close enough to judge a cell."""
+        """Bring a position of the site into the middle, close enough to see a cell."""
         if self._on_screen != self._session.selection.site:
             self._centre_on = yx_px
             return
@@ -247,7 +247,7 @@ class SiteView(QObject):
     # ---- its cells -----------------------------------------------------------------------
 
     def refresh_cells(self) -> None:
-        """Gather the cells of the site anew and show them."""
+        """Gather the cells of the site again and show them."""
         site = self._on_screen
         self.cells = None if site is None else self._session.annotations.cells_of(site)
         if self.cells is not None:
@@ -453,7 +453,7 @@ class SiteView(QObject):
 
 
 def _single_refresh(layer: Any) -> AbstractContextManager[None]:
-    """Keep a layer from refreshing itself at each change; napari has no public word for it."""
+    """Keep a layer from refreshing itself at each change; napari has no public way."""
     blocked: AbstractContextManager[None] = getattr(layer, "_block_refresh", nullcontext)()
     return blocked
 

@@ -65,7 +65,7 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
 
 
 def has_workspace(viewer: ViewerModel) -> bool:
-    """Tell whether a viewer has a workspace."""
+    """Whether a viewer has a workspace."""
     return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
 
 

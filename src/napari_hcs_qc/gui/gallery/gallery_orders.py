@@ -58,7 +58,7 @@ class GalleryOptions:
 
 
 def why_not(session: Session, order: Order) -> str:
-    """Say why cells cannot be put in an order now; empty when they can."""
+    """Give the reason why cells cannot be put in an order now; empty when they can."""
     if session.selection.state is None:
         return ""
     if order in BY_MODEL:

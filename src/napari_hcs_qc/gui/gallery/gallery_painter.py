@@ -37,7 +37,7 @@ _COLOURS = {
     UNSURE: UNSURE_COLOUR,
     CONFLICT: UNSURE_COLOUR,
 }
-# A person's word is a capital, a model's a small letter: nobody needs the colour.
+# Annotations are capitals, predictions small letters: nobody needs the colour.
 _LETTERS = {NORMAL: "N", ABNORMAL: "A", UNSURE: "?", CONFLICT: "≠"}
 _SHADE = QColor(0, 0, 0, 170)  # under text on pictures, in either theme
 _TINY_PX, _LARGE_PX = 9, 13  # text
@@ -49,7 +49,7 @@ _MIDDLE = Qt.AlignmentFlag.AlignCenter
 class Tile(NamedTuple):
     """One tile as it is to look."""
 
-    mark: CellMark  # what is said of the cell
+    mark: CellMark  # annotation and prediction of the cell
     picture: QPixmap | None  # of the cell; None while it is on its way
     has_failed: bool  # whether there will be no picture
     is_chosen: bool  # whether it is selected
@@ -57,7 +57,7 @@ class Tile(NamedTuple):
 
 
 class TilePainter:
-    """Draws tiles of one size in one theme; to be made anew when either changes."""
+    """Draws tiles of one size in one theme; to be made again when either changes."""
 
     def __init__(
         self, tile_px: int, paper: QColor, ink: QColor, font: QFont, pixel_ratio: float

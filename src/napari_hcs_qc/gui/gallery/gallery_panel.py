@@ -1,4 +1,4 @@
-"""The cells of the plate as pictures: in an order that helps, to be said something of by keys."""
+"""The cells of the plate as pictures: in an order that helps, to be annotated by keys."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class GalleryPanel(QWidget):
     """The gallery of the plate shown, with its order and filter.
 
     Tiles stay where they are while a person annotates them; they are sorted again when another
-    order is chosen, when a new model has judged the cells, or on `sort`.
+    order is chosen, when a new model has scored the cells, or on `sort`.
 
-    Keys: those of `KEYS` say something of the selected cells, as one action; Space selects the
+    Keys: those of `KEYS` annotate the selected cells, as one action; Space selects the
     next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
     """
 
@@ -162,7 +162,7 @@ class GalleryPanel(QWidget):
         if order == "novelty" and self._novelty() is None:
             return  # it is being measured, and they are sorted when it is
         if order == "random":
-            self._seed += 1  # shuffled anew
+            self._seed += 1  # shuffled again
         elif order == "similar":
             chosen = self._targets()
             self._like = chosen if len(chosen) else self._like
@@ -252,7 +252,7 @@ class GalleryPanel(QWidget):
             f"{why}Sort by the current values; until then tiles keep their places."
         )
 
-    # ---- saying something ----------------------------------------------------------------
+    # ---- annotating ----------------------------------------------------------------------
 
     def annotate(self, cls: str | None, kind: str | None = None) -> bool:
         """Record that the selected cells are of a class and kind; None takes back."""
@@ -426,7 +426,7 @@ class GalleryPanel(QWidget):
         self._offer_orders()
 
     def describe(self, row: int) -> str:
-        """Say what is known of a cell."""
+        """Describe a cell."""
         session = self._workspace.session
         state, annotated = session.selection.state, session.annotations.rows
         if state is None or annotated is None or not 0 <= row < len(state.found.cells):

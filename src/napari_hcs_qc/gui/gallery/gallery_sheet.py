@@ -44,7 +44,7 @@ class TileSheet(QAbstractScrollArea):
         self._message = "No cells to show."
         self._painter: TilePainter | None = None
         self._box: QRect | None = None  # being drawn with the mouse, on the whole sheet
-        self._top = 0  # position kept in view when rows are arranged anew
+        self._top = 0  # position kept in view when rows are arranged again
         self._is_arranging = False
         self._missing = np.zeros(0, dtype=np.int64)
         self._request_timer = QTimer(self)
@@ -97,7 +97,7 @@ class TileSheet(QAbstractScrollArea):
         self.tile_px_changed.emit(tile_px)
 
     def set_marks(self, marks: Marks) -> None:
-        """Show what is said of the cells now."""
+        """Show annotations and predictions."""
         self._marks = marks
         self._view.update()
 
@@ -127,7 +127,7 @@ class TileSheet(QAbstractScrollArea):
     # ---- pictures ------------------------------------------------------------------------
 
     def add_pictures(self, ids: ArrayLike, images: NDArray[np.uint8]) -> None:
-        """Take in pictures."""
+        """Show pictures."""
         cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
         for cell, image in zip(cells, images, strict=True):
             self._pictures.add(cell, image)
@@ -136,7 +136,7 @@ class TileSheet(QAbstractScrollArea):
         self._update_tiles(cells)
 
     def set_failed(self, ids: ArrayLike) -> None:
-        """Say of which cells there will be no pictures, as their sites cannot be read."""
+        """Mark cells without pictures, whose sites cannot be read."""
         cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
         self._failed.update(cells)
         self._update_tiles(cells)
@@ -146,7 +146,7 @@ class TileSheet(QAbstractScrollArea):
         return cell in self._pictures
 
     def clear_pictures(self) -> None:
-        """Forget all pictures and ask anew, for another plate or other colours say."""
+        """Forget all pictures and request them again, for another plate or other colours."""
         self._pictures.clear()
         self._failed.clear()
         self._missing = self._missing[:0]
@@ -189,7 +189,7 @@ class TileSheet(QAbstractScrollArea):
         bar.setValue(min(top, max(lowest, bar.value())))
 
     def _update_tiles(self, cells: list[int]) -> None:
-        """Draw those of some cells anew that are in view."""
+        """Redraw those of some cells that are in view."""
         grid, top = self.grid(), self._bar.value()
         shown = grid.between(top, top + self._view.height())
         changed = set(cells)
@@ -228,7 +228,7 @@ class TileSheet(QAbstractScrollArea):
     # ---- drawing -------------------------------------------------------------------------
 
     def paintEvent(self, event: Any) -> None:
-        """Draw the tiles that touch what is to be drawn anew."""
+        """Draw the tiles that touch what is to be redrawn."""
         pixel_ratio = self.devicePixelRatioF()
         tiles = self._painter
         if tiles is None or tiles.pixel_ratio != pixel_ratio:

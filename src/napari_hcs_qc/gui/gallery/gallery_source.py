@@ -95,7 +95,7 @@ class GallerySource(QObject):
 
 
 class _Batch(NamedTuple):
-    """Rows and their pictures, None where there are none to be had; and what is to be told."""
+    """Rows and their pictures, None where there are none; and a message."""
 
     rows: NDArray[np.int64]
     pictures: NDArray[np.uint8] | None
@@ -139,7 +139,7 @@ class _Maker:
         return batches
 
     def request(self, rows: NDArray[np.int64]) -> None:
-        """Make these next; the thread begins with the first wish."""
+        """Make these next; the thread begins with the first request."""
         with self._changed:
             if self.has_ended or (self._is_over and not len(rows)):
                 return
@@ -173,7 +173,7 @@ class _Maker:
                 )
                 requested, self._requested = self._requested, None
                 if self.has_ended or requested is None:
-                    # Also when a gallery was deleted that nobody told this thread about.
+                    # Also when a gallery was deleted without notice to this thread.
                     self._is_over = True
                     return
                 self._is_busy = True
@@ -200,12 +200,12 @@ class _Maker:
                     self._put(done)
                     done, since = [], time.monotonic()
         except Cancelled:
-            pass  # another wish has come, or the end
+            pass  # by another request, or the end
         except Exception as error:  # noqa: BLE001 - whatever it is ends in a message
             text = (
                 None if self._has_reported else f"The images cannot be shown: {error_text(error)}"
             )
-            self._has_reported = True  # once is enough: each scroll would say it again
+            self._has_reported = True  # once is enough: each scroll would repeat it
             self._put(done)
             self._finished.put(_Batch(requested, None, text))
             return

@@ -1,4 +1,4 @@
-"""Where the tiles of a gallery are, what is said of each, and the pictures kept in memory."""
+"""Where the tiles of a gallery are, what marks each, and the pictures kept in memory."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What model and people say of all cells of a plate; the index is the cell's row."""
+    """Annotations and predictions of all cells of a plate; the index is the cell's row."""
 
-    p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not judged
+    p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not scored
     # (n_cells,) 0 not annotated, 1 normal, 2 abnormal, 3 unsure, 4 annotators disagree
     annotated: NDArray[np.integer]
     kind: NDArray[np.integer]
@@ -114,12 +114,12 @@ class Marks:
 
     @classmethod
     def none(cls) -> Marks:
-        """Nothing is said of any cell."""
+        """No cell has a mark."""
         no_code = np.zeros(0, dtype=np.int8)
         return cls(np.zeros(0), no_code, no_code)
 
     def of(self, cell: int) -> CellMark:
-        """Give what is said of one cell; nothing of a cell that is not there."""
+        """Give the mark of a cell; an empty one for a cell that is not there."""
         if not 0 <= cell < len(self.p_abnormal):
             return _NOTHING
         code = int(self.kind[cell])
@@ -128,7 +128,7 @@ class Marks:
 
 
 class CellMark(NamedTuple):
-    """What is said of one cell, see `Marks`; `kind` in words, empty for none."""
+    """Mark of one cell, see `Marks`; `kind` by its name, empty for none."""
 
     p_abnormal: float
     annotated: int
@@ -174,7 +174,7 @@ class Pictures:
         self._n_bytes += picture.sizeInBytes()
 
     def use(self, cell: int) -> None:
-        """Say that a picture is in use, so that others are forgotten before it."""
+        """Note that a picture is in use, so that others are forgotten before it."""
         if cell in self._pictures:
             self._pictures.move_to_end(cell)
 

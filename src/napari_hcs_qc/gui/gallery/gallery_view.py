@@ -190,7 +190,7 @@ class GalleryView(TileSheet):
         self._view.update()
 
     def _end_box(self) -> bool:
-        """Forget the box; tell whether there was one."""
+        """Forget the box; give whether there was one."""
         had_box = self._box is not None
         self._pull.stop()
         self._box = self._pressed = self._before = None
@@ -285,14 +285,14 @@ class GalleryView(TileSheet):
         self._show(place)
         self._choice_changed()
 
-    # ---- what is told --------------------------------------------------------------------
+    # ---- signals -------------------------------------------------------------------------
 
     def _choice_changed(self) -> None:
         self._view.update()
         self._emit_changes()
 
     def _emit_changes(self) -> None:
-        """Say what has changed since it was last said."""
+        """Signal what has changed since the last signal."""
         value, current = self.value(), self.current()
         before, was = self._signalled
         now = -1 if current is None else current
@@ -317,7 +317,7 @@ class GalleryView(TileSheet):
         return bool(super().viewportEvent(event))
 
     def describe_cell(self, cell: int) -> str:
-        """Say what is known of a cell."""
+        """Describe a cell."""
         if self.describe is not None:
             return self.describe(cell)
         mark = self._marks.of(cell)

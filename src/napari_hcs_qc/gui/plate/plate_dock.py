@@ -62,7 +62,7 @@ class PlateDock(Dock):
         self._open = tool_button(
             "Open", "Open an assay, create one from a plate, or open a recent one."
         )
-        # napari's style leaves no room for the arrow beside the word.
+        # napari's style leaves no room for the arrow beside the text.
         self._open.setStyleSheet("QToolButton { padding-right: 14px; }")
         self._open.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu = QMenu(self._open)

@@ -86,7 +86,7 @@ class PlateLegend:
         return metrics.height() + 4 + bar
 
     def _rows(self, width: float, metrics: QFontMetricsF) -> list[tuple[int, float, str]]:
-        """Line, x and word of each entry, going on to the next line where one is full."""
+        """Line, x and name of each entry, going on to the next line where one is full."""
         placed = []
         row, x = 0, 0.0
         for entry in self._entries():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_assay(path: Path) -> bool:
-    """Tell whether a path is the folder of an assay."""
+    """Whether a path is the folder of an assay."""
     return (path / "assay.json").is_file()
 
 

@@ -58,7 +58,7 @@ class PlateLook:
         )
 
     def colours(self, quiet: QColor) -> dict[str, QColor]:
-        """Colour of each well that has a value; `quiet` is that of words that ask for nothing."""
+        """Colour of each well that has a value; `quiet` is for categories without importance."""
         values = self.values
         if values is None:
             return {}
@@ -73,8 +73,8 @@ class PlateLook:
             for well, colour in zip(positions, ramp.tolist(), strict=True)
         }
 
-    def words(self, well: str) -> list[str]:
-        """Say what is known of a well, a line each."""
+    def describe(self, well: str) -> list[str]:
+        """Describe a well, a line for each fact."""
         if well not in self.imaged:
             return ["not imaged"]
         lines = []

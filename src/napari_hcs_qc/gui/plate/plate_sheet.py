@@ -81,8 +81,8 @@ class PlateSheet(QWidget):
         return () if self._look is None else self._look.legend().marks
 
     def describe(self, well: str) -> str:
-        """Say what is known of a well: value with unit, flag, verdict."""
-        return "\n".join([well] if self._look is None else [well, *self._look.words(well)])
+        """Describe a well: value with unit, flag, verdict."""
+        return "\n".join([well] if self._look is None else [well, *self._look.describe(well)])
 
     # ---- drawing -------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class PlateSheet(QWidget):
             painter.drawRect(grid.area.adjusted(-1.0, -1.0, 0.0, 0.0))
 
     def event(self, event: Any) -> bool:
-        """Say what is known of the well under the mouse."""
+        """Describe the well under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self._look is not None:
             well = self.grid().well_at(QPointF(event.pos()))
             if well is not None:
@@ -210,7 +210,7 @@ class PlateSheet(QWidget):
         return bool(super().event(event))
 
     def resizeEvent(self, event: Any) -> None:
-        """Lay the wells out anew."""
+        """Lay the wells out again."""
         self._redraw()
         super().resizeEvent(event)
 

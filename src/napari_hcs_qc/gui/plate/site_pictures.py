@@ -62,7 +62,7 @@ class SitePictures(QWidget):
             }
         is_same = well == self._well and self._source is cache
         self._well, self._source = well, cache
-        was_blocked = self._strip.blockSignals(True)  # only what the person does is told
+        was_blocked = self._strip.blockSignals(True)  # only what the person does is signalled
         self._strip.set_sites(sites, flagged, unreadable)
         self._strip.blockSignals(was_blocked)
         if is_same and sites:

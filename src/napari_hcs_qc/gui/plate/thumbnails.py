@@ -103,7 +103,7 @@ class SiteStrip(QWidget):
         self.update()
 
     def describe(self, site: SiteKey) -> str:
-        """Say what is known of a site."""
+        """Describe a site."""
         lines = [str(site)]
         if site in self._unreadable:
             lines.append(_joined("Unreadable", self._unreadable[site]))
@@ -280,7 +280,7 @@ class SiteStrip(QWidget):
         painter.drawRect(area.adjusted(-out, -out, out, out))
 
     def event(self, event: Any) -> bool:
-        """Say what is known of the site under the mouse."""
+        """Describe the site under the mouse."""
         if event.type() == QEvent.Type.ToolTip:
             site = self._site_at(QPointF(event.pos()))
             if site is not None:

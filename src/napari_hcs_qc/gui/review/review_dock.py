@@ -148,7 +148,7 @@ class ReviewDock(Dock):
         return self._table.entries
 
     def refresh(self) -> None:
-        """List the wells anew, after predictions or verdicts have changed."""
+        """List the wells again, after predictions or verdicts have changed."""
         self._entries = self._session.models.queue
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
@@ -257,7 +257,7 @@ class ReviewDock(Dock):
             return False
         if verdict is not None and following is not None:
             self._table.set_value(following.plate, following.well)
-        # Where the list has moved up under the mark, nothing has told that another well has it.
+        # Where the list has moved up under the mark, no signal says that another well has it.
         now, site = self.value(), self._session.selection.site
         if now is not None and now.key != entry.key and (site is None or site.well != now.well):
             self._go_to(now)

@@ -123,7 +123,7 @@ call is gone."""
 
 
 def error_text(error: BaseException) -> str:
-    """Say an error in words for a person: our own as they are, others with their kind."""
+    """Give the text of an error: our own as they are, others with their type."""
     if isinstance(error, HcsQcError):
         return str(error)
     text = str(error).strip() or "no further details"

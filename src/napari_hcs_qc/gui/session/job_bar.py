@@ -1,4 +1,4 @@
-"""A bar with a cancel button for the jobs of a widget, and the words in which one failed."""
+"""A bar with a cancel button for the jobs of a widget, and the text with which it failed."""
 
 from __future__ import annotations
 

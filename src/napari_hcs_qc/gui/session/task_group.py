@@ -24,7 +24,7 @@ class TaskGroup(QObject):
         self._session = session
 
     def refuse(self, reason: str) -> None:
-        """Say why something is not started."""
+        """Show why something is not started."""
         self._session.message.emit("warning", reason)
 
     def freeze(self) -> desk_steps.Frozen | None:
@@ -34,7 +34,7 @@ class TaskGroup(QObject):
         if folder is None or cache is None:
             self.refuse("Open an assay first.")
             return None
-        if not folder.path.is_dir():  # else what is written would make it anew, and empty
+        if not folder.path.is_dir():  # else what is written would create it, and empty
             self.refuse(f"The folder of the assay, {folder.path}, no longer exists; restore it.")
             return None
         states = {

@@ -43,7 +43,9 @@ class ThresholdKeeper(QObject):
             with self._folder.lock(timeout_s=patience_s):
                 self._folder.update_settings(threshold=self._session.models.threshold)
         except AssayBusyError as error:
-            if not patience_s:  # cells are being found, say; the window need not wait for that
+            if (
+                not patience_s
+            ):  # while cells are being found, for example; the window need not wait for that
                 self._settle.start()
                 return
             self._warn(error)

@@ -117,7 +117,7 @@ class EncoderDock(Dock):
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Say anew what is chosen, and how far the embeddings are."""
+        """Show what is chosen, and how far the embeddings are."""
         device = self._options.device
         self._table.set_speeds(
             {
@@ -177,7 +177,7 @@ class EncoderDock(Dock):
         self._changed()
 
     def _pick_colour(self, index: int) -> None:
-        """Three channels are chosen, or none; what is not said yet is what the stains say."""
+        """Three channels are chosen, or none; those not chosen yet follow the stains."""
         recognised = () if index == 0 else self._recognised_colours()
         for box, name in zip(self._rgb, recognised or ("", "", ""), strict=True):
             if index == 0 or not box.currentData():

@@ -95,7 +95,7 @@ class ModelFigures(QWidget):
         self._refresh()
 
     def set_measuring(self, is_measuring: bool) -> None:
-        """Say whether figures are on their way; those before stay in sight until they are here."""
+        """Show whether figures are being measured; those before stay in sight until then."""
         if is_measuring != self._is_measuring:
             self._is_measuring = is_measuring
             self._refresh()

@@ -91,12 +91,12 @@ class ModelHistory(QWidget):
         self._enable_buttons()
 
     def set_comparison(self, comparison: Comparison | None) -> None:
-        """Say how two models differ; None takes it away."""
+        """Show how two models differ; None hides it."""
         self._text.setText("" if comparison is None else comparison_text(comparison))
         self._text.setVisible(comparison is not None)
 
     def comparison(self) -> str:
-        """Words of the comparison shown."""
+        """Give the text of the comparison shown."""
         return self._text.text()
 
     def _selected(self) -> None:
@@ -121,7 +121,7 @@ class ModelHistory(QWidget):
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Say in words how two models differ."""
+    """Describe how two models differ."""
     a, b = comparison.a, comparison.b
     lines = [
         f"Model {a.id} → {b.id}",
@@ -187,7 +187,7 @@ def _add(owner: LineTree, line: ModelLine) -> None:
 
 
 def _when(created: str) -> str:
-    """Say a moment as short as it can be told apart: the time of today, else the day."""
+    """Give a moment in short: the time of today, else the day."""
     if not created:
         return ""
     at = datetime.fromisoformat(created).astimezone()

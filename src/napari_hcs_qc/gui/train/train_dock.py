@@ -86,7 +86,7 @@ class TrainDock(Dock):
         self._options["head"].setToolTip(_about_head(options.head))
 
     def refresh(self, *_: object) -> None:
-        """Say anew what can be done, and show the model in use."""
+        """Show what can be done, and the model in use."""
         session = self._session
         self._retrain.setEnabled(session.selection.state is not None)
         self._clicks.setText(self._click_text())

@@ -95,7 +95,7 @@ def power_ticks(high: float) -> tuple[tuple[float, str], ...]:
 
 
 class Chart(QWidget):
-    """A painted chart, or words where there is nothing to draw."""
+    """A painted chart, or a text where there is nothing to draw."""
 
     def __init__(self, name: str, nothing: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -117,7 +117,7 @@ class Chart(QWidget):
         raise NotImplementedError
 
     def describe_at(self, point: QPointF) -> str:
-        """Say in words and numbers what is drawn at a place; empty where nothing is."""
+        """Describe what is drawn at a place; empty where nothing is."""
         raise NotImplementedError
 
     def draw(self, painter: QPainter) -> None:
@@ -137,7 +137,7 @@ class Chart(QWidget):
         painter.end()
 
     def event(self, event: Any) -> bool:
-        """Tell the values under the mouse in place of the tooltip."""
+        """Show the values under the mouse in place of the tooltip."""
         if event.type() == QEvent.Type.ToolTip and self.has_data():
             text = self.describe_at(QPointF(event.pos()))
             if text:
@@ -146,7 +146,7 @@ class Chart(QWidget):
         return bool(super().event(event))
 
     def changeEvent(self, event: Any) -> None:
-        """Draw anew in another theme or font."""
+        """Redraw in another theme or font."""
         super().changeEvent(event)
         self.update()
 

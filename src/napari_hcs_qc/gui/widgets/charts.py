@@ -71,7 +71,7 @@ class ConfusionChart(Chart):
         return self._counts is not None and bool(self._counts.sum() > 0)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say how many cells a field stands for."""
+        """Describe a field: how many cells."""
         for row in range(2):
             for column in range(2):
                 if self._counts is not None and self._field(row, column).contains(point):
@@ -165,7 +165,7 @@ class ReliabilityChart(Chart):
         return self._bins is not None and bool(self._bins.n)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say what is known of the bin nearest across."""
+        """Describe the bin nearest across."""
         assert self._bins is not None
         bins, area = self._bins, self.area()
         place = nearest((area.at(p, 0.0) for p in bins.mean_p), point)
@@ -236,7 +236,7 @@ class LearningCurveChart(Chart):
         return self._curve is not None and bool(self._curve.sizes)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say what is known of the size nearest across."""
+        """Describe the size nearest across."""
         assert self._curve is not None
         curve, area = self._curve, self.area()
         place = nearest((area.at(size, area.y.low) for size in curve.sizes), point)

@@ -85,11 +85,11 @@ class HistogramChart(Chart):
             self.threshold_changed.emit(moved)
 
     def has_data(self) -> bool:
-        """Whether any cell was judged."""
+        """Whether any cell was scored."""
         return bool(self._counts.any())
 
     def describe_at(self, point: QPointF) -> str:
-        """Say how many cells are in the bin at a place."""
+        """Describe the bin at a place: how many cells."""
         area = self.area()
         if not area.rect.contains(point):
             return ""

@@ -1,7 +1,7 @@
 """All colours of the widgets in one place: classes, kinds, verdicts, values, and the theme's own.
 
-Hues are those of Okabe & Ito (2008, https://jfly.uni-koeln.de/color/), told apart with any kind of
-colour vision; where one of these colours stands for a class, a letter, shape or word stands beside
+Hues are those of Okabe & Ito (2008, https://jfly.uni-koeln.de/color/), distinct with any kind of
+colour vision; where one of these colours stands for a class, a letter, shape or name stands beside
 it.
 """
 
@@ -53,7 +53,7 @@ OKABE_ITO: tuple[str, ...] = (
 
 UNSURE_COLOUR = "#cc79a7"
 NEUTRAL_COLOUR = "#c4c4c4"
-"""Of what nobody and nothing has judged."""
+"""Of what has neither annotation nor prediction."""
 
 FLAG_COLOUR = "#d55e00"
 

@@ -50,7 +50,7 @@ class TickList(QListWidget):
         self.choose(before)
 
     def choose(self, names: Collection[str]) -> None:
-        """Tick names, and no others; nothing is told."""
+        """Tick names, and no others; no signal is sent."""
         self.blockSignals(True)
         for item in self._items():
             is_chosen = item.text() in names

@@ -33,7 +33,7 @@ def sample_folder() -> Path:
 
 
 def next_step(session: Session) -> tuple[int, str]:
-    """Tell which of `STEPS` is next, and what to do, in a sentence or two."""
+    """Give which of `STEPS` is next, and what to do, in a sentence or two."""
     if session.assay.folder is None:
         return 0, (
             "Open an assay or a plate with the buttons of the Plate panel, drop one onto the "
@@ -108,7 +108,7 @@ class GuideDock(Dock):
         return self._step
 
     def refresh(self, *_: object) -> None:
-        """Find out what is next and say it."""
+        """Show what is next."""
         step, advice = next_step(self._session)
         shown = []
         for number, name in enumerate(STEPS):

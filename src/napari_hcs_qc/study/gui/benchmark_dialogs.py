@@ -100,7 +100,7 @@ class CropsDialog(QDialog):
                 self._inside = look_into(path, self._group.text())
             except HcsQcError as error:
                 problem = str(error)
-        self._form.setRowVisible(self._group, not path.is_file())  # whose arrays say the plates
+        self._form.setRowVisible(self._group, not path.is_file())  # whose arrays name the plates
         classes = {} if self._inside is None else self._inside.classes
         self._abnormal.set_lines(Line(name, f"{n} crops") for name, n in classes.items())
         if not self._abnormal.chosen():
@@ -115,7 +115,7 @@ class CropsDialog(QDialog):
         self._about.setText(" ".join([*content, problem]).strip())
 
     def _missing(self) -> str:
-        """Say what has to be done before it can be added; empty when nothing has."""
+        """Give what has to be done before it can be added; empty when nothing has."""
         if self._inside is None:
             return self._problem
         if self._inside.n_plates == self._inside.n_crops:
@@ -189,7 +189,7 @@ class EncoderDialog(QDialog):
     def _weights_changed(self) -> None:
         try:
             own = own_beside(self._chosen_path())
-        except HcsQcError:  # told in full when it is loaded
+        except HcsQcError:  # shown in full when it is loaded
             own = None
         if own is not None and not self._name.text().strip():
             self._name.setText(own.name)

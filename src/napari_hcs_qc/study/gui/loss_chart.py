@@ -49,7 +49,7 @@ class LossChart(Chart):
         return len(self._curve) > 1
 
     def describe_at(self, point: QPointF) -> str:
-        """Say the loss at the step nearest across."""
+        """Describe the step nearest across: its loss."""
         area = self.area()
         place = nearest((area.at(step, area.y.low) for step, _ in self._curve), point)
         step, loss = self._curve[place]

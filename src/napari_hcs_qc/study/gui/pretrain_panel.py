@@ -128,7 +128,7 @@ class PretrainPanel(QWidget):
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Say anew what would be trained, and what can be done."""
+        """Show what would be trained, and what can be done."""
         is_running = self._session.jobs.newest("pretrain") is not None
         has_cells = self._session.selection.state is not None
         self._train.setEnabled(has_cells and not is_running)
