@@ -207,7 +207,7 @@ class TestLearningCurve:
             assert words.startswith(f"Fitted on {size} cells: weighted F1 {mean:.3f}\n(95 %")
 
     def test_the_axes_hold_all_of_it(self, make: Any) -> None:
-        area = make(LearningCurveChart)._area()
+        area = make(LearningCurveChart).area()
         assert area.y.low <= min(CURVE.low)
         assert max(CURVE.high) <= area.y.high <= 1
         for size in (*CURVE.sizes, CURVE.n_cells):
@@ -227,7 +227,7 @@ class TestLearningCurve:
             curve = LearningCurve(
                 mean=both, low=both, high=both, slope=0, slope_low=0, slope_high=0, **flat
             )
-            area = make(LearningCurveChart, curve)._area()
+            area = make(LearningCurveChart, curve).area()
             assert 0 <= area.y.low < area.y.high <= 1
             assert area.y.low <= level <= area.y.high
 
