@@ -149,7 +149,7 @@ def test_export_onto_profiles_of_another_program(
             "no channel 'GFP'",
         ),
         (
-            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--exclude-kinds", "sad"],
+            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--keep-kinds", "sad"],
             "'sad' is not one of",
         ),
         (["simulate", "s", "--shape", "big"], "520x696"),

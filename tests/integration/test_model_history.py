@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.model_history import compare, list_models, restore, set_note
@@ -26,7 +26,7 @@ def two(assay_copy):
     """An assay with a linear model (cross-validated) and a kNN model (not yet)."""
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
     states = {"SIM": load_plate(assay, "SIM")}
     retrain(assay, states, TrainOptions(head="knn"), encoder=encoder, note="tried kNN")
     return assay, states, encoder
@@ -96,7 +96,7 @@ def test_a_restored_model_that_is_gone_is_told(two, tmp_path) -> None:
     model, told = model_in_use(assay)
     assert model.id == "0003"
     assert "0002" in told
-    assert "no longer there" in told
+    assert "no longer exists" in told
     assert [line.is_in_use for line in list_models(assay)] == [True, False]
     export.export(assay, tmp_path / "t")
     provenance = json.loads((tmp_path / "t" / "provenance.json").read_text())
@@ -151,5 +151,5 @@ def test_a_click_since_then_does_not_hinder_a_comparison(two) -> None:
         if store.is_dir():
             shutil.rmtree(store)
     assay.journal().annotate("SIM", "B02", 1, 50.0, 60.0, "unsure", None, "tester")
-    with pytest.raises(HcsQcError, match="has not judged plate SIM, and its embeddings"):
+    with pytest.raises(HcsQcError, match="has not classified plate SIM, and its embeddings"):
         compare(assay, {"SIM": load_plate(assay, "SIM")}, "0001", "0002")

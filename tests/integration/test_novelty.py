@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
 from napari_hcs_qc.cli.outcome_text import scored_lines
 from napari_hcs_qc.cli.status_command import status_of
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export, steps
 from napari_hcs_qc.workflow.retraining import add_novelty, retrain
@@ -30,7 +30,7 @@ QUICK = TrainOptions(n_seeds=1)
 def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
@@ -41,7 +41,7 @@ def test_a_run_says_it_of_each_cell(ran) -> None:
     assert ratio.dtype == np.float32
     is_scored = scored.prediction.table["p_abnormal"].notna().to_numpy()
     assert np.isfinite(ratio[is_scored]).all()
-    encoder = kept_encoder(**trained_with(model.manifest))
+    encoder = cached_encoder(**trained_with(model.manifest))
     rows = embed_plate(scored.state, model.recipe, encoder, assay.embeddings_folder).rows
     assert model.novelty is not None
     np.testing.assert_array_equal(ratio, model.novelty.ratio(rows))
@@ -128,7 +128,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     export.report(assay, tmp_path / "report.html")
     [found] = predict(assay, ["SIM"], chosen_model(assay), states=states)
     assert found.table["novelty"].isna().all()
-    assert "earlier version trained it" in found.novelty["sentence"]
+    assert "trained by an earlier version" in found.novelty["sentence"]
     assert found.warnings == scored.prediction.warnings
     assert manifest["no_novelty"] == ""
 
@@ -145,7 +145,7 @@ def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> N
     assert found.novelty["n_novel"] == 0
     assert not found.warnings
     [scored] = score(assay)
-    assert any("cannot be said yet" in line for line in scored_lines([scored]))
+    assert any("cannot be computed yet" in line for line in scored_lines([scored]))
 
 
 def test_a_damaged_file_is_told(opened) -> None:

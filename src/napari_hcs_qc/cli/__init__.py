@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _explain(error)
         return BAD_INPUT
     except (KeyboardInterrupt, Cancelled):
-        print("hcs-qc: stopped; run the same command again to go on.", file=sys.stderr)
+        print("hcs-qc: stopped; run the same command again to resume.", file=sys.stderr)
         return _INTERRUPTED
     if is_second_process():
         return 0  # the first one tells the outcome

@@ -28,6 +28,7 @@ from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
 from napari_hcs_qc.qc.export.export_tables import ExportOptions
 from napari_hcs_qc.study.cli import demo_command
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import export as outputs
 from napari_hcs_qc.workflow import steps
 
@@ -51,16 +52,17 @@ class Outcome:
 def new(options: argparse.Namespace, _bars: Bars) -> Outcome:
     """Make an assay."""
     if len(options.plates) > 1 and options.plate_name:
-        raise HcsQcError("--plate-name names one plate, and several were given; add them singly.")
+        raise HcsQcError("--plate-name names one plate, but several were given; add them singly.")
     assay, plates = steps.new(
         options.assay,
         [_source(options, path) for path in options.plates],
         platemap=options.platemap,
     )
-    lines = [f"Assay {assay.path} with {len(assay.plates)} plate(s)."]
+    lines = [f"Assay {assay.path} with {count_of(len(assay.plates), 'plate')}."]
     for plate in plates:
         lines.append(
-            f"  {plate.name}: {plate.format}, {len(plate.wells)} wells, {len(plate.sites)} sites, "
+            f"  {plate.name}: {plate.format}, {count_of(len(plate.wells), 'well')}, "
+            f"{count_of(len(plate.sites), 'site')}, "
             f"channels {', '.join(channel.name for channel in plate.channels)}"
         )
         lines.extend(f"    {problem}" for problem in plate.problems)
@@ -96,8 +98,9 @@ def cells(options: argparse.Namespace, bars: Bars) -> Outcome:
     lines, data = [], {}
     for name, plate in found.items():
         lines.append(
-            f"{name}: {len(plate.cells):,} cells from {plate.source} (channel {plate.channel}), "
-            f"median diameter {plate.diameter_px:.1f} px, {len(plate.unreadable)} sites unreadable"
+            f"{name}: {count_of(len(plate.cells), 'cell')} from {plate.source} "
+            f"(channel {plate.channel}), median diameter {plate.diameter_px:.1f} px, "
+            f"{count_of(len(plate.unreadable), 'unreadable site')}"
         )
         lines.extend(f"  {site}: {reason}" for site, reason in plate.unreadable.items())
         lines.extend(f"  {problem}" for problem in plate.problems)
@@ -119,7 +122,10 @@ def annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     counts = assay.journal().consensus()["class"].value_counts().to_dict()
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     return Outcome(
-        [f"{added.n_new} annotations taken in, {added.n_known} known before. Now: {told}."],
+        [
+            f"{count_of(added.n_new, 'annotation')} imported, {added.n_known} already known. "
+            f"Now: {told}."
+        ],
         {"n_new": added.n_new, "n_known": added.n_known, "classes": counts},
     )
 
@@ -161,9 +167,12 @@ def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
                 "notes": notes,
             }
         )
-    lines.append("Any other model: timm:NAME or torchvision:NAME, with --weights FILE.safetensors.")
+    lines.append(
+        "Any other: timm:NAME, torchvision:NAME or hf:OWNER/MODEL (a timm model of the Hugging "
+        "Face hub); its weights are downloaded once, or come from --weights FILE.safetensors."
+    )
     told = ", ".join(
-        f"{one.name} {one.version}" if one.version else f"{one.name} (not here: {one.needs})"
+        f"{one.name} {one.version}" if one.version else f"{one.name} (not installed: {one.needs})"
         for one in backends
     )
     lines.append(f"Backends on the CPU: {told}. In use: {chosen} (--backend, {VARIABLE}).")
@@ -189,13 +198,13 @@ def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
     ]
     if model.manifest.get("simulated"):
         lines.append(
-            "Beside them, on as many simulated cells as there are abnormal ones: "
+            "In addition, on as many simulated cells as there are abnormal ones: "
             f"{', '.join(model.manifest['simulated'])}."
         )
     left_out = model.manifest["n_unreadable"]
     if left_out:
         lines.append(
-            f"Left out: {left_out} annotated cells of sites that cannot be read, see "
+            f"Left out: {count_of(left_out, 'annotated cell')} of sites that cannot be read, see "
             f"'hcs-qc status {options.assay}'."
         )
     lines.extend(figures(model))
@@ -228,8 +237,8 @@ def predict(options: argparse.Namespace, bars: Bars) -> Outcome:
         scored = one.table["p_abnormal"].notna()
         n_abnormal = int((classes_at(one.table["p_abnormal"], assay.threshold) == "abnormal").sum())
         lines.append(
-            f"{one.plate}: {int(scored.sum()):,} of {len(one.table):,} cells judged by model "
-            f"{one.model}, {n_abnormal:,} abnormal"
+            f"{one.plate}: {int(scored.sum()):,} of {count_of(len(one.table), 'cell')} "
+            f"classified by model {one.model}, {n_abnormal:,} abnormal"
         )
         lines.extend(f"  Warning: {warning}" for warning in one.warnings)
         lines.extend(novelty_lines(one.novelty))
@@ -344,7 +353,7 @@ def verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
         note=options.note,
     )
     where = options.well if options.site is None else f"{options.well} site {options.site}"
-    return Outcome([f"{where}: {said or 'verdict taken back'}."], {"action": action})
+    return Outcome([f"{where}: {said or 'verdict removed'}."], {"action": action})
 
 
 def status(options: argparse.Namespace, _bars: Bars) -> Outcome:
@@ -363,8 +372,8 @@ def relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     lines = [f"Plate {entry.name} is now at {entry.source}."]
     if not is_same:
         lines.append(
-            "Its files are not those that its cells were found on (other sizes or dates); the "
-            f"next 'hcs-qc cells {options.assay}' finds them again."
+            "Its files differ in size or date from those in which its cells were found; the next "
+            f"'hcs-qc cells {options.assay}' finds the cells again."
         )
     data = {"plate": entry.name, "source": str(entry.source), "is_same": is_same}
     return Outcome(lines, data)
@@ -375,8 +384,8 @@ def remove(options: argparse.Namespace, _bars: Bars) -> Outcome:
     entry = AssayFolder.open(options.assay).remove_plate(options.plate)
     return Outcome(
         [
-            f"Plate {entry.name} is no longer in the assay. Its images are untouched; its "
-            f"annotations stay in the journal and count again once it is added again."
+            f"Plate {entry.name} was removed from the assay. Its images are unchanged; its "
+            f"annotations stay in the journal and are used again if it is added again."
         ],
         {"plate": entry.name, "source": str(entry.source)},
     )
@@ -531,7 +540,7 @@ def _export_options(options: argparse.Namespace) -> ExportOptions:
 
 
 def _kinds(options: argparse.Namespace) -> tuple[str, ...]:
-    kinds = tuple(kind.strip() for kind in options.exclude_kinds.split(",") if kind.strip())
+    kinds = tuple(kind.strip() for kind in options.keep_kinds.split(",") if kind.strip())
     for kind in kinds:
         check_word(kind, "kind", KINDS)
     return kinds

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_hcs_qc.text import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,7 +18,7 @@ def figures(model: Model) -> list[str]:
     """Tell the cross-validated figures of a model, with their intervals."""
     validation = model.manifest["cross_validation"]
     if validation is None:
-        return ["Cross-validation: not yet cross-validated"]
+        return ["Cross-validation: not yet done"]
     lines = [f"Cross-validation: {validation['sentence']}"]
     for figure in validation["figures"]:
         low, high = figure["ci95"]
@@ -27,7 +29,7 @@ def figures(model: Model) -> list[str]:
             continue
         limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
         perfect = figure.get("perfect")
-        usual = "" if perfect is None else f"; right probabilities would give {perfect:.3f}"
+        usual = "" if perfect is None else f"; if perfectly calibrated: {perfect:.3f}"
         lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}{usual}")
     return lines
 
@@ -40,8 +42,8 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
         n_abnormal = int(wells["n_abnormal"].sum())
         lines.append(
-            f"Plate {one.state.plate.name}: {len(one.state.cells):,} cells, {n_abnormal:,} "
-            f"abnormal; {len(flagged)} of {len(wells)} wells flagged"
+            f"Plate {one.state.plate.name}: {count_of(len(one.state.cells), 'cell')}, "
+            f"{n_abnormal:,} abnormal; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
         )
         lines.extend(
             f"  {well}: {reason}"

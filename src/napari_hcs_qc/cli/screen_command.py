@@ -12,6 +12,7 @@ from napari_hcs_qc.job import Job
 from napari_hcs_qc.screen.running import RunOptions, ScreenResult, run_screen
 from napari_hcs_qc.screen.screen_plan import ScreenPlan, plan_screen
 from napari_hcs_qc.screen.screen_spec import read_screen
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +58,8 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
 def _planned(plan: ScreenPlan) -> tuple[list[str], dict[str, Any]]:
     states = Counter(one.standing.state for one in plan.plates)
     lines = [
-        f"{len(plan.plates)} plates with model {plan.model['model']} of {plan.spec.assay}: "
+        f"{count_of(len(plan.plates), 'plate')} with model {plan.model['model']} of "
+        f"{plan.spec.assay}: "
         f"{states['done']} done, {len(plan.to_do())} to do."
     ]
     data = []
@@ -89,8 +91,8 @@ def _ran(result: ScreenResult) -> tuple[list[str], dict[str, Any]]:
         for name, flags in flagged.items()
     ]
     lines += [
-        f"{len(found.flags)} of {len(result.plan.plates)} plates judged ({result.n_done_now} now), "
-        f"{len(found.failed)} failed, {len(flagged)} flagged.",
+        f"{len(found.flags)} of {count_of(len(result.plan.plates), 'plate')} classified "
+        f"({result.n_done_now} now), {len(found.failed)} failed, {len(flagged)} flagged.",
         f"Report: {shown_path(found.report)}",
     ]
     data = {

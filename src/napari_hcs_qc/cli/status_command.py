@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
 from napari_hcs_qc.cli.outcome_text import novelty_lines
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines = [f"Assay {assay.path}, made {assay.created}"]
     for plate in plates:
         parts = [
-            f"{value:,} {word}"
-            for value, word in (
-                (plate.n_wells, "wells"),
-                (plate.n_sites, "sites"),
-                (plate.n_cells, "cells"),
-                (plate.n_flagged, "wells flagged"),
+            count_of(value, *nouns)
+            for value, nouns in (
+                (plate.n_wells, ["well"]),
+                (plate.n_sites, ["site"]),
+                (plate.n_cells, ["cell"]),
+                (plate.n_flagged, ["well flagged", "wells flagged"]),
             )
             if value is not None
         ]
-        scored = f", judged by model {plate.predicted_with}" if plate.predicted_with else ""
+        scored = f", classified by model {plate.predicted_with}" if plate.predicted_with else ""
         if models and not plate.predicted_with and plate.n_cells is not None:
-            scored = f", not judged by model {models[-1].id} yet"
+            scored = f", not yet classified by model {models[-1].id}"
         lines.append(f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}")
         lines.extend(f"  {problem}" for problem in plate.problems)
         lines.extend(novelty_lines(plate.novelty))
@@ -46,7 +47,7 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines.append(f"Annotations: {told}" + (f", {n_conflicts} in conflict" if n_conflicts else ""))
     issues = label_issues(models[-1].manifest, journal.annotations()) if models else ()
     if issues:
-        lines.append(f"To look at again, the most doubtful of {len(issues)}:")
+        lines.append(f"{count_of(len(issues), 'annotation')} to review, most likely wrong first:")
         lines.extend(f"  {issue}" for issue in issues[:_DOUBTS])
     lines.append(f"Verdicts: {len(journal.verdicts())}")
     for model in models:

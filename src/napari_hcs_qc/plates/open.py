@@ -64,16 +64,17 @@ def open_plate(
     is_table = path.is_file() and path.suffix.lower() in _TABLES
     if pattern is not None and (is_table or _is_zarr(path)):
         raise HcsQcError(
-            f"A pattern reads names in a folder of images, and {path} is none; leave it out."
+            f"A pattern is for file names in a folder of images, which {path} is not; omit the "
+            "pattern."
         )
     if image_root is not None:
         image_root = as_location(image_root).expanduser().absolute()
         if not is_table:
             raise HcsQcError(
-                f"An image root belongs to a LoadData table, and {path} is none; leave it out."
+                f"An image root is for a LoadData table, which {path} is not; omit the image root."
             )
         if not isinstance(image_root, RemotePath) and not image_root.is_dir():
-            raise HcsQcError(f"The image root {image_root} is no folder.")
+            raise HcsQcError(f"The image root {image_root} is not a folder.")
     if is_table:
         return open_load_data(path, image_root=image_root, name=name)
     if path.is_file():
@@ -102,11 +103,12 @@ def _open_remote(
     is_table = path.suffix.lower() in _TABLES
     if pattern is not None:
         raise HcsQcError(
-            f"A pattern reads names in a folder on this machine, and {path} is none; leave it out."
+            f"A pattern is for file names in a folder on this computer, which {path} is not; omit "
+            "the pattern."
         )
     if image_root is not None and not is_table:
         raise HcsQcError(
-            f"An image root belongs to a LoadData table, and {path} is none; leave it out."
+            f"An image root is for a LoadData table, which {path} is not; omit the image root."
         )
     if is_table:
         root = None if image_root is None else as_location(image_root).expanduser().absolute()
@@ -116,8 +118,9 @@ def _open_remote(
 
         return open_ome_zarr_plate(path, name=name)
     raise HcsQcError(
-        f"{path} is not recognised, or the server is away; on a server a LoadData CSV or Parquet "
-        "file, or an OME-Zarr plate was expected (folders of images cannot be listed there)."
+        f"{path} is not recognised, or the server is not reachable; on a server a LoadData CSV or "
+        "Parquet file, or an OME-Zarr plate was expected (folders of images cannot be listed "
+        "there)."
     )
 
 

@@ -21,7 +21,7 @@ from napari_hcs_qc.assay.scoring.prediction import check_encoder, chosen_model
 from napari_hcs_qc.assay.store.detection import load_cells
 from napari_hcs_qc.assay.store.plate_state import load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, read_manifest
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
@@ -85,7 +85,7 @@ def make_bundle(
     if (folder / BUNDLE).is_file():
         return
     model = chosen_model(assay, facts["model"])
-    encoder = kept_encoder(**trained_with(model.manifest), job=job)
+    encoder = cached_encoder(**trained_with(model.manifest), job=job)
     check_encoder(model, encoder)
     states: dict[str, PlateState] = {}
 
@@ -104,8 +104,8 @@ def make_bundle(
     }
     if copied != facts["files"]:
         raise HcsQcError(
-            f"Model {model.id} of {assay.path} has changed since the screen began; run the same "
-            "command again."
+            f"Model {model.id} of {assay.path} has changed since the screen was started; run the "
+            "same command again."
         )
     with atomic_path(folder / "reference.npy") as temporary:
         np.save(temporary, reference.rows, allow_pickle=False)

@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST, EmbeddingStore
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
@@ -74,7 +74,7 @@ def encoder_of(
 ) -> tuple[Encoder, CropRecipe]:
     """Load the encoder that was chosen, or give the one that is loaded; and its recipe."""
     recipe = asked_recipe(options)
-    encoder = kept_encoder(
+    encoder = cached_encoder(
         name=options.encoder or DEFAULT_ENCODER,
         stages=recipe.stages,
         pooling=recipe.pooling,
@@ -109,8 +109,8 @@ def embed(
         if n_sites and len(store.unreadable) >= n_sites:
             raise HcsQcError(
                 f"No site of plate {name} can be read ({store.unreadable[0].what}), so its cells "
-                "have no embeddings. Bring the images back, or tell where they are now: "
-                f"hcs-qc relocate {frozen.folder.path} {name} PATH."
+                "have no embeddings. Restore the images, or set their new path: hcs-qc relocate "
+                f"{frozen.folder.path} {name} PATH."
             )
         rows[name] = store.embeddings
     _know_plates(frozen, encoder, recipe)
@@ -254,7 +254,7 @@ def note_model(
 ) -> None:
     """Keep a person's note with a model."""
     job.check()
-    job.report(0, 0, f"Noting it with model {model}")
+    job.report(0, 0, f"Saving the note of model {model}")
     model_history.set_note(folder, model, note)
 
 
@@ -285,7 +285,7 @@ def score_again(
     found = {}
     for done, (name, one) in enumerate(scored.items()):
         job.check()
-        job.report(done, len(scored), f"Judging {name}")
+        job.report(done, len(scored), f"Classifying {name}")
         found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
     return found
 
@@ -299,7 +299,7 @@ def _score_all(
     scored = {}
     for done, name in enumerate(states):
         job.check()
-        job.report(done, len(states), f"Judging {name}")
+        job.report(done, len(states), f"Classifying {name}")
         (scored[name],) = score(
             frozen.folder,
             [name],
@@ -347,7 +347,7 @@ def new_assay(
     job: Job = NO_JOB,
 ) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
-    job.report(0, 0, f"Looking at {source.path}")
+    job.report(0, 0, f"Reading {source.path}")
     job.check()
     _, opened = steps.new(folder, [source])
     return opened[0].name

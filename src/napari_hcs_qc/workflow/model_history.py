@@ -12,7 +12,7 @@ from napari_hcs_qc.assay.models.training import trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 
@@ -156,11 +156,11 @@ def _scored(
 ) -> ScoredPlate:
     states = {name: state}
     if load_prediction(assay, state, model) is None:
-        encoder = kept_encoder(**trained_with(model.manifest), job=job.silent())
+        encoder = cached_encoder(**trained_with(model.manifest), job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
-                f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "
-                f"run: hcs-qc predict {assay.path} --model {model.id}."
+                f"Model {model.id} has not classified plate {name}, and its embeddings are "
+                f"missing; run: hcs-qc predict {assay.path} --model {model.id}."
             )
         predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
     return score(assay, [name], model=model, states=states)[0]

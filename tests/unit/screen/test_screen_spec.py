@@ -40,7 +40,7 @@ def test_a_whole_spec(root: Path) -> None:
             channel = "DNA"
             z = 2
             [export]
-            exclude_kinds = ["dead"]
+            keep_kinds = ["dead"]
             exclude_unreviewed = true
             [rule]
             z_limit = 5
@@ -76,7 +76,7 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     [cells]
     z = "top"
     [export]
-    exclude_kinds = ["deadly"]
+    keep_kinds = ["deadly"]
     [rule]
     blur_ratio = 0.5
     noise_ratio = -1
@@ -97,13 +97,23 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
         read_screen(write(root, text))
     problems = "\n".join(str(one) for one in told.value.problems)
     for word in (
-        "asay: is no setting", "nowhere is no assay", "gone.csv is no file", "cells.z", "deadly",
-        "rule.blur_ratio", "rule.noise_ratio", "plate 1: needs either path, or glob",
-        "plate 2: nothing matches", "no regular expression", "yesterday", "'first'",
-        "plate P1: stands twice",
+        'asay: unknown setting; did you mean "assay"?', "nowhere is not an assay",
+        "gone.csv is not a file", "cells.z", "deadly",
+        "rule.blur_ratio", "rule.noise_ratio", "plate 1: needs either a path, or a glob",
+        "plate 2: nothing matches", "not a regular expression", "yesterday", "'first'",
+        "plate P1: is given twice",
     ):  # fmt: skip
         assert word in problems, word
     assert len(told.value.problems) == 13
+
+
+def test_the_old_name_of_keep_kinds_works_and_warns(root: Path) -> None:
+    text = (
+        'assay = "assay"\n[export]\nexclude_kinds = ["dead"]\n[[plate]]\npath = "raw/P1/Images"\n'
+    )
+    with pytest.warns(FutureWarning, match="keep_kinds"):
+        spec = read_screen(write(root, text))
+    assert spec.exclude_kinds == ("dead",)
 
 
 def test_times_on_some_plates_only_are_no_order(root: Path) -> None:

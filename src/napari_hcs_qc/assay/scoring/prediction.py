@@ -17,7 +17,7 @@ from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
 from napari_hcs_qc.encoders.backends.choice import TORCH
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
@@ -69,7 +69,7 @@ def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, s
         restored = assay.settings.get("model", latest)
         if restored in folders:
             return load_model(folders[restored]), ""
-        told = f"Model {restored}, which was restored, is no longer there; {latest} is used."
+        told = f"Model {restored}, which was restored, no longer exists; {latest} is used."
         return load_model(folders[latest]), told
     if model not in folders:
         raise HcsQcError(
@@ -96,7 +96,7 @@ def predict(
 ) -> list[Prediction]:
     """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(model.manifest),
             device=device,
             job=job,
@@ -151,10 +151,10 @@ def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
     trained_by = str(model.encoder.get("backend", TORCH))
     if encoder.backend == trained_by:
         return ()
-    why = encoder.backend_note or f"{trained_by} is not installed here"
+    why = encoder.backend_note or f"{trained_by} is not installed"
     return (
         f"Model {model.id} was trained on embeddings by {trained_by}; these are by "
-        f"{encoder.backend} ({why}). They agree to 1e-4, and are kept apart.",
+        f"{encoder.backend} ({why}). They agree to 1e-4, and are stored separately.",
     )
 
 
@@ -222,8 +222,8 @@ def with_novelty(
         ratio[is_scored] = measured[is_scored]
     elif not why_not:
         why_not = (
-            f"Model {model.id} does not know which cells are unlike the annotated ones: an earlier "
-            "version trained it. Train again to have that."
+            f"Model {model.id} has no novelty scores: it was trained by an earlier version. Train "
+            "again to get them."
         )
     summary = novelty_summary(ratio, state.cells["well"], why_not)
     warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()

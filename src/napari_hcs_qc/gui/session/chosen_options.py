@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions, with_own_weights
+from napari_hcs_qc.assay.models.training import TrainOptions, with_custom_weights
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ChosenOptions(QObject):
     def with_weights(self, options: TrainOptions) -> TrainOptions | None:
         """Add the weights of an encoder of the assay; None, with a message, where it is damaged."""
         try:
-            return options if self._folder is None else with_own_weights(self._folder, options)
+            return options if self._folder is None else with_custom_weights(self._folder, options)
         except HcsQcError as error:
             self.message.emit("warning", str(error))
             return None

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.outcome_text import shown_path
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, read_spec, spec_of
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
 from napari_hcs_qc.study.benchmark.output.results import read_results
 from napari_hcs_qc.study.benchmark.sources import Benchmark, run_benchmark
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -50,8 +51,8 @@ def benchmark(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[
         if one.reason:
             reasons.setdefault(one.group, {})[one.subject] = None
     lines = [
-        f"{counts['done']} cells of the tables are filled, {counts['cannot run']} cannot run"
-        + (":" if reasons else "."),
+        f"{count_of(counts['done'], 'table entry', 'table entries')} filled, "
+        f"{counts['cannot run']} cannot run" + (":" if reasons else "."),
         *(f"  {group}: {', '.join(subjects)}" for group, subjects in reasons.items()),
         f"Page: {shown_path(written[-1])}",
     ]
@@ -74,8 +75,8 @@ def _spec(options: argparse.Namespace) -> BenchmarkSpec:
     if options.spec is not None:
         if flags:
             raise HcsQcError(
-                f"Give a SPEC.toml or flags, not both; the file can say all that "
-                f"{', '.join(f'--{name}' for name in flags)} says."
+                "Give a SPEC.toml or flags, not both; the file can replace "
+                f"{', '.join(f'--{name}' for name in flags)}."
             )
         return read_spec(options.spec)
     return spec_of(_data(options), Path(), "The flags")
@@ -136,7 +137,8 @@ def _sources(options: argparse.Namespace) -> list[dict[str, Any]]:
             found.append(source)
     if labels:
         raise HcsQcError(
-            f"There are more --labels than --plate (and --arrays X.npy); {labels[0]} is left over."
+            f"There are more --labels than --plate (and --arrays X.npy); {labels[0]} has no "
+            "counterpart."
         )
     return found
 
@@ -152,20 +154,18 @@ def _named(text: str) -> tuple[str, Path]:
 def _encoder(text: str) -> dict[str, str]:
     """Take ``NAME[=WEIGHTS]``, or ``[NAME=]FOLDER`` of an encoder that was trained on an assay."""
     if (Path(text) / MANIFEST).is_file():
-        own = read_own(Path(text))
+        own = read_custom_encoder(Path(text))
         return {"name": own.name, "weights": str(own.weights)}
     name, separator, weights = text.partition("=")
     if separator and (Path(weights) / MANIFEST).is_file():
-        weights = str(read_own(Path(weights)).weights)
+        weights = str(read_custom_encoder(Path(weights)).weights)
     return {"name": name, "weights": weights} if separator else {"name": name}
 
 
 def _pair(text: str) -> tuple[str, str]:
     train, separator, test = text.partition(":")
     if not (separator and train and test):
-        raise HcsQcError(
-            f"--transfer {text} is not understood; TRAIN:TEST, two names, is expected."
-        )
+        raise HcsQcError(f"--transfer is {text}; two names TRAIN:TEST were expected.")
     return train, test
 
 
@@ -173,7 +173,9 @@ def _size(word: str) -> int:
     if word == "all":
         return 0
     if not word.isdecimal():
-        raise HcsQcError(f"--sizes holds {word!r}; numbers and 'all' are expected: 350,100,all.")
+        raise HcsQcError(
+            f"--sizes contains {word!r}; numbers and 'all' were expected: 350,100,all."
+        )
     return int(word)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.job import Job
 from napari_hcs_qc.study.datasets import SETS, fetch_plate
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -35,21 +36,23 @@ def fetch(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dict[str,
     image_set = SETS[options.set]
     lines = [f"Note: {note}" for note in fetched.notes]
     if not fetched.is_new:
-        lines.append("Nothing to do: everything asked for is there.")
+        lines.append("Nothing to do: everything requested is there.")
     lines.append(
-        f"Plate {options.plate}: {fetched.n_wells} wells, {fetched.n_sites} sites, channels "
-        f"{', '.join(fetched.channels)}, in {path}"
+        f"Plate {options.plate}: {count_of(fetched.n_wells, 'well')}, "
+        f"{count_of(fetched.n_sites, 'site')}, channels {', '.join(fetched.channels)}, in {path}"
     )
     if fetched.is_new:
         lines += [f"SHA-256 of {name}: {sha256}" for name, sha256 in fetched.hashes.items()]
-        lines.append(f"The hashes are in {shown_path(fetched.registry)} and checked next time.")
+        lines.append(
+            f"The hashes are stored in {shown_path(fetched.registry)} and checked next time."
+        )
     lacking = len(fetched.channels) < len(image_set.channels)
     if fetched.downloaded and image_set.has_all_channels_in_one() and lacking:
         lines.append(
-            "The archive held the other channels too; to have them later without a new download, "
-            "use --keep-archives."
+            "The archive also held the other channels; use --keep-archives to get them later "
+            "without a new download."
             if not options.keep_archives
-            else "The other channels are in the archive that is kept; no new download is needed."
+            else "The other channels are in the kept archive; no new download is needed."
         )
     lines.append(f"From: {image_set.title}")
     lines.append(f"Next: hcs-qc new ASSAY {path}")

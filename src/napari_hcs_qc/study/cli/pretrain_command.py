@@ -13,13 +13,14 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Job, duration
 from napari_hcs_qc.study.ssl.distributed import join_world
 from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
     from napari_hcs_qc.cli.bars import Bars
-    from napari_hcs_qc.encoders.custom_encoder import OwnEncoder
+    from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
     from napari_hcs_qc.study.ssl.training_report import Report
 
 
@@ -103,14 +104,15 @@ def _value(text: str) -> Any:
         return text
 
 
-def _lines(assay: AssayFolder, own: OwnEncoder) -> list[str]:
+def _lines(assay: AssayFolder, own: CustomEncoder) -> list[str]:
     told: Mapping[str, Any] = own.manifest
     data, history = told["data"], told["history"]
     lines = [
-        f"Encoder {own.name}: {told['method']}, preset {told['preset']}, {data['n_cells']:,} cells "
-        f"of {data['n_sites']} sites, {len(history['epochs'])} epochs in "
-        f"{duration(history['seconds'])} on {history['device']}.",
-        f"Left out: {data['n_sites_without_cells']} sites without cells, "
+        f"Encoder {own.name}: {told['method']}, preset {told['preset']}, "
+        f"{count_of(data['n_cells'], 'cell')} of {count_of(data['n_sites'], 'site')}, "
+        f"{count_of(len(history['epochs']), 'epoch')} in {duration(history['seconds'])} on "
+        f"{history['device']}.",
+        f"Left out: {count_of(data['n_sites_without_cells'], 'site')} without cells, "
         f"{len(data['unreadable']) + len(data['unreadable_before'])} that cannot be read.",
     ]
     lines.extend(f"  {one}" for one in (*data["unreadable_before"], *data["unreadable"]))
@@ -118,7 +120,9 @@ def _lines(assay: AssayFolder, own: OwnEncoder) -> list[str]:
     lines.append(f"Loss {losses[0]:.4g} in the first epoch, {losses[-1]:.4g} in the last.")
     comparison = told.get("comparison")
     if comparison is None:
-        lines.append("Not compared with untrained networks: too few annotated cells, or not asked.")
+        lines.append(
+            "Not compared with untrained networks: too few annotated cells, or --no-compare."
+        )
     else:
         lines.extend(
             f"  {head}: weighted F1 {one['trained']:.3f}, untrained {one['untrained']:.3f} "
@@ -130,5 +134,5 @@ def _lines(assay: AssayFolder, own: OwnEncoder) -> list[str]:
     return lines
 
 
-def _how_to(assay: AssayFolder, own: OwnEncoder) -> str:
+def _how_to(assay: AssayFolder, own: CustomEncoder) -> str:
     return f"Use it: hcs-qc train {shown_path(assay.path)} --encoder {own.name}"

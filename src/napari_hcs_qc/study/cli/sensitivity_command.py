@@ -18,6 +18,7 @@ from napari_hcs_qc.study.artefacts.sensitivity import (
 )
 from napari_hcs_qc.study.artefacts.sensitivity_page import summary_rows, write_sensitivity
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -47,10 +48,13 @@ def sensitivity(options: argparse.Namespace, bars: Bars) -> tuple[list[str], dic
         found.provenance, found.results, found.accuracy, found.strips, options.out
     )
     rows = summary_rows(found.results)
-    lines = [f"{found.provenance['n_spoiled']} normal cells spoiled; half of them found from:"]
+    lines = [
+        f"Artefacts were added to {count_of(found.provenance['n_spoiled'], 'normal cell')}; "
+        "half of them detected from:"
+    ]
     for row in rows:
         half = "never" if row["half_at"] is None else f"severity {row['half_at']:.2f}"
-        false = f"{100 * row['untouched']['called_abnormal']:.0f} % of the untouched"
+        false = f"{100 * row['untouched']['called_abnormal']:.0f} % of the unmodified"
         trained = "" if row["trained"] == "real" else " + simulated"
         lines.append(f"  {row['kind']:16} {row['encoder']}{trained}: {half} ({false})")
     lines.append(f"Page: {shown_path(written[-1])}")
@@ -72,14 +76,16 @@ def _encoders(names: list[str] | None, weights: Path | None) -> tuple[EncoderSpe
         if len(without) != 1:
             raise HcsQcError(
                 f"--weights {weights} could belong to {len(without)} of the encoders; with several "
-                "write --encoder NAME=FILE.safetensors."
+                "encoders use --encoder NAME=FILE.safetensors."
             )
         specs[specs.index(without[0])] = EncoderSpec(without[0].name, weights)
     if len({spec.name for spec in specs}) < len(specs):
-        raise HcsQcError("An encoder is named twice; give each once.")
+        raise HcsQcError("An encoder is given twice; give each once.")
     missing = [spec.weights for spec in specs if spec.weights and not spec.weights.is_file()]
     if missing:
-        raise HcsQcError(f"There is no weights file {missing[0]}; give an existing .safetensors.")
+        raise HcsQcError(
+            f"The weights file {missing[0]} does not exist; give an existing .safetensors file."
+        )
     return tuple(specs)
 
 

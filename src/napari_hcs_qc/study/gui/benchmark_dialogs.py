@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtWidgets import QDialog, QFileDialog
 
-from napari_hcs_qc.encoders.custom_encoder import own_beside
+from napari_hcs_qc.encoders.custom_encoder import custom_encoder_beside
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.widgets.controls import Item, form, lay_out, line_edit, name_parts
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
@@ -159,7 +159,7 @@ class EncoderDialog(QDialog):
             "The encoder that has these weights: a name from the list, or an architecture such as "
             "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
             "can have any name, including that of a row of the paper.",
-            "timm:NAME or torchvision:NAME",
+            "timm:NAME, torchvision:NAME or hf:OWNER/MODEL",
         )
         self._about = WrappedLabel()
         self._buttons = ok_or_cancel(self)
@@ -188,7 +188,7 @@ class EncoderDialog(QDialog):
 
     def _weights_changed(self) -> None:
         try:
-            own = own_beside(self._chosen_path())
+            own = custom_encoder_beside(self._chosen_path())
         except HcsQcError:  # shown in full when it is loaded
             own = None
         if own is not None and not self._name.text().strip():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import QFileDialog
 
-from napari_hcs_qc.assay.models.training import with_own_weights
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_own_encoders
+from napari_hcs_qc.assay.models.training import with_custom_weights
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.session.job_bar import JobBar
@@ -177,7 +177,7 @@ class BenchmarkDock(Dock):
         weights = {item.name: item.weights for item in self._benchmark.spec.encoders}.get(
             cell.encoder
         )
-        own = {info.name: info.weights for info in self._trained_encoders()}
+        own = {info.name: info.weights for info in self._custom_encoders()}
         if weights == own.get(cell.encoder):
             weights = None  # found by its name, wherever the assay is moved to
         # Colours and simulated cells that were chosen for something else were not measured here.
@@ -213,7 +213,7 @@ class BenchmarkDock(Dock):
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
-        own = {info.name: info.weights for info in self._trained_encoders()}
+        own = {info.name: info.weights for info in self._custom_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
             self._session.message.emit(
                 "error",
@@ -246,9 +246,9 @@ class BenchmarkDock(Dock):
         is_trainable = entry.cell.encoder != BASELINE and entry.cell.head in HEAD_NAMES
         return entry if is_trainable else None
 
-    def _trained_encoders(self) -> list[EncoderInfo]:
+    def _custom_encoders(self) -> list[EncoderInfo]:
         assay = self._session.assay.folder
-        return [] if assay is None else list_own_encoders(assay.encoders_folder)
+        return [] if assay is None else list_custom_encoders(assay.encoders_folder)
 
     def _list_encoders(self, *_: object) -> None:
         """Offer what the assay that is open has, and what it uses."""
@@ -256,11 +256,11 @@ class BenchmarkDock(Dock):
         if assay is not None:
             # One that is damaged is in the list, with what is wrong with it.
             with suppress(HcsQcError):
-                options = with_own_weights(assay, options)
+                options = with_custom_weights(assay, options)
         in_use = None
         if assay is not None and options.weights is not None:
             in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
-        self._choice.set_trained(self._trained_encoders(), in_use)
+        self._choice.set_custom(self._custom_encoders(), in_use)
 
     def _check_addition(
         self, name: str, check: Any, addition: SourceSpec | EncoderSpec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
-from napari_hcs_qc.encoders.registry import list_encoders, list_own_encoders
+from napari_hcs_qc.encoders.registry import list_custom_encoders, list_encoders
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import (
     form,
@@ -211,7 +211,7 @@ class PretrainPanel(QWidget):
     def list_starts(self) -> None:
         """List what a training can start from: those encoders whose weights are here."""
         folder = self._session.assay.folder
-        own = [] if folder is None else list_own_encoders(folder.encoders_folder)
+        own = [] if folder is None else list_custom_encoders(folder.encoders_folder)
         starts = {"": _SCRATCH}
         for info in (*list_encoders(), *own):
             if info.ready:

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.bars import Bars
 from napari_hcs_qc.encoders.architecture import build_architecture
-from napari_hcs_qc.encoders.custom_encoder import save_own
+from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
@@ -63,7 +63,7 @@ def test_tables_are_filled_once_and_say_what_cannot_be(
     told = json.loads(capsys.readouterr().out)
     assert told["states"]["done"] > 0
     page = (out / "benchmark.html").read_text(encoding="utf-8")
-    assert "training cells when whole wells or plates are tested, fewer than asked for: 400" in page
+    assert "training cells when whole wells or plates are tested, fewer than requested: 400" in page
     kept = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*/*.json")}
     draws = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
     for draw in draws:
@@ -161,7 +161,7 @@ def test_flags_that_cannot_be_are_told(
         ([str(spec), "--fine-tuned-matched"], "--fine-tuned-matched says"),
         ([*folder, "--sizes", "ten"], "'ten'"),
         ([*folder, "--transfer", "crops"], "TRAIN:TEST"),
-        ([*folder, "--labels", "x.csv"], "x.csv is left over"),
+        ([*folder, "--labels", "x.csv"], "x.csv has no counterpart"),
         ([*folder, "--head", "lineal"], "lineal"),
         ([], "no labelled cells"),
     ):
@@ -201,7 +201,7 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
     torch.manual_seed(0)
     state = build_architecture("timm", "test_resnet").module.state_dict()
     told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
-    own = save_own(
+    own = save_custom_encoder(
         tmp_path / "assay" / "encoders" / "swav",
         safetensors.torch.save(state),
         {**told, "input_px": 64, "n_features": 96},
