@@ -42,20 +42,31 @@ def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
 
 
+def trained_folder(factory: pytest.TempPathFactory) -> Path:
+    """Folder with a plate (``made``) and its trained assay (``assay``); once in a run of pytest.
+
+    Kept by its place, so that the tests of the window have the same one.
+    """
+    folder = factory.getbasetemp() / "trained"
+    if not (folder / "complete").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        made = simulate_plate(folder / "made", SPEC)
+        steps.run(
+            folder / "assay",
+            steps.PlateSource(made.plate_dir),
+            made.labels,
+            folder / "out",
+            annotator="simulation",
+            train_options=TrainOptions(n_seeds=1),
+        )
+        (folder / "complete").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a plate (``made``) and its assay (``assay``), trained and judged."""
-    folder = tmp_path_factory.mktemp("gui")
-    made = simulate_plate(folder / "made", SPEC)
-    steps.run(
-        folder / "assay",
-        steps.PlateSource(made.plate_dir),
-        made.labels,
-        folder / "out",
-        annotator="simulation",
-        train_options=TrainOptions(n_seeds=1),
-    )
-    return folder
+    """Folder with a plate (``made``) and its assay (``assay``), trained and scored."""
+    return trained_folder(tmp_path_factory)
 
 
 @pytest.fixture

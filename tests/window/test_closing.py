@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
+from tests.gui.conftest import trained_folder
 
-from napari_hcs_qc.assay.models.training import TrainOptions
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
 from napari_hcs_qc.gui.window.desk import open_desk
-from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
-from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,38 +30,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.window
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small assay, trained and judged."""
-    folder = tmp_path_factory.mktemp("closing")
-    spec = SyntheticSpec(
-        name="SIM",
-        wells=("A01", "A02", "B01", "B02"),
-        sites_per_well=1,
-        shape_px=(220, 260),
-        channels=("DNA", "Actin"),
-        seed=4,
-        nucleus_diameter_um=14.0,
-        cells_per_mm2=1500.0,
-        artefact_share=0.0,
-        abnormal_share=0.2,
-        n_labels=50,
-    )
-    plate = simulate_plate(folder / "made", spec)
-    steps.run(
-        folder / "assay",
-        steps.PlateSource(plate.plate_dir),
-        plate.labels,
-        folder / "out",
-        annotator="simulation",
-        train_options=TrainOptions(n_seeds=1),
-    )
-    return folder / "assay"
-
-
 @pytest.fixture
-def assay_path(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "assay")
+def assay_path(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A trained assay that a test may change."""
+    shutil.copytree(trained_folder(tmp_path_factory) / "assay", tmp_path / "assay")
     return tmp_path / "assay"
 
 
@@ -103,7 +73,7 @@ def test_a_window_closed_in_mid_job(
     threads = work_threads()
     widgets = {id(widget) for widget in QApplication.topLevelWidgets()}
     before = chosen_model(AssayFolder.open(assay_path)).id
-    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    n_annotations = len(AssayFolder.open(assay_path).journal().annotations())
     viewer, workspace = opened(make_napari_viewer, qtbot, assay_path)
     session, messages = workspace.session, []
     session.message.connect(lambda *message: messages.append(message))
@@ -130,9 +100,9 @@ def test_a_window_closed_in_mid_job(
     left = [one for one in QApplication.topLevelWidgets() if id(one) not in widgets]
     assert [type(one).__name__ for one in left if one.isVisible()] == []
     assert kept() is None or what == "open"
-    # Nothing said is lost, no model is half made, nobody is thought to be there still.
+    # No annotation is lost, no model is half made, nobody is thought to be there still.
     assay = AssayFolder.open(assay_path)
-    assert len(assay.journal().annotations()) == n_said + 1
+    assert len(assay.journal().annotations()) == n_annotations + 1
     in_use = chosen_model(assay).id
     assert in_use == before or (what == "retrain" and in_use > before)
     assert {one.name for one in assay.models_folder.iterdir()} == {
@@ -182,7 +152,7 @@ from napari_hcs_qc.gui.window.desk import open_desk
 
 viewer = napari.Viewer()
 space = open_desk(viewer, Path(sys.argv[1]))
-space.session.message.connect(lambda *said: print("told", *said, flush=True))
+space.session.message.connect(lambda *message: print("message", *message, flush=True))
 after_ms = int(sys.argv[2])
 
 def close():
@@ -208,7 +178,7 @@ print("ended", flush=True)
 def test_the_program_ends_when_its_window_is_closed_in_mid_job(
     assay_path: Path, after_ms: int
 ) -> None:
-    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    n_annotations = len(AssayFolder.open(assay_path).journal().annotations())
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(assay_path), str(after_ms)],
         capture_output=True,
@@ -219,5 +189,5 @@ def test_the_program_ends_when_its_window_is_closed_in_mid_job(
     assert done.returncode == 0, done.stderr
     assert "ended" in done.stdout
     assert "Traceback" not in done.stderr
-    assert "told error" not in done.stdout
-    assert len(AssayFolder.open(assay_path).journal().annotations()) == n_said + 1
+    assert "message error" not in done.stdout
+    assert len(AssayFolder.open(assay_path).journal().annotations()) == n_annotations + 1
