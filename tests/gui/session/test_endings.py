@@ -700,7 +700,7 @@ app = QApplication([])
 space = workspace_of(ViewerModel())
 session, view = space.session, space.view
 session.annotations.annotator = "script"
-session.message.connect(lambda level, text: print("message", level, text, file=sys.stderr, flush=True))
+session.message.connect(lambda *message: print("message", *message, file=sys.stderr, flush=True))
 session.open(Path(sys.argv[1]))
 while session.selection.site is None or view.on_screen != session.selection.site:
     app.processEvents()
