@@ -183,7 +183,7 @@ def test_the_state_follows_the_embeddings_and_computing_resumes(
     rows = workspace.session.models.embeddings
     assert rows is not None
     assert f"Embedded {n:,} cells" in dock.findChild(QWidget, "state").text()
-    assert f"{rows.shape[1]:,} numbers" in dock.findChild(QWidget, "state").text()
+    assert f"{rows.shape[1]:,} features" in dock.findChild(QWidget, "state").text()
     pick(dock.findChild(QWidget, "recipe"), "nucleus-mean")
     assert "not yet with the current choice" in dock.findChild(QWidget, "state").text()
     with qtbot.waitSignal(workspace.session.models.embeddings_changed, timeout=60_000):
