@@ -214,7 +214,6 @@ def test_computing_can_be_cancelled_and_goes_on_where_it_was(
     monkeypatch.setattr(Encoder, "encode", slow)
     dock.findChild(QWidget, "compute").click()
     qtbot.waitUntil(lambda: bool(n_encoded), timeout=30_000)
-    began = time.monotonic()
     cancel = next(
         b
         for b in dock.findChild(QWidget, "jobs").findChildren(QAbstractButton)
@@ -222,7 +221,7 @@ def test_computing_can_be_cancelled_and_goes_on_where_it_was(
     )
     cancel.click()
     idle(qtbot, workspace)
-    assert time.monotonic() - began < 2
+    assert sum(n_encoded) < len(workspace.session.selection.state.found.cells)
     assert "cancelled" in dock.findChild(QWidget, "jobs").value()
     assert "not yet with the current choice" in dock.findChild(QWidget, "state").text()
     monkeypatch.setattr(Encoder, "encode", encode)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -324,16 +323,14 @@ class TestHistogram:
         assert shares[0] > 0.8
         assert shares[1] < 0.2
 
-    def test_a_hundred_thousand_cells_follow_the_mouse(self, make: Any) -> None:
+    def test_moving_the_threshold_does_not_count_all_cells_into_bins_again(
+        self, make: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         chart = make(HistogramChart, np.random.default_rng(0).random(100_000, np.float32))
-        chart.grab()
-        took = []
+        monkeypatch.setattr(np, "histogram", pytest.fail)
         for threshold in (0.2, 0.3, 0.4, 0.5, 0.6):
-            begin = time.perf_counter()
             chart.set_threshold(threshold)
             chart.grab()
-            took.append(time.perf_counter() - begin)
-        assert min(took) < 0.02
 
 
 class TestAxes:
