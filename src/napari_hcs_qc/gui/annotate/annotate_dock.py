@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QButtonGroup, QLabel
+from qtpy.QtWidgets import QButtonGroup, QLabel, QPushButton
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.views.annotation_summary import Counts, count_annotations, find_conflicts
@@ -57,7 +57,7 @@ class AnnotateDock(Dock):
         name.setBuddy(self._annotator)
         self._lay_out(
             row(name, (self._annotator, 1), self._blind, self._undo, self._redo, spacing=4),
-            row(QLabel("Click on image"), *self._modes.buttons(), None, self._target, spacing=2),
+            row(QLabel("Click on image"), *self._mode_buttons, None, self._target, spacing=2),
             self._buttons,
             (self.gallery, 1),
             self._conflicts,
@@ -86,11 +86,13 @@ class AnnotateDock(Dock):
             "Redo", "Redo the last undone action (Ctrl+Y).", annotations.redo, takes_focus=False
         )
         self._modes = QButtonGroup(self)
+        self._mode_buttons: list[QPushButton] = []
         for mode in get_args(Mode):
             button = push_button(*_MODES[mode], takes_focus=False)
             button.setCheckable(True)
             button.setProperty("mode", mode)
             button.setObjectName(f"mode {mode}")
+            self._mode_buttons.append(button)  # a group of buttons does not keep them
             self._modes.addButton(button)
         self._buttons = ClassButtons()
         self._target = QLabel()

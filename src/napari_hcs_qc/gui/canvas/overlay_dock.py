@@ -65,11 +65,13 @@ class OverlayDock(Dock):
         self._effect.setWordWrap(True)
         self._effect.setToolTip("Effect of the threshold on this plate.")
         self._colours = QButtonGroup(self)
+        colours: list[QRadioButton] = []
         for colour_by, (text, tip) in _COLOURS.items():
             button = QRadioButton(text)
             button.setToolTip(tip)
             button.setProperty("key", colour_by)
             button.setObjectName(f"colour by {colour_by}")
+            colours.append(button)  # a group of buttons does not keep them
             self._colours.addButton(button)
         self._legend = OverlayLegend()
         self._switches = {key: check_box(text, tip) for key, text, tip in _SWITCHES}
@@ -82,7 +84,7 @@ class OverlayDock(Dock):
                 self._histogram,
                 self._effect,
                 NoveltyLine(session),
-                ("Colour by", row(*self._colours.buttons(), None)),
+                ("Colour by", row(*colours, None)),
                 self._legend,
                 *self._switches.values(),
                 ("Opacity", self._opacity),
