@@ -23,6 +23,7 @@ from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.encoders.encoder import Encoder
 
+_TEXTS = ["predicted_class", "predicted_kind"]
 _ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
 
 
@@ -180,12 +182,10 @@ def predict_plate(
     )
     p_abnormal = score_embeddings(model.head, embedded.rows, job=job)
     is_kind_told = p_abnormal >= min(0.5, assay.threshold)
-    table = pd.DataFrame(
-        {
-            "p_abnormal": p_abnormal,
-            "predicted_class": classes_of(p_abnormal),
-            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, job),
-        }
+    kinds = _kinds(model, embedded.rows, is_kind_told, job)
+    table = with_texts(
+        pd.DataFrame({"p_abnormal": p_abnormal}),
+        {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},
     )
     shift: dict[str, Any] = {}
     if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
@@ -268,6 +268,7 @@ def load_prediction(
     if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
         return None
     table = pd.read_parquet(folder / f"{model.id}.parquet")
+    table = with_texts(table, table[_TEXTS])
     if not is_of_all:
         table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
     return Prediction(
@@ -315,10 +316,7 @@ def realigned(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.D
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
     realigned = table.reindex([*range(n_found), *added]).reset_index(drop=True)
-    for name in ("predicted_class", "predicted_kind"):
-        words = realigned[name].astype(object)
-        realigned[name] = words.where(words.notna(), None)
-    return realigned
+    return with_texts(realigned, realigned[_TEXTS])
 
 
 def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
