@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from qtpy.QtCore import QObject, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -95,10 +95,10 @@ def set_tab_order(*widgets: QWidget) -> None:
         QWidget.setTabOrder(before, after)
 
 
-def name_parts(owner: QObject) -> None:
+def name_parts(owner: QWidget) -> None:
     """Give each part its attribute's name as object name, by which tests and styles find it."""
     for name, part in vars(owner).items():
-        if isinstance(part, QObject) and not part.objectName():
+        if isinstance(part, QWidget) and not part.objectName():
             part.setObjectName(name.strip("_"))
 
 
