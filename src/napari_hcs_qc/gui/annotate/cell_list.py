@@ -41,6 +41,8 @@ class CellList(QCollapsible):
         self._list.itemActivated.connect(self._activate)
         self.addWidget(self._list)
         self.setDuration(0)  # a fold that moves repaints the whole window
+        self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.toggled.connect(self._show_focus)
         name_parts(self)
         self.set_value(())
 
@@ -61,6 +63,11 @@ class CellList(QCollapsible):
             self._list.setCurrentRow(min(current, len(cells) - 1))
         self.setText(self._title(len(cells)))
         self.setVisible(bool(cells))
+
+    def _show_focus(self, is_open: bool) -> None:
+        """Let the Tab key reach the list only when it is open; folded, it is only without height."""
+        policy = Qt.FocusPolicy.StrongFocus if is_open else Qt.FocusPolicy.NoFocus
+        self._list.setFocusPolicy(policy)
 
     def _activate(self, item: QListWidgetItem) -> None:
         self.activated.emit(self._cells[self._list.row(item)])
