@@ -65,7 +65,7 @@ class CellList(QCollapsible):
         self.setVisible(bool(cells))
 
     def _show_focus(self, is_open: bool) -> None:
-        """Let the Tab key reach the list only when it is open; folded, it is only without height."""
+        """Let the Tab key reach the list only when it is open: folded, it has no height."""
         policy = Qt.FocusPolicy.StrongFocus if is_open else Qt.FocusPolicy.NoFocus
         self._list.setFocusPolicy(policy)
 
