@@ -122,7 +122,8 @@ def measure(assay: Path) -> None:
     viewer.window.resize(1440, 900)
     workspace = open_desk(viewer)
     session, tasks, view = workspace.session, workspace.tasks, workspace.view
-    session.told.connect(lambda level, text: print(f"{level}: {text}"))
+    training = workspace.training
+    session.message.connect(lambda level, text: print(f"{level}: {text}"))
     session.open(assay)
     wait(lambda: view.on_screen is not None)
     tasks.find_embeddings()
@@ -133,13 +134,13 @@ def measure(assay: Path) -> None:
     beats: list[float] = []
     steps: list[dict[str, float]] = []
     for _ in range(_TURNS):
-        before = session.model
+        before = session.models.model
         with Heart() as heart:
             began = time.perf_counter()
-            job = tasks.retrain()
+            job = training.retrain()
             assert job is not None
             job.finished.connect(lambda made: steps.append(made.seconds))
-            wait(lambda before=before: session.model is not before)
+            wait(lambda before=before: session.models.model is not before)
             draw()
             seconds.append(time.perf_counter() - began)
         beats += heart.late_ms
@@ -149,10 +150,10 @@ def measure(assay: Path) -> None:
         wait(lambda: not session.jobs.running)
     print(f"  {', '.join(f'{one:.2f}' for one in seconds)} s; median {np.median(seconds):.2f} s")
     print(f"  steps in the background: {steps[-1]}")
-    model = session.model
-    assert model is not None and session.embeddings is not None
+    model = session.models.model
+    assert model is not None and session.models.embeddings is not None
     n_anchors = len(model.head.anchors_)
-    product_s = bare_product(session.embeddings, n_anchors)
+    product_s = bare_product(session.models.embeddings, n_anchors)
     print(f"  bare product of the embeddings with {n_anchors} columns: {product_s:.2f} s")
     print(f"  ratio: {np.median(seconds) / product_s:.1f}")
     late = np.array(beats)
@@ -180,7 +181,7 @@ def measure(assay: Path) -> None:
         cls = ("normal", "abnormal")[turn % 2]
         # In the layers, and on the canvas.
         times = until_painted(
-            canvas, lambda place=place, cls=cls: session.annotate(site, [place], cls)
+            canvas, lambda place=place, cls=cls: session.annotations.annotate(site, [place], cls)
         )
         said.append(times[0])
         clicks.append(times[1])
@@ -194,8 +195,8 @@ def measure(assay: Path) -> None:
     for _ in range(_CLICKS):
         wait(lambda: not session.jobs.running)
         began = time.perf_counter()
-        session.step(1)
-        wait(lambda: view.on_screen == session.site)
+        session.selection.step(1)
+        wait(lambda: view.on_screen == session.selection.site)
         sites.append(1000 * (time.perf_counter() - began))
         draw()
     print(f"  {spread(sites)}")
@@ -203,7 +204,7 @@ def measure(assay: Path) -> None:
     print("Moving the threshold, 30 steps:")
     with Heart() as heart:
         for step in range(_CLICKS):
-            session.set_threshold(0.35 + 0.01 * step)
+            session.models.set_threshold(0.35 + 0.01 * step)
             draw()
         wait(lambda: not session.jobs.running)
     print(f"  event loop: {spread(heart.late_ms)}")

@@ -42,20 +42,31 @@ def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
 
 
+def trained_folder(factory: pytest.TempPathFactory) -> Path:
+    """Folder with a plate (``made``) and its trained assay (``assay``); once in a run of pytest.
+
+    Kept by its place, so that the tests of the window have the same one.
+    """
+    folder = factory.getbasetemp() / "trained"
+    if not (folder / "complete").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        made = simulate_plate(folder / "made", SPEC)
+        steps.run(
+            folder / "assay",
+            steps.PlateSource(made.plate_dir),
+            made.labels,
+            folder / "out",
+            annotator="simulation",
+            train_options=TrainOptions(n_seeds=1),
+        )
+        (folder / "complete").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a plate (``made``) and its assay (``assay``), trained and judged."""
-    folder = tmp_path_factory.mktemp("gui")
-    made = simulate_plate(folder / "made", SPEC)
-    steps.run(
-        folder / "assay",
-        steps.PlateSource(made.plate_dir),
-        made.labels,
-        folder / "out",
-        annotator="simulation",
-        train_options=TrainOptions(n_seeds=1),
-    )
-    return folder
+    """Folder with a plate (``made``) and its assay (``assay``), trained and scored."""
+    return trained_folder(tmp_path_factory)
 
 
 @pytest.fixture
@@ -73,21 +84,16 @@ def plate_path(trained: Path, tmp_path: Path) -> Path:
 
 
 class Desk:
-    """A workspace without a window, and what it has told.
-
-    Parameters
-    ----------
-    qtbot
-        Of pytest-qt.
-    """
+    """A workspace without a window, and its messages."""
 
     def __init__(self, qtbot: QtBot) -> None:
         self.qtbot = qtbot
         self.workspace = workspace_of(ViewerModel())
         self.session, self.tasks = self.workspace.session, self.workspace.tasks
+        self.training = self.workspace.training
         self.view, self.viewer = self.workspace.view, self.workspace.viewer
-        self.told: list[tuple[str, str]] = []
-        self.session.told.connect(lambda *said: self.told.append(said))
+        self.messages: list[tuple[str, str]] = []
+        self.session.message.connect(lambda *message: self.messages.append(message))
 
     def open(self, path: Path) -> Desk:
         """Open an assay, and wait until all that follows by itself is done."""
@@ -100,14 +106,14 @@ class Desk:
 
         def is_idle() -> bool:
             session = self.session
-            is_shown = self.view.on_screen == session.site and session.is_settled
+            is_shown = self.view.on_screen == session.selection.site and session.is_settled
             return is_shown and not session.jobs.running
 
         self.qtbot.waitUntil(is_idle, timeout=240_000)
 
     def errors(self) -> list[str]:
-        """What went wrong, in the words that were told."""
-        return [text for level, text in self.told if level == "error"]
+        """Give the messages of errors."""
+        return [text for level, text in self.messages if level == "error"]
 
     def cell(self, index: int = 0) -> tuple[float, float]:
         """Place of a cell of the site on screen."""
@@ -115,16 +121,18 @@ class Desk:
         y_px, x_px = self.view.cells.yx_px[index]
         return float(y_px), float(x_px)
 
-    def say(self, cls: str | None, index: int = 0) -> bool:
-        """Say something of a cell of the site on screen."""
-        assert self.session.site is not None
-        return self.session.annotate(self.session.site, [self.cell(index)], cls)
+    def annotate(self, cls: str | None, index: int = 0) -> bool:
+        """Annotate a cell of the site on screen."""
+        assert self.session.selection.site is not None
+        return self.session.annotations.annotate(
+            self.session.selection.site, [self.cell(index)], cls
+        )
 
-    def said_of(self, index: int = 0) -> str | None:
-        """What is shown as said of a cell of the site on screen."""
+    def annotation_of(self, index: int = 0) -> str | None:
+        """What is shown as the class of a cell of the site on screen, as people annotated it."""
         assert self.view.cells is not None
-        word: str | None = self.view.cells.annotated_class[index]
-        return word
+        cls: str | None = self.view.cells.annotated_class[index]
+        return cls
 
     def close(self) -> None:
         """Close the workspace; may be called again."""

@@ -55,9 +55,9 @@ class Person:
         workspace = open_desk(viewer)
         self.session, self.view = workspace.session, workspace.view
         self.clicking = Clicking.of(viewer)
-        self.told: list[tuple[str, str]] = []
-        told = self.told  # a signal that held this person would hold the window as well
-        self.session.told.connect(lambda *said: told.append(said))
+        self.messages: list[tuple[str, str]] = []
+        messages = self.messages  # a signal that held this person would hold the window as well
+        self.session.message.connect(lambda *message: messages.append(message))
         qtbot.waitExposed(self.window)
         self.window.activateWindow()
         qtbot.wait(100)
@@ -70,7 +70,7 @@ class Person:
             self.qtbot.waitUntil(lambda: bool(met()), timeout=round(1000 * timeout_s))
         except self.qtbot.TimeoutError:
             jobs = [job.title for job in self.session.jobs.running]
-            pytest.fail(f"Waited {timeout_s} s. Running: {jobs}. Told: {self.told}")
+            pytest.fail(f"Waited {timeout_s} s. Running: {jobs}. Messages: {self.messages}")
 
     def idle(self, timeout_s: float = 120.0) -> None:
         """Wait until no job runs, and all that comes after the last has come."""
@@ -79,15 +79,15 @@ class Person:
             self.qtbot.wait(50)
 
     def errors(self) -> list[str]:
-        """Words that told of a failure."""
-        return [text for level, text in self.told if level == "error"]
+        """Give the messages of errors."""
+        return [text for level, text in self.messages if level == "error"]
 
     # ---- the canvas ----------------------------------------------------------------------
 
     def go_to(self, well: str, site: int) -> None:
         """Jump to a site, and wait for its pixels."""
         key = SiteKey(well, site)
-        self.session.go_to(key)
+        self.session.selection.go_to(key)
         self.until(lambda: self.view.on_screen == key)
         self.qtbot.wait(20)
 

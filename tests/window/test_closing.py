@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
+from tests.gui.conftest import trained_folder
 
-from napari_hcs_qc.assay.models.training import TrainOptions
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
 from napari_hcs_qc.gui.window.desk import open_desk
-from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
-from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,38 +30,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.window
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small assay, trained and judged."""
-    folder = tmp_path_factory.mktemp("closing")
-    spec = SyntheticSpec(
-        name="SIM",
-        wells=("A01", "A02", "B01", "B02"),
-        sites_per_well=1,
-        shape_px=(220, 260),
-        channels=("DNA", "Actin"),
-        seed=4,
-        nucleus_diameter_um=14.0,
-        cells_per_mm2=1500.0,
-        artefact_share=0.0,
-        abnormal_share=0.2,
-        n_labels=50,
-    )
-    plate = simulate_plate(folder / "made", spec)
-    steps.run(
-        folder / "assay",
-        steps.PlateSource(plate.plate_dir),
-        plate.labels,
-        folder / "out",
-        annotator="simulation",
-        train_options=TrainOptions(n_seeds=1),
-    )
-    return folder / "assay"
-
-
 @pytest.fixture
-def assay_path(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "assay")
+def assay_path(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A trained assay that a test may change."""
+    shutil.copytree(trained_folder(tmp_path_factory) / "assay", tmp_path / "assay")
     return tmp_path / "assay"
 
 
@@ -84,7 +54,8 @@ def opened(
     workspace = open_desk(viewer, path)
     session, view = workspace.session, workspace.view
     qtbot.waitUntil(
-        lambda: session.site is not None and view.on_screen == session.site, timeout=120_000
+        lambda: session.selection.site is not None and view.on_screen == session.selection.site,
+        timeout=120_000,
     )
     qtbot.waitUntil(lambda: not session.jobs.running, timeout=240_000)
     return viewer, workspace
@@ -102,15 +73,15 @@ def test_a_window_closed_in_mid_job(
     threads = work_threads()
     widgets = {id(widget) for widget in QApplication.topLevelWidgets()}
     before = chosen_model(AssayFolder.open(assay_path)).id
-    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    n_annotations = len(AssayFolder.open(assay_path).journal().annotations())
     viewer, workspace = opened(make_napari_viewer, qtbot, assay_path)
-    session, told = workspace.session, []
-    session.told.connect(lambda *said: told.append(said))
+    session, messages = workspace.session, []
+    session.message.connect(lambda *message: messages.append(message))
     y_px, x_px = workspace.view.cells.yx_px[1]
-    session.annotator = "anna"
-    assert session.annotate(session.site, [(y_px, x_px)], "abnormal")
+    session.annotations.annotator = "anna"
+    assert session.annotations.annotate(session.selection.site, [(y_px, x_px)], "abnormal")
     if what == "retrain":
-        workspace.tasks.retrain()
+        workspace.training.retrain()
     elif what == "embed":
         shutil.rmtree(assay_path / "embeddings")
         workspace.tasks.embed()
@@ -120,7 +91,7 @@ def test_a_window_closed_in_mid_job(
     viewer.close()
 
     assert not has_workspace(viewer)
-    assert not [text for level, text in told if level == "error"]
+    assert not [text for level, text in messages if level == "error"]
     qtbot.waitUntil(lambda: work_threads() <= threads, timeout=60_000)
     kept = weakref.ref(workspace)
     del workspace, session, viewer
@@ -129,9 +100,9 @@ def test_a_window_closed_in_mid_job(
     left = [one for one in QApplication.topLevelWidgets() if id(one) not in widgets]
     assert [type(one).__name__ for one in left if one.isVisible()] == []
     assert kept() is None or what == "open"
-    # Nothing said is lost, no model is half made, nobody is thought to be there still.
+    # No annotation is lost, no model is half made, nobody is thought to be there still.
     assay = AssayFolder.open(assay_path)
-    assert len(assay.journal().annotations()) == n_said + 1
+    assert len(assay.journal().annotations()) == n_annotations + 1
     in_use = chosen_model(assay).id
     assert in_use == before or (what == "retrain" and in_use > before)
     assert {one.name for one in assay.models_folder.iterdir()} == {
@@ -144,24 +115,28 @@ def test_two_windows_on_one_assay_and_the_first_is_closed(
     make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, assay_path: Path
 ) -> None:
     first, one = opened(make_napari_viewer, qtbot, assay_path)
-    one.session.annotator = "anna"
-    told: list[str] = []
+    one.session.annotations.annotator = "anna"
+    messages: list[str] = []
     # Without a window: of two canvases in one process, napari 0.9 with Mesa raises GLError in the
     # one that stays when the other is closed, with no code of ours.
     second = ViewerModel()
     two = workspace_of(second)
-    two.session.told.connect(lambda _level, text: told.append(text))
+    two.session.message.connect(lambda _level, text: messages.append(text))
     two.session.open(assay_path)
     qtbot.waitUntil(lambda: two.view.cells is not None, timeout=120_000)
-    assert any("also open in another window" in text for text in told)
-    two.session._watch.setInterval(30)
+    assert any("also open in another window" in text for text in messages)
+    two.session.annotations.watch.setInterval(30)
     y_px, x_px = one.view.cells.yx_px[0]
-    assert one.session.annotate(one.session.site, [(y_px, x_px)], "unsure")
-    qtbot.waitUntil(lambda: "anna" in set(two.session.live.table["annotator"]), timeout=60_000)
-    one.tasks.retrain()
+    assert one.session.annotations.annotate(one.session.selection.site, [(y_px, x_px)], "unsure")
+    qtbot.waitUntil(
+        lambda: "anna" in set(two.session.annotations.cache.table["annotator"]), timeout=60_000
+    )
+    one.training.retrain()
     first.close()
     assert has_workspace(second)
-    assert two.session.annotate(two.session.site, [tuple(two.view.cells.yx_px[1])], "normal")
+    assert two.session.annotations.annotate(
+        two.session.selection.site, [tuple(two.view.cells.yx_px[1])], "normal"
+    )
     qtbot.waitUntil(lambda: not two.session.jobs.running, timeout=240_000)
     two.close()
     assert not has_workspace(second)
@@ -177,7 +152,7 @@ from napari_hcs_qc.gui.window.desk import open_desk
 
 viewer = napari.Viewer()
 space = open_desk(viewer, Path(sys.argv[1]))
-space.session.told.connect(lambda *said: print("told", *said, flush=True))
+space.session.message.connect(lambda *message: print("message", *message, flush=True))
 after_ms = int(sys.argv[2])
 
 def close():
@@ -188,8 +163,9 @@ def go_on():
     if space.view.cells is None or space.session.jobs.running:
         QTimer.singleShot(50, go_on)
         return
-    assert space.session.annotate(space.session.site, [tuple(space.view.cells.yx_px[0])], "unsure")
-    space.tasks.retrain()
+    place = tuple(space.view.cells.yx_px[0])
+    assert space.session.annotations.annotate(space.session.selection.site, [place], "unsure")
+    space.training.retrain()
     QTimer.singleShot(after_ms, close)
 
 go_on()
@@ -202,7 +178,7 @@ print("ended", flush=True)
 def test_the_program_ends_when_its_window_is_closed_in_mid_job(
     assay_path: Path, after_ms: int
 ) -> None:
-    n_said = len(AssayFolder.open(assay_path).journal().annotations())
+    n_annotations = len(AssayFolder.open(assay_path).journal().annotations())
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(assay_path), str(after_ms)],
         capture_output=True,
@@ -213,5 +189,5 @@ def test_the_program_ends_when_its_window_is_closed_in_mid_job(
     assert done.returncode == 0, done.stderr
     assert "ended" in done.stdout
     assert "Traceback" not in done.stderr
-    assert "told error" not in done.stdout
-    assert len(AssayFolder.open(assay_path).journal().annotations()) == n_said + 1
+    assert "message error" not in done.stdout
+    assert len(AssayFolder.open(assay_path).journal().annotations()) == n_annotations + 1

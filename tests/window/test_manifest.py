@@ -78,7 +78,7 @@ def test_every_widget_opens_by_its_name_and_works_on_the_viewer(
     # All of them are about one and the same workspace.
     session = workspace_of(viewer).session
     session.open(assay)
-    qtbot.waitUntil(lambda: session.site is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: session.selection.site is not None, timeout=60_000)
     qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
     assert len(viewer.layers) == 3
     # The desk takes those that are open.
@@ -100,9 +100,9 @@ def test_the_command_of_the_menu_opens_the_desk(viewer: Viewer) -> None:
 def test_an_assay_opens_in_the_desk(viewer: Viewer, qtbot: QtBot, assay: Path) -> None:
     viewer.open(str(assay), plugin=_NAME)
     session = workspace_of(viewer).session
-    qtbot.waitUntil(lambda: session.site is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: session.selection.site is not None, timeout=60_000)
     qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
-    assert session.assay is not None and session.assay.path == assay
+    assert session.assay.folder is not None and session.assay.folder.path == assay
     assert isinstance(desk.panel(viewer, desk.PLATE), PlateDock)
 
 

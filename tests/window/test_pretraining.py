@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
 
 from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
@@ -59,18 +60,18 @@ def test_from_unlabelled_cells_to_the_overlay(
 
     table = dock.findChild(EncoderTable)
     person.scroll_to(table)
-    (line,) = [item for name, item in table._items.items() if name == "vicreg"]
+    (line,) = table.findItems("vicreg", Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchRecursive, 0)
     person.click(table.viewport(), table.visualItemRect(line).center())
     assert table.value() == "vicreg"
     person.press("Ctrl+R")
-    person.until(lambda: person.session.scored is not None, 240)
+    person.until(lambda: person.session.models.scored is not None, 240)
     person.idle()
     assert person.errors() == []
-    assert person.session.model.encoder["name"] == "vicreg"
+    assert person.session.models.model.encoder["name"] == "vicreg"
     person.panel(OVERLAY)
     person.go_to("B07", 1)
     cells = person.view.cells
-    is_abnormal = cells.p_abnormal >= person.session.threshold
+    is_abnormal = cells.p_abnormal >= person.session.models.threshold
     shown = np.asarray(person.view.cell_layer.border_color)
     for chosen, colour in ((is_abnormal, ABNORMAL_COLOUR), (~is_abnormal, NORMAL_COLOUR)):
         np.testing.assert_allclose(shown[chosen], np.tile(rgba(colour), (chosen.sum(), 1)))

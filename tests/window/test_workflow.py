@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_hcs_qc.assay.scoring.review_queue import review_queue
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
-from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
+from napari_hcs_qc.gui.canvas.workspace import has_workspace
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
@@ -166,12 +166,12 @@ def round_about(places: list[tuple[float, float]], margin: float) -> list[tuple[
 def say_in_gallery(person: Person, truth: Truth, cls: str, n: int) -> None:
     """Select tiles in sight by click and Ctrl+click, and press the key of the class."""
     gallery = person.panel(ANNOTATE).gallery.view
-    state, spoken_of = person.session.state, person.session.annotated
+    state, spoken_of = person.session.selection.state, person.session.annotations.rows
     assert state is not None and spoken_of is not None
     classes = truth.of(state.found.cells)
     left = n
     while left:
-        grid, bar = gallery._grid(), gallery.verticalScrollBar()
+        grid, bar = gallery.grid(), gallery.verticalScrollBar()
         rows_in_sight = grid.between(
             bar.value() + 5, bar.value() + gallery.viewport().height() - 60
         )
@@ -290,13 +290,15 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     retrain(person)
     person.panel(ANNOTATE)
     person.picture("desk-annotate")
-    cells = person.session.scored.state.found.cells
-    p_abnormal = person.session.scored.prediction.table["p_abnormal"].to_numpy()[: len(cells)]
+    cells = person.session.models.scored.state.found.cells
+    p_abnormal = person.session.models.scored.prediction.table["p_abnormal"].to_numpy()[
+        : len(cells)
+    ]
     is_known = truth.of(cells) != ""
     is_right = (p_abnormal >= 0.5) == (truth.of(cells) == "abnormal")
     assert is_right[is_known].mean() > 0.85
     person.panel(TRAIN)
-    person.until(lambda: person.session.model.manifest["cross_validation"] is not None, 240)
+    person.until(lambda: person.session.models.model.manifest["cross_validation"] is not None, 240)
     person.idle()
     person.picture("desk-train")
     move_threshold(person)
@@ -337,7 +339,7 @@ def a_short_day(
     person.idle()
     for cls in said(person):
         say_in_gallery(person, truth, cls, 2)
-    for site in person.session.plate.sites:
+    for site in person.session.selection.plate.sites:
         person.go_to(site.well, site.site)
         for cls in said(person):
             # Where nothing was found, as in debris, the click makes a cell.
@@ -363,13 +365,13 @@ def a_short_day(
 
 def retrain(person: Person) -> None:
     """Press the key on the canvas: colours, map and model follow."""
-    assert person.session.model is None
+    assert person.session.models.model is None
     plate = person.panel(PLATE)
     assert plate.measure() == "cell_count"
     before, map_before = colours(person), well_values_shown(person)
     person.press("Ctrl+R")
-    person.until(lambda: person.session.scored is not None, 240)
-    assert person.session.model is not None
+    person.until(lambda: person.session.models.scored is not None, 240)
+    assert person.session.models.model is not None
     assert not np.array_equal(colours(person), before)
     check_overlay(person)
     assert plate.measure() == "share_abnormal"
@@ -382,18 +384,18 @@ def move_threshold(person: Person) -> None:
     slider, histogram = overlay.findChild(QSlider), overlay.findChild(HistogramChart)
     flags, values = flagged(person), well_values_shown(person)
     person.press("Left", slider)
-    assert person.session.threshold == 0.49
+    assert person.session.models.threshold == 0.49
     check_overlay(person)
     person.press("Right", histogram)
-    assert person.session.threshold == 0.5
+    assert person.session.models.threshold == 0.5
     middle, reach = slider.rect().center(), slider.width() // 4
     person.drag_on(slider, [middle - QPoint(reach * part // 5, 0) for part in range(6)])
-    threshold = person.session.threshold
+    threshold = person.session.models.threshold
     where = f"{slider.value()} on {slider.size()}, enabled {slider.isEnabled()}"
     assert threshold < 0.4, where
     check_overlay(person)
     person.idle()
-    assert person.session.scored.threshold == threshold
+    assert person.session.models.scored.threshold == threshold
     assert well_values_shown(person) != values
     assert flagged(person) != flags
 
@@ -422,11 +424,11 @@ def benchmark(person: Person) -> None:
     person.idle()
     assert dock.value().cell.head == "linear"
     detail = dock.findChild(BenchmarkDetail)
-    assert "weighted F1" in detail.words()
+    assert "weighted F1" in detail.text()
     assert detail.n_crops() == len(mistakes(dock.results()[dock.value().key]))
     person.picture("desk-benchmark")
     person.click(person.button(dock, QPushButton, "Use for my"))
-    options = workspace_of(person.viewer).tasks.options
+    options = person.session.options.value()
     assert (options.head, options.encoder) == ("linear", None)
 
 
@@ -488,7 +490,8 @@ def export(
     assert set(cells.loc[is_out, "Metadata_Well"]) == excluded & set(cells["Metadata_Well"])
     assert cells["annotated_class"].value_counts().to_dict() == said(person)
     np.testing.assert_array_equal(
-        cells["predicted_class"] == "abnormal", cells["p_abnormal"] >= person.session.threshold
+        cells["predicted_class"] == "abnormal",
+        cells["p_abnormal"] >= person.session.models.threshold,
     )
 
 
@@ -528,7 +531,7 @@ def come_back(person: Person, assay: Path, was: dict[str, Any]) -> None:
 
 def flagged(person: Person) -> dict[str, str]:
     """Wells that are flagged, and the reasons in words and numbers."""
-    scored = person.session.scored
+    scored = person.session.models.scored
     assert scored is not None
     wells = scored.scores.wells[scored.scores.wells["is_flagged"]]
     return dict(zip(wells["well"], wells["flag_reason"], strict=True))
@@ -544,16 +547,16 @@ def verdicts(assay: Path) -> dict[str, tuple[str, str | None]]:
 def everything(person: Person) -> dict[str, Any]:
     """All that is to be the same when the assay is opened again."""
     session = person.session
-    assert session.model is not None and session.plate is not None
+    assert session.models.model is not None and session.selection.plate is not None
     return {
         "map": well_values_shown(person),
         "said": said(person),
-        "model": (session.model.id, session.model.manifest["cross_validation"]),
-        "threshold": session.threshold,
-        "sites": session.plate.sites,
-        "queue": [repr(entry) for entry in review_queue(session.all_scored)],
-        "p_abnormal": session.scored.prediction.table["p_abnormal"].tolist(),
-        "options": workspace_of(person.viewer).tasks.options,
+        "model": (session.models.model.id, session.models.model.manifest["cross_validation"]),
+        "threshold": session.models.threshold,
+        "sites": session.selection.plate.sites,
+        "queue": [repr(entry) for entry in review_queue(session.models.all_scored)],
+        "p_abnormal": session.models.scored.prediction.table["p_abnormal"].tolist(),
+        "options": person.session.options.value(),
     }
 
 
@@ -574,7 +577,7 @@ def empty_place(person: Person) -> tuple[float, float]:
     """Give a place of the site on screen that is far from all its cells."""
     cells = person.view.cells
     assert cells is not None
-    height, width = person.session.plate.layout.shape
+    height, width = person.session.selection.plate.layout.shape
     y, x = np.mgrid[15 : height - 15, 15 : width - 15].reshape(2, -1)
     to_cells = np.hypot(y[:, None] - cells.yx_px[:, 0], x[:, None] - cells.yx_px[:, 1])
     best = int(to_cells.min(axis=1).argmax())
@@ -606,12 +609,12 @@ def corners(places: Any) -> list[tuple[float, float]]:
 def well_values_shown(person: Person) -> dict[str, str]:
     """What the plate map says of each well."""
     shown = person.panel(PLATE).plate_map
-    return {well: shown.describe(well) for well in person.session.plate.wells}
+    return {well: shown.describe(well) for well in person.session.selection.plate.wells}
 
 
 def check_overlay(person: Person) -> None:
     """Look whether cells have the colour of their class at the threshold, on the canvas too."""
-    cells, threshold = person.view.cells, person.session.threshold
+    cells, threshold = person.view.cells, person.session.models.threshold
     assert cells is not None
     is_abnormal = cells.p_abnormal >= threshold
     words = np.asarray(person.view.cell_layer.features["class"])

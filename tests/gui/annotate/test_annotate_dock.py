@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QRegularExpression, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
@@ -20,11 +20,14 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QMessageBox,
+    QPushButton,
+    QWidget,
 )
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
+from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.gallery.gallery_orders import ORDERS, GalleryOptions
@@ -44,16 +47,16 @@ if TYPE_CHECKING:
 @pytest.fixture
 def workspace(qtbot: QtBot) -> Iterator[Workspace]:
     made = workspace_of(ViewerModel())
-    made.session.annotator = "anna"
+    made.session.annotations.annotator = "anna"
     yield made
     made.close()
     assert not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
 
 
 @pytest.fixture
-def told(workspace: Workspace) -> list[str]:
+def messages(workspace: Workspace) -> list[str]:
     texts: list[str] = []
-    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
 
 
@@ -72,7 +75,7 @@ def annotating(
 ) -> AnnotateDock:
     """The panel with a trained assay open and the keyboard in the gallery."""
     workspace.session.open(assay_path)
-    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: workspace.session.selection.state is not None, timeout=30_000)
     idle(qtbot, workspace)
     qtbot.waitUntil(lambda: len(dock.gallery.view.cells()) > 0)
     dock.gallery.view.setFocus()
@@ -90,7 +93,7 @@ def press(dock: AnnotateDock, key: Any, held: Any = Qt.KeyboardModifier.NoModifi
 def open_cells(dock: AnnotateDock, n: int) -> list[int]:
     """Rows of the first cells shown that nobody has annotated, selected."""
     ids = dock.gallery.view.cells()
-    rows = ids[dock.gallery._marks.value().annotated[ids] == NOT_ANNOTATED][:n]
+    rows = ids[dock.gallery.marks().annotated[ids] == NOT_ANNOTATED][:n]
     assert len(rows) == n
     dock.gallery.view.set_value(rows)
     return [int(row) for row in rows]
@@ -119,14 +122,14 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     said = recorded(assay_path)
     assert said["class"].tolist() == ["abnormal"] * 5
     assert said["action"].nunique() == 1
-    cells = workspace.session.state.found.cells.iloc[rows]
+    cells = workspace.session.selection.state.found.cells.iloc[rows]
     expected = {
         (str(c.well), int(c.site), float(c.y_px), float(c.x_px)) for c in cells.itertuples()
     }
     names = ["well", "site", "y_px", "x_px"]
     assert set(said[names].itertuples(index=False, name=None)) == expected
-    assert set(said["plate"]) == {workspace.session.plate.name}
-    marks = annotating.gallery._marks.value()
+    assert set(said["plate"]) == {workspace.session.selection.plate.name}
+    marks = annotating.gallery.marks()
     assert set(marks.annotated[rows]) == {ABNORMAL}
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not len(recorded(assay_path))
@@ -147,7 +150,7 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
 def test_each_key_says_its_word_and_backspace_takes_it_back(
     annotating: AnnotateDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     key: Any,
     cls: str,
     kind: str | None,
@@ -159,7 +162,7 @@ def test_each_key_says_its_word_and_backspace_takes_it_back(
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
     press(annotating, Qt.Key.Key_Backspace)
-    assert told[-1] == "anna has not annotated these cells."
+    assert messages[-1] == "anna has not annotated these cells."
 
 
 def test_words_given_beside_the_centroid_are_taken_back_too(
@@ -167,24 +170,26 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
 ) -> None:
     session = workspace.session
     (row,) = open_cells(annotating, 1)
-    cell = session.state.found.cells.iloc[row]
+    cell = session.selection.state.found.cells.iloc[row]
     place = (float(cell["y_px"]) + 1.5, float(cell["x_px"]))
-    assert session.annotate(SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal")
-    assert annotating.gallery._marks.value().annotated[row] == NORMAL
+    assert session.annotations.annotate(
+        SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal"
+    )
+    assert annotating.gallery.marks().annotated[row] == NORMAL
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
-    assert annotating.gallery._marks.value().annotated[row] == NOT_ANNOTATED
+    assert annotating.gallery.marks().annotated[row] == NOT_ANNOTATED
 
 
 def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
-    annotating: AnnotateDock, told: list[str]
+    annotating: AnnotateDock, messages: list[str]
 ) -> None:
     gallery = annotating.gallery
     visited = []
     for _ in range(4):
         press(annotating, Qt.Key.Key_Space)
         (row,) = gallery.selected().tolist()
-        assert gallery._marks.value().annotated[row] == NOT_ANNOTATED
+        assert gallery.marks().annotated[row] == NOT_ANNOTATED
         visited.append(row)
         press(annotating, Qt.Key.Key_N)
     ids = gallery.view.cells().tolist()
@@ -195,19 +200,18 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     assert ids.index(gallery.selected()[0]) <= max(places) + 60
     gallery.view.set_cells(visited)
     press(annotating, Qt.Key.Key_Space)
-    assert told[-1] == "All cells shown here are annotated."
+    assert messages[-1] == "All cells shown here are annotated."
 
 
 def test_a_key_that_is_held_down_says_its_word_once(
-    annotating: AnnotateDock, assay_path: Path
+    annotating: AnnotateDock, assay_path: Path, workspace: Workspace
 ) -> None:
     open_cells(annotating, 1)
     none = Qt.KeyboardModifier.NoModifier
     for is_repeated in (False, True, True):
         event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_A, none, "a", is_repeated)
         QApplication.sendEvent(annotating.gallery.view, event)
-    workspace = annotating._workspace
-    assert workspace.session.undo()
+    assert workspace.session.annotations.undo()
     assert not len(recorded(assay_path))
 
 
@@ -236,18 +240,18 @@ def test_letters_typed_as_a_name_annotate_nothing(
     line.clear()
     QTest.keyClicks(line, "Nan1")
     QTest.keyClick(line, Qt.Key.Key_Return)
-    assert workspace.session.annotator == "Nan1"
+    assert workspace.session.annotations.annotator == "Nan1"
     assert not len(recorded(assay_path))
     assert not len(recorded(assay_path, "Nan1"))
     line.setText("  ")
     QTest.keyClick(line, Qt.Key.Key_Return)
-    assert line.text() == workspace.session.annotator == "Nan1"
+    assert line.text() == workspace.session.annotations.annotator == "Nan1"
 
 
-def test_nothing_selected_says_so(annotating: AnnotateDock, told: list[str]) -> None:
+def test_nothing_selected_says_so(annotating: AnnotateDock, messages: list[str]) -> None:
     annotating.gallery.view.set_value([])
     press(annotating, Qt.Key.Key_N)
-    assert told == ["Select cells in the gallery first, then press the key."]
+    assert messages == ["Select cells in the gallery first, then press the key."]
 
 
 def test_very_many_cells_are_asked_about_first(
@@ -284,16 +288,16 @@ def test_the_buttons_act_where_cells_were_chosen_last(
         if r != row and view.cells.annotated_class[i] is None
     )
     clicking.choose([on_image])
-    annotating._buttons.button("abnormal", "debris").click()
+    annotating.findChild(ClassButtons).button("abnormal", "debris").click()
     place = tuple(recorded(assay_path)[["y_px", "x_px"]].iloc[0])
     assert place == tuple(view.cells.yx_px[on_image])
     annotating.gallery.view.set_value([])
     annotating.gallery.view.set_value([row])
-    annotating._buttons.button("normal").click()
-    cell = session.state.found.cells.iloc[row]
+    annotating.findChild(ClassButtons).button("normal").click()
+    cell = session.selection.state.found.cells.iloc[row]
     last = recorded(assay_path).iloc[-1]
     assert (last["y_px"], last["class"]) == (float(cell["y_px"]), "normal")
-    annotating._buttons.button(None).click()
+    annotating.findChild(ClassButtons).button(None).click()
     assert recorded(assay_path)["class"].tolist() == ["abnormal"]
 
 
@@ -309,7 +313,7 @@ def test_counts_follow(
     after = annotating.counts()
     assert after.classes["abnormal"] == before.classes["abnormal"] + 3
     assert after.kinds["dead"] == before.kinds["dead"] + 3
-    text = annotating._buttons.button("abnormal", "dead").text()
+    text = annotating.findChild(ClassButtons).button("abnormal", "dead").text()
     assert text == f"4 dead {after.kinds['dead']}"
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: annotating.counts() == before)
@@ -322,56 +326,59 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     assert annotating.conflicts() == ()
     (row,) = open_cells(annotating, 1)
     press(annotating, Qt.Key.Key_N)
-    session.annotator = "ben"
+    session.annotations.annotator = "ben"
     press(annotating, Qt.Key.Key_A)
     qtbot.waitUntil(lambda: len(annotating.conflicts()) == 1)
-    assert annotating.gallery._marks.value().annotated[row] == CONFLICT
-    listed = annotating._conflicts.findChild(QListWidget)
-    assert not listed.isVisible()
-    annotating._conflicts.set_open(True)
-    assert listed.isVisible()
+    assert annotating.gallery.marks().annotated[row] == CONFLICT
+    conflicts = annotating.findChild(QWidget, "conflicts")
+    listed = conflicts.findChild(QListWidget)
+    assert conflicts.isVisible() and not conflicts.isExpanded()
+    assert listed.focusPolicy() == Qt.FocusPolicy.NoFocus
+    conflicts.toggleButton().click()
+    assert conflicts.isExpanded()
+    assert listed.focusPolicy() == Qt.FocusPolicy.StrongFocus
     assert "anna: normal, ben: abnormal" in listed.item(0).text()
-    cell = session.state.found.cells.iloc[row]
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
+    cell = session.selection.state.found.cells.iloc[row]
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
-    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+    assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
     press(annotating, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: annotating.conflicts() == ())
-    assert not annotating._conflicts.isVisible()
+    assert not conflicts.isVisible()
 
 
 def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hidden(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
 ) -> None:
     session = workspace.session
-    manifest = session.model.manifest
+    manifest = session.models.model.manifest
     plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
     issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
     figures = {**manifest["cross_validation"], "label_issues": issues}
-    session.model_is_measured(
-        replace(session.model, manifest={**manifest, "cross_validation": figures})
+    session.models.set_figures(
+        replace(session.models.model, manifest={**manifest, "cross_validation": figures})
     )
-    workspace.tasks.model_changed.emit()
+    workspace.training.model_changed.emit()
     (issue,) = annotating.label_issues()
     assert (issue.plate, issue.site, issue.cls) == (plate, SiteKey(well, site), cls)
-    assert annotating._label_issues.isVisible()
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
-        listed = annotating._label_issues.findChild(QListWidget)
+    assert annotating.findChild(QWidget, "label_issues").isVisible()
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
+        listed = annotating.findChild(QWidget, "label_issues").findChild(QListWidget)
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(y_px, x_px)]
-    session.is_blind = True
+    session.annotations.is_blind = True
     assert annotating.label_issues() == ()
-    session.is_blind = False
+    session.annotations.is_blind = False
     assert annotating.label_issues() == (issue,)
-    live = session.live.table
+    live = session.annotations.cache.table
     same = live[(live["well"] == well) & (live["y_px"].round(2) == y_px)]
-    session.annotator = str(same["annotator"].iloc[0])
+    session.annotations.annotator = str(same["annotator"].iloc[0])
     other = "abnormal" if cls == "normal" else "normal"
     place = (float(same["y_px"].iloc[0]), float(same["x_px"].iloc[0]))
-    assert session.annotate(SiteKey(well, site), [place], other)
+    assert session.annotations.annotate(SiteKey(well, site), [place], other)
     qtbot.waitUntil(lambda: annotating.label_issues() == ())
-    assert not annotating._label_issues.isVisible()
+    assert not annotating.findChild(QWidget, "label_issues").isVisible()
 
 
 # ---- what is shown -----------------------------------------------------------------------
@@ -381,24 +388,25 @@ def test_orders_are_those_of_the_core(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
 ) -> None:
     session = workspace.session
-    n = len(session.state.found.cells)
-    p = session.scored.prediction.table["p_abnormal"].to_numpy()[:n]
+    n = len(session.selection.state.found.cells)
+    p = session.models.scored.prediction.table["p_abnormal"].to_numpy()[:n]
     assert sorted(annotating.gallery.view.cells()) == list(range(n))
     uncertain = order(qtbot, annotating, workspace, order="uncertain")
-    assert np.all(np.diff(np.abs(p[uncertain] - session.threshold)) >= 0)
+    assert np.all(np.diff(np.abs(p[uncertain] - session.models.threshold)) >= 0)
     likely = order(qtbot, annotating, workspace, order="abnormal")
     assert np.all(np.diff(p[likely]) <= 0)
-    ratio = session.scored.prediction.table["novelty"].to_numpy()[:n]
+    ratio = session.models.scored.prediction.table["novelty"].to_numpy()[:n]
     far = order(qtbot, annotating, workspace, order="novelty")
     assert np.all(np.diff(ratio[far]) <= 0)
-    words = annotating.gallery._describe(far[0])
-    assert f"{ratio[far[0]]:.1f} " in words.partition("annotated")[2] or "novelty" in words
+    assert f"{ratio[far[0]]:.1f} " in annotating.gallery.describe(far[0])
     annotated = order(qtbot, annotating, workspace, order="disagreement")
-    assert set(annotated) == set(np.flatnonzero([c is not None for c in session.annotated.classes]))
+    assert set(annotated) == set(
+        np.flatnonzero([c is not None for c in session.annotations.rows.classes])
+    )
     left = order(qtbot, annotating, workspace, order="random", shown="open")
     assert len(left) + len(annotated) == n
     assert not set(left) & set(annotated)
-    qtbot.waitUntil(lambda: session.embeddings is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.embeddings is not None, timeout=60_000)
     diverse = order(qtbot, annotating, workspace, order="diverse", shown="open")
     assert 0 < len(diverse) <= 500
     annotating.gallery.view.set_value([diverse[0]])
@@ -411,14 +419,14 @@ def test_orders_are_those_of_the_core(
 
 
 def test_similar_without_a_selected_cell_says_what_to_do(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
-    qtbot.waitUntil(lambda: workspace.session.embeddings is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.session.models.embeddings is not None, timeout=60_000)
     annotating.gallery.view.set_value([])
     box = annotating.gallery.findChildren(QComboBox)[0]
     box.setCurrentIndex(box.findData("similar"))
     box.activated.emit(box.currentIndex())
-    assert told == ["Select cells first; the gallery is then sorted by similarity to them."]
+    assert messages == ["Select cells first; the gallery is then sorted by similarity to them."]
     assert box.currentData() == "random"
 
 
@@ -447,60 +455,60 @@ def test_a_new_model_sorts_anew(
     open_cells(annotating, 2)
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
-    was = workspace.session.model.id
+    was = workspace.session.models.model.id
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: workspace.session.model.id != was, timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.session.models.model.id != was, timeout=60_000)
     idle(qtbot, workspace)
-    p = workspace.session.scored.prediction.table["p_abnormal"].to_numpy()
+    p = workspace.session.models.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
-    n = len(workspace.session.state.found.cells)
-    np.testing.assert_array_equal(annotating.gallery._marks.value().p_abnormal, p[:n])
+    n = len(workspace.session.selection.state.found.cells)
+    np.testing.assert_array_equal(annotating.gallery.marks().p_abnormal, p[:n])
 
 
 def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
     session, gallery = workspace.session, annotating.gallery
     order(qtbot, annotating, workspace, order="novelty")
     open_cells(annotating, 3)
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
-    was = session.model.id
+    was = session.models.model.id
     press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: session.model.id != was, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.model.id != was, timeout=60_000)
     assert gallery.value().order == "novelty"
-    qtbot.waitUntil(lambda: session.scored.prediction.is_novelty_measured, timeout=60_000)
+    qtbot.waitUntil(lambda: session.models.scored.prediction.is_novelty_measured, timeout=60_000)
     idle(qtbot, workspace)
     assert gallery.value().order == "novelty"
-    ratio = session.scored.prediction.table["novelty"].to_numpy()
+    ratio = session.models.scored.prediction.table["novelty"].to_numpy()
     assert np.all(np.diff(ratio[gallery.view.cells()]) <= 0)
-    sites = session.cells_of(session.site)
+    sites = session.annotations.cells_of(session.selection.site)
     np.testing.assert_array_equal(
         sites.novelty[sites.rows >= 0], ratio[sites.rows[sites.rows >= 0]]
     )
     # Judged anew with the annotations of now, by the same model: it is not lost.
     press(annotating, Qt.Key.Key_N)
     idle(qtbot, workspace)
-    assert session.scored.prediction.is_novelty_measured
-    assert not [text for text in told if "measured" in text]
+    assert session.models.scored.prediction.is_novelty_measured
+    assert not [text for text in messages if "measured" in text]
 
 
 def test_blind_mode_hides_predictions_and_all_that_is_sorted_by_them(
-    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, told: list[str]
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, messages: list[str]
 ) -> None:
     order(qtbot, annotating, workspace, order="abnormal")
     gallery = annotating.gallery
-    assert "P(abnormal)" in gallery._describe(3)
-    workspace.session.is_blind = True
+    assert "P(abnormal)" in gallery.describe(3)
+    workspace.session.annotations.is_blind = True
     idle(qtbot, workspace)
     assert gallery.value().order == "random"
-    assert gallery.view._is_blind
-    assert "P(abnormal)" not in gallery._describe(3)
+    assert gallery.view.is_blind()
+    assert "P(abnormal)" not in gallery.describe(3)
     box = gallery.findChildren(QComboBox)[0]
     offered = {key for i, key in enumerate(ORDERS) if box.model().item(i).isEnabled()}
     assert not offered & {"uncertain", "abnormal", "normal", "disagreement"}
     gallery.set_value(GalleryOptions("uncertain"))
-    assert "Blind mode" in told[-1]
+    assert "Blind mode" in messages[-1]
     assert gallery.value().order == "random"
 
 
@@ -510,30 +518,30 @@ def test_enter_and_double_click_show_the_cell_in_its_site(
     session = workspace.session
     row = int(annotating.gallery.view.cells()[5])
     annotating.gallery.view.set_current(row)
-    with qtbot.waitSignal(session.cell_chosen) as chosen:
+    with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         press(annotating, Qt.Key.Key_Return)
-    cell = session.state.found.cells.iloc[row]
+    cell = session.selection.state.found.cells.iloc[row]
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
-    assert session.site == SiteKey(str(cell["well"]), int(cell["site"]))
+    assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
 
 
 def test_pictures_of_the_cells_in_view_come(qtbot: QtBot, annotating: AnnotateDock) -> None:
     view = annotating.gallery.view
     first = view.cells()[:8].tolist()
-    qtbot.waitUntil(lambda: all(row in view._pictures for row in first), timeout=10_000)
+    qtbot.waitUntil(lambda: all(view.has_picture(row) for row in first), timeout=10_000)
 
 
 def test_another_window_that_annotates_is_followed(
     annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     (row,) = open_cells(annotating, 1)
-    cell = workspace.session.state.found.cells.iloc[row]
+    cell = workspace.session.selection.state.found.cells.iloc[row]
     where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
-    other = Annotation(workspace.session.plate.name, *where, "abnormal", "haze")
+    other = Annotation(workspace.session.selection.plate.name, *where, "abnormal", "haze")
     AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
-    workspace.session._look_at_journal()
-    assert annotating.gallery._marks.value().annotated[row] == ABNORMAL
-    assert "annotated abnormal, haze" in annotating.gallery._describe(row)
+    workspace.session.annotations.read_journal()
+    assert annotating.gallery.marks().annotated[row] == ABNORMAL
+    assert "annotated abnormal, haze" in annotating.gallery.describe(row)
 
 
 # ---- options and the empty panel ---------------------------------------------------------
@@ -544,9 +552,12 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
     with qtbot.waitSignal(annotating.value_changed):
         annotating.set_value(options)
     assert annotating.value() == options
-    assert workspace.session.annotator == "cleo"
+    assert workspace.session.annotations.annotator == "cleo"
     assert Clicking.of(workspace.viewer).mode == "normal"
-    modes = {b.property("mode"): b for b in annotating._modes.buttons()}
+    modes = {
+        b.property("mode"): b
+        for b in annotating.findChildren(QPushButton, QRegularExpression("^mode "))
+    }
     assert modes["normal"].isChecked()
     modes["look"].click()
     assert annotating.value().mode == "look"
@@ -554,8 +565,8 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
 
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
-    assert "Open an assay" in dock.gallery.view._message
-    assert not dock._undo.isEnabled()
+    assert "Open an assay" in dock.gallery.view.message()
+    assert not dock.findChild(QWidget, "undo").isEnabled()
     press(dock, Qt.Key.Key_N)
     press(dock, Qt.Key.Key_Space)
     assert not len(dock.gallery.view.cells())

@@ -55,13 +55,13 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
 
 
-def test_the_pictures_wanted_arrive_as_the_core_makes_them(
+def test_the_pictures_requested_arrive_as_the_core_makes_them(
     qtbot: QtBot, source: GallerySource, pictures: dict, state: PlateState
 ) -> None:
     source.set_plate(state.plate, state.found)
     assert not threads()  # none before the first wish
     rows = np.arange(len(state.found.cells))[::7]
-    source.want(rows)
+    source.request(rows)
     qtbot.waitUntil(lambda: len(pictures) == len(rows), timeout=10_000)
     assert set(pictures) == set(rows.tolist())
     side_px = round(CROP_DIAMETERS * state.found.diameter_px)
@@ -96,7 +96,7 @@ def test_cells_of_a_site_that_cannot_be_read_fail(
     monkeypatch.setattr(Plate, "read_site", read_site)
     source.set_plate(state.plate, state.found)
     rows = np.concatenate([state.by_site.rows(site)[:3] for site in state.plate.sites])
-    source.want(rows)
+    source.request(rows)
     qtbot.waitUntil(lambda: len(pictures) == len(rows), timeout=10_000)
     failed = {row for row, picture in pictures.items() if picture is None}
     assert failed == set(state.by_site.rows(bad)[:3].tolist())
@@ -113,16 +113,16 @@ def test_an_error_of_another_sort_is_told_once_and_the_thread_goes_on(
         raise ZeroDivisionError("no such thing")
         yield
 
-    told: list[str] = []
-    source.told.connect(told.append)
+    messages: list[str] = []
+    source.message.connect(messages.append)
     source.set_plate(state.plate, state.found)
     with monkeypatch.context() as patched:
         patched.setattr(gallery_source, "cell_pictures", broken)
         for row in (0, 1):
-            source.want([row])
+            source.request([row])
             qtbot.waitUntil(lambda row=row: row in pictures, timeout=5000)
-    assert told == ["The images cannot be shown: ZeroDivisionError: no such thing"]
-    source.want([2])
+    assert messages == ["The images cannot be shown: ZeroDivisionError: no such thing"]
+    source.request([2])
     qtbot.waitUntil(lambda: pictures.get(2) is not None, timeout=5000)
 
 
@@ -151,7 +151,7 @@ def test_the_newest_wish_replaces_what_was_wanted_before(
     source.set_plate(state.plate, state.found)
     started = time.perf_counter()
     for site in (first, *between, last):
-        source.want(state.by_site.rows(site))
+        source.request(state.by_site.rows(site))
     assert time.perf_counter() - started < 0.5  # nothing waits for the disk
     qtbot.wait(50)
     slow.set()
@@ -169,12 +169,12 @@ def test_pictures_of_a_plate_that_was_left_do_not_arrive(
     slow: threading.Event,
 ) -> None:
     source.set_plate(state.plate, state.found)
-    source.want([0, 1])
+    source.request([0, 1])
     qtbot.waitUntil(lambda: len(threads()) == 1)
     started = time.perf_counter()
     source.set_plate(None, None)
     assert time.perf_counter() - started < 0.5
-    source.want([0])  # of no plate
+    source.request([0])  # of no plate
     slow.set()
     qtbot.waitUntil(lambda: not threads())
     qtbot.wait(50)
@@ -191,7 +191,7 @@ def test_a_thread_with_nothing_to_do_ends_and_another_goes_on(
     monkeypatch.setattr(gallery_source, "_IDLE_S", 0.05)
     source.set_plate(state.plate, state.found)
     for row in (0, 1):
-        source.want([row])
+        source.request([row])
         qtbot.waitUntil(lambda row=row: row in pictures, timeout=5000)
         qtbot.waitUntil(lambda: not threads(), timeout=5000)
 
@@ -202,7 +202,7 @@ def test_a_thread_outlives_a_deleted_gallery_only_until_it_is_idle(
     monkeypatch.setattr(gallery_source, "_IDLE_S", 0.05)
     source = GallerySource()
     source.set_plate(state.plate, state.found)
-    source.want(np.arange(len(state.found.cells)))
+    source.request(np.arange(len(state.found.cells)))
     qtbot.waitUntil(lambda: len(threads()) == 1)
     with qtbot.waitSignal(source.destroyed):
         source.deleteLater()
@@ -212,6 +212,6 @@ def test_a_thread_outlives_a_deleted_gallery_only_until_it_is_idle(
 
 def test_a_plate_without_cells_makes_no_pictures(source: GallerySource, state: PlateState) -> None:
     source.set_plate(state.plate, None)
-    source.want([])
-    source.want([3])
+    source.request([])
+    source.request([3])
     assert not threads()

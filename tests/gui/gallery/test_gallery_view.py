@@ -96,15 +96,15 @@ def in_view(view: GalleryView) -> set[int]:
 
 
 def test_click_selects_one_and_says_so_once(qtbot: QtBot, view: GalleryView) -> None:
-    told: list[tuple[str, Any]] = []
-    view.value_changed.connect(lambda ids: told.append(("value", ids.tolist())))
-    view.current_changed.connect(lambda cell: told.append(("current", cell)))
+    emitted: list[tuple[str, Any]] = []
+    view.value_changed.connect(lambda ids: emitted.append(("value", ids.tolist())))
+    view.current_changed.connect(lambda cell: emitted.append(("current", cell)))
     click(qtbot, view, 7)
     assert view.value().tolist() == [IDS[7]]
     assert view.current() == IDS[7]
-    assert told == [("current", IDS[7]), ("value", [IDS[7]])]
+    assert emitted == [("current", IDS[7]), ("value", [IDS[7]])]
     click(qtbot, view, 7)
-    assert len(told) == 2
+    assert len(emitted) == 2
 
 
 def test_ctrl_and_shift_clicks(qtbot: QtBot, view: GalleryView) -> None:
@@ -170,13 +170,13 @@ def drag(qtbot: QtBot, view: GalleryView, *points: QPoint, keys: Any = NONE) -> 
 
 
 def test_box_selects_what_it_touches_and_tells_at_its_end(qtbot: QtBot, view: GalleryView) -> None:
-    told: list[list[int]] = []
-    view.value_changed.connect(lambda ids: told.append(sorted(ids.tolist())))
+    emitted: list[list[int]] = []
+    view.value_changed.connect(lambda ids: emitted.append(sorted(ids.tolist())))
     ends = middle(view, 6), middle(view, 8), middle(view, 13)
     drag(qtbot, view, *ends)
     assert places(view) == [6, 7, 8, 11, 12, 13]
     expected = IDS[[6, 7, 8, 11, 12, 13]].tolist()
-    assert told == [[IDS[6]], sorted(expected)]
+    assert emitted == [[IDS[6]], sorted(expected)]
     drag(qtbot, view, middle(view, 23), middle(view, 24), keys=CTRL)
     assert places(view) == [6, 7, 8, 11, 12, 13, 23, 24]
     drag(qtbot, view, middle(view, 1), middle(view, 0))
@@ -341,12 +341,12 @@ def test_tab_shows_where_keys_act_without_selecting(view: GalleryView) -> None:
 
 
 def test_set_value_selects_what_is_there(view: GalleryView) -> None:
-    told: list[list[int]] = []
-    view.value_changed.connect(lambda ids: told.append(ids.tolist()))
+    emitted: list[list[int]] = []
+    view.value_changed.connect(lambda ids: emitted.append(ids.tolist()))
     view.set_value([IDS[5], IDS[2], 10**9])
     assert view.value().tolist() == [IDS[2], IDS[5]]
     view.set_value(view.value())
-    assert told == [[IDS[2], IDS[5]]]
+    assert emitted == [[IDS[2], IDS[5]]]
     view.set_value([])
     assert view.value().tolist() == []
 
@@ -357,12 +357,12 @@ def test_other_order_keeps_the_selected_cells_and_tells_what_is_gone(view: Galle
     view.set_cells(IDS[::-1])
     assert view.value().tolist() == [IDS[900], IDS[5]]
     assert view.current() == IDS[900]
-    told: list[Any] = []
-    view.value_changed.connect(lambda ids: told.append(ids.tolist()))
-    view.current_changed.connect(told.append)
+    emitted: list[Any] = []
+    view.value_changed.connect(lambda ids: emitted.append(ids.tolist()))
+    view.current_changed.connect(emitted.append)
     view.set_cells(IDS[:100])
     assert view.value().tolist() == [IDS[5]]
-    assert told == [-1, [IDS[5]]]
+    assert emitted == [-1, [IDS[5]]]
 
 
 def test_other_cells_are_shown_from_the_first_or_where_one_was(view: GalleryView) -> None:
@@ -401,11 +401,11 @@ def test_narrower_and_wider_again_shows_the_same_cells(
 
 
 def test_tile_size_is_kept_in_bounds_and_told(view: GalleryView) -> None:
-    told: list[int] = []
-    view.tile_px_changed.connect(told.append)
+    emitted: list[int] = []
+    view.tile_px_changed.connect(emitted.append)
     for tile_px in (100, 100, 5, 10_000):
         view.set_tile_px(tile_px)
-    assert told == [100, MIN_TILE_PX, MAX_TILE_PX]
+    assert emitted == [100, MIN_TILE_PX, MAX_TILE_PX]
     assert view.tile_px() == MAX_TILE_PX
 
 
@@ -464,7 +464,7 @@ class Asked:
 
     def __init__(self, view: GalleryView) -> None:
         self.wishes: list[list[int]] = []
-        view.pictures_wanted.connect(lambda ids: self.wishes.append(ids.tolist()))
+        view.pictures_requested.connect(lambda ids: self.wishes.append(ids.tolist()))
 
 
 def test_pictures_in_view_are_asked_for_first_then_those_near(
@@ -562,9 +562,9 @@ def test_only_tiles_with_news_are_drawn_anew(qtbot: QtBot, view: GalleryView) ->
 
 def test_picture_that_came_after_all_takes_the_hatch_away(view: GalleryView) -> None:
     view.set_failed(IDS[:1])
-    assert "cannot be read" in view._words(int(IDS[0]))
+    assert "cannot be read" in view.describe_cell(int(IDS[0]))
     view.add_pictures(IDS[:1], pictures(IDS[:1]))
-    assert "cannot be read" not in view._words(int(IDS[0]))
+    assert "cannot be read" not in view.describe_cell(int(IDS[0]))
     assert colour_at(view, 0) == (250, 0, 0)
 
 
@@ -670,7 +670,7 @@ def test_a_hundred_thousand_cells_draw_and_ask_only_for_what_is_near(
         asked.append(len(ids))
         view.add_pictures(ids, pictures(ids))
 
-    view.pictures_wanted.connect(give)
+    view.pictures_requested.connect(give)
     view.set_cells(rng.permutation(n))
     bar = view.verticalScrollBar()
     assert bar.maximum() == n // COLUMNS * PITCH - 400

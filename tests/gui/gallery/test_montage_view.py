@@ -33,9 +33,9 @@ def test_a_click_on_a_cell_tells_its_row(qtbot: QtBot) -> None:
     assert unreadable.text() == "unreadable"
     titles = [label.text() for label in view.findChildren(QLabel)]
     assert titles == ["Most abnormal", "Most normal: none"]
-    with qtbot.waitSignal(view.activated) as told:
+    with qtbot.waitSignal(view.activated) as emitted:
         qtbot.mouseClick(surest, Qt.MouseButton.LeftButton)
-    assert told.args == [7]
+    assert emitted.args == [7]
 
 
 def test_another_well_replaces_the_cells(qtbot: QtBot) -> None:

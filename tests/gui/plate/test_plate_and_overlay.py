@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QRadioButton, QWidget
 
 from napari_hcs_qc.assay.scoring.well_values import MEASURES
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
@@ -49,13 +50,13 @@ def test_choosing_a_well_goes_to_its_worst_site_and_back(desk: Any, assay_path: 
     dock = shown(desk, PlateDock)
     dock.plate_map.set_current("B02")
     desk.idle()
-    worst = desk.session.scored.scores.wells.set_index("well").loc["B02", "worst_site"]
-    assert desk.session.site == SiteKey("B02", int(worst))
-    assert dock._sites.value() == desk.session.site
-    desk.session.go_to(SiteKey("A02", 1))
+    worst = desk.session.models.scored.scores.wells.set_index("well").loc["B02", "worst_site"]
+    assert desk.session.selection.site == SiteKey("B02", int(worst))
+    assert dock.findChild(QWidget, "sites").value() == desk.session.selection.site
+    desk.session.selection.go_to(SiteKey("A02", 1))
     desk.idle()
     assert dock.plate_map.current() == "A02"
-    assert desk.session.site == SiteKey("A02", 1)  # following does not go anywhere itself
+    assert desk.session.selection.site == SiteKey("A02", 1)  # following does not go anywhere itself
 
 
 def test_cells_are_found_from_the_panel_of_a_new_assay(
@@ -64,14 +65,14 @@ def test_cells_are_found_from_the_panel_of_a_new_assay(
     steps.new(tmp_path / "new", [steps.PlateSource(plate_path)])
     desk.open(tmp_path / "new")
     dock, guide = shown(desk, PlateDock), shown(desk, GuideDock)
-    assert dock._find.isVisible()
+    assert dock.findChild(QWidget, "find").isVisible()
     assert guide_dock.STEPS[guide.value()] == "Find cells"
     assert len(desk.viewer.layers) >= 2  # its sites can be looked at meanwhile
-    dock._find.click()
+    dock.findChild(QWidget, "find").click()
     desk.idle()
     assert desk.errors() == []
-    assert not dock._find.isVisible()
-    assert len(desk.session.state.found.cells) > 20
+    assert not dock.findChild(QWidget, "find").isVisible()
+    assert len(desk.session.selection.state.found.cells) > 20
     assert guide_dock.STEPS[guide.value()] == "Annotate"
     assert desk.view.cells is not None and len(desk.view.cells)
 
@@ -81,11 +82,11 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     assert guide_dock.STEPS[guide.value()] == "Open"
     desk.open(assay_path)
     assert guide_dock.STEPS[guide.value()] == "Review"
-    flagged = desk.session.scored.scores.wells.query("is_flagged")["well"]
+    flagged = desk.session.models.scored.scores.wells.query("is_flagged")["well"]
     for well in flagged:
-        assert desk.session.decide("SIM", well, "keep")
+        assert desk.session.annotations.decide("SIM", well, "keep")
     desk.idle()
-    assert "All flagged wells are reviewed" in guide._advice.text()
+    assert "All flagged wells are reviewed" in guide.findChild(QWidget, "advice").text()
 
 
 # ---- overlay -------------------------------------------------------------------------------
@@ -101,25 +102,25 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     desk.open(assay_path)
     dock = shown(desk, OverlayDock)
     before = outlines(desk).copy()
-    assert "cells abnormal" in dock._effect.text()
-    dock._threshold.setValue(0.02)
-    assert desk.session.threshold == pytest.approx(0.02)
+    assert "cells abnormal" in dock.findChild(QWidget, "effect").text()
+    dock.findChild(QWidget, "threshold").setValue(0.02)
+    assert desk.session.models.threshold == pytest.approx(0.02)
     cells = desk.view.cells
     is_abnormal = cells.predicted_class(0.02) == "abnormal"
     assert is_abnormal.sum() > (cells.predicted_class(0.5) == "abnormal").sum()
     assert (outlines(desk) != before).any()
     assert set(desk.viewer.layers[CELLS].features["class"][is_abnormal]) == {"abnormal"}
     desk.idle()
-    share = desk.session.scored.scores.wells["n_abnormal"].sum()
-    p = desk.session.scored.prediction.table["p_abnormal"].to_numpy()
-    said = desk.session.scored.predictions["annotated_class"].notna().to_numpy()
+    share = desk.session.models.scored.scores.wells["n_abnormal"].sum()
+    p = desk.session.models.scored.prediction.table["p_abnormal"].to_numpy()
+    said = desk.session.models.scored.predictions["annotated_class"].notna().to_numpy()
     assert share >= ((p >= np.float32(0.02)) & ~said).sum()
 
 
 def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     dock = shown(desk, OverlayDock)
-    buttons = {button.property("key"): button for button in dock._colours.buttons()}
+    buttons = {button.property("key"): button for button in dock.findChildren(QRadioButton)}
     by_class = outlines(desk).copy()
     buttons["probability"].click()
     assert desk.view.value().colour_by == "probability"
@@ -131,11 +132,11 @@ def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path:
     abnormal = desk.view.cells.predicted_class(0.5) == "abnormal"
     for index in np.flatnonzero(abnormal & np.array([kind is not None for kind in kinds])):
         assert any(np.allclose(outlines(desk)[index], colour) for colour in known)
-    dock._switches["only_abnormal"].setChecked(True)
+    dock.findChild(QWidget, "only_abnormal").setChecked(True)
     layer = desk.viewer.layers[CELLS]
     said = np.isin(desk.view.cells.annotated_class, ["abnormal", "conflict"])
     np.testing.assert_array_equal(layer.shown, abnormal | said)
-    desk.session.is_blind = True
+    desk.session.annotations.is_blind = True
     np.testing.assert_allclose(outlines(desk), np.tile(rgba(NEUTRAL_COLOUR), (len(layer.data), 1)))
     assert layer.shown.all()
     assert np.isnan(layer.features["p_abnormal"]).all()
@@ -144,21 +145,21 @@ def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path:
 def test_nuclei_are_filled_with_the_colour_of_their_class(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     dock = shown(desk, OverlayDock)
-    dock._switches["masks"].setChecked(True)
+    dock.findChild(QWidget, "masks").setChecked(True)
     desk.idle()
     assert desk.errors() == []
     layer = desk.viewer.layers[MASKS]
     cells = desk.view.cells
     found = np.flatnonzero(cells.rows >= 0)
     y, x = np.rint(cells.yx_px[found]).astype(int).T
-    ids = desk.session.state.found.cells["label"].to_numpy()[cells.rows[found]]
+    ids = desk.session.selection.state.found.cells["label"].to_numpy()[cells.rows[found]]
     inside = np.asarray(layer.data)[y, x] == ids
     assert inside.mean() > 0.9  # a centroid may lie beside a bent nucleus
     for index, number in zip(found, ids, strict=True):
         np.testing.assert_allclose(
             layer.colormap.color_dict[int(number)], outlines(desk)[index], atol=1e-6
         )
-    dock._switches["masks"].setChecked(False)
+    dock.findChild(QWidget, "masks").setChecked(False)
     assert not layer.visible
 
 
@@ -169,7 +170,7 @@ def test_the_crop_under_the_cursor_is_outlined_as_the_encoder_sees_it(
     desk.view.outline_crop(0)
     layer = desk.viewer.layers[CROP]
     sides = [np.ptp(square, axis=0).max() for square in layer.data]
-    assert sides == pytest.approx(list(desk.session.model.recipe.sides_px))
+    assert sides == pytest.approx(list(desk.session.models.model.recipe.sides_px))
     centres = [square.mean(axis=0) for square in layer.data]
     np.testing.assert_allclose(centres, [desk.view.cells.yx_px[0]] * len(centres))
     desk.view.outline_crop(None)

@@ -11,7 +11,7 @@ from napari_hcs_qc.gui.plate.plate_grid import (
     Direction,
     PlateGrid,
     fitting_grid,
-    header_words,
+    header_texts,
     in_plate_order,
     next_well,
 )
@@ -76,7 +76,7 @@ def test_labels_stand_where_there_is_room() -> None:
     assert PlateGrid((8, 12), 0.0, 0.0, 30.0).label_steps(9.0, 14.0) == (1, 1)
     assert PlateGrid((16, 24), 0.0, 0.0, 16.0).label_steps(9.0, 14.0) == (1, 2)
     assert PlateGrid((32, 48), 0.0, 0.0, 8.0).label_steps(9.0, 14.0) == (2, 4)
-    letters, numbers = header_words((32, 48))
+    letters, numbers = header_texts((32, 48))
     assert (letters[0], letters[-1], numbers[0], numbers[-1]) == ("A", "AF", "1", "48")
 
 

@@ -9,6 +9,7 @@ from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPalet
 from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
 
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS, WellValues
+from napari_hcs_qc.gui.plate import plate_sheet
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
 from napari_hcs_qc.gui.widgets.palette import FLAG_COLOUR, RAMP, REVIEW_COLOURS
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, well_name
@@ -68,7 +69,7 @@ def values(**given: float) -> WellValues:
 
 
 def middle(plate_map: PlateMap, well: str) -> QPoint:
-    return plate_map._grid().fields[well].center().toPoint()
+    return plate_map.grid().fields[well].center().toPoint()
 
 
 def click(qtbot: QtBot, plate_map: PlateMap, well: str, keys: Any = NONE) -> None:
@@ -96,13 +97,13 @@ def look(plate_map: PlateMap) -> QImage:
 
 
 def colour_of(plate_map: PlateMap, well: str, at: tuple[float, float] = (0.3, 0.8)) -> QColor:
-    square = plate_map._grid().fields[well]
+    square = plate_map.grid().fields[well]
     x, y = square.x() + at[0] * square.width(), square.y() + at[1] * square.height()
     return look(plate_map).pixelColor(round(x), round(y))
 
 
 def field_of(plate_map: PlateMap, well: str) -> QImage:
-    return look(plate_map).copy(plate_map._grid().fields[well].toRect())
+    return look(plate_map).copy(plate_map.grid().fields[well].toRect())
 
 
 def in_theme(plate_map: PlateMap, theme: str) -> None:
@@ -117,13 +118,13 @@ def in_theme(plate_map: PlateMap, theme: str) -> None:
 
 
 def test_a_click_selects_a_well_and_tells_once(qtbot: QtBot, plate_map: PlateMap) -> None:
-    told: list[Any] = []
+    emitted: list[Any] = []
     went: list[str] = []
-    plate_map.value_changed.connect(told.append)
+    plate_map.value_changed.connect(emitted.append)
     plate_map.current_changed.connect(went.append)
     click(qtbot, plate_map, "C02")
     click(qtbot, plate_map, "C02")
-    assert told == [("C02",)]
+    assert emitted == [("C02",)]
     assert went == ["C02"]
     assert plate_map.value() == ("C02",)
     assert plate_map.current() == "C02"
@@ -163,10 +164,10 @@ def test_a_well_without_images_cannot_be_selected(qtbot: QtBot, plate_map: Plate
 def test_a_box_selects_what_it_touches_and_tells_at_its_end(
     qtbot: QtBot, plate_map: PlateMap
 ) -> None:
-    told: list[Any] = []
-    plate_map.value_changed.connect(told.append)
+    emitted: list[Any] = []
+    plate_map.value_changed.connect(emitted.append)
     drag(qtbot, plate_map, "A02", "B03", "B04")
-    assert told == [("A02",), ("A02", "A03", "A04", "B03", "B04")]
+    assert emitted == [("A02",), ("A02", "A03", "A04", "B03", "B04")]
     drag(qtbot, plate_map, "C01", "C02", keys=CTRL)
     assert plate_map.value() == ("A02", "A03", "A04", "B03", "B04", "C01", "C02")
     drag(qtbot, plate_map, "B02", "B01")
@@ -217,13 +218,13 @@ def test_shift_and_ctrl_with_arrows(qtbot: QtBot, plate_map: PlateMap) -> None:
 
 
 def test_enter_and_double_click_activate(qtbot: QtBot, plate_map: PlateMap) -> None:
-    told: list[str] = []
-    plate_map.activated.connect(told.append)
+    emitted: list[str] = []
+    plate_map.activated.connect(emitted.append)
     qtbot.mouseDClick(plate_map, LEFT, NONE, middle(plate_map, "C03"))
     qtbot.mouseDClick(plate_map, LEFT, NONE, middle(plate_map, "B02"))
     plate_map.set_current("A02")
     qtbot.keyClick(plate_map, KEY.Key_Return)
-    assert told == ["C03", "A02"]
+    assert emitted == ["C03", "A02"]
 
 
 def test_other_keys_reach_the_parent(qtbot: QtBot, plate_map: PlateMap, parent: Parent) -> None:
@@ -237,14 +238,14 @@ def test_other_keys_reach_the_parent(qtbot: QtBot, plate_map: PlateMap, parent: 
 
 
 def test_what_is_set_is_told_once_and_not_echoed(plate_map: PlateMap) -> None:
-    told: list[Any] = []
+    emitted: list[Any] = []
     went: list[str] = []
-    plate_map.value_changed.connect(told.append)
+    plate_map.value_changed.connect(emitted.append)
     plate_map.current_changed.connect(went.append)
     for _ in range(2):
         plate_map.set_value(["C01", "A01"])
         plate_map.set_current("A02")
-    assert told == [("A01", "C01")]
+    assert emitted == [("A01", "C01")]
     assert went == ["A02"]
     plate_map.set_current(None)
     assert went == ["A02", ""]
@@ -287,7 +288,7 @@ def test_no_value_not_imaged_and_unreadable_look_different(plate_map: PlateMap, 
     for i, one in enumerate(fields):
         for other in fields[i + 1 :]:
             assert one != other
-    legend = plate_map._look.legend().marks if plate_map._look is not None else ()
+    legend = plate_map.legend_marks()
     assert legend == ("not imaged", "unreadable", "no value")
 
 
@@ -384,7 +385,7 @@ def test_every_plate_fits_the_width_of_a_dock(qtbot: QtBot, n_wells: int) -> Non
     shown.set_plate((rows, columns), ["A01"], ["A01"])
     shown.set_values(values(A01=1.0))
     shown.resize(400, shown.heightForWidth(400))
-    area = shown._grid().area
+    area = shown.grid().area
     assert area.right() <= 400
     assert area.bottom() < shown.height() < 450
     assert shown.minimumSizeHint().width() <= 400
@@ -413,11 +414,11 @@ def quickest(act: Callable[[], object]) -> float:
     return min(taken)
 
 
-def test_1536_wells_are_drawn_at_once(qtbot: QtBot) -> None:
+def test_1536_wells_are_drawn_at_once(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = all_of_1536(qtbot)
     with qtbot.waitExposed(shown):
         shown.show()
-    given = values(**{well: float(i) for i, well in enumerate(shown._imaged)})
+    given = values(**{well: float(i) for i, well in enumerate(shown.imaged)})
 
     def recolour() -> None:
         shown.set_values(given)
@@ -432,19 +433,18 @@ def test_1536_wells_are_drawn_at_once(qtbot: QtBot) -> None:
 
     floor = quickest(bare)
     assert quickest(recolour) < 6 * floor  # 1.5 as measured
-    shown.set_value(shown._imaged)
-    drawn = shown._picture
-    shown.grab()
-    assert shown._picture is drawn  # what did not change is not drawn anew
+    with monkeypatch.context() as patch:  # what did not change is not drawn again
+        patch.setattr(plate_sheet, "draw_plate", pytest.fail)
+        shown.set_value(shown.imaged)
+        shown.grab()
 
 
-def test_moving_the_selection_does_not_draw_the_wells_anew(
-    qtbot: QtBot, plate_map: PlateMap
+def test_moving_the_selection_does_not_draw_the_wells_again(
+    qtbot: QtBot, plate_map: PlateMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plate_map.set_values(values(A01=0.0, A02=40.0))
     look(plate_map)
-    drawn = plate_map._picture
+    monkeypatch.setattr(plate_sheet, "draw_plate", pytest.fail)
     click(qtbot, plate_map, "A02")
     qtbot.keyClick(plate_map, KEY.Key_Right)
     look(plate_map)
-    assert plate_map._picture is drawn

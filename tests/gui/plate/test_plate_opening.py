@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qtpy.QtWidgets import QDialogButtonBox
+from qtpy.QtWidgets import QDialogButtonBox, QWidget
 
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog, proposed_folder
@@ -32,9 +32,9 @@ def test_the_dialog_proposes_a_folder_and_wants_both(qtbot: QtBot, tmp_path: Pat
     source, folder = dialog.value()
     assert (source.path, source.pattern) == (tmp_path / "plate 1", None)
     assert folder == tmp_path / "plate 1-qc"
-    dialog._pattern.setText(r" (?P<well>[A-P]\d\d) ")
+    dialog.findChild(QWidget, "pattern").setText(r" (?P<well>[A-P]\d\d) ")
     assert dialog.value()[0].pattern == r"(?P<well>[A-P]\d\d)"
-    dialog._folder.setText(" ")
+    dialog.findChild(QWidget, "folder").setText(" ")
     assert not ok(dialog).isEnabled()
 
 
@@ -43,7 +43,7 @@ def test_a_plate_is_added_to_the_assay_it_is_asked_for(qtbot: QtBot, tmp_path: P
     qtbot.addWidget(dialog)
     dialog.set_value(tmp_path / "other")
     assert dialog.value()[1] == tmp_path / "mine"
-    assert not dialog._folder.isEnabled()
+    assert not dialog.findChild(QWidget, "folder").isEnabled()
 
 
 @pytest.mark.parametrize("name", ["load_data.csv", "plate.d"])
@@ -69,7 +69,7 @@ def test_beside_a_plate_that_is_read_only_nothing_is_proposed(
 def test_an_assay_is_opened_and_remembered(desk: Any, assay_path: Path) -> None:
     open_path(desk.session, assay_path)
     desk.idle()
-    assert desk.session.assay.path == assay_path
+    assert desk.session.assay.folder.path == assay_path
     assert recent_assays()[0] == assay_path
 
 
@@ -82,8 +82,8 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     monkeypatch.setattr(NewAssayDialog, "exec", lambda _dialog: True)
     open_path(desk.session, plate_path)
     desk.idle()
-    assert desk.session.assay.path == tmp_path / "SIM-qc"
-    assert desk.session.plate.name == "SIM"
+    assert desk.session.assay.folder.path == tmp_path / "SIM-qc"
+    assert desk.session.selection.plate.name == "SIM"
     assert desk.errors() == []
     empty = tmp_path / "nothing"
     empty.mkdir()
@@ -92,7 +92,7 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     (said,) = desk.errors()
     assert str(empty) in said
     assert line.value()[-1] == line.text() == f"✖ {said}"
-    assert desk.session.assay.path == tmp_path / "SIM-qc"  # what was open still is
+    assert desk.session.assay.folder.path == tmp_path / "SIM-qc"  # what was open still is
 
 
 def test_a_folder_that_is_no_assay_is_told(
@@ -101,20 +101,20 @@ def test_a_folder_that_is_no_assay_is_told(
     answers = iter([str(tmp_path), ""])
     monkeypatch.setattr(plate_opening.QFileDialog, "getExistingDirectory", lambda *_: next(answers))
     ask_for_assay(desk.session, None)
-    ((level, said),) = desk.told
+    ((level, said),) = desk.messages
     assert level == "warning"
     assert str(tmp_path) in said
     assert "New assay" in said
     ask_for_assay(desk.session, None)  # the person has thought better of it
-    assert len(desk.told) == 1
-    assert desk.session.assay is None
+    assert len(desk.messages) == 1
+    assert desk.session.assay.folder is None
 
 
 def test_earlier_messages_are_in_the_tooltip(desk: Any) -> None:
     line = MessageLine(desk.session)
     desk.qtbot.addWidget(line)
     for number in range(30):
-        desk.session.told.emit("warning" if number % 2 else "info", f"message {number}")
+        desk.session.message.emit("warning" if number % 2 else "info", f"message {number}")
     assert line.text() == "⚠ message 29"
     assert line.toolTip().splitlines()[:2] == ["⚠ message 29", "message 28"]
     assert len(line.value()) == 20

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from qtpy.QtWidgets import QWidget
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
@@ -28,7 +29,7 @@ def dock(desk: Any, assay_path: Path) -> ReviewDock:
 
 def press(dock: ReviewDock, name: str) -> None:
     """Press a button; that keys reach them is shown in a real window, in test_workflow."""
-    dock._buttons[name].click()
+    dock.findChild(QWidget, name.lower()).click()
 
 
 def verdicts(path: Path) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def verdicts(path: Path) -> pd.DataFrame:
 def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     desk: Any, dock: ReviewDock
 ) -> None:
-    wells = desk.session.scored.scores.wells
+    wells = desk.session.models.scored.scores.wells
     flagged = wells[wells["is_flagged"]]
     assert "B02" in set(flagged["well"])
     assert {entry.well for entry in dock.entries} == set(flagged["well"])
@@ -48,13 +49,13 @@ def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     desk.idle()
     entry = dock.value()
     assert entry is not None and entry.well == "B02"
-    assert entry.reason in dock._words.text()
-    assert desk.session.site == SiteKey("B02", entry.worst_site)  # the list is followed
-    montage = dock._montage.value()
+    assert entry.reason in dock.findChild(QWidget, "about").text()
+    assert desk.session.selection.site == SiteKey("B02", entry.worst_site)  # the list is followed
+    montage = dock.findChild(QWidget, "montage").value()
     assert montage is not None and montage.well == "B02"
     p = [cell.p_abnormal for cell in montage.abnormal]
     assert p == sorted(p, reverse=True)
-    assert all(value >= desk.session.threshold for value in p)
+    assert all(value >= desk.session.models.threshold for value in p)
     assert all(cell.picture is not None for cell in (*montage.abnormal, *montage.normal))
 
 
@@ -63,16 +64,16 @@ def test_buttons_decide_and_take_back_with_a_note(
 ) -> None:
     dock.set_value("SIM", "B02")
     desk.idle()
-    dock._note.setText("bar across the site")
+    dock.findChild(QWidget, "note").setText("bar across the site")
     press(dock, "Exclude")
     row = verdicts(assay_path).set_index("well").loc["B02"]
     assert (row["verdict"], row["note"]) == ("exclude", "bar across the site")
     assert row["seen"]["is_flagged"] is True
-    assert dock._note.text() == ""
+    assert dock.findChild(QWidget, "note").text() == ""
     assert "B02" not in {entry.well for entry in dock.entries}  # decided, so no longer listed
-    dock._state.setCurrentText("excluded")
+    dock.findChild(QWidget, "state").setCurrentText("excluded")
     assert [entry.well for entry in dock.entries] == ["B02"]
-    dock._state.setCurrentText("all")
+    dock.findChild(QWidget, "state").setCurrentText("all")
     dock.set_value("SIM", "B02")
     press(dock, "Keep")
     assert verdicts(assay_path)["verdict"].tolist() == ["keep"]
@@ -82,7 +83,7 @@ def test_buttons_decide_and_take_back_with_a_note(
     dock.set_value("SIM", "B02")
     press(dock, "Remove")
     assert not len(verdicts(assay_path))
-    desk.session.undo()
+    desk.session.annotations.undo()
     assert verdicts(assay_path)["verdict"].tolist() == ["look again"]
 
 
@@ -90,19 +91,19 @@ def test_a_letter_typed_into_the_note_is_a_letter(
     desk: Any, dock: ReviewDock, assay_path: Path
 ) -> None:
     dock.set_value("SIM", "B02")
-    dock._note.setFocus()
-    desk.qtbot.keyClicks(dock._note, "xkl")
-    assert dock._note.text() == "xkl"
+    dock.findChild(QWidget, "note").setFocus()
+    desk.qtbot.keyClicks(dock.findChild(QWidget, "note"), "xkl")
+    assert dock.findChild(QWidget, "note").text() == "xkl"
     assert not len(verdicts(assay_path))
 
 
 def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path) -> None:
     dock.set_value("SIM", "B02")
-    desk.session.go_to(SiteKey("A01", 1))
+    desk.session.selection.go_to(SiteKey("A01", 1))
     desk.idle()
     assert not dock.exclude_site()  # the site on screen is of another well
-    assert "Show a site of this well" in desk.told[-1][1]
-    desk.session.go_to(SiteKey("B02", 2))
+    assert "Show a site of this well" in desk.messages[-1][1]
+    desk.session.selection.go_to(SiteKey("B02", 2))
     desk.idle()
     assert dock.exclude_site()
     row = verdicts(assay_path).iloc[0]
@@ -112,19 +113,23 @@ def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path
 def test_filter_by_reason_and_progress(desk: Any, dock: ReviewDock) -> None:
     codes = {code for entry in dock.entries for code in entry.codes}
     for code in codes:
-        dock._reason.setCurrentIndex(dock._reason.findData(code))
+        dock.findChild(QWidget, "reason").setCurrentIndex(
+            dock.findChild(QWidget, "reason").findData(code)
+        )
         assert dock.entries
         assert all(code in entry.codes for entry in dock.entries)
     other = next(code for code in FLAG_CODES if code not in codes)
-    dock._reason.setCurrentIndex(dock._reason.findData(other))
+    dock.findChild(QWidget, "reason").setCurrentIndex(
+        dock.findChild(QWidget, "reason").findData(other)
+    )
     assert not dock.entries
-    assert "No well in this list" in dock._words.text()
-    dock._reason.setCurrentIndex(0)
+    assert "No well in this list" in dock.findChild(QWidget, "about").text()
+    dock.findChild(QWidget, "reason").setCurrentIndex(0)
     total = len(dock.entries)
-    assert dock._progress.text() == f"0 of {total} decided"
+    assert dock.findChild(QWidget, "progress").text() == f"0 of {total} decided"
     dock.set_value("SIM", dock.entries[0].well)
     assert dock.decide("keep")
-    assert dock._progress.text() == f"1 of {total} decided"
+    assert dock.findChild(QWidget, "progress").text() == f"1 of {total} decided"
 
 
 def test_the_export_holds_the_verdicts(
@@ -144,6 +149,6 @@ def test_the_export_holds_the_verdicts(
 def test_without_an_assay_the_panel_says_what_to_do(desk: Any) -> None:
     dock = ReviewDock(desk.viewer)
     desk.qtbot.addWidget(dock)
-    assert "Retrain" in dock._progress.text()
+    assert "Retrain" in dock.findChild(QWidget, "progress").text()
     assert dock.value() is None
     assert not dock.decide("keep")

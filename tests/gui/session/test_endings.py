@@ -52,9 +52,9 @@ class Before:
     """What an assay and its session were, to be compared with what they are."""
 
     def __init__(self, desk: Any) -> None:
-        self.desk, self.path = desk, desk.session.assay.path
-        self.model, self.scored = desk.session.model, desk.session.scored
-        self.said = desk.session.live.table
+        self.desk, self.path = desk, desk.session.assay.folder.path
+        self.model, self.scored = desk.session.models.model, desk.session.models.scored
+        self.said = desk.session.annotations.cache.table
         self.p_abnormal = desk.view.cells.p_abnormal.copy()
         self.colours = desk.viewer.layers[CELLS].border_color.copy()
         self.files = self._files()
@@ -67,10 +67,10 @@ class Before:
     def check(self) -> None:
         """The old model is in use, in the window and on the disk, and judges as it did."""
         session = self.desk.session
-        assert session.model.id == self.model.id
-        assert session.scored.prediction.model == self.model.id
-        assert session.scored.prediction.table.equals(self.scored.prediction.table)
-        assert session.scored.scores.wells.equals(self.scored.scores.wells)
+        assert session.models.model.id == self.model.id
+        assert session.models.scored.prediction.model == self.model.id
+        assert session.models.scored.prediction.table.equals(self.scored.prediction.table)
+        assert session.models.scored.scores.wells.equals(self.scored.scores.wells)
         np.testing.assert_array_equal(self.desk.view.cells.p_abnormal, self.p_abnormal)
         np.testing.assert_array_equal(self.desk.viewer.layers[CELLS].border_color, self.colours)
         assert chosen_model(AssayFolder.open(self.path)).id == self.model.id
@@ -82,7 +82,7 @@ class Before:
         kept = AssayFolder.open(self.path).journal().annotations()
         assert len(kept) == len(self.said)
         assert set(kept["action"]) == set(self.said["action"])
-        assert len(self.desk.session.live.table) == len(self.said)
+        assert len(self.desk.session.annotations.cache.table) == len(self.said)
 
 
 def our_threads() -> list[threading.Thread]:
@@ -156,15 +156,15 @@ def test_a_head_that_raises_leaves_the_old_model_in_use(
 
     with monkeypatch.context() as patch:
         patch.setattr(retraining, step, fail)
-        assay.tasks.retrain()
+        assay.training.retrain()
         assay.idle()
     before.check()
     assert any(words in text for text in assay.errors())
     assert bar.value().startswith("Retraining failed: ")
     assert words in bar.value()
-    assay.tasks.retrain()  # and with what works it works
+    assay.training.retrain()  # and with what works it works
     assay.idle()
-    assert assay.session.model.id != before.model.id
+    assert assay.session.models.model.id != before.model.id
 
 
 @pytest.mark.parametrize("step", ["save_prediction", "publish_model", "use_latest"])
@@ -179,7 +179,7 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(retraining, step, written_and_failed)
-    assay.tasks.retrain()
+    assay.training.retrain()
     assay.idle()
     before.check()
     assert any("No space left" in text for text in assay.errors())
@@ -211,7 +211,7 @@ def memory_for(n_crops: int) -> Iterator[list[int]]:
 def test_too_large_a_batch_is_halved_and_the_embeddings_are_the_same(
     assay: Any, assay_path: Path
 ) -> None:
-    expected = np.asarray(assay.session.embeddings).copy()
+    expected = np.asarray(assay.session.models.embeddings).copy()
     before = Before(assay)
     with memory_for(3) as sizes:
         forget_embeddings(assay)
@@ -220,7 +220,7 @@ def test_too_large_a_batch_is_halved_and_the_embeddings_are_the_same(
     assert assay.errors() == []
     assert max(sizes) > 3, "nothing was too large"
     assert sum(size for size in sizes if size <= 3) >= len(expected)
-    np.testing.assert_allclose(np.asarray(assay.session.embeddings), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(assay.session.models.embeddings), expected, atol=1e-4)
     before.check()
 
 
@@ -228,25 +228,25 @@ def test_an_encoder_without_memory_for_one_crop_ends_in_a_message(
     assay: Any, bar: JobBar, assay_path: Path
 ) -> None:
     before = Before(assay)
-    shown = assay.session.embeddings
+    shown = assay.session.models.embeddings
     with memory_for(0):
-        for task in (assay.tasks.embed, assay.tasks.retrain):
+        for task in (assay.tasks.embed, assay.training.retrain):
             forget_embeddings(assay)
             task()
             assay.idle()
             assert "not enough memory" in assay.errors()[-1]
             assert "failed: " in bar.value()
             before.check()
-    assert assay.session.embeddings is shown
-    assay.tasks.retrain()  # the same encoder, with memory again
+    assert assay.session.models.embeddings is shown
+    assay.training.retrain()  # the same encoder, with memory again
     assay.idle()
-    assert assay.session.model.id != before.model.id
+    assert assay.session.models.model.id != before.model.id
     before.nothing_lost()
 
 
 def forget_embeddings(desk: Any) -> None:
     """Take the stores away, so that the encoder has to work."""
-    shutil.rmtree(desk.session.assay.embeddings_folder)
+    shutil.rmtree(desk.session.assay.folder.embeddings_folder)
 
 
 # ---- cancelled -----------------------------------------------------------------------------
@@ -266,15 +266,15 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
 ) -> None:
     # Where it ends before the cancel is seen, the new model is in use, wholly.
     random.seed(number)
-    assay.tasks.measure = lambda *_, **_also: None  # figures are not the matter here
-    assay.tasks.measure_novelty = lambda **_also: None
-    usual = took(assay, assay.tasks.retrain)
-    assay.say("abnormal", number % len(assay.view.cells))
+    assay.training.measure = lambda *_, **_also: None  # figures are not the matter here
+    assay.training.measure_novelty = lambda **_also: None
+    usual = took(assay, assay.training.retrain)
+    assay.annotate("abnormal", number % len(assay.view.cells))
     # What was said counts for the wells once the hand rests: that is not the retraining's doing.
-    assay.qtbot.waitUntil(lambda: not assay.tasks._pause.isActive())
+    assay.qtbot.waitUntil(lambda: not assay.training.will_score)
     assay.idle()
     before = Before(assay)
-    job = assay.tasks.retrain()
+    job = assay.training.retrain()
     ended: list[str] = []
     job.finished.connect(lambda _: ended.append("finished"))
     job.cancelled.connect(lambda: ended.append("cancelled"))
@@ -288,10 +288,12 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
         assert "cancelled" in bar.value()
     else:
         model = chosen_model(AssayFolder.open(before.path)).id
-        assert model == assay.session.model.id == assay.session.scored.prediction.model
+        assert (
+            model == assay.session.models.model.id == assay.session.models.scored.prediction.model
+        )
         before.nothing_lost()
     assert assay.errors() == []
-    assay.tasks.retrain()  # nothing is in its way
+    assay.training.retrain()  # nothing is in its way
     assay.idle()
     assert assay.errors() == []
 
@@ -301,7 +303,7 @@ def test_embedding_cancelled_at_any_moment_goes_on_where_it_stopped(
     assay: Any, number: int
 ) -> None:
     random.seed(100 + number)
-    expected = np.asarray(assay.session.embeddings).copy()
+    expected = np.asarray(assay.session.models.embeddings).copy()
     before = Before(assay)
     forget_embeddings(assay)
     job = assay.tasks.embed()
@@ -312,7 +314,7 @@ def test_embedding_cancelled_at_any_moment_goes_on_where_it_stopped(
     assay.tasks.embed()
     assay.idle()
     assert assay.errors() == []
-    np.testing.assert_allclose(np.asarray(assay.session.embeddings), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(assay.session.models.embeddings), expected, atol=1e-4)
 
 
 def test_a_cancel_that_comes_too_late_shows_what_is_on_the_disk(
@@ -327,11 +329,11 @@ def test_a_cancel_that_comes_too_late_shows_what_is_on_the_disk(
         job[0].cancel()
 
     monkeypatch.setattr(retraining, "use_latest", cancelled_now)
-    job.append(assay.tasks.retrain())
+    job.append(assay.training.retrain())
     assay.idle()
     in_use = chosen_model(AssayFolder.open(before.path)).id
     assert in_use != before.model.id
-    assert assay.session.model.id == in_use == assay.session.scored.prediction.model
+    assert assay.session.models.model.id == in_use == assay.session.models.scored.prediction.model
 
 
 def test_a_threshold_moved_while_the_head_is_trained_holds(
@@ -345,20 +347,20 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
         return real(*args)
 
     monkeypatch.setattr(retraining, "fit_heads", slowly)
-    assay.tasks.retrain()
+    assay.training.retrain()
     assay.qtbot.wait(50)
-    assay.session.set_threshold(0.93)
+    assay.session.models.set_threshold(0.93)
     free = [i for i, word in enumerate(assay.view.cells.annotated_class) if word is None]
-    assert assay.say("abnormal", free[0])
+    assert assay.annotate("abnormal", free[0])
     go_on.set()
     assay.qtbot.wait(50)
     assay.idle()
     assay.qtbot.wait(600)  # clicks settle before the wells follow
     assay.idle()
-    assert assay.session.scored.threshold == 0.93
-    assert assay.session.scored.prediction.model == assay.session.model.id
-    said = assay.session.scored.state.annotations
-    assert len(said) == len(assay.session.live.table)
+    assert assay.session.models.scored.threshold == 0.93
+    assert assay.session.models.scored.prediction.model == assay.session.models.model.id
+    said = assay.session.models.scored.state.annotations
+    assert len(said) == len(assay.session.annotations.cache.table)
 
 
 def test_quick_work_and_cancels_need_not_wait_for_long_work(qtbot: QtBot) -> None:
@@ -388,25 +390,25 @@ def vanished(desk: Any, assay_path: Path, plate_path: Path, tmp_path: Path) -> A
     """Give an open assay whose plate is taken away under it."""
     AssayFolder.open(assay_path).relocate_plate("SIM", plate_path)
     desk.open(assay_path)
-    assert desk.told == []
+    assert desk.messages == []
     plate_path.rename(tmp_path / "elsewhere")
     return desk
 
 
 def test_a_site_of_a_plate_that_vanished_says_so_and_the_rest_is_there(vanished: Any) -> None:
     desk, before = vanished, Before(vanished)
-    sites = desk.session.plate.sites
+    sites = desk.session.selection.plate.sites
     far = sites[-2]  # not read ahead
-    desk.session.go_to(far)
+    desk.session.selection.go_to(far)
     desk.idle()
     assert desk.view.on_screen == far
-    assert any(level == "warning" and str(far) in text for level, text in desk.told)
+    assert any(level == "warning" and str(far) in text for level, text in desk.messages)
     assert not np.asarray(desk.viewer.layers["DNA"].data).any()
     assert len(desk.view.cells) > 0
-    assert desk.say("normal", 0)
-    assert desk.said_of(0) == "normal"
-    assert desk.session.undo()
-    desk.session.go_to(sites[0])
+    assert desk.annotate("normal", 0)
+    assert desk.annotation_of(0) == "normal"
+    assert desk.session.annotations.undo()
+    desk.session.selection.go_to(sites[0])
     desk.idle()
     before.nothing_lost()
 
@@ -415,10 +417,10 @@ def test_retraining_and_exporting_without_the_plate_end_in_a_message_or_in_a_res
     vanished: Any, tmp_path: Path
 ) -> None:
     desk, before = vanished, Before(vanished)
-    desk.tasks.retrain()  # embeddings are on disk, images are not needed
+    desk.training.retrain()  # embeddings are on disk, images are not needed
     desk.idle()
     assert desk.errors() == []
-    assert desk.session.model.id != before.model.id
+    assert desk.session.models.model.id != before.model.id
     out: list[Any] = []
     desk.tasks.exported.connect(out.append)
     desk.tasks.export(tmp_path / "out")
@@ -432,13 +434,13 @@ def test_retraining_and_exporting_without_the_plate_end_in_a_message_or_in_a_res
 def test_embedding_without_the_plate_changes_nothing(vanished: Any) -> None:
     desk, before = vanished, Before(vanished)
     forget_embeddings(desk)
-    for task in (desk.tasks.retrain, desk.tasks.embed, desk.tasks.find_cells):
-        n_told = len(desk.told)
+    for task in (desk.training.retrain, desk.tasks.embed, desk.tasks.find_cells):
+        n_messages = len(desk.messages)
         task()
         desk.idle()
-        assert len(desk.told) > n_told, "nothing was told"
-        assert not any("Error:" in text for _, text in desk.told)  # in our own words
-    assert desk.session.model.id == before.model.id
+        assert len(desk.messages) > n_messages, "nothing was reported"
+        assert not any("Error:" in text for _, text in desk.messages)  # in our own words
+    assert desk.session.models.model.id == before.model.id
     before.nothing_lost()
 
 
@@ -446,15 +448,15 @@ def test_a_plate_that_is_back_is_shown_again(
     vanished: Any, plate_path: Path, tmp_path: Path
 ) -> None:
     desk, before = vanished, Before(vanished)
-    far = desk.session.plate.sites[-2]
-    desk.session.go_to(far)
+    far = desk.session.selection.plate.sites[-2]
+    desk.session.selection.go_to(far)
     desk.idle()
     (tmp_path / "elsewhere").rename(plate_path)
-    desk.session.go_to(A01)
-    desk.session.go_to(far)
+    desk.session.selection.go_to(A01)
+    desk.session.selection.go_to(far)
     desk.idle()
     assert np.asarray(desk.viewer.layers["DNA"].data).any()
-    desk.session.go_to(A01)
+    desk.session.selection.go_to(A01)
     desk.idle()
     before.check()
 
@@ -463,8 +465,8 @@ def test_reopening_without_the_plate_loses_nothing(vanished: Any) -> None:
     desk, before = vanished, Before(vanished)
     desk.session.open(before.path)
     desk.idle()
-    assert desk.session.plate is None
-    assert any(level == "warning" for level, _ in desk.told)
+    assert desk.session.selection.plate is None
+    assert any(level == "warning" for level, _ in desk.messages)
     before.nothing_lost()
 
 
@@ -473,23 +475,23 @@ def test_an_assay_folder_that_vanishes_ends_in_messages(
 ) -> None:
     before = Before(assay)
     assay_path.rename(tmp_path / "moved")
-    assert not assay.say("normal", 0)
+    assert not assay.annotate("normal", 0)
     assert "does not exist" in assay.errors()[-1]
-    assay.session._look_at_journal()
-    assert not assay.session.undo()
-    assert not assay.session.decide("SIM", "A01", "keep")
-    for task in (assay.tasks.retrain, assay.tasks.embed, assay.tasks.score_again):
+    assay.session.annotations.read_journal()
+    assert not assay.session.annotations.undo()
+    assert not assay.session.annotations.decide("SIM", "A01", "keep")
+    for task in (assay.training.retrain, assay.tasks.embed, assay.training.score_again):
         task()
         assay.idle()
-    assay.session.set_threshold(0.8)
-    assay.tasks.choose(TrainOptions(head="knn"))
+    assay.session.models.set_threshold(0.8)
+    assay.session.options.set_value(TrainOptions(head="knn"))
     assay.qtbot.wait(600)
     assay.idle()
-    assert assay.session.model.id == before.model.id
+    assert assay.session.models.model.id == before.model.id
     assert not assay_path.exists()  # no ghost of it is made
     (tmp_path / "moved").rename(assay_path)
     before.nothing_lost()
-    assert assay.say("normal", 0)
+    assert assay.annotate("normal", 0)
 
 
 # ---- a journal that cannot be written ------------------------------------------------------
@@ -520,23 +522,23 @@ def test_a_journal_that_refuses_leaves_colour_and_memory_as_they_were(
     line = MessageLine(assay.session)
     qtbot.addWidget(line)
     note = "x" * 40_000  # more than the pages that the file has
-    assert assay.session.annotate(A01, [assay.cell(1)], "normal", note=note)
+    assert assay.session.annotations.annotate(A01, [assay.cell(1)], "normal", note=note)
     assay.idle()
     before = Before(assay)
     changed: list[object] = []
-    assay.session.annotations_changed.connect(changed.append)
+    assay.session.annotations.changed.connect(changed.append)
     with refusing_journal(statement):
-        assert not assay.session.annotate(A01, [assay.cell(0)], "abnormal", note=note)
-        assert not assay.session.decide("SIM", "A01", "exclude", note=note)
+        assert not assay.session.annotations.annotate(A01, [assay.cell(0)], "abnormal", note=note)
+        assert not assay.session.annotations.decide("SIM", "A01", "exclude", note=note)
         if "query_only" in statement:
-            assert not assay.session.undo()
-        assay.session._look_at_journal()
+            assert not assay.session.annotations.undo()
+        assay.session.annotations.read_journal()
     assert changed == []
     assert all(words in text for text in assay.errors())
     assert words in line.value()[0]
     before.check()
-    assert assay.session.annotate(A01, [assay.cell(0)], "abnormal", note=note)
-    assert assay.said_of(0) == "abnormal"
+    assert assay.session.annotations.annotate(A01, [assay.cell(0)], "abnormal", note=note)
+    assert assay.annotation_of(0) == "abnormal"
 
 
 def test_a_journal_that_cannot_be_read_for_a_while_is_told_once_and_followed_again(
@@ -546,14 +548,14 @@ def test_a_journal_that_cannot_be_read_for_a_while_is_told_once_and_followed_aga
     kept = assay_path / "journal.sqlite"
     kept.rename(assay_path / "away.sqlite")
     for _ in range(3):
-        assay.session._look_at_journal()
+        assay.session.annotations.read_journal()
     assert len(assay.errors()) == 1
     (assay_path / "away.sqlite").rename(kept)
     y_px, x_px = assay.cell(0)
     other.annotate("SIM", "A01", 1, y_px, x_px, "unsure", None, "another")
-    assay.session._watch.setInterval(20)
+    assay.session.annotations.watch.setInterval(20)
     assay.qtbot.waitUntil(
-        lambda: "another" in set(assay.session.live.table["annotator"]), timeout=30_000
+        lambda: "another" in set(assay.session.annotations.cache.table["annotator"]), timeout=30_000
     )
 
 
@@ -573,13 +575,13 @@ def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     desk = make_desk()
     if what != "open":
         desk.open(assay_path)
-        assert desk.say("abnormal", 2)
+        assert desk.annotate("abnormal", 2)
         if what == "embed":
             forget_embeddings(desk)
     start: dict[str, Callable[[], Any]] = {
         "open": lambda: desk.session.open(assay_path),
         "embed": desk.tasks.embed,
-        "retrain": desk.tasks.retrain,
+        "retrain": desk.training.retrain,
         "find_cells": desk.tasks.find_cells,
         "export": lambda: desk.tasks.export(tmp_path / "out"),
     }
@@ -589,10 +591,10 @@ def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     assert desk.errors() == []
     no_leak()
     again = make_desk().open(assay_path)
-    assert again.session.model is not None
-    assert again.session.scored is not None or what == "find_cells"
+    assert again.session.models.model is not None
+    assert again.session.models.scored is not None or what == "find_cells"
     if what != "open":
-        assert again.said_of(2) in ("abnormal", "conflict")
+        assert again.annotation_of(2) in ("abnormal", "conflict")
     again.close()
     no_leak()
 
@@ -609,21 +611,21 @@ def test_an_assay_closed_or_changed_in_mid_job_gets_no_result_of_the_other(
         return real(*args)
 
     monkeypatch.setattr(retraining, "fit_heads", slowly)
-    assay.tasks.retrain()
+    assay.training.retrain()
     assay.qtbot.wait(50)
     assay.session.open(other)
     assay.qtbot.waitUntil(
-        lambda: assay.session.assay is not None and assay.session.assay.path == other,
+        lambda: assay.session.assay.folder is not None and assay.session.assay.folder.path == other,
         timeout=120_000,
     )
-    shown = assay.session.model
+    shown = assay.session.models.model
     gate.set()
     assay.idle()
-    assert assay.session.model is shown
+    assert assay.session.models.model is shown
     assert chosen_model(AssayFolder.open(other)).id == shown.id
     assay.session.close_assay()
     assert assay.errors() == []
-    assert assay.session.model is assay.session.scored is None
+    assert assay.session.models.model is assay.session.models.scored is None
 
 
 def test_work_that_does_not_stop_is_left_to_itself(
@@ -664,10 +666,13 @@ def test_a_closed_workspace_is_forgotten_by_all(
         widget = QWidget()
         qtbot.addWidget(widget)
         space.session.open(assay_path)
-        qtbot.waitUntil(lambda: space.session.site is not None, timeout=120_000)
+        qtbot.waitUntil(lambda: space.session.selection.site is not None, timeout=120_000)
         qtbot.waitUntil(lambda: not space.session.jobs.running, timeout=120_000)
         space.close()
-        return [weakref.ref(one) for one in (space, space.session, space.tasks, space.view)]
+        return [
+            weakref.ref(one)
+            for one in (space, space.session, space.tasks, space.training, space.view)
+        ]
 
     refs = used()
     qtbot.wait(50)
@@ -694,24 +699,24 @@ from napari_hcs_qc.gui.canvas.workspace import workspace_of
 app = QApplication([])
 space = workspace_of(ViewerModel())
 session, view = space.session, space.view
-session.annotator = "script"
-session.told.connect(lambda level, text: print("told", level, text, file=sys.stderr, flush=True))
+session.annotations.annotator = "script"
+session.message.connect(lambda *message: print("message", *message, file=sys.stderr, flush=True))
 session.open(Path(sys.argv[1]))
-while session.site is None or view.on_screen != session.site:
+while session.selection.site is None or view.on_screen != session.selection.site:
     app.processEvents()
 
 changed = []
-session.annotations_changed.connect(changed.append)
+session.annotations.changed.connect(changed.append)
 first, last = int(sys.argv[2]), int(sys.argv[3])
 words = ("normal", "abnormal", "unsure")
 print("ready", flush=True)
 for number in range(first, last):
-    sites = session.plate.sites
+    sites = session.selection.plate.sites
     if number % 25 == 0:
-        session.go_to(sites[number // 25 % len(sites)])
-        while view.on_screen != session.site:
+        session.selection.go_to(sites[number // 25 % len(sites)])
+        while view.on_screen != session.selection.site:
             app.processEvents()
-    site, table = session.site, session.live.table
+    site, table = session.selection.site, session.annotations.cache.table
     here = (table["well"] == site.well) & (table["site"] == site.site)
     others = table[here & (table["annotator"] != "script")]
     away = view.cells.yx_px[:, None] - others[["y_px", "x_px"]].to_numpy()[None]
@@ -721,7 +726,7 @@ for number in range(first, last):
     y_px, x_px = (float(one) for one in view.cells.yx_px[index])
     word = words[(number // len(free) + number) % 3]
     changed.clear()
-    assert session.annotate(site, [(y_px, x_px)], word, note=f"n{number}")
+    assert session.annotations.annotate(site, [(y_px, x_px)], word, note=f"n{number}")
     assert changed, "not announced"
     layer, halos = view.viewer.layers[CELLS], view.viewer.layers[ANNOTATED]
     at = np.flatnonzero(np.all(halos.data == layer.data[index], axis=1))
@@ -800,24 +805,26 @@ def two(make_desk: Callable[[], Any], assay_path: Path) -> tuple[Any, Any]:
     desks = []
     for name in ("anna", "ben"):
         desk = make_desk().open(assay_path)
-        desk.session.annotator = name
-        desk.session._watch.setInterval(30)
+        desk.session.annotations.annotator = name
+        desk.session.annotations.watch.setInterval(30)
         desks.append(desk)
     return desks[0], desks[1]
 
 
 def test_the_second_window_is_told_and_annotations_appear_in_either(two: tuple[Any, Any]) -> None:
     anna, ben = two
-    assert anna.told == []
-    assert [level for level, _ in ben.told] == ["warning"]
-    assert "also open in another window" in ben.told[0][1]
+    assert anna.messages == []
+    assert [level for level, _ in ben.messages] == ["warning"]
+    assert "also open in another window" in ben.messages[0][1]
     free = [i for i, word in enumerate(anna.view.cells.annotated_class) if word is None]
     first, second = free[:2]
-    assert anna.say("abnormal", first)
-    assert ben.say("normal", second)
+    assert anna.annotate("abnormal", first)
+    assert ben.annotate("normal", second)
     for desk in two:
         desk.qtbot.waitUntil(
-            lambda d=desk: (d.said_of(first), d.said_of(second)) == ("abnormal", "normal"),
+            lambda d=desk: (
+                (d.annotation_of(first), d.annotation_of(second)) == ("abnormal", "normal")
+            ),
             timeout=30_000,
         )
         assert list(desk.viewer.layers[CELLS].features["annotation"].iloc[[first, second]]) == [
@@ -825,17 +832,17 @@ def test_the_second_window_is_told_and_annotations_appear_in_either(two: tuple[A
             "normal",
         ]
     # Each takes back only what they said themselves.
-    assert anna.session.undo()
-    ben.qtbot.waitUntil(lambda: ben.said_of(first) is None, timeout=30_000)
-    assert ben.said_of(second) == "normal" == anna.said_of(second)
-    assert not anna.session.undo()
-    assert ben.session.undo()
-    anna.qtbot.waitUntil(lambda: anna.said_of(second) is None, timeout=30_000)
+    assert anna.session.annotations.undo()
+    ben.qtbot.waitUntil(lambda: ben.annotation_of(first) is None, timeout=30_000)
+    assert ben.annotation_of(second) == "normal" == anna.annotation_of(second)
+    assert not anna.session.annotations.undo()
+    assert ben.session.annotations.undo()
+    anna.qtbot.waitUntil(lambda: anna.annotation_of(second) is None, timeout=30_000)
     # A verdict appears as well.
-    assert anna.session.decide("SIM", "B02", "exclude")
-    ben.qtbot.waitUntil(lambda: len(ben.session.scored.verdicts) == 1, timeout=30_000)
+    assert anna.session.annotations.decide("SIM", "B02", "exclude")
+    ben.qtbot.waitUntil(lambda: len(ben.session.models.scored.verdicts) == 1, timeout=30_000)
     anna.close()
-    assert ben.say("abnormal", first)
+    assert ben.annotate("abnormal", first)
 
 
 def test_who_writes_between_a_look_and_a_click_is_seen(
@@ -843,21 +850,21 @@ def test_who_writes_between_a_look_and_a_click_is_seen(
 ) -> None:
     anna, ben = two
     for desk in two:
-        desk.session._watch.setInterval(3_600_000)
-    journal = anna.session.live.journal
+        desk.session.annotations.watch.setInterval(3_600_000)
+    journal = anna.session.annotations.cache.journal
     real = journal.annotate_many
     place = ben.cell(1)
 
     def late(annotations: Any, annotator: str) -> str:
-        assert ben.session.annotate(A01, [place], "unsure")  # at the worst moment
+        assert ben.session.annotations.annotate(A01, [place], "unsure")  # at the worst moment
         action: str = real(annotations, annotator)
         return action
 
     monkeypatch.setattr(journal, "annotate_many", late)
-    assert anna.say("abnormal", 0)
-    anna.session._look_at_journal()
-    assert len(anna.session.live.table) == len(journal.annotations())
-    assert set(anna.session.live.table["annotator"]) >= {"anna", "ben"}
+    assert anna.annotate("abnormal", 0)
+    anna.session.annotations.read_journal()
+    assert len(anna.session.annotations.cache.table) == len(journal.annotations())
+    assert set(anna.session.annotations.cache.table["annotator"]) >= {"anna", "ben"}
 
 
 def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> None:
@@ -865,40 +872,40 @@ def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> No
     n_before = len(AssayFolder.open(path).journal().annotations())
     for turn in range(3):
         for number, desk in enumerate(two):
-            assert desk.say("abnormal" if turn % 2 else "normal", 3 * turn + number)
-            desk.tasks.retrain()
+            assert desk.annotate("abnormal" if turn % 2 else "normal", 3 * turn + number)
+            desk.training.retrain()
         for desk in two:
             desk.idle()
     for desk in two:
         assert all("is in use by" in text for text in desk.errors()), desk.errors()
-        assert desk.session.scored.prediction.model == desk.session.model.id
+        assert desk.session.models.scored.prediction.model == desk.session.models.model.id
     assay = AssayFolder.open(path)
     in_use = chosen_model(assay)
-    assert in_use.id in {desk.session.model.id for desk in two}
+    assert in_use.id in {desk.session.models.model.id for desk in two}
     for folder in assay.models_folder.iterdir():
         assert chosen_model(assay, folder.name).id == folder.name
     assert len(assay.journal().annotations()) == n_before + 6
     # Each goes on with the model it shows, whatever the other has trained since.
     for desk in two:
-        shown = desk.session.model.id
-        desk.session.set_threshold(0.4 if desk.session.threshold != 0.4 else 0.6)
+        shown = desk.session.models.model.id
+        desk.session.models.set_threshold(0.4 if desk.session.models.threshold != 0.4 else 0.6)
         desk.idle()
         desk.qtbot.wait(300)
         desk.idle()
-        assert desk.session.scored.threshold == desk.session.threshold
-        assert desk.session.scored.prediction.model == shown
+        assert desk.session.models.scored.threshold == desk.session.models.threshold
+        assert desk.session.models.scored.prediction.model == shown
 
 
 def test_two_windows_retrain_and_one_closes_in_the_middle(
     two: tuple[Any, Any], no_leak: Callable[[], None]
 ) -> None:
     anna, ben = two
-    anna.tasks.retrain()
-    ben.tasks.retrain()
+    anna.training.retrain()
+    ben.training.retrain()
     anna.qtbot.wait(100)
     anna.close()
     ben.idle()
     assert ben.errors() == []
-    path = ben.session.assay.path
-    assert ben.session.model.id in {one.name for one in (path / "models").iterdir()}
-    assert B01 in ben.session.plate.sites
+    path = ben.session.assay.folder.path
+    assert ben.session.models.model.id in {one.name for one in (path / "models").iterdir()}
+    assert B01 in ben.session.selection.plate.sites

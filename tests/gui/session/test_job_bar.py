@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
@@ -49,19 +50,19 @@ def steps(gate: threading.Event) -> Any:
 def test_work_shows_how_far_it_is_and_can_be_cancelled(
     qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar
 ) -> None:
-    assert not bar._bar.isVisible()
+    assert not bar.findChild(QWidget, "bar").isVisible()
     job = jobs.start("Embedding", steps(threading.Event()), slot="embed")
-    assert not bar._bar.isVisible()  # a blink of work shows nothing
-    qtbot.waitUntil(bar._bar.isVisible)
+    assert not bar.findChild(QWidget, "bar").isVisible()  # a blink of work shows nothing
+    qtbot.waitUntil(bar.findChild(QWidget, "bar").isVisible)
     qtbot.waitUntil(lambda: bar.value() == "Embedding: Site A01 s1 (250 of 1,000)")
-    assert bar._bar.value() == bar._bar.maximum() // 4
+    assert bar.findChild(QWidget, "bar").value() == bar.findChild(QWidget, "bar").maximum() // 4
     with qtbot.waitSignal(job.cancelled, timeout=1000):
-        qtbot.mouseClick(bar._cancel, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(bar.findChild(QWidget, "cancel"), Qt.MouseButton.LeftButton)
         assert "stopping" in bar.value()
-        assert not bar._cancel.isEnabled()
+        assert not bar.findChild(QWidget, "cancel").isEnabled()
     assert bar.value() == "Embedding: cancelled."
-    assert not bar._bar.isVisible()
-    assert not bar._cancel.isVisible()
+    assert not bar.findChild(QWidget, "bar").isVisible()
+    assert not bar.findChild(QWidget, "cancel").isVisible()
 
 
 def test_a_failure_shows_its_own_words(qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar) -> None:

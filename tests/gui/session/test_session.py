@@ -34,28 +34,28 @@ def test_a_trained_assay_opens_at_its_first_site_with_cells_and_predictions(
 ) -> None:
     desk.open(assay_path)
     session = desk.session
-    assert session.assay.path == assay_path
-    assert [one.name for one in session.plates] == ["SIM"]
-    assert session.site == A01 == desk.view.on_screen
-    assert session.model is not None
-    assert session.scored.prediction.model == session.model.id
+    assert session.assay.folder.path == assay_path
+    assert [one.name for one in session.assay.folder.plates] == ["SIM"]
+    assert session.selection.site == A01 == desk.view.on_screen
+    assert session.models.model is not None
+    assert session.models.scored.prediction.model == session.models.model.id
     assert [layer.name for layer in desk.viewer.layers][:2] == ["DNA", "Actin"]
-    found = session.state.found.cells
+    found = session.selection.state.found.cells
     here = (found["well"] == "A01") & (found["site"] == 1)
     assert len(desk.viewer.layers[CELLS].data) >= here.sum() > 0
     assert not np.isnan(desk.view.cells.p_abnormal[: here.sum()]).any()
-    assert desk.told == []
+    assert desk.messages == []
 
 
 def test_what_is_no_assay_is_told_and_what_is_open_stays(
     desk: Any, assay_path: Path, tmp_path: Path
 ) -> None:
     desk.open(assay_path)
-    site, assay = desk.session.site, desk.session.assay
+    site, assay = desk.session.selection.site, desk.session.assay.folder
     desk.open(tmp_path / "nothing here")
     assert "does not exist" in desk.errors()[0]
-    assert desk.session.assay is assay
-    assert desk.session.site == site == desk.view.on_screen
+    assert desk.session.assay.folder is assay
+    assert desk.session.selection.site == site == desk.view.on_screen
 
 
 def test_another_assay_takes_the_place_of_the_first(
@@ -63,12 +63,12 @@ def test_another_assay_takes_the_place_of_the_first(
 ) -> None:
     other = shutil.copytree(trained / "assay", tmp_path / "other")
     desk.open(assay_path)
-    desk.session.go_to(B01)
+    desk.session.selection.go_to(B01)
     desk.idle()
     desk.open(other)
-    assert desk.session.assay.path == other
-    assert desk.session.site == A01 == desk.view.on_screen
-    assert desk.say("abnormal")
+    assert desk.session.assay.folder.path == other
+    assert desk.session.selection.site == A01 == desk.view.on_screen
+    assert desk.annotate("abnormal")
     assert len(journal_of(other)) == len(journal_of(assay_path)) + 1
 
 
@@ -77,7 +77,7 @@ def test_a_threshold_that_is_no_number_is_told(desk: Any, assay_path: Path) -> N
     desk.open(assay_path)
     assert len(desk.errors()) == 1
     assert "threshold" in desk.errors()[0]
-    assert desk.session.assay is None
+    assert desk.session.assay.folder is None
 
 
 @pytest.mark.parametrize("kept", [{"rgb": 3}, {"weights": 4}, "linear"])
@@ -86,44 +86,61 @@ def test_choices_that_make_no_sense_are_told_and_the_assay_opens(
 ) -> None:
     AssayFolder.open(assay_path).update_settings(train_options=kept)
     desk.open(assay_path)
-    assert desk.session.site == A01
-    assert desk.say("normal")
-    assert any("options" in text and repr(kept) in text for _, text in desk.told)
+    assert desk.session.selection.site == A01
+    assert desk.annotate("normal")
+    assert any("options" in text and repr(kept) in text for _, text in desk.messages)
 
 
 def test_an_empty_assay_says_what_to_do_and_breaks_nothing(desk: Any, tmp_path: Path) -> None:
     AssayFolder.create(tmp_path / "empty")
     desk.open(tmp_path / "empty")
     session = desk.session
-    assert session.plates == ()
-    assert session.plate is session.state is session.site is session.model is None
-    assert session.annotate(A01, [(1.0, 1.0)], "normal") is False
-    session.step(1)
-    session.go_to(A01)
-    session.go_to_suggested()
-    desk.tasks.retrain()
+    assert session.assay.folder.plates == ()
+    assert (
+        session.selection.plate
+        is session.selection.state
+        is session.selection.site
+        is session.models.model
+        is None
+    )
+    assert session.annotations.annotate(A01, [(1.0, 1.0)], "normal") is False
+    session.selection.step(1)
+    session.selection.go_to(A01)
+    session.suggestions.show_next()
+    desk.training.retrain()
     desk.tasks.find_cells()
-    desk.tasks.score_again()
-    session.set_threshold(0.7)
+    desk.training.score_again()
+    session.models.set_threshold(0.7)
     desk.idle()
-    assert not session.undo()
-    assert session.site is None
+    assert not session.annotations.undo()
+    assert session.selection.site is None
     assert desk.errors() == []
-    assert any("find the cells" in text for _, text in desk.told)
+    assert any("find the cells" in text for _, text in desk.messages)
 
 
 def test_nothing_is_open(desk: Any, tmp_path: Path) -> None:
     session = desk.session
-    assert session.assay is session.plate is session.live is session.scored is None
-    assert session.all_scored == ()
-    assert session.annotate(A01, [(1.0, 1.0)], "normal") is False
-    assert session.decide("SIM", "A01", "keep") is False
-    assert not session.undo()
-    assert not session.redo()
-    session.step(1)
-    session.go_to_cell("SIM", A01, 1.0, 1.0)
+    assert (
+        session.assay.folder
+        is session.selection.plate
+        is session.annotations.cache
+        is session.models.scored
+        is None
+    )
+    assert session.models.all_scored == ()
+    assert session.annotations.annotate(A01, [(1.0, 1.0)], "normal") is False
+    assert session.annotations.decide("SIM", "A01", "keep") is False
+    assert not session.annotations.undo()
+    assert not session.annotations.redo()
+    session.selection.step(1)
+    session.selection.go_to_cell("SIM", A01, 1.0, 1.0)
     session.close_assay()
-    for task in (desk.tasks.retrain, desk.tasks.embed, desk.tasks.measure, desk.tasks.score_again):
+    for task in (
+        desk.training.retrain,
+        desk.tasks.embed,
+        desk.training.measure,
+        desk.training.score_again,
+    ):
         assert task() is None
     assert desk.tasks.export(tmp_path) is None
     assert desk.errors() == []
@@ -134,22 +151,22 @@ def test_an_assay_without_cells_can_be_looked_at_and_its_cells_be_found(
 ) -> None:
     steps.new(tmp_path / "assay", [steps.PlateSource(trained / "made" / "SIM")])
     desk.open(tmp_path / "assay")
-    assert desk.session.state is desk.session.scored is None
+    assert desk.session.selection.state is desk.session.models.scored is None
     assert desk.view.on_screen == A01
     assert desk.viewer.layers["DNA"].data.max() > 0
     low, high = desk.viewer.layers["DNA"].contrast_limits
     assert low < high
     assert desk.view.cells is None
-    desk.session.go_to_suggested()
-    assert "find the cells" in desk.told[-1][1]
-    desk.session.go_to(B01)
+    desk.session.suggestions.show_next()
+    assert "find the cells" in desk.messages[-1][1]
+    desk.session.selection.go_to(B01)
     desk.tasks.find_cells()
     desk.idle()
-    assert desk.session.site == B01 == desk.view.on_screen
+    assert desk.session.selection.site == B01 == desk.view.on_screen
     assert len(desk.view.cells) > 0
-    assert "cells found on SIM" in desk.told[-1][1]
-    assert desk.say("abnormal")
-    assert desk.said_of() == "abnormal"
+    assert "cells found on SIM" in desk.messages[-1][1]
+    assert desk.annotate("abnormal")
+    assert desk.annotation_of() == "abnormal"
 
 
 def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
@@ -158,14 +175,14 @@ def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
     for made in ("models", "predictions"):
         shutil.rmtree(assay_path / made)
     desk.open(assay_path)
-    assert desk.session.model is desk.session.scored is None
+    assert desk.session.models.model is desk.session.models.scored is None
     assert np.isnan(desk.view.cells.p_abnormal).all()
-    assert desk.say("abnormal")  # shown without a model as well
-    assert desk.said_of() == "abnormal"
-    desk.tasks.retrain()
+    assert desk.annotate("abnormal")  # shown without a model as well
+    assert desk.annotation_of() == "abnormal"
+    desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
-    assert desk.session.model is not None
+    assert desk.session.models.model is not None
     assert not np.isnan(desk.view.cells.p_abnormal).any()
 
 
@@ -174,29 +191,29 @@ def test_an_assay_without_a_model_is_trained_when_both_classes_were_annotated(
 
 def test_steps_go_through_all_sites_and_round(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    sites = desk.session.plate.sites
+    sites = desk.session.selection.plate.sites
     seen = []
     for _ in sites:
-        seen.append(desk.session.site)
-        desk.session.step(1)
+        seen.append(desk.session.selection.site)
+        desk.session.selection.step(1)
         desk.idle()
-        assert desk.view.cells.site == desk.session.site
+        assert desk.view.cells.site == desk.session.selection.site
     assert seen == list(sites)
-    assert desk.session.site == sites[0]
-    desk.session.step(-1)
+    assert desk.session.selection.site == sites[0]
+    desk.session.selection.step(-1)
     desk.idle()
-    assert desk.session.site == sites[-1] == desk.view.on_screen
+    assert desk.session.selection.site == sites[-1] == desk.view.on_screen
 
 
 def test_a_hasty_person_ends_where_they_went_last(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    sites = desk.session.plate.sites
+    sites = desk.session.selection.plate.sites
     for number in (3, 1, 5, 2, 6, 4):
-        desk.session.go_to(sites[number])
+        desk.session.selection.go_to(sites[number])
     desk.idle()
     assert desk.view.on_screen == sites[4] == desk.view.cells.site
     shown = np.asarray(desk.viewer.layers["DNA"].data)
-    np.testing.assert_array_equal(shown, desk.session.cache.get(sites[4]).pixels[0])
+    np.testing.assert_array_equal(shown, desk.session.selection.cache.get(sites[4]).pixels[0])
 
 
 def test_pixels_of_the_plate_before_are_not_shown_as_those_of_this_one(
@@ -218,23 +235,23 @@ def test_pixels_of_the_plate_before_are_not_shown_as_those_of_this_one(
     two = simulate_plate(tmp_path / "two", spec)
     steps.new(assay_path, [steps.PlateSource(two.plate_dir)])
     desk.open(assay_path)
-    desk.session.show_plate("TWO")
+    desk.session.selection.show_plate("TWO")
     desk.idle()
     expected = np.asarray(desk.viewer.layers["DNA"].data).copy()
     for _ in range(5):
-        desk.session.show_plate("SIM")  # asks for A01/1 of SIM
-        desk.session.show_plate("TWO")  # and for that of TWO before the answer
+        desk.session.selection.show_plate("SIM")  # asks for A01/1 of SIM
+        desk.session.selection.show_plate("TWO")  # and for that of TWO before the answer
         desk.qtbot.wait(100)
         desk.idle()
-        assert desk.session.plate.name == "TWO"
+        assert desk.session.selection.plate.name == "TWO"
         np.testing.assert_array_equal(desk.viewer.layers["DNA"].data, expected)
-    assert desk.told == []
+    assert desk.messages == []
 
 
 def test_a_cell_is_brought_into_the_middle_of_its_site(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    cell = desk.session.state.found.cells.query("well == 'B01' and site == 2").iloc[0]
-    desk.session.go_to_cell("SIM", SiteKey("B01", 2), cell["y_px"], cell["x_px"])
+    cell = desk.session.selection.state.found.cells.query("well == 'B01' and site == 2").iloc[0]
+    desk.session.selection.go_to_cell("SIM", SiteKey("B01", 2), cell["y_px"], cell["x_px"])
     desk.idle()
     centre = np.asarray(desk.viewer.scene.camera.center)[-2:] / desk.view.scale
     np.testing.assert_allclose(centre, [cell["y_px"], cell["x_px"]], atol=0.01)
@@ -243,14 +260,18 @@ def test_a_cell_is_brought_into_the_middle_of_its_site(desk: Any, assay_path: Pa
 def test_every_cell_is_suggested_once(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     seen = []
-    desk.session.cell_chosen.connect(lambda at: seen.append((desk.session.site, at)))
+    desk.session.selection.cell_chosen.connect(
+        lambda at: seen.append((desk.session.selection.site, at))
+    )
     for _ in range(6):
-        desk.session.go_to_suggested()
+        desk.session.suggestions.show_next()
         desk.idle()
     assert len(set(seen)) == 6
     said = {
         (SiteKey(well, site), y, x)
-        for well, site, y, x in desk.session.live.table[["well", "site", "y_px", "x_px"]].to_numpy()
+        for well, site, y, x in desk.session.annotations.cache.table[
+            ["well", "site", "y_px", "x_px"]
+        ].to_numpy()
     }
     assert said.isdisjoint({(site, *at) for site, at in seen})
 
@@ -264,21 +285,21 @@ def test_what_is_said_is_in_the_journal_before_anything_is_shown(
     desk.open(assay_path)
     before = len(journal_of(assay_path))
     seen = []
-    desk.session.annotations_changed.connect(lambda _: seen.append(len(journal_of(assay_path))))
+    desk.session.annotations.changed.connect(lambda _: seen.append(len(journal_of(assay_path))))
     index = next(i for i, word in enumerate(desk.view.cells.annotated_class) if word is None)
     colour = desk.viewer.layers[CELLS].border_color[index].copy()
     n_halos = len(desk.viewer.layers[ANNOTATED].data)
-    assert desk.say("abnormal", index)
+    assert desk.annotate("abnormal", index)
     assert seen == [before + 1]
-    assert desk.said_of(index) == "abnormal"
+    assert desk.annotation_of(index) == "abnormal"
     layer = desk.viewer.layers[CELLS]
     assert layer.features["annotation"].iloc[index] == "abnormal"
     assert len(desk.viewer.layers[ANNOTATED].data) == n_halos + 1
     row = desk.view.cells.rows[index]
-    assert desk.session.annotated.classes[row] == "abnormal"
-    assert desk.session.undo()
-    assert desk.said_of(index) is None
-    assert desk.session.annotated.classes[row] is None
+    assert desk.session.annotations.rows.classes[row] == "abnormal"
+    assert desk.session.annotations.undo()
+    assert desk.annotation_of(index) is None
+    assert desk.session.annotations.rows.classes[row] is None
     np.testing.assert_array_equal(desk.viewer.layers[CELLS].border_color[index], colour)
 
 
@@ -286,36 +307,36 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     desk: Any, make_desk: Callable[[], Any], assay_path: Path
 ) -> None:
     desk.open(assay_path)
-    desk.session.annotator = "anna"
+    desk.session.annotations.annotator = "anna"
     free = [i for i, word in enumerate(desk.view.cells.annotated_class) if word is None][:3]
     for index, cls in zip(free, ("normal", "abnormal", "unsure"), strict=True):
-        assert desk.say(cls, index)
-    assert desk.session.decide("SIM", "A02", "exclude")
-    assert len(desk.session.scored.verdicts) == 1
-    assert desk.session.undo()  # the verdict
-    assert len(desk.session.scored.verdicts) == 0
-    assert desk.session.undo()
-    assert [desk.said_of(i) for i in free] == ["normal", "abnormal", None]
+        assert desk.annotate(cls, index)
+    assert desk.session.annotations.decide("SIM", "A02", "exclude")
+    assert len(desk.session.models.scored.verdicts) == 1
+    assert desk.session.annotations.undo()  # the verdict
+    assert len(desk.session.models.scored.verdicts) == 0
+    assert desk.session.annotations.undo()
+    assert [desk.annotation_of(i) for i in free] == ["normal", "abnormal", None]
     desk.close()
 
     again = make_desk().open(assay_path)
-    again.session.annotator = "anna"
-    assert [again.said_of(i) for i in free] == ["normal", "abnormal", None]
-    assert again.session.redo()
-    assert [again.said_of(i) for i in free] == ["normal", "abnormal", "unsure"]
-    assert again.session.redo()
-    assert list(again.session.scored.verdicts["verdict"]) == ["exclude"]
-    assert not again.session.redo()
-    assert "anna has nothing to redo" in again.told[-1][1]
+    again.session.annotations.annotator = "anna"
+    assert [again.annotation_of(i) for i in free] == ["normal", "abnormal", None]
+    assert again.session.annotations.redo()
+    assert [again.annotation_of(i) for i in free] == ["normal", "abnormal", "unsure"]
+    assert again.session.annotations.redo()
+    assert list(again.session.models.scored.verdicts["verdict"]) == ["exclude"]
+    assert not again.session.annotations.redo()
+    assert "anna has nothing to redo" in again.messages[-1][1]
 
 
 def test_many_cells_at_once_are_one_action(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    desk.session.annotator = "anna"
+    desk.session.annotations.annotator = "anna"
     places = [tuple(place) for place in desk.view.cells.yx_px[:4]]
-    assert desk.session.annotate(A01, places, "abnormal", "debris")
+    assert desk.session.annotations.annotate(A01, places, "abnormal", "debris")
     assert list(desk.view.cells.annotated_kind[:4]) == ["debris"] * 4
-    assert desk.session.undo()
+    assert desk.session.annotations.undo()
     mine = journal_of(assay_path).query("annotator == 'anna'")
     assert len(mine) == 0
 
@@ -325,24 +346,24 @@ def test_a_cell_is_added_on_empty_ground_kept_and_judged(
 ) -> None:
     desk.open(assay_path)
     n_cells = len(desk.view.cells)
-    height, width = desk.session.plate.layout.shape
+    height, width = desk.session.selection.plate.layout.shape
     grid = [(float(y), float(x)) for y in range(5, height, 9) for x in range(5, width, 9)]
     place = next(at for at in grid if desk.view.cells.nearest(*at, reach=1.0) is None)
-    assert desk.session.annotate(A01, [place], "abnormal", "debris")
+    assert desk.session.annotations.annotate(A01, [place], "abnormal", "debris")
     assert len(desk.view.cells) == n_cells + 1 == len(desk.viewer.layers[CELLS].data)
     added = desk.view.cells.nearest(*place)
     assert desk.view.cells.rows[added] == -1
     np.testing.assert_allclose(desk.view.cells.yx_px[added], place)
     assert np.isnan(desk.view.cells.p_abnormal[added])
-    desk.session.set_threshold(0.45)  # wells are judged without it until it is trained on
+    desk.session.models.set_threshold(0.45)  # wells are judged without it until it is trained on
     desk.idle()
     assert desk.errors() == []
-    assert desk.session.scored.threshold == 0.45
+    assert desk.session.models.scored.threshold == 0.45
     later = make_desk().open(assay_path)
     assert not np.isnan(later.view.cells.p_abnormal[:n_cells]).any()
     assert later.view.cells.annotated_class[later.view.cells.nearest(*place)] == "abnormal"
     later.close()
-    desk.tasks.retrain()
+    desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
     assert not np.isnan(desk.view.cells.p_abnormal[desk.view.cells.nearest(*place)])
@@ -351,25 +372,25 @@ def test_a_cell_is_added_on_empty_ground_kept_and_judged(
     added = again.view.cells.nearest(*place)
     assert again.view.cells.annotated_class[added] == "abnormal"
     assert not np.isnan(again.view.cells.p_abnormal[added])
-    assert again.session.undo()
+    assert again.session.annotations.undo()
     assert len(again.view.cells) == n_cells
 
 
 def test_two_annotators_who_disagree_are_a_conflict(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     index = next(i for i, word in enumerate(desk.view.cells.annotated_class) if word is None)
-    desk.session.annotator = "anna"
-    assert desk.say("normal", index)
-    desk.session.annotator = "ben"
-    assert desk.say("abnormal", index)
-    assert desk.said_of(index) == "conflict"
+    desk.session.annotations.annotator = "anna"
+    assert desk.annotate("normal", index)
+    desk.session.annotations.annotator = "ben"
+    assert desk.annotate("abnormal", index)
+    assert desk.annotation_of(index) == "conflict"
     assert desk.viewer.layers[CELLS].features["annotation"].iloc[index] == "conflict"
-    assert desk.session.undo()  # ben's only
-    assert desk.said_of(index) == "normal"
-    assert not desk.session.undo()
-    assert "ben has nothing" in desk.told[-1][1]
-    desk.session.annotator = "  "  # nobody
-    assert desk.session.annotator == "ben"
+    assert desk.session.annotations.undo()  # ben's only
+    assert desk.annotation_of(index) == "normal"
+    assert not desk.session.annotations.undo()
+    assert "ben has nothing" in desk.messages[-1][1]
+    desk.session.annotations.annotator = "  "  # nobody
+    assert desk.session.annotations.annotator == "ben"
 
 
 @pytest.mark.parametrize(
@@ -386,16 +407,16 @@ def test_words_that_cannot_be_recorded_are_told(
 ) -> None:
     desk.open(assay_path)
     before = journal_of(assay_path)
-    assert desk.session.annotate(A01, [desk.cell()], cls, kind, note) is False
+    assert desk.session.annotations.annotate(A01, [desk.cell()], cls, kind, note) is False
     assert len(desk.errors()) == 1
-    assert desk.session.annotate(A01, [(float("nan"), 1.0)], "normal") is False
+    assert desk.session.annotations.annotate(A01, [(float("nan"), 1.0)], "normal") is False
     assert len(desk.errors()) == 2
     assert len(journal_of(assay_path)) == len(before)
 
 
 def test_a_verdict_of_another_word_is_told(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    assert desk.session.decide("SIM", "A01", "burn it") is False
+    assert desk.session.annotations.decide("SIM", "A01", "burn it") is False
     assert "burn it" in desk.errors()[0]
 
 
@@ -407,13 +428,13 @@ def test_a_moved_threshold_recolours_at_once_and_flags_anew(desk: Any, assay_pat
     session = desk.session
     shares = {}
     for threshold in (0.02, 0.98):
-        session.set_threshold(threshold)
+        session.models.set_threshold(threshold)
         features = desk.viewer.layers[CELLS].features  # before the wells are judged
         is_abnormal = (features["class"] == "abnormal").to_numpy()
         np.testing.assert_array_equal(is_abnormal, desk.view.cells.p_abnormal >= threshold)
         desk.idle()
-        assert session.scored.threshold == threshold
-        shares[threshold] = session.scored.scores.wells["share_abnormal"].sum()
+        assert session.models.scored.threshold == threshold
+        shares[threshold] = session.models.scored.scores.wells["share_abnormal"].sum()
     assert shares[0.02] > shares[0.98]
     desk.qtbot.waitUntil(lambda: AssayFolder.open(assay_path).threshold == 0.98, timeout=30_000)
 
@@ -422,22 +443,22 @@ def test_a_threshold_moved_at_the_last_moment_is_kept(
     desk: Any, make_desk: Callable[[], Any], assay_path: Path
 ) -> None:
     desk.open(assay_path)
-    desk.session.set_threshold(0.31)
+    desk.session.models.set_threshold(0.31)
     desk.close()
     assert AssayFolder.open(assay_path).threshold == 0.31
     again = make_desk().open(assay_path)
-    assert again.session.threshold == 0.31
-    again.session.set_threshold(0.62)
+    assert again.session.models.threshold == 0.31
+    again.session.models.set_threshold(0.62)
     again.session.close_assay()  # the assay, not the viewer
     assert AssayFolder.open(assay_path).threshold == 0.62
 
 
 def test_a_blind_person_sees_no_prediction_and_what_they_say(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    desk.session.set_threshold(0.02)
+    desk.session.models.set_threshold(0.02)
     features = desk.viewer.layers[CELLS].features
     assert (features["class"] == "abnormal").any()
-    desk.session.is_blind = True
+    desk.session.annotations.is_blind = True
     layer = desk.viewer.layers[CELLS]
     assert layer.features["p_abnormal"].isna().all()
     assert (layer.features["class"] != "abnormal").all()
@@ -447,12 +468,12 @@ def test_a_blind_person_sees_no_prediction_and_what_they_say(desk: Any, assay_pa
     assert len(colours) == 1
     halos = desk.viewer.layers[ANNOTATED]
     n_halos = len(halos.data)
-    assert desk.say("abnormal", free[0])
+    assert desk.annotate("abnormal", free[0])
     assert len(halos.data) == n_halos + 1
-    desk.session.step(1)
+    desk.session.selection.step(1)
     desk.idle()
     assert desk.viewer.layers[CELLS].features["p_abnormal"].isna().all()
-    desk.session.is_blind = False
+    desk.session.annotations.is_blind = False
     assert desk.viewer.layers[CELLS].features["p_abnormal"].notna().any()
 
 
@@ -460,26 +481,26 @@ def test_a_retrained_head_is_shown_and_found_again(
     desk: Any, make_desk: Callable[[], Any], assay_path: Path
 ) -> None:
     desk.open(assay_path)
-    old, before = desk.session.model.id, desk.view.cells.p_abnormal.copy()
+    old, before = desk.session.models.model.id, desk.view.cells.p_abnormal.copy()
     for index in range(min(8, len(desk.view.cells))):
-        assert desk.say("abnormal", index)
+        assert desk.annotate("abnormal", index)
     desk.idle()
-    desk.tasks.next_note = "eight more"
-    desk.tasks.retrain()
+    desk.training.next_note = "eight more"
+    desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
-    model = desk.session.model
+    model = desk.session.models.model
     assert model.id != old
     assert model.manifest["note"] == "eight more"
     assert model.manifest["cross_validation"] is not None  # followed by itself
     assert desk.view.cells.p_abnormal[:8].mean() > before[:8].mean()
-    desk.tasks.restore(old)
+    desk.training.restore(old)
     desk.idle()
-    assert desk.session.model.id == old
+    assert desk.session.models.model.id == old
     np.testing.assert_allclose(desk.view.cells.p_abnormal, before)
-    desk.tasks.retrain()
+    desk.training.retrain()
     desk.idle()
-    newest = desk.session.model.id
+    newest = desk.session.models.model.id
     desk.close()
     assert make_desk().open(assay_path).session.model.id == newest
 
@@ -498,14 +519,14 @@ def test_an_assay_whose_plate_is_gone_opens_with_a_word_about_it(
     moved_plate(assay_path, plate_path)
     plate_path.rename(tmp_path / "elsewhere")
     desk.open(assay_path)
-    assert desk.session.assay is not None
-    assert desk.session.plate is None
-    assert any(level == "warning" and str(plate_path) in text for level, text in desk.told)
-    desk.session.show_plate("SIM")
-    assert desk.session.open_plate.problem
-    assert desk.session.site is None
-    assert desk.session.annotate(A01, [(1.0, 1.0)], "normal") is False
-    for task in (desk.tasks.retrain, desk.tasks.embed, desk.tasks.find_cells):
+    assert desk.session.assay.folder is not None
+    assert desk.session.selection.plate is None
+    assert any(level == "warning" and str(plate_path) in text for level, text in desk.messages)
+    desk.session.selection.show_plate("SIM")
+    assert desk.session.selection.open_plate.problem
+    assert desk.session.selection.site is None
+    assert desk.session.annotations.annotate(A01, [(1.0, 1.0)], "normal") is False
+    for task in (desk.training.retrain, desk.tasks.embed, desk.tasks.find_cells):
         task()
         desk.idle()
     assert all(not text.startswith(("KeyError", "Attribute")) for text in desk.errors())
@@ -521,9 +542,9 @@ def test_of_two_plates_one_is_gone_and_the_other_is_worked_on(
     steps.new(assay_path, [steps.PlateSource(other, name="OTHER")])
     shutil.rmtree(other)
     desk.open(assay_path)
-    assert desk.session.plate.name == "SIM"
-    assert any("OTHER" in text for _, text in desk.told)
-    desk.tasks.retrain()
+    assert desk.session.selection.plate.name == "SIM"
+    assert any("OTHER" in text for _, text in desk.messages)
+    desk.training.retrain()
     desk.idle()
     assert desk.errors() == []
 
@@ -532,12 +553,12 @@ def test_a_damaged_model_is_told_and_the_rest_opens(desk: Any, assay_path: Path)
     (manifest,) = (assay_path / "models").glob("*/model.json")
     manifest.write_text("{")
     desk.open(assay_path)
-    (told,) = [text for level, text in desk.told if level == "warning"]
-    assert "model.json" in told
-    assert "Retrain" in told
-    assert desk.session.model is None
-    assert desk.session.scored is None
-    desk.tasks.retrain()
+    (messages,) = [text for level, text in desk.messages if level == "warning"]
+    assert "model.json" in messages
+    assert "Retrain" in messages
+    assert desk.session.models.model is None
+    assert desk.session.models.scored is None
+    desk.training.retrain()
     desk.idle()
-    assert desk.session.model.id == "0002"
+    assert desk.session.models.model.id == "0002"
     assert desk.errors() == []

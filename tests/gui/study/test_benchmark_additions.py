@@ -117,7 +117,7 @@ def test_labelled_cells_are_asked_for_shown_compared_and_left_out_again(
     source = SourceSpec(name="screen", kind="folder", path=crops, abnormal=("blurred", "dead"))
     assert shown.value() == (source,)
     assert lines(shown) == ["And on screen; abnormal: blurred, dead."]
-    spec, _ = dock._asked()
+    spec, _ = dock.requested()
     assert [one.name for one in spec.sources] == ["assay", "screen"]
     assert spec.transfers == (("assay", "screen"),)
     # The same once more is refused in the dialog.
@@ -127,7 +127,7 @@ def test_labelled_cells_are_asked_for_shown_compared_and_left_out_again(
     [out] = shown.findChildren(QToolButton)
     out.click()
     assert shown.value() == () and shown.isHidden()
-    assert [one.name for one in dock._asked()[0].sources] == ["assay"]
+    assert [one.name for one in dock.requested()[0].sources] == ["assay"]
 
 
 def test_labelled_cells_that_cannot_be_used_are_told_and_not_added(
@@ -202,7 +202,7 @@ def test_an_encoder_is_asked_for_loaded_and_ticked(
     desk.idle()
     assert desk.errors() == []
     assert NAME in encoders(dock)
-    assert EncoderSpec(NAME, weights) in dock._asked()[0].encoders
+    assert EncoderSpec(NAME, weights) in dock.requested()[0].encoders
 
 
 @pytest.mark.parametrize("name", ["vgg16", "timm:no_such_network", "nonsense", ""])
@@ -224,9 +224,9 @@ def test_a_pickle_is_refused_and_one_of_the_assays_own_is_not_replaced(
     dock.add_encoder(EncoderSpec(NAME, pickle))
     desk.idle()
     assert "only .safetensors is read" in desk.errors()[-1]
-    told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
-    told |= {"input_px": 64, "n_features": 96}
-    own = save_custom_encoder(assay_path / "encoders" / "swav", weights.read_bytes(), told)
+    entries = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
+    entries |= {"input_px": 64, "n_features": 96}
+    own = save_custom_encoder(assay_path / "encoders" / "swav", weights.read_bytes(), entries)
     dock.add_encoder(EncoderSpec("swav", weights))
     assert "an encoder swav of its own" in desk.errors()[-1]
     # That of an assay says itself what it is called.

@@ -90,11 +90,11 @@ def take(choice: BenchmarkChoice, protocol: str) -> None:
 def assay_encoder(assay: Path, name: str) -> CustomEncoder:
     torch.manual_seed(0)
     state = build_architecture("timm", "test_resnet").module.state_dict()
-    told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
+    entries = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
     return save_custom_encoder(
         assay / "encoders" / name,
         safetensors.torch.save(state),
-        {**told, "input_px": 64, "n_features": 96},
+        {**entries, "input_px": 64, "n_features": 96},
     )
 
 
@@ -147,10 +147,10 @@ def test_it_fills_shows_uses_and_exports(
     which.setCurrentIndex(1)
     which.activated.emit(1)
     shown = rows(dock)
-    told = {(one[0], one[2], one[3].split()[0]): one[4] for one in shown}
-    assert told["vgg16", "linear", "10"] == "–"
-    assert told["efficientnet-lite0", "linear", "999"] == "–"
-    filled = {key: f1 for key, f1 in told.items() if f1 not in ("–", "…", "")}
+    entries = {(one[0], one[2], one[3].split()[0]): one[4] for one in shown}
+    assert entries["vgg16", "linear", "10"] == "–"
+    assert entries["efficientnet-lite0", "linear", "999"] == "–"
+    filled = {key: f1 for key, f1 in entries.items() if f1 not in ("–", "…", "")}
     # Two heads of the encoder and the baseline, with 10 and with all.
     assert len(filled) == 6
     assert all(40 < float(f1.split(" ±")[0]) <= 100 for f1 in filled.values())
@@ -167,7 +167,7 @@ def test_it_fills_shows_uses_and_exports(
     detail = dock.findChild(BenchmarkDetail)
     use = button(dock, "Use for my")
     table.setCurrentCell(table.rowCount() - 1, 0)
-    assert "Cannot run" in detail.words() and not use.isEnabled()
+    assert "Cannot run" in detail.text() and not use.isEnabled()
     names = [(row[0], row[2], row[3]) for row in rows(dock)]
     line = next(i for i, one in enumerate(names) if one[1] == "knn" and one[2] == "10")
     table.setCurrentCell(line, 0)
@@ -175,18 +175,22 @@ def test_it_fills_shows_uses_and_exports(
     one = dock.value()
     assert one is not None
     result = dock.results()[one.key]
-    assert "weighted F1" in detail.words() and "Split by well" in detail.words()
+    assert "weighted F1" in detail.text() and "Split by well" in detail.text()
     assert detail.n_crops() == len(mistakes(result)) > 0
     tested = sum(len(seed["cells"]) for seed in result["seeds"]) / 2
     assert mean_confusion(result).sum() == pytest.approx(tested)
 
     # It becomes the assay's, and the tables go to a folder.
-    of_others = replace(desk.tasks.options, rgb=("Actin", "DNA", "DNA"), simulated=("defocus",))
-    desk.tasks.choose(of_others)
+    of_others = replace(
+        desk.session.options.value(), rgb=("Actin", "DNA", "DNA"), simulated=("defocus",)
+    )
+    desk.session.options.set_value(of_others)
     use.click()
-    assert desk.tasks.options == TrainOptions(recipe="nucleus", head="knn")  # as was measured
+    assert desk.session.options.value() == TrainOptions(
+        recipe="nucleus", head="knn"
+    )  # as was measured
     assert ("info", "Selected for the assay: efficientnet-lite0, recipe nucleus, head knn. "
-            "Press Retrain to use them.") in desk.told  # fmt: skip
+            "Press Retrain to use them.") in desk.messages  # fmt: skip
     dock.export(tmp_path / "tables")
     desk.idle()
     assert (tmp_path / "tables" / "benchmark.html").is_file()
@@ -194,7 +198,7 @@ def test_it_fills_shows_uses_and_exports(
 
     # The same again computes nothing: every result is as it was.
     files = {path: path.stat().st_mtime_ns for path in
-             (desk.session.assay.path / "benchmark" / "cells").iterdir()}  # fmt: skip
+             (desk.session.assay.folder.path / "benchmark" / "cells").iterdir()}  # fmt: skip
     dock.run()
     desk.idle()
     assert files == {path: path.stat().st_mtime_ns for path in files}
@@ -217,11 +221,11 @@ def test_a_cancelled_run_goes_on_later(dock: BenchmarkDock, desk: Desk, qtbot: Q
 def test_what_cannot_be_is_said_and_nothing_runs(dock: BenchmarkDock, desk: Desk) -> None:
     small(dock, sizes="ten, 3")
     dock.run()
-    assert desk.told[-1][0] == "warning"
-    assert "'ten, 3'" in desk.told[-1][1]
+    assert desk.messages[-1][0] == "warning"
+    assert "'ten, 3'" in desk.messages[-1][1]
     small(dock, sizes="3")
     dock.run()
-    assert "fewer than 4 annotations" in desk.told[-1][1]
+    assert "fewer than 4 annotations" in desk.messages[-1][1]
     assert not desk.session.jobs.running
 
 
@@ -229,11 +233,11 @@ def test_the_papers_protocol_is_one_choice(qtbot: QtBot) -> None:
     choice = BenchmarkChoice()
     qtbot.addWidget(choice)
     box = choice.findChild(QComboBox)
-    told: list[bool] = []
-    choice.value_changed.connect(lambda: told.append(True))
+    entries: list[bool] = []
+    choice.value_changed.connect(lambda: entries.append(True))
     box.setCurrentIndex(1)
     box.activated.emit(1)
-    assert told == [True]
+    assert entries == [True]
     with pytest.raises(HcsQcError, match="no labelled cells"):
         choice.value(())
     lists = choice.findChildren(QListWidget)
@@ -285,8 +289,8 @@ def test_the_custom_encoders_of_an_assay_are_rows_like_others(
     take(choice, "paper")
     assert list(tips(choice)).count("simclr") == 1
     spec = choice.value([SourceSpec(name="a", kind="assay", path=own.folder)])
-    told = {one.name: one.weights for one in spec.encoders}
-    assert told["simclr"] == own.weights and told["swav"] is None and "mine" not in told
+    entries = {one.name: one.weights for one in spec.encoders}
+    assert entries["simclr"] == own.weights and entries["swav"] is None and "mine" not in entries
 
     take(choice, "grouped")
     small(dock, sizes="10")
@@ -299,18 +303,21 @@ def test_the_custom_encoders_of_an_assay_are_rows_like_others(
     [row] = [row for row, one in enumerate(rows(dock)) if one[0] == "simclr"]
     table.setCurrentCell(row, 0)
     desk.idle()
-    assert "weighted F1" in dock.findChild(BenchmarkDetail).words()
+    assert "weighted F1" in dock.findChild(BenchmarkDetail).text()
     button(dock, "Use for my").click()
     # By name: its weights move with the assay.
-    assert desk.tasks.options.encoder == "simclr" and desk.tasks.options.weights is None
+    assert (
+        desk.session.options.value().encoder == "simclr"
+        and desk.session.options.value().weights is None
+    )
 
     # Another assay: neither in the list nor measured with the weights of this one.
     desk.open(other)
     assert not {"simclr", "mine"} & set(tips(choice))
     take(choice, "paper")
     spec = choice.value([SourceSpec(name="a", kind="assay", path=other)])
-    told = {one.name: one.weights for one in spec.encoders}
-    assert told["simclr"] is None
+    entries = {one.name: one.weights for one in spec.encoders}
+    assert entries["simclr"] is None
     # Where it is in use it is compared, unless a person says no.
     desk.open(assay_path)
     take(choice, "grouped")

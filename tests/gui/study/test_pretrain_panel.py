@@ -42,7 +42,7 @@ def button(dock: EncoderDock, words: str) -> QPushButton:
     return found
 
 
-def told(dock: EncoderDock) -> str:
+def texts(dock: EncoderDock) -> str:
     return "\n".join(one.text() for one in dock.pretraining.findChildren(WrappedLabel))
 
 
@@ -50,8 +50,8 @@ def test_an_encoder_is_trained_listed_and_used(
     dock: EncoderDock, desk: Desk, assay_path: Path, qtbot: QtBot
 ) -> None:
     assert dock.pretraining.value() == SMALL
-    assert "24 of" in told(dock) and "1 step per epoch" in told(dock)
-    assert "Not better than an untrained network on BBBC022" in told(dock)  # of swav
+    assert "24 of" in texts(dock) and "1 step per epoch" in texts(dock)
+    assert "Not better than an untrained network on BBBC022" in texts(dock)  # of swav
     button(dock, "Train encoder").click()
     assert not button(dock, "Train encoder").isEnabled()
     assert not any(box.isEnabled() for box in dock.pretraining.findChildren(QSpinBox))
@@ -63,17 +63,20 @@ def test_an_encoder_is_trained_listed_and_used(
     assert len(dock.findChild(LossChart).value()) == 2
     shown = dock.findChild(NeighboursView).value()
     assert shown is not None and shown.crops.shape[-2:] == (32, 32)
-    assert "Epoch 2 of 2" in told(dock)
+    assert "Epoch 2 of 2" in texts(dock)
     # It is in the list now, is chosen there, and embeds the plate.
     table = dock.findChild(EncoderTable)
     table.set_value("swav")
     assert table.value() == "swav"
     table.value_changed.emit("swav")
-    assert desk.tasks.options.encoder == "swav" and desk.tasks.options.weights is None
+    assert (
+        desk.session.options.value().encoder == "swav"
+        and desk.session.options.value().weights is None
+    )
     dock.compute()
     desk.idle()
     assert desk.errors() == []
-    rows = desk.session.embeddings
+    rows = desk.session.models.embeddings
     assert rows is not None and np.isfinite(rows).all()
     assert any("● Embedded" in one.text() for one in dock.findChildren(WrappedLabel))
     starts = [
@@ -125,7 +128,7 @@ def test_what_goes_wrong_is_told(dock: EncoderDock, desk: Desk) -> None:
 
 
 def test_few_cells_are_warned_of_before(dock: EncoderDock) -> None:
-    assert "▲" in told(dock)
+    assert "▲" in texts(dock)
 
 
 def test_a_loss_chart_leaves_out_what_is_no_number(qtbot: QtBot) -> None:

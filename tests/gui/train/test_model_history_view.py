@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLineEdit, QTreeWidget
+from qtpy.QtWidgets import QLineEdit, QTreeWidget, QWidget
 
-from napari_hcs_qc.gui.train.model_history_view import ModelHistory, comparison_words
+from napari_hcs_qc.gui.train.model_history_view import ModelHistory, comparison_text
 from napari_hcs_qc.workflow.model_history import Comparison, ModelLine, PlateChange
 
 if TYPE_CHECKING:
@@ -86,25 +86,25 @@ def test_each_model_has_a_line_with_what_is_known(history: ModelHistory) -> None
 
 
 def test_one_is_restored_and_two_are_compared(qtbot: QtBot, history: ModelHistory) -> None:
-    assert not history._compare.isEnabled()
-    assert not history._restore.isEnabled()
+    assert not history.findChild(QWidget, "compare").isEnabled()
+    assert not history.findChild(QWidget, "restore").isEnabled()
     click(qtbot, history, 1)
     assert history.value() == ("0002",)
-    assert not history._restore.isEnabled()  # it is in use
+    assert not history.findChild(QWidget, "restore").isEnabled()  # it is in use
     with qtbot.waitSignal(history.value_changed) as changed:
         click(qtbot, history, 2, ctrl=True)
     assert changed.args == [("0001", "0002")]
-    with qtbot.waitSignal(history.compare_asked) as asked:
-        history._compare.click()
+    with qtbot.waitSignal(history.compare_requested) as asked:
+        history.findChild(QWidget, "compare").click()
     assert asked.args == ["0001", "0002"]  # the older one first
     click(qtbot, history, 2)
-    with qtbot.waitSignal(history.restore_asked) as restored:
-        history._restore.click()
+    with qtbot.waitSignal(history.restore_requested) as restored:
+        history.findChild(QWidget, "restore").click()
     assert restored.args == ["0001"]
     click(qtbot, history, 0)
-    assert not history._restore.isEnabled()  # damaged
+    assert not history.findChild(QWidget, "restore").isEnabled()  # damaged
     click(qtbot, history, 1, ctrl=True)
-    assert not history._compare.isEnabled()
+    assert not history.findChild(QWidget, "compare").isEnabled()
 
 
 def test_a_note_is_written_with_f2_and_only_the_note(qtbot: QtBot, history: ModelHistory) -> None:
@@ -121,22 +121,22 @@ def test_a_note_is_written_with_f2_and_only_the_note(qtbot: QtBot, history: Mode
 
 def test_new_lines_keep_the_selection_and_say_nothing(qtbot: QtBot, history: ModelHistory) -> None:
     history.set_value(("0001",))
-    told: list[object] = []
-    history.value_changed.connect(told.append)
-    history.noted.connect(lambda *said: told.append(said))
+    emitted: list[object] = []
+    history.value_changed.connect(emitted.append)
+    history.noted.connect(lambda *said: emitted.append(said))
     history.set_lines((replace(SECOND, id="0004"), SECOND, FIRST))
     assert history.value() == ("0001",)
-    assert told == []
+    assert emitted == []
     history.set_lines((SECOND,))
     assert history.value() == ()
-    assert not history._restore.isEnabled()
+    assert not history.findChild(QWidget, "restore").isEnabled()
 
 
 def test_a_comparison_is_told_in_words(history: ModelHistory) -> None:
     found = Comparison(FIRST, SECOND, 0.5, (CHANGE,))
     history.set_comparison(found)
     words = history.comparison()
-    assert words == comparison_words(found)
+    assert words == comparison_text(found)
     assert "0.900 (0.850–0.940) → not measured" in words
     assert "efficientnet-lite0, nucleus, linear → efficientnet-lite0, nucleus, knn" in words
     assert "34 of 1,000 cells (3.4%)" in words
@@ -148,5 +148,5 @@ def test_a_comparison_is_told_in_words(history: ModelHistory) -> None:
 def test_many_wells_are_not_all_listed() -> None:
     wells = tuple(f"A{number:02d}" for number in range(1, 20))
     found = Comparison(FIRST, FIRST, 0.5, (replace(CHANGE, newly_flagged=wells),))
-    assert "A06 and 13 more" in comparison_words(found)
-    assert "A07" not in comparison_words(found)
+    assert "A06 and 13 more" in comparison_text(found)
+    assert "A07" not in comparison_text(found)

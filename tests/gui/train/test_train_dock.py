@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
 
+from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.models.saved_options import chosen_options
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -15,6 +16,7 @@ from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.train.train_dock import TrainDock
+from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart
 from napari_hcs_qc.heads.head_registry import HEADS
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import desk_steps, model_history, retraining
@@ -44,15 +46,15 @@ def dock(qtbot: QtBot, workspace: Workspace) -> TrainDock:
 
 
 @pytest.fixture
-def told(workspace: Workspace) -> list[str]:
+def messages(workspace: Workspace) -> list[str]:
     texts: list[str] = []
-    workspace.session.told.connect(lambda _level, text: texts.append(text))
+    workspace.session.message.connect(lambda _level, text: texts.append(text))
     return texts
 
 
 def opened(qtbot: QtBot, workspace: Workspace, path: Path) -> None:
     workspace.session.open(path)
-    qtbot.waitUntil(lambda: workspace.session.state is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: workspace.session.selection.state is not None, timeout=30_000)
     idle(qtbot, workspace)
 
 
@@ -63,114 +65,121 @@ def idle(qtbot: QtBot, workspace: Workspace) -> None:
 def click(workspace: Workspace, cls: str, n: int = 1) -> None:
     """Say of `n` found cells of the site shown that they are of a class, click by click."""
     session = workspace.session
-    cells = session.state.found.cells
-    here = cells[(cells["well"] == session.site.well) & (cells["site"] == session.site.site)]
+    cells = session.selection.state.found.cells
+    here = cells[
+        (cells["well"] == session.selection.site.well)
+        & (cells["site"] == session.selection.site.site)
+    ]
     for y_px, x_px in here[["y_px", "x_px"]].to_numpy()[:n].tolist():
-        assert session.annotate(session.site, [(y_px, x_px)], cls)
+        assert session.annotations.annotate(session.selection.site, [(y_px, x_px)], cls)
 
 
 def ids(dock: TrainDock) -> list[str]:
-    return [line.id for line in dock.history._lines]
+    return [line.id for line in dock.history.lines()]
 
 
 def in_use(dock: TrainDock) -> list[str]:
-    return [line.id for line in dock.history._lines if line.is_in_use]
+    return [line.id for line in dock.history.lines() if line.is_in_use]
 
 
 def numbers(figures: ModelFigures) -> list[str]:
-    return [label.text() for label in figures._numbers.findChildren(QLabel)]
+    return [label.text() for label in figures.findChild(QWidget, "numbers").findChildren(QLabel)]
 
 
 def test_without_an_assay_it_says_what_to_do(dock: TrainDock) -> None:
-    assert not dock._retrain.isEnabled()
-    assert "Open" in dock._clicks.text()
-    assert "No model" in dock.figures._title.text()
+    assert not dock.findChild(QWidget, "retrain").isEnabled()
+    assert "Open" in dock.findChild(QWidget, "clicks").text()
+    assert "No model" in dock.figures.findChild(QWidget, "title").text()
     assert ids(dock) == []
-    assert "Ctrl+R" in dock._retrain.text()
+    assert "Ctrl+R" in dock.findChild(QWidget, "retrain").text()
 
 
 def test_the_model_of_an_assay_is_shown_with_its_figures(
     qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    assert dock._retrain.isEnabled()
-    assert "Model 0001 is in use" in dock._clicks.text()
-    manifest = workspace.session.model.manifest
+    assert dock.findChild(QWidget, "retrain").isEnabled()
+    assert "Model 0001 is in use" in dock.findChild(QWidget, "clicks").text()
+    manifest = workspace.session.models.model.manifest
     f1 = manifest["cross_validation"]["figures"][0]
     assert f1["name"] == "weighted F1"
     low, high = f1["ci95"]
     found = numbers(dock.figures)
     assert f"{f1['mean']:.3f} ± {f1['sd']:.3f}" in found
     assert f"{low:.3f}–{high:.3f}" in found
-    assert manifest["cross_validation"]["sentence"] in dock.figures._sentence.text()
-    matrix = dock.figures._shown.confusion
+    assert (
+        manifest["cross_validation"]["sentence"]
+        in dock.figures.findChild(QWidget, "sentence").text()
+    )
+    matrix = dock.figures.findChild(ConfusionChart).value()
     assert matrix.sum() == pytest.approx(manifest["cross_validation"]["n_cells"])
     assert ids(dock) == ["0001"]
     assert in_use(dock) == ["0001"]
 
 
 def test_retraining_makes_a_model_and_its_figures_follow(
-    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, told: list[str]
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, messages: list[str]
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 2)
-    qtbot.waitUntil(lambda: "2 new annotations" in dock._clicks.text())
-    qtbot.keyClicks(dock._note, "two more")
-    with qtbot.waitSignal(workspace.tasks.model_changed, timeout=60_000):
-        dock._retrain.click()
+    qtbot.waitUntil(lambda: "2 new annotations" in dock.findChild(QWidget, "clicks").text())
+    qtbot.keyClicks(dock.findChild(QWidget, "note"), "two more")
+    with qtbot.waitSignal(workspace.training.model_changed, timeout=60_000):
+        dock.findChild(QWidget, "retrain").click()
     # The model is in use before its figures are there.
-    assert workspace.session.model.id == "0002"
-    qtbot.waitUntil(lambda: "no new annotations" in dock._clicks.text())
-    assert "Model 0002 is in use" in dock.figures._sentence.text()
+    assert workspace.session.models.model.id == "0002"
+    qtbot.waitUntil(lambda: "no new annotations" in dock.findChild(QWidget, "clicks").text())
+    assert "Model 0002 is in use" in dock.figures.findChild(QWidget, "sentence").text()
     # Those of the model before stay in sight meanwhile, and it says whose they are.
     assert dock.figures.shown() == "0001"
-    assert "model 0001" in dock.figures._title.text()
-    assert dock._note.text() == ""
+    assert "model 0001" in dock.figures.findChild(QWidget, "title").text()
+    assert dock.findChild(QWidget, "note").text() == ""
     idle(qtbot, workspace)
     idle(qtbot, workspace)  # the list is read after the figures
     assert dock.figures.shown() == "0002"
-    assert "model 0002" in dock.figures._title.text()
-    assert "folds" in dock.figures._sentence.text()
-    assert dock.figures._shown.curve is not None
-    assert dock.figures._verdict.text()
-    assert not dock.figures._measure.isVisibleTo(dock.figures)
-    newest, before = dock.history._lines
+    assert "model 0002" in dock.figures.findChild(QWidget, "title").text()
+    assert "folds" in dock.figures.findChild(QWidget, "sentence").text()
+    assert dock.figures.findChild(LearningCurveChart).value() is not None
+    assert dock.figures.findChild(QWidget, "verdict").text()
+    assert not dock.figures.findChild(QWidget, "measure").isVisibleTo(dock.figures)
+    newest, before = dock.history.lines()
     assert (newest.id, newest.note, newest.is_in_use) == ("0002", "two more", True)
     assert newest.f1 is not None
     assert not before.is_in_use
-    assert told == []
+    assert messages == []
 
 
 def test_restoring_uses_the_older_model_until_the_next_retraining(
     qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    before = workspace.session.scored.predictions["p_abnormal"].to_numpy().copy()
+    before = workspace.session.models.scored.predictions["p_abnormal"].to_numpy().copy()
     click(workspace, "abnormal", 6)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    after = workspace.session.scored.predictions["p_abnormal"].to_numpy()
+    after = workspace.session.models.scored.predictions["p_abnormal"].to_numpy()
     assert abs(after - before).max() > 1e-3
     # A cell is added on empty ground: the older model has not seen it yet.
     session = workspace.session
-    session.annotate(session.site, [(3.0, 3.0)], "abnormal")
+    session.annotations.annotate(session.selection.site, [(3.0, 3.0)], "abnormal")
     idle(qtbot, workspace)
-    n_added = len(session.live.at_site(session._where(session.site)))
+    where = PlateSite(session.selection.plate.name, session.selection.site)
+    n_added = len(session.annotations.cache.at_site(where))
     assert n_added >= 7
     dock.history.set_value(["0001"])
-    with qtbot.waitSignal(workspace.session.scored_changed, timeout=60_000):
-        dock.history._restore.click()
+    with qtbot.waitSignal(workspace.session.models.scored_changed, timeout=60_000):
+        dock.history.findChild(QWidget, "restore").click()
     idle(qtbot, workspace)
-    restored = session.scored.predictions["p_abnormal"].to_numpy()
-    assert session.model.id == "0001"
+    restored = session.models.scored.predictions["p_abnormal"].to_numpy()
+    assert session.models.model.id == "0001"
     assert len(restored) == len(before) + 1
     assert restored[: len(before)] == pytest.approx(before, abs=1e-6)
     assert in_use(dock) == ["0001"]
-    assert "model 0001" in dock.figures._title.text()
+    assert "model 0001" in dock.figures.findChild(QWidget, "title").text()
     assert chosen_model(AssayFolder.open(assay_path)).id == "0001"
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    assert session.model.id == "0003"
+    assert session.models.model.id == "0003"
     assert chosen_model(AssayFolder.open(assay_path)).id == "0003"
 
 
@@ -179,24 +188,24 @@ def test_a_restore_that_fails_changes_nothing(
     workspace: Workspace,
     dock: TrainDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    scored = workspace.session.scored
+    scored = workspace.session.models.scored
 
     def raises(*_: object, **__: object) -> None:
         raise HcsQcError("The disk is full of cats.")
 
     monkeypatch.setattr(desk_steps, "score", raises)
-    dock.history.restore_asked.emit("0001")
+    dock.history.restore_requested.emit("0001")
     idle(qtbot, workspace)
-    assert told[-1] == "The disk is full of cats."
-    assert "The disk is full of cats." in dock._jobs.value()
-    assert workspace.session.model.id == "0002"
-    assert workspace.session.scored is scored
+    assert messages[-1] == "The disk is full of cats."
+    assert "The disk is full of cats." in dock.findChild(QWidget, "jobs").value()
+    assert workspace.session.models.model.id == "0002"
+    assert workspace.session.models.scored is scored
     assert chosen_model(AssayFolder.open(assay_path)).id == "0002"
     assert in_use(dock) == ["0002"]
 
@@ -206,14 +215,14 @@ def test_two_models_are_compared(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 4)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     idle(qtbot, workspace)
     dock.history.set_value(["0002", "0001"])
-    dock.history._compare.click()
+    dock.history.findChild(QWidget, "compare").click()
     idle(qtbot, workspace)
     words = dock.history.comparison()
     assert words.startswith("Model 0001 → 0002")
-    n_cells = len(workspace.session.state.cells)
+    n_cells = len(workspace.session.selection.state.cells)
     assert f"of {n_cells:,} cells" in words
     workspace.session.close_assay()
     assert dock.history.comparison() == ""
@@ -226,7 +235,7 @@ def test_a_note_is_kept_with_the_model(
     dock.history.noted.emit("0001", "good on blur")
     idle(qtbot, workspace)
     idle(qtbot, workspace)
-    assert dock.history._lines[0].note == "good on blur"
+    assert dock.history.lines()[0].note == "good on blur"
     assert model_history.list_models(AssayFolder.open(assay_path))[0].note == "good on blur"
 
 
@@ -234,17 +243,24 @@ def test_the_head_is_chosen_and_kept(
     qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)
-    assert [dock._head.itemData(index) for index in range(dock._head.count())] == list(HEADS)
+    assert [
+        dock.findChild(QWidget, "head").itemData(index)
+        for index in range(dock.findChild(QWidget, "head").count())
+    ] == list(HEADS)
     with qtbot.waitSignal(dock.value_changed):
-        dock._head.setCurrentIndex(dock._head.findData("knn"))
-        dock._head.activated.emit(dock._head.currentIndex())
-    assert workspace.tasks.options.head == "knn"
+        dock.findChild(QWidget, "head").setCurrentIndex(
+            dock.findChild(QWidget, "head").findData("knn")
+        )
+        dock.findChild(QWidget, "head").activated.emit(
+            dock.findChild(QWidget, "head").currentIndex()
+        )
+    assert workspace.session.options.value().head == "knn"
     assert chosen_options(AssayFolder.open(assay_path)).head == "knn"
-    assert "nearest" in dock._head.toolTip()
-    workspace.tasks.retrain()
+    assert "nearest" in dock.findChild(QWidget, "head").toolTip()
+    workspace.training.retrain()
     idle(qtbot, workspace)
-    assert workspace.session.model.manifest["head"] == "knn"
-    assert dock.value() == workspace.tasks.options
+    assert workspace.session.models.model.manifest["head"] == "knn"
+    assert dock.value() == workspace.session.options.value()
 
 
 def test_it_retrains_by_itself_after_so_many_clicks(
@@ -253,16 +269,16 @@ def test_it_retrains_by_itself_after_so_many_clicks(
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 3)
     idle(qtbot, workspace)
-    assert workspace.session.model.id == "0001"  # not asked for
-    dock._auto.setChecked(True)
-    dock._every.setValue(5)
-    assert workspace.tasks.auto_retrain_every == 5
+    assert workspace.session.models.model.id == "0001"  # not asked for
+    dock.findChild(QWidget, "auto").setChecked(True)
+    dock.findChild(QWidget, "every").setValue(5)
+    assert workspace.training.auto_retrain_every == 5
     click(workspace, "normal", 2)
     idle(qtbot, workspace)
-    assert workspace.session.model.id == "0002"
-    dock._auto.setChecked(False)
-    assert workspace.tasks.auto_retrain_every == 0
-    assert not dock._every.isEnabled()
+    assert workspace.session.models.model.id == "0002"
+    dock.findChild(QWidget, "auto").setChecked(False)
+    assert workspace.training.auto_retrain_every == 0
+    assert not dock.findChild(QWidget, "every").isEnabled()
 
 
 def test_a_failure_says_its_words_and_the_old_model_stays(
@@ -270,7 +286,7 @@ def test_a_failure_says_its_words_and_the_old_model_stays(
     workspace: Workspace,
     dock: TrainDock,
     assay_path: Path,
-    told: list[str],
+    messages: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened(qtbot, workspace, assay_path)
@@ -279,15 +295,15 @@ def test_a_failure_says_its_words_and_the_old_model_stays(
         raise RuntimeError("CUDA out of memory, or so")
 
     monkeypatch.setattr(HEADS["linear"], "fit", raises)
-    qtbot.keyClicks(dock._note, "kept for the next try")
-    dock._retrain.click()
+    qtbot.keyClicks(dock.findChild(QWidget, "note"), "kept for the next try")
+    dock.findChild(QWidget, "retrain").click()
     idle(qtbot, workspace)
-    assert "RuntimeError: CUDA out of memory, or so" in told[-1]
-    assert "CUDA out of memory" in dock._jobs.value()
-    assert workspace.session.model.id == "0001"
+    assert "RuntimeError: CUDA out of memory, or so" in messages[-1]
+    assert "CUDA out of memory" in dock.findChild(QWidget, "jobs").value()
+    assert workspace.session.models.model.id == "0001"
     assert ids(dock) == ["0001"]
     assert len(model_folders(assay_path / "models")) == 1
-    assert dock._note.text() == "kept for the next try"
+    assert dock.findChild(QWidget, "note").text() == "kept for the next try"
 
 
 def test_figures_that_were_cancelled_can_be_measured_later(
@@ -297,19 +313,19 @@ def test_figures_that_were_cancelled_can_be_measured_later(
     data = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**data, "cross_validation": None}))
     opened(qtbot, workspace, assay_path)
-    assert dock.figures._sentence.text() == "Not yet cross-validated."
+    assert dock.figures.findChild(QWidget, "sentence").text() == "Not yet cross-validated."
     assert numbers(dock.figures) == []
-    assert not dock.figures._charts.isVisibleTo(dock.figures)
-    button = dock.figures._measure
+    assert not dock.figures.findChild(QWidget, "charts").isVisibleTo(dock.figures)
+    button = dock.figures.findChild(QWidget, "measure")
     assert button.isVisibleTo(dock.figures)
     button.click()
     assert not button.isVisibleTo(dock.figures)  # it is at it
-    assert "being measured" in dock.figures._sentence.text()
+    assert "being measured" in dock.figures.findChild(QWidget, "sentence").text()
     idle(qtbot, workspace)
     idle(qtbot, workspace)
-    assert "folds" in dock.figures._sentence.text()
+    assert "folds" in dock.figures.findChild(QWidget, "sentence").text()
     assert not button.isVisibleTo(dock.figures)
-    assert dock.history._lines[0].f1 is not None
+    assert dock.history.lines()[0].f1 is not None
 
 
 def test_figures_that_were_there_before_a_cancel_are_shown(
@@ -329,17 +345,21 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
         raise Cancelled
 
     monkeypatch.setattr(retraining, "curve", waits)
-    workspace.tasks.retrain()
+    workspace.training.retrain()
     qtbot.waitUntil(lambda: bool(began), timeout=60_000)
-    cancel = next(b for b in dock._jobs.findChildren(QAbstractButton) if b.text() == "Cancel")
+    cancel = next(
+        b
+        for b in dock.findChild(QWidget, "jobs").findChildren(QAbstractButton)
+        if b.text() == "Cancel"
+    )
     cancel.click()
     idle(qtbot, workspace)
     idle(qtbot, workspace)
     assert dock.figures.shown() == "0002"
-    assert "folds" in dock.figures._sentence.text()
-    assert dock.figures._shown.curve is None
-    assert dock.figures._measure.text() == "Measure the rest"
-    assert dock.history._lines[0].f1 is not None
+    assert "folds" in dock.figures.findChild(QWidget, "sentence").text()
+    assert dock.figures.findChild(LearningCurveChart).value() is None
+    assert dock.figures.findChild(QWidget, "measure").text() == "Measure the rest"
+    assert dock.history.lines()[0].f1 is not None
 
 
 def test_damaged_figures_are_told(
@@ -350,8 +370,8 @@ def test_damaged_figures_are_told(
     data["cross_validation"]["reliability"] = {"bins": "none"}
     manifest.write_text(json.dumps(data))
     opened(qtbot, workspace, assay_path)
-    assert "damaged" in dock.figures._sentence.text()
-    assert dock._retrain.isEnabled()
+    assert "damaged" in dock.figures.findChild(QWidget, "sentence").text()
+    assert dock.findChild(QWidget, "retrain").isEnabled()
 
 
 def test_every_control_has_a_tooltip_and_it_fits_400_px(

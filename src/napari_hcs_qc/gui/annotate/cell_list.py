@@ -1,14 +1,19 @@
-"""Cells that want a second look, as a list that is out of the way until asked for."""
+"""Cells that need a second look, as a list that is folded until somebody opens it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from superqt import QCollapsible
+
+from napari_hcs_qc.gui.widgets.controls import name_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
 
     from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
@@ -16,35 +21,29 @@ if TYPE_CHECKING:
 _HEIGHT_PX = 84
 
 
-class CellList(QWidget):
+class CellList(QCollapsible):
     """A line with the number of cells, not there when there are none, and the list below."""
 
     activated = Signal(object)
 
     def __init__(
-        self, words: Callable[[int], str], tip: str, parent: QWidget | None = None
+        self, title: Callable[[int], str], tip: str, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__("", parent)
         self._cells: tuple[Conflict | LabelIssue, ...] = ()
-        self._words = words
-        self._title = QToolButton()
-        self._title.setCheckable(True)
-        self._title.setAutoRaise(True)
-        self._title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._title.setToolTip(tip)
+        self._title = title
+        self.toggleButton().setToolTip(tip)
         self._list = QListWidget()
         self._list.setFixedHeight(_HEIGHT_PX)
         self._list.setToolTip("Click a cell to see it in its site.")
         self._list.setTextElideMode(Qt.TextElideMode.ElideRight)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self._title)
-        layout.addWidget(self._list)
-        self._title.toggled.connect(self.set_open)
-        self._list.itemClicked.connect(self._tell)
-        self._list.itemActivated.connect(self._tell)
-        self.set_open(False)
+        self._list.itemClicked.connect(self._activate)
+        self._list.itemActivated.connect(self._activate)
+        self.addWidget(self._list)
+        self.setDuration(0)  # a fold that moves repaints the whole window
+        self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.toggled.connect(self._show_focus)
+        name_parts(self)
         self.set_value(())
 
     def value(self) -> tuple[Conflict | LabelIssue, ...]:
@@ -62,19 +61,13 @@ class CellList(QWidget):
                 item.setToolTip(str(cell))
                 self._list.addItem(item)
             self._list.setCurrentRow(min(current, len(cells) - 1))
-        self._title.setText(self._words(len(cells)))
+        self.setText(self._title(len(cells)))
         self.setVisible(bool(cells))
 
-    def is_open(self) -> bool:
-        """Tell whether the list is unfolded."""
-        return self._title.isChecked()
+    def _show_focus(self, is_open: bool) -> None:
+        """Let the Tab key reach the list only when it is open: folded, it has no height."""
+        policy = Qt.FocusPolicy.StrongFocus if is_open else Qt.FocusPolicy.NoFocus
+        self._list.setFocusPolicy(policy)
 
-    def set_open(self, is_open: bool) -> None:
-        """Unfold the list, or fold it."""
-        self._title.setChecked(is_open)
-        arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
-        self._title.setArrowType(arrow)
-        self._list.setVisible(is_open)
-
-    def _tell(self, item: QListWidgetItem) -> None:
+    def _activate(self, item: QListWidgetItem) -> None:
         self.activated.emit(self._cells[self._list.row(item)])

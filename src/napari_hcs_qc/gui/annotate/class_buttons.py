@@ -1,19 +1,20 @@
-"""Buttons that say what a cell is: their keys, and how often it was said."""
+"""Buttons that annotate cells: their keys, and how often each was used."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from napari_hcs_qc.assay.views.annotation_summary import Counts
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
 from napari_hcs_qc.gui.canvas.clicking import KEYS
+from napari_hcs_qc.gui.widgets.controls import lay_out, row
 from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS
 
 _COLUMNS = 4
 _ICON_PX = 12
-_LEAST_PX = 40  # narrower than its words, so that no number makes the panel wider
+_LEAST_PX = 40  # narrower than its text, so that no number makes the panel wider
 _TIPS = {
     "normal": "a good cell; mitosis is normal too.",
     "abnormal": "abnormal, no reason given.",
@@ -35,27 +36,20 @@ class ClassButtons(QWidget):
     A click on one with the mouse leaves the keyboard where it was.
     """
 
-    said = Signal(object, object)
+    pressed = Signal(object, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._counts = Counts({}, {})
-        self._buttons: dict[tuple[str | None, str | None], QPushButton] = {}
         self._keys: dict[tuple[str | None, str | None], str] = {}
-        for key, said in KEYS.items():
-            self._keys.setdefault(said, key)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        for key, label in KEYS.items():
+            self._keys.setdefault(label, key)
         # Classes and the way back in one row, kinds below; long words have more room than short.
-        order = sorted(self._keys, key=lambda said: said[1] is not None)
-        for start in range(0, len(order), _COLUMNS):
-            row = QHBoxLayout()
-            row.setSpacing(2)
-            for said in order[start : start + _COLUMNS]:
-                self._buttons[said] = button = self._button(*said)
-                row.addWidget(button)
-            layout.addLayout(row)
+        order = sorted(self._keys, key=lambda label: label[1] is not None)
+        self._buttons = {label: self._button(*label) for label in order}
+        buttons = [*self._buttons.values()]
+        starts = range(0, len(buttons), _COLUMNS)
+        lay_out(self, *(row(*buttons[i : i + _COLUMNS], spacing=2) for i in starts), spacing=2)
         self.set_value(self._counts)
 
     def value(self) -> Counts:
@@ -65,12 +59,11 @@ class ClassButtons(QWidget):
     def set_value(self, counts: Counts) -> None:
         """Show how many positions are annotated so."""
         self._counts = counts
-        for said, button in self._buttons.items():
-            cls, kind = said
+        for (cls, kind), button in self._buttons.items():
             if cls is None:
                 continue
             n = counts.classes.get(cls, 0) if kind is None else counts.kinds.get(kind, 0)
-            button.setText(f"{self._keys[said]} {kind or cls}" + (f" {n:,}" if n else ""))
+            button.setText(f"{self._keys[cls, kind]} {kind or cls}" + (f" {n:,}" if n else ""))
 
     def button(self, cls: str | None, kind: str | None = None) -> QPushButton:
         """Give the button of a class and kind; of None for taking back."""
@@ -83,12 +76,10 @@ class ClassButtons(QWidget):
             button.setText("⌫ clear")
             button.setToolTip(f"Remove your annotations of the selected cells (key {key}).")
         else:
-            words = (
-                f"Label the selected cells as abnormal, {kind}"
-                if kind
-                else f"Label the selected cells as {cls}"
+            label = f"abnormal, {kind}" if kind else cls
+            button.setToolTip(
+                f"Label the selected cells as {label}: {_TIPS[kind or cls]} Key {key}."
             )
-            button.setToolTip(f"{words}: {_TIPS[kind or cls]} Key {key}.")
             colour = KIND_COLOURS[kind] if kind else CLASS_COLOURS[cls]
             button.setIcon(_icon(cls, colour))
         button.setIconSize(QSize(_ICON_PX, _ICON_PX))
@@ -96,7 +87,7 @@ class ClassButtons(QWidget):
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.setMinimumWidth(_LEAST_PX)
         button.setStyleSheet("QPushButton { text-align: left; padding: 2px 3px; }")
-        button.clicked.connect(lambda: self.said.emit(cls, kind))
+        button.clicked.connect(lambda: self.pressed.emit(cls, kind))
         return button
 
 

@@ -30,7 +30,7 @@ CLASS_COLOURS = {
     "conflict": UNSURE_COLOUR,
     "not classified": NEUTRAL_COLOUR,
 }
-# Shapes beside colours, so that the class can be told by anybody.
+# Shapes beside colours, so that everybody can see the class.
 SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
 
 
@@ -51,7 +51,7 @@ def cell_colours(
     n = len(cells)
     if is_blind:
         predicted = np.full(n, "not classified", dtype=object)
-        outline = _by_word(predicted, CLASS_COLOURS)
+        outline = _by_name(predicted, CLASS_COLOURS)
     else:
         predicted = cells.predicted_class(threshold)
         if colour_by == "probability":
@@ -60,15 +60,15 @@ def cell_colours(
             kinds = cells.predicted_kind.copy()
             kinds[predicted != "abnormal"] = None
             known = np.array([kind is not None for kind in kinds], dtype=bool)
-            outline = _by_word(predicted, CLASS_COLOURS)
-            outline[known] = _by_word(kinds[known], KIND_COLOURS)
+            outline = _by_name(predicted, CLASS_COLOURS)
+            outline[known] = _by_name(kinds[known], KIND_COLOURS)
         else:
-            outline = _by_word(predicted, CLASS_COLOURS)
-    said = cells.annotated_class
-    symbol = np.array([SYMBOLS.get(word, "disc") for word in said], dtype=object)
-    return CellLook(predicted, outline, _by_word(said, CLASS_COLOURS), symbol)
+            outline = _by_name(predicted, CLASS_COLOURS)
+    annotated = cells.annotated_class
+    symbol = np.array([SYMBOLS.get(name, "disc") for name in annotated], dtype=object)
+    return CellLook(predicted, outline, _by_name(annotated, CLASS_COLOURS), symbol)
 
 
-def _by_word(words: Any, colours: dict[str, str]) -> NDArray[np.float64]:
-    chosen = [rgba(colours.get(word, NEUTRAL_COLOUR)) for word in words]
+def _by_name(names: Any, colours: dict[str, str]) -> NDArray[np.float64]:
+    chosen = [rgba(colours.get(name, NEUTRAL_COLOUR)) for name in names]
     return np.array(chosen, dtype=np.float64).reshape(-1, 4)

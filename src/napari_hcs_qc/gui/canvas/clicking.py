@@ -1,4 +1,4 @@
-"""Keys and mouse on the canvas: what a person says of the cells under the cursor."""
+"""Keys and mouse on the canvas: annotating the cells under the cursor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 Mode = Literal["look", "normal", "abnormal"]
-"""What a click does: choose a cell, or say of it that it is normal or abnormal."""
+"""What a click does: choose a cell, or annotate it as normal or abnormal."""
 
 KEYS: dict[str, tuple[str | None, str | None]] = {
     "N": ("normal", None),
@@ -30,7 +30,7 @@ KEYS: dict[str, tuple[str | None, str | None]] = {
     "Backspace": (None, None),
     "Delete": (None, None),
 } | {str(number): ("abnormal", kind) for number, kind in enumerate(KINDS, start=1)}
-"""Keys that say something of a cell: class and kind; None takes back what was said."""
+"""Keys that annotate a cell: class and kind; None removes the annotation."""
 
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
 _OUTLINE = "selection"
@@ -109,42 +109,42 @@ class Clicking(QObject):
         """Index of the cell under the cursor."""
         return self._hovered
 
-    # ---- saying something ----------------------------------------------------------------
+    # ---- annotating ----------------------------------------------------------------------
 
     def act(self, cls: str | None, kind: str | None = None) -> bool:
-        """Say something of the chosen cells, or of the one under the cursor."""
+        """Annotate the chosen cells, or the cell under the cursor."""
         targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
         if not targets:
-            self._workspace.session.told.emit(
+            self._workspace.session.message.emit(
                 "info",
                 "Point at a cell, or select some by dragging with Shift, then press the key.",
             )
             return False
-        return self._say(targets, cls, kind)
+        return self._annotate(targets, cls, kind)
 
-    def _say(self, targets: Iterable[int], cls: str | None, kind: str | None) -> bool:
+    def _annotate(self, targets: Iterable[int], cls: str | None, kind: str | None) -> bool:
         view, session = self._workspace.view, self._workspace.session
         cells, site = view.cells, view.on_screen
         if cells is None or site is None:
             return False
         if cls is None:
-            return session.take_back(site, list(targets))
+            return session.annotations.clear(site, list(targets))
         positions = [tuple(cells.yx_px[index]) for index in targets]
-        return session.annotate(site, positions, cls, kind)
+        return session.annotations.annotate(site, positions, cls, kind)
 
     def add_cell(self, y_px: float, x_px: float, cls: str) -> bool:
-        """Say something of a place where no cell was found, which makes one."""
+        """Annotate a place where no cell was found, which adds a cell."""
         view, session, plate = (
             self._workspace.view,
             self._workspace.session,
-            self._workspace.session.plate,
+            self._workspace.session.selection.plate,
         )
         if view.on_screen is None or plate is None:
             return False
         height, width = plate.layout.shape
         if not (0 <= y_px <= height - 1 and 0 <= x_px <= width - 1):
             return False  # beside the image
-        return session.annotate(view.on_screen, [(y_px, x_px)], cls)
+        return session.annotations.annotate(view.on_screen, [(y_px, x_px)], cls)
 
     # ---- keys ----------------------------------------------------------------------------
 
@@ -154,13 +154,13 @@ class Clicking(QObject):
             target.bind_key(key, _ignoring(partial(self.act, cls, kind)), overwrite=True)
         others: dict[str, Callable[[], object]] = {
             "Space": self.go_to_suggested,
-            "[": partial(session.step, -1),
-            "]": partial(session.step, 1),
+            "[": partial(session.selection.step, -1),
+            "]": partial(session.selection.step, 1),
             "Escape": partial(self.choose, ()),
-            "Control-Z": session.undo,
-            "Control-Y": session.redo,
-            "Control-Shift-Z": session.redo,
-            "Control-R": self._workspace.tasks.retrain,
+            "Control-Z": session.annotations.undo,
+            "Control-Y": session.annotations.redo,
+            "Control-Shift-Z": session.annotations.redo,
+            "Control-R": self._workspace.training.retrain,
         }
         for key, act in others.items():
             target.bind_key(key, _ignoring(act), overwrite=True)
@@ -171,7 +171,7 @@ class Clicking(QObject):
 
     def go_to_suggested(self) -> None:
         """Show the cell whose annotation would help the model most, and choose it."""
-        self._workspace.session.go_to_suggested()
+        self._workspace.session.suggestions.show_next()
 
     # ---- mouse ---------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Clicking(QObject):
         elif index is None:
             self.add_cell(y_px, x_px, self._mode)
         else:
-            self._say([index], self._mode, None)
+            self._annotate([index], self._mode, None)
 
     def _within(self, shape: NDArray[np.float64]) -> list[int]:
         cells = self._workspace.view.cells

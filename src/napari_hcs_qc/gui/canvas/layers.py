@@ -34,7 +34,7 @@ _RGB: dict[str, tuple[float, float, float]] = {
 GAMMA = 0.6
 """Of channels and pictures: dim debris is to be seen beside bright nuclei."""
 
-# Okabe & Ito's orange and blue: told apart with any kind of colour vision.
+# Okabe & Ito's orange and blue: distinct with any kind of colour vision.
 ABNORMAL_COLOUR = "#e69f00"
 NORMAL_COLOUR = "#56b4e9"
 
@@ -48,8 +48,8 @@ def channel_colours(names: list[str]) -> list[str]:
     for name in names:
         fitting = [
             colour
-            for colour, words in _COLOURS.items()
-            if colour not in chosen and any(word in name.casefold() for word in words)
+            for colour, stains in _COLOURS.items()
+            if colour not in chosen and any(stain in name.casefold() for stain in stains)
         ]
         chosen.append(fitting[0] if fitting else spare.pop(0) if spare else "gray")
     return chosen

@@ -28,13 +28,13 @@ class MaskLayer(QObject):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)
         self._workspace = workspace
-        self._shown: object = None
+        self._on_screen: object = None
         view = workspace.view
         view.shown.connect(self.refresh)
         view.options_changed.connect(self.refresh)
         view.cells_changed.connect(self._recolour)
-        workspace.session.threshold_changed.connect(self._recolour)
-        workspace.session.person_changed.connect(self._recolour)
+        workspace.session.models.threshold_changed.connect(self._recolour)
+        workspace.session.annotations.person_changed.connect(self._recolour)
 
     @classmethod
     def of(cls, workspace: Workspace) -> MaskLayer:
@@ -46,28 +46,36 @@ class MaskLayer(QObject):
         """Show or hide the masks of the site on screen."""
         view, session = self._workspace.view, self._workspace.session
         layer: Any = view.mask_layer
-        site, state = view.on_screen, session.state
+        site, state = view.on_screen, session.selection.state
         if not view.value().masks or site is None or state is None:
             if layer is not None:
                 layer.visible = False
             return
-        if layer is not None and self._shown == (state.plate.name, site):
+        if layer is not None and self._on_screen == (state.plate.name, site):
             layer.visible = True
             self._recolour()
             return
-        job = session.jobs.start(
-            f"Masks of {site}", _masks, state.plate, state.found, site, slot="masks", quiet=True
+        job = session.start(
+            f"Masks of {site}",
+            _masks,
+            state.plate,
+            state.found,
+            site,
+            slot="masks",
+            quiet=True,
+            failure="warning",
         )
-        job.finished.connect(lambda labels: self._take(site, labels))
-        job.failed.connect(lambda text: session.told.emit("warning", text))
+        job.finished.connect(lambda labels: self._show(site, labels))
 
-    def _take(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
+    def _show(self, site: SiteKey, labels: NDArray[np.int32] | None) -> None:
         view, session = self._workspace.view, self._workspace.session
-        state = session.state
+        state = session.selection.state
         if site != view.on_screen or state is None:
             return
         if labels is None:
-            session.told.emit("info", "There are no masks: cells were imported as positions only.")
+            session.message.emit(
+                "info", "There are no masks: cells were imported as positions only."
+            )
             return
         layer: Any = view.mask_layer
         if layer is None:
@@ -85,23 +93,27 @@ class MaskLayer(QObject):
             layer.data = labels
             layer.scale = (view.scale, view.scale)
         layer.visible = view.value().masks
-        self._shown = (state.plate.name, site)
+        self._on_screen = (state.plate.name, site)
         self._recolour()
 
     def _recolour(self, *_: object) -> None:
         view, session = self._workspace.view, self._workspace.session
         layer: Any = view.mask_layer
-        cells, state = view.cells, session.state
+        cells, state = view.cells, session.selection.state
         if layer is None or not layer.visible or cells is None or state is None:
             return
         look = cell_colours(
-            cells, session.threshold, view.value().colour_by, is_blind=session.is_blind
+            cells,
+            session.models.threshold,
+            view.value().colour_by,
+            is_blind=session.annotations.is_blind,
         )
-        found = cells.rows >= 0
-        ids = state.found.cells["label"].to_numpy()[cells.rows[found]]
+        is_detected = cells.rows >= 0
+        ids = state.found.cells["label"].to_numpy()[cells.rows[is_detected]]
         colours: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
         colours.update(
-            (int(number), colour) for number, colour in zip(ids, look.outline[found], strict=True)
+            (int(number), colour)
+            for number, colour in zip(ids, look.outline[is_detected], strict=True)
         )
         layer.colormap = DirectLabelColormap(color_dict=colours)
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
 
 
-class UnlikeLine(WrappedLabel):
-    """Says it of the plate shown; not there when there is nothing to say."""
+class NoveltyLine(WrappedLabel):
+    """Shows it for the plate shown; hidden when there is nothing to report."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("", parent)
@@ -23,14 +23,14 @@ class UnlikeLine(WrappedLabel):
             "cells are from those of other wells. The gallery (Annotate panel) shows them first "
             "in the order 'Novel', and the plate map can colour wells by their share."
         )
-        for signal in (session.settled, session.plate_changed, session.assay_changed):
+        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
             signal.connect(self.refresh)
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Say it anew."""
-        scored = self._session.scored
-        found = {} if scored is None else scored.prediction.novelty
-        sentence = str(found.get("sentence", ""))
-        self.setText(f"⚠ {sentence}" if found.get("is_much") else sentence)
+        """Show it for the plate of now."""
+        scored = self._session.models.scored
+        novelty = {} if scored is None else scored.prediction.novelty
+        sentence = str(novelty.get("sentence", ""))
+        self.setText(f"⚠ {sentence}" if novelty.get("is_much") else sentence)
         self.setVisible(bool(sentence))

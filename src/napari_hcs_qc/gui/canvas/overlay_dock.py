@@ -6,31 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QCheckBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QRadioButton,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QSlider
 from superqt import QLabeledDoubleSlider
 
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.mask_layer import MaskLayer
-from napari_hcs_qc.gui.canvas.novelty_line import UnlikeLine
+from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.widgets.controls import check_box, form, row
 from napari_hcs_qc.gui.widgets.histogram_chart import STEPS, HistogramChart
 
 if TYPE_CHECKING:
-    import napari.components
-
     from napari_hcs_qc.gui.canvas.site_view import ColourBy, OverlayOptions
-    from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 _COLOURS: dict[ColourBy, tuple[str, str]] = {
     "class": ("class", "Blue: normal; orange: abnormal at the threshold."),
@@ -58,19 +46,14 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-class OverlayDock(QWidget):
+class OverlayDock(Dock):
     """Options of the overlay, the threshold, and what it means for the plate."""
 
     value_changed = Signal(object)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self._workspace: Workspace = workspace_of(viewer)
+    def _make(self) -> None:
         MaskLayer.of(self._workspace)
-        session, view = self._workspace.session, self._workspace.view
+        session, view = self._session, self._workspace.view
         self._threshold = _slider(
             0.01,
             0.99,
@@ -82,50 +65,48 @@ class OverlayDock(QWidget):
         self._effect.setWordWrap(True)
         self._effect.setToolTip("Effect of the threshold on this plate.")
         self._colours = QButtonGroup(self)
-        colour_row = QHBoxLayout()
+        colours: list[QRadioButton] = []
         for colour_by, (text, tip) in _COLOURS.items():
             button = QRadioButton(text)
             button.setToolTip(tip)
             button.setProperty("key", colour_by)
+            button.setObjectName(f"colour by {colour_by}")
+            colours.append(button)  # a group of buttons does not keep them
             self._colours.addButton(button)
-            colour_row.addWidget(button)
-        colour_row.addStretch(1)
         self._legend = OverlayLegend()
-        self._switches: dict[str, QCheckBox] = {}
-        for key, text, tip in _SWITCHES:
-            box = QCheckBox(text)
-            box.setToolTip(tip)
-            self._switches[key] = box
+        self._switches = {key: check_box(text, tip) for key, text, tip in _SWITCHES}
+        for key, box in self._switches.items():
+            box.setObjectName(key)
         self._opacity = _slider(0.0, 1.0, "Opacity of the outlines.")
-        form = QFormLayout()
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("Threshold", self._threshold)
-        form.addRow(self._histogram)
-        form.addRow(self._effect)
-        form.addRow(UnlikeLine(session))
-        form.addRow("Colour by", colour_row)
-        form.addRow(self._legend)
-        for box in self._switches.values():
-            form.addRow(box)
-        form.addRow("Opacity", self._opacity)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addLayout(form)
-        layout.addStretch(1)
+        self._lay_out(
+            form(
+                ("Threshold", self._threshold),
+                self._histogram,
+                self._effect,
+                NoveltyLine(session),
+                ("Colour by", row(*colours, None)),
+                self._legend,
+                *self._switches.values(),
+                ("Opacity", self._opacity),
+            ),
+            None,
+        )
         self._show_options(view.value())
-        self._show_threshold(session.threshold)
+        self._show_threshold(session.models.threshold)
         self._refresh()
 
-        # To the two places that are shown: what is kept is what the person has seen.
-        self._threshold.valueChanged.connect(lambda value: session.set_threshold(round(value, 2)))
-        self._histogram.threshold_changed.connect(session.set_threshold)
+        # To the two places that are shown: the person has seen what is stored.
+        self._threshold.valueChanged.connect(
+            lambda value: session.models.set_threshold(round(value, 2))
+        )
+        self._histogram.threshold_changed.connect(session.models.set_threshold)
         self._colours.buttonClicked.connect(self._edited)
         for box in self._switches.values():
             box.toggled.connect(self._edited)
         self._opacity.valueChanged.connect(self._edited)
         view.options_changed.connect(self._show_options)
-        session.threshold_changed.connect(self._show_threshold)
-        for signal in (session.settled, session.plate_changed, session.assay_changed):
+        session.models.threshold_changed.connect(self._show_threshold)
+        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
             signal.connect(self._refresh)
 
     def value(self) -> OverlayOptions:
@@ -149,39 +130,40 @@ class OverlayDock(QWidget):
     def _show_options(self, options: OverlayOptions) -> None:
         for button in self._colours.buttons():
             button.setChecked(button.property("key") == options.colour_by)
-        controls: list[tuple[Any, Any]] = [
-            *((box, bool(getattr(options, key))) for key, box in self._switches.items()),
-        ]
-        for box, checked in controls:
-            _quietly(box, box.setChecked, checked)
-        _quietly(self._opacity, self._opacity.setValue, options.opacity)
+        for key, box in self._switches.items():
+            with QSignalBlocker(box):
+                box.setChecked(bool(getattr(options, key)))
+        with QSignalBlocker(self._opacity):
+            self._opacity.setValue(options.opacity)
         self._legend.set_value(options.colour_by)
         self.value_changed.emit(options)
 
     def _show_threshold(self, threshold: float) -> None:
-        _quietly(self._threshold, self._threshold.setValue, threshold)
-        _quietly(self._histogram, self._histogram.set_threshold, threshold)
-        self._say_effect()
+        with QSignalBlocker(self._threshold):
+            self._threshold.setValue(threshold)
+        with QSignalBlocker(self._histogram):
+            self._histogram.set_threshold(threshold)
+        self._show_effect()
 
     def _refresh(self) -> None:
-        session = self._workspace.session
-        scored = session.scored
+        session = self._session
+        scored = session.models.scored
         self._threshold.setEnabled(scored is not None)
         p_abnormal = (
             np.empty(0) if scored is None else scored.prediction.table["p_abnormal"].to_numpy()
         )
         self._histogram.set_value(p_abnormal)
-        self._show_threshold(session.threshold)
+        self._show_threshold(session.models.threshold)
 
-    def _say_effect(self) -> None:
-        session = self._workspace.session
-        scored = session.scored
+    def _show_effect(self) -> None:
+        session = self._session
+        scored = session.models.scored
         if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return
         p = scored.prediction.table["p_abnormal"].to_numpy()
         n_scored = int(np.isfinite(p).sum())
-        n_abnormal = int((p >= session.threshold).sum())
+        n_abnormal = int((p >= session.models.threshold).sum())
         n_flagged = int(scored.scores.wells["is_flagged"].sum())
         share = n_abnormal / n_scored if n_scored else 0.0
         self._effect.setText(
@@ -213,10 +195,3 @@ class _Keys(QObject):
             return False
         self._slider.setValue(self._slider.value() + STEPS[event.key()])
         return True
-
-
-def _quietly(widget: Any, setter: Any, value: Any) -> None:
-    """Set what a control shows without it telling that it was changed."""
-    was_blocked = widget.blockSignals(True)
-    setter(value)
-    widget.blockSignals(was_blocked)

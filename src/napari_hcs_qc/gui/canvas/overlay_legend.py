@@ -31,7 +31,7 @@ class OverlayLegend(QLabel):
         self.set_value("class")
 
     def value(self) -> ColourBy:
-        """Tell what the colours are about."""
+        """Give what the colours mean."""
         return self._colour_by
 
     def set_value(self, colour_by: ColourBy) -> None:
@@ -42,13 +42,15 @@ class OverlayLegend(QLabel):
             blocks = "".join(_swatch(_hex(colour)) for colour in sequential_rgba(values))
             text = f"0&nbsp;{blocks}&nbsp;1"
         else:
-            words = {name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not classified")}
+            colours = {
+                name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not classified")
+            }
             if colour_by == "kind":
-                words = {"normal": CLASS_COLOURS["normal"], **KIND_COLOURS}
-                words["abnormal, kind unknown"] = CLASS_COLOURS["abnormal"]
+                colours = {"normal": CLASS_COLOURS["normal"], **KIND_COLOURS}
+                colours["abnormal, kind unknown"] = CLASS_COLOURS["abnormal"]
             text = " &nbsp; ".join(
                 f"{_swatch(colour)}&nbsp;{name.replace(' ', '&nbsp;')}"
-                for name, colour in words.items()
+                for name, colour in colours.items()
             )
         self.setText(f"{text}<br>{_MARKS}")
 

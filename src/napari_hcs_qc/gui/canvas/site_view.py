@@ -1,4 +1,4 @@
-"""The layers of one viewer: the channels of the site shown, its cells, and what is said of them."""
+"""The layers of one viewer: the channels of the site shown, its cells and their marks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
 from napari_hcs_qc.gui.canvas.layers import image_layers
-from napari_hcs_qc.gui.session.background_jobs import words_of
+from napari_hcs_qc.gui.session.background_jobs import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,15 +73,15 @@ class SiteView(QObject):
         self._on_screen: SiteKey | None = None
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
-        self._arrived.connect(self._take_pixels)
-        session.plate_changed.connect(self._plate_changed)
-        session.site_changed.connect(self._go_to)
-        session.annotations_changed.connect(self._annotations_changed)
-        session.scored_changed.connect(self.refresh_cells)
-        session.novelty_changed.connect(self.refresh_cells)
-        session.threshold_changed.connect(self._recolour)
-        session.person_changed.connect(self._recolour)
-        session.cell_chosen.connect(self.look_at)
+        self._arrived.connect(self._receive)
+        session.selection.plate_changed.connect(self._plate_changed)
+        session.selection.site_changed.connect(self._go_to)
+        session.annotations.changed.connect(self._annotations_changed)
+        session.models.scored_changed.connect(self.refresh_cells)
+        session.models.novelty_changed.connect(self.refresh_cells)
+        session.models.threshold_changed.connect(self._recolour)
+        session.annotations.person_changed.connect(self._recolour)
+        session.selection.cell_chosen.connect(self.look_at)
 
     # ---- options -------------------------------------------------------------------------
 
@@ -114,18 +114,18 @@ class SiteView(QObject):
     @property
     def scale(self) -> float:
         """Length of a pixel in the units of the viewer."""
-        plate = self._session.plate
+        plate = self._session.selection.plate
         return 1.0 if plate is None or not plate.pixel_size_um else plate.pixel_size_um
 
     def look_at(self, yx_px: tuple[float, float]) -> None:
-        """Bring a position of the site into the middle, close enough to judge a cell."""
-        if self._on_screen != self._session.site:
+        """Bring a position of the site into the middle, close enough to see a cell."""
+        if self._on_screen != self._session.selection.site:
             self._centre_on = yx_px
             return
         self._centre_on = None
         camera = self.viewer.scene.camera
         camera.center = (0.0, yx_px[0] * self.scale, yx_px[1] * self.scale)
-        state = self._session.state
+        state = self._session.selection.state
         if state is not None:  # a cell as large as a thumb
             zoom = 60.0 / (state.found.diameter_px * self.scale)
             camera.zoom = max(camera.zoom, zoom)
@@ -137,7 +137,7 @@ class SiteView(QObject):
             self.refresh_cells()
 
     def _go_to(self, site: SiteKey | None) -> None:
-        cache = self._session.cache
+        cache = self._session.selection.cache
         if site is None or cache is None:
             self._clear()
             return
@@ -147,16 +147,20 @@ class SiteView(QObject):
             return
         future = cache.request(site)
         # The future's callback runs in the cache's thread; the signal brings it to this one.
-        future.add_done_callback(lambda done: self._tell(cache, site, done))
+        future.add_done_callback(lambda done: self._emit_arrived(cache, site, done))
 
-    def _tell(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
+    def _emit_arrived(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
         try:
             self._arrived.emit(cache, site, done)
         except RuntimeError:  # the viewer was closed meanwhile, and this object with it
             return
 
-    def _take_pixels(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
-        if cache is not self._session.cache or site != self._session.site or done.cancelled():
+    def _receive(self, cache: SiteCache, site: SiteKey, done: Future[SitePixels]) -> None:
+        if (
+            cache is not self._session.selection.cache
+            or site != self._session.selection.site
+            or done.cancelled()
+        ):
             return  # the person has gone on, maybe to the same site of another plate
         error = done.exception()
         if error is None:
@@ -164,17 +168,17 @@ class SiteView(QObject):
             return
         if not isinstance(error, UnreadableSiteError):
             _LOG.warning("%s could not be read", site, exc_info=error)
-        self._show_unreadable(site, words_of(error))
+        self._show_unreadable(site, error_text(error))
 
-    def _show(self, site: SiteKey, found: SitePixels) -> None:
+    def _show(self, site: SiteKey, loaded: SitePixels) -> None:
         session = self._session
-        shown = session.open_plate
+        shown = session.selection.open_plate
         if shown is None or shown.plate is None or shown.ranges is None:
             return
         is_new_plate = self._plate_on_screen is not shown.plate
         self._plate_on_screen = shown.plate
-        wanted = image_layers(shown.plate, site, found.pixels, shown.ranges)
-        names = {options["name"] for _, options, _ in wanted}
+        layers = image_layers(shown.plate, site, loaded.pixels, shown.ranges)
+        names = {options["name"] for _, options, _ in layers}
         for layer in self._image_layers():
             # Another plate has other channels; a channel that only this site lacks is hidden.
             if is_new_plate:
@@ -182,8 +186,8 @@ class SiteView(QObject):
             elif layer.visible and layer.name not in names:
                 layer.visible = False
                 layer.metadata["hidden"] = True
-        for data, options, _ in wanted:
-            self._set_image(data, options, session.plate is shown.plate)
+        for data, options, _ in layers:
+            self._set_image(data, options, session.selection.plate is shown.plate)
         self._on_screen = site
         self.refresh_cells()
         self._caption(f"{shown.plate.name}  {site}")
@@ -213,17 +217,17 @@ class SiteView(QObject):
         self._on_screen = site
         self.refresh_cells()
         self._caption(f"{site} could not be read")
-        self._session.told.emit("warning", reason)
+        self._session.message.emit("warning", reason)
         self.shown.emit(site)
 
     def _read_ahead(self, site: SiteKey) -> None:
         session = self._session
-        if session.cache is None or session.plate is None:
+        if session.selection.cache is None or session.selection.plate is None:
             return
-        sites = session.plate.sites
+        sites = session.selection.plate.sites
         at = sites.index(site)
         ahead = [sites[(at + by) % len(sites)] for by in range(1, _AHEAD + 1)]
-        session.cache.prefetch([*ahead, sites[at - 1]])
+        session.selection.cache.prefetch([*ahead, sites[at - 1]])
 
     def _clear(self) -> None:
         for layer in list(self.viewer.layers):
@@ -243,9 +247,9 @@ class SiteView(QObject):
     # ---- its cells -----------------------------------------------------------------------
 
     def refresh_cells(self) -> None:
-        """Gather the cells of the site anew and show them."""
+        """Gather the cells of the site again and show them."""
         site = self._on_screen
-        self.cells = None if site is None else self._session.cells_of(site)
+        self.cells = None if site is None else self._session.annotations.cells_of(site)
         if self.cells is not None:
             self._show_cells(self.cells)
         else:
@@ -257,7 +261,7 @@ class SiteView(QObject):
         self.cells_changed.emit()
 
     def _annotations_changed(self, changed: frozenset[Any]) -> None:
-        if any(one.site == self._on_screen for one in changed):
+        if any(item.site == self._on_screen for item in changed):
             self.refresh_cells()
 
     def _recolour(self, *_: object) -> None:
@@ -267,18 +271,27 @@ class SiteView(QObject):
     def _show_cells(self, cells: SiteCells) -> None:
         session = self._session
         look = cell_colours(
-            cells, session.threshold, self._options.colour_by, is_blind=session.is_blind
+            cells,
+            session.models.threshold,
+            self._options.colour_by,
+            is_blind=session.annotations.is_blind,
         )
         is_abnormal = look.predicted_class == "abnormal"
         is_abnormal |= np.isin(cells.annotated_class, ["abnormal", "conflict"])
-        shown = is_abnormal if self._options.only_abnormal and not session.is_blind else None
+        shown = (
+            is_abnormal
+            if self._options.only_abnormal and not session.annotations.is_blind
+            else None
+        )
         features = {
             "class": look.predicted_class.astype(str),
-            "p_abnormal": np.where(session.is_blind, np.nan, cells.p_abnormal),
+            "p_abnormal": np.where(session.annotations.is_blind, np.nan, cells.p_abnormal),
             "novelty": cells.novelty,
-            "kind": _words(cells.predicted_kind if not session.is_blind else None, len(cells)),
-            "annotation": _words(cells.annotated_class, len(cells)),
-            "annotated_kind": _words(cells.annotated_kind, len(cells)),
+            "kind": _texts(
+                cells.predicted_kind if not session.annotations.is_blind else None, len(cells)
+            ),
+            "annotation": _texts(cells.annotated_class, len(cells)),
+            "annotated_kind": _texts(cells.annotated_kind, len(cells)),
         }
         self._set_points(
             CELLS,
@@ -290,8 +303,8 @@ class SiteView(QObject):
             border_width=0.06,
             opacity=self._options.opacity,
         )
-        said = np.array([word is not None for word in cells.annotated_class], dtype=bool)
-        marked = said if self._options.halo else np.zeros(len(cells), dtype=bool)
+        is_annotated = np.array([text is not None for text in cells.annotated_class], dtype=bool)
+        marked = is_annotated if self._options.halo else np.zeros(len(cells), dtype=bool)
         self._set_points(
             ANNOTATED,
             cells.yx_px[marked],
@@ -336,7 +349,7 @@ class SiteView(QObject):
         with layer.events.blocker_all():
             if len(yx_px) != len(layer.data) or not np.array_equal(yx_px, layer.data):
                 layer.data = yx_px
-            with _one_refresh(layer):
+            with _single_refresh(layer):
                 if len(yx_px):
                     layer.size = size
                     layer.border_color = colours
@@ -373,9 +386,9 @@ class SiteView(QObject):
         if index is None or self.cells is None or recipe is None:
             self._set_outline(CROP, [])
             return
-        is_wanted = self._options.crop_on_hover
+        is_outlined = self._options.crop_on_hover
         y, x = self.cells.yx_px[index]
-        squares = [_square(y, x, side) for side in recipe.sides_px] if is_wanted else []
+        squares = [_square(y, x, side) for side in recipe.sides_px] if is_outlined else []
         self._set_outline(CROP, squares)
 
     def outline_selection(self, shape: NDArray[np.float64] | None) -> None:
@@ -410,11 +423,11 @@ class SiteView(QObject):
     @property
     def _diameter_px(self) -> float:
         """Nucleus diameter of the plate, the measure of all line widths."""
-        state = self._session.state
+        state = self._session.selection.state
         return 20.0 if state is None else state.found.diameter_px
 
     def _recipe(self) -> CropRecipe | None:
-        model = self._session.model
+        model = self._session.models.model
         return None if model is None else model.recipe
 
     # ---- finding layers ------------------------------------------------------------------
@@ -426,7 +439,7 @@ class SiteView(QObject):
         return None
 
     def _image_layers(self) -> list[Image]:
-        return [one for one in self.viewer.layers if one.metadata.get("hcs_qc") == "channel"]
+        return [item for item in self.viewer.layers if item.metadata.get("hcs_qc") == "channel"]
 
     @property
     def mask_layer(self) -> Labels | None:
@@ -439,8 +452,8 @@ class SiteView(QObject):
         return self._layer(CROP)
 
 
-def _one_refresh(layer: Any) -> AbstractContextManager[None]:
-    """Keep a layer from refreshing itself at each change; napari has no public word for it."""
+def _single_refresh(layer: Any) -> AbstractContextManager[None]:
+    """Keep a layer from refreshing itself at each change; napari has no public way."""
     blocked: AbstractContextManager[None] = getattr(layer, "_block_refresh", nullcontext)()
     return blocked
 
@@ -452,7 +465,7 @@ def _square(y: float, x: float, side_px: float) -> NDArray[np.float64]:
     )
 
 
-def _words(values: Any, n: int) -> Any:
+def _texts(values: Any, n: int) -> Any:
     if values is None:
         return np.full(n, "", dtype=object)
-    return np.array([word or "" for word in values], dtype=object)
+    return np.array([text or "" for text in values], dtype=object)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_hcs_qc.gui.canvas.site_view import SiteView
 from napari_hcs_qc.gui.session.session import Session
 from napari_hcs_qc.gui.session.tasks import Tasks
+from napari_hcs_qc.gui.session.training_tasks import TrainingTasks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,7 +24,8 @@ class Workspace:
 
     viewer: ViewerModel  # the viewer
     session: Session  # what is worked on
-    tasks: Tasks  # long work
+    tasks: Tasks  # long work on plates
+    training: TrainingTasks  # long work on models
     view: SiteView  # the layers
 
     def close(self) -> None:
@@ -52,7 +54,10 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
     # No child of the window: the window goes when Python lets go of it, which may be while the
     # session is being deleted, and would delete it a second time.
     session = Session()
-    workspace = Workspace(viewer, session, Tasks(session), SiteView(viewer, session))
+    tasks = Tasks(session)
+    workspace = Workspace(
+        viewer, session, tasks, TrainingTasks(session, tasks), SiteView(viewer, session)
+    )
     _WORKSPACES[id(viewer)] = workspace
     if main_window is not None:
         _Closing(workspace, main_window)
@@ -60,7 +65,7 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
 
 
 def has_workspace(viewer: ViewerModel) -> bool:
-    """Tell whether a viewer has a workspace."""
+    """Whether a viewer has a workspace."""
     return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
 
 

@@ -1,4 +1,4 @@
-"""What is said of the cells of a plate, as the codes that a gallery draws; no widget needed."""
+"""Annotations and predictions of the cells of a plate, as codes that a gallery draws."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 
 class PlateMarks:
-    """Marks of the found cells of one plate, changed only where something else is said."""
+    """Marks of the found cells of one plate, updated only where an annotation changes."""
 
     def __init__(self, n_cells: int) -> None:
         self._prediction: Prediction | None = None
@@ -45,7 +45,7 @@ class PlateMarks:
         return self._value
 
     def set_prediction(self, prediction: Prediction | None) -> bool:
-        """Take in what the model says; tell whether that is new."""
+        """Show predictions; give whether they are new."""
         if prediction is self._prediction:
             return False
         self._prediction = prediction
@@ -58,15 +58,15 @@ class PlateMarks:
             p_abnormal = table["p_abnormal"].to_numpy()
             kinds = pd.Categorical(table["predicted_kind"], categories=KINDS)
             self._predicted_kind[:] = kinds.codes
-        is_said = self._value.annotated != NOT_ANNOTATED
-        kind = np.where(is_said, self._value.kind, self._predicted_kind)
+        is_annotated = self._value.annotated != NOT_ANNOTATED
+        kind = np.where(is_annotated, self._value.kind, self._predicted_kind)
         self._value = Marks(p_abnormal, self._value.annotated, kind)
         return True
 
-    def set_annotated(self, said: AnnotatedRows, rows: NDArray[np.int64]) -> None:
-        """Take in what people say of some cells."""
+    def set_annotated(self, annotated: AnnotatedRows, rows: NDArray[np.int64]) -> None:
+        """Show the annotations of some cells."""
         marks: Any = self._value
-        marks.annotated[rows] = [CODES.get(word, NOT_ANNOTATED) for word in said.classes[rows]]
-        kinds = [_KIND_CODES.get(kind, NO_KIND) for kind in said.kinds[rows]]
-        is_said = marks.annotated[rows] != NOT_ANNOTATED
-        marks.kind[rows] = np.where(is_said, kinds, self._predicted_kind[rows])
+        marks.annotated[rows] = [CODES.get(cls, NOT_ANNOTATED) for cls in annotated.classes[rows]]
+        kinds = [_KIND_CODES.get(kind, NO_KIND) for kind in annotated.kinds[rows]]
+        is_annotated = marks.annotated[rows] != NOT_ANNOTATED
+        marks.kind[rows] = np.where(is_annotated, kinds, self._predicted_kind[rows])

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from qtpy.QtWidgets import QComboBox
 
     from napari_hcs_qc.assay.views.gallery_order import Order
     from napari_hcs_qc.gui.session.session import Session
@@ -59,18 +58,18 @@ class GalleryOptions:
 
 
 def why_not(session: Session, order: Order) -> str:
-    """Say why cells cannot be put in an order now; empty when they can."""
-    if session.state is None:
+    """Give the reason why cells cannot be put in an order now; empty when they can."""
+    if session.selection.state is None:
         return ""
     if order in BY_MODEL:
-        if session.is_blind:
+        if session.annotations.is_blind:
             return "Blind mode hides predictions, so cells are not sorted by them either."
-        if session.scored is None:
+        if session.models.scored is None:
             return "There are no predictions yet; annotate cells and press Retrain."
     if order == "novelty":
-        if session.scored is None:
+        if session.models.scored is None:
             return "There is no model yet; annotate cells and press Retrain."
-        prediction = session.scored.prediction
+        prediction = session.models.scored.prediction
         if not prediction.is_novelty_measured:
             return "The novelty of the cells is still being computed."
         if not prediction.novelty.get("n_measured"):
@@ -78,22 +77,9 @@ def why_not(session: Session, order: Order) -> str:
                 str(prediction.novelty.get("sentence", ""))
                 or "No cell of the plate was classified."
             )
-    if order in BY_EMBEDDING and session.embeddings is None:
+    if order in BY_EMBEDDING and session.models.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""
-
-
-def choice_box(choices: Mapping[Any, tuple[str, str]], tip: str) -> QComboBox:
-    """Make a box to choose from titles with tooltips; the data of each item is its key."""
-    box = QComboBox()
-    for index, (key, (title, why)) in enumerate(choices.items()):
-        box.addItem(title, key)
-        box.setItemData(index, why, Qt.ItemDataRole.ToolTipRole)
-    box.setToolTip(tip)
-    # A long title is cut off rather than that the panel becomes wider.
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    return box
 
 
 def offer(box: QComboBox, session: Session) -> None:

@@ -37,7 +37,7 @@ _COLOURS = {
     UNSURE: UNSURE_COLOUR,
     CONFLICT: UNSURE_COLOUR,
 }
-# A person's word is a capital, a model's a small letter: nobody needs the colour.
+# Annotations are capitals, predictions small letters: nobody needs the colour.
 _LETTERS = {NORMAL: "N", ABNORMAL: "A", UNSURE: "?", CONFLICT: "≠"}
 _SHADE = QColor(0, 0, 0, 170)  # under text on pictures, in either theme
 _TINY_PX, _LARGE_PX = 9, 13  # text
@@ -49,7 +49,7 @@ _MIDDLE = Qt.AlignmentFlag.AlignCenter
 class Tile(NamedTuple):
     """One tile as it is to look."""
 
-    mark: CellMark  # what is said of the cell
+    mark: CellMark  # annotation and prediction of the cell
     picture: QPixmap | None  # of the cell; None while it is on its way
     has_failed: bool  # whether there will be no picture
     is_chosen: bool  # whether it is selected
@@ -57,7 +57,7 @@ class Tile(NamedTuple):
 
 
 class TilePainter:
-    """Draws tiles of one size in one theme; to be made anew when either changes."""
+    """Draws tiles of one size in one theme; to be made again when either changes."""
 
     def __init__(
         self, tile_px: int, paper: QColor, ink: QColor, font: QFont, pixel_ratio: float
@@ -121,14 +121,14 @@ class TilePainter:
             out = 0.5
         painter.drawRect(_square(x - out, y - out, px + 2 * out))
         if is_annotated:
-            painter.drawPixmap(x, y, self._said(mark))
+            painter.drawPixmap(x, y, self._annotated_label(mark))
         if shows_prediction:
-            text = self._predicted(mark, predicted)
+            text = self._predicted_label(mark, predicted)
             painter.drawPixmap(x, y + px - round(text.height() / self.pixel_ratio), text)
 
     # Texts are kept as pictures, since drawing text is slow.
 
-    def _said(self, mark: CellMark) -> QPixmap:
+    def _annotated_label(self, mark: CellMark) -> QPixmap:
         kind = mark.kind if mark.annotated == ABNORMAL else ""
         key = (mark.annotated, -1, kind)
         if key not in self._labels:
@@ -136,7 +136,7 @@ class TilePainter:
             self._labels[key] = self._drawn((f"{letter} {kind}", letter), colour, is_bold=True)
         return self._labels[key]
 
-    def _predicted(self, mark: CellMark, predicted: int) -> QPixmap:
+    def _predicted_label(self, mark: CellMark, predicted: int) -> QPixmap:
         is_abnormal = predicted == ABNORMAL
         # The kind of an annotated cell is the annotator's.
         kind = mark.kind if is_abnormal and mark.annotated == NOT_ANNOTATED else ""

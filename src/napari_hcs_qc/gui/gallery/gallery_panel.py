@@ -1,4 +1,4 @@
-"""The cells of the plate as pictures: in an order that helps, to be said something of by keys."""
+"""The cells of the plate as pictures: in an order that helps, to be annotated by keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
@@ -21,13 +21,13 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
     FILTERS,
     ORDERS,
     GalleryOptions,
-    choice_box,
     offer,
     why_not,
 )
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
-from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED
+from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
+from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 _MANY = 500  # cells; saying something of more at once is asked about first
 
 _CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-_SAY = {getattr(Qt.Key, f"Key_{name}"): said for name, said in KEYS.items()}
+_LABEL_OF = {getattr(Qt.Key, f"Key_{name}"): label for name, label in KEYS.items()}
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """What an order was asked for: choices, plate and prediction of that moment."""
 
     options: GalleryOptions
@@ -56,9 +56,9 @@ class GalleryPanel(QWidget):
     """The gallery of the plate shown, with its order and filter.
 
     Tiles stay where they are while a person annotates them; they are sorted again when another
-    order is chosen, when a new model has judged the cells, or on `sort`.
+    order is chosen, when a new model has scored the cells, or on `sort`.
 
-    Keys: those of `KEYS` say something of the selected cells, as one action; Space selects the
+    Keys: those of `KEYS` annotate the selected cells, as one action; Space selects the
     next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
     """
 
@@ -75,30 +75,23 @@ class GalleryPanel(QWidget):
         self._seed = 0
         self._on_screen = self._value
         self._sorted_for: Any = None  # the prediction that the order on screen goes by
-        self._order = choice_box(ORDERS, "Order of the cells.")
-        self._filter = choice_box(FILTERS, "Cells to show.")
+        self._order = combo_box(ORDERS, "Order of the cells.", least=8)
+        self._filter = combo_box(FILTERS, "Cells to show.", least=8)
         self._again = QPushButton()
-        self.view = GalleryView(self, describe=self._describe)
+        self.view = GalleryView(self, describe=self.describe)
         self.view.setMinimumHeight(100)
         self._source = GallerySource(self)
-        self._lay_out()
+        lay_out(
+            self,
+            row((self._order, 3), (self._filter, 2), self._again, spacing=4),
+            (self.view, 1),
+        )
+        name_parts(self)
         self._follow()
-        self._say_stale(False)
+        self._show_stale(False)
         self._person_changed()
-        self._threshold_changed(workspace.session.threshold)
-        self._plate_anew()
-
-    def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(4)
-        row.addWidget(self._order, 3)
-        row.addWidget(self._filter, 2)
-        row.addWidget(self._again)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(row)
-        layout.addWidget(self.view, 1)
+        self._threshold_changed(workspace.session.models.threshold)
+        self._show_plate()
 
     def _follow(self) -> None:
         session, view, source = self._workspace.session, self.view, self._source
@@ -106,18 +99,18 @@ class GalleryPanel(QWidget):
         self._filter.activated.connect(self._chosen)
         self._again.clicked.connect(self.sort)
         view.installEventFilter(self)
-        view.pictures_wanted.connect(source.want)
+        view.pictures_requested.connect(source.request)
         view.activated.connect(self.go_to)
         view.value_changed.connect(self.selected_changed)
         source.arrived.connect(view.add_pictures)
         source.failed.connect(view.set_failed)
-        source.told.connect(lambda words: session.told.emit("warning", words))
-        session.plate_changed.connect(self._plate_anew)
+        source.message.connect(lambda text: session.message.emit("warning", text))
+        session.selection.plate_changed.connect(self._show_plate)
         session.settled.connect(self._scored_changed)
-        session.threshold_changed.connect(self._threshold_changed)
-        session.annotations_changed.connect(self._annotations_changed)
-        session.person_changed.connect(self._person_changed)
-        session.embeddings_changed.connect(self._offer_orders)
+        session.models.threshold_changed.connect(self._threshold_changed)
+        session.annotations.changed.connect(self._annotations_changed)
+        session.annotations.person_changed.connect(self._person_changed)
+        session.models.embeddings_changed.connect(self._offer_orders)
         session.closing.connect(source.close)
 
     # ---- value ---------------------------------------------------------------------------
@@ -129,10 +122,10 @@ class GalleryPanel(QWidget):
     def set_value(self, options: GalleryOptions) -> None:
         """Show cells in another order, or others; says why where that cannot be."""
         why = why_not(self._workspace.session, options.order)
-        if options.order == "similar" and not len(self._meant()) and not len(self._like):
+        if options.order == "similar" and not len(self._targets()) and not len(self._like):
             why = why or "Select cells first; the gallery is then sorted by similarity to them."
         if why:
-            self._workspace.session.told.emit("info", why)
+            self._workspace.session.message.emit("info", why)
             self._show_value()
             return
         was = self._value
@@ -146,6 +139,10 @@ class GalleryPanel(QWidget):
         """Give the rows of the selected cells in the order shown."""
         return self.view.value()
 
+    def marks(self) -> Marks:
+        """Give class, kind and P(abnormal) of each cell, as the tiles show them."""
+        return self._marks.value()
+
     def _chosen(self, *_: object) -> None:
         self.set_value(GalleryOptions(self._order.currentData(), self._filter.currentData()))
 
@@ -158,22 +155,24 @@ class GalleryPanel(QWidget):
     def sort(self) -> None:
         """Sort the cells by what is known now."""
         session = self._workspace.session
-        state, said = session.state, session.annotated
-        if state is None or said is None:
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None:
             return
         order = self._value.order
         if order == "novelty" and self._novelty() is None:
             return  # it is being measured, and they are sorted when it is
         if order == "random":
-            self._seed += 1  # shuffled anew
+            self._seed += 1  # shuffled again
         elif order == "similar":
-            chosen = self._meant()
+            chosen = self._targets()
             self._like = chosen if len(chosen) else self._like
         marks = self._marks.value()
         among = None
         if self._value.shown != "all":
-            is_said = marks.annotated != NOT_ANNOTATED
-            among = np.flatnonzero(is_said if self._value.shown == "annotated" else ~is_said)
+            is_annotated = marks.annotated != NOT_ANNOTATED
+            among = np.flatnonzero(
+                is_annotated if self._value.shown == "annotated" else ~is_annotated
+            )
         job = session.jobs.start(
             f"Sorting the gallery: {ORDERS[order][0]}",
             order_cells,
@@ -181,20 +180,23 @@ class GalleryPanel(QWidget):
             slot="order",
             quiet=True,
             p_abnormal=marks.p_abnormal,  # never changed in place
-            annotated_class=said.classes.copy(),
+            annotated_class=annotated.classes.copy(),
             novelty=self._novelty() if order == "novelty" else None,
             embeddings=self._embeddings() if order in BY_EMBEDDING else None,
             chosen=self._like,
-            threshold=session.threshold,
+            threshold=session.models.threshold,
             seed=self._seed,
             among=among,
         )
-        asked = _Asked(self._value, self._marks, self._prediction())
-        job.finished.connect(lambda rows: self._show_order(rows, asked))
-        job.failed.connect(lambda words: self._say_failed(words, asked))
+        request = _Request(self._value, self._marks, self._prediction())
+        job.finished.connect(lambda rows: self._show_order(rows, request))
+        job.failed.connect(lambda text: self._show_failure(text, request))
 
     def _embeddings(self) -> NDArray[np.floating[Any]] | None:
-        state, embeddings = self._workspace.session.state, self._workspace.session.embeddings
+        state, embeddings = (
+            self._workspace.session.selection.state,
+            self._workspace.session.models.embeddings,
+        )
         if state is None or embeddings is None:
             return None
         return embeddings[: len(state.found.cells)]  # cells that people added come after these
@@ -206,25 +208,25 @@ class GalleryPanel(QWidget):
         ratio: NDArray[np.float32] = prediction.table[COLUMN].to_numpy(np.float32)
         return ratio[: len(self._marks.value().p_abnormal)]
 
-    def _say_failed(self, words: str, asked: _Asked) -> None:
-        self._workspace.session.told.emit("warning", words)
-        if asked.options == self._value:  # what is on screen is still in the order before
+    def _show_failure(self, text: str, request: _Request) -> None:
+        self._workspace.session.message.emit("warning", text)
+        if request.options == self._value:  # what is on screen is still in the order before
             self._value = self._on_screen
             self._show_value()
             self.value_changed.emit(self._value)
 
-    def _show_order(self, rows: NDArray[np.int64], asked: _Asked) -> None:
-        if asked.marks is not self._marks:
+    def _show_order(self, rows: NDArray[np.int64], request: _Request) -> None:
+        if request.marks is not self._marks:
             return  # of a plate that is no longer shown
-        self._on_screen, self._sorted_for = asked.options, asked.prediction
-        what = FILTERS[self._value.shown][0].lower()
-        nothing = f"No cell to show ({what}; {ORDERS[self._value.order][0].lower()})."
+        self._on_screen, self._sorted_for = request.options, request.prediction
+        filtered = FILTERS[self._value.shown][0].lower()
+        nothing = f"No cell to show ({filtered}; {ORDERS[self._value.order][0].lower()})."
         self.view.set_message(nothing)
         self.view.set_cells(rows)
-        self._say_stale(False)
+        self._show_stale(False)
         self.cells_changed.emit()
 
-    def _meant(self) -> NDArray[np.int64]:
+    def _targets(self) -> NDArray[np.int64]:
         """Rows of the cells selected here; else of those chosen on the image."""
         selected = self.selected()
         cells = self._workspace.view.cells
@@ -237,11 +239,11 @@ class GalleryPanel(QWidget):
     def _offer_orders(self) -> None:
         session = self._workspace.session
         offer(self._order, session)
-        waits = self._value.order == "novelty" and session.scored is not None
+        waits = self._value.order == "novelty" and session.models.scored is not None
         if why_not(session, self._value.order) and not (waits and self._novelty() is None):
             self.set_value(replace(self._value, order="random"))
 
-    def _say_stale(self, stale: bool) -> None:
+    def _show_stale(self, stale: bool) -> None:
         self._again.setText("● Sort again" if stale else "Sort again")
         why = (
             "Predictions or annotations have changed since the cells were sorted. " if stale else ""
@@ -250,36 +252,38 @@ class GalleryPanel(QWidget):
             f"{why}Sort by the current values; until then tiles keep their places."
         )
 
-    # ---- saying something ----------------------------------------------------------------
+    # ---- annotating ----------------------------------------------------------------------
 
-    def say(self, cls: str | None, kind: str | None = None) -> bool:
+    def annotate(self, cls: str | None, kind: str | None = None) -> bool:
         """Record that the selected cells are of a class and kind; None takes back."""
         session = self._workspace.session
-        state, live, rows = session.state, session.live, self.selected()
-        if state is None or live is None:
+        state, cache, rows = session.selection.state, session.annotations.cache, self.selected()
+        if state is None or cache is None:
             return False
         if not len(rows):
-            session.told.emit("info", "Select cells in the gallery first, then press the key.")
+            session.message.emit("info", "Select cells in the gallery first, then press the key.")
             return False
-        if len(rows) > _MANY and not self._is_meant(len(rows), cls):
+        if len(rows) > _MANY and not self._is_confirmed(len(rows), cls):
             return False
         if cls is None:
-            back = to_take_back(state, live.table, rows, session.annotator)
+            back = to_take_back(state, cache.table, rows, session.annotations.annotator)
             if not back:
-                session.told.emit("info", f"{session.annotator} has not annotated these cells.")
-            return session.annotate_cells(back)
+                session.message.emit(
+                    "info", f"{session.annotations.annotator} has not annotated these cells."
+                )
+            return session.annotations.annotate_cells(back)
         cells = state.found.cells.iloc[rows]
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
-        return session.annotate_cells(
+        return session.annotations.annotate_cells(
             [
                 Annotation(plate, str(well), int(site), float(y_px), float(x_px), cls, kind)
                 for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
             ]
         )
 
-    def _is_meant(self, n_cells: int, cls: str | None) -> bool:
-        words = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
-        answer = QMessageBox.question(self, "Many cells", f"{words}? You can undo this.")
+    def _is_confirmed(self, n_cells: int, cls: str | None) -> bool:
+        text = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
+        answer = QMessageBox.question(self, "Many cells", f"{text}? You can undo this.")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def select_next_open(self) -> bool:
@@ -289,12 +293,12 @@ class GalleryPanel(QWidget):
         current = self.view.current()
         place = np.flatnonzero(ids == current) if current is not None else np.empty(0, np.int64)
         after = int(place[0]) + 1 if len(place) else 0
-        found = np.flatnonzero(is_open)
-        if not len(found):
-            self._workspace.session.told.emit("info", "All cells shown here are annotated.")
+        unannotated = np.flatnonzero(is_open)
+        if not len(unannotated):
+            self._workspace.session.message.emit("info", "All cells shown here are annotated.")
             return False
-        later = found[found >= after]
-        cell = int(ids[later[0] if len(later) else found[0]])
+        later = unannotated[unannotated >= after]
+        cell = int(ids[later[0] if len(later) else unannotated[0]])
         self.view.set_current(cell)
         self.view.set_value([cell])
         return True
@@ -302,12 +306,12 @@ class GalleryPanel(QWidget):
     def go_to(self, row: int) -> None:
         """Show a cell in its site."""
         session = self._workspace.session
-        state, shown = session.state, session.open_plate
+        state, shown = session.selection.state, session.selection.open_plate
         if state is None or shown is None:
             return
         cell = state.found.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
-        session.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
+        session.selection.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Act on the keys of the gallery; those that nothing is bound to go on as they would."""
@@ -329,49 +333,53 @@ class GalleryPanel(QWidget):
         if held == Qt.KeyboardModifier.NoModifier:
             if key == Qt.Key.Key_Space:
                 return self.select_next_open
-            said = _SAY.get(key)
-            return None if said is None else lambda: self.say(*said)
+            label = _LABEL_OF.get(key)
+            return None if label is None else lambda: self.annotate(*label)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
-            Qt.Key.Key_Z: session.undo,
-            Qt.Key.Key_Y: session.redo,
-            Qt.Key.Key_R: self._workspace.tasks.retrain,
+            Qt.Key.Key_Z: session.annotations.undo,
+            Qt.Key.Key_Y: session.annotations.redo,
+            Qt.Key.Key_R: self._workspace.training.retrain,
         }
         if held == _CTRL:
             return with_ctrl.get(key)
-        return session.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
+        return session.annotations.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
 
     # ---- following the session -----------------------------------------------------------
 
-    def _plate_anew(self) -> None:
+    def _show_plate(self) -> None:
         session = self._workspace.session
-        state, said = session.state, session.annotated
+        state, annotated = session.selection.state, session.annotations.rows
         n_cells = 0 if state is None else len(state.found.cells)
         self._marks = PlateMarks(n_cells)
         self._like = np.empty(0, dtype=np.int64)
-        self._source.set_plate(session.plate, None if state is None else state.found)
-        self.view.set_message(self._nothing())
+        self._source.set_plate(session.selection.plate, None if state is None else state.found)
+        self.view.set_message(self._empty_text())
         self.view.set_cells(np.empty(0, dtype=np.int64))
         self.view.clear_pictures()
-        if said is not None:
-            self._marks.set_annotated(said, np.arange(n_cells))
+        if annotated is not None:
+            self._marks.set_annotated(annotated, np.arange(n_cells))
         self._marks.set_prediction(self._prediction())
         self.view.set_marks(self._marks.value())
         self._offer_orders()
         self.cells_changed.emit()
         self.sort()
 
-    def _nothing(self) -> str:
+    def _empty_text(self) -> str:
         session = self._workspace.session
-        if session.assay is None:
+        if session.assay.folder is None:
             return "Open an assay or a plate in the Plate panel; its cells appear here."
-        if session.plate is None:
+        if session.selection.plate is None:
             return "The images of this plate have moved or are missing."
-        if session.state is None:
+        if session.selection.state is None:
             return "Press Find cells in the Plate panel; the cells appear here."
-        return "Sorting …" if len(session.state.found.cells) else "No cell was found on this plate."
+        return (
+            "Sorting …"
+            if len(session.selection.state.found.cells)
+            else "No cell was found on this plate."
+        )
 
     def _prediction(self) -> Any:
-        scored = self._workspace.session.scored
+        scored = self._workspace.session.models.scored
         return None if scored is None else scored.prediction
 
     def _scored_changed(self) -> None:
@@ -391,52 +399,53 @@ class GalleryPanel(QWidget):
             return prediction is not before
         columns = [COLUMN] if self._value.order == "novelty" else ["p_abnormal"]
         n_cells = len(self._marks.value().p_abnormal)
-        now, then = (one.table.reindex(columns=columns)[:n_cells] for one in (prediction, before))
+        now, then = (item.table.reindex(columns=columns)[:n_cells] for item in (prediction, before))
         return prediction.model != before.model or not now.equals(then)
 
     def _threshold_changed(self, threshold: float) -> None:
         self.view.set_threshold(threshold)
         if self._value.order in ("uncertain", "disagreement"):
-            self._say_stale(True)
+            self._show_stale(True)
 
     def _annotations_changed(self, changed: frozenset[PlateSite]) -> None:
         session = self._workspace.session
-        state, said = session.state, session.annotated
-        if state is None or said is None:
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None:
             return
         name = state.plate.name
-        rows = [state.by_site.rows(one.site) for one in changed if one.plate == name]
+        rows = [state.by_site.rows(item.site) for item in changed if item.plate == name]
         if not rows:
             return
-        self._marks.set_annotated(said, np.concatenate(rows))
+        self._marks.set_annotated(annotated, np.concatenate(rows))
         self.view.set_marks(self._marks.value())
         if self._value.shown != "all" or self._value.order in ("disagreement", "diverse"):
-            self._say_stale(True)
+            self._show_stale(True)
 
     def _person_changed(self) -> None:
-        self.view.set_blind(self._workspace.session.is_blind)
+        self.view.set_blind(self._workspace.session.annotations.is_blind)
         self._offer_orders()
 
-    def _describe(self, row: int) -> str:
+    def describe(self, row: int) -> str:
+        """Describe a cell."""
         session = self._workspace.session
-        state, said = session.state, session.annotated
-        if state is None or said is None or not 0 <= row < len(state.found.cells):
+        state, annotated = session.selection.state, session.annotations.rows
+        if state is None or annotated is None or not 0 <= row < len(state.found.cells):
             return ""
         cell = state.found.cells.iloc[row]
-        words = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
+        lines = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
         p_abnormal = float(self._marks.value().p_abnormal[row])
-        if not session.is_blind and np.isfinite(p_abnormal):
-            words.append(f"P(abnormal) {p_abnormal:.2f}")
+        if not session.annotations.is_blind and np.isfinite(p_abnormal):
+            lines.append(f"P(abnormal) {p_abnormal:.2f}")
         ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):
-            words.append(
+            lines.append(
                 f"novel: {ratio[row]:.1f} times the usual distance from annotated cells"
                 if ratio[row] > 1
                 else f"similar to annotated cells ({ratio[row]:.1f} of the usual distance)"
             )
-        if said.classes[row] == "conflict":
-            words.append("annotated: annotators disagree")
-        elif said.classes[row] is not None:
-            kind = f", {said.kinds[row]}" if said.kinds[row] else ""
-            words.append(f"annotated {said.classes[row]}{kind}")
-        return "\n".join(words)
+        if annotated.classes[row] == "conflict":
+            lines.append("annotated: annotators disagree")
+        elif annotated.classes[row] is not None:
+            kind = f", {annotated.kinds[row]}" if annotated.kinds[row] else ""
+            lines.append(f"annotated {annotated.classes[row]}{kind}")
+        return "\n".join(lines)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MIN_TILE_PX, MAX_TILE_PX = 32, 256
-_ASK_MS = 40  # so often, while scrolling, are pictures asked for
+_REQUEST_MS = 40  # so often, while scrolling, are pictures asked for
 _LARGEST_STEP_PX = 40  # of the scroll bar; a notch of the wheel is three
 
 
@@ -29,7 +29,7 @@ class TileSheet(QAbstractScrollArea):
     `pictures_wanted` and is given them by `add_pictures`.
     """
 
-    pictures_wanted = Signal(object)
+    pictures_requested = Signal(object)
     tile_px_changed = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -44,13 +44,13 @@ class TileSheet(QAbstractScrollArea):
         self._message = "No cells to show."
         self._painter: TilePainter | None = None
         self._box: QRect | None = None  # being drawn with the mouse, on the whole sheet
-        self._top = 0  # position kept in view when rows are arranged anew
+        self._top = 0  # position kept in view when rows are arranged again
         self._is_arranging = False
-        self._wish = np.zeros(0, dtype=np.int64)
-        self._ask = QTimer(self)
-        self._ask.setSingleShot(True)
-        self._ask.setInterval(_ASK_MS)
-        self._ask.timeout.connect(self._ask_for_pictures)
+        self._missing = np.zeros(0, dtype=np.int64)
+        self._request_timer = QTimer(self)
+        self._request_timer.setSingleShot(True)
+        self._request_timer.setInterval(_REQUEST_MS)
+        self._request_timer.timeout.connect(self._request_pictures)
         # Made here: what Qt gives back of its own is typed as if it might not be there.
         self._view, self._bar = QWidget(), QScrollBar(Qt.Orientation.Vertical)
         self.setViewport(self._view)
@@ -97,7 +97,7 @@ class TileSheet(QAbstractScrollArea):
         self.tile_px_changed.emit(tile_px)
 
     def set_marks(self, marks: Marks) -> None:
-        """Show what is said of the cells now."""
+        """Show annotations and predictions."""
         self._marks = marks
         self._view.update()
 
@@ -106,10 +106,18 @@ class TileSheet(QAbstractScrollArea):
         self._threshold = threshold
         self._view.update()
 
+    def is_blind(self) -> bool:
+        """Whether predictions are hidden."""
+        return self._is_blind
+
     def set_blind(self, blind: bool) -> None:
         """Hide predictions, or show them; annotations are shown always."""
         self._is_blind = blind
         self._view.update()
+
+    def message(self) -> str:
+        """Give what is written where no cells are."""
+        return self._message
 
     def set_message(self, message: str) -> None:
         """Change what is written where no cells are."""
@@ -119,7 +127,7 @@ class TileSheet(QAbstractScrollArea):
     # ---- pictures ------------------------------------------------------------------------
 
     def add_pictures(self, ids: ArrayLike, images: NDArray[np.uint8]) -> None:
-        """Take in pictures."""
+        """Show pictures."""
         cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
         for cell, image in zip(cells, images, strict=True):
             self._pictures.add(cell, image)
@@ -128,27 +136,32 @@ class TileSheet(QAbstractScrollArea):
         self._update_tiles(cells)
 
     def set_failed(self, ids: ArrayLike) -> None:
-        """Say of which cells there will be no pictures, as their sites cannot be read."""
+        """Mark cells without pictures, whose sites cannot be read."""
         cells = [int(cell) for cell in np.atleast_1d(np.asarray(ids))]
         self._failed.update(cells)
         self._update_tiles(cells)
 
+    def has_picture(self, cell: int) -> bool:
+        """Whether the picture of a cell is there."""
+        return cell in self._pictures
+
     def clear_pictures(self) -> None:
-        """Forget all pictures and ask anew, for another plate or other colours say."""
+        """Forget all pictures and request them again, for another plate or other colours."""
         self._pictures.clear()
         self._failed.clear()
-        self._wish = self._wish[:0]
+        self._missing = self._missing[:0]
         self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     # ---- arrangement ---------------------------------------------------------------------
 
-    def _grid(self) -> Grid:
+    def grid(self) -> Grid:
+        """Give where the tiles lie."""
         return Grid(len(self._choice.ids), self._tile_px, self._view.width())
 
     def _arrange(self, y: int = 0) -> None:
         """Fit rows to the room there is, with the tile `_top` y px below the top of it."""
-        grid = self._grid()
+        grid = self.grid()
         bar, room = self._bar, self._view.height()
         self._is_arranging = True
         try:
@@ -160,34 +173,34 @@ class TileSheet(QAbstractScrollArea):
         finally:
             self._is_arranging = False
         self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     def _first_in_view(self) -> int:
         """Position of the first tile that is in view as a whole."""
-        grid = self._grid()
+        grid = self.grid()
         row = -(-self._bar.value() // grid.pitch)
         return max(0, min(row * grid.columns, grid.n - 1))
 
     def _show(self, place: int) -> None:
         """Scroll no further than is needed to see a tile as a whole."""
-        grid, bar = self._grid(), self._bar
+        grid, bar = self.grid(), self._bar
         top = grid.corner(place)[1]
         lowest = top + grid.pitch - self._view.height()
         bar.setValue(min(top, max(lowest, bar.value())))
 
     def _update_tiles(self, cells: list[int]) -> None:
-        """Draw those of some cells anew that are in view."""
-        grid, top = self._grid(), self._bar.value()
+        """Redraw those of some cells that are in view."""
+        grid, top = self.grid(), self._bar.value()
         shown = grid.between(top, top + self._view.height())
-        wanted = set(cells)
+        changed = set(cells)
         for place in shown:
-            if int(self._choice.ids[place]) in wanted:
+            if int(self._choice.ids[place]) in changed:
                 x, y = grid.corner(place)
                 self._view.update(x, y - top, grid.pitch, grid.pitch)
 
     def _near(self) -> NDArray[np.int64]:
         """Ids in view, then those a page below, then above."""
-        grid, top = self._grid(), self._bar.value()
+        grid, top = self.grid(), self._bar.value()
         room = self._view.height()
         inside = grid.between(top, top + room)
         below = grid.between(top + room, top + 2 * room)
@@ -196,26 +209,26 @@ class TileSheet(QAbstractScrollArea):
         places += [p for p in above if p < inside.start]
         return self._choice.ids[np.array(places, dtype=np.intp)]
 
-    def _want_pictures(self) -> None:
-        if not self._ask.isActive():  # not put off while scrolling goes on
-            self._ask.start()
+    def _schedule_request(self) -> None:
+        if not self._request_timer.isActive():  # not put off while scrolling goes on
+            self._request_timer.start()
 
-    def _ask_for_pictures(self) -> None:
+    def _request_pictures(self) -> None:
         if not self.isVisible():
             return
         near = self._near()
         for cell in near[::-1].tolist():
             self._pictures.use(cell)
         has_none = [c not in self._pictures and c not in self._failed for c in near.tolist()]
-        wish = near[np.array(has_none, dtype=bool)]
-        if not np.array_equal(wish, self._wish):
-            self._wish = wish
-            self.pictures_wanted.emit(wish)
+        missing = near[np.array(has_none, dtype=bool)]
+        if not np.array_equal(missing, self._missing):
+            self._missing = missing
+            self.pictures_requested.emit(missing)
 
     # ---- drawing -------------------------------------------------------------------------
 
     def paintEvent(self, event: Any) -> None:
-        """Draw the tiles that touch what is to be drawn anew."""
+        """Draw the tiles that touch what is to be redrawn."""
         pixel_ratio = self.devicePixelRatioF()
         tiles = self._painter
         if tiles is None or tiles.pixel_ratio != pixel_ratio:
@@ -225,7 +238,7 @@ class TileSheet(QAbstractScrollArea):
         painter = QPainter(self._view)
         area = event.rect()
         painter.fillRect(area, tiles.paper)
-        grid, choice = self._grid(), self._choice
+        grid, choice = self.grid(), self._choice
         if not grid.n:
             painter.setPen(tiles.ink)
             wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
@@ -266,7 +279,7 @@ class TileSheet(QAbstractScrollArea):
             self._view.scroll(0, dy)
         else:
             self._view.update()
-        self._want_pictures()
+        self._schedule_request()
 
     def resizeEvent(self, event: Any) -> None:
         """Fit the rows to the new room."""
@@ -276,7 +289,7 @@ class TileSheet(QAbstractScrollArea):
     def showEvent(self, event: Any) -> None:
         """Ask for pictures, which is not done while hidden."""
         super().showEvent(event)
-        self._want_pictures()
+        self._schedule_request()
 
     def changeEvent(self, event: Any) -> None:
         """Take over the colours and letters of another theme."""
@@ -288,5 +301,5 @@ class TileSheet(QAbstractScrollArea):
 
     def sizeHint(self) -> QSize:
         """Five columns by five rows."""
-        side = 5 * (self._grid().pitch + 2)
+        side = 5 * (self.grid().pitch + 2)
         return QSize(side + self._bar.sizeHint().width(), side)

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
 from napari_hcs_qc.assay.views.pictures import cell_pictures
 from napari_hcs_qc.gui.canvas.layers import picture_style
-from napari_hcs_qc.gui.session.background_jobs import words_of
+from napari_hcs_qc.gui.session.background_jobs import error_text
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.site_cache import SiteCache
 
@@ -27,7 +27,7 @@ _CACHE_BYTES = 2**28  # of pixels; the viewer has a cache of its own
 _LARGEST_PX = 160  # of a picture: enough for large tiles, small enough to keep thousands
 _AT_ONCE = 16  # pictures handed over together, so that the event loop is not flooded
 _LATEST_S = 0.05  # after which fewer are handed over
-_LOOK_MS = 25  # so often is looked for what was made, while there is something to make
+_POLL_MS = 25  # so often is looked for what was made, while there is something to make
 _IDLE_S = 5.0  # after which a thread with nothing to do ends
 _CLOSE_S = 5.0
 
@@ -41,33 +41,33 @@ class GallerySource(QObject):
 
     arrived = Signal(object, object)
     failed = Signal(object)
-    told = Signal(str)
+    message = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._makers: list[_Maker] = []  # the last one is in use, the others are ending
         # The threads know nothing of Qt: what they make is looked for, so none of them ever
         # touches an object that is being deleted.
-        self._look = QTimer(self)
-        self._look.setInterval(_LOOK_MS)
-        self._look.timeout.connect(self._take)
+        self._poll = QTimer(self)
+        self._poll.setInterval(_POLL_MS)
+        self._poll.timeout.connect(self._collect)
 
-    def set_plate(self, plate: Plate | None, found: PlateCells | None) -> None:
+    def set_plate(self, plate: Plate | None, cells: PlateCells | None) -> None:
         """Make pictures of another plate; None makes none."""
         self._end_all()
         self._makers = [maker for maker in self._makers if maker.is_alive]
-        if plate is not None and found is not None and len(found.cells):
-            self._makers.append(_Maker(plate, found))
+        if plate is not None and cells is not None and len(cells.cells):
+            self._makers.append(_Maker(plate, cells))
 
-    def want(self, rows: ArrayLike) -> None:
+    def request(self, rows: ArrayLike) -> None:
         """Make these pictures, in place of all that were wanted before."""
         if self._makers:
-            self._makers[-1].want(np.asarray(rows, dtype=np.int64))
-            self._look.start()
+            self._makers[-1].request(np.asarray(rows, dtype=np.int64))
+            self._poll.start()
 
     def close(self) -> None:
         """End the threads and wait for them, at most as long as a site takes to read."""
-        self._look.stop()
+        self._poll.stop()
         self._end_all()
         for maker in self._makers:
             maker.join()
@@ -77,47 +77,47 @@ class GallerySource(QObject):
         for maker in self._makers:
             maker.end()
 
-    def _take(self) -> None:
+    def _collect(self) -> None:
         maker = self._makers[-1] if self._makers else None
         if maker is None or maker.has_ended:
-            self._look.stop()
+            self._poll.stop()
             return
         is_idle = maker.is_idle  # asked before looking: what it made until then is all found
-        for made in maker.taken():
-            if made.words is not None:
-                self.told.emit(made.words)
-            if made.pictures is None:
-                self.failed.emit(made.rows)
+        for batch in maker.collect():
+            if batch.text is not None:
+                self.message.emit(batch.text)
+            if batch.pictures is None:
+                self.failed.emit(batch.rows)
             else:
-                self.arrived.emit(made.rows, made.pictures)
+                self.arrived.emit(batch.rows, batch.pictures)
         if is_idle:
-            self._look.stop()
+            self._poll.stop()
 
 
-class _Made(NamedTuple):
-    """Rows and their pictures, None where there are none to be had; and what is to be told."""
+class _Batch(NamedTuple):
+    """Rows and their pictures, None where there are none; and a message."""
 
     rows: NDArray[np.int64]
     pictures: NDArray[np.uint8] | None
-    words: str | None = None
+    text: str | None = None
 
 
 class _Maker:
     """One plate's pictures, and the thread that makes them."""
 
-    def __init__(self, plate: Plate, found: PlateCells) -> None:
-        self._cells = found.cells[["well", "site", "y_px", "x_px"]]
-        self._ranges = found.ranges
+    def __init__(self, plate: Plate, cells: PlateCells) -> None:
+        self._cells = cells.cells[["well", "site", "y_px", "x_px"]]
+        self._ranges = cells.ranges
         self._style = picture_style(plate)
-        self._side_px = max(8, round(CROP_DIAMETERS * found.diameter_px))
-        self._cache = SiteCache(plate, projection=found.projection, max_bytes=_CACHE_BYTES)
-        self._made: SimpleQueue[_Made] = SimpleQueue()
+        self._side_px = max(8, round(CROP_DIAMETERS * cells.diameter_px))
+        self._cache = SiteCache(plate, projection=cells.projection, max_bytes=_CACHE_BYTES)
+        self._finished: SimpleQueue[_Batch] = SimpleQueue()
         self._changed = threading.Condition()  # guards the four below
-        self._wish: NDArray[np.int64] | None = None
+        self._requested: NDArray[np.int64] | None = None
         self._is_busy = False
         self._is_over = True  # no thread runs, or the last one is about to end
         self.has_ended = False
-        self._has_told = False
+        self._has_reported = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -129,21 +129,21 @@ class _Maker:
     def is_idle(self) -> bool:
         """Whether nothing is being made or waits to be."""
         with self._changed:
-            return not self._is_busy and self._wish is None
+            return not self._is_busy and self._requested is None
 
-    def taken(self) -> list[_Made]:
+    def collect(self) -> list[_Batch]:
         """Give what was made since it was last asked for."""
-        made = []
-        while not self._made.empty():
-            made.append(self._made.get())
-        return made
+        batches = []
+        while not self._finished.empty():
+            batches.append(self._finished.get())
+        return batches
 
-    def want(self, rows: NDArray[np.int64]) -> None:
-        """Make these next; the thread begins with the first wish."""
+    def request(self, rows: NDArray[np.int64]) -> None:
+        """Make these next; the thread begins with the first request."""
         with self._changed:
             if self.has_ended or (self._is_over and not len(rows)):
                 return
-            self._wish = rows
+            self._requested = rows
             self._changed.notify_all()
             if self._is_over:
                 self._is_over = False
@@ -168,50 +168,54 @@ class _Maker:
         while True:
             with self._changed:
                 self._is_busy = False
-                self._changed.wait_for(lambda: self.has_ended or self._wish is not None, _IDLE_S)
-                wish, self._wish = self._wish, None
-                if self.has_ended or wish is None:
-                    # Also when a gallery was deleted that nobody told this thread about.
+                self._changed.wait_for(
+                    lambda: self.has_ended or self._requested is not None, _IDLE_S
+                )
+                requested, self._requested = self._requested, None
+                if self.has_ended or requested is None:
+                    # Also when a gallery was deleted without notice to this thread.
                     self._is_over = True
                     return
                 self._is_busy = True
-            self._make(wish)
+            self._make(requested)
 
     def _should_stop(self) -> bool:
-        return self.has_ended or self._wish is not None
+        return self.has_ended or self._requested is not None
 
-    def _make(self, wish: NDArray[np.int64]) -> None:
-        made: list[tuple[int, NDArray[np.uint8] | None]] = []
+    def _make(self, requested: NDArray[np.int64]) -> None:
+        done: list[tuple[int, NDArray[np.uint8] | None]] = []
         since = 0.0
         try:
             for index, picture in cell_pictures(
                 self._cache,
-                self._cells.iloc[wish],
+                self._cells.iloc[requested],
                 self._ranges,
                 self._style,
                 side_px=self._side_px,
                 shown_px=min(self._side_px, _LARGEST_PX),
                 job=Job(should_stop=self._should_stop),
             ):
-                made.append((int(wish[index]), picture))
-                if len(made) >= _AT_ONCE or time.monotonic() - since > _LATEST_S:
-                    self._tell(made)
-                    made, since = [], time.monotonic()
+                done.append((int(requested[index]), picture))
+                if len(done) >= _AT_ONCE or time.monotonic() - since > _LATEST_S:
+                    self._put(done)
+                    done, since = [], time.monotonic()
         except Cancelled:
-            pass  # another wish has come, or the end
+            pass  # by another request, or the end
         except Exception as error:  # noqa: BLE001 - whatever it is ends in a message
-            words = None if self._has_told else f"The images cannot be shown: {words_of(error)}"
-            self._has_told = True  # once is enough: each scroll would say it again
-            self._tell(made)
-            self._made.put(_Made(wish, None, words))
+            text = (
+                None if self._has_reported else f"The images cannot be shown: {error_text(error)}"
+            )
+            self._has_reported = True  # once is enough: each scroll would repeat it
+            self._put(done)
+            self._finished.put(_Batch(requested, None, text))
             return
-        self._tell(made)
+        self._put(done)
 
-    def _tell(self, made: list[tuple[int, NDArray[np.uint8] | None]]) -> None:
-        pictures = [(row, picture) for row, picture in made if picture is not None]
+    def _put(self, done: list[tuple[int, NDArray[np.uint8] | None]]) -> None:
+        pictures = [(row, picture) for row, picture in done if picture is not None]
         if pictures:
             rows = np.array([row for row, _ in pictures], dtype=np.int64)
-            self._made.put(_Made(rows, np.stack([picture for _, picture in pictures])))
-        failed = [row for row, picture in made if picture is None]
+            self._finished.put(_Batch(rows, np.stack([picture for _, picture in pictures])))
+        failed = [row for row, picture in done if picture is None]
         if failed:
-            self._made.put(_Made(np.array(failed, dtype=np.int64), None))
+            self._finished.put(_Batch(np.array(failed, dtype=np.int64), None))

@@ -1,4 +1,4 @@
-"""Where the tiles of a gallery are, what is said of each, and the pictures kept in memory."""
+"""Where the tiles of a gallery are, what marks each, and the pictures kept in memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS
+from napari_hcs_qc.gui.widgets.controls import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -90,15 +91,15 @@ class Grid:
         last = min(self.columns - 1, (right - self.left) // self.pitch)
         rows = np.arange(max(0, top // self.pitch), max(-1, bottom // self.pitch) + 1)
         columns = np.arange(first, last + 1)
-        found = (rows[:, None] * self.columns + columns).ravel()
-        return found[found < self.n].astype(np.int64)
+        places = (rows[:, None] * self.columns + columns).ravel()
+        return places[places < self.n].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What model and people say of all cells of a plate; the index is the cell's row."""
+    """Annotations and predictions of all cells of a plate; the index is the cell's row."""
 
-    p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not judged
+    p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not scored
     # (n_cells,) 0 not annotated, 1 normal, 2 abnormal, 3 unsure, 4 annotators disagree
     annotated: NDArray[np.integer]
     kind: NDArray[np.integer]
@@ -113,12 +114,12 @@ class Marks:
 
     @classmethod
     def none(cls) -> Marks:
-        """Nothing is said of any cell."""
+        """No cell has a mark."""
         no_code = np.zeros(0, dtype=np.int8)
         return cls(np.zeros(0), no_code, no_code)
 
     def of(self, cell: int) -> CellMark:
-        """Give what is said of one cell; nothing of a cell that is not there."""
+        """Give the mark of a cell; an empty one for a cell that is not there."""
         if not 0 <= cell < len(self.p_abnormal):
             return _NOTHING
         code = int(self.kind[cell])
@@ -127,7 +128,7 @@ class Marks:
 
 
 class CellMark(NamedTuple):
-    """What is said of one cell, see `Marks`; `kind` in words, empty for none."""
+    """Mark of one cell, see `Marks`; `kind` by its name, empty for none."""
 
     p_abnormal: float
     annotated: int
@@ -148,16 +149,16 @@ class Pictures:
 
     max_bytes: int = 2**27  # of pictures as they came; those used last stay
     max_scaled_bytes: int = 2**26  # of those ready for the screen
-    _kept: OrderedDict[int, QImage] = field(default_factory=OrderedDict)
+    _pictures: OrderedDict[int, QImage] = field(default_factory=OrderedDict)
     _scaled: OrderedDict[int, QPixmap] = field(default_factory=OrderedDict)
     _n_bytes: int = 0
     _scaled_px: int = 0
 
     def __contains__(self, cell: int) -> bool:
-        return cell in self._kept
+        return cell in self._pictures
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._pictures)
 
     @property
     def n_bytes(self) -> int:
@@ -166,32 +167,29 @@ class Pictures:
 
     def add(self, cell: int, image: NDArray[np.uint8]) -> None:
         """Keep a picture, (h, w, 3)."""
-        pixels = np.ascontiguousarray(image)
-        height, width, _ = pixels.shape
-        view = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
         self._drop(cell)
-        # RGB32 is what the screen takes, so scaling and drawing need not convert it each time;
-        # converting copies, so nothing points into the array given.
-        self._kept[cell] = kept = view.convertToFormat(QImage.Format.Format_RGB32)
-        self._n_bytes += kept.sizeInBytes()
+        # RGB32 is what the screen takes, so scaling and drawing need not convert it each time.
+        picture = to_image(image).convertToFormat(QImage.Format.Format_RGB32)
+        self._pictures[cell] = picture
+        self._n_bytes += picture.sizeInBytes()
 
     def use(self, cell: int) -> None:
-        """Say that a picture is in use, so that others are forgotten before it."""
-        if cell in self._kept:
-            self._kept.move_to_end(cell)
+        """Note that a picture is in use, so that others are forgotten before it."""
+        if cell in self._pictures:
+            self._pictures.move_to_end(cell)
 
     def trim(self, in_use: Set[int]) -> None:
         """Forget pictures used longest ago beyond `max_bytes`, but none that is in use."""
         if self._n_bytes <= self.max_bytes:
             return
-        for cell in [cell for cell in self._kept if cell not in in_use]:
+        for cell in [cell for cell in self._pictures if cell not in in_use]:
             self._drop(cell)
             if self._n_bytes <= self.max_bytes:
                 return
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept.clear()
+        self._pictures.clear()
         self._scaled.clear()
         self._n_bytes = 0
 
@@ -201,29 +199,29 @@ class Pictures:
         if side != self._scaled_px:
             self._scaled.clear()
             self._scaled_px = side
-        found = self._scaled.get(cell)
-        if found is not None:
+        pixmap = self._scaled.get(cell)
+        if pixmap is not None:
             self._scaled.move_to_end(cell)
-            return found
-        kept = self._kept.get(cell)
-        if kept is None:
+            return pixmap
+        picture = self._pictures.get(cell)
+        if picture is None:
             return None
-        if max(kept.width(), kept.height()) != side:
-            kept = kept.scaled(
+        if max(picture.width(), picture.height()) != side:
+            picture = picture.scaled(
                 side,
                 side,
                 Qt.AspectRatioMode.KeepAspectRatio,
                 Qt.TransformationMode.SmoothTransformation,
             )
-        found = QPixmap.fromImage(kept)
-        found.setDevicePixelRatio(pixel_ratio)
-        self._scaled[cell] = found
+        pixmap = QPixmap.fromImage(picture)
+        pixmap.setDevicePixelRatio(pixel_ratio)
+        self._scaled[cell] = pixmap
         while len(self._scaled) > max(1, self.max_scaled_bytes // (4 * side * side)):
             self._scaled.popitem(last=False)
-        return found
+        return pixmap
 
     def _drop(self, cell: int) -> None:
-        gone = self._kept.pop(cell, None)
+        gone = self._pictures.pop(cell, None)
         if gone is not None:
             self._n_bytes -= gone.sizeInBytes()
         self._scaled.pop(cell, None)

@@ -49,7 +49,7 @@ class GalleryView(TileSheet):
     ) -> None:
         super().__init__(parent)
         self.describe = describe
-        self._told: tuple[NDArray[np.int64], int] = (self.value(), -1)
+        self._signalled: tuple[NDArray[np.int64], int] = (self.value(), -1)
         self._turned = 0  # of the wheel, since the last whole notch
         self._mouse = QPoint()
         self._pressed: QPoint | None = None  # on the whole sheet, where a box may begin
@@ -65,7 +65,7 @@ class GalleryView(TileSheet):
         """Show other cells, see `TileSheet.set_cells`."""
         self._end_box()  # it would go on over other cells
         super().set_cells(ids, keep_view=keep_view)
-        self._tell()
+        self._emit_changes()
 
     # ---- selection -----------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class GalleryView(TileSheet):
     def set_value(self, ids: ArrayLike) -> None:
         """Select these cells and no others; those that are not shown are left out."""
         self._choice.choose_ids(np.asarray(ids, dtype=np.int64))
-        self._chosen_anew()
+        self._choice_changed()
 
     def current(self) -> int | None:
         """Give the id of the cell that the keys act on, None for none."""
@@ -88,7 +88,7 @@ class GalleryView(TileSheet):
         if place is not None:
             self._choice.current = self._choice.anchor = place
             self._show(place)
-            self._chosen_anew()
+            self._choice_changed()
 
     def step(self, by: int) -> None:
         """Go on from the current cell by so many, and select that one alone."""
@@ -102,13 +102,13 @@ class GalleryView(TileSheet):
     def mousePressEvent(self, event: Any) -> None:
         """Select the cell under the mouse; the other buttons keep what is selected."""
         point = self._on_sheet(event.position().toPoint())
-        place = self._grid().at(point.x(), point.y())
+        place = self.grid().at(point.x(), point.y())
         keys = event.modifiers()
         if event.button() != Qt.MouseButton.LeftButton:
             # A menu that the parent opens is to be about what was pressed.
             if place is not None and not self._choice.is_chosen[place]:
                 self._choice.choose(place)
-                self._chosen_anew()
+                self._choice_changed()
             event.ignore()
             return
         adds = bool(keys & (_CTRL | _SHIFT))
@@ -123,7 +123,7 @@ class GalleryView(TileSheet):
                 self._choice.choose(place)
         elif not adds:
             self._choice.clear()
-        self._chosen_anew()
+        self._choice_changed()
 
     def mouseMoveEvent(self, event: Any) -> None:
         """Draw a box and select the cells that it touches."""
@@ -143,12 +143,12 @@ class GalleryView(TileSheet):
     def mouseReleaseEvent(self, event: Any) -> None:
         """End the box."""
         if self._end_box():
-            self._chosen_anew()
+            self._choice_changed()
 
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Open the cell; with Ctrl or Shift, or between cells, it is a press like any other."""
         point = self._on_sheet(event.position().toPoint())
-        place = self._grid().at(point.x(), point.y())
+        place = self.grid().at(point.x(), point.y())
         is_plain = event.button() == Qt.MouseButton.LeftButton
         if place is None or not is_plain or event.modifiers() & (_CTRL | _SHIFT):
             self.mousePressEvent(event)
@@ -166,7 +166,7 @@ class GalleryView(TileSheet):
         if notches:
             at = event.position().toPoint()
             point = self._on_sheet(at)
-            place = self._grid().at(point.x(), point.y())
+            place = self.grid().at(point.x(), point.y())
             tile_px = round(self._tile_px * _ZOOM**notches)
             if place is None:
                 self.set_tile_px(tile_px)
@@ -182,23 +182,23 @@ class GalleryView(TileSheet):
         assert self._pressed is not None
         box = QRect(self._pressed, point).normalized()
         self._box = box
-        inside = self._grid().inside(box.left(), box.top(), box.right(), box.bottom())
+        inside = self.grid().inside(box.left(), box.top(), box.right(), box.bottom())
         self._choice.choose_all(inside, self._before)
-        here = self._grid().at(point.x(), point.y())
+        here = self.grid().at(point.x(), point.y())
         if here is not None:
             self._choice.current = here
         self._view.update()
 
     def _end_box(self) -> bool:
-        """Forget the box; tell whether there was one."""
-        had_one = self._box is not None
+        """Forget the box; give whether there was one."""
+        had_box = self._box is not None
         self._pull.stop()
         self._box = self._pressed = self._before = None
-        return had_one
+        return had_box
 
     def _scroll_to_mouse(self) -> None:
         """Scroll towards a mouse that has drawn a box out of the view."""
-        y, pitch = self._mouse.y(), self._grid().pitch
+        y, pitch = self._mouse.y(), self.grid().pitch
         beyond = max(0, y - self._view.height()) + min(0, y)
         self._bar.setValue(self._bar.value() + max(-pitch, min(pitch, beyond)))
         if self._pressed is not None:
@@ -221,7 +221,7 @@ class GalleryView(TileSheet):
         key = Qt.Key(event.key())
         if key == Qt.Key.Key_A:
             self._choice.choose_all(np.arange(len(self._choice.ids)), None)
-            self._chosen_anew()
+            self._choice_changed()
         elif key in _OPEN:
             current = self.current()
             if current is not None:
@@ -235,7 +235,7 @@ class GalleryView(TileSheet):
         by_tab = event.reason() in _BY_TAB
         if by_tab and self._choice.current is None and len(self._choice.ids):
             self._choice.current = self._choice.anchor = self._first_in_view()
-            self._tell()
+            self._emit_changes()
         self._view.update()
 
     def focusOutEvent(self, event: Any) -> None:
@@ -253,7 +253,7 @@ class GalleryView(TileSheet):
         return event.key() in _STEPS + _LEAPS and not held & ~_SHIFT
 
     def _from_current(self, key: Qt.Key) -> int:
-        grid, current = self._grid(), self._choice.current
+        grid, current = self.grid(), self._choice.current
         if key == Qt.Key.Key_Home:
             return 0
         if key == Qt.Key.Key_End:
@@ -283,48 +283,49 @@ class GalleryView(TileSheet):
         else:
             self._choice.choose(place)
         self._show(place)
-        self._chosen_anew()
+        self._choice_changed()
 
-    # ---- what is told --------------------------------------------------------------------
+    # ---- signals -------------------------------------------------------------------------
 
-    def _chosen_anew(self) -> None:
+    def _choice_changed(self) -> None:
         self._view.update()
-        self._tell()
+        self._emit_changes()
 
-    def _tell(self) -> None:
-        """Say what has changed since it was last said."""
+    def _emit_changes(self) -> None:
+        """Signal what has changed since the last signal."""
         value, current = self.value(), self.current()
-        known, was = self._told
+        before, was = self._signalled
         now = -1 if current is None else current
-        self._told = (value, now)
+        self._signalled = (value, now)
         if now != was:
             self.current_changed.emit(now)
-        if not np.array_equal(value, known):
+        if not np.array_equal(value, before):
             self.value_changed.emit(value)
 
     def viewportEvent(self, event: Any) -> bool:
         """Describe the cell on which the mouse rests."""
         if event.type() == QEvent.Type.ToolTip:
             point = self._on_sheet(event.pos())
-            place = self._grid().at(point.x(), point.y())
+            place = self.grid().at(point.x(), point.y())
             if place is not None:
-                x, y = self._grid().corner(place)
+                x, y = self.grid().corner(place)
                 top = self._bar.value()
-                tile = QRect(x, y - top, self._grid().pitch, self._grid().pitch)
-                words = self._words(int(self._choice.ids[place]))
-                QToolTip.showText(event.globalPos(), words, self._view, tile)
+                tile = QRect(x, y - top, self.grid().pitch, self.grid().pitch)
+                text = self.describe_cell(int(self._choice.ids[place]))
+                QToolTip.showText(event.globalPos(), text, self._view, tile)
                 return True
         return bool(super().viewportEvent(event))
 
-    def _words(self, cell: int) -> str:
+    def describe_cell(self, cell: int) -> str:
+        """Describe a cell."""
         if self.describe is not None:
             return self.describe(cell)
         mark = self._marks.of(cell)
-        said = [f"cell {cell}"]
+        lines = [f"cell {cell}"]
         if mark.is_scored and not self._is_blind:
-            said.append(f"P(abnormal) {mark.p_abnormal:.2f}")
+            lines.append(f"P(abnormal) {mark.p_abnormal:.2f}")
         if mark.annotated in ANNOTATED:
-            said.append(f"annotated {ANNOTATED[mark.annotated]}")
+            lines.append(f"annotated {ANNOTATED[mark.annotated]}")
         if cell in self._failed:
-            said.append("its site cannot be read")
-        return "\n".join(said)
+            lines.append("its site cannot be read")
+        return "\n".join(lines)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QToolButton, QWidget
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from napari_hcs_qc.gui.widgets.controls import clear, to_image, tool_button
 
+if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.montage import Montage, ShownCell
 
 _COLUMNS = 4
@@ -37,11 +36,7 @@ class MontageView(QWidget):
     def set_value(self, montage: Montage | None) -> None:
         """Show the cells of a well; None shows nothing."""
         self._montage = montage
-        while (item := self._grid.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear(self._grid)
         if montage is None:
             return
         self._add_block(0, "Most abnormal", montage.abnormal)
@@ -56,23 +51,17 @@ class MontageView(QWidget):
             self._grid.addWidget(self._button(cell), 1, left + column)
 
     def _button(self, cell: ShownCell) -> QToolButton:
-        button = QToolButton()
+        button = tool_button(
+            f"{cell.p_abnormal:.2f}",
+            f"P(abnormal) {cell.p_abnormal:.3f}; click to see the cell in its site.",
+            lambda: self.activated.emit(cell.row),
+        )
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(_SIDE_PX, _SIDE_PX))
-        button.setText(f"{cell.p_abnormal:.2f}")
         button.setAutoRaise(True)
         button.setMinimumWidth(_SIDE_PX + 4)
-        button.setToolTip(f"P(abnormal) {cell.p_abnormal:.3f}; click to see the cell in its site.")
         if cell.picture is None:
             button.setText("unreadable")
         else:
             button.setIcon(QIcon(QPixmap.fromImage(to_image(cell.picture))))
-        button.clicked.connect(lambda: self.activated.emit(cell.row))
         return button
-
-
-def to_image(picture: NDArray[np.uint8]) -> QImage:
-    """Give a (height, width, 3) uint8 picture as Qt's own; the pixels are copied."""
-    height, width = picture.shape[:2]
-    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return image.copy()

@@ -5,18 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qtpy.QtWidgets import (
-    QDialog,
-    QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QLineEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QDialog, QFileDialog, QWidget
 
-from napari_hcs_qc.gui.widgets.path_row import path_row
+from napari_hcs_qc.gui.widgets.controls import form, lay_out, line_edit, name_parts
+from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
+from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.workflow.steps import PlateSource
 
 _TABLES = "Plates (*.csv *.parquet *.HTD *.xml);;All files (*)"
@@ -39,43 +33,48 @@ class NewAssayDialog(QDialog):
         self._fixed = folder
         self.setWindowTitle("New assay" if folder is None else "Add a plate")
         self.setMinimumWidth(520)
-        self._plate = QLineEdit("" if plate is None else str(plate))
-        self._plate.setToolTip("Folder of images, LoadData table, or OME-Zarr plate.")
-        self._folder = QLineEdit("" if folder is None else str(folder))
-        self._folder.setToolTip("New or empty folder for annotations and models.")
+        # Two lines by hand: a plate is a folder or a file, and magicgui looks for one of them.
+        self._plate = line_edit(
+            "Folder of images, LoadData table, or OME-Zarr plate.",
+            text="" if plate is None else str(plate),
+        )
+        self._folder = line_edit(
+            "New or empty folder for annotations and models.",
+            text="" if folder is None else str(folder),
+        )
         self._folder.setEnabled(folder is None)
-        self._pattern = QLineEdit()
-        self._pattern.setPlaceholderText(
-            "only if the file names are not those of a known microscope"
-        )
-        self._pattern.setToolTip(
-            "Regular expression with the named groups well (or row and column), site, channel, and "
-            "optionally z and time, searched in each file's path below the folder."
-        )
-        explained = QLabel(
-            "An assay is one or more plates that share a model. The images stay where they are."
-        )
-        explained.setWordWrap(True)
-        form = QFormLayout()
-        form.addRow(
-            "Plate",
-            path_row(
-                self._plate,
-                ("Folder…", self._choose_plate_folder),
-                ("File…", self._choose_plate_file),
+        pattern = Option(
+            tip=(
+                "Regular expression with the named groups well (or row and column), site, "
+                "channel, and optionally z and time, searched in each file's path below the "
+                "folder."
             ),
+            if_none="only if the file names are not those of a known microscope",
         )
-        form.addRow("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder)))
-        form.addRow("Name pattern", self._pattern)
-        self._buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
+        self._source = OptionForm(PlateSource, {"pattern": pattern}, self)
+        self._buttons = ok_or_cancel(self)
+        lay_out(
+            self,
+            WrappedLabel(
+                "An assay is one or more plates that share a model. The images stay where they are."
+            ),
+            form(
+                (
+                    "Plate",
+                    path_row(
+                        self._plate,
+                        ("Folder…", self._choose_plate_folder),
+                        ("File…", self._choose_plate_file),
+                    ),
+                ),
+                ("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder))),
+                ("Name pattern", self._source["pattern"]),
+            ),
+            self._buttons,
+            margins=(9, 9, 9, 9),
+            spacing=None,
         )
-        self._buttons.accepted.connect(self.accept)
-        self._buttons.rejected.connect(self.reject)
-        layout = QVBoxLayout(self)
-        layout.addWidget(explained)
-        layout.addLayout(form)
-        layout.addWidget(self._buttons)
+        name_parts(self)
         self._plate.textChanged.connect(self._plate_changed)
         self._folder.textChanged.connect(self._check)
         self._plate_changed(self._plate.text())
@@ -83,8 +82,8 @@ class NewAssayDialog(QDialog):
     def value(self) -> tuple[PlateSource, Path]:
         """Give the plate and the folder of the assay."""
         plate = Path(self._plate.text().strip()).expanduser()
-        pattern = self._pattern.text().strip() or None
-        return PlateSource(plate, pattern), Path(self._folder.text().strip()).expanduser()
+        folder = Path(self._folder.text().strip()).expanduser()
+        return PlateSource(plate, **self._source.value()), folder
 
     def set_value(self, plate: Path) -> None:
         """Fill in the plate; the folder is proposed."""
@@ -96,9 +95,8 @@ class NewAssayDialog(QDialog):
         self._check()
 
     def _check(self, *_: object) -> None:
-        ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
-        if ok is not None:
-            ok.setEnabled(bool(self._plate.text().strip() and self._folder.text().strip()))
+        is_complete = bool(self._plate.text().strip() and self._folder.text().strip())
+        enable_ok(self._buttons, is_complete)
 
     def _choose_plate_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Folder of a plate", self._plate.text())

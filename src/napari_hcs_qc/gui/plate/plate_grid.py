@@ -90,11 +90,12 @@ class PlateGrid:
 
     def between(self, first: str, last: str) -> list[str]:
         """Wells of the rectangle that two wells span, by row and column."""
-        one, other = parse_well(first), parse_well(last)
+        corners = parse_well(first), parse_well(last)
+        rows, columns = ({corner.row for corner in corners}, {corner.column for corner in corners})
         return [
             well_name(row, column)
-            for row in range(min(one.row, other.row), max(one.row, other.row) + 1)
-            for column in range(min(one.column, other.column), max(one.column, other.column) + 1)
+            for row in range(min(rows), max(rows) + 1)
+            for column in range(min(columns), max(columns) + 1)
         ]
 
     def label_steps(self, letter_px: float, number_px: float) -> tuple[int, int]:
@@ -134,7 +135,7 @@ def in_plate_order(wells: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(wells, key=parse_well))
 
 
-def header_words(shape: tuple[int, int]) -> tuple[list[str], list[str]]:
+def header_texts(shape: tuple[int, int]) -> tuple[list[str], list[str]]:
     """Letters of the rows and numbers of the columns."""
     rows, columns = shape
-    return [row_letters(row) for row in range(rows)], [str(one + 1) for one in range(columns)]
+    return [row_letters(row) for row in range(rows)], [str(i + 1) for i in range(columns)]

@@ -58,17 +58,17 @@ class PlateLegend:
         top = area.y() + self._head_px(metrics)
         names = () if self.values is None else self.values.categories or ()
         colours = category_colours(names, quiet_colour(paper, ink))
-        for row, x, word in self._rows(area.width(), metrics):
+        for row, x, entry in self._rows(area.width(), metrics):
             y = top + row * line
             swatch = QRectF(
                 area.x() + x, round(y + (line - _SWATCH_PX) / 2), _SWATCH_PX, _SWATCH_PX
             )
-            self._draw_swatch(painter, swatch, word, colours, paper, ink)
+            self._draw_swatch(painter, swatch, entry, colours, paper, ink)
             painter.setPen(ink)
             text = QRectF(swatch.right() + _GAP_PX, y, area.width(), line)
-            painter.drawText(text, Qt.AlignmentFlag.AlignVCenter, _WORDS.get(word, word))
+            painter.drawText(text, Qt.AlignmentFlag.AlignVCenter, _TEXTS.get(entry, entry))
 
-    def _words(self) -> list[str]:
+    def _entries(self) -> list[str]:
         names = [] if self.values is None else list(self._categories())
         return [*names, *(mark for mark in self.marks if mark not in names)]
 
@@ -77,7 +77,7 @@ class PlateLegend:
         if self.values is None or self.values.categories is None:
             return ()
         used = {int(value) for value in self.values.values.values()}
-        return tuple(word for i, word in enumerate(self.values.categories) if i in used)
+        return tuple(entry for i, entry in enumerate(self.values.categories) if i in used)
 
     def _head_px(self, metrics: QFontMetricsF) -> float:
         if self.values is None:
@@ -86,14 +86,14 @@ class PlateLegend:
         return metrics.height() + 4 + bar
 
     def _rows(self, width: float, metrics: QFontMetricsF) -> list[tuple[int, float, str]]:
-        """Line, x and word of each entry, going on to the next line where one is full."""
+        """Line, x and name of each entry, going on to the next line where one is full."""
         placed = []
         row, x = 0, 0.0
-        for word in self._words():
-            room = _SWATCH_PX + _GAP_PX + metrics.horizontalAdvance(_WORDS.get(word, word))
+        for entry in self._entries():
+            room = _SWATCH_PX + _GAP_PX + metrics.horizontalAdvance(_TEXTS.get(entry, entry))
             if x > 0 and x + room > width:
                 row, x = row + 1, 0.0
-            placed.append((row, x, word))
+            placed.append((row, x, entry))
             x += room + _SPACE_PX
         return placed
 
@@ -144,27 +144,27 @@ class PlateLegend:
         self,
         painter: QPainter,
         field: QRectF,
-        word: str,
+        entry: str,
         colours: dict[str, QColor],
         paper: QColor,
         ink: QColor,
     ) -> None:
-        if word in FIELD_MARKS:
-            FIELD_MARKS[word](painter, field, paper, ink)
-        elif word == "flag":
+        if entry in FIELD_MARKS:
+            FIELD_MARKS[entry](painter, field, paper, ink)
+        elif entry == "flag":
             painter.fillRect(field, mixed(paper, ink, 0.25))
             draw_flag(painter, field)
         else:
-            ground = colours.get(word, mixed(paper, ink, 0.25))
+            ground = colours.get(entry, mixed(paper, ink, 0.25))
             painter.fillRect(field, ground)
             painter.setPen(QPen(mixed(paper, ink, 0.4), 1.0))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(field)
-            if word in self.marks:
-                draw_verdict(painter, field, word, readable_on(ground))
+            if entry in self.marks:
+                draw_verdict(painter, field, entry, readable_on(ground))
 
 
-_WORDS = {"flag": "flagged"}
+_TEXTS = {"flag": "flagged"}
 
 
 def _line_px(metrics: QFontMetricsF) -> float:

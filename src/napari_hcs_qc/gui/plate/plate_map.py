@@ -46,7 +46,7 @@ class PlateMap(PlateSheet):
         self._anchor: str | None = None
         self._pressed: QPointF | None = None
         self._before_box: frozenset[str] = frozenset()
-        self._told: frozenset[str] = frozenset()
+        self._signalled: frozenset[str] = frozenset()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setAccessibleName("Map of the plate")
@@ -61,8 +61,8 @@ class PlateMap(PlateSheet):
         """Show another plate, see `PlateSheet.set_plate`; wells that it has too stay selected."""
         self._pressed, self._box = None, None
         super().set_plate(shape, imaged, unreadable)
-        self._choose(self._chosen & self._imaged)
-        if self._current not in self._imaged:
+        self._choose(self._chosen & self.imaged)
+        if self._current not in self.imaged:
             self._go(None)
         self._anchor = self._current
 
@@ -74,7 +74,7 @@ class PlateMap(PlateSheet):
 
     def set_value(self, wells: Iterable[str]) -> None:
         """Select wells; those that are not imaged are left out."""
-        self._choose(frozenset(wells) & self._imaged)
+        self._choose(frozenset(wells) & self.imaged)
 
     def current(self) -> str | None:
         """Give the well that keys act on."""
@@ -82,12 +82,13 @@ class PlateMap(PlateSheet):
 
     def set_current(self, well: str | None) -> None:
         """Make a well the current one, without selecting it; one that is not imaged is ignored."""
-        if well is None or well in self._imaged:
+        if well is None or well in self.imaged:
             self._anchor = well
             self._go(well)
 
     @property
-    def _imaged(self) -> frozenset[str]:
+    def imaged(self) -> frozenset[str]:
+        """Names of the imaged wells."""
         return frozenset() if self._look is None else self._look.imaged
 
     def _choose(self, wells: frozenset[str]) -> None:
@@ -95,11 +96,11 @@ class PlateMap(PlateSheet):
             self._chosen = wells
             self.update()
             if self._box is None:  # a box tells once, when it is let go
-                self._tell()
+                self._emit_value()
 
-    def _tell(self) -> None:
-        if self._chosen != self._told:
-            self._told = self._chosen
+    def _emit_value(self) -> None:
+        if self._chosen != self._signalled:
+            self._signalled = self._chosen
             self.value_changed.emit(self.value())
 
     def _go(self, well: str | None) -> None:
@@ -112,7 +113,7 @@ class PlateMap(PlateSheet):
     def _choose_to(self, well: str, *, adds: bool = False) -> None:
         """Select the rectangle from where a range begins to a well."""
         self._anchor = self._anchor or self._current or well
-        span = self._imaged.intersection(self._grid().between(self._anchor, well))
+        span = self.imaged.intersection(self.grid().between(self._anchor, well))
         self._choose(span | self._chosen if adds else span)
         self._go(well)
 
@@ -124,14 +125,14 @@ class PlateMap(PlateSheet):
             super().mousePressEvent(event)
             return
         point, keys = event.position(), event.modifiers()
-        grid = self._grid()
+        grid = self.grid()
         well = grid.well_at(point)
         if well is None:
             self._choose_line(*grid.header_at(point), adds=bool(keys & _CTRL))
             return
         self._pressed = point
         self._before_box = self._chosen if keys & _CTRL else frozenset()
-        if well not in self._imaged:
+        if well not in self.imaged:
             if not keys & (_CTRL | _SHIFT):
                 self._choose(frozenset())
         elif keys & _SHIFT:
@@ -146,7 +147,7 @@ class PlateMap(PlateSheet):
             return
         line = {
             well
-            for well in self._imaged
+            for well in self.imaged
             if (parse_well(well).column if row is None else parse_well(well).row)
             == (column if row is None else row)
         }
@@ -161,7 +162,7 @@ class PlateMap(PlateSheet):
         if self._box is None and way < QApplication.startDragDistance():
             return
         self._box = QRectF(self._pressed, point).normalized()
-        touched = self._imaged.intersection(self._grid().in_box(self._box))
+        touched = self.imaged.intersection(self.grid().in_box(self._box))
         self._choose(touched | self._before_box)
         self.update()
 
@@ -171,22 +172,22 @@ class PlateMap(PlateSheet):
         if self._box is not None:
             self._box = None
             self.update()
-            self._tell()
+            self._emit_value()
 
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Activate a well."""
-        well = self._grid().well_at(event.position())
-        if event.button() == Qt.MouseButton.LeftButton and well in self._imaged:
+        well = self.grid().well_at(event.position())
+        if event.button() == Qt.MouseButton.LeftButton and well in self.imaged:
             self.activated.emit(well)
 
     # ---- keyboard ------------------------------------------------------------------------
 
     def keyPressEvent(self, event: Any) -> None:
         """Go to a well; other keys are left to the parent."""
-        if not self._imaged:
+        if not self.imaged:
             event.ignore()
         elif event.matches(QKeySequence.StandardKey.SelectAll):
-            self._choose(self._imaged)
+            self._choose(self.imaged)
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._current is not None:
             self.activated.emit(self._current)
         elif event.key() in _ARROWS or event.key() in (Qt.Key.Key_Home, Qt.Key.Key_End):
@@ -195,7 +196,7 @@ class PlateMap(PlateSheet):
             event.ignore()
 
     def _go_by_key(self, key: Any, keys: Any) -> None:
-        wells = in_plate_order(self._imaged)
+        wells = in_plate_order(self.imaged)
         if self._current is None:
             well = wells[0]
         elif key in _ARROWS:
@@ -215,6 +216,6 @@ class PlateMap(PlateSheet):
     def focusInEvent(self, event: Any) -> None:
         """Show where the keys act."""
         super().focusInEvent(event)
-        if self._current is None and self._imaged and event.reason() in _BY_KEY:
-            self._go(in_plate_order(self._imaged)[0])
+        if self._current is None and self.imaged and event.reason() in _BY_KEY:
+            self._go(in_plate_order(self.imaged)[0])
         self.update()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_assay(path: Path) -> bool:
-    """Tell whether a path is the folder of an assay."""
+    """Whether a path is the folder of an assay."""
     return (path / "assay.json").is_file()
 
 
@@ -48,7 +48,7 @@ def ask_for_assay(session: Session, parent: QWidget | None) -> None:
     if is_assay(path):
         open_assay_folder(session, path)
     else:
-        session.told.emit(
+        session.message.emit(
             "warning",
             f"{path} is not an assay: it has no assay.json. To start from a plate, choose New "
             "assay.",
@@ -59,7 +59,7 @@ def ask_for_plate(
     session: Session, plate: Path | None, parent: QWidget | None, *, add: bool = False
 ) -> None:
     """Let the person choose a plate, make an assay of it (or add it to theirs), and open it."""
-    folder = session.assay.path if add and session.assay is not None else None
+    folder = session.assay.folder.path if add and session.assay.folder is not None else None
     dialog = NewAssayDialog(plate, folder, parent)
     if dialog.exec():
         make_assay(session, *dialog.value())
@@ -67,14 +67,13 @@ def ask_for_plate(
 
 def make_assay(session: Session, source: PlateSource, folder: Path) -> BackgroundJob:
     """Make an assay of a plate in the background, or add it to one that exists, and open it."""
-    job = session.jobs.start(
+    job = session.start(
         f"Opening plate {source.path.name}", desk_steps.new_assay, source, folder, slot="open"
     )
-    job.finished.connect(lambda name: _made(session, folder, name))
-    job.failed.connect(lambda text: session.told.emit("error", text))
+    job.finished.connect(lambda name: _open_made(session, folder, name))
     return job
 
 
-def _made(session: Session, folder: Path, plate: str) -> None:
+def _open_made(session: Session, folder: Path, plate: str) -> None:
     session.open(folder, plate)
     remember(folder)

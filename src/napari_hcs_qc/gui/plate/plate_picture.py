@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QPointF, QRectF
 from qtpy.QtGui import QColor, QFont, QFontMetricsF
 
-from napari_hcs_qc.gui.plate.plate_grid import PlateGrid, header_words
+from napari_hcs_qc.gui.plate.plate_grid import PlateGrid, header_texts
 from napari_hcs_qc.gui.plate.plate_legend import PlateLegend
 from napari_hcs_qc.gui.widgets.palette import (
     category_colours,
@@ -58,22 +58,23 @@ class PlateLook:
         )
 
     def colours(self, quiet: QColor) -> dict[str, QColor]:
-        """Colour of each well that has a value; `quiet` is that of words that ask for nothing."""
+        """Colour of each well that has a value; `quiet` is for categories without importance."""
         values = self.values
         if values is None:
             return {}
         if values.categories is not None:
-            of_word = category_colours(values.categories, quiet)
-            ordered = [of_word[word] for word in values.categories]
+            of_name = category_colours(values.categories, quiet)
+            ordered = [of_name[name] for name in values.categories]
             return {well: ordered[int(index)] for well, index in values.values.items()}
         positions = values.positions()
         ramp = sequential_rgba(np.array([*positions.values()], dtype=np.float64), begin=0.0)
         return {
-            well: QColor.fromRgbF(*one) for well, one in zip(positions, ramp.tolist(), strict=True)
+            well: QColor.fromRgbF(*colour)
+            for well, colour in zip(positions, ramp.tolist(), strict=True)
         }
 
-    def words(self, well: str) -> list[str]:
-        """Say what is known of a well, a line each."""
+    def describe(self, well: str) -> list[str]:
+        """Describe a well, a line for each fact."""
         if well not in self.imaged:
             return ["not imaged"]
         lines = []
@@ -133,7 +134,7 @@ def _draw_headers(painter: QPainter, grid: PlateGrid, font: QFont, ink: QColor) 
     painter.setFont(font)
     painter.setPen(ink)
     metrics = QFontMetricsF(font)
-    letters, numbers = header_words(grid.shape)
+    letters, numbers = header_texts(grid.shape)
     rows, columns = header_fields(grid)
     row_step, column_step = grid.label_steps(
         metrics.ascent(), metrics.horizontalAdvance(numbers[-1])

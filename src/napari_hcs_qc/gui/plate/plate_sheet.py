@@ -11,7 +11,7 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QFont, QFontMetricsF, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_words
+from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_texts
 from napari_hcs_qc.gui.plate.plate_picture import PlateLook, centred, draw_plate, header_fields
 from napari_hcs_qc.gui.plate.well_marks import Stamps
 from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
@@ -76,9 +76,13 @@ class PlateSheet(QWidget):
             self.updateGeometry()
             self._redraw()
 
+    def legend_marks(self) -> tuple[str, ...]:
+        """Give the marks that the legend explains."""
+        return () if self._look is None else self._look.legend().marks
+
     def describe(self, well: str) -> str:
-        """Say what is known of a well: value with unit, flag, verdict."""
-        return "\n".join([well] if self._look is None else [well, *self._look.words(well)])
+        """Describe a well: value with unit, flag, verdict."""
+        return "\n".join([well] if self._look is None else [well, *self._look.describe(well)])
 
     # ---- drawing -------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class PlateSheet(QWidget):
         picture = QPixmap(self.size() * ratio)
         picture.setDevicePixelRatio(ratio)
         picture.fill(paper(self))
-        font, grid = self._small_font(), self._grid()
+        font, grid = self._small_font(), self.grid()
         painter = QPainter(picture)
         draw_plate(painter, look, grid, font, Stamps(paper(self), ink(self), ratio))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -129,7 +133,7 @@ class PlateSheet(QWidget):
         return picture
 
     def _draw_chosen(self, painter: QPainter) -> None:
-        grid = self._grid()
+        grid = self.grid()
         dark, light = ink(self), paper(self)
         width = 1.0 if grid.side < 14 else 2.0
         self._draw_rings(painter, grid, self._chosen, dark, light, width)
@@ -170,15 +174,15 @@ class PlateSheet(QWidget):
     ) -> None:
         row, column = parse_well(well)
         painter.setFont(self._small_font())
-        for rooms, words, index in zip(
-            header_fields(grid), header_words(grid.shape), (row, column), strict=True
+        for rooms, texts, index in zip(
+            header_fields(grid), header_texts(grid.shape), (row, column), strict=True
         ):
             metrics = QFontMetricsF(painter.font())
-            room = QRectF(0, 0, metrics.horizontalAdvance(words[index]) + 4, metrics.ascent() + 1)
+            room = QRectF(0, 0, metrics.horizontalAdvance(texts[index]) + 4, metrics.ascent() + 1)
             room.moveCenter(rooms[index].center())
             painter.fillRect(room, dark)
             painter.setPen(light)
-            centred(painter, room, words[index])
+            centred(painter, room, texts[index])
         square = grid.fields[well].adjusted(-width, -width, width, width)
         painter.setPen(QPen(light, 1.0))
         painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -194,19 +198,19 @@ class PlateSheet(QWidget):
             painter.drawRect(grid.area.adjusted(-1.0, -1.0, 0.0, 0.0))
 
     def event(self, event: Any) -> bool:
-        """Say what is known of the well under the mouse."""
+        """Describe the well under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self._look is not None:
-            well = self._grid().well_at(QPointF(event.pos()))
+            well = self.grid().well_at(QPointF(event.pos()))
             if well is not None:
                 name, *lines = self.describe(well).split("\n")
                 text = "<br>".join([f"<b>{name}</b>", *map(escape, lines)])
-                area = self._grid().fields[well].toAlignedRect()
+                area = self.grid().fields[well].toAlignedRect()
                 QToolTip.showText(event.globalPos(), text, self, area)
                 return True
         return bool(super().event(event))
 
     def resizeEvent(self, event: Any) -> None:
-        """Lay the wells out anew."""
+        """Lay the wells out again."""
         self._redraw()
         super().resizeEvent(event)
 
@@ -241,7 +245,8 @@ class PlateSheet(QWidget):
         longest = "P" if self._look is None or self._look.shape[0] <= 26 else "AF"
         return round(metrics.horizontalAdvance(longest)) + 8.0, round(metrics.height()) + 3.0
 
-    def _grid(self) -> PlateGrid:
+    def grid(self) -> PlateGrid:
+        """Give where the wells lie."""
         if self._placed is None:
             look = self._look
             legend = 0.0 if look is None else look.legend().height(self.width(), self._small_font())

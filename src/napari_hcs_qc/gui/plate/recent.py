@@ -20,19 +20,19 @@ def recent_file() -> Path:
 def recent_assays() -> list[Path]:
     """List them, newest first; those that are gone are left out."""
     try:
-        kept = read_json(recent_file()).get("assays", [])
+        listed = read_json(recent_file()).get("assays", [])
     except HcsQcError:  # none yet, or damaged: a convenience, not worth a message
         return []
-    paths = [Path(str(text)) for text in kept] if isinstance(kept, list) else []
+    paths = [Path(str(text)) for text in listed] if isinstance(listed, list) else []
     return [path for path in paths if (path / "assay.json").is_file()]
 
 
 def remember(assay: Path) -> None:
     """Put an assay at the head of the list; where it cannot be written, nothing happens."""
     assay = assay.resolve()
-    listed = [assay, *(path for path in recent_assays() if path != assay)][:_MOST]
+    newest = [assay, *(path for path in recent_assays() if path != assay)][:_MOST]
     try:
         recent_file().parent.mkdir(parents=True, exist_ok=True)
-        write_json(recent_file(), {"assays": [str(path) for path in listed]})
+        write_json(recent_file(), {"assays": [str(path) for path in newest]})
     except (HcsQcError, OSError):
         return

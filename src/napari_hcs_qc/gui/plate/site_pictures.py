@@ -36,7 +36,7 @@ class SitePictures(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._strip)
         self._strip.value_changed.connect(self.activated)
-        session.site_changed.connect(self._follow)
+        session.selection.site_changed.connect(self._follow)
 
     def value(self) -> SiteKey | None:
         """Give the site that is marked."""
@@ -45,7 +45,7 @@ class SitePictures(QWidget):
     def set_well(self, well: str | None, scored: ScoredPlate | None) -> None:
         """Show the sites of a well of the plate on screen; None shows nothing."""
         session = self._session
-        shown, cache = session.open_plate, session.cache
+        shown, cache = session.selection.open_plate, session.selection.cache
         is_known = well is not None and shown is not None and shown.plate is not None
         sites: list[SiteKey] = []
         if is_known and shown is not None and shown.plate is not None:
@@ -56,16 +56,18 @@ class SitePictures(QWidget):
             table = scored.scores.sites
             mine = table[(table["well"] == well) & table["is_flagged"]]
             flagged = {site for site in sites if site.site in set(mine["site"])}
-        if session.state is not None:
-            unreadable = {site for site in sites if site in session.state.found.unreadable}
+        if session.selection.state is not None:
+            unreadable = {
+                site for site in sites if site in session.selection.state.found.unreadable
+            }
         is_same = well == self._well and self._source is cache
         self._well, self._source = well, cache
-        was_blocked = self._strip.blockSignals(True)  # only what the person does is told
+        was_blocked = self._strip.blockSignals(True)  # only what the person does is signalled
         self._strip.set_sites(sites, flagged, unreadable)
         self._strip.blockSignals(was_blocked)
         if is_same and sites:
             return
-        self._follow(session.site)
+        self._follow(session.selection.site)
         if not sites or cache is None or shown is None or shown.plate is None:
             return
         if shown.ranges is None:
@@ -80,9 +82,9 @@ class SitePictures(QWidget):
             slot=self._slot,
             quiet=True,
         )
-        job.finished.connect(self._take)
+        job.finished.connect(self._show)
 
-    def _take(self, pictures: dict[SiteKey, NDArray[np.uint8] | None]) -> None:
+    def _show(self, pictures: dict[SiteKey, NDArray[np.uint8] | None]) -> None:
         for site, picture in pictures.items():
             if picture is not None:
                 self._strip.set_picture(site, picture)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable
+from napari_hcs_qc.gui.widgets.controls import to_image
 from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _GOOD_TILE_PX = 60
 _STEP_PX = 4
 _GAP_PX = 6
 _FRAME_PX = 3
-_WANTED_HEIGHT_PX = 120
+_USUAL_HEIGHT_PX = 120
 _HINT_PX = 400
 _SHADE = QColor(0, 0, 0, 170)  # under a number on a picture, in either theme
 
@@ -74,7 +75,7 @@ class SiteStrip(QWidget):
         self._pictures = {
             site: picture for site, picture in self._pictures.items() if site in self._sites
         }
-        self._take_height()
+        self._fit_height()
         self.update()
         if self._value not in self._sites:
             self.set_value(None)
@@ -88,14 +89,12 @@ class SiteStrip(QWidget):
             )
         if site not in self._sites:
             return
-        rows = np.ascontiguousarray(picture)
-        height, width, _ = rows.shape
-        image = QImage(rows.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        self._pictures[site] = QPixmap.fromImage(image)
+        height, width, _ = picture.shape
+        self._pictures[site] = QPixmap.fromImage(to_image(picture))
         aspect = min(max(height / width, 0.5), 1.0)
         if aspect != self._aspect:
             self._aspect = aspect
-            self._take_height()
+            self._fit_height()
         self.update()
 
     def clear_pictures(self) -> None:
@@ -104,7 +103,7 @@ class SiteStrip(QWidget):
         self.update()
 
     def describe(self, site: SiteKey) -> str:
-        """Say what is known of a site."""
+        """Describe a site."""
         lines = [str(site)]
         if site in self._unreadable:
             lines.append(_joined("Unreadable", self._unreadable[site]))
@@ -168,9 +167,9 @@ class SiteStrip(QWidget):
     def resizeEvent(self, event: Any) -> None:
         """Take the height that the tiles need in the new width."""
         super().resizeEvent(event)
-        self._take_height()
+        self._fit_height()
 
-    def _take_height(self) -> None:
+    def _fit_height(self) -> None:
         # Not by height-for-width, which would make every panel around it scroll.
         self.setFixedHeight(self.heightForWidth(self.width()))
 
@@ -196,7 +195,7 @@ class SiteStrip(QWidget):
             return n, min(one_row, MOST_TILE_PX)
         for side in range(MOST_TILE_PX, LEAST_TILE_PX, -_STEP_PX):
             columns = self._columns(width, side)
-            if self._height_of(columns, side) <= _WANTED_HEIGHT_PX:
+            if self._height_of(columns, side) <= _USUAL_HEIGHT_PX:
                 return columns, side
         return self._columns(width, LEAST_TILE_PX), LEAST_TILE_PX
 
@@ -208,7 +207,8 @@ class SiteStrip(QWidget):
         rows = -(-max(len(self._sites), 1) // columns)
         return rows * (round(side * self._aspect) + _GAP_PX) + _GAP_PX
 
-    def _tiles(self) -> dict[SiteKey, QRectF]:
+    def tiles(self) -> dict[SiteKey, QRectF]:
+        """Give where each site is drawn."""
         columns, side = self._layout(self.width())
         height = round(side * self._aspect)
         return {
@@ -222,7 +222,7 @@ class SiteStrip(QWidget):
         }
 
     def _site_at(self, point: QPointF) -> SiteKey | None:
-        return next((site for site, tile in self._tiles().items() if tile.contains(point)), None)
+        return next((site for site, tile in self.tiles().items() if tile.contains(point)), None)
 
     def paintEvent(self, event: Any) -> None:
         """Draw the tiles."""
@@ -232,7 +232,7 @@ class SiteStrip(QWidget):
         if not self._sites:
             painter.setPen(ink(self))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "No well is selected.")
-        for site, tile in self._tiles().items():
+        for site, tile in self.tiles().items():
             self._draw_tile(painter, site, tile)
 
     def _draw_tile(self, painter: QPainter, site: SiteKey, tile: QRectF) -> None:
@@ -280,12 +280,12 @@ class SiteStrip(QWidget):
         painter.drawRect(area.adjusted(-out, -out, out, out))
 
     def event(self, event: Any) -> bool:
-        """Say what is known of the site under the mouse."""
+        """Describe the site under the mouse."""
         if event.type() == QEvent.Type.ToolTip:
             site = self._site_at(QPointF(event.pos()))
             if site is not None:
                 text = "<br>".join(map(escape, self.describe(site).split("\n")))
-                area = self._tiles()[site].toAlignedRect()
+                area = self.tiles()[site].toAlignedRect()
                 QToolTip.showText(event.globalPos(), f"<p>{text}</p>", self, area)
                 return True
         return bool(super().event(event))
@@ -301,8 +301,8 @@ class SiteStrip(QWidget):
         self.update()
 
 
-def _joined(word: str, reason: str) -> str:
-    return f"{word}: {reason}" if reason else word
+def _joined(title: str, reason: str) -> str:
+    return f"{title}: {reason}" if reason else title
 
 
 def _reasons(sites: Mapping[SiteKey, str] | Iterable[SiteKey]) -> dict[SiteKey, str]:

@@ -111,7 +111,7 @@ class BackgroundJob(QObject):
         if outcome.is_cancelled:
             self.cancelled.emit()
         elif outcome.error is not None:
-            self.failed.emit(words_of(outcome.error))
+            self.failed.emit(error_text(outcome.error))
         else:
             self.finished.emit(outcome.result)
 
@@ -122,12 +122,12 @@ one has ended with an exception that somebody kept, its way is garbage, and what
 call is gone."""
 
 
-def words_of(error: BaseException) -> str:
-    """Say an error in words for a person: our own as they are, others with their kind."""
+def error_text(error: BaseException) -> str:
+    """Give the text of an error: our own as they are, others with their type."""
     if isinstance(error, HcsQcError):
         return str(error)
-    said = str(error).strip() or "no further details"
-    return f"{type(error).__name__}: {said}"
+    text = str(error).strip() or "no further details"
+    return f"{type(error).__name__}: {text}"
 
 
 class BackgroundJobs(QObject):

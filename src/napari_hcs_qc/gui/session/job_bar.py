@@ -1,11 +1,14 @@
-"""A bar with a cancel button for the jobs of a widget, and the words in which one failed."""
+"""A bar with a cancel button for the jobs of a widget, and the text with which it failed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QProgressBar, QWidget
+
+from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts, push_button, row
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,24 +28,18 @@ class JobBar(QWidget):
         super().__init__(parent)
         self._slots = frozenset(slots)
         self._job: BackgroundJob | None = None
-        self._text = QLabel()
-        self._text.setWordWrap(True)
-        self._text.setTextFormat(Qt.TextFormat.PlainText)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._text = WrappedLabel()
         self._bar = QProgressBar()
         self._bar.setRange(0, _STEPS)
         self._bar.setTextVisible(True)
         self._bar.setToolTip("Progress; also shown in napari's activity dock.")
-        self._cancel = QPushButton("Cancel")
-        self._cancel.setToolTip("Cancel this job; finished parts are kept, nothing else changes.")
-        self._cancel.clicked.connect(self._cancel_job)
-        row = QHBoxLayout()
-        row.addWidget(self._bar, 1)
-        row.addWidget(self._cancel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._text)
-        layout.addLayout(row)
+        self._cancel = push_button(
+            "Cancel",
+            "Cancel this job; finished parts are kept, nothing else changes.",
+            self._cancel_job,
+        )
+        lay_out(self, self._text, row((self._bar, 1), self._cancel), spacing=None)
+        name_parts(self)
         self._show_later = QTimer(self)
         self._show_later.setSingleShot(True)
         self._show_later.setInterval(_SHOW_AFTER_MS)
@@ -81,10 +78,10 @@ class JobBar(QWidget):
         # Of unknown length it stays empty: a bar that swings repaints the whole window.
         self._bar.setValue(round(_STEPS * min(done, total) / total) if total else 0)
         self._bar.setFormat("%p%" if total else "…")
-        told = f" ({done:,} of {total:,})" if total > 1 else ""
+        count = f" ({done:,} of {total:,})" if total > 1 else ""
         if job.is_cancelling:
             return
-        self._text.setText(f"{job.title}: {message}{told}" if message else f"{job.title}{told}")
+        self._text.setText(f"{job.title}: {message}{count}" if message else f"{job.title}{count}")
 
     def _ended(self, job: BackgroundJob, text: str) -> None:
         if job is self._job:

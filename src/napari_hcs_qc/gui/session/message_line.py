@@ -1,11 +1,10 @@
-"""The line in which a session tells the person something."""
+"""The line with the last message of a session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy
+from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -13,29 +12,25 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
 
 _SIGNS = {"info": "", "warning": "⚠ ", "error": "✖ "}
-_KEPT = 20
+_MOST = 20
 
 
-class MessageLine(QLabel):
+class MessageLine(WrappedLabel):
     """The last message of a session; earlier ones are in its tooltip."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("", parent)
         self._messages: list[str] = []
-        self.setWordWrap(True)
-        self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setVisible(False)
-        session.told.connect(self.tell)
+        session.message.connect(self.show_message)
 
     def value(self) -> tuple[str, ...]:
-        """All messages of late, newest last."""
+        """Recent messages, newest last."""
         return tuple(self._messages)
 
-    def tell(self, level: str, text: str) -> None:
+    def show_message(self, level: str, text: str) -> None:
         """Show a message."""
-        self._messages = [*self._messages, _SIGNS.get(level, "") + text][-_KEPT:]
+        self._messages = [*self._messages, _SIGNS.get(level, "") + text][-_MOST:]
         self.setText(self._messages[-1])
         self.setToolTip("\n".join(reversed(self._messages)))
         self.setVisible(True)

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QFrame,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_hcs_qc.assay.models.training import asked_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_words
@@ -29,17 +16,28 @@ from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders, list_encoders
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.encoder_table import EncoderTable
+from napari_hcs_qc.gui.widgets.controls import (
+    add_choices,
+    combo_box,
+    divider,
+    form,
+    holder,
+    line_edit,
+    push_button,
+    row,
+    select,
+    set_tab_order,
+    tool_button,
+)
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
 from napari_hcs_qc.plugins import PRETRAIN_PANEL, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    import napari.components
-
     from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed
     from napari_hcs_qc.assay.models.training import TrainOptions
     from napari_hcs_qc.encoders.registry import EncoderInfo
@@ -48,24 +46,42 @@ _NONE_TRAINED = "None yet; train one on this assay's own cells below."
 _BY_STAIN = "auto"
 
 
-class EncoderDock(QWidget):
+class EncoderDock(Dock):
     """Chooses encoder, recipe and device of the assay, and computes its embeddings."""
 
     value_changed = Signal(object)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        workspace = workspace_of(viewer)
-        self._session, self._tasks = workspace.session, workspace.tasks
-        self._options = self._tasks.options
+    def _make(self) -> None:
+        self._tasks = self._workspace.tasks
+        self._options = self._session.options.value()
         self._speeds: dict[tuple[str, Path | None, str], EncoderSpeed] = {}
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("embed", "speed"))
-        self.pretraining = load(PRETRAIN_PANEL)(workspace)
-        self._lay_out()
+        self.pretraining = load(PRETRAIN_PANEL)(self._workspace)
+        self._lay_out(
+            self._table,
+            self._about,
+            self._form,
+            self._recipe_text,
+            self._compute,
+            self._state,
+            self._jobs,
+            divider(),
+            self.pretraining,
+            None,
+            spacing=6,
+        )
+        set_tab_order(
+            self._table,
+            self._custom,
+            self._weights,
+            self._browse,
+            self._device,
+            self._measure,
+            self._recipe,
+            *self._rgb,
+            self._compute,
+        )
         self._connect()
         self._list_encoders()
         self.set_value(self._options)
@@ -80,7 +96,7 @@ class EncoderDock(QWidget):
         colours = tuple(box.currentData() or "" for box in self._rgb)
         is_coloured = PRESETS[recipe].channels == "rgb" and all(colours)
         return replace(
-            self._tasks.options,
+            self._session.options.value(),
             encoder=None if name == DEFAULT_ENCODER else name,
             weights=Path(weights).expanduser() if weights else None,
             recipe=None if recipe == DEFAULT_RECIPE else recipe,
@@ -95,13 +111,13 @@ class EncoderDock(QWidget):
         self._table.set_value(name)
         self._custom.setText("" if self._table.value() else name)
         self._weights.setText("" if options.weights is None else str(options.weights))
-        _select(self._recipe, options.recipe or DEFAULT_RECIPE)
-        _select(self._device, options.device)
+        select(self._recipe, options.recipe or DEFAULT_RECIPE, adds=True)
+        select(self._device, options.device, adds=True)
         self._fill_colours(options)
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Say anew what is chosen, and how far the embeddings are."""
+        """Show what is chosen, and how far the embeddings are."""
         device = self._options.device
         self._table.set_speeds(
             {
@@ -110,12 +126,14 @@ class EncoderDock(QWidget):
                 if weights is None and used == device
             }
         )
-        self._about.setText(self._encoder_words())
-        self._recipe_text.setText(self._recipe_words())
+        self._about.setText(self._encoder_text())
+        self._recipe_text.setText(self._about_recipe())
         is_rgb = PRESETS[self._recipe.currentData()].channels == "rgb"
-        self._form.setRowVisible(self._colours, is_rgb and self._session.plate is not None)
-        self._state.setText(self._state_words())
-        self._compute.setEnabled(self._session.state is not None)
+        self._form.setRowVisible(
+            self._colours, is_rgb and self._session.selection.plate is not None
+        )
+        self._state.setText(self._state_text())
+        self._compute.setEnabled(self._session.selection.state is not None)
 
     # ---- actions -------------------------------------------------------------------------
 
@@ -159,15 +177,15 @@ class EncoderDock(QWidget):
         self._changed()
 
     def _pick_colour(self, index: int) -> None:
-        """Three channels are chosen, or none; what is not said yet is what the stains say."""
-        found = () if index == 0 else self._colours_found()
-        for box, name in zip(self._rgb, found or ("", "", ""), strict=True):
+        """Three channels are chosen, or none; those not chosen yet follow the stains."""
+        recognised = () if index == 0 else self._recognised_colours()
+        for box, name in zip(self._rgb, recognised or ("", "", ""), strict=True):
             if index == 0 or not box.currentData():
-                _select(box, name)
+                select(box, name, adds=True)
         self._changed()
 
-    def _colours_found(self) -> tuple[str, ...]:
-        plate = self._session.plate
+    def _recognised_colours(self) -> tuple[str, ...]:
+        plate = self._session.selection.plate
         names = [] if plate is None else [channel.name for channel in plate.channels]
         try:
             (group,) = get_recipe(self._recipe.currentData()).channel_groups(names)
@@ -180,7 +198,7 @@ class EncoderDock(QWidget):
         if options == self._options:
             return
         self._options = options
-        self._tasks.choose(options)
+        self._session.options.set_value(options)
         self.refresh()
         self.value_changed.emit(options)
 
@@ -188,13 +206,13 @@ class EncoderDock(QWidget):
         self._list_encoders()
         self.refresh()
 
-    def _known_encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
-        assay = self._session.assay
+    def _encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
+        assay = self._session.assay.folder
         own = [] if assay is None else list_custom_encoders(assay.encoders_folder)
         return list_encoders(), own
 
     def _list_encoders(self) -> None:
-        named, own = self._known_encoders()
+        named, own = self._encoders()
         self._table.set_encoders(
             [("Transfer-learned", named, ""), ("Self-supervised", own, _NONE_TRAINED)]
         )
@@ -207,14 +225,14 @@ class EncoderDock(QWidget):
 
     def _assay_changed(self) -> None:
         self._list_encoders()
-        self.set_value(self._tasks.options)
+        self.set_value(self._session.options.value())
 
-    # ---- words ---------------------------------------------------------------------------
+    # ---- text ----------------------------------------------------------------------------
 
-    def _encoder_words(self) -> str:
+    def _encoder_text(self) -> str:
         options = self._options
         name = options.encoder or DEFAULT_ENCODER
-        named, own = self._known_encoders()
+        named, own = self._encoders()
         known = {info.name: info for info in (*named, *own)}.get(name)
         if known is not None and known in own:
             text = f"{known.architecture}, trained here: {known.source}."
@@ -233,8 +251,8 @@ class EncoderDock(QWidget):
             text += f" {speed.note}." if speed.note else ""
         return text
 
-    def _recipe_words(self) -> str:
-        plate, state = self._session.plate, self._session.state
+    def _about_recipe(self) -> str:
+        plate, state = self._session.selection.plate, self._session.selection.state
         try:
             recipe = asked_recipe(self._options)
         except HcsQcError as error:
@@ -244,18 +262,18 @@ class EncoderDock(QWidget):
         channels = () if plate is None else [channel.name for channel in plate.channels]
         return recipe_words(recipe, channels)
 
-    def _state_words(self) -> str:
+    def _state_text(self) -> str:
         session = self._session
-        if session.assay is None:
+        if session.assay.folder is None:
             return "Open a plate or an assay first (Plate panel)."
-        if session.state is None:
+        if session.selection.state is None:
             return "The cells of this plate have not been found yet; find them first (Plate panel)."
-        n = len(session.state.found.cells)
-        rows, used = session.embeddings, self._tasks.embedded_with
+        n = len(session.selection.state.found.cells)
+        rows, used = session.models.embeddings, self._tasks.embedded_with
         if rows is None or used is None:
             took = self._expected(n)
             return f"○ Not computed: {count_of(n, 'cell')} of this plate{took}."
-        if not _is_same(used, self._options):
+        if _embedding_key(used) != _embedding_key(self._options):
             return (
                 f"◐ Embedded with {used.encoder or DEFAULT_ENCODER}, recipe "
                 f"{used.recipe or DEFAULT_RECIPE}; not yet with the current "
@@ -267,7 +285,7 @@ class EncoderDock(QWidget):
         )
 
     def _expected(self, n_cells: int) -> str:
-        options, plate = self._options, self._session.plate
+        options, plate = self._options, self._session.selection.plate
         name = options.encoder or DEFAULT_ENCODER
         speed = self._speeds.get((name, options.weights, options.device))
         if speed is None or plate is None:
@@ -280,149 +298,87 @@ class EncoderDock(QWidget):
     def _make_widgets(self) -> None:
         self._table = EncoderTable()
         self._about = WrappedLabel()
-        self._custom = QLineEdit()
-        self._custom.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
-        self._custom.setToolTip(
-            "Any other architecture, such as timm:resnet50.a1_in1k; used instead of the list."
+        self._custom = line_edit(
+            "Any other architecture, such as timm:resnet50.a1_in1k; used instead of the list.",
+            "timm:NAME, torchvision:NAME or hf:OWNER/MODEL",
         )
-        self._weights = QLineEdit()
-        self._weights.setPlaceholderText("published weights")
-        self._weights.setToolTip("A local safetensors file instead of the published weights.")
-        self._browse = QToolButton()
-        self._browse.setText("…")
-        self._browse.setToolTip("Choose a weights file.")
-        self._measure = QPushButton("Measure speed")
-        self._measure.setToolTip(
+        self._weights = line_edit(
+            "A local safetensors file instead of the published weights.", "published weights"
+        )
+        self._browse = tool_button("…", "Choose a weights file.", self._pick_weights)
+        self._measure = push_button(
+            "Measure speed",
             "Runs the selected encoder for two seconds on noise; downloads its weights if "
-            "necessary."
+            "necessary.",
+            self.measure,
         )
-        self._recipe = QComboBox()
-        for name in PRESETS:
-            self._recipe.addItem(f"{name} (default)" if name == DEFAULT_RECIPE else name, name)
-        self._recipe.setToolTip("How much of the image around a cell the encoder sees.")
+        recipes = {name: name for name in PRESETS}
+        recipes[DEFAULT_RECIPE] += " (default)"
+        self._recipe = combo_box(recipes, "How much of the image around a cell the encoder sees.")
         self._recipe_text = WrappedLabel()
-        self._rgb = tuple(QComboBox() for _ in range(3))
-        for box, colour in zip(self._rgb, ("red", "green", "blue"), strict=True):
-            box.setToolTip(
-                f"Channel that is shown to the encoder as {colour}; auto: recognised by its stain."
+        self._rgb = tuple(
+            combo_box(
+                {},
+                f"Channel that is shown to the encoder as {colour}; auto: recognised by its stain.",
             )
+            for colour in ("red", "green", "blue")
+        )
+        for box, colour in zip(self._rgb, ("red", "green", "blue"), strict=True):
+            box.setObjectName(colour)
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._colours = QWidget()
-        self._device = QComboBox()
-        for device, text in _devices():
-            self._device.addItem(text, device)
-        self._device.setToolTip("Where the encoder runs.")
-        self._compute = QPushButton("Compute embeddings")
-        self._compute.setToolTip(
+        self._colours = holder(row(*((box, 1) for box in self._rgb)))
+        self._device = combo_box(_devices(), "Where the encoder runs.")
+        self._compute = push_button(
+            "Compute embeddings",
             "Computes the embedding of every cell of the assay and stores it on disk. Nothing is "
-            "computed twice, so a cancelled run can be resumed."
+            "computed twice, so a cancelled run can be resumed.",
+            self.compute,
         )
         self._state = WrappedLabel()
-
-    def _lay_out(self) -> None:
-        colours = QHBoxLayout(self._colours)
-        colours.setContentsMargins(0, 0, 0, 0)
-        for box in self._rgb:
-            colours.addWidget(box, 1)
-        weights = QHBoxLayout()
-        weights.addWidget(self._weights, 1)
-        weights.addWidget(self._browse)
-        device = QHBoxLayout()
-        device.addWidget(self._device, 1)
-        device.addWidget(self._measure)
-        self._form = QFormLayout()
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._form.addRow("Other", self._custom)
-        self._form.addRow("Weights", weights)
-        self._form.addRow("Device", device)
-        self._form.addRow("Recipe", self._recipe)
-        self._form.addRow("R, G, B", self._colours)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(6)
-        layout.addWidget(self._table)
-        layout.addWidget(self._about)
-        layout.addLayout(self._form)
-        layout.addWidget(self._recipe_text)
-        layout.addWidget(self._compute)
-        layout.addWidget(self._state)
-        layout.addWidget(self._jobs)
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        line.setFrameShadow(QFrame.Shadow.Sunken)
-        layout.addWidget(line)
-        layout.addWidget(self.pretraining)
-        layout.addStretch(1)
-        _tab_order(
-            self._table,
-            self._custom,
-            self._weights,
-            self._browse,
-            self._device,
-            self._measure,
-            self._recipe,
-            *self._rgb,
-            self._compute,
+        self._form = form(
+            ("Other", self._custom),
+            ("Weights", row((self._weights, 1), self._browse)),
+            ("Device", row((self._device, 1), self._measure)),
+            ("Recipe", self._recipe),
+            ("R, G, B", self._colours),
         )
 
     def _connect(self) -> None:
+        session = self._session
         self._table.value_changed.connect(self._pick_encoder)
         self._custom.editingFinished.connect(self._name_encoder)
         self._weights.editingFinished.connect(self._changed)
-        self._browse.clicked.connect(self._pick_weights)
         for box in (self._recipe, self._device):
             box.activated.connect(self._changed)
         for box in self._rgb:
             box.activated.connect(self._pick_colour)
-        self._measure.clicked.connect(self.measure)
-        self._compute.clicked.connect(self.compute)
-        self._tasks.options_changed.connect(lambda: self.set_value(self._tasks.options))
-        self._session.embeddings_changed.connect(self._embedded)
+        session.options.changed.connect(lambda: self.set_value(session.options.value()))
+        session.models.embeddings_changed.connect(self._embedded)
         self.pretraining.trained.connect(self._trained)
-        self._session.assay_changed.connect(self._assay_changed)
-        self._session.plate_changed.connect(lambda: self.set_value(self._tasks.options))
+        session.assay.changed.connect(self._assay_changed)
+        session.selection.plate_changed.connect(lambda: self.set_value(session.options.value()))
 
     def _fill_colours(self, options: TrainOptions) -> None:
-        plate = self._session.plate
+        plate = self._session.selection.plate
         names = [] if plate is None else [channel.name for channel in plate.channels]
         for index, box in enumerate(self._rgb):
             box.clear()
-            box.addItem(_BY_STAIN, "")
-            for name in names:
-                box.addItem(name, name)
+            add_choices(box, {"": _BY_STAIN} | {name: name for name in names})
             if options.rgb:
-                _select(box, options.rgb[index])
+                select(box, options.rgb[index], adds=True)
 
 
-def _is_same(one: TrainOptions, other: TrainOptions) -> bool:
-    """Whether both give the same embeddings."""
-    return _makes(one) == _makes(other)
-
-
-def _makes(options: TrainOptions) -> tuple[object, ...]:
+def _embedding_key(options: TrainOptions) -> tuple[object, ...]:
+    """Options that are equal in this give the same embeddings."""
     encoder, recipe = options.encoder or DEFAULT_ENCODER, options.recipe or DEFAULT_RECIPE
     return (encoder, options.weights, recipe, options.rgb)
 
 
-def _devices() -> list[tuple[str, str]]:
-    """Devices of this machine, and what they are called to a person."""
-    devices = [("auto", f"auto ({choose_device('auto').type})"), ("cpu", "cpu")]
+def _devices() -> dict[str, str]:
+    """Devices of this machine, and what they are called."""
+    devices = {"auto": f"auto ({choose_device('auto').type})", "cpu": "cpu"}
     if torch.cuda.is_available():
-        devices.append(("cuda", "cuda"))
+        devices["cuda"] = "cuda"
     if torch.backends.mps.is_available():
-        devices.append(("mps", "mps"))
+        devices["mps"] = "mps"
     return devices
-
-
-def _select(box: QComboBox, data: str) -> None:
-    """Select an entry; one that is not in the list, of another machine say, is added to it."""
-    index = box.findData(data)
-    if index < 0:
-        box.addItem(data, data)
-        index = box.count() - 1
-    box.setCurrentIndex(index)
-
-
-def _tab_order(*widgets: QWidget) -> None:
-    for before, after in itertools.pairwise(widgets):
-        QWidget.setTabOrder(before, after)

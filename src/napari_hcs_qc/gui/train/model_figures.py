@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QTabWidget, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.learning_curve import LearningCurve
 from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart, ReliabilityChart
+from napari_hcs_qc.gui.widgets.controls import (
+    clear,
+    column,
+    heading,
+    holder,
+    lay_out,
+    name_parts,
+    push_button,
+)
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -34,58 +35,48 @@ if TYPE_CHECKING:
 class ModelFigures(QWidget):
     """The figures of one model."""
 
-    measure_asked = Signal()
+    measure_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model: Model | None = None
         self._is_measuring = False
-        self._own, self._shown = _NOTHING, _NOTHING
-        self._last: _Read | None = None
-        self._title = QLabel()
-        font = self._title.font()
-        font.setBold(True)
-        self._title.setFont(font)
+        self._recorded, self._displayed = _NOTHING, _NOTHING
+        self._last: _Recorded | None = None
+        self._title = heading("")
         self._sentence = WrappedLabel()
-        self._measure = QPushButton("Measure now")
-        self._measure.setToolTip(
-            "Cross-validates this model on the cells it was trained on; takes some seconds."
+        self._measure = push_button(
+            "Measure now",
+            "Cross-validates this model on the cells it was trained on; takes some seconds.",
+            self.measure_requested.emit,
         )
-        self._measure.clicked.connect(self.measure_asked)
-        self._numbers = QWidget()
-        self._grid = QGridLayout(self._numbers)
-        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid = QGridLayout()
+        self._numbers = holder(self._grid)
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(1)
-        self._confusion = ConfusionChart()
-        self._reliability = ReliabilityChart()
+        self._confusion, self._reliability = ConfusionChart(), ReliabilityChart()
         self._curve = LearningCurveChart()
         self._verdict = WrappedLabel()
         self._charts = QTabWidget()
         self._charts.setToolTip("Details of the figures.")
-        learning = QWidget()
-        column = QVBoxLayout(learning)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self._curve, 1)
-        column.addWidget(self._verdict)
-        self._charts.addTab(learning, "Enough annotations?")
-        self._charts.addTab(self._confusion, "Confusion")
-        self._charts.addTab(self._reliability, "Reliability")
-        for index, tip in enumerate(
+        for page, title, tip in (
             (
+                holder(column((self._curve, 1), self._verdict)),
+                "Enough annotations?",
                 "Weighted F1 over the number of annotated cells: would more annotations help?",
-                "Annotated against predicted class of held-out cells",
+            ),
+            (self._confusion, "Confusion", "Annotated against predicted class of held-out cells"),
+            (
+                self._reliability,
+                "Reliability",
                 "Share of abnormal cells among those with this predicted probability",
-            )
+            ),
         ):
-            self._charts.setTabToolTip(index, tip)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self._title, self._numbers, self._sentence, self._measure, self._charts):
-            layout.addWidget(widget)
-        self._show()
-        self._look_again()
+            self._charts.setTabToolTip(self._charts.addTab(page, title), tip)
+        lay_out(self, self._title, self._numbers, self._sentence, self._measure, self._charts)
+        name_parts(self)
+        self._display()
+        self._refresh()
 
     def value(self) -> Model | None:
         """Give the model whose figures are shown."""
@@ -97,43 +88,43 @@ class ModelFigures(QWidget):
         if model is None:
             self._last = None  # another assay may follow
         else:
-            read = _Read.of(model.id, model.manifest["cross_validation"])
-            self._own = read
-            if read.is_measured:
-                self._last = read
-        self._look_again()
+            recorded = _Recorded.of(model.id, model.manifest["cross_validation"])
+            self._recorded = recorded
+            if recorded.is_measured:
+                self._last = recorded
+        self._refresh()
 
     def set_measuring(self, is_measuring: bool) -> None:
-        """Say whether figures are on their way; those before stay in sight until they are here."""
+        """Show whether figures are being measured; those before stay in sight until then."""
         if is_measuring != self._is_measuring:
             self._is_measuring = is_measuring
-            self._look_again()
+            self._refresh()
 
     def shown(self) -> str:
         """Id of the model whose figures are in sight, which may be the one before; or empty."""
-        return self._shown.model
+        return self._displayed.model
 
-    def _look_again(self) -> None:
-        model, own = self._model, self._own
+    def _refresh(self) -> None:
+        model, own = self._model, self._recorded
         if model is None:
             shown = _NOTHING
         elif not own.is_measured and self._is_measuring and self._last is not None:
             shown = self._last
         else:
             shown = own
-        if shown is not self._shown:
-            self._shown = shown
-            self._show()
+        if shown is not self._displayed:
+            self._displayed = shown
+            self._display()
         self._title.setText(f"Figures of model {shown.model}" if shown.model else "No model yet")
         self._numbers.setEnabled(model is None or shown is own)
-        self._sentence.setText(self._words())
+        self._sentence.setText(self._text())
         # A model of an earlier version has figures, but not all that are drawn here.
         is_partial = not own.is_measured or own.lacks_charts
         self._measure.setVisible(model is not None and is_partial and not self._is_measuring)
         self._measure.setText("Measure the rest" if own.is_measured else "Measure now")
 
-    def _show(self) -> None:
-        shown = self._shown
+    def _display(self) -> None:
+        shown = self._displayed
         self._fill_numbers(shown.figures)
         self._confusion.set_value(shown.confusion)
         self._reliability.set_value(shown.reliability)
@@ -142,26 +133,23 @@ class ModelFigures(QWidget):
         self._verdict.setVisible(shown.curve is not None)
         self._charts.setVisible(shown.has_charts)
 
-    def _words(self) -> str:
+    def _text(self) -> str:
         if self._model is None:
             return (
                 "Annotate normal and abnormal cells, for a start ten of each, then press Retrain."
             )
-        if self._own.is_measured:
+        if self._recorded.is_measured:
             # At 50 such cells of BBBC022 by 0.2 of weighted F1, see benchmarks/README.md.
             return (
-                f"Held-out cells: {self._own.sentence.rstrip('.')}. Cells chosen with Space are "
-                "the hard ones: on the plate as a whole the model is more accurate."
+                f"Held-out cells: {self._recorded.sentence.rstrip('.')}. Cells chosen with Space "
+                "are the hard ones: on the plate as a whole the model is more accurate."
             )
         if self._is_measuring:
             return f"Model {self._model.id} is in use already; its figures are being measured."
         return "Not yet cross-validated."
 
     def _fill_numbers(self, figures: Sequence[Mapping[str, Any]]) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            old = item.widget()
-            if old is not None:
-                old.deleteLater()
+        clear(self._grid)
         self._numbers.setVisible(bool(figures))
         if not figures:
             return
@@ -176,13 +164,13 @@ class ModelFigures(QWidget):
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
-            self._grid.addWidget(_number(_mean_words(figure), tips[0]), row, 1)
-            self._grid.addWidget(_number(_ends_words(figure), tips[1]), row, 2)
+            self._grid.addWidget(_number(_mean_text(figure), tips[0]), row, 1)
+            self._grid.addWidget(_number(_interval_text(figure), tips[1]), row, 2)
         self._grid.setColumnStretch(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class _Read:
+class _Recorded:
     """The figures of a manifest, as far as it has them."""
 
     model: str = ""
@@ -205,18 +193,18 @@ class _Read:
         return bool(self.figures) and any(chart is None for chart in charts)
 
     @classmethod
-    def of(cls, model: str, found: Mapping[str, Any] | None) -> _Read:
-        if found is None:
+    def of(cls, model: str, figures: Mapping[str, Any] | None) -> _Recorded:
+        if figures is None:
             return cls(model)
         matrix, bins, curve = (
-            found.get(name) for name in ("confusion", "reliability", "learning_curve")
+            figures.get(name) for name in ("confusion", "reliability", "learning_curve")
         )
         try:
             return cls(
                 model,
                 True,
-                str(found["sentence"]),
-                tuple(found["figures"]),
+                str(figures["sentence"]),
+                tuple(figures["figures"]),
                 None if matrix is None else np.asarray(matrix, dtype=np.float64),
                 None if bins is None else Reliability.from_dict(bins),
                 None if curve is None else LearningCurve.from_dict(curve),
@@ -225,7 +213,7 @@ class _Read:
             return cls(model, True, f"the figures in the model's manifest are damaged ({error})")
 
 
-_NOTHING = _Read()
+_NOTHING = _Recorded()
 
 
 def _name_tip(figure: Mapping[str, Any]) -> str:
@@ -239,14 +227,14 @@ def _name_tip(figure: Mapping[str, Any]) -> str:
     )
 
 
-def _mean_words(figure: Mapping[str, Any]) -> str:
+def _mean_text(figure: Mapping[str, Any]) -> str:
     if figure["mean"] is None:
         return "–"
     sd = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
     return f"{figure['mean']:.3f}{sd}"
 
 
-def _ends_words(figure: Mapping[str, Any]) -> str:
+def _interval_text(figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
     return "–" if low is None or high is None else f"{low:.3f}–{high:.3f}"
 

@@ -6,18 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QHeaderView,
-    QPushButton,
-    QSizePolicy,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractItemView, QTreeWidgetItem, QWidget
 
+from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts, push_button, row
+from napari_hcs_qc.gui.widgets.tables import RIGHT, ROLE, Column, LineTree
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -26,18 +18,14 @@ if TYPE_CHECKING:
     from napari_hcs_qc.workflow.model_history import Comparison, ModelLine, PlateChange
 
 _ID, _MADE, _HEAD, _CELLS, _F1, _NOTE = range(6)
-_HEADINGS = ("Model", "Made", "Head", "Cells", "F1", "Note")
-_TIPS = (
-    "Number of the model; ● is in use",
-    "When it was trained",
-    "Its head",
-    "Cells it was trained on",
-    "Cross-validated weighted F1; – where it was not measured",
-    "Your note; double-click or press F2 to edit",
+_COLUMNS = (
+    Column("Model", "Number of the model; ● is in use"),
+    Column("Made", "When it was trained"),
+    Column("Head", "Its head"),
+    Column("Cells", "Cells it was trained on", is_number=True),
+    Column("F1", "Cross-validated weighted F1; – where it was not measured", is_number=True),
+    Column("Note", "Your note; double-click or press F2 to edit"),
 )
-_ROLE = Qt.ItemDataRole.UserRole
-_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _LINES_SHOWN = 6
 _WELLS_LISTED = 6
 
@@ -47,8 +35,8 @@ class ModelHistory(QWidget):
 
     value_changed = Signal(object)
     noted = Signal(str, str)
-    compare_asked = Signal(str, str)
-    restore_asked = Signal(str)
+    compare_requested = Signal(str, str)
+    restore_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,26 +44,20 @@ class ModelHistory(QWidget):
         self._list = _List()
         self._list.itemSelectionChanged.connect(self._selected)
         self._list.itemChanged.connect(self._changed)
-        self._compare = QPushButton("Compare two")
-        self._compare.setToolTip(
+        self._compare = push_button(
+            "Compare two",
             "Figures of the two selected models (Ctrl+click), and the cells and wells they "
-            "classify differently."
+            "classify differently.",
+            self._request_comparison,
         )
-        self._compare.clicked.connect(self._ask_compare)
-        self._restore = QPushButton("Restore")
-        self._restore.setToolTip(
-            "Use the selected model again; the next Retrain creates and uses a new one."
+        self._restore = push_button(
+            "Restore",
+            "Use the selected model again; the next Retrain creates and uses a new one.",
+            lambda: self.restore_requested.emit(self.value()[0]),
         )
-        self._restore.clicked.connect(self._ask_restore)
         self._text = WrappedLabel()
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._compare)
-        buttons.addWidget(self._restore)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._list)
-        layout.addLayout(buttons)
-        layout.addWidget(self._text)
+        lay_out(self, self._list, row(self._compare, self._restore), self._text, spacing=None)
+        name_parts(self)
         self.set_lines(())
 
     def set_lines(self, lines: Sequence[ModelLine]) -> None:
@@ -91,9 +73,13 @@ class ModelHistory(QWidget):
             self.set_comparison(None)
         self.set_value(before)
 
+    def lines(self) -> tuple[ModelLine, ...]:
+        """Give the models listed."""
+        return self._lines
+
     def value(self) -> tuple[str, ...]:
         """Ids of the selected models, oldest first."""
-        return tuple(sorted(str(item.data(_ID, _ROLE)) for item in self._list.selectedItems()))
+        return tuple(sorted(str(item.data(_ID, ROLE)) for item in self._list.selectedItems()))
 
     def set_value(self, ids: Sequence[str]) -> None:
         """Select models; those that are not in the list are left out."""
@@ -101,23 +87,23 @@ class ModelHistory(QWidget):
             for row in range(self._list.topLevelItemCount()):
                 item = self._list.topLevelItem(row)
                 if item is not None:
-                    item.setSelected(item.data(_ID, _ROLE) in ids)
-        self._look_at_buttons()
+                    item.setSelected(item.data(_ID, ROLE) in ids)
+        self._enable_buttons()
 
-    def set_comparison(self, found: Comparison | None) -> None:
-        """Say how two models differ; None takes it away."""
-        self._text.setText("" if found is None else comparison_words(found))
-        self._text.setVisible(found is not None)
+    def set_comparison(self, comparison: Comparison | None) -> None:
+        """Show how two models differ; None hides it."""
+        self._text.setText("" if comparison is None else comparison_text(comparison))
+        self._text.setVisible(comparison is not None)
 
     def comparison(self) -> str:
-        """Words of the comparison shown."""
+        """Give the text of the comparison shown."""
         return self._text.text()
 
     def _selected(self) -> None:
-        self._look_at_buttons()
+        self._enable_buttons()
         self.value_changed.emit(self.value())
 
-    def _look_at_buttons(self) -> None:
+    def _enable_buttons(self) -> None:
         chosen = self.value()
         in_use = {line.id for line in self._lines if line.is_in_use}
         damaged = {line.id for line in self._lines if line.problem}
@@ -127,19 +113,16 @@ class ModelHistory(QWidget):
 
     def _changed(self, item: QTreeWidgetItem, column: int) -> None:
         if column == _NOTE:
-            self.noted.emit(str(item.data(_ID, _ROLE)), item.text(_NOTE))
+            self.noted.emit(str(item.data(_ID, ROLE)), item.text(_NOTE))
 
-    def _ask_compare(self) -> None:
+    def _request_comparison(self) -> None:
         older, newer = self.value()
-        self.compare_asked.emit(older, newer)
-
-    def _ask_restore(self) -> None:
-        self.restore_asked.emit(self.value()[0])
+        self.compare_requested.emit(older, newer)
 
 
-def comparison_words(found: Comparison) -> str:
-    """Say in words how two models differ."""
-    a, b = found.a, found.b
+def comparison_text(comparison: Comparison) -> str:
+    """Describe how two models differ."""
+    a, b = comparison.a, comparison.b
     lines = [
         f"Model {a.id} → {b.id}",
         f"Annotated cells: {_n_cells(a)} → {_n_cells(b)}",
@@ -148,11 +131,11 @@ def comparison_words(found: Comparison) -> str:
     ]
     if (a.encoder, a.recipe, a.head) != (b.encoder, b.recipe, b.head):
         lines.append(f"{a.encoder}, {a.recipe}, {a.head} → {b.encoder}, {b.recipe}, {b.head}")
-    lines.extend(_plate_words(change, found.threshold) for change in found.plates)
+    lines.extend(_plate_text(change, comparison.threshold) for change in comparison.plates)
     return "\n".join(lines)
 
 
-def _plate_words(change: PlateChange, threshold: float) -> str:
+def _plate_text(change: PlateChange, threshold: float) -> str:
     return (
         f"Plate {change.plate}: {change.n_changed:,} of {change.n_cells:,} cells "
         f"({change.share_changed:.1%}) change their class at threshold {threshold:.2f}: "
@@ -179,32 +162,32 @@ def _n_cells(line: ModelLine) -> str:
     return ", ".join(f"{n} {cls}" for cls, n in sorted(line.n_annotated.items())) or "none"
 
 
-def _add(owner: QTreeWidget, line: ModelLine) -> None:
+def _add(owner: LineTree, line: ModelLine) -> None:
     mark = "● " if line.is_in_use else "    "
     f1 = "–" if line.f1 is None else f"{line.f1:.3f}"
     n_cells = f"{sum(line.n_annotated.values()):,}"
     shown = [f"{mark}{line.id}", _when(line.created), line.head, n_cells, f1, line.note]
     item = QTreeWidgetItem(owner, shown)
-    item.setData(_ID, _ROLE, line.id)
-    item.setSizeHint(_NOTE, QSize(0, owner.fontMetrics().height() + 5))
+    item.setData(_ID, ROLE, line.id)
+    item.setSizeHint(_NOTE, QSize(0, owner.line_px()))
     for column in (_CELLS, _F1):
-        item.setTextAlignment(column, _RIGHT)
+        item.setTextAlignment(column, RIGHT)
     if not line.problem:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-    told = line.problem or (
+    text = line.problem or (
         f"Model {line.id}{', in use' if line.is_in_use else ''}: {line.encoder}, recipe "
         f"{line.recipe}, head {line.head}; {_n_cells(line)}; weighted F1 "
         f"{_figure(line.f1, line.f1_ci)}, AUC {_figure(line.auc)}"
     )
-    for column in range(len(_HEADINGS)):
-        item.setToolTip(column, f"{told}\n{line.note}" if line.note else told)
+    for column in range(len(_COLUMNS)):
+        item.setToolTip(column, f"{text}\n{line.note}" if line.note else text)
     font = item.font(_ID)
     font.setBold(line.is_in_use)
     item.setFont(_ID, font)
 
 
 def _when(created: str) -> str:
-    """Say a moment as short as it can be told apart: the time of today, else the day."""
+    """Give a moment in short: the time of today, else the day."""
     if not created:
         return ""
     at = datetime.fromisoformat(created).astimezone()
@@ -212,29 +195,16 @@ def _when(created: str) -> str:
     return f"{at:%H:%M}" if at.date() == today else f"{at:%Y-%m-%d}"
 
 
-class _List(QTreeWidget):
+class _List(LineTree):
     """Lines of which only the note can be written, and by the keyboard too."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setHeaderLabels(_HEADINGS)
-        heading = self.headerItem()
-        assert heading is not None
-        for column, tip in enumerate(_TIPS):
-            heading.setToolTip(column, tip)
-            heading.setTextAlignment(column, _RIGHT if column in (_CELLS, _F1) else _LEFT)
+        super().__init__(_COLUMNS, stretched=_NOTE)
         header = self.header()
         assert header is not None
         header.setMinimumSectionSize(30)
-        header.setStretchLastSection(True)
-        for column in range(_NOTE):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.setRootIsDecorated(False)
-        self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setToolTip("Models of this assay, newest first.")
         self.itemDoubleClicked.connect(lambda item, _: self._write_note(item))
 
@@ -246,17 +216,9 @@ class _List(QTreeWidget):
         else:
             super().keyPressEvent(event)
 
-    def sizeHint(self) -> QSize:
+    def n_lines(self) -> int:
         """Give room for some lines; more are scrolled to."""
-        header = self.header()
-        top = 0 if header is None else header.sizeHint().height()
-        line = max(self.sizeHintForRow(0), self.fontMetrics().height() + 5)
-        n_lines = min(_LINES_SHOWN, max(1, self.topLevelItemCount()))
-        return QSize(380, top + n_lines * line + 2 * self.frameWidth() + 2)
-
-    def minimumSizeHint(self) -> QSize:
-        """As `sizeHint`, but narrow."""
-        return QSize(240, self.sizeHint().height())
+        return min(_LINES_SHOWN, max(1, self.topLevelItemCount()))
 
     def _write_note(self, item: QTreeWidgetItem) -> None:
         if item.flags() & Qt.ItemFlag.ItemIsEditable:

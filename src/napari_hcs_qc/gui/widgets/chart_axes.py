@@ -41,8 +41,8 @@ class Axis:
     def value(self, share: float) -> float:
         """Give the value at a share of the axis, the inverse of `share`."""
         low, high = self._scaled(self.low), self._scaled(self.high)
-        found = low + share * (high - low)
-        return math.exp(found) if self.is_log else found
+        scaled = low + share * (high - low)
+        return math.exp(scaled) if self.is_log else scaled
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.is_log else value
@@ -95,7 +95,7 @@ def power_ticks(high: float) -> tuple[tuple[float, str], ...]:
 
 
 class Chart(QWidget):
-    """A painted chart, or words where there is nothing to draw."""
+    """A painted chart, or a text where there is nothing to draw."""
 
     def __init__(self, name: str, nothing: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -117,7 +117,7 @@ class Chart(QWidget):
         raise NotImplementedError
 
     def describe_at(self, point: QPointF) -> str:
-        """Say in words and numbers what is drawn at a place; empty where nothing is."""
+        """Describe what is drawn at a place; empty where nothing is."""
         raise NotImplementedError
 
     def draw(self, painter: QPainter) -> None:
@@ -137,7 +137,7 @@ class Chart(QWidget):
         painter.end()
 
     def event(self, event: Any) -> bool:
-        """Tell the values under the mouse in place of the tooltip."""
+        """Show the values under the mouse in place of the tooltip."""
         if event.type() == QEvent.Type.ToolTip and self.has_data():
             text = self.describe_at(QPointF(event.pos()))
             if text:
@@ -146,7 +146,7 @@ class Chart(QWidget):
         return bool(super().event(event))
 
     def changeEvent(self, event: Any) -> None:
-        """Draw anew in another theme or font."""
+        """Redraw in another theme or font."""
         super().changeEvent(event)
         self.update()
 
@@ -243,14 +243,14 @@ class Chart(QWidget):
 
     def _with_room(self, area: PlotArea) -> Sequence[tuple[float, str]]:
         """Ticks of the x axis whose texts do not run into each other; the last one always."""
-        metrics, kept = self.metrics(), list[tuple[float, str]]()
+        metrics, spaced = self.metrics(), list[tuple[float, str]]()
         free = math.inf
         for value, text in reversed(area.x.ticks):
             middle, half = area.at(value, area.y.low).x(), metrics.horizontalAdvance(text) / 2
             if middle + half + _GAP_PX <= free:
-                kept.append((value, text))
+                spaced.append((value, text))
                 free = middle - half
-        return kept
+        return spaced
 
 
 def nearest(points: Iterable[QPointF], point: QPointF) -> int:

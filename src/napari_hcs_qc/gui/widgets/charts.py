@@ -57,13 +57,13 @@ class ConfusionChart(Chart):
 
     def set_value(self, counts: ArrayLike | None) -> None:
         """Show counts."""
-        found = None if counts is None else np.array(counts, np.float64)
-        if found is not None and found.shape != (2, 2):
+        array = None if counts is None else np.array(counts, np.float64)
+        if array is not None and array.shape != (2, 2):
             raise HcsQcError(
-                f"Counts of shape {found.shape} were given; expected 2 rows (annotated normal, "
+                f"Counts of shape {array.shape} were given; expected 2 rows (annotated normal, "
                 "abnormal) of 2 columns (predicted)."
             )
-        self._counts = found
+        self._counts = array
         self.update()
 
     def has_data(self) -> bool:
@@ -71,7 +71,7 @@ class ConfusionChart(Chart):
         return self._counts is not None and bool(self._counts.sum() > 0)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say how many cells a field stands for."""
+        """Describe a field: how many cells."""
         for row in range(2):
             for column in range(2):
                 if self._counts is not None and self._field(row, column).contains(point):
@@ -130,8 +130,8 @@ class ConfusionChart(Chart):
         painter.drawText(upper.translated(0, 3), int(_LOWER), f"{count:,.0f}")
         painter.setFont(self.font())
         lower = upper.translated(0, half + 3)
-        words = "right" if row == column else "wrong"
-        painter.drawText(lower, int(_UPPER), f"{_percent(count, total)} {words}")
+        verdict = "right" if row == column else "wrong"
+        painter.drawText(lower, int(_UPPER), f"{_percent(count, total)} {verdict}")
 
     def _field(self, row: int, column: int) -> QRectF:
         metrics = self.metrics()
@@ -165,9 +165,9 @@ class ReliabilityChart(Chart):
         return self._bins is not None and bool(self._bins.n)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say what is known of the bin nearest across."""
+        """Describe the bin nearest across."""
         assert self._bins is not None
-        bins, area = self._bins, self._area()
+        bins, area = self._bins, self.area()
         place = nearest((area.at(p, 0.0) for p in bins.mean_p), point)
         low, high = bins.low[place], bins.high[place]
         return (
@@ -179,7 +179,7 @@ class ReliabilityChart(Chart):
     def draw(self, painter: QPainter) -> None:
         """Draw the bins beside the line on which all would lie."""
         assert self._bins is not None
-        bins, area = self._bins, self._area()
+        bins, area = self._bins, self.area()
         self.draw_axes(painter, area)
         painter.setPen(QPen(faint(self, 0.7), 1.5, Qt.PenStyle.DashLine))
         painter.drawLine(area.at(0, 0), area.at(1, 1))
@@ -204,7 +204,8 @@ class ReliabilityChart(Chart):
             radius = 3.0 + 5.0 * math.sqrt(n / most)
             painter.drawEllipse(point, radius, radius)
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         x = Axis("P(abnormal) predicted", *_SHARE_ENDS, _SHARE_TICKS)
         y = Axis("share annotated abnormal", *_SHARE_ENDS, _SHARE_TICKS)
         return self.plot_area(x, y, header_px=self.metrics().height())
@@ -235,9 +236,9 @@ class LearningCurveChart(Chart):
         return self._curve is not None and bool(self._curve.sizes)
 
     def describe_at(self, point: QPointF) -> str:
-        """Say what is known of the size nearest across."""
+        """Describe the size nearest across."""
         assert self._curve is not None
-        curve, area = self._curve, self._area()
+        curve, area = self._curve, self.area()
         place = nearest((area.at(size, area.y.low) for size in curve.sizes), point)
         low, high = curve.low[place], curve.high[place]
         interval = (
@@ -252,7 +253,7 @@ class LearningCurveChart(Chart):
     def draw(self, painter: QPainter) -> None:
         """Draw the interval as a band, and the mean on it."""
         assert self._curve is not None
-        curve, area = self._curve, self._area()
+        curve, area = self._curve, self.area()
         self.draw_axes(painter, area)
         colour = line_colour(self)
         band = mixed(paper(self), colour, 0.3)
@@ -280,7 +281,8 @@ class LearningCurveChart(Chart):
         for point in points:
             painter.drawEllipse(point, 4.5, 4.5)
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         assert self._curve is not None
         curve = self._curve
         ends = [end for end in (*curve.low, *curve.high, *curve.mean) if not math.isnan(end)]

@@ -85,12 +85,12 @@ class HistogramChart(Chart):
             self.threshold_changed.emit(moved)
 
     def has_data(self) -> bool:
-        """Whether any cell was judged."""
+        """Whether any cell was scored."""
         return bool(self._counts.any())
 
     def describe_at(self, point: QPointF) -> str:
-        """Say how many cells are in the bin at a place."""
-        area = self._area()
+        """Describe the bin at a place: how many cells."""
+        area = self.area()
         if not area.rect.contains(point):
             return ""
         place = min(_N_BINS - 1, int(area.x_at(point.x()) * _N_BINS))
@@ -101,7 +101,7 @@ class HistogramChart(Chart):
 
     def draw(self, painter: QPainter) -> None:
         """Draw the bars, those of either class in its colour, and the line between."""
-        area = self._area()
+        area = self.area()
         self._draw_header(painter, area)
         self.draw_axes(painter, area)
         line_x = area.at(self._threshold, area.y.low).x()
@@ -127,14 +127,14 @@ class HistogramChart(Chart):
     def mousePressEvent(self, event: Any) -> None:
         """Move the line to the mouse."""
         if event.button() == Qt.MouseButton.LeftButton and self.has_data():
-            self.set_threshold(self._area().x_at(event.position().x()))
+            self.set_threshold(self.area().x_at(event.position().x()))
         else:
             super().mousePressEvent(event)
 
     def mouseMoveEvent(self, event: Any) -> None:
         """Let the line follow the mouse."""
         if event.buttons() & Qt.MouseButton.LeftButton and self.has_data():
-            self.set_threshold(self._area().x_at(event.position().x()))
+            self.set_threshold(self.area().x_at(event.position().x()))
         else:
             super().mouseMoveEvent(event)
 
@@ -150,7 +150,8 @@ class HistogramChart(Chart):
         self._n_abnormal = int(np.count_nonzero(self._p >= self._threshold))
         self.update()
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         most = float(max(10, self._counts.max()))
         x = Axis("P(abnormal)", 0.0, 1.0, _TICKS)
         y = Axis("cells (log scale)", _LOG_BASE, most * 1.15, power_ticks(most), is_log=True)

@@ -1,7 +1,7 @@
 """All colours of the widgets in one place: classes, kinds, verdicts, values, and the theme's own.
 
-Hues are those of Okabe & Ito (2008, https://jfly.uni-koeln.de/color/), told apart with any kind of
-colour vision; where one of these colours stands for a class, a letter, shape or word stands beside
+Hues are those of Okabe & Ito (2008, https://jfly.uni-koeln.de/color/), distinct with any kind of
+colour vision; where one of these colours stands for a class, a letter, shape or name stands beside
 it.
 """
 
@@ -68,7 +68,7 @@ to look the same to people with and without colour vision deficiency, dark to li
 
 UNSURE_COLOUR = "#cc79a7"
 NEUTRAL_COLOUR = "#c4c4c4"
-"""Of what nobody and nothing has judged."""
+"""Of what has neither annotation nor prediction."""
 
 FLAG_COLOUR = "#d55e00"
 
@@ -110,10 +110,10 @@ def rgba(colour: str) -> tuple[float, float, float, float]:
 
 def sequential_rgba(values: ArrayLike, *, begin: float = _SEEN_ON_BLACK) -> NDArray[np.float64]:
     """Colours of values from 0 to 1, from dark to light (cividis)."""
-    found = np.asarray(values, dtype=np.float64).reshape(-1)
-    is_known = ~np.isnan(found)
-    place = begin + (1 - begin) * np.clip(found[is_known], 0.0, 1.0)
-    colours = np.empty((len(found), 4))
+    array = np.asarray(values, dtype=np.float64).reshape(-1)
+    is_known = ~np.isnan(array)
+    place = begin + (1 - begin) * np.clip(array[is_known], 0.0, 1.0)
+    colours = np.empty((len(array), 4))
     colours[:] = rgba(NEUTRAL_COLOUR)
     where = np.linspace(0.0, 1.0, len(_STOPS))
     for part in range(3):

@@ -1,10 +1,12 @@
-"""A line for a path with the buttons that look for one."""
+"""A line for a path with the buttons that look for one, and the buttons of a dialog."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QWidget
+
+from napari_hcs_qc.gui.widgets.controls import holder, push_button, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,14 +14,24 @@ if TYPE_CHECKING:
 
 def path_row(edit: QLineEdit, *buttons: tuple[str, Callable[[], None]]) -> QWidget:
     """Put buttons beside a line, with its tooltip."""
-    holder = QWidget()
-    layout = QHBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(edit, 1)
-    for text, act in buttons:
-        button = QPushButton(text)
-        button.setToolTip(edit.toolTip())
+    made = [push_button(text, edit.toolTip(), act) for text, act in buttons]
+    for button in made:
         button.setAutoDefault(False)  # Enter in the line is for OK alone
-        button.clicked.connect(act)
-        layout.addWidget(button)
-    return holder
+    return holder(row((edit, 1), *made))
+
+
+def ok_or_cancel(dialog: QDialog) -> QDialogButtonBox:
+    """Make the buttons that end a dialog."""
+    buttons = QDialogButtonBox(
+        QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
+    )
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    return buttons
+
+
+def enable_ok(buttons: QDialogButtonBox, is_enabled: bool) -> None:
+    """Let a dialog be accepted, or not."""
+    ok = buttons.button(QDialogButtonBox.StandardButton.Ok)
+    if ok is not None:
+        ok.setEnabled(is_enabled)

@@ -20,7 +20,7 @@ class Line:
     """One line of the list."""
 
     name: str  # what is shown
-    words: str = ""  # what there is to know of it, for the tooltip
+    about: str = ""  # what there is to know of it, for the tooltip
     is_ready: bool = True  # whether it can be used as it is
 
 
@@ -43,14 +43,14 @@ class TickList(QListWidget):
         for line in lines:
             item = QListWidgetItem(line.name, self)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setToolTip(f"{line.name}: {line.words}" if line.words else line.name)
+            item.setToolTip(f"{line.name}: {line.about}" if line.about else line.name)
             if not line.is_ready:
                 item.setForeground(grey)
         self.blockSignals(False)
         self.choose(before)
 
     def choose(self, names: Collection[str]) -> None:
-        """Tick names, and no others; nothing is told."""
+        """Tick names, and no others; no signal is sent."""
         self.blockSignals(True)
         for item in self._items():
             is_chosen = item.text() in names
@@ -64,5 +64,5 @@ class TickList(QListWidget):
         )
 
     def _items(self) -> list[QListWidgetItem]:
-        found = (self.item(row) for row in range(self.count()))
-        return [item for item in found if item is not None]
+        items = (self.item(row) for row in range(self.count()))
+        return [item for item in items if item is not None]

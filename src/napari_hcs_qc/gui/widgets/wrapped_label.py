@@ -1,4 +1,4 @@
-"""Words of any length in a narrow panel."""
+"""Text of any length in a narrow panel."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _dock(
         )
         if beside is not None:
             viewer.window._qt_window.tabifyDockWidget(beside, dock)
-        # Tabs side by side have room for one word each; the menu keeps the whole name.
+        # Tabs side by side have room for a single word each; the menu keeps the whole name.
         dock.setWindowTitle(name.removeprefix("HCS ").capitalize())
         action = dock.toggleViewAction()
         if action is not None:

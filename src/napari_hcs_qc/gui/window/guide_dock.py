@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel
 
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
+from napari_hcs_qc.gui.widgets.controls import push_button, row
 from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import napari.components
-
-    from napari_hcs_qc.gui.canvas.workspace import Workspace
     from napari_hcs_qc.gui.session.session import Session
 
 FEW = 10
@@ -35,34 +33,34 @@ def sample_folder() -> Path:
 
 
 def next_step(session: Session) -> tuple[int, str]:
-    """Tell which of `STEPS` is next, and what to do, in a sentence or two."""
-    if session.assay is None:
+    """Give which of `STEPS` is next, and what to do, in a sentence or two."""
+    if session.assay.folder is None:
         return 0, (
             "Open an assay or a plate with the buttons of the Plate panel, drop one onto the "
             "window, or try the simulated sample plate."
         )
-    if session.state is None:
-        if session.plate is None:
+    if session.selection.state is None:
+        if session.selection.plate is None:
             return 0, "The images of this plate have moved or are missing; see the message below."
         return 1, (
             "Press Find cells: the nuclei of every site are found, which takes a few minutes per "
             "plate. You can look at its sites meanwhile."
         )
-    live = session.live
-    classes = [] if live is None else live.table["class"].tolist()
+    cache = session.annotations.cache
+    classes = [] if cache is None else cache.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
-    if min(n_normal, n_abnormal) < FEW and session.model is None:
+    if min(n_normal, n_abnormal) < FEW and session.models.model is None:
         return 2, (
             "Point at a cell and press N if it is normal, A if it is abnormal (out of focus, "
             "saturated, debris, dead). Space jumps to the most informative cell. So far "
             f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
-    if session.model is None:
+    if session.models.model is None:
         return 3, (
             "Press Retrain (Ctrl+R). The first time, all cells are embedded, which takes minutes; "
             "after that, retraining takes about a second."
         )
-    n_open = sum(1 for entry in session.queue if not entry.is_done)
+    n_open = sum(1 for entry in session.models.queue if not entry.is_done)
     if n_open:
         return 4, (
             f"{count_of(n_open, 'flagged well')} to review in the Review panel: K keeps a well, X "
@@ -74,54 +72,34 @@ def next_step(session: Session) -> tuple[int, str]:
     )
 
 
-class GuideDock(QWidget):
-    """The next step, in words, with what is running and the last message."""
+class GuideDock(Dock):
+    """The next step, with what is running and the last message."""
 
     value_changed = Signal(int)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self._workspace: Workspace = workspace_of(viewer)
-        session = self._workspace.session
+    def _make(self) -> None:
+        session = self._session
         self._step = -1
-        self._path = QLabel()
-        self._path.setTextFormat(Qt.TextFormat.RichText)
-        self._path.setWordWrap(True)
+        self._path, self._advice = QLabel(), QLabel()
         self._path.setToolTip(
             "The steps from a new plate to a reviewed one; the next step is bold."
         )
-        self._advice = QLabel()
-        self._advice.setWordWrap(True)
+        self._path.setTextFormat(Qt.TextFormat.RichText)
         self._advice.setTextFormat(Qt.TextFormat.PlainText)
-        for label in (self._path, self._advice):  # as narrow as the dock, whatever it says
+        for label in (self._path, self._advice):  # as narrow as the dock, whatever the text
+            label.setWordWrap(True)
             label.setMinimumWidth(80)
-        self._sample = QPushButton("Try the sample plate")
-        self._sample.setToolTip(
-            "Simulates a small plate with known artefacts in your data folder and opens it."
+        self._sample = push_button(
+            "Try the sample plate",
+            "Simulates a small plate with known artefacts in your data folder and opens it.",
+            self.open_sample,
         )
-        self._sample.clicked.connect(self.open_sample)
         self._jobs = JobBar(session.jobs)
         self._messages = MessageLine(session)
-        row = QHBoxLayout()
-        row.addWidget(self._sample)
-        row.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(4)
-        layout.addWidget(self._path)
-        layout.addWidget(self._advice)
-        layout.addLayout(row)
-        layout.addWidget(self._jobs)
-        layout.addWidget(self._messages)
-        layout.addStretch(1)
-        for signal in (
-            session.assay_changed,
-            session.plate_changed,
-            session.settled,
-        ):
+        self._lay_out(
+            self._path, self._advice, row(self._sample, None), self._jobs, self._messages, None
+        )
+        for signal in (session.assay.changed, session.selection.plate_changed, session.settled):
             signal.connect(self.refresh)
         self.refresh()
 
@@ -130,24 +108,21 @@ class GuideDock(QWidget):
         return self._step
 
     def refresh(self, *_: object) -> None:
-        """Find out what is next and say it."""
-        step, advice = next_step(self._workspace.session)
+        """Show what is next."""
+        step, advice = next_step(self._session)
         shown = []
         for number, name in enumerate(STEPS):
             text = f"✓ {name}" if number < step else name
             shown.append(f"<b>{text}</b>" if number == step else text)
         self._path.setText(" → ".join(shown))
         self._advice.setText(advice)
-        self._sample.setVisible(self._workspace.session.assay is None)
+        self._sample.setVisible(self._session.assay.folder is None)
         if step != self._step:
             self._step = step
             self.value_changed.emit(step)
 
     def open_sample(self) -> None:
         """Make the sample plate, or find it, and open it."""
-        session = self._workspace.session
-        job = session.jobs.start(
-            "Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample"
-        )
+        session = self._session
+        job = session.start("Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample")
         job.finished.connect(lambda path: open_assay_folder(session, path))
-        job.failed.connect(lambda text: session.told.emit("error", text))

@@ -26,7 +26,7 @@ _CONTRAST_SITES = 2  # of measure_intensity: few, since a person waits
 Read: TypeAlias = "Callable[[object], list[LayerData] | list[tuple[None]]]"
 
 _NOTHING: list[tuple[None]] = [(None,)]
-"""npe2's word for: taken, and there is no layer to add."""
+"""What npe2 expects where a path was opened and there is no layer to add."""
 
 
 def get_reader(path: str | Sequence[str]) -> Read | None:
@@ -44,7 +44,7 @@ def get_reader(path: str | Sequence[str]) -> Read | None:
 
 
 def _has_desk() -> bool:
-    """Tell whether the current viewer works on assays already."""
+    """Whether the current viewer works on assays already."""
     viewer = napari.current_viewer()
     return viewer is not None and has_workspace(viewer)
 

@@ -204,7 +204,7 @@ def cells_of(
         n_unread += sum(is_unread)
         annotations = annotations[~np.array(is_unread, dtype=bool)]
         groups.extend(state.groups(annotations["well"]).tolist())
-        kinds.extend(map(none_if_missing, annotations["kind"]))
+        kinds.extend(none_if_missing(annotations["kind"]))
         columns = ["well", "site", "y_px", "x_px", "class"]
         rows = annotations[columns].itertuples(index=False, name=None)
         for well, site, y, x, class_name in rows:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_hcs_qc.gui.widgets.controls import holder, row, tool_button
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class AddedSources(QWidget):
 
     def add(self, source: SourceSpec) -> None:
         """Show labelled cells, in the place of others of their name."""
-        self._take_out(source.name)
+        self._discard(source.name)
         line = self._line(source)
         self._sources[source.name] = (source, line)
         self._layout.addWidget(line)
@@ -40,10 +41,10 @@ class AddedSources(QWidget):
 
     def remove(self, name: str) -> None:
         """Take labelled cells out; nothing happens when there are none of that name."""
-        self._take_out(name)
+        self._discard(name)
         self._changed()
 
-    def _take_out(self, name: str) -> None:
+    def _discard(self, name: str) -> None:
         _, line = self._sources.pop(name, (None, None))
         if line is not None:
             self._layout.removeWidget(line)
@@ -55,18 +56,10 @@ class AddedSources(QWidget):
         self.value_changed.emit()
 
     def _line(self, source: SourceSpec) -> QWidget:
-        line = QWidget()
-        words = WrappedLabel(f"And on {source.name}; abnormal: {', '.join(source.abnormal)}.")
-        words.setToolTip(
+        label = WrappedLabel(f"And on {source.name}; abnormal: {', '.join(source.abnormal)}.")
+        label.setToolTip(
             f"{source.path}. Encoders and heads are compared on these cells as well, and from the "
             "assay's cells to these."
         )
-        out = QToolButton()
-        out.setText("✕")
-        out.setToolTip(f"Remove {source.name}.")
-        out.clicked.connect(lambda: self.remove(source.name))
-        layout = QHBoxLayout(line)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(words, 1)
-        layout.addWidget(out)
-        return line
+        remove = tool_button("✕", f"Remove {source.name}.", lambda: self.remove(source.name))
+        return holder(row((label, 1), remove))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QWidget
 
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart
+from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mean_confusion
 from napari_hcs_qc.text import count_of
@@ -32,7 +33,7 @@ class BenchmarkDetail(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._words = WrappedLabel()
+        self._about = WrappedLabel()
         self._chart = ConfusionChart()
         self._chart.setMinimumHeight(150)
         self._heading = WrappedLabel()
@@ -45,10 +46,8 @@ class BenchmarkDetail(QWidget):
         self._crops.setSpacing(3)
         self._crops.setMinimumHeight(_TILE_PX + 40)
         self._crops.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._words, self._chart, self._heading, self._crops):
-            layout.addWidget(widget)
+        lay_out(self, self._about, self._chart, self._heading, self._crops, spacing=None)
+        name_parts(self)
         self.set_value(None, None)
 
     def set_value(self, planned: Planned | None, result: Mapping[str, Any] | None) -> None:
@@ -58,10 +57,10 @@ class BenchmarkDetail(QWidget):
         self._heading.setVisible(False)
         self._chart.setVisible(result is not None)
         self._chart.set_value(None if result is None else mean_confusion(result))
-        self._words.setText(_words(planned, result))
+        self._about.setText(_about(planned, result))
 
     def set_crops(self, wrong: Sequence[Mistake], crops: NDArray[np.float32]) -> None:
-        """Show the cells that were judged wrongly."""
+        """Show the cells that were misclassified."""
         shown = f", the worst {len(crops)} shown" if len(wrong) > len(crops) else ""
         self._heading.setText(
             f"{count_of(len(wrong), 'cell')} misclassified on average{shown} (P is P(abnormal)):"
@@ -70,13 +69,17 @@ class BenchmarkDetail(QWidget):
         )
         self._heading.setVisible(True)
         self._crops.clear()
-        for one, crop in zip(wrong, crops, strict=False):
-            item = QListWidgetItem(QIcon(_picture(crop)), f"P {one.p_abnormal:.2f}", self._crops)
-            said, scored = ("abnormal", "normal") if one.is_abnormal else ("normal", "abnormal")
+        for mistake, crop in zip(wrong, crops, strict=False):
+            item = QListWidgetItem(
+                QIcon(_picture(crop)), f"P {mistake.p_abnormal:.2f}", self._crops
+            )
+            annotated, scored = (
+                ("abnormal", "normal") if mistake.is_abnormal else ("normal", "abnormal")
+            )
             item.setToolTip(
-                f"{one.cell}\nannotated {said}, predicted {scored}: P(abnormal) "
-                f"{one.p_abnormal:.2f}, mean over {count_of(one.n_tested, 'draw')} in which it was "
-                "tested"
+                f"{mistake.cell}\nannotated {annotated}, predicted {scored}: P(abnormal) "
+                f"{mistake.p_abnormal:.2f}, mean over {count_of(mistake.n_tested, 'draw')} in "
+                "which it was tested"
             )
         self._crops.setVisible(bool(len(crops)))
 
@@ -84,12 +87,12 @@ class BenchmarkDetail(QWidget):
         """Count the crops that are shown."""
         return self._crops.count()
 
-    def words(self) -> str:
+    def text(self) -> str:
         """Give the text that is shown."""
-        return self._words.text()
+        return self._about.text()
 
 
-def _words(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
+def _about(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
     if planned is None:
         return "Click a row to see its confusion matrix and the misclassified crops."
     cell = planned.cell
@@ -97,7 +100,7 @@ def _words(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
     if result is None:
         why = f"Cannot run: {planned.reason}." if planned.reason else "Not measured yet."
         return f"{name}. {why}"
-    told = []
+    figures = []
     for key, shown in (
         ("f1_weighted", "weighted F1"),
         ("auc", "AUC"),
@@ -105,15 +108,15 @@ def _words(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
         ("precision_abnormal", "precision"),
         ("recall_abnormal", "recall of abnormal"),
     ):
-        found = result["summary"][key]
-        if found["mean"] is not None:
-            text = f"{shown} {100 * found['mean']:.1f}"
-            if found["interval"] is not None:
-                low, high = (f"{100 * end:.1f}" for end in found["interval"])
+        figure = result["summary"][key]
+        if figure["mean"] is not None:
+            text = f"{shown} {100 * figure['mean']:.1f}"
+            if figure["interval"] is not None:
+                low, high = (f"{100 * end:.1f}" for end in figure["interval"])
                 text += f" ({low} to {high})"
-            told.append(text)
+            figures.append(text)
     return (
-        f"{name}, percent with 95 % intervals: {', '.join(told)}. {result['protocol']} "
+        f"{name}, percent with 95 % intervals: {', '.join(figures)}. {result['protocol']} "
         f"Took {result['seconds']:.0f} s."
     )
 

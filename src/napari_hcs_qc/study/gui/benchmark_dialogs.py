@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtWidgets import (
-    QDialog,
-    QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
-    QLineEdit,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QDialog, QFileDialog
 
 from napari_hcs_qc.encoders.custom_encoder import custom_encoder_beside
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.widgets.path_row import path_row
+from napari_hcs_qc.gui.widgets.controls import Item, form, lay_out, line_edit, name_parts
+from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
@@ -39,44 +33,39 @@ class CropsDialog(QDialog):
 
     def __init__(self, taken: Collection[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._taken = frozenset(taken)
+        self._names = frozenset(taken)
         self._inside: CropsInside | None = None
         self._problem = ""
         self.setWindowTitle("Add labelled cells")
         self.setMinimumWidth(480)
-        self._path = QLineEdit()
-        self._path.setToolTip(
+        self._path = line_edit(
             "A folder with one folder of .png or .tif crops per class; or an .npz file with the "
             "arrays crops, classes and groups; or an .npy file of crops with a CSV of the same "
             "name (columns class and group)."
         )
-        self._group = QLineEdit(FILE_GROUP)
-        self._group.setToolTip(
+        self._group = line_edit(
             "Regular expression for the file names; its first (group) is the plate of a crop. "
-            "Whole plates are held out for testing."
+            "Whole plates are held out for testing.",
+            text=FILE_GROUP,
         )
-        self._name = QLineEdit()
-        self._name.setToolTip("Name of these cells in the tables.")
+        self._name = line_edit("Name of these cells in the tables.")
         self._abnormal = TickList("Tick the classes that count as abnormal; all others are normal.")
-        self._words = WrappedLabel()
-        self._buttons = _ok_or_cancel(self)
-        self._form = QFormLayout()
-        self._form.addRow(
-            "Crops",
-            path_row(self._path, ("Folder…", self._choose_folder), ("File…", self._choose_file)),
+        self._about = WrappedLabel()
+        self._buttons = ok_or_cancel(self)
+        buttons = (("Folder…", self._choose_folder), ("File…", self._choose_file))
+        self._form = form(
+            ("Crops", path_row(self._path, *buttons)),
+            ("Plate in the file name", self._group),
+            ("Name", self._name),
+            ("Abnormal are", self._abnormal),
         )
-        self._form.addRow("Plate in the file name", self._group)
-        self._form.addRow("Name", self._name)
-        self._form.addRow("Abnormal classes", self._abnormal)
-        layout = QVBoxLayout(self)
-        layout.addLayout(self._form)
-        layout.addWidget(self._words)
-        layout.addWidget(self._buttons)
+        _fill(self, self._form, self._about, self._buttons)
+        name_parts(self)
         self._path.editingFinished.connect(self._path_changed)
-        self._group.editingFinished.connect(self._look)
+        self._group.editingFinished.connect(self._read_classes)
         self._name.textChanged.connect(self._check)
         self._abnormal.itemChanged.connect(lambda _: self._check())
-        self._look()
+        self._read_classes()
 
     def value(self) -> SourceSpec:
         """Give the labelled cells."""
@@ -98,9 +87,9 @@ class CropsDialog(QDialog):
     def _path_changed(self) -> None:
         path = self._chosen_path()
         self._name.setText(path.stem if path.is_file() else path.name)
-        self._look()
+        self._read_classes()
 
-    def _look(self) -> None:
+    def _read_classes(self) -> None:
         """List the classes of what is chosen."""
         self._inside = None
         problem = "Choose a folder of crops, or a file."
@@ -110,7 +99,7 @@ class CropsDialog(QDialog):
                 self._inside = look_into(path, self._group.text())
             except HcsQcError as error:
                 problem = str(error)
-        self._form.setRowVisible(self._group, not path.is_file())  # whose arrays say the plates
+        self._form.setRowVisible(self._group, not path.is_file())  # whose arrays name the plates
         classes = {} if self._inside is None else self._inside.classes
         self._abnormal.set_lines(Line(name, f"{n} crops") for name, n in classes.items())
         if not self._abnormal.chosen():
@@ -119,15 +108,13 @@ class CropsDialog(QDialog):
         self._check()
 
     def _check(self, *_: object) -> None:
-        words = self._lacking()
-        ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
-        if ok is not None:
-            ok.setEnabled(not words)
-        found = [] if self._inside is None else [_inside_words(self._inside)]
-        self._words.setText(" ".join([*found, words]).strip())
+        problem = self._missing()
+        enable_ok(self._buttons, not problem)
+        content = [] if self._inside is None else [_describe(self._inside)]
+        self._about.setText(" ".join([*content, problem]).strip())
 
-    def _lacking(self) -> str:
-        """Say what has to be done before it can be added; empty when nothing has."""
+    def _missing(self) -> str:
+        """Give what has to be done before it can be added; empty when nothing has."""
         if self._inside is None:
             return self._problem
         if self._inside.n_plates == self._inside.n_crops:
@@ -137,7 +124,7 @@ class CropsDialog(QDialog):
         name, n_abnormal = self._name.text().strip(), len(self._abnormal.chosen())
         if not name:
             return "Enter a name."
-        if name in self._taken:
+        if name in self._names:
             return f"The benchmark already has cells called {name}; enter another name."
         if not n_abnormal:
             return "Tick the classes that are abnormal."
@@ -163,27 +150,24 @@ class EncoderDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Add an encoder")
         self.setMinimumWidth(480)
-        self._weights = QLineEdit()
-        self._weights.setToolTip(
+        self._weights = line_edit(
             "A .safetensors file. For an encoder that was trained on an assay: "
             "ASSAY/encoders/NAME/encoder.safetensors, whose architecture is known."
         )
-        self._name = QLineEdit()
-        self._name.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
-        self._name.setToolTip(
+        self._name = line_edit(
             "The encoder that has these weights: a name from the list, or an architecture such as "
             "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
-            "can have any name, including that of a row of the paper."
+            "can have any name, including that of a row of the paper.",
+            "timm:NAME, torchvision:NAME or hf:OWNER/MODEL",
         )
-        self._words = WrappedLabel()
-        self._buttons = _ok_or_cancel(self)
-        form = QFormLayout()
-        form.addRow("Weights", path_row(self._weights, ("File…", self._choose_file)))
-        form.addRow("Encoder", self._name)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(self._words)
-        layout.addWidget(self._buttons)
+        self._about = WrappedLabel()
+        self._buttons = ok_or_cancel(self)
+        rows = (
+            ("Weights", path_row(self._weights, ("File…", self._choose_file))),
+            ("Encoder", self._name),
+        )
+        _fill(self, form(*rows), self._about, self._buttons)
+        name_parts(self)
         self._weights.editingFinished.connect(self._weights_changed)
         for edit in (self._weights, self._name):
             edit.textChanged.connect(self._check)
@@ -204,7 +188,7 @@ class EncoderDialog(QDialog):
     def _weights_changed(self) -> None:
         try:
             own = custom_encoder_beside(self._chosen_path())
-        except HcsQcError:  # told in full when it is loaded
+        except HcsQcError:  # shown in full when it is loaded
             own = None
         if own is not None and not self._name.text().strip():
             self._name.setText(own.name)
@@ -212,17 +196,15 @@ class EncoderDialog(QDialog):
 
     def _check(self, *_: object) -> None:
         weights, name = self._weights.text().strip(), self._name.text().strip()
-        words = ""
+        problem = ""
         if not weights:
-            words = "Choose a weights file."
+            problem = "Choose a weights file."
         elif not self._chosen_path().is_file():
-            words = f"The file {self._chosen_path()} does not exist."
+            problem = f"The file {self._chosen_path()} does not exist."
         elif not name:
-            words = "Enter the encoder that has these weights."
-        self._words.setText(words)
-        ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
-        if ok is not None:
-            ok.setEnabled(not words)
+            problem = "Enter the encoder that has these weights."
+        self._about.setText(problem)
+        enable_ok(self._buttons, not problem)
 
     def _choose_file(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(
@@ -232,15 +214,10 @@ class EncoderDialog(QDialog):
             self.set_value(Path(chosen))
 
 
-def _inside_words(inside: CropsInside) -> str:
+def _describe(inside: CropsInside) -> str:
     classes = ", ".join(f"{name} {n}" for name, n in inside.classes.items())
     return f"{count_of(inside.n_crops, 'crop')} of {count_of(inside.n_plates, 'plate')}: {classes}."
 
 
-def _ok_or_cancel(dialog: QDialog) -> QDialogButtonBox:
-    buttons = QDialogButtonBox(
-        QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
-    )
-    buttons.accepted.connect(dialog.accept)
-    buttons.rejected.connect(dialog.reject)
-    return buttons
+def _fill(dialog: QDialog, *items: Item) -> None:
+    lay_out(dialog, *items, margins=(9, 9, 9, 9), spacing=None)

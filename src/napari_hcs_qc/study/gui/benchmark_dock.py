@@ -7,23 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QObject, QSignalBlocker, Signal
+from qtpy.QtWidgets import QFileDialog
 
 from napari_hcs_qc.assay.models.training import with_custom_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.session.job_bar import JobBar
+from napari_hcs_qc.gui.widgets.controls import (
+    add_choices,
+    combo_box,
+    form,
+    push_button,
+    row,
+    tool_button,
+)
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEAD_NAMES
 from napari_hcs_qc.job import NO_JOB, Job
@@ -50,8 +49,6 @@ from napari_hcs_qc.study.gui.benchmark_table import BenchmarkTable
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    import napari.components
-
     from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
@@ -60,31 +57,45 @@ _FOLDER = "benchmark"
 _ADDITION = "benchmark addition"
 
 
-class _Told(QObject):
-    """Carries what the worker's thread tells into the main thread."""
+class _Progress(QObject):
+    """Carries progress of the worker's thread into the main thread."""
 
     planned = Signal(object)
     filled = Signal(object, object)
 
 
-class BenchmarkDock(QWidget):
+class BenchmarkDock(Dock):
     """Chooses rows and columns, runs them in the background, shows the cells as they fill in."""
 
     value_changed = Signal(object)
 
-    # The annotation is what napari looks for, letter by letter, to pass its viewer.
-    def __init__(
-        self, viewer: napari.components.ViewerModel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        workspace = workspace_of(viewer)
-        self._session, self._tasks = workspace.session, workspace.tasks
-        self._found: Benchmark | None = None
+    def _make(self) -> None:
+        self._benchmark: Benchmark | None = None
         self._results: dict[str, Any] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
         self._make_widgets()
-        self._lay_out()
-        self._connect()
+        self._lay_out(
+            row((self._about, 1), self._open_spec, self._close_spec),
+            self._sources,
+            row((self._add_cells, 1), (self._add_encoder, 1)),
+            self._choice,
+            self._run,
+            self._jobs,
+            form(("Show", self._which)),
+            self._table,
+            self._state,
+            row((self._use, 1), self._export),
+            self._detail,
+            None,
+            spacing=6,
+        )
+        self._which.activated.connect(self._show)
+        self._table.value_changed.connect(self._look_at)
+        session = self._session
+        session.assay.changed.connect(self._assay_changed)
+        session.options.changed.connect(self._list_encoders)  # with each assay as well
+        session.jobs.started.connect(self._job_started)
+        session.jobs.changed.connect(self.refresh)
         self._list_encoders()
         self.refresh()
 
@@ -99,8 +110,8 @@ class BenchmarkDock(QWidget):
         return dict(self._results)
 
     def refresh(self, *_: object) -> None:
-        """Say anew what is compared and what can be done."""
-        assay = self._session.assay
+        """Show what is compared and what can be done."""
+        assay = self._session.assay.folder
         can_run = self._spec is not None or assay is not None
         self._run.setEnabled(can_run)
         is_adding = self._session.jobs.newest(_ADDITION) is not None
@@ -108,7 +119,7 @@ class BenchmarkDock(QWidget):
             widget.setEnabled(self._spec is None)
         for button in (self._add_cells, self._add_encoder):
             button.setEnabled(self._spec is None and not is_adding)
-        self._about.setText(self._source_words())
+        self._about.setText(self._source_text())
         self._close_spec.setVisible(self._spec is not None)
         self._export.setEnabled(bool(self._results))
         self._use.setEnabled(self._usable() is not None)
@@ -118,56 +129,61 @@ class BenchmarkDock(QWidget):
     def run(self) -> None:
         """Fill the tables; cells that were filled before are only read."""
         try:
-            spec, folder = self._asked()
+            spec, folder = self.requested()
         except HcsQcError as error:
-            self._session.told.emit("warning", str(error))
+            self._session.message.emit("warning", str(error))
             return
-        told = _Told(self)
-        told.planned.connect(self._planned)
-        told.filled.connect(self._filled)
-        job = self._session.jobs.start(
+        progress = _Progress(self)
+        progress.planned.connect(self._planned)
+        progress.filled.connect(self._filled)
+        job = self._session.start(
             "Benchmark",
             run_benchmark,
             spec,
             folder,
-            on_plan=told.planned.emit,
-            on_cell=told.filled.emit,
+            on_plan=progress.planned.emit,
+            on_cell=progress.filled.emit,
             slot="benchmark",
         )
         job.finished.connect(self._planned)
-        job.failed.connect(lambda text: self._session.told.emit("error", text))
         for ended in (job.finished, job.failed, job.cancelled):
-            ended.connect(told.deleteLater)
+            ended.connect(progress.deleteLater)
 
     def export(self, folder: Path) -> None:
         """Write the tables, plots and page of what is filled to a folder."""
-        found, results = self._found, dict(self._results)
-        if found is None:
+        benchmark, results = self._benchmark, dict(self._results)
+        if benchmark is None:
             return
-        job = self._session.jobs.start(
-            "Exporting the benchmark", _exported, found, results, folder, slot="benchmark export"
+        job = self._session.start(
+            "Exporting the benchmark",
+            _exported,
+            benchmark,
+            results,
+            folder,
+            slot="benchmark export",
         )
         job.finished.connect(
-            lambda paths: self._session.told.emit(
+            lambda paths: self._session.message.emit(
                 "info", f"{count_of(len(paths), 'file')} of the benchmark written to {folder}."
             )
         )
-        job.failed.connect(lambda text: self._session.told.emit("error", text))
 
     def use(self) -> None:
         """Choose encoder, recipe and head of the line for the assay; Retrain then uses them."""
-        one = self._usable()
-        if one is None or self._found is None:
+        entry = self._usable()
+        if entry is None or self._benchmark is None:
             return
-        cell = one.cell
-        weights = {item.name: item.weights for item in self._found.spec.encoders}.get(cell.encoder)
+        cell = entry.cell
+        weights = {item.name: item.weights for item in self._benchmark.spec.encoders}.get(
+            cell.encoder
+        )
         own = {info.name: info.weights for info in self._custom_encoders()}
         if weights == own.get(cell.encoder):
             weights = None  # found by its name, wherever the assay is moved to
         # Colours and simulated cells that were chosen for something else were not measured here.
-        self._tasks.choose(
+        self._session.options.set_value(
             replace(
-                self._tasks.options,
+                self._session.options.value(),
                 encoder=None if cell.encoder == DEFAULT_ENCODER else cell.encoder,
                 weights=weights,
                 recipe=cell.recipe,
@@ -176,7 +192,7 @@ class BenchmarkDock(QWidget):
                 simulated=(),
             )
         )
-        self._session.told.emit(
+        self._session.message.emit(
             "info",
             f"Selected for the assay: {cell.encoder}, recipe {cell.recipe}, head {cell.head}. "
             "Press Retrain to use them.",
@@ -187,34 +203,35 @@ class BenchmarkDock(QWidget):
         try:
             self._spec = (path, read_spec(path))
         except HcsQcError as error:
-            self._session.told.emit("error", str(error))
+            self._session.message.emit("error", str(error))
         self.refresh()
 
     def add_source(self, source: SourceSpec) -> None:
         """Compare on labelled crops as well, and from the assay's cells to these."""
-        job = self._look_into(source.name, check_crops, source)
+        job = self._check_addition(source.name, check_crops, source)
         job.finished.connect(self._sources.add)
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
         own = {info.name: info.weights for info in self._custom_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
-            self._session.told.emit(
+            self._session.message.emit(
                 "error",
                 f"The assay already has an encoder {encoder.name}, which is in the list; give "
                 f"{encoder.weights} another name.",
             )
             return
-        job = self._look_into(encoder.name, check_encoder, encoder)
+        job = self._check_addition(encoder.name, check_encoder, encoder)
         job.finished.connect(self._choice.add_encoder)
 
     # ---- inside --------------------------------------------------------------------------
 
-    def _asked(self) -> tuple[BenchmarkSpec, Path]:
+    def requested(self) -> tuple[BenchmarkSpec, Path]:
+        """Give what is compared, and the folder of the results."""
         if self._spec is not None:
             path, spec = self._spec
             return spec, path.parent / f"{path.stem}-{_FOLDER}"
-        assay = self._session.assay
+        assay = self._session.assay.folder
         if assay is None:
             raise HcsQcError("Open an assay, or a SPEC.toml, first.")
         self._list_encoders()  # another program may have trained or imported one
@@ -223,19 +240,19 @@ class BenchmarkDock(QWidget):
 
     def _usable(self) -> Planned | None:
         """Give the line that is looked at, if it is measured and an assay can be trained so."""
-        one = self._table.value()
-        if one is None or self._session.assay is None or one.key not in self._results:
+        entry = self._table.value()
+        if entry is None or self._session.assay.folder is None or entry.key not in self._results:
             return None
-        is_one = one.cell.encoder != BASELINE and one.cell.head in HEAD_NAMES
-        return one if is_one else None
+        is_trainable = entry.cell.encoder != BASELINE and entry.cell.head in HEAD_NAMES
+        return entry if is_trainable else None
 
     def _custom_encoders(self) -> list[EncoderInfo]:
-        assay = self._session.assay
+        assay = self._session.assay.folder
         return [] if assay is None else list_custom_encoders(assay.encoders_folder)
 
     def _list_encoders(self, *_: object) -> None:
         """Offer what the assay that is open has, and what it uses."""
-        assay, options = self._session.assay, self._tasks.options
+        assay, options = self._session.assay.folder, self._session.options.value()
         if assay is not None:
             # One that is damaged is in the list, with what is wrong with it.
             with suppress(HcsQcError):
@@ -245,11 +262,13 @@ class BenchmarkDock(QWidget):
             in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
         self._choice.set_custom(self._custom_encoders(), in_use)
 
-    def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> BackgroundJob:
+    def _check_addition(
+        self, name: str, check: Any, addition: SourceSpec | EncoderSpec
+    ) -> BackgroundJob:
         """Find out in the background whether something can be added."""
-        job = self._session.jobs.start(f"Reading {name}", check, asked, slot=_ADDITION)
+        job = self._session.jobs.start(f"Reading {name}", check, addition, slot=_ADDITION)
         job.failed.connect(
-            lambda text: self._session.told.emit("error", f"{name} was not added. {text}")
+            lambda text: self._session.message.emit("error", f"{name} was not added. {text}")
         )
         return job
 
@@ -257,77 +276,80 @@ class BenchmarkDock(QWidget):
         if job.slot == "pretrain":
             job.finished.connect(self._list_encoders)
 
-    def _planned(self, found: Benchmark) -> None:
-        self._found = found
-        self._results = dict(found.results)
-        pairs = dict.fromkeys(
-            (one.cell.table, one.cell.train, one.cell.test) for one in found.planned
-        )
+    def _planned(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._results = dict(benchmark.results)
         before = self._which.currentData()
-        self._which.blockSignals(True)
-        self._which.clear()
-        for table, train, test in pairs:
+        choices = {}
+        for entry in benchmark.planned:
+            table, train, test = entry.cell.table, entry.cell.train, entry.cell.test
             where = train if train == test else f"{train} → {test}"
-            self._which.addItem(f"{TITLES[table].split(':')[0]}: {where}", (table, train, test))
-            self._which.setItemData(self._which.count() - 1, TITLES[table], 3)
-        index = list(pairs).index(before) if before in pairs else 0
-        self._which.setCurrentIndex(index)
-        self._which.blockSignals(False)
+            title = f"{TITLES[table].split(':')[0]}: {where}"
+            choices[table, train, test] = (title, TITLES[table])
+        with QSignalBlocker(self._which):
+            self._which.clear()
+            add_choices(self._which, choices)
+            self._which.setCurrentIndex([*choices].index(before) if before in choices else 0)
         self._show()
 
-    def _filled(self, one: Planned, result: dict[str, Any]) -> None:
-        self._results[one.key] = result
-        self._table.fill(one.key, result)
+    def _filled(self, entry: Planned, result: dict[str, Any]) -> None:
+        self._results[entry.key] = result
+        self._table.fill(entry.key, result)
         self._count()
         self.refresh()
 
     def _show(self, *_: object) -> None:
-        found, which = self._found, self._which.currentData()
-        cells = []
-        if found is not None and which is not None:
-            cells = [
-                one
-                for one in found.planned
-                if (one.cell.table, one.cell.train, one.cell.test) == tuple(which)
-            ]
+        planned = () if self._benchmark is None else self._benchmark.planned
+        which = self._which.currentData() or ()
+        cells = [
+            entry
+            for entry in planned
+            if (entry.cell.table, entry.cell.train, entry.cell.test) == tuple(which)
+        ]
         self._table.set_cells(cells, self._results)
         self._count()
         self.refresh()
 
     def _count(self) -> None:
-        found = self._found
-        if found is None:
+        benchmark = self._benchmark
+        if benchmark is None:
             self._state.setText("")
             return
-        n_cannot = sum(one.state == "cannot run" for one in found.planned)
-        n_done = sum(one.key in self._results for one in found.planned)
+        n_cannot = sum(entry.state == "cannot run" for entry in benchmark.planned)
+        n_done = sum(entry.key in self._results for entry in benchmark.planned)
         cannot = f"; {n_cannot} cannot run (see – for the reason)" if n_cannot else ""
-        self._state.setText(
-            f"{n_done} of {len(found.planned) - n_cannot} entries of all tables are filled{cannot}."
-        )
+        n_all = len(benchmark.planned) - n_cannot
+        self._state.setText(f"{n_done} of {n_all} entries of all tables are filled{cannot}.")
 
-    def _look_at(self, one: Planned | None) -> None:
-        result = None if one is None else self._results.get(one.key)
-        self._detail.set_value(one, result)
+    def _look_at(self, entry: Planned | None) -> None:
+        result = None if entry is None else self._results.get(entry.key)
+        self._detail.set_value(entry, result)
         self.refresh()
-        self.value_changed.emit(one)
-        if one is None or result is None or self._found is None:
+        self.value_changed.emit(entry)
+        if entry is None or result is None or self._benchmark is None:
             return
-        job = self._session.jobs.start(
-            "Crops", wrong_crops, self._found, one, result, MOST_CROPS, slot="wrong", quiet=True
+        job = self._session.start(
+            "Crops",
+            wrong_crops,
+            self._benchmark,
+            entry,
+            result,
+            MOST_CROPS,
+            slot="wrong",
+            quiet=True,
+            failure="warning",
         )
-        job.finished.connect(lambda found: self._detail.set_crops(*found))
-        job.failed.connect(lambda text: self._session.told.emit("warning", text))
+        job.finished.connect(lambda crops: self._detail.set_crops(*crops))
 
     def _assay_changed(self) -> None:
-        self._found, self._results = None, {}
+        self._benchmark, self._results = None, {}
         self._which.clear()
         self._show()
 
     def _pick_cells(self) -> None:
-        assay = self._session.assay
+        assay = self._session.assay.folder
         taken = [] if assay is None else [assay.path.name]
-        dialog = CropsDialog((*taken, *(one.name for one in self._sources.value())), self)
+        dialog = CropsDialog((*taken, *(entry.name for entry in self._sources.value())), self)
         if dialog.exec():
             self.add_source(dialog.value())
 
@@ -350,112 +372,69 @@ class BenchmarkDock(QWidget):
         self._spec = None
         self._assay_changed()
 
-    def _source_words(self) -> str:
+    def _source_text(self) -> str:
         if self._spec is not None:
             path, spec = self._spec
-            return f"From {path.name}: {', '.join(one.name for one in spec.sources)}."
-        if self._session.assay is None:
+            return f"From {path.name}: {', '.join(source.name for source in spec.sources)}."
+        if self._session.assay.folder is None:
             return "Open an assay first (Plate panel), or a SPEC.toml."
-        return f"On the annotated cells of {self._session.assay.path.name}."
+        return f"On the annotated cells of {self._session.assay.folder.path.name}."
 
     # ---- making --------------------------------------------------------------------------
 
     def _make_widgets(self) -> None:
         self._about = WrappedLabel()
-        self._open_spec = QToolButton()
-        self._open_spec.setText("SPEC.toml…")
-        self._open_spec.setToolTip(
-            "Read sources, encoders, heads and sizes from a file, like hcs-qc benchmark."
+        self._open_spec = tool_button(
+            "SPEC.toml…",
+            "Read sources, encoders, heads and sizes from a file, like hcs-qc benchmark.",
+            self._pick_spec,
         )
-        self._close_spec = QToolButton()
-        self._close_spec.setText("✕")
-        self._close_spec.setToolTip("Compare on the assay's annotations again.")
+        self._close_spec = tool_button(
+            "✕", "Compare on the assay's annotations again.", self._forget_spec
+        )
         self._sources = AddedSources()
-        self._add_cells = QPushButton("Add labelled cells…")
-        self._add_cells.setToolTip(
+        self._add_cells = push_button(
+            "Add labelled cells…",
             "Also compare on labelled crops of another screen (one folder per class, or an .npz "
-            "or .npy file), and from the assay's cells to these."
+            "or .npy file), and from the assay's cells to these.",
+            self._pick_cells,
         )
-        self._add_encoder = QPushButton("Add an encoder…")
-        self._add_encoder.setToolTip(
-            "Add an encoder that is not in the list, with a weights file (.safetensors)."
+        self._add_encoder = push_button(
+            "Add an encoder…",
+            "Add an encoder that is not in the list, with a weights file (.safetensors).",
+            self._pick_encoder,
         )
         self._choice = BenchmarkChoice()
-        self._run = QPushButton("Run")
-        self._run.setToolTip(
+        self._run = push_button(
+            "Run",
             "Fills the tables in the background. Nothing is computed twice, so a cancelled run "
-            "can be resumed."
+            "can be resumed.",
+            self.run,
         )
         self._jobs = JobBar(self._session.jobs, ("benchmark", "benchmark export", _ADDITION))
-        self._which = QComboBox()
-        self._which.setToolTip("Table to show, and its labelled cells.")
-        self._which.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._which.setMinimumContentsLength(10)
+        self._which = combo_box({}, "Table to show, and its labelled cells.", least=10)
         self._table = BenchmarkTable()
         self._state = WrappedLabel()
-        self._use = QPushButton("Use for my assay")
-        self._use.setToolTip("Selects encoder, recipe and head of the row; then press Retrain.")
-        self._export = QPushButton("Export…")
-        self._export.setToolTip(
+        self._use = push_button(
+            "Use for my assay",
+            "Selects encoder, recipe and head of the row; then press Retrain.",
+            self.use,
+        )
+        self._export = push_button(
+            "Export…",
             "The tables as CSV, Markdown and LaTeX, plots and an HTML page, with the paper's "
-            "figures."
+            "figures.",
+            self._pick_folder,
         )
         self._detail = BenchmarkDetail()
 
-    def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.addWidget(self._about, 1)
-        top.addWidget(self._open_spec)
-        top.addWidget(self._close_spec)
-        adding = QHBoxLayout()
-        adding.addWidget(self._add_cells, 1)
-        adding.addWidget(self._add_encoder, 1)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Show", self._which)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._use, 1)
-        buttons.addWidget(self._export)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(6)
-        layout.addLayout(top)
-        layout.addWidget(self._sources)
-        layout.addLayout(adding)
-        layout.addWidget(self._choice)
-        layout.addWidget(self._run)
-        layout.addWidget(self._jobs)
-        layout.addLayout(form)
-        layout.addWidget(self._table)
-        layout.addWidget(self._state)
-        layout.addLayout(buttons)
-        layout.addWidget(self._detail)
-        layout.addStretch(1)
-
-    def _connect(self) -> None:
-        self._run.clicked.connect(self.run)
-        self._add_cells.clicked.connect(self._pick_cells)
-        self._add_encoder.clicked.connect(self._pick_encoder)
-        self._open_spec.clicked.connect(self._pick_spec)
-        self._close_spec.clicked.connect(self._forget_spec)
-        self._which.activated.connect(self._show)
-        self._table.value_changed.connect(self._look_at)
-        self._use.clicked.connect(self.use)
-        self._export.clicked.connect(self._pick_folder)
-        self._session.assay_changed.connect(self._assay_changed)
-        self._tasks.options_changed.connect(self._list_encoders)  # with each assay as well
-        self._session.jobs.started.connect(self._job_started)
-        self._session.jobs.changed.connect(self.refresh)
-
 
 def _exported(
-    found: Benchmark,
+    benchmark: Benchmark,
     results: dict[str, Any],
     folder: Path,
     *,
     job: Job = NO_JOB,
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    return write_tables(list(found.planned), results, folder)
+    return write_tables(list(benchmark.planned), results, folder)

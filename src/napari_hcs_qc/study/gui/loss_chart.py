@@ -37,10 +37,10 @@ class LossChart(Chart):
 
     def set_value(self, curve: ArrayLike, n_steps: int) -> None:
         """Show a curve."""
-        found = np.asarray(curve, np.float64)
-        if found.ndim != 2 or found.shape[1] != 2:
-            raise HcsQcError(f"A curve of shape {found.shape} was given; expected (n, 2).")
-        self._curve = found[np.isfinite(found).all(axis=1)]
+        points = np.asarray(curve, np.float64)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise HcsQcError(f"A curve of shape {points.shape} was given; expected (n, 2).")
+        self._curve = points[np.isfinite(points).all(axis=1)]
         self._n_steps = max(1, n_steps)
         self.update()
 
@@ -49,20 +49,21 @@ class LossChart(Chart):
         return len(self._curve) > 1
 
     def describe_at(self, point: QPointF) -> str:
-        """Say the loss at the step nearest across."""
-        area = self._area()
+        """Describe the step nearest across: its loss."""
+        area = self.area()
         place = nearest((area.at(step, area.y.low) for step, _ in self._curve), point)
         step, loss = self._curve[place]
         return f"Step {step:,.0f} of {self._n_steps:,}: loss {loss:.4g}"
 
     def draw(self, painter: QPainter) -> None:
         """Draw the axes and the line."""
-        area = self._area()
+        area = self.area()
         self.draw_axes(painter, area)
         painter.setPen(QPen(line_colour(self), 1.8))
         painter.drawPolyline(QPolygonF([area.at(step, loss) for step, loss in self._curve]))
 
-    def _area(self) -> PlotArea:
+    def area(self) -> PlotArea:
+        """Give where the data are drawn."""
         losses = self._curve[:, 1]
         low, high = float(losses.min()), float(losses.max())
         margin = max(_MARGIN * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-9)

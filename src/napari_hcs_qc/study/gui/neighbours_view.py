@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
-from napari_hcs_qc.gui.gallery.montage_view import to_image
+from napari_hcs_qc.gui.widgets.controls import clear, to_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,29 +35,25 @@ class NeighboursView(QWidget):
         """Give what is shown."""
         return self._shown
 
-    def set_value(self, found: Neighbours | None) -> None:
+    def set_value(self, neighbours: Neighbours | None) -> None:
         """Show cells and their neighbours; None shows nothing."""
-        self._shown = found
-        while (item := self._grid.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
-        if found is None:
+        self._shown = neighbours
+        clear(self._grid)
+        if neighbours is None:
             return
-        n_columns = found.crops.shape[1]
+        n_columns = neighbours.crops.shape[1]
         # One scale for all, so that a bright cell stays one; most of a plate's range is dark.
-        bright = max(float(np.nanpercentile(found.crops, _BRIGHT)), 1e-6)
+        bright = max(float(np.nanpercentile(neighbours.crops, _BRIGHT)), 1e-6)
         self._grid.addWidget(QLabel("Cell"), 0, 0)
         self._grid.addWidget(QLabel("Most similar to the encoder"), 0, 2, 1, n_columns)
         self._grid.setColumnMinimumWidth(1, _GAP_PX)
         self._grid.setColumnStretch(n_columns + 1, 1)
-        for row, (crops, likes) in enumerate(
-            zip(found.crops / bright, found.similarity, strict=True)
+        for row, (crops, similarities) in enumerate(
+            zip(neighbours.crops / bright, neighbours.similarity, strict=True)
         ):
-            for place, (crop, like) in enumerate(zip(crops, likes, strict=True)):
+            for place, (crop, similarity) in enumerate(zip(crops, similarities, strict=True)):
                 column = place + 1 if place else 0  # column 1 is the gap
-                self._grid.addWidget(_picture(crop, place, float(like)), row + 1, column)
+                self._grid.addWidget(_picture(crop, place, float(similarity)), row + 1, column)
 
 
 def _picture(crop: NDArray[np.float32], place: int, similarity: float) -> QLabel:
@@ -71,9 +67,9 @@ def _picture(crop: NDArray[np.float32], place: int, similarity: float) -> QLabel
             Qt.TransformationMode.SmoothTransformation,
         )
     )
-    words = "A cell" if place == 0 else f"Rank {place} by similarity, cosine {similarity:.3f}"
-    shown.setToolTip(words)
-    shown.setAccessibleName(words)
+    text = "A cell" if place == 0 else f"Rank {place} by similarity, cosine {similarity:.3f}"
+    shown.setToolTip(text)
+    shown.setAccessibleName(text)
     return shown
 
 

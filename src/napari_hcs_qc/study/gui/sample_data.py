@@ -20,7 +20,7 @@ def load_sample() -> list[LayerData]:
     """Simulate the first wells of the sample plate and give the layers of their first site."""
     spec = sample_spec()
     wells = spec.wells[:_WELLS]
-    kept = tuple(item for item in spec.schedule if item[0] in wells)
+    schedule = tuple(item for item in spec.schedule if item[0] in wells)
     with tempfile.TemporaryDirectory() as folder:
-        made = simulate_plate(Path(folder), spec.with_changes(wells=wells, schedule=kept))
+        made = simulate_plate(Path(folder), spec.with_changes(wells=wells, schedule=schedule))
         return read_plate(open_plate(made.plate_dir))

@@ -1,0 +1,241 @@
+"""The annotations of a session: who annotates, what was annotated, undo and redo."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
+from napari_hcs_qc.assay.views.annotation_summary import to_take_back
+from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
+    from napari_hcs_qc.gui.session.selection import Selection
+    from napari_hcs_qc.gui.session.session_assay import SessionAssay
+    from napari_hcs_qc.gui.session.session_models import SessionModels
+    from napari_hcs_qc.plates.plate import SiteKey
+
+_WATCH_MS = 3000  # between looks at the journal, which another program may write to
+_WATCH_LOST_MS = 60_000  # while it cannot be read
+
+
+class SessionAnnotations(QObject):
+    """Records annotations and verdicts: in the journal first, signals follow when it is there."""
+
+    changed = Signal(object)
+    person_changed = Signal()
+    message = Signal(str, str)
+
+    def __init__(
+        self, assay: SessionAssay, selection: Selection, models: SessionModels, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._assay, self._selection, self._models = assay, selection, models
+        self._annotator = getpass.getuser()
+        self._is_blind = False
+        self._rows: AnnotatedRows | None = None
+        self._gathered: dict[SiteKey, tuple[ScoredPlate | None, SiteCells]] = {}
+        self.watch = QTimer(self)
+        self.watch.setInterval(_WATCH_MS)
+        self._watch_ms = _WATCH_MS
+        self.watch.timeout.connect(self.read_journal)
+        selection.plate_changed.connect(self._show_plate)
+
+    # ---- who -----------------------------------------------------------------------------
+
+    @property
+    def annotator(self) -> str:
+        """Name under which annotations and verdicts are recorded."""
+        return self._annotator
+
+    @annotator.setter
+    def annotator(self, name: str) -> None:
+        if name.strip() and name.strip() != self._annotator:
+            self._annotator = name.strip()
+            self.person_changed.emit()
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether predictions are hidden, so that they do not sway the annotator."""
+        return self._is_blind
+
+    @is_blind.setter
+    def is_blind(self, blind: bool) -> None:
+        if blind != self._is_blind:
+            self._is_blind = blind
+            self.person_changed.emit()
+
+    # ---- what is annotated ---------------------------------------------------------------
+
+    @property
+    def cache(self) -> LiveAnnotations | None:
+        """All annotations of the assay."""
+        return self._assay.annotation_cache
+
+    @property
+    def rows(self) -> AnnotatedRows | None:
+        """The annotation of each found cell of the plate shown."""
+        return self._rows
+
+    def cells_of(self, site: SiteKey) -> SiteCells | None:
+        """Gather the cells of a site of the plate shown; None before cells were found."""
+        state, cache, scored = self._selection.state, self.cache, self._models.scored
+        if state is None or cache is None:
+            return None
+        known = self._gathered.get(site)
+        if known is not None and known[0] is scored:
+            return known[1]
+        shown = self._selection.open_plate
+        assert shown is not None
+        # The journal knows a plate by the name it was opened with.
+        name = shown.name if shown.plate is None else shown.plate.name
+        annotated = cache.at_site(PlateSite(name, site))
+        cells = site_cells(state.found, state.by_site, site, annotated, scored)
+        self._gathered = {site: (scored, cells)}  # the site on screen, most often
+        return cells
+
+    def _show_plate(self) -> None:
+        state, cache = self._selection.state, self.cache
+        self._gathered, self._rows = {}, None
+        if state is not None and cache is not None:
+            self._rows = AnnotatedRows(state.plate.name, state.found, state.by_site, cache)
+
+    # ---- annotating ----------------------------------------------------------------------
+
+    def annotate(
+        self,
+        site: SiteKey,
+        positions: Iterable[tuple[float, float]],
+        cls: str | None,
+        kind: str | None = None,
+        note: str | None = None,
+    ) -> bool:
+        """Annotate cells of one site, as one action."""
+        plate = self._selection.plate
+        if plate is None:
+            return False
+        try:
+            annotations = [
+                Annotation(plate.name, site.well, site.site, y_px, x_px, cls, kind, note)
+                for y_px, x_px in positions
+            ]
+        except HcsQcError as error:
+            self.message.emit("error", str(error))
+            return False
+        return self.annotate_cells(annotations)
+
+    def annotate_cells(self, annotations: Sequence[Annotation]) -> bool:
+        """Record annotations of any sites as one action."""
+        cache = self.cache
+        if cache is None or not annotations:
+            return False
+        return self._record(lambda: cache.annotate(annotations, self._annotator))
+
+    def clear(self, site: SiteKey, indices: Sequence[int]) -> bool:
+        """Remove the annotator's annotations of cells of a site, wherever they had clicked."""
+        state, cells = self._selection.state, self.cells_of(site)
+        if state is None or self.cache is None or cells is None:
+            return False
+        rows = cells.rows[list(indices)]
+        cleared = [
+            *to_take_back(state, self.cache.table, rows[rows >= 0], self._annotator),
+            *(
+                Annotation(state.plate.name, site.well, site.site, float(y_px), float(x_px), None)
+                for y_px, x_px in cells.yx_px[[i for i in indices if cells.rows[i] < 0]]
+            ),
+        ]
+        if not cleared:
+            self.message.emit("info", f"{self._annotator} has not annotated this cell.")
+            return False
+        return self.annotate_cells(cleared)
+
+    def undo(self) -> bool:
+        """Undo the annotator's last action, an annotation or a verdict."""
+        cache = self.cache
+        return cache is not None and self._record(lambda: cache.undo(self._annotator), "undo")
+
+    def redo(self) -> bool:
+        """Redo what was undone last."""
+        cache = self.cache
+        return cache is not None and self._record(lambda: cache.redo(self._annotator), "redo")
+
+    def decide(
+        self,
+        plate: str,
+        well: str,
+        verdict: str | None,
+        *,
+        site: int | None = None,
+        note: str | None = None,
+        seen: Mapping[str, str | float | bool] | None = None,
+    ) -> bool:
+        """Record a verdict on a well or site."""
+        cache = self.cache
+        if cache is None:
+            return False
+        try:
+            cache.journal.verdict(
+                plate, well, verdict, reviewer=self._annotator, site=site, note=note, seen=seen
+            )
+        except HcsQcError as error:
+            self.message.emit("error", str(error))
+            return False
+        self._models.read_verdicts()
+        return True
+
+    def _record(self, act: Callable[[], frozenset[PlateSite] | None], verb: str = "") -> bool:
+        try:
+            changed = act()
+        except HcsQcError as error:
+            self.message.emit("error", str(error))
+            return False
+        if changed is None:
+            self.message.emit("info", f"{self._annotator} has nothing to {verb}.")
+            return False
+        if changed:
+            self._announce(changed)
+        else:  # an undone verdict
+            self._models.read_verdicts()
+        return True
+
+    def read_journal(self) -> None:
+        """Show what another window or a command has recorded meanwhile."""
+        cache = self.cache
+        if cache is None or not cache.has_changed():
+            return
+        try:
+            changed = cache.reload()
+        except HcsQcError as error:
+            if self.watch.interval() != _WATCH_LOST_MS:  # reported once, not every few seconds
+                self._watch_ms = self.watch.interval()
+                self.watch.setInterval(_WATCH_LOST_MS)
+                self.message.emit("error", str(error))
+            return
+        if self.watch.interval() == _WATCH_LOST_MS:
+            self.watch.setInterval(self._watch_ms)
+        if changed:
+            self._announce(changed)
+        self._models.read_verdicts()
+
+    def _announce(self, changed: frozenset[PlateSite]) -> None:
+        plate = self._selection.plate
+        if self._rows is not None and plate is not None:
+            sites = [place.site for place in changed if place.plate == plate.name]
+            for site in sites:
+                self._gathered.pop(site, None)
+            if len(sites) == 1:  # the site on screen, most often: its cells are needed anyway
+                cells = self.cells_of(sites[0])
+                if cells is not None:
+                    self._rows.take(cells)
+            else:
+                self._rows.update(sites)
+        self.changed.emit(changed)

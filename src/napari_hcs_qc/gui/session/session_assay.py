@@ -1,0 +1,52 @@
+"""The assay of a session: its folder and its plates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate
+
+
+class SessionAssay(QObject):
+    """What is open; `Session` opens and closes it."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._opened: OpenAssay | None = None
+
+    @property
+    def folder(self) -> AssayFolder | None:
+        """The open assay."""
+        return None if self._opened is None else self._opened.folder
+
+    @property
+    def plates(self) -> tuple[OpenPlate, ...]:
+        """Its plates."""
+        return () if self._opened is None else tuple(self._opened.plates.values())
+
+    @property
+    def annotation_cache(self) -> LiveAnnotations | None:
+        """Its annotations."""
+        return None if self._opened is None else self._opened.live
+
+    def plate(self, name: str | None) -> OpenPlate | None:
+        """Give a plate by its name."""
+        return None if self._opened is None or name is None else self._opened.plates.get(name)
+
+    def set_value(self, opened: OpenAssay | None) -> None:
+        """Work on another assay; `changed` is left to the session, whose other parts come first."""
+        self._opened = opened
+
+    def set_plate(self, plate: OpenPlate) -> None:
+        """Replace what is known of a plate."""
+        if self._opened is not None:
+            plates = {**self._opened.plates, plate.name: plate}
+            self._opened = replace(self._opened, plates=plates)

@@ -1,0 +1,92 @@
+"""Which cell to annotate next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
+from napari_hcs_qc.assay.views.gallery_order import suggest_next
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
+    from napari_hcs_qc.gui.session.selection import Selection
+    from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
+    from napari_hcs_qc.gui.session.session_models import SessionModels
+
+
+class Suggestions(QObject):
+    """Suggests cells of the plate shown, each once."""
+
+    message = Signal(str, str)
+
+    def __init__(
+        self,
+        jobs: BackgroundJobs,
+        selection: Selection,
+        models: SessionModels,
+        annotations: SessionAnnotations,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._selection = jobs, selection
+        self._models, self._annotations = models, annotations
+        self._seen: list[int] = []
+        self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        selection.plate_changed.connect(self._show_plate)
+        models.embeddings_changed.connect(self._find_starting_cells)
+
+    def show_next(self) -> None:
+        """Show the cell whose annotation would improve the model most."""
+        state, annotated = self._selection.state, self._annotations.rows
+        plate, scored = self._selection.plate, self._models.scored
+        if state is None or annotated is None or plate is None:
+            self.message.emit(
+                "info", ("There are no cells to suggest yet; find the cells of the plate first.")
+            )
+            return
+        p_abnormal = np.full(len(state.found.cells), np.nan)
+        if scored is not None and not self._annotations.is_blind:
+            p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
+        row = suggest_next(
+            p_abnormal,
+            np.array([cls is not None for cls in annotated.classes], dtype=bool),
+            state.by_site.code,
+            seen=self._seen,
+            starting=self._starting,
+            threshold=self._models.threshold,
+        )
+        if row is None:
+            self.message.emit("info", "Every cell of this plate was annotated or suggested.")
+            return
+        self._seen.append(row)
+        cell = state.found.cells.iloc[row]
+        site = SiteKey(str(cell["well"]), int(cell["site"]))
+        self._selection.go_to_cell(plate.name, site, float(cell["y_px"]), float(cell["x_px"]))
+
+    def _show_plate(self) -> None:
+        self._seen, self._starting = [], np.empty(0, dtype=np.int64)
+        self._find_starting_cells()
+
+    def _find_starting_cells(self) -> None:
+        """Choose in the background which cells of the plate shown are annotated first."""
+        embeddings, name = self._models.embeddings, self._selection.plate_name
+        annotated = self._annotations.rows
+        if embeddings is None or annotated is None:
+            return
+        if sum(cls is not None for cls in annotated.classes) >= N_STARTING:
+            return
+        job = self._jobs.start(
+            "Starting cells", starting_cells, embeddings, slot="starting", quiet=True
+        )
+        job.finished.connect(lambda rows: self._start_with(name, rows))
+        job.failed.connect(lambda text: self.message.emit("warning", text))
+
+    def _start_with(self, plate: str | None, rows: NDArray[np.int64]) -> None:
+        if plate == self._selection.plate_name:
+            self._starting = rows
