@@ -85,15 +85,15 @@ def test_another_threshold_judges_cells_wells_and_outputs(
 def test_the_threshold_moves_without_the_disk(
     assay: AssayFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (before,) = score(assay, exclude_kinds=("dead",))
-    expected = [score(assay, exclude_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
+    (before,) = score(assay, keep_kinds=("dead",))
+    expected = [score(assay, keep_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("pathlib.Path.open", None)
     monkeypatch.setattr("sqlite3.connect", None)
     for at, one in zip((0.2, 0.8), expected, strict=True):
         moved = before.at_threshold(at)
         same(moved, one)
-        assert (moved.exclude_kinds, moved.state) == (("dead",), before.state)
+        assert (moved.keep_kinds, moved.state) == (("dead",), before.state)
     same(before.at_threshold(0.2).at_threshold(0.5), before)
 
 

@@ -208,7 +208,7 @@ def test_verdicts_decide_what_is_out(ran, assay_copy: Path, tmp_path: Path) -> N
 def test_kinds_that_are_biology_stay_in(ran, assay_copy: Path, tmp_path: Path) -> None:
     assay = AssayFolder.open(assay_copy)
     export.export(assay, tmp_path / "all")
-    export.export(assay, tmp_path / "kept", exclude_kinds=("dead",))
+    export.export(assay, tmp_path / "kept", keep_kinds=("dead",))
     every, kept = (pd.read_parquet(tmp_path / name / "cells.parquet") for name in ("all", "kept"))
     dead = every["annotated_kind"] == "dead"
     assert dead.any()

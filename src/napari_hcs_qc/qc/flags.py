@@ -59,7 +59,7 @@ def score_plate(
     unreadable: Mapping[SiteKey, str] | None = None,
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
-    exclude_kinds: Collection[str] = (),
+    keep_kinds: Collection[str] = (),
     by_site: CellsBySite | None = None,
 ) -> PlateScores:
     """Score and flag all sites and wells of one plate."""
@@ -72,7 +72,7 @@ def score_plate(
         unreadable=unreadable,
         control_wells=control_wells,
         empty_wells=empty_wells,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         by_site=by_site,
     )
     channels = list(dict.fromkeys(quality["channel"]))

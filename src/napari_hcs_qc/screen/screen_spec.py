@@ -27,7 +27,7 @@ _MAGIC = re.compile(r"[*?\[]")
 _KEYS: dict[str, frozenset[str]] = {
     "": frozenset({"name", "assay", "model", "platemap", "cells", "export", "rule", "plate"}),
     "cells": frozenset({"channel", "z"}),
-    "export": frozenset({"exclude_kinds", "exclude_unreviewed"}),
+    "export": frozenset({"keep_kinds", "exclude_kinds", "exclude_unreviewed"}),
     "plate": frozenset(
         {"path", "glob", "name", "pattern", "image_root", "platemap", "cells", "acquired", "order"}
     ),
@@ -67,7 +67,7 @@ class ScreenSpec:
     model: str | None = None  # id of the model; None takes the one in use
     channel: str | int | None = None  # how cells are found
     projection: Projection | None = None  # how cells are found
-    exclude_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
+    keep_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
     exclude_unreviewed: bool = False  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
     rule: PlateRule = field(default_factory=PlateRule)  # by which plates are flagged
     source: Path | None = None  # the file it was read from
@@ -91,7 +91,7 @@ def read_screen(path: Path) -> ScreenSpec:
         [cells]
         channel = "DNA"                 # as the model's by default
         [export]
-        exclude_kinds = ["dead"]
+        keep_kinds = ["dead"]           # abnormal, but biology: they stay in
         [rule]
         z_limit = 5                     # see `PlateRule`
         [[plate]]
@@ -129,9 +129,10 @@ class _Reader:
             self._tell("assay", f"{assay} is no assay; make and train one with: hcs-qc run.")
         cells, export = self._table(data, "cells"), self._table(data, "export")
         plates = self._plates(data)
-        kinds = export.get("exclude_kinds", [])
+        # Until 0.1 it was called exclude_kinds.
+        kinds = export.get("keep_kinds", export.get("exclude_kinds", []))
         if not isinstance(kinds, list) or any(one not in KINDS for one in kinds):
-            self._tell("export.exclude_kinds", f"is {kinds!r}; a list from {', '.join(KINDS)}.")
+            self._tell("export.keep_kinds", f"is {kinds!r}; a list from {', '.join(KINDS)}.")
             kinds = []
         rule = PlateRule()
         try:

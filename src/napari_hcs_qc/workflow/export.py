@@ -63,7 +63,7 @@ def export(
     assay: AssayFolder,
     out: Path,
     *,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
     scored: Sequence[ScoredPlate] | None = None,
@@ -72,7 +72,7 @@ def export(
     """Write the tables of all plates of an assay, see `export_tables`."""
     model = _model_of(assay, scored)
     if scored is None:
-        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+        scored = score(assay, model=model, keep_kinds=keep_kinds)
     encoder = kept_encoder(**trained_with(model.manifest), job=job)
     plates = []
     for one in scored:
@@ -88,7 +88,7 @@ def export(
             measured = with_novelty(one.prediction, one.state, model, rows, job)
             one = one.with_novelty(one.state, measured)
         plates.append(one.to_export(rows))
-    options = ExportOptions(exclude_kinds, exclude_unreviewed)
+    options = ExportOptions(keep_kinds, exclude_unreviewed)
     files = export_tables(
         plates,
         out,
@@ -160,14 +160,14 @@ def report(
     assay: AssayFolder,
     out: Path,
     *,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
     model = _model_of(assay, scored)
     if scored is None:
-        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+        scored = score(assay, model=model, keep_kinds=keep_kinds)
     data = ReportData(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),

@@ -104,21 +104,6 @@ class RunResult:
     report: Path
 
 
-@dataclass(frozen=True)
-class PlateStatus:
-    """Where one plate of an assay stands; counts are None before the step that makes them."""
-
-    name: str
-    source: str
-    n_wells: int | None = None
-    n_sites: int | None = None
-    n_cells: int | None = None
-    n_flagged: int | None = None
-    predicted_with: str | None = None
-    novelty: dict[str, Any] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-
-
 def nuclear_channel(plate: Plate) -> int:
     """Choose the channel of the nuclei: the first that is named like a nuclear stain, else 0."""
     words = ("dna", "dapi", "hoechst", "draq", "nucle", "sytox", "h2b")
@@ -416,7 +401,7 @@ def run(
     platemap: Path | None = None,
     cell_options: CellOptions | None = None,
     train_options: TrainOptions | None = None,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> RunResult:
@@ -434,7 +419,7 @@ def run(
         Folder for the tables and ``report.html``.
     annotator
         Whose word a row of `labels` is that names nobody.
-    platemap, cell_options, train_options, exclude_kinds, exclude_unreviewed
+    platemap, cell_options, train_options, keep_kinds, exclude_unreviewed
         See `new`, `cells`, `train` and `export`.
     job
         Reports progress and cancels, see `Job`.
@@ -468,11 +453,11 @@ def run(
         device=device,
         job=job,
     )
-    scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+    scored = score(assay, model=model, keep_kinds=keep_kinds)
     exported = export(
         assay,
         out,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         scored=scored,
         exclude_unreviewed=exclude_unreviewed,
         job=job,
@@ -480,42 +465,8 @@ def run(
     written = report(
         assay,
         out / "report.html",
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         scored=scored,
         job=job,
     )
     return RunResult(assay, added, model, scored, exported, written)
-
-
-def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
-    """Tell where a plate stands; what is wrong with it is told, not raised."""
-    entry = assay.plate(name)
-    try:
-        plate = open_assay_plate(assay, name)
-    except HcsQcError as error:
-        return PlateStatus(entry.name, str(entry.source), problems=(str(error),))
-    opened = PlateStatus(
-        entry.name,
-        str(entry.source),
-        len(plate.wells),
-        len(plate.sites),
-        problems=tuple(str(problem) for problem in plate.problems),
-    )
-    if not has_cells(assay.plate_folder(name), plate):
-        return opened
-    try:
-        scored = score(assay, [name])[0]
-    except HcsQcError:  # not predicted yet
-        found = load_cells(assay.plate_folder(name))
-        unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
-        imported = tuple(str(problem) for problem in found.problems)
-        problems = (*unread, *imported, *opened.problems)
-        return replace(opened, n_cells=len(found.cells), problems=problems)
-    return replace(
-        opened,
-        n_cells=len(scored.state.cells),
-        n_flagged=int(scored.scores.wells["is_flagged"].sum()),
-        predicted_with=scored.prediction.model,
-        novelty=scored.prediction.novelty,
-        problems=tuple(str(problem) for problem in scored.unreadable) + scored.warnings,
-    )

@@ -40,7 +40,7 @@ def test_a_whole_spec(root: Path) -> None:
             channel = "DNA"
             z = 2
             [export]
-            exclude_kinds = ["dead"]
+            keep_kinds = ["dead"]
             exclude_unreviewed = true
             [rule]
             z_limit = 5
@@ -63,9 +63,20 @@ def test_a_whole_spec(root: Path) -> None:
     assert spec.plates[3].cells == root / "masks"
     assert spec.ordered_by == "acquired"
     assert (spec.model, spec.channel, spec.projection) == ("0003", "DNA", 2)
-    assert spec.exclude_kinds == ("dead",)
+    assert spec.keep_kinds == ("dead",)
     assert spec.exclude_unreviewed
     assert spec.rule.z_limit == 5
+
+
+def test_the_kinds_to_keep_have_their_old_name_too(root: Path) -> None:
+    text = """
+    assay = "assay"
+    [export]
+    exclude_kinds = ["dead"]
+    [[plate]]
+    path = "raw/P1"
+    """
+    assert read_screen(write(root, text)).keep_kinds == ("dead",)
 
 
 def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
@@ -76,7 +87,7 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     [cells]
     z = "top"
     [export]
-    exclude_kinds = ["deadly"]
+    keep_kinds = ["deadly"]
     [rule]
     blur_ratio = 0.5
     noise_ratio = -1

@@ -60,7 +60,7 @@ class ScoredPlate:
     rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `score_state`
     # What it was judged with, see `score_state`
     roles: WellRoles = field(default_factory=WellRoles)
-    exclude_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
+    keep_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
 
     def at_threshold(self, threshold: float) -> ScoredPlate:
         """Judge the same cells with the same annotations at another threshold, without the disk."""
@@ -71,7 +71,7 @@ class ScoredPlate:
             rule=self.rule,
             roles=self.roles,
             threshold=threshold,
-            exclude_kinds=self.exclude_kinds,
+            keep_kinds=self.keep_kinds,
         )
 
     def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
@@ -90,7 +90,7 @@ class ScoredPlate:
             rule=self.rule,
             roles=self.roles,
             threshold=threshold,
-            exclude_kinds=self.exclude_kinds,
+            keep_kinds=self.keep_kinds,
         )
 
     def with_novelty(self, state: PlateState, measured: Prediction) -> ScoredPlate:
@@ -149,7 +149,7 @@ def score(
     plates: Sequence[str] | None = None,
     *,
     model: Model | None = None,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     states: Mapping[str, PlateState] | None = None,
     threshold: float | None = None,
     partial: bool = False,
@@ -182,7 +182,7 @@ def score(
             rule=rule,
             roles=well_roles(assay, state.plate.shape),
             threshold=threshold,
-            exclude_kinds=exclude_kinds,
+            keep_kinds=keep_kinds,
         )
         scored.append(one)
     return scored
@@ -196,7 +196,7 @@ def score_state(
     rule: FlagRule,
     roles: WellRoles,
     threshold: float,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
 ) -> ScoredPlate:
     """Judge a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
@@ -222,7 +222,7 @@ def score_state(
         unreadable=state.found.unreadable | _unread_sites(state, prediction),
         control_wells=roles.control,
         empty_wells=roles.empty,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         by_site=state.by_site.with_added(state.matched.added),
     )
     warnings = list(prediction.warnings)
@@ -247,7 +247,7 @@ def score_state(
         float(threshold),
         rule,
         roles,
-        tuple(exclude_kinds),
+        tuple(keep_kinds),
     )
 
 
