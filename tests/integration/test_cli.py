@@ -142,14 +142,17 @@ def test_export_onto_profiles_of_another_program(
         (["status", "nowhere"], "does not exist"),
         (["new", "a", "nowhere"], "nowhere"),
         (["run", "a", "{plate}", "--labels", "no.csv", "--out", "o"], "no.csv does not exist"),
-        (["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--seeds", "0"], "--seeds"),
+        (
+            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--seeds", "0"],
+            "seeds is 0",
+        ),
         (["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--z", "top"], "--z"),
         (
             ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--channel", "GFP"],
             "no channel 'GFP'",
         ),
         (
-            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--exclude-kinds", "sad"],
+            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--keep-kinds", "sad"],
             "'sad' is not one of",
         ),
         (["simulate", "s", "--shape", "big"], "520x696"),
@@ -170,6 +173,12 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert len(lines) == 1
     assert lines[0].startswith("hcs-qc: error: ")
     assert told in lines[0]
+
+
+def test_the_old_name_of_keep_kinds_works_and_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_parser().parse_args(["report", "a", "r.html", "--exclude-kinds", "dead, debris"])
+    assert options.keep_kinds == ("dead", "debris")
+    assert "--exclude-kinds is now called --keep-kinds" in capsys.readouterr().err
 
 
 def test_all_problems_of_a_label_file_are_told_at_once(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.scoring.plate_scores import (
     ScoredPlate,
     WellRoles,
@@ -20,8 +21,8 @@ from napari_hcs_qc.assay.scoring.plate_scores import (
     score_state,
     well_roles,
 )
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
 from napari_hcs_qc.assay.scoring.review_queue import review_queue, seen_now
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
@@ -122,7 +123,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
     (opened,) = score(assay, states={"SIM": state})
     same(opened, loaded)
     assert opened.state is state
-    prediction = load_prediction(assay, state, chosen_model(assay))
+    prediction = load_prediction(assay, state, chosen_model(assay).id)
     assert prediction is not None
     roles = well_roles(assay, state.plate.shape)
     assert roles.platemap is not None

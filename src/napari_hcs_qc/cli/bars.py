@@ -31,7 +31,7 @@ class Bars:
                 total=total or None,
                 dynamic_ncols=True,
                 mininterval=0.2,
-                unit="B" if self._in_bytes else "it",
+                unit="B" if self._in_bytes else "",
                 unit_scale=self._in_bytes,
             )
         assert self._bar is not None

@@ -67,7 +67,7 @@ def _plate(folder: Path, plan: dict[str, Any]) -> None:
     from napari_hcs_qc.screen.plate_job import do_plate
 
     done = do_plate(PlateFolder(folder), device=plan["device"], job=Job(_Steps()))
-    print("done" if done else "was done already")
+    print("done" if done else "already done")
 
 
 def _model(root: Path, plan: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
 from napari_hcs_qc.assay.models.training import trained_with, versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use, with_novelty
+from napari_hcs_qc.assay.scoring.prediction import with_novelty
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError

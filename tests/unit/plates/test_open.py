@@ -282,12 +282,12 @@ def test_paths_that_are_no_plate(tmp_path: Path, write_images: Callable[..., Pat
     root = write_images(["x_A01_s1_w1.tif"])
     with pytest.raises(HcsQcError, match="single file"):
         open_plate(root / "x_A01_s1_w1.tif")
-    with pytest.raises(HcsQcError, match="image root belongs to a LoadData"):
+    with pytest.raises(HcsQcError, match="image root is for a LoadData"):
         open_plate(root, image_root=tmp_path)
     (root / "t.csv").write_text("a")
-    with pytest.raises(HcsQcError, match="leave it out"):
+    with pytest.raises(HcsQcError, match="omit the pattern"):
         open_plate(root / "t.csv", pattern="(?P<well>A01)")
-    with pytest.raises(HcsQcError, match="is no folder"):
+    with pytest.raises(HcsQcError, match="is not a folder"):
         open_plate(root / "t.csv", image_root=tmp_path / "absent")
 
 

@@ -239,7 +239,7 @@ def test_no_answer_within_the_time_is_told(folder: Path, monkeypatch: pytest.Mon
 def test_wrong_addresses_are_refused_in_words(server: Server) -> None:
     with pytest.raises(HcsQcError, match=r"nothing\.csv.*does not exist on the server"):
         open_plate(f"{server.url}/nothing.csv")
-    with pytest.raises(HcsQcError, match="is not recognised, or the server is away"):
+    with pytest.raises(HcsQcError, match="is not recognised, or the server is not reachable"):
         open_plate(f"{server.url}/folder")
     with pytest.raises(HcsQcError, match="no OME-Zarr"):
         open_plate(f"{server.url}/nothing.zarr")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
-from napari_hcs_qc.assay.scoring.prediction import (
+from napari_hcs_qc.assay.models.model_in_use import id_in_use
+from napari_hcs_qc.assay.scoring.saved_prediction import (
+    COLUMN,
     added_places,
-    chosen_model,
     load_prediction,
     realigned,
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import SiteKey
@@ -155,7 +155,7 @@ def score(
     partial: bool = False,
 ) -> list[ScoredPlate]:
     """Judge plates that were predicted; quick, nothing is computed from pixels."""
-    model = model or chosen_model(assay)
+    model_id = model.id if model else id_in_use(assay)[0]
     threshold = assay.threshold if threshold is None else threshold
     known = states or {}
     journal = assay.journal()
@@ -169,10 +169,10 @@ def score(
             if annotations is None:
                 annotations = journal.annotations()
             state = load_plate(assay, name, annotations)
-        prediction = load_prediction(assay, state, model, partial=partial)
+        prediction = load_prediction(assay, state, model_id, partial=partial)
         if prediction is None:
             raise HcsQcError(
-                f"Plate {name} was not predicted with model {model.id} since its cells last "
+                f"Plate {name} was not predicted with model {model_id} since its cells last "
                 f"changed; run: hcs-qc predict {assay.path}."
             )
         one = score_state(
