@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def percent(share: float) -> str:
@@ -31,6 +32,14 @@ def number(value: float) -> str:
 def count_of(n: int, singular: str, plural: str | None = None) -> str:
     """Write a count with its noun: ``"1 site"``, ``"3 sites"``."""
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> str:
+    """Write what is wrong with a name that is no setting, and what was probably meant."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"known settings: {', '.join(names)}."
+    return f"unknown setting; {hint}"
 
 
 def listing(items: Sequence[object], most: int = 6) -> str:

@@ -175,12 +175,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert told in lines[0]
 
 
-def test_the_old_name_of_keep_kinds_works_and_warns(capsys: pytest.CaptureFixture[str]) -> None:
-    options = make_parser().parse_args(["report", "a", "r.html", "--exclude-kinds", "dead, debris"])
-    assert options.keep_kinds == ("dead", "debris")
-    assert "--exclude-kinds is now called --keep-kinds" in capsys.readouterr().err
-
-
 def test_all_problems_of_a_label_file_are_told_at_once(
     made: SimulatedPlate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,7 +96,7 @@ def test_a_restored_model_that_is_gone_is_told(two, tmp_path) -> None:
     model, told = model_in_use(assay)
     assert model.id == "0003"
     assert "0002" in told
-    assert "no longer there" in told
+    assert "no longer exists" in told
     assert [line.is_in_use for line in list_models(assay)] == [True, False]
     export.export(assay, tmp_path / "t")
     provenance = json.loads((tmp_path / "t" / "provenance.json").read_text())
@@ -151,5 +151,5 @@ def test_a_click_since_then_does_not_hinder_a_comparison(two) -> None:
         if store.is_dir():
             shutil.rmtree(store)
     assay.journal().annotate("SIM", "B02", 1, 50.0, 60.0, "unsure", None, "tester")
-    with pytest.raises(HcsQcError, match="has not judged plate SIM, and its embeddings"):
+    with pytest.raises(HcsQcError, match="has not classified plate SIM, and its embeddings"):
         compare(assay, {"SIM": load_plate(assay, "SIM")}, "0001", "0002")

@@ -130,7 +130,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     export.report(assay, tmp_path / "report.html")
     [found] = predict(assay, ["SIM"], chosen_model(assay), states=states)
     assert found.table["novelty"].isna().all()
-    assert "earlier version trained it" in found.novelty["sentence"]
+    assert "trained by an earlier version" in found.novelty["sentence"]
     assert found.warnings == scored.prediction.warnings
     assert manifest["no_novelty"] == ""
 
@@ -147,7 +147,7 @@ def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> N
     assert found.novelty["n_novel"] == 0
     assert not found.warnings
     [scored] = score(assay)
-    assert any("cannot be said yet" in line for line in scored_lines([scored]))
+    assert any("cannot be computed yet" in line for line in scored_lines([scored]))
 
 
 def test_a_damaged_file_is_told(opened) -> None:

@@ -200,7 +200,7 @@ def test_a_prediction_of_other_cells_is_refused(assay: AssayFolder) -> None:
     (before,) = score(assay)
     assay.journal().annotate("SIM", "A01", 1, 1.5, 1.5, "normal", None, "ben")
     changed = before.state.with_annotations(assay.journal().annotations())
-    with pytest.raises(HcsQcError, match="some were added or taken away since"):
+    with pytest.raises(HcsQcError, match="some were added or removed since"):
         score_state(
             changed,
             before.prediction,

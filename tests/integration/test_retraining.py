@@ -86,7 +86,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     made = retrain(assay, states, QUICK, encoder=encoder)
     # A model without figures is shown, exported and reported as such.
     assert made.model.manifest["cross_validation"] is None
-    assert figures(made.model) == ["Cross-validation: not yet cross-validated"]
+    assert figures(made.model) == ["Cross-validation: not yet done"]
     export.export(assay, tmp_path / "t")
     report = export.report(assay, tmp_path / "r.html").read_text(encoding="utf-8")
     assert "not yet cross-validated" in report
@@ -266,7 +266,7 @@ def test_what_cannot_be_trained_is_told(opened) -> None:
     assay, states, encoder = opened
     with pytest.raises(HcsQcError, match="No plate is open"):
         retrain(assay, {}, QUICK, encoder=encoder)
-    with pytest.raises(HcsQcError, match="no head 'svm'"):
+    with pytest.raises(HcsQcError, match="Unknown head 'svm'"):
         retrain(assay, states, TrainOptions(head="svm"), encoder=encoder)
     with pytest.raises(HcsQcError, match="loaded with 'last'"):
         other = kept_encoder(stages="last", pooling="mean")

@@ -96,7 +96,7 @@ def test_a_plate_is_relocated_only_to_where_one_is(
     assay = AssayFolder.open(assay_copy)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("no plate")
-    with pytest.raises(HcsQcError, match="No image of a plate"):
+    with pytest.raises(HcsQcError, match="No images of a plate"):
         steps.relocate(assay, "SIM", tmp_path / "letters")
     assert assay.plate("SIM").source == made.plate_dir.resolve()
     same = shutil.copytree(made.plate_dir, tmp_path / "same")
@@ -105,7 +105,7 @@ def test_a_plate_is_relocated_only_to_where_one_is(
     image = next(other.glob("*_C03_*.tif"))
     tifffile.imwrite(image, tifffile.imread(image) + 1, compression="zlib")
     assert main(["relocate", str(assay_copy), "SIM", str(other), "--quiet"]) == 0
-    assert "not those that its cells were found on" in capsys.readouterr().out
+    assert "differ in size or date from those" in capsys.readouterr().out
 
 
 def test_annotated_cells_that_cannot_be_read_are_told(
@@ -125,7 +125,7 @@ def test_annotated_cells_that_cannot_be_read_are_told(
     assert main(["train", assay, "--seeds", "1", "--head", "knn", "--quiet"]) == 0
     assert f"Left out: {n_lost} annotated cells" in capsys.readouterr().out
     assert main(["status", assay]) == 0
-    assert "not judged by model 0001 yet" in capsys.readouterr().out
+    assert "not yet classified by model 0001" in capsys.readouterr().out
     assert main(["predict", assay, "--quiet"]) == 0
     told = capsys.readouterr().out
     assert "Not read: A02 s1:" in told

@@ -233,5 +233,5 @@ def test_the_command_tells_what_it_would_do(
     assert "napari-hcs-qc[screen]" in capsys.readouterr().err
     foreign = screen.root / "raw"
     assert main(["screen", str(screen.spec), "--out", str(foreign), "--quiet"]) == 2
-    assert "not of a screen" in capsys.readouterr().err
+    assert "not the folder of a screen" in capsys.readouterr().err
     assert not (foreign / "screen.lock").exists()

@@ -115,7 +115,7 @@ def test_figures_come_from_wells_never_seen(ran) -> None:
     assert 0 <= low <= error["mean"] <= high <= 1
     told = [line for line in outcome_text.figures(ran.result.model) if "calibration" in line]
     assert f"{error['mean']:.3f} (95 % interval {low:.3f}" in told[0]
-    assert f"right probabilities would give {error['perfect']:.3f}" in told[0]
+    assert f"if perfectly calibrated {error['perfect']:.3f}" in told[0]
     report = ran.result.report.read_text(encoding="utf-8")
     assert "expected calibration error" in report
     assert "Reliability of the probabilities" in report
@@ -230,7 +230,7 @@ def test_the_paper_head_knn_and_recipe_can_be_had(assay_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (TrainOptions(head="svm"), "no head 'svm'"),
+        (TrainOptions(head="svm"), "Unknown head 'svm'"),
         (TrainOptions(recipe="big"), "No recipe 'big'"),
         (TrainOptions(encoder="nothing"), "nothing"),
         (TrainOptions(rgb=("a", "b", "c"), recipe="paper-128px"), "no channel 'a'"),

@@ -426,7 +426,7 @@ def benchmark(person: Person) -> None:
     assert "weighted F1" in detail.words()
     assert detail.n_crops() == len(mistakes(dock.results()[dock.value().key]))
     person.picture("desk-benchmark")
-    person.click(person.button(dock, QPushButton, "Use this one"))
+    person.click(person.button(dock, QPushButton, "Use for my"))
     options = workspace_of(person.viewer).tasks.options
     assert (options.head, options.encoder) == ("linear", None)
 

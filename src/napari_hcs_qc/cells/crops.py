@@ -36,8 +36,8 @@ def _cut(
     if not inside.all():
         first = int(np.flatnonzero(~inside)[0])
         raise HcsQcError(
-            f"The position y {y[first]:g}, x {x[first]:g} px lies outside the image of "
-            f"{height} × {width} px."
+            f"The position y {y[first]:g}, x {x[first]:g} px is outside the image of {height} × "
+            f"{width} px."
         )
     rows = np.clip(np.rint(y).astype(np.intp), 0, height - 1)
     columns = np.clip(np.rint(x).astype(np.intp), 0, width - 1)

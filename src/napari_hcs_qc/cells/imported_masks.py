@@ -78,12 +78,12 @@ def masks_in_folder(
         site = by_stem.get(stem) or by_stem.get(_SUFFIX.sub("", stem)) or _site_in(path)
         where = str(path.relative_to(folder))
         if site is None:
-            what = "its name is that of no image of the plate, and states no well and site."
+            what = "its name matches no image of the plate, and has no well and site."
             problems.append(Problem(where, what))
         elif site not in known:
             problems.append(Problem(where, f"plate {plate.name} has no site {site}."))
         elif site in found:
-            what = f"{site} has the mask {found[site].name} already; this one was left out."
+            what = f"{site} already has the mask {found[site].name}; this one was skipped."
             problems.append(Problem(where, what))
         else:
             found[site] = path

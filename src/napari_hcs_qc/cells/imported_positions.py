@@ -75,7 +75,9 @@ def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem
     if "site" in columns:
         texts = table[columns["site"]]
         site = texts.str.extract(f"^{_SITE.pattern}$", flags=re.IGNORECASE)[0]
-        refuse(site.isna().to_numpy(), ("site '" + texts + "' is no number").to_numpy(dtype=object))
+        refuse(
+            site.isna().to_numpy(), ("site '" + texts + "' is not a number").to_numpy(dtype=object)
+        )
         number = pd.to_numeric(site).fillna(-1).astype(int).to_numpy()
     else:
         only = _one_site_each(plate) or {}
@@ -86,10 +88,10 @@ def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem
     unknown = np.array([f"the plate has no site {key}" for key in keys], dtype=object)
     refuse(order < 0, unknown)
     y, x = (_numbers(table[columns[axis]]) for axis in ("y_px", "x_px"))
-    refuse(~(np.isfinite(y) & np.isfinite(x)), "the position is no number")
+    refuse(~(np.isfinite(y) & np.isfinite(x)), "the position is not a number")
     height, width = plate.layout.shape
     inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
-    refuse(~inside, f"the position lies outside the image of {height}×{width} px")
+    refuse(~inside, f"the position is outside the image of {height}×{width} px")
     good = np.flatnonzero(reason == "")
     good = good[np.argsort(order[good], kind="stable")]
     problems = _gathered(path, table.index.to_numpy(), reason)

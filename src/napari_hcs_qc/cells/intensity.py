@@ -10,6 +10,7 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,8 +50,8 @@ class IntensityRanges:
         unknown = [index for index in channels if not 0 <= index < len(self.channels)]
         if unknown:
             raise HcsQcError(
-                f"There is no channel {unknown[0]}: the plate has {len(self.channels)} channels, "
-                "counted from 0."
+                f"There is no channel {unknown[0]}: the plate has "
+                f"{count_of(len(self.channels), 'channel')}, counted from 0."
             )
         scaled = np.empty(pixels.shape, dtype=np.float32)
         for plane, target, index in zip(pixels, scaled, channels, strict=True):

@@ -137,7 +137,7 @@ def read_cells(path: Path) -> pd.DataFrame:
     missing = [name for name in CELL_COLUMNS if name not in table.column_names]
     if missing:
         raise HcsQcError(
-            f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells anew."
+            f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells again."
         )
     frame = table.select(list(CELL_COLUMNS)).to_pandas(types_mapper={pa.int64(): None}.get)
     object_number = table.column("object_number").to_pandas(integer_object_nulls=True)

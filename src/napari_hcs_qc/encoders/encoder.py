@@ -126,7 +126,7 @@ class Encoder:
                 raise HcsQcError(
                     f"There is not enough memory on {self.device} to encode a single crop of "
                     f"{crops.shape[-2]} × {crops.shape[-1]} px with {self.name}; close other "
-                    "programs, or take a smaller encoder or another device."
+                    "programs, or use a smaller encoder or another device."
                 ) from error
         # Out of the except clause, so that the failed pass's tensors are free before the next.
         self._max_batch = (len(crops) + 1) // 2

@@ -134,8 +134,8 @@ def load_strictly(
     parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
     if parts:
         raise HcsQcError(
-            f"{source} does not fit the architecture {type(module).__name__}: of its "
-            f"{len(own)} tensors, {'; '.join(parts)}. Give the weights of this very architecture."
+            f"{source} does not fit the architecture {type(module).__name__}: of its {len(own)} "
+            f"tensors, {'; '.join(parts)}. Give the weights of exactly this architecture."
         )
     fitting = {
         name: tensor

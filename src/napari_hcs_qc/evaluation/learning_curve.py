@@ -57,24 +57,24 @@ class LearningCurve:
     def verdict(self) -> str:
         """Say in words whether more annotations are worth a person's time."""
         if self.n_cells < _MIN_CELLS or math.isnan(self.slope):
-            return f"Too few annotations to say ({self.n_cells}): go on annotating."
+            return f"Too few annotations to tell ({self.n_cells}): annotate more."
         gain, doubled = self.gain(), self.gain(self.n_cells)
         is_sure = self.slope_low > 0  # not where the interval is unknown
         if gain >= _WORTH_IT:
-            words = "Still rising" if is_sure else "Perhaps still rising, though it may be chance"
-            return f"{words}: {MORE_CLICKS} more clicks may bring about {gain:+.2f}."
+            words = "Still rising" if is_sure else "Perhaps still rising, but this may be chance"
+            return f"{words}: {MORE_CLICKS} more annotations may bring about {gain:+.2f}."
         most = self._gain(self.slope_high, MORE_CLICKS)
         if most >= _MUCH:
             return (
-                f"No rise to be seen, but too uncertain to say: {MORE_CLICKS} more clicks may "
+                f"No rise visible, but too uncertain to tell: {MORE_CLICKS} more annotations may "
                 f"bring up to {most:+.2f}."
             )
         if is_sure and doubled >= _WORTH_IT:
             return (
-                f"Flattening: {MORE_CLICKS} more clicks may bring about {gain:+.3f}, twice as "
-                f"many annotations as now {doubled:+.2f}."
+                f"Flattening: {MORE_CLICKS} more annotations may bring about {gain:+.3f}, twice as "
+                f"many as now {doubled:+.2f}."
             )
-        return "Flat: more clicks bring little."
+        return "Flat: more annotations bring little."
 
     def _gain(self, slope: float, n_more: int) -> float:
         room = 1 - self.mean[-1]  # nothing is better than perfect
@@ -104,7 +104,7 @@ class LearningCurve:
             n_cells, note = int(data["n_cells"]), str(data["note"])
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
-                f"The learning curve cannot be read ({error!r}); retrain to have it anew."
+                f"The learning curve cannot be read ({error!r}); retrain to compute it again."
             ) from error
         return cls(sizes, mean, sd, low, high, slope, slope_low, slope_high, n_cells, note)
 
@@ -172,8 +172,8 @@ def _usable(wished: Sequence[int] | None, n_most: int) -> tuple[list[int], list[
     used = [size for size in sizes if size <= n_most]
     if not used or used[0] < 2:
         raise HcsQcError(
-            f"The sizes {', '.join(map(str, wished)) or '(none)'} were asked for; give numbers "
-            f"of cells from 2 to {n_most}, which is what every fold leaves to be fitted on."
+            f"The sizes {', '.join(map(str, wished)) or '(none)'} were requested; give numbers of "
+            f"cells from 2 to {n_most}, the number of training cells in every fold."
         )
     return used, [size for size in sizes if size > n_most]
 

@@ -12,6 +12,7 @@ from safetensors.numpy import save as save_tensors
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.threads import one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +53,8 @@ class Novelty:
         n_wells = len(np.unique(wells))
         if len(rows) < MIN_ANNOTATED or n_wells < _MIN_WELLS:
             raise HcsQcError(
-                "Which cells are unlike anything annotated cannot be said yet: there are "
-                f"{len(rows)} annotated cells, in {n_wells} well{'s'[: n_wells != 1]}; at least "
+                "Novelty cannot be computed yet: there are "
+                f"{count_of(len(rows), 'annotated cell')} in {count_of(n_wells, 'well')}; at least "
                 f"{MIN_ANNOTATED} in {_MIN_WELLS} wells are needed."
             )
         if len(rows) > MOST_ANNOTATED:
@@ -82,8 +83,8 @@ class Novelty:
         own = own[np.isfinite(own)]
         if 2 * len(own) < MIN_ANNOTATED:
             raise HcsQcError(
-                "Which cells are unlike anything annotated cannot be said yet: too few of the "
-                "annotated cells are in other wells than most. Annotate cells of more wells."
+                "Novelty cannot be computed yet: too few of the annotated cells are in other "
+                "wells than most. Annotate cells in more wells."
             )
         self.limit_ = max(float(np.quantile(own, USUAL)), 1e-6)
         return self
@@ -131,12 +132,12 @@ class Novelty:
             arrays = load_tensors(data)
             centre, scale, bank, limit = (arrays[name] for name in _ARRAYS)
         except (SafetensorError, KeyError) as error:
-            raise HcsQcError(f"What annotated cells look like is damaged ({error!r}).") from error
+            raise HcsQcError(f"The reference for novelty is damaged ({error!r}).") from error
         n_features = len(centre)
         is_whole = all(np.isfinite(array).all() for array in (centre, scale, bank, limit))
         shapes = (centre.shape, scale.shape, bank.shape[1:], limit.shape)
         if not is_whole or shapes != ((n_features,), (n_features,), (n_features,), (1,)):
-            raise HcsQcError(f"What annotated cells look like is damaged (shapes {shapes}).")
+            raise HcsQcError(f"The reference for novelty is damaged (shapes {shapes}).")
         made = cls()
         made._centre, made._scale = centre, scale
         made._bank = bank.astype(np.float32)

@@ -59,7 +59,8 @@ class Reliability:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
-                f"The reliability figures cannot be read ({error!r}); retrain to have them anew."
+                f"The reliability figures cannot be read ({error!r}); retrain to compute them "
+                "again."
             ) from error
         return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
 
@@ -74,7 +75,7 @@ def reliability(
     """Compare P(abnormal) of held-out cells with how many of them are abnormal."""
     p, abnormal = np.asarray(p_abnormal, np.float64), np.asarray(is_abnormal, bool)
     if n_bins < 2:
-        raise HcsQcError(f"{n_bins} bins were asked for; at least 2 are needed.")
+        raise HcsQcError(f"{n_bins} bins were requested; at least 2 are needed.")
     if p.ndim != 1 or len(p) == 0 or p.shape != abnormal.shape:
         raise HcsQcError(
             f"{p.size} values of P(abnormal) were given for {abnormal.size} annotated cells; "

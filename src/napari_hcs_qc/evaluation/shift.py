@@ -66,8 +66,7 @@ class ShiftDetector:
         rng = np.random.default_rng(self.seed)  # the same halves, whoever has drawn the sample
         if len(rows) < MIN_REFERENCE:
             raise HcsQcError(
-                f"{len(rows)} reference cells are too few to say what is usual; "
-                f"at least {MIN_REFERENCE} are needed."
+                f"{len(rows)} reference cells are too few; at least {MIN_REFERENCE} are needed."
             )
         self.n_reference_, self.n_features_in_ = rows.shape
         wells = None if groups is None else np.asarray(groups)[chosen]
@@ -92,14 +91,18 @@ class ShiftDetector:
         value = self.share_novel(rows)
         threshold = UNLIKE_SHARE * max(1.0, (_SURE_REFERENCE / self.n_reference_) ** 0.5)
         is_novel = value > threshold
-        share = f"{value:.1%} of its cells lie farther from the training cells than 99 % of those"
+        share = f"{value:.1%} of its cells are farther from the training cells than 99 % of those"
         if is_novel:
             sentence = (
-                f"This plate looks unlike the training data: {share} do (1 % would be usual). "
-                "Look at some of its wells and annotate cells on it before trusting its figures."
+                f"This plate looks unlike the training data: {share} are from one another (1 % "
+                "would be usual). Check some of its wells and annotate cells on it before you "
+                "trust its figures."
             )
         else:
-            sentence = f"This plate looks like the training data: {share} do (1 % would be usual)."
+            sentence = (
+                f"This plate looks like the training data: {share} are from one another (1 % "
+                "would be usual)."
+            )
         return Shift(value, threshold, is_novel, sentence, self.n_reference_, len(rows))
 
     def _checked(self, cells: ArrayLike) -> NDArray[Any]:
@@ -208,7 +211,7 @@ def _main_directions(
 
 def _too_few(n_reference: int, n_new: int) -> Shift:
     sentence = (
-        f"Whether this plate looks unlike the training data cannot be said: {n_reference} "
-        f"training cells and {n_new} new ones, at least {MIN_REFERENCE} and {MIN_NEW} are needed."
+        f"Whether this plate looks unlike the training data is unknown: {n_reference} training "
+        f"cells and {n_new} new ones, at least {MIN_REFERENCE} and {MIN_NEW} are needed."
     )
     return Shift(float("nan"), UNLIKE_SHARE, False, sentence, n_reference, n_new)

@@ -39,7 +39,7 @@ def grouped_folds(
     """Stratified folds that keep each well whole."""
     labels = np.asarray(y)
     if n_splits < 2:
-        raise HcsQcError(f"{n_splits} folds were asked for; at least 2 are needed.")
+        raise HcsQcError(f"{n_splits} folds were requested; at least 2 are needed.")
     if groups is not None and len(np.asarray(groups)) != len(labels):
         raise HcsQcError(
             f"{len(np.asarray(groups))} wells were given for {len(labels)} annotated cells; "
@@ -50,8 +50,8 @@ def grouped_folds(
     if folds.n_folds < 2 or len(classes) < 2:
         found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
         raise HcsQcError(
-            f"The annotations ({found or 'none'}) cannot be divided for cross-validation: "
-            "annotate at least 2 cells of each class."
+            f"The annotations ({found or 'none'}) cannot be split for cross-validation: annotate "
+            "at least 2 cells of each class."
         )
     return Split(folds.fold, folds.n_folds, folds.by, _note(groups, folds, n_splits))
 
@@ -68,8 +68,8 @@ def _note(groups: ArrayLike | None, folds: Folds, wished: int) -> str:
             else:
                 why = "one class is annotated in a single well"
         parts.append(
-            f"Held out by cell, not by well, because {why}: cells of one well resemble each "
-            "other, so these figures are too good."
+            f"Held out by cell, not by well, because {why}: cells of one well resemble each other, "
+            "so these figures are too optimistic."
         )
     if folds.n_folds < wished:
         parts.append(

@@ -321,7 +321,7 @@ class _Training:
                 if self.cells_at_once == 1:
                     raise HcsQcError(
                         f"There is not enough memory on {self.network.device} to fine-tune "
-                        f"{self.network.name} on a single cell; close other programs, or take "
+                        f"{self.network.name} on a single cell; close other programs, or use "
                         "another device or the linear head."
                     ) from error
             # Out of the except clause, so that the failed pass's tensors are free.
@@ -346,8 +346,8 @@ class _Training:
                     parameter.grad = gradient if old is None else old.add_(gradient)
         if not math.isfinite(total):
             raise HcsQcError(
-                f"Fine-tuning {self.network.name} gave a loss that is no number; its weights may "
-                "be damaged, or the rate of learning too high."
+                f"Fine-tuning {self.network.name} gave a loss that is not a number; its weights "
+                "may be damaged, or the learning rate is too high."
             )
         return total / len(crops)
 

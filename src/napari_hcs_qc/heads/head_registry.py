@@ -46,7 +46,7 @@ _MAKERS: dict[str, Callable[[int, PlateDirections | None], Head]] = {
 def make_head(name: str, seed: int = 0, plate: PlateDirections | None = None) -> Head:
     """Make an unfitted head."""
     if name not in _MAKERS:
-        raise HcsQcError(f"There is no head {name!r}; choose one of {', '.join(HEAD_NAMES)}.")
+        raise HcsQcError(f"Unknown head {name!r}; choose one of {', '.join(HEAD_NAMES)}.")
     return _MAKERS[name](seed, plate)
 
 

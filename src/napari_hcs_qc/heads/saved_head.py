@@ -135,7 +135,9 @@ def _reason(error: Exception) -> str:
 def _describe(head: Head) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     name = head_name(head)
     if not hasattr(head, "classes_"):
-        raise HcsQcError(f"The {name} head is not fitted, so there is nothing to save; fit it.")
+        raise HcsQcError(
+            f"The {name} head is not fitted, so there is nothing to save; fit it first."
+        )
     described = {
         "name": name,
         # The directions of the plate are among the tensors.
@@ -151,7 +153,7 @@ def _describe(head: Head) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def _read_tensors(folder: Path, described: dict[str, str]) -> dict[str, NDArray[Any]]:
     name = described["file"]
     if Path(name).name != name:
-        raise ValueError(f"the tensors are said to be at {name!r}, outside the folder")
+        raise ValueError(f"the manifest places the tensors at {name!r}, outside the folder")
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{name} is missing")

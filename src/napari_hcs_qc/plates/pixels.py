@@ -132,8 +132,8 @@ def _read(
     # A damaged file can make a decoder raise anything; whatever it is, only this file is lost.
     except Exception as error:
         raise UnreadableImageError(
-            f"is no readable image ({type(error).__name__}: {error}); it is damaged, truncated or "
-            "another kind of file"
+            f"is not a readable image ({type(error).__name__}: {error}); it is damaged, truncated "
+            "or another kind of file"
         ) from error
 
 
@@ -158,7 +158,7 @@ def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> lis
 
 def _grey_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
     if dtype is None:
-        raise UnreadableImageError("is no readable image: its header describes no pixels")
+        raise UnreadableImageError("is not a readable image: its header describes no pixels")
     if dtype.kind not in "buif":
         raise UnreadableImageError(f"holds {dtype} pixels; integers or floats were expected")
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
@@ -260,10 +260,12 @@ def _axes_of(names: str, shape: tuple[int, ...]) -> _Axes:
 def _check_data(page: Any, size: int) -> None:
     """Refuse a page whose data the file cannot hold."""
     if page is None:
-        raise UnreadableImageError("lacks one of the planes it announces")
+        raise UnreadableImageError("lacks one of the planes that its header announces")
     offsets, counts = page.dataoffsets, page.databytecounts
     if not offsets or len(offsets) != len(counts) or not all(offsets) or not all(counts):
-        raise UnreadableImageError("announces image data that it does not hold; it is truncated")
+        raise UnreadableImageError(
+            "has a header that announces more image data than the file holds; it is truncated"
+        )
     _check_bytes(max(o + c for o, c in zip(offsets, counts, strict=True)), size)
     keyframe = page.keyframe
     if keyframe.compression == 1:

@@ -129,10 +129,10 @@ def _repeat(work: Callable[[], Any]) -> Any:
             if isinstance(error, FileNotFoundError):
                 raise MissingRemoteError("does not exist on the server") from error
             if not passes:
-                raise RemoteError(f"cannot be fetched: {reason}") from error
+                raise RemoteError(f"cannot be downloaded: {reason}") from error
             if number == _TRIES:
                 raise RemoteError(
-                    f"cannot be fetched: {reason} (tried {number} times); try again later"
+                    f"cannot be downloaded: {reason} (tried {number} times); try again later"
                 ) from error
         time.sleep(wait_s)
         wait_s *= 2
@@ -144,7 +144,7 @@ def _reason(error: Exception) -> tuple[str, bool]:
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 400:
         if status in (401, 403):
-            return f"the server refuses it ({status}); give it your credentials", False
+            return f"the server refuses it ({status}); set up your credentials", False
         return f"the server answers {status}", status in _BUSY
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
         told = str(error) or type(error).__name__

@@ -39,7 +39,9 @@ class WellName(NamedTuple):
 def row_letters(row: int) -> str:
     """Letters of a zero-based row: ``A`` to ``Z``, then ``AA`` to ``AF``."""
     if not 0 <= row < _MAX_ROWS:
-        raise HcsQcError(f"Row {row + 1} is on no plate; rows 1 to {_MAX_ROWS} were expected.")
+        raise HcsQcError(
+            f"Row {row + 1} is outside every plate; rows 1 to {_MAX_ROWS} were expected."
+        )
     first, second = divmod(row, 26)
     return (chr(ord("A") + first - 1) if first else "") + chr(ord("A") + second)
 
@@ -54,7 +56,8 @@ def well_name(row: int, column: int) -> str:
     """
     if not 0 <= column < _MAX_COLUMNS:
         raise HcsQcError(
-            f"Column {column + 1} is on no plate; columns 1 to {_MAX_COLUMNS} were expected."
+            f"Column {column + 1} is outside every plate; columns 1 to {_MAX_COLUMNS} were "
+            "expected."
         )
     return f"{row_letters(row)}{column + 1:02d}"
 

@@ -12,7 +12,7 @@ from scipy import special
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
-from napari_hcs_qc.text import interval, listing, number, percent
+from napari_hcs_qc.text import count_of, interval, listing, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -342,9 +342,9 @@ def _few_words(scores: Scores, column: str, row: int) -> str:
     n = float(scores.table[column].iloc[row])
     median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
     if column == "n_cells":
-        found = "no nuclei found" if n == 0 else f"only {n:.0f} cell{'s'[: n != 1]}"
+        found = "no nuclei found" if n == 0 else f"only {count_of(int(n), 'cell')}"
         return f"{found} {median})"
-    each = "" if scores.table["n_sites"].iloc[row] == 1 else " a site"
+    each = "" if scores.table["n_sites"].iloc[row] == 1 else " per site"
     return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{each} {median})"
 
 
@@ -386,6 +386,6 @@ def _from_sites(found: Sequence[tuple[int, Finding]], known: Collection[str]) ->
         others = [site for site, _ in items if site != worst]
         text = f"site {worst}: {gravest.text}"
         if others:
-            text += f", likewise site{'s'[: len(others) > 1]} {listing(others)}"
+            text += f", also {'sites' if len(others) > 1 else 'site'} {listing(others)}"
         merged.append(Finding(code, gravest.severity, text))
     return sorted(merged, key=lambda f: (-f.severity, _CODE_ORDER[f.code]))

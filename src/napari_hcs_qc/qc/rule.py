@@ -18,7 +18,7 @@ FLAG_CODES: dict[str, str] = {
     "dead": "fragments of nuclei",
     "blur": "out of focus",
     "saturation": "saturated area",
-    "debris": "bright structure that is no nucleus",
+    "debris": "bright structure other than nuclei",
     "haze": "bright or uneven background",
     "noise": "noise",
     "dim": "weak signal",
@@ -79,18 +79,18 @@ class FlagRule:
     def describe(self) -> tuple[str, ...]:
         """Say the rule in plain sentences, for the report and the window."""
         return (
-            "A well is flagged when one of its sites is, or when its cells together are. Sites "
-            "are compared with the median of the plate, or of its control wells when a plate map "
-            f"names at least 3. An image is an outlier when it differs by more than "
-            f"{number(self.z_limit)} robust standard deviations and, at once, by as much as said "
-            "below. With fewer than 4 sites there is no comparison.",
-            f"Many abnormal cells: the lower end of the 95 % interval of their share is at least "
+            "A well is flagged when one of its sites is, or when all its cells together are. "
+            "Sites are compared with the median of the plate, or of its control wells if a plate "
+            "map lists at least 3. An image is an outlier when it differs by more than "
+            f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
+            "given below. With fewer than 4 sites there is no comparison.",
+            "Many abnormal cells: the lower end of the 95 % interval of their share is at least "
             f"{percent(self.share_excess)} (of all cells) above the median share and the share "
             f"itself more than {number(self.share_z)} robust standard deviations; or it is "
-            f"{percent(self.share_always)} or more, whatever the plate is like.",
+            f"{percent(self.share_always)} or more, independent of the plate.",
             f"No or few cells: a site has less than {percent(self.few_cells_site)} of the median "
-            f"number, or a well less than {percent(self.few_cells_well)} of it a site. Wells that "
-            "the plate map calls empty are spared.",
+            f"number, or a well less than {percent(self.few_cells_well)} of it per site. Wells "
+            "that the plate map lists as empty are not checked.",
             "Fragments of nuclei: the lower end of the 95 % interval of the share of nuclei "
             "smaller than 40 % of the typical area is at least "
             f"{percent(self.small_excess)} above the median share.",
@@ -98,7 +98,7 @@ class FlagRule:
             f"Saturated area: one connected saturated area larger than "
             f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "
             "image saturated, more than the median.",
-            f"Bright structure that is no nucleus (fibres, debris, haze): it covers "
+            "Bright structure other than nuclei (fibres, debris, haze): it covers "
             f"{percent(self.bright_share)} more of the image than the median, or is longer by "
             f"{number(self.bright_extent)} nuclei than the longest of the median image.",
             f"Bright or uneven background: by {percent(self.haze_rise)} of the plate's intensity "
@@ -106,7 +106,7 @@ class FlagRule:
             f"Noise: {number(self.noise_ratio)} times the median noise. Weak signal: less than "
             f"{percent(self.dim_ratio)} of the median signal-to-noise ratio of the nuclei.",
             "A site that cannot be read flags its well. A plate that is bad throughout has "
-            "nothing to be compared with: only the share of abnormal cells shows it.",
+            "nothing to compare with: only the share of abnormal cells shows it.",
         )
 
     def to_dict(self) -> dict[str, Any]:

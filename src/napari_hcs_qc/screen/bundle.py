@@ -105,8 +105,8 @@ def make_bundle(
     }
     if copied != facts["files"]:
         raise HcsQcError(
-            f"Model {model.id} of {assay.path} has changed since the screen began; run the same "
-            "command again."
+            f"Model {model.id} of {assay.path} has changed since the screen was started; run the "
+            "same command again."
         )
     with atomic_path(folder / "reference.npy") as temporary:
         np.save(temporary, reference.rows, allow_pickle=False)

@@ -262,8 +262,8 @@ def _facts(plan: ScreenPlan, scored: Sequence[_ScoredPlate]) -> list[tuple[str, 
         ("Screen", source),
         ("Folder", str(plan.out.resolve())),
         ("Model", f"{plan.model['model']} of {plan.model['assay']}"),
-        ("Model's mark", plan.model["mark"]),
-        ("Time of the jobs", f"{duration / 3600:.2f} h together"),
+        ("Model checksum", plan.model["mark"]),
+        ("Job time", f"{duration / 3600:.2f} h in total"),
         *((name, text) for name, text in versions().items()),
     ]
 

@@ -81,7 +81,7 @@ class PlateFolder:
         done = _read(self.done_path)
         if done is not None and done.get("fingerprint") == job["fingerprint"]:
             if not self.wells_path.is_file() or not (self.results / "report.html").is_file():
-                return Standing("missing", "results were taken away")
+                return Standing("missing", "results were removed")
             if done.get("n_actions") != self.n_actions():
                 return Standing("missing", "annotations or verdicts have changed")
             return Standing("done")
@@ -97,11 +97,13 @@ class PlateFolder:
         found = self.standing(job)
         if found.state != "missing":
             return found
-        words = "the job ended without a word: killed, out of memory or time, or the disk is full"
+        words = (
+            "the job ended without a message: killed, out of memory or time, or the disk is full"
+        )
         try:
             text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
-            return Standing("missing", f"{words}, or it was never begun")
+            return Standing("missing", f"{words}, or it was never started")
         tail = text.splitlines()[-1][-_LAST_CHARACTERS:] if text else ""
         return Standing("missing", f"{words}" + (f"; its last line: {tail}" if tail else ""))
 

@@ -55,7 +55,7 @@ def do_plate(
                 lock.acquire(timeout=1.0)
                 break
             except Timeout:
-                job.report(0, 0, "Waiting for another process at this plate")
+                job.report(0, 0, "Waiting for another process that works on this plate")
     try:
         task = read_json(folder.job_path)
         if folder.standing(task).state == "done":
@@ -146,7 +146,7 @@ def _assay_of(
         raise HcsQcError(
             f"Plate {plate.name} has the channels {', '.join(have)}; the model was trained on "
             f"{', '.join(bundle.channels)}. One model needs the same channels in the same order; "
-            "judge this plate in another screen."
+            "put this plate into another screen."
         )
     assay = AssayFolder.open_or_create(folder.assay)
     for entry in assay.plates:

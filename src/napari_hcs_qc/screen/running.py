@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 LOCK = "screen.lock"
 HOW_TO_INSTALL = (
-    "hcs-qc screen runs its jobs with Snakemake, which is not installed here; install it with: "
-    "pip install 'napari-hcs-qc[screen]'"
+    "hcs-qc screen runs its jobs with Snakemake, which is not installed; install it with: pip "
+    "install 'napari-hcs-qc[screen]'"
 )
 _SNAKEFILE = Path(__file__).with_name("Snakefile")
 _POLL_S = 0.25
@@ -133,8 +133,8 @@ def _alone(out: Path, job: Job) -> Iterator[None]:
             lock.acquire(timeout=1.0)
         except Timeout as error:
             raise HcsQcError(
-                f"Another process works at the screen {out}. Wait until it is done, or end it, "
-                "and run the same command again."
+                f"Another process is working on the screen {out}. Wait until it has finished, or "
+                "end it, and run the same command again."
             ) from error
     try:
         engine = FileLock(out / ENGINE_LOCK)
@@ -146,11 +146,11 @@ def _alone(out: Path, job: Job) -> Iterator[None]:
                 engine.release()
                 break
             except Timeout as error:
-                job.report(0, 0, "Waiting for the jobs of an earlier run to end")
+                job.report(0, 0, "Waiting for the jobs of an earlier run to finish")
                 if time.monotonic() > until:
                     raise HcsQcError(
-                        f"An earlier Snakemake still works at the screen {out}. Wait until it is "
-                        "done, or end it, and run the same command again."
+                        f"An earlier Snakemake is still working on the screen {out}. Wait until it "
+                        "has finished, or end it, and run the same command again."
                     ) from error
         yield
     finally:
@@ -219,7 +219,9 @@ def _check_engine(plan: ScreenPlan, code: int) -> None:
     if code == 0:
         return
     if code == BUSY:
-        raise HcsQcError(f"Another Snakemake works at the screen {plan.out}; wait until it ends.")
+        raise HcsQcError(
+            f"Another Snakemake is working on the screen {plan.out}; wait until it has finished."
+        )
     if any(one.folder.standing(one.job).state != "missing" for one in plan.to_do()):
         return  # some came to an end; the report tells of the others
     if code == 130:

@@ -82,7 +82,7 @@ def plan_screen(
             found = pool.map(lambda plate: _planned(spec, plate, out, model), spec.plates)
             for done, one in enumerate(found, start=1):
                 job.check()
-                job.report(done, len(spec.plates), f"Looked at plate {one.plate.name}")
+                job.report(done, len(spec.plates), f"Checking plate {one.plate.name}")
                 planned.append(one)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -121,8 +121,8 @@ def check_out(out: Path) -> None:
     foreign = [name for name in foreign if not name.startswith(".plan")]  # of a full disk
     if foreign and (not (out / PLAN).is_file() or read_json(out / PLAN).get("format") != _FORMAT):
         raise HcsQcError(
-            f"{out} is not empty and not of a screen: it holds {foreign[0]}. Choose a new or "
-            "empty folder."
+            f"{out} is not empty and not the folder of a screen: it holds {foreign[0]}. Choose a "
+            "new or empty folder."
         )
 
 

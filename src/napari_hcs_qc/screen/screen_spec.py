@@ -6,6 +6,7 @@ import datetime as dt
 import glob as globbing
 import re
 import tomllib
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from napari_hcs_qc.assay.store.plate_entry import folder_name, same_name
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import natural_key
 from napari_hcs_qc.qc.plate_level.plate_rule import PlateRule
+from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +93,7 @@ def read_screen(path: Path) -> ScreenSpec:
         [cells]
         channel = "DNA"                 # as the model's by default
         [export]
-        keep_kinds = ["dead"]           # abnormal, but biology: they stay in
+        keep_kinds = ["dead"]
         [rule]
         z_limit = 5                     # see `PlateRule`
         [[plate]]
@@ -109,7 +111,7 @@ def read_screen(path: Path) -> ScreenSpec:
     reader = _Reader(path.resolve().parent, problems)
     spec = reader.screen(data, path)
     if problems:
-        raise ProblemsError(f"{path}: {len(problems)} problem(s)", problems)
+        raise ProblemsError(f"{path}: {count_of(len(problems), 'problem')}", problems)
     assert spec is not None
     return spec
 
@@ -126,13 +128,20 @@ class _Reader:
         if assay is None:
             self._tell("assay", "is missing; name the folder of an assay with a trained model.")
         elif not (assay / "assay.json").is_file():
-            self._tell("assay", f"{assay} is no assay; make and train one with: hcs-qc run.")
+            self._tell("assay", f"{assay} is not an assay; make and train one with: hcs-qc run.")
         cells, export = self._table(data, "cells"), self._table(data, "export")
         plates = self._plates(data)
-        # Until 0.1 it was called exclude_kinds.
+        if "exclude_kinds" in export:
+            warnings.warn(
+                f"{path}: export.exclude_kinds is now called keep_kinds: these kinds are kept.",
+                FutureWarning,
+                stacklevel=2,
+            )
         kinds = export.get("keep_kinds", export.get("exclude_kinds", []))
         if not isinstance(kinds, list) or any(one not in KINDS for one in kinds):
-            self._tell("export.keep_kinds", f"is {kinds!r}; a list from {', '.join(KINDS)}.")
+            self._tell(
+                "export.keep_kinds", f"is {kinds!r}; a list of {', '.join(KINDS)} was expected."
+            )
             kinds = []
         rule = PlateRule()
         try:
@@ -166,7 +175,7 @@ class _Reader:
             self._tell("plate", "must be tables, each beginning with [[plate]].")
             return ()
         if not rows:
-            self._tell("plate", "there is none; add [[plate]] with a path or a glob.")
+            self._tell("plate", "is missing; add [[plate]] with a path or a glob.")
         platemap = self._file(data, "platemap", "")
         plates = [
             plate
@@ -176,12 +185,12 @@ class _Reader:
         counts = Counter(plate.name for plate in plates)
         twice = [name for name, count in counts.items() if count > 1]
         for name in twice[:20]:
-            self._tell(f"plate {name}", "stands twice; give each plate a name of its own.")
+            self._tell(f"plate {name}", "is given twice; give each plate its own name.")
         folded: dict[str, str] = {}
         for name in counts:
             other = next((one for one in folded.values() if same_name(one, name)), None)
             if other is not None:
-                self._tell(f"plate {name}", f"differs from {other} in its letters' case only.")
+                self._tell(f"plate {name}", f"differs from {other} only in upper and lower case.")
             folded[name] = name
         for what in ("acquired", "order"):
             without = [plate.name for plate in plates if getattr(plate, what) is None]
@@ -196,17 +205,17 @@ class _Reader:
     ) -> list[ScreenPlate]:
         self._known(row, "plate", where)
         if ("path" in row) == ("glob" in row):
-            self._tell(where, "needs either path, or glob for many of them.")
+            self._tell(where, "needs either a path, or a glob for many plates.")
             return []
         for_one = [key for key in ("name", "cells", "order") if key in row and "glob" in row]
         if for_one:
-            self._tell(where, f"{', '.join(for_one)} is of one plate; a glob stands for many.")
+            self._tell(where, f"{', '.join(for_one)} applies to one plate; a glob matches many.")
         pattern = self._text(row, "pattern", where)
         if pattern is not None:
             try:
                 re.compile(pattern)
             except re.error as error:
-                self._tell(where, f"pattern {pattern!r} is no regular expression: {error}.")
+                self._tell(where, f"pattern {pattern!r} is not a regular expression: {error}.")
         common = {
             "pattern": pattern,
             "image_root": self._path(row, "image_root", where),
@@ -261,7 +270,7 @@ class _Reader:
         for key in data:
             if key not in _KEYS[table]:
                 named = f"{where}: {key}" if where else (f"{table}.{key}" if table else key)
-                self._tell(named, f"is no setting; there are {', '.join(sorted(_KEYS[table]))}.")
+                self._tell(named, unknown_setting(key, _KEYS[table]))
 
     def _table(self, data: Mapping[str, Any], key: str, *, check: bool = True) -> dict[str, Any]:
         table = data.get(key, {})
@@ -288,7 +297,7 @@ class _Reader:
     def _file(self, data: Mapping[str, Any], key: str, where: str) -> Path | None:
         path = self._path(data, key, where)
         if path is not None and not path.is_file():
-            self._tell(f"{where} {key}".strip(), f"{path} is no file.")
+            self._tell(f"{where} {key}".strip(), f"{path} is not a file.")
         return path
 
     def _flag(self, data: Mapping[str, Any], key: str, where: str) -> bool:

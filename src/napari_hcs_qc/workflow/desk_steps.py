@@ -111,8 +111,8 @@ def embed(
         if n_sites and len(store.unreadable) >= n_sites:
             raise HcsQcError(
                 f"No site of plate {name} can be read ({store.unreadable[0].what}), so its cells "
-                "have no embeddings. Bring the images back, or tell where they are now: "
-                f"hcs-qc relocate {frozen.folder.path} {name} PATH."
+                "have no embeddings. Restore the images, or set their new path: hcs-qc relocate "
+                f"{frozen.folder.path} {name} PATH."
             )
         rows[name] = store.embeddings
     _know_plates(frozen, encoder, recipe)
@@ -258,7 +258,7 @@ def note_model(
 ) -> None:
     """Keep a person's note with a model."""
     job.check()
-    job.report(0, 0, f"Noting it with model {model}")
+    job.report(0, 0, f"Saving the note of model {model}")
     model_history.set_note(folder, model, note)
 
 
@@ -289,7 +289,7 @@ def score_again(
     found = {}
     for done, (name, one) in enumerate(scored.items()):
         job.check()
-        job.report(done, len(scored), f"Judging {name}")
+        job.report(done, len(scored), f"Classifying {name}")
         found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
     return found
 
@@ -303,7 +303,7 @@ def _score_all(
     scored = {}
     for done, name in enumerate(states):
         job.check()
-        job.report(done, len(states), f"Judging {name}")
+        job.report(done, len(states), f"Classifying {name}")
         (scored[name],) = score(
             frozen.folder,
             [name],
@@ -351,7 +351,7 @@ def new_assay(
     job: Job = NO_JOB,
 ) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
-    job.report(0, 0, f"Looking at {source.path}")
+    job.report(0, 0, f"Reading {source.path}")
     job.check()
     _, opened = steps.new(folder, [source])
     return opened[0].name

@@ -161,8 +161,8 @@ def _scored(
         encoder = kept_encoder(**trained_with(model.manifest), job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
-                f"Model {model.id} has not judged plate {name}, and its embeddings are not there; "
-                f"run: hcs-qc predict {assay.path} --model {model.id}."
+                f"Model {model.id} has not classified plate {name}, and its embeddings are "
+                f"missing; run: hcs-qc predict {assay.path} --model {model.id}."
             )
         predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
     return score(assay, [name], model=model, states=states)[0]

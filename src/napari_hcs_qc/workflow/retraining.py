@@ -54,6 +54,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,11 +116,11 @@ def retrain(
                 job=job,
             )
         encoder = tuned.encoder
-    job.report(0, _STEPS, "Gathering annotated cells")
+    job.report(0, _STEPS, "Collecting annotated cells")
     with watch.step("collect"):
         annotated = collect(used, recipe, encoder, stores, job)
         simulated = simulated_for(options, used, annotated, recipe, encoder, job)
-    job.report(1, _STEPS, f"Fitting on {len(annotated.classes)} cells")
+    job.report(1, _STEPS, f"Fitting on {count_of(len(annotated.classes), 'cell')}")
     with watch.step("fit"):
         head, kind_head = run_in_thread(
             lambda _job: fit_heads(annotated, options, tuned, simulated), job.silent()
@@ -135,7 +136,7 @@ def retrain(
     model = Model("", head, kind_head, recipe, manifest["encoder"], manifest, novelty)
     with watch.step("score"):
         predictions = _scored(assay, states, model, encoder, job)
-    job.report(3, _STEPS, "Judging wells")
+    job.report(3, _STEPS, "Scoring wells")
     with watch.step("flag"):
         scored = _flagged(assay, states, predictions, job)
     job.check()

@@ -103,8 +103,8 @@ def new(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise HcsQcError(
-            f"Two of the plates are called {twice[0]}; name them apart (--plate-name), one at a "
-            "time."
+            f"Two of the plates are called {twice[0]}; add them one by one with different names "
+            "(--plate-name)."
         )
     if platemap is not None:
         for plate in opened:
@@ -235,8 +235,8 @@ def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
     if have != expected:
         raise HcsQcError(
             f"Plate {plate.name} has the channels {', '.join(have)}; the assay's plate "
-            f"{first.name} has {', '.join(expected)}. One assay needs the same channels in "
-            "the same order; make another assay for this plate."
+            f"{first.name} has {', '.join(expected)}. One assay needs the same channels in the "
+            "same order; create another assay for this plate."
         )
     return first
 
@@ -265,7 +265,7 @@ def set_verdict(
     """Record a person's verdict on a well or site; None removes it."""
     names = chosen_plates(assay, None if plate is None else [plate])
     if len(names) > 1:
-        raise HcsQcError(f"The assay has the plates {', '.join(names)}; say which one (--plate).")
+        raise HcsQcError(f"The assay has the plates {', '.join(names)}; choose one (--plate).")
     opened = open_assay_plate(assay, names[0])
     name = str(parse_well(well))
     sites = [key.site for key in opened.sites if key.well == name]

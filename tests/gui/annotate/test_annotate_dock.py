@@ -159,7 +159,7 @@ def test_each_key_says_its_word_and_backspace_takes_it_back(
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
     press(annotating, Qt.Key.Key_Backspace)
-    assert told[-1] == "anna has said nothing of these cells."
+    assert told[-1] == "anna has not annotated these cells."
 
 
 def test_words_given_beside_the_centroid_are_taken_back_too(
@@ -268,7 +268,7 @@ def test_very_many_cells_are_asked_about_first(
     answer = QMessageBox.StandardButton.Yes
     press(annotating, Qt.Key.Key_A)
     assert len(recorded(assay_path)) == 4
-    assert asked[0] == "Do you want to call 4 cells abnormal in one action? Undo takes it back."
+    assert asked[0] == "Label 4 cells as abnormal? You can undo this."
 
 
 def test_the_buttons_act_where_cells_were_chosen_last(
@@ -418,7 +418,7 @@ def test_similar_without_a_selected_cell_says_what_to_do(
     box = annotating.gallery.findChildren(QComboBox)[0]
     box.setCurrentIndex(box.findData("similar"))
     box.activated.emit(box.currentIndex())
-    assert told == ["Select cells first; the gallery is then sorted by likeness to them."]
+    assert told == ["Select cells first; the gallery is then sorted by similarity to them."]
     assert box.currentData() == "random"
 
 

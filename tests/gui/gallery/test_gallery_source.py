@@ -121,7 +121,7 @@ def test_an_error_of_another_sort_is_told_once_and_the_thread_goes_on(
         for row in (0, 1):
             source.want([row])
             qtbot.waitUntil(lambda row=row: row in pictures, timeout=5000)
-    assert told == ["Pictures cannot be made: ZeroDivisionError: no such thing"]
+    assert told == ["The images cannot be shown: ZeroDivisionError: no such thing"]
     source.want([2])
     qtbot.waitUntil(lambda: pictures.get(2) is not None, timeout=5000)
 

@@ -72,7 +72,7 @@ def test_cells_are_found_from_the_panel_of_a_new_assay(
     assert desk.errors() == []
     assert not dock._find.isVisible()
     assert len(desk.session.state.found.cells) > 20
-    assert guide_dock.STEPS[guide.value()] == "Click"
+    assert guide_dock.STEPS[guide.value()] == "Annotate"
     assert desk.view.cells is not None and len(desk.view.cells)
 
 
@@ -85,7 +85,7 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     for well in flagged:
         assert desk.session.decide("SIM", well, "keep")
     desk.idle()
-    assert "No flagged well waits" in guide._advice.text()
+    assert "All flagged wells are reviewed" in guide._advice.text()
 
 
 # ---- overlay -------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_buttons_decide_and_take_back_with_a_note(
     press(dock, "Look again")
     assert verdicts(assay_path)["verdict"].tolist() == ["look again"]
     dock.set_value("SIM", "B02")
-    press(dock, "Take back")
+    press(dock, "Remove")
     assert not len(verdicts(assay_path))
     desk.session.undo()
     assert verdicts(assay_path)["verdict"].tolist() == ["look again"]

@@ -202,7 +202,7 @@ def test_work_that_heeds_no_cancel_ends_with_the_program_and_does_not_abort_it()
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split("\n")[:2] == ["quit", "work done"]
-    assert "Working goes on after the viewer was closed" in ended.stderr
+    assert "Working is still running after the viewer was closed" in ended.stderr
 
 
 def test_an_outcome_arrives_whatever_its_thread_has_left_behind() -> None:

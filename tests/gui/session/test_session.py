@@ -306,7 +306,7 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     assert again.session.redo()
     assert list(again.session.scored.verdicts["verdict"]) == ["exclude"]
     assert not again.session.redo()
-    assert "nothing of anna to redo" in again.told[-1][1]
+    assert "anna has nothing to redo" in again.told[-1][1]
 
 
 def test_many_cells_at_once_are_one_action(desk: Any, assay_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_two_annotators_who_disagree_are_a_conflict(desk: Any, assay_path: Path)
     assert desk.session.undo()  # ben's only
     assert desk.said_of(index) == "normal"
     assert not desk.session.undo()
-    assert "nothing of ben" in desk.told[-1][1]
+    assert "ben has nothing" in desk.told[-1][1]
     desk.session.annotator = "  "  # nobody
     assert desk.session.annotator == "ben"
 

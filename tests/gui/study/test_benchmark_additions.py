@@ -137,7 +137,7 @@ def test_labelled_cells_that_cannot_be_used_are_told_and_not_added(
     dock.add_source(SourceSpec("screen", "folder", crops, abnormal=("dead",)))
     assert not button(dock, "Add labelled cells").isEnabled()
     desk.idle()
-    assert "screen is not added" in desk.errors()[-1] and "p0--9.png" in desk.errors()[-1]
+    assert "screen was not added" in desk.errors()[-1] and "p0--9.png" in desk.errors()[-1]
     assert dock.findChild(AddedSources).value() == ()
     assert button(dock, "Add labelled cells").isEnabled()
 
@@ -166,14 +166,14 @@ def test_the_dialog_lists_the_classes_and_says_what_is_missing(
     assert "18 crops of 6 plates" in lines(dialog)[0] and can_be_added(dialog)
     group.setText("(")
     group.editingFinished.emit()
-    assert "no regular expression" in lines(dialog)[0] and not can_be_added(dialog)
+    assert "not a valid regular expression" in lines(dialog)[0] and not can_be_added(dialog)
     for number, cls in enumerate(("fine", "dead", "fine", "dead")):
         (tmp_path / "alone" / cls).mkdir(parents=True, exist_ok=True)
         shutil.copy(next(crops.glob("*/*.png")), tmp_path / "alone" / cls / f"{number}--.png")
     group.setText("^(.+)--")
     dialog.set_value(tmp_path / "alone")
     tick(dialog, "dead")
-    assert not can_be_added(dialog) and "would be a plate of its own" in lines(dialog)[0]
+    assert not can_be_added(dialog) and "would be its own plate" in lines(dialog)[0]
     # An array with its labels: its classes are listed, its plates need no pattern.
     archive = tmp_path / "arrays.npz"
     np.savez(
@@ -212,7 +212,7 @@ def test_an_encoder_that_cannot_be_loaded_is_told_and_not_added(
     before = encoders(dock)
     dock.add_encoder(EncoderSpec(name, weights))
     desk.idle()
-    assert "is not added" in desk.errors()[-1]
+    assert "was not added" in desk.errors()[-1]
     assert encoders(dock) == before
 
 

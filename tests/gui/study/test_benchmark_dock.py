@@ -165,7 +165,7 @@ def test_it_fills_shows_uses_and_exports(
 
     # A line that cannot run says why; one that is filled shows its mistakes.
     detail = dock.findChild(BenchmarkDetail)
-    use = button(dock, "Use this one")
+    use = button(dock, "Use for my")
     table.setCurrentCell(table.rowCount() - 1, 0)
     assert "Cannot run" in detail.words() and not use.isEnabled()
     names = [(row[0], row[2], row[3]) for row in rows(dock)]
@@ -185,7 +185,7 @@ def test_it_fills_shows_uses_and_exports(
     desk.tasks.choose(of_others)
     use.click()
     assert desk.tasks.options == TrainOptions(recipe="nucleus", head="knn")  # as was measured
-    assert ("info", "Chosen for the assay: efficientnet-lite0, recipe nucleus, head knn. "
+    assert ("info", "Selected for the assay: efficientnet-lite0, recipe nucleus, head knn. "
             "Press Retrain to use them.") in desk.told  # fmt: skip
     dock.export(tmp_path / "tables")
     desk.idle()
@@ -247,7 +247,7 @@ def test_the_papers_protocol_is_one_choice(qtbot: QtBot) -> None:
     assert {"knn", "linear", "finetune", "finetune-paper"} <= ticked[1]
     assert ticked[2] == {"nucleus", "paper-128px"}
     # None of these is at hand, which their tooltips say; whole wells again: they are gone.
-    assert all("train it or import it" in tips(choice)[name] for name in SSL_METHODS)
+    assert all("train or import it" in tips(choice)[name] for name in SSL_METHODS)
     box.setCurrentIndex(0)
     box.activated.emit(0)
     assert set(tips(choice)) == transferred
@@ -300,7 +300,7 @@ def test_the_assays_own_encoders_are_rows_like_others(
     table.setCurrentCell(row, 0)
     desk.idle()
     assert "weighted F1" in dock.findChild(BenchmarkDetail).words()
-    button(dock, "Use this one").click()
+    button(dock, "Use for my").click()
     # By name: its weights move with the assay.
     assert desk.tasks.options.encoder == "simclr" and desk.tasks.options.weights is None
 

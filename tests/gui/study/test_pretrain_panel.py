@@ -50,7 +50,7 @@ def test_an_encoder_is_trained_listed_and_used(
     dock: EncoderDock, desk: Desk, assay_path: Path, qtbot: QtBot
 ) -> None:
     assert dock.pretraining.value() == SMALL
-    assert "24 of" in told(dock) and "1 step an epoch" in told(dock)
+    assert "24 of" in told(dock) and "1 step per epoch" in told(dock)
     assert "Not better than an untrained network on BBBC022" in told(dock)  # of swav
     button(dock, "Train encoder").click()
     assert not button(dock, "Train encoder").isEnabled()
@@ -94,12 +94,12 @@ def test_a_training_is_paused_cancelled_and_goes_on(
     assert job is not None
     qtbot.waitUntil(lambda: job.last_progress[0] >= 2, timeout=60_000)
     button(dock, "Pause").click()
-    assert button(dock, "Go on").isChecked()
+    assert button(dock, "Resume").isChecked()
     qtbot.wait(300)  # the step that was running
     before = job.last_progress[0]
     qtbot.wait(600)
     assert job.last_progress[0] == before
-    button(dock, "Go on").click()
+    button(dock, "Resume").click()
     qtbot.waitUntil(lambda: job.last_progress[0] > before, timeout=60_000)
     job.cancel()
     desk.idle()
@@ -148,6 +148,6 @@ def test_neighbours_are_shown_row_by_row(qtbot: QtBot, n_channels: int) -> None:
     found = Neighbours(crops.reshape(2, 4, n_channels, 8, 8), np.full((2, 4), 0.5, np.float32))
     view.set_value(found)
     tips = [one.toolTip() for one in view.findChildren(type(view.children()[-1]))]
-    assert sum("Number" in tip for tip in tips) == 2 * 3
+    assert sum("Rank" in tip for tip in tips) == 2 * 3
     view.set_value(None)
     assert view.value() is None

@@ -89,7 +89,7 @@ def test_an_encoder_of_the_list_is_chosen_with_a_click_and_kept_with_the_assay(
     if not {info.name: info.ready for info in list_encoders()}["resnet18"]:
         assert "Needs internet" in dock._about.text()
     # It was embedded with another one, which is said.
-    assert "not yet as chosen now" in dock._state.text()
+    assert "not yet with the current choice" in dock._state.text()
 
 
 def test_another_architecture_takes_the_place_of_the_list(
@@ -172,7 +172,7 @@ def test_the_state_follows_the_embeddings_and_computing_resumes(
     assert f"Embedded {n:,} cells" in dock._state.text()
     assert f"{rows.shape[1]:,} numbers" in dock._state.text()
     pick(dock._recipe, "nucleus-mean")
-    assert "not yet as chosen now" in dock._state.text()
+    assert "not yet with the current choice" in dock._state.text()
     with qtbot.waitSignal(workspace.session.embeddings_changed, timeout=60_000):
         dock._compute.click()
     assert f"Embedded {n:,} cells" in dock._state.text()
@@ -207,7 +207,7 @@ def test_computing_can_be_cancelled_and_goes_on_where_it_was(
     idle(qtbot, workspace)
     assert time.monotonic() - began < 2
     assert "cancelled" in dock._jobs.value()
-    assert "not yet as chosen now" in dock._state.text()
+    assert "not yet with the current choice" in dock._state.text()
     monkeypatch.setattr(Encoder, "encode", encode)
     dock._compute.click()
     idle(qtbot, workspace)

@@ -140,7 +140,7 @@ def test_a_comparison_is_told_in_words(history: ModelHistory) -> None:
     assert "0.900 (0.850–0.940) → not measured" in words
     assert "efficientnet-lite0, nucleus, linear → efficientnet-lite0, nucleus, knn" in words
     assert "34 of 1,000 cells (3.4%)" in words
-    assert "Newly flagged: A01, B02; no longer: none." in words
+    assert "Newly flagged: A01, B02; no longer flagged: none." in words
     history.set_lines(())
     assert history.comparison() == ""
 

@@ -114,13 +114,13 @@ def test_retraining_makes_a_model_and_its_figures_follow(
 ) -> None:
     opened(qtbot, workspace, assay_path)
     click(workspace, "abnormal", 2)
-    qtbot.waitUntil(lambda: "2 new clicks" in dock._clicks.text())
+    qtbot.waitUntil(lambda: "2 new annotations" in dock._clicks.text())
     qtbot.keyClicks(dock._note, "two more")
     with qtbot.waitSignal(workspace.tasks.model_changed, timeout=60_000):
         dock._retrain.click()
     # The model is in use before its figures are there.
     assert workspace.session.model.id == "0002"
-    qtbot.waitUntil(lambda: "no new click" in dock._clicks.text())
+    qtbot.waitUntil(lambda: "no new annotations" in dock._clicks.text())
     assert "Model 0002 is in use" in dock.figures._sentence.text()
     # Those of the model before stay in sight meanwhile, and it says whose they are.
     assert dock.figures.shown() == "0001"

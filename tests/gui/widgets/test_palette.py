@@ -69,14 +69,14 @@ def contrast(first: str, second: str) -> float:
         {
             **palette.KIND_COLOURS,
             "normal": palette.NORMAL_COLOUR,
-            "not judged": palette.NEUTRAL_COLOUR,
+            "not classified": palette.NEUTRAL_COLOUR,
         },
         palette.REVIEW_COLOURS,
         {
             "normal": palette.NORMAL_COLOUR,
             "abnormal": palette.ABNORMAL_COLOUR,
             "unsure": palette.UNSURE_COLOUR,
-            "not judged": palette.NEUTRAL_COLOUR,
+            "not classified": palette.NEUTRAL_COLOUR,
         },
     ],
     ids=["kinds", "review", "classes"],

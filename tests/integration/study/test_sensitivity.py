@@ -174,7 +174,10 @@ def test_wrong_options_are_told_before_any_work(
         (["--severities", "0.5,2"], "at most 1"),
         (["--severities", "x"], "separated by commas"),
         (["--head", "finetune"], "choose linear"),
-        (["--encoder", "resnet18=gone.safetensors"], "no weights file gone.safetensors"),
+        (
+            ["--encoder", "resnet18=gone.safetensors"],
+            "gone.safetensors does not exist",
+        ),
         (["--numerical-aperture", "1.3"], "in air"),
         (["--weights", "some.safetensors"], "0 of the encoders"),
     ):

@@ -34,7 +34,7 @@ def test_a_crop_is_the_reflected_image_around_the_cell(
 
 
 def test_a_position_outside_is_told() -> None:
-    with pytest.raises(HcsQcError, match=r"y 40, x 3 px lies outside the image of 40 × 50 px"):
+    with pytest.raises(HcsQcError, match=r"y 40, x 3 px is outside the image of 40 × 50 px"):
         cut_squares(_IMAGE, [5, 40], [5, 3], 8)
 
 

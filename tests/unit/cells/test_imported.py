@@ -221,9 +221,9 @@ def test_bad_rows_are_gathered_by_what_is_wrong(plate: Plate, tmp_path: Path) ->
     assert len(said) == 6
     assert said[0] == "cells.csv row 4: well 'Z99' is not a well name; left out."
     assert said[1] == "cells.csv row 5: the plate has no site A01 s9; left out."
-    assert said[2] == "cells.csv row 6: site 'x' is no number; left out."
-    assert said[3] == "cells.csv rows 7, 8, 12: the position is no number; left out."
-    assert "rows 9, 10: the position lies outside the image of 160×200 px" in said[4]
+    assert said[2] == "cells.csv row 6: site 'x' is not a number; left out."
+    assert said[3] == "cells.csv rows 7, 8, 12: the position is not a number; left out."
+    assert "rows 9, 10: the position is outside the image of 160×200 px" in said[4]
     assert "rows 13, 14, 15, 16, 17 and 3 more: the plate has no site A05 s1" in said[5]
 
 

@@ -58,7 +58,7 @@ class TestSplits:
         split = grouped_folds(wells, y, 5)
         assert split.by == "cell"
         assert f"only {n_wells} well" in split.note
-        assert "too good" in split.note
+        assert "too optimistic" in split.note
 
     def test_a_class_of_a_single_well_is_said(self) -> None:
         wells = np.repeat(["a", "b", "c", "d"], 5)
@@ -167,7 +167,7 @@ class TestCrossValidate:
             cross_validate(X, y, wells, seeds=())
         with pytest.raises(HcsQcError, match="199 embeddings were given for 200"):
             cross_validate(X[1:], y, wells)
-        with pytest.raises(HcsQcError, match="no head 'x'"):
+        with pytest.raises(HcsQcError, match="Unknown head 'x'"):
             cross_validate(X, y, wells, "x")
 
 

@@ -91,7 +91,7 @@ class TestWhatIsFitted:
         found = learning_curve(X, y, wells, "knn", seeds=(0,))
         assert len(found.sizes) == 1
         assert math.isnan(found.slope)
-        assert found.verdict().startswith("Too few annotations to say (12)")
+        assert found.verdict().startswith("Too few annotations to tell (12)")
 
 
 class TestFigures:
@@ -186,7 +186,7 @@ class TestInput:
             learning_curve(X, y, wells, seeds=())
         with pytest.raises(HcsQcError, match="199 embeddings were given for 200"):
             learning_curve(X[1:], y, wells)
-        with pytest.raises(HcsQcError, match="no head 'x'"):
+        with pytest.raises(HcsQcError, match="Unknown head 'x'"):
             learning_curve(X, y, wells, "x")
         with pytest.raises(HcsQcError, match="at least 2 cells of each class"):
             learning_curve(X, ["abnormal"] + ["normal"] * 199, wells)
@@ -208,14 +208,14 @@ class TestWords:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"slope": 0.04}, r"Still rising: 50 more clicks may bring about \+0\.01"),
-            ({"slope": 0.04, "slope_low": -0.01}, "may be chance: 50 more clicks may bring"),
+            ({"slope": 0.04}, r"Still rising: 50 more annotations may bring about \+0\.01"),
+            ({"slope": 0.04, "slope_low": -0.01}, "may be chance: 50 more annotations may bring"),
             ({"slope": 0.04, "slope_low": math.nan, "slope_high": math.nan}, "may be chance"),
             ({}, r"Flattening: 50 more .* about \+0\.003, twice as many .* \+0\.01"),
-            ({"slope": 0.001}, "Flat: more clicks bring little"),
-            ({"slope": -0.01, "slope_low": -0.03}, "Flat: more clicks bring little"),
-            ({"slope_low": -0.1, "slope_high": 0.1}, r"too uncertain to say: .* up to \+0\.03"),
-            ({"n_cells": 12}, r"Too few annotations to say \(12\)"),
+            ({"slope": 0.001}, "Flat: more annotations bring little"),
+            ({"slope": -0.01, "slope_low": -0.03}, "Flat: more annotations bring little"),
+            ({"slope_low": -0.1, "slope_high": 0.1}, r"too uncertain to tell: .* up to \+0\.03"),
+            ({"n_cells": 12}, r"Too few annotations to tell \(12\)"),
             ({"slope": math.nan}, "Too few annotations"),
         ],
     )
@@ -230,7 +230,7 @@ class TestWords:
         changes = {"slope": 0.3, "slope_low": 0.1, "slope_high": 0.4}
         curve = replace(self.CURVE, mean=(0.9, 0.95, 0.998), **changes)
         assert curve.gain() == pytest.approx(0.002)
-        assert curve.verdict() == "Flat: more clicks bring little."
+        assert curve.verdict() == "Flat: more annotations bring little."
 
     def test_it_survives_a_manifest(self) -> None:
         data = json.loads(json.dumps(self.CURVE.to_dict(), allow_nan=False))

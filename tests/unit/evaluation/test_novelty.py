@@ -91,7 +91,7 @@ def test_constant_features_say_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("n_cells", "n_wells", "words"),
-    [(19, 5, "19 annotated cells, in 5 wells"), (40, 2, "40 annotated cells, in 2 wells")],
+    [(19, 5, "19 annotated cells in 5 wells"), (40, 2, "40 annotated cells in 2 wells")],
 )
 def test_too_few_annotations_are_said(n_cells: int, n_wells: int, words: str) -> None:
     with pytest.raises(HcsQcError, match=words):
@@ -100,7 +100,7 @@ def test_too_few_annotations_are_said(n_cells: int, n_wells: int, words: str) ->
 
 def test_nearly_all_annotations_in_one_well() -> None:
     wells = np.array(["A"] * 28 + ["B", "C"])
-    with pytest.raises(HcsQcError, match="Annotate cells of more wells"):
+    with pytest.raises(HcsQcError, match="Annotate cells in more wells"):
         Novelty().fit(draw(30, 0), wells)
 
 

@@ -380,7 +380,7 @@ def test_what_cannot_be_trained_is_told() -> None:
         tuned((crops, classes[:11], wells))
     bad = crops.clone()
     bad[0] = torch.nan
-    with pytest.raises((HcsQcError, ValueError), match=r"NaN|no number"):
+    with pytest.raises((HcsQcError, ValueError), match=r"NaN|not a number"):
         tuned((bad, classes, wells))
-    with pytest.raises(HcsQcError, match="no number"):
+    with pytest.raises(HcsQcError, match="not a number"):
         tuned((bad, classes, wells), replace(QUICK, warm_start=False))

@@ -186,7 +186,7 @@ def damage(path: Path, how: str) -> None:
     [
         ("truncated", "truncated"),
         ("zero bytes", "empty"),
-        ("text", "no readable image"),
+        ("text", "not a readable image"),
         ("rgb", "colour image"),
         ("shape", "8×6 px uint16; 6×8 px uint16 was expected"),
         ("dtype", "6×8 px uint8; 6×8 px uint16 was expected"),

@@ -241,7 +241,7 @@ def test_wrong_addresses_are_refused_in_words(server: Server) -> None:
         open_plate(f"{server.url}/nothing.csv")
     with pytest.raises(HcsQcError, match="is not recognised, or the server is not reachable"):
         open_plate(f"{server.url}/folder")
-    with pytest.raises(HcsQcError, match="no OME-Zarr"):
+    with pytest.raises(HcsQcError, match="not an OME-Zarr"):
         open_plate(f"{server.url}/nothing.zarr")
 
 

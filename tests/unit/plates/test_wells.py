@@ -68,7 +68,7 @@ def test_nonsense_and_wells_on_no_plate_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("position", [(-1, 0), (32, 0), (0, -1), (0, 48)])
 def test_positions_on_no_plate_have_no_name(position: tuple[int, int]) -> None:
-    with pytest.raises(HcsQcError, match="on no plate"):
+    with pytest.raises(HcsQcError, match="outside every plate"):
         well_name(*position)
 
 

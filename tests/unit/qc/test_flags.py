@@ -217,7 +217,7 @@ def test_a_site_spoils_its_well_and_is_named(
     assert found.worst_site in (2, 4)
     other = {2: 4, 4: 2}[found.worst_site]
     assert found.flag_reason.startswith(f"site {found.worst_site}: out of focus, edges ")
-    assert f"likewise site {other}" in found.flag_reason
+    assert f"also site {other}" in found.flag_reason
     flagged = scores.sites.loc[scores.sites["is_flagged"]]
     assert list(zip(flagged["well"], flagged["site"], strict=True)) == [("C01", 2), ("C01", 4)]
 

@@ -68,17 +68,6 @@ def test_a_whole_spec(root: Path) -> None:
     assert spec.rule.z_limit == 5
 
 
-def test_the_kinds_to_keep_have_their_old_name_too(root: Path) -> None:
-    text = """
-    assay = "assay"
-    [export]
-    exclude_kinds = ["dead"]
-    [[plate]]
-    path = "raw/P1"
-    """
-    assert read_screen(write(root, text)).keep_kinds == ("dead",)
-
-
 def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     text = """
     asay = "assay"
@@ -108,13 +97,23 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
         read_screen(write(root, text))
     problems = "\n".join(str(one) for one in told.value.problems)
     for word in (
-        "asay: is no setting", "nowhere is no assay", "gone.csv is no file", "cells.z", "deadly",
-        "rule.blur_ratio", "rule.noise_ratio", "plate 1: needs either path, or glob",
-        "plate 2: nothing matches", "no regular expression", "yesterday", "'first'",
-        "plate P1: stands twice",
+        'asay: unknown setting; did you mean "assay"?', "nowhere is not an assay",
+        "gone.csv is not a file", "cells.z", "deadly",
+        "rule.blur_ratio", "rule.noise_ratio", "plate 1: needs either a path, or a glob",
+        "plate 2: nothing matches", "not a regular expression", "yesterday", "'first'",
+        "plate P1: is given twice",
     ):  # fmt: skip
         assert word in problems, word
     assert len(told.value.problems) == 13
+
+
+def test_the_old_name_of_keep_kinds_works_and_warns(root: Path) -> None:
+    text = (
+        'assay = "assay"\n[export]\nexclude_kinds = ["dead"]\n[[plate]]\npath = "raw/P1/Images"\n'
+    )
+    with pytest.warns(FutureWarning, match="keep_kinds"):
+        spec = read_screen(write(root, text))
+    assert spec.keep_kinds == ("dead",)
 
 
 def test_times_on_some_plates_only_are_no_order(root: Path) -> None:

@@ -121,8 +121,8 @@ def seen_as_text(seen: Seen | None) -> str | None:
         )
         if not is_held:
             raise HcsQcError(
-                f"What was seen with a verdict has {name}={value!r}; a text, a finite number, or "
-                "true or false was expected."
+                f"The context of a verdict has {name}={value!r}; a text, a finite number, or true "
+                "or false was expected."
             )
         plain[checked_text(name, "name of what was seen")] = given
     return checked_text(json.dumps(plain, sort_keys=True, ensure_ascii=False), "seen")

@@ -22,6 +22,7 @@ from napari_hcs_qc.assay.annotations.journal_schema import has_seen
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -100,8 +101,8 @@ def read_actions(path: Path) -> dict[str, Action]:
     missing = [name for name in _FIRST_COLUMNS if name not in table.columns]
     if missing:
         raise HcsQcError(
-            f"{path} is not an exported journal: it has no column {', '.join(missing)}. To take "
-            f"in a file of labelled cells, annotate from it instead."
+            f"{path} is not an exported journal: it has no column {', '.join(missing)}. To import "
+            "a file of labelled cells, use hcs-qc annotate."
         )
     actions: dict[str, Action] = {}
     problems = []
@@ -112,7 +113,9 @@ def read_actions(path: Path) -> dict[str, Action]:
         except (HcsQcError, ValueError, OverflowError) as error:
             problems.append(Problem(f"{path.name} line {line}", str(error)))
     if problems:
-        raise ProblemsError(f"{path}: {len(problems)} lines are not events", problems)
+        raise ProblemsError(
+            f"{path}: {count_of(len(problems), 'line')} cannot be read as events", problems
+        )
     return actions
 
 
@@ -132,11 +135,13 @@ def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
         raise HcsQcError(f"an action of type {event} with the target {line['target']!r}.")
     action = actions.setdefault(given.uuid, given)
     if action.about != given.about:
-        raise HcsQcError(f"the action {given.uuid} has other values than in a line before.")
+        raise HcsQcError(f"the action {given.uuid} differs from an earlier line.")
     if event in _ROW_TABLE:
         row = checked_site(int(line["row"]), "row")
         if row in action.rows:
-            raise HcsQcError(f"row {row} of the action {given.uuid} was in a line before.")
+            raise HcsQcError(
+                f"row {row} of the action {given.uuid} is repeated from an earlier line."
+            )
         action.rows[row] = _said(event, line)
 
 
@@ -158,7 +163,7 @@ def _said(event: str, line: dict[str, str]) -> tuple[Any, ...]:
 def _microseconds(text: str) -> int:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
-        raise HcsQcError(f"the time {text!r} has no time zone; UTC is written as +00:00.")
+        raise HcsQcError(f"the time {text!r} has no time zone; for UTC append +00:00.")
     return (at - _EPOCH) // _MICROSECOND
 
 
@@ -167,7 +172,9 @@ def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], nam
     known = load_actions(database)
     problems = list(_contradictions(actions, known, name))
     if problems:
-        raise ProblemsError(f"{name}: {len(problems)} events cannot be taken in", problems)
+        raise ProblemsError(
+            f"{name}: {count_of(len(problems), 'event')} cannot be imported", problems
+        )
     new = sorted((one for one in actions.values() if one.uuid not in known), key=_order)
     for action in new:
         cursor = database.execute(

@@ -230,8 +230,8 @@ def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
         )
     if is_("NOTADB", "not a database") or is_("CORRUPT", "malformed"):
         return HcsQcError(
-            f"{path} is damaged ({said}); it was left as it is. Move it aside and restore it from "
-            f"a backup, or import a CSV export of it into a new journal."
+            f"{path} is damaged ({said}); it was not changed. Move it aside and restore it from a "
+            "backup, or import a CSV export of it into a new journal."
         )
     if is_("CANTOPEN", "unable to open"):
         if not path.exists():

@@ -62,8 +62,8 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
             kept[line], people[line] = annotation, who
         elif kept[before].said != annotation.said:
             what = (
-                f"{who} says {_words(annotation)} about the position of line {before}, "
-                f"where it was {_words(kept[before])}; one of the two must go."
+                f"{who} annotates the position of line {before} as {_words(annotation)}, there it "
+                f"is {_words(kept[before])}; remove one of the two."
             )
             problems.append(Problem(where, what))
     if problems:

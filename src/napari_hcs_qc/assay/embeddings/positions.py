@@ -175,8 +175,8 @@ def _encode(
             features = encoded.view(len(batch.rows), -1).numpy()
             if not np.isfinite(features).all():
                 raise HcsQcError(
-                    f"The encoder {encoder.name} gave features that are no numbers; its weights "
-                    "file may be damaged. Fetch it again or take another."
+                    f"The encoder {encoder.name} returned features that are not finite numbers; "
+                    "its weights file may be damaged. Download it again or use another encoder."
                 )
             rows[batch.rows] = features
     return rows, tuple(problems)

@@ -47,8 +47,8 @@ def annotated_crops(
     views = {recipe.n_views(len(state.plate.channels)) for state, _ in said}
     if len(views) > 1:
         raise HcsQcError(
-            "The annotated plates have different numbers of channels; one model cannot look at "
-            "both. Choose a colour recipe, or keep them in two assays."
+            "The annotated plates have different numbers of channels; one model cannot use both. "
+            "Choose a colour recipe, or put them into two assays."
         )
     parts, rows, done = [], [], 0
     for state, table in said:

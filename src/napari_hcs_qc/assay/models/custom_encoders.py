@@ -45,7 +45,7 @@ def own_encoder(assay: AssayFolder, name: str) -> OwnEncoder:
     if found is None:
         known = [one.name for one in list_assay_encoders(assay) if one.name not in encoder_names()]
         raise HcsQcError(
-            f"The assay {assay.path} has no encoder {name!r} of its own; it has "
+            f"The assay {assay.path} has no encoder {name!r}; its encoders: "
             f"{', '.join(known) or 'none yet'}."
         )
     return found

@@ -30,7 +30,7 @@ def id_in_use(assay: AssayFolder, model: str | None = None) -> tuple[str, str]:
     restored = assay.settings.get("model", latest)
     if restored in known:
         return restored, ""
-    return latest, f"Model {restored}, which was restored, is no longer there; {latest} is used."
+    return latest, f"Model {restored}, which was restored, no longer exists; {latest} is used."
 
 
 def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:

@@ -30,7 +30,7 @@ def chosen_options(assay: AssayFolder) -> TrainOptions:
         return TrainOptions(**kept)
     except (TypeError, ValueError) as error:
         raise HcsQcError(
-            f"The options kept with the assay {assay.path} are {said!r}, which is not understood "
+            f"The options saved with the assay {assay.path} are {said!r}, which is not valid "
             f"({error}); choose encoder, recipe and head again."
         ) from error
 

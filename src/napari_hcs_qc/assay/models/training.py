@@ -228,7 +228,7 @@ def check_simulated(options: TrainOptions) -> None:
     if options.head in FINE_TUNED:
         raise HcsQcError(
             f"The head {options.head} cannot be trained on simulated cells; choose another head, "
-            "or leave them out."
+            "or train without them."
         )
 
 

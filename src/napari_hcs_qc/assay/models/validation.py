@@ -16,6 +16,7 @@ from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ def _told(
 ) -> dict[str, Any]:
     data = found.to_dict()
     n_seeds = len(found.seeds)
-    seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
+    seeds = f"{count_of(n_seeds, 'seed')}"
     by = "grouped by well" if found.by == "well" else "by cell, not by well"
     sentence = (
         f"{found.n_splits} folds {by}, {seeds}, {found.n_cells} cells in {found.n_wells} wells"

@@ -64,7 +64,7 @@ def _sentence(n_measured: int, n_novel: int, wells: list[tuple[str, int]], is_mu
         f"annotated, {_where(n_novel, wells)}"
     )
     if is_much:
-        return f"{words}; the model's word on them is a guess. Annotate some of them and retrain."
+        return f"{words}; predictions for them are unreliable. Annotate some of them and retrain."
     return f"{words}; annotate some of them."
 
 

@@ -201,13 +201,13 @@ def score_state(
     """Judge a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
         raise HcsQcError(
-            f"The threshold is {threshold}; a number from 0 to 1 was expected, above which P"
-            "(abnormal) makes a cell abnormal."
+            f"The threshold is {threshold}; a number from 0 to 1 was expected, from which "
+            "P(abnormal) on a cell is abnormal."
         )
     if len(prediction.table) != len(state.cells):
         raise HcsQcError(
             f"Plate {state.plate.name} has {len(state.cells)} cells, but {len(prediction.table)} "
-            f"were judged by model {prediction.model}: some were added or taken away since. "
+            f"were classified by model {prediction.model}: some were added or removed since. "
             "Retrain, or predict the plate again."
         )
     predictions = _at_threshold(prediction.table, threshold)

@@ -104,10 +104,10 @@ def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
     trained_by = str(model.encoder.get("backend", TORCH))
     if encoder.backend == trained_by:
         return ()
-    why = encoder.backend_note or f"{trained_by} is not installed here"
+    why = encoder.backend_note or f"{trained_by} is not installed"
     return (
         f"Model {model.id} was trained on embeddings by {trained_by}; these are by "
-        f"{encoder.backend} ({why}). They agree to 1e-4, and are kept apart.",
+        f"{encoder.backend} ({why}). They agree to 1e-4, and are stored separately.",
     )
 
 
@@ -175,8 +175,8 @@ def with_novelty(
         ratio[is_scored] = measured[is_scored]
     elif not why_not:
         why_not = (
-            f"Model {model.id} does not know which cells are unlike the annotated ones: an earlier "
-            "version trained it. Train again to have that."
+            f"Model {model.id} has no novelty scores: it was trained by an earlier version. Train "
+            "again to get them."
         )
     summary = novelty_summary(ratio, state.cells["well"], why_not)
     warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()

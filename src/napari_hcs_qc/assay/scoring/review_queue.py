@@ -128,8 +128,7 @@ def seen_now(
     if not len(rows):
         what = well if site is None else f"{well} s{site}"
         raise HcsQcError(
-            f"Plate {scored.state.plate.name} has no images of {what}, so there is nothing to "
-            "decide on; choose a well of the plate."
+            f"Plate {scored.state.plate.name} has no images of {what}; choose a well of the plate."
         )
     return {
         "model": scored.prediction.model,
@@ -213,7 +212,7 @@ def _change(seen: Mapping[str, Any] | None, codes: str) -> str:
         return ""
     was = f"was flagged for {_in_words(before)}" if before else "was not flagged"
     if not now:
-        return f"{was}, is not flagged now"
+        return f"{was}, is no longer flagged"
     return f"{was}, is flagged for {_in_words(now)} now"
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 REVIEW_WORDS = ("not flagged", "to review", "keep", "exclude", "look again", "sites decided")
 """What can have become of a well in the review; ``sites decided``: verdicts on its sites do."""
 
-_NO_CELLS = "no cells are known yet; find the cells of the plate"
-_NOT_JUDGED = "no model has judged the plate yet; annotate cells and train"
+_NO_CELLS = "no cells were found yet; find the cells of the plate"
+_NOT_JUDGED = "no model has classified the plate yet; annotate cells and train"
 _POSITION = ["site", "y_px", "x_px"]
 
 
@@ -44,16 +44,16 @@ MEASURES: dict[str, Measure] = {
     "share_abnormal": Measure(
         "Abnormal cells",
         "%",
-        "Share of the judged cells of a well that are abnormal, at the threshold of now; where "
-        "people annotated a cell, their word counts.",
+        "Share of the classified cells of a well that are abnormal at the current threshold; for "
+        "annotated cells the annotation counts.",
         begins_at_zero=True,
     ),
     "novelty": Measure(
-        "Cells unlike annotated",
+        "Novel cells",
         "%",
-        "Share of the judged cells of a well that are unlike anything annotated: farther from the "
-        "nearest annotated cells than these are from those of other wells. There the model "
-        "guesses.",
+        "Share of the classified cells of a well that are novel: farther from the nearest "
+        "annotated cells than these are from those of other wells. Predictions for them are "
+        "unreliable.",
         begins_at_zero=True,
     ),
     "cell_count": Measure(
@@ -80,17 +80,15 @@ MEASURES: dict[str, Measure] = {
     "severity": Measure(
         "Flag severity",
         "× threshold",
-        "How many times the gravest reason for the flag passes its threshold (at most 10); 0 "
-        "without a flag.",
+        "How far the worst reason for the flag exceeds its threshold, as a multiple of it (at "
+        "most 10); 0 without a flag.",
         begins_at_zero=True,
     ),
-    "verdict": Measure(
-        "Review", "", "What people decided on the wells, and which flagged ones wait for a word."
-    ),
+    "verdict": Measure("Review", "", "Verdicts on the wells, and flagged wells still to review."),
     "annotations": Measure(
         "Annotated cells",
         "cells",
-        "Number of positions of a well that somebody annotated.",
+        "Number of annotated positions of a well.",
         begins_at_zero=True,
     ),
 }
@@ -238,27 +236,27 @@ def _scored(measure: str, scored: ScoredPlate) -> tuple[dict[str, float], str]:
         for entry in review_queue([scored]):
             word = entry.verdict or ("sites decided" if entry.is_done else "to review")
             values[entry.well] = float(REVIEW_WORDS.index(word))
-        return values, "it was not judged"
+        return values, "it was not classified"
     if measure == "novelty":
         return _novelty(scored)
     if measure == "severity":
-        return _finite(wells["well"], wells["severity"]), "it was not judged"
+        return _finite(wells["well"], wells["severity"]), "it was not classified"
     return (
         _finite(wells["well"], 100 * wells["share_abnormal"]),
-        "none of its cells was judged",
+        "none of its cells was classified",
     )
 
 
 def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:
     prediction = scored.prediction
     if not prediction.is_novelty_measured:
-        return {}, "it is being measured"
+        return {}, "it is being computed"
     if not prediction.novelty.get("n_measured"):
-        return {}, str(prediction.novelty.get("sentence")) or "none of its cells was judged"
+        return {}, str(prediction.novelty.get("sentence")) or "none of its cells was classified"
     ratio = prediction.table[COLUMN]
     share = 100 * (ratio > 1).astype(float).where(ratio.notna())
     means = share.groupby(scored.state.cells["well"].to_numpy()).mean()
-    return _finite(means.index, means), "none of its cells was judged"
+    return _finite(means.index, means), "none of its cells was classified"
 
 
 def _mean_intensity(found: PlateCells) -> tuple[dict[str, float], str]:

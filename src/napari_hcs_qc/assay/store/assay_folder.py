@@ -64,9 +64,7 @@ class AssayFolder:
     def create(cls, path: Path) -> AssayFolder:
         """Make an assay in a new or empty folder; its parents are made too."""
         if (path / _MANIFEST).exists():
-            raise HcsQcError(
-                f"{path} is an assay already; go on with it, or choose another folder."
-            )
+            raise HcsQcError(f"{path} is an assay already; use it, or choose another folder.")
         if path.exists() and not path.is_dir():
             raise HcsQcError(f"{path} is a file; a new or empty folder was expected.")
         foreign = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
@@ -163,7 +161,7 @@ class AssayFolder:
             new = replace(old, source=as_location(source).resolve(), image_root=root)
             if not new.source.exists():
                 raise HcsQcError(
-                    f"There is nothing at {source}; the plate {old.name} stays at {old.source}."
+                    f"{source} does not exist; the plate {old.name} stays at {old.source}."
                 )
             self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
         return new
@@ -191,7 +189,7 @@ class AssayFolder:
         if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
             raise HcsQcError(
                 f"The threshold of the assay {self.path} is {value!r}; a number from 0 to 1 was "
-                f"expected. Correct settings.threshold in {self.path / _MANIFEST}, or take it out."
+                f"expected. Correct settings.threshold in {self.path / _MANIFEST}, or remove it."
             )
         return float(value)
 
@@ -299,16 +297,19 @@ def _manifest(
 def _clash(entry: PlateEntry, new: PlateEntry) -> str:
     if entry.source != new.source:
         return (
-            f"The assay has a plate {entry.name} already, from {entry.source}; {new.source} cannot "
-            f"have the same name. Give it another (--plate-name), or if the plate has moved: "
+            f"The assay already has a plate {entry.name}, from {entry.source}; {new.source} cannot "
+            "have the same name. Give it another (--plate-name), or if the plate has moved: "
             f"hcs-qc relocate ASSAY {entry.name} {new.source}."
         )
     if entry.name != new.name:
-        return f"The assay has the plate {entry.name} already, which differs only in its letters."
+        return (
+            f"The assay already has the plate {entry.name}, which differs only in upper and "
+            "lower case."
+        )
     return (
         f"The plate {entry.name} is in the assay with pattern {entry.pattern} and image root "
-        f"{entry.image_root}; pattern {new.pattern} and image root {new.image_root} were given. "
-        f"Leave them out, or make another assay."
+        f"{entry.image_root}, but pattern {new.pattern} and image root {new.image_root} were "
+        "given. Omit them, or create another assay."
     )
 
 

@@ -88,7 +88,7 @@ def detect(
         if not parts.path(number).is_file():
             block = plate.sites[start : start + _SITES_A_PART]
             parts.work(number, block, job.with_progress(part_progress))
-    job.report(n_sites, n_sites, "Joining what was found")
+    job.report(n_sites, n_sites, "Combining the cells")
     found, quality, unreadable = parts.join()
     if len(unreadable) == n_sites:
         first = unreadable[0]

@@ -31,7 +31,7 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
     it is written beside it, for the message only.
     """
     if not assay.is_dir():  # FileLock would make it, and so a ghost where a disk was unmounted
-        raise WriteError(f"The assay {assay} does not exist any more; bring its folder back.")
+        raise WriteError(f"The assay {assay} no longer exists; restore its folder.")
     path = assay.resolve() / "assay.lock"
     holder = path.with_name("assay.lock.json")
     # A singleton for each path, so that a step that locks may call another one that does.
@@ -41,8 +41,8 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
             lock.acquire(timeout=timeout_s)
         except Timeout as error:
             raise AssayBusyError(
-                f"The assay {assay} is in use by {_holder(holder)}. Wait until it is done, or "
-                f"close it, and run the same command again."
+                f"The assay {assay} is in use by {_holder(holder)}. Wait until it has finished, or "
+                "close it, and run the same command again."
             ) from error
     try:
         if lock.lock_counter == 1:

@@ -62,9 +62,9 @@ def site_masks(
     labels = masks(site)
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
-            f"{site}: its masks are not those that the cells of plate {plate.name} were taken "
-            f"from ({found.source}); {len(cells)} cells at the positions in the table were "
-            "expected. To bring them together, find or import the cells of this plate anew."
+            f"{site}: its masks are not those that the cells of plate {plate.name} come from "
+            f"({found.source}); {len(cells)} cells at the positions in the table were expected. "
+            "Find or import the cells of this plate again."
         )
     return labels
 
@@ -78,8 +78,8 @@ def _masks(plate: Plate, found: PlateCells, job: Job) -> _Masks:
     source = Path(found.source)
     if not source.exists():
         raise HcsQcError(
-            f"{source} is gone; the masks that the cells of plate {plate.name} were imported from "
-            "were expected there. Bring it back to see them."
+            f"{source} no longer exists; the masks that the cells of plate {plate.name} were "
+            "imported from were expected there. Restore it to see them."
         )
     if is_ome_zarr(source):
         readers, _ = masks_in_ome_zarr(plate, source, None)
@@ -100,8 +100,8 @@ def _read_again(
 ) -> NDArray[np.int32]:
     if site not in readers:
         raise HcsQcError(
-            f"{site}: its mask is no longer in {source}, where its cells were imported from. "
-            "Bring it back to see it."
+            f"{site}: its mask is no longer in {source}, from which its cells were imported. "
+            "Restore it to see the mask."
         )
     return readers[site](shape).labels
 

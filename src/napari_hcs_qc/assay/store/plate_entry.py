@@ -34,8 +34,8 @@ class PlateEntry:
             # What is on a server is asked for when it is opened, which tells what is wrong.
             if path is not None and not is_remote(path) and not path.exists():
                 raise HcsQcError(
-                    f"The plate {self.name} is no longer at {path}. Put it back, or tell the assay "
-                    f"where it is now: hcs-qc relocate ASSAY {self.name} NEW_PATH."
+                    f"The plate {self.name} is no longer at {path}. Move it back, or set its new "
+                    f"path: hcs-qc relocate ASSAY {self.name} NEW_PATH."
                 )
         return {
             "path": self.source,

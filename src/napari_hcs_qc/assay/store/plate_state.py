@@ -93,8 +93,8 @@ def load_plate(
     if not has_cells(folder, plate):
         raise HcsQcError(
             f"The cells of plate {plate.name} have not been found yet, or its images have changed "
-            f"since; run: hcs-qc cells {assay.path}. A plate that was added by mistake can be "
-            f"taken out: hcs-qc remove {assay.path} {plate.name}."
+            f"since; run: hcs-qc cells {assay.path}. To remove a plate that was added by mistake: "
+            f"hcs-qc remove {assay.path} {plate.name}."
         )
     found = load_cells(folder)
     if annotations is None:

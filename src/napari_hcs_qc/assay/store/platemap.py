@@ -9,6 +9,7 @@ import pandas as pd
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +59,11 @@ def read_platemap(path: Path, *, shape: tuple[int, int] | None = None) -> pd.Dat
             what = f"the well {well} is outside the plate of {shape[0]} × {shape[1]} wells."
             problems.append(Problem(where, what))
         if first.setdefault(well, line) != line:
-            what = f"the well {well} stands in line {first[well]} already; one of the two must go."
+            what = f"the well {well} is already in line {first[well]}; remove one of the two."
             problems.append(Problem(where, what))
         rows.append(((position.row, position.column), well, row["treatment"], role))
     if problems:
-        raise ProblemsError(f"{path}: {len(problems)} problems in the plate map", problems)
+        raise ProblemsError(
+            f"{path}: {count_of(len(problems), 'problem')} in the plate map", problems
+        )
     return pd.DataFrame([row[1:] for row in sorted(rows)], columns=["well", "treatment", "role"])

@@ -72,7 +72,7 @@ def find_conflicts(
     found = []
     for done, state in enumerate(states.values()):
         job.check()
-        job.report(done, len(states), f"Comparing what people say of {state.plate.name}")
+        job.report(done, len(states), f"Comparing the annotations of {state.plate.name}")
         state = state.with_annotations(annotations)
         columns = ["annotator", "class", "kind"]
         for cell in state.matched.conflicts["cell_id"]:

@@ -47,7 +47,7 @@ def starting_cells(
     rows = np.arange(len(embeddings))
     if len(rows) > _CELLS:
         rows = np.sort(rng.choice(rows, _CELLS, replace=False))
-    job.report(0, 2, "Looking at the cells of the plate")
+    job.report(0, 2, "Sampling the cells of the plate")
     cells = np.asarray(embeddings[rows], dtype=np.float64)
     usable = np.isfinite(cells).all(axis=1)
     rows, cells = rows[usable], cells[usable]
@@ -65,7 +65,7 @@ def starting_cells(
         job.check()
         everywhere = _typical(along, n, seed)  # some of which the odd ones may be
     everywhere = everywhere[~np.isin(everywhere, from_odd)][: n - len(from_odd)]
-    job.report(2, 2, "Chose cells to begin with")
+    job.report(2, 2, "Chose starting cells")
     chosen: NDArray[np.int64] = rng.permutation(rows[np.concatenate([from_odd, everywhere])])
     return chosen.astype(np.int64)
 

@@ -71,12 +71,12 @@ def order_cells(
         a sample of at most 5,000 cells.
     """
     if order not in ORDERS:
-        raise HcsQcError(f"There is no order {order!r}; one of {', '.join(ORDERS)} was expected.")
+        raise HcsQcError(f"Unknown order {order!r}; one of {', '.join(ORDERS)} was expected.")
     n_cells = len(p_abnormal)
     if len(annotated_class) != n_cells:
         raise HcsQcError(
-            f"There are {n_cells} probabilities but {len(annotated_class)} annotated classes; "
-            "one of each a cell was expected."
+            f"There are {n_cells} probabilities but {len(annotated_class)} annotated classes; one "
+            "of each per cell was expected."
         )
     if among is None:
         rows = np.arange(n_cells, dtype=np.int64)
@@ -89,8 +89,8 @@ def order_cells(
     elif order == "novelty":
         if novelty is None or len(novelty) != n_cells:
             raise HcsQcError(
-                "How unlike the annotated cells each cell is was not measured yet; retrain, or "
-                "predict the plate again."
+                "The novelty of the cells was not computed yet; retrain, or predict the plate "
+                "again."
             )
         rows = rows[np.argsort(-np.asarray(novelty, dtype=np.float64)[rows], kind="stable")]
     elif order in ("similar", "diverse"):
@@ -98,7 +98,7 @@ def order_cells(
             have = "none are" if embeddings is None else f"those of {len(embeddings)} cells are"
             raise HcsQcError(
                 f"To order cells by {order!r} the embeddings of all {n_cells} cells are needed; "
-                f"{have} there. Compute the embeddings of this plate first."
+                f"{have} available. Compute the embeddings of this plate first."
             )
         if order == "similar":
             near = np.unique(np.asarray(chosen, dtype=np.int64))
@@ -192,9 +192,9 @@ def _similar(
 ) -> NDArray[np.int64]:
     asked = _finite(np.asarray(embeddings[chosen], dtype=np.float32))
     if not len(asked):
-        have = f"the {len(chosen)} chosen have none" if len(chosen) else "none was chosen"
+        have = f"the {len(chosen)} selected have none" if len(chosen) else "none was selected"
         raise HcsQcError(
-            "To order cells by likeness at least one cell that has an embedding must be chosen; "
+            "To order cells by similarity, select at least one cell that has an embedding; "
             f"{have}. Select a cell of a site that can be read."
         )
     scale = _Scale(embeddings)
@@ -290,6 +290,6 @@ def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def _chunks(n: int, job: Job, *, step: int = _CHUNK_ROWS) -> Iterator[slice]:
     for start in range(0, n, step):
         job.check()
-        job.report(start, n, "Looking through embeddings")
+        job.report(start, n, "Reading embeddings")
         yield slice(start, min(start + step, n))
-    job.report(n, n, "Looked through embeddings")
+    job.report(n, n, "Reading embeddings")

@@ -93,7 +93,7 @@ def site_thumbnail(
 ) -> NDArray[np.uint8]:
     """Make a small picture of a site."""
     if longer_px < 1:
-        raise HcsQcError(f"A picture of {longer_px} px was asked for; at least 1 is needed.")
+        raise HcsQcError(f"A picture of {longer_px} px was requested; at least 1 px is needed.")
     height, width = site.pixels.shape[1:]
     shrink = max(1.0, max(height, width) / longer_px)
     small = _block_means(site.pixels, min(int(shrink), height, width))
@@ -118,7 +118,7 @@ def cell_pictures(
     """
     if side_px < 1 or shown_px < 1:
         raise HcsQcError(
-            f"Pictures of {side_px} px at {shown_px} px were asked for; at least 1 is needed."
+            f"Pictures of {side_px} px at {shown_px} px were requested; at least 1 px is needed."
         )
     groups: Any = cells.groupby(["well", "site"], sort=False, observed=True).indices
     rows_of = {SiteKey(str(well), int(site)): rows for (well, site), rows in groups.items()}

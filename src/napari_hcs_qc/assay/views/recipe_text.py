@@ -29,7 +29,7 @@ def _cut(recipe: CropRecipe) -> str:
         in_px = _listed([str(side) for side in recipe.sides_px])
         sides = f"{in_px} px ({scales} nucleus diameters)"
     verb = "is" if n == 1 else "are"
-    return f"Around each cell {what} of {sides} {verb} cut out and brought to {recipe.input_px} px."
+    return f"Around each cell {what} of {sides} {verb} cut out and resized to {recipe.input_px} px."
 
 
 def _seen(recipe: CropRecipe, channels: Sequence[str]) -> str:

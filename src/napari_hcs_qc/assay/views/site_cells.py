@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey
 
-NOT_JUDGED = "not judged"
+NOT_JUDGED = "not classified"
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,7 +173,8 @@ class _Encoding:
         features: NDArray[np.float32] = encoded.view(len(crops), -1).numpy()
         if not np.isfinite(features).all():
             raise HcsQcError(
-                f"The encoder {self._encoder.name} gave features that are no numbers; its weights "
-                "file may be damaged or of half precision. Fetch it again or take another."
+                f"The encoder {self._encoder.name} returned features that are not finite numbers; "
+                "its weights file may be damaged or of half precision. Download it again or use "
+                "another encoder."
             )
         return features

@@ -44,8 +44,8 @@ class EmbeddingStore:
         if version != FORMAT_VERSION:
             raise HcsQcError(
                 f"The embedding store {folder} has format version {version!r}; this version of "
-                f"napari-hcs-qc reads {FORMAT_VERSION}. Update it, or delete the folder to "
-                "compute the embeddings anew."
+                f"napari-hcs-qc reads {FORMAT_VERSION}. Update it, or delete the folder to compute "
+                "the embeddings again."
             )
         try:
             n_cells, n_features = (int(length) for length in manifest["shape"])
@@ -53,7 +53,7 @@ class EmbeddingStore:
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
                 f"{folder / MANIFEST} is damaged ({error!r}); delete the folder to compute the "
-                "embeddings anew."
+                "embeddings again."
             ) from error
         return cls(folder, {**manifest, "shape": [n_cells, n_features]})
 
@@ -95,8 +95,8 @@ class EmbeddingStore:
         """The embeddings, (n_cells, n_features), memory-mapped and read-only."""
         if not self.complete:
             raise HcsQcError(
-                f"The embeddings in {self.folder} are not complete; run the same command again "
-                "and the rest is computed."
+                f"The embeddings in {self.folder} are not complete; run the same command again to "
+                "compute the rest."
             )
         if self.n_cells == 0:
             # An empty file cannot be mapped.

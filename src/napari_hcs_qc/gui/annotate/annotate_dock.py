@@ -25,6 +25,7 @@ from napari_hcs_qc.gui.canvas.clicking import Clicking, Mode
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import napari.components
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 _MODES: dict[Mode, tuple[str, str]] = {
-    "look": ("Look", "A click on the image chooses a cell, and says nothing of it."),
-    "normal": ("Normal", "A click on the image says that the cell there is normal."),
-    "abnormal": ("Abnormal", "A click on the image says that the cell there is abnormal."),
+    "look": ("Look", "A click on the image selects a cell without labelling it."),
+    "normal": ("Normal", "A click on the image labels the cell there as normal."),
+    "abnormal": ("Abnormal", "A click on the image labels the cell there as abnormal."),
 }
 
 
@@ -67,31 +68,30 @@ class AnnotateDock(QWidget):
         # Of gallery and image the buttons act on the one where cells were chosen last.
         self._acts_on_image = False
         self._annotator = QLineEdit()
-        self._annotator.setToolTip("Your name; recorded with everything you say.")
+        self._annotator.setToolTip("Your name, stored with each annotation.")
         self._annotator.setPlaceholderText("your name")
         self._blind = QCheckBox("Blind")
         self._blind.setToolTip(
-            "Hide what the model says, on the image and in the gallery, so that it does not sway "
-            "you."
+            "Hide predictions, on the image and in the gallery, so that they do not influence you."
         )
         self._undo, self._redo = QPushButton("Undo"), QPushButton("Redo")
-        self._undo.setToolTip("Take back your last action, annotation or verdict (Ctrl+Z).")
-        self._redo.setToolTip("Put back what was undone last (Ctrl+Y).")
+        self._undo.setToolTip("Undo your last action, annotation or verdict (Ctrl+Z).")
+        self._redo.setToolTip("Redo the last undone action (Ctrl+Y).")
         self._modes = QButtonGroup(self)
         self._buttons = ClassButtons()
         self._about = QLabel()
         self._about.setToolTip(
-            "What the buttons below act on: cells selected in the gallery, or chosen on the image."
+            "What the buttons below act on: the cells selected in the gallery, or on the image."
         )
         self._conflicts = CellList(
-            lambda n: f"≠ Annotators disagree about {n:,} cell{'' if n == 1 else 's'}",
-            "Cells that one annotator calls normal and another abnormal; no model is trained on "
-            "them until they agree.",
+            lambda n: f"≠ Annotators disagree about {count_of(n, 'cell')}",
+            "Cells that one annotator labelled normal and another abnormal; no model is trained "
+            "on them until the annotators agree.",
         )
         self._label_issues = CellList(
-            lambda n: f"? {n:,} annotation{'' if n == 1 else 's'} to look at again",
-            "The annotations of all other wells say the opposite of these cells. Some are slips, "
-            "others just hard; annotate a cell anew where it is a slip, and retrain.",
+            lambda n: f"? {count_of(n, 'annotation')} to review",
+            "These annotations disagree with those of all other wells. Some are mistakes, others "
+            "just hard cells; correct the mistakes, and retrain.",
         )
         self.gallery = GalleryPanel(self._workspace)
         self._lay_out()
@@ -215,10 +215,12 @@ class AnnotateDock(QWidget):
 
     def _say_about(self) -> None:
         if self._acts_on_image:
-            words = f"{len(self._clicking.chosen):,} chosen on image"
+            words = f"{len(self._clicking.chosen):,} selected on image"
         else:
             n_shown, n_selected = len(self.gallery.view.cells()), len(self.gallery.selected())
-            words = f"{n_selected:,} of {n_shown:,}" if n_selected else f"{n_shown:,} cells"
+            words = (
+                f"{n_selected:,} of {n_shown:,}" if n_selected else f"{count_of(n_shown, 'cell')}"
+            )
         self._about.setText(words)
 
     def _show_cell(self, cell: Conflict | LabelIssue) -> None:

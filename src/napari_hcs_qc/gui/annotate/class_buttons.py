@@ -16,15 +16,15 @@ _ICON_PX = 12
 _LEAST_PX = 40  # narrower than its words, so that no number makes the panel wider
 _TIPS = {
     "normal": "a good cell; mitosis is normal too.",
-    "abnormal": "spoilt, without saying why.",
-    "unsure": "you cannot tell; it is not trained on.",
+    "abnormal": "abnormal, no reason given.",
+    "unsure": "you cannot decide; not used for training.",
     "blur": "out of focus.",
-    "saturation": "so bright that the detector is at its end.",
-    "debris": "no cell but dirt, a fibre, a fragment.",
+    "saturation": "so bright that the camera saturates.",
+    "debris": "debris: dirt, a fibre or a fragment, not a cell.",
     "dead": "a dead or dying cell.",
-    "haze": "haze or background light over it.",
-    "empty": "nothing is there.",
-    "noise": "noise of the camera hides it.",
+    "haze": "covered by haze or background light.",
+    "empty": "there is no cell.",
+    "noise": "hidden by camera noise.",
     "other": "abnormal for another reason.",
 }
 
@@ -81,9 +81,13 @@ class ClassButtons(QWidget):
         key = self._keys[(cls, kind)]
         if cls is None:
             button.setText("⌫ clear")
-            button.setToolTip(f"Take back what you said of the selected cells (key {key}).")
+            button.setToolTip(f"Remove your annotations of the selected cells (key {key}).")
         else:
-            words = f"Selected cells are abnormal, {kind}" if kind else f"Selected cells are {cls}"
+            words = (
+                f"Label the selected cells as abnormal, {kind}"
+                if kind
+                else f"Label the selected cells as {cls}"
+            )
             button.setToolTip(f"{words}: {_TIPS[kind or cls]} Key {key}.")
             colour = KIND_COLOURS[kind] if kind else CLASS_COLOURS[cls]
             button.setIcon(_icon(cls, colour))

@@ -28,7 +28,7 @@ CLASS_COLOURS = {
     "abnormal": ABNORMAL_COLOUR,
     "unsure": UNSURE_COLOUR,
     "conflict": UNSURE_COLOUR,
-    "not judged": NEUTRAL_COLOUR,
+    "not classified": NEUTRAL_COLOUR,
 }
 # Shapes beside colours, so that the class can be told by anybody.
 SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
@@ -50,7 +50,7 @@ def cell_colours(
     """Choose the look of the cells of a site."""
     n = len(cells)
     if is_blind:
-        predicted = np.full(n, "not judged", dtype=object)
+        predicted = np.full(n, "not classified", dtype=object)
         outline = _by_word(predicted, CLASS_COLOURS)
     else:
         predicted = cells.predicted_class(threshold)

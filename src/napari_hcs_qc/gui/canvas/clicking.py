@@ -116,7 +116,8 @@ class Clicking(QObject):
         targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
         if not targets:
             self._workspace.session.told.emit(
-                "info", "Point at a cell, or choose some with Shift and drag, then press the key."
+                "info",
+                "Point at a cell, or select some by dragging with Shift, then press the key.",
             )
             return False
         return self._say(targets, cls, kind)

@@ -67,9 +67,7 @@ class MaskLayer(QObject):
         if site != view.on_screen or state is None:
             return
         if labels is None:
-            session.told.emit(
-                "info", "There are no masks here: cells were imported as positions only."
-            )
+            session.told.emit("info", "There are no masks: cells were imported as positions only.")
             return
         layer: Any = view.mask_layer
         if layer is None:

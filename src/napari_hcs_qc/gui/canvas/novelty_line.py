@@ -19,9 +19,9 @@ class UnlikeLine(WrappedLabel):
         super().__init__("", parent)
         self._session = session
         self.setToolTip(
-            "Cells farther from the nearest annotated cells than 95 % of these are from those of "
-            "other wells. The gallery (Annotate panel) shows them first in the order 'Unlike "
-            "annotated', and the plate map colours wells by their share."
+            "Novel cells are farther from the nearest annotated cells than 95 % of the annotated "
+            "cells are from those of other wells. The gallery (Annotate panel) shows them first "
+            "in the order 'Novel', and the plate map can colour wells by their share."
         )
         for signal in (session.settled, session.plate_changed, session.assay_changed):
             signal.connect(self.refresh)

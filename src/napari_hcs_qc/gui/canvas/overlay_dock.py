@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _COLOURS: dict[ColourBy, tuple[str, str]] = {
     "class": ("class", "Blue: normal; orange: abnormal at the threshold."),
-    "probability": ("P(abnormal)", "From dark (surely normal) to bright (surely abnormal)."),
-    "kind": ("kind", "Abnormal cells by the kind the model names: blur, debris, dead …"),
+    "probability": ("P(abnormal)", "From dark (certainly normal) to bright (certainly abnormal)."),
+    "kind": ("kind", "Abnormal cells by predicted kind: blur, debris, dead …"),
 }
 _SWITCHES: tuple[tuple[str, str, str], ...] = (
-    ("only_abnormal", "Show only abnormal cells", "Leave out cells that count as normal."),
+    ("only_abnormal", "Show only abnormal cells", "Hide cells that are classified as normal."),
     (
         "halo",
         "Mark annotated cells",
@@ -46,13 +46,14 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "crop_on_hover",
-        "Outline the crop under the cursor",
-        "The squares that the encoder sees of a cell.",
+        "Outline the crop of the cell under the cursor",
+        "The squares around a cell that the encoder sees.",
     ),
     (
         "masks",
-        "Fill nuclei with their colour",
-        "Where nuclei were found or masks imported; positions alone have none.",
+        "Fill nuclei",
+        "Fills nuclei with the colour of their cell. Needs detected nuclei or imported masks, not "
+        "positions alone.",
     ),
 )
 
@@ -71,13 +72,15 @@ class OverlayDock(QWidget):
         MaskLayer.of(self._workspace)
         session, view = self._workspace.session, self._workspace.view
         self._threshold = _slider(
-            0.01, 0.99, "From this P(abnormal) on a cell counts as abnormal; the plate follows."
+            0.01,
+            0.99,
+            "Cells with at least this P(abnormal) are classified as abnormal, on the whole plate.",
         )
         self._histogram = HistogramChart()
         self._histogram.setToolTip("P(abnormal) of all cells of the plate; drag the line.")
         self._effect = QLabel()
         self._effect.setWordWrap(True)
-        self._effect.setToolTip("What the threshold means for this plate.")
+        self._effect.setToolTip("Effect of the threshold on this plate.")
         self._colours = QButtonGroup(self)
         colour_row = QHBoxLayout()
         for colour_by, (text, tip) in _COLOURS.items():
@@ -93,7 +96,7 @@ class OverlayDock(QWidget):
             box = QCheckBox(text)
             box.setToolTip(tip)
             self._switches[key] = box
-        self._opacity = _slider(0.0, 1.0, "How strongly the outlines are drawn.")
+        self._opacity = _slider(0.0, 1.0, "Opacity of the outlines.")
         form = QFormLayout()
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         form.addRow("Threshold", self._threshold)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.gui.canvas.site_view import ColourBy
 
-_MARKS = "Marks of annotations: ○ normal   □ abnormal   ◇ unsure   ✚ people disagree"
+_MARKS = "Annotations: ○ normal   □ abnormal   ◇ unsure   ✚ annotators disagree"
 _SWATCHES = 11
 
 
@@ -27,7 +27,7 @@ class OverlayLegend(QLabel):
         self._colour_by: ColourBy = "class"
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setWordWrap(True)
-        self.setToolTip("What the outlines of the cells mean.")
+        self.setToolTip("Meaning of the cell outlines.")
         self.set_value("class")
 
     def value(self) -> ColourBy:
@@ -42,7 +42,7 @@ class OverlayLegend(QLabel):
             blocks = "".join(_swatch(_hex(colour)) for colour in sequential_rgba(values))
             text = f"0&nbsp;{blocks}&nbsp;1"
         else:
-            words = {name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not judged")}
+            words = {name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not classified")}
             if colour_by == "kind":
                 words = {"normal": CLASS_COLOURS["normal"], **KIND_COLOURS}
                 words["abnormal, kind unknown"] = CLASS_COLOURS["abnormal"]

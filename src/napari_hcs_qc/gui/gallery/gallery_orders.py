@@ -18,27 +18,31 @@ Filter = Literal["all", "open", "annotated"]
 """Which cells the gallery shows; open ones are those that nobody has annotated."""
 
 ORDERS: dict[Order, tuple[str, str]] = {
-    "random": ("Random", "Shuffled: fair, and without any help of the model."),
+    "random": ("Random", "Shuffled: unbiased, independent of the model."),
     "uncertain": ("Most uncertain", "P(abnormal) nearest to the threshold first."),
     "abnormal": ("Most likely abnormal", "Highest P(abnormal) first."),
     "normal": ("Most likely normal", "Lowest P(abnormal) first."),
     "novelty": (
-        "Unlike annotated",
-        "Farthest from every annotated cell first: there the model guesses; annotate some.",
+        "Novel",
+        "Farthest from all annotated cells first: there predictions are least reliable; annotate "
+        "some.",
     ),
-    "similar": ("Similar to selected", "Likest to the cells selected now, by their embeddings."),
+    "similar": ("Similar to selected", "Most similar to the selected cells, by their embeddings."),
     "disagreement": (
         "Disagreement",
-        "Annotated cells, where the model disagrees most first.",
+        "Annotated cells; strongest disagreement with the model first.",
     ),
-    "diverse": ("Diverse", "Each as unlike as can be to all before it and to annotated ones."),
+    "diverse": (
+        "Diverse",
+        "Each as different as possible from all before it and from annotated cells.",
+    ),
 }
 """Title of each order, and what it is good for."""
 
 FILTERS: dict[Filter, tuple[str, str]] = {
     "all": ("All cells", "Every cell of the plate."),
-    "open": ("Not annotated", "Cells that nobody has annotated."),
-    "annotated": ("Annotated", "Cells that somebody has annotated, unsure ones too."),
+    "open": ("Not annotated", "Cells without an annotation."),
+    "annotated": ("Annotated", "Cells with an annotation, including unsure."),
 }
 """Title of each filter, and which cells it shows."""
 
@@ -60,7 +64,7 @@ def why_not(session: Session, order: Order) -> str:
         return ""
     if order in BY_MODEL:
         if session.is_blind:
-            return "Blind mode hides what the model says, so nothing is sorted by it either."
+            return "Blind mode hides predictions, so cells are not sorted by them either."
         if session.scored is None:
             return "There are no predictions yet; annotate cells and press Retrain."
     if order == "novelty":
@@ -68,9 +72,12 @@ def why_not(session: Session, order: Order) -> str:
             return "There is no model yet; annotate cells and press Retrain."
         prediction = session.scored.prediction
         if not prediction.is_novelty_measured:
-            return "How unlike the annotated cells each cell is, is still being measured."
+            return "The novelty of the cells is still being computed."
         if not prediction.novelty.get("n_measured"):
-            return str(prediction.novelty.get("sentence", "")) or "No cell of the plate was judged."
+            return (
+                str(prediction.novelty.get("sentence", ""))
+                or "No cell of the plate was classified."
+            )
     if order in BY_EMBEDDING and session.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""

@@ -75,8 +75,8 @@ class GalleryPanel(QWidget):
         self._seed = 0
         self._on_screen = self._value
         self._sorted_for: Any = None  # the prediction that the order on screen goes by
-        self._order = choice_box(ORDERS, "In which order the cells are shown.")
-        self._filter = choice_box(FILTERS, "Which cells are shown.")
+        self._order = choice_box(ORDERS, "Order of the cells.")
+        self._filter = choice_box(FILTERS, "Cells to show.")
         self._again = QPushButton()
         self.view = GalleryView(self, describe=self._describe)
         self.view.setMinimumHeight(100)
@@ -130,7 +130,7 @@ class GalleryPanel(QWidget):
         """Show cells in another order, or others; says why where that cannot be."""
         why = why_not(self._workspace.session, options.order)
         if options.order == "similar" and not len(self._meant()) and not len(self._like):
-            why = why or "Select cells first; the gallery is then sorted by likeness to them."
+            why = why or "Select cells first; the gallery is then sorted by similarity to them."
         if why:
             self._workspace.session.told.emit("info", why)
             self._show_value()
@@ -243,9 +243,11 @@ class GalleryPanel(QWidget):
 
     def _say_stale(self, stale: bool) -> None:
         self._again.setText("● Sort again" if stale else "Sort again")
-        why = "Something has changed since the cells were sorted. " if stale else ""
+        why = (
+            "Predictions or annotations have changed since the cells were sorted. " if stale else ""
+        )
         self._again.setToolTip(
-            f"{why}Sort by what is known now; until then tiles stay where they are."
+            f"{why}Sort by the current values; until then tiles keep their places."
         )
 
     # ---- saying something ----------------------------------------------------------------
@@ -264,7 +266,7 @@ class GalleryPanel(QWidget):
         if cls is None:
             back = to_take_back(state, live.table, rows, session.annotator)
             if not back:
-                session.told.emit("info", f"{session.annotator} has said nothing of these cells.")
+                session.told.emit("info", f"{session.annotator} has not annotated these cells.")
             return session.annotate_cells(back)
         cells = state.found.cells.iloc[rows]
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
@@ -276,10 +278,8 @@ class GalleryPanel(QWidget):
         )
 
     def _is_meant(self, n_cells: int, cls: str | None) -> bool:
-        words = f"call {n_cells:,} cells {cls}" if cls else f"take back {n_cells:,} annotations"
-        answer = QMessageBox.question(
-            self, "Many cells", f"Do you want to {words} in one action? Undo takes it back."
-        )
+        words = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
+        answer = QMessageBox.question(self, "Many cells", f"{words}? You can undo this.")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def select_next_open(self) -> bool:
@@ -365,7 +365,7 @@ class GalleryPanel(QWidget):
         if session.assay is None:
             return "Open an assay or a plate in the Plate panel; its cells appear here."
         if session.plate is None:
-            return "The images of this plate are not where they were."
+            return "The images of this plate have moved or are missing."
         if session.state is None:
             return "Press Find cells in the Plate panel; the cells appear here."
         return "Sorting …" if len(session.state.found.cells) else "No cell was found on this plate."
@@ -430,12 +430,12 @@ class GalleryPanel(QWidget):
         ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):
             words.append(
-                f"unlike anything annotated: {ratio[row]:.1f} times as far as is usual"
+                f"novel: {ratio[row]:.1f} times the usual distance from annotated cells"
                 if ratio[row] > 1
-                else f"like annotated cells ({ratio[row]:.1f} of the usual distance)"
+                else f"similar to annotated cells ({ratio[row]:.1f} of the usual distance)"
             )
         if said.classes[row] == "conflict":
-            words.append("annotated: people disagree")
+            words.append("annotated: annotators disagree")
         elif said.classes[row] is not None:
             kind = f", {said.kinds[row]}" if said.kinds[row] else ""
             words.append(f"annotated {said.classes[row]}{kind}")

@@ -200,7 +200,7 @@ class _Maker:
         except Cancelled:
             pass  # another wish has come, or the end
         except Exception as error:  # noqa: BLE001 - whatever it is ends in a message
-            words = None if self._has_told else f"Pictures cannot be made: {words_of(error)}"
+            words = None if self._has_told else f"The images cannot be shown: {words_of(error)}"
             self._has_told = True  # once is enough: each scroll would say it again
             self._tell(made)
             self._made.put(_Made(wish, None, words))

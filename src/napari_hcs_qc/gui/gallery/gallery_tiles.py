@@ -27,7 +27,7 @@ ANNOTATED = {
     NORMAL: "normal",
     ABNORMAL: "abnormal",
     UNSURE: "unsure",
-    CONFLICT: "both ways: annotators disagree",
+    CONFLICT: "normal and abnormal: annotators disagree",
 }
 NO_KIND = -1
 
@@ -107,8 +107,8 @@ class Marks:
         lengths = {len(self.p_abnormal), len(self.annotated), len(self.kind)}
         if len(lengths) > 1:
             raise ValueError(
-                f"Marks of {len(self.p_abnormal)} probabilities, {len(self.annotated)} "
-                f"annotations and {len(self.kind)} kinds: give one of each for every cell."
+                f"{len(self.p_abnormal)} probabilities, {len(self.annotated)} annotations and "
+                f"{len(self.kind)} kinds were given; one of each for every cell was expected."
             )
 
     @classmethod

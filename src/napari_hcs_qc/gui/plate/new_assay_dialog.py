@@ -40,18 +40,20 @@ class NewAssayDialog(QDialog):
         self.setWindowTitle("New assay" if folder is None else "Add a plate")
         self.setMinimumWidth(520)
         self._plate = QLineEdit("" if plate is None else str(plate))
-        self._plate.setToolTip("A folder of images, a LoadData table, or an OME-Zarr plate.")
+        self._plate.setToolTip("Folder of images, LoadData table, or OME-Zarr plate.")
         self._folder = QLineEdit("" if folder is None else str(folder))
-        self._folder.setToolTip("New or empty folder; annotations and models are kept in it.")
+        self._folder.setToolTip("New or empty folder for annotations and models.")
         self._folder.setEnabled(folder is None)
         self._pattern = QLineEdit()
-        self._pattern.setPlaceholderText("only for file names that no microscope gave")
+        self._pattern.setPlaceholderText(
+            "only if the file names are not those of a known microscope"
+        )
         self._pattern.setToolTip(
             "Regular expression with the named groups well (or row and column), site, channel, and "
             "optionally z and time, searched in each file's path below the folder."
         )
         explained = QLabel(
-            "An assay is one or more plates that one model judges. The images stay where they are."
+            "An assay is one or more plates that share a model. The images stay where they are."
         )
         explained.setWordWrap(True)
         form = QFormLayout()

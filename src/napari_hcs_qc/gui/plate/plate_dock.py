@@ -49,13 +49,13 @@ class PlateDock(QWidget):
         self._open.setText("Open")
         # napari's style leaves no room for the arrow beside the word.
         self._open.setStyleSheet("QToolButton { padding-right: 14px; }")
-        self._open.setToolTip("Open an assay, make one of a plate, or go on with a recent one.")
+        self._open.setToolTip("Open an assay, create one from a plate, or open a recent one.")
         self._open.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu = QMenu(self._open)
         self._menu.aboutToShow.connect(self._fill_menu)
         self._open.setMenu(self._menu)
         self._plates = QComboBox()
-        self._plates.setToolTip("Plate of the assay that is shown.")
+        self._plates.setToolTip("Plate of the assay to show.")
         self._plates.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -64,7 +64,7 @@ class PlateDock(QWidget):
         for key, measure in MEASURES.items():
             self._measure.addItem(measure.title, key)
             self._measure.setItemData(self._measure.count() - 1, measure.tooltip, 3)  # Qt.ToolTip
-        self._measure.setToolTip("What the wells are coloured by.")
+        self._measure.setToolTip("Value that colours the wells.")
         self._is_stand_in = False  # the cell count, as long as there are no predictions
         self._map = PlateMap()
         self._sites = SitePictures(session)
@@ -72,7 +72,7 @@ class PlateDock(QWidget):
         self._where.setToolTip("The site on screen.")
         self._find = QPushButton("Find cells")
         self._find.setToolTip(
-            "Find the nuclei of every site and measure image quality; needed once for a plate."
+            "Find the nuclei of every site and measure image quality; needed once per plate."
         )
         self._jobs = JobBar(session.jobs, ("open", "open sample", "cells"))
         self._lay_out()
@@ -101,7 +101,7 @@ class PlateDock(QWidget):
         top.addWidget(self._measure, 1)
         steps = QHBoxLayout()
         for text, tip, by in (
-            ("◀", "Site before (key [ on the canvas)", -1),
+            ("◀", "Previous site (key [ on the canvas)", -1),
             ("▶", "Next site (key ] on the canvas)", 1),
         ):
             button = QToolButton()

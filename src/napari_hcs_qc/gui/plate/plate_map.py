@@ -50,7 +50,7 @@ class PlateMap(PlateSheet):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setAccessibleName("Map of the plate")
-        self.setToolTip("Wells of the plate: click one to see it; rest on it to read its value.")
+        self.setToolTip("Wells of the plate: click one to see it; hover over it to read its value.")
 
     def set_plate(
         self,

@@ -50,7 +50,8 @@ def ask_for_assay(session: Session, parent: QWidget | None) -> None:
     else:
         session.told.emit(
             "warning",
-            f"{path} is no assay: it holds no assay.json. To begin with a plate, choose New assay.",
+            f"{path} is not an assay: it has no assay.json. To start from a plate, choose New "
+            "assay.",
         )
 
 

@@ -231,7 +231,7 @@ class SiteStrip(QWidget):
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         if not self._sites:
             painter.setPen(ink(self))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "No well is chosen.")
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "No well is selected.")
         for site, tile in self._tiles().items():
             self._draw_tile(painter, site, tile)
 

@@ -28,6 +28,7 @@ from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.rule import FLAG_CODES
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import napari.components
@@ -56,7 +57,7 @@ class ReviewDock(QWidget):
         self._entries: tuple[QueueEntry, ...] = ()
         self._pictured: tuple[str, float] | None = None  # what the montage was chosen by
         self._progress = QLabel()
-        self._progress.setToolTip("Flagged wells that have a verdict, of all flagged wells.")
+        self._progress.setToolTip("Flagged wells with a verdict, of all flagged wells.")
         self._state, self._reason = QComboBox(), QComboBox()
         self._state.addItems(_STATES)
         for box in (self._state, self._reason):
@@ -64,11 +65,11 @@ class ReviewDock(QWidget):
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             box.setMinimumContentsLength(9)
-        self._state.setToolTip("Which wells are listed, by their verdict.")
+        self._state.setToolTip("Verdict of the wells to list.")
         self._reason.addItem("any reason", "")
         for code, words in FLAG_CODES.items():
             self._reason.addItem(words, code)
-        self._reason.setToolTip("Which wells are listed, by the reason of their flag.")
+        self._reason.setToolTip("Flag reason of the wells to list.")
         self._table = ReviewTable()
         self._words = QLabel()
         self._words.setWordWrap(True)
@@ -77,13 +78,15 @@ class ReviewDock(QWidget):
         self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._montage = MontageView()
         self._note = QLineEdit()
-        self._note.setPlaceholderText("note, kept with the verdict (optional)")
+        self._note.setPlaceholderText("note, stored with the verdict (optional)")
         self._note.setToolTip(
-            "Why you decide so; kept in the journal with the verdict. Enter goes back to the list."
+            "Reason for your decision; stored in the journal with the verdict. Enter returns to "
+            "the list."
         )
-        self._export_all = QCheckBox("leave out undecided wells too")
+        self._export_all = QCheckBox("also exclude undecided wells")
         self._export_all.setToolTip(
-            "Flagged wells nobody kept count as outliers in the tables, as if they were excluded."
+            "Flagged wells that no reviewer has kept are outliers in the tables, like excluded "
+            "ones."
         )
         self._export = QPushButton("Export tables and report…")
         self._export.setToolTip("Cells, sites and wells as Parquet and CSV, AnnData and a report.")
@@ -106,7 +109,7 @@ class ReviewDock(QWidget):
         decisions = QHBoxLayout()
         for key, name, tip, act in (
             ("K", "Keep", "The well is fine; it stays in the tables.", "keep"),
-            ("X", "Exclude", "The well is spoilt; the tables mark it as an outlier.", "exclude"),
+            ("X", "Exclude", "The well is unusable; the tables mark it as an outlier.", "exclude"),
             ("L", "Look again", "Undecided; it stays in the queue, marked.", "look again"),
         ):
             decisions.addWidget(self._button(key, name, tip, lambda act=act: self.decide(act)))
@@ -115,12 +118,12 @@ class ReviewDock(QWidget):
             self._button(
                 "S",
                 "Exclude site",
-                "Only the site on screen is spoilt; the rest of the well stays.",
+                "Only the site on screen is unusable; the rest of the well stays in the tables.",
                 self.exclude_site,
             )
         )
         more.addWidget(
-            self._button("Backspace", "Take back", "Remove the verdict.", lambda: self.decide(None))
+            self._button("Backspace", "Remove", "Remove the verdict.", lambda: self.decide(None))
         )
         more.addWidget(
             self._button("Ctrl+Z", "Undo", "Undo your last action.", self._workspace.session.undo)
@@ -182,7 +185,7 @@ class ReviewDock(QWidget):
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
         if not self._workspace.session.all_scored:
-            self._progress.setText("Nothing was judged yet; annotate cells and press Retrain.")
+            self._progress.setText("Nothing was classified yet; annotate cells and press Retrain.")
         self._fill()
 
     def _fill(self, *_: object) -> None:
@@ -337,7 +340,7 @@ def _is_in(entry: QueueEntry, state: str) -> bool:
 def _told(entry: QueueEntry) -> str:
     lines = [f"{entry.plate} {entry.well}: {entry.reason or 'not flagged'}."]
     lines.append(
-        f"{entry.n_cells:,} cells, {entry.share_abnormal:.0%} abnormal; severity "
+        f"{count_of(entry.n_cells, 'cell')}, {entry.share_abnormal:.0%} abnormal; severity "
         f"{entry.severity:.1f}; worst site {entry.worst_site}."
     )
     if entry.verdict is not None:

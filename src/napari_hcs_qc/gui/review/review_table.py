@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     ("Well", "Plate and well"),
-    ("Severity", "How many times a threshold of the flag rule is passed"),
-    ("Reason", "Why the well is flagged; the gravest reason first"),
+    ("Severity", "How far the flag rule's threshold is exceeded, as a multiple of it"),
+    ("Reason", "Why the well is flagged; worst reason first"),
     ("Verdict", "✓ kept, ✗ excluded, ↻ look again; ! the prediction has changed since"),
 )
 _SIGNS = {"keep": "✓ keep", "exclude": "✗ exclude", "look again": "↻ again"}
@@ -50,7 +50,7 @@ class ReviewTable(QTableWidget):
         if header is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        self.setToolTip("Flagged wells, gravest first; arrow keys go through them.")
+        self.setToolTip("Flagged wells, worst first; move with the arrow keys.")
         self.currentCellChanged.connect(self._row_changed)
         self.cellDoubleClicked.connect(lambda row, _column: self._activate(row))
 

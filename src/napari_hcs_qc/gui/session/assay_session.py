@@ -131,8 +131,8 @@ class AssaySession(QObject):
         for person in self._open_windows.others:
             self.told.emit(
                 "warning",
-                f"This assay is also open in another window ({person}). Annotations of both are "
-                "kept and appear in either; train in one of them only.",
+                f"This assay is also open in another window ({person}). Each window shows the "
+                "annotations of both; train in one of them only.",
             )
         for problem in (found.problem, *(one.problem for one in found.plates.values())):
             if problem:
@@ -277,7 +277,9 @@ class AssaySession(QObject):
         """Show the cell whose annotation would teach the model most."""
         state, said, plate = self.state, self._annotated, self.plate
         if state is None or said is None or plate is None:
-            self.told.emit("info", "There are no cells to suggest yet; find the cells first.")
+            self.told.emit(
+                "info", "There are no cells to suggest yet; find the cells of the plate first."
+            )
             return
         p_abnormal = np.full(len(state.found.cells), np.nan)
         if self.scored is not None and not self._is_blind:

@@ -126,7 +126,7 @@ def words_of(error: BaseException) -> str:
     """Say an error in words for a person: our own as they are, others with their kind."""
     if isinstance(error, HcsQcError):
         return str(error)
-    said = str(error).strip() or "no further words"
+    said = str(error).strip() or "no further details"
     return f"{type(error).__name__}: {said}"
 
 
@@ -239,7 +239,9 @@ class BackgroundJobs(QObject):
             QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
             time.sleep(0.005)
         for job in self._running:
-            _LOG.warning("%s goes on after the viewer was closed; it did not stop", job.title)
+            _LOG.warning(
+                "%s is still running after the viewer was closed; it did not stop", job.title
+            )
         self._running.clear()
         self._timer.stop()
         for bar in self._bars.values():

@@ -110,7 +110,7 @@ class Session(AssaySession):
             if cells.rows[index] < 0
         ]
         if not words:
-            self.told.emit("info", f"{self._annotator} has said nothing of this cell.")
+            self.told.emit("info", f"{self._annotator} has not annotated this cell.")
             return False
         return self.annotate_cells(words)
 
@@ -162,7 +162,7 @@ class Session(AssaySession):
             self.told.emit("error", str(error))
             return False
         if changed is None:
-            self.told.emit("info", f"There is nothing of {self._annotator} to {word}.")
+            self.told.emit("info", f"{self._annotator} has nothing to {word}.")
             return False
         if changed:
             self._announce(changed)

@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.store.saved_model import read_manifest
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Tasks(QObject):
             try:
                 keep_options(assay, options)
             except HcsQcError as error:
-                self._session.told.emit("warning", f"The choice is not remembered: {error}")
+                self._session.told.emit("warning", f"The choice could not be saved: {error}")
         self.options_changed.emit()
 
     @property
@@ -219,7 +220,7 @@ class Tasks(QObject):
         if frozen is None:
             return None
         job = self._start(
-            "Cells unlike the annotated ones",
+            "Computing novelty",
             desk_steps.measure_novelty,
             frozen,
             model,
@@ -292,7 +293,7 @@ class Tasks(QObject):
         model = self._session.model
         scored = self._session.scored_plates
         job = self._start(
-            "Judging", desk_steps.score_again, frozen, scored, slot="score", quiet=True
+            "Classifying", desk_steps.score_again, frozen, scored, slot="score", quiet=True
         )
         job.finished.connect(lambda scored: self._scored(model, scored))
         return job
@@ -336,11 +337,13 @@ class Tasks(QObject):
             self._refuse("Open an assay first.")
             return None
         if not session.assay.path.is_dir():  # else what is written would make it anew, and empty
-            self._refuse(f"The folder of the assay, {session.assay.path}, is gone; bring it back.")
+            self._refuse(
+                f"The folder of the assay, {session.assay.path}, no longer exists; restore it."
+            )
             return None
         states = {one.name: one.state for one in session.plates if one.state is not None}
         if not states:
-            self._refuse("No cells are known yet; find the cells of the plate first.")
+            self._refuse("No cells have been found yet; find the cells of the plate first.")
             return None
         options = self._with_own_weights(self._options)
         if options is None:
@@ -421,7 +424,9 @@ class Tasks(QObject):
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
         self.exported.emit(paths)
-        self._session.told.emit("info", f"{len(paths)} files written to {paths[-1].parent}.")
+        self._session.told.emit(
+            "info", f"{count_of(len(paths), 'file')} written to {paths[-1].parent}."
+        )
 
     def _assay_changed(self) -> None:
         assay = self._session.assay
@@ -475,9 +480,9 @@ class Tasks(QObject):
             if not patience_s:  # cells are being found, say; the window need not wait for that
                 self._settle.start()
                 return
-            self._refuse(f"The threshold is not remembered: {error}")
+            self._refuse(f"The threshold could not be saved: {error}")
         except HcsQcError as error:
-            self._session.told.emit("warning", f"The threshold is not remembered: {error}")
+            self._session.told.emit("warning", f"The threshold could not be saved: {error}")
         self._is_unkept = False
 
     def _annotated(self, _changed: object) -> None:
@@ -493,5 +498,5 @@ def _cells_found(found: OpenPlate) -> str:
     if found.state is None:
         return found.problem or f"No cells were found on {found.name}."
     n_unread = len(found.state.found.unreadable)
-    unread = f"; {n_unread} sites could not be read" if n_unread else ""
-    return f"{len(found.state.found.cells):,} cells found on {found.name}{unread}."
+    unread = f"; {count_of(n_unread, 'site')} could not be read" if n_unread else ""
+    return f"{count_of(len(found.state.found.cells), 'cell')} found on {found.name}{unread}."

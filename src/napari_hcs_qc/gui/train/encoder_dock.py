@@ -35,6 +35,7 @@ from napari_hcs_qc.gui.train.encoder_table import EncoderTable
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
 from napari_hcs_qc.plugins import PRETRAIN_PANEL, load
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import napari.components
@@ -248,18 +249,22 @@ class EncoderDock(QWidget):
         if session.assay is None:
             return "Open a plate or an assay first (Plate panel)."
         if session.state is None:
-            return "The cells of this plate are not known yet; find them first (Plate panel)."
+            return "The cells of this plate have not been found yet; find them first (Plate panel)."
         n = len(session.state.found.cells)
         rows, used = session.embeddings, self._tasks.embedded_with
         if rows is None or used is None:
             took = self._expected(n)
-            return f"○ Not computed: {n:,} cells of this plate{took}."
+            return f"○ Not computed: {count_of(n, 'cell')} of this plate{took}."
         if not _is_same(used, self._options):
             return (
                 f"◐ Embedded with {used.encoder or DEFAULT_ENCODER}, recipe "
-                f"{used.recipe or DEFAULT_RECIPE}; not yet as chosen now{self._expected(n)}."
+                f"{used.recipe or DEFAULT_RECIPE}; not yet with the current "
+                f"choice{self._expected(n)}."
             )
-        return f"● Embedded {len(rows):,} cells of this plate, {rows.shape[1]:,} numbers for each."
+        return (
+            f"● Embedded {count_of(len(rows), 'cell')} of this plate, {rows.shape[1]:,} "
+            "features each."
+        )
 
     def _expected(self, n_cells: int) -> str:
         options, plate = self._options, self._session.plate
@@ -278,18 +283,18 @@ class EncoderDock(QWidget):
         self._custom = QLineEdit()
         self._custom.setPlaceholderText("timm:NAME or torchvision:NAME")
         self._custom.setToolTip(
-            "Any other architecture, such as timm:resnet50.a1_in1k; takes the place of the list."
+            "Any other architecture, such as timm:resnet50.a1_in1k; used instead of the list."
         )
         self._weights = QLineEdit()
         self._weights.setPlaceholderText("published weights")
         self._weights.setToolTip("A local safetensors file instead of the published weights.")
         self._browse = QToolButton()
         self._browse.setText("…")
-        self._browse.setToolTip("Look for a weights file.")
+        self._browse.setToolTip("Choose a weights file.")
         self._measure = QPushButton("Measure speed")
         self._measure.setToolTip(
-            "Runs the chosen encoder for two seconds on noise; downloads its weights if they are "
-            "not here."
+            "Runs the selected encoder for two seconds on noise; downloads its weights if "
+            "necessary."
         )
         self._recipe = QComboBox()
         for name in PRESETS:
@@ -299,7 +304,7 @@ class EncoderDock(QWidget):
         self._rgb = tuple(QComboBox() for _ in range(3))
         for box, colour in zip(self._rgb, ("red", "green", "blue"), strict=True):
             box.setToolTip(
-                f"Channel that is shown to the encoder as {colour}; auto: found by its stain."
+                f"Channel that is shown to the encoder as {colour}; auto: recognised by its stain."
             )
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colours = QWidget()
@@ -309,8 +314,8 @@ class EncoderDock(QWidget):
         self._device.setToolTip("Where the encoder runs.")
         self._compute = QPushButton("Compute embeddings")
         self._compute.setToolTip(
-            "Shows every cell of the assay to the encoder and keeps the numbers on disk. What is "
-            "computed already is not computed again, so a cancelled run goes on where it was."
+            "Computes the embedding of every cell of the assay and stores it on disk. Nothing is "
+            "computed twice, so a cancelled run can be resumed."
         )
         self._state = WrappedLabel()
 

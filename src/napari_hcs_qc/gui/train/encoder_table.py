@@ -20,8 +20,9 @@ _HEADINGS = ("Encoder", "State", "Features", "Crops/s")
 _TIPS = (
     "Name; the default one comes with the plugin",
     "Whether its weights are on this computer",
-    "Numbers it gives for a crop with its last stage; a recipe of inner stages gives others",
-    "Crops a second on this machine, once it was measured",
+    "Number of features of a crop from its last stage; recipes with inner stages give another "
+    "number",
+    "Crops per second on this computer, once measured",
 )
 _NOT_MEASURED = "Not measured yet; press Measure speed"
 _ROLE = Qt.ItemDataRole.UserRole
@@ -133,8 +134,8 @@ class EncoderTable(QTreeWidget):
 
 def _speed_words(speed: EncoderSpeed) -> str:
     return (
-        f"{speed.crops_per_s:,.1f} crops a second on this machine ({speed.ran_on}), "
-        f"{speed.n_features} features a crop with the recipe chosen then"
+        f"{speed.crops_per_s:,.1f} crops per second on this computer ({speed.ran_on}), "
+        f"{speed.n_features} features per crop with the recipe selected then"
     )
 
 

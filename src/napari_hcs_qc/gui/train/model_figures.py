@@ -49,7 +49,7 @@ class ModelFigures(QWidget):
         self._sentence = WrappedLabel()
         self._measure = QPushButton("Measure now")
         self._measure.setToolTip(
-            "Cross-validates this model on the cells it was trained on; some seconds."
+            "Cross-validates this model on the cells it was trained on; takes some seconds."
         )
         self._measure.clicked.connect(self.measure_asked)
         self._numbers = QWidget()
@@ -62,20 +62,20 @@ class ModelFigures(QWidget):
         self._curve = LearningCurveChart()
         self._verdict = WrappedLabel()
         self._charts = QTabWidget()
-        self._charts.setToolTip("What the figures are made of.")
+        self._charts.setToolTip("Details of the figures.")
         learning = QWidget()
         column = QVBoxLayout(learning)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._curve, 1)
         column.addWidget(self._verdict)
-        self._charts.addTab(learning, "Enough clicks?")
+        self._charts.addTab(learning, "Enough annotations?")
         self._charts.addTab(self._confusion, "Confusion")
         self._charts.addTab(self._reliability, "Reliability")
         for index, tip in enumerate(
             (
-                "Weighted F1 over the number of annotated cells: would more clicks help?",
+                "Weighted F1 over the number of annotated cells: would more annotations help?",
                 "Annotated against predicted class of held-out cells",
-                "How often cells are abnormal that the model gives this probability",
+                "Share of abnormal cells among those with this predicted probability",
             )
         ):
             self._charts.setTabToolTip(index, tip)
@@ -145,13 +145,13 @@ class ModelFigures(QWidget):
     def _words(self) -> str:
         if self._model is None:
             return (
-                "Annotate normal and abnormal cells, ten of each make a start, then press Retrain."
+                "Annotate normal and abnormal cells, for a start ten of each, then press Retrain."
             )
         if self._own.is_measured:
             # At 50 such cells of BBBC022 by 0.2 of weighted F1, see benchmarks/README.md.
             return (
-                f"Held-out cells: {self._own.sentence.rstrip('.')}. Those chosen with Space are "
-                "the hard ones: the plate as a whole is judged better than they are."
+                f"Held-out cells: {self._own.sentence.rstrip('.')}. Cells chosen with Space are "
+                "the hard ones: on the plate as a whole the model is more accurate."
             )
         if self._is_measuring:
             return f"Model {self._model.id} is in use already; its figures are being measured."
@@ -167,7 +167,7 @@ class ModelFigures(QWidget):
             return
         tips = (
             "Over the repeats of cross-validation: mean ± standard deviation",
-            "Over the wells that happen to be annotated, drawn anew",
+            "By resampling the annotated wells",
         )
         self._grid.addWidget(_number("mean ± sd", tips[0], is_heading=True), 0, 1)
         self._grid.addWidget(_number("95 % interval", tips[1], is_heading=True), 0, 2)

@@ -33,7 +33,7 @@ _TIPS = (
     "Its head",
     "Cells it was trained on",
     "Cross-validated weighted F1; – where it was not measured",
-    "Your note; double-click or F2 to write one",
+    "Your note; double-click or press F2 to edit",
 )
 _ROLE = Qt.ItemDataRole.UserRole
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
@@ -58,13 +58,13 @@ class ModelHistory(QWidget):
         self._list.itemChanged.connect(self._changed)
         self._compare = QPushButton("Compare two")
         self._compare.setToolTip(
-            "Figures of the two selected models (Ctrl+click), and the cells and wells they see "
-            "differently."
+            "Figures of the two selected models (Ctrl+click), and the cells and wells they "
+            "classify differently."
         )
         self._compare.clicked.connect(self._ask_compare)
         self._restore = QPushButton("Restore")
         self._restore.setToolTip(
-            "Use the selected model again; the next Retrain makes a new one and uses that."
+            "Use the selected model again; the next Retrain creates and uses a new one."
         )
         self._restore.clicked.connect(self._ask_restore)
         self._text = WrappedLabel()
@@ -155,10 +155,9 @@ def comparison_words(found: Comparison) -> str:
 def _plate_words(change: PlateChange, threshold: float) -> str:
     return (
         f"Plate {change.plate}: {change.n_changed:,} of {change.n_cells:,} cells "
-        f"({change.share_changed:.1%}) change their class at {threshold:.2f}: "
-        f"{change.n_to_abnormal:,} to abnormal, {change.n_to_normal:,} to normal. "
-        f"Newly flagged: {_wells(change.newly_flagged)}; "
-        f"no longer: {_wells(change.no_longer_flagged)}."
+        f"({change.share_changed:.1%}) change their class at threshold {threshold:.2f}: "
+        f"{change.n_to_abnormal:,} to abnormal, {change.n_to_normal:,} to normal. Newly flagged: "
+        f"{_wells(change.newly_flagged)}; no longer flagged: {_wells(change.no_longer_flagged)}."
     )
 
 

@@ -29,6 +29,7 @@ from napari_hcs_qc.gui.train.model_figures import ModelFigures
 from napari_hcs_qc.gui.train.model_history_view import ModelHistory
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEADS
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import napari.components
@@ -132,9 +133,9 @@ class TrainDock(QWidget):
         if session.assay is None:
             return "Open a plate or an assay first (Plate panel)."
         if session.state is None:
-            return "The cells of this plate are not known yet; find them first (Plate panel)."
+            return "The cells of this plate have not been found yet; find them first (Plate panel)."
         n = self._tasks.clicks_since_training
-        clicks = "no new click" if n == 0 else "1 new click" if n == 1 else f"{n:,} new clicks"
+        clicks = count_of(n, "new annotation") if n else "no new annotations"
         model = session.model
         used = "No model yet" if model is None else f"Model {model.id} is in use"
         return f"{used}; {clicks} in this session."
@@ -144,8 +145,8 @@ class TrainDock(QWidget):
     def _make_widgets(self) -> None:
         self._retrain = QPushButton("Retrain  (Ctrl+R)")
         self._retrain.setToolTip(
-            "Learns from all annotations and judges every cell and well of the assay anew "
-            "(Ctrl+R). The model in use serves until the new one is ready."
+            "Trains on all annotations and classifies every cell and well of the assay again "
+            "(Ctrl+R). The previous model stays in use until the new one is ready."
         )
         font = self._retrain.font()
         font.setBold(True)
@@ -159,17 +160,19 @@ class TrainDock(QWidget):
             first_line = (inspect.getdoc(kind) or name).partition("\n")[0]
             last = self._head.count() - 1
             self._head.setItemData(last, first_line, Qt.ItemDataRole.ToolTipRole)
-        self._auto = QCheckBox("by itself after")
-        self._auto.setToolTip("Retrain without the button, after so many clicks.")
+        self._auto = QCheckBox("automatically every")
+        self._auto.setToolTip("Retrain automatically after this number of annotations.")
         self._every = QSpinBox()
         self._every.setRange(1, 1000)
         self._every.setValue(_AUTO_EVERY)
-        self._every.setSuffix(" clicks")
-        self._every.setToolTip("Annotation actions after which it retrains by itself.")
+        self._every.setSuffix(" annotations")
+        self._every.setToolTip(
+            "Number of annotation actions after which the model is retrained automatically."
+        )
         self._every.setEnabled(False)
         self._note = QLineEdit()
-        self._note.setPlaceholderText("what is new in it")
-        self._note.setToolTip("Kept with the next model, for the list below.")
+        self._note.setPlaceholderText("what has changed")
+        self._note.setToolTip("Stored with the next model and shown in the list below.")
 
     def _lay_out(self) -> None:
         auto = QHBoxLayout()

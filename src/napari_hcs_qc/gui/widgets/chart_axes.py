@@ -257,8 +257,3 @@ def nearest(points: Iterable[QPointF], point: QPointF) -> int:
     """Index of the point that lies nearest across, which is how a chart is read."""
     away = [abs(each.x() - point.x()) for each in points]
     return away.index(min(away))
-
-
-def cells_in_words(n: int) -> str:
-    """Say how many cells."""
-    return f"{n:,} cell" if n == 1 else f"{n:,} cells"

@@ -17,12 +17,12 @@ from napari_hcs_qc.gui.widgets.chart_axes import (
     Chart,
     PlotArea,
     Sign,
-    cells_in_words,
     even_ticks,
     nearest,
 )
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.widgets.palette import OKABE_ITO, faint, ink, mixed, paper, readable_on
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -60,8 +60,8 @@ class ConfusionChart(Chart):
         found = None if counts is None else np.array(counts, np.float64)
         if found is not None and found.shape != (2, 2):
             raise HcsQcError(
-                f"Counts of the shape {found.shape} were given; expected 2 rows (annotated "
-                "normal, abnormal) of 2 columns (predicted)."
+                f"Counts of shape {found.shape} were given; expected 2 rows (annotated normal, "
+                "abnormal) of 2 columns (predicted)."
             )
         self._counts = found
         self.update()
@@ -147,7 +147,7 @@ class ReliabilityChart(Chart):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
-            "How often cells are abnormal that the model gives this probability", _NOT_YET, parent
+            "Share of abnormal cells among those with this predicted probability", _NOT_YET, parent
         )
         self._bins: Reliability | None = None
 
@@ -172,7 +172,7 @@ class ReliabilityChart(Chart):
         low, high = bins.low[place], bins.high[place]
         return (
             f"P(abnormal) {bins.bin_low[place]:.2f} to {bins.bin_high[place]:.2f}, on average "
-            f"{bins.mean_p[place]:.2f}:\nof {cells_in_words(bins.n[place])}, "
+            f"{bins.mean_p[place]:.2f}:\nof {count_of(bins.n[place], 'cell')}, "
             f"{bins.share[place]:.0%} are abnormal (95 % interval {low:.0%} to {high:.0%})"
         )
 
@@ -215,7 +215,7 @@ class LearningCurveChart(Chart):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
-            "Weighted F1 over the number of annotated cells: would more clicks help?",
+            "Weighted F1 over the number of annotated cells: would more annotations help?",
             "The learning curve is not yet measured.",
             parent,
         )
@@ -244,7 +244,8 @@ class LearningCurveChart(Chart):
             "interval unknown" if math.isnan(low) else f"95 % interval {low:.3f} to {high:.3f}"
         )
         return (
-            f"Fitted on {cells_in_words(curve.sizes[place])}: weighted F1 {curve.mean[place]:.3f}\n"
+            f"Fitted on {count_of(curve.sizes[place], 'cell')}: "
+            f"weighted F1 {curve.mean[place]:.3f}\n"
             f"({interval}; sd over repeats {curve.sd[place]:.3f})"
         )
 

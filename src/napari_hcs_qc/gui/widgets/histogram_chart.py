@@ -15,10 +15,10 @@ from napari_hcs_qc.gui.widgets.chart_axes import (
     Axis,
     Chart,
     PlotArea,
-    cells_in_words,
     power_ticks,
 )
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, faint, ink
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -95,7 +95,7 @@ class HistogramChart(Chart):
             return ""
         place = min(_N_BINS - 1, int(area.x_at(point.x()) * _N_BINS))
         return (
-            f"{cells_in_words(int(self._counts[place]))} with P(abnormal) {place / _N_BINS:.2f} "
+            f"{count_of(int(self._counts[place]), 'cell')} with P(abnormal) {place / _N_BINS:.2f} "
             f"to {(place + 1) / _N_BINS:.2f};\nthe threshold is {self._threshold:.2f}"
         )
 

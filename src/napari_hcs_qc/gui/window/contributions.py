@@ -12,5 +12,5 @@ def open_all() -> None:
 
     viewer = napari.current_viewer()
     if viewer is None:
-        raise RuntimeError("There is no napari viewer to open HCS quality control in.")
+        raise RuntimeError("There is no napari viewer in which to open HCS quality control.")
     open_desk(viewer)

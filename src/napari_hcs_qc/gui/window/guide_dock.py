@@ -13,6 +13,7 @@ from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FEW = 10
 """Annotations of each class with which a first model is worth a look."""
 
-STEPS = ("Open", "Find cells", "Click", "Retrain", "Review")
+STEPS = ("Open", "Find cells", "Annotate", "Retrain", "Review")
 
 
 def sample_folder() -> Path:
@@ -42,34 +43,34 @@ def next_step(session: Session) -> tuple[int, str]:
         )
     if session.state is None:
         if session.plate is None:
-            return 0, "The images of this plate are not where they were; see the message below."
+            return 0, "The images of this plate have moved or are missing; see the message below."
         return 1, (
-            "Press Find cells: the nuclei of every site are found, a few minutes for a plate. You "
-            "can look at its sites meanwhile."
+            "Press Find cells: the nuclei of every site are found, which takes a few minutes per "
+            "plate. You can look at its sites meanwhile."
         )
     live = session.live
     classes = [] if live is None else live.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
     if min(n_normal, n_abnormal) < FEW and session.model is None:
         return 2, (
-            "Point at a cell and press N when it is normal, A when it is abnormal (out of focus, "
-            "saturated, debris, dead). Space jumps to a cell worth a look. "
-            f"So far {n_normal} normal and {n_abnormal} abnormal; {FEW} of each make a start."
+            "Point at a cell and press N if it is normal, A if it is abnormal (out of focus, "
+            "saturated, debris, dead). Space jumps to the most informative cell. So far "
+            f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
     if session.model is None:
         return 3, (
-            "Press Retrain (Ctrl+R). The first time, every cell is shown to the encoder, which "
-            "takes minutes; after that a click and Ctrl+R take a second."
+            "Press Retrain (Ctrl+R). The first time, all cells are embedded, which takes minutes; "
+            "after that, retraining takes about a second."
         )
     n_open = sum(1 for entry in session.queue if not entry.is_done)
     if n_open:
         return 4, (
-            f"{n_open} flagged wells wait for your decision in the Review panel: K keeps a well, "
-            "X excludes it, L means look again. Then export the tables there."
+            f"{count_of(n_open, 'flagged well')} to review in the Review panel: K keeps a well, X "
+            "excludes it, L marks it to look at again. Then export the tables there."
         )
     return 4, (
-        "No flagged well waits for you. Export the tables in the Review panel, or make the model "
-        "better: the gallery of the Annotate panel shows the cells it is least sure of."
+        "All flagged wells are reviewed. Export the tables in the Review panel, or improve the "
+        "model: the gallery of the Annotate panel shows the cells it is least sure of."
     )
 
 
@@ -89,7 +90,9 @@ class GuideDock(QWidget):
         self._path = QLabel()
         self._path.setTextFormat(Qt.TextFormat.RichText)
         self._path.setWordWrap(True)
-        self._path.setToolTip("The way from a plate to a reviewed plate; the next step is bold.")
+        self._path.setToolTip(
+            "The steps from a new plate to a reviewed one; the next step is bold."
+        )
         self._advice = QLabel()
         self._advice.setWordWrap(True)
         self._advice.setTextFormat(Qt.TextFormat.PlainText)

@@ -58,7 +58,9 @@ def convert_plate(
     plane all over the plate, beside others with a stack, is repeated along z.
     """
     if version not in ("0.4", "0.5"):
-        raise HcsQcError(f"NGFF version {version!r} is not written; '0.4' and '0.5' are.")
+        raise HcsQcError(
+            f"NGFF version {version!r} cannot be written; '0.4' or '0.5' was expected."
+        )
     out = Path(out).absolute()
     record: dict[str, Any] = {
         "source": plate.source.name,

@@ -79,14 +79,14 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
     path = as_location(path).absolute()
     if not is_ome_zarr(path):
         raise HcsQcError(
-            f"{path} is no OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
+            f"{path} is not an OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
             "OME-Zarr plate was expected."
         )
     try:
         meta = open_with_ngio(opened(path), mode="r").meta
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise HcsQcError(
-            f"{path} is a Zarr group and no OME-Zarr plate of NGFF 0.4 or 0.5 "
+            f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.4 or 0.5 "
             f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
         ) from error
     reading = _Reading(path)
@@ -278,7 +278,9 @@ def _well_of(well_path: str) -> WellName:
     """Position of a well from its path: row name, then column name."""
     parts = well_path.strip("/").split("/")
     if len(parts) != 2:
-        raise HcsQcError(f"'{well_path}' is no path of a well; row/column was expected, as A/1.")
+        raise HcsQcError(
+            f"'{well_path}' is not the path of a well; row/column was expected, such as A/1."
+        )
     row, column = parts
     if row.isdecimal():  # Some writers number the rows.
         row = row_letters(int(row) - 1)
@@ -297,7 +299,7 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
         numbers[path] = number
     if others:
         listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:_SHOWN])
-        reading.note(str(well), f"field paths that are no free numbers were numbered: {listed}")
+        reading.note(str(well), f"field paths that are not unused numbers were numbered: {listed}")
     return [numbers[path] for path in paths]
 
 
@@ -353,6 +355,6 @@ def _pixel_size(reading: _Reading) -> float | None:
         reading.note(
             reading.root.name,
             f"its fields differ in pixel size; {size} µm, that of {count} of "
-            f"{len(reading.fields)}, is taken",
+            f"{len(reading.fields)}, is used",
         )
     return size

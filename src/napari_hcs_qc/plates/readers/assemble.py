@@ -16,6 +16,7 @@ from napari_hcs_qc.plates.pixels import ImageInfo, UnreadableImageError, inspect
 from napari_hcs_qc.plates.plate import PLANE_COLUMNS, Channel, Plate, SiteKey
 from napari_hcs_qc.plates.readers.patterns import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, WellName, parse_well, plate_shape
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -171,11 +172,11 @@ def _without_duplicates(files: list[PlaneFile], problems: list[Problem]) -> list
             again.append((first, file))
     for first, second in again[:_MAX_DUPLICATES]:
         site = SiteKey(str(parse_well(first.well)), first.site)
-        what = f"{second.path} is a second file for the same place as {first.path}."
+        what = f"{second.path} is a second file for the same plane as {first.path}."
         problems.append(Problem(str(site), what, "The first is used; remove one of them."))
     if len(again) > _MAX_DUPLICATES:
         rest = [second.path for _, second in again[_MAX_DUPLICATES:]]
-        what = f"{len(rest)} more files are second ones for their place and are not used: "
+        what = f"{count_of(len(rest), 'more file')} duplicating another one and not used: "
         problems.append(Problem("duplicates", f"{what}{a_few(rest)}."))
     return list(seen.values())
 

@@ -29,6 +29,7 @@ from napari_hcs_qc.plates.readers.patterns import (
 )
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import is_remote
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,7 +176,7 @@ def _match_user(listing: Listing, pattern: UserPattern) -> tuple[_Matches, str, 
 def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
     if not images:
         return []
-    count = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+    count = f"{count_of(len(images), 'image')}"
     return [Problem(count, f"left out, {reason}: {a_few(name for _, name in images)}.")]
 
 
@@ -189,11 +190,11 @@ def _left_over(listing: Listing) -> list[Problem]:
         name for _, name in listing.others if os.path.splitext(name)[1].lower() not in _COMPANIONS
     ]
     if strange:
-        files = f"{len(strange)} file{'s' if len(strange) > 1 else ''}"
-        problems.append(Problem(files, f"of a kind that is not read: {a_few(strange)}."))
+        files = f"{count_of(len(strange), 'file')}"
+        problems.append(Problem(files, f"of a type that cannot be read: {a_few(strange)}."))
     if listing.plates:
         problems.append(
-            Problem(a_few(listing.plates), "is a plate of its own.", "Open it by its own path.")
+            Problem(a_few(listing.plates), "is a separate plate.", "Open it by its own path.")
         )
     return problems
 
@@ -203,7 +204,7 @@ def _nothing(listing: Listing, pattern: str | None) -> str:
     names = [f"{folder}/{name}" if folder else name for folder, name in images or listing.others]
     what = "images" if images else "files"
     found = f"{len(names)} {what}, such as {a_few(names)}" if names else "no files"
-    text = f"No image of a plate is recognised in {listing.root}; it holds {found}. "
+    text = f"No images of a plate were recognised in {listing.root}; it holds {found}. "
     if listing.plates:
         return f"{text}It holds the OME-Zarr {a_few(listing.plates)}: open that by its own path."
     if pattern:

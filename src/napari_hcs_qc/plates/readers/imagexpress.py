@@ -44,7 +44,7 @@ def read_htd(path: Path) -> Description:
     }
     rows, columns = _number(entries, "YWells"), _number(entries, "XWells")
     if "HTSInfoFile" not in entries and not (rows and columns):
-        raise HcsQcError(f'{path} is no HTD file; a line "HTSInfoFile" was expected.')
+        raise HcsQcError(f'{path} is not an HTD file; a line "HTSInfoFile" was expected.')
     wells = set()
     for row in range(rows):
         for column, chosen in enumerate(entries.get(f"WellsSelection{row + 1}", [])):
@@ -166,5 +166,5 @@ def unkept_promises(description: Description, files: Iterable[PlaneFile]) -> lis
             lacking.append(f"the {noun} {', '.join(lost)}")
     if not lacking:
         return []
-    what = f"promises what has no files: {'; '.join(lacking)}."
+    what = f"lists what has no files: {'; '.join(lacking)}."
     return [Problem(description.path.name, what)]

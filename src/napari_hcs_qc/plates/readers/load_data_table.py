@@ -13,6 +13,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.remote import RemoteError
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +51,13 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     good = [row for row in rows[1:] if len(row) == len(header)]
     if not good:
         raise HcsQcError(
-            f"{path} has no line of {len(header)} values under its header; one line a site was "
+            f"{path} has no line of {len(header)} values below its header; one line per site was "
             "expected."
         )
     problems = []
     if bad:
-        what = f"of {len(rows) - 1} left out: they do not have the header's {len(header)} values, "
-        count = f"{path.name}: {len(bad)} lines"
+        what = f"of {len(rows) - 1} left out, without the header's {len(header)} values, "
+        count = f"{path.name}: {count_of(len(bad), 'line')}"
         problems.append(Problem(count, f"{what}such as line {a_few(bad)}."))
     table = pd.DataFrame(good, columns=header, dtype=str)
     return table.loc[:, ~table.columns.duplicated()], problems
@@ -80,6 +81,6 @@ def decode(path: Path, content: bytes) -> str:
         if not any(ord(letter) in _CONTROL for letter in text[:10_000]):
             return text
     raise HcsQcError(
-        f"{path} is no text in UTF-8, UTF-16 or Latin-1; a CSV or Parquet file was expected. Save "
+        f"{path} is not text in UTF-8, UTF-16 or Latin-1; a CSV or Parquet file was expected. Save "
         "it as CSV in UTF-8."
     )

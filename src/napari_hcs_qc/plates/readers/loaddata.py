@@ -25,6 +25,7 @@ from napari_hcs_qc.plates.readers.patterns import site_in_name
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_well, row_letters
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,9 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
         what = f"{len(missing)} of {len(files)} images {verb} not exist: {a_few(missing)}."
         problems.append(Problem(path.name, what))
     for channel, count in unnamed.items():
-        problems.append(Problem(f"channel {channel}", f"has no file name in {count} rows."))
+        problems.append(
+            Problem(f"channel {channel}", f"has no file name in {count_of(count, 'row')}.")
+        )
     return assemble_plate(
         Parts(
             name=plate_name,
@@ -145,14 +148,14 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
     )
     problems = []
     if not files:
-        what = "is missing; one column of file names a channel was expected."
+        what = "is missing; one column of file names per channel was expected."
         problems.append(Problem("FileName_<channel> or Image_FileName_<channel>", what))
     if columns.well is None and (columns.row is None or columns.column is None):
         what = "is missing; the well of every row was expected, such as A01."
         problems.append(Problem("Metadata_Well", what))
     if problems:
         listed = a_few(names)
-        raise ProblemsError(f"{path} is no LoadData table (its columns are {listed})", problems)
+        raise ProblemsError(f"{path} is not a LoadData table (its columns are {listed})", problems)
     return columns
 
 
@@ -176,8 +179,8 @@ def _one_plate(
             f"{path} describes {len(plates)} plates: {shown}; {asked} the name of one."
         )
     if unlabelled := int((labels == "").sum()):
-        what = f"state no plate in {columns.plate} and are left out."
-        problems.append(Problem(f"{path.name}: {unlabelled} rows", what))
+        what = f"without a plate in {columns.plate}; left out."
+        problems.append(Problem(f"{path.name}: {count_of(unlabelled, 'row')}", what))
     return table[labels == name], name
 
 
@@ -220,8 +223,8 @@ def _sites(
                 f"{path}: column {columns.site} holds {a_few(map(repr, bad))}; whole numbers were "
                 "expected."
             )
-        what = f"hold no whole number in {columns.site} and are left out: {a_few(map(repr, bad))}."
-        return sites, [Problem(f"{path.name}: {len(bad)} rows", what)]
+        what = f"without a whole number in {columns.site}; left out: {a_few(map(repr, bad))}."
+        return sites, [Problem(f"{path.name}: {count_of(len(bad), 'row')}", what)]
     named = _sites_of_names(next(iter(table[list(columns.files.values())[:1]].items()))[1], wells)
     if named is not None:
         return [*named], []

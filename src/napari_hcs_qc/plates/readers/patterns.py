@@ -186,7 +186,7 @@ class UserPattern:
         if "well" not in groups and not {"row", "column"} <= set(groups):
             have = ", ".join(groups) or "none"
             raise HcsQcError(
-                f"The pattern {self.text!r} does not say where the well is: its named groups are "
+                f"The pattern {self.text!r} does not capture the well: its named groups are "
                 f"{have}; (?P<well>…), or (?P<row>…) and (?P<column>…), were expected."
             )
         known = {"well", "row", "column", "site", "channel", "z", "time", "plate"}
@@ -202,8 +202,8 @@ class UserPattern:
             return re.compile(self.text)
         except re.error as error:
             raise HcsQcError(
-                f"The pattern {self.text!r} is no regular expression: {error}. An example: "
-                r"'(?P<well>[A-P]\d\d)_f(?P<site>\d+)_(?P<channel>\w+)\.tif$'."
+                f"The pattern {self.text!r} is not a valid regular expression: {error}. An "
+                r"example: '(?P<well>[A-P]\d\d)_f(?P<site>\d+)_(?P<channel>\w+)\.tif$'."
             ) from error
 
     def match(self, path: str) -> Place | str | None:
@@ -218,7 +218,7 @@ class UserPattern:
             text = groups.get(group)
             if text is not None:
                 if not text.isdecimal():
-                    return f"the pattern's group '{group}' is no whole number"
+                    return f"the pattern's group '{group}' is not a whole number"
                 numbers[group] = int(text)
         return Place(
             well,

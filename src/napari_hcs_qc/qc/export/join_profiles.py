@@ -20,6 +20,7 @@ from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.profile_keys import read_keys
 from napari_hcs_qc.qc.export.profiles import open_profiles
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,8 +63,8 @@ class OntoResult:
         n_cells = sum(self.unmatched_cells.values())
         return (
             f"{self.n_matched} of {self.n_profiles} profiles matched within "
-            f"{self.tolerance_px:.1f} px; {self.unmatched_profiles} profiles and {n_cells} cells "
-            "stayed without a partner"
+            f"{self.tolerance_px:.1f} px; {count_of(self.unmatched_profiles, 'profile')} and "
+            f"{count_of(n_cells, 'cell')} without a match"
         )
 
 
@@ -136,8 +137,8 @@ def _tolerances(
             diameter = float(diameter_px.get(str(plate), 0.0))
         if not diameter > 0:
             raise HcsQcError(
-                f"The diameter of a nucleus on plate {plate} is unknown, and with it how far "
-                "apart two centres of one nucleus may lie; find its cells first."
+                f"The diameter of a nucleus on plate {plate} is unknown, which limits how far "
+                "apart two centres of one nucleus may be; find its cells first."
             )
         found[str(plate)] = diameter / 2
     return found
@@ -198,7 +199,7 @@ def _no_match(path: Path, keys: pd.DataFrame, cells: pd.DataFrame, tolerance_px:
     ours = set(zip(cells["Metadata_Well"], cells["Metadata_Site"], strict=True))
     if theirs & ours:
         why = (
-            f"the sites are the same, and no two centres lie within {tolerance_px:.1f} px: check "
+            f"the sites are the same, but no two centres are within {tolerance_px:.1f} px: check "
             "that the positions are px of the same images, not binned or rescaled"
         )
     else:
@@ -207,8 +208,8 @@ def _no_match(path: Path, keys: pd.DataFrame, cells: pd.DataFrame, tolerance_px:
             min((k for k in theirs if None not in k), default=None),
         )
         why = (
-            f"no site is in both, for example {other} there and {mine} here: check that it is the "
-            "same plate, and from which number sites are counted"
+            f"no site is in both, for example {other} in the profiles and {mine} in the assay: "
+            "check that it is the same plate, and whether sites are counted from the same number"
         )
     return f"None of the {len(keys)} profiles of {path} is one of the {len(cells)} cells; {why}."
 

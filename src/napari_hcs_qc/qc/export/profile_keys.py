@@ -53,8 +53,8 @@ def read_keys(path: Path, source: Profiles, cells: pd.DataFrame) -> pd.DataFrame
         lacks.append(f"the centre of the nucleus in px ({centres})")
     if lacks or well is None or x is None or y is None:
         raise HcsQcError(
-            f"{path} has no column for {'; nor for '.join(lacks)}. One of the columns named was "
-            "expected; have CellProfiler export it (MeasureObjectSizeShape, metadata of images)."
+            f"{path} has no column for {'; nor for '.join(lacks)}. One of the columns listed was "
+            "expected; let CellProfiler export it (MeasureObjectSizeShape, image metadata)."
         )
     table = source.read([name for name in (plate, well, site, x, y) if name is not None])
     keys = pd.DataFrame(

@@ -27,6 +27,7 @@ from napari_hcs_qc.qc.export.export_tables import (
     well_table,
 )
 from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ def export_tables(
         job.check()
         job.report(done, len(files), f"Writing {file_name}")
         write_file(out / file_name)
-    job.report(len(files), len(files), f"Wrote {len(files)} files")
+    job.report(len(files), len(files), f"Wrote {count_of(len(files), 'file')}")
     return tuple(out / file_name for file_name, _ in files)
 
 
@@ -118,8 +119,8 @@ def _check(plates: Sequence[ExportPlate]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise HcsQcError(
-            f"Two plates are called {twice[0]!r}; rows could not be told apart. Give one of them "
-            "another name."
+            f"Two plates are called {twice[0]!r}; their rows could not be distinguished. Give one "
+            "of them another name."
         )
     widths = {
         plate.name: None if plate.embeddings is None else plate.embeddings.shape[1]

@@ -86,7 +86,7 @@ def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[st
             text = f"{plate.n_unreadable} of {plate.n_sites} sites could not be read"
             yield plate.name, PlateFlag("unreadable", share / rule.unreadable_share, text)
         if not plate.n_cells:
-            yield plate.name, PlateFlag("no_cells", 10.0, "no cell was found")
+            yield plate.name, PlateFlag("no_cells", 10.0, "no cells were found")
         if plate.novelty:
             yield plate.name, PlateFlag("novelty", 1.0, plate.novelty)
         for kind in ("edge", "row", "column"):
@@ -128,8 +128,8 @@ def _compared(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple
     checks: list[tuple[str, str, str, _Effect, float, str]] = [
         ("share_abnormal", "share_abnormal", "", "above", rule.abnormal_excess, "{} of the cells "
          "of the median well abnormal"),
-        ("few_cells", "cells_per_site", "", "below", rule.few_cells, "{} cells a site"),
-        ("many_cells", "cells_per_site", "", "times", rule.many_cells, "{} cells a site"),
+        ("few_cells", "cells_per_site", "", "below", rule.few_cells, "{} cells per site"),
+        ("many_cells", "cells_per_site", "", "times", rule.many_cells, "{} cells per site"),
     ]  # fmt: skip
     for code, measure, effect, limit, words in (
         ("blur", "edge_width_px", "times", rule.blur_ratio, "edges {} px wide"),

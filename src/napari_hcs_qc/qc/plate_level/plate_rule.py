@@ -80,30 +80,30 @@ class PlateRule:
     def describe(self) -> tuple[str, ...]:
         """Say the rule in plain sentences, for the report."""
         return (
-            "Plates are compared with the median of all plates of the screen that were judged, "
-            f"where there are at least {MIN_COMPARED}. A plate stands out when it differs by more "
-            f"than {number(self.z_limit)} robust standard deviations and, at once, by as much as "
-            "said below.",
-            f"Many flagged wells: the lower end of the 95 % interval of their share is at least "
+            "Plates are compared with the median of all classified plates of the screen, if there "
+            f"are at least {MIN_COMPARED}. A plate is an outlier when it differs by more than "
+            f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
+            "given below.",
+            "Many flagged wells: the lower end of the 95 % interval of their share is at least "
             f"{percent(self.flagged_excess)} (of all wells) above the median plate; or it is "
-            f"{percent(self.flagged_always)} or more, whatever the others are like.",
+            f"{percent(self.flagged_always)} or more, independent of the others.",
             f"Many abnormal cells: the share in the median well is {percent(self.abnormal_excess)} "
             "(of all cells) above the median plate.",
             f"Few or many cells: less than {percent(self.few_cells)}, or more than "
-            f"{number(self.many_cells)} times, the cells a site of the median plate. A plate "
-            "without any cell is flagged whatever the others are like.",
+            f"{number(self.many_cells)} times, the cells per site of the median plate. A plate "
+            "without any cell is always flagged.",
             f"Out of focus: edges {number(self.blur_ratio)} times as wide as on the median plate. "
             f"Noise: {number(self.noise_ratio)} times. Weak signal: less than "
             f"{percent(self.dim_ratio)} of its signal-to-noise ratio. Bright background: by "
             f"{percent(self.haze_rise)} of the intensity range more. In any channel.",
-            "Edge, row and column effect: the 95 % interval of the difference between the wells of "
-            f"the place and all others lies beyond {percent(self.position_abnormal)} in the share "
-            f"of abnormal cells, or beyond {percent(self.position_cells)} in the number of cells. "
-            "Wells that the plate map calls control or empty are left out.",
+            "Edge, row and column effect: the 95 % interval of the difference between the wells "
+            f"at the position and all others is beyond {percent(self.position_abnormal)} in the "
+            f"share of abnormal cells, or beyond {percent(self.position_cells)} in the number of "
+            "cells. Wells that the plate map lists as control or empty are left out.",
             f"Unreadable: {percent(self.unreadable_share)} of the sites or more. Unlike the "
-            "training plates: more of its cells than usual lie farther from those that the model "
-            "was trained on than these from one another.",
-            "A plate that failed has not been judged at all; it stands first.",
+            "training plates: more of its cells than usual are farther from those that the model "
+            "was trained on than these are from one another.",
+            "A plate that failed has not been classified at all; it is listed first.",
         )
 
     def to_dict(self) -> dict[str, Any]:

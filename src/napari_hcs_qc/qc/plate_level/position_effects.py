@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 MEASURES: dict[str, str] = {
     "share_abnormal": "share of abnormal cells",
-    "cells_per_site": "cells a site, relative to the plate's median",
+    "cells_per_site": "cells per site, relative to the plate's median",
 }
 """What is compared between places, and how it is called."""
 

@@ -88,10 +88,10 @@ def treatment_warnings(table: pd.DataFrame, *, alpha: float = 0.05) -> tuple[str
     """Say in which treatments flags gather, one sentence each; empty when in none."""
     gathered = table.loc[(table["q_value"] <= alpha) & (table["n_flagged"] >= 2)]
     return tuple(
-        f"Flags gather in treatment {treatment}: {n_flagged} of its "
-        f"{count_of(n_wells, 'well')} are flagged, {percent(elsewhere)} "
-        f"of the other wells (q = {q_value:.1g}, Fisher's exact test). This may be the "
-        "phenotype of the treatment and not an artefact: look before you exclude."
+        f"Flags are concentrated in treatment {treatment}: {n_flagged} of its "
+        f"{count_of(n_wells, 'well')} are flagged, {percent(elsewhere)} of the other wells (q = "
+        f"{q_value:.1g}, Fisher's exact test). This may be the phenotype of the treatment and not "
+        "an artefact: check before you exclude wells."
         for treatment, n_wells, n_flagged, elsewhere, q_value in zip(
             gathered["treatment"],
             gathered["n_wells"],

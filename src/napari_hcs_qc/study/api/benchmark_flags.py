@@ -53,10 +53,8 @@ def spec_from(spec: Path | None, flags: BenchmarkFlags) -> BenchmarkSpec:
     if spec is None:
         return spec_of(_data(flags), Path(), "The flags")
     if flags.given():
-        names = ", ".join(name.replace("_", "-") for name in flags.given())
-        raise HcsQcError(
-            f"Give a SPEC.toml or flags, not both; the file can set all of these: {names}."
-        )
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in flags.given())
+        raise HcsQcError(f"Give a SPEC.toml or flags, not both; the file can replace {names}.")
     return read_spec(spec)
 
 
@@ -106,7 +104,8 @@ def _sources(flags: BenchmarkFlags) -> list[dict[str, Any]]:
             sources.append(source)
     if labels:
         raise HcsQcError(
-            f"There are more --labels than --plate (and --arrays X.npy); {labels[0]} is left over."
+            f"There are more --labels than --plate (and --arrays X.npy); {labels[0]} has no "
+            "counterpart."
         )
     return sources
 
@@ -133,7 +132,5 @@ def _encoder(text: str) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     train, separator, test = text.partition(":")
     if not (separator and train and test):
-        raise HcsQcError(
-            f"--transfer {text} is not understood; TRAIN:TEST, two names, is expected."
-        )
+        raise HcsQcError(f"--transfer is {text}; two names TRAIN:TEST were expected.")
     return train, test

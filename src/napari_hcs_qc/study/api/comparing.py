@@ -311,12 +311,14 @@ def _encoders(names: Sequence[str], weights: Path | None) -> tuple[EncoderSpec, 
         if len(without) != 1:
             raise HcsQcError(
                 f"--weights {weights} could belong to {len(without)} of the encoders; with several "
-                "write --encoder NAME=FILE.safetensors."
+                "encoders use --encoder NAME=FILE.safetensors."
             )
         specs[specs.index(without[0])] = EncoderSpec(without[0].name, weights)
     if len({spec.name for spec in specs}) < len(specs):
-        raise HcsQcError("An encoder is named twice; give each once.")
+        raise HcsQcError("An encoder is given twice; give each once.")
     missing = [spec.weights for spec in specs if spec.weights and not spec.weights.is_file()]
     if missing:
-        raise HcsQcError(f"There is no weights file {missing[0]}; give an existing .safetensors.")
+        raise HcsQcError(
+            f"The weights file {missing[0]} does not exist; give an existing .safetensors file."
+        )
     return tuple(specs)

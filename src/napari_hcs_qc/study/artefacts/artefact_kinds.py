@@ -62,7 +62,7 @@ def get_kinds(names: Sequence[str] | None = None) -> list[ArtefactKind]:
     unknown = [name for name in names if name not in KINDS]
     if unknown or not names:
         raise HcsQcError(
-            f"There is no artefact {', '.join(map(repr, unknown)) or '(none named)'}; choose among "
+            f"Unknown artefact {', '.join(map(repr, unknown)) or '(none given)'}; choose from "
             f"{', '.join(KINDS)}."
         )
     return [KINDS[name] for name in dict.fromkeys(names)]
@@ -139,8 +139,8 @@ _ALL = (
     ),
     ArtefactKind(
         "saturation", "saturation",
-        f"exposed {MOST_EXPOSURE:g} times (logarithmic), cut at the plate's saturation level, the "
-        "excess spilling along the columns",
+        f"exposed {MOST_EXPOSURE:g} times (logarithmic), clipped at the plate's saturation level, "
+        "the excess blooming along the columns",
         "times the exposure", lambda s, _: exposure_at(s),
         lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
     ),
@@ -170,8 +170,8 @@ _ALL = (
     ),
     ArtefactKind(
         "haze", "haze",
-        f"a veil of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the cells' "
-        "light scattered over 25 µm",
+        f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the cells' light "
+        "scattered over 25 µm",
         "of range", lambda s, _: s * MOST_VEIL,
         lambda scene, s, rng, _: haze(scene, s * MOST_VEIL, s * MOST_SCATTER, rng),
     ),

@@ -36,8 +36,8 @@ def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -
     split = grouped_folds(groups, classes, 5, seed)
     if split.by != "well":
         raise HcsQcError(
-            f"The {len(set(groups.tolist()))} annotated wells cannot be divided so that no well "
-            "helps to judge itself; annotate normal and abnormal cells in more wells."
+            f"The {len(set(groups.tolist()))} annotated wells cannot be split so that no well is "
+            "both trained on and tested; annotate normal and abnormal cells in more wells."
         )
     return split
 

@@ -85,7 +85,7 @@ class SensitivityOptions:
         if self.seeds < 1 or self.n_cells < 1 or not self.encoders:
             raise HcsQcError(
                 f"{len(self.encoders)} encoders, {self.seeds} seeds and {self.n_cells} cells were "
-                "asked for; at least 1 of each is needed."
+                "requested; at least 1 of each is needed."
             )
         if self.head in FINE_TUNED:
             raise HcsQcError(

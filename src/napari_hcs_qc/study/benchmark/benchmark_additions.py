@@ -17,6 +17,7 @@ from napari_hcs_qc.study.benchmark.labelled import (
     crop_labels,
     open_crops,
 )
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +55,9 @@ def look_into(path: Path, group: str) -> CropsInside:
     found = Counter(names)
     if len(found) < 2:
         raise HcsQcError(
-            f"{path} has {len(names)} crops of {len(found)} class(es); two or more were expected, "
-            "in folders named by their class (or in the array classes, or the column class)."
+            f"{path} has {len(names)} crops of {count_of(len(found), 'class', 'classes')}; two or "
+            "more classes were expected, in folders named after the class (or in the array "
+            "classes, or the column class)."
         )
     return CropsInside(dict(sorted(found.items())), len(set(plates)))
 
@@ -85,7 +87,7 @@ def _of_folder(path: Path, group: str) -> tuple[list[str], list[str]]:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise HcsQcError(f"{group!r} is no regular expression ({error}).") from error
+        raise HcsQcError(f"{group!r} is not a valid regular expression ({error}).") from error
     if pattern.groups < 1:
         raise HcsQcError(f"{group!r} has no (parentheses) around the part that names the plate.")
     files = crop_files(path)
@@ -95,7 +97,8 @@ def _of_folder(path: Path, group: str) -> tuple[list[str], list[str]]:
     ]
     if unnamed:
         raise HcsQcError(
-            f"{len(unnamed)} file names give no plate by {group!r}, the first is {unnamed[0]}."
+            f"{count_of(len(unnamed), 'file name')} without a plate by {group!r}, the first is "
+            f"{unnamed[0]}."
         )
     return [one.parent.name for one in files], [match[1] for match in found if match]
 

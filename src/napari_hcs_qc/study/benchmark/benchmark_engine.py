@@ -169,8 +169,8 @@ class _Run:
         widths = [np.load(path, mmap_mode="r", allow_pickle=False).shape[1] for path in files]
         if widths[0] != widths[1]:
             raise HcsQcError(
-                f"{cell.train} and {cell.test} have other channels; a model of one cannot judge "
-                "the other."
+                f"{cell.train} and {cell.test} have different channels; a model of one cannot "
+                "classify the other."
             )
         train = self._sources[cell.train]
         directions = None
@@ -388,7 +388,9 @@ def display_crops(
     row_of = {name: row for row, name in enumerate(cells.ids.tolist())}
     missing = [name for name in ids if name not in row_of]
     if missing:
-        raise HcsQcError(f"The source has no cell {missing[0]!r}; its labels may have changed.")
+        raise HcsQcError(
+            f"The source no longer has cell {missing[0]!r}; its labels may have changed."
+        )
     recipe = get_recipe(recipe_name)
     rows = np.array([row_of[name] for name in ids], dtype=np.int64)
     crops = cells.crops(recipe, rows)
@@ -423,13 +425,13 @@ def protocol_words(cell: TableCell, train: LabelledCells, test: LabelledCells) -
             f"{len(test.classes)} of {cell.test}: a substitute for the paper's second screen"
         )
         if is_one_draw(cell):
-            how += "; intervals by drawing its wells or plates anew"
+            how += "; intervals by resampling its wells or plates"
     elif cell.protocol == "paper":
         how = "Split BY CELL as the paper does (a well can be on both sides), balanced"
     else:
         how = (
-            f"Split by well or plate ({TEST_SHARE:.0%} of them test, none on both sides); "
-            "training cells taken in turn, normal and abnormal"
+            f"Split by well or plate ({TEST_SHARE:.0%} of them for testing, none on both sides); "
+            "training cells drawn alternately from normal and abnormal"
         )
     notes = " ".join(dict.fromkeys(one.note for one in (train, test)))
     safe = how.replace("{", "{{").replace("}", "}}")

@@ -165,11 +165,11 @@ def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | N
         return None
     if encoder.name in SSL_METHODS:
         text = (
-            "self-supervised: train one (hcs-qc pretrain) and name it (--encoder "
+            "self-supervised: train it (hcs-qc pretrain) and give it (--encoder "
             "METHOD=ASSAY/encoders/NAME)"
         )
         return _Reason(f"{encoder.name} is {text}", text, encoder.name)
-    text = "are not at hand (download them, or name a local file)"
+    text = "are not available (download them, or give a local file)"
     return _Reason(f"the weights of {encoder.name} {text}", f"weights {text}", encoder.name)
 
 
@@ -184,8 +184,8 @@ def _reason(
         return _Reason(f"the head {cell.head} is {text}", f"heads that are {text}", cell.head)
     if cell.train != cell.test and (shared := len(train.origins & test.origins)):
         text = (
-            f"{cell.train} and {cell.test} have {shared} wells or crops in common, so cells would "
-            "be tested that were trained on"
+            f"{cell.train} and {cell.test} share {shared} wells or crops, so cells would be tested "
+            "that were trained on"
         )
         return _Reason(text, text, "")
     if cell.protocol == "paper":
@@ -198,7 +198,7 @@ def _reason(
             why = f"(the paper's {PAPER_TRAIN} + {PAPER_TEST} need 240 of each class)"
             return _Reason(
                 f"{text}, not {cell.n_train} {why}",
-                f"{text} {why}, fewer than asked for",
+                f"{text} {why}, fewer than requested",
                 str(cell.n_train),
             )
     elif cell.train == cell.test:
@@ -206,7 +206,7 @@ def _reason(
     elif cell.n_train > len(train.classes):
         text = f"{cell.train} has {len(train.classes)} cells"
         return _Reason(
-            f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+            f"{text}, not {cell.n_train}", f"{text}, fewer than requested", str(cell.n_train)
         )
     return None
 
@@ -221,5 +221,5 @@ def _split_reason(cell: TableCell, cells: LabelledCells) -> _Reason | None:
         return None
     text = f"{cell.train} leaves {fewest} training cells when whole wells or plates are tested"
     return _Reason(
-        f"{text}, not {cell.n_train}", f"{text}, fewer than asked for", str(cell.n_train)
+        f"{text}, not {cell.n_train}", f"{text}, fewer than requested", str(cell.n_train)
     )

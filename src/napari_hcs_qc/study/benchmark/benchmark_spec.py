@@ -12,6 +12,7 @@ from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
+from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -78,7 +79,7 @@ class BenchmarkSpec:
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
         if problems:
-            raise ProblemsError(f"The benchmark has {len(problems)} problem(s)", problems)
+            raise ProblemsError(f"The benchmark has {count_of(len(problems), 'problem')}", problems)
 
     def seeds_of(self, head: str) -> tuple[int, ...]:
         """Give the seeds that a head is measured with."""
@@ -117,7 +118,7 @@ def preset_values(name: str) -> dict[str, Any]:
             "fine_tuned_matched": True,
             "protocol": "paper",
         }
-    raise HcsQcError(f"There is no preset {name!r}; choose paper or grouped.")
+    raise HcsQcError(f"Unknown preset {name!r}; choose paper or grouped.")
 
 
 def read_spec(path: Path) -> BenchmarkSpec:
@@ -139,7 +140,7 @@ def spec_of(data: Mapping[str, Any], base: Path, where: str) -> BenchmarkSpec:
             return BenchmarkSpec(**values)
         except ProblemsError as error:
             problems.extend(error.problems)
-    raise ProblemsError(f"{where}: {len(problems)} problem(s)", problems)
+    raise ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
 
 
 def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -147,11 +148,7 @@ def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dic
     singles = {"protocol": str, "baseline": bool, "plate_directions": bool}
     singles |= {"fine_tuned_seeds": int, "fine_tuned_matched": bool}
     known |= set(singles)
-    problems.extend(
-        Problem(key, f"is not a setting; there are {', '.join(sorted(known))}.")
-        for key in data
-        if key not in known
-    )
+    problems.extend(Problem(key, unknown_setting(key, known)) for key in data if key not in known)
     values: dict[str, Any] = {}
     try:
         values |= preset_values(str(data.get("preset", "grouped")))
@@ -170,7 +167,9 @@ def _values(data: Mapping[str, Any], base: Path, problems: list[Problem]) -> dic
         if key in data:
             found = data[key]
             if not isinstance(found, list) or any(type(one) is not kind for one in found):
-                problems.append(Problem(key, f"is {found!r}; a list of {kind.__name__} goes here."))
+                problems.append(
+                    Problem(key, f"is {found!r}; a list of {kind.__name__} was expected.")
+                )
             else:
                 values[key] = tuple(found)
     for key, single in singles.items():
@@ -231,7 +230,7 @@ def _encoder_problems(spec: BenchmarkSpec) -> Iterator[Problem]:
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         yield Problem(
             f"encoder {name}",
-            "is given more than once; give each a name of its own (NAME=WEIGHTS).",
+            "is given more than once; give each its own name (NAME=WEIGHTS).",
         )
 
 
@@ -241,8 +240,8 @@ def _unknown_encoders(given: Iterable[EncoderSpec]) -> Iterator[Problem]:
         if one.weights is None and one.name not in known and ":" not in one.name:
             yield Problem(
                 f"encoder {one.name}",
-                f"is not known and has no weights; choose from {', '.join(sorted(known))}, or give "
-                "a file of weights.",
+                f"is unknown and has no weights; choose from {', '.join(sorted(known))}, or give a "
+                "weights file.",
             )
 
 
@@ -250,51 +249,56 @@ def _problems_of(spec: BenchmarkSpec) -> list[Problem]:
     found: list[Problem] = []
     names = [one.name for one in spec.sources]
     if not names:
-        found.append(Problem("source", "no labelled cells are given; name one or more."))
+        found.append(Problem("source", "no labelled cells are given; give at least one source."))
     if len(set(names)) < len(names):
-        found.append(Problem("source", f"names must differ, and are {', '.join(names)}."))
+        found.append(Problem("source", f"names must be unique, but are {', '.join(names)}."))
     for source in spec.sources:
         where = f"source {source.name}"
         if not source.path.exists():
             found.append(Problem(where, f"{source.path} does not exist."))
         if source.kind == "plate" and (source.labels is None or not source.labels.is_file()):
-            found.append(Problem(where, f"needs a CSV of labels; {source.labels} is none."))
+            found.append(Problem(where, f"needs a CSV of labels; {source.labels} is not a file."))
         try:
             if re.compile(source.group).groups < 1:
                 found.append(Problem(where, f"group {source.group!r} has no (parentheses)."))
         except re.error as error:
-            found.append(Problem(where, f"group {source.group!r} is no pattern: {error}"))
+            found.append(
+                Problem(where, f"group {source.group!r} is not a valid regular expression: {error}")
+            )
     for pair in spec.transfers:
         missing = [name for name in pair if name not in names]
         if missing:
             found.append(Problem("transfer", f"no source is called {', '.join(missing)}."))
         elif pair[0] == pair[1]:
-            found.append(Problem("transfer", f"{pair[0]} is both trained and tested on."))
+            found.append(Problem("transfer", f"{pair[0]} is used for both training and testing."))
     for what, given, known in (
         ("recipes", spec.recipes, tuple(PRESETS)),
         ("heads", spec.heads, _HEADS),
         ("protocol", (spec.protocol,), ("grouped", "paper")),
     ):
         found.extend(
-            Problem(what, f"there is no {one!r}; choose from {', '.join(known)}.")
+            Problem(what, f"unknown: {one!r}; choose from {', '.join(known)}.")
             for one in given
             if one not in known
         )
     if not spec.seeds:
-        found.append(Problem("seeds", "give one or more."))
+        found.append(Problem("seeds", "give at least one."))
     for what, numbers in (("seeds", spec.seeds), ("sizes", spec.sizes)):
         if len(set(numbers)) < len(numbers) or any(one < 0 for one in numbers):
-            found.append(Problem(what, f"{list(numbers)} must differ and not be negative."))
+            found.append(Problem(what, f"{list(numbers)} must be unique and not negative."))
     if spec.fine_tuned_seeds < 0:
         found.append(
             Problem("fine_tuned_seeds", f"is {spec.fine_tuned_seeds}, expected 0 (all) or more.")
         )
     if any(0 < size < MIN_SIZE for size in spec.sizes):
         found.append(
-            Problem("sizes", f"fewer than {MIN_SIZE} annotations train no head (0 means all).")
+            Problem(
+                "sizes",
+                f"a head cannot be trained with fewer than {MIN_SIZE} annotations (0 means all).",
+            )
         )
     if not spec.sizes:
-        found.append(Problem("sizes", "give one or more."))
+        found.append(Problem("sizes", "give at least one."))
     found.extend(_encoder_problems(spec))
     found.extend(
         Problem(f"encoder {one.name}", f"{one.weights} does not exist.")

@@ -94,9 +94,9 @@ def directions_file(
     found = plate_directions(sampled)
     if found is None:
         raise HcsQcError(
-            f"{len(sampled)} cells of the plates were sampled and too few of them can be read to "
-            "know the plates' main directions; set plate_directions = false "
-            "(--no-plate-directions) to go without."
+            f"{len(sampled)} cells of the plates were sampled, but too few of them can be read to "
+            "compute the plates' main directions; set plate_directions = false "
+            "(--no-plate-directions) to do without."
         )
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, **found._asdict())

@@ -16,6 +16,7 @@ from skimage.io import imread
 from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +151,7 @@ def open_crops(source: SourceSpec) -> FixedCrops:
     unknown = sorted(set(source.abnormal) - set(names))
     if unknown:
         raise HcsQcError(
-            f"{source.path} has no class {', '.join(unknown)} to be abnormal; it has "
+            f"{source.path} has no class {', '.join(unknown)} to count as abnormal; it has "
             f"{', '.join(sorted(set(names)))}."
         )
     classes = np.where(np.isin(names, source.abnormal), "abnormal", "normal")
@@ -158,9 +159,9 @@ def open_crops(source: SourceSpec) -> FixedCrops:
         raise HcsQcError(f"All {len(classes)} crops of {source.path} are {classes[0]}.")
     if len(np.unique(groups)) == len(groups):
         raise HcsQcError(
-            f"Each of the {len(groups)} crops of {source.path} would be a plate of its own, to be "
-            "scaled by itself and split as if no two were of one plate. Say what is the plate: the "
-            "group of an array, the first (part) of `group` (--group) in a file's name."
+            f"Each of the {len(groups)} crops of {source.path} would be its own plate, scaled "
+            "separately and split as if no two crops shared a plate. Define the plate: by the "
+            "group of an array, or by the first (part) of `group` (--group) in a file name."
         )
     digest = hashlib.sha256(images.tobytes())
     digest.update("\n".join([*names, *groups, *ids, *source.abnormal]).encode())
@@ -198,7 +199,7 @@ def _from_folder(
         where = f"{path.parent.name}/{path.name}"
         match = pattern.search(path.stem)
         if match is None or not match[1]:
-            what = f"its name gives no plate by {source.group!r}; give another group (--group)."
+            what = f"its name has no plate by {source.group!r}; give another group (--group)."
             problems.append(Problem(where, what))
             continue
         try:
@@ -214,7 +215,7 @@ def _from_folder(
             images.append(image)
             groups.append(match[1])
     if problems:
-        raise ProblemsError(f"{source.path}: {len(problems)} crops cannot be used", problems)
+        raise ProblemsError(f"{source.path}: {count_of(len(problems), 'unusable crop')}", problems)
     names = np.array([path.parent.name for path in files])
     ids = np.array([f"{path.parent.name}/{path.name}" for path in files])
     return np.stack(images), names, np.array(groups), ids

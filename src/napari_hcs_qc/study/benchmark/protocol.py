@@ -62,7 +62,7 @@ def grouped_draw(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int)
             return Draw(order, np.flatnonzero(is_test))
     raise HcsQcError(
         f"The {len(names)} wells or plates cannot be split so that both sides have both classes; "
-        "annotate cells of more wells."
+        "annotate cells in more wells."
     )
 
 

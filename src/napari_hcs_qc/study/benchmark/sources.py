@@ -22,6 +22,7 @@ from napari_hcs_qc.study.benchmark.crop_heads import fine_tuned_heads
 from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
 from napari_hcs_qc.study.benchmark.output.results import read_results
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def cells_of(
             ids.append(f"{state.plate.name}/{well}/s{site}/y{y:.1f}/x{x:.1f}")
     if len(set(classes)) < 2:
         raise HcsQcError(
-            f"The source {name} has {len(classes)} annotated cells, and not of both classes."
+            f"The source {name} has {count_of(len(classes), 'annotated cell')}, but not of both "
+            "classes."
         )
     told = {
         "cells": [f"{one}:{word}" for one, word in zip(ids, classes, strict=True)],
@@ -259,7 +261,7 @@ def cells_of(
         np.array(groups),
         np.array(ids),
         fingerprint(told),
-        f"{name}: crops cut where the person clicked, intensities scaled by the plate's range"
+        f"{name}: crops centred on the click, intensities scaled by the plate's range"
         + (f"; {n_unread} annotated cells of unreadable sites are left out" if n_unread else ""),
         np.array(kinds, dtype=object),
         stores,

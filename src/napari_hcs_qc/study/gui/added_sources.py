@@ -58,11 +58,12 @@ class AddedSources(QWidget):
         line = QWidget()
         words = WrappedLabel(f"And on {source.name}; abnormal: {', '.join(source.abnormal)}.")
         words.setToolTip(
-            f"{source.path}. Compared on these cells as well, and from the assay's cells to these."
+            f"{source.path}. Encoders and heads are compared on these cells as well, and from the "
+            "assay's cells to these."
         )
         out = QToolButton()
         out.setText("✕")
-        out.setToolTip(f"Leave {source.name} out.")
+        out.setToolTip(f"Remove {source.name}.")
         out.clicked.connect(lambda: self.remove(source.name))
         layout = QHBoxLayout(line)
         layout.setContentsMargins(0, 0, 0, 0)

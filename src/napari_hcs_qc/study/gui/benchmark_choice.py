@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 _PROTOCOLS = {
     "grouped": (
         "whole wells held out",
-        "Wells (or plates) are tested that no training cell comes from: how good the model will "
-        "be on wells nobody annotated. Mean and sd over the draws.",
+        "No training cell comes from the tested wells (or plates): estimates how good the model "
+        "is on wells without annotations. Mean and sd over the draws.",
     ),
     "paper": (
-        "by cell, as the paper",
-        "As Masud, Cohen et al. (2022): balanced, split by cell, so that cells of one well are on "
-        "both sides. The figures are too good for a new plate.",
+        "by cell, as in the paper",
+        "As in Masud, Cohen et al. (2022): balanced, split by cell, so that cells of one well are "
+        "on both sides. The figures are too optimistic for a new plate.",
     ),
 }
-_MINUTES = "trains the encoder as well: minutes for each draw without a graphics card"
+_MINUTES = "trains the encoder as well: takes minutes per draw without a GPU"
 _DRAWS_PX = 92  # of the boxes for the draws; by themselves they take more than a narrow panel has
 _NOT_TRAINED = (
-    "a self-supervised encoder of the paper, which this assay does not have; train it or import "
-    "it first (Encoder panel, hcs-qc pretrain)"
+    "a self-supervised encoder of the paper that this assay does not have; train or import it "
+    "first (Encoder panel, hcs-qc pretrain)"
 )
 
 
@@ -80,30 +80,29 @@ class BenchmarkChoice(QWidget):
         for name, (words, tip) in _PROTOCOLS.items():
             self._protocol.addItem(words, name)
             self._protocol.setItemData(self._protocol.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self._encoders = TickList("Encoders that look at the crops")
-        self._heads = TickList("Heads that decide")
+        self._encoders = TickList("Encoders to compare")
+        self._heads = TickList("Heads to compare")
         self._recipes = TickList("How crops are cut")
         self._sizes = QLineEdit()
         self._sizes.setToolTip(
-            "Numbers of annotated cells to train on, separated by commas; all: as many as there are"
+            "Numbers of annotated cells to train on, separated by commas; all: every annotated cell"
         )
         self._n_seeds = QSpinBox()
         self._n_seeds.setRange(1, 100)
-        self._n_seeds.setToolTip("Divisions into training and test cells; more take longer.")
+        self._n_seeds.setToolTip("Number of splits into training and test cells; more take longer.")
         self._n_fine_tuned = QSpinBox()
         self._n_fine_tuned.setRange(1, 100)
-        self._n_fine_tuned.setToolTip(
-            "Divisions that fine-tuned heads are measured with; each of them takes minutes."
-        )
+        self._n_fine_tuned.setToolTip("Number of splits for fine-tuned heads; each takes minutes.")
         self._matched = QCheckBox("fine-tune on matching crops only")
         self._matched.setToolTip(
-            "The paper's fine-tuned head on the paper's crops, ours on all others; without it each "
-            "fine-tuned head is measured on all crops that are ticked, which takes twice as long."
+            "The head finetune-paper on the crops paper-128px, finetune on all others; if not "
+            "ticked, each fine-tuned head is measured on all selected crops, which takes twice as "
+            "long."
         )
         self._baseline = QCheckBox("hand-made features")
         self._baseline.setToolTip(
             "A row of image quality features, as CellProfiler's MeasureImageQuality defines them, "
-            "with a random forest: what there is without an encoder."
+            "with a random forest: the baseline without an encoder."
         )
         self._lay_out()
         self._recipes.set_lines(Line(name) for name in PRESETS)
@@ -159,7 +158,7 @@ class BenchmarkChoice(QWidget):
         found = {
             info.name: _Offer(
                 EncoderSpec(info.name),
-                "" if info.ready else f"cannot run here yet: needs {info.needs}",
+                "" if info.ready else f"not yet available: needs {info.needs}",
                 info.ready,
             )
             for info in list_encoders()
@@ -248,7 +247,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     wrong = [word for word in words if word != "all" and not word.isdecimal()]
     if wrong or not words:
         raise HcsQcError(
-            f"The numbers of annotations are {text.strip() or 'empty'!r}; numbers and 'all' are "
+            f"The numbers of annotations are {text.strip() or 'empty'!r}; numbers and 'all' were "
             "expected, such as: all, 100, 50, 25, 10."
         )
     return tuple(dict.fromkeys(0 if word == "all" else int(word) for word in words))

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QVBoxLayout,
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mean_confusion
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ class BenchmarkDetail(QWidget):
         self._chart.setMinimumHeight(150)
         self._heading = WrappedLabel()
         self._crops = QListWidget()
-        self._crops.setToolTip("Cells that were judged wrongly, the gravest first.")
+        self._crops.setToolTip("Misclassified cells, worst first.")
         self._crops.setViewMode(QListView.ViewMode.IconMode)
         self._crops.setIconSize(QSize(_TILE_PX, _TILE_PX))
         self._crops.setResizeMode(QListView.ResizeMode.Adjust)
@@ -61,11 +62,11 @@ class BenchmarkDetail(QWidget):
 
     def set_crops(self, wrong: Sequence[Mistake], crops: NDArray[np.float32]) -> None:
         """Show the cells that were judged wrongly."""
-        shown = f", the gravest {len(crops)} shown" if len(wrong) > len(crops) else ""
+        shown = f", the worst {len(crops)} shown" if len(wrong) > len(crops) else ""
         self._heading.setText(
-            f"{len(wrong)} cells are judged wrongly on average{shown} (P is P(abnormal)):"
+            f"{count_of(len(wrong), 'cell')} misclassified on average{shown} (P is P(abnormal)):"
             if wrong
-            else "Every tested cell is judged rightly on average."
+            else "Every tested cell is classified correctly on average."
         )
         self._heading.setVisible(True)
         self._crops.clear()
@@ -73,8 +74,9 @@ class BenchmarkDetail(QWidget):
             item = QListWidgetItem(QIcon(_picture(crop)), f"P {one.p_abnormal:.2f}", self._crops)
             said, scored = ("abnormal", "normal") if one.is_abnormal else ("normal", "abnormal")
             item.setToolTip(
-                f"{one.cell}\nannotated {said}, judged {scored}: P(abnormal) {one.p_abnormal:.2f}, "
-                f"mean over {one.n_tested} draws in which it was tested"
+                f"{one.cell}\nannotated {said}, predicted {scored}: P(abnormal) "
+                f"{one.p_abnormal:.2f}, mean over {count_of(one.n_tested, 'draw')} in which it was "
+                "tested"
             )
         self._crops.setVisible(bool(len(crops)))
 
@@ -89,7 +91,7 @@ class BenchmarkDetail(QWidget):
 
 def _words(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
     if planned is None:
-        return "Click a line to see what was confused, and the crops it was wrong about."
+        return "Click a row to see its confusion matrix and the misclassified crops."
     cell = planned.cell
     name = f"{cell.encoder}, {cell.recipe}, {cell.head}"
     if result is None:

@@ -21,6 +21,7 @@ from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,18 +47,18 @@ class CropsDialog(QDialog):
         self.setMinimumWidth(480)
         self._path = QLineEdit()
         self._path.setToolTip(
-            "A folder with a folder of .png or .tif crops for each class; or an .npz file with the "
+            "A folder with one folder of .png or .tif crops per class; or an .npz file with the "
             "arrays crops, classes and groups; or an .npy file of crops with a CSV of the same "
-            "name (columns class and group) beside it."
+            "name (columns class and group)."
         )
         self._group = QLineEdit(_GROUP)
         self._group.setToolTip(
-            "Regular expression on the file names; what its first (parentheses) find is the plate "
-            "of a crop. Whole plates are held out for the test."
+            "Regular expression for the file names; its first (group) is the plate of a crop. "
+            "Whole plates are held out for testing."
         )
         self._name = QLineEdit()
-        self._name.setToolTip("What the tables call these cells.")
-        self._abnormal = TickList("Tick the classes that are abnormal; all others are normal.")
+        self._name.setToolTip("Name of these cells in the tables.")
+        self._abnormal = TickList("Tick the classes that count as abnormal; all others are normal.")
         self._words = WrappedLabel()
         self._buttons = _ok_or_cancel(self)
         self._form = QFormLayout()
@@ -67,7 +68,7 @@ class CropsDialog(QDialog):
         )
         self._form.addRow("Plate in the file name", self._group)
         self._form.addRow("Name", self._name)
-        self._form.addRow("Abnormal are", self._abnormal)
+        self._form.addRow("Abnormal classes", self._abnormal)
         layout = QVBoxLayout(self)
         layout.addLayout(self._form)
         layout.addWidget(self._words)
@@ -131,16 +132,18 @@ class CropsDialog(QDialog):
         if self._inside is None:
             return self._problem
         if self._inside.n_plates == self._inside.n_crops:
-            return "Each crop would be a plate of its own; say what in its name is the plate."
+            return (
+                "Each crop would be its own plate; define which part of the file name is the plate."
+            )
         name, n_abnormal = self._name.text().strip(), len(self._abnormal.chosen())
         if not name:
-            return "Give them a name."
+            return "Enter a name."
         if name in self._taken:
-            return f"There are cells called {name} in the benchmark already; give another name."
+            return f"The benchmark already has cells called {name}; enter another name."
         if not n_abnormal:
             return "Tick the classes that are abnormal."
         if n_abnormal == len(self._inside.classes):
-            return "Not all of them can be abnormal; leave one or more unticked."
+            return "Not all classes can be abnormal; leave at least one unticked."
         return ""
 
     def _choose_folder(self) -> None:
@@ -163,15 +166,15 @@ class EncoderDialog(QDialog):
         self.setMinimumWidth(480)
         self._weights = QLineEdit()
         self._weights.setToolTip(
-            "A .safetensors file. That of an encoder that was trained on an assay is "
-            "ASSAY/encoders/NAME/encoder.safetensors, and says itself what it is."
+            "A .safetensors file. For an encoder that was trained on an assay: "
+            "ASSAY/encoders/NAME/encoder.safetensors, whose architecture is known."
         )
         self._name = QLineEdit()
         self._name.setPlaceholderText("timm:NAME or torchvision:NAME")
         self._name.setToolTip(
-            "Whose weights they are: a name of the list, or an architecture such as "
+            "The encoder that has these weights: a name from the list, or an architecture such as "
             "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
-            "can have any name, also that of a row of the paper."
+            "can have any name, including that of a row of the paper."
         )
         self._words = WrappedLabel()
         self._buttons = _ok_or_cancel(self)
@@ -214,9 +217,9 @@ class EncoderDialog(QDialog):
         if not weights:
             words = "Choose a weights file."
         elif not self._chosen_path().is_file():
-            words = f"There is no file {self._chosen_path()}."
+            words = f"The file {self._chosen_path()} does not exist."
         elif not name:
-            words = "Say whose weights they are."
+            words = "Enter the encoder that has these weights."
         self._words.setText(words)
         ok = self._buttons.button(QDialogButtonBox.StandardButton.Ok)
         if ok is not None:
@@ -232,7 +235,7 @@ class EncoderDialog(QDialog):
 
 def _inside_words(inside: CropsInside) -> str:
     classes = ", ".join(f"{name} {n}" for name, n in inside.classes.items())
-    return f"{inside.n_crops} crops of {inside.n_plates} plates: {classes}."
+    return f"{count_of(inside.n_crops, 'crop')} of {count_of(inside.n_plates, 'plate')}: {classes}."
 
 
 def _ok_or_cancel(dialog: QDialog) -> QDialogButtonBox:

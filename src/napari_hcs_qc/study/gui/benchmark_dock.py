@@ -47,6 +47,7 @@ from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import MOST_CROPS, BenchmarkDetail
 from napari_hcs_qc.study.gui.benchmark_dialogs import CropsDialog, EncoderDialog
 from napari_hcs_qc.study.gui.benchmark_table import BenchmarkTable
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import napari.components
@@ -148,7 +149,7 @@ class BenchmarkDock(QWidget):
         )
         job.finished.connect(
             lambda paths: self._session.told.emit(
-                "info", f"{len(paths)} files of the benchmark written to {folder}."
+                "info", f"{count_of(len(paths), 'file')} of the benchmark written to {folder}."
             )
         )
         job.failed.connect(lambda text: self._session.told.emit("error", text))
@@ -177,7 +178,7 @@ class BenchmarkDock(QWidget):
         )
         self._session.told.emit(
             "info",
-            f"Chosen for the assay: {cell.encoder}, recipe {cell.recipe}, head {cell.head}. "
+            f"Selected for the assay: {cell.encoder}, recipe {cell.recipe}, head {cell.head}. "
             "Press Retrain to use them.",
         )
 
@@ -200,7 +201,7 @@ class BenchmarkDock(QWidget):
         if encoder.weights != own.get(encoder.name, encoder.weights):
             self._session.told.emit(
                 "error",
-                f"The assay has an encoder {encoder.name} of its own, which is in the list; give "
+                f"The assay already has an encoder {encoder.name}, which is in the list; give "
                 f"{encoder.weights} another name.",
             )
             return
@@ -246,9 +247,9 @@ class BenchmarkDock(QWidget):
 
     def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> BackgroundJob:
         """Find out in the background whether something can be added."""
-        job = self._session.jobs.start(f"Looking at {name}", check, asked, slot=_ADDITION)
+        job = self._session.jobs.start(f"Reading {name}", check, asked, slot=_ADDITION)
         job.failed.connect(
-            lambda text: self._session.told.emit("error", f"{name} is not added. {text}")
+            lambda text: self._session.told.emit("error", f"{name} was not added. {text}")
         )
         return job
 
@@ -300,9 +301,9 @@ class BenchmarkDock(QWidget):
             return
         n_cannot = sum(one.state == "cannot run" for one in found.planned)
         n_done = sum(one.key in self._results for one in found.planned)
-        cannot = f"; {n_cannot} cannot run (– says why)" if n_cannot else ""
+        cannot = f"; {n_cannot} cannot run (see – for the reason)" if n_cannot else ""
         self._state.setText(
-            f"{n_done} of {len(found.planned) - n_cannot} cells of all tables are filled{cannot}."
+            f"{n_done} of {len(found.planned) - n_cannot} entries of all tables are filled{cannot}."
         )
 
     def _look_at(self, one: Planned | None) -> None:
@@ -336,7 +337,7 @@ class BenchmarkDock(QWidget):
             self.add_encoder(dialog.value())
 
     def _pick_spec(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "What is compared", "", "TOML (*.toml)")
+        path, _ = QFileDialog.getOpenFileName(self, "Benchmark specification", "", "TOML (*.toml)")
         if path:
             self.open_spec(Path(path))
 
@@ -352,7 +353,7 @@ class BenchmarkDock(QWidget):
     def _source_words(self) -> str:
         if self._spec is not None:
             path, spec = self._spec
-            return f"As {path.name} says: {', '.join(one.name for one in spec.sources)}."
+            return f"From {path.name}: {', '.join(one.name for one in spec.sources)}."
         if self._session.assay is None:
             return "Open an assay first (Plate panel), or a SPEC.toml."
         return f"On the annotated cells of {self._session.assay.path.name}."
@@ -364,7 +365,7 @@ class BenchmarkDock(QWidget):
         self._open_spec = QToolButton()
         self._open_spec.setText("SPEC.toml…")
         self._open_spec.setToolTip(
-            "Take sources, encoders, heads and sizes from a file, as hcs-qc benchmark does."
+            "Read sources, encoders, heads and sizes from a file, like hcs-qc benchmark."
         )
         self._close_spec = QToolButton()
         self._close_spec.setText("✕")
@@ -372,33 +373,34 @@ class BenchmarkDock(QWidget):
         self._sources = AddedSources()
         self._add_cells = QPushButton("Add labelled cells…")
         self._add_cells.setToolTip(
-            "Compare on labelled crops of another screen as well (a folder for each class, or an "
-            ".npz or .npy file), and from the assay's cells to these."
+            "Also compare on labelled crops of another screen (one folder per class, or an .npz "
+            "or .npy file), and from the assay's cells to these."
         )
         self._add_encoder = QPushButton("Add an encoder…")
         self._add_encoder.setToolTip(
-            "Compare an encoder with a weights file (.safetensors) that is not in the list."
+            "Add an encoder that is not in the list, with a weights file (.safetensors)."
         )
         self._choice = BenchmarkChoice()
         self._run = QPushButton("Run")
         self._run.setToolTip(
-            "Fills the tables in the background. What was filled before is not computed again, so "
-            "a cancelled run goes on where it was."
+            "Fills the tables in the background. Nothing is computed twice, so a cancelled run "
+            "can be resumed."
         )
         self._jobs = JobBar(self._session.jobs, ("benchmark", "benchmark export", _ADDITION))
         self._which = QComboBox()
-        self._which.setToolTip("Which of the tables is shown, and of which labelled cells.")
+        self._which.setToolTip("Table to show, and its labelled cells.")
         self._which.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self._which.setMinimumContentsLength(10)
         self._table = BenchmarkTable()
         self._state = WrappedLabel()
-        self._use = QPushButton("Use this one for my assay")
-        self._use.setToolTip("Chooses encoder, recipe and head of the line; then press Retrain.")
+        self._use = QPushButton("Use for my assay")
+        self._use.setToolTip("Selects encoder, recipe and head of the row; then press Retrain.")
         self._export = QPushButton("Export…")
         self._export.setToolTip(
-            "The tables as CSV, Markdown and LaTeX, plots and one page, the paper's figures beside."
+            "The tables as CSV, Markdown and LaTeX, plots and an HTML page, with the paper's "
+            "figures."
         )
         self._detail = BenchmarkDetail()
 

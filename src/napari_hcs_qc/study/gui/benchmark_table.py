@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
 
 _COLUMNS = (
-    ("Encoder", "What looks at the crops"),
-    ("Recipe", "How the crops are cut"),
-    ("Head", "What decides"),
+    ("Encoder", "Encoder of the crops"),
+    ("Recipe", "How crops are cut"),
+    ("Head", "Classifier of the embeddings"),
     ("n", "Annotated cells it was trained on"),
     ("F1", "Weighted F1 in percent, mean ± standard deviation over the draws"),
     ("AUC", "Area under the ROC curve in percent, mean over the draws"),
-    ("Recall", "Share of the abnormal cells that are found, in percent"),
+    ("Recall", "Share of the abnormal cells that are detected, in percent"),
 )
 _RECIPE, _N, _F1, _AUC, _RECALL = 1, 3, 4, 5, 6
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -169,7 +169,7 @@ def _figure(found: Mapping[str, Any], *, with_sd: bool) -> _Number:
     mean, sd, bounds = found["mean"], found["sd"], found["interval"]
     if mean is None:
         item = _Number("–", -1.0)
-        item.setToolTip("Has no value: a test set held one class only.")
+        item.setToolTip("No value: a test set had only one class.")
         return item
     text = f"{100 * mean:.1f}"
     item = _Number(f"{text} ± {100 * sd:.1f}" if with_sd and sd is not None else text, mean)

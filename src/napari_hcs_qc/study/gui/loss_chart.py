@@ -24,8 +24,8 @@ class LossChart(Chart):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
-            "Loss of the training: it should fall, and level out towards the end",
-            "The loss is drawn here while an encoder is trained.",
+            "Training loss: it should fall, and level out towards the end",
+            "The loss appears here while an encoder is trained.",
             parent,
         )
         self._curve = np.empty((0, 2))
@@ -39,7 +39,7 @@ class LossChart(Chart):
         """Show a curve."""
         found = np.asarray(curve, np.float64)
         if found.ndim != 2 or found.shape[1] != 2:
-            raise HcsQcError(f"A curve of the shape {found.shape} was given; expected (n, 2).")
+            raise HcsQcError(f"A curve of shape {found.shape} was given; expected (n, 2).")
         self._curve = found[np.isfinite(found).all(axis=1)]
         self._n_steps = max(1, n_steps)
         self.update()

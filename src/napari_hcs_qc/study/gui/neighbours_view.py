@@ -49,7 +49,7 @@ class NeighboursView(QWidget):
         # One scale for all, so that a bright cell stays one; most of a plate's range is dark.
         bright = max(float(np.nanpercentile(found.crops, _BRIGHT)), 1e-6)
         self._grid.addWidget(QLabel("Cell"), 0, 0)
-        self._grid.addWidget(QLabel("Most alike to the encoder"), 0, 2, 1, n_columns)
+        self._grid.addWidget(QLabel("Most similar to the encoder"), 0, 2, 1, n_columns)
         self._grid.setColumnMinimumWidth(1, _GAP_PX)
         self._grid.setColumnStretch(n_columns + 1, 1)
         for row, (crops, likes) in enumerate(
@@ -71,7 +71,7 @@ def _picture(crop: NDArray[np.float32], place: int, similarity: float) -> QLabel
             Qt.TransformationMode.SmoothTransformation,
         )
     )
-    words = "A cell" if place == 0 else f"Number {place} in likeness, cosine {similarity:.3f}"
+    words = "A cell" if place == 0 else f"Rank {place} by similarity, cosine {similarity:.3f}"
     shown.setToolTip(words)
     shown.setAccessibleName(words)
     return shown

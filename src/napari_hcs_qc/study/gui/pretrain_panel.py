@@ -40,14 +40,20 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.training_report import Report
 
 _METHODS = {
-    "simclr": ("SimCLR", "Two views of a cell are more alike than views of different cells."),
-    "barlow-twins": ("Barlow Twins", "Views agree in every number, no two of which tell the same."),
-    "vicreg": ("VICReg", "Views agree, every number varies, and no two vary together."),
-    "deepclusterv2": ("DeepClusterV2", "Cells are told by the cluster they fell into before."),
+    "simclr": ("SimCLR", "Two views of a cell are more similar than views of different cells."),
+    "barlow-twins": ("Barlow Twins", "The two views agree, and features are decorrelated."),
+    "vicreg": (
+        "VICReg",
+        "The two views agree, every feature varies, and features are decorrelated.",
+    ),
+    "deepclusterv2": (
+        "DeepClusterV2",
+        "Cells are classified by the cluster they were assigned to before.",
+    ),
     "swav": ("SwAV", "One view predicts the prototype that the other is assigned to."),
 }
 _PRESETS = {
-    "default": "Settings that work on plates of some thousand cells and more.",
+    "default": "Settings that work on plates with a few thousand cells or more.",
     "paper": "Settings of Masud, Cohen et al. (2022).",
 }
 _SCRATCH = "random weights (ResNet18)"
@@ -167,7 +173,7 @@ class PretrainPanel(QWidget):
             self._pause_asked.set()
         else:
             self._pause_asked.clear()
-        self._pause.setText("Go on" if is_paused else "Pause")
+        self._pause.setText("Resume" if is_paused else "Pause")
 
     def _trained(self, name: str) -> None:
         self.trained.emit(name)
@@ -211,8 +217,8 @@ class PretrainPanel(QWidget):
         steps = max(1, n_cells // settings.batch_size)
         each = "1 step" if steps == 1 else f"{steps:,} steps"
         lines = [
-            f"{n_cells:,} of {there:,} cells of {plates}, {each} an epoch; no annotation has a "
-            "part in it.",
+            f"{n_cells:,} of {there:,} cells of {plates}, {each} per epoch; annotations are not "
+            "used.",
             measured_words(settings.method, settings.preset),
         ]
         if session.jobs.newest("pretrain") is None:  # else they stand below, with what came since
@@ -233,28 +239,33 @@ class PretrainPanel(QWidget):
             last = self._method.count() - 1
             self._method.setItemData(last, tip, Qt.ItemDataRole.ToolTipRole)
         self._method.setCurrentIndex(METHOD_NAMES.index(DEFAULT_METHOD))
-        self._method.setToolTip("How the encoder learns from cells that nobody annotated.")
+        self._method.setToolTip("How the encoder learns from unannotated cells.")
         self._preset = QComboBox()
         for name in PRESET_NAMES:
             self._preset.addItem(name, name)
             last = self._preset.count() - 1
             self._preset.setItemData(last, _PRESETS[name], Qt.ItemDataRole.ToolTipRole)
-        self._preset.setToolTip("Settings of the training.")
-        self._epochs = _spin(1, _MOST_EPOCHS, "", "How often every cell is seen.")
-        self._cells = _spin(0, _MOST_CELLS, "all", "Train on so many, drawn from all plates.")
+        self._preset.setToolTip("Training settings.")
+        self._epochs = _spin(1, _MOST_EPOCHS, "", "How often each cell is used.")
+        self._cells = _spin(
+            0, _MOST_CELLS, "all", "Number of cells to train on, drawn from all plates."
+        )
         self._cells.setSingleStep(1000)
         self._side = _spin(
-            0, 512, "as the recipe", "Side of the crops in px; smaller trains faster and sees less."
+            0,
+            512,
+            "as in the recipe",
+            "Side of the crops in px; smaller trains faster and sees less.",
         )
         self._side.setSingleStep(32)
         self._start = QComboBox()
-        self._start.setToolTip("What the training begins with.")
+        self._start.setToolTip("Weights to start from.")
         self._start.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self._start.setMinimumContentsLength(10)
         self._name = QLineEdit()
-        self._name.setToolTip("What the encoder is called in the list above.")
+        self._name.setToolTip("Name of the encoder in the list above.")
         self._chosen = (
             self._method, self._preset, self._epochs, self._cells, self._side, self._start,
             self._name,
@@ -262,12 +273,12 @@ class PretrainPanel(QWidget):
         self._about = WrappedLabel()
         self._train = QPushButton("Train encoder")
         self._train.setToolTip(
-            "Trains in the background, minutes on a GPU and hours on a processor. Cancel keeps "
-            "what was reached: the same training goes on from there."
+            "Trains in the background: minutes on a GPU, hours on a CPU. Cancelling keeps the "
+            "progress; the same training can be resumed."
         )
         self._pause = QPushButton("Pause")
         self._pause.setCheckable(True)
-        self._pause.setToolTip("Leaves the processor to other work until you say so.")
+        self._pause.setToolTip("Pauses the training to free the CPU for other work.")
         self._goes = WrappedLabel()
         self._curve = LossChart()
         self._alike = NeighboursView()

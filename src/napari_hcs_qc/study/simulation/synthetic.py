@@ -21,6 +21,7 @@ from napari_hcs_qc.study.simulation.synthetic_spec import (
     SyntheticSpec,
     sample_spec,
 )
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,7 @@ def simulate_plate(
         pd.DataFrame(sites).to_parquet(temporary, index=False)
     write_text(paths.labels, choose_labels(truth, spec).to_csv(index=False, lineterminator="\n"))
     write_text(paths.platemap, _platemap(spec).to_csv(index=False, lineterminator="\n"))
-    job.report(len(keys), len(keys), f"simulated {len(keys)} sites")
+    job.report(len(keys), len(keys), f"simulated {count_of(len(keys), 'site')}")
     return paths
 
 
@@ -132,7 +133,7 @@ def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
         raise HcsQcError(f"{out} is a file; a new or empty folder was expected.")
     if not record.is_file():
         raise HcsQcError(
-            f"{out} is not empty and holds no simulation; choose a new or empty folder."
+            f"{out} is not empty and does not hold a simulation; choose a new or empty folder."
         )
     if fingerprint(read_json(record)) != fingerprint(json.loads(json.dumps(spec.to_dict()))):
         raise HcsQcError(

@@ -182,7 +182,7 @@ class SyntheticSpec:
         scheduled = tuple(artefact for _, artefact in self.schedule)
         problems += _unknown("schedule", scheduled, (*SITE_ARTEFACTS, "none"))
         if self.artefact_share > 0 and not self.artefacts and not self.clean:
-            problems.append(Problem("artefacts", "none is named; set artefact_share to 0."))
+            problems.append(Problem("artefacts", "none is given; set artefact_share to 0."))
         if self.clean and self.schedule:
             problems.append(Problem("clean", "a clean plate cannot have a schedule of artefacts."))
         return problems

@@ -115,9 +115,9 @@ def _about_losses(seen: Observation) -> Iterator[str]:
     wrong = _not_finite(seen.losses)
     if wrong:
         yield (
-            f"The loss is {wrong[-1]} at step {seen.step}: the training has broken down. Take a "
-            "lower learning rate, a longer warm-up or clipped gradients (clip_norm), and start "
-            "from the last checkpoint."
+            f"The loss is {wrong[-1]} at step {seen.step}: the training has diverged. Use a lower "
+            "learning rate, a longer warm-up or clipped gradients (clip_norm), and start from the "
+            "last checkpoint."
         )
         return
     if seen.chance is None or not seen.losses or seen.step < PATIENCE_STEPS:
@@ -126,8 +126,8 @@ def _about_losses(seen: Observation) -> Iterator[str]:
     if abs(mean - seen.chance) <= _NEAR_CHANCE * seen.chance:
         yield (
             f"After {seen.step} steps the loss is {mean:.3f}, and guessing gives "
-            f"{seen.chance:.3f}: nothing has been learnt so far. Look at the learning rate "
-            "and at what the views show."
+            f"{seen.chance:.3f}: nothing has been learnt so far. Check the learning rate and the "
+            "augmented views."
         )
 
 
@@ -135,8 +135,8 @@ def _about_gradients(seen: Observation) -> Iterator[str]:
     for part, norm in seen.gradients.items():
         if not math.isfinite(norm):
             yield (
-                f"The gradient of the {part} is {norm} at step {seen.step}: this step would spoil "
-                "the weights."
+                f"The gradient of the {part} is {norm} at step {seen.step}: this step would "
+                "corrupt the weights."
             )
         elif norm == 0 and part not in seen.frozen:
             yield f"The gradient of the {part} is 0 at step {seen.step}: it learns nothing."
@@ -147,8 +147,8 @@ def _about_embeddings(seen: Observation) -> Iterator[str]:
         spread = seen.figures.get(name)
         if spread is not None and spread < LEAST_SPREAD:
             yield (
-                f"The {words} of different cells point almost the same way: their spread is "
-                f"{spread:.3f}, where 1 is all directions and less than {LEAST_SPREAD:g} a "
+                f"The {words} of different cells point in almost the same direction: their spread "
+                f"is {spread:.3f}, where 1 is all directions and less than {LEAST_SPREAD:g} a "
                 "collapse."
             )
     if seen.rank is not None and seen.rank < LEAST_RANK:
@@ -162,15 +162,15 @@ def _about_assignments(seen: Observation) -> Iterator[str]:
     targets = seen.figures.get("targets")
     if targets is not None and targets < 0.5:
         what = "No cell has" if targets == 0 else f"Only {targets:.0%} of the cells have"
-        yield f"{what} a cluster to be told by: epoch {seen.epoch + 1} trains next to nothing."
+        yield f"{what} a cluster as target: epoch {seen.epoch + 1} trains almost nothing."
     used = seen.figures.get("used_prototypes")
     if used is not None and used < 0.1:
-        yield f"Only {used:.1%} of the prototypes are used: the cells fall into few clusters."
+        yield f"Only {used:.1%} of the prototypes are used: the cells form few clusters."
     entropy = seen.figures.get("assignment_entropy")
     if entropy is not None and entropy > _ENTROPY_OF_ALL:
         yield (
-            f"Cells are assigned to all prototypes alike (entropy {entropy:.4f} of 1): the "
-            "targets say nothing."
+            f"Cells are assigned to all prototypes equally (entropy {entropy:.4f} of 1): the "
+            "targets are uninformative."
         )
 
 
@@ -182,13 +182,13 @@ def _about_settings(settings: Pretraining, n_cells: int) -> Iterator[str]:
     if steps * epochs < PATIENCE_STEPS:
         yield (
             f"{n_cells} cells, {epochs} epochs and batches of {batch} make {steps * epochs} steps "
-            f"in all; fewer than {PATIENCE_STEPS} change an encoder little. Take more epochs, "
+            f"in all; fewer than {PATIENCE_STEPS} change an encoder little. Use more epochs, "
             "smaller batches or more cells."
         )
     if settings.warmup_epochs > epochs / 2:
         yield (
-            f"The warm-up is to take {settings.warmup_epochs:g} of {epochs} epochs: the learning "
-            "rate is reached late, and for a short time only."
+            f"The warm-up takes {settings.warmup_epochs:g} of {epochs} epochs: the learning rate "
+            "is reached late, and only for a short time."
         )
     yield from _about_method(settings, n_cells)
 
@@ -204,7 +204,7 @@ def _about_method(settings: Pretraining, n_cells: int) -> Iterator[str]:
     if method == "deepclusterv2" and not settings.fill_bank:
         yield (
             "The first epoch has no clusters and trains nothing, as in the original; the preset "
-            "default fills the bank first."
+            "default fills the memory bank first."
         )
     if method == "barlow-twins" and settings.optimiser == "sgd" and settings.loss_scale < 0.1:
         yield (
@@ -212,7 +212,7 @@ def _about_method(settings: Pretraining, n_cells: int) -> Iterator[str]:
             f"{1 / settings.loss_scale:.0f} times smaller than the learning rate suggests."
         )
     if method == "vicreg" and settings.warmup_epochs == 0 and not settings.clip_norm:
-        yield "VICReg without warm-up (0 epochs) and without clipped gradients often turns NaN."
+        yield "VICReg without warm-up (0 epochs) and without clipped gradients often becomes NaN."
 
 
 def _about_queue(settings: Pretraining, n_cells: int) -> Iterator[str]:
@@ -220,9 +220,8 @@ def _about_queue(settings: Pretraining, n_cells: int) -> Iterator[str]:
     in_view = settings.batch_size
     if settings.queue and start >= settings.epochs:
         yield (
-            f"The queue is to start with epoch {start + 1}, and the training has "
-            f"{settings.epochs}: it is never used, and each batch of {in_view} is spread over "
-            f"{count} prototypes by itself."
+            f"The queue starts with epoch {start + 1}, but the training has {settings.epochs}: it "
+            f"is never used, and each batch of {in_view} alone is spread over {count} prototypes."
         )
     elif settings.queue and start < settings.freeze_prototypes:
         yield (
@@ -230,4 +229,4 @@ def _about_queue(settings: Pretraining, n_cells: int) -> Iterator[str]:
             f"{settings.freeze_prototypes}: it will disturb the training."
         )
     elif not settings.queue and in_view < count:
-        yield f"Each batch of {in_view} is spread over {count} prototypes by itself, with no queue."
+        yield f"Each batch of {in_view} alone is spread over {count} prototypes, without a queue."

@@ -21,6 +21,7 @@ from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.encoders.embed.crop_reader import Batch
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,9 +71,9 @@ class CropStream:
         self.batch_size = min(batch_size, self.n_cells) // size * size
         if self.batch_size < 2 * size:
             raise HcsQcError(
-                f"There are {self.n_cells} cells to train on and batches of {batch_size} for "
-                f"{size} process(es); at least 2 cells for each process are needed. Find more "
-                "cells, or take fewer processes."
+                f"There are {count_of(self.n_cells, 'cell')} to train on and batches of "
+                f"{batch_size} for {count_of(size, 'process', 'processes')}; at least 2 cells for "
+                "each process are needed. Find more cells, or use fewer processes."
             )
         self.n_steps = self.n_cells // self.batch_size
         self._plate, self._row = self._places(counts, chosen)

@@ -29,6 +29,7 @@ from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
 from napari_hcs_qc.study.ssl.start_weights import start_from
 from napari_hcs_qc.study.ssl.train_encoder import pretrain
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,7 +163,7 @@ def _stream(
         for state in states
     ]
     if options.n_cells is not None and options.n_cells < 2:
-        raise HcsQcError(f"{options.n_cells} cells were asked for; at least 2 are needed.")
+        raise HcsQcError(f"{count_of(options.n_cells, 'cell')} requested; at least 2 are needed.")
     stream = CropStream(
         sources,
         batch_size=batch_size,
@@ -205,8 +206,8 @@ def _there_already(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
     if again:
         return None
     raise HcsQcError(
-        f"There is an encoder {folder.name} already, trained on other cells or with other "
-        "settings; models may need it. Give this one another name (--name), or train it --again."
+        f"An encoder {folder.name} exists already, trained on other cells or with other settings; "
+        "models may need it. Give this one another name (--name), or replace it (--again)."
     )
 
 

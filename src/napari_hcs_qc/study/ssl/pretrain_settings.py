@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ class Pretraining:
         problems = list(_problems_of(self))
         if problems:
             raise ProblemsError(
-                f"The settings of the training have {len(problems)} problem(s)", problems
+                f"The training settings have {count_of(len(problems), 'problem')}", problems
             )
 
     @property
@@ -128,7 +129,7 @@ class Pretraining:
     def from_dict(cls, data: Mapping[str, Any]) -> Pretraining:
         """Read what `to_dict` gave."""
         if "method" not in data:
-            raise HcsQcError("The settings of the training name no method.")
+            raise HcsQcError("The training settings have no method.")
         return cls(**_known(data))
 
 
@@ -136,10 +137,10 @@ def preset(method: str, name: str = "default", **changes: Any) -> Pretraining:
     """Give the settings of a preset, with some changed."""
     if method not in METHOD_NAMES:
         raise HcsQcError(
-            f"{method!r} is not a self-supervised method. Known are: {', '.join(METHOD_NAMES)}."
+            f"{method!r} is not a self-supervised method. Available: {', '.join(METHOD_NAMES)}."
         )
     if name not in PRESET_NAMES:
-        raise HcsQcError(f"{name!r} is not a preset. Known are: {', '.join(PRESET_NAMES)}.")
+        raise HcsQcError(f"{name!r} is not a preset. Available: {', '.join(PRESET_NAMES)}.")
     return PRESETS[method, name].with_changes(**changes)
 
 
@@ -194,7 +195,7 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(data) - {one.name for one in fields(Pretraining)})
     if unknown:
         raise HcsQcError(
-            f"A training has no settings {', '.join(map(repr, unknown))}. Known are: "
+            f"Unknown training settings {', '.join(map(repr, unknown))}. Available: "
             + ", ".join(one.name for one in fields(Pretraining))
             + "."
         )

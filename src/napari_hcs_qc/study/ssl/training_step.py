@@ -136,9 +136,9 @@ class Stepper:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.warn(
-                f"Memory on {self.device} does not suffice for a batch of {views.shape[1]} cells: "
-                f"its crops go through the network {self.crops_at_once} at a time, which takes a "
-                "third longer, and batch normalisations see so many. The loss is that of the whole "
+                f"Memory on {self.device} is too small for a batch of {views.shape[1]} cells: its "
+                f"crops go through the network {self.crops_at_once} at a time, which takes a third "
+                "longer, and batch normalisation uses that many. The loss is that of the whole "
                 "batch."
             )
 
@@ -146,15 +146,15 @@ class Stepper:
         side = views.shape[-1]
         if self.world.size > 1:
             raise HcsQcError(
-                f"There is not enough memory on {self.device} for {views.shape[1]} cells of "
-                f"{side} × {side} px in each of {self.world.size} processes; take a smaller batch "
+                f"There is not enough memory on {self.device} for {views.shape[1]} cells of {side} "
+                f"× {side} px in each of {self.world.size} processes; use a smaller batch "
                 "(--batch-size) or more processes."
             ) from error
         if self.crops_at_once == _FEWEST_AT_ONCE:
             raise HcsQcError(
                 f"There is not enough memory on {self.device} to train {self.network.name} on "
-                f"{_FEWEST_AT_ONCE} crops of {side} × {side} px; close other programs, or take a "
-                "smaller --input-px, or another device."
+                f"{_FEWEST_AT_ONCE} crops of {side} × {side} px; close other programs, or use a "
+                "smaller --input-px or another device."
             ) from error
 
     def _at_once(

@@ -129,8 +129,8 @@ def test_the_same_word_twice_is_fine_another_is_not(tmp_path: Path) -> None:
     assert found == [
         (
             "labels ä.csv line 5",
-            "anna says unsure about the position of line 2, where it was normal; one of the two "
-            "must go.",
+            "anna annotates the position of line 2 as unsure, there it is normal; remove one of "
+            "the two.",
         )
     ]
 

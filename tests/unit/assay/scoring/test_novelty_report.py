@@ -39,7 +39,7 @@ def test_much_of_a_plate_is_a_warning() -> None:
     found = told({"A01": 101})
     assert found["is_much"]
     assert "101 cells (10 %)" in found["sentence"]
-    assert "is a guess" in found["sentence"]
+    assert "are unreliable" in found["sentence"]
     assert not told({"A01": 100})["is_much"]
 
 

@@ -191,7 +191,7 @@ def test_a_well_whose_flag_changes_after_its_verdict_says_how(journal: Journal) 
         "A03": "",
         "B02": "was flagged for few cells, is flagged for few cells and weak signal now",
         "B01": "was not flagged, is flagged for haze now",
-        "A02": "was flagged for blur, is not flagged now",
+        "A02": "was flagged for blur, is no longer flagged",
     }
     decide(journal, score(journal, now), "A02", "keep")  # having seen it
     assert not any(
@@ -203,8 +203,8 @@ def test_a_site_whose_flag_changes_after_its_verdict_says_how(journal: Journal) 
     decide(journal, score(journal), "B02", "exclude", site=2)
     now = score(journal, sites={("B02", 1): "empty"})
     (entry,) = (entry for entry in review_queue([now]) if entry.well == "B02")
-    assert entry.site_verdicts[0].change == "was flagged for few cells, is not flagged now"
-    assert entry.change == "site 2 was flagged for few cells, is not flagged now"
+    assert entry.site_verdicts[0].change == "was flagged for few cells, is no longer flagged"
+    assert entry.change == "site 2 was flagged for few cells, is no longer flagged"
 
 
 def test_verdicts_without_what_was_seen_are_never_marked(journal: Journal) -> None:

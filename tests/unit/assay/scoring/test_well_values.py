@@ -149,7 +149,7 @@ def test_abnormal_cells_are_a_share_of_the_judged_ones(
     assert values.values == pytest.approx({"A01": 0, "A02": 25, "A03": 50, "A04": 100})
     assert values.words("A02") == "25 %"
     assert values.words("A04") == "100 % (1 of 2 sites unreadable)"
-    assert values.missing == {"B01": "none of its cells was judged", "B02": "no image"}
+    assert values.missing == {"B01": "none of its cells was classified", "B02": "no image"}
     assert values.words("B02") == "no value: no image"
 
 
@@ -160,10 +160,10 @@ def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
     n_of = found.cells["well"].value_counts()
     expected = {well: 100 * -(-n // 2) / n for well, n in n_of.items() if well != "A03"}
     assert values.values == pytest.approx(expected)
-    assert values.missing["A03"] == "none of its cells was judged"
+    assert values.missing["A03"] == "none of its cells was classified"
     table = scored.prediction.table
     for prediction, why in (
-        (replace(scored.prediction, table=table[[]]), "it is being measured"),
+        (replace(scored.prediction, table=table[[]]), "it is being computed"),
         (
             replace(scored.prediction, novelty={"n_measured": 0, "sentence": "too few"}),
             "too few",

@@ -140,9 +140,9 @@ def test_a_plate_name_is_there_once(assay: AssayFolder, plate: Path, tmp_path: P
     assert assay.add_plate("Plate", plate / ".." / plate.name, fingerprint="g") == first
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(HcsQcError, match=r"has a plate Plate already, from .*plate 1"):
+    with pytest.raises(HcsQcError, match=r"already has a plate Plate, from .*plate 1"):
         assay.add_plate("Plate", other)
-    with pytest.raises(HcsQcError, match="differs only in its letters"):
+    with pytest.raises(HcsQcError, match="differs only in upper and lower case"):
         assay.add_plate("PLATE", plate)
     with pytest.raises(HcsQcError, match=r"pattern None.*pattern x"):
         assay.add_plate("Plate", plate, pattern="x")
@@ -195,7 +195,7 @@ def test_a_plate_that_vanished_can_be_relocated(
         AssayFolder.open(assay.path).plate("p1").opened_with()
     assert f"no longer at {old}" in str(caught.value)
     assert "relocate ASSAY p1" in str(caught.value)
-    with pytest.raises(HcsQcError, match="nothing at"):
+    with pytest.raises(HcsQcError, match="does not exist"):
         assay.relocate_plate("p1", tmp_path / "nowhere")
     assay.relocate_plate("p1", new)
     entry = AssayFolder.open(assay.path).plate("p1")

@@ -141,7 +141,7 @@ def test_masks_that_have_changed_are_not_shown_under_wrong_ids(plate: Plate) -> 
     labels = tifffile.imread(path)
     for changed in (np.roll(labels, 3, axis=1), np.where(labels == 10, 11, labels)):
         tifffile.imwrite(path, changed)
-        with pytest.raises(HcsQcError, match=r"A01 s1: its masks are not those .* anew"):
+        with pytest.raises(HcsQcError, match=r"A01 s1: its masks are not those .* again"):
             site_masks(plate, found, _SITES[0])
     path.write_bytes(b"no image")
     with pytest.raises(HcsQcError, match="p_A01_s1_w1_mask"):
@@ -157,7 +157,7 @@ def test_masks_that_are_gone_are_told(plate: Plate) -> None:
         site_masks(plate, found, _SITES[1])
     other = _found(plate, folder)
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(HcsQcError, match="is gone"):
+    with pytest.raises(HcsQcError, match="no longer exists"):
         site_masks(plate, other, _SITES[0])
 
 

@@ -86,4 +86,4 @@ def test_a_cell_on_empty_ground_comes_after_the_found_ones(
     assert cells.annotated_kind.tolist()[-1] == "debris"
     assert cells.nearest(94.0, 81.0) == 4
     assert cells.nearest(60.0, 90.0) is None
-    assert set(cells.predicted_class(0.5)) == {"not judged"}
+    assert set(cells.predicted_class(0.5)) == {"not classified"}

@@ -43,7 +43,7 @@ def test_unlike_anything_annotated_first() -> None:
     assert _order("novelty", p_abnormal=_P, novelty=far) == [4, 1, 5, 0, 3, 2]
     assert _order("novelty", p_abnormal=_P, novelty=far, among=np.array([2, 0, 1])) == [1, 0, 2]
     for missing in (None, far[:4]):
-        with pytest.raises(HcsQcError, match="not measured yet"):
+        with pytest.raises(HcsQcError, match="not computed yet"):
             order_cells(
                 "novelty",
                 p_abnormal=np.array(_P),
@@ -173,9 +173,9 @@ def test_rows_apart_are_taken_from_their_own_place(embeddings: NDArray[np.float3
 
 def test_similar_needs_a_cell_that_can_be_seen(embeddings: NDArray[np.float32]) -> None:
     given = {"p_abnormal": np.zeros(3000), "embeddings": embeddings}
-    with pytest.raises(HcsQcError, match="none was chosen"):
+    with pytest.raises(HcsQcError, match="none was selected"):
         _order("similar", **given)
-    with pytest.raises(HcsQcError, match="the 1 chosen have none"):
+    with pytest.raises(HcsQcError, match="the 1 selected have none"):
         _order("similar", chosen=[5], **given)
     assert _order("similar", chosen=[5, 8], **given)[0] == 8
 
@@ -256,7 +256,7 @@ def test_it_stops_and_tells_how_far_it_is(embeddings: NDArray[np.float32], order
 
 
 def test_what_cannot_be_ordered_is_told() -> None:
-    with pytest.raises(HcsQcError, match="no order 'age'"):
+    with pytest.raises(HcsQcError, match="Unknown order 'age'"):
         _order("age", p_abnormal=_P)
     with pytest.raises(HcsQcError, match="6 probabilities but 2"):
         _order("random", p_abnormal=_P, annotated_class=[None, None])
@@ -264,7 +264,7 @@ def test_what_cannot_be_ordered_is_told() -> None:
         _order("random", p_abnormal=_P, among=np.array([0, 6]))
     with pytest.raises(HcsQcError, match="no cell -1"):
         _order("similar", p_abnormal=_P, chosen=[-1], embeddings=np.eye(6, dtype=np.float32))
-    with pytest.raises(HcsQcError, match="none are there"):
+    with pytest.raises(HcsQcError, match="none are available"):
         _order("diverse", p_abnormal=_P)
     with pytest.raises(HcsQcError, match="those of 5 cells"):
         _order("similar", p_abnormal=_P, chosen=[0], embeddings=np.eye(5, dtype=np.float32))

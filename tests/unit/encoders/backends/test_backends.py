@@ -342,5 +342,5 @@ def test_backends_of_the_command_line(installed, capsys):
     assert main(["encoders"]) == 0
     told = capsys.readouterr().out
     assert "onnxruntime 1.0" in told
-    assert "openvino (not here: pip install 'napari-hcs-qc[openvino]')" in told
+    assert "openvino (not installed: pip install 'napari-hcs-qc[openvino]')" in told
     assert "In use: onnxruntime" in told

@@ -239,7 +239,7 @@ def test_features_that_are_no_numbers_are_refused(inputs, fake_encoder, tmp_path
         def encode(self, crops, **options):
             return super().encode(crops, **options) * torch.nan
 
-    with pytest.raises(HcsQcError, match="no numbers"):
+    with pytest.raises(HcsQcError, match="not finite numbers"):
         embed(inputs, Broken(), tmp_path / "embeddings")
 
 

@@ -330,7 +330,7 @@ def test_unnamed_and_miscounted_channels_are_numbered(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plate(tmp_path: Path) -> None:
-    with pytest.raises(HcsQcError, match="no OME-Zarr"):
+    with pytest.raises(HcsQcError, match="not an OME-Zarr"):
         open_ome_zarr_plate(tmp_path)
     image = tmp_path / "i.zarr"
     write_image(image, np.ones(SHAPE, np.uint16), "0.5")

@@ -118,6 +118,6 @@ def test_a_description_that_is_none_is_a_problem_not_an_error(
     write_htd(root, "nonsense\n\x00\x01")
     plate = open_plate(root)
     assert plate.wells == ("A01",)
-    assert "no HTD file" in str(plate.problems[0])
+    assert "not an HTD file" in str(plate.problems[0])
     with pytest.raises(HcsQcError, match="cannot be read"):
         read_htd(root / "absent.HTD")

@@ -161,7 +161,7 @@ def test_several_plates_need_a_name(images: Path, value_of: Callable[[NDArray[An
     assert plate.name == "P2"
     assert plate.wells == ("A01",)
     assert [str(problem) for problem in plate.problems] == [
-        "t.csv: 1 rows: state no plate in Metadata_Plate and are left out."
+        "t.csv: 1 row: without a plate in Metadata_Plate; left out."
     ]
     assert values(open_plate(path, name="P1"), value_of) == ALL
 
@@ -183,7 +183,7 @@ def test_encodings_and_delimiters(
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
-    with pytest.raises(HcsQcError, match=r"t\.csv is no text in UTF-8"):
+    with pytest.raises(HcsQcError, match=r"t\.csv is not text in UTF-8"):
         open_plate(path)
 
 

@@ -174,9 +174,9 @@ def test_a_user_pattern_reads_the_relative_path() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("(?P<well>A", "no regular expression"),
-        ("(?P<site>1)", "does not say where the well is"),
-        ("(?P<row>1)", "does not say where the well is"),
+        ("(?P<well>A", "not a valid regular expression"),
+        ("(?P<site>1)", "does not capture the well"),
+        ("(?P<row>1)", "does not capture the well"),
         ("(?P<well>A)(?P<fov>1)", "fov"),
     ],
 )

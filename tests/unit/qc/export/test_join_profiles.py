@@ -305,10 +305,10 @@ def test_nothing_matched_is_an_error_that_says_why(tmp_path: Path) -> None:
     binned = profiles.assign(
         Nuclei_Location_Center_X=profiles["Nuclei_Location_Center_X"] / 2 + 900
     )
-    with pytest.raises(HcsQcError, match=r"no two centres lie within 10\.0 px"):
+    with pytest.raises(HcsQcError, match=r"no two centres are within 10\.0 px"):
         join_onto(cells, as_parquet(binned, tmp_path), tmp_path / "o.parquet", diameter_px=20.0)
     counted = profiles.assign(Image_Metadata_Site=profiles["Image_Metadata_Site"] + 8)
-    with pytest.raises(HcsQcError, match="from which number sites are counted"):
+    with pytest.raises(HcsQcError, match="whether sites are counted from the same number"):
         join_onto(cells, as_parquet(counted, tmp_path), tmp_path / "o.parquet", diameter_px=20.0)
     assert not (tmp_path / "o.parquet").exists()
 

@@ -42,8 +42,8 @@ def test_an_ordinary_screen_has_no_flag() -> None:
     [
         ({"n_flagged": 40}, "flagged_wells", "42 % of the wells flagged"),
         ({"share_abnormal": 0.2}, "share_abnormal", "20 % of the cells"),
-        ({"cells_per_site": 45.0}, "few_cells", "45 cells a site"),
-        ({"cells_per_site": 220.0}, "many_cells", "220 cells a site"),
+        ({"cells_per_site": 45.0}, "few_cells", "45 cells per site"),
+        ({"cells_per_site": 220.0}, "many_cells", "220 cells per site"),
         ({"n_unreadable": 30}, "unreadable", "30 of 384 sites"),
         ({"quality": {"edge_width_px": {"Actin": 5.0}}}, "blur", "channel Actin"),
         ({"quality": {"noise": {"DNA": 12.0}}}, "noise", "noise 12"),

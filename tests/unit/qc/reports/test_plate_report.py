@@ -96,7 +96,7 @@ def data(scored: ExportPlate) -> ReportData:
         p_abnormal=scored.predictions["p_abnormal"].to_numpy(),
         verdicts={"B01": "exclude"},
         unreadable=[Problem("B04 s1", f"truncated {EVIL}", "Copy it again.")],
-        warnings=[f"Flags gather in {EVIL}"],
+        warnings=[f"Flags are concentrated in {EVIL}"],
     )
     return ReportData(f"assay {EVIL}", "2026-01-01", [plate], FlagRule(), card, pictures)
 

@@ -86,7 +86,7 @@ def test_simulated_cells_are_added_as_abnormal_ones(monkeypatch: pytest.MonkeyPa
 
 
 def test_too_few_wells_are_refused() -> None:
-    with pytest.raises(HcsQcError, match="2 annotated wells cannot be divided"):
+    with pytest.raises(HcsQcError, match="2 annotated wells cannot be split"):
         well_folds(CLASSES, np.where(np.arange(len(GROUPS)) % 2, "P/A01", "P/A02"), 0)
 
 

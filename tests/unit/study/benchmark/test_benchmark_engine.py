@@ -278,9 +278,9 @@ def test_crops_without_a_plate_are_refused(source: SourceSpec, tmp_path: Path) -
         folder.mkdir(parents=True, exist_ok=True)
         imsave(folder / f"{name}.png", pixels[row], check_contrast=False)
     loose = SourceSpec("loose", "folder", tmp_path / "crops", abnormal=("blurred",))
-    with pytest.raises(HcsQcError, match=r"gives no plate.*--group"):
+    with pytest.raises(HcsQcError, match=r"has no plate.*--group"):
         open_crops(loose)
-    with pytest.raises(HcsQcError, match=r"Each of the 4 crops .* would be a plate of its own"):
+    with pytest.raises(HcsQcError, match=r"Each of the 4 crops .* would be its own plate"):
         open_crops(replace(loose, group="^(.+)$"))
     known = open_crops(replace(loose, group="^([a-z])_"))
     assert sorted(set(known.groups.tolist())) == ["a", "b"]
@@ -308,7 +308,7 @@ def test_sources_that_share_crops_do_not_judge_each_other(
     )
     third = {one.cell.test: one for one in planned if one.cell.table == 3}
     assert third["twin"].state == "cannot run"
-    assert "80 wells or crops in common" in third["twin"].reason
+    assert "share 80 wells or crops" in third["twin"].reason
     # All cells train and all are tested: one draw, whose interval is over the plates.
     assert third["other"].state == "done" and third["other"].cell.seeds == (0,)
     result = read_results(tmp_path, planned)[third["other"].key]
@@ -318,7 +318,7 @@ def test_sources_that_share_crops_do_not_judge_each_other(
         np.array(draw["is_abnormal"]), np.array([draw["p_abnormal"]]), np.arange(80) // 8
     )
     assert (low, high) == expected["accuracy"]
-    assert "drawing its wells or plates anew" in result["split"]
+    assert "resampling its wells or plates" in result["split"]
 
 
 def test_a_row_that_fails_is_empty_with_its_reason_and_the_others_go_on(
@@ -411,7 +411,7 @@ def test_encoders_that_cannot_be_told_apart_or_are_unknown_are_refused(
     two = tuple(EncoderSpec("simclr", tmp_path / f"{name}.safetensors") for name in "ab")
     with pytest.raises(HcsQcError, match=r"simclr: is given more than once"):
         BenchmarkSpec((source,), encoders=two)
-    with pytest.raises(HcsQcError, match=r"resnet81: is not known"):
+    with pytest.raises(HcsQcError, match=r"resnet81: is unknown"):
         spec_of(
             {"source": [{"name": "made", "arrays": str(source.path)}],
              "encoder": [{"name": "resnet81"}]}, tmp_path, "here",

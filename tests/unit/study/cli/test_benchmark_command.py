@@ -63,7 +63,7 @@ def test_tables_are_filled_once_and_say_what_cannot_be(
     told = json.loads(capsys.readouterr().out)
     assert told["states"]["done"] > 0
     page = (out / "benchmark.html").read_text(encoding="utf-8")
-    assert "training cells when whole wells or plates are tested, fewer than asked for: 400" in page
+    assert "training cells when whole wells or plates are tested, fewer than requested: 400" in page
     kept = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*/*.json")}
     draws = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
     for draw in draws:
@@ -161,7 +161,7 @@ def test_flags_that_cannot_be_are_told(
         ([str(spec), "--fine-tuned-matched"], "--fine-tuned-matched says"),
         ([*folder, "--sizes", "ten"], "'ten'"),
         ([*folder, "--transfer", "crops"], "TRAIN:TEST"),
-        ([*folder, "--labels", "x.csv"], "x.csv is left over"),
+        ([*folder, "--labels", "x.csv"], "x.csv has no counterpart"),
         ([*folder, "--head", "lineal"], "lineal"),
         ([], "no labelled cells"),
     ):

@@ -37,7 +37,7 @@ def test_fetch_says_what_is_there_and_what_is_next(
 
     assert main(fetch) == 0
     out, _ = capsys.readouterr()
-    assert out.startswith("Nothing to do: everything asked for is there.")
+    assert out.startswith("Nothing to do: everything requested is there.")
     assert "SHA-256" not in out
     assert len(out.splitlines()) < n_lines
 

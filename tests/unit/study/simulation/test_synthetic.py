@@ -387,6 +387,6 @@ def test_a_folder_with_anything_else_is_left_alone(tmp_path: Path) -> None:
     assert made.labels.read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(HcsQcError, match="holds no simulation"):
+    with pytest.raises(HcsQcError, match="does not hold a simulation"):
         simulate_plate(tmp_path / "mine", spec)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

@@ -124,13 +124,13 @@ def test_settings_that_will_go_wrong() -> None:
     def told(method: str, name: str, n_cells: int = 20_000, **changes: object) -> str:
         return " ".join(warnings_before(preset(method, name, **changes), n_cells))
 
-    assert "queue is to start with epoch 16, and the training has 5" in told("swav", "paper")
+    assert "queue starts with epoch 16, but the training has 5" in told("swav", "paper")
     assert "while the prototypes are frozen for 1" in told("swav", "default", queue_start=0)
-    assert "128 is spread over 500" in told("swav", "paper", queue=0)
+    assert "128 alone is spread over 500" in told("swav", "paper", queue=0)
     assert "first epoch has no clusters" in told("deepclusterv2", "paper")
     assert "42 times smaller" in told("barlow-twins", "paper")
     assert "VICReg without warm-up" in told("vicreg", "paper", warmup_epochs=0)
-    assert "The warm-up is to take 1 of 1 epochs" in told("simclr", "paper", epochs=1)
+    assert "The warm-up takes 1 of 1 epochs" in told("simclr", "paper", epochs=1)
     assert "make 15 steps in all" in told("simclr", "paper", n_cells=400)
     # Fewer cells than a batch make one step of all of them.
     assert "batches of 100 make 5 steps" in told("simclr", "paper", n_cells=100)

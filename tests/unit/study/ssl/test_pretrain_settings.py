@@ -122,7 +122,7 @@ def test_unknown_names() -> None:
         preset("byol")
     with pytest.raises(HcsQcError, match="'fast' is not a preset"):
         preset("swav", "fast")
-    with pytest.raises(HcsQcError, match="no settings 'epoch'"):
+    with pytest.raises(HcsQcError, match="Unknown training settings 'epoch'"):
         preset("swav", epoch=3)
     with pytest.raises(HcsQcError, match="no method"):
         Pretraining.from_dict({"epochs": 3})

@@ -181,7 +181,7 @@ def test_without_memory_for_a_batch_its_crops_go_in_pieces_and_it_is_told(sites)
     made = pretrain(stream, network, settings)
     assert network.seen[:3] == [48, 24, 12]
     assert made.history["crops_at_once"] == 12
-    assert any("Memory on cpu does not suffice" in text for _, text in made.history["warnings"])
+    assert any("Memory on cpu is too small" in text for _, text in made.history["warnings"])
     stream = CropStream([open_source(sites)], batch_size=24)
     with pytest.raises(HcsQcError, match="8 crops of 32 × 32 px"):
         pretrain(stream, Scarce(small_network(), 5), settings)

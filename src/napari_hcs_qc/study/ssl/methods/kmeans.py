@@ -62,7 +62,7 @@ def _start(points: Tensor, n_clusters: int, known: Tensor, seed: int) -> Tensor:
     candidates = known.nonzero().flatten()
     if len(candidates) < n_clusters:
         raise HcsQcError(
-            f"{len(candidates)} cells cannot make {n_clusters} clusters. Train with fewer "
+            f"{len(candidates)} cells cannot form {n_clusters} clusters. Train with fewer "
             "prototypes, or with more cells."
         )
     # Drawn on the CPU: the same on every device and every rank.

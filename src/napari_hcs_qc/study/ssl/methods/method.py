@@ -68,8 +68,8 @@ class Method(nn.Module, ABC):
         """Give the loss of the global batch and figures to watch."""
         if features.shape[1] * self.world.size < 2:
             raise HcsQcError(
-                "A batch of one cell trains nothing. Take a batch size of 2 or more, and as many "
-                "cells."
+                "A batch of one cell trains nothing. Use a batch size of 2 or more, and at least "
+                "as many cells."
             )
         with torch.autocast(features.device.type, enabled=False):
             features = in_full(features)

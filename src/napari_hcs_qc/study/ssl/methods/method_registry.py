@@ -35,7 +35,7 @@ def make_method(
     """Make a method with its first weights, which follow from `seed` alone."""
     if name not in _METHODS:
         raise HcsQcError(
-            f"{name!r} is not a self-supervised method. Known are: {', '.join(METHOD_NAMES)}."
+            f"{name!r} is not a self-supervised method. Available: {', '.join(METHOD_NAMES)}."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -132,7 +132,7 @@ def test_the_seed_decides_the_start() -> None:
 
 
 def test_too_few_points_and_a_stop() -> None:
-    with pytest.raises(HcsQcError, match="3 cells cannot make 5 clusters"):
+    with pytest.raises(HcsQcError, match="3 cells cannot form 5 clusters"):
         spherical_kmeans(points(3, 4), 5, 2, World(), 0)
     with pytest.raises(Cancelled):
         spherical_kmeans(points(30, 4), 5, 2, World(), 0, job=Job(should_stop=lambda: True))
