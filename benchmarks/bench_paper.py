@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.labelled_plate import BBBC039, REAL_PLATE, SHARED
 
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SSL_METHODS,
     BenchmarkSpec,
@@ -43,7 +43,7 @@ def spec_of(encoders: Path | None) -> BenchmarkSpec:
     for method in SSL_METHODS if encoders is not None else ():
         folder = encoders / f"{method}-default"
         if (folder / MANIFEST).is_file():
-            own[method] = EncoderSpec(method, read_own(folder).weights)
+            own[method] = EncoderSpec(method, read_custom_encoder(folder).weights)
     given = tuple(own.get(one.name, one) for one in values["encoders"])
     values["encoders"] = (*given, SQUEEZENET)
     return BenchmarkSpec(

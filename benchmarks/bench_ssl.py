@@ -29,10 +29,10 @@ from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models.custom_encoders import (
     COMPARED_HEADS,
     UNTRAINED_SEEDS,
+    assay_encoder,
     head_figures,
     hold_against,
     note_comparison,
-    own_encoder,
 )
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.architecture import random_architecture
@@ -256,7 +256,7 @@ def table(folder: Path, methods: list[str], presets: list[str], started: str | N
                 }
 
             lines.append((method, name, kept(title, measure)))
-            tuned[title] = own_encoder(assay, title).load
+            tuned[title] = assay_encoder(assay, title).load
     by_tuning = {
         name: kept(f"{name}-{FINE_TUNED}", partial(fine_tuned, load, cells, recipe))
         for name, load in tuned.items()

@@ -6,7 +6,7 @@ from .assay.scoring.saved_prediction import Prediction
 from .assay.store.plate_cells import PlateCells
 from .assay.store.plate_entry import PlateEntry
 from .assay.store.saved_model import Model
-from .encoders.custom_encoder import OwnEncoder
+from .encoders.custom_encoder import CustomEncoder
 from .errors import HcsQcError, Problem, ProblemsError, WriteError
 from .job import Cancelled, Job
 from .plates.ome_zarr.convert import Conversion
@@ -31,6 +31,7 @@ __all__ = [
     "BenchmarkResult",
     "Cancelled",
     "Conversion",
+    "CustomEncoder",
     "EncoderList",
     "Exported",
     "Fetched",
@@ -38,7 +39,6 @@ __all__ = [
     "Job",
     "LabelsAdded",
     "Model",
-    "OwnEncoder",
     "Plate",
     "PlateCells",
     "PlateEntry",

@@ -22,7 +22,7 @@ from napari_hcs_qc.assay.store.saved_model import load_model
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.encoders.architecture import build_architecture
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.finetune import PRESETS
 from napari_hcs_qc.job import Cancelled, Job
@@ -51,7 +51,7 @@ def assay(assay_copy) -> AssayFolder:
 
 def of(options: TrainOptions):
     recipe = get_recipe("nucleus")
-    return kept_encoder(
+    return cached_encoder(
         options.encoder,
         stages=recipe.stages,
         pooling=recipe.pooling,
@@ -112,7 +112,7 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     assert found["learning_curve"] is None
     assert found["reliability"]["n"]
     # A later linear model on the encoder of before goes on as ever.
-    linear = retrain(assay, states, TrainOptions(n_seeds=1), encoder=kept_encoder(
+    linear = retrain(assay, states, TrainOptions(n_seeds=1), encoder=cached_encoder(
         stages="inner", pooling="centre"))  # fmt: skip
     assert linear.model.encoder["name"] == "efficientnet-lite0"
 

@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_wit
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.model_history import compare, list_models, restore, set_note
@@ -26,7 +26,7 @@ def two(assay_copy):
     """An assay with a linear model (cross-validated) and a kNN model (not yet)."""
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
     states = {"SIM": load_plate(assay, "SIM")}
     retrain(assay, states, TrainOptions(head="knn"), encoder=encoder, note="tried kNN")
     return assay, states, encoder

@@ -19,7 +19,7 @@ from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.outcome_text import scored_lines
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export, steps
 from napari_hcs_qc.workflow.retraining import add_novelty, retrain
@@ -31,7 +31,7 @@ QUICK = TrainOptions(n_seeds=1)
 def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
@@ -42,7 +42,7 @@ def test_a_run_says_it_of_each_cell(ran, capsys) -> None:
     assert ratio.dtype == np.float32
     is_scored = scored.prediction.table["p_abnormal"].notna().to_numpy()
     assert np.isfinite(ratio[is_scored]).all()
-    encoder = kept_encoder(**trained_with(model.manifest))
+    encoder = cached_encoder(**trained_with(model.manifest))
     rows = embed_plate(scored.state, model.recipe, encoder, assay.embeddings_folder).rows
     assert model.novelty is not None
     np.testing.assert_array_equal(ratio, model.novelty.ratio(rows))

@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import trained_with
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 
@@ -29,7 +29,7 @@ def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     model = chosen_model(assay)
-    encoder = kept_encoder(**trained_with(model.manifest))
+    encoder = cached_encoder(**trained_with(model.manifest))
     return assay, load_plate(assay, "SIM"), model.recipe, encoder
 
 
@@ -177,7 +177,7 @@ def test_a_click_that_makes_a_cell_costs_one_embedding(opened, monkeypatch) -> N
 
 def test_an_encoder_loaded_otherwise_is_refused(opened) -> None:
     _, _, recipe, encoder = opened
-    other = kept_encoder(stages="last", pooling="mean")
+    other = cached_encoder(stages="last", pooling="mean")
     with pytest.raises(HcsQcError, match="loaded with 'last' by mean"):
         check_pools(recipe, other)
     check_pools(recipe, encoder)

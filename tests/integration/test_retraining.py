@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model
 from napari_hcs_qc.cli.outcome_text import figures
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import Cancelled, Job
@@ -34,7 +34,7 @@ QUICK = TrainOptions(n_seeds=1)
 def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
@@ -113,7 +113,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
 
 def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assay, states, _ = opened
-    other = kept_encoder(stages="last", pooling="mean")
+    other = cached_encoder(stages="last", pooling="mean")
     model = add_figures(assay, "0001", states, QUICK, encoder=other)
     assert model.manifest["cross_validation"]["confusion"]
 
@@ -269,7 +269,7 @@ def test_what_cannot_be_trained_is_told(opened) -> None:
     with pytest.raises(HcsQcError, match="Unknown head 'svm'"):
         retrain(assay, states, TrainOptions(head="svm"), encoder=encoder)
     with pytest.raises(HcsQcError, match="loaded with 'last'"):
-        other = kept_encoder(stages="last", pooling="mean")
+        other = cached_encoder(stages="last", pooling="mean")
         retrain(assay, states, QUICK, encoder=other)
 
 

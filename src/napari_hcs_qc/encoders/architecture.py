@@ -7,14 +7,11 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-import torch
-
 from napari_hcs_qc.encoders.triton_guard import import_vision
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from torch import Tensor, nn
@@ -26,8 +23,8 @@ Family: TypeAlias = Literal["timm", "torchvision"]
 class Architecture:
     """A network to be filled with weights, and what is known of it."""
 
-    family: Family  # the library, and the architecture's name in it
-    name: str  # the library, and the architecture's name in it
+    family: Family
+    name: str  # in the library
     module: nn.Module  # the network, as the library builds it; random until weights are loaded
     mean: tuple[float, float, float]  # normalisation of the input, red, green, blue
     std: tuple[float, float, float]  # normalisation of the input, red, green, blue
@@ -56,10 +53,16 @@ class Architecture:
         return cast("Callable[[Tensor], Tensor]", module.forward_features)
 
 
-def build_architecture(family: Family, name: str, weights: Path | None = None) -> Architecture:
-    """Build an architecture by its name in timm or torchvision."""
+def build_architecture(
+    family: Family, name: str, pretrained: Mapping[str, Any] | None = None
+) -> Architecture:
+    """Build an architecture by its name in timm or torchvision.
+
+    With `pretrained`, timm loads the weights ``file`` in it; the rest replaces what timm knows of
+    the weights.
+    """
     if family == "timm":
-        return _build_timm(name, weights)
+        return _build_timm(name, pretrained)
     return _build_torchvision(name)
 
 
@@ -102,16 +105,17 @@ def _torchvision_with(name: str) -> ModuleType:
     return models
 
 
-def _build_timm(name: str, weights: Path | None) -> Architecture:
+def _build_timm(name: str, pretrained: Mapping[str, Any] | None) -> Architecture:
     timm = _timm_with(name)
     source: dict[str, Any] = {}
-    if weights is not None:
-        source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+    if pretrained is not None:
+        source = {"pretrained": True, "pretrained_cfg_overlay": dict(pretrained)}
+        source["num_classes"] = pretrained.get("num_classes")
     try:
         module = timm.create_model(name, **source)
     except RuntimeError as error:
-        what = f"{weights} does not fit" if weights else "timm cannot build"
-        raise HcsQcError(f"{what} the architecture {name}: {error}") from error
+        failure = f"{pretrained['file']} does not fit" if pretrained else "timm cannot build"
+        raise HcsQcError(f"{failure} the architecture {name}: {error}") from error
     config = module.pretrained_cfg
     classifier = config.get("classifier") or ()
     fixed = config.get("fixed_input_size", False)
@@ -161,6 +165,8 @@ def random_architecture(
     family: Family, name: str, seed: int, input_px: int | None = None
 ) -> Architecture:
     """Build a network with random weights, which follow from the seed alone."""
+    import torch  # seconds to import, and a list of encoders does without
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = build_architecture(family, name)

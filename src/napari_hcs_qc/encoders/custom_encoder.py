@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field, ValidationError
 
 from napari_hcs_qc.encoders.architecture import Architecture, Family, build_architecture
 from napari_hcs_qc.encoders.weights import load_strictly, read_safetensors
@@ -15,7 +18,6 @@ from napari_hcs_qc.files import atomic_path, explained_writes, read_json, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
@@ -24,21 +26,29 @@ _VERSION = 1
 # A folder of this name can be made on every file system, and no other encoder is called so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
+_Triple: TypeAlias = tuple[float, float, float]
 
-@dataclass(frozen=True, eq=False)
-class OwnEncoder:
-    """An encoder in a folder of its own."""
 
-    name: str  # what it is called in its assay: the name of its folder
-    folder: Path  # where it is
-    family: Family  # library and architecture
-    architecture: str  # library and architecture
-    mean: tuple[float, float, float]  # normalisation of its input, red, green, blue
-    std: tuple[float, float, float]  # normalisation of its input, red, green, blue
+class CustomEncoder(BaseModel, frozen=True, extra="allow", allow_inf_nan=False):
+    """An encoder in a folder of its own, by its manifest; how it was trained is in the extras."""
+
+    folder: Path = Field(exclude=True)
+    format: Literal["napari-hcs-qc encoder"]
+    version: int
+    family: Family
+    architecture: str
+    mean: _Triple  # normalisation of its input, red, green, blue
+    std: _Triple
     input_px: int | None  # side of the crops that it was trained on, to which all are brought
     n_features: int  # length of a crop's vector with the stages ``"last"``
     weights_sha256: str  # of its weights' file when it was written
-    manifest: Mapping[str, Any]  # everything that is known of it, plain data
+    warnings: tuple[str, ...] = ()  # what a person should know before using it
+    origin: str = "trained here"
+
+    @property
+    def name(self) -> str:
+        """What it is called in its assay."""
+        return self.folder.name
 
     @property
     def weights(self) -> Path:
@@ -46,17 +56,17 @@ class OwnEncoder:
         return self.folder / WEIGHTS
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know before using it."""
-        return tuple(str(one) for one in self.manifest.get("warnings", ()))
+    def manifest(self) -> Mapping[str, Any]:
+        """Everything that is known of it, plain data."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     def load(self) -> Architecture:
         """Build its network with its weights, in evaluation mode."""
         state = read_safetensors(self.weights)
-        found = sha256_of(self.weights)
-        if found != self.weights_sha256:
+        sha256 = sha256_of(self.weights)
+        if sha256 != self.weights_sha256:
             raise HcsQcError(
-                f"{self.weights} has SHA-256 {found}; {self.weights_sha256} was expected from "
+                f"{self.weights} has SHA-256 {sha256}; {self.weights_sha256} was expected from "
                 f"{MANIFEST} beside it. Import the encoder again, or train it again."
             )
         built = build_architecture(self.family, self.architecture)
@@ -72,111 +82,99 @@ def check_name(name: str, taken: Collection[str] = ()) -> str:
             f"{name!r} cannot name an encoder; use 1 to 64 letters, digits, - and _, beginning "
             "with a letter or digit."
         )
-    if name.casefold() in {one.casefold() for one in taken}:
+    if name.casefold() in {other.casefold() for other in taken}:
         raise HcsQcError(f"{name!r} is the name of another encoder; choose another one (--name).")
     return name
 
 
-def save_own(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> OwnEncoder:
+def save_custom_encoder(folder: Path, weights: bytes, manifest: Mapping[str, Any]) -> CustomEncoder:
     """Write an encoder; it is one from the moment its manifest is there."""
     check_name(folder.name)
-    told = own_manifest(hashlib.sha256(weights).hexdigest(), manifest)
-    _of(folder, told)
+    manifest = custom_encoder_manifest(hashlib.sha256(weights).hexdigest(), manifest)
+    _validated(folder, manifest)
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Without a manifest it is no encoder: never old words on new weights.
+        # Without a manifest it is no encoder: never an old manifest on new weights.
         (folder / MANIFEST).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(weights)
-    write_json(folder / MANIFEST, told)
-    return read_own(folder)
+    write_json(folder / MANIFEST, manifest)
+    return read_custom_encoder(folder)
 
 
-def own_manifest(weights_sha256: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the manifest that belongs beside a weights file, see `save_own`."""
-    return {"format": _FORMAT, "version": _VERSION, **told, "weights_sha256": weights_sha256}
+def custom_encoder_manifest(weights_sha256: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the manifest that belongs beside a weights file, see `save_custom_encoder`."""
+    return {"format": _FORMAT, "version": _VERSION, **facts, "weights_sha256": weights_sha256}
 
 
-def change_own(folder: Path, **changes: Any) -> OwnEncoder:
-    """Change what is said of an encoder, such as how it compares."""
-    told = {**read_own(folder).manifest, **changes}
-    write_json(folder / MANIFEST, told)
-    return read_own(folder)
+def update_custom_encoder(folder: Path, **changes: Any) -> CustomEncoder:
+    """Change what is known of an encoder, such as how it compares."""
+    write_json(folder / MANIFEST, {**read_custom_encoder(folder).manifest, **changes})
+    return read_custom_encoder(folder)
 
 
-def read_own(folder: Path) -> OwnEncoder:
+def read_custom_encoder(folder: Path) -> CustomEncoder:
     """Read what is known of an encoder, without its weights."""
     path = folder / MANIFEST
     if not path.is_file():
         raise HcsQcError(f"{folder} is no encoder: it has no {MANIFEST}.")
-    return _of(folder, read_json(path))
+    return _validated(folder, read_json(path))
 
 
-def _of(folder: Path, told: Mapping[str, Any]) -> OwnEncoder:
+def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
     path = folder / MANIFEST
-    version = told.get("version")
-    if told.get("format") != _FORMAT or not isinstance(version, int):
-        raise HcsQcError(f"{path} is not that of an encoder: its format is {told.get('format')!r}.")
+    version = manifest.get("version")
+    if manifest.get("format") != _FORMAT or not isinstance(version, int):
+        raise HcsQcError(
+            f"{path} is not that of an encoder: its format is {manifest.get('format')!r}."
+        )
     if version > _VERSION:
         raise HcsQcError(
             f"The encoder {folder} has version {version}; this program reads up to {_VERSION}. "
             "Update napari-hcs-qc."
         )
     try:
-        family = str(told["family"])
-        if family not in get_args(Family):
-            raise ValueError(f"unknown library {family!r}")
-        return OwnEncoder(
-            folder.name,
-            folder,
-            cast("Family", family),
-            str(told["architecture"]),
-            _triple(told["mean"]),
-            _triple(told["std"]),
-            None if told["input_px"] is None else int(told["input_px"]),
-            int(told["n_features"]),
-            str(told["weights_sha256"]),
-            dict(told),
+        return CustomEncoder.model_validate({**manifest, "folder": folder})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise HcsQcError(
-            f"{path} is damaged ({type(error).__name__}: {error}); import or train it again."
-        ) from error
+        raise HcsQcError(f"{path} is damaged ({problems}); import or train it again.") from error
 
 
-def own_beside(weights: Path | None) -> OwnEncoder | None:
+def custom_encoder_beside(weights: Path | None) -> CustomEncoder | None:
     """Find the encoder that a weights file belongs to; None for a file without a manifest."""
     if weights is None or weights.name != WEIGHTS:
         return None
     if not (weights.parent / MANIFEST).is_file():
         return None
-    return read_own(weights.parent)
+    return read_custom_encoder(weights.parent)
 
 
-def own_folders(root: Path) -> list[Path]:
+def custom_encoder_folders(root: Path) -> list[Path]:
     """List the folders of encoders below `root`, by name; damaged ones too."""
-    if not root.is_dir():
-        return []
-    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
 
 
-def find_own(root: Path, name: str) -> OwnEncoder | None:
+def find_custom_encoder(root: Path, name: str) -> CustomEncoder | None:
     """Find an encoder by its name; None where there is none."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or not (root / name / MANIFEST).is_file():
         return None
-    folder = root / name
-    return read_own(folder) if (folder / MANIFEST).is_file() else None
+    return read_custom_encoder(root / name)
 
 
-def import_own(source: Path, root: Path, name: str, taken: Collection[str] = ()) -> OwnEncoder:
+def import_custom_encoder(
+    source: Path, root: Path, name: str, taken: Collection[str] = ()
+) -> CustomEncoder:
     """Copy an encoder from elsewhere, another assay or another computer."""
     folder = source.parent if source.is_file() else source
-    found = read_own(folder)
-    found.load()
-    target = root / check_name(name or found.name, taken)
+    encoder = read_custom_encoder(folder)
+    encoder.load()
+    target = root / check_name(name or encoder.name, taken)
     if (target / MANIFEST).is_file():
-        if read_own(target).weights_sha256 == found.weights_sha256:
-            return read_own(target)  # the same once more
+        present = read_custom_encoder(target)
+        if present.weights_sha256 == encoder.weights_sha256:
+            return present
         raise HcsQcError(
             f"There is an encoder {target.name} in {root} already; give this one another name "
             "(--name)."
@@ -184,11 +182,6 @@ def import_own(source: Path, root: Path, name: str, taken: Collection[str] = ())
     with explained_writes(target):
         target.mkdir(parents=True, exist_ok=True)
     with atomic_path(target / WEIGHTS) as temporary:
-        shutil.copyfile(found.weights, temporary)
-    write_json(target / MANIFEST, {**found.manifest, "imported_from": str(folder.resolve())})
-    return read_own(target)
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+        shutil.copyfile(encoder.weights, temporary)
+    write_json(target / MANIFEST, {**encoder.manifest, "imported_from": str(folder.resolve())})
+    return read_custom_encoder(target)

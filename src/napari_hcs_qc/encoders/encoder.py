@@ -56,7 +56,7 @@ class Encoder:
         device: str | torch.device = "auto",
         backend: str = AUTO,
     ) -> None:
-        asked = choose_backend(backend)  # a wrong name is told before any work
+        chosen = choose_backend(backend)  # a wrong name is refused before any work
         self.name = name
         self.architecture = str(architecture)
         self.weights_sha256 = weights_sha256
@@ -72,7 +72,7 @@ class Encoder:
         self._max_batch = _MAX_BATCH
         self._compiled: CompiledNetwork | None = None
         self.backend: BackendName = TORCH  # what the network's own fingerprint is taken with
-        self.backend, self.backend_note = self._compile(asked)
+        self.backend, self.backend_note = self._compile(chosen)
         # Python's own lock holds up more than a few threads of PyTorch, whose every layer is called
         # under it; the other backends are called once for the whole network.
         most = MAX_WORKERS if self.backend == TORCH else None
@@ -166,9 +166,9 @@ class Encoder:
     @property
     def fingerprint(self) -> str:
         """Content address of everything that changes the vectors, the backend included."""
-        told = self._network_parts()
+        parts = self._network_parts()
         # PyTorch was there before the others, and so were its stores.
-        return fingerprint(told if self.backend == TORCH else {**told, "backend": self.backend})
+        return fingerprint(parts if self.backend == TORCH else {**parts, "backend": self.backend})
 
     @property
     def network_fingerprint(self) -> str:
@@ -240,9 +240,9 @@ def _fused_network(
         return plain, 0
     fused = StageNetwork(architecture.with_module(module), stages, pooling)
     with torch.inference_mode():
-        expected, found = plain(probe), fused(probe)
+        expected, features = plain(probe), fused(probe)
     largest = max(1.0, float(expected.abs().max()))
-    if float((expected - found).abs().max()) > _FUSION_TOLERANCE * largest:
+    if float((expected - features).abs().max()) > _FUSION_TOLERANCE * largest:
         return plain, 0
     return fused, n_fused
 

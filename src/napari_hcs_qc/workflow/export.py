@@ -15,7 +15,7 @@ from napari_hcs_qc.assay.models.training import trained_with, versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score
 from napari_hcs_qc.assay.scoring.prediction import with_novelty
 from napari_hcs_qc.cells.crops import cut_squares
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.job import NO_JOB, Job
@@ -74,7 +74,7 @@ def export(
     model = _model_of(assay, scored)
     if scored is None:
         scored = score(assay, model=model, keep_kinds=keep_kinds)
-    encoder = kept_encoder(**trained_with(model.manifest), job=job)
+    encoder = cached_encoder(**trained_with(model.manifest), job=job)
     plates = []
     for one in scored:
         rows = embed_plate(

@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 
@@ -158,7 +158,7 @@ def _scored(
 ) -> ScoredPlate:
     states = {name: state}
     if load_prediction(assay, state, model.id) is None:
-        encoder = kept_encoder(**trained_with(model.manifest), job=job.silent())
+        encoder = cached_encoder(**trained_with(model.manifest), job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
                 f"Model {model.id} has not classified plate {name}, and its embeddings are "

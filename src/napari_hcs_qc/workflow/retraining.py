@@ -49,7 +49,7 @@ from napari_hcs_qc.assay.store.saved_model import (
     publish_model,
     save_heads,
 )
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.job import NO_JOB, Job
@@ -192,7 +192,7 @@ def add_figures(
         figures = validate_fine_tuned(said, model.recipe, options, job)
         return _with_figures(assay, model, {**figures, "learning_curve": None})
     if encoder.fingerprint != model.encoder["fingerprint"]:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(manifest),
             device=options.device,
             job=job,
@@ -228,7 +228,7 @@ def add_novelty(
     """
     missing = {name: one for name, one in scored.items() if not one.prediction.is_novelty_measured}
     if missing and encoder.fingerprint != model.encoder["fingerprint"]:
-        encoder = kept_encoder(**trained_with(model.manifest), job=job)
+        encoder = cached_encoder(**trained_with(model.manifest), job=job)
     found = {}
     for name, one in missing.items():
         job.check()

@@ -189,7 +189,7 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
 def memory_for(n_crops: int) -> Iterator[list[int]]:
     """Let the kept encoder's network raise as CUDA does on more crops; gives the sizes tried."""
     recipe = asked_recipe(TrainOptions())
-    encoder = registry.kept_encoder(
+    encoder = registry.cached_encoder(
         name=registry.DEFAULT_ENCODER, stages=recipe.stages, pooling=recipe.pooling
     )
     sizes: list[int] = []

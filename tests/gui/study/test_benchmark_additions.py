@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from skimage.io import imsave
 
 from napari_hcs_qc.encoders.architecture import build_architecture
-from napari_hcs_qc.encoders.custom_encoder import save_own
+from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
 from napari_hcs_qc.study.gui.added_sources import AddedSources
@@ -226,7 +226,7 @@ def test_a_pickle_is_refused_and_one_of_the_assays_own_is_not_replaced(
     assert "only .safetensors is read" in desk.errors()[-1]
     told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
     told |= {"input_px": 64, "n_features": 96}
-    own = save_own(assay_path / "encoders" / "swav", weights.read_bytes(), told)
+    own = save_custom_encoder(assay_path / "encoders" / "swav", weights.read_bytes(), told)
     dock.add_encoder(EncoderSpec("swav", weights))
     assert "an encoder swav of its own" in desk.errors()[-1]
     # That of an assay says itself what it is called.

@@ -28,8 +28,8 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.architecture import build_architecture
-from napari_hcs_qc.encoders.custom_encoder import save_own
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
     from tests.gui.conftest import Desk
 
-    from napari_hcs_qc.encoders.custom_encoder import OwnEncoder
+    from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
 
 
 def button(dock: BenchmarkDock, words: str) -> QPushButton:
@@ -87,19 +87,19 @@ def take(choice: BenchmarkChoice, protocol: str) -> None:
     box.activated.emit(box.currentIndex())
 
 
-def own_encoder(assay: Path, name: str) -> OwnEncoder:
+def assay_encoder(assay: Path, name: str) -> CustomEncoder:
     torch.manual_seed(0)
     state = build_architecture("timm", "test_resnet").module.state_dict()
     told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
-    return save_own(
+    return save_custom_encoder(
         assay / "encoders" / name,
         safetensors.torch.save(state),
         {**told, "input_px": 64, "n_features": 96},
     )
 
 
-def own_trained(assay: Path, **_: object) -> OwnEncoder:
-    return own_encoder(assay, "fresh")
+def own_trained(assay: Path, **_: object) -> CustomEncoder:
+    return assay_encoder(assay, "fresh")
 
 
 def small(dock: BenchmarkDock, *, sizes: str = "all, 10, 999") -> None:
@@ -270,13 +270,13 @@ def test_fine_tuning_on_matching_crops_is_a_choice_and_the_papers(
     assert box.isChecked() and choice.value([source]).fine_tuned_matched
 
 
-def test_the_assays_own_encoders_are_rows_like_others(
+def test_the_custom_encoders_of_an_assay_are_rows_like_others(
     dock: BenchmarkDock, desk: Desk, assay_path: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(assay_path, other)
-    own = own_encoder(assay_path, "simclr")
-    own_encoder(assay_path, "mine")
+    own = assay_encoder(assay_path, "simclr")
+    assay_encoder(assay_path, "mine")
     choice = dock.findChild(BenchmarkChoice)
     desk.open(other)
     assert not {"simclr", "mine"} & set(tips(choice))
@@ -418,7 +418,7 @@ def test_linear_is_given_the_plates_directions_as_in_training(
     assay = AssayFolder.open(assay_path)
     states = [load_plate(assay, entry.name) for entry in assay.plates]
     recipe = get_recipe("nucleus").with_diameter(states[0].found.diameter_px)
-    encoder = kept_encoder("efficientnet-lite0", stages=recipe.stages, pooling=recipe.pooling)
+    encoder = cached_encoder("efficientnet-lite0", stages=recipe.stages, pooling=recipe.pooling)
     wanted = sampled_directions(states, recipe, encoder, assay.embeddings_folder)
     assert wanted is not None
     with np.load(path) as kept:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
 
-from napari_hcs_qc.encoders.custom_encoder import read_own
+from napari_hcs_qc.encoders.custom_encoder import read_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
@@ -58,7 +58,7 @@ def test_an_encoder_is_trained_listed_and_used(
     desk.idle()
     assert desk.errors() == []
     assert button(dock, "Train encoder").isEnabled()
-    own = read_own(assay_path / "encoders" / "swav")
+    own = read_custom_encoder(assay_path / "encoders" / "swav")
     assert own.manifest["method"] == "swav" and own.manifest["input_px"] == 32
     assert len(dock.findChild(LossChart).value()) == 2
     shown = dock.findChild(NeighboursView).value()

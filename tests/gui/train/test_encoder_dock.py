@@ -253,7 +253,15 @@ def test_a_choice_from_elsewhere_is_shown_and_not_chosen_again(
 def test_the_table_shows_self_supervised_encoders_when_there_are_some(qtbot: QtBot) -> None:
     table = EncoderTable()
     qtbot.addWidget(table)
-    mine = EncoderInfo("simclr-1", "ssl:resnet18", True, "", 512, "own", "this assay")
+    mine = EncoderInfo(
+        name="simclr-1",
+        architecture="ssl:resnet18",
+        ready=True,
+        needs="",
+        n_features=512,
+        licence="own",
+        source="this assay",
+    )
     table.set_encoders([("Transfer-learned", list_encoders(), ""), ("Self-supervised", [mine], "")])
     assert lines(table)["Self-supervised"] == ["simclr-1"]
     table.set_value("simclr-1")

@@ -12,10 +12,10 @@ import torch
 
 from napari_hcs_qc.assay.models import custom_encoders
 from napari_hcs_qc.assay.models.custom_encoders import (
+    assay_encoder,
     compare_encoder,
     import_encoder,
     list_assay_encoders,
-    own_encoder,
 )
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import TrainOptions, train
@@ -153,9 +153,9 @@ def test_it_goes_into_another_assay_and_is_marked_when_it_is_not_better(
     other = AssayFolder.create(tmp_path / "other")
     copy = import_encoder(other, own.folder, "brought")
     assert copy.manifest["comparison"] is None
-    assert own_encoder(other, "brought").weights_sha256 == own.weights_sha256
+    assert assay_encoder(other, "brought").weights_sha256 == own.weights_sha256
     with pytest.raises(HcsQcError, match="has no encoder 'deepclusterv2'; its encoders: brought"):
-        own_encoder(other, "deepclusterv2")
+        assay_encoder(other, "deepclusterv2")
     with pytest.raises(HcsQcError, match="name of another encoder"):
         import_encoder(other, own.folder, "resnet18")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -144,48 +146,107 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass
 class WeightsServer:
-    """Serves `files` by path; `cut` bytes are withheld from the end of each."""
+    """Serves `files` by path, as a hub does; `cuts` are lengths of the next bodies."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
-    cut: int = 0
-    asked: list[str] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    resume: threading.Event | None = None
+
+    @property
+    def bodies(self) -> list[str]:
+        """Paths of the files that were asked for, without the questions about them."""
+        return [path for path, _ in self.asked]
+
+    def answer(self, to: BaseHTTPRequestHandler, *, is_head: bool) -> None:
+        wanted = to.headers.get("Range")
+        # The hub's client also asks for what has nothing to do with a file.
+        if not is_head and "/api/" not in to.path:
+            self.asked.append((to.path, wanted))
+        body = self.files.get(to.path)
+        if self.statuses or body is None:
+            to.send_response(self.statuses.pop(0) if self.statuses else 404)
+            to.send_header("X-Error-Code", "EntryNotFound")
+            to.send_header("X-Repo-Commit", COMMIT)
+            to.send_header("Content-Length", "0")
+            to.end_headers()
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        to.send_response(206 if wanted else 200)
+        # A hub tells a large file's SHA-256 by its ETag.
+        to.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        to.send_header("X-Repo-Commit", COMMIT)
+        to.send_header("Content-Length", str(len(body) - start))
+        if wanted:
+            to.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        to.end_headers()
+        if is_head:
+            return
+        sent = body[start:]
+        sent = sent[: self.cuts.pop(0)] if self.cuts else sent
+        if self.resume is not None:
+            to.wfile.write(sent[:1000])
+            to.wfile.flush()
+            self.stalled.set()
+            self.resume.wait(30)
+            sent = sent[1000:]
+        to.wfile.write(sent)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
 def weights_server() -> Iterator[WeightsServer]:
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            server.answer(self, is_head=True)
+
         def do_GET(self) -> None:
-            server.asked.append(self.path)
-            body = server.files.get(self.path)
-            if body is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: len(body) - server.cut])
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                server.answer(self, is_head=False)
 
         def log_message(self, *_args: Any) -> None:
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
     server = WeightsServer(f"http://127.0.0.1:{httpd.server_port}")
     thread.start()
     yield server
+    if server.resume is not None:
+        server.resume.set()
     httpd.shutdown()
     thread.join()
     httpd.server_close()
 
 
 @pytest.fixture
+def set_endpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Do in this process what HF_ENDPOINT does before a start."""
+    from huggingface_hub import constants
+
+    def set_to(url: str) -> None:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + template)
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+
+    return set_to
+
+
+@pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for downloaded weights; Hugging Face's own cache is out of the way."""
+    """An empty folder in place of every cache: Hugging Face's, PyTorch's and ours."""
     import huggingface_hub.constants
 
     folder = tmp_path / "cache"
-    monkeypatch.setenv("HCS_QC_CACHE", str(folder))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HCS_QC_CACHE", str(folder / "ours"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    return folder / "weights"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    return folder

@@ -10,13 +10,13 @@ import torch
 
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.custom_encoder import (
-    change_own,
     check_name,
-    find_own,
-    import_own,
-    own_beside,
-    read_own,
-    save_own,
+    custom_encoder_beside,
+    find_custom_encoder,
+    import_custom_encoder,
+    read_custom_encoder,
+    save_custom_encoder,
+    update_custom_encoder,
 )
 from napari_hcs_qc.encoders.registry import encoder_names, list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -37,7 +37,7 @@ TOLD = {
 def own(tmp_path):
     torch.manual_seed(0)
     state = build_architecture("timm", "test_resnet").module.state_dict()
-    return save_own(tmp_path / "a" / "mine", safetensors.torch.save(state), TOLD)
+    return save_custom_encoder(tmp_path / "a" / "mine", safetensors.torch.save(state), TOLD)
 
 
 def crops(side=32):
@@ -65,32 +65,32 @@ def test_it_is_listed_and_loaded_with_its_own_normalisation(own) -> None:
 
 def test_it_is_found_by_name_and_by_its_file(own) -> None:
     root = own.folder.parent
-    assert find_own(root, "mine").weights_sha256 == own.weights_sha256
-    assert find_own(root, "yours") is None
-    assert find_own(root, "../a/mine") is None
-    assert own_beside(own.weights).name == "mine"
-    assert own_beside(None) is None
-    assert own_beside(root / "other.safetensors") is None
+    assert find_custom_encoder(root, "mine").weights_sha256 == own.weights_sha256
+    assert find_custom_encoder(root, "yours") is None
+    assert find_custom_encoder(root, "../a/mine") is None
+    assert custom_encoder_beside(own.weights).name == "mine"
+    assert custom_encoder_beside(None) is None
+    assert custom_encoder_beside(root / "other.safetensors") is None
 
 
 def test_it_is_imported_and_the_same_again_changes_nothing(own, tmp_path) -> None:
     root = tmp_path / "b"
-    copy = import_own(own.folder, root, "")
+    copy = import_custom_encoder(own.folder, root, "")
     assert (copy.name, copy.folder) == ("mine", root / "mine")
     assert copy.manifest["imported_from"] == str(own.folder)
-    assert import_own(own.weights, root, "").folder == copy.folder
-    change_own(own.folder, warnings=[])
-    assert read_own(own.folder).warnings == () and copy.warnings == ("Short.",)
+    assert import_custom_encoder(own.weights, root, "").folder == copy.folder
+    update_custom_encoder(own.folder, warnings=[])
+    assert read_custom_encoder(own.folder).warnings == () and copy.warnings == ("Short.",)
     torch.manual_seed(1)
     other = build_architecture("timm", "test_resnet").module.state_dict()
-    save_own(tmp_path / "c" / "mine", safetensors.torch.save(other), TOLD)
+    save_custom_encoder(tmp_path / "c" / "mine", safetensors.torch.save(other), TOLD)
     with pytest.raises(HcsQcError, match="already"):
-        import_own(tmp_path / "c" / "mine", root, "")
-    assert import_own(tmp_path / "c" / "mine", root, "second").name == "second"
+        import_custom_encoder(tmp_path / "c" / "mine", root, "")
+    assert import_custom_encoder(tmp_path / "c" / "mine", root, "second").name == "second"
     with pytest.raises(HcsQcError, match="name of another encoder"):
-        import_own(own.folder, root, "ResNet18", encoder_names())
+        import_custom_encoder(own.folder, root, "ResNet18", encoder_names())
     with pytest.raises(HcsQcError, match="no encoder"):
-        import_own(tmp_path, root, "")
+        import_custom_encoder(tmp_path, root, "")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "ä", "x" * 65, "timm:resnet18", ".x"])
@@ -120,7 +120,7 @@ def test_a_damaged_one_is_listed_with_what_is_wrong(own, change, text) -> None:
     path = own.folder / "encoder.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(HcsQcError, match=text):
-        read_own(own.folder)
+        read_custom_encoder(own.folder)
     info = list_encoders(own.folder.parent)[-1]
     assert (info.name, info.ready) == ("mine", False)
     assert text in info.needs

@@ -11,7 +11,12 @@ from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, first_diameter
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.architecture import random_architecture
-from napari_hcs_qc.encoders.custom_encoder import OwnEncoder, change_own, find_own, import_own
+from napari_hcs_qc.encoders.custom_encoder import (
+    CustomEncoder,
+    find_custom_encoder,
+    import_custom_encoder,
+    update_custom_encoder,
+)
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import EncoderInfo, encoder_names, list_encoders
 from napari_hcs_qc.errors import HcsQcError
@@ -39,9 +44,9 @@ def list_assay_encoders(assay: AssayFolder) -> list[EncoderInfo]:
     return list_encoders(assay.encoders_folder)
 
 
-def own_encoder(assay: AssayFolder, name: str) -> OwnEncoder:
+def assay_encoder(assay: AssayFolder, name: str) -> CustomEncoder:
     """Find an encoder of an assay."""
-    found = find_own(assay.encoders_folder, name)
+    found = find_custom_encoder(assay.encoders_folder, name)
     if found is None:
         known = [one.name for one in list_assay_encoders(assay) if one.name not in encoder_names()]
         raise HcsQcError(
@@ -51,14 +56,14 @@ def own_encoder(assay: AssayFolder, name: str) -> OwnEncoder:
     return found
 
 
-def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) -> OwnEncoder:
+def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) -> CustomEncoder:
     """Bring an encoder into an assay, from another assay or another computer.
 
     What is said of how it compares is left behind: it was said of other cells.
     """
-    found = import_own(source, assay.encoders_folder, name or "", encoder_names())
+    found = import_custom_encoder(source, assay.encoders_folder, name or "", encoder_names())
     kept = [one for one in found.warnings if not one.startswith(_MARK)]
-    return change_own(found.folder, comparison=None, warnings=kept)
+    return update_custom_encoder(found.folder, comparison=None, warnings=kept)
 
 
 def compare_encoder(
@@ -69,7 +74,7 @@ def compare_encoder(
     rgb: tuple[str, ...] = (),
     device: str = "auto",
     job: Job = NO_JOB,
-) -> OwnEncoder:
+) -> CustomEncoder:
     """Hold an encoder of an assay against untrained networks of its kind, and mark it if need be.
 
     The annotated cells are cross-validated by well, with frozen embeddings and each of
@@ -78,7 +83,7 @@ def compare_encoder(
     for none below. What was found goes into its manifest; one that is not better is marked there,
     and so in the list of encoders.
     """
-    own = own_encoder(assay, name)
+    own = assay_encoder(assay, name)
     asked = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
     sized = asked_recipe(TrainOptions(recipe=asked, rgb=rgb)).with_diameter(
         first_diameter(assay) or 1.0
@@ -91,7 +96,7 @@ def compare_encoder(
         for word in ("normal", "abnormal")
     ]
     if min(counts, default=0) < FEWEST_COMPARED:
-        return change_own(own.folder, comparison=None)
+        return update_custom_encoder(own.folder, comparison=None)
     cells = annotated_crops(said, sized, job=job)
 
     def figures(architecture: Architecture, step: int) -> dict[str, float]:
@@ -108,7 +113,7 @@ def compare_encoder(
     return note_comparison(own, comparison)
 
 
-def note_comparison(own: OwnEncoder, comparison: dict[str, Any]) -> OwnEncoder:
+def note_comparison(own: CustomEncoder, comparison: dict[str, Any]) -> CustomEncoder:
     """Write what `hold_against` found into an encoder's manifest, and mark it if need be."""
     warnings = [one for one in own.warnings if not one.startswith(_MARK)]
     if not comparison["is_better"]:
@@ -120,7 +125,7 @@ def note_comparison(own: OwnEncoder, comparison: dict[str, Any]) -> OwnEncoder:
             )
             + ")."
         )
-    return change_own(own.folder, comparison=comparison, warnings=warnings)
+    return update_custom_encoder(own.folder, comparison=comparison, warnings=warnings)
 
 
 def head_figures(

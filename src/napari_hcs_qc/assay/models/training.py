@@ -39,8 +39,8 @@ from napari_hcs_qc.assay.store.saved_model import (
 )
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.backends.choice import as_trained
-from napari_hcs_qc.encoders.custom_encoder import find_own
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, encoder_names, kept_encoder
+from napari_hcs_qc.encoders.custom_encoder import find_custom_encoder
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder, encoder_names
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
@@ -112,7 +112,7 @@ def train(
 
     Cross-validated figures come from folds grouped by well. The older models stay.
     """
-    options = with_own_weights(assay, options or TrainOptions())
+    options = with_custom_weights(assay, options or TrainOptions())
     make_head(options.head, options.seed)  # a wrong name is told before hours of work
     check_simulated(options)
     recipe = asked_recipe(options)
@@ -126,7 +126,7 @@ def train(
     check_classes(used)
     recipe = recipe.with_diameter(first_diameter(assay) or used[0].found.diameter_px)
     if encoder is None:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             options.encoder or DEFAULT_ENCODER,
             stages=recipe.stages,
             pooling=recipe.pooling,
@@ -187,12 +187,12 @@ def train(
     return load_model(folder)
 
 
-def with_own_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
+def with_custom_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
     """Give the options with the weights of an encoder of the assay, where its name was given."""
     name = options.encoder
     if name is None or options.weights is not None or name in encoder_names():
         return options
-    own = find_own(assay.encoders_folder, name)
+    own = find_custom_encoder(assay.encoders_folder, name)
     return options if own is None else replace(options, weights=own.weights)
 
 

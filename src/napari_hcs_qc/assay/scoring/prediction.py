@@ -16,7 +16,7 @@ from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN, Prediction, save_prediction
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.backends.choice import TORCH
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
@@ -49,7 +49,7 @@ def predict(
 ) -> list[Prediction]:
     """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
-        encoder = kept_encoder(
+        encoder = cached_encoder(
             **trained_with(model.manifest),
             device=device,
             job=job,

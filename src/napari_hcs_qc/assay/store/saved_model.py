@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cells.recipe import CropRecipe
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, own_manifest
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
 
@@ -58,7 +58,9 @@ def save_heads(
         told = tuned.encoder.describe()
         family, _, architecture = told["architecture"].partition(":")
         described = {**told, "family": family, "architecture": architecture}
-        write_json(folder / MANIFEST, own_manifest(tuned.encoder.weights_sha256, described))
+        write_json(
+            folder / MANIFEST, custom_encoder_manifest(tuned.encoder.weights_sha256, described)
+        )
     if novelty is not None:
         with atomic_path(folder / NOVELTY) as temporary:
             temporary.write_bytes(novelty.to_bytes())

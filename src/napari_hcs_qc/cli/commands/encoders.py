@@ -49,7 +49,10 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
                 "notes": notes,
             }
         )
-    lines.append("Any other model: timm:NAME or torchvision:NAME, with --weights FILE.safetensors.")
+    lines.append(
+        "Any other: timm:NAME, torchvision:NAME or hf:OWNER/MODEL (a timm model of the Hugging "
+        "Face hub); its weights are downloaded once, or come from --weights FILE.safetensors."
+    )
     backends = ", ".join(
         f"{info.name} {info.version}"
         if info.version

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from napari_hcs_qc.encoders.download import weights_folder
+from napari_hcs_qc.encoders.weights import cache_folder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, fingerprint
 
@@ -25,7 +25,7 @@ _MOST_KEPT = 12  # of some 12 MB
 def kept_graph(key: str, export: Callable[[], bytes], use: Callable[[bytes], T]) -> T:
     """Use a graph that was exported before; export it where there is none, or none that works."""
     told = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
-    path = weights_folder().parent / "graphs" / f"{fingerprint(told)}.onnx"
+    path = cache_folder() / "graphs" / f"{fingerprint(told)}.onnx"
     with contextlib.suppress(Exception):  # damaged, or half gone: it is made anew
         made = use(path.read_bytes())
         with contextlib.suppress(OSError):

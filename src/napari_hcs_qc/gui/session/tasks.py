@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.models.encoder_speed import measure_encoder
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions, with_own_weights
+from napari_hcs_qc.assay.models.training import TrainOptions, with_custom_weights
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
 from napari_hcs_qc.assay.store.saved_model import read_manifest
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
@@ -163,7 +163,7 @@ class Tasks(QObject):
     def measure_speed(self, options: TrainOptions) -> BackgroundJob:
         """Measure the encoder of some options on this machine; gives an `EncoderSpeed`."""
         name = options.encoder or DEFAULT_ENCODER
-        found = self._with_own_weights(options) or options
+        found = self._with_custom_weights(options) or options
         return self._start(f"Speed of {name}", measure_encoder, found, slot="speed")
 
     def retrain(self) -> BackgroundJob | None:
@@ -345,18 +345,18 @@ class Tasks(QObject):
         if not states:
             self._refuse("No cells have been found yet; find the cells of the plate first.")
             return None
-        options = self._with_own_weights(self._options)
+        options = self._with_custom_weights(self._options)
         if options is None:
             return None
         return desk_steps.Frozen(
             session.assay, states, session.live.table, options, session.threshold
         )
 
-    def _with_own_weights(self, options: TrainOptions) -> TrainOptions | None:
+    def _with_custom_weights(self, options: TrainOptions) -> TrainOptions | None:
         """Add the weights of an encoder of the assay; None, and told, where it is damaged."""
         assay = self._session.assay
         try:
-            return options if assay is None else with_own_weights(assay, options)
+            return options if assay is None else with_custom_weights(assay, options)
         except HcsQcError as error:
             self._refuse(str(error))
             return None

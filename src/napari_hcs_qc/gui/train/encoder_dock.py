@@ -27,7 +27,7 @@ from napari_hcs_qc.assay.models.training import asked_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_words
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_encoders, list_own_encoders
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders, list_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.session.job_bar import JobBar
@@ -190,7 +190,7 @@ class EncoderDock(QWidget):
 
     def _known_encoders(self) -> tuple[list[EncoderInfo], list[EncoderInfo]]:
         assay = self._session.assay
-        own = [] if assay is None else list_own_encoders(assay.encoders_folder)
+        own = [] if assay is None else list_custom_encoders(assay.encoders_folder)
         return list_encoders(), own
 
     def _list_encoders(self) -> None:
@@ -281,7 +281,7 @@ class EncoderDock(QWidget):
         self._table = EncoderTable()
         self._about = WrappedLabel()
         self._custom = QLineEdit()
-        self._custom.setPlaceholderText("timm:NAME or torchvision:NAME")
+        self._custom.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
         self._custom.setToolTip(
             "Any other architecture, such as timm:resnet50.a1_in1k; used instead of the list."
         )

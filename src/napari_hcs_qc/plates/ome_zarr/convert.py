@@ -104,13 +104,13 @@ def _start(plate: Plate, out: Path, version: NgffVersion, record: Mapping[str, A
         with explained_writes(out):
             _write_plate_metadata(plate, out, version, plate.sites, record)
         return
-    was = attributes_of(out).get(ATTRIBUTE, {}) if is_ome_zarr(out) else {}
-    if not isinstance(was, dict) or "source_fingerprint" not in was:
+    earlier = attributes_of(out).get(ATTRIBUTE, {}) if is_ome_zarr(out) else {}
+    if not isinstance(earlier, dict) or "source_fingerprint" not in earlier:
         raise HcsQcError(
             f"{out} exists and was not made by this command. Choose another folder, or delete it."
         )
     is_v3 = (out / "zarr.json").is_file()
-    if was["source_fingerprint"] != record["source_fingerprint"] or is_v3 != (version == "0.5"):
+    if earlier["source_fingerprint"] != record["source_fingerprint"] or is_v3 != (version == "0.5"):
         raise HcsQcError(
             f"{out} holds a conversion of another plate, of an earlier state of this one, or to "
             "another NGFF version. Choose another folder, or delete it."
@@ -255,7 +255,12 @@ def _write_levels(levels: Sequence[Any], index: tuple[int, int], pixels: NDArray
 
 
 def _halve(pixels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Mean of 2×2 px blocks, `shape` as ngio rounds it; an odd last row or column goes with it."""
+    """Mean of 2×2 px blocks, `shape` as ngio rounds it; an odd last row or column goes with it.
+
+    ngio's own `consolidate` is no mean: with mode "coarsen" it rounds down, so that each level is
+    0.37 grey values darker than the one before; with the others it interpolates, and where a side
+    is odd it is off by up to half the range of noise. It also reads the whole image back.
+    """
     rows = np.minimum(np.arange(2 * shape[0]), pixels.shape[-2] - 1)
     columns = np.minimum(np.arange(2 * shape[1]), pixels.shape[-1] - 1)
     even = pixels[:, rows][:, :, columns].astype(np.float64)

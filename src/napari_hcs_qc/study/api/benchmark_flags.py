@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_own
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, read_spec, spec_of
 
@@ -121,11 +121,11 @@ def _named(text: str) -> tuple[str, Path]:
 def _encoder(text: str) -> dict[str, str]:
     """Split ``NAME[=WEIGHTS]``, or ``[NAME=]FOLDER`` of an encoder that was trained on an assay."""
     if (Path(text) / MANIFEST).is_file():
-        own = read_own(Path(text))
+        own = read_custom_encoder(Path(text))
         return {"name": own.name, "weights": str(own.weights)}
     name, separator, weights = text.partition("=")
     if separator and (Path(weights) / MANIFEST).is_file():
-        weights = str(read_own(Path(weights)).weights)
+        weights = str(read_custom_encoder(Path(weights)).weights)
     return {"name": name, "weights": weights} if separator else {"name": name}
 
 

@@ -10,7 +10,7 @@ from napari_hcs_qc.job import NO_JOB, Job
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari_hcs_qc.encoders.custom_encoder import OwnEncoder
+    from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
     from napari_hcs_qc.study.ssl.training_report import Report
 
 
@@ -38,7 +38,7 @@ def pretrain(
     import_from: str | Path | None = None,
     on_report: Callable[[Report], None] | None = None,
     job: Job = NO_JOB,
-) -> OwnEncoder:
+) -> CustomEncoder:
     """Train an encoder on the assay's unlabelled cells (self-supervised).
 
     Started again after it was stopped, it goes on where it was.
@@ -86,7 +86,7 @@ def pretrain(
 
     Returns
     -------
-    OwnEncoder
+    CustomEncoder
         ``Assay.train(encoder=...)`` takes its name.
 
     Raises

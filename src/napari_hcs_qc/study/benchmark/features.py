@@ -9,7 +9,7 @@ import numpy as np
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.backends.choice import TORCH, choose_backend
-from napari_hcs_qc.encoders.registry import kept_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.baseline import hand_features
 from napari_hcs_qc.files import atomic_path, fingerprint, sha256_of
@@ -104,7 +104,7 @@ def directions_file(
 
 
 def _loaded(encoder: EncoderSpec, recipe: CropRecipe) -> Encoder:
-    return kept_encoder(
+    return cached_encoder(
         encoder.name, stages=recipe.stages, pooling=recipe.pooling, weights=encoder.weights
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_hcs_qc.cli.bars import Bars
-    from napari_hcs_qc.encoders.custom_encoder import OwnEncoder
+    from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
     from napari_hcs_qc.study.ssl.training_report import Report
 
 
@@ -120,7 +120,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome([*lines, f"Use it: hcs-qc train {assay} --encoder {encoder.name}"], data)
 
 
-def _lines(encoder: OwnEncoder) -> list[str]:
+def _lines(encoder: CustomEncoder) -> list[str]:
     manifest = encoder.manifest
     data, history = manifest["data"], manifest["history"]
     unreadable = (*data["unreadable_before"], *data["unreadable"])

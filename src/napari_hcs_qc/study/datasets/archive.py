@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_hcs_qc.download import bytes_text, need_space
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.plates.readers.patterns import match_name
-from napari_hcs_qc.study.datasets.resumable_download import need_space, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,25 +48,27 @@ def list_images(path: Path) -> list[Image]:
     """Images of a plate in a ZIP file, by their ImageXpress names; other files are passed over."""
     with _explained_damage(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    problems = [Problem(repr(one.filename), why) for one in members if (why := _unsafe(one))]
+    problems = [
+        Problem(repr(member.filename), why) for member in members if (why := _unsafe(member))
+    ]
     images, seen = [], set[str]()
-    for one in members:
-        name = PurePosixPath(one.filename)
-        place = None if one.is_dir() else match_name("imagexpress", "", name.name)
+    for member in members:
+        name = PurePosixPath(member.filename)
+        place = None if member.is_dir() else match_name("imagexpress", "", name.name)
         if place is None or not place.channel or "__MACOSX" in name.parts:
             continue
         if name.name.casefold() in seen:
-            problems.append(Problem(repr(one.filename), "is a second file of this name."))
+            problems.append(Problem(repr(member.filename), "is a second file of this name."))
         seen.add(name.name.casefold())
         images.append(
             Image(
-                one.filename,
-                name.name,
-                place.well,
-                place.site,
-                place.channel,
-                one.file_size,
-                one.CRC,
+                member=member.filename,
+                file=name.name,
+                well=place.well,
+                site=place.site,
+                wave=place.channel,
+                size=member.file_size,
+                crc=member.CRC,
             )
         )
     if problems:
@@ -146,7 +148,7 @@ def _what_is(path: Path) -> str:
     """Size of a file, and how it begins where that is no ZIP file."""
     with path.open("rb") as handle:
         start = handle.read(40)
-    size = shown(path.stat().st_size)
+    size = bytes_text(path.stat().st_size)
     if start.startswith(b"PK"):
         return size
     # Often a login or error page in place of the file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
 import shutil
 import zlib
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from napari_hcs_qc.download import NotOnServerError, download, forget_part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, write_text
 from napari_hcs_qc.job import NO_JOB, Job
@@ -20,31 +21,26 @@ from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.readers.imagexpress import htd_text
 from napari_hcs_qc.study.datasets.archive import DamagedArchiveError, Image, list_images, unpack
 from napari_hcs_qc.study.datasets.record import Manifest, Registry
-from napari_hcs_qc.study.datasets.resumable_download import (
-    NotOnServerError,
-    ResumingDownloader,
-    hash_file,
-)
 from napari_hcs_qc.study.datasets.sets import Archive, ImageSet, find_base_url, find_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CHECKED_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class _OtherHashError(HcsQcError):
     """An archive is not the one that was downloaded first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fetched:
     """A plate that is there now."""
 
     path: Path  # its folder, for `open_plate`
     channels: tuple[str, ...]  # names of the channels that are there
-    n_wells: int  # wells, and sites of all wells
-    n_sites: int  # wells, and sites of all wells
+    n_wells: int
+    n_sites: int  # of all wells
     is_new: bool  # whether this call unpacked anything; false when all that was asked for was there
     downloaded: tuple[str, ...]  # archives that this call downloaded
     hashes: dict[str, str]  # SHA-256 of the archives of this plate that are recorded, by name
@@ -112,13 +108,13 @@ class _Fetch:
         archives = self._set.archives(self._plate, wanted)
         for number, archive in enumerate(archives if wanted else [], start=1):
             count = f" ({number} of {len(archives)})" if len(archives) > 1 else ""
-            self._bring(archive, count)
+            self._fetch_archive(archive, count)
         if not self._description.exists():
             self._describe()
         self._tidy()
         wells, n_sites, _ = self._manifest.wells_and_sites()
-        names = [one.name for one in self._set.archives(self._plate, tuple(self._set.channels))]
-        known = {name: entry for name in names if (entry := self._registry.known(name))}
+        archives = self._set.archives(self._plate, tuple(self._set.channels))
+        records = self._registry.read()
         return Fetched(
             path=self._target,
             channels=tuple(
@@ -130,21 +126,20 @@ class _Fetch:
             n_sites=n_sites,
             is_new=bool(wanted),
             downloaded=tuple(self._downloaded),
-            hashes={name: entry["sha256"] for name, entry in known.items()},
+            hashes={a.name: records[a.name].sha256 for a in archives if a.name in records},
             registry=self._registry.path,
             notes=tuple(self._notes),
         )
 
     def _wanted(self, waves: tuple[str, ...], *, verify: bool) -> tuple[str, ...]:
         """Wavelengths that are not here, or not whole."""
-        sizes = self._manifest.sizes()
         wanted = []
         for wave in waves:
             files = self._manifest.images.get(wave)
             if not files:
                 wanted.append(wave)
                 continue
-            bad = self._manifest.damaged(wave, sizes)
+            bad = self._manifest.damaged(wave)
             if verify and not bad:
                 bad = self._with_other_checksum(wave)
             if bad:
@@ -157,26 +152,29 @@ class _Fetch:
 
     def _with_other_checksum(self, wave: str) -> list[str]:
         files = self._manifest.images[wave]
-        total, done, bad = sum(int(entry[2]) for entry in files.values()), 0, []
-        for name, (_, _, size, crc) in files.items():
+        total, done, bad = sum(file.size for file in files.values()), 0, []
+        for name, file in files.items():
             value = 0
-            with (self._target / name).open("rb") as handle:
-                while block := handle.read(_CHECKED_BYTES):
-                    self._job.check()
-                    value = zlib.crc32(block, value)
-            if value != crc:
+            for block in self._blocks(self._target / name):
+                value = zlib.crc32(block, value)
+            if value != file.crc:
                 bad.append(name)
-            done += int(size)
+            done += file.size
             self._job.report(done, total, f"Checking {self._set.channels[wave]}")
         return bad
 
-    def _bring(self, archive: Archive, count: str) -> None:
+    def _blocks(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as handle:
+            while block := handle.read(_BLOCK_BYTES):
+                self._job.check()
+                yield block
+
+    def _fetch_archive(self, archive: Archive, count: str) -> None:
         """Download, check and unpack one archive; a bad one is downloaded anew, once."""
         failure: HcsQcError | None = None
         for is_last in (False, True):
             path = self._download(archive.name, count)
-            message = f"Checking {archive.name}{count}"
-            sha256 = hash_file(path, self._job, message)
+            sha256 = self._sha256_of(path, f"Checking {archive.name}{count}")
             try:
                 self._check_hash(archive.name, sha256)
                 images = self._unpack(path, archive, count)
@@ -190,41 +188,42 @@ class _Fetch:
             self._registry.add(
                 archive.name, sha256, path.stat().st_size, f"{self._url}{archive.name}"
             )
-            self._take_in(archive, images)
+            self._add(archive, images)
             return
 
     def _download(self, name: str, count: str) -> Path:
-        # Imported late: pooch takes its time, and is needed only here.
-        import pooch
-
         path = self._archives / name
-        with explained_writes(path):
-            self._archives.mkdir(parents=True, exist_ok=True)
-        for litter in self._archives.glob("tmp*"):  # of pooch, when it was killed
-            litter.unlink(missing_ok=True)
-        is_here = path.exists()
-        downloader = ResumingDownloader(
-            path.with_name(f"{name}.part"),
-            self._job,
-            f"Downloading {name}{count}",
-        )
-        # The hash is checked by us: pooch would not hear a cancel while it reads gigabytes.
-        shelf = pooch.create(path=self._archives, base_url=self._url, registry={name: None})
-        try:
-            with explained_writes(path), _silent(pooch.get_logger()):
-                shelf.fetch(name, downloader=downloader)
-        except NotOnServerError as error:
-            raise self._no_such_plate(error) from error
-        if not is_here:
+        if not path.exists():
+            try:
+                self._download_to(path, f"Downloading {name}{count}")
+            except NotOnServerError as error:
+                raise self._no_such_plate(error) from error
             self._downloaded.append(name)
         return path
 
+    def _download_to(self, path: Path, message: str) -> None:
+        download(
+            f"{self._url}{path.name}",
+            path,
+            message=message,
+            otherwise="or give a mirror with --base-url",
+            job=self._job,
+        )
+
+    def _sha256_of(self, path: Path, message: str) -> str:
+        digest, total, done = hashlib.sha256(), path.stat().st_size, 0
+        for block in self._blocks(path):
+            digest.update(block)
+            done += len(block)
+            self._job.report(done, total, message)
+        return digest.hexdigest()
+
     def _check_hash(self, name: str, sha256: str) -> None:
-        known = self._registry.known(name)
-        if known is not None and known["sha256"] != sha256:
+        known = self._registry.read().get(name)
+        if known is not None and known.sha256 != sha256:
             raise _OtherHashError(
                 f"{name} has the SHA-256 {sha256}; at its first download "
-                f"({known.get('first_downloaded', 'date unknown')}) it had {known['sha256']}."
+                f"({known.first_downloaded}) it had {known.sha256}."
             )
 
     def _unpack(self, path: Path, archive: Archive, count: str) -> list[Image]:
@@ -255,8 +254,8 @@ class _Fetch:
             raise
         return chosen
 
-    def _take_in(self, archive: Archive, images: list[Image]) -> None:
-        """Move unpacked images into the plate's folder, which from now on lists them."""
+    def _add(self, archive: Archive, images: list[Image]) -> None:
+        """Move unpacked images into the plate's folder and list them there."""
         with explained_writes(self._target):
             self._target.mkdir(exist_ok=True)
             if not self._manifest.images:
@@ -322,19 +321,13 @@ class _Fetch:
 
     def _plates_on_server(self) -> list[str]:
         path = self._archives / self._set.index
-        downloader = ResumingDownloader(
-            path.with_name(f"{path.name}.part"),
-            self._job,
-            f"Reading {self._set.index}",
-        )
         try:
-            self._archives.mkdir(parents=True, exist_ok=True)
-            downloader(f"{self._url}{self._set.index}", path, None)
+            self._download_to(path, f"Reading {self._set.index}")
             return self._set.plates_in(path.read_text(encoding="latin-1"))
         except (HcsQcError, OSError):
-            return []  # the plate's own error is told, without the list
+            return []  # the plate's own error is reported, without the list
         finally:
-            downloader.forget()
+            forget_part(path)
             path.unlink(missing_ok=True)
             self._tidy()
 
@@ -354,14 +347,3 @@ def _alone(folder: Path, plate: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _silent(logger: logging.Logger) -> Iterator[None]:
-    """Keep pooch's log lines from the progress bar."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -26,18 +26,17 @@ class Archive(NamedTuple):
     waves: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageSet:
     """One image set of the collection."""
 
     name: str  # as on the command line
     folder: str  # its folder below the base URL
     title: str  # cells, stains, source and licence
-    # Channel names by the number of the wavelength in file names
-    channels: dict[str, str] = field(hash=False)
+    channels: dict[str, str] = field(hash=False)  # names by the wavelength's number in file names
     shape: tuple[int, int]  # rows and columns of its plates
     archive: str  # name of an archive
-    index: str  # A small file of the set that names all plates
+    index: str  # a small file of the set that names all plates
     index_pattern: str  # finds the plates in it, one a match
     example: str  # one of the plates
 
@@ -55,17 +54,17 @@ class ImageSet:
         """Wavelengths of channels given as ``w1``, ``1`` or by name; all of them when None."""
         if channels is None:
             return tuple(self.channels)
-        words = {name.casefold(): wave for wave, name in self.channels.items()}
-        words |= {text: wave for wave in self.channels for text in (wave, f"w{wave}")}
-        strange = [text for text in channels if text.strip().casefold() not in words]
+        waves = {name.casefold(): wave for wave, name in self.channels.items()}
+        waves |= {text: wave for wave in self.channels for text in (wave, f"w{wave}")}
+        strange = [text for text in channels if text.strip().casefold() not in waves]
         if strange or not channels:
             known = ", ".join(f"w{wave} ({name})" for wave, name in self.channels.items())
-            asked = ", ".join(map(repr, strange)) or "no channel at all"
+            requested = ", ".join(map(repr, strange)) or "no channel at all"
             raise HcsQcError(
-                f"{asked} was asked for, and the channels of {self.folder} are {known}; give "
+                f"{requested} was asked for, and the channels of {self.folder} are {known}; give "
                 "numbers or names of these, comma-separated."
             )
-        chosen = {words[text.strip().casefold()] for text in channels}
+        chosen = {waves[text.strip().casefold()] for text in channels}
         return tuple(wave for wave in self.channels if wave in chosen)
 
     def check_plate(self, plate: str) -> str:
@@ -83,8 +82,8 @@ class ImageSet:
 
 
 SETS = {
-    one.name: one
-    for one in (
+    image_set.name: image_set
+    for image_set in (
         ImageSet(
             name="bbbc022",
             folder="BBBC022",
@@ -119,10 +118,10 @@ SETS = {
 
 def find_set(name: str) -> ImageSet:
     """Image set of that name."""
-    found = SETS.get(name.casefold())
-    if found is None:
+    image_set = SETS.get(name.casefold())
+    if image_set is None:
         raise HcsQcError(f"{name!r} is no image set; {' or '.join(SETS)} was expected.")
-    return found
+    return image_set
 
 
 def find_base_url(given: str | None) -> str:

@@ -141,7 +141,7 @@ class BenchmarkChoice(QWidget):
         self._added[encoder.name] = encoder
         self._list_encoders(encoder.name)
 
-    def set_own(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
+    def set_custom(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
         """Offer the encoders of an assay, and no longer those of another."""
         is_new = in_use is not None and in_use != self._in_use
         self._own, self._in_use = tuple(own), in_use

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_hcs_qc.encoders.custom_encoder import own_beside
+from napari_hcs_qc.encoders.custom_encoder import custom_encoder_beside
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.widgets.path_row import path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
@@ -170,7 +170,7 @@ class EncoderDialog(QDialog):
             "ASSAY/encoders/NAME/encoder.safetensors, whose architecture is known."
         )
         self._name = QLineEdit()
-        self._name.setPlaceholderText("timm:NAME or torchvision:NAME")
+        self._name.setPlaceholderText("timm:NAME, torchvision:NAME or hf:OWNER/MODEL")
         self._name.setToolTip(
             "The encoder that has these weights: a name from the list, or an architecture such as "
             "torchvision:squeezenet1_1 or timm:resnet50. An encoder that was trained on an assay "
@@ -204,7 +204,7 @@ class EncoderDialog(QDialog):
 
     def _weights_changed(self) -> None:
         try:
-            own = own_beside(self._chosen_path())
+            own = custom_encoder_beside(self._chosen_path())
         except HcsQcError:  # told in full when it is loaded
             own = None
         if own is not None and not self._name.text().strip():

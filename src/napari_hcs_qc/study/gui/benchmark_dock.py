@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.assay.models.training import with_own_weights
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_own_encoders
+from napari_hcs_qc.assay.models.training import with_custom_weights
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.session.job_bar import JobBar
@@ -161,7 +161,7 @@ class BenchmarkDock(QWidget):
             return
         cell = one.cell
         weights = {item.name: item.weights for item in self._found.spec.encoders}.get(cell.encoder)
-        own = {info.name: info.weights for info in self._own_encoders()}
+        own = {info.name: info.weights for info in self._custom_encoders()}
         if weights == own.get(cell.encoder):
             weights = None  # found by its name, wherever the assay is moved to
         # Colours and simulated cells that were chosen for something else were not measured here.
@@ -197,7 +197,7 @@ class BenchmarkDock(QWidget):
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
-        own = {info.name: info.weights for info in self._own_encoders()}
+        own = {info.name: info.weights for info in self._custom_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
             self._session.told.emit(
                 "error",
@@ -229,9 +229,9 @@ class BenchmarkDock(QWidget):
         is_one = one.cell.encoder != BASELINE and one.cell.head in HEAD_NAMES
         return one if is_one else None
 
-    def _own_encoders(self) -> list[EncoderInfo]:
+    def _custom_encoders(self) -> list[EncoderInfo]:
         assay = self._session.assay
-        return [] if assay is None else list_own_encoders(assay.encoders_folder)
+        return [] if assay is None else list_custom_encoders(assay.encoders_folder)
 
     def _list_encoders(self, *_: object) -> None:
         """Offer what the assay that is open has, and what it uses."""
@@ -239,11 +239,11 @@ class BenchmarkDock(QWidget):
         if assay is not None:
             # One that is damaged is in the list, with what is wrong with it.
             with suppress(HcsQcError):
-                options = with_own_weights(assay, options)
+                options = with_custom_weights(assay, options)
         in_use = None
         if assay is not None and options.weights is not None:
             in_use = EncoderSpec(options.encoder or DEFAULT_ENCODER, options.weights)
-        self._choice.set_own(self._own_encoders(), in_use)
+        self._choice.set_custom(self._custom_encoders(), in_use)
 
     def _look_into(self, name: str, check: Any, asked: SourceSpec | EncoderSpec) -> BackgroundJob:
         """Find out in the background whether something can be added."""

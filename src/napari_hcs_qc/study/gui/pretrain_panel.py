@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.encoders.registry import list_encoders, list_own_encoders
+from napari_hcs_qc.encoders.registry import list_custom_encoders, list_encoders
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
@@ -195,7 +195,7 @@ class PretrainPanel(QWidget):
         """List what a training can start from: those encoders whose weights are here."""
         before = self._start.currentData()
         assay = self._session.assay
-        own = [] if assay is None else list_own_encoders(assay.encoders_folder)
+        own = [] if assay is None else list_custom_encoders(assay.encoders_folder)
         self._start.clear()
         self._start.addItem(_SCRATCH, "")
         for info in (*list_encoders(), *own):

@@ -12,10 +12,10 @@ from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, firs
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.custom_encoder import (
     MANIFEST,
-    OwnEncoder,
+    CustomEncoder,
     check_name,
-    read_own,
-    save_own,
+    read_custom_encoder,
+    save_custom_encoder,
 )
 from napari_hcs_qc.encoders.embed.crop_reader import CropSource
 from napari_hcs_qc.encoders.encoder import choose_device
@@ -89,7 +89,7 @@ def pretrain_encoder(
     on_report: OnReport | None = None,
     job: Job = NO_JOB,
     is_paused: Callable[[], bool] = lambda: False,
-) -> OwnEncoder:
+) -> CustomEncoder:
     """Train an encoder on the unlabelled cells of an assay.
 
     Fields are read whole and their cells cropped on the fly; nothing but the encoder and a
@@ -132,13 +132,13 @@ def pretrain_encoder(
             told = _manifest(
                 options, settings, recipe, stream, states, start, network.n_features, trained
             )
-            save_own(folder, trained.weights, {**told, "key": key})
+            save_custom_encoder(folder, trained.weights, {**told, "key": key})
             (folder / CHECKPOINT).unlink(missing_ok=True)
         world.wait()
     finally:
         if lock is not None:
             lock.release()
-    return read_own(folder)
+    return read_custom_encoder(folder)
 
 
 def _stream(
@@ -197,10 +197,10 @@ def _key(
     )
 
 
-def _there_already(folder: Path, key: str, *, again: bool) -> OwnEncoder | None:
+def _there_already(folder: Path, key: str, *, again: bool) -> CustomEncoder | None:
     if not (folder / MANIFEST).is_file():
         return None
-    found = read_own(folder)
+    found = read_custom_encoder(folder)
     if found.manifest.get("key") == key:
         return found
     if again:

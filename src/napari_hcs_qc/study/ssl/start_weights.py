@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.encoders.architecture import build_architecture, random_architecture
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, own_beside, read_own
+from napari_hcs_qc.encoders.custom_encoder import (
+    MANIFEST,
+    custom_encoder_beside,
+    read_custom_encoder,
+)
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
@@ -41,7 +45,7 @@ def start_from(
         return Start(random_architecture(*SCRATCH, seed), "random weights", "")
     folder = _folder_of(asked, own)
     if folder is not None:
-        trained = read_own(folder)
+        trained = read_custom_encoder(folder)
         built = trained.load()
         plain = build_architecture(trained.family, trained.architecture)
         # It may be trained on at another size than before.
@@ -63,5 +67,5 @@ def _folder_of(asked: str, own: Path | None) -> Path | None:
     path = Path(asked)
     if (path / MANIFEST).is_file():
         return path
-    beside = own_beside(path)
+    beside = custom_encoder_beside(path)
     return None if beside is None else beside.folder

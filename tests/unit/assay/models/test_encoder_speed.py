@@ -12,7 +12,7 @@ from napari_hcs_qc.job import Cancelled, Job
 
 
 def test_the_default_encoder_is_measured_and_the_kept_one_stays():
-    kept = registry.kept_encoder(device="cpu")
+    kept = registry.cached_encoder(device="cpu")
     told: list[str] = []
     found = measure_encoder(
         TrainOptions(device="cpu"), job=Job(lambda _d, _t, message: told.append(message))
@@ -22,7 +22,7 @@ def test_the_default_encoder_is_measured_and_the_kept_one_stays():
     assert found.n_features == 472  # of the recipe's inner stages
     assert 0.5 < found.crops_per_s < 1e6
     assert told[-1] == "Measuring efficientnet-lite0"
-    assert registry.kept_encoder(device="cpu") is kept
+    assert registry.cached_encoder(device="cpu") is kept
 
 
 def test_it_stops_within_a_second():

@@ -17,7 +17,7 @@ from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
 from napari_hcs_qc.encoders.onnx.onnx_operators import UnknownOperatorError
-from napari_hcs_qc.encoders.registry import kept_encoder, load_encoder
+from napari_hcs_qc.encoders.registry import cached_encoder, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 
@@ -295,12 +295,12 @@ def test_a_model_keeps_its_backend_where_it_is_installed(installed):
 
 
 @HAS_ONNX
-def test_the_kept_encoder_is_loaded_anew_for_another_backend():
+def test_the_cached_encoder_is_loaded_again_for_another_backend():
     pooled: Any = {"stages": "inner", "pooling": "centre", "device": "cpu"}
-    first = kept_encoder(**pooled, backend="torch")
-    second = kept_encoder(**pooled, backend="onnxruntime")
+    first = cached_encoder(**pooled, backend="torch")
+    second = cached_encoder(**pooled, backend="onnxruntime")
     assert (first.backend, second.backend) == ("torch", "onnxruntime")
-    assert kept_encoder(**pooled, backend="onnxruntime") is second
+    assert cached_encoder(**pooled, backend="onnxruntime") is second
 
 
 @HAS_ONNX

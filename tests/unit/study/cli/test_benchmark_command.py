@@ -12,7 +12,7 @@ from PIL import Image
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.bars import Bars
 from napari_hcs_qc.encoders.architecture import build_architecture
-from napari_hcs_qc.encoders.custom_encoder import save_own
+from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
@@ -201,7 +201,7 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
     torch.manual_seed(0)
     state = build_architecture("timm", "test_resnet").module.state_dict()
     told = {"family": "timm", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.2] * 3}
-    own = save_own(
+    own = save_custom_encoder(
         tmp_path / "assay" / "encoders" / "swav",
         safetensors.torch.save(state),
         {**told, "input_px": 64, "n_features": 96},

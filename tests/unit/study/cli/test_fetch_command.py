@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from napari_hcs_qc import download
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.study.datasets import resumable_download
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bbbc_server: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resumable_download, "WAITS_S", (0.01,))
+    monkeypatch.setattr(download, "WAITS_S", (0.01,))
     monkeypatch.setenv("HCS_QC_BBBC_URL", bbbc_server.url)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from napari_hcs_qc import download
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import sha256_of
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.study.datasets import SETS, fetch_plate, resumable_download
+from napari_hcs_qc.study.datasets import SETS, fetch_plate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ NAMES = {wave: f"BBBC022/BBBC022_v1_images_20585w{wave}.zip" for wave in range(1
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resumable_download, "WAITS_S", (0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr(download, "WAITS_S", (0.01, 0.01, 0.01, 0.01))
     monkeypatch.delenv("HCS_QC_BBBC_URL", raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -443,7 +444,7 @@ def test_a_disk_without_room_is_told_before_the_download(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(resumable_download.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(WriteError, match=r"1.0 kB free, and .* kB are needed to download"):
         fetch_w1(server, tmp_path)
 

@@ -52,7 +52,7 @@ def spherical_kmeans(
     if start is None:
         start = _start(points, n_clusters, known, seed)
     centres = functional.normalize(start.float(), dim=1)
-    part = _Part(points, known, world, job)
+    part = _Part(points, known, world, job.silent())
     for _ in range(iterations):
         centres = part.moved(centres)
     return Clusters(centres, part.assigned(centres))
