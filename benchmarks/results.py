@@ -10,13 +10,18 @@ import threading
 import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_hcs_qc.files import write_text
 from napari_hcs_qc.heads.threads import n_processors
+from napari_hcs_qc.qc.reports.figures import SERIES, new_figure, styled, to_svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from matplotlib.figure import Figure
 from contextlib import contextmanager
 
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -78,66 +83,35 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def write_plot(path: Path, title: str, curves: Mapping[str, Mapping[float, float]]) -> Path:
-    """Draw curves over the size of the work, both axes as logarithms, as an SVG.
-
-    Parameters
-    ----------
-    path
-        The file.
-    title
-        What is drawn.
-    curves
-        For each name, value over size.
-    """
-    import math
-
-    xs = [math.log10(x) for curve in curves.values() for x in curve]
-    ys = [math.log10(y) for curve in curves.values() for y in curve.values()]
-    if not xs:
-        return path
-    width, height, left, top = 640, 400, 70, 50
-    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
-    x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (math.log10(x) - x0) / (x1 - x0) * (width - left - 170)
-        up = (math.log10(y) - y0) / (y1 - y0) * (height - top - 60)
-        return left + across, height - 60 - up
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{left}" y="24" font-size="14">{title}</text>',
-    ]
-    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-    sizes = sorted({x for curve in curves.values() for x in curve})
-    for x in sizes:
-        across, _ = at(x, 10**y0)
-        parts.append(
-            f'<line x1="{across:.1f}" x2="{across:.1f}" y1="{top}" y2="{height - 60}" '
-            f'stroke="#ddd"/><text x="{across:.1f}" y="{height - 40}" text-anchor="middle">'
-            f"{x:,.0f}</text>"
-        )
-    for y in (10**y0, 10 ** ((y0 + y1) / 2), 10**y1):
-        _, down = at(10**x0, y)
-        parts.append(
-            f'<line x1="{left}" x2="{width - 170}" y1="{down:.1f}" y2="{down:.1f}" '
-            f'stroke="#ddd"/><text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end">{y:.3g}'
-            "</text>"
-        )
-    for number, (name, curve) in enumerate(curves.items()):
-        colour = colours[number % len(colours)]
-        points = [at(x, curve[x]) for x in sorted(curve)]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(
-            f'<text x="{width - 160}" y="{top + 16 + 18 * number}" fill="{colour}">{name}</text>'
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+    """Draw the values of some curves over the size of the work, both axes logarithmic, as SVG."""
+    write_text(path, to_svg(_plot(title, curves)) + "\n")
     return path
+
+
+@styled
+def _plot(title: str, curves: Mapping[str, Mapping[float, float]]) -> Figure:
+    from matplotlib.ticker import LogLocator
+
+    figure = new_figure(title, 640, 400)
+    axes = figure.subplots()
+    for (name, curve), colour in zip(curves.items(), cycle(SERIES), strict=False):
+        sizes = sorted(curve)
+        axes.plot(
+            sizes,
+            [curve[size] for size in sizes],
+            color=colour,
+            marker="o",
+            markersize=4,
+            label=name,
+        )
+    axes.set(title=title, xscale="log", yscale="log")
+    sizes = sorted({size for curve in curves.values() for size in curve})
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.minorticks_off()
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 class Peak:

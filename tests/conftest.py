@@ -7,10 +7,14 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The same examples wherever CI runs; at a desk new ones are tried every time.
 settings.register_profile("ci", derandomize=True)
@@ -35,6 +39,16 @@ def shared() -> Path:
 def shared_data(shared: Path) -> Path:
     """Folder of the real images, ``../shared/data``."""
     return shared / "data"
+
+
+@pytest.fixture
+def pandas_3_texts() -> Iterator[None]:
+    """Have pandas 2 infer its own type for texts, as pandas 3 always does."""
+    if int(pd.__version__.split(".")[0]) >= 3:
+        yield
+    else:
+        with pd.option_context("future.infer_string", True):
+            yield
 
 
 # Of a process that crashed, pytest-xdist tells the test and nothing else. Each process writes where

@@ -114,7 +114,7 @@ def test_a_failed_plate_stands_alone_and_first(screen: Screen) -> None:
     page = Page(text)
     assert not page.open
     assert "Screen <1>" in page.text
-    assert text.index("could not be judged") < text.index("flagged plate")
+    assert text.index("could not be analysed") < text.index("flagged plate")
     assert problem["error"] in page.text
     links = [one for one in page.attributes("href") if one.startswith("plates/")]
     assert "plates/P%25202%257Bx%257D/results/report.html" in links

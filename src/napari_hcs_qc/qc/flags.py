@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.chance import poisson_cdf
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
 from napari_hcs_qc.text import count_of, interval, listing, number, percent
@@ -320,7 +320,7 @@ def _few_cells(scores: Scores, column: str, ratio: float, rule: FlagRule) -> NDA
         return np.zeros(len(n))
     limit = ratio * median
     # Cells that fall at random scatter by chance; a plate of few cells must not flag its tail.
-    rare = special.pdtr(np.floor(np.nan_to_num(n)), median) < rule.few_cells_probability
+    rare = poisson_cdf(np.nan_to_num(n), median) < rule.few_cells_probability
     severity = np.minimum(MAX_SEVERITY, limit / np.maximum(n, limit / MAX_SEVERITY))
     return np.where((n < limit) & rare, severity, 0.0)
 

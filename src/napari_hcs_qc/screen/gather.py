@@ -26,7 +26,6 @@ from napari_hcs_qc.qc.plate_level.position_effects import (
     position_effects,
     screen_effects,
 )
-from napari_hcs_qc.qc.reports.screen_charts import plate_grid
 from napari_hcs_qc.qc.reports.screen_report import (
     DriftView,
     ScreenPlateView,
@@ -98,7 +97,7 @@ def gather(
                 why = f"its results are damaged ({bad}); remove {planned.folder.path} and run again"
         log = f"plates/{quote(planned.plate.key)}/log.txt"
         failed.append((planned.plate.name, why, log if planned.folder.log_path.is_file() else ""))
-    places, order_words = _places(plan, scored)
+    places, order_text = _places(plan, scored)
     ranked = sorted(range(len(scored)), key=lambda index: places[index][0])
     scored, places = [scored[index] for index in ranked], [places[index] for index in ranked]
     figures = [one.figures for one in scored]
@@ -121,7 +120,7 @@ def gather(
             )
             for one, place in zip(scored, places, strict=True)
         ],
-        order_words=order_words,
+        order_text=order_text,
         effects=effects,
         maps=_maps(scored, shape),
         map_shape=shape,
@@ -176,10 +175,9 @@ def _read(planned: PlannedPlate) -> _ScoredPlate:
         )
         for measure in MEASURES
     }
-    return _ScoredPlate(
-        planned, done, figures, plate_grid((rows, cols), wells["row"], wells["column"], shares),
-        shifted,
-    )  # fmt: skip
+    grid = np.full((rows, cols), np.inf)  # infinite where there is no well
+    grid[wells["row"], wells["column"]] = shares
+    return _ScoredPlate(planned, done, figures, grid, shifted)
 
 
 def _places(
@@ -200,8 +198,8 @@ def _places(
             return [
                 ((time - first).total_seconds() / 86400, f"{time.astimezone():%Y-%m-%d %H:%M}")
                 for time in known
-            ], "in the order of acquisition (slopes a day)"
-    return by_list, "in the order of the list (slopes a plate)"
+            ], "in the order of acquisition (slope per day)"
+    return by_list, "in the order of the list (slope per plate)"
 
 
 def _time_of(one: _ScoredPlate) -> dt.datetime | None:
@@ -240,7 +238,7 @@ def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[Dri
     lines: list[tuple[str, list[float], bool]] = [
         ("Share of abnormal cells, median well", [one.share_abnormal for one in figures], True),
         ("Share of flagged wells", [one.share_flagged for one in figures], True),
-        ("Cells a site, median well", [one.cells_per_site for one in figures], False),
+        ("Cells per site, median well", [one.cells_per_site for one in figures], False),
     ]
     for measure, title in _DRIFT_QUALITY.items():
         channels = sorted({name for one in figures for name in one.quality.get(measure, {})})
@@ -332,7 +330,7 @@ def _drift_table(drifts: Sequence[DriftView]) -> pd.DataFrame:
              "rho_high"]  # fmt: skip
     rows = []
     for one in drifts:
-        found = one.found
+        found = one.drift
         if found is not None:
             slope, rho = found.slope, found.rho
             rows.append(

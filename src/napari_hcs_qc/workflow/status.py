@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import pandas as pd
+
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 
 
@@ -63,13 +65,14 @@ class AssayStatus:
 def assay_status(assay: AssayFolder) -> AssayStatus:
     """Tell where an assay stands."""
     journal = assay.journal()
-    annotations, consensus = journal.annotations(), journal.consensus()
+    annotations = journal.annotations()
+    consensus = journal.consensus(annotations)
     folders = model_folders(assay.models_folder)
     manifests = [read_manifest(folder) for folder in folders]
     return AssayStatus(
         path=assay.path,
         created=assay.created,
-        plates=tuple(plate_status(assay, entry.name) for entry in assay.plates),
+        plates=tuple(plate_status(assay, entry.name, annotations) for entry in assay.plates),
         annotations={str(name): n for name, n in consensus["class"].value_counts().items()},
         n_conflicts=int(consensus["is_conflict"].sum()),
         label_issues=label_issues(manifests[-1], annotations) if manifests else (),
@@ -88,7 +91,9 @@ def assay_status(assay: AssayFolder) -> AssayStatus:
     )
 
 
-def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
+def plate_status(
+    assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
+) -> PlateStatus:
     """Tell where a plate stands; what is wrong with it is told, not raised."""
     entry = assay.plate(name)
     source = str(entry.source)
@@ -107,7 +112,11 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
         return opened
     cells = load_cells(assay.plate_folder(name))
     try:
-        state = joined_state(plate, cells, assay.journal().annotations())
+        state = joined_state(
+            plate,
+            cells,
+            assay.journal().annotations() if annotations is None else annotations,
+        )
         [scored] = score(assay, [name], states={entry.name: state})
     except HcsQcError:  # not predicted yet
         unreadable = tuple(f"{site}: {reason}" for site, reason in cells.unreadable.items())

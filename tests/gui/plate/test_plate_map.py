@@ -10,9 +10,8 @@ from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
 
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS, WellValues
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
-from napari_hcs_qc.gui.widgets.palette import FLAG_COLOUR, REVIEW_COLOURS
+from napari_hcs_qc.gui.widgets.palette import FLAG_COLOUR, RAMP, REVIEW_COLOURS
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, well_name
-from napari_hcs_qc.qc.reports.svg import RAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,8 +3,10 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QWidget
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -12,7 +14,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from napari_hcs_qc.assay.annotations.annotation import KINDS, VERDICTS
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS
 from napari_hcs_qc.gui.widgets import palette
-from napari_hcs_qc.qc.reports.svg import RAMP
+from napari_hcs_qc.gui.widgets.palette import RAMP
+from napari_hcs_qc.qc.reports.figures import VALUE_MAP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,6 +121,12 @@ def test_the_ramp_gets_lighter_and_its_ends_are_kept() -> None:
     many = palette.sequential_rgba(np.linspace(0, 1, 50))[:, :3] @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(many) > 0).all()
     assert palette.sequential_rgba([]).shape == (0, 4)
+
+
+def test_the_ramp_is_the_one_of_reports() -> None:
+    stops = [to_hex(matplotlib.colormaps[VALUE_MAP](index / 9)) for index in range(10)]
+    for stop, colour in zip(stops, RAMP, strict=True):
+        assert np.allclose(palette.rgba(stop), palette.rgba(colour), atol=0.02)
 
 
 def test_no_two_categories_share_a_colour() -> None:

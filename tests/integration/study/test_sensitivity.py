@@ -135,7 +135,9 @@ def test_the_command_writes_everything_and_goes_on_where_it_was(
     assert float(lines[2]["called_abnormal"]) > float(lines[0]["called_abnormal"])
     with Image.open(out / "sensitivity.png") as image:
         assert image.width > 1000
+    assert (out / "sensitivity.pdf").read_bytes().startswith(b"%PDF")
     page = (out / "sensitivity.html").read_text(encoding="utf-8")
+    assert (out / "sensitivity.svg").read_text(encoding="utf-8") in page
     for words in ("efficientnet-lite0", "SHA-256", "head knn", "4 normal ones", "SIM", "<svg"):
         assert words in page
     assert "| saturation | efficientnet-lite0 | real |" in (out / "sensitivity.md").read_text(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.text_columns import rows_of, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,8 +122,7 @@ class LiveAnnotations:
         self._rows, self._of_site, self._table = {}, defaultdict(dict), None
         if len(table):
             self._latest = table["at"].max()
-        for values in table[list(COLUMNS)].itertuples(index=False, name=None):
-            row: tuple[Any, ...] = tuple(None if pd.isna(one) else one for one in values)
+        for row in rows_of(table, COLUMNS):
             plate, well, site, y_px, x_px = row[:5]
             place = (plate, well, int(site), round(y_px * 100), round(x_px * 100))
             self._remember((row[8], place), row)
@@ -151,5 +151,4 @@ def _site_of(place: tuple[Any, ...]) -> PlateSite:
 def _frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     types = {"site": "int64", "y_px": "float64", "x_px": "float64", "at": "datetime64[us, UTC]"}
-    said = dict.fromkeys(("class", "kind", "note"), "object")
-    return frame.astype(types | said)
+    return with_texts(frame.astype(types), frame[["class", "kind", "note"]])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_hcs_qc.text_columns import with_texts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -55,12 +57,8 @@ def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for thing in np.flatnonzero(counts > 1):
         annotators[thing] = ", ".join(names[begin[thing] : begin[thing] + counts[thing]])
 
-    return things.assign(
-        **{"class": outcome, "kind": kind},
-        annotators=annotators,
-        n_annotators=counts,
-        is_conflict=is_conflict,
-    )
+    together = with_texts(things, {"class": outcome, "kind": kind, "annotators": annotators})
+    return together.assign(n_annotators=counts, is_conflict=is_conflict)
 
 
 def _once_each(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ from napari_hcs_qc.assay.annotations.journal_schema import (
     reading,
 )
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -103,9 +104,7 @@ class Journal:
         file again, while a row edited in the file is.
         """
         given: dict[str, list[Annotation]] = defaultdict(list)
-        for record in labels[[*_COLUMNS, "annotator"]].itertuples(index=False, name=None):
-            values: list[Any] = [None if pd.isna(value) else value for value in record]
-            annotator = values.pop()
+        for *values, annotator in rows_of(labels, [*_COLUMNS, "annotator"]):
             given[checked_person(annotator)].append(Annotation(*values))
         source = checked_text(source, "source")
         n_new = 0
@@ -158,11 +157,11 @@ class Journal:
         frame = frame.astype({"site": "int64", "y_px": "float64", "x_px": "float64"})
         frame = frame[~_with_position(frame).duplicated(["annotator", *_POSITION], keep="last")]
         frame = frame[frame["class"].notna()].reset_index(drop=True)
-        return frame.assign(at=_times(frame["at"]))
+        return with_texts(frame.assign(at=_times(frame["at"])), frame[["class", "kind", "note"]])
 
-    def consensus(self) -> pd.DataFrame:
+    def consensus(self, annotations: pd.DataFrame | None = None) -> pd.DataFrame:
         """Tell what the annotators together say at each position, see `consensus.agree`."""
-        annotations = _with_position(self.annotations())
+        annotations = _with_position(self.annotations() if annotations is None else annotations)
         places = annotations.drop_duplicates(_POSITION)[["y_px", "x_px"]].reset_index(drop=True)
         together = pd.concat([agree(annotations, _POSITION), places], axis=1)
         said = ["class", "kind", "annotators", "n_annotators", "is_conflict"]
@@ -177,8 +176,9 @@ class Journal:
         frame = pd.DataFrame(rows, columns=names).astype({"site": "Int64"})
         frame = frame.drop_duplicates(["plate", "well", "site"], keep="last")
         frame = frame[frame["verdict"].notna()].reset_index(drop=True)
-        seen = pd.Series([seen_from_text(one) for one in frame["seen"]], dtype=object)
-        return frame.assign(at=_times(frame["at"]), seen=seen)
+        seen = [seen_from_text(text) for text in none_if_missing(frame["seen"])]
+        frame = with_texts(frame.assign(at=_times(frame["at"])), frame[["verdict", "note"]])
+        return with_texts(frame, {"seen": seen})
 
     def n_actions(self) -> int:
         """Count the actions recorded so far, undone ones too; each new one adds one."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def label_issues(
     still = None
     if annotations is not None:
         columns = ["plate", "well", "site", "y_px", "x_px", "class"]
-        still = {_key(*said) for said in annotations[columns].itertuples(index=False, name=None)}
+        still = {_key(*said) for said in rows_of(annotations, columns)}
     listed = []
     for entry in figures.get("label_issues", []):
         plate, well, site, y_px, x_px, cls, _kind = manifest["training_cells"][entry["cell"]]

@@ -11,6 +11,7 @@ from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotatio
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,12 +71,12 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
         n_rows = len(table)
         raise ProblemsError(f"{path}: {len(problems)} of {n_rows} rows are not valid", problems)
     rows = [
-        (one.plate, one.well, one.site, one.y_px, one.x_px, one.cls, one.kind, people[line])
+        (one.plate, one.well, one.site, one.y_px, one.x_px, one.cls, one.kind, people[line],
+         one.note)
         for line, one in kept.items()
-    ]
-    labels = pd.DataFrame(rows, columns=LABEL_COLUMNS[:-1], index=pd.Index(kept, name="line"))
-    notes = pd.Series([one.note for one in kept.values()], index=labels.index, dtype=object)
-    return labels.assign(note=notes)
+    ]  # fmt: skip
+    labels = pd.DataFrame(rows, columns=LABEL_COLUMNS, index=pd.Index(kept, name="line"))
+    return with_texts(labels, labels[["class", "kind", "note"]])
 
 
 def _named_columns(path: Path, table: pd.DataFrame, *, needs_plate: bool) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.embeddings.positions import position_keys
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,6 +78,7 @@ def said_again(
     """Give the very cells that a model was trained on, plate by plate."""
     columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
     cells = pd.DataFrame(manifest["training_cells"], columns=columns)
+    cells = with_texts(cells, cells[["class", "kind"]])
     said = []
     for name, here in cells.groupby("plate", sort=False):
         if name not in states:
@@ -110,7 +112,7 @@ def training_cells(states: Iterable[PlateState]) -> list[list[Any]]:
             kind or None,
         ]
         for state in states
-        for well, site, y, x, word, kind in state.training[names].itertuples(index=False, name=None)
+        for well, site, y, x, word, kind in rows_of(state.training, names)
     ]
 
 
@@ -146,7 +148,7 @@ def _embedded(
             )
         )
         classes.append(table["class"].to_numpy(dtype=str))
-        kinds.append(table["kind"].to_numpy(dtype=object))
+        kinds.append(none_if_missing(table["kind"]))
         groups.append(state.groups(table["well"]))
     embeddings = np.concatenate(rows)
     usable = np.asarray(np.isfinite(embeddings).all(axis=1))

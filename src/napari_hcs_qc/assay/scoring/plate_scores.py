@@ -23,6 +23,7 @@ from napari_hcs_qc.qc.export.export_tables import ExportPlate
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 from napari_hcs_qc.qc.rule import FlagRule
+from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -265,9 +266,9 @@ def classes_at(p_abnormal: ArrayLike, threshold: float) -> NDArray[np.object_]:
 def _at_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Give the table of a prediction with classes at a threshold, and kinds of the abnormal."""
     classes = classes_at(table["p_abnormal"], threshold)
-    kinds = table["predicted_kind"].to_numpy(dtype=object, copy=True)
+    kinds = none_if_missing(table["predicted_kind"])
     kinds[classes != "abnormal"] = None
-    return table.assign(predicted_class=classes, predicted_kind=kinds)
+    return with_texts(table, {"predicted_class": classes, "predicted_kind": kinds})
 
 
 def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tuple[Problem, ...]:

@@ -21,6 +21,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,12 +134,10 @@ def predict_plate(
     )
     p_abnormal = score_embeddings(model.head, embedded.rows, job=job)
     is_kind_told = p_abnormal >= min(0.5, assay.threshold)
-    table = pd.DataFrame(
-        {
-            "p_abnormal": p_abnormal,
-            "predicted_class": classes_of(p_abnormal),
-            "predicted_kind": _kinds(model, embedded.rows, is_kind_told, job),
-        }
+    kinds = _kinds(model, embedded.rows, is_kind_told, job)
+    table = with_texts(
+        pd.DataFrame({"p_abnormal": p_abnormal}),
+        {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},
     )
     shift: dict[str, Any] = {}
     if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:

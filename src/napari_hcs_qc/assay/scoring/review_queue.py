@@ -6,13 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.text import listing
+from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
 
@@ -142,9 +143,9 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
     wells, sites = scored.scores.wells, scored.scores.sites
     whole: dict[str, dict[str, Any]] = {}
     single: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in scored.verdicts.to_dict("records"):
-        # What is missing in a table is NaN or None, as pandas likes.
-        word = {str(name): value if _is_given(value) else None for name, value in record.items()}
+    names = list(map(str, scored.verdicts.columns))
+    for values in rows_of(scored.verdicts, names):
+        word = dict(zip(names, values, strict=True))
         if word["site"] is None:
             whole[str(word["well"])] = word
         else:
@@ -197,10 +198,6 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
             )
         )
     return entries
-
-
-def _is_given(value: Any) -> bool:
-    return isinstance(value, dict) or not pd.isna(value)
 
 
 def _change(seen: Mapping[str, Any] | None, codes: str) -> str:

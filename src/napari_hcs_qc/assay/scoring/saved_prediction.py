@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.read_table import read_parquet
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
 
+_TEXTS = ["predicted_class", "predicted_kind"]
 COLUMN = "novelty"
 """Of a prediction's table: `Novelty.ratio`, above 1 unlike; NaN where it cannot be said.
 
@@ -68,7 +72,8 @@ def load_prediction(
     found = manifest.get("found", manifest.get("cells"))
     if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
         return None
-    table = pd.read_parquet(folder / f"{model}.parquet")
+    table = read_parquet(folder / f"{model}.parquet")
+    table = with_texts(table, table[_TEXTS])
     if not is_of_all:
         table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
     return Prediction(
@@ -116,10 +121,7 @@ def realigned(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.D
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
     realigned = table.reindex([*range(n_found), *added]).reset_index(drop=True)
-    for name in ("predicted_class", "predicted_kind"):
-        words = realigned[name].astype(object)
-        realigned[name] = words.where(words.notna(), None)
-    return realigned
+    return with_texts(realigned, realigned[_TEXTS])
 
 
 def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:

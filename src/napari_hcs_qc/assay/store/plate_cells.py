@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.files import read_json
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
     from napari_hcs_qc.plates.plate import Plate, Projection
 
@@ -52,7 +53,7 @@ def load_cells(folder: Path) -> PlateCells:
         return PlateCells(
             read_cells(folder / "cells.parquet"),
             IntensityRanges.from_dict(state["ranges"]),
-            pd.read_parquet(folder / "quality.parquet"),
+            read_parquet(folder / "quality.parquet"),
             float(state["diameter_px"]),
             str(state["channel"]),
             state["projection"],

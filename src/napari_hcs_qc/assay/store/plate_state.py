@@ -14,6 +14,7 @@ from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_ce
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,17 +49,14 @@ class PlateState:
 
         Columns ``annotated_class`` (normal, abnormal or None) and ``annotated_kind``.
         """
-        table = pd.DataFrame(
-            {
-                "annotated_class": np.full(len(self.cells), None, dtype=object),
-                "annotated_kind": np.full(len(self.cells), None, dtype=object),
-            }
-        )
         said = self.matched.for_training
         rows = said["cell_id"].to_numpy()
-        table.loc[rows, "annotated_class"] = said["class"].to_numpy(dtype=object)
-        table.loc[rows, "annotated_kind"] = said["kind"].to_numpy(dtype=object)
-        return table
+        columns = {}
+        for name in ("class", "kind"):
+            texts = np.full(len(self.cells), None, dtype=object)
+            texts[rows] = none_if_missing(said[name])
+            columns[f"annotated_{name}"] = texts
+        return with_texts(pd.DataFrame(index=range(len(self.cells))), columns)
 
     @cached_property
     def training(self) -> pd.DataFrame:

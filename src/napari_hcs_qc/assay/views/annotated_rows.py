@@ -9,6 +9,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.annotations.matching import match_annotations
+from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +63,6 @@ class AnnotatedRows:
         matched = matched[matched["cell_id"] >= 0]
         places = np.searchsorted(self._ids, matched["cell_id"], sorter=self._by_id)
         rows = self._by_id[places]
-        words = matched["class"].to_numpy(dtype=object)
+        words = none_if_missing(matched["class"])
         self.classes[rows] = np.where(matched["is_conflict"], "conflict", words)
-        self.kinds[rows] = matched["kind"].to_numpy(dtype=object)
+        self.kinds[rows] = none_if_missing(matched["kind"])

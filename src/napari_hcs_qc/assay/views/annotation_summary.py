@@ -11,6 +11,7 @@ from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotatio
 from napari_hcs_qc.assay.annotations.matching import match_annotations
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ def count_annotations(annotations: pd.DataFrame) -> Counts:
     counts = {column: dict.fromkeys(known, 0) for column, known in words.items()}
     names = ["plate", "well", "site", "y_px", "x_px", *words]
     seen: set[tuple[object, ...]] = set()
-    for *where, y_px, x_px, cls, kind in annotations[names].itertuples(index=False, name=None):
+    for *where, y_px, x_px, cls, kind in rows_of(annotations, names):
         place = (*where, round(y_px * 100), round(x_px * 100))
         for column, word in (("class", cls), ("kind", kind)):
             if word in counts[column] and (place, word) not in seen:
@@ -80,8 +81,7 @@ def find_conflicts(
             said = state.annotations.loc[state.matched.cell_id == cell, columns]
             where = state.cells.iloc[int(cell)]
             words = dict.fromkeys(
-                (str(who), str(cls), kind if isinstance(kind, str) else None)
-                for who, cls, kind in said.itertuples(index=False, name=None)
+                (str(who), str(cls), kind) for who, cls, kind in rows_of(said, columns)
             )
             site = SiteKey(str(where["well"]), int(where["site"]))
             found.append(
@@ -113,5 +113,5 @@ def to_take_back(
     columns = ["well", "site", "y_px", "x_px"]
     return tuple(
         Annotation(plate, str(well), int(site), float(y_px), float(x_px), None)
-        for well, site, y_px, x_px in mine.loc[is_meant, columns].itertuples(index=False, name=None)
+        for well, site, y_px, x_px in rows_of(mine[is_meant], columns)
     )

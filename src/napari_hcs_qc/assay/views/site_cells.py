@@ -10,6 +10,7 @@ import numpy as np
 from napari_hcs_qc.assay.annotations.matching import match_annotations
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
+from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +74,8 @@ def site_cells(
     classes, kinds = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
     said = matched.cells
     at = np.array([where[int(cell_id)] for cell_id in said["cell_id"]], dtype=np.int64)
-    classes[at] = np.where(said["is_conflict"], "conflict", said["class"].to_numpy(dtype=object))
-    kinds[at] = said["kind"].to_numpy(dtype=object)
+    classes[at] = np.where(said["is_conflict"], "conflict", none_if_missing(said["class"]))
+    kinds[at] = none_if_missing(said["kind"])
     said_of = {
         "p_abnormal": np.full(n, np.nan),
         COLUMN: np.full(n, np.nan),
@@ -86,6 +87,7 @@ def site_cells(
             if name in table:
                 values[:n_found] = table[name].to_numpy(dtype=values.dtype)[rows]
         _add_scored(scored, site, added, n_found, said_of)
+        said_of["predicted_kind"] = none_if_missing(said_of["predicted_kind"])
     columns = ["y_px", "x_px"]
     return SiteCells(
         site,

@@ -13,7 +13,6 @@ import numpy as np
 from qtpy.QtGui import QColor
 
 from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
-from napari_hcs_qc.qc.reports.svg import RAMP
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -27,6 +26,7 @@ __all__ = [
     "NEUTRAL_COLOUR",
     "NORMAL_COLOUR",
     "OKABE_ITO",
+    "RAMP",
     "REVIEW_COLOURS",
     "UNSURE_COLOUR",
     "category_colours",
@@ -50,6 +50,21 @@ OKABE_ITO: tuple[str, ...] = (
     "#56b4e9",  # sky blue
     "#e69f00",  # orange
 )
+
+RAMP: tuple[str, ...] = (
+    "#00224e",
+    "#123570",
+    "#3b496c",
+    "#575d6d",
+    "#707173",
+    "#8a8678",
+    "#a59c74",
+    "#c3b369",
+    "#e1cc55",
+    "#fee838",
+)
+"""Ten stops, evenly spaced from 0 to 1, of cividis (Nuñez et al. 2018, PLoS ONE 13:e0199239): made
+to look the same to people with and without colour vision deficiency, dark to light throughout."""
 
 UNSURE_COLOUR = "#cc79a7"
 NEUTRAL_COLOUR = "#c4c4c4"

@@ -11,6 +11,7 @@ import pandas as pd
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.flags import site_keys
 from napari_hcs_qc.qc.scores import abnormal_cells
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,8 +277,7 @@ def _typed(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFram
     table = pd.DataFrame({name: pd.Series(columns[name]).reset_index(drop=True) for name in dtypes})
     for name, dtype in dtypes.items():
         if dtype == "str":
-            texts = table[name].astype(object)
-            table[name] = texts.where(texts.notna() & (texts != ""), None)
+            table = with_texts(table, {name: table[name].replace("", None)})
         else:
             table[name] = table[name].astype(pd.api.types.pandas_dtype(dtype))
     return table

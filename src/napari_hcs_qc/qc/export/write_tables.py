@@ -195,7 +195,8 @@ def _write_anndata(
     blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
     n_features = blocks[0].shape[1]
     obs = _joined([_observations(part) for part in _parts("cells", plates, options, job)])
-    var = pd.DataFrame(index=[f"feature_{index}" for index in range(n_features)])
+    names = [f"feature_{index}" for index in range(n_features)]
+    var = pd.DataFrame(index=pd.Index(names, dtype=object))
     data = anndata.AnnData(
         obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
     )
@@ -227,7 +228,10 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
     obs = pd.concat([part.drop(columns=_TEXTS) for part in parts])
     for name in _TEXTS:
         # Sorted, so that they do not depend on how the cells are divided.
-        obs[name] = union_categoricals([part[name] for part in parts], sort_categories=True)
+        texts = union_categoricals([part[name] for part in parts], sort_categories=True)
+        obs[name] = pd.Categorical.from_codes(texts.codes, texts.categories.astype(object))
+    # As objects: what pandas 3 has for texts is not written so that every AnnData reads it.
+    obs.index = obs.index.astype(object)
     return obs[list(CELL_TABLE)]
 
 

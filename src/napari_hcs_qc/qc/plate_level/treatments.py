@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.chance import hypergeometric_tail
 from napari_hcs_qc.text import count_of, percent
 
 if TYPE_CHECKING:
@@ -28,22 +28,6 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
     adjusted[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
     return adjusted
-
-
-def _upper_tail(k: int, n: int, n_all_flagged: int, n_all: int) -> float:
-    """Chance of `k` flagged wells or more among `n` that are drawn from all, by chance alone.
-
-    `scipy.stats.hypergeom.sf`, without importing scipy.stats, which takes longer than all else
-    that ``hcs-qc status`` does.
-    """
-
-    def log_ways(total: NDArray[np.int64] | int, taken: NDArray[np.int64] | int) -> Any:
-        return gammaln(total + 1) - gammaln(taken + 1) - gammaln(total - taken + 1)
-
-    flagged = np.arange(max(k, n + n_all_flagged - n_all), min(n, n_all_flagged) + 1)
-    others = log_ways(n_all - n_all_flagged, n - flagged)
-    log_p = log_ways(n_all_flagged, flagged) + others - log_ways(n_all, n)
-    return float(np.exp(log_p).sum())
 
 
 def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +51,8 @@ def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFr
     n_flagged = counted["sum"].to_numpy(np.int64)
     n_all, n_all_flagged = int(n_wells.sum()), int(n_flagged.sum())
     p_value = [
-        _upper_tail(k, n, n_all_flagged, n_all) for k, n in zip(n_flagged, n_wells, strict=True)
+        hypergeometric_tail(k, n, n_all_flagged, n_all)
+        for k, n in zip(n_flagged, n_wells, strict=True)
     ]
     rest = np.where(n_all > n_wells, n_all - n_wells, 1)
     table = pd.DataFrame(

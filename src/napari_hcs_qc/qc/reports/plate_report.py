@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
-from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.reports.svg import (
+from napari_hcs_qc.qc.reports.figures import nice_ceiling
+from napari_hcs_qc.qc.reports.pages import write_page
+from napari_hcs_qc.qc.reports.plate_charts import (
     PlateMap,
-    draw_histogram,
-    draw_plate,
-    draw_reliability,
-    nice_ceiling,
+    plate_map,
+    reliability_chart,
+    score_histogram,
 )
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import wilson_interval
@@ -31,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from napari_hcs_qc.errors import Problem
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
 class Picture:
     """One small picture."""
 
-    pixels: NDArray[np.uint8]  # uint8, (height, width) grey or (height, width, 3) RGB
+    pixels: NDArray[np.uint8]  # (height, width) grey or (height, width, 3) RGB
     caption: str = ""  # shown under it, such as ``"0.98"``
 
 
@@ -55,53 +52,51 @@ class WellPictures:
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """One figure from cross-validation: mean, standard deviation over seeds, 95 % interval."""
+    """One figure from cross-validation."""
 
     name: str
     mean: float
-    sd: float | None = None
-    low: float | None = None
+    sd: float | None = None  # over seeds
+    low: float | None = None  # 95 % interval
     high: float | None = None
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What judged the cells."""
+    """The model that classified the cells."""
 
-    name: str  # id of the model
-    encoder: str  # in words, and the hash of the weights
-    weights_sha256: str  # in words, and the hash of the weights
-    recipe: str  # in words, and the hash of the weights
-    head: str  # in words, and the hash of the weights
+    name: str  # its id
+    encoder: str
+    weights_sha256: str
+    recipe: str
+    head: str
     seed: int  # of the training
-    n_annotated: Mapping[str, int]  # annotated cells of each class, and of each kind
-    # Annotated cells of each class, and of each kind
-    n_kinds: Mapping[str, int] = field(default_factory=dict)
-    # Figures, and in `validation` how they were got ("5 folds grouped by well, 5 seeds")
+    n_annotated: Mapping[str, int]  # annotated cells of each class
+    n_kinds: Mapping[str, int] = field(default_factory=dict)  # annotated cells of each kind
     cross_validation: Sequence[CrossValidated] = ()
-    validation: str = ""
-    # Bins as `draw_reliability` takes them
+    validation: str = ""  # how it was cross-validated: "5 folds grouped by well, 5 seeds"
+    # Bins: mean probability, share abnormal, its 95 % interval (low, high), number of cells
     reliability: Sequence[tuple[float, float, float, float, int]] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)  # name and version of the software
-    facts: Sequence[tuple[str, str]] = ()  # further rows: what and value
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the software, by name
+    facts: Sequence[tuple[str, str]] = ()  # further rows: name and value
 
 
 @dataclass(frozen=True, eq=False)
 class ReportPlate:
     """One plate of the report."""
 
-    name: str  # name, where it was opened from, rows and columns
-    source: str  # name, where it was opened from, rows and columns
-    shape: tuple[int, int]  # name, where it was opened from, rows and columns
-    sites: pd.DataFrame  # from `napari_hcs_qc.qc.flags.score_plate`
-    wells: pd.DataFrame  # from `napari_hcs_qc.qc.flags.score_plate`
-    reference: str  # ``"plate"`` or ``"control"``: what was compared with
-    p_abnormal: NDArray[np.floating[Any]]  # probability of each cell; empty without a model
+    name: str
+    source: str  # where it was opened from
+    shape: tuple[int, int]  # rows and columns
+    sites: pd.DataFrame  # from `napari_hcs_qc.qc.flags.score_plate`, as `wells`
+    wells: pd.DataFrame
+    reference: str  # ``"plate"`` or ``"control"``: what wells were compared with
+    p_abnormal: NDArray[np.floating[Any]]  # of each cell; empty without a model
     verdicts: Mapping[str, str] = field(default_factory=dict)  # verdict on whole wells
     unreadable: Sequence[Problem] = ()  # what could not be read or was not understood
-    # Sentences to see first: flags gather in a treatment, the plate is unlike the training
+    # Sentences to see first: flags gather in a treatment, the plate differs from the training
     warnings: Sequence[str] = ()
-    novelty: str = ""  # which cells are unlike anything annotated, in words
+    novelty: str = ""  # sentence on the cells that are unlike any annotated one
     threshold: float = 0.5  # probability from which a cell counts as abnormal
 
 
@@ -111,11 +106,12 @@ class ReportData:
 
     title: str  # name of the assay
     created: str  # when, as text
-    plates: Sequence[ReportPlate]  # the plates, in the order shown
+    plates: Sequence[ReportPlate]  # in the order shown
     rule: FlagRule  # by which wells were flagged
     model: ModelCard | None = None  # none before one was trained
+    # Gives the pictures of a well, by plate, well and its worst site
     pictures: Callable[[str, str, int], WellPictures] | None = None
-    max_wells: int = 60  # so many flagged wells of a plate, the gravest, are shown with pictures
+    max_wells: int = 60  # so many flagged wells of a plate, the worst, are shown with pictures
 
 
 def write_report(
@@ -124,46 +120,50 @@ def write_report(
     *,
     job: Job = NO_JOB,
 ) -> Path:
-    """Write the report as one HTML file without any address outside of itself.
-
-    The wells are drawn and written one after another, so that memory does not grow with them.
-    """
+    """Write the report as one HTML file without any address outside of itself."""
     if not data.plates:
         raise HcsQcError("There is no plate to report on; predict at least one first.")
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.PackageLoader("napari_hcs_qc.qc.reports", "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=percent, number=number, thousands=lambda value: f"{value:,}", data_uri=_data_uri
-    )
     shown = [min(int(plate.wells["is_flagged"].sum()), data.max_wells) for plate in data.plates]
-    total = sum(shown)
-    views = [
-        _plate_view(data, plate, index, sum(shown[:index]), total, job)
-        for index, plate in enumerate(data.plates)
-    ]
-    template = environment.get_template("report.html.jinja")
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        stream = template.stream(
-            title=data.title,
-            created=data.created,
-            headline=_headline(data),
-            warnings=[(plate.name, text) for plate in data.plates for text in plate.warnings],
-            plates=views,
-            model=data.model,
-            reliability=Markup(draw_reliability(data.model.reliability))
-            if data.model and data.model.reliability
+    total, done = sum(shown), count()
+
+    def cards(plate: ReportPlate, wells: pd.DataFrame, key: str) -> Iterator[dict[str, Any]]:
+        for row in wells.itertuples():
+            job.check()
+            job.report(next(done), total, f"Drawing well {row.well} of {plate.name}")
+            yield _card(data, plate, row, key)
+
+    def view(plate: ReportPlate, key: str) -> dict[str, Any]:
+        wells = plate.wells
+        flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False, kind="stable")
+        first, others = flagged.iloc[: data.max_wells], flagged.iloc[data.max_wells :]
+        scores = plate.p_abnormal[np.isfinite(plate.p_abnormal)]
+        return {
+            "key": key,
+            "plate": plate,
+            "n_wells": len(wells),
+            "n_sites": int(wells["n_sites"].sum()),
+            "n_flagged": len(flagged),
+            "maps": _maps(plate, key, set(first["well"])),
+            "cards": cards(plate, first, key),
+            "others": [(row.well, row.flag_reason) for row in others.itertuples()],
+            "n_scores": len(scores),
+            "histogram": score_histogram(scores, threshold=plate.threshold)
+            if len(scores)
             else None,
-            rule=data.rule.describe(),
-            codes=FLAG_CODES,
-        )
-        stream.enable_buffering(64)
-        file.writelines(stream)
-    job.report(total, total, f"Wrote {path.name}")
+        }
+
+    bins = data.model.reliability if data.model else ()
+    values = {
+        "title": data.title,
+        "created": data.created,
+        "headline": _headline(data),
+        "views": [view(plate, f"p{index}") for index, plate in enumerate(data.plates)],
+        "model": data.model,
+        "reliability": reliability_chart(bins) if bins else None,
+        "rule": data.rule.describe(),
+    }
+    write_page(path, "report.html.jinja", values)
+    job.report(total, total, f"Writing {path.name}")
     return path
 
 
@@ -171,146 +171,69 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     """Give the figures at the top: value, what it is, more about it."""
     wells = pd.concat([plate.wells for plate in data.plates])
     n_flagged = int(wells["is_flagged"].sum())
-    n_sites, n_unreadable = int(wells["n_sites"].sum()), int(wells["n_unreadable"].sum())
-    figures = [
-        (
-            f"{n_flagged} of {len(wells)}",
-            "wells flagged",
-            f"{percent(n_flagged / len(wells))} of them" if len(wells) else "",
-        )
-    ]
+    n_cells, n_sites = int(wells["n_cells"].sum()), int(wells["n_sites"].sum())
     n_scored, n_abnormal = int(wells["n_scored"].sum()), int(wells["n_abnormal"].sum())
+    n_unreadable = int(wells["n_unreadable"].sum())
+    share = percent(n_flagged / len(wells)) if len(wells) else ""
+    figures = [(f"{n_flagged} of {len(wells)}", "wells flagged", share)]
     if n_scored:
-        low, high = wilson_interval(n_abnormal, n_scored)
-        figures.append(
-            (
-                percent(n_abnormal / n_scored),
-                "of cells abnormal",
-                f"{n_abnormal:,} of {n_scored:,}; 95 % interval "
-                f"{100 * float(low):.1f}–{100 * float(high):.1f} %",
-            )
-        )
-    n_cells = int(wells["n_cells"].sum())
+        low, high = 100 * np.array(wilson_interval(n_abnormal, n_scored), dtype=float)
+        more = f"{n_abnormal:,} of {n_scored:,}; 95 % interval {low:.1f}–{high:.1f} %"
+        figures.append((percent(n_abnormal / n_scored), "of cells abnormal", more))
     figures.append((f"{n_cells:,}", "cells", f"on {count_of(n_sites, 'site')}"))
-    figures.append(
-        (
-            str(n_unreadable),
-            f"site{'s'[: n_unreadable != 1]} could not be read",
-            "listed below" if n_unreadable else "",
-        )
-    )
+    unreadable = f"{'site' if n_unreadable == 1 else 'sites'} could not be read"
+    figures.append((str(n_unreadable), unreadable, "listed below" if n_unreadable else ""))
     for figure in data.model.cross_validation if data.model else ():
         if figure.name in {"weighted F1", "AUC"}:
             figures.append((f"{figure.mean:.3f}", figure.name, "cross-validated"))
     return figures
 
 
-def _plate_view(
-    data: ReportData,
-    plate: ReportPlate,
-    index: int,
-    before: int,
-    total: int,
-    job: Job,
-) -> dict[str, Any]:
-    """Give what the template needs of one plate."""
-    wells = plate.wells
-    flagged = wells.loc[wells["is_flagged"]].sort_values("severity", ascending=False, kind="stable")
-    shown, rest = flagged.iloc[: data.max_wells], flagged.iloc[data.max_wells :]
-    key = f"p{index}"
-
-    def cards() -> Iterator[dict[str, Any]]:
-        for done, row in enumerate(shown.itertuples()):
-            job.check()
-            job.report(before + done, total, f"Drawing well {row.well} of {plate.name}")
-            yield _card(data, plate, row, key)
-
-    scored = plate.p_abnormal[np.isfinite(plate.p_abnormal)]
-    return {
-        "key": key,
-        "name": plate.name,
-        "source": plate.source,
-        "reference": plate.reference,
-        "n_wells": len(wells),
-        "n_sites": int(wells["n_sites"].sum()),
-        "n_flagged": len(flagged),
-        "maps": _maps(plate, key, set(shown["well"])),
-        "cards": cards(),
-        "rest": [(row.well, row.flag_reason) for row in rest.itertuples()],
-        "histogram": Markup(draw_histogram(scored, threshold=plate.threshold))
-        if len(scored)
-        else None,
-        "n_scored": len(scored),
-        "novelty": plate.novelty,
-        "unreadable": plate.unreadable,
-    }
-
-
-def _maps(plate: ReportPlate, key: str, linked: set[str]) -> list[tuple[str, Markup]]:
+def _maps(plate: ReportPlate, key: str, linked: set[str]) -> list[tuple[str, Figure]]:
     wells = plate.wells.set_index("well")
-    flagged = set(wells.index[wells["is_flagged"]])
-    links = {well: f"#{key}-{well}" for well in linked}
-    notes = {str(well): str(text) for well, text in wells["flag_reason"].items() if text}
     maps = []
-    for name, title, words, least in (
+    for column, title, to_text, least in (
         ("share_abnormal", "Share of abnormal cells", percent, 0.1),
-        ("cells_per_site", "Cells a site", number, 10.0),
+        ("cells_per_site", "Cells per site", number, 10.0),
     ):
-        values = wells[name].astype(float)
+        values = wells[column].astype(float)
         if values.notna().any():
-            drawn = PlateMap(
+            data = PlateMap(
                 title=f"{title}, plate {plate.name}",
                 shape=plate.shape,
                 values={str(well): float(value) for well, value in values.items()},
                 low=0.0,
                 # One ruined well must not turn all the others into one colour.
                 high=nice_ceiling(max(least, float(values.quantile(0.95)))),
-                words=words,
-                flagged=flagged,
-                links=links,
-                notes=notes,
+                to_text=to_text,
+                flagged=set(wells.index[wells["is_flagged"]]),
+                links={well: f"#{key}-{well}" for well in linked},
+                notes={str(well): str(text) for well, text in wells["flag_reason"].items()},
             )
-            # Safe: draw_plate escapes every text it is given.
-            maps.append((title, Markup(draw_plate(drawn, f"{key}-{name}"))))
+            maps.append((title, plate_map(data)))
     return maps
 
 
 def _card(data: ReportData, plate: ReportPlate, row: Any, key: str) -> dict[str, Any]:
-    pictures, trouble = WellPictures(), ""
+    pictures, problem = WellPictures(), ""
     if data.pictures is not None:
         try:
             pictures = data.pictures(plate.name, str(row.well), int(row.worst_site))
         except HcsQcError as error:
-            trouble = str(error)
-    share = ""
+            problem = str(error)
+    facts = [count_of(row.n_sites, "site"), count_of(row.n_cells, "cell")]
     if row.n_scored:
         limits = interval(row.share_abnormal_low, row.share_abnormal_high)
-        share = f"{percent(row.share_abnormal)} abnormal ({limits})"
+        facts.append(f"{percent(row.share_abnormal)} abnormal ({limits})")
     return {
         "id": f"{key}-{row.well}",
         "well": row.well,
-        "codes": [(code, FLAG_CODES[code]) for code in row.flag_codes.split(",")],
+        "flags": [FLAG_CODES[code] for code in row.flag_codes.split(",")],
         "reasons": row.flag_reason.split("; "),
-        "facts": " · ".join(
-            text
-            for text in (count_of(row.n_sites, "site"), count_of(row.n_cells, "cell"), share)
-            if text
-        ),
+        "facts": " · ".join(facts),
         "verdict": plate.verdicts.get(str(row.well), ""),
         "worst_site": int(row.worst_site),
         "has_cells": bool(row.n_cells),
         "pictures": pictures,
-        "trouble": trouble,
+        "problem": problem,
     }
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Encode a picture as a PNG that stands in the page itself."""
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-        raise HcsQcError(
-            f"A picture of dtype {pixels.dtype} and shape {pixels.shape} was given; uint8, "
-            "(height, width) or (height, width, 3), was expected."
-        )
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

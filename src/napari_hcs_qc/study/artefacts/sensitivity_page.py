@@ -1,25 +1,29 @@
-"""The sensitivity to artefacts as CSV, Markdown, SVG, PNG and one HTML page."""
+"""The sensitivity to artefacts as CSV, Markdown, a chart and one HTML page."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from napari_hcs_qc.files import atomic_path, write_text
+from napari_hcs_qc.files import write_text
+from napari_hcs_qc.qc.reports.figures import save_chart
+from napari_hcs_qc.qc.reports.pages import write_page
 from napari_hcs_qc.study.artefacts.artefact_kinds import KINDS
 from napari_hcs_qc.study.artefacts.measure import severity_at
-from napari_hcs_qc.study.artefacts.sensitivity_chart import SIMULATED_SUFFIX, Drawing, draw_curves
+from napari_hcs_qc.study.artefacts.sensitivity_chart import (
+    SIMULATED_SUFFIX,
+    CurvePanel,
+    detection_chart,
+)
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 _COLUMNS = (
@@ -41,21 +45,29 @@ def write_sensitivity(
     strips: Mapping[str, NDArray[np.uint8]],
     folder: Path,
 ) -> list[Path]:
-    """Write ``sensitivity.csv``, ``.md``, ``.svg``, ``.png`` and ``.html``."""
-    drawing = _drawing(provenance, results)
-    path = {suffix: folder / f"sensitivity.{suffix}" for suffix in ("csv", "md", "svg", "png")}
-    write_text(path["csv"], _csv(results))
-    write_text(path["md"], _markdown(provenance, results, accuracy))
-    write_text(path["svg"], drawing.to_svg())
-    with atomic_path(path["png"]) as temporary:
-        drawing.to_image().save(temporary)
+    """Write ``sensitivity.csv``, ``.md``, ``.svg``, ``.png``, ``.pdf`` and ``.html``."""
+    rows = summary_rows(results)
+    chart = _chart(provenance, results)
+    texts = {".csv": _csv(results), ".md": _markdown(provenance, rows, accuracy)}
+    for suffix, text in texts.items():
+        write_text(folder / f"sensitivity{suffix}", text)
+    written = [folder / f"sensitivity{suffix}" for suffix in texts]
+    written += save_chart(chart, folder / "sensitivity")
     page = folder / "sensitivity.html"
-    write_text(page, _html(provenance, results, accuracy, strips, drawing))
-    return [*path.values(), page]
+    values = {
+        "notes": provenance_lines(provenance),
+        "chart": chart,
+        "accuracy_header": ("encoder", "trained on", *_FIGURES.values()),
+        "accuracy": _accuracy_rows(accuracy),
+        "kinds": _kind_views(rows, strips),
+        "least": _MISSED,
+    }
+    write_page(page, "sensitivity.html.jinja", values, __package__)
+    return [*written, page]
 
 
 def summary_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give a row each kind, encoder and training: shares by severity, and where half is found.
+    """Give a row for each kind, encoder and training: shares by severity, and where half is found.
 
     Keys ``encoder, trained, kind, unit, untouched, shares`` (severity to row) and ``half_at``
     (severity, None where it is never reached).
@@ -63,23 +75,23 @@ def summary_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for result in results:
         for trained in dict.fromkeys(row["trained"] for row in result["rows"]):
-            here = [row for row in result["rows"] if row["trained"] == trained]
+            curve = [row for row in result["rows"] if row["trained"] == trained]
             rows.append(
                 {
                     "encoder": result["encoder"],
                     "trained": trained,
                     "kind": result["kind"],
                     "unit": result["unit"],
-                    "untouched": next(row for row in here if row["severity"] == 0),
-                    "shares": {row["severity"]: row for row in here if row["severity"] > 0},
-                    "half_at": severity_at(here, _MISSED),
+                    "untouched": next(row for row in curve if row["severity"] == 0),
+                    "shares": {row["severity"]: row for row in curve if row["severity"] > 0},
+                    "half_at": severity_at(curve, _MISSED),
                 }
             )
     return sorted(rows, key=lambda row: list(KINDS).index(row["kind"]))
 
 
 def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
-    """Say in words where the figures come from and how they were measured."""
+    """Describe where the figures come from and how they were measured."""
     weights = ", ".join(
         f"{name} (SHA-256 of its weights {digest[:12]}…)" if digest else f"{name} (random forest)"
         for name, digest in provenance["encoders"].items()
@@ -98,7 +110,7 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
         f"Encoders: {weights}. Recipe {provenance['recipe']} "
         f"({provenance['recipe_fingerprint']}), head {provenance['head']}, abnormal from "
         f"P = {provenance['threshold']:g} on.",
-        f"{provenance['n_folds']} folds by well, {n_seeds} seed{'s' if n_seeds > 1 else ''} "
+        f"{provenance['n_folds']} folds by well, {count_of(n_seeds, 'seed')} "
         f"(0{f' to {n_seeds - 1}' if n_seeds > 1 else ''}); no well is both trained on and tested. "
         "Intervals are Wilson's at 95 % over the cells.",
         f"Artefacts are made on the camera's grey values around each cell, before any resize; "
@@ -121,38 +133,27 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _curve_name(encoder: str, trained: str) -> str:
-    return encoder + (SIMULATED_SUFFIX if trained == "simulated" else "")
-
-
-def _drawing(provenance: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Drawing:
-    panels: dict[str, dict[str, Any]] = {}
-    names: dict[str, None] = {}
+def _chart(provenance: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Figure:
+    panels: dict[str, CurvePanel] = {}
     for result in results:
-        last = max(result["rows"], key=lambda row: row["severity"])
-        panel = panels.setdefault(
-            result["kind"],
-            {
-                "title": result["kind"],
-                "axis": f"severity ({last['severity']:g} is {_amount(last, result['kind'])})",
-                "curves": {},
-            },
-        )
+        kind = result["kind"]
+        last = max(result["rows"], key=lambda row: float(row["severity"]))
+        axis = f"severity ({last['severity']:g} is {_amount(last, kind)})"
+        panel = panels.setdefault(kind, CurvePanel(kind, axis))
         for trained in dict.fromkeys(row["trained"] for row in result["rows"]):
-            name = _curve_name(result["encoder"], trained)
-            names[name] = None
-            panel["curves"][name] = [row for row in result["rows"] if row["trained"] == trained]
+            name = result["encoder"] + (SIMULATED_SUFFIX if trained == "simulated" else "")
+            panel.curves[name] = [row for row in result["rows"] if row["trained"] == trained]
     subtitle = (
         f"{', '.join(provenance['plates'])}: {provenance['n_spoiled']} normal cells, recipe "
         f"{provenance['recipe']}, head {provenance['head']}, {provenance['n_folds']} folds by "
         "well; dotted: the untouched cells"
     )
-    title = "Cells with a simulated artefact that are called abnormal, percent"
-    return draw_curves(list(panels.values()), title, subtitle, list(names))
+    title = "Cells with a simulated artefact that are called abnormal (%)"
+    return detection_chart(list(panels.values()), title, subtitle)
 
 
 def _amount(row: Mapping[str, Any], kind: str) -> str:
-    """Say what a severity is in units."""
+    """Write a severity in the unit of its kind."""
     unit = KINDS[kind].unit
     if row["amount"] is None:
         return "none"
@@ -163,6 +164,10 @@ def _amount(row: Mapping[str, Any], kind: str) -> str:
 
 def _percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['called_abnormal']:.0f}"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['low']:.0f}–{100 * row['high']:.0f}"
 
 
 def _csv(results: Sequence[Mapping[str, Any]]) -> str:
@@ -195,121 +200,77 @@ def _half(row: Mapping[str, Any]) -> str:
 
 def _markdown(
     provenance: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     accuracy: Sequence[Mapping[str, Any]],
 ) -> str:
-    rows = summary_rows(results)
     severities = _severities(rows)
-    header = ["kind", "encoder", "trained on", "severity 1", "untouched",
-              *(f"{one:g}" for one in severities), "half from"]  # fmt: skip
-    lines = ["# Simulated artefacts: percent of cells called abnormal, by severity", ""]
-    lines += [f"- {line}" for line in provenance_lines(provenance)]
-    lines += ["", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    table = []
     for row in rows:
-        last = row["shares"][severities[-1]]
-        cells = [row["kind"], row["encoder"], row["trained"], _amount(last, row["kind"])]
-        cells += [_percent(row["untouched"])]
-        cells += [
-            f"{_percent(one)} ({100 * one['low']:.0f}–{100 * one['high']:.0f})"
-            for one in (row["shares"][severity] for severity in severities)
-        ]
-        lines.append("| " + " | ".join([*cells, _half(row)]) + " |")
-    lines += ["", "## Real annotated cells, the same folds", ""]
-    lines += [
-        "| encoder | trained on | " + " | ".join(_FIGURES.values()) + " |",
-        "|---|---|---|---|---|",
+        amount = _amount(row["shares"][severities[-1]], row["kind"])
+        shares = [row["shares"][severity] for severity in severities]
+        table.append(
+            [
+                row["kind"], row["encoder"], row["trained"], amount, _percent(row["untouched"]),
+                *(f"{_percent(share)} ({_interval(share)})" for share in shares), _half(row),
+            ]
+        )  # fmt: skip
+    header = ["kind", "encoder", "trained on", "severity 1", "untouched",
+              *(f"{severity:g}" for severity in severities), "half from"]  # fmt: skip
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    blocks = [
+        "# Simulated artefacts: percent of cells called abnormal, by severity",
+        "\n".join(f"- {line}" for line in provenance_lines(provenance)),
+        _markdown_table(header, table),
+        "## Real annotated cells, the same folds",
+        _markdown_table(["encoder", "trained on", *_FIGURES.values()], _accuracy_rows(accuracy)),
+        "## Kinds",
+        "\n".join(f"- {kind}: {KINDS[kind].meaning}." for kind in kinds),
     ]
-    lines += ["| " + " | ".join(row) + " |" for row in _accuracy_rows(accuracy)]
-    lines += ["", "## Kinds", ""]
-    lines += [
-        f"- {name}: {KINDS[name].meaning}." for name in dict.fromkeys(r["kind"] for r in rows)
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
 def _accuracy_rows(accuracy: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
-        [one["encoder"], trained, *(f"{one[trained][name]['mean']:.3f}" for name in _FIGURES)]
-        for one in accuracy
+        [row["encoder"], trained, *(f"{row[trained][name]['mean']:.3f}" for name in _FIGURES)]
+        for row in accuracy
         for trained in ("real", "simulated")
-        if trained in one
+        if trained in row
     ]
 
 
-def _html(
-    provenance: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    accuracy: Sequence[Mapping[str, Any]],
-    strips: Mapping[str, NDArray[np.uint8]],
-    drawing: Drawing,
-) -> str:
-    rows = summary_rows(results)
+def _kind_views(
+    rows: Sequence[Mapping[str, Any]], strips: Mapping[str, NDArray[np.uint8]]
+) -> list[dict[str, Any]]:
+    """Give what the page shows of each kind: pictures and shares, a column for each severity."""
     severities = _severities(rows)
-    parts = []
-    for name in dict.fromkeys(row["kind"] for row in rows):
-        kind = KINDS[name]
-        here = [row for row in rows if row["kind"] == name]
-        columns = [here[0]["untouched"], *(here[0]["shares"][one] for one in severities)]
-        head = "".join(
-            f"<th>{'untouched' if one['severity'] == 0 else _amount(one, name)}</th>"
-            for one in columns
+    views = []
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        amounts = [_amount(of_kind[0]["shares"][severity], kind) for severity in severities]
+        views.append(
+            {
+                "name": kind,
+                "meaning": KINDS[kind].meaning,
+                "header": ("untouched", *amounts),
+                "pictures": list(strips[kind]),
+                "curves": [
+                    {
+                        "name": row["encoder"]
+                        + (" + simulated" if row["trained"] == "simulated" else ""),
+                        "untouched": _percent(row["untouched"]),
+                        "shares": [
+                            (share["called_abnormal"], _percent(share), _interval(share))
+                            for share in (row["shares"][severity] for severity in severities)
+                        ],
+                        "half": _half(row),
+                    }
+                    for row in of_kind
+                ],
+            }
         )
-        pictures = "".join(
-            f'<td><img alt="" src="{_data_uri(picture)}"></td>' for picture in strips[name]
-        )
-        body = "".join(_html_row(row, severities) for row in here)
-        parts.append(
-            f"<h3>{escape(name)}</h3><p>Severity 1: {escape(kind.meaning)}.</p>"
-            f"<table><tr><th></th>{head}<th>half found from severity</th></tr>"
-            f"<tr><td></td>{pictures}<td></td></tr>{body}</table>"
-        )
-    figures = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in _accuracy_rows(accuracy)
-    )
-    heads = "".join(f"<th>{name}</th>" for name in ("encoder", "trained on", *_FIGURES.values()))
-    notes = "".join(f"<li>{escape(line)}</li>" for line in provenance_lines(provenance))
-    return _PAGE.format(
-        notes=notes,
-        chart=drawing.to_svg(),
-        accuracy=f"<table><tr>{heads}</tr>{figures}</table>",
-        kinds="".join(parts),
-    )
-
-
-def _html_row(row: Mapping[str, Any], severities: Sequence[float]) -> str:
-    trained = " + simulated" if row["trained"] == "simulated" else ""
-    cells = [f"<td>{_percent(row['untouched'])} %</td>"]
-    for severity in severities:
-        one = row["shares"][severity]
-        # What half of the cells hide is what the encoder misses.
-        missed = ' class="missed"' if one["called_abnormal"] < _MISSED else ""
-        cells.append(
-            f"<td{missed}>{_percent(one)} % <small>{100 * one['low']:.0f}–"
-            f"{100 * one['high']:.0f}</small></td>"
-        )
-    return (
-        f"<tr><th>{escape(row['encoder'] + trained)}</th>{''.join(cells)}<td>{_half(row)}</td></tr>"
-    )
-
-
-def _data_uri(picture: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(picture).resize((84, 84), Image.Resampling.BICUBIC)
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
-
-
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Simulated artefacts</title>
-<style>body{{font:14px system-ui,sans-serif;margin:2em;color:#222;max-width:1100px}}
-table{{border-collapse:collapse}}td,th{{padding:2px 8px;border-bottom:1px solid #ddd;
-text-align:left;font-weight:normal}}th{{color:#555}}small{{color:#777}}td img{{display:block}}
-.missed{{background:#fbe3d6}}svg{{max-width:100%;height:auto}}</style>
-<h1>Which artefacts are missed</h1>
-<p>Normal cells of this assay, spoiled by simulated artefacts of rising severity: the share that is
-called abnormal, beside that of the untouched cells (the false alarms). Shaded: less than half is
-found.</p>
-<ul>{notes}</ul>{chart}<h2>Real annotated cells, the same folds</h2>{accuracy}
-<h2>Kind by kind</h2><p>The pictures show one cell in its widest crop, at the severities of the
-columns.</p>{kinds}</html>
-"""
+    return views

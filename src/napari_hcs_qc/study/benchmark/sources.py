@@ -23,6 +23,7 @@ from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
 from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
 from napari_hcs_qc.study.benchmark.output.results import read_results
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text_columns import none_if_missing, rows_of
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -218,7 +219,8 @@ def cells_of(
     with_unreadable: bool = False,
 ) -> AssayCells:
     """Give the annotated cells of plates that are open."""
-    where, classes, groups, ids, kinds = [], [], [], [], []
+    where, classes, groups, ids = [], [], [], []
+    kinds: list[str | None] = []
     states = tuple(state for state in states if len(state.training))
     n_unread = 0
     for number, state in enumerate(states):
@@ -230,9 +232,9 @@ def cells_of(
         n_unread += sum(is_unread)
         said = said[~np.array(is_unread, dtype=bool)]
         groups.extend(state.groups(said["well"]).tolist())
-        kinds.extend(said["kind"].tolist())
+        kinds.extend(none_if_missing(said["kind"]))
         columns = ["well", "site", "y_px", "x_px", "class"]
-        for well, site, y, x, word in said[columns].itertuples(index=False, name=None):
+        for well, site, y, x, word in rows_of(said, columns):
             where.append((number, SiteKey(str(well), int(site)), float(y), float(x)))
             classes.append(str(word))
             ids.append(f"{state.plate.name}/{well}/s{site}/y{y:.1f}/x{x:.1f}")

@@ -172,9 +172,9 @@ class Stepper:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
-            found = [self.network.features(piece, self.job).float() for piece in pieces]
+            found = [self.network.features(piece, self.job) for piece in pieces]
         self._restore_statistics()  # the second pass brings them up to date
-        features = torch.cat(found).requires_grad_()
+        features = torch.cat(found).to(torch.get_default_dtype()).requires_grad_()
         shaped = features.view(*views.shape[:2], -1)
         loss, figures = self.method.loss(shaped, rows, epoch, step)
         torch.autograd.backward(self.scaler.scale(loss))

@@ -125,4 +125,6 @@ def test_two_callers_may_encode_at_once():
         caller.start()
     for caller in callers:
         caller.join()
-    assert all(torch.equal(results[number], expected) for number in range(3))
+    # As many crops at once are not always added up in the same order.
+    for number in range(3):
+        torch.testing.assert_close(results[number], expected)

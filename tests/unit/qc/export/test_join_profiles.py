@@ -387,7 +387,7 @@ def test_sqlite_values_of_mixed_types(tmp_path: Path) -> None:
 
 
 def test_written_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_hcs_qc.qc.export.write_tables import profiles as module
+    from napari_hcs_qc.qc.export import profiles as module
 
     monkeypatch.setattr(module, "_VALUES", 40)  # four rows at a time
     cells = make_cells()

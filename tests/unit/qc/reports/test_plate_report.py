@@ -109,14 +109,16 @@ def read(path: Path) -> tuple[str, Page]:
 def test_it_is_one_well_formed_page_that_needs_no_network(data: ReportData, tmp_path: Path) -> None:
     text, page = read(write_report(data, tmp_path / "ä b.html"))
     assert page.open == []
-    for address in page.attributes("src") + page.attributes("href"):
+    links = page.attributes("href") + page.attributes("xlink:href")
+    for address in page.attributes("src") + links:
         assert address.startswith(("data:", "#")), address
-    without_names = text.replace("http://www.w3.org/2000/svg", "")
+    without_names = re.sub(r"http://www\.w3\.org/(2000/svg|1999/xlink)", "", text)
     assert not re.search(r"https?://|url\((?!#)|@import|<script", without_names)
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
-    targets = {a[1:] for a in page.attributes("href") if a.startswith("#")}
+    targets = {address[1:] for address in links if address.startswith("#")}
     assert targets <= set(ids)
+    assert {"p0-A01", "p0-B01", "p0-B04"} <= targets  # flagged wells of the maps
 
 
 def test_nothing_given_is_taken_as_markup(data: ReportData, tmp_path: Path) -> None:

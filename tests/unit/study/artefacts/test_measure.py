@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.artefacts import measure
 from napari_hcs_qc.study.artefacts.measure import (
     Extra,
@@ -18,7 +19,11 @@ from napari_hcs_qc.study.artefacts.measure import (
     weighted_f1,
     well_folds,
 )
-from napari_hcs_qc.study.artefacts.sensitivity_chart import SIMULATED_SUFFIX, draw_curves
+from napari_hcs_qc.study.artefacts.sensitivity_chart import (
+    SIMULATED_SUFFIX,
+    CurvePanel,
+    detection_chart,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,18 +134,26 @@ def test_the_severity_from_which_half_is_found() -> None:
     assert severity_at(rows((0, 0.0), (0.5, 0.8), (1.0, 0.1)), 0.5) is None
 
 
-def test_the_chart_is_valid_in_both_forms() -> None:
+def test_the_chart_has_the_curves_of_every_kind() -> None:
     names = ["one <&>", "one <&>" + SIMULATED_SUFFIX, "two"]
-    curves = {name: rows((0, 0.1), (0.5, 0.5), (1, 0.9)) for name in names}
-    panels = [{"title": f"kind {n}", "axis": "severity (1 is 3 µm)", "curves": curves}
-              for n in range(5)]  # fmt: skip
-    drawing = draw_curves(panels, "Title", "from <here>", names)
-    root = ElementTree.fromstring(drawing.to_svg())
-    words = [element.text for element in root.iter() if element.text]
-    assert "from <here>" in words
-    assert [word for word in words if word.startswith("kind")] == [f"kind {n}" for n in range(5)]
-    image = drawing.to_image()
-    assert image.size == (2 * drawing.width, 2 * drawing.height)
-    pixels = np.asarray(image).reshape(-1, 3)
-    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):  # the curves of both encoders are there
-        assert (np.abs(pixels.astype(int) - colour).sum(axis=1) < 20).sum() > 200
+    curves = {name: rows((1, 0.9), (0, 0.1 + 0.05 * n), (0.5, 0.5)) for n, name in enumerate(names)}
+    panels = [CurvePanel(f"kind {n}", "severity (1 is 3 µm)", dict(curves)) for n in range(5)]
+    figure = detection_chart(panels, "Title", "from <here>")
+    drawn = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in drawn] == [f"kind {n}" for n in range(5)]
+    shares = {line.get_label(): line for line in drawn[4].lines}
+    for name in names:
+        # Side by side, so that intervals can be told apart.
+        assert np.allclose(shares[name].get_xdata(), [0, 0.5, 1], atol=0.02)
+    assert np.allclose(shares["two"].get_ydata(), [20, 50, 90])
+    spans = [segment[:, 1].tolist() for segment in drawn[4].collections[0].get_segments()]  # type: ignore[attr-defined]
+    assert np.allclose(spans, [[0, 20], [40, 60], [80, 100]])
+    untouched = [line.get_ydata() for line in drawn[4].lines if line.get_linestyle() == ":"]
+    assert np.allclose(untouched, [[10, 10], [15, 15], [20, 20]])
+    first, simulated, second = (shares[name] for name in names)
+    assert first.get_color() == simulated.get_color() != second.get_color()
+    assert simulated.is_dashed() and not first.is_dashed()
+    root = ElementTree.fromstring(to_svg(figure))
+    texts = ["".join(text.itertext()) for text in root.iter() if text.tag.endswith("}text")]
+    assert {*names, "Title", "from <here>", "severity (1 is 3 µm)"} <= set(texts)
+    assert to_svg(figure) == to_svg(detection_chart(panels, "Title", "from <here>"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,16 +114,23 @@ def trained(
     return pretrain(stream, small_network(), settings, seed=seed, key="the same", **options)
 
 
-def trained_in_double(folder: Path, settings: Pretraining, **options: Any) -> Pretrained:
-    """Train in double precision: in single, rounding decides which pixel a maximum takes."""
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Compute in double precision: in single, rounding decides which pixel a maximum takes."""
     normalise = Normaliser.__call__
     torch.set_default_dtype(torch.float64)
     Normaliser.__call__ = lambda self, crops: normalise(self, crops).double()
     try:
-        return trained(folder, settings, **options)
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
         Normaliser.__call__ = normalise
+
+
+def trained_in_double(folder: Path, settings: Pretraining, **options: Any) -> Pretrained:
+    """Train in double precision."""
+    with in_double():
+        return trained(folder, settings, **options)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tests.unit.study.ssl.conftest import open_source, quick, small_network, trained
+from tests.unit.study.ssl.conftest import in_double, open_source, quick, small_network, trained
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
@@ -195,19 +195,23 @@ def stepper_of(network, method="simclr") -> Stepper:
 
 def test_in_pieces_the_gradient_is_that_of_the_whole_batch() -> None:
     """Batch normalisations by their running statistics: with the batch's, pieces differ."""
-    views = torch.rand((2, 24, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    views = torch.rand((2, 24, 1, 32, 32), generator=generator, dtype=torch.float32)
     rows, gradients, losses = torch.arange(24), [], []
     for at_once in (0, 10):
-        stepper = stepper_of(small_network())
-        stepper.network.set_training(batch_statistics=False)
-        stepper.crops_at_once = at_once
-        loss, _ = stepper.backward(views, rows, 0, 0)
+        with in_double():
+            stepper = stepper_of(small_network())
+            stepper.network.set_training(batch_statistics=False)
+            stepper.crops_at_once = at_once
+            loss, _ = stepper.backward(views, rows, 0, 0)
         losses.append(float(loss))
         gradients.append([one.grad.clone() for one in stepper.parameters])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    tolerance = views.numel() * torch.finfo(torch.float64).eps  # gradients are sums over pixels
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     scale = max(float(one.abs().max()) for one in gradients[0])
     for whole, pieces in zip(*gradients, strict=True):
-        torch.testing.assert_close(pieces, whole, atol=1e-5 * scale, rtol=1e-4)
+        assert whole.dtype == torch.float64
+        torch.testing.assert_close(pieces, whole, atol=tolerance * scale, rtol=0)
 
 
 def test_an_unfinished_step_is_undone() -> None:

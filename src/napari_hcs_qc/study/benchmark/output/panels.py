@@ -1,6 +1,6 @@
 """The tables in the paper's shape: panels with an encoder a line, figures side by side.
 
-What is printed is decided here; `markdown`, `latex` and `page` only set it.
+What is printed is decided here; `markdown`, `latex` and the page's template only set it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ _PAPER_TITLES = {
     3: "The paper's: fine-tuned on 350 of BBBC022, tested on 200 of BBBC021",
 }
 _LINEAR_PAPER_NOTE = (
-    "The paper's linear layer and fine-tuning stand under our heads that are most like them "
+    "The paper's linear layer and fine-tuning are listed under the most similar heads here "
     "(linear-paper, finetune-paper; else linear, finetune)."
 )
+_UNMEASURED = "not measured yet"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place: a figure with its sd, a letter that says why not, or nothing."""
+    """One place of a table: a figure with its sd, a letter for why there is none, or nothing."""
 
     text: str = ""
     sd: str = ""
@@ -60,23 +61,20 @@ class Panel:
     """One block of a table."""
 
     title: str  # source, recipe and what else is the same all over it
-    # Headings: each group (a head or a number of annotations) has all the figures
-    groups: tuple[str, ...]
-    # Headings: each group (a head or a number of annotations) has all the figures
+    groups: tuple[str, ...]  # headings: heads or numbers of annotations, each with all `figures`
     figures: tuple[str, ...]
-    lines: tuple[Line, ...]  # its encoders
-    # Whether it holds what the paper has not: precision and recall of abnormal
-    is_detail: bool = False
+    lines: tuple[Line, ...]
+    is_detail: bool = False  # precision and recall of abnormal, which the paper does not have
 
 
 @dataclass(frozen=True)
 class PrintedTable:
     """A table as it is printed."""
 
-    title: str  # above it
-    panels: tuple[Panel, ...]  # its blocks
+    title: str
+    panels: tuple[Panel, ...]
     notes: tuple[str, ...]  # sentences below it
-    # Letter of the empty places to what is in the way
+    # Letter of the empty places to the reason
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -84,21 +82,22 @@ def printed_table(
     number: int, planned: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
 ) -> PrintedTable:
     """Lay one table out."""
-    cells = [one for one in planned if one.cell.table == number]
-    letters = _Letters(cells, results)
+    items = [item for item in planned if item.cell.table == number]
+    letters, reasons = _letters(items, results)
     panels: list[Panel] = []
     has_paper = False
-    for those in _blocks(number, cells):
-        keys = list(dict.fromkeys(_group(number, one.cell) for one in those))
-        paper = _paper_lines(number, keys, those[0].cell.head)
+    for block in _blocks(number, items):
+        keys = list(dict.fromkeys(_group(number, item.cell) for item in block))
+        headings = tuple(_heading(number, key, block, results) for key in keys)
+        paper = _paper_lines(number, keys, block[0].cell.head)
         has_paper = has_paper or bool(paper)
         for figures in (_PRINTED, _ABNORMAL):
             is_detail = figures is _ABNORMAL
-            lines = _our_lines(number, those, keys, figures, results, letters)
+            lines = _our_lines(number, block, keys, figures, results, letters)
             panels.append(
                 Panel(
-                    _panel_title(number, those[0].cell, is_detail=is_detail),
-                    tuple(_heading(number, key, those, results) for key in keys),
+                    _panel_title(number, block[0].cell, is_detail=is_detail),
+                    headings,
                     tuple(figures.values()),
                     (*lines, *([] if is_detail else paper)),
                     is_detail,
@@ -107,54 +106,48 @@ def printed_table(
     if not has_paper:
         panels.append(_paper_panel(number))
     notes = list(
-        dict.fromkeys(str(results[one.key]["split"]) for one in cells if one.key in results)
+        dict.fromkeys(str(results[item.key]["split"]) for item in items if item.key in results)
     )
-    if any(one.cell.directions for one in cells):
+    if any(item.cell.directions for item in items):
         notes.append(DIRECTIONS_NOTE)
-    if not cells:
-        notes.append("Nothing of ours: no pair of sources to train and test on was asked for.")
+    if not items:
+        notes.append("No results of this benchmark: no pair of sources to train and test on.")
     elif has_paper:
         notes.append(_LINEAR_PAPER_NOTE)
-        if number == 2 and any(one.cell.n_train == 0 for one in cells):
-            notes.append("All annotations: of the paper's there were 350.")
+        if number == 2 and any(item.cell.n_train == 0 for item in items):
+            notes.append("All annotations: 350 in the paper.")
     notes.append(f"In blue: {PAPER_NOTE}")
-    return PrintedTable(TITLES[number], tuple(panels), tuple(notes), letters.told)
+    return PrintedTable(TITLES[number], tuple(panels), tuple(notes), reasons)
 
 
-class _Letters:
-    """A letter for each thing that is in the way of a cell of the table."""
-
-    def __init__(self, cells: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]) -> None:
-        subjects: dict[str, dict[str, None]] = {}
-        self._letter: dict[str, str] = {}
-        for one in cells:
-            if one.key not in results:
-                group = one.group or "not measured yet"
-                subjects.setdefault(group, {})[one.subject] = None
-        for number, group in enumerate(subjects):
-            self._letter[group] = _letter(number)
-        self.told = {
-            self._letter[group]: ": ".join(part for part in (group, ", ".join(names)) if part)
-            for group, names in subjects.items()
-        }
-
-    def of(self, one: Planned) -> str:
-        """Give the letter of a cell that has no result."""
-        return self._letter[one.group or "not measured yet"]
+def _letters(
+    items: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Give the letter of each kind of reason for an empty place, and the reason of each letter."""
+    subjects: dict[str, dict[str, None]] = {}
+    for item in items:
+        if item.key not in results:
+            subjects.setdefault(item.group or _UNMEASURED, {})[item.subject] = None
+    letters = {group: _letter(number) for number, group in enumerate(subjects)}
+    reasons = {
+        letters[group]: ": ".join(part for part in (group, ", ".join(names)) if part)
+        for group, names in subjects.items()
+    }
+    return letters, reasons
 
 
 def _letter(number: int) -> str:
     return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
-def _blocks(number: int, cells: Sequence[Planned]) -> list[list[Planned]]:
-    """Part the cells of a table into panels: by sources and recipe, in Table 2 by head too."""
-    found: dict[tuple[str, ...], list[Planned]] = {}
-    for one in cells:
-        cell = one.cell
+def _blocks(number: int, items: Sequence[Planned]) -> list[list[Planned]]:
+    """Divide a table into panels: by sources and recipe, in Table 2 by head too."""
+    blocks: dict[tuple[str, ...], list[Planned]] = {}
+    for item in items:
+        cell = item.cell
         key = (cell.train, cell.test, cell.recipe) + ((cell.head,) if number == 2 else ())
-        found.setdefault(key, []).append(one)
-    return list(found.values())
+        blocks.setdefault(key, []).append(item)
+    return list(blocks.values())
 
 
 def _group(number: int, cell: TableCell) -> str:
@@ -162,20 +155,19 @@ def _group(number: int, cell: TableCell) -> str:
 
 
 def _heading(
-    number: int, key: str, cells: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
+    number: int, key: str, items: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
 ) -> str:
     if number != 2 or key != "all":
         return key
-    had = [
-        one["n_train"]
-        for planned in cells
-        if planned.cell.n_train == 0 and planned.key in results
-        for one in results[planned.key]["seeds"]
-    ]
-    if not had:
-        return "all"
-    low, high = min(had), max(had)
-    return f"all ({low})" if low == high else f"all ({low} to {high})"
+    sizes = {
+        draw["n_train"]
+        for item in items
+        if item.cell.n_train == 0 and item.key in results
+        for draw in results[item.key]["seeds"]
+    }
+    if len(sizes) > 1:
+        return f"all ({min(sizes)} to {max(sizes)})"
+    return f"all ({sizes.pop()})" if sizes else "all"
 
 
 def _panel_title(number: int, cell: TableCell, *, is_detail: bool) -> str:
@@ -194,24 +186,24 @@ def _panel_title(number: int, cell: TableCell, *, is_detail: bool) -> str:
 
 def _our_lines(
     number: int,
-    cells: Sequence[Planned],
+    items: Sequence[Planned],
     keys: Sequence[str],
     figures: Mapping[str, str],
     results: Mapping[str, Mapping[str, Any]],
-    letters: _Letters,
+    letters: Mapping[str, str],
 ) -> list[Line]:
-    at = {(one.cell.encoder, _group(number, one.cell)): one for one in cells}
+    by_place = {(item.cell.encoder, _group(number, item.cell)): item for item in items}
     lines = []
-    for encoder in dict.fromkeys(one.cell.encoder for one in cells):
+    for encoder in dict.fromkeys(item.cell.encoder for item in items):
         entries: list[Entry] = []
         for key in keys:
-            one = at.get((encoder, key))
-            if one is None:  # the baseline has one head, and that head one encoder
+            item = by_place.get((encoder, key))
+            if item is None:  # the baseline has one head, and that head one encoder
                 entries += [Entry()] * len(figures)
-            elif one.key not in results:
-                entries += [Entry(letter=letters.of(one))] * len(figures)
+            elif item.key not in results:
+                entries += [Entry(letter=letters[item.group or _UNMEASURED])] * len(figures)
             else:
-                summary = results[one.key]["summary"]
+                summary = results[item.key]["summary"]
                 entries += [
                     Entry(percent(summary[name]["mean"]) or "n/a", percent(summary[name]["sd"]))
                     for name in figures
@@ -222,36 +214,40 @@ def _our_lines(
 
 def _paper_lines(number: int, keys: Sequence[str], head: str) -> list[Line]:
     """Give the paper's lines for a panel of ours; none where it has no figure for any place."""
+    if number == 2 and head not in CROP_HEADS:
+        return []  # the paper has this table for fine-tuned encoders only
     entries: dict[str, dict[str, list[Entry]]] = {}
     for row in paper_rows():
         if row["table"] != str(number):
             continue
-        if number == 2:
-            if head not in CROP_HEADS:
-                return []  # the paper has this table for fine-tuned encoders only
-            key: str | None = row["n_train"]
-            if key == "350" and "350" not in keys and "all" in keys:
-                key = "all"  # all of its annotations
-        else:
-            key = like_ours(row["head"], list(keys))
+        key = row["n_train"] if number == 2 else like_ours(row["head"], list(keys))
+        if key == "350" and "350" not in keys and "all" in keys:
+            key = "all"  # all of its annotations
         if key in keys:
-            entries.setdefault(row["method"], {})[str(key)] = [
-                Entry(row[name]) for name in _PAPER_FIGURES
-            ]
-    blank = [Entry()] * len(_PAPER_FIGURES)
-    return [
-        Line(method, tuple(entry for key in keys for entry in found.get(key, blank)), True)
-        for method, found in entries.items()
-    ]
+            entries.setdefault(row["method"], {})[str(key)] = _paper_entries(row)
+    return _paper_table(entries, keys)
 
 
 def _paper_panel(number: int) -> Panel:
-    rows = [row for row in paper_rows() if row["table"] == str(number)]
     column = "n_train" if number == 2 else "head"
-    keys = list(dict.fromkeys(row[column] for row in rows))
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        at = {row[column]: row for row in rows if row["method"] == method}
-        entries = [Entry(at[key][name]) for key in keys for name in _PAPER_FIGURES]
-        lines.append(Line(method, tuple(entries), True))
-    return Panel(_PAPER_TITLES[number], tuple(keys), tuple(_PRINTED.values()), tuple(lines))
+    entries: dict[str, dict[str, list[Entry]]] = {}
+    for row in paper_rows():
+        if row["table"] == str(number):
+            entries.setdefault(row["method"], {})[row[column]] = _paper_entries(row)
+    keys = tuple(dict.fromkeys(key for places in entries.values() for key in places))
+    lines = tuple(_paper_table(entries, keys))
+    return Panel(_PAPER_TITLES[number], keys, tuple(_PRINTED.values()), lines)
+
+
+def _paper_entries(row: Mapping[str, str]) -> list[Entry]:
+    return [Entry(row[name]) for name in _PAPER_FIGURES]
+
+
+def _paper_table(
+    entries: Mapping[str, Mapping[str, list[Entry]]], keys: Sequence[str]
+) -> list[Line]:
+    blank = [Entry()] * len(_PAPER_FIGURES)
+    return [
+        Line(method, tuple(entry for key in keys for entry in places.get(key, blank)), True)
+        for method, places in entries.items()
+    ]

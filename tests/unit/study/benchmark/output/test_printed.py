@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 import shutil
 import subprocess
@@ -14,16 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
+from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
-from napari_hcs_qc.study.benchmark.output.benchmark_chart import (
-    Point,
-    chart_of_sizes,
-    to_png,
-    to_svg,
-)
+from napari_hcs_qc.study.benchmark.output.benchmark_chart import Point, f1_chart
 from napari_hcs_qc.study.benchmark.output.latex import escape_latex
 from napari_hcs_qc.study.benchmark.output.markdown import escape_markdown
 from napari_hcs_qc.study.benchmark.output.panels import printed_table
@@ -72,6 +66,14 @@ def filled() -> tuple[list[Planned], dict[str, Any]]:
     return planned, results
 
 
+@pytest.fixture(scope="module")
+def tables(filled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all tables."""
+    folder = tmp_path_factory.mktemp("tables")
+    write_tables(*filled, folder)
+    return folder
+
+
 def test_table_1_has_encoders_as_rows_and_heads_by_figures_as_columns(filled) -> None:
     table = printed_table(1, *filled)
     panel = next(one for one in table.panels if not one.is_detail)
@@ -113,15 +115,14 @@ def test_the_papers_figures_are_there_where_nothing_of_ours_is_like_them(filled)
     assert "no pair of sources" in third.notes[0]
 
 
-def test_what_is_empty_has_a_letter_and_each_reason_is_told_once(filled, tmp_path: Path) -> None:
+def test_what_is_empty_has_a_letter_and_each_reason_is_told_once(filled, tables: Path) -> None:
     planned, results = filled
     table = printed_table(1, planned, results)
     assert dict(table.reasons) == {"a": "weights not at hand: vgg16, resnet18"}
     panel = table.panels[0]
     assert {one.letter for one in panel.lines[2].entries} == {"a"}
-    write_tables(planned, results, tmp_path)
     for name in ("table1.md", "table1.tex", "benchmark.html"):
-        text = (tmp_path / name).read_text(encoding="utf-8")
+        text = (tables / name).read_text(encoding="utf-8")
         told = text.count("weights not at hand")
         assert told == (3 if name.endswith("html") else 1)  # once for each table
     del results["2-lite_0-knn-10"]
@@ -132,9 +133,8 @@ def test_what_is_empty_has_a_letter_and_each_reason_is_told_once(filled, tmp_pat
         results["2-lite_0-knn-10"] = result_of(cell(2, "lite_0", "knn", 10), 0.9)
 
 
-def test_the_csv_has_every_figure_with_sd_and_interval(filled, tmp_path: Path) -> None:
-    write_tables(*filled, tmp_path)
-    rows = list(csv.DictReader((tmp_path / "table2.csv").read_text(encoding="utf-8").splitlines()))
+def test_the_csv_has_every_figure_with_sd_and_interval(tables: Path) -> None:
+    rows = list(csv.DictReader((tables / "table2.csv").read_text(encoding="utf-8").splitlines()))
     row = next(one for one in rows if one["encoder"] == "squeeze" and one["n_train"] == "all")
     assert row["train"] == NASTY
     assert (row["n_trained_on"], row["n_draws"]) == ("77", "2")
@@ -199,28 +199,25 @@ def test_markdown_shows_any_text_as_it_is(text: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_the_document_compiles(filled, tmp_path: Path) -> None:
-    write_tables(*filled, tmp_path)
+def test_the_document_compiles(tables: Path) -> None:
     done = subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "benchmark.tex"],
-        cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False, timeout=120,
+        cwd=tables, capture_output=True, text=True, errors="replace", check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "benchmark.pdf").stat().st_size > 10_000
+    assert (tables / "benchmark.pdf").stat().st_size > 10_000
 
 
-def test_markdown_has_as_many_places_in_every_row(filled, tmp_path: Path) -> None:
-    write_tables(*filled, tmp_path)
+def test_markdown_has_as_many_places_in_every_row(tables: Path) -> None:
     for number in (1, 2, 3):
-        text = (tmp_path / f"table{number}.md").read_text(encoding="utf-8")
+        text = (tables / f"table{number}.md").read_text(encoding="utf-8")
         for block in text.split("\n\n"):
             rows = [line for line in block.splitlines() if line.startswith("|")]
             assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
 
 
-def test_the_page_is_whole_and_escapes_names(filled, tmp_path: Path) -> None:
-    write_tables(*filled, tmp_path)
-    text = (tmp_path / "benchmark.html").read_text(encoding="utf-8")
+def test_the_page_is_whole_and_escapes_names(tables: Path) -> None:
+    text = (tables / "benchmark.html").read_text(encoding="utf-8")
     assert "&lt;e&gt;" in text and "<e>" not in text
     for table in re.findall(r"<table>.*?</table>", text, flags=re.DOTALL):
         rows = ElementTree.fromstring(table).iter("tr")
@@ -230,25 +227,45 @@ def test_the_page_is_whole_and_escapes_names(filled, tmp_path: Path) -> None:
         assert len(set(widths[2:])) == 1
 
 
-def test_a_chart_is_the_same_drawing_as_svg_and_png() -> None:
+def test_a_chart_has_a_line_for_each_encoder_and_head() -> None:
     lines = {
-        ("lite", "knn"): [Point(10, 70.0, 3.0), Point(350, 99.0, 2.0)],
-        ("<b>", "linear"): [Point(10, 80.0), Point(50, 85.0)],
+        ("lite", "knn"): [Point(350, 99.0, 2.0), Point(10, 70.0, 3.0)],
+        ("<b> $x$", "linear"): [Point(10, 80.0), Point(50, 85.0)],
     }
-    chart = chart_of_sizes(lines, "F1 & more")
-    root = ElementTree.fromstring(to_svg(chart))
-    texts = ["".join(one.itertext()) for one in root if one.tag.endswith("text")]
-    assert {"F1 & more", "lite, knn", "<b>, linear", "10", "50", "350"} <= set(texts)
-    picture = Image.open(io.BytesIO(to_png(chart)))
-    assert picture.size == (2 * chart.width, 2 * chart.height)
-    pixels = np.asarray(picture.convert("RGB")).astype(int)
-    for path in chart.paths:  # its middle has its colour
-        if path.width != 1.8 or path.dash:
-            continue
-        (x0, y0), (x1, y1) = path.points[0], path.points[1]
-        here = pixels[round(y0 + y1), round(x0 + x1)]
-        wanted = [int(path.colour[i : i + 2], 16) for i in (1, 3, 5)]
-        assert np.abs(here - wanted).max() < 60
-    assert to_png(chart) == to_png(chart)
-    single = chart_of_sizes({("a", "b"): [Point(10, 100.0)]}, "one")
-    assert ElementTree.fromstring(to_svg(single)) is not None
+    figure = f1_chart(lines, "F1 & more")
+    axes = figure.axes[0]
+    (first, _, (whiskers,)), (second, *_) = axes.containers
+    # Each line is shifted a little, so that its whiskers can be seen.
+    assert np.allclose(first.get_xdata(), [10, 350], rtol=0.02)
+    assert first.get_ydata().tolist() == [70.0, 99.0]
+    spans = [path[:, 1].tolist() for path in whiskers.get_segments()]
+    assert spans == [[67.0, 73.0], [97.0, 101.0]]
+    assert first.get_color() != second.get_color()
+    assert first.is_dashed() != second.is_dashed()
+    assert axes.get_ylim()[0] == 60
+    root = ElementTree.fromstring(to_svg(figure))
+    texts = {"".join(text.itertext()) for text in root.iter() if text.tag.endswith("}text")}
+    assert {"F1 & more", "lite, knn", "<b> $x$, linear", "10", "50", "350"} <= texts
+    assert to_svg(figure) == to_svg(f1_chart(lines, "F1 & more"))
+    assert to_svg(f1_chart({("a", "b"): [Point(10, 100.0)]}, "one"))
+
+
+def test_charts_are_written_in_three_formats_the_same_each_time(
+    filled, tables: Path, tmp_path: Path
+) -> None:
+    written = write_tables(*filled, tmp_path)
+    (svg,) = tmp_path.glob("table2-*.svg")
+    assert {svg, svg.with_suffix(".png"), svg.with_suffix(".pdf")} <= set(written)
+    for path in written:
+        assert path.read_bytes() == (tables / path.name).read_bytes()
+    page = (tmp_path / "benchmark.html").read_text(encoding="utf-8")
+    assert svg.read_text(encoding="utf-8") in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+
+
+def test_the_papers_lines_are_blue_on_the_page(tables: Path) -> None:
+    page = (tables / "benchmark.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr( class=\"paper\")?><th scope=\"row\">(.*?)</th>", page, flags=re.DOTALL)
+    assert {is_paper for is_paper, name in rows if "(paper)" in name} == {' class="paper"'}
+    assert {is_paper for is_paper, name in rows if "(paper)" not in name} == {""}
+    assert ".paper, .panel .paper > *" in page
