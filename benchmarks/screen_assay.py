@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from benchmarks.desk_assay import DIAMETER_PX, make_desk_assay
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, save_prediction
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction, save_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.intensity import IntensityRanges
@@ -64,7 +65,7 @@ def copy_predictions(path: Path) -> None:
     """Give the first plate's prediction to the plates that have none: they hold the same cells."""
     assay = AssayFolder.open(path)
     model = chosen_model(assay)
-    found = load_prediction(assay, load_plate(assay, assay.plates[0].name), model)
+    found = load_prediction(assay, load_plate(assay, assay.plates[0].name), model.id)
     assert found is not None
     for entry in assay.plates[1:]:
         state = load_plate(assay, entry.name)

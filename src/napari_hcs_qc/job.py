@@ -27,6 +27,7 @@ class Job:
 
     Examples
     --------
+    >>> from napari_hcs_qc import Job
     >>> job = Job(lambda done, total, message: print(f"{message}: {done} of {total}"))
     >>> job.report(1, 2, "Reading sites")
     Reading sites: 1 of 2

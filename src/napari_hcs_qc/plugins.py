@@ -9,13 +9,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-COMMANDS = {
-    "pretrain": "napari_hcs_qc.study.cli.pretrain_command:pretrain",
-    "benchmark": "napari_hcs_qc.study.cli.benchmark_command:benchmark",
-    "sensitivity": "napari_hcs_qc.study.cli.sensitivity_command:sensitivity",
-    "fetch": "napari_hcs_qc.study.cli.fetch_command:fetch",
-}
+COMMANDS = (
+    "napari_hcs_qc.study.cli.pretrain:COMMAND",
+    "napari_hcs_qc.study.cli.benchmark:COMMAND",
+    "napari_hcs_qc.study.cli.sensitivity:COMMAND",
+    "napari_hcs_qc.study.cli.simulate:COMMAND",
+    "napari_hcs_qc.study.cli.fetch:COMMAND",
+    "napari_hcs_qc.study.cli.demo:COMMAND",
+)
 """Commands of ``hcs-qc`` beside the core's own."""
+
+FUNCTIONS = {
+    "BenchmarkResult": "napari_hcs_qc.study.api.comparing:BenchmarkResult",
+    "Fetched": "napari_hcs_qc.study.datasets.fetch:Fetched",
+    "SensitivityResult": "napari_hcs_qc.study.api.comparing:SensitivityResult",
+    "SimulatedPlate": "napari_hcs_qc.study.simulation.synthetic:SimulatedPlate",
+    "benchmark": "napari_hcs_qc.study.api.comparing:benchmark",
+    "fetch": "napari_hcs_qc.study.api.data:fetch",
+    "pretrain": "napari_hcs_qc.study.api.pretraining:pretrain",
+    "sensitivity": "napari_hcs_qc.study.api.comparing:sensitivity",
+    "simulate": "napari_hcs_qc.study.api.data:simulate",
+}
+"""What `napari_hcs_qc` offers beside the core's own; types in ``__init__.pyi``."""
 
 PANELS = {
     "HCS benchmark": "napari_hcs_qc.study.gui.benchmark_dock:BenchmarkDock",

@@ -142,7 +142,10 @@ def test_export_onto_profiles_of_another_program(
         (["status", "nowhere"], "does not exist"),
         (["new", "a", "nowhere"], "nowhere"),
         (["run", "a", "{plate}", "--labels", "no.csv", "--out", "o"], "no.csv does not exist"),
-        (["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--seeds", "0"], "--seeds"),
+        (
+            ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--seeds", "0"],
+            "seeds is 0",
+        ),
         (["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--z", "top"], "--z"),
         (
             ["run", "a", "{plate}", "--labels", "{labels}", "--out", "o", "--channel", "GFP"],

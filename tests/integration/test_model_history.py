@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import cached_encoder

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
+from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
+from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.outcome_text import scored_lines
-from napari_hcs_qc.cli.status_command import status_of
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export, steps
@@ -34,7 +35,7 @@ def opened(assay_copy):
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
-def test_a_run_says_it_of_each_cell(ran) -> None:
+def test_a_run_says_it_of_each_cell(ran, capsys) -> None:
     assay, model = ran.result.assay, ran.result.model
     [scored] = score(assay)
     ratio = scored.prediction.table["novelty"].to_numpy()
@@ -53,7 +54,8 @@ def test_a_run_says_it_of_each_cell(ran) -> None:
     sentence = scored.prediction.novelty["sentence"]
     if sentence:
         assert any(sentence in line for line in scored_lines([scored]))
-        assert any(sentence in line for line in status_of(assay)[0])
+        assert main(["status", str(assay.path)]) == 0
+        assert sentence in capsys.readouterr().out
         assert sentence in ran.result.report.read_text(encoding="utf-8")
 
 

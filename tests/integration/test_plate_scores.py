@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.scoring.plate_scores import (
     ScoredPlate,
     WellRoles,
@@ -20,8 +21,8 @@ from napari_hcs_qc.assay.scoring.plate_scores import (
     score_state,
     well_roles,
 )
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
 from napari_hcs_qc.assay.scoring.review_queue import review_queue, seen_now
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
@@ -85,15 +86,15 @@ def test_another_threshold_judges_cells_wells_and_outputs(
 def test_the_threshold_moves_without_the_disk(
     assay: AssayFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (before,) = score(assay, exclude_kinds=("dead",))
-    expected = [score(assay, exclude_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
+    (before,) = score(assay, keep_kinds=("dead",))
+    expected = [score(assay, keep_kinds=("dead",), threshold=at)[0] for at in (0.2, 0.8)]
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("pathlib.Path.open", None)
     monkeypatch.setattr("sqlite3.connect", None)
     for at, one in zip((0.2, 0.8), expected, strict=True):
         moved = before.at_threshold(at)
         same(moved, one)
-        assert (moved.exclude_kinds, moved.state) == (("dead",), before.state)
+        assert (moved.keep_kinds, moved.state) == (("dead",), before.state)
     same(before.at_threshold(0.2).at_threshold(0.5), before)
 
 
@@ -122,7 +123,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
     (opened,) = score(assay, states={"SIM": state})
     same(opened, loaded)
     assert opened.state is state
-    prediction = load_prediction(assay, state, chosen_model(assay))
+    prediction = load_prediction(assay, state, chosen_model(assay).id)
     assert prediction is not None
     roles = well_roles(assay, state.plate.shape)
     assert roles.platemap is not None

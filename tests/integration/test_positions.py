@@ -14,8 +14,8 @@ from napari_hcs_qc.assay.embeddings.embed_plate import (
     stored_plate,
 )
 from napari_hcs_qc.assay.embeddings.positions import PositionStore, embed_positions, position_keys
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import trained_with
-from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import cached_encoder

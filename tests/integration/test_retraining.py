@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
+from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model

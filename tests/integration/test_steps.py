@@ -11,9 +11,9 @@ import pytest
 import tifffile
 from sklearn.metrics import f1_score
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import TrainOptions, train
 from napari_hcs_qc.assay.scoring.plate_scores import score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cli import outcome_text
@@ -21,6 +21,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export, steps
+from napari_hcs_qc.workflow.status import plate_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_plate_unlike_the_training_data_is_told(
     assert prediction.warnings
     assert "NOISY" in prediction.warnings[0]
     # It is in the report and the status too, not only on the day it was computed.
-    assert "NOISY: " in " ".join(steps.plate_status(assay, entry.name).problems)
+    assert "NOISY: " in " ".join(plate_status(assay, entry.name).problems)
 
 
 def test_another_channel_set_is_refused(assay_copy: Path, tmp_path: Path, made) -> None:
@@ -208,7 +209,7 @@ def test_verdicts_decide_what_is_out(ran, assay_copy: Path, tmp_path: Path) -> N
 def test_kinds_that_are_biology_stay_in(ran, assay_copy: Path, tmp_path: Path) -> None:
     assay = AssayFolder.open(assay_copy)
     export.export(assay, tmp_path / "all")
-    export.export(assay, tmp_path / "kept", exclude_kinds=("dead",))
+    export.export(assay, tmp_path / "kept", keep_kinds=("dead",))
     every, kept = (pd.read_parquet(tmp_path / name / "cells.parquet") for name in ("all", "kept"))
     dead = every["annotated_kind"] == "dead"
     assert dead.any()
@@ -286,7 +287,7 @@ def test_bad_sites_are_listed_and_stop_nothing(made: SimulatedPlate, tmp_path: P
     assert "could not be read" in wells.loc["A01", "flag_reason"]
     report = (tmp_path / "out" / "report.html").read_text()
     assert "A01 s1" in report
-    status = steps.plate_status(result.assay, "SIM")
+    status = plate_status(result.assay, "SIM")
     assert sum("A0" in problem for problem in status.problems) >= 3
 
 
@@ -299,7 +300,7 @@ def test_a_vanished_plate_is_told_and_can_be_found_again(
     entry = assay.relocate_plate("SIM", moved / "SIM")
     assert entry.source == moved / "SIM"
     shutil.rmtree(moved)
-    status = steps.plate_status(AssayFolder.open(assay_copy), "SIM")
+    status = plate_status(AssayFolder.open(assay_copy), "SIM")
     assert "no longer at" in status.problems[0]
     with pytest.raises(HcsQcError, match="relocate"):
         load_plate(assay, "SIM")

@@ -15,7 +15,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from tests.gui.conftest import trained_folder
 
-from napari_hcs_qc.assay.scoring.prediction import chosen_model
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.canvas.workspace import has_workspace, workspace_of
 from napari_hcs_qc.gui.window.desk import open_desk

@@ -1,4 +1,4 @@
-"""The command ``hcs-qc``: the verbs of the loop, with progress bars, and one line on bad input."""
+"""The command ``hcs-qc``: every step, with progress bars, and one line on bad input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.bars import Bars
-from napari_hcs_qc.cli.parser import make_parser
+from napari_hcs_qc.cli.parser import commands, make_parser
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.job import Cancelled
 
@@ -23,14 +23,10 @@ _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
-    options = make_parser().parse_args(arguments)
-    # Only now: the commands import torch, and `--help` should not wait for it.
-    from napari_hcs_qc.cli.commands import COMMANDS
-
-    bars = Bars(enabled=not options.quiet and not is_second_process())
     try:
-        with bars:
-            outcome = COMMANDS[options.command](options, bars)
+        options = make_parser().parse_args(arguments)
+        with Bars(enabled=not options.quiet and not is_second_process()) as bars:
+            outcome = commands()[options.command].run(options, bars)
     except HcsQcError as error:
         _explain(error)
         return BAD_INPUT
@@ -38,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("hcs-qc: stopped; run the same command again to resume.", file=sys.stderr)
         return _INTERRUPTED
     if is_second_process():
-        return 0  # the first one tells the outcome
+        return 0  # the first one prints the outcome
     if options.json:
         print(json.dumps(outcome.data, indent=2, ensure_ascii=False, default=str))
     else:
@@ -48,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_second_process() -> bool:
-    """Tell whether `torchrun` started this process beside another one, which speaks to the user."""
+    """Whether `torchrun` started this process beside another one, which speaks to the user."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from tqdm import tqdm
 
 
 class Bars:
@@ -24,6 +24,8 @@ class Bars:
         """Show progress, see `napari_hcs_qc.job.Job`."""
         if not self._enabled:
             return
+        from tqdm import tqdm  # where a bar is drawn: `hcs-qc status` has none
+
         if self._bar is None or total != self._total or done < self._bar.n:
             self.close()
             self._total = total
@@ -46,6 +48,8 @@ class Bars:
     def note(self, text: str) -> None:
         """Write a line above the bar."""
         if self._enabled:
+            from tqdm import tqdm
+
             tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_hcs_qc.cli.command import Outcome
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.workflow.export import Exported
+    from napari_hcs_qc.workflow.steps import RunResult
 
 
 def figures(model: Model) -> list[str]:
-    """Tell the cross-validated figures of a model, with their intervals."""
+    """List the cross-validated figures of a model, with their intervals."""
     validation = model.manifest["cross_validation"]
     if validation is None:
         return ["Cross-validation: not yet done"]
@@ -35,31 +38,84 @@ def figures(model: Model) -> list[str]:
 
 
 def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
-    """Tell how many cells and wells were found wanting, and each flagged well with its reason."""
+    """Count abnormal cells and flagged wells, and list each flagged well with its reason."""
     lines = []
-    for one in scored:
-        wells = one.scores.wells
+    for plate in scored:
+        wells = plate.scores.wells
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
         n_abnormal = int(wells["n_abnormal"].sum())
         lines.append(
-            f"Plate {one.state.plate.name}: {count_of(len(one.state.cells), 'cell')}, "
+            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}, "
             f"{n_abnormal:,} abnormal; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
         )
         lines.extend(
             f"  {well}: {reason}"
             for well, reason in zip(flagged["well"], flagged["flag_reason"], strict=True)
         )
-        lines.extend(f"  Warning: {warning}" for warning in one.warnings)
-        lines.extend(novelty_lines(one.prediction.novelty))
-        lines.extend(f"  Not read: {problem}" for problem in one.unreadable)
+        lines.extend(f"  Warning: {warning}" for warning in plate.warnings)
+        lines.extend(novelty_lines(plate.prediction.novelty))
+        lines.extend(f"  Not read: {problem}" for problem in plate.unreadable)
     return lines
 
 
-def novelty_lines(found: Mapping[str, Any]) -> list[str]:
-    """Tell which cells are unlike anything annotated, where that is no warning already."""
-    return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
+def novelty_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Say which cells are unlike anything annotated, where that is no warning already."""
+    return (
+        []
+        if summary.get("is_much") or not summary.get("sentence")
+        else [f"  {summary['sentence']}"]
+    )
 
 
 def shown_path(path: Path) -> str:
     """Give a path that can be pasted: absolute."""
     return str(Path(path).resolve())
+
+
+def exported_outcome(exported: Exported) -> Outcome:
+    """List the files of an export."""
+    folder = exported.files[0].parent
+    names = ", ".join(path.name for path in exported.files)
+    lines = [f"Tables in {shown_path(folder)}: {names}"]
+    data: dict[str, Any] = {"files": [str(path) for path in exported.files]}
+    if exported.onto is not None:
+        joined = exported.onto
+        lines.extend(str(joined).splitlines())
+        data["onto"] = {
+            "out": str(joined.out),
+            "n_profiles": joined.n_profiles,
+            "n_matched": joined.n_matched,
+        }
+    return Outcome(lines, data)
+
+
+def run_outcome(result: RunResult) -> Outcome:
+    """List what a whole run made."""
+    exported = exported_outcome(result.exported)
+    lines = [
+        *scored_lines(result.scored),
+        *figures(result.model),
+        *exported.lines,
+        f"Report: {shown_path(result.report)}",
+    ]
+    data = exported.data | {
+        "assay": str(result.assay.path),
+        "model": result.model.id,
+        "cross_validation": result.model.manifest["cross_validation"],
+        "report": str(result.report),
+        "plates": [
+            {
+                "name": plate.state.plate.name,
+                "n_cells": len(plate.state.cells),
+                "n_wells": len(plate.scores.wells),
+                "flagged": plate.scores.wells.loc[
+                    plate.scores.wells["is_flagged"], ["well", "flag_reason"]
+                ].to_dict("records"),
+                "unreadable": [str(problem) for problem in plate.unreadable],
+                "warnings": list(plate.warnings),
+                "novelty": plate.prediction.novelty,
+            }
+            for plate in result.scored
+        ],
+    }
+    return Outcome(lines, data)

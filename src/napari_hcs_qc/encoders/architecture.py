@@ -7,8 +7,6 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-import torch
-
 from napari_hcs_qc.encoders.triton_guard import import_vision
 from napari_hcs_qc.errors import HcsQcError
 
@@ -167,6 +165,8 @@ def random_architecture(
     family: Family, name: str, seed: int, input_px: int | None = None
 ) -> Architecture:
     """Build a network with random weights, which follow from the seed alone."""
+    import torch  # seconds to import, and a list of encoders does without
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = build_architecture(family, name)

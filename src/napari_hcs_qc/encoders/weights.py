@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
 
@@ -25,6 +23,8 @@ _EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
 
 def cache_folder() -> Path:
     """Folder for what can be made or downloaded again; ``HCS_QC_CACHE`` moves it."""
+    import platformdirs
+
     root = os.environ.get("HCS_QC_CACHE")
     return Path(root) if root else platformdirs.user_cache_path("napari-hcs-qc")
 

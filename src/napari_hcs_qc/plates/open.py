@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates.readers.image_folder import open_folder
-from napari_hcs_qc.plates.readers.loaddata import open_load_data
-from napari_hcs_qc.plates.remote import RemotePath, as_location
+from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
+from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
+from napari_hcs_qc.plates.remote import as_location, is_remote
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
 
-_TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq"})
-_DESCRIPTIONS = frozenset({".htd", ".xml"})
-_ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
+# The last is asked first: a folder that is an OME-Zarr plate is not one of images.
+for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER):
+    register_reader(_reader)
 
 
 def open_plate(
@@ -32,8 +32,9 @@ def open_plate(
     ----------
     path
         A folder of images with names of ImageXpress/MetaXpress, Opera/Operetta/Phenix, ScanR or
-        CellVoyager; a CellProfiler LoadData CSV or Parquet file; or an OME-Zarr plate. The last
-        two may lie on a server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
+        CellVoyager; a CellProfiler LoadData CSV or Parquet file; an OME-Zarr plate; or a format
+        that was added by `register_reader`. LoadData tables and OME-Zarr plates may lie on a
+        server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
     pattern
         For a folder with other names: a regular expression with the named groups ``well`` (or
         ``row`` and ``column``), ``site``, ``channel``, and optionally ``z``, ``time``, ``plate``,
@@ -52,79 +53,49 @@ def open_plate(
     ------
     HcsQcError
         When the path does not exist, holds no plate that is recognised, or several.
+
+    Examples
+    --------
+    >>> from napari_hcs_qc import open_plate
+    >>> plate = open_plate(plate_path)
+    >>> plate.wells[:3]
+    ('A01', 'A02', 'A03')
+    >>> plate.read_site(plate.sites[0]).shape
+    (3, 128, 128)
     """
     path = as_location(path).expanduser().absolute()
-    if isinstance(path, RemotePath):
-        return _open_remote(path, pattern=pattern, image_root=image_root, name=name)
-    if not path.exists():
-        raise HcsQcError(
-            f"{path} does not exist; a folder of images, a LoadData CSV or Parquet file, or an "
-            "OME-Zarr plate was expected."
-        )
-    is_table = path.is_file() and path.suffix.lower() in _TABLES
-    if pattern is not None and (is_table or _is_zarr(path)):
-        raise HcsQcError(
-            f"A pattern is for file names in a folder of images, which {path} is not; omit the "
-            "pattern."
-        )
-    if image_root is not None:
-        image_root = as_location(image_root).expanduser().absolute()
-        if not is_table:
-            raise HcsQcError(
-                f"An image root is for a LoadData table, which {path} is not; omit the image root."
-            )
-        if not isinstance(image_root, RemotePath) and not image_root.is_dir():
-            raise HcsQcError(f"The image root {image_root} is not a folder.")
-    if is_table:
-        return open_load_data(path, image_root=image_root, name=name)
-    if path.is_file():
-        if path.suffix.lower() in _DESCRIPTIONS:
-            return open_folder(path.parent, pattern=pattern, name=name)
-        raise HcsQcError(
-            f"{path} is a single file; its folder, a LoadData CSV or Parquet file, or an OME-Zarr "
-            "plate was expected."
-        )
-    if _is_zarr(path):
-        # Imported late: zarr and ngio take seconds to load and most plates need neither.
-        from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
-
-        return open_ome_zarr_plate(path, name=name)
-    return open_folder(path, pattern=pattern, name=name)
-
-
-def _open_remote(
-    path: RemotePath,
-    *,
-    pattern: str | None,
-    image_root: str | Path | None,
-    name: str | None,
-) -> Plate:
-    """Open a plate on a server."""
-    is_table = path.suffix.lower() in _TABLES
+    reader = next((reader for reader in readers() if reader.recognises(path)), None)
+    if reader is None:
+        raise HcsQcError(_not_recognised(path))
+    options: dict[str, Any] = {}
     if pattern is not None:
-        raise HcsQcError(
-            f"A pattern is for file names in a folder on this computer, which {path} is not; omit "
-            "the pattern."
+        _check_option(reader, "pattern", "A pattern", path)
+        options["pattern"] = pattern
+    if image_root is not None:
+        _check_option(reader, "image_root", "An image root", path)
+        root = as_location(image_root).expanduser().absolute()
+        if not is_remote(root) and not root.is_dir():
+            raise HcsQcError(f"The image root {root} is not a folder.")
+        options["image_root"] = root
+    return reader.open(path, name=name, **options)
+
+
+def _check_option(reader: Reader, option: str, what: str, path: Path) -> None:
+    if option not in reader.options:
+        takers = " or ".join(one.title for one in readers() if option in one.options)
+        omitted = what.split(" ", 1)[1]
+        raise HcsQcError(f"{what} is for {takers}, which {path} is not; omit the {omitted}.")
+
+
+def _not_recognised(path: Path) -> str:
+    if is_remote(path):
+        return (
+            f"{path} is not recognised, or the server is not reachable; on a server a LoadData CSV "
+            "or Parquet file, or an OME-Zarr plate was expected (folders of images cannot be "
+            "listed there)."
         )
-    if image_root is not None and not is_table:
-        raise HcsQcError(
-            f"An image root is for a LoadData table, which {path} is not; omit the image root."
-        )
-    if is_table:
-        root = None if image_root is None else as_location(image_root).expanduser().absolute()
-        return open_load_data(path, image_root=root, name=name)
-    if path.suffix.lower() == ".zarr" or path.is_dir():
-        from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
-
-        return open_ome_zarr_plate(path, name=name)
-    raise HcsQcError(
-        f"{path} is not recognised, or the server is not reachable; on a server a LoadData CSV or "
-        "Parquet file, or an OME-Zarr plate was expected (folders of images cannot be listed "
-        "there)."
-    )
-
-
-def _is_zarr(path: Path) -> bool:
-    return path.is_dir() and (
-        path.suffix.lower() == ".zarr" or any((path / mark).is_file() for mark in _ZARR_MARKS)
-    )
+    *others, last = [reader.title for reader in reversed(readers())]
+    expected = f"{', '.join(others)}, or {last} was expected."
+    if not path.exists():
+        return f"{path} does not exist; {expected}"
+    return f"{path} is a single file that is not recognised; {expected}"

@@ -1,6 +1,7 @@
 """One image file: what its header says, and its grey planes.
 
-Damage is looked for before decoding: `tifffile` fills the strips a truncated file lacks with
+The libraries are imported where a file is read, as a plate is opened by its names alone. Damage is
+looked for before decoding: `tifffile` fills the strips a truncated file lacks with
 zeros, which would pass for a dark image.
 """
 
@@ -14,8 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tifffile
-from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
@@ -23,6 +22,7 @@ from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import tifffile
     from numpy.typing import NDArray
 
 TIFF_EXTENSIONS = frozenset({".tif", ".tiff"})
@@ -170,6 +170,8 @@ def _grey_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
 def _read_tiff(
     path: str | io.BytesIO, size: int, parts: Sequence[int] | None, layout: Layout | None
 ) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    import tifffile
+
     with tifffile.TiffFile(path) as tif:
         page: Any = tif.pages.first
         photometric = getattr(page.photometric, "name", str(page.photometric))
@@ -326,6 +328,8 @@ def _pixel_size(tif: tifffile.TiffFile) -> float | None:
 def _read_picture(
     path: str | io.BytesIO, size: int, parts: Sequence[int] | None, layout: Layout | None
 ) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    from PIL import Image
+
     with Image.open(path) as picture:
         mode = picture.mode
         if mode not in _GREY_MODES and not mode.startswith("I;16"):

@@ -26,7 +26,7 @@ _TRIES = 4
 _FIRST_WAIT_S = 0.25  # doubled from one try to the next
 _TIMEOUT_S = 20.0  # without a byte
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-_ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
+ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
@@ -66,7 +66,7 @@ class RemotePath(_Base):
 
     def exists(self) -> bool:
         """Whether there is a file, or a Zarr group; False as well where the server is away."""
-        return self.is_file() or any((self / mark).is_file() for mark in _ZARR_MARKS)
+        return self.is_file() or any((self / mark).is_file() for mark in ZARR_MARKS)
 
     def is_file(self) -> bool:
         """Whether there is a file."""
@@ -78,7 +78,7 @@ class RemotePath(_Base):
 
     def is_dir(self) -> bool:
         """Whether there is a Zarr group: a server need not tell of other folders."""
-        return any((self / mark).is_file() for mark in _ZARR_MARKS)
+        return any((self / mark).is_file() for mark in ZARR_MARKS)
 
     def read_bytes(self) -> bytes:
         """Read a file whole."""

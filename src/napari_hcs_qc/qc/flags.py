@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.qc.chance import poisson_cdf
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
 from napari_hcs_qc.text import count_of, interval, listing, number, percent
@@ -59,7 +59,7 @@ def score_plate(
     unreadable: Mapping[SiteKey, str] | None = None,
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
-    exclude_kinds: Collection[str] = (),
+    keep_kinds: Collection[str] = (),
     by_site: CellsBySite | None = None,
 ) -> PlateScores:
     """Score and flag all sites and wells of one plate."""
@@ -72,7 +72,7 @@ def score_plate(
         unreadable=unreadable,
         control_wells=control_wells,
         empty_wells=empty_wells,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         by_site=by_site,
     )
     channels = list(dict.fromkeys(quality["channel"]))
@@ -320,7 +320,7 @@ def _few_cells(scores: Scores, column: str, ratio: float, rule: FlagRule) -> NDA
         return np.zeros(len(n))
     limit = ratio * median
     # Cells that fall at random scatter by chance; a plate of few cells must not flag its tail.
-    rare = stats.poisson.cdf(np.nan_to_num(n), median) < rule.few_cells_probability
+    rare = poisson_cdf(np.nan_to_num(n), median) < rule.few_cells_probability
     severity = np.minimum(MAX_SEVERITY, limit / np.maximum(n, limit / MAX_SEVERITY))
     return np.where((n < limit) & rare, severity, 0.0)
 

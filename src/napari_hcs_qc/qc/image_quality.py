@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import fft, ndimage
+import scipy
 
 from napari_hcs_qc.errors import HcsQcError
 
@@ -137,7 +137,7 @@ def power_slope(image: NDArray[np.floating[Any]]) -> float:
     if min(height, width) < 16 or float(np.ptp(image)) == 0:
         return _NAN
     window, band, frequency, count = _bands(height, width)
-    spectrum = fft.rfft2((image - np.float32(np.median(image))) * window)
+    spectrum = scipy.fft.rfft2((image - np.float32(np.median(image))) * window)
     # Two passes without a temporary of complex products: |z|^2 by its parts.
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
@@ -175,7 +175,7 @@ def edge_width(
     neither the number of cells nor their brightness counts, and one bright fibre spoils a few
     tiles only. A Gaussian edge of standard deviation s gives s.
     """
-    smooth = ndimage.gaussian_filter(image, 1.0, truncate=3.0)
+    smooth = scipy.ndimage.gaussian_filter(image, 1.0, truncate=3.0)
     slope_y, slope_x = np.gradient(smooth)
     slope = np.hypot(slope_y, slope_x)
     height, width = image.shape
@@ -258,7 +258,7 @@ def _saturation(plane: NDArray[Any], grey: ChannelRange) -> tuple[float, int]:
     share = float(mask.mean())
     if share == 0:
         return 0.0, 0
-    spots, n_spots = ndimage.label(mask, structure=np.ones((3, 3)))
+    spots, n_spots = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     largest = int(np.bincount(spots.ravel())[1:].max()) if n_spots else 0
     if grey.saturation_level is None and largest < 9:
         return 0.0, 0
@@ -276,15 +276,15 @@ def _bright_outside(
         [[False], (areas > 0) & (areas <= _PLAUSIBLE_NUCLEUS * np.pi * diameter_px**2 / 4)]
     )
     size = 2 * max(1, round(_MARGIN_DIAMETERS * diameter_px)) + 1
-    nuclei = ndimage.maximum_filter(is_nucleus[labels].view(np.uint8), size=size)
+    nuclei = scipy.ndimage.maximum_filter(is_nucleus[labels].view(np.uint8), size=size)
     return float(np.mean((image > threshold) & (nuclei == 0)))
 
 
 def _longest(image: NDArray[np.floating[Any]], threshold: float) -> int:
     """Longer side in px of the largest bounding box of what is connected and bright."""
     # Averaging 3 x 3 px closes the gaps that noise makes in a thin structure.
-    structures, _ = ndimage.label(ndimage.uniform_filter(image, 3) > threshold)
-    boxes = ndimage.find_objects(structures)
+    structures, _ = scipy.ndimage.label(scipy.ndimage.uniform_filter(image, 3) > threshold)
+    boxes = scipy.ndimage.find_objects(structures)
     return max((max(y.stop - y.start, x.stop - x.start) for y, x in boxes), default=0)
 
 
@@ -297,7 +297,8 @@ def _wider_than_nuclei(image: NDArray[np.floating[Any]], diameter_px: float) -> 
     small = image[: rows * step, : columns * step]
     small = small.reshape(rows, step, columns, step).mean(axis=(1, 3))
     size = max(3, round(_STRUCTURE_DIAMETERS * diameter_px / step))
-    opened: NDArray[Any] = ndimage.grey_opening(small, size=(min(size, rows), min(size, columns)))
+    sides = (min(size, rows), min(size, columns))
+    opened: NDArray[Any] = scipy.ndimage.grey_opening(small, size=sides)
     return opened
 
 
@@ -313,7 +314,7 @@ def _bands(
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
     """Window, band of each frequency, middle frequency and size of the bands, for one shape."""
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    frequency = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :])
+    frequency = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)[None, :])
     edges = np.geomspace(_FIRST_PERIODS / min(height, width), 0.5, _N_BANDS + 1)
     band = np.digitize(frequency.ravel(), edges)
     count = np.bincount(band, minlength=_N_BANDS + 2)[1:-1]

@@ -134,14 +134,14 @@ def effective_kind(predictions: pd.DataFrame) -> pd.Series[Any]:
 
 
 def abnormal_cells(
-    predictions: pd.DataFrame, exclude_kinds: Collection[str] = ()
+    predictions: pd.DataFrame, keep_kinds: Collection[str] = ()
 ) -> NDArray[np.float64]:
     """1 for an abnormal cell, 0 for a normal one, NaN for one that was not judged."""
     annotated = _class_index(predictions["annotated_class"])
     chosen = np.where(annotated >= 0, annotated, _class_index(predictions["predicted_class"]))
     is_abnormal = chosen == 1
-    if len(exclude_kinds):  # kinds take as long as classes, so only where they are asked for
-        is_abnormal &= ~effective_kind(predictions).isin(list(exclude_kinds)).to_numpy()
+    if len(keep_kinds):  # kinds take as long as classes, so only where they are asked for
+        is_abnormal &= ~effective_kind(predictions).isin(list(keep_kinds)).to_numpy()
     return np.where(chosen < 0, np.nan, is_abnormal.astype(np.float64))
 
 
@@ -159,7 +159,7 @@ def score_sites(
     unreadable: Mapping[SiteKey, str] | None = None,
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
-    exclude_kinds: Collection[str] = (),
+    keep_kinds: Collection[str] = (),
     by_site: CellsBySite | None = None,
 ) -> Scores:
     """Score every site of a plate."""
@@ -183,7 +183,7 @@ def score_sites(
     wells = [str(site[0]) for site in sites]
     is_reference, name = _reference(wells, is_readable, control_wells, empty_wells)
     code = np.array([row_of[site] for site in by_site.sites], dtype=np.int64)[by_site.code]
-    counts = _count_cells(cells, predictions, exclude_kinds, code, wells, is_reference)
+    counts = _count_cells(cells, predictions, keep_kinds, code, wells, is_reference)
     columns: dict[str, Any] = {"is_readable": is_readable, "problem": problem}
     columns["n_cells"] = pd.arrays.IntegerArray(counts.pop("n_cells"), ~is_readable)
     columns |= counts
@@ -230,7 +230,7 @@ def score_wells(
 def _count_cells(
     cells: pd.DataFrame,
     predictions: pd.DataFrame | None,
-    exclude_kinds: Collection[str],
+    keep_kinds: Collection[str],
     code: NDArray[np.int64],
     wells: Sequence[str],
     is_reference: NDArray[np.bool_],
@@ -239,7 +239,7 @@ def _count_cells(
     if predictions is None:
         abnormal = np.full(len(cells), np.nan)
     else:
-        abnormal = abnormal_cells(predictions, exclude_kinds)
+        abnormal = abnormal_cells(predictions, keep_kinds)
     # A nucleus cut by the border of the image is small for another reason.
     area = cells["area_px"].to_numpy(np.float64, copy=True)
     area[cells["at_border"].to_numpy(bool)] = np.nan

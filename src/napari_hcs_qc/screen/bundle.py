@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import numpy as np
 
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import flag_rule
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter, ShiftReference
-from napari_hcs_qc.assay.scoring.prediction import check_encoder, chosen_model
-from napari_hcs_qc.assay.store.detection import load_cells
+from napari_hcs_qc.assay.scoring.prediction import check_encoder
+from napari_hcs_qc.assay.store.plate_cells import load_cells
 from napari_hcs_qc.assay.store.plate_state import load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, read_manifest
 from napari_hcs_qc.encoders.registry import cached_encoder

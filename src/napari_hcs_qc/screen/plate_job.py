@@ -102,16 +102,16 @@ def _work(
     kinds = tuple(task["export"]["exclude_kinds"])
     # Before anything is read of it: what is clicked meanwhile must be seen as new.
     n_actions = folder.n_actions()
-    scored = score(assay, [plate.name], model=model, exclude_kinds=kinds)
+    scored = score(assay, [plate.name], model=model, keep_kinds=kinds)
     export(
         assay,
         folder.results,
-        exclude_kinds=kinds,
+        keep_kinds=kinds,
         exclude_unreviewed=task["export"]["exclude_unreviewed"],
         scored=scored,
         job=job,
     )
-    report(assay, folder.results / "report.html", exclude_kinds=kinds, scored=scored, job=job)
+    report(assay, folder.results / "report.html", keep_kinds=kinds, scored=scored, job=job)
     with atomic_path(folder.wells_path) as temporary:
         _wells(scored[0]).to_parquet(temporary, index=False)
     write_json(

@@ -156,7 +156,7 @@ def _planned(
             "z": spec.projection,
         },
         "export": {
-            "exclude_kinds": list(spec.exclude_kinds),
+            "exclude_kinds": list(spec.keep_kinds),
             "exclude_unreviewed": spec.exclude_unreviewed,
         },
         "model": model["mark"],

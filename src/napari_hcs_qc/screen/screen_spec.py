@@ -69,7 +69,7 @@ class ScreenSpec:
     model: str | None = None  # id of the model; None takes the one in use
     channel: str | int | None = None  # how cells are found
     projection: Projection | None = None  # how cells are found
-    exclude_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
+    keep_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
     exclude_unreviewed: bool = False  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
     rule: PlateRule = field(default_factory=PlateRule)  # by which plates are flagged
     source: Path | None = None  # the file it was read from

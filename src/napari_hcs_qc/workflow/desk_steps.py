@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import asked_recipe
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
+from napari_hcs_qc.assay.scoring.prediction import predict
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST, EmbeddingStore
@@ -217,7 +219,9 @@ def restore_model(
     restored = chosen_model(folder, model)
     # Plates and cells that were added since it was trained, it has not judged yet.
     missing = [
-        name for name, state in states.items() if load_prediction(folder, state, restored) is None
+        name
+        for name, state in states.items()
+        if load_prediction(folder, state, restored.id) is None
     ]
     if missing:
         predict(

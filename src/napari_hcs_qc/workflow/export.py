@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
 from napari_hcs_qc.assay.models.training import trained_with, versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use, with_novelty
+from napari_hcs_qc.assay.scoring.prediction import with_novelty
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
@@ -63,7 +64,7 @@ def export(
     assay: AssayFolder,
     out: Path,
     *,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
     scored: Sequence[ScoredPlate] | None = None,
@@ -72,7 +73,7 @@ def export(
     """Write the tables of all plates of an assay, see `export_tables`."""
     model = _model_of(assay, scored)
     if scored is None:
-        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+        scored = score(assay, model=model, keep_kinds=keep_kinds)
     encoder = cached_encoder(**trained_with(model.manifest), job=job)
     plates = []
     for one in scored:
@@ -88,7 +89,7 @@ def export(
             measured = with_novelty(one.prediction, one.state, model, rows, job)
             one = one.with_novelty(one.state, measured)
         plates.append(one.to_export(rows))
-    options = ExportOptions(exclude_kinds, exclude_unreviewed)
+    options = ExportOptions(keep_kinds, exclude_unreviewed)
     files = export_tables(
         plates,
         out,
@@ -160,14 +161,14 @@ def report(
     assay: AssayFolder,
     out: Path,
     *,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
     model = _model_of(assay, scored)
     if scored is None:
-        scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+        scored = score(assay, model=model, keep_kinds=keep_kinds)
     data = ReportData(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction, predict
+from napari_hcs_qc.assay.scoring.prediction import predict
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -155,7 +157,7 @@ def _scored(
     assay: AssayFolder, name: str, state: PlateState, model: Model, job: Job
 ) -> ScoredPlate:
     states = {name: state}
-    if load_prediction(assay, state, model) is None:
+    if load_prediction(assay, state, model.id) is None:
         encoder = cached_encoder(**trained_with(model.manifest), job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(

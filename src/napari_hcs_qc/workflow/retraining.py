@@ -17,6 +17,7 @@ from napari_hcs_qc.assay.embeddings.training_set import (
     said_again,
 )
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.training import (
     TrainOptions,
     asked_recipe,
@@ -33,13 +34,11 @@ from napari_hcs_qc.assay.models.validation import curve, validate, validate_fine
 from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score_state, well_roles
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
-from napari_hcs_qc.assay.scoring.prediction import (
-    chosen_model,
+from napari_hcs_qc.assay.scoring.prediction import predict_plate, with_novelty
+from napari_hcs_qc.assay.scoring.saved_prediction import (
     discard_prediction,
     load_prediction,
-    predict_plate,
     save_prediction,
-    with_novelty,
 )
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
 from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate
@@ -60,7 +59,7 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.finetune import FineTuned
@@ -247,7 +246,8 @@ def add_novelty(
         found[name] = one.with_novelty(one.state, measured)
         # Where another process is at work it is measured again when somebody needs it.
         with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
-            if load_prediction(assay, one.state, model) is not None:  # else of other cells by now
+            is_of_these_cells = load_prediction(assay, one.state, model.id) is not None
+            if is_of_these_cells:
                 save_prediction(assay, measured, one.state)
     return found
 

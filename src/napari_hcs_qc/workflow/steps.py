@@ -1,17 +1,18 @@
-"""The verbs of the loop, as the command line and the widgets call them."""
+"""The steps from images to a report, as the command line and the widgets call them.
+
+What takes long to import (PyTorch, scikit-learn) is imported by the steps that need it: making an
+assay, annotating and reviewing do not.
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
-from napari_hcs_qc.assay.models.training import TrainOptions, train
-from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.assay.store.detection import PlateCells, detect, has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, open_assay_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
@@ -20,17 +21,20 @@ from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
-from napari_hcs_qc.workflow.export import Exported, export, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from napari_hcs_qc.assay.annotations.journal import LabelsAdded
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
+    from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.workflow.export import Exported
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,7 @@ class PlateSource:
     name: str | None = None
 
     def open(self) -> Plate:
-        """Open it.
-
-        Raises
-        ------
-        HcsQcError
-            When there is no plate there.
-        """
+        """Open it."""
         return open_plate(
             self.path, pattern=self.pattern, image_root=self.image_root, name=self.name
         )
@@ -57,31 +55,14 @@ class PlateSource:
 
 @dataclass(frozen=True)
 class CellOptions:
-    """How cells are found.
-
-    Parameters
-    ----------
-    source
-        Masks or positions to import; None finds nuclei.
-    channel
-        Channel of the nuclei by name or index; None takes the one named like a nuclear stain,
-        else the first.
-    projection
-        How z stacks are read; None takes the maximum.
-    """
+    """How cells are found."""
 
     source: Path | None = None
     channel: str | int | None = None
     projection: Projection | None = None
 
     def differ_from(self, plate: Plate, found: PlateCells) -> bool:
-        """Tell whether something is asked for that is not how the cells `found` were found.
-
-        Raises
-        ------
-        HcsQcError
-            When the plate has no such channel.
-        """
+        """Tell whether something is asked for that is not how the cells `found` were found."""
         channel = found.channel
         if self.channel is not None:
             channel = plate.channels[plate.channel_index(self.channel)].name
@@ -104,21 +85,6 @@ class RunResult:
     report: Path
 
 
-@dataclass(frozen=True)
-class PlateStatus:
-    """Where one plate of an assay stands; counts are None before the step that makes them."""
-
-    name: str
-    source: str
-    n_wells: int | None = None
-    n_sites: int | None = None
-    n_cells: int | None = None
-    n_flagged: int | None = None
-    predicted_with: str | None = None
-    novelty: dict[str, Any] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-
-
 def nuclear_channel(plate: Plate) -> int:
     """Choose the channel of the nuclei: the first that is named like a nuclear stain, else 0."""
     words = ("dna", "dapi", "hoechst", "draq", "nucle", "sytox", "h2b")
@@ -131,29 +97,7 @@ def nuclear_channel(plate: Plate) -> int:
 def new(
     path: Path, plates: Sequence[PlateSource], *, platemap: Path | None = None
 ) -> tuple[AssayFolder, list[Plate]]:
-    """Make an assay, or go on with it; a plate that is in it already stays as it is.
-
-    Parameters
-    ----------
-    path
-        Folder of the assay.
-    plates
-        Its plates; each is opened before anything is written.
-    platemap
-        Plate map of all of them, see `read_platemap`.
-
-    Returns
-    -------
-    The assay, and the plates just opened.
-
-    Raises
-    ------
-    HcsQcError
-        When a plate or the plate map cannot be read, two plates have one name, or their channels
-        differ.
-    WriteError
-        When the folder cannot be written.
-    """
+    """Make an assay, or go on with it; a plate that is in it already stays as it is."""
     opened = [source.open() for source in plates]
     names = [plate.name for plate in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -165,7 +109,11 @@ def new(
     if platemap is not None:
         for plate in opened:
             read_platemap(platemap, shape=plate.shape)
-    first = _first_plate(AssayFolder.open(path)) if (path / "assay.json").is_file() else None
+    first = None
+    if (path / "assay.json").is_file():
+        existing = AssayFolder.open(path)
+        existing.opened = {plate.name: plate for plate in opened}
+        first = _first_plate(existing)
     for plate in opened:
         first = _checked_channels(plate, first)
     assay = AssayFolder.open_or_create(path)
@@ -191,31 +139,9 @@ def cells(
     again: bool | None = None,
     job: Job = NO_JOB,
 ) -> dict[str, PlateCells]:
-    """Find or import the cells of an assay's plates, and measure the image quality of each site.
+    """Find or import the cells of an assay's plates, and measure the image quality of each site."""
+    from napari_hcs_qc.assay.store.detection import detect
 
-    Parameters
-    ----------
-    assay
-        The assay.
-    options
-        How cells are found.
-    plates
-        Names; all by default.
-    again
-        What becomes of a plate whose cells are known: by default it is done again where `options`
-        ask for another source, channel or projection; True always does, False never.
-    job
-        Reports progress and cancels, see `Job`.
-
-    Raises
-    ------
-    HcsQcError
-        When a plate's files are gone or none of its sites can be read.
-    WriteError
-        When the disk is full or read-only.
-    Cancelled
-        When `job` was cancelled; the next call goes on from there.
-    """
     options = options or CellOptions()
     found = {}
     for name in chosen_plates(assay, plates):
@@ -242,28 +168,7 @@ def cells(
 def annotate(
     assay: AssayFolder, labels: Path, annotator: str, *, plate: str | None = None
 ) -> LabelsAdded:
-    """Take in a CSV of annotated cells; the same file again adds nothing.
-
-    Parameters
-    ----------
-    assay
-        The assay.
-    labels
-        The file, see `napari_hcs_qc.assay.annotations.labels_csv.read_labels`.
-    annotator
-        Whose word a row is that names nobody.
-    plate
-        The plate that a file without a column ``plate`` is about; needed with several plates.
-
-    Raises
-    ------
-    HcsQcError
-        When the file cannot be read, or the assay has no plate.
-    ProblemsError
-        When rows of it are not valid; then none is taken in.
-    WriteError
-        When the journal cannot be written.
-    """
+    """Import a CSV of annotated cells; the same file again adds nothing."""
     names = chosen_plates(assay, None)
     if plate is not None and "plate" not in map(str.casefold, read_table(labels).columns):
         names = [assay.plate(plate).name]
@@ -280,13 +185,10 @@ def predict_plates(
     device: str = "auto",
     job: Job = NO_JOB,
 ) -> list[Prediction]:
-    """Judge the cells of plates with a model, the latest by default; cells are found first.
+    """Score the cells of plates with a model, the latest by default; cells are found first."""
+    from napari_hcs_qc.assay.models.model_in_use import chosen_model
+    from napari_hcs_qc.assay.scoring.prediction import predict
 
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As `cells` and `napari_hcs_qc.assay.scoring.prediction.predict`.
-    """
     names = chosen_plates(assay, plates)
     loaded = chosen_model(assay, model)
     options = _options_of(assay, loaded)
@@ -302,15 +204,11 @@ def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
 
 
 def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
-    """Add a further plate; it needs no annotations of its own.
-
-    Raises
-    ------
-    HcsQcError
-        When it cannot be opened, or its channels are not those of the assay's first plate.
-    """
+    """Add a further plate; it needs no annotations of its own."""
     plate = source.open()
     _checked_channels(plate, _first_plate(assay))
+    if assay.opened is not None:
+        assay.opened[plate.name] = plate
     return assay.add_plate(
         plate.name,
         source.path,
@@ -329,13 +227,7 @@ def _first_plate(assay: AssayFolder) -> Plate | None:
 
 
 def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
-    """Refuse a plate whose channels are not those of the first; give the first.
-
-    Raises
-    ------
-    HcsQcError
-        Naming the channels of both.
-    """
+    """Refuse a plate whose channels are not those of the first; give the first."""
     if first is None:
         return plate
     have = [channel.name for channel in plate.channels]
@@ -352,20 +244,7 @@ def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
 def relocate(
     assay: AssayFolder, name: str, source: Path, *, image_root: Path | None = None
 ) -> tuple[PlateEntry, bool]:
-    """Tell an assay where a plate lies now, after making sure that it can be opened there.
-
-    Returns
-    -------
-    The plate's entry, and whether the files are those that its cells were found on (True as well
-    where none were found yet).
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such plate, or none can be opened at the new place; then nothing changes.
-    WriteError
-        When the assay cannot be written.
-    """
+    """Tell an assay where a plate lies now, after making sure that it can be opened there."""
     old = assay.plate(name)
     moved = PlateSource(source, old.pattern, image_root or old.image_root, old.name).open()
     folder = assay.plate_folder(name)
@@ -383,15 +262,7 @@ def set_verdict(
     site: int | None = None,
     note: str | None = None,
 ) -> str:
-    """Record a person's word on a well or site; None takes it back.
-
-    Raises
-    ------
-    HcsQcError
-        When there is no such plate, well or site.
-    WriteError
-        When the journal cannot be written.
-    """
+    """Record a person's verdict on a well or site; None removes it."""
     names = chosen_plates(assay, None if plate is None else [plate])
     if len(names) > 1:
         raise HcsQcError(f"The assay has the plates {', '.join(names)}; choose one (--plate).")
@@ -416,63 +287,34 @@ def run(
     platemap: Path | None = None,
     cell_options: CellOptions | None = None,
     train_options: TrainOptions | None = None,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> RunResult:
-    """Do the whole loop on one plate; started again after a kill, it goes on where it was.
+    """Do all steps on one plate; started again after a kill, it goes on where it was."""
+    from napari_hcs_qc.assay.models.training import TrainOptions, train
+    from napari_hcs_qc.assay.scoring.plate_scores import score
+    from napari_hcs_qc.assay.scoring.prediction import predict
+    from napari_hcs_qc.workflow.export import export, report
 
-    Parameters
-    ----------
-    path
-        Folder of the assay; made when there is none.
-    plate
-        The plate.
-    labels
-        CSV of annotated cells.
-    out
-        Folder for the tables and ``report.html``.
-    annotator
-        Whose word a row of `labels` is that names nobody.
-    platemap, cell_options, train_options, exclude_kinds, exclude_unreviewed
-        See `new`, `cells`, `train` and `export`.
-    job
-        Reports progress and cancels, see `Job`.
-
-    Raises
-    ------
-    HcsQcError, WriteError, Cancelled
-        As the verbs it calls.
-    """
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
     assay, opened = new(path, [plate], platemap=platemap)
+    assay.opened = {opened[0].name: opened[0]}
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
     added = annotate(assay, labels, annotator, plate=opened[0].name)
     # What is said of this plate (masks, say) holds for no other that the assay may have.
-    mine = [assay.plate(opened[0].name).name]
-    cells(assay, cell_options, mine, job=job)
+    cells(assay, cell_options, [opened[0].name], job=job)
     cells(assay, job=job)
-    model = train(
-        assay,
-        train_options,
-        reuse=True,
-        embed_first=True,  # all is embedded anyway
-        job=job,
-    )
+    # All is embedded anyway.
+    model = train(assay, train_options, reuse=True, embed_first=True, job=job)
     device = (train_options or TrainOptions()).device
-    predict(
-        assay,
-        chosen_plates(assay, None),
-        model,
-        device=device,
-        job=job,
-    )
-    scored = score(assay, model=model, exclude_kinds=exclude_kinds)
+    predict(assay, chosen_plates(assay, None), model, device=device, job=job)
+    scored = score(assay, model=model, keep_kinds=keep_kinds)
     exported = export(
         assay,
         out,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         scored=scored,
         exclude_unreviewed=exclude_unreviewed,
         job=job,
@@ -480,42 +322,9 @@ def run(
     written = report(
         assay,
         out / "report.html",
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         scored=scored,
         job=job,
     )
+    assay.opened = None
     return RunResult(assay, added, model, scored, exported, written)
-
-
-def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
-    """Tell where a plate stands; what is wrong with it is told, not raised."""
-    entry = assay.plate(name)
-    try:
-        plate = open_assay_plate(assay, name)
-    except HcsQcError as error:
-        return PlateStatus(entry.name, str(entry.source), problems=(str(error),))
-    opened = PlateStatus(
-        entry.name,
-        str(entry.source),
-        len(plate.wells),
-        len(plate.sites),
-        problems=tuple(str(problem) for problem in plate.problems),
-    )
-    if not has_cells(assay.plate_folder(name), plate):
-        return opened
-    try:
-        scored = score(assay, [name])[0]
-    except HcsQcError:  # not predicted yet
-        found = load_cells(assay.plate_folder(name))
-        unread = tuple(f"{site}: {reason}" for site, reason in found.unreadable.items())
-        imported = tuple(str(problem) for problem in found.problems)
-        problems = (*unread, *imported, *opened.problems)
-        return replace(opened, n_cells=len(found.cells), problems=problems)
-    return replace(
-        opened,
-        n_cells=len(scored.state.cells),
-        n_flagged=int(scored.scores.wells["is_flagged"].sum()),
-        predicted_with=scored.prediction.model,
-        novelty=scored.prediction.novelty,
-        problems=tuple(str(problem) for problem in scored.unreadable) + scored.warnings,
-    )

@@ -11,7 +11,9 @@ from napari_hcs_qc.encoders.triton_guard import import_vision
 
 IMPORT_ALL = """
 import pkgutil, sys
-import napari_hcs_qc.encoders as package
+from importlib import import_module
+
+package = import_module("napari_hcs_qc.encoders")
 for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
     __import__(module.name)
 print(sorted({"timm", "torchvision", "triton"} & set(sys.modules)))

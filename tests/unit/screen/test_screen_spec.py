@@ -63,7 +63,7 @@ def test_a_whole_spec(root: Path) -> None:
     assert spec.plates[3].cells == root / "masks"
     assert spec.ordered_by == "acquired"
     assert (spec.model, spec.channel, spec.projection) == ("0003", "DNA", 2)
-    assert spec.exclude_kinds == ("dead",)
+    assert spec.keep_kinds == ("dead",)
     assert spec.exclude_unreviewed
     assert spec.rule.z_limit == 5
 
@@ -113,7 +113,7 @@ def test_the_old_name_of_keep_kinds_works_and_warns(root: Path) -> None:
     )
     with pytest.warns(FutureWarning, match="keep_kinds"):
         spec = read_screen(write(root, text))
-    assert spec.exclude_kinds == ("dead",)
+    assert spec.keep_kinds == ("dead",)
 
 
 def test_times_on_some_plates_only_are_no_order(root: Path) -> None:

@@ -159,9 +159,9 @@ class Journal:
         frame = frame[frame["class"].notna()].reset_index(drop=True)
         return with_texts(frame.assign(at=_times(frame["at"])), frame[["class", "kind", "note"]])
 
-    def consensus(self) -> pd.DataFrame:
+    def consensus(self, annotations: pd.DataFrame | None = None) -> pd.DataFrame:
         """Tell what the annotators together say at each position, see `consensus.agree`."""
-        annotations = _with_position(self.annotations())
+        annotations = _with_position(self.annotations() if annotations is None else annotations)
         places = annotations.drop_duplicates(_POSITION)[["y_px", "x_px"]].reset_index(drop=True)
         together = pd.concat([agree(annotations, _POSITION), places], axis=1)
         said = ["class", "kind", "annotators", "n_annotators", "is_conflict"]

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.embeddings.training_set import Annotated
 
-COLUMN = "novelty"
-"""Of a prediction's table: `Novelty.ratio`, above 1 unlike; NaN where it cannot be said.
-
-Without the column it was not measured yet, as just after Retrain at the desk.
-"""
-
 MUCH = 0.10
 """Share of a plate's cells from which it is a warning and no mere remark.
 

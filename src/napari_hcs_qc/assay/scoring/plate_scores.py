@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
-from napari_hcs_qc.assay.scoring.prediction import (
+from napari_hcs_qc.assay.models.model_in_use import id_in_use
+from napari_hcs_qc.assay.scoring.saved_prediction import (
+    COLUMN,
     added_places,
-    chosen_model,
     load_prediction,
     realigned,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import SiteKey
@@ -61,7 +61,7 @@ class ScoredPlate:
     rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `score_state`
     # What it was judged with, see `score_state`
     roles: WellRoles = field(default_factory=WellRoles)
-    exclude_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
+    keep_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
 
     def at_threshold(self, threshold: float) -> ScoredPlate:
         """Judge the same cells with the same annotations at another threshold, without the disk."""
@@ -72,7 +72,7 @@ class ScoredPlate:
             rule=self.rule,
             roles=self.roles,
             threshold=threshold,
-            exclude_kinds=self.exclude_kinds,
+            keep_kinds=self.keep_kinds,
         )
 
     def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
@@ -91,7 +91,7 @@ class ScoredPlate:
             rule=self.rule,
             roles=self.roles,
             threshold=threshold,
-            exclude_kinds=self.exclude_kinds,
+            keep_kinds=self.keep_kinds,
         )
 
     def with_novelty(self, state: PlateState, measured: Prediction) -> ScoredPlate:
@@ -150,13 +150,13 @@ def score(
     plates: Sequence[str] | None = None,
     *,
     model: Model | None = None,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
     states: Mapping[str, PlateState] | None = None,
     threshold: float | None = None,
     partial: bool = False,
 ) -> list[ScoredPlate]:
     """Judge plates that were predicted; quick, nothing is computed from pixels."""
-    model = model or chosen_model(assay)
+    model_id = model.id if model else id_in_use(assay)[0]
     threshold = assay.threshold if threshold is None else threshold
     known = states or {}
     journal = assay.journal()
@@ -170,10 +170,10 @@ def score(
             if annotations is None:
                 annotations = journal.annotations()
             state = load_plate(assay, name, annotations)
-        prediction = load_prediction(assay, state, model, partial=partial)
+        prediction = load_prediction(assay, state, model_id, partial=partial)
         if prediction is None:
             raise HcsQcError(
-                f"Plate {name} was not predicted with model {model.id} since its cells last "
+                f"Plate {name} was not predicted with model {model_id} since its cells last "
                 f"changed; run: hcs-qc predict {assay.path}."
             )
         one = score_state(
@@ -183,7 +183,7 @@ def score(
             rule=rule,
             roles=well_roles(assay, state.plate.shape),
             threshold=threshold,
-            exclude_kinds=exclude_kinds,
+            keep_kinds=keep_kinds,
         )
         scored.append(one)
     return scored
@@ -197,7 +197,7 @@ def score_state(
     rule: FlagRule,
     roles: WellRoles,
     threshold: float,
-    exclude_kinds: tuple[str, ...] = (),
+    keep_kinds: tuple[str, ...] = (),
 ) -> ScoredPlate:
     """Judge a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
@@ -223,7 +223,7 @@ def score_state(
         unreadable=state.found.unreadable | _unread_sites(state, prediction),
         control_wells=roles.control,
         empty_wells=roles.empty,
-        exclude_kinds=exclude_kinds,
+        keep_kinds=keep_kinds,
         by_site=state.by_site.with_added(state.matched.added),
     )
     warnings = list(prediction.warnings)
@@ -248,7 +248,7 @@ def score_state(
         float(threshold),
         rule,
         roles,
-        tuple(exclude_kinds),
+        tuple(keep_kinds),
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,13 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.training import trained_with
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN, novelty_summary
+from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
+from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN, Prediction, save_prediction
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
 from napari_hcs_qc.encoders.backends.choice import TORCH
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
@@ -36,53 +34,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.encoders.encoder import Encoder
 
-_TEXTS = ["predicted_class", "predicted_kind"]
 _ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says about the cells of one plate."""
-
-    plate: str  # name and id
-    model: str  # name and id
-    table: pd.DataFrame
-    # Sentences: the plate is unlike the training data, or much of it unlike all annotations
-    warnings: tuple[str, ...]
-    # Sites whose cells could not be embedded: well, site as text, and the reason
-    unreadable: tuple[tuple[str, str], ...]
-    shift: dict[str, Any]  # `Shift` of the plate against the training plates as plain data
-    # Cells unlike anything annotated, as `novelty_summary` counts them
-    novelty: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_novelty_measured(self) -> bool:
-        """Whether its table says of each cell how unlike the annotated ones it is."""
-        return COLUMN in self.table
-
-
-def model_in_use(assay: AssayFolder, model: str | None = None) -> tuple[Model, str]:
-    """Load the model that judges an assay: the one restored by a person, else the latest."""
-    folders = {folder.name: folder for folder in model_folders(assay.models_folder)}
-    if not folders:
-        raise HcsQcError(f"No model was trained yet; run: hcs-qc train {assay.path}.")
-    latest = max(folders)
-    if model is None:
-        restored = assay.settings.get("model", latest)
-        if restored in folders:
-            return load_model(folders[restored]), ""
-        told = f"Model {restored}, which was restored, no longer exists; {latest} is used."
-        return load_model(folders[latest]), told
-    if model not in folders:
-        raise HcsQcError(
-            f"The assay {assay.path} has no model {model!r}; it has {', '.join(folders)}."
-        )
-    return load_model(folders[model]), ""
-
-
-def chosen_model(assay: AssayFolder, model: str | None = None) -> Model:
-    """Load a model of an assay, by default the one in use, see `model_in_use`."""
-    return model_in_use(assay, model)[0]
 
 
 def predict(
@@ -240,90 +192,6 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
     classes = np.where(p_abnormal >= 0.5, "abnormal", "normal").astype(object)
     classes[np.isnan(p_abnormal)] = None
     return classes
-
-
-def cells_mark(state: PlateState) -> str:
-    """Content address of the cells that predictions belong to."""
-    return _mark(state, state.cells)
-
-
-def _mark(state: PlateState, cells: pd.DataFrame) -> str:
-    positions = cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
-    digest = hashlib.sha256(np.ascontiguousarray(positions).tobytes()).hexdigest()
-    return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
-
-
-def load_prediction(
-    assay: AssayFolder, state: PlateState, model: Model, *, partial: bool = False
-) -> Prediction | None:
-    """Read what `predict` kept; None when there is nothing for these cells and this model."""
-    folder = assay.predictions_folder(state.plate.name)
-    manifest_path = folder / f"{model.id}.json"
-    if not manifest_path.is_file():
-        return None
-    manifest = read_json(manifest_path)
-    is_of_all = manifest.get("cells") == cells_mark(state)
-    # Without the entry no cell had been added by people, so that all were found ones.
-    found = manifest.get("found", manifest.get("cells"))
-    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
-        return None
-    table = pd.read_parquet(folder / f"{model.id}.parquet")
-    table = with_texts(table, table[_TEXTS])
-    if not is_of_all:
-        table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
-    return Prediction(
-        state.plate.name,
-        model.id,
-        table,
-        tuple(manifest["warnings"]),
-        tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
-        dict(manifest["shift"]),
-        dict(manifest.get("novelty", {})),
-    )
-
-
-def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) -> None:
-    """Keep a prediction in the assay; the caller holds its lock."""
-    folder = assay.predictions_folder(found.plate)
-    with atomic_path(folder / f"{found.model}.parquet") as temporary:
-        found.table.to_parquet(temporary, index=False)
-    # Last: the scores count once it is there.
-    write_json(
-        folder / f"{found.model}.json",
-        {
-            "cells": cells_mark(state),
-            "found": _mark(state, state.found.cells),
-            "added": [list(place) for place in added_places(state.matched.added)],
-            "warnings": list(found.warnings),
-            "unreadable": [list(item) for item in found.unreadable],
-            "shift": found.shift,
-            "novelty": found.novelty,
-        },
-    )
-
-
-def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
-    """Give what makes a cell that people added be the same one: its position to 0.01 px."""
-    columns = zip(cells["well"], cells["site"], cells["y_px"], cells["x_px"], strict=True)
-    return [
-        (str(w), int(s), round(float(y) * 100), round(float(x) * 100)) for w, s, y, x in columns
-    ]
-
-
-def realigned(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
-    """Give the rows of a prediction to the same cells, NaN to those that were added since."""
-    n_found = len(state.found.cells)
-    row_of = {place: n_found + row for row, place in enumerate(before)}
-    added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
-    realigned = table.reindex([*range(n_found), *added]).reset_index(drop=True)
-    return with_texts(realigned, realigned[_TEXTS])
-
-
-def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
-    """Take away what `save_prediction` wrote for a model that came to nothing."""
-    folder = assay.predictions_folder(plate)
-    for suffix in (".json", ".parquet"):
-        (folder / f"{model}{suffix}").unlink(missing_ok=True)
 
 
 def _kinds(

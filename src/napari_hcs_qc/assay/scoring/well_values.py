@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
 from napari_hcs_qc.assay.scoring.review_queue import review_queue
+from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.text import count_of, number, percent
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
-    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.plates.plate import Plate
 
 REVIEW_WORDS = ("not flagged", "to review", "keep", "exclude", "look again", "sites decided")

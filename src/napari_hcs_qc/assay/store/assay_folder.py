@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from napari_hcs_qc.plates.plate import Plate
+
 __all__ = ["ASSAY_VERSION", "DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
 
 ASSAY_VERSION = 1
@@ -52,6 +54,8 @@ class AssayFolder:
 
     def __init__(self, path: Path, data: Mapping[str, Any]) -> None:
         self.path = path
+        # Plates that were opened, by name, where each is to be opened once: during one command.
+        self.opened: dict[str, Plate] | None = None
         self._take(data)
 
     # ---- making and opening --------------------------------------------------------------

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from napari_hcs_qc.assay.store.plate_cells import PlateCells, load_cells
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
 from napari_hcs_qc.cells.imported import import_cells
-from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
+from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
 if TYPE_CHECKING:
@@ -26,66 +26,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.cells.intensity import IntensityRanges
+    from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
     from napari_hcs_qc.qc.image_quality import ChannelQuality
 
 _SITES_A_PART = 16
 """Sites that are finished together; a run that was killed computes at most so many again."""
 
 _FALLBACK_DIAMETER_PX = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class PlateCells:
-    """What the cells step found on one plate."""
-
-    cells: pd.DataFrame  # table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`)
-    ranges: IntensityRanges  # intensity range and saturation level of each channel
-    quality: pd.DataFrame  # image quality, one row a site and channel
-    diameter_px: float  # median nucleus diameter
-    channel: str  # name of the channel that shows the nuclei
-    projection: Projection  # how z stacks were read
-    unreadable: dict[SiteKey, str]  # sites that could not be read, with the reason
-    source: str  # ``"nuclei"``, or the path that positions were imported from
-    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
-
-
-def has_cells(folder: Path, plate: Plate) -> bool:
-    """Tell whether the cells step of this very plate (its files unchanged) is complete."""
-    path = folder / "cells.json"
-    return path.is_file() and read_json(path).get("plate_fingerprint") == plate.fingerprint
-
-
-def load_cells(folder: Path) -> PlateCells:
-    """Read what `detect` wrote."""
-    path = folder / "cells.json"
-    if not path.is_file():
-        raise HcsQcError(
-            f"The cells of plate {folder.name} have not been found yet; run 'hcs-qc cells' first."
-        )
-    state = read_json(path)
-    try:
-        return PlateCells(
-            read_cells(folder / "cells.parquet"),
-            IntensityRanges.from_dict(state["ranges"]),
-            pd.read_parquet(folder / "quality.parquet"),
-            float(state["diameter_px"]),
-            str(state["channel"]),
-            state["projection"],
-            {_site_key(where): what for where, what in state["unreadable"]},
-            str(state["source"]),
-            tuple(Problem(*problem) for problem in state["problems"]),
-        )
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise HcsQcError(
-            f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
-        ) from error
-
-
-def _site_key(text: str) -> SiteKey:
-    """Read what ``str(site)`` gave."""
-    well, _, number = text.rpartition(" s")
-    return SiteKey(well, int(number))
 
 
 def detect(

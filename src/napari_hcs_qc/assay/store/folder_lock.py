@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import explained_writes, write_json
 
@@ -30,6 +28,8 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
     The lock is the operating system's, so it ends with the process, however that ends. Who holds
     it is written beside it, for the message only.
     """
+    from filelock import FileLock, Timeout  # it imports ssl, and reading needs no lock
+
     if not assay.is_dir():  # FileLock would make it, and so a ghost where a disk was unmounted
         raise WriteError(f"The assay {assay} no longer exists; restore its folder.")
     path = assay.resolve() / "assay.lock"

@@ -27,7 +27,7 @@ from napari_hcs_qc.plates.plate import SiteKey
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.plates.plate import Plate, Projection
 
 _Masks: TypeAlias = Callable[[SiteKey], NDArray[np.int32]]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
-from napari_hcs_qc.assay.store.detection import PlateCells, has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_cells
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
@@ -65,7 +65,7 @@ class PlateState:
 
     def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
         """Give the same plate with other annotations; nothing is opened or read again."""
-        return _joined(self.plate, self.found, annotations, self.by_site)
+        return joined_state(self.plate, self.found, annotations, self.by_site)
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
         """Give wells as ``plate/A01``, by which splits are grouped."""
@@ -73,8 +73,13 @@ class PlateState:
 
 
 def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
-    """Open the images of a plate of an assay."""
-    return open_plate(**assay.plate(name).opened_with())
+    """Open the images of a plate of an assay; once where the assay keeps its plates open."""
+    entry = assay.plate(name)
+    if assay.opened is None:
+        return open_plate(**entry.opened_with())
+    if entry.name not in assay.opened:
+        assay.opened[entry.name] = open_plate(**entry.opened_with())
+    return assay.opened[entry.name]
 
 
 def load_plate(
@@ -92,12 +97,17 @@ def load_plate(
     found = load_cells(folder)
     if annotations is None:
         annotations = assay.journal().annotations()
-    return _joined(plate, found, annotations, CellsBySite.of(found.cells))
+    return joined_state(plate, found, annotations)
 
 
-def _joined(
-    plate: Plate, found: PlateCells, annotations: pd.DataFrame, by_site: CellsBySite
+def joined_state(
+    plate: Plate,
+    found: PlateCells,
+    annotations: pd.DataFrame,
+    by_site: CellsBySite | None = None,
 ) -> PlateState:
+    """Join the annotations of an assay to the cells of an opened plate."""
+    by_site = by_site or CellsBySite.of(found.cells)
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
     matched = match_annotations(mine, found.cells, found.diameter_px / 2, by_site=by_site)
     return PlateState(plate, found, mine, matched, by_site)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
-from napari_hcs_qc.heads.saved_head import load_head, save_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_hcs_qc.evaluation.novelty import Novelty
     from napari_hcs_qc.heads.finetune import FineTuned
 
 MODEL_VERSION = 1
@@ -48,6 +47,8 @@ def save_heads(
     novelty: Novelty | None = None,
 ) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`."""
+    from napari_hcs_qc.heads.saved_head import save_head
+
     save_head(head, folder / "head")
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
@@ -97,6 +98,9 @@ def change_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def load_model(folder: Path) -> Model:
     """Read a model."""
+    # A list of models needs no head, and scikit-learn takes longer to import than that.
+    from napari_hcs_qc.heads.saved_head import load_head
+
     manifest = read_manifest(folder)
     try:
         recipe = CropRecipe.from_dict(manifest["recipe"])
@@ -112,6 +116,8 @@ def load_model(folder: Path) -> Model:
 
 def _novelty(folder: Path) -> Novelty | None:
     """Read what `save_heads` kept; None where the model has none."""
+    from napari_hcs_qc.evaluation.novelty import Novelty
+
     path = folder / NOVELTY
     if not path.is_file():
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
-    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+from napari_hcs_qc.assay.models.model_in_use import model_in_use
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import PlateState, load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import model_folders

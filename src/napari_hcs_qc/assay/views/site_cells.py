@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.assay.annotations.matching import match_annotations
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
+from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
-    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey
 
@@ -33,7 +33,7 @@ class SiteCells:
     yx_px: NDArray[np.float64]  # (n, 2) positions
     diameter_px: NDArray[np.float64]  # (n,) nucleus diameters
     p_abnormal: NDArray[np.float64]  # (n,) the model's word; NaN where there is none
-    novelty: NDArray[np.float64]  # (n,) how unlike the annotated cells, see `novelty_report.COLUMN`
+    novelty: NDArray[np.float64]  # (n,) how unlike the annotated cells
     predicted_kind: NDArray[np.object_]  # (n,) words or None
     annotated_class: NDArray[np.object_]  # (n,) words or None
     annotated_kind: NDArray[np.object_]  # (n,) words or None

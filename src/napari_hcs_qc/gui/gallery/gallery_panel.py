@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.gallery_order import order_cells
 from napari_hcs_qc.gui.canvas.clicking import KEYS, Clicking

@@ -20,7 +20,7 @@ from napari_hcs_qc.plates.site_cache import SiteCache
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.store.detection import PlateCells
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.plates.plate import Plate
 
 _CACHE_BYTES = 2**28  # of pixels; the viewer has a cache of its own

@@ -27,6 +27,8 @@ from napari_hcs_qc.plates.readers.patterns import (
     match_name,
     scanr_shape,
 )
+from napari_hcs_qc.plates.readers.registry import Reader
+from napari_hcs_qc.plates.remote import is_remote
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -301,3 +303,25 @@ def _describe_operetta(parts: Parts, listing: Listing) -> None:
     parts.shape = index.shape
     parts.channels = index.channels
     parts.pixel_size_um = index.pixel_size_um
+
+
+def _is_folder(path: Path) -> bool:
+    return not is_remote(path) and (path.is_dir() or _is_description(path))
+
+
+def _is_description(path: Path) -> bool:
+    """Whether it is a file of the microscope about the images beside it."""
+    return path.suffix.lower() in {".htd", ".xml"} and path.is_file()
+
+
+def _open(path: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
+    return open_folder(path.parent if path.is_file() else path, pattern=pattern, name=name)
+
+
+READER = Reader(
+    name="image folder",
+    title="a folder of images",
+    recognises=_is_folder,
+    open=_open,
+    options=frozenset({"pattern"}),
+)

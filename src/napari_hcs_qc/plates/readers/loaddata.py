@@ -22,6 +22,7 @@ from napari_hcs_qc.plates.readers.assemble import (
 )
 from napari_hcs_qc.plates.readers.load_data_table import read_load_data
 from napari_hcs_qc.plates.readers.patterns import site_in_name
+from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_well, row_letters
 from napari_hcs_qc.text import count_of
@@ -344,3 +345,17 @@ def _all_missing(path: Path, missing: list[str], image_root: Path | None) -> str
     if image_root is not None:
         return f"{text}Nothing of their folders is found below {image_root}; check the image root."
     return f"{text}If they moved, give the folder they are in now as the image root."
+
+
+def _is_table(path: Path) -> bool:
+    is_named = path.suffix.lower() in {".csv", ".tsv", ".parquet", ".pq"}
+    return is_named and (is_remote(path) or path.is_file())
+
+
+READER = Reader(
+    name="loaddata",
+    title="a LoadData CSV or Parquet file",
+    recognises=_is_table,
+    open=open_load_data,
+    options=frozenset({"image_root"}),
+)

@@ -88,13 +88,13 @@ class ExportOptions:
 
     Parameters
     ----------
-    exclude_kinds
+    keep_kinds
         Kinds that are biology in this assay, such as ``"dead"``: cells of these kinds stay in.
     exclude_unreviewed
         Whether a flag that nobody decided on yet makes a site or well an outlier.
     """
 
-    exclude_kinds: tuple[str, ...] = ()
+    keep_kinds: tuple[str, ...] = ()
     exclude_unreviewed: bool = False
 
 
@@ -160,7 +160,7 @@ def cell_table(
     """
     cells, predictions = plate.cells.iloc[rows], plate.predictions.iloc[rows]
     is_imported = cells["object_number"].notna()
-    abnormal = abnormal_cells(predictions, options.exclude_kinds)
+    abnormal = abnormal_cells(predictions, options.keep_kinds)
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
     keys = site_keys(cells)
     columns = {

@@ -76,7 +76,7 @@ def export_tables(
         "export": {
             "plates": [plate.name for plate in plates],
             "n_cells": sum(len(plate.cells) for plate in plates),
-            "exclude_kinds": list(options.exclude_kinds),
+            "keep_kinds": list(options.keep_kinds),
             "exclude_unreviewed": options.exclude_unreviewed,
         },
     }

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.chance import hypergeometric_tail
 from napari_hcs_qc.text import count_of, percent
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFr
     n_wells = counted["size"].to_numpy(np.int64)
     n_flagged = counted["sum"].to_numpy(np.int64)
     n_all, n_all_flagged = int(n_wells.sum()), int(n_flagged.sum())
-    p_value = stats.hypergeom.sf(n_flagged - 1, n_all, n_all_flagged, n_wells)
+    p_value = [
+        hypergeometric_tail(k, n, n_all_flagged, n_all)
+        for k, n in zip(n_flagged, n_wells, strict=True)
+    ]
     rest = np.where(n_all > n_wells, n_all - n_wells, 1)
     table = pd.DataFrame(
         {

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.assay.scoring.prediction import Prediction
+from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
 from napari_hcs_qc.assay.scoring.well_values import (
     MEASURES,
     REVIEW_WORDS,
@@ -17,7 +17,7 @@ from napari_hcs_qc.assay.scoring.well_values import (
     unreadable_wells,
     well_values,
 )
-from napari_hcs_qc.assay.store.detection import PlateCells
+from napari_hcs_qc.assay.store.plate_cells import PlateCells
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import PLANE_COLUMNS, Channel, Plate, SiteKey

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from napari_hcs_qc.assay.store import masks
-from napari_hcs_qc.assay.store.detection import PlateCells, detect
+from napari_hcs_qc.assay.store.detection import detect
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.cells.table import cells_of_site
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
 
 _SITES = [SiteKey("A01", 1), SiteKey("A01", 2), SiteKey("B03", 1)]
 

@@ -12,7 +12,7 @@ import pytest
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.matching import cells_at, match_annotations
-from napari_hcs_qc.assay.store.detection import PlateCells
+from napari_hcs_qc.assay.store.plate_cells import PlateCells
 from napari_hcs_qc.assay.store.plate_state import PlateState
 from napari_hcs_qc.assay.views.annotation_summary import (
     Conflict,

@@ -95,7 +95,7 @@ def test_a_cell_is_out_when_abnormal_and_the_annotation_decides(scored: ExportPl
     assert is_out[b01[1]]
     assert not is_out[b01[2]]
     assert is_out.sum() == 1 + 60 - 2
-    kept = cell_table(scored, ExportOptions(exclude_kinds=("dead",)))
+    kept = cell_table(scored, ExportOptions(keep_kinds=("dead",)))
     assert list(np.flatnonzero(kept["Metadata_cqc_cell_is_outlier"])) == [0]
 
 

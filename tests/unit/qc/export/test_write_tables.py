@@ -138,14 +138,14 @@ def test_image_quality_is_exported_when_measured(
 
 
 def test_provenance_says_how_the_tables_were_made(scored: ExportPlate, tmp_path: Path) -> None:
-    options = ExportOptions(exclude_kinds=("dead",), exclude_unreviewed=True)
+    options = ExportOptions(keep_kinds=("dead",), exclude_unreviewed=True)
     export_tables([scored], tmp_path, options=options, provenance={"model": "m1"})
     assert json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8")) == {
         "model": "m1",
         "export": {
             "plates": ["P ä1"],
             "n_cells": len(scored.cells),
-            "exclude_kinds": ["dead"],
+            "keep_kinds": ["dead"],
             "exclude_unreviewed": True,
         },
     }

@@ -95,7 +95,7 @@ def test_flags_say_all_that_a_file_says(
         asked.append(given)
         raise HcsQcError("asked")
 
-    monkeypatch.setattr("napari_hcs_qc.study.cli.benchmark_command.run_benchmark", remember)
+    monkeypatch.setattr("napari_hcs_qc.study.benchmark.sources.run_benchmark", remember)
     weights = tmp_path / "w.safetensors"
     weights.touch()
     (tmp_path / "labels.csv").touch()
@@ -212,7 +212,7 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
         seen.append(asked.encoders)
         raise HcsQcError("seen")
 
-    monkeypatch.setattr("napari_hcs_qc.study.cli.benchmark_command.run_benchmark", record)
+    monkeypatch.setattr("napari_hcs_qc.study.benchmark.sources.run_benchmark", record)
     crops = ["--folder", str(spec.parent / "crops"), "--abnormal", "blurred"]
     command = ["benchmark", *crops, "--out", str(tmp_path / "out"), "--preset", "paper"]
     assert main([*command, "--encoder", str(own.folder)]) == 2

@@ -1,0 +1,354 @@
+"""One assay: made, opened, and worked on step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from napari_hcs_qc.api.assay_data import AssayData
+from napari_hcs_qc.api.options import checked_kinds, train_options
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.workflow import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
+    from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.workflow.export import Exported
+
+
+class Assay(AssayData):
+    """One or more plates that one model scores, in a folder of their own.
+
+    Made by `open` or `new`. The methods are the steps of the command line, and take the same
+    parameters; each reads what it needs from the folder and writes its results into it, so that
+    the steps can be done in different processes, and by a person in napari in between. Images are
+    never changed.
+
+    Parameters
+    ----------
+    path
+        Folder of an assay that exists.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    opened
+        The plates that `new` opened, by name.
+
+    Examples
+    --------
+    >>> from napari_hcs_qc import Assay
+    >>> assay = Assay.new(folder / "assay", [plate_path])
+    >>> cells = assay.cells()
+    >>> assay.annotate(labels, annotator="Ada").n_new > 0
+    True
+    """
+
+    # ---- making and opening --------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open an assay.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+
+        Returns
+        -------
+        Assay
+
+        Raises
+        ------
+        HcsQcError
+            When there is no assay, or a newer version made it.
+
+        Examples
+        --------
+        >>> assay = Assay.open(assay_path)
+        >>> [entry.name for entry in assay.plates]
+        ['SIM']
+        """
+        return cls(path)
+
+    @classmethod
+    def new(
+        cls,
+        assay: str | Path,
+        plates: Sequence[str | Path],
+        *,
+        pattern: str | None = None,
+        image_root: str | Path | None = None,
+        plate_name: str | None = None,
+        platemap: str | Path | None = None,
+    ) -> Self:
+        """Make an assay of one or more plates, or add plates to one that exists.
+
+        Parameters
+        ----------
+        assay
+            Folder of the assay; its parents are made, too.
+        plates
+            Folder, LoadData table or OME-Zarr of each plate, see `open_plate`. Each is opened
+            before anything is written; one that is in the assay already stays as it is.
+        pattern, image_root
+            How the plates are read, see `open_plate`.
+        plate_name
+            Name of the plate, or which of several in a table; with one plate only.
+        platemap
+            CSV with the columns ``well``, ``treatment`` and ``role`` (``control``, ``empty``).
+
+        Returns
+        -------
+        Assay
+
+        Raises
+        ------
+        HcsQcError
+            When a plate or the plate map cannot be read, two plates have one name, or their
+            channels differ.
+        WriteError
+            When the folder cannot be written.
+
+        Examples
+        --------
+        >>> assay = Assay.new(folder / "new", [plate_path], plate_name="P1")
+        >>> [entry.name for entry in assay.plates]
+        ['P1']
+        """
+        locations = [as_location(plate) for plate in plates]
+        if len(locations) > 1 and plate_name:
+            raise HcsQcError(
+                f"The plate name {plate_name} is for one plate, and {len(locations)} were given; "
+                "add them one at a time."
+            )
+        root = None if image_root is None else as_location(image_root)
+        sources = [steps.PlateSource(path, pattern, root, plate_name) for path in locations]
+        folder, opened = steps.new(
+            Path(assay), sources, platemap=None if platemap is None else Path(platemap)
+        )
+        made = cls(folder.path)
+        made.opened = {plate.name: plate for plate in opened}
+        return made
+
+    # ---- steps with a model --------------------------------------------------------------
+
+    def train(
+        self,
+        *,
+        encoder: str | None = None,
+        weights: str | Path | None = None,
+        recipe: str | None = None,
+        rgb: Sequence[str] = (),
+        head: str = "linear",
+        simulated: Sequence[str] = (),
+        seeds: int = 5,
+        seed: int = 0,
+        device: str = "auto",
+        backend: str = "auto",
+        job: Job = NO_JOB,
+    ) -> Model:
+        """Train a model on the annotated cells, and cross-validate it over wells.
+
+        It is used from then on; the older models stay.
+
+        Parameters
+        ----------
+        encoder
+            Name of an encoder, see `encoders`; None takes the default.
+        weights
+            A .safetensors file with its weights.
+        recipe
+            How crops are cut: ``"nucleus"`` (default), ``"nucleus-mean"`` or ``"paper-128px"``.
+        rgb
+            Names of the channels of a colour recipe: red, green, blue.
+        head
+            ``"linear"``, ``"linear-paper"``, ``"knn"``, ``"forest"``; ``"finetune"`` and
+            ``"finetune-paper"`` take minutes.
+        simulated
+            Kinds of simulated artefacts to train on, too, see `sensitivity`.
+        seeds
+            Repeats of the cross-validation.
+        seed
+            Of the fit.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        backend
+            What runs the encoder on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"`` or
+            ``"openvino"``.
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        HcsQcError
+            When the cells are not known, too few are annotated, or a name is not known.
+        Cancelled
+            When `job` was cancelled; what was embedded is kept.
+
+        Examples
+        --------
+        >>> model = Assay.open(assay_path).train(head="knn", seeds=1)
+        >>> model.id
+        '0002'
+        """
+        from napari_hcs_qc.assay.models.training import train
+
+        options = train_options(
+            encoder=encoder,
+            weights=weights,
+            recipe=recipe,
+            rgb=rgb,
+            head=head,
+            simulated=simulated,
+            seeds=seeds,
+            seed=seed,
+            device=device,
+            backend=backend,
+        )
+        return train(self._folder(), options, job=job)
+
+    def predict(
+        self,
+        *,
+        plate: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        pattern: str | None = None,
+        image_root: str | Path | None = None,
+        plate_name: str | None = None,
+        job: Job = NO_JOB,
+    ) -> list[Prediction]:
+        """Score every cell of the plates with a model; cells that are not known are found first.
+
+        Parameters
+        ----------
+        plate
+            Name of the only plate to score, or the path of a new one, which is added; all by
+            default.
+        model
+            Id of an earlier model; the one in use by default.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        pattern, image_root, plate_name
+            How a new plate is read, see `open_plate`.
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        list of Prediction
+            One a plate: its table has a row a cell, with the column ``p_abnormal``.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no model yet, or the plate does not fit the assay.
+        Cancelled
+            When `job` was cancelled.
+
+        Examples
+        --------
+        >>> [prediction] = Assay.open(assay_path).predict(model="0001")
+        >>> bool(prediction.table["p_abnormal"].between(0, 1).all())
+        True
+        """
+        folder = self._folder()
+        names = None if plate is None else [str(plate)]
+        if plate is not None and str(plate) not in {entry.name for entry in folder.plates}:
+            root = None if image_root is None else as_location(image_root)
+            source = steps.PlateSource(as_location(plate), pattern, root, plate_name)
+            names = [steps.add_plate(folder, source).name]
+        return steps.predict_plates(folder, names, model=model, device=device, job=job)
+
+    def export(
+        self,
+        out: str | Path,
+        *,
+        keep_kinds: Iterable[str] = (),
+        exclude_unreviewed: bool = False,
+        onto: str | Path | None = None,
+        job: Job = NO_JOB,
+    ) -> Exported:
+        """Write the tables of cells, sites and wells.
+
+        Parameters
+        ----------
+        out
+            Folder for the tables.
+        keep_kinds
+            Kinds of abnormal cells that are biology in this assay and stay in, such as ``"dead"``.
+        exclude_unreviewed
+            Flagged wells and sites are outliers until somebody keeps them.
+        onto
+            A CellProfiler or CytoTable table, to which our columns are added by position, too.
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        Exported
+
+        Raises
+        ------
+        HcsQcError
+            When a plate was not scored, or the table cannot be joined.
+
+        Examples
+        --------
+        >>> exported = Assay.open(assay_path).export(folder / "tables")
+        >>> "wells.csv" in [path.name for path in exported.files]
+        True
+        """
+        from napari_hcs_qc.workflow.export import export
+
+        return export(
+            self._folder(),
+            Path(out),
+            keep_kinds=checked_kinds(keep_kinds),
+            exclude_unreviewed=exclude_unreviewed,
+            onto=None if onto is None else Path(onto),
+            job=job,
+        )
+
+    def report(self, out: str | Path, *, keep_kinds: Iterable[str] = (), job: Job = NO_JOB) -> Path:
+        """Write the report, one HTML file that opens offline.
+
+        Parameters
+        ----------
+        out
+            The file.
+        keep_kinds
+            See `export`.
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        HcsQcError
+            When a plate was not scored.
+
+        Examples
+        --------
+        >>> Assay.open(assay_path).report(folder / "report.html").name
+        'report.html'
+        """
+        from napari_hcs_qc.workflow.export import report
+
+        kinds = checked_kinds(keep_kinds)
+        return report(self._folder(), Path(out), keep_kinds=kinds, job=job)

@@ -1,0 +1,300 @@
+"""The plates of an assay, their cells, and what people say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from napari_hcs_qc.api.person import user_name
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.workflow import steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_hcs_qc.assay.annotations.journal import LabelsAdded
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
+    from napari_hcs_qc.assay.store.plate_entry import PlateEntry
+    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.workflow.status import AssayStatus
+
+Verdict: TypeAlias = Literal["keep", "exclude", "look-again", "clear"]
+
+
+class AssayData:
+    """What of an assay needs no model; see `napari_hcs_qc.Assay`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.opened: dict[str, Plate] = {}
+        self._folder()
+
+    def __repr__(self) -> str:
+        return f"<Assay {self.path}: {', '.join(entry.name for entry in self.plates)}>"
+
+    def _folder(self) -> AssayFolder:
+        """Read the folder as it is now; during one step each plate is opened once."""
+        folder = AssayFolder.open(self.path)
+        folder.opened = {}
+        return folder
+
+    @property
+    def plates(self) -> tuple[PlateEntry, ...]:
+        """The plates, in the order in which they were added.
+
+        Examples
+        --------
+        >>> [entry.source.name for entry in Assay.open(assay_path).plates]
+        ['SIM']
+        """
+        return self._folder().plates
+
+    @property
+    def threshold(self) -> float:
+        """P(abnormal) from which a cell counts as abnormal.
+
+        Examples
+        --------
+        >>> Assay.open(assay_path).threshold
+        0.5
+        """
+        return self._folder().threshold
+
+    def annotations(self) -> pd.DataFrame:
+        """Give what people annotated, one row a cell.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the columns ``plate``, ``well``, ``site``, ``y_px``, ``x_px``, ``class``,
+            ``kind`` and ``is_conflict`` (people differ; then ``class`` is missing).
+
+        Examples
+        --------
+        >>> sorted(Assay.open(assay_path).annotations()["class"].unique())
+        ['abnormal', 'normal']
+        """
+        return self._folder().journal().consensus()
+
+    def cells(
+        self,
+        *,
+        plate: str | None = None,
+        cells_from: str | Path | None = None,
+        channel: str | int | None = None,
+        z: Projection | None = None,
+        again: bool = False,
+        job: Job = NO_JOB,
+    ) -> dict[str, PlateCells]:
+        """Find the nuclei of every plate, or import masks or positions.
+
+        Plates whose cells are known are done again where something else is asked for.
+
+        Parameters
+        ----------
+        plate
+            Name of the only plate to work on; all by default.
+        cells_from
+            Masks or positions to import instead of finding nuclei.
+        channel
+            Channel of the nuclei, by name or index; by default the one named like a nuclear
+            stain, else the first.
+        z
+            ``"max"``, the maximum over z (default), or the number of one plane.
+        again
+            Find cells again where they are known.
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        dict of str to PlateCells
+            By the name of the plate.
+
+        Raises
+        ------
+        HcsQcError
+            When a plate's files are gone or none of its sites can be read.
+        Cancelled
+            When `job` was cancelled; the next call goes on from there.
+
+        Examples
+        --------
+        >>> cells = Assay.open(assay_path).cells(channel="DNA")
+        >>> cells["SIM"].cells.columns[:4].tolist()
+        ['cell_id', 'well', 'site', 'y_px']
+        """
+        source = None if cells_from is None else Path(cells_from)
+        return steps.cells(
+            self._folder(),
+            steps.CellOptions(source, channel, z),
+            None if plate is None else [plate],
+            # A file that is named may have changed since it was last read.
+            again=True if again or source is not None else None,
+            job=job,
+        )
+
+    def annotate(self, labels: str | Path, *, annotator: str | None = None) -> LabelsAdded:
+        """Import annotated cells from a CSV; the same file again adds nothing.
+
+        Parameters
+        ----------
+        labels
+            Columns ``well``, ``site``, ``y_px``, ``x_px``, ``label`` (the class); ``plate``,
+            ``kind`` and ``annotator`` are optional.
+        annotator
+            Who annotated the rows that name nobody; by default the user who is logged in.
+
+        Returns
+        -------
+        LabelsAdded
+            How many annotations were new, and how many known before.
+
+        Raises
+        ------
+        HcsQcError
+            When the file cannot be read, or the assay has no plate.
+        ProblemsError
+            When rows are not valid; then none is imported.
+
+        Examples
+        --------
+        >>> Assay.open(assay_path).annotate(labels, annotator="Ada").n_new
+        0
+        """
+        return steps.annotate(self._folder(), Path(labels), annotator or user_name())
+
+    def verdict(
+        self,
+        well: str,
+        verdict: Verdict,
+        *,
+        plate: str | None = None,
+        site: int | None = None,
+        note: str | None = None,
+        annotator: str | None = None,
+    ) -> str:
+        """Record what becomes of a flagged well or site.
+
+        Parameters
+        ----------
+        well
+            Such as ``"A01"``.
+        verdict
+            ``"keep"``, ``"exclude"``, ``"look-again"``, or ``"clear"`` to undo it.
+        plate
+            Name of the plate; needed when the assay has several.
+        site
+            Number of the only site that is meant.
+        note
+            Why.
+        annotator
+            Who decided; by default the user who is logged in.
+
+        Returns
+        -------
+        str
+            Id of the entry in the journal.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate, well or site.
+
+        Examples
+        --------
+        >>> assay = Assay.open(assay_path)
+        >>> entry = assay.verdict("A01", "exclude", note="out of focus", annotator="Ada")
+        >>> assay.status().n_verdicts
+        1
+        """
+        return steps.set_verdict(
+            self._folder(),
+            well,
+            {"look-again": "look again", "clear": None}.get(verdict, verdict),
+            reviewer=annotator or user_name(),
+            plate=plate,
+            site=site,
+            note=note,
+        )
+
+    def status(self) -> AssayStatus:
+        """Tell where the assay stands: plates, annotations, models, what could not be read.
+
+        Returns
+        -------
+        AssayStatus
+
+        Examples
+        --------
+        >>> status = Assay.open(assay_path).status()
+        >>> status.plates[0].n_wells
+        8
+        """
+        from napari_hcs_qc.workflow.status import assay_status
+
+        return assay_status(self._folder())
+
+    def relocate(
+        self, plate: str, source: str | Path, *, image_root: str | Path | None = None
+    ) -> tuple[PlateEntry, bool]:
+        """Record where a plate has moved to, after making sure that it can be opened there.
+
+        Parameters
+        ----------
+        plate
+            Name of the plate in the assay.
+        source
+            Where it is now.
+        image_root
+            Where the images of a LoadData table are now.
+
+        Returns
+        -------
+        entry : PlateEntry
+        is_same : bool
+            Whether the files are those that its cells were found on.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate, or none can be opened there; then nothing changes.
+
+        Examples
+        --------
+        >>> entry, is_same = Assay.open(assay_path).relocate("SIM", plate_path)
+        >>> is_same
+        True
+        """
+        root = None if image_root is None else as_location(image_root)
+        return steps.relocate(self._folder(), plate, as_location(source), image_root=root)
+
+    def remove(self, plate: str) -> PlateEntry:
+        """Remove a plate from the assay; its images and annotations stay.
+
+        Parameters
+        ----------
+        plate
+            Name of the plate in the assay.
+
+        Returns
+        -------
+        PlateEntry
+            What the assay knew of it; `new` adds it again.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate.
+
+        Examples
+        --------
+        >>> assay = Assay.new(folder / "removing", [plate_path])
+        >>> assay.remove("SIM").name
+        'SIM'
+        >>> assay.plates
+        ()
+        """
+        return self._folder().remove_plate(plate)

@@ -1,0 +1,77 @@
+"""``hcs-qc annotate`` and ``verdict``: what people say of cells and of wells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.cli.arguments import add_annotator, add_assay, parameters
+from napari_hcs_qc.cli.command import Command, Outcome
+from napari_hcs_qc.text import count_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_hcs_qc.cli.bars import Bars
+
+
+def _add_annotate_arguments(parser: argparse.ArgumentParser) -> None:
+    add_assay(parser)
+    parser.add_argument(
+        "--from",
+        dest="labels",
+        metavar="LABELS.csv",
+        type=Path,
+        required=True,
+        help="columns well,site,y_px,x_px,label; plate, kind and annotator are optional",
+    )
+    add_annotator(parser)
+
+
+def _annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+
+    assay = Assay.open(options.assay)
+    added = assay.annotate(**parameters(options, "assay"))
+    counts = assay.annotations()["class"].value_counts().to_dict()
+    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return Outcome(
+        [
+            f"{count_of(added.n_new, 'annotation')} imported, {added.n_known} already known. "
+            f"Now: {text}."
+        ],
+        {"n_new": added.n_new, "n_known": added.n_known, "classes": counts},
+    )
+
+
+def _add_verdict_arguments(parser: argparse.ArgumentParser) -> None:
+    add_assay(parser)
+    parser.add_argument("well", metavar="WELL", help="such as A01")
+    parser.add_argument(
+        "verdict",
+        metavar="VERDICT",
+        choices=["keep", "exclude", "look-again", "clear"],
+        help="keep, exclude, look-again, or clear to remove the decision",
+    )
+    parser.add_argument("--plate", metavar="NAME", help="required if the assay has several plates")
+    parser.add_argument("--site", metavar="N", type=int, help="only this site of the well")
+    parser.add_argument("--note", metavar="TEXT")
+    add_annotator(parser)
+
+
+def _verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+
+    action = Assay.open(options.assay).verdict(**parameters(options, "assay"))
+    where = options.well if options.site is None else f"{options.well} site {options.site}"
+    texts = {"look-again": "look again", "clear": "verdict removed"}
+    text = texts.get(options.verdict, options.verdict)
+    return Outcome([f"{where}: {text}."], {"action": action})
+
+
+ANNOTATE = Command(
+    "annotate", "Import annotations from a CSV file.", _add_annotate_arguments, _annotate
+)
+VERDICT = Command(
+    "verdict", "Record the decision on a flagged well or site.", _add_verdict_arguments, _verdict
+)

@@ -1,0 +1,61 @@
+"""``hcs-qc export`` and ``report``: what leaves an assay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.cli.arguments import (
+    add_assay,
+    add_export_options,
+    add_keep_kinds,
+    parameters,
+)
+from napari_hcs_qc.cli.command import Command, Outcome
+from napari_hcs_qc.cli.outcome_text import exported_outcome, shown_path
+from napari_hcs_qc.job import Job
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_hcs_qc.cli.bars import Bars
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    add_assay(parser)
+    parser.add_argument("out", metavar="DIR", type=Path, help="folder for the tables")
+    add_export_options(parser)
+    parser.add_argument(
+        "--onto",
+        metavar="PROFILES",
+        type=Path,
+        help="also add the columns to a CellProfiler or CytoTable table, joined by position",
+    )
+
+
+def _export(options: argparse.Namespace, bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+
+    exported = Assay.open(options.assay).export(**parameters(options, "assay"), job=Job(bars))
+    return exported_outcome(exported)
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    add_assay(parser)
+    parser.add_argument("out", metavar="OUT.html", type=Path)
+    add_keep_kinds(parser)
+
+
+def _report(options: argparse.Namespace, bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+
+    written = Assay.open(options.assay).report(**parameters(options, "assay"), job=Job(bars))
+    return Outcome([f"Report: {shown_path(written)}"], {"report": str(written)})
+
+
+EXPORT = Command(
+    "export", "Write the tables of cells, sites and wells.", _add_export_arguments, _export
+)
+REPORT = Command(
+    "report", "Write the report, one HTML file that opens offline.", _add_report_arguments, _report
+)

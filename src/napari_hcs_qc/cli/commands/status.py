@@ -1,0 +1,79 @@
+"""``hcs-qc status``: where an assay stands."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from napari_hcs_qc.cli.arguments import add_assay
+from napari_hcs_qc.cli.command import Command, Outcome
+from napari_hcs_qc.cli.outcome_text import novelty_lines
+from napari_hcs_qc.text import count_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_hcs_qc.cli.bars import Bars
+    from napari_hcs_qc.workflow.status import AssayStatus, PlateStatus
+
+_LABEL_ISSUES = 5  # listed in lines; the data hold them all
+
+
+def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+
+    status = Assay.open(options.assay).status()
+    lines = [f"Assay {status.path}, made {status.created}"]
+    for plate in status.plates:
+        lines.extend(_plate_lines(plate, status))
+    counts = ", ".join(f"{count} {name}" for name, count in status.annotations.items()) or "none"
+    conflicts = f", {status.n_conflicts} in conflict" if status.n_conflicts else ""
+    lines.append(f"Annotations: {counts}{conflicts}")
+    issues = status.label_issues
+    if issues:
+        lines.append(f"{count_of(len(issues), 'annotation')} to review, most likely wrong first:")
+        lines.extend(f"  {issue}" for issue in issues[:_LABEL_ISSUES])
+    lines.append(f"Verdicts: {status.n_verdicts}")
+    lines.extend(
+        f"Model {model.id}: {model.encoder}, {model.recipe}, {model.head}, by {model.backend}, "
+        f"{model.created}"
+        for model in status.models
+    )
+    if not status.models:
+        lines.append("Models: none yet")
+    data = {
+        "assay": str(status.path),
+        "plates": [asdict(plate) for plate in status.plates],
+        "annotations": dict(status.annotations),
+        "n_conflicts": status.n_conflicts,
+        "label_issues": [asdict(issue) for issue in issues],
+        "n_verdicts": status.n_verdicts,
+        "models": [asdict(model) for model in status.models],
+    }
+    return Outcome(lines, data)
+
+
+def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
+    parts = [
+        count_of(count, *nouns)
+        for count, nouns in (
+            (plate.n_wells, ["well"]),
+            (plate.n_sites, ["site"]),
+            (plate.n_cells, ["cell"]),
+            (plate.n_flagged, ["well flagged", "wells flagged"]),
+        )
+        if count is not None
+    ]
+    scored = f", classified by model {plate.predicted_with}" if plate.predicted_with else ""
+    if status.models and not plate.predicted_with and plate.n_cells is not None:
+        scored = f", not yet classified by model {status.models[-1].id}"
+    return [
+        f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}",
+        *(f"  {problem}" for problem in plate.problems),
+        *novelty_lines(plate.novelty),
+    ]
+
+
+STATUS = Command(
+    "status", "Show plates, annotations, models, and what could not be read.", add_assay, _run
+)

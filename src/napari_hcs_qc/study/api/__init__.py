@@ -1,0 +1,1 @@
+"""Public functions of this wing; `napari_hcs_qc` finds them through `plugins`."""

@@ -1,0 +1,133 @@
+"""Where an assay stands: its plates, annotations, verdicts and models; nothing is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue, label_issues
+from napari_hcs_qc.assay.scoring.plate_scores import score
+from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_state import joined_state, open_assay_plate
+from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
+from napari_hcs_qc.errors import HcsQcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateStatus:
+    """Where one plate of an assay stands; counts are None before the step that makes them."""
+
+    name: str
+    source: str
+    n_wells: int | None = None
+    n_sites: int | None = None
+    n_cells: int | None = None
+    n_flagged: int | None = None
+    predicted_with: str | None = None
+    novelty: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """One model of an assay."""
+
+    id: str
+    created: str
+    encoder: str
+    recipe: str
+    head: str
+    backend: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssayStatus:
+    """Where an assay stands."""
+
+    path: Path
+    created: str
+    plates: tuple[PlateStatus, ...]
+    annotations: Mapping[str, int]  # cells of each class
+    n_conflicts: int  # cells that people annotated differently
+    label_issues: tuple[LabelIssue, ...]  # annotations that the latest model contradicts
+    n_verdicts: int
+    models: tuple[ModelStatus, ...]  # the oldest first
+
+
+def assay_status(assay: AssayFolder) -> AssayStatus:
+    """Tell where an assay stands."""
+    journal = assay.journal()
+    annotations = journal.annotations()
+    consensus = journal.consensus(annotations)
+    folders = model_folders(assay.models_folder)
+    manifests = [read_manifest(folder) for folder in folders]
+    return AssayStatus(
+        path=assay.path,
+        created=assay.created,
+        plates=tuple(plate_status(assay, entry.name, annotations) for entry in assay.plates),
+        annotations={str(name): n for name, n in consensus["class"].value_counts().items()},
+        n_conflicts=int(consensus["is_conflict"].sum()),
+        label_issues=label_issues(manifests[-1], annotations) if manifests else (),
+        n_verdicts=len(journal.verdicts()),
+        models=tuple(
+            ModelStatus(
+                id=folder.name,
+                created=manifest["created"],
+                encoder=manifest["encoder"]["name"],
+                recipe=manifest["recipe"]["name"],
+                head=manifest["head"],
+                backend=manifest["encoder"].get("backend", "torch"),
+            )
+            for folder, manifest in zip(folders, manifests, strict=True)
+        ),
+    )
+
+
+def plate_status(
+    assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
+) -> PlateStatus:
+    """Tell where a plate stands; what is wrong with it is told, not raised."""
+    entry = assay.plate(name)
+    source = str(entry.source)
+    try:
+        plate = open_assay_plate(assay, name)
+    except HcsQcError as error:
+        return PlateStatus(name=entry.name, source=source, problems=(str(error),))
+    opened = PlateStatus(
+        name=entry.name,
+        source=source,
+        n_wells=len(plate.wells),
+        n_sites=len(plate.sites),
+        problems=tuple(str(problem) for problem in plate.problems),
+    )
+    if not has_cells(assay.plate_folder(name), plate):
+        return opened
+    cells = load_cells(assay.plate_folder(name))
+    try:
+        state = joined_state(
+            plate,
+            cells,
+            assay.journal().annotations() if annotations is None else annotations,
+        )
+        [scored] = score(assay, [name], states={entry.name: state})
+    except HcsQcError:  # not predicted yet
+        unreadable = tuple(f"{site}: {reason}" for site, reason in cells.unreadable.items())
+        imported = tuple(str(problem) for problem in cells.problems)
+        problems = (*unreadable, *imported, *opened.problems)
+        return replace(opened, n_cells=len(cells.cells), problems=problems)
+    return replace(
+        opened,
+        n_cells=len(scored.state.cells),
+        n_flagged=int(scored.scores.wells["is_flagged"].sum()),
+        predicted_with=scored.prediction.model,
+        novelty=scored.prediction.novelty,
+        problems=tuple(str(problem) for problem in scored.unreadable) + scored.warnings,
+    )
