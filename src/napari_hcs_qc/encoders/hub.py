@@ -51,7 +51,9 @@ def hub_file(repository: str, name: str, encoder: str, job: Job) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
 
     try:
-        path = run_in_thread(lambda own: _fetch(repository, name, cache, message, own), job)
+        path = run_in_thread(
+            lambda thread_job: _fetch(repository, name, cache, message, thread_job), job
+        )
     except (Cancelled, HcsQcError):
         raise
     except Exception as error:

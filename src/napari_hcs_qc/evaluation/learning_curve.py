@@ -162,17 +162,17 @@ def learning_curve(
     return _summed_up(used, labels, p_abnormal, units, " ".join(notes))
 
 
-def _usable(wished: Sequence[int] | None, n_most: int) -> tuple[list[int], list[int]]:
+def _usable(requested: Sequence[int] | None, n_most: int) -> tuple[list[int], list[int]]:
     """Give the sizes to be used, ascending, and those that are too large."""
-    if wished is None:
+    if requested is None:
         steps = (step * 10**power for power in range(1, 7) for step in _STEPS)
         # A size close to the last would cost as much as that and say the same.
         return [*(size for size in steps if size <= 0.8 * n_most), n_most], []
-    sizes = sorted({int(size) for size in wished})
+    sizes = sorted({int(size) for size in requested})
     used = [size for size in sizes if size <= n_most]
     if not used or used[0] < 2:
         raise HcsQcError(
-            f"The sizes {', '.join(map(str, wished)) or '(none)'} were requested; give numbers of "
+            f"The sizes {', '.join(map(str, requested)) or '(none)'} were requested; give numbers of "
             f"cells from 2 to {n_most}, the number of training cells in every fold."
         )
     return used, [size for size in sizes if size > n_most]

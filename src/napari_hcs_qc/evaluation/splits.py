@@ -56,7 +56,7 @@ def grouped_folds(
     return Split(folds.fold, folds.n_folds, folds.by, _note(groups, folds, n_splits))
 
 
-def _note(groups: ArrayLike | None, folds: Folds, wished: int) -> str:
+def _note(groups: ArrayLike | None, folds: Folds, requested: int) -> str:
     parts = []
     if folds.by == "cell":
         if groups is None:
@@ -71,9 +71,9 @@ def _note(groups: ArrayLike | None, folds: Folds, wished: int) -> str:
             f"Held out by cell, not by well, because {why}: cells of one well resemble each other, "
             "so these figures are too optimistic."
         )
-    if folds.n_folds < wished:
+    if folds.n_folds < requested:
         parts.append(
-            f"{folds.n_folds} folds instead of {wished}: the rarer class is annotated in too few "
+            f"{folds.n_folds} folds instead of {requested}: the rarer class is annotated in too few "
             f"{'wells' if folds.by == 'well' else 'cells'} for more."
         )
     return " ".join(parts)

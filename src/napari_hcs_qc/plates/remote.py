@@ -47,7 +47,7 @@ class RemotePath(_Base):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return _ADDRESS.sub(lambda found: f"{found[1].lower()}://", super().__str__(), count=1)
+        return _ADDRESS.sub(lambda match: f"{match[1].lower()}://", super().__str__(), count=1)
 
     def __fspath__(self) -> str:
         return str(self)

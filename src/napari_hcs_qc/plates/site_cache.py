@@ -290,9 +290,9 @@ class SiteCache:
         pixels.flags.writeable = False
         return SitePixels(site, channels, pixels)
 
-    def _keep(self, found: SitePixels) -> None:
-        self._kept[found.site] = found
-        self._n_bytes += found.pixels.nbytes
+    def _keep(self, pixels: SitePixels) -> None:
+        self._kept[pixels.site] = pixels
+        self._n_bytes += pixels.pixels.nbytes
         while self._n_bytes > self.max_bytes:
             _, oldest = self._kept.popitem(last=False)
             self._n_bytes -= oldest.pixels.nbytes

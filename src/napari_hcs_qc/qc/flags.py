@@ -374,10 +374,10 @@ def _one_per_code(findings: Iterable[Finding]) -> list[Finding]:
     return list(gravest.values())
 
 
-def _from_sites(found: Sequence[tuple[int, Finding]], known: Collection[str]) -> list[Finding]:
+def _from_sites(findings: Sequence[tuple[int, Finding]], known: Collection[str]) -> list[Finding]:
     """Put the findings of the sites of a well into one for each code, naming the worst site."""
     by_code: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
-    for site, finding in found:
+    for site, finding in findings:
         if finding.code not in known:
             by_code[finding.code].append((site, finding))
     merged = []

@@ -16,6 +16,7 @@ from napari_hcs_qc.assay.models.training import versions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, read_json, write_json
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.old_names import RENAMED, with_new_names
 from napari_hcs_qc.qc.plate_level.plate_flags import PlateFigures, PlateFlag, flag_plates
 from napari_hcs_qc.qc.plate_level.position_effects import (
     MEASURES,
@@ -35,7 +36,7 @@ from napari_hcs_qc.qc.reports.screen_report import (
 from napari_hcs_qc.screen.screen_spec import FROM_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from napari_hcs_qc.screen.screen_plan import PlannedPlate, ScreenPlan
@@ -140,11 +141,17 @@ def gather(
     return Gathered([(name, why) for name, why, _ in failed], flags, figures, files)
 
 
+def _wells_of(planned: PlannedPlate, columns: Iterable[str]) -> pa.Table:
+    table = pq.read_table(planned.folder.wells_path)
+    names = [RENAMED.get(name, name) for name in table.column_names]
+    return table.rename_columns(names).select(list(columns))
+
+
 def _read(planned: PlannedPlate) -> _ScoredPlate:
-    done = read_json(planned.folder.done_path)
+    done = with_new_names(read_json(planned.folder.done_path))
     told = done["figures"]
     columns = ["well", "row", "column", "role", *MEASURES]
-    wells = pq.read_table(planned.folder.wells_path, columns=columns).to_pandas()
+    wells = _wells_of(planned, columns).to_pandas()
     samples = wells[wells["role"] == "sample"]
     rows, cols = told["shape"]
 
@@ -202,11 +209,11 @@ def _places(
     return by_list, "in the order of the list (slope per plate)"
 
 
-def _time_of(one: _ScoredPlate) -> dt.datetime | None:
-    said = one.planned.plate.acquired
+def _time_of(plate: _ScoredPlate) -> dt.datetime | None:
+    said = plate.planned.plate.acquired
     if isinstance(said, dt.datetime):
         return said.astimezone()
-    told = one.done["figures"].get("first_image") if said == FROM_FILES else None
+    told = plate.done["figures"].get("first_image") if said == FROM_FILES else None
     return None if told is None else dt.datetime.fromisoformat(told)
 
 
@@ -355,7 +362,7 @@ def _write_wells(out: Path, scored: Sequence[_ScoredPlate], job: Job) -> list[Pa
     def parts() -> Iterator[pa.Table]:
         for one in scored:
             job.check()
-            table = pq.read_table(one.planned.folder.wells_path, columns=list(_READ))
+            table = _wells_of(one.planned, _READ)
             for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
                 index = table.column_names.index(name)
                 table = table.set_column(index, name, table[name].cast(pa.string()))

@@ -163,24 +163,24 @@ def _assay_of(
     return assay, opened[0]
 
 
-def _wells(one: ScoredPlate) -> pd.DataFrame:
-    wells = one.scores.wells.copy()
+def _wells(scored: ScoredPlate) -> pd.DataFrame:
+    wells = scored.scores.wells.copy()
     wells["row"], wells["column"] = places_of(wells["well"])
-    platemap = one.roles.platemap
+    platemap = scored.roles.platemap
     roles = {} if platemap is None else dict(zip(platemap["well"], platemap["role"], strict=True))
     wells["role"] = [roles.get(str(well), "sample") for well in wells["well"]]
-    whole = one.verdicts[one.verdicts["site"].isna()]
+    whole = scored.verdicts[scored.verdicts["site"].isna()]
     verdicts = dict(zip(whole["well"], whole["verdict"], strict=True))
     wells["verdict"] = [verdicts.get(str(well), "") for well in wells["well"]]
     return wells[list(WELL_COLUMNS)]
 
 
-def _figures(one: ScoredPlate) -> dict[str, Any]:
+def _figures(scored: ScoredPlate) -> dict[str, Any]:
     """Give what the plate is compared by, and what is told of it, as plain data."""
-    wells, plate = one.scores.wells, one.state.plate
-    samples = _wells(one)
+    wells, plate = scored.scores.wells, scored.state.plate
+    samples = _wells(scored)
     compared = samples[samples["role"] != "empty"]
-    quality = one.state.found.quality
+    quality = scored.state.found.quality
     files = sorted(set(plate.planes["path"]))
     return {
         "name": plate.name,
@@ -201,14 +201,14 @@ def _figures(one: ScoredPlate) -> dict[str, Any]:
             }
             for measure in QUALITY
         },
-        "novelty": one.prediction.shift.get("sentence", "")
-        if one.prediction.shift.get("is_novel")
+        "novelty": scored.prediction.shift.get("sentence", "")
+        if scored.prediction.shift.get("is_novel")
         else "",
-        "shift": one.prediction.shift.get("value"),
-        "warnings": list(one.warnings),
-        "unreadable": [str(problem) for problem in one.unreadable[:200]],
-        "model": one.prediction.model,
-        "threshold": one.threshold,
+        "shift": scored.prediction.shift.get("value"),
+        "warnings": list(scored.warnings),
+        "unreadable": [str(problem) for problem in scored.unreadable[:200]],
+        "model": scored.prediction.model,
+        "threshold": scored.threshold,
         "first_image": _first_image(files),
     }
 

@@ -56,7 +56,7 @@ class ScreenPlate:
     @property
     def key(self) -> str:
         """Name of its folder: only characters that need no care in a shell or a workflow."""
-        return re.sub(r"[^\w.%+=@-]", lambda one: f"%{ord(one[0]):02X}", folder_name(self.name))
+        return re.sub(r"[^\w.%+=@-]", lambda match: f"%{ord(match[0]):02X}", folder_name(self.name))
 
 
 @dataclass(frozen=True)

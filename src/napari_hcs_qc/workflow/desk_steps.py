@@ -60,13 +60,13 @@ class Frozen:
 def find_cells(
     folder: AssayFolder,
     plate: str,
-    live: LiveAnnotations,
+    annotations: LiveAnnotations,
     *,
     job: Job = NO_JOB,
 ) -> OpenPlate:
     """Find the cells of a plate and load it with them."""
     steps.cells(folder, plates=[plate], job=job)
-    return load_open_plate(folder, plate, live, None, job)
+    return load_open_plate(folder, plate, annotations, None, job)
 
 
 def encoder_of(

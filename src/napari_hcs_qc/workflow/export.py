@@ -238,21 +238,21 @@ def _reliability(
     return list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True))
 
 
-def _report_plate(one: ScoredPlate) -> ReportPlate:
-    whole = one.verdicts[one.verdicts["site"].isna()]
+def _report_plate(scored: ScoredPlate) -> ReportPlate:
+    whole = scored.verdicts[scored.verdicts["site"].isna()]
     return ReportPlate(
-        name=one.state.plate.name,
-        source=str(one.state.plate.source),
-        shape=one.state.plate.shape,
-        sites=one.scores.sites,
-        wells=one.scores.wells,
-        reference=one.scores.reference,
-        p_abnormal=one.predictions["p_abnormal"].to_numpy(dtype=np.float32),
+        name=scored.state.plate.name,
+        source=str(scored.state.plate.source),
+        shape=scored.state.plate.shape,
+        sites=scored.scores.sites,
+        wells=scored.scores.wells,
+        reference=scored.scores.reference,
+        p_abnormal=scored.predictions["p_abnormal"].to_numpy(dtype=np.float32),
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
-        unreadable=one.unreadable,
-        warnings=one.warnings,
-        novelty=str(one.prediction.novelty.get("sentence", "")),
-        threshold=one.threshold,
+        unreadable=scored.unreadable,
+        warnings=scored.warnings,
+        novelty=str(scored.prediction.novelty.get("sentence", "")),
+        threshold=scored.threshold,
     )
 
 
@@ -267,18 +267,18 @@ def _pictures(scored: dict[str, ScoredPlate]) -> Callable[[str, str, int], WellP
     return pictures
 
 
-def well_pictures(one: ScoredPlate, worst: SiteKey) -> WellPictures:
+def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
     """Cut the pictures of a flagged well: its worst site, and cells from all of its sites.
 
     Grey values are scaled by the plate's intensity range, never by the picture's own.
     """
-    state = one.state
+    state = scored.state
     channel = state.plate.channel_index(state.found.channel)
-    cells, p_abnormal = state.cells, one.predictions["p_abnormal"].to_numpy(dtype=np.float64)
+    cells, p_abnormal = state.cells, scored.predictions["p_abnormal"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero((cells["well"] == worst.well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
-    abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= one.threshold]
-    normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < one.threshold]
+    abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= scored.threshold]
+    normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < scored.threshold]
     side_px = max(16, round(_CROP_DIAMETERS * state.found.diameter_px))
     crops: dict[int, Picture] = {}
     thumbnail = None

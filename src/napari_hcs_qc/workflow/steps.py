@@ -61,15 +61,15 @@ class CellOptions:
     channel: str | int | None = None
     projection: Projection | None = None
 
-    def differ_from(self, plate: Plate, found: PlateCells) -> bool:
+    def differ_from(self, plate: Plate, plate_cells: PlateCells) -> bool:
         """Tell whether something is asked for that is not how the cells `found` were found."""
-        channel = found.channel
+        channel = plate_cells.channel
         if self.channel is not None:
             channel = plate.channels[plate.channel_index(self.channel)].name
         return (
-            (self.source is not None and str(self.source.resolve()) != found.source)
-            or channel != found.channel
-            or (self.projection is not None and self.projection != found.projection)
+            (self.source is not None and str(self.source.resolve()) != plate_cells.source)
+            or channel != plate_cells.channel
+            or (self.projection is not None and self.projection != plate_cells.projection)
         )
 
 

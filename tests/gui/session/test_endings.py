@@ -140,7 +140,7 @@ def bar(qtbot: QtBot, assay: Any) -> JobBar:
         (MemoryError(), "MemoryError"),
     ],
 )
-@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "judge_state", "save_heads"])
+@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "score_state", "save_heads"])
 def test_a_head_that_raises_leaves_the_old_model_in_use(
     assay: Any,
     bar: JobBar,

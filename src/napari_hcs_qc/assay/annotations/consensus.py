@@ -62,10 +62,10 @@ def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _once_each(
-    group: NDArray[np.int64], words: pd.Series[Any]
+    group: NDArray[np.int64], texts: pd.Series[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Things and the different words given for each, sorted; missing words are left out."""
-    code, known = pd.factorize(words.to_numpy(dtype=object), sort=True)
+    code, known = pd.factorize(texts.to_numpy(dtype=object), sort=True)
     n_words = max(len(known), 1)
     pairs = np.unique((group * n_words + code)[code >= 0])
     return pairs // n_words, np.asarray(known, dtype=object)[pairs % n_words]

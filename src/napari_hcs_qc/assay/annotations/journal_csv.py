@@ -219,8 +219,8 @@ def _contradictions(
             yield Problem(where, f"an {action.type} of {action.target} that is older than it.")
 
 
-def _is_same(event: str, held: tuple[Any, ...] | None, said: tuple[Any, ...]) -> bool:
+def _is_same(event: str, held: tuple[Any, ...] | None, recorded: tuple[Any, ...]) -> bool:
     """Compare two accounts of a row; what a file of the first version lacks is no contradiction."""
-    if event == "verdict" and held is not None and None in (held[-1], said[-1]):
-        return held[:-1] == said[:-1]
-    return held == said
+    if event == "verdict" and held is not None and None in (held[-1], recorded[-1]):
+        return held[:-1] == recorded[:-1]
+    return held == recorded

@@ -210,8 +210,8 @@ def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
     code = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
     said = str(error)
 
-    def is_(prefix: str, words: str) -> bool:
-        return code.startswith(prefix) or words in said
+    def is_(prefix: str, message: str) -> bool:
+        return code.startswith(prefix) or message in said
 
     if is_("READONLY", "readonly database"):
         return WriteError(

@@ -142,7 +142,7 @@ def _rows_of(store: EmbeddingStore) -> NDArray[np.floating[Any]]:
 
 def embed_said(
     state: PlateState,
-    said: pd.DataFrame,
+    annotations: pd.DataFrame,
     recipe: CropRecipe,
     encoder: Encoder,
     folder: Path,
@@ -156,12 +156,12 @@ def embed_said(
     """
     check_pools(recipe, encoder)
     n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
-    rows = np.full((len(said), n_features), np.nan, dtype=np.float32)
+    rows = np.full((len(annotations), n_features), np.nan, dtype=np.float32)
     cells = state.found.cells
-    nearest = said["cell_id"].to_numpy(dtype=np.int64)
+    nearest = annotations["cell_id"].to_numpy(dtype=np.int64)
     is_found = (nearest >= 0) & (nearest < len(cells))
     centres = cells.iloc[nearest[is_found]]
-    is_found[is_found] = position_keys(centres) == position_keys(said[is_found])
+    is_found[is_found] = position_keys(centres) == position_keys(annotations[is_found])
     store = stored_plate(state, recipe, encoder, folder) if is_found.any() else None
     if store is None:
         is_found[:] = False
@@ -170,7 +170,7 @@ def embed_said(
     rows[~is_found], _ = embed_positions(
         state.plate,
         state.found,
-        said[~is_found],
+        annotations[~is_found],
         recipe,
         encoder,
         folder,

@@ -85,7 +85,7 @@ class PositionStore:
 
 def embed_positions(
     plate: Plate,
-    found: PlateCells,
+    plate_cells: PlateCells,
     positions: pd.DataFrame,
     recipe: CropRecipe,
     encoder: Encoder,
@@ -98,7 +98,7 @@ def embed_positions(
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     if not len(positions):
         return rows, ()
-    path = folder / "positions" / f"{_address(plate, found, recipe, encoder)}.bin"
+    path = folder / "positions" / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
     store = PositionStore(path, n_features)
     keys = position_keys(positions)
     known = store.read()
@@ -114,7 +114,7 @@ def embed_positions(
     job.report(len(keys) - len(missing), len(keys), f"Embedding annotated cells of {plate.name}")
     for start in range(0, len(missing), _CHUNK):
         chosen = missing[start : start + _CHUNK]
-        part, unread = _encode(plate, found, positions.iloc[chosen], recipe, encoder, job=job)
+        part, unread = _encode(plate, plate_cells, positions.iloc[chosen], recipe, encoder, job=job)
         problems |= {problem.where: problem for problem in unread}
         usable = ~np.isnan(part).any(axis=1)
         if usable.any():
@@ -137,22 +137,22 @@ def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
     return keys
 
 
-def _address(plate: Plate, found: PlateCells, recipe: CropRecipe, encoder: Encoder) -> str:
+def _address(plate: Plate, plate_cells: PlateCells, recipe: CropRecipe, encoder: Encoder) -> str:
     return fingerprint(
         {
             "format": _FORMAT,
             "plate": plate.fingerprint,
-            "ranges": found.ranges.fingerprint,
+            "ranges": plate_cells.ranges.fingerprint,
             "recipe": recipe.fingerprint,
             "encoder": encoder.fingerprint,
-            "projection": found.projection,
+            "projection": plate_cells.projection,
         }
     )
 
 
 def _encode(
     plate: Plate,
-    found: PlateCells,
+    plate_cells: PlateCells,
     positions: pd.DataFrame,
     recipe: CropRecipe,
     encoder: Encoder,
@@ -160,9 +160,11 @@ def _encode(
     job: Job,
 ) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
     n_views = recipe.n_views(len(plate.channels))
-    cells = cells_at(positions.reset_index(drop=True), 0, found.diameter_px)
+    cells = cells_at(positions.reset_index(drop=True), 0, plate_cells.diameter_px)
     batch_cells = max(1, _BATCH_VIEWS // n_views)
-    source = CropSource(plate, cells, found.ranges, recipe, found.projection, batch_cells)
+    source = CropSource(
+        plate, cells, plate_cells.ranges, recipe, plate_cells.projection, batch_cells
+    )
     rows = np.full((len(cells), n_views * encoder.n_features), np.nan, dtype=np.float32)
     problems: list[Problem] = []
     with CropReader(source, [(0, range(len(cells)))]) as reader:

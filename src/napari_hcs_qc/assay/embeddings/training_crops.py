@@ -37,21 +37,21 @@ class AnnotatedCrops:
 
 
 def annotated_crops(
-    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     *,
     job: Job = NO_JOB,
 ) -> AnnotatedCrops:
     """Cut the crops of annotated positions, each where the person clicked."""
-    total = sum(len(table) for _, table in said)
-    views = {recipe.n_views(len(state.plate.channels)) for state, _ in said}
+    total = sum(len(table) for _, table in annotated)
+    views = {recipe.n_views(len(state.plate.channels)) for state, _ in annotated}
     if len(views) > 1:
         raise HcsQcError(
             "The annotated plates have different numbers of channels; one model cannot use both. "
             "Choose a colour recipe, or put them into two assays."
         )
     parts, rows, done = [], [], 0
-    for state, table in said:
+    for state, table in annotated:
         found, unread = cut_positions(state, table, recipe, job)
         usable = np.setdiff1d(np.arange(len(table)), unread)
         parts.append(found[torch.from_numpy(usable)])
@@ -61,8 +61,8 @@ def annotated_crops(
     chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
     if not len(chosen):
         raise HcsQcError(f"None of the {total} annotated cells can be read; see 'hcs-qc status'.")
-    classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])
-    groups = np.concatenate([state.groups(table["well"]) for state, table in said])
+    classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in annotated])
+    groups = np.concatenate([state.groups(table["well"]) for state, table in annotated])
     n_groups = parts[0].shape[1] // len(recipe.scales)
     sides = tuple(float(side) for side in recipe.sides_px for _ in range(n_groups))
     return AnnotatedCrops(torch.cat(parts), sides, classes[chosen], groups[chosen], chosen)

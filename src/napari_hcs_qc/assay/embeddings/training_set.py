@@ -91,10 +91,10 @@ def said_again(
     return said
 
 
-def _found_at(said: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:
+def _found_at(annotations: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:
     """Row of the found cell whose centre is at each position to 0.01 px; -1 where there is none."""
     row_of = {key.tobytes(): row for row, key in enumerate(position_keys(cells))}
-    rows = [row_of.get(key.tobytes(), -1) for key in position_keys(said)]
+    rows = [row_of.get(key.tobytes(), -1) for key in position_keys(annotations)]
     return np.array(rows, dtype=np.int64)
 
 
@@ -129,14 +129,14 @@ def check_classes(states: Iterable[PlateState]) -> None:
 
 
 def _embedded(
-    said: list[tuple[PlateState, pd.DataFrame]],
+    annotated: list[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
     job: Job,
 ) -> Annotated:
     rows, classes, kinds, groups = [], [], [], []
-    for state, table in said:
+    for state, table in annotated:
         rows.append(
             embed_said(
                 state,
@@ -163,5 +163,5 @@ def _embedded(
         np.concatenate(groups)[usable],
         int((~usable).sum()),
         np.flatnonzero(usable),
-        sampled_directions([state for state, _ in said], recipe, encoder, stores),
+        sampled_directions([state for state, _ in annotated], recipe, encoder, stores),
     )

@@ -113,9 +113,9 @@ def compare_encoder(
     return note_comparison(own, comparison)
 
 
-def note_comparison(own: CustomEncoder, comparison: dict[str, Any]) -> CustomEncoder:
+def note_comparison(encoder: CustomEncoder, comparison: dict[str, Any]) -> CustomEncoder:
     """Write what `hold_against` found into an encoder's manifest, and mark it if need be."""
-    warnings = [one for one in own.warnings if not one.startswith(_MARK)]
+    warnings = [one for one in encoder.warnings if not one.startswith(_MARK)]
     if not comparison["is_better"]:
         warnings.append(
             f"{_MARK} on {comparison['n_cells']} annotated cells (weighted F1 "
@@ -125,7 +125,7 @@ def note_comparison(own: CustomEncoder, comparison: dict[str, Any]) -> CustomEnc
             )
             + ")."
         )
-    return update_custom_encoder(own.folder, comparison=comparison, warnings=warnings)
+    return update_custom_encoder(encoder.folder, comparison=comparison, warnings=warnings)
 
 
 def head_figures(

@@ -33,7 +33,7 @@ CHECKPOINT = "fine-tuning.ckpt"
 
 
 def fine_tuned(
-    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     *,
@@ -41,7 +41,7 @@ def fine_tuned(
     job: Job = NO_JOB,
 ) -> FineTuned:
     """Fine-tune the encoder of some options on annotated cells."""
-    cells = annotated_crops(said, recipe, job=job)
+    cells = annotated_crops(annotated, recipe, job=job)
     job.report(0, 0, "Preparing to fine-tune")
     return _tuned(
         cells,
@@ -59,7 +59,7 @@ def forget_training(folder: Path) -> None:
 
 
 def cross_validate_fine_tuned(
-    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     *,
@@ -69,7 +69,7 @@ def cross_validate_fine_tuned(
 
     One division into folds, whatever the options say: it takes as long as five trainings.
     """
-    cells = annotated_crops(said, recipe, job=job)
+    cells = annotated_crops(annotated, recipe, job=job)
     rows = np.arange(len(cells.classes), dtype=np.float64)[:, np.newaxis]
 
     def make(seed: int) -> Any:

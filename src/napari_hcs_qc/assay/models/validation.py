@@ -83,15 +83,17 @@ def validate(
 
 
 def validate_fine_tuned(
-    said: Sequence[tuple[PlateState, pd.DataFrame]],
+    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     job: Job = NO_JOB,
 ) -> dict[str, Any]:
     """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes."""
-    if _is_impossible(np.concatenate([table["class"].to_numpy(dtype=str) for _, table in said])):
+    if _is_impossible(
+        np.concatenate([table["class"].to_numpy(dtype=str) for _, table in annotated])
+    ):
         return dict(_IMPOSSIBLE)
-    found, cells = cross_validate_fine_tuned(said, recipe, options, job=job)
+    found, cells = cross_validate_fine_tuned(annotated, recipe, options, job=job)
     return _told(found, cells.rows, cells.classes, cells.groups)
 
 
@@ -100,31 +102,29 @@ def _is_impossible(classes: NDArray[np.str_]) -> bool:
 
 
 def _told(
-    found: CrossValidation,
+    validation: CrossValidation,
     rows: NDArray[np.int64],
     classes: NDArray[np.str_],
     wells: NDArray[np.str_],
 ) -> dict[str, Any]:
-    data = found.to_dict()
-    n_seeds = len(found.seeds)
+    data = validation.to_dict()
+    n_seeds = len(validation.seeds)
     seeds = f"{count_of(n_seeds, 'seed')}"
-    by = "grouped by well" if found.by == "well" else "by cell, not by well"
-    sentence = (
-        f"{found.n_splits} folds {by}, {seeds}, {found.n_cells} cells in {found.n_wells} wells"
-    )
+    by = "grouped by well" if validation.by == "well" else "by cell, not by well"
+    sentence = f"{validation.n_splits} folds {by}, {seeds}, {validation.n_cells} cells in {validation.n_wells} wells"
     is_abnormal = classes == ABNORMAL
-    p_abnormal = found.p_abnormal.mean(axis=0)
-    units = wells if found.by == "well" else np.arange(len(wells))
+    p_abnormal = validation.p_abnormal.mean(axis=0)
+    units = wells if validation.by == "well" else np.arange(len(wells))
     bins = reliability(p_abnormal, is_abnormal, units=units)
     return {
         **data,
         "label_issues": [
             {"cell": int(rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
-            for row in label_issues(found.p_abnormal, is_abnormal)
+            for row in label_issues(validation.p_abnormal, is_abnormal)
         ],
-        "confusion": found.confusion().tolist(),
+        "confusion": validation.confusion().tolist(),
         "reliability": bins.to_dict(),
-        "sentence": f"{sentence}. {found.note}" if found.note else sentence,
+        "sentence": f"{sentence}. {validation.note}" if validation.note else sentence,
         "figures": [
             {
                 "name": shown,

@@ -159,15 +159,15 @@ def predict_plate(
 
 
 def with_novelty(
-    found: Prediction,
+    prediction: Prediction,
     state: PlateState,
     model: Model,
     rows: NDArray[np.floating[Any]],
     job: Job = NO_JOB,
 ) -> Prediction:
     """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring."""
-    is_scored = found.table["p_abnormal"].notna().to_numpy()
-    ratio = np.full(len(found.table), np.nan, dtype=np.float32)
+    is_scored = prediction.table["p_abnormal"].notna().to_numpy()
+    ratio = np.full(len(prediction.table), np.nan, dtype=np.float32)
     why_not = str(model.manifest.get("no_novelty", ""))
     if model.novelty is not None:
         measured = model.novelty.ratio(rows, job=job)
@@ -180,9 +180,9 @@ def with_novelty(
     summary = novelty_summary(ratio, state.cells["well"], why_not)
     warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()
     return replace(
-        found,
-        table=found.table.assign(**{COLUMN: ratio}),
-        warnings=(*found.warnings, *warning),
+        prediction,
+        table=prediction.table.assign(**{COLUMN: ratio}),
+        warnings=(*prediction.warnings, *warning),
         novelty=summary,
     )
 
@@ -197,14 +197,14 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
 def _kinds(
     model: Model,
     rows: NDArray[np.floating[Any]],
-    is_told: NDArray[np.bool_],
+    is_wanted: NDArray[np.bool_],
     job: Job,
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
     kind_head = model.kind_head
     if kind_head is None:
         return kinds
-    told = np.flatnonzero(is_told)
+    told = np.flatnonzero(is_wanted)
 
     def work(start: int) -> None:
         job.check()

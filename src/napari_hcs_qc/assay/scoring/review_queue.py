@@ -173,7 +173,7 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
                 one["at"],
                 _change(one.get("seen"), codes_of.get((well, int(one["site"])), "")),
             )
-            for one in sorted(single.get(well, []), key=lambda one: int(one["site"]))
+            for one in sorted(single.get(well, []), key=lambda site: int(site["site"]))
         )
         changes = [_change(said.get("seen"), str(row["flag_codes"]))]
         changes += [f"site {one.site} {one.change}" for one in on_sites if one.change]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.old_names import RENAMED, with_new_names
 from napari_hcs_qc.read_table import read_parquet
 from napari_hcs_qc.text_columns import with_texts
 
@@ -66,13 +67,13 @@ def load_prediction(
     manifest_path = folder / f"{model}.json"
     if not manifest_path.is_file():
         return None
-    manifest = read_json(manifest_path)
+    manifest = with_new_names(read_json(manifest_path))
     is_of_all = manifest.get("cells") == cells_mark(state)
     # Without the entry no cell had been added by people, so that all were found ones.
     found = manifest.get("found", manifest.get("cells"))
     if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
         return None
-    table = read_parquet(folder / f"{model}.parquet")
+    table = read_parquet(folder / f"{model}.parquet").rename(columns=RENAMED)
     table = with_texts(table, table[_TEXTS])
     if not is_of_all:
         table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
@@ -87,22 +88,22 @@ def load_prediction(
     )
 
 
-def save_prediction(assay: AssayFolder, found: Prediction, state: PlateState) -> None:
+def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
     """Keep a prediction in the assay; the caller holds its lock."""
-    folder = assay.predictions_folder(found.plate)
-    with atomic_path(folder / f"{found.model}.parquet") as temporary:
-        found.table.to_parquet(temporary, index=False)
+    folder = assay.predictions_folder(prediction.plate)
+    with atomic_path(folder / f"{prediction.model}.parquet") as temporary:
+        prediction.table.to_parquet(temporary, index=False)
     # Last: the scores count once it is there.
     write_json(
-        folder / f"{found.model}.json",
+        folder / f"{prediction.model}.json",
         {
             "cells": cells_mark(state),
             "found": _mark(state, state.found.cells),
             "added": [list(place) for place in added_places(state.matched.added)],
-            "warnings": list(found.warnings),
-            "unreadable": [list(item) for item in found.unreadable],
-            "shift": found.shift,
-            "novelty": found.novelty,
+            "warnings": list(prediction.warnings),
+            "unreadable": [list(item) for item in prediction.unreadable],
+            "shift": prediction.shift,
+            "novelty": prediction.novelty,
         },
     )
 

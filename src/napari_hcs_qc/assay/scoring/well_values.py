@@ -149,7 +149,7 @@ def well_values(
     measure: str,
     plate: Plate,
     *,
-    found: PlateCells | None = None,
+    plate_cells: PlateCells | None = None,
     scored: ScoredPlate | None = None,
     annotations: pd.DataFrame | None = None,
 ) -> WellValues:
@@ -160,15 +160,17 @@ def well_values(
     if measure == "annotations":
         values, reason = _annotated(plate, annotations), ""
     elif measure == "cell_count":
-        values, reason = ({}, _NO_CELLS) if found is None else (_counted(plate, found), "")
+        values, reason = (
+            ({}, _NO_CELLS) if plate_cells is None else (_counted(plate, plate_cells), "")
+        )
     elif measure in ("share_abnormal", "novelty", "severity", "verdict"):
         values, reason = ({}, _NOT_JUDGED) if scored is None else _scored(measure, scored)
         categories = REVIEW_WORDS if measure == "verdict" else None
-    elif found is None:
+    elif plate_cells is None:
         values, reason = {}, _NO_CELLS
     else:
-        values, reason = _OF_IMAGES[measure](found)
-    unreadable = unreadable_wells(plate, found)
+        values, reason = _OF_IMAGES[measure](plate_cells)
+    unreadable = unreadable_wells(plate, plate_cells)
     missing = {
         well: unreadable.get(well, reason or "nothing was measured")
         for well in plate.wells
@@ -181,30 +183,30 @@ def well_values(
         {well: values[well] for well in plate.wells if well in values},
         categories,
         missing,
-        _notes(plate, found, values),
+        _notes(plate, plate_cells, values),
         shown.begins_at_zero,
     )
 
 
-def unreadable_wells(plate: Plate, found: PlateCells | None) -> dict[str, str]:
+def unreadable_wells(plate: Plate, plate_cells: PlateCells | None) -> dict[str, str]:
     """Wells of which no site could be read, with the reason of the first; none without `found`."""
-    if found is None or not found.unreadable:
+    if plate_cells is None or not plate_cells.unreadable:
         return {}
     n_sites = Counter(site.well for site in plate.sites)
-    n_bad = Counter(site.well for site in found.unreadable)
+    n_bad = Counter(site.well for site in plate_cells.unreadable)
     reasons: dict[str, str] = {}
-    for site, why in found.unreadable.items():
+    for site, why in plate_cells.unreadable.items():
         if n_bad[site.well] >= n_sites[site.well]:
             reasons.setdefault(site.well, why)
     return reasons
 
 
-def _notes(plate: Plate, found: PlateCells | None, wells: Iterable[str]) -> dict[str, str]:
+def _notes(plate: Plate, plate_cells: PlateCells | None, wells: Iterable[str]) -> dict[str, str]:
     """Say how many sites of a well could not be read, where some could."""
-    if found is None or not found.unreadable:
+    if plate_cells is None or not plate_cells.unreadable:
         return {}
     n_sites = Counter(site.well for site in plate.sites)
-    n_bad = Counter(site.well for site in found.unreadable)
+    n_bad = Counter(site.well for site in plate_cells.unreadable)
     return {
         well: f"{n_bad[well]} of {count_of(n_sites[well], 'site')} unreadable"
         for well in wells
@@ -223,9 +225,9 @@ def _annotated(plate: Plate, annotations: pd.DataFrame | None) -> dict[str, floa
     return values
 
 
-def _counted(plate: Plate, found: PlateCells) -> dict[str, float]:
-    counted = found.cells["well"].value_counts()
-    unreadable = unreadable_wells(plate, found)
+def _counted(plate: Plate, plate_cells: PlateCells) -> dict[str, float]:
+    counted = plate_cells.cells["well"].value_counts()
+    unreadable = unreadable_wells(plate, plate_cells)
     return {well: float(counted.get(well, 0)) for well in plate.wells if well not in unreadable}
 
 
@@ -259,16 +261,16 @@ def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:
     return _finite(means.index, means), "none of its cells was classified"
 
 
-def _mean_intensity(found: PlateCells) -> tuple[dict[str, float], str]:
-    return _mean_of(found, "mean_intensity"), "the nuclear channel was not measured"
+def _mean_intensity(plate_cells: PlateCells) -> tuple[dict[str, float], str]:
+    return _mean_of(plate_cells, "mean_intensity"), "the nuclear channel was not measured"
 
 
-def _focus(found: PlateCells) -> tuple[dict[str, float], str]:
-    return _mean_of(found, "edge_width_px"), "no edges to measure, as in an empty image"
+def _focus(plate_cells: PlateCells) -> tuple[dict[str, float], str]:
+    return _mean_of(plate_cells, "edge_width_px"), "no edges to measure, as in an empty image"
 
 
-def _saturation(found: PlateCells) -> tuple[dict[str, float], str]:
-    each = found.quality.groupby(["well", "channel"], sort=False)["saturated_share"].mean()
+def _saturation(plate_cells: PlateCells) -> tuple[dict[str, float], str]:
+    each = plate_cells.quality.groupby(["well", "channel"], sort=False)["saturated_share"].mean()
     highest = 100 * each.groupby("well", sort=False).max()
     return _finite(highest.index, highest), "nothing was measured"
 
@@ -280,8 +282,8 @@ _OF_IMAGES: dict[str, Callable[[PlateCells], tuple[dict[str, float], str]]] = {
 }
 
 
-def _mean_of(found: PlateCells, column: str) -> dict[str, float]:
-    nuclear = found.quality[found.quality["channel"] == found.channel]
+def _mean_of(plate_cells: PlateCells, column: str) -> dict[str, float]:
+    nuclear = plate_cells.quality[plate_cells.quality["channel"] == plate_cells.channel]
     means = nuclear.groupby("well", sort=False)[column].mean()
     return _finite(means.index, means)
 

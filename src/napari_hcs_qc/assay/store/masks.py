@@ -41,7 +41,7 @@ _MASKS_OF: WeakKeyDictionary[PlateCells, _Masks] = WeakKeyDictionary()
 
 
 def site_masks(
-    plate: Plate, found: PlateCells, site: SiteKey, *, job: Job = NO_JOB
+    plate: Plate, plate_cells: PlateCells, site: SiteKey, *, job: Job = NO_JOB
 ) -> NDArray[np.int32] | None:
     """Give the masks of the cells of a site, for display.
 
@@ -49,33 +49,35 @@ def site_masks(
     sites to learn the size of the nuclei, as was done then.
     """
     site = SiteKey(*site)
-    if found.source != _NUCLEI and not (found.cells["label"] > 0).any():
+    if plate_cells.source != _NUCLEI and not (plate_cells.cells["label"] > 0).any():
         return None
-    cells = found.cells
+    cells = plate_cells.cells
     cells = cells[(cells["well"] == site.well) & (cells["site"] == site.site)]
     if not len(cells):
         return np.zeros(plate.layout.shape, dtype=np.int32)
-    masks = _MASKS_OF.get(found)
+    masks = _MASKS_OF.get(plate_cells)
     if masks is None:
-        masks = _MASKS_OF[found] = _masks(plate, found, job)
+        masks = _MASKS_OF[plate_cells] = _masks(plate, plate_cells, job)
     job.check()
     labels = masks(site)
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
             f"{site}: its masks are not those that the cells of plate {plate.name} come from "
-            f"({found.source}); {len(cells)} cells at the positions in the table were expected. "
+            f"({plate_cells.source}); {len(cells)} cells at the positions in the table were expected. "
             "Find or import the cells of this plate again."
         )
     return labels
 
 
-def _masks(plate: Plate, found: PlateCells, job: Job) -> _Masks:
-    channel = plate.channel_index(found.channel)
-    if found.source == _NUCLEI:
-        diameter_px = plate_diameter(plate, channel=channel, projection=found.projection, job=job)
+def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
+    channel = plate.channel_index(plate_cells.channel)
+    if plate_cells.source == _NUCLEI:
+        diameter_px = plate_diameter(
+            plate, channel=channel, projection=plate_cells.projection, job=job
+        )
         given = None if np.isnan(diameter_px) else diameter_px
-        return partial(_found_again, plate, channel, found.projection, given)
-    source = Path(found.source)
+        return partial(_found_again, plate, channel, plate_cells.projection, given)
+    source = Path(plate_cells.source)
     if not source.exists():
         raise HcsQcError(
             f"{source} no longer exists; the masks that the cells of plate {plate.name} were "

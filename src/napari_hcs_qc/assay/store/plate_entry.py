@@ -93,9 +93,9 @@ def folder_name(plate: str) -> str:
     return name
 
 
-def same_name(one: str, other: str) -> bool:
+def same_name(name: str, other: str) -> bool:
     """Whether two plate names cannot be told apart on some file system."""
-    return _folded(one) == _folded(other)
+    return _folded(name) == _folded(other)
 
 
 def _folded(name: str) -> str:

@@ -102,15 +102,17 @@ def load_plate(
 
 def joined_state(
     plate: Plate,
-    found: PlateCells,
+    plate_cells: PlateCells,
     annotations: pd.DataFrame,
     by_site: CellsBySite | None = None,
 ) -> PlateState:
     """Join the annotations of an assay to the cells of an opened plate."""
-    by_site = by_site or CellsBySite.of(found.cells)
+    by_site = by_site or CellsBySite.of(plate_cells.cells)
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
-    matched = match_annotations(mine, found.cells, found.diameter_px / 2, by_site=by_site)
-    return PlateState(plate, found, mine, matched, by_site)
+    matched = match_annotations(
+        mine, plate_cells.cells, plate_cells.diameter_px / 2, by_site=by_site
+    )
+    return PlateState(plate, plate_cells, mine, matched, by_site)
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:

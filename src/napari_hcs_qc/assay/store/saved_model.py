@@ -11,6 +11,7 @@ from napari_hcs_qc.cells.recipe import CropRecipe
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
+from napari_hcs_qc.old_names import with_new_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +81,7 @@ def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read what is known of a model, without its heads."""
-    manifest = read_json(folder / _MANIFEST)
+    manifest: dict[str, Any] = with_new_names(read_json(folder / _MANIFEST))
     version = manifest.get("model_version")
     if not isinstance(version, int) or version > MODEL_VERSION:
         raise HcsQcError(

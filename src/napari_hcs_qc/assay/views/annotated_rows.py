@@ -25,15 +25,24 @@ class AnnotatedRows:
     """Annotated class and kind of every found cell of a plate."""
 
     def __init__(
-        self, plate: str, found: PlateCells, by_site: CellsBySite, live: LiveAnnotations
+        self,
+        plate: str,
+        plate_cells: PlateCells,
+        by_site: CellsBySite,
+        annotations: LiveAnnotations,
     ) -> None:
-        self._plate, self._found, self._by_site, self._live = plate, found, by_site, live
-        n_cells = len(found.cells)
+        self._plate, self._found, self._by_site, self._live = (
+            plate,
+            plate_cells,
+            by_site,
+            annotations,
+        )
+        n_cells = len(plate_cells.cells)
         self.classes = np.full(n_cells, None, dtype=object)
         self.kinds = np.full(n_cells, None, dtype=object)
-        self._ids = found.cells["cell_id"].to_numpy(np.int64)
+        self._ids = plate_cells.cells["cell_id"].to_numpy(np.int64)
         self._by_id = np.argsort(self._ids, kind="stable")
-        said = live.table
+        said = annotations.table
         self._write(said[said["plate"] == plate])
 
     def take(self, cells: SiteCells) -> None:
@@ -53,12 +62,12 @@ class AnnotatedRows:
         if said:
             self._write(pd.concat(said, ignore_index=True))
 
-    def _write(self, said: pd.DataFrame) -> None:
-        if not len(said):
+    def _write(self, annotations: pd.DataFrame) -> None:
+        if not len(annotations):
             return
         found = self._found
         matched = match_annotations(
-            said, found.cells, found.diameter_px / 2, add=False, by_site=self._by_site
+            annotations, found.cells, found.diameter_px / 2, add=False, by_site=self._by_site
         ).cells
         matched = matched[matched["cell_id"] >= 0]
         places = np.searchsorted(self._ids, matched["cell_id"], sorter=self._by_id)

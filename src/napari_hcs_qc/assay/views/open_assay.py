@@ -80,7 +80,7 @@ def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
 def load_open_plate(
     folder: AssayFolder,
     name: str,
-    live: LiveAnnotations,
+    annotations: LiveAnnotations,
     model: Model | None,
     job: Job = NO_JOB,
 ) -> OpenPlate:
@@ -90,7 +90,7 @@ def load_open_plate(
     except HcsQcError as error:
         return OpenPlate(name, None, None, None, None, str(error))
     try:
-        state: PlateState | None = load_plate(folder, name, live.table)
+        state: PlateState | None = load_plate(folder, name, annotations.table)
     except HcsQcError as error:
         if (folder.plate_folder(name) / "cells.json").is_file():
             return _without_cells(name, plate, str(error), job)

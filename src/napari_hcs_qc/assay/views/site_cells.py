@@ -57,7 +57,7 @@ class SiteCells:
 
 
 def site_cells(
-    found: PlateCells,
+    plate_cells: PlateCells,
     by_site: CellsBySite,
     site: SiteKey,
     annotations: pd.DataFrame,
@@ -65,8 +65,8 @@ def site_cells(
 ) -> SiteCells:
     """Gather the cells of a site."""
     rows = by_site.rows(site)
-    cells = found.cells.iloc[rows]
-    matched = match_annotations(annotations, cells, found.diameter_px / 2)
+    cells = plate_cells.cells.iloc[rows]
+    matched = match_annotations(annotations, cells, plate_cells.diameter_px / 2)
     added = matched.added
     n_found, n = len(rows), len(rows) + len(added)
     ids = np.concatenate([cells["cell_id"].to_numpy(), added["cell_id"].to_numpy()])
@@ -109,7 +109,7 @@ def _add_scored(
     site: SiteKey,
     added: pd.DataFrame,
     n_found: int,
-    said_of: dict[str, NDArray[Any]],
+    columns: dict[str, NDArray[Any]],
 ) -> None:
     """Fill in what the model said of cells that people had added before it judged."""
     known = scored.state.matched.added
@@ -121,7 +121,7 @@ def _add_scored(
     for position in range(len(added)):
         row = row_of.get(_key(added.iloc[position]))
         if row is not None and row < len(table):
-            for name, values in said_of.items():
+            for name, values in columns.items():
                 if name in table:
                     values[n_found + position] = table[name].iloc[row]
 

@@ -54,19 +54,19 @@ def backend_version(name: BackendName) -> str:
         return "of unknown version"  # such as a build of onnxruntime under another name
 
 
-def choose_backend(asked: str = AUTO) -> BackendName:
+def choose_backend(requested: str = AUTO) -> BackendName:
     """Turn what was asked for into a backend that is installed."""
     source = "The backend"
-    if asked == AUTO:
-        asked = os.environ.get(VARIABLE, "").strip() or AUTO
+    if requested == AUTO:
+        requested = os.environ.get(VARIABLE, "").strip() or AUTO
         source = f"{VARIABLE}: the backend"
-    if asked == AUTO:
+    if requested == AUTO:
         return next((name for name in _ORDER if backend_version(name)), TORCH)
-    if asked not in get_args(BackendName):
+    if requested not in get_args(BackendName):
         raise HcsQcError(
-            f"{source} {asked!r} is not known; use 'auto' or {', '.join(get_args(BackendName))}."
+            f"{source} {requested!r} is not known; use 'auto' or {', '.join(get_args(BackendName))}."
         )
-    name = cast("BackendName", asked)
+    name = cast("BackendName", requested)
     info = _info(name)
     if info.needs:
         raise HcsQcError(f"{source} {name} is not installed: {info.needs}, or use 'auto'.")

@@ -80,12 +80,12 @@ class CompiledNetwork:
         return kept_graph(key, export, runs_right)
 
 
-def check_agrees(found: np.ndarray, expected: np.ndarray) -> None:
+def check_agrees(features: np.ndarray, expected: np.ndarray) -> None:
     """Refuse features that are not those of PyTorch."""
-    if found.shape != expected.shape:
-        raise ValueError(f"it gives features of shape {found.shape} instead of {expected.shape}")
+    if features.shape != expected.shape:
+        raise ValueError(f"it gives features of shape {features.shape} instead of {expected.shape}")
     largest = max(1e-6, float(np.abs(expected).max()))
-    apart = float(np.abs(found - expected).max()) / largest
+    apart = float(np.abs(features - expected).max()) / largest
     if not apart <= TOLERANCE:
         raise ValueError(
             f"its features differ from PyTorch's by {apart:.1e} of the largest one "

@@ -118,5 +118,5 @@ class MaskLayer(QObject):
         layer.colormap = DirectLabelColormap(color_dict=colours)
 
 
-def _masks(plate: Any, found: Any, site: SiteKey, **_job: Any) -> NDArray[np.int32] | None:
-    return site_masks(plate, found, site)
+def _masks(plate: Any, plate_cells: Any, site: SiteKey, **_job: Any) -> NDArray[np.int32] | None:
+    return site_masks(plate, plate_cells, site)

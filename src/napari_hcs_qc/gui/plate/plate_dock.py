@@ -202,7 +202,7 @@ class PlateDock(Dock):
         values = well_values(
             self.measure(),
             plate,
-            found=None if state is None else state.found,
+            plate_cells=None if state is None else state.found,
             scored=scored,
             annotations=None if cache is None else cache.table,
         )

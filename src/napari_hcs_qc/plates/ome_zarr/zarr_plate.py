@@ -306,13 +306,13 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
 # The plate ------------------------------------------------------------------------------------
 
 
-def _note_conversion(reading: _Reading, own: dict[str, Any]) -> None:
+def _note_conversion(reading: _Reading, conversion: dict[str, Any]) -> None:
     """Repeat what `convert_plate` recorded: sites it could not read, or that it was stopped."""
-    if own.get("complete") is False:
+    if conversion.get("complete") is False:
         reading.note(
             reading.root.name, "its conversion was not finished.", "Run the same convert again."
         )
-    for entry in own.get("unreadable", ()):
+    for entry in conversion.get("unreadable", ()):
         reading.note(str(entry["where"]), f"not converted: {entry['what']}", entry.get("fix", ""))
 
 

@@ -192,6 +192,6 @@ def effect_words(effect: PositionEffect) -> str:
 
 def _one_per_code(flags: list[PlateFlag]) -> list[PlateFlag]:
     gravest: dict[str, PlateFlag] = {}
-    for flag in sorted(flags, key=lambda one: (-one.severity, _ORDER[one.code])):
+    for flag in sorted(flags, key=lambda flag: (-flag.severity, _ORDER[flag.code])):
         gravest.setdefault(flag.code, flag)
     return list(gravest.values())

@@ -177,7 +177,9 @@ def screen_effects(plates: Sequence[Sequence[PositionEffect]]) -> list[PositionE
 def strongest(effects: Sequence[PositionEffect], measure: str, kind: str) -> PositionEffect | None:
     """Give the effect of one kind (edge, row, column) that is surest to be large; None if none."""
     mine = [one for one in effects if one.measure == measure and one.place.split()[0] == kind]
-    return max(mine, key=lambda one: (abs(one.shift.least), abs(one.shift.value)), default=None)
+    return max(
+        mine, key=lambda effect: (abs(effect.shift.least), abs(effect.shift.value)), default=None
+    )
 
 
 def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:

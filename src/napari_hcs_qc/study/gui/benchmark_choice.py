@@ -135,10 +135,10 @@ class BenchmarkChoice(QWidget):
         self._added[encoder.name] = encoder
         self._list_encoders(encoder.name)
 
-    def set_custom(self, own: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
+    def set_custom(self, encoders: Sequence[EncoderInfo], in_use: EncoderSpec | None) -> None:
         """Offer the encoders of an assay, and no longer those of another."""
         is_new = in_use is not None and in_use != self._in_use
-        self._trained, self._in_use = tuple(own), in_use
+        self._trained, self._in_use = tuple(encoders), in_use
         self._list_encoders(*([in_use.name] if in_use is not None and is_new else []))
 
     def _list_encoders(self, *also: str) -> None:

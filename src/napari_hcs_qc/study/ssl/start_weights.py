@@ -34,7 +34,7 @@ class Start:
 
 def start_from(
     name: str | None,
-    own: Path | None = None,
+    custom_folder: Path | None = None,
     *,
     weights: Path | None = None,
     seed: int = 0,
@@ -43,7 +43,7 @@ def start_from(
     """Build the network that a training starts from."""
     if name is None:
         return Start(random_architecture(*SCRATCH, seed), "random weights", "")
-    folder = _folder_of(name, own)
+    folder = _folder_of(name, custom_folder)
     if folder is not None:
         trained = read_custom_encoder(folder)
         built = trained.load()
@@ -60,10 +60,14 @@ def start_from(
     return Start(architecture, name, digest)
 
 
-def _folder_of(name: str, own: Path | None) -> Path | None:
+def _folder_of(name: str, custom_folder: Path | None) -> Path | None:
     """Find the folder of an encoder that was trained here, by its name or its path."""
-    if own is not None and "/" not in name and (own / name / MANIFEST).is_file():
-        return own / name
+    if (
+        custom_folder is not None
+        and "/" not in name
+        and (custom_folder / name / MANIFEST).is_file()
+    ):
+        return custom_folder / name
     path = Path(name)
     if (path / MANIFEST).is_file():
         return path

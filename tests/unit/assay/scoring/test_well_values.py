@@ -145,7 +145,7 @@ def test_every_imaged_well_has_a_value_or_a_reason(
 def test_abnormal_cells_are_a_share_of_the_judged_ones(
     plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    values = well_values("share_abnormal", plate, found=found, scored=scored)
+    values = well_values("share_abnormal", plate, plate_cells=found, scored=scored)
     assert values.values == pytest.approx({"A01": 0, "A02": 25, "A03": 50, "A04": 100})
     assert values.words("A02") == "25 %"
     assert values.words("A04") == "100 % (1 of 2 sites unreadable)"
@@ -156,7 +156,7 @@ def test_abnormal_cells_are_a_share_of_the_judged_ones(
 def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
     plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    values = well_values("novelty", plate, found=found, scored=scored)
+    values = well_values("novelty", plate, plate_cells=found, scored=scored)
     n_of = found.cells["well"].value_counts()
     expected = {well: 100 * -(-n // 2) / n for well, n in n_of.items() if well != "A03"}
     assert values.values == pytest.approx(expected)
@@ -170,29 +170,29 @@ def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
         ),
     ):
         told = cast("ScoredPlate", SimpleNamespace(**{**vars(scored), "prediction": prediction}))
-        values = well_values("novelty", plate, found=found, scored=told)
+        values = well_values("novelty", plate, plate_cells=found, scored=told)
         assert not values.values
         assert values.missing["A01"] == why
 
 
 def test_cells_are_counted_where_images_could_be_read(plate: Plate, found: PlateCells) -> None:
-    values = well_values("cell_count", plate, found=found)
+    values = well_values("cell_count", plate, plate_cells=found)
     assert values.values == {"A01": 20, "A02": 20, "A03": 22, "A04": 10, "B01": 0}
     assert values.write(1) == "1 cell"
     assert values.limits() == (0, 22)
 
 
 def test_image_measures_are_means_of_the_nuclear_channel(plate: Plate, found: PlateCells) -> None:
-    intensity = well_values("mean_intensity", plate, found=found)
+    intensity = well_values("mean_intensity", plate, plate_cells=found)
     assert intensity.values == {"A01": 150, "A02": 150, "A03": 150, "A04": 100, "B01": 150}
     assert intensity.unit == "grey values"
-    focus = well_values("focus", plate, found=found)
+    focus = well_values("focus", plate, plate_cells=found)
     assert focus.values == {"A01": 3.5, "A02": 3.5, "A03": 3.5, "A04": 3.0}
     assert "empty" in focus.missing["B01"]
 
 
 def test_saturation_is_that_of_the_worst_channel(plate: Plate, found: PlateCells) -> None:
-    values = well_values("saturation", plate, found=found)
+    values = well_values("saturation", plate, plate_cells=found)
     assert values.values["A02"] == pytest.approx(3.0)
     assert values.values["A01"] == 0
 
@@ -200,7 +200,7 @@ def test_saturation_is_that_of_the_worst_channel(plate: Plate, found: PlateCells
 def test_severity_is_zero_without_a_flag(
     plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    values = well_values("severity", plate, found=found, scored=scored)
+    values = well_values("severity", plate, plate_cells=found, scored=scored)
     assert values.values == {"A01": 0, "A02": 0, "A03": 2.5, "A04": 2.5, "B01": 0, "B02": 2.5}
     assert values.words("A03") == "2.5 × threshold"
 
@@ -209,7 +209,7 @@ def test_verdicts_are_words(plate: Plate, found: PlateCells, scored: ScoredPlate
     said = with_verdicts(
         scored, ("A03", None, "exclude"), ("A02", None, "look again"), ("A01", 2, "keep")
     )
-    values = well_values("verdict", plate, found=found, scored=said)
+    values = well_values("verdict", plate, plate_cells=found, scored=said)
     assert values.categories == REVIEW_WORDS
     assert {well: values.words(well).split(" (")[0] for well in WELLS} == {
         "A01": "sites decided",
@@ -237,7 +237,7 @@ def test_annotated_positions_count_once_whoever_annotated_them(plate: Plate) -> 
 
 def test_what_is_not_known_yet_says_what_to_do(plate: Plate, found: PlateCells) -> None:
     assert "find the cells" in well_values("focus", plate).missing["A01"]
-    assert "train" in well_values("severity", plate, found=found).missing["A01"]
+    assert "train" in well_values("severity", plate, plate_cells=found).missing["A01"]
 
 
 def test_an_unknown_measure_is_refused(plate: Plate) -> None:

@@ -75,16 +75,20 @@ def escape_latex(text: str) -> str:
     return "".join(_letter(one) for one in " ".join(text.split()))
 
 
-def _letter(one: str) -> str:
-    if one in _SPECIAL:
-        return _SPECIAL[one]
-    if one == " " or ("!" <= one <= "~"):
-        return one
-    if unicodedata.category(one)[0] == "L" and "À" <= one <= "ž" and one not in "ŉſĿŀĦħŦŧĸÐð":
-        return one
-    if unicodedata.category(one) == "Cc":
+def _letter(reason: str) -> str:
+    if reason in _SPECIAL:
+        return _SPECIAL[reason]
+    if reason == " " or ("!" <= reason <= "~"):
+        return reason
+    if (
+        unicodedata.category(reason)[0] == "L"
+        and "À" <= reason <= "ž"
+        and reason not in "ŉſĿŀĦħŦŧĸÐð"
+    ):
+        return reason
+    if unicodedata.category(reason) == "Cc":
         return ""
-    return f"[U+{ord(one):04X}]"
+    return f"[U+{ord(reason):04X}]"
 
 
 def to_latex(table: PrintedTable) -> str:

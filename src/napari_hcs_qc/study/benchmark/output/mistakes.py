@@ -38,7 +38,9 @@ def mistakes(result: Mapping[str, Any]) -> list[Mistake]:
         for cell, p in told.items()
         if (np.mean(p) >= 0.5) != truth[cell]
     ]
-    return sorted(found, key=lambda one: (-abs(one.p_abnormal - one.is_abnormal), one.cell))
+    return sorted(
+        found, key=lambda mistake: (-abs(mistake.p_abnormal - mistake.is_abnormal), mistake.cell)
+    )
 
 
 def mean_confusion(result: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -78,5 +78,5 @@ def _by_groups(draw: dict[str, Any]) -> dict[str, tuple[float, float]]:
     )
 
 
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,109 @@
+"""An assay that version 0.1.0 made is opened, and everything goes on from there."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
+from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.scoring.plate_scores import score
+from napari_hcs_qc.assay.scoring.prediction import predict
+from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
+from napari_hcs_qc.cli import main
+from napari_hcs_qc.plates.plate import Plate
+from napari_hcs_qc.workflow import export, model_history
+
+FINGERPRINT = "ef7c128c47e9b938"
+OLD = Path(__file__).resolve().parents[1] / "data" / "assay_0.1.0.zip"
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with zipfile.ZipFile(OLD) as archive:
+        archive.extractall(tmp_path)
+    # The dates of the images are part of it, and an archive does not keep them.
+    monkeypatch.setattr(Plate, "fingerprint", FINGERPRINT)
+    return tmp_path / "assay"
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    locks = (".lock", ".lock.json")
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and not file.name.endswith(locks)
+    }
+
+
+def test_it_opens_and_nothing_of_it_is_rewritten(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_of(path)
+    assay = AssayFolder.open(path)
+    assert assay.plate("OLD").source == path.parent / "OLD"  # not where it was made
+    journal = assay.journal()
+    assert set(journal.annotations()["annotator"]) == {"ann", "second"}
+    verdicts = journal.verdicts().set_index("well")["verdict"]
+    assert verdicts.to_dict() == {"B02": "exclude", "A02": "keep", "B01": "look again"}
+    assert main(["status", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "3 cells (4.0 %) are unlike anything annotated" in printed
+    assert "75 cells" in printed and "0002" in printed
+    assert files_of(path) == before
+
+
+def test_both_models_are_read_with_their_figures(path: Path) -> None:
+    assay = AssayFolder.open(path)
+    newest, oldest = model_history.list_models(assay)
+    assert (newest.id, newest.head, newest.problem) == ("0002", "knn", "")
+    assert (oldest.id, oldest.head, oldest.f1) == ("0001", "linear", 1.0)
+    linear, knn = (load_model(folder) for folder in model_folders(assay.models_folder))
+    assert knn.novelty is not None and linear.novelty is not None
+    annotations = assay.journal().annotations()
+    assert len(label_issues(knn.manifest, annotations)) > 0
+    assert label_issues(linear.manifest, annotations) == ()
+
+
+def test_its_predictions_are_read(path: Path) -> None:
+    assay = AssayFolder.open(path)
+    state = load_plate(assay, "OLD")
+    for model in ("0001", "0002"):
+        prediction = load_prediction(assay, state, model)
+        assert prediction is not None and prediction.is_novelty_measured
+        assert (prediction.table["novelty"] > 1).sum() == prediction.novelty["n_novel"] == 3
+    [scored] = score(assay)
+    assert len(scored.scores.wells) == 4
+
+
+def test_it_is_trained_predicted_exported_and_reported(path: Path, tmp_path: Path) -> None:
+    assay = AssayFolder.open(path)
+    before = files_of(path)
+    first = chosen_model(assay, "0001")
+    old = score(assay, model=first)[0].prediction.table
+    model = train(assay, TrainOptions(n_seeds=1))
+    assert model.id == "0003"
+    assert model.manifest["n_annotated"] == first.manifest["n_annotated"]
+    [prediction] = predict(assay, ["OLD"], model)
+    # The same cells, annotations, encoder and head; the old assay was not embedded at its training.
+    np.testing.assert_allclose(prediction.table["p_abnormal"], old["p_abnormal"], atol=0.25)
+    [again] = predict(assay, ["OLD"], first)
+    np.testing.assert_allclose(again.table["p_abnormal"], old["p_abnormal"], atol=2e-3)
+    out = tmp_path / "out"
+    export.export(assay, out)
+    cells = pd.read_parquet(out / "cells.parquet")
+    assert len(cells) == 75
+    assert {"novelty", "p_abnormal"} <= set(cells.columns)
+    export.report(assay, out / "report.html")
+    assert "0003" in (out / "report.html").read_text(encoding="utf-8")
+    after = files_of(path)
+    changed = {name for name, content in before.items() if after.get(name) != content}
+    assert all(name.startswith(("predictions/OLD/0001", "embeddings/")) for name in changed)
