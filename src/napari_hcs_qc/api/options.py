@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS, check_word
+from napari_hcs_qc.assay.annotations.annotation import KINDS, check_term
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
     """Refuse kinds that there are not."""
     chosen = tuple(kinds)
     for kind in chosen:
-        check_word(kind, "kind", KINDS)
+        check_term(kind, "kind", KINDS)
     return chosen
 
 

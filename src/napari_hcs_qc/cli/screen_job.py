@@ -28,16 +28,16 @@ def main(arguments: Sequence[str]) -> int:
     root = Path(out).resolve()
     plan = read_json(root / "plan.json")
     if what == "model":
-        return _told(lambda: _model(root, plan), lambda text, _: _model_problem(root, plan, text))
+        return _run(lambda: _model(root, plan), lambda text, _: _model_problem(root, plan, text))
     folder = root / "plates" / rest[0]
     job = read_json(folder / "job.json")
-    return _told(
+    return _run(
         lambda: _plate(folder, plan),
         lambda text, is_expected: _plate_problem(folder, job, text, is_expected),
     )
 
 
-def _told(work: Callable[[], None], keep: Callable[[str, bool], None]) -> int:
+def _run(work: Callable[[], None], keep: Callable[[str, bool], None]) -> int:
     """Do `work`; what it raises is printed, and kept where it is not an interruption."""
     try:
         work()

@@ -172,8 +172,8 @@ def _usable(requested: Sequence[int] | None, n_most: int) -> tuple[list[int], li
     used = [size for size in sizes if size <= n_most]
     if not used or used[0] < 2:
         raise HcsQcError(
-            f"The sizes {', '.join(map(str, requested)) or '(none)'} were requested; give numbers of "
-            f"cells from 2 to {n_most}, the number of training cells in every fold."
+            f"The sizes {', '.join(map(str, requested)) or '(none)'} were requested; give "
+            f"numbers of cells from 2 to {n_most}, the number of training cells in every fold."
         )
     return used, [size for size in sizes if size > n_most]
 

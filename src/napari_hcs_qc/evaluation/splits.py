@@ -73,7 +73,7 @@ def _note(groups: ArrayLike | None, folds: Folds, requested: int) -> str:
         )
     if folds.n_folds < requested:
         parts.append(
-            f"{folds.n_folds} folds instead of {requested}: the rarer class is annotated in too few "
-            f"{'wells' if folds.by == 'well' else 'cells'} for more."
+            f"{folds.n_folds} folds instead of {requested}: the rarer class is annotated in too "
+            f"few {'wells' if folds.by == 'well' else 'cells'} for more."
         )
     return " ".join(parts)

@@ -273,7 +273,7 @@ class _Training:
             losses = []
             for batch in self._batches(generator):
                 self.job.check()
-                job.report(step, self.n_steps, _words(state, self.n_epochs))
+                job.report(step, self.n_steps, _progress_text(state, self.n_epochs))
                 losses.append(self._step(batch, generator))
                 step += 1
             state.add(float(np.mean(losses)), self._held_out_loss())
@@ -490,6 +490,6 @@ def _mixed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _words(state: TrainingState, n_epochs: int) -> str:
+def _progress_text(state: TrainingState, n_epochs: int) -> str:
     loss = f", loss {state.losses[-1]:.3f}" if state.losses else ""
     return f"Fine-tuning: epoch {state.epoch + 1} of {n_epochs}{loss}"

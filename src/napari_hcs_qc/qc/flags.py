@@ -306,9 +306,9 @@ def _find_in_cells(
     for code, severity in severities:
         for row in np.flatnonzero(severity >= 1):
             if code == "empty":
-                text = _few_words(scores, count, int(row))
+                text = _brief_text(scores, count, int(row))
             else:
-                text = _share_words(scores, code, int(row))
+                text = _share_text(scores, code, int(row))
             yield int(row), Finding(code, float(severity[row]), text)
 
 
@@ -338,7 +338,7 @@ def _shares(
     return capped
 
 
-def _few_words(scores: Scores, column: str, row: int) -> str:
+def _brief_text(scores: Scores, column: str, row: int) -> str:
     n = float(scores.table[column].iloc[row])
     median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
     if column == "n_cells":
@@ -348,7 +348,7 @@ def _few_words(scores: Scores, column: str, row: int) -> str:
     return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{each} {median})"
 
 
-def _share_words(scores: Scores, code: str, row: int) -> str:
+def _share_text(scores: Scores, code: str, row: int) -> str:
     name = "share_abnormal" if code == "share_abnormal" else "share_small"
     share, low, high = (
         float(scores.table[f"{name}{end}"].iloc[row]) for end in ("", "_low", "_high")

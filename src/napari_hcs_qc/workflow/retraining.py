@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import check_pools, embed_plate, stored_plate
 from napari_hcs_qc.assay.embeddings.training_set import (
+    annotated_again,
     check_classes,
     collect,
     collect_again,
-    said_again,
 )
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
@@ -188,7 +188,7 @@ def add_figures(
             encoder=str(manifest["encoder"]["name"]),
             weights=None if weights is None else Path(weights),
         )
-        said = said_again(manifest, trained_on)
+        said = annotated_again(manifest, trained_on)
         figures = validate_fine_tuned(said, model.recipe, options, job)
         return _with_figures(assay, model, {**figures, "learning_curve": None})
     if encoder.fingerprint != model.encoder["fingerprint"]:

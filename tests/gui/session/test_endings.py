@@ -54,7 +54,7 @@ class Before:
     def __init__(self, desk: Any) -> None:
         self.desk, self.path = desk, desk.session.assay.folder.path
         self.model, self.scored = desk.session.models.model, desk.session.models.scored
-        self.said = desk.session.annotations.cache.table
+        self.annotated = desk.session.annotations.cache.table
         self.p_abnormal = desk.view.cells.p_abnormal.copy()
         self.colours = desk.viewer.layers[CELLS].border_color.copy()
         self.files = self._files()
@@ -80,9 +80,9 @@ class Before:
     def nothing_lost(self) -> None:
         """Everything said before is in the journal, and shown."""
         kept = AssayFolder.open(self.path).journal().annotations()
-        assert len(kept) == len(self.said)
-        assert set(kept["action"]) == set(self.said["action"])
-        assert len(self.desk.session.annotations.cache.table) == len(self.said)
+        assert len(kept) == len(self.annotated)
+        assert set(kept["action"]) == set(self.annotated["action"])
+        assert len(self.desk.session.annotations.cache.table) == len(self.annotated)
 
 
 def our_threads() -> list[threading.Thread]:

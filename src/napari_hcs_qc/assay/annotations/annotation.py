@@ -53,8 +53,8 @@ class Annotation:
                 f"The position of an annotation is y_px={self.y_px}, x_px={self.x_px}; numbers "
                 f"within an image were expected."
             )
-        check_word(self.cls, "class", CLASSES)
-        check_word(self.kind, "kind", KINDS)
+        check_term(self.cls, "class", CLASSES)
+        check_term(self.kind, "kind", KINDS)
         if self.kind is not None and self.cls != "abnormal":
             raise HcsQcError(
                 f"The kind {self.kind!r} was given with the class {self.cls!r}; a kind says why a "
@@ -67,12 +67,12 @@ class Annotation:
         return (self.plate, self.well, self.site, round(self.y_px * 100), round(self.x_px * 100))
 
     @property
-    def said(self) -> tuple[str | None, str | None, str | None]:
+    def content(self) -> tuple[str | None, str | None, str | None]:
         """Class, kind and note."""
         return (self.cls, self.kind, self.note)
 
 
-def check_word(value: str | None, what: str, allowed: tuple[str, ...]) -> None:
+def check_term(value: str | None, what: str, allowed: tuple[str, ...]) -> None:
     """Refuse a word that is not among `allowed`; None is always allowed."""
     if value is not None and value not in allowed:
         raise HcsQcError(f"The {what} {value!r} is not one of {', '.join(allowed)}.")

@@ -88,7 +88,7 @@ class LiveAnnotations:
             self._forget(key)
             if one.cls is not None:
                 place = (one.plate, one.well, one.site, one.y_px, one.x_px)
-                self._remember(key, (*place, *one.said, key[0], at, action))
+                self._remember(key, (*place, *one.content, key[0], at, action))
         self._latest = at
         self._table = None
         return touched

@@ -12,7 +12,7 @@ from napari_hcs_qc.assay.annotations.annotation import (
     VERDICTS,
     Annotation,
     Seen,
-    check_word,
+    check_term,
     checked_note,
     checked_person,
     checked_site,
@@ -111,7 +111,7 @@ class Journal:
         with self._appending() as database:
             known = journal_events.last_from_files(database)
             for person, annotations in given.items():
-                new = [one for one in annotations if known.get((person, one.place)) != one.said]
+                new = [one for one in annotations if known.get((person, one.place)) != one.content]
                 if new:
                     journal_events.append_annotations(database, new, person, source=source)
                     n_new += len(new)
@@ -129,7 +129,7 @@ class Journal:
         seen: Seen | None = None,
     ) -> str:
         """Record a person's word on a well, or on one site of it; None takes it back."""
-        check_word(verdict, "verdict", VERDICTS)
+        check_term(verdict, "verdict", VERDICTS)
         place = (checked_text(plate, "plate"), checked_text(well, "well"))
         where = None if site is None else checked_site(site)
         row = (*place, where, verdict, checked_note(note), seen_as_text(seen))

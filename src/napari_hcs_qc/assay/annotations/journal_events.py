@@ -89,7 +89,7 @@ def append_annotations(
     database.executemany(
         "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            (action, row, one.plate, one.well, one.site, one.y_px, one.x_px, *one.said)
+            (action, row, one.plate, one.well, one.site, one.y_px, one.x_px, *one.content)
             for row, one in enumerate(annotations)
         ),
     )
@@ -103,5 +103,5 @@ def last_from_files(
     said = {}
     for actor, *values in database.execute(_FROM_FILES):
         annotation = Annotation(*values)
-        said[actor, annotation.place] = annotation.said
+        said[actor, annotation.place] = annotation.content
     return said

@@ -61,10 +61,10 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
         before = first.setdefault((who, *annotation.place), line)
         if before == line:
             kept[line], people[line] = annotation, who
-        elif kept[before].said != annotation.said:
+        elif kept[before].content != annotation.content:
             what = (
-                f"{who} annotates the position of line {before} as {_words(annotation)}, there it "
-                f"is {_words(kept[before])}; remove one of the two."
+                f"{who} annotates the position of line {before} as {_content_text(annotation)}, "
+                f"there it is {_content_text(kept[before])}; remove one of the two."
             )
             problems.append(Problem(where, what))
     if problems:
@@ -118,7 +118,7 @@ def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annota
                     f"{name} {value:g} is outside the image, which is {shape[0]} px high and "
                     f"{shape[1]} px wide."
                 )
-    cls, kind, note = _said(row, wrong)
+    cls, kind, note = _content(row, wrong)
     if wrong:
         raise HcsQcError(" ".join(wrong))
     return Annotation(plate, well, site, y_px, x_px, cls, kind, note)
@@ -151,7 +151,7 @@ def _place(
     return plate, well, site
 
 
-def _said(row: dict[str, str], wrong: list[str]) -> tuple[str, str | None, str | None]:
+def _content(row: dict[str, str], wrong: list[str]) -> tuple[str, str | None, str | None]:
     cls = row["label"].casefold() or "unsure"
     kind = row.get("kind", "").casefold()
     if cls not in CLASSES:
@@ -190,5 +190,5 @@ def _some(values: list[Any]) -> str:
     return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
 
 
-def _words(annotation: Annotation) -> str:
-    return " ".join(word for word in annotation.said if word)
+def _content_text(annotation: Annotation) -> str:
+    return " ".join(word for word in annotation.content if word)

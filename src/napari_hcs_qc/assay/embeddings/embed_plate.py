@@ -140,7 +140,7 @@ def _rows_of(store: EmbeddingStore) -> NDArray[np.floating[Any]]:
     return rows
 
 
-def embed_said(
+def embed_annotated(
     state: PlateState,
     annotations: pd.DataFrame,
     recipe: CropRecipe,

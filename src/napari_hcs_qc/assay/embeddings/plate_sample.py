@@ -83,7 +83,7 @@ def sampled_embeddings(
             continue
         cells = found.cells.iloc[chosen].reset_index(drop=True)
 
-        def told(done: int, total: int, message: str, name: str = state.plate.name) -> None:
+        def on_progress(done: int, total: int, message: str, name: str = state.plate.name) -> None:
             job.report(done, total, f"sample of the cells of {name}, {encoder.name}")
 
         store = embed_cells(
@@ -94,7 +94,7 @@ def sampled_embeddings(
             encoder,
             folder,
             projection=found.projection,
-            job=job.with_progress(told),
+            job=job.with_progress(on_progress),
         )
         parts.append(np.asarray(store.embeddings, dtype=np.float32))
     return np.concatenate(parts)

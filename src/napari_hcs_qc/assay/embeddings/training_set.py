@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_hcs_qc.assay.embeddings.embed_plate import embed_said
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_annotated
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.embeddings.positions import position_keys
 from napari_hcs_qc.errors import HcsQcError
@@ -68,11 +68,11 @@ def collect_again(
     job: Job = NO_JOB,
 ) -> Annotated:
     """Embed the very cells that a model was trained on, whatever people have said since."""
-    said = said_again(manifest, states)
+    said = annotated_again(manifest, states)
     return _embedded(said, recipe, encoder, stores, job)
 
 
-def said_again(
+def annotated_again(
     manifest: Mapping[str, Any], states: Mapping[str, PlateState]
 ) -> list[tuple[PlateState, pd.DataFrame]]:
     """Give the very cells that a model was trained on, plate by plate."""
@@ -138,7 +138,7 @@ def _embedded(
     rows, classes, kinds, groups = [], [], [], []
     for state, table in annotated:
         rows.append(
-            embed_said(
+            embed_annotated(
                 state,
                 table,
                 recipe,

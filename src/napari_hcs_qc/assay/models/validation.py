@@ -79,7 +79,7 @@ def validate(
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
         job=job,
     )
-    return _told(found, annotated.rows, annotated.classes, annotated.groups)
+    return _summary(found, annotated.rows, annotated.classes, annotated.groups)
 
 
 def validate_fine_tuned(
@@ -94,14 +94,14 @@ def validate_fine_tuned(
     ):
         return dict(_IMPOSSIBLE)
     found, cells = cross_validate_fine_tuned(annotated, recipe, options, job=job)
-    return _told(found, cells.rows, cells.classes, cells.groups)
+    return _summary(found, cells.rows, cells.classes, cells.groups)
 
 
 def _is_impossible(classes: NDArray[np.str_]) -> bool:
     return min(Counter(classes.tolist()).values()) < 2
 
 
-def _told(
+def _summary(
     validation: CrossValidation,
     rows: NDArray[np.int64],
     classes: NDArray[np.str_],
@@ -111,7 +111,10 @@ def _told(
     n_seeds = len(validation.seeds)
     seeds = f"{count_of(n_seeds, 'seed')}"
     by = "grouped by well" if validation.by == "well" else "by cell, not by well"
-    sentence = f"{validation.n_splits} folds {by}, {seeds}, {validation.n_cells} cells in {validation.n_wells} wells"
+    sentence = (
+        f"{validation.n_splits} folds {by}, {seeds}, {validation.n_cells} cells in "
+        f"{validation.n_wells} wells"
+    )
     is_abnormal = classes == ABNORMAL
     p_abnormal = validation.p_abnormal.mean(axis=0)
     units = wells if validation.by == "well" else np.arange(len(wells))

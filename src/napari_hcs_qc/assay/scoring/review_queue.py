@@ -207,15 +207,15 @@ def _change(seen: Mapping[str, Any] | None, codes: str) -> str:
     before, now = _split(str(seen["flag_codes"])), _split(codes)
     if set(before) == set(now):
         return ""
-    was = f"was flagged for {_in_words(before)}" if before else "was not flagged"
+    was = f"was flagged for {_as_text(before)}" if before else "was not flagged"
     if not now:
         return f"{was}, is no longer flagged"
-    return f"{was}, is flagged for {_in_words(now)} now"
+    return f"{was}, is flagged for {_as_text(now)} now"
 
 
 def _split(codes: str) -> tuple[str, ...]:
     return tuple(code for code in codes.split(",") if code)
 
 
-def _in_words(codes: tuple[str, ...]) -> str:
+def _as_text(codes: tuple[str, ...]) -> str:
     return listing([_WORDS.get(code, code) for code in codes])

@@ -137,7 +137,7 @@ class WellValues:
             return count_of(round(value), "cell")
         return f"{number(value)} {self.unit}".rstrip()
 
-    def words(self, well: str) -> str:
+    def text(self, well: str) -> str:
         """Say the value of a well, or why there is none."""
         if well not in self.values:
             return f"no value: {self.missing.get(well, 'not imaged')}"

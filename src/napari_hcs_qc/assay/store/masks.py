@@ -63,8 +63,8 @@ def site_masks(
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
             f"{site}: its masks are not those that the cells of plate {plate.name} come from "
-            f"({plate_cells.source}); {len(cells)} cells at the positions in the table were expected. "
-            "Find or import the cells of this plate again."
+            f"({plate_cells.source}); {len(cells)} cells at the positions in the table were "
+            "expected. Find or import the cells of this plate again."
         )
     return labels
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
 
 
-def recipe_words(recipe: CropRecipe, channels: Sequence[str] = ()) -> str:
+def recipe_text(recipe: CropRecipe, channels: Sequence[str] = ()) -> str:
     """Describe a crop recipe, as far as it is known for a plate."""
     return " ".join((_cut(recipe), _seen(recipe, channels), _pooled(recipe)))
 

@@ -64,7 +64,8 @@ def choose_backend(requested: str = AUTO) -> BackendName:
         return next((name for name in _ORDER if backend_version(name)), TORCH)
     if requested not in get_args(BackendName):
         raise HcsQcError(
-            f"{source} {requested!r} is not known; use 'auto' or {', '.join(get_args(BackendName))}."
+            f"{source} {requested!r} is not known; use 'auto' or "
+            f"{', '.join(get_args(BackendName))}."
         )
     name = cast("BackendName", requested)
     info = _info(name)

@@ -81,7 +81,7 @@ class PlateLook:
         if well in self.unreadable:
             lines.append(f"unreadable: {self.unreadable[well]}")
         if self.values is not None and (well in self.values.values or not lines):
-            lines.append(f"{self.values.title}: {self.values.words(well)}")
+            lines.append(f"{self.values.title}: {self.values.text(well)}")
         if well in self.flagged:
             lines.append(f"Flagged: {self.flagged[well]}" if self.flagged[well] else "Flagged")
         if well in self.verdicts:

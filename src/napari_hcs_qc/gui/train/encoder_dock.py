@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_hcs_qc.assay.models.training import asked_recipe
-from napari_hcs_qc.assay.views.recipe_text import recipe_words
+from napari_hcs_qc.assay.views.recipe_text import recipe_text
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders, list_encoders
@@ -260,7 +260,7 @@ class EncoderDock(Dock):
         if state is not None:
             recipe = recipe.with_diameter(state.found.diameter_px)
         channels = () if plate is None else [channel.name for channel in plate.channels]
-        return recipe_words(recipe, channels)
+        return recipe_text(recipe, channels)
 
     def _state_text(self) -> str:
         session = self._session

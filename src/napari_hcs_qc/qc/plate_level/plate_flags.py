@@ -97,7 +97,7 @@ def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[st
                 effect = strongest(plate.effects, measure, kind)
                 if effect is not None and abs(effect.shift.least) >= limit:
                     severity = abs(effect.shift.least) / limit
-                    yield plate.name, PlateFlag(kind, severity, effect_words(effect))
+                    yield plate.name, PlateFlag(kind, severity, effect_text(effect))
 
 
 def _flagged_wells(
@@ -178,7 +178,7 @@ def _robust_z(values: NDArray[np.float64], measure: str) -> tuple[float, NDArray
     return median, (values - median) / scale
 
 
-def effect_words(effect: PositionEffect) -> str:
+def effect_text(effect: PositionEffect) -> str:
     """Say an effect of the place: ``edge wells: 12 points more abnormal cells (…)``."""
     place = "edge wells" if effect.place == "edge" else effect.place
     shift = effect.shift

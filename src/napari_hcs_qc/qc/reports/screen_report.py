@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.plate_level.plate_flags import effect_words
+from napari_hcs_qc.qc.plate_level.plate_flags import effect_text
 from napari_hcs_qc.qc.plate_level.plate_rule import PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import MEASURES
 from napari_hcs_qc.qc.reports.figures import nice_ceiling
@@ -182,7 +182,7 @@ def _effects(data: ScreenReport) -> list[tuple[str, Figure, list[str]]]:
             sure = [effect for effect in effects if effect.shift.is_sure]
             sure.sort(key=lambda effect: -abs(effect.shift.least))
             title = f"{name[0].upper()}{name[1:]} ({unit})"
-            charts.append((title, figure, [effect_words(effect) for effect in sure[:6]]))
+            charts.append((title, figure, [effect_text(effect) for effect in sure[:6]]))
     return charts
 
 

@@ -29,7 +29,7 @@ from napari_hcs_qc.study.ssl.pretrain_settings import (
     METHOD_NAMES,
     PRESET_NAMES,
     Pretraining,
-    measured_words,
+    measured_text,
     preset,
 )
 
@@ -234,7 +234,7 @@ class PretrainPanel(QWidget):
         lines = [
             f"{n_cells:,} of {there:,} cells of {plates}, {each} per epoch; annotations are not "
             "used.",
-            measured_words(settings.method, settings.preset),
+            measured_text(settings.method, settings.preset),
         ]
         if session.jobs.newest("pretrain") is None:  # else they stand below, with what came since
             lines += [f"▲ {item}" for item in warnings_before(settings, n_cells)]

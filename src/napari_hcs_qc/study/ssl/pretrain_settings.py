@@ -136,7 +136,7 @@ def preset(method: str, name: str = "default", **changes: Any) -> Pretraining:
     return PRESETS[method, name].with_changes(**changes)
 
 
-def measured_words(method: str, name: str) -> str:
+def measured_text(method: str, name: str) -> str:
     """Say how a preset did where all were measured, for a person who is to choose one."""
     if (method, name) in BETTER_THAN_UNTRAINED:
         return "Better than an untrained network on BBBC022 (4,000 cells, 5 epochs)."

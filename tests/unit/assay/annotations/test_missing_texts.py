@@ -15,7 +15,7 @@ from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations, Pl
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels
 from napari_hcs_qc.assay.annotations.matching import match_annotations, training_positions
-from napari_hcs_qc.assay.embeddings.training_set import said_again, training_cells
+from napari_hcs_qc.assay.embeddings.training_set import annotated_again, training_cells
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.store.plate_state import PlateState
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
@@ -133,7 +133,7 @@ def test_the_cells_of_a_model_are_json(state: PlateState) -> None:
     own = positions.assign(kind=pd.array(positions["kind"], dtype="string"))
     again = SimpleNamespace(plate=state.plate, training=own)
     assert training_cells([cast("PlateState", again)]) == listed
-    ((_, cells),) = said_again({"training_cells": listed}, {"P1": state})
+    ((_, cells),) = annotated_again({"training_cells": listed}, {"P1": state})
     assert cells["kind"].tolist() == ["blur", None, None]
 
 

@@ -139,7 +139,7 @@ def test_every_imaged_well_has_a_value_or_a_reason(
         assert all(values.missing.values())
         assert all(np.isfinite(list(values.values.values())))
         for well in WELLS:
-            assert values.words(well)
+            assert values.text(well)
 
 
 def test_abnormal_cells_are_a_share_of_the_judged_ones(
@@ -147,10 +147,10 @@ def test_abnormal_cells_are_a_share_of_the_judged_ones(
 ) -> None:
     values = well_values("share_abnormal", plate, plate_cells=found, scored=scored)
     assert values.values == pytest.approx({"A01": 0, "A02": 25, "A03": 50, "A04": 100})
-    assert values.words("A02") == "25 %"
-    assert values.words("A04") == "100 % (1 of 2 sites unreadable)"
+    assert values.text("A02") == "25 %"
+    assert values.text("A04") == "100 % (1 of 2 sites unreadable)"
     assert values.missing == {"B01": "none of its cells was classified", "B02": "no image"}
-    assert values.words("B02") == "no value: no image"
+    assert values.text("B02") == "no value: no image"
 
 
 def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
@@ -202,7 +202,7 @@ def test_severity_is_zero_without_a_flag(
 ) -> None:
     values = well_values("severity", plate, plate_cells=found, scored=scored)
     assert values.values == {"A01": 0, "A02": 0, "A03": 2.5, "A04": 2.5, "B01": 0, "B02": 2.5}
-    assert values.words("A03") == "2.5 × threshold"
+    assert values.text("A03") == "2.5 × threshold"
 
 
 def test_verdicts_are_words(plate: Plate, found: PlateCells, scored: ScoredPlate) -> None:
@@ -211,7 +211,7 @@ def test_verdicts_are_words(plate: Plate, found: PlateCells, scored: ScoredPlate
     )
     values = well_values("verdict", plate, plate_cells=found, scored=said)
     assert values.categories == REVIEW_WORDS
-    assert {well: values.words(well).split(" (")[0] for well in WELLS} == {
+    assert {well: values.text(well).split(" (")[0] for well in WELLS} == {
         "A01": "sites decided",
         "A02": "look again",
         "A03": "exclude",

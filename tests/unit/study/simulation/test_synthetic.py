@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def test_another_seed_gives_another_plate() -> None:
 
 def test_larger_plate_contains_the_smaller_one(tmp_path: Path) -> None:
     small = TINY.with_changes(artefact_share=0.5)
-    large = replace(small, wells=("A01", "B02", "C03", "D04"), sites_per_well=3)
+    large = small.with_changes(wells=("A01", "B02", "C03", "D04"), sites_per_well=3)
     simulate_plate(tmp_path / "small", small)
     simulate_plate(tmp_path / "large", large)
     in_small, in_large = files(tmp_path / "small" / "SIM"), files(tmp_path / "large" / "SIM")
@@ -99,7 +99,7 @@ def test_sample_data_is_what_the_generator_makes() -> None:
         np.testing.assert_allclose(rows["y_px"], [cell["y_px"] for cell in made.cells], rtol=1e-5)
         assert rows["class"].tolist() == [cell["class"] for cell in made.cells]
     assert json.loads((SAMPLE / "simulation.json").read_text()) == json.loads(
-        json.dumps(spec.to_dict())
+        json.dumps(spec.model_dump(mode="json"))
     )
 
 
@@ -185,7 +185,7 @@ def test_clean_plate_is_clean() -> None:
 
 
 def test_nuclei_are_found_where_the_truth_has_them() -> None:
-    spec = replace(FIELD, clean=True)
+    spec = FIELD.with_changes(clean=True)
     found, true, diameters = 0, 0, []
     for site in (1, 2, 3):
         made = simulate_site(spec, "A01", site)
@@ -299,7 +299,7 @@ def test_every_artefact_is_in_the_truth(artefact: str) -> None:
 
 
 def test_single_cells_are_abnormal_at_the_given_rate() -> None:
-    spec = replace(FIELD, abnormal_share=0.25, artefact_share=0.0, shape_px=(520, 696))
+    spec = FIELD.with_changes(abnormal_share=0.25, artefact_share=0.0, shape_px=(520, 696))
     cells = pd.DataFrame(simulate_site(spec, "A01", 1).cells)
     assert (cells["class"] == "abnormal").mean() == pytest.approx(0.25, abs=0.12)
     assert set(cells["kind"].dropna()) <= {"dead", "debris", "blur", "saturation"}

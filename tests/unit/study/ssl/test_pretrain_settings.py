@@ -16,7 +16,7 @@ from napari_hcs_qc.study.ssl.pretrain_settings import (
     PRESET_NAMES,
     PRESETS,
     Pretraining,
-    measured_words,
+    measured_text,
     preset,
 )
 
@@ -112,8 +112,8 @@ def test_problems_are_told_all_at_once() -> None:
 
 def test_the_method_taken_by_default_is_one_that_was_better_than_none() -> None:
     assert (DEFAULT_METHOD, "default") in BETTER_THAN_UNTRAINED <= set(PRESETS)
-    assert measured_words(DEFAULT_METHOD, "default").startswith("Better")
-    assert DEFAULT_METHOD in measured_words("simclr", "default")
+    assert measured_text(DEFAULT_METHOD, "default").startswith("Better")
+    assert DEFAULT_METHOD in measured_text("simclr", "default")
     assert PretrainOptions().method == DEFAULT_METHOD
 
 
