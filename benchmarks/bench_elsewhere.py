@@ -20,7 +20,7 @@ from skimage.io import imread
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE
 from napari_hcs_qc.encoders.registry import load_encoder

@@ -28,8 +28,8 @@ from napari_hcs_qc.study.benchmark.sources import run_benchmark
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
     from napari_hcs_qc.study.benchmark.sources import Benchmark
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 SQUEEZENET = EncoderSpec(
     "torchvision:squeezenet1_1", SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"

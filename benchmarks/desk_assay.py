@@ -14,7 +14,7 @@ import pandas as pd
 import tifffile
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import typed_cells, write_cells

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.training_set import collect
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.workflow import steps

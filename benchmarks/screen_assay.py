@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.desk_assay import DIAMETER_PX, make_desk_assay
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction, save_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate

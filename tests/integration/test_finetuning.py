@@ -14,7 +14,8 @@ import torch
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models import finetuning
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
-from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train, trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate

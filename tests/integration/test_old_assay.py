@@ -11,7 +11,8 @@ import pytest
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction

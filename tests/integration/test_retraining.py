@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train, trained_with
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder

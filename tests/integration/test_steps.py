@@ -12,7 +12,8 @@ import tifffile
 from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate

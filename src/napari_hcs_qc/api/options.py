@@ -11,7 +11,7 @@ from napari_hcs_qc.errors import HcsQcError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
 
 
 def checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def train_options(
     backend: str,
 ) -> TrainOptions:
     """Gather what `Assay.train` and `run` are given."""
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
 
     if seeds < 1:
         raise HcsQcError(f"The number of seeds is {seeds}; at least 1 was expected.")

@@ -15,7 +15,8 @@ from PIL import Image
 from skimage.measure import label as label_components
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate, read_ome_zarr_label
+from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_label
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
 from napari_hcs_qc.plates.pixels import (
     IMAGE_EXTENSIONS,
     TIFF_EXTENSIONS,

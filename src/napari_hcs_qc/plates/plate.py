@@ -343,7 +343,7 @@ def _below(base: str, path: str) -> str:
 
 def _read_zarr(plane: _Plane) -> NDArray[Any]:
     # Imported late: that module imports this one, and zarr is slow to load.
-    from napari_hcs_qc.plates.ome_zarr.zarr_plate import read_ome_zarr_plane
+    from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_plane
 
     return read_ome_zarr_plane(plane.path, plane.part, plane.z, plane.time)
 

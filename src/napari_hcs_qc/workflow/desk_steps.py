@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import asked_recipe
+from napari_hcs_qc.assay.models.train_options import asked_recipe
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model

@@ -18,9 +18,8 @@ from napari_hcs_qc.assay.embeddings.training_set import (
 )
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.models.training import (
-    TrainOptions,
-    asked_recipe,
     check_simulated,
     fit_heads,
     inputs_of,

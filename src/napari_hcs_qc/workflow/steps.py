@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hcs_qc.assay.annotations.journal import LabelsAdded
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
@@ -292,7 +292,8 @@ def run(
     job: Job = NO_JOB,
 ) -> RunResult:
     """Do all steps on one plate; started again after a kill, it goes on where it was."""
-    from napari_hcs_qc.assay.models.training import TrainOptions, train
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
+    from napari_hcs_qc.assay.models.training import train
     from napari_hcs_qc.assay.scoring.plate_scores import score
     from napari_hcs_qc.assay.scoring.prediction import predict
     from napari_hcs_qc.workflow.export import export, report

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_hcs_qc.assay.annotations import journal_schema
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.gui.canvas import workspace as workspaces

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import get_recipe
@@ -31,7 +31,6 @@ from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SSL_METHODS,
     BenchmarkSpec,
@@ -40,6 +39,7 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import (
 )
 from napari_hcs_qc.study.benchmark.output.mistakes import mean_confusion, mistakes
 from napari_hcs_qc.study.benchmark.sources import run_benchmark
+from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
 from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock

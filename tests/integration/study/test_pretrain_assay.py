@@ -18,7 +18,8 @@ from napari_hcs_qc.assay.models.custom_encoders import (
     list_assay_encoders,
 )
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cli import main

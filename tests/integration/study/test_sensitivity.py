@@ -12,7 +12,8 @@ from PIL import Image
 
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli import main

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import stats
 
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe, first_diameter
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.training import first_diameter
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.architecture import random_architecture
 from napari_hcs_qc.encoders.custom_encoder import (

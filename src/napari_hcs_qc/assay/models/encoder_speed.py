@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hcs_qc.assay.models.training import asked_recipe
+from napari_hcs_qc.assay.models.train_options import asked_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
 
 _WARM_UP = 16
 _BATCH = 32

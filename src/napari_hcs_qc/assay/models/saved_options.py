@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:

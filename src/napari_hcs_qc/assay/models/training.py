@@ -6,7 +6,6 @@ import platform
 import shutil
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from napari_hcs_qc.assay.embeddings.training_set import (
 )
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated, simulated_cells
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
+from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe, with_custom_weights
 from napari_hcs_qc.assay.models.validation import validate, validate_fine_tuned
 from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
 from napari_hcs_qc.assay.store.plate_state import PlateState, chosen_plates, load_plate
@@ -37,10 +37,8 @@ from napari_hcs_qc.assay.store.saved_model import (
     publish_model,
     save_heads,
 )
-from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, CropRecipe, get_recipe
 from napari_hcs_qc.encoders.backends.choice import as_trained
-from napari_hcs_qc.encoders.custom_encoder import find_custom_encoder
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder, encoder_names
+from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, read_json
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
@@ -51,50 +49,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.finetune import FineTuned
     from napari_hcs_qc.heads.head_registry import Head
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What is trained.
-
-    Parameters
-    ----------
-    encoder
-        Name in the registry; None takes the default.
-    weights
-        Local weights file of the encoder, .safetensors.
-    recipe
-        Name of a crop recipe; None takes the default.
-    rgb
-        Channel names of a colour recipe, red, green, blue.
-    head
-        Name of the head.
-    seed
-        Of the fit.
-    n_seeds
-        Repeats of cross-validation, each with another seed.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    simulated
-        Names of simulated artefacts of which cells are trained on as well, see
-        ``hcs-qc train --simulated``.
-    backend
-        What runs the encoder on the CPU, see `napari_hcs_qc.encoders.registry.load_encoder`.
-    """
-
-    encoder: str | None = None
-    weights: Path | None = None
-    recipe: str | None = None
-    rgb: tuple[str, ...] = ()
-    head: str = "linear"
-    seed: int = 0
-    n_seeds: int = 5
-    device: str = "auto"
-    simulated: tuple[str, ...] = ()
-    backend: str = "auto"
 
 
 def train(
@@ -185,21 +143,6 @@ def train(
         use_latest(assay)
         forget_training(assay.path)
     return load_model(folder)
-
-
-def with_custom_weights(assay: AssayFolder, options: TrainOptions) -> TrainOptions:
-    """Give the options with the weights of an encoder of the assay, where its name was given."""
-    name = options.encoder
-    if name is None or options.weights is not None or name in encoder_names():
-        return options
-    own = find_custom_encoder(assay.encoders_folder, name)
-    return options if own is None else replace(options, weights=own.weights)
-
-
-def asked_recipe(options: TrainOptions) -> CropRecipe:
-    """Give the crop recipe of some options, its nucleus diameter not yet set."""
-    recipe = get_recipe(options.recipe or DEFAULT_RECIPE)
-    return replace(recipe, channels="rgb", rgb=options.rgb) if options.rgb else recipe
 
 
 @contextmanager

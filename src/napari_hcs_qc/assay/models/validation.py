@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.embeddings.training_set import Annotated
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.crossval import CrossValidation

@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from napari_hcs_qc.encoders.onnx.translation import UnknownOperatorError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor, fx
 
-    from napari_hcs_qc.encoders.onnx.onnx_graph import Translation
+    from napari_hcs_qc.encoders.onnx.translation import Translation
 
     Translate: TypeAlias = Callable[[Translation, fx.Node], str | None]
-
-
-class UnknownOperatorError(Exception):
-    """An operator of the network has no translation."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__(f"its operator {operator} has no translation")
 
 
 def _args(node: fx.Node, *defaults: Any) -> list[Any]:

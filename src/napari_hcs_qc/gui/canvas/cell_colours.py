@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.views.site_cells import SiteCells
-    from napari_hcs_qc.gui.canvas.site_view import ColourBy
+    from napari_hcs_qc.gui.canvas.overlay_options import ColourBy
 
 CLASS_COLOURS = {
     "normal": NORMAL_COLOUR,

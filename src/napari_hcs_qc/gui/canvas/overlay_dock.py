@@ -18,7 +18,7 @@ from napari_hcs_qc.gui.widgets.controls import check_box, form, row
 from napari_hcs_qc.gui.widgets.histogram_chart import STEPS, HistogramChart
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.gui.canvas.site_view import ColourBy, OverlayOptions
+    from napari_hcs_qc.gui.canvas.overlay_options import ColourBy, OverlayOptions
 
 _COLOURS: dict[ColourBy, tuple[str, str]] = {
     "class": ("class", "Blue: normal; orange: abnormal at the threshold."),

@@ -13,7 +13,7 @@ from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS, sequential_rgba
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.gui.canvas.site_view import ColourBy
+    from napari_hcs_qc.gui.canvas.overlay_options import ColourBy
 
 _MARKS = "Annotations: ○ normal   □ abnormal   ◇ unsure   ✚ annotators disagree"
 _SWATCHES = 11

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -13,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
 from napari_hcs_qc.gui.canvas.layers import image_layers
+from napari_hcs_qc.gui.canvas.overlay_options import OverlayOptions
 from napari_hcs_qc.gui.session.background_jobs import error_text
 
 if TYPE_CHECKING:
@@ -34,21 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 CELLS, ANNOTATED, CROP, MASKS = "cells", "annotated", "crop", "masks"
 CHOSEN, SELECTION = "chosen", "selection"
-ColourBy = Literal["class", "probability", "kind"]
 _AHEAD = 3
-
-
-@dataclass(frozen=True)
-class OverlayOptions:
-    """How predictions are shown on the images."""
-
-    colour_by: ColourBy = "class"  # what the colour of a cell's outline says
-    only_abnormal: bool = False  # whether normal cells are left out
-    halo: bool = True  # whether annotated cells have a mark of their own
-    crop_on_hover: bool = True  # whether the crop of the cell under the cursor is outlined
-    # Whether nuclei are filled with the colour of their class, where masks exist
-    masks: bool = False
-    opacity: float = 1.0  # of the outlines, 0 to 1
 
 
 class SiteView(QObject):

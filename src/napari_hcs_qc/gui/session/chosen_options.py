@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions, with_custom_weights
+from napari_hcs_qc.assay.models.train_options import TrainOptions, with_custom_weights
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:

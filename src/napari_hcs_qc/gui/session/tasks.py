@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session

@@ -10,7 +10,7 @@ import torch
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
-from napari_hcs_qc.assay.models.training import asked_recipe
+from napari_hcs_qc.assay.models.train_options import asked_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_text
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
@@ -39,7 +39,7 @@ from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.encoders.registry import EncoderInfo
 
 _NONE_TRAINED = "None yet; train one on this assay's own cells below."

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qtpy.QtCore import Signal
 
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.session.job_bar import JobBar

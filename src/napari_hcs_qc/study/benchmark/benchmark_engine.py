@@ -19,7 +19,7 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
 from napari_hcs_qc.files import write_json
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell, is_one_draw, plan
+from napari_hcs_qc.study.benchmark.benchmark_plan import is_one_draw, plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, EncoderSpec
 from napari_hcs_qc.study.benchmark.crop_heads import CropDraw, CropHead
 from napari_hcs_qc.study.benchmark.features import directions_file, feature_file
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
+    from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 
 OnCell: TypeAlias = "Callable[[Planned, dict[str, Any]], None]"
 """Called with each cell of the tables that is filled, and its result."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.cells.recipe import get_recipe
@@ -19,6 +19,7 @@ from napari_hcs_qc.study.benchmark.protocol import (
     grouped_draw,
     paper_sizes,
 )
+from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,40 +29,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
 
 VERSION = 2  # of what a result holds and how it is computed
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableCell:
-    """One cell of the tables."""
-
-    table: int  # 1: frozen encoder, largest set
-    train: str  # names of the sources; the same in tables 1 and 2
-    test: str
-    encoder: str  # encoder, recipe and head are the row
-    recipe: str
-    head: str
-    n_train: int  # number of annotations; 0 is all
-    protocol: str  # ``paper`` or ``grouped``
-    seeds: tuple[int, ...]  # one split each
-    # Whether the head is given the main directions of the plates trained on
-    directions: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {**asdict(self), "seeds": list(self.seeds)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A cell of the tables, its content address, and how it stands."""
-
-    cell: TableCell  # which
-    key: str  # of everything that decides its figures but the seeds
-    # ``done`` (with every seed), ``to do`` or ``cannot run``
-    state: Literal["done", "to do", "cannot run"]
-    reason: str = ""  # why it cannot run
-    group: str = ""
-    subject: str = ""
 
 
 class _Reason(NamedTuple):

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

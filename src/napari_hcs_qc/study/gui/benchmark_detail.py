@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 MOST_CROPS = 48
 """Crops that are shown, the gravest mistakes first."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import QFileDialog
 
-from napari_hcs_qc.assay.models.training import with_custom_weights
+from napari_hcs_qc.assay.models.train_options import with_custom_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
@@ -51,7 +51,7 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 _FOLDER = "benchmark"
 _ADDITION = "benchmark addition"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 _COLUMNS = (
     Column("Encoder", "Encoder of the crops"),

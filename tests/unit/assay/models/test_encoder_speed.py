@@ -5,7 +5,7 @@ import time
 import pytest
 
 from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed, measure_encoder
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.errors import HcsQcError
 
 

@@ -16,7 +16,7 @@ from napari_hcs_qc.encoders.backends import choice
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
-from napari_hcs_qc.encoders.onnx.onnx_operators import UnknownOperatorError
+from napari_hcs_qc.encoders.onnx.translation import UnknownOperatorError
 from napari_hcs_qc.encoders.registry import cached_encoder, load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job

@@ -12,12 +12,12 @@ import zarr
 from ngio import ImageInWellPath, create_empty_ome_zarr, create_empty_plate
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.plates.ome_zarr.zarr_plate import (
+from napari_hcs_qc.plates.ome_zarr.zarr_planes import (
     list_ome_zarr_labels,
-    open_ome_zarr_plate,
     read_ome_zarr_label,
     read_ome_zarr_plane,
 )
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:

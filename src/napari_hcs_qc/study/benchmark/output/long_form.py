@@ -11,7 +11,7 @@ from napari_hcs_qc.study.benchmark.output.paper_figures import paper_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 FIGURES = ("accuracy", "f1_weighted", "auc", "precision_abnormal", "recall_abnormal")
 _WHICH = ("train", "test", "protocol", "encoder", "recipe", "head")

@@ -16,7 +16,7 @@ from napari_hcs_qc.study.benchmark.output.results import DIRECTIONS_NOTE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
+    from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 
 TITLES = {
     1: "Table 1: frozen encoders, largest training set",

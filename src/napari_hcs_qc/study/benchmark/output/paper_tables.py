@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned
+    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 
 def write_tables(

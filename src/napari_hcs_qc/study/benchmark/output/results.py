@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
+    from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 
 DIRECTIONS_NOTE = (
     "The head linear knows the main directions of the plates trained on, from a sample of cells "

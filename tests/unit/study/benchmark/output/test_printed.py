@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
 from napari_hcs_qc.qc.reports.figures import to_svg
-from napari_hcs_qc.study.benchmark.benchmark_plan import Planned, TableCell
 from napari_hcs_qc.study.benchmark.output.benchmark_chart import Point, f1_chart
 from napari_hcs_qc.study.benchmark.output.latex import escape_latex
 from napari_hcs_qc.study.benchmark.output.markdown import escape_markdown
 from napari_hcs_qc.study.benchmark.output.panels import printed_table
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
+from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,21 @@
+"""How predictions are shown on the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColourBy = Literal["class", "probability", "kind"]
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """How predictions are shown on the images."""
+
+    colour_by: ColourBy = "class"  # what the colour of a cell's outline says
+    only_abnormal: bool = False  # whether normal cells are left out
+    halo: bool = True  # whether annotated cells have a mark of their own
+    crop_on_hover: bool = True  # whether the crop of the cell under the cursor is outlined
+    # Whether nuclei are filled with the colour of their class, where masks exist
+    masks: bool = False
+    opacity: float = 1.0  # of the outlines, 0 to 1
