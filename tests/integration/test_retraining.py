@@ -22,7 +22,7 @@ from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
-from napari_hcs_qc.job import Cancelled, Job
+from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.workflow import export, retraining
 from napari_hcs_qc.workflow.model_history import restore
@@ -119,7 +119,7 @@ def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assert model.manifest["cross_validation"]["confusion"]
 
 
-@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "judge_state", "publish_model"])
+@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "score_state", "publish_model"])
 def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> None:
     assay, states, encoder = opened
     before = everything(assay)
@@ -283,19 +283,18 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
         assert not job.is_cancelled
         return 7
 
-    never = lambda: False  # noqa: E731
-    assert run_in_thread(work, never, lambda *a: told.append(a)) == 7
+    assert run_in_thread(work, Job(lambda *a: told.append(a))) == 7
     assert told == [(1, 2, "half")]
 
-    def late(_progress, _stop) -> None:
+    def late(_job) -> None:
         raise TimeoutError("its own")
 
     with pytest.raises(TimeoutError, match="its own"):
-        run_in_thread(late, never)
+        run_in_thread(late, NO_JOB)
 
     told_to_stop = threading.Event()
 
-    def endless(_progress, job) -> None:
+    def endless(job) -> None:
         while not job.is_cancelled:
             time.sleep(0.01)
         told_to_stop.set()
@@ -304,5 +303,5 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_in_thread(endless, interrupted)
+        run_in_thread(endless, Job(should_stop=interrupted))
     assert told_to_stop.wait(5)  # or Ctrl+C would wait for a whole training

@@ -116,7 +116,7 @@ def test_figures_come_from_wells_never_seen(ran) -> None:
     assert 0 <= low <= error["mean"] <= high <= 1
     told = [line for line in outcome_text.figures(ran.result.model) if "calibration" in line]
     assert f"{error['mean']:.3f} (95 % interval {low:.3f}" in told[0]
-    assert f"if perfectly calibrated {error['perfect']:.3f}" in told[0]
+    assert f"if perfectly calibrated: {error['perfect']:.3f}" in told[0]
     report = ran.result.report.read_text(encoding="utf-8")
     assert "expected calibration error" in report
     assert "Reliability of the probabilities" in report

@@ -152,7 +152,7 @@ def test_closing_ends_all_jobs_and_leaves_no_thread(qtbot: QtBot) -> None:
 _QUITS_EARLY = """
 import time
 from qtpy.QtCore import QCoreApplication, QTimer
-from napari_hcs_qc.gui import jobs as module
+from napari_hcs_qc.gui.session import background_jobs as module
 
 module._CLOSE_S = 0.1
 application = QCoreApplication([])

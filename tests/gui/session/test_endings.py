@@ -868,7 +868,7 @@ def test_who_writes_between_a_look_and_a_click_is_seen(
 
 
 def test_both_train_at_once_and_nothing_is_corrupted(two: tuple[Any, Any]) -> None:
-    path = two[0].session.assay.path
+    path = two[0].session.assay.folder.path
     n_before = len(AssayFolder.open(path).journal().annotations())
     for turn in range(3):
         for number, desk in enumerate(two):

@@ -502,7 +502,7 @@ def test_a_retrained_head_is_shown_and_found_again(
     desk.idle()
     newest = desk.session.models.model.id
     desk.close()
-    assert make_desk().open(assay_path).session.model.id == newest
+    assert make_desk().open(assay_path).session.models.model.id == newest
 
 
 # ---- a plate that is gone ------------------------------------------------------------------

@@ -170,9 +170,9 @@ class Stepper:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
-            parts = [self.network.features(piece, self.job).float() for piece in pieces]
+            parts = [self.network.features(piece, self.job) for piece in pieces]
         self._restore_statistics()  # the second pass brings them up to date
-        features = torch.cat(parts).requires_grad_()
+        features = torch.cat(parts).to(torch.get_default_dtype()).requires_grad_()
         shaped = features.view(*views.shape[:2], -1)
         loss, figures = self.method.loss(shaped, rows, epoch, step)
         torch.autograd.backward(self.scaler.scale(loss))

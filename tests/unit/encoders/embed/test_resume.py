@@ -45,7 +45,7 @@ def test_killed_at_random_moments_it_loses_at_most_a_chunk_each_time(
     inputs, plate_folder, fake_encoder, tmp_path
 ):
     root, log = tmp_path / "embeddings", tmp_path / "calls.log"
-    command = [sys.executable, HERE / "embed_in_child.py", HERE / "conftest.py"]
+    command = [sys.executable, HERE / "embed_in_child.py", HERE.parent / "conftest.py"]
     command = [str(part) for part in [*command, plate_folder, root, log]]
     n_crops = N_VIEWS * len(inputs.cells)
     rng = random.Random(3)

@@ -49,7 +49,7 @@ def test_an_ordinary_screen_has_no_flag() -> None:
         ({"quality": {"noise": {"DNA": 12.0}}}, "noise", "noise 12"),
         ({"quality": {"signal_to_noise": {"DNA": 10.0}}}, "dim", "signal 10 times"),
         ({"quality": {"background_rise": {"DNA": 0.2}}}, "haze", "raised by 20 %"),
-        ({"novelty": "Plate odd: unlike"}, "novelty", "novelty"),
+        ({"novelty": "Plate odd: unlike"}, "novelty", "unlike"),
     ],
 )
 def test_each_reason_flags_the_plate_it_is_on(
