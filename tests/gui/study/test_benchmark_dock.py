@@ -425,7 +425,11 @@ def test_a_spec_file_takes_the_place_of_the_assay(
 def test_linear_is_given_the_plates_directions_as_in_training(
     assay_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("heads.plate_directions", "assay.plate_sample", "evaluation.benchmark.plan"):
+    for module in (
+        "heads.linear.plate_directions",
+        "assay.embeddings.plate_sample",
+        "study.benchmark.benchmark_plan",
+    ):
         monkeypatch.setattr(f"napari_hcs_qc.{module}.MIN_CELLS", 60)
     source = SourceSpec(name="mine", kind="assay", path=assay_path)
     spec = BenchmarkSpec(

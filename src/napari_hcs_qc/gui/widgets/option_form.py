@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from magicgui.widgets import create_widget
+from pydantic import BaseModel
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QLineEdit
 
 from napari_hcs_qc.gui.widgets.controls import spin_box
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from napari_hcs_qc.gui.widgets.controls import Choices
 
@@ -42,17 +43,14 @@ class OptionForm(QObject):
 
     def __init__(self, options: type[Any], offered: Mapping[str, Option], parent: QObject) -> None:
         super().__init__(parent)
-        known = {field.name: field for field in fields(options)}
-        annotations = {name: known[name].type for name in offered}
-        module = vars(sys.modules[options.__module__])
-        hints = get_type_hints(SimpleNamespace(__annotations__=annotations), module, _NAMES)
+        types, defaults = _types_and_defaults(options, offered)
         self._fields: dict[str, _Field] = {}
         for name, option in offered.items():
-            self._fields[name] = field = _Field(hints[name], option)
+            self._fields[name] = field = _Field(types[name], option)
             field.control.setObjectName(name)
             field.changed.connect(lambda _, name=name: self.value_changed.emit(name))
-            if known[name].default is not MISSING:
-                field.set_value(known[name].default)
+            if name in defaults:
+                field.set_value(defaults[name])
 
     def __getitem__(self, name: str) -> Any:
         """Give the control of a field."""
@@ -79,6 +77,28 @@ class OptionForm(QObject):
         """Let the fields be changed, or not."""
         for field in self._fields.values():
             field.control.setEnabled(is_enabled)
+
+
+def _types_and_defaults(
+    options: type[Any], names: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give type and default of the fields of a pydantic model or a dataclass."""
+    if issubclass(options, BaseModel):
+        known = options.model_fields
+        return (
+            {name: _plain(known[name].annotation) for name in names},
+            {name: known[name].default for name in names if not known[name].is_required()},
+        )
+    by_name = {field.name: field for field in fields(options)}
+    written = SimpleNamespace(__annotations__={name: by_name[name].type for name in names})
+    hints = get_type_hints(written, vars(sys.modules[options.__module__]), _NAMES)
+    defaults = {name: by_name[name].default for name in names}
+    return hints, {name: value for name, value in defaults.items() if value is not MISSING}
+
+
+def _plain(hint: Any) -> Any:
+    """Leave out what pydantic checks beside the type."""
+    return get_type_hints(SimpleNamespace(__annotations__={"it": hint}))["it"]
 
 
 class _Field:
