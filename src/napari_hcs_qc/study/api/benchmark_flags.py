@@ -43,9 +43,14 @@ class BenchmarkFlags:
     plate_directions: bool = True
 
     def given(self) -> list[str]:
-        """Names of those that are not their defaults."""
-        values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
-        return [name for name, value, default in values if value != default]
+        """Give those that are not their defaults, as flags of the command line."""
+        names = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and value != []:  # argparse begins with empty lists
+                name = field.name.replace("_", "-")
+                names.append(f"--no-{name}" if field.default is True else f"--{name}")
+        return names
 
 
 def spec_from(spec: Path | None, flags: BenchmarkFlags) -> BenchmarkSpec:
@@ -53,8 +58,9 @@ def spec_from(spec: Path | None, flags: BenchmarkFlags) -> BenchmarkSpec:
     if spec is None:
         return spec_of(_data(flags), Path(), "The flags")
     if flags.given():
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in flags.given())
-        raise HcsQcError(f"Give a SPEC.toml or flags, not both; the file can replace {names}.")
+        raise HcsQcError(
+            f"Give a SPEC.toml or flags, not both; the file can replace {', '.join(flags.given())}."
+        )
     return read_spec(spec)
 
 
