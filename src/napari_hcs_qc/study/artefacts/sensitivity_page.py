@@ -106,7 +106,7 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Plates {', '.join(provenance['plates'])}: {provenance['n_annotated']} annotated cells "
         f"({provenance['n_abnormal']} abnormal) in {provenance['n_wells']} wells; "
-        f"{provenance['n_spoiled']} normal ones are spoiled.",
+        f"{provenance['n_spoiled']} normal ones have simulated artefacts.",
         f"Encoders: {weights}. Recipe {provenance['recipe']} "
         f"({provenance['recipe_fingerprint']}), head {provenance['head']}, abnormal from "
         f"P = {provenance['threshold']:g} on.",
