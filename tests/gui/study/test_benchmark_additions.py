@@ -228,7 +228,7 @@ def test_a_pickle_is_refused_and_one_of_the_assays_own_is_not_replaced(
     entries |= {"input_px": 64, "n_features": 96}
     own = save_custom_encoder(assay_path / "encoders" / "swav", weights.read_bytes(), entries)
     dock.add_encoder(EncoderSpec("swav", weights))
-    assert "an encoder swav of its own" in desk.errors()[-1]
+    assert "already has an encoder swav" in desk.errors()[-1]
     # That of an assay says itself what it is called.
     dialog = EncoderDialog()
     qtbot.addWidget(dialog)

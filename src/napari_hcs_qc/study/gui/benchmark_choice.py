@@ -109,6 +109,8 @@ class BenchmarkChoice(QWidget):
         self._heads.set_lines(Line(offer, _MINUTES * (offer in FINE_TUNED)) for offer in HEAD_NAMES)
         self._use_protocol()
         self._options.value_changed.connect(self._edited)
+        # The same protocol chosen once more sets what is usual for it again.
+        self._options["protocol"].activated.connect(lambda _: self._edited("protocol"))
         for ticks in (self._encoders, self._heads, self._recipes):
             ticks.itemChanged.connect(lambda _: self.value_changed.emit())
         self._sizes.editingFinished.connect(self.value_changed)

@@ -50,7 +50,7 @@ def window(assay: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def left_behind(assay: Path) -> set[str]:
-    return {path.name for path in (assay / "open_windows").iterdir()} - {"guard.lock"}
+    return {path.name for path in (assay / "presence").iterdir()} - {"guard.lock"}
 
 
 def test_another_window_is_told_and_both_know(assay: Path) -> None:
@@ -100,14 +100,14 @@ def test_who_came_first_is_named_first_and_half_written_entries_are_passed_over(
     assay: Path,
 ) -> None:
     windows = [OpenWindows.enter(assay) for _ in range(3)]
-    names = sorted(path.stem for path in (assay / "open_windows").glob("*.json"))
+    names = sorted(path.stem for path in (assay / "presence").glob("*.json"))
     for since, name in zip(("2025", "2023", "2024"), names, strict=True):
-        path = assay / "open_windows" / f"{name}.json"
+        path = assay / "presence" / f"{name}.json"
         data = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({**data, "since": since}), encoding="utf-8")
     looking = OpenWindows.enter(assay)
     assert [person.since for person in looking.others] == ["2023", "2024", "2025"]
-    (assay / "open_windows" / f"{names[0]}.json").write_text("{", encoding="utf-8")
+    (assay / "presence" / f"{names[0]}.json").write_text("{", encoding="utf-8")
     assert [person.since for person in looking.others] == ["2023", "2024"]
     assert "since" not in str(Person("anna", "pc", "once", 7))
     for one in (*windows, looking):
@@ -157,7 +157,7 @@ def test_a_read_only_assay_is_entered_without_a_trace(
     assert open_windows.others == ()
     open_windows.leave()
     monkeypatch.undo()
-    assert not (assay / "open_windows").exists()
+    assert not (assay / "presence").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
