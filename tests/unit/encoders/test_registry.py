@@ -139,8 +139,8 @@ def test_offline_mode_asks_nobody(hub, monkeypatch):
 def test_the_environment_names_cache_and_mirror_and_forbids_to_ask(hub, tmp_path):
     code = (
         "from napari_hcs_qc.encoders.hub import hub_file; "
-        "from napari_hcs_qc.job import never_stop, no_progress; "
-        "hub_file('timm/test_resnet.r160_in1k', 'model.safetensors', 'x', no_progress, never_stop)"
+        "from napari_hcs_qc.job import NO_JOB; "
+        "hub_file('timm/test_resnet.r160_in1k', 'model.safetensors', 'x', NO_JOB)"
     )
     places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
 

@@ -132,7 +132,7 @@ def annotations(*rows: tuple[str, str, int, float, float, str]) -> pd.DataFrame:
 def test_every_imaged_well_has_a_value_or_a_reason(
     measure: str, plate: Plate, found: PlateCells, scored: ScoredPlate
 ) -> None:
-    for known in ({}, {"found": found}, {"found": found, "scored": scored}):
+    for known in ({}, {"plate_cells": found}, {"plate_cells": found, "scored": scored}):
         values = well_values(measure, plate, **cast("Any", known))
         assert set(values.values) | set(values.missing) == set(WELLS)
         assert not set(values.values) & set(values.missing)
