@@ -158,7 +158,7 @@ def test_flags_that_cannot_be_are_told(
     folder = ["--folder", str(tmp_path / "crops")]
     for flags, words in (
         ([str(spec), "--head", "knn", "--no-baseline"], "not both"),
-        ([str(spec), "--fine-tuned-matched"], "--fine-tuned-matched"),
+        ([str(spec), "--fine-tuned-matched"], "the file can replace --fine-tuned-matched."),
         ([*folder, "--sizes", "ten"], "'ten'"),
         ([*folder, "--transfer", "crops"], "TRAIN:TEST"),
         ([*folder, "--labels", "x.csv"], "x.csv has no counterpart"),
