@@ -78,7 +78,9 @@ def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
         case _:
             message = details["msg"]
             expected = message.removeprefix("Input should be ")
-            what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}."
+            field = model.model_fields.get(str(place[0]))
+            why = f" ({field.description})" if field is not None and field.description else ""
+            what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}{why}."
     return Problem(where or "settings", what)
 
 

@@ -175,7 +175,7 @@ def test_wrong_options_are_told_before_any_work(
     arguments = ["sensitivity", str(ran.result.assay.path), "--out", str(tmp_path)]
     for more, words in (
         (["--kinds", "fog"], "'fog'"),
-        (["--severities", "0.5,2"], "at most 1"),
+        (["--severities", "0.5,2"], "less than or equal to 1"),
         (["--severities", "x"], "separated by commas"),
         (["--head", "finetune"], "choose linear"),
         (

@@ -45,6 +45,8 @@ class SensitivityOptions(Settings):
     # Artefacts by name of which simulated cells are trained on as well, to be compared
     simulated: Annotated[tuple[str, ...], accepted_by(lambda names: get_kinds(names or None))] = ()
     # Of an objective in air; see `ArtefactCells`
-    numerical_aperture: Annotated[float, Field(ge=0.05, lt=1)] = 0.5
+    numerical_aperture: Annotated[
+        float, Field(ge=0.05, lt=1, description="that of an objective in air")
+    ] = 0.5
     pixel_size_um: Annotated[float, Field(ge=0.01, le=100)] | None = None
     device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``

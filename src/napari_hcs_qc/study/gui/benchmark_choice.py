@@ -109,8 +109,8 @@ class BenchmarkChoice(QWidget):
         self._heads.set_lines(Line(offer, _MINUTES * (offer in FINE_TUNED)) for offer in HEAD_NAMES)
         self._use_protocol()
         self._options.value_changed.connect(self._edited)
-        # The same protocol chosen once more sets what is usual for it again.
-        self._options["protocol"].activated.connect(lambda _: self._edited("protocol"))
+        # On every choice: the same protocol chosen once more sets the usual values again.
+        self._options["protocol"].activated.connect(lambda _: self._choose_protocol())
         for ticks in (self._encoders, self._heads, self._recipes):
             ticks.itemChanged.connect(lambda _: self.value_changed.emit())
         self._sizes.editingFinished.connect(self.value_changed)
@@ -195,11 +195,14 @@ class BenchmarkChoice(QWidget):
     def _protocol(self) -> str:
         return str(self._options.value()["protocol"])
 
-    def _edited(self, name: str) -> None:
-        if name == "protocol":
-            with QSignalBlocker(self):
-                self._use_protocol()
+    def _choose_protocol(self) -> None:
+        with QSignalBlocker(self):
+            self._use_protocol()
         self.value_changed.emit()
+
+    def _edited(self, name: str) -> None:
+        if name != "protocol":
+            self.value_changed.emit()
 
     def _lay_out(self) -> None:
         options = self._options
