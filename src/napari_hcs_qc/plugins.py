@@ -1,7 +1,6 @@
-"""What the core finds by name without importing it: commands, panels, and cells to train on.
+"""What is found by name and loaded at first use: commands, panels, and cells to train on.
 
-`study` is a wing that the core never imports. Its parts are listed here as ``module:attribute`` and
-loaded at first use.
+`study` is a wing that the core never imports: its parts are listed here as ``module:attribute``.
 """
 
 from __future__ import annotations
@@ -9,15 +8,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-COMMANDS = (
-    "napari_hcs_qc.study.cli.pretrain:COMMAND",
-    "napari_hcs_qc.study.cli.benchmark:COMMAND",
-    "napari_hcs_qc.study.cli.sensitivity:COMMAND",
-    "napari_hcs_qc.study.cli.simulate:COMMAND",
-    "napari_hcs_qc.study.cli.fetch:COMMAND",
-    "napari_hcs_qc.study.cli.demo:COMMAND",
-)
-"""Commands of ``hcs-qc`` beside the core's own."""
+COMMANDS = {
+    "new": "napari_hcs_qc.cli.commands.new:NEW",
+    "cells": "napari_hcs_qc.cli.commands.cells:CELLS",
+    "annotate": "napari_hcs_qc.cli.commands.annotate:ANNOTATE",
+    "encoders": "napari_hcs_qc.cli.commands.encoders:ENCODERS",
+    "train": "napari_hcs_qc.cli.commands.train:TRAIN",
+    "predict": "napari_hcs_qc.cli.commands.predict:PREDICT",
+    "verdict": "napari_hcs_qc.cli.commands.annotate:VERDICT",
+    "export": "napari_hcs_qc.cli.commands.export:EXPORT",
+    "report": "napari_hcs_qc.cli.commands.export:REPORT",
+    "run": "napari_hcs_qc.cli.commands.run:RUN",
+    "screen": "napari_hcs_qc.cli.commands.screen:SCREEN",
+    "status": "napari_hcs_qc.cli.commands.status:STATUS",
+    "relocate": "napari_hcs_qc.cli.commands.relocate:RELOCATE",
+    "remove": "napari_hcs_qc.cli.commands.relocate:REMOVE",
+    "convert": "napari_hcs_qc.cli.commands.convert:CONVERT",
+    "open": "napari_hcs_qc.cli.commands.open:OPEN",
+    "pretrain": "napari_hcs_qc.study.cli.pretrain:COMMAND",
+    "benchmark": "napari_hcs_qc.study.cli.benchmark:COMMAND",
+    "sensitivity": "napari_hcs_qc.study.cli.sensitivity:COMMAND",
+    "simulate": "napari_hcs_qc.study.cli.simulate:COMMAND",
+    "fetch": "napari_hcs_qc.study.cli.fetch:COMMAND",
+    "demo": "napari_hcs_qc.study.cli.demo:COMMAND",
+}
+"""Commands of ``hcs-qc``, in the order of the help."""
 
 FUNCTIONS = {
     "BenchmarkResult": "napari_hcs_qc.study.api.comparing:BenchmarkResult",

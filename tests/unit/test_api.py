@@ -17,8 +17,9 @@ import pytest
 
 import napari_hcs_qc
 from napari_hcs_qc import Assay, plugins
-from napari_hcs_qc.cli.parser import commands
+from napari_hcs_qc.cli.parser import load_command
 from napari_hcs_qc.plates.readers import registry
+from napari_hcs_qc.plugins import COMMANDS
 from napari_hcs_qc.study.cli.pretrain import COMMAND as PRETRAIN
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD
@@ -77,10 +78,10 @@ def _function(command: str) -> Any:
     return getattr(Assay, command, None) or getattr(napari_hcs_qc, command)
 
 
-@pytest.mark.parametrize("command", sorted(set(commands()) - _ONLY_COMMANDS))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - _ONLY_COMMANDS))
 def test_a_command_and_its_function_have_the_same_parameters(command: str) -> None:
     parser = argparse.ArgumentParser()
-    commands()[command].add_arguments(parser)
+    load_command(command).add_arguments(parser)
     arguments = {action.dest: action for action in parser._actions if action.dest != "help"}
     function = _function(command)
     parameters = dict(inspect.signature(function).parameters)

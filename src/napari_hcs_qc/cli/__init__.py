@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.bars import Bars
-from napari_hcs_qc.cli.parser import commands, make_parser
+from napari_hcs_qc.cli.parser import load_command, make_parser
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.job import Cancelled
 
@@ -24,9 +24,10 @@ _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     try:
-        options = make_parser().parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        options = make_parser(*arguments[:1]).parse_args(arguments)
         with Bars(enabled=not options.quiet and not is_second_process()) as bars:
-            outcome = commands()[options.command].run(options, bars)
+            outcome = load_command(options.command).run(options, bars)
     except HcsQcError as error:
         _explain(error)
         return BAD_INPUT

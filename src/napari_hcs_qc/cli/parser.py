@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from functools import cache
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc import plugins
-from napari_hcs_qc.cli.commands import CORE
 
 if TYPE_CHECKING:
     from napari_hcs_qc.cli.command import Command
 
 
-@cache
-def commands() -> dict[str, Command]:
-    """Give every command by its name, the core's first."""
-    found = (*CORE, *(plugins.load(name) for name in plugins.COMMANDS))
-    return {command.name: command for command in found}
+def load_command(name: str) -> Command:
+    """Load a command by its name."""
+    command: Command = plugins.load(plugins.COMMANDS[name])
+    return command
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Build the parser; nothing heavy is imported, so that help is instant."""
+def make_parser(command: str = "") -> argparse.ArgumentParser:
+    """Build the parser of one command, or of all; nothing heavy is imported."""
     parser = argparse.ArgumentParser(
         prog="hcs-qc",
         description="Quality control of high-content screens: a few annotated cells, an encoder, "
@@ -39,11 +36,12 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print the result as JSON")
     common.add_argument("--quiet", action="store_true", help="do not show progress bars")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in commands().values():
+    names = (command,) if command in plugins.COMMANDS else plugins.COMMANDS
+    for entry in map(load_command, names):
         subparser = subparsers.add_parser(
-            command.name, help=command.help, description=command.help, parents=[common]
+            entry.name, help=entry.help, description=entry.help, parents=[common]
         )
-        command.add_arguments(subparser)
+        entry.add_arguments(subparser)
     return parser
 
 
