@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from napari.components import ViewerModel
 
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.plate import recent
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate

@@ -13,7 +13,7 @@ import torch
 
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models import finetuning
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -26,7 +26,12 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.finetune import PRESETS
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export
-from napari_hcs_qc.workflow.retraining import add_figures, retrain
+from napari_hcs_qc.workflow.measuring import add_figures
+from napari_hcs_qc.workflow.training import train
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
@@ -62,11 +67,11 @@ def of(options: TrainOptions):
 def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp_path) -> None:
     model = train(assay, options)
     manifest = model.manifest
-    assert (manifest["head"], manifest["recipe"]["name"]) == ("finetune", "nucleus")
-    assert manifest["encoder"]["weights_sha256"] != of(options).weights_sha256
-    assert manifest["fine_tuning"]["started_from_weights"] == str(options.weights)
-    assert manifest["fine_tuning"]["epochs"] == 2
-    assert not manifest["uses_plate_directions"]
+    assert (manifest.head, manifest.recipe["name"]) == ("finetune", "nucleus")
+    assert manifest.encoder.weights_sha256 != of(options).weights_sha256
+    assert manifest.fine_tuning["started_from_weights"] == str(options.weights)
+    assert manifest.fine_tuning["epochs"] == 2
+    assert not manifest.uses_plate_directions
     assert "5 folds grouped by well, 1 seed, 80 cells" in figures(model)[0]
     assert not (assay.path / finetuning.CHECKPOINT).exists()
     [before] = predict(assay, ["SIM"], model)
@@ -105,15 +110,15 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     [prediction] = predict(assay, ["SIM"], loaded)
     ours = made.scored["SIM"].prediction.table["p_abnormal"]
     np.testing.assert_allclose(ours, prediction.table["p_abnormal"], atol=1e-5)
-    model = add_figures(assay, made.model.id, states, options, encoder=of(options))
-    found = model.manifest["cross_validation"]
-    assert found["n_cells"] == sum(model.manifest["n_annotated"].values())
+    model = add_figures(assay, made.model.id, states, options)
+    found = model.manifest.cross_validation
+    assert found["n_cells"] == sum(model.manifest.n_annotated.values())
     assert found["learning_curve"] is None
     assert found["reliability"]["n"]
     # A later linear model on the encoder of before goes on as ever.
     linear = retrain(assay, states, TrainOptions(n_seeds=1), encoder=kept_encoder(
         stages="inner", pooling="centre"))  # fmt: skip
-    assert linear.model.encoder["name"] == "efficientnet-lite0"
+    assert linear.model.encoder.name == "efficientnet-lite0"
 
 
 def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, monkeypatch) -> None:

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, model_in_use
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.registry import kept_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.model_history import compare, list_models, restore, set_note
-from napari_hcs_qc.workflow.retraining import retrain
+from napari_hcs_qc.workflow.training import train
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def two(assay_copy):
     """An assay with a linear model (cross-validated) and a kNN model (not yet)."""
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = model_encoder(chosen_model(assay).manifest)
     states = {"SIM": load_plate(assay, "SIM")}
     retrain(assay, states, TrainOptions(head="knn"), encoder=encoder, note="tried kNN")
     return assay, states, encoder
@@ -55,7 +58,7 @@ def test_a_note_stays_and_can_be_taken_away(two) -> None:
     assay, _, _ = two
     set_note(assay, "0001", "  the good one ")
     assert [line.note for line in list_models(assay)] == ["tried kNN", "the good one"]
-    assert chosen_model(assay, "0001").manifest["n_wells"] > 3  # the rest is as it was
+    assert chosen_model(assay, "0001").manifest.n_wells > 3  # the rest is as it was
     set_note(assay, "0001", "")
     assert list_models(assay)[1].note == ""
     with pytest.raises(HcsQcError, match="no model '0009'; it has 0001, 0002"):

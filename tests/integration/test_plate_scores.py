@@ -20,7 +20,8 @@ from napari_hcs_qc.assay.scoring.plate_scores import (
     score_state,
     well_roles,
 )
-from napari_hcs_qc.assay.scoring.prediction import chosen_model, load_prediction
+from napari_hcs_qc.assay.scoring.prediction import chosen_model
+from napari_hcs_qc.assay.scoring.prediction_files import load_prediction
 from napari_hcs_qc.assay.scoring.review_queue import review_queue, seen_now
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate

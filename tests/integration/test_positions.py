@@ -9,12 +9,12 @@ import torch
 
 from napari_hcs_qc.assay.embeddings.embed_plate import (
     check_pools,
+    embed_annotated,
     embed_plate,
-    embed_said,
     stored_plate,
 )
 from napari_hcs_qc.assay.embeddings.positions import PositionStore, embed_positions, position_keys
-from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -29,7 +29,7 @@ def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     model = chosen_model(assay)
-    encoder = kept_encoder(**trained_with(model.manifest))
+    encoder = model_encoder(model.manifest)
     return assay, load_plate(assay, "SIM"), model.recipe, encoder
 
 
@@ -141,12 +141,12 @@ def test_a_click_on_a_found_centre_takes_its_row_of_the_plate(opened, monkeypatc
     count = Counting(encoder, monkeypatch)
     found = state.found.cells.iloc[[3, 8]]
     said = found[["well", "site", "y_px", "x_px", "cell_id"]].reset_index(drop=True)
-    rows = embed_said(state, said, recipe, encoder, assay.embeddings_folder)
+    rows = embed_annotated(state, said, recipe, encoder, assay.embeddings_folder)
     assert count.n == 0
     store = stored_plate(state, recipe, encoder, assay.embeddings_folder)
     np.testing.assert_array_equal(rows, store.embeddings[[3, 8]])
     beside = said.assign(y_px=said["y_px"] + 2.0)
-    rows = embed_said(state, beside, recipe, encoder, assay.embeddings_folder)
+    rows = embed_annotated(state, beside, recipe, encoder, assay.embeddings_folder)
     assert count.n == 2 * recipe.n_views(1)
     assert (np.abs(rows - store.embeddings[[3, 8]]).max(axis=1) > 0).all()
 
@@ -154,7 +154,7 @@ def test_a_click_on_a_found_centre_takes_its_row_of_the_plate(opened, monkeypatc
 def test_without_the_store_of_the_plate_a_click_is_embedded_by_itself(opened, tmp_path) -> None:
     _, state, recipe, encoder = opened
     said = state.found.cells.head(2)
-    rows = embed_said(state, said, recipe, encoder, tmp_path)
+    rows = embed_annotated(state, said, recipe, encoder, tmp_path)
     assert np.isfinite(rows).all()
     assert stored_plate(state, recipe, encoder, tmp_path) is None
 
@@ -171,7 +171,7 @@ def test_a_click_that_makes_a_cell_costs_one_embedding(opened, monkeypatch) -> N
     assert after.rows.shape[0] == before.rows.shape[0] + 1 == len(now.cells)
     np.testing.assert_array_equal(after.rows[:10], before.rows[:10])
     # It is trained on at the same price: none.
-    embed_said(now, now.training, recipe, encoder, assay.embeddings_folder)
+    embed_annotated(now, now.training, recipe, encoder, assay.embeddings_folder)
     assert count.n == recipe.n_views(1)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_hcs_qc.assay.models.training import TrainOptions, train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
@@ -22,18 +22,23 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
-from napari_hcs_qc.workflow import export, retraining
+from napari_hcs_qc.workflow import export, training
+from napari_hcs_qc.workflow.measuring import add_figures
 from napari_hcs_qc.workflow.model_history import restore
-from napari_hcs_qc.workflow.retraining import add_figures, retrain
+from napari_hcs_qc.workflow.training import train
 
 QUICK = TrainOptions(n_seeds=1)
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
 def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = kept_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = model_encoder(chosen_model(assay).manifest)
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
@@ -48,7 +53,7 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder, note=" first clicks ")
     assert made.model.id == "0002"
-    assert made.model.manifest["note"] == "first clicks"
+    assert made.model.manifest.note == "first clicks"
     assert chosen_model(assay).id == "0002"
     loaded = load_model(assay.models_folder / "0002")
     assert loaded.manifest == made.model.manifest
@@ -74,8 +79,8 @@ def test_new_clicks_count(opened) -> None:
     assay.journal().annotate("SIM", *place, "abnormal", None, "tester")
     states = {"SIM": load_plate(assay, "SIM")}
     made = retrain(assay, states, QUICK, encoder=encoder)
-    n_before = chosen_model(assay, "0001").manifest["n_annotated"]["abnormal"]
-    assert made.model.manifest["n_annotated"]["abnormal"] == n_before + 1
+    n_before = chosen_model(assay, "0001").manifest.n_annotated["abnormal"]
+    assert made.model.manifest.n_annotated["abnormal"] == n_before + 1
     row = made.scored["SIM"].predictions.loc[far["cell_id"]]
     assert row["annotated_class"] == "abnormal"
 
@@ -84,7 +89,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder)
     # A model without figures is shown, exported and reported as such.
-    assert made.model.manifest["cross_validation"] is None
+    assert made.model.manifest.cross_validation is None
     assert figures(made.model) == ["Cross-validation: not yet cross-validated"]
     export.export(assay, tmp_path / "t")
     report = export.report(assay, tmp_path / "r.html").read_text(encoding="utf-8")
@@ -94,17 +99,17 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     states = {"SIM": load_plate(assay, "SIM")}
     told: list[str] = []
     model = add_figures(
-        assay, "0002", states, QUICK, encoder=encoder, job=Job(lambda *a: told.append(a[2]))
+        assay, "0002", states, QUICK, job=Job(lambda *a: told.append(a[2]))
     )
-    found = model.manifest["cross_validation"]
+    found = model.manifest.cross_validation
     assert model.manifest == load_model(assay.models_folder / "0002").manifest
-    n_cells = sum(made.model.manifest["n_annotated"].values())
+    n_cells = sum(made.model.manifest.n_annotated.values())
     assert found["n_cells"] == n_cells
     assert np.sum(found["confusion"]) == pytest.approx(n_cells)
     assert found["reliability"]
     assert isinstance(found["learning_curve"]["verdict"], str)
     assert any("cross-validating" in text for text in told)
-    expected = chosen_model(assay, "0001").manifest["cross_validation"]["per_seed"][0]
+    expected = chosen_model(assay, "0001").manifest.cross_validation.per_seed[0]
     assert found["per_seed"][0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
     assert "0.0" not in figures(model)[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
@@ -113,8 +118,8 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
 def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assay, states, _ = opened
     other = kept_encoder(stages="last", pooling="mean")
-    model = add_figures(assay, "0001", states, QUICK, encoder=other)
-    assert model.manifest["cross_validation"]["confusion"]
+    model = add_figures(assay, "0001", states, QUICK)
+    assert model.manifest.cross_validation.confusion
 
 
 @pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "judge_state", "publish_model"])
@@ -125,7 +130,7 @@ def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> 
     def fail(*_args: object, **_kwargs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(retraining, step, fail)
+    monkeypatch.setattr(training, step, fail)
     with pytest.raises(torch.OutOfMemoryError):
         retrain(assay, states, QUICK, encoder=encoder)
     assert everything(assay) == before
@@ -204,20 +209,20 @@ def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> 
 def test_the_lock_is_held_only_for_writing(opened, monkeypatch) -> None:
     assay, states, encoder = opened
     seen: list[bool] = []
-    score = retraining.predict_plate
+    score = training.predict_plate
 
     def look(*args: object, **kwargs: object) -> object:
         seen.append((assay.path / "assay.lock.json").exists())
         return score(*args, **kwargs)
 
-    monkeypatch.setattr(retraining, "predict_plate", look)
+    monkeypatch.setattr(training, "predict_plate", look)
     retrain(assay, states, QUICK, encoder=encoder)
     assert seen == [False]
 
 
 def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
     assay, states, encoder = opened
-    monkeypatch.setattr(retraining, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(training, "_PATIENCE_S", 0.2)
     held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -237,7 +242,7 @@ def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
     assert chosen_model(assay).id == "0001"
 
 
-def test_a_retraining_takes_over_from_a_restored_model(opened) -> None:
+def test_a_training_takes_over_from_a_restored_model(opened) -> None:
     assay, states, encoder = opened
     retrain(assay, states, QUICK, encoder=encoder)
     restore(assay, "0001")

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from sklearn.metrics import f1_score
 
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -21,6 +21,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export, steps
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +102,7 @@ def test_a_second_run_computes_no_embedding_and_adds_no_annotation(
 
 
 def test_figures_come_from_wells_never_seen(ran) -> None:
-    validation = ran.result.model.manifest["cross_validation"]
+    validation = ran.result.model.manifest.cross_validation
     assert "well" in validation["sentence"]
     by_name = {figure["name"]: figure for figure in validation["figures"]}
     assert by_name["weighted F1"]["mean"] > 0.8
@@ -221,7 +222,7 @@ def test_the_paper_head_knn_and_recipe_can_be_had(assay_copy: Path) -> None:
     model = train(assay, TrainOptions(head="knn", n_seeds=1))
     assert model.id == "0002"
     assert chosen_model(assay).id == "0002"
-    assert chosen_model(assay, "0001").manifest["head"] == "linear"
+    assert chosen_model(assay, "0001").manifest.head == "linear"
     with pytest.raises(HcsQcError, match="no model '0009'; it has 0001, 0002"):
         chosen_model(assay, "0009")
 

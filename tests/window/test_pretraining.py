@@ -67,7 +67,7 @@ def test_from_unlabelled_cells_to_the_overlay(
     person.until(lambda: person.session.scored is not None, 240)
     person.idle()
     assert person.errors() == []
-    assert person.session.model.encoder["name"] == "vicreg"
+    assert person.session.model.encoder.name == "vicreg"
     person.panel(OVERLAY)
     person.go_to("B07", 1)
     cells = person.view.cells

@@ -297,7 +297,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     is_right = (p_abnormal >= 0.5) == (truth.of(cells) == "abnormal")
     assert is_right[is_known].mean() > 0.85
     person.panel(TRAIN)
-    person.until(lambda: person.session.model.manifest["cross_validation"] is not None, 240)
+    person.until(lambda: person.session.model.manifest.cross_validation is not None, 240)
     person.idle()
     person.picture("desk-train")
     move_threshold(person)
@@ -549,7 +549,7 @@ def everything(person: Person) -> dict[str, Any]:
     return {
         "map": well_values_shown(person),
         "said": said(person),
-        "model": (session.model.id, session.model.manifest["cross_validation"]),
+        "model": (session.model.id, session.model.manifest.cross_validation),
         "threshold": session.threshold,
         "sites": session.plate.sites,
         "queue": [repr(entry) for entry in review_queue(session.all_scored)],

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS, check_word
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.annotations.annotation import KINDS, check_term
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
@@ -30,6 +30,7 @@ from napari_hcs_qc.study.cli import demo_command
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 from napari_hcs_qc.workflow import export as outputs
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     import argparse
@@ -180,26 +181,26 @@ def encoders(options: argparse.Namespace, _bars: Bars) -> Outcome:
 def train_model(options: argparse.Namespace, bars: Bars) -> Outcome:
     """Train a model and tell its cross-validated figures."""
     assay = AssayFolder.open(options.assay)
-    model = train(assay, _train_options(options), job=Job(bars))
+    model = train(assay, _train_options(options), job=Job(bars)).model
     bars.close()
-    counts = ", ".join(f"{n} {word}" for word, n in model.manifest["n_annotated"].items())
+    counts = ", ".join(f"{n} {word}" for word, n in model.manifest.n_annotated.items())
     lines = [
-        f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
-        f"{model.manifest['head']}, trained on {counts} cells.",
+        f"Model {model.id}: {model.encoder.name}, recipe {model.recipe.name}, head "
+        f"{model.manifest.head}, trained on {counts} cells.",
     ]
-    if model.manifest.get("simulated"):
+    if model.manifest.simulated:
         lines.append(
             "Beside them, on as many simulated cells as there are abnormal ones: "
-            f"{', '.join(model.manifest['simulated'])}."
+            f"{', '.join(model.manifest.simulated)}."
         )
-    left_out = model.manifest["n_unreadable"]
+    left_out = model.manifest.n_unreadable
     if left_out:
         lines.append(
             f"Left out: {left_out} annotated cells of sites that cannot be read, see "
             f"'hcs-qc status {options.assay}'."
         )
     lines.extend(figures(model))
-    return Outcome(lines, {"model": model.id, "manifest": model.manifest})
+    return Outcome(lines, {"model": model.id, "manifest": model.manifest.plain()})
 
 
 def pretrain(options: argparse.Namespace, bars: Bars) -> Outcome:
@@ -310,7 +311,7 @@ def run_outcome(result: steps.RunResult) -> tuple[list[str], dict[str, Any]]:
     data |= {
         "assay": str(result.assay.path),
         "model": result.model.id,
-        "cross_validation": result.model.manifest["cross_validation"],
+        "cross_validation": result.model.manifest.plain()["cross_validation"],
         "report": str(result.report),
         "plates": [
             {
@@ -533,7 +534,7 @@ def _export_options(options: argparse.Namespace) -> ExportOptions:
 def _kinds(options: argparse.Namespace) -> tuple[str, ...]:
     kinds = tuple(kind.strip() for kind in options.exclude_kinds.split(",") if kind.strip())
     for kind in kinds:
-        check_word(kind, "kind", KINDS)
+        check_term(kind, "kind", KINDS)
     return kinds
 
 

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
+    from napari_hcs_qc.assay.scoring.prediction_files import NoveltySummary
     from napari_hcs_qc.assay.store.saved_model import Model
 
 
 def figures(model: Model) -> list[str]:
     """Tell the cross-validated figures of a model, with their intervals."""
-    validation = model.manifest["cross_validation"]
+    validation = model.manifest.cross_validation
     if validation is None:
         return ["Cross-validation: not yet cross-validated"]
-    lines = [f"Cross-validation: {validation['sentence']}"]
-    for figure in validation["figures"]:
-        low, high = figure["ci95"]
-        spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-        mean = figure["mean"]
+    lines = [f"Cross-validation: {validation.sentence}"]
+    for figure in validation.figures:
+        low, high = figure.ci95
+        spread = "" if figure.sd is None else f" ± {figure.sd:.3f}"
+        mean = figure.mean
         if mean is None:
-            lines.append(f"  {figure['name']}: not defined")
+            lines.append(f"  {figure.name}: not defined")
             continue
         limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
-        perfect = figure.get("perfect")
+        perfect = figure.perfect
         usual = "" if perfect is None else f"; right probabilities would give {perfect:.3f}"
-        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}{usual}")
+        lines.append(f"  {figure.name}: {mean:.3f}{spread}{limits}{usual}")
     return lines
 
 
@@ -53,9 +54,11 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     return lines
 
 
-def novelty_lines(found: Mapping[str, Any]) -> list[str]:
+def novelty_lines(found: NoveltySummary | None) -> list[str]:
     """Tell which cells are unlike anything annotated, where that is no warning already."""
-    return [] if found.get("is_much") or not found.get("sentence") else [f"  {found['sentence']}"]
+    if found is None or found.is_much or not found.sentence:
+        return []
+    return [f"  {found.sentence}"]
 
 
 def shown_path(path: Path) -> str:

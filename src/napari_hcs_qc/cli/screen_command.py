@@ -44,20 +44,20 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
     except ValueError as error:
         raise HcsQcError(f"--snakemake {options.snakemake!r} cannot be split: {error}.") from error
     return RunOptions(
-        options.cores,
-        options.jobs,
-        options.threads,
-        options.device,
-        options.profile,
-        options.executor,
-        more,
+        cores=options.cores,
+        jobs=options.jobs,
+        threads=options.threads,
+        device=options.device,
+        profile=options.profile,
+        executor=options.executor,
+        more=more,
     )
 
 
 def _planned(plan: ScreenPlan) -> tuple[list[str], dict[str, Any]]:
     states = Counter(one.standing.state for one in plan.plates)
     lines = [
-        f"{len(plan.plates)} plates with model {plan.model['model']} of {plan.spec.assay}: "
+        f"{len(plan.plates)} plates with model {plan.model.model} of {plan.spec.assay}: "
         f"{states['done']} done, {len(plan.to_do())} to do."
     ]
     data = []

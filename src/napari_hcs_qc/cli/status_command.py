@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
@@ -51,15 +51,19 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
     lines.append(f"Verdicts: {len(journal.verdicts())}")
     for model in models:
         lines.append(
-            f"Model {model.id}: {model.encoder['name']}, {model.recipe.name}, "
-            f"{model.manifest['head']}, by {model.encoder.get('backend', 'torch')}, "
-            f"{model.manifest['created']}"
+            f"Model {model.id}: {model.encoder.name}, {model.recipe.name}, "
+            f"{model.manifest.head}, by {model.encoder.backend}, "
+            f"{model.manifest.created}"
         )
     if not models:
         lines.append("Models: none yet")
     data = {
         "assay": str(assay.path),
-        "plates": [asdict(plate) for plate in plates],
+        "plates": [
+            asdict(replace(plate, novelty=None))
+            | {"novelty": {} if plate.novelty is None else plate.novelty.model_dump()}
+            for plate in plates
+        ],
         "annotations": classes,
         "n_conflicts": n_conflicts,
         "label_issues": [asdict(issue) for issue in issues],
@@ -67,9 +71,9 @@ def status_of(assay: AssayFolder) -> tuple[list[str], dict[str, Any]]:
         "models": [
             {
                 "id": model.id,
-                "created": model.manifest["created"],
-                "head": model.manifest["head"],
-                "backend": model.encoder.get("backend", "torch"),
+                "created": model.manifest.created,
+                "head": model.manifest.head,
+                "backend": model.encoder.backend,
             }
             for model in models
         ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
-from napari_hcs_qc.assay.models.training import TrainOptions, train
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import chosen_model, predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -21,13 +21,14 @@ from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
 from napari_hcs_qc.workflow.export import Exported, export, report
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from napari_hcs_qc.assay.annotations.journal import LabelsAdded
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.scoring.prediction_files import NoveltySummary, Prediction
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import Plate, Projection
@@ -92,7 +93,7 @@ class CellOptions:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RunResult:
     """What `run` made."""
 
@@ -104,7 +105,7 @@ class RunResult:
     report: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateStatus:
     """Where one plate of an assay stands; counts are None before the step that makes them."""
 
@@ -115,7 +116,7 @@ class PlateStatus:
     n_cells: int | None = None
     n_flagged: int | None = None
     predicted_with: str | None = None
-    novelty: dict[str, Any] = field(default_factory=dict)
+    novelty: NoveltySummary | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -296,7 +297,7 @@ def predict_plates(
 
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     """Find cells on a further plate as they were found on the plate that the model is from."""
-    first = model.manifest["training_plates"][0]["name"]
+    first = model.manifest.plate_names[0]
     found = load_cells(assay.plate_folder(first))
     return CellOptions(None, found.channel, found.projection)
 
@@ -459,7 +460,7 @@ def run(
         reuse=True,
         embed_first=True,  # all is embedded anyway
         job=job,
-    )
+    ).model
     device = (train_options or TrainOptions()).device
     predict(
         assay,
@@ -484,7 +485,9 @@ def run(
         scored=scored,
         job=job,
     )
-    return RunResult(assay, added, model, scored, exported, written)
+    return RunResult(
+        assay=assay, labels=added, model=model, scored=scored, exported=exported, report=written
+    )
 
 
 def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
@@ -493,12 +496,12 @@ def plate_status(assay: AssayFolder, name: str) -> PlateStatus:
     try:
         plate = open_assay_plate(assay, name)
     except HcsQcError as error:
-        return PlateStatus(entry.name, str(entry.source), problems=(str(error),))
+        return PlateStatus(name=entry.name, source=str(entry.source), problems=(str(error),))
     opened = PlateStatus(
-        entry.name,
-        str(entry.source),
-        len(plate.wells),
-        len(plate.sites),
+        name=entry.name,
+        source=str(entry.source),
+        n_wells=len(plate.wells),
+        n_sites=len(plate.sites),
         problems=tuple(str(problem) for problem in plate.problems),
     )
     if not has_cells(assay.plate_folder(name), plate):

@@ -346,9 +346,9 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
 ) -> None:
     session = workspace.session
     manifest = session.model.manifest
-    plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
+    plate, well, site, y_px, x_px, cls, _ = manifest.training_cells[3]
     issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
-    figures = {**manifest["cross_validation"], "label_issues": issues}
+    figures = {**manifest.cross_validation, "label_issues": issues}
     session.model_is_measured(
         replace(session.model, manifest={**manifest, "cross_validation": figures})
     )
@@ -529,7 +529,9 @@ def test_another_window_that_annotates_is_followed(
     (row,) = open_cells(annotating, 1)
     cell = workspace.session.state.found.cells.iloc[row]
     where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
-    other = Annotation(workspace.session.plate.name, *where, "abnormal", "haze")
+    other = Annotation.of_row(
+        (workspace.session.plate.name, *where, "abnormal", "haze", None)
+    )
     AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
     workspace.session._look_at_journal()
     assert annotating.gallery._marks.value().annotated[row] == ABNORMAL

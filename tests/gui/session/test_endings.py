@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_hcs_qc.assay.annotations import journal_schema
 from napari_hcs_qc.assay.annotations.journal import Journal
-from napari_hcs_qc.assay.models.training import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders import registry
@@ -188,7 +188,7 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
 @contextmanager
 def memory_for(n_crops: int) -> Iterator[list[int]]:
     """Let the kept encoder's network raise as CUDA does on more crops; gives the sizes tried."""
-    recipe = asked_recipe(TrainOptions())
+    recipe = requested_recipe(TrainOptions())
     encoder = registry.kept_encoder(
         name=registry.DEFAULT_ENCODER, stages=recipe.stages, pooling=recipe.pooling
     )

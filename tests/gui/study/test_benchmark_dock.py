@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import get_recipe

@@ -8,7 +8,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar
 
-from napari_hcs_qc.assay.models.saved_options import chosen_options
+from napari_hcs_qc.assay.models.train_options import chosen_options
 from napari_hcs_qc.assay.scoring.prediction import chosen_model
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.saved_model import model_folders
@@ -96,15 +96,15 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     assert dock._retrain.isEnabled()
     assert "Model 0001 is in use" in dock._clicks.text()
     manifest = workspace.session.model.manifest
-    f1 = manifest["cross_validation"]["figures"][0]
+    f1 = manifest.cross_validation.figures[0]
     assert f1["name"] == "weighted F1"
     low, high = f1["ci95"]
     found = numbers(dock.figures)
     assert f"{f1['mean']:.3f} ± {f1['sd']:.3f}" in found
     assert f"{low:.3f}–{high:.3f}" in found
-    assert manifest["cross_validation"]["sentence"] in dock.figures._sentence.text()
+    assert manifest.cross_validation.sentence in dock.figures._sentence.text()
     matrix = dock.figures._shown.confusion
-    assert matrix.sum() == pytest.approx(manifest["cross_validation"]["n_cells"])
+    assert matrix.sum() == pytest.approx(manifest.cross_validation.n_cells)
     assert ids(dock) == ["0001"]
     assert in_use(dock) == ["0001"]
 
@@ -243,7 +243,7 @@ def test_the_head_is_chosen_and_kept(
     assert "nearest" in dock._head.toolTip()
     workspace.tasks.retrain()
     idle(qtbot, workspace)
-    assert workspace.session.model.manifest["head"] == "knn"
+    assert workspace.session.model.manifest.head == "knn"
     assert dock.value() == workspace.tasks.options
 
 

@@ -42,7 +42,7 @@ class PlateSite(NamedTuple):
     site: SiteKey
 
 
-class LiveAnnotations:
+class AnnotationCache:
     """The annotations in effect, so that a click need not read the whole journal again.
 
     The journal is written first; memory follows only when that has worked. So what is shown as
@@ -87,7 +87,7 @@ class LiveAnnotations:
             self._forget(key)
             if one.cls is not None:
                 place = (one.plate, one.well, one.site, one.y_px, one.x_px)
-                self._remember(key, (*place, *one.said, key[0], at, action))
+                self._remember(key, (*place, *one.content, key[0], at, action))
         self._latest = at
         self._table = None
         return touched

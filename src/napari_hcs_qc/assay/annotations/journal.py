@@ -12,7 +12,7 @@ from napari_hcs_qc.assay.annotations.annotation import (
     VERDICTS,
     Annotation,
     Seen,
-    check_word,
+    check_term,
     checked_note,
     checked_person,
     checked_site,
@@ -84,7 +84,9 @@ class Journal:
         note: str | None = None,
     ) -> str:
         """Record one annotation, see `Annotation`; `cls` None takes it back."""
-        annotation = Annotation(plate, well, site, y_px, x_px, cls, kind, note)
+        annotation = Annotation(
+            plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
+        )
         return self.annotate_many([annotation], annotator)
 
     def annotate_many(self, annotations: Iterable[Annotation], annotator: str) -> str:
@@ -106,13 +108,13 @@ class Journal:
         for record in labels[[*_COLUMNS, "annotator"]].itertuples(index=False, name=None):
             values: list[Any] = [None if pd.isna(value) else value for value in record]
             annotator = values.pop()
-            given[checked_person(annotator)].append(Annotation(*values))
+            given[checked_person(annotator)].append(Annotation.of_row(values))
         source = checked_text(source, "source")
         n_new = 0
         with self._appending() as database:
             known = journal_events.last_from_files(database)
             for person, annotations in given.items():
-                new = [one for one in annotations if known.get((person, one.place)) != one.said]
+                new = [one for one in annotations if known.get((person, one.place)) != one.content]
                 if new:
                     journal_events.append_annotations(database, new, person, source=source)
                     n_new += len(new)
@@ -130,7 +132,7 @@ class Journal:
         seen: Seen | None = None,
     ) -> str:
         """Record a person's word on a well, or on one site of it; None takes it back."""
-        check_word(verdict, "verdict", VERDICTS)
+        check_term(verdict, "verdict", VERDICTS)
         place = (checked_text(plate, "plate"), checked_text(well, "well"))
         where = None if site is None else checked_site(site)
         row = (*place, where, verdict, checked_note(note), seen_as_text(seen))

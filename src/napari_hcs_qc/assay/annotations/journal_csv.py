@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.annotations.annotation import (
     VERDICTS,
     Annotation,
-    check_word,
+    check_term,
     checked_note,
     checked_person,
     checked_site,
@@ -137,22 +137,22 @@ def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
         row = checked_site(int(line["row"]), "row")
         if row in action.rows:
             raise HcsQcError(f"row {row} of the action {given.uuid} was in a line before.")
-        action.rows[row] = _said(event, line)
+        action.rows[row] = _row(event, line)
 
 
-def _said(event: str, line: dict[str, str]) -> tuple[Any, ...]:
+def _row(event: str, line: dict[str, str]) -> tuple[Any, ...]:
     def given(name: str) -> str | None:
         return line[name] or None
 
     place = (checked_text(line["plate"], "plate"), checked_text(line["well"], "well"))
     if event == "verdict":
-        check_word(given("verdict"), "verdict", VERDICTS)
+        check_term(given("verdict"), "verdict", VERDICTS)
         only = checked_site(int(line["site"])) if line["site"] else None
         seen = seen_as_text(seen_from_text(line.get("seen")))
         return (*place, only, given("verdict"), checked_note(given("note")), seen)
-    site, y_px, x_px = int(line["site"]), float(line["y_px"]), float(line["x_px"])
-    one = Annotation(*place, site, y_px, x_px, given("class"), given("kind"), given("note"))
-    return (one.plate, one.well, one.site, one.y_px, one.x_px, *one.said)
+    position = (int(line["site"]), float(line["y_px"]), float(line["x_px"]))
+    content = (given("class"), given("kind"), given("note"))
+    return Annotation.of_row((*place, *position, *content)).row
 
 
 def _microseconds(text: str) -> int:

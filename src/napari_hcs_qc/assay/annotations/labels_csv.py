@@ -60,7 +60,7 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
         before = first.setdefault((who, *annotation.place), line)
         if before == line:
             kept[line], people[line] = annotation, who
-        elif kept[before].said != annotation.said:
+        elif kept[before].content != annotation.content:
             what = (
                 f"{who} says {_words(annotation)} about the position of line {before}, "
                 f"where it was {_words(kept[before])}; one of the two must go."
@@ -120,7 +120,9 @@ def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annota
     cls, kind, note = _said(row, wrong)
     if wrong:
         raise HcsQcError(" ".join(wrong))
-    return Annotation(plate, well, site, y_px, x_px, cls, kind, note)
+    return Annotation(
+        plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
+    )
 
 
 def _place(
@@ -190,4 +192,4 @@ def _some(values: list[Any]) -> str:
 
 
 def _words(annotation: Annotation) -> str:
-    return " ".join(word for word in annotation.said if word)
+    return " ".join(word for word in annotation.content if word)

@@ -140,9 +140,9 @@ def _rows_of(store: EmbeddingStore) -> NDArray[np.floating[Any]]:
     return rows
 
 
-def embed_said(
+def embed_annotated(
     state: PlateState,
-    said: pd.DataFrame,
+    positions: pd.DataFrame,
     recipe: CropRecipe,
     encoder: Encoder,
     folder: Path,
@@ -156,12 +156,12 @@ def embed_said(
     """
     check_pools(recipe, encoder)
     n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
-    rows = np.full((len(said), n_features), np.nan, dtype=np.float32)
+    rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     cells = state.found.cells
-    nearest = said["cell_id"].to_numpy(dtype=np.int64)
+    nearest = positions["cell_id"].to_numpy(dtype=np.int64)
     is_found = (nearest >= 0) & (nearest < len(cells))
     centres = cells.iloc[nearest[is_found]]
-    is_found[is_found] = position_keys(centres) == position_keys(said[is_found])
+    is_found[is_found] = position_keys(centres) == position_keys(positions[is_found])
     store = stored_plate(state, recipe, encoder, folder) if is_found.any() else None
     if store is None:
         is_found[:] = False
@@ -170,7 +170,7 @@ def embed_said(
     rows[~is_found], _ = embed_positions(
         state.plate,
         state.found,
-        said[~is_found],
+        positions[~is_found],
         recipe,
         encoder,
         folder,
@@ -181,11 +181,12 @@ def embed_said(
 
 def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
     """Refuse an encoder that was not loaded as the recipe asks."""
-    asked, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
-    if asked != has:
+    requested, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
+    if requested != has:
         raise HcsQcError(
-            f"The recipe {recipe.name} pools the stages {asked[0]!r} by {asked[1]} and the encoder "
-            f"{encoder.name} was loaded with {has[0]!r} by {has[1]}; load it with the recipe's."
+            f"The recipe {recipe.name} pools the stages {requested[0]!r} by {requested[1]}, the "
+            f"encoder {encoder.name} was loaded with {has[0]!r} by {has[1]}; load it as the recipe "
+            "needs it."
         )
 
 

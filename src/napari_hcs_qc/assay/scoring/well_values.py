@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.prediction_files import COLUMN
 from napari_hcs_qc.assay.scoring.review_queue import review_queue
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.text import count_of, number, percent
@@ -97,7 +97,7 @@ MEASURES: dict[str, Measure] = {
 """What wells can be coloured by, in the order of a menu."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WellValues:
     """One measure of the wells of a plate."""
 
@@ -178,13 +178,13 @@ def well_values(
     }
     shown = MEASURES[measure]
     return WellValues(
-        shown.title,
-        shown.unit,
-        {well: values[well] for well in plate.wells if well in values},
-        categories,
-        missing,
-        _notes(plate, found, values),
-        shown.begins_at_zero,
+        title=shown.title,
+        unit=shown.unit,
+        values={well: values[well] for well in plate.wells if well in values},
+        categories=categories,
+        missing=missing,
+        notes=_notes(plate, found, values),
+        begins_at_zero=shown.begins_at_zero,
     )
 
 
@@ -253,8 +253,10 @@ def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:
     prediction = scored.prediction
     if not prediction.is_novelty_measured:
         return {}, "it is being measured"
-    if not prediction.novelty.get("n_measured"):
-        return {}, str(prediction.novelty.get("sentence")) or "none of its cells was judged"
+    novelty = prediction.novelty
+    if novelty is None or not novelty.n_measured:
+        sentence = "" if novelty is None else novelty.sentence
+        return {}, sentence or "none of its cells was scored"
     ratio = prediction.table[COLUMN]
     share = 100 * (ratio > 1).astype(float).where(ratio.notna())
     means = share.groupby(scored.state.cells["well"].to_numpy()).mean()

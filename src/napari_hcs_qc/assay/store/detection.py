@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
 
@@ -13,10 +13,11 @@ from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diamet
 from napari_hcs_qc.cells.imported import import_cells
 from napari_hcs_qc.cells.intensity import IntensityRanges, measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.files import atomic_path, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.plates.plate import Projection, SiteKey
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
 if TYPE_CHECKING:
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.plates.plate import Plate
     from napari_hcs_qc.qc.image_quality import ChannelQuality
 
 _SITES_A_PART = 16
 """Sites that are finished together; a run that was killed computes at most so many again."""
 
 _FALLBACK_DIAMETER_PX = 30.0
+_DOCUMENT = "cells.json"
+
+NUCLEI = "nuclei"
+"""Source of cells that were found, not imported."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlateCells:
     """What the cells step found on one plate."""
 
@@ -50,33 +55,63 @@ class PlateCells:
     problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
 
 
+class CellsDocument(Document):
+    """The file `cells.json` of a plate: the cells step is complete once it is there."""
+
+    remedy: ClassVar[str] = "Run 'hcs-qc cells' again."
+
+    format: Literal["napari-hcs-qc cells"] = "napari-hcs-qc cells"
+    format_version: Literal[2] = 2
+    plate_fingerprint: str
+    ranges: IntensityRanges
+    diameter_px: float
+    channel: str
+    projection: Projection
+    source: str
+    unreadable: tuple[tuple[str, str], ...]
+    problems: tuple[tuple[str, str, str], ...]
+
+
+class PartDocument(Document):
+    """The sites that could not be read of a part of a plate, kept until all parts are joined."""
+
+    format: Literal["napari-hcs-qc part"] = "napari-hcs-qc part"
+    format_version: Literal[2] = 2
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def cells_document(folder: Path) -> CellsDocument | None:
+    """Read what is known of the cells of a plate; None before they were found."""
+    path = folder / _DOCUMENT
+    return CellsDocument.load(path) if path.is_file() else None
+
+
 def has_cells(folder: Path, plate: Plate) -> bool:
     """Tell whether the cells step of this very plate (its files unchanged) is complete."""
-    path = folder / "cells.json"
-    return path.is_file() and read_json(path).get("plate_fingerprint") == plate.fingerprint
+    document = cells_document(folder)
+    return document is not None and document.plate_fingerprint == plate.fingerprint
 
 
 def load_cells(folder: Path) -> PlateCells:
     """Read what `detect` wrote."""
-    path = folder / "cells.json"
-    if not path.is_file():
+    document = cells_document(folder)
+    if document is None:
         raise HcsQcError(
             f"The cells of plate {folder.name} have not been found yet; run 'hcs-qc cells' first."
         )
-    state = read_json(path)
     try:
         return PlateCells(
-            read_cells(folder / "cells.parquet"),
-            IntensityRanges.from_dict(state["ranges"]),
-            pd.read_parquet(folder / "quality.parquet"),
-            float(state["diameter_px"]),
-            str(state["channel"]),
-            state["projection"],
-            {_site_key(where): what for where, what in state["unreadable"]},
-            str(state["source"]),
-            tuple(Problem(*problem) for problem in state["problems"]),
+            cells=read_cells(folder / "cells.parquet"),
+            ranges=document.ranges,
+            quality=pd.read_parquet(folder / "quality.parquet"),
+            diameter_px=document.diameter_px,
+            channel=document.channel,
+            projection=document.projection,
+            unreadable={_site_key(where): what for where, what in document.unreadable},
+            source=document.source,
+            problems=tuple(Problem(*problem) for problem in document.problems),
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise HcsQcError(
             f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
         ) from error
@@ -113,7 +148,7 @@ def detect(
     else:
         diameter_px = plate_diameter(plate, channel=index, projection=projection, job=job)
     looked_for = None if math.isnan(diameter_px) else diameter_px
-    asked = {
+    inputs = {
         "plate": plate.fingerprint,
         "ranges": ranges.fingerprint,
         "diameter_px": looked_for,
@@ -122,12 +157,12 @@ def detect(
         "imported": imported is not None,
     }
     parts = _Parts(
-        folder / "parts" / fingerprint(asked),
-        plate,
-        ranges,
-        index,
-        projection,
-        diameter_px,
+        folder=folder / "parts" / fingerprint(inputs),
+        plate=plate,
+        ranges=ranges,
+        channel=index,
+        projection=projection,
+        diameter_px=diameter_px,
         finds_nuclei=imported is None,
     )
     n_sites = len(plate.sites)
@@ -154,27 +189,25 @@ def detect(
     with atomic_path(folder / "quality.parquet") as temporary:
         quality.to_parquet(temporary, index=False)
     # Last: without it the step counts as not done.
-    write_json(
-        folder / "cells.json",
-        {
-            "plate_fingerprint": plate.fingerprint,
-            "ranges": ranges.to_dict(),
-            # A plate without any nucleus still needs a scale for crops and pictures.
-            "diameter_px": _FALLBACK_DIAMETER_PX if math.isnan(median_px) else median_px,
-            "channel": name,
-            "projection": projection,
-            "source": "nuclei" if source is None else str(source),
-            "unreadable": [[str(one.where), one.what] for one in unreadable],
-            "problems": [
-                [one.where, one.what, one.fix] for one in (imported.problems if imported else ())
-            ],
-        },
-    )
+    CellsDocument(
+        plate_fingerprint=plate.fingerprint,
+        ranges=ranges,
+        # A plate without any nucleus still needs a scale for crops and pictures.
+        diameter_px=_FALLBACK_DIAMETER_PX if math.isnan(median_px) else median_px,
+        channel=name,
+        projection=projection,
+        source=NUCLEI if source is None else str(source),
+        unreadable=tuple((problem.where, problem.what) for problem in unreadable),
+        problems=tuple(
+            (problem.where, problem.what, problem.fix)
+            for problem in (imported.problems if imported else ())
+        ),
+    ).save(folder / _DOCUMENT)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     return load_cells(folder)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Parts:
     """Blocks of sites, each finished once its cells are written."""
 
@@ -190,12 +223,7 @@ class _Parts:
         """Give the file that says that a part is finished."""
         return self.folder / f"{number:05d}.parquet"
 
-    def work(
-        self,
-        number: int,
-        block: Sequence[SiteKey],
-        job: Job,
-    ) -> None:
+    def work(self, number: int, block: Sequence[SiteKey], job: Job) -> None:
         """Find the cells of a block and measure its image quality."""
         rows: list[tuple[SiteKey, ChannelQuality]] = []
 
@@ -222,15 +250,12 @@ class _Parts:
             )
             cells, unreadable = result.cells, result.unreadable
         else:
-            cells, unreadable = (
-                empty_cells(),
-                self._measure_only(block, measure, job),
-            )
+            cells, unreadable = empty_cells(), self._measure_only(block, measure, job)
         part = self.path(number)
         with atomic_path(part.with_suffix(".quality.parquet")) as temporary:
             quality_table(rows).to_parquet(temporary, index=False)
-        problems = [[one.where, one.what] for one in unreadable]
-        write_json(part.with_suffix(".json"), {"unreadable": problems})
+        problems = tuple((problem.where, problem.what) for problem in unreadable)
+        PartDocument(unreadable=problems).save(part.with_suffix(".json"))
         write_cells(cells, part, {})
 
     def _measure_only(
@@ -258,7 +283,7 @@ class _Parts:
         unreadable = [
             Problem(where, what)
             for part in finished
-            for where, what in read_json(part.with_suffix(".json"))["unreadable"]
+            for where, what in PartDocument.load(part.with_suffix(".json")).unreadable
         ]
         quality = pd.concat(
             [pd.read_parquet(part.with_suffix(".quality.parquet")) for part in finished],

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hcs_qc.assay.store.detection import NUCLEI, PlateCells
 from napari_hcs_qc.cells.detect import plate_diameter
 from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
 from napari_hcs_qc.cells.nuclei import find_nuclei
@@ -27,12 +28,10 @@ from napari_hcs_qc.plates.plate import SiteKey
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_hcs_qc.assay.store.detection import PlateCells
     from napari_hcs_qc.plates.plate import Plate, Projection
 
 _Masks: TypeAlias = Callable[[SiteKey], NDArray[np.int32]]
 
-_NUCLEI = "nuclei"
 _SAME_PX = 0.01  # positions are kept as float32
 
 # What all sites of a plate share, the size of its nuclei or the list of mask files, is found once
@@ -49,7 +48,7 @@ def site_masks(
     sites to learn the size of the nuclei, as was done then.
     """
     site = SiteKey(*site)
-    if found.source != _NUCLEI and not (found.cells["label"] > 0).any():
+    if found.source != NUCLEI and not (found.cells["label"] > 0).any():
         return None
     cells = found.cells
     cells = cells[(cells["well"] == site.well) & (cells["site"] == site.site)]
@@ -71,7 +70,7 @@ def site_masks(
 
 def _masks(plate: Plate, found: PlateCells, job: Job) -> _Masks:
     channel = plate.channel_index(found.channel)
-    if found.source == _NUCLEI:
+    if found.source == NUCLEI:
         diameter_px = plate_diameter(plate, channel=channel, projection=found.projection, job=job)
         given = None if np.isnan(diameter_px) else diameter_px
         return partial(_found_again, plate, channel, found.projection, given)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlateState:
     """A plate with its cells and annotations."""
 
@@ -102,7 +102,7 @@ def _joined(
 ) -> PlateState:
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
     matched = match_annotations(mine, found.cells, found.diameter_px / 2, by_site=by_site)
-    return PlateState(plate, found, mine, matched, by_site)
+    return PlateState(plate=plate, found=found, annotations=mine, matched=matched, by_site=by_site)
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:

@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.annotations.matching import match_annotations
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.store.detection import PlateCells
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.cells.by_site import CellsBySite
@@ -24,7 +24,7 @@ class AnnotatedRows:
     """Annotated class and kind of every found cell of a plate."""
 
     def __init__(
-        self, plate: str, found: PlateCells, by_site: CellsBySite, live: LiveAnnotations
+        self, plate: str, found: PlateCells, by_site: CellsBySite, live: AnnotationCache
     ) -> None:
         self._plate, self._found, self._by_site, self._live = plate, found, by_site, live
         n_cells = len(found.cells)

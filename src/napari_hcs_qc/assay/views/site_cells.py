@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.assay.annotations.matching import match_annotations
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
+from napari_hcs_qc.assay.scoring.prediction_files import COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOT_JUDGED = "not judged"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SiteCells:
     """Cells of one site: those found, then those that people added."""
 
@@ -88,17 +88,19 @@ def site_cells(
         _add_scored(scored, site, added, n_found, said_of)
     columns = ["y_px", "x_px"]
     return SiteCells(
-        site,
-        np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
-        np.concatenate([cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]),
-        np.concatenate([cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]).astype(
-            np.float64
+        site=site,
+        rows=np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
+        yx_px=np.concatenate(
+            [cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]
         ),
-        said_of["p_abnormal"],
-        said_of[COLUMN],
-        said_of["predicted_kind"],
-        classes,
-        kinds,
+        diameter_px=np.concatenate(
+            [cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]
+        ).astype(np.float64),
+        p_abnormal=said_of["p_abnormal"],
+        novelty=said_of[COLUMN],
+        predicted_kind=said_of["predicted_kind"],
+        annotated_class=classes,
+        annotated_kind=kinds,
     )
 
 

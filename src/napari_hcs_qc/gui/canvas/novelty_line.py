@@ -30,7 +30,7 @@ class UnlikeLine(WrappedLabel):
     def refresh(self, *_: object) -> None:
         """Say it anew."""
         scored = self._session.scored
-        found = {} if scored is None else scored.prediction.novelty
-        sentence = str(found.get("sentence", ""))
-        self.setText(f"⚠ {sentence}" if found.get("is_much") else sentence)
+        novelty = None if scored is None else scored.prediction.novelty
+        sentence = "" if novelty is None else novelty.sentence
+        self.setText(f"⚠ {sentence}" if novelty is not None and novelty.is_much else sentence)
         self.setVisible(bool(sentence))

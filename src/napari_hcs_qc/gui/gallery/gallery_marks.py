@@ -21,7 +21,7 @@ from napari_hcs_qc.gui.gallery.gallery_tiles import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.scoring.prediction import Prediction
+    from napari_hcs_qc.assay.scoring.prediction_files import Prediction
     from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
 
 CODES = {"normal": NORMAL, "abnormal": ABNORMAL, "unsure": UNSURE, "conflict": CONFLICT}

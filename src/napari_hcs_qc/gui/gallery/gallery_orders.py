@@ -69,8 +69,9 @@ def why_not(session: Session, order: Order) -> str:
         prediction = session.scored.prediction
         if not prediction.is_novelty_measured:
             return "How unlike the annotated cells each cell is, is still being measured."
-        if not prediction.novelty.get("n_measured"):
-            return str(prediction.novelty.get("sentence", "")) or "No cell of the plate was judged."
+        novelty = prediction.novelty
+        if novelty is None or not novelty.n_measured:
+            return (novelty.sentence if novelty else "") or "No cell of the plate was judged."
     if order in BY_EMBEDDING and session.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""

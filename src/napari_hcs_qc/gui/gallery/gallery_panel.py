@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.scoring.novelty_report import COLUMN
+from napari_hcs_qc.assay.scoring.prediction_files import COLUMN
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.gallery_order import order_cells
 from napari_hcs_qc.gui.canvas.clicking import KEYS, Clicking
@@ -270,7 +270,15 @@ class GalleryPanel(QWidget):
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
         return session.annotate_cells(
             [
-                Annotation(plate, str(well), int(site), float(y_px), float(x_px), cls, kind)
+                Annotation(
+                    plate=plate,
+                    well=str(well),
+                    site=int(site),
+                    y_px=float(y_px),
+                    x_px=float(x_px),
+                    cls=cls,
+                    kind=kind,
+                )
                 for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
             ]
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -101,7 +101,7 @@ class AssaySession(QObject):
         return () if self._open is None else tuple(self._open.plates.values())
 
     @property
-    def live(self) -> LiveAnnotations | None:
+    def live(self) -> AnnotationCache | None:
         """What people have said."""
         return None if self._open is None else self._open.live
 

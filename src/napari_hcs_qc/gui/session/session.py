@@ -82,7 +82,16 @@ class Session(AssaySession):
         name = shown.plate.name
         try:
             annotations = [
-                Annotation(name, site.well, site.site, y_px, x_px, cls, kind, note)
+                Annotation(
+                    plate=name,
+                    well=site.well,
+                    site=site.site,
+                    y_px=y_px,
+                    x_px=x_px,
+                    cls=cls,
+                    kind=kind,
+                    note=note,
+                )
                 for y_px, x_px in positions
             ]
         except HcsQcError as error:
@@ -99,12 +108,12 @@ class Session(AssaySession):
         words = list(to_take_back(state, live.table, rows[rows >= 0], self._annotator))
         words += [
             Annotation(
-                state.plate.name,
-                site.well,
-                site.site,
-                float(cells.yx_px[index, 0]),
-                float(cells.yx_px[index, 1]),
-                None,
+                plate=state.plate.name,
+                well=site.well,
+                site=site.site,
+                y_px=float(cells.yx_px[index, 0]),
+                x_px=float(cells.yx_px[index, 1]),
+                cls=None,
             )
             for index in indices
             if cells.rows[index] < 0

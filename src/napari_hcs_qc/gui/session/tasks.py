@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.models.encoder_speed import measure_encoder
-from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.training import TrainOptions, with_own_weights
+from napari_hcs_qc.assay.models.train_options import (
+    TrainOptions,
+    chosen_options,
+    save_options,
+    with_own_weights,
+)
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
 from napari_hcs_qc.assay.store.saved_model import read_manifest
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
 from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
-from napari_hcs_qc.workflow import desk_steps
+from napari_hcs_qc.workflow import desk_steps, model_history
+from napari_hcs_qc.workflow.measuring import add_novelty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
     from napari_hcs_qc.study.ssl.training_report import Report
-    from napari_hcs_qc.workflow.retraining import Retrained
+    from napari_hcs_qc.workflow.training import Trained
 
 _PATIENCE_S = 2.0  # when an assay is closed, for another process that is writing
 _SETTLE_MS = 400
@@ -90,7 +95,7 @@ class Tasks(QObject):
         assay = self._session.assay
         if assay is not None:
             try:
-                keep_options(assay, options)
+                save_options(assay, options)
             except HcsQcError as error:
                 self._session.told.emit("warning", f"The choice is not remembered: {error}")
         self.options_changed.emit()
@@ -238,10 +243,11 @@ class Tasks(QObject):
             return None
         job = self._start(
             "Cells unlike the annotated ones",
-            desk_steps.measure_novelty,
-            frozen,
+            add_novelty,
+            frozen.folder,
             model,
             missing,
+            device=frozen.options.device,
             slot="novelty",
             quiet=True,
             after_s=after_s,
@@ -266,7 +272,7 @@ class Tasks(QObject):
         assay = self._session.assay
         if assay is None:
             return None
-        return self._start("Models", desk_steps.list_models, assay, slot="models", quiet=True)
+        return self._start("Models", model_history.list_models, assay, slot="models", quiet=True)
 
     def set_note(self, model: str, note: str) -> BackgroundJob | None:
         """Keep a note with a model."""
@@ -275,7 +281,7 @@ class Tasks(QObject):
             return None
         job = self._start(
             f"Note of model {model}",
-            desk_steps.note_model,
+            model_history.set_note,
             assay,
             model,
             note,
@@ -364,7 +370,11 @@ class Tasks(QObject):
         if options is None:
             return None
         return desk_steps.Frozen(
-            session.assay, states, session.live.table, options, session.threshold
+            folder=session.assay,
+            states=states,
+            annotations=session.live.table,
+            options=options,
+            threshold=session.threshold,
         )
 
     def _with_own_weights(self, options: TrainOptions) -> TrainOptions | None:
@@ -380,9 +390,7 @@ class Tasks(QObject):
         self._session.plate_is_new(name, found)
         self._session.told.emit("info", _cells_found(found))
 
-    def _retrained(
-        self, frozen: desk_steps.Frozen, made: Retrained, before: int, note: str
-    ) -> None:
+    def _retrained(self, frozen: desk_steps.Frozen, made: Trained, before: int, note: str) -> None:
         self._clicks_since -= before
         if self.next_note.strip() == note:  # else another was begun meanwhile
             self.next_note = ""
@@ -431,7 +439,7 @@ class Tasks(QObject):
             manifest = read_manifest(assay.models_folder / model.id)
         except HcsQcError:  # another assay is open by now
             return
-        if manifest["created"] == model.manifest["created"]:
+        if manifest.created == model.manifest.created:
             self._measured(replace(model, manifest=manifest))
 
     def _close(self) -> None:

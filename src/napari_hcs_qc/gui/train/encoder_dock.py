@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.assay.models.training import asked_recipe
+from napari_hcs_qc.assay.models.train_options import requested_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_words
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import napari.components
 
     from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.encoders.registry import EncoderInfo
 
 _NONE_TRAINED = "None yet; train one on this assay's own cells below."
@@ -235,7 +235,7 @@ class EncoderDock(QWidget):
     def _recipe_words(self) -> str:
         plate, state = self._session.plate, self._session.state
         try:
-            recipe = asked_recipe(self._options)
+            recipe = requested_recipe(self._options)
         except HcsQcError as error:
             return str(error)
         if state is not None:
@@ -267,7 +267,7 @@ class EncoderDock(QWidget):
         speed = self._speeds.get((name, options.weights, options.device))
         if speed is None or plate is None:
             return ""
-        n_views = asked_recipe(options).n_views(len(plate.channels))
+        n_views = requested_recipe(options).n_views(len(plate.channels))
         return f", about {duration(speed.seconds_for(n_cells, n_views))}"
 
     # ---- making --------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from napari_hcs_qc.heads.head_registry import HEADS
 if TYPE_CHECKING:
     import napari.components
 
-    from napari_hcs_qc.assay.models.training import TrainOptions
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
 
 _AUTO_EVERY = 10
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.assay.models.training import with_own_weights
+from napari_hcs_qc.assay.models.train_options import with_own_weights
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_own_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.workspace import workspace_of

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed, measure_encoder
-from napari_hcs_qc.assay.models.training import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
@@ -46,5 +46,5 @@ def test_an_unknown_encoder_is_told():
 
 
 def test_seconds_count_every_view():
-    speed = EncoderSpeed("x", "cpu", 8, 50.0)
+    speed = EncoderSpeed(name="x", device="cpu", n_features=8, crops_per_s=50.0)
     assert speed.seconds_for(1000, 4) == pytest.approx(80)

@@ -1,0 +1,179 @@
+"""Predictions on disk: a table of scores beside a document that says which cells they are of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from napari_hcs_qc.documents import Document, Part
+from napari_hcs_qc.files import atomic_path, fingerprint
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.assay.store.saved_model import Model
+
+COLUMN = "novelty"
+"""Of a prediction's table: `Novelty.ratio`, above 1 unlike; NaN where it cannot be said.
+
+Without the column it was not measured yet, as just after Retrain at the desk.
+"""
+
+
+class NoveltySummary(Part):
+    """How many cells of a plate are unlike anything annotated."""
+
+    n_measured: int
+    n_novel: int
+    wells: tuple[tuple[str, int], ...]
+    """Wells that have such cells and how many, most first."""
+    is_much: bool
+    """Whether it is a warning and no mere remark."""
+    sentence: str
+    """The same as text, or why it was not measured."""
+
+
+class ShiftRecord(Part):
+    """How unlike a plate is to those that its model was trained on."""
+
+    value: float | None
+    threshold: float | None
+    is_novel: bool
+    sentence: str
+    of: str
+    """Content address of what was compared."""
+
+
+class PredictionDocument(Document):
+    """What is known of a table of scores; the scores count once it is there."""
+
+    remedy: ClassVar[str] = "Predict the plate again: hcs-qc predict."
+
+    format: Literal["napari-hcs-qc prediction"] = "napari-hcs-qc prediction"
+    format_version: Literal[2] = 2
+    cells: str
+    """Content address of all cells it was made for."""
+    found: str = ""
+    """The same of those that were found; empty where people had added none."""
+    added: tuple[tuple[str, int, int, int], ...] = ()
+    """Places of the others, see `added_places`."""
+    warnings: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    shift: ShiftRecord | None = None
+    novelty: NoveltySummary | None = None
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """0.1.0 called novelty `unlike`, and wrote `{}` for nothing."""
+        shift = dict(data.get("shift") or {})
+        novelty = dict(data.pop("unlike", None) or data.get("novelty") or {})
+        for part, old, new in ((shift, "is_unlike", "is_novel"), (novelty, "n_unlike", "n_novel")):
+            if old in part:
+                part[new] = part.pop(old)
+        return {**data, "shift": shift or None, "novelty": novelty or None}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """What a model predicts for the cells of one plate."""
+
+    plate: str  # its name
+    model: str  # id of the model
+    table: pd.DataFrame
+    # Sentences: the plate is unlike the training data, or much of it unlike all annotations
+    warnings: tuple[str, ...]
+    # Sites whose cells could not be embedded: well, site as text, and the reason
+    unreadable: tuple[tuple[str, str], ...]
+    shift: ShiftRecord | None = None  # of the plate against the training plates
+    novelty: NoveltySummary | None = None  # None until it was measured
+
+    @property
+    def is_novelty_measured(self) -> bool:
+        """Whether its table has the novelty of each cell."""
+        return COLUMN in self.table
+
+
+def load_prediction(
+    assay: AssayFolder, state: PlateState, model: Model, *, partial: bool = False
+) -> Prediction | None:
+    """Read what `save_prediction` wrote; None when there is nothing for these cells and model."""
+    path = assay.predictions_folder(state.plate.name) / f"{model.id}.json"
+    if not path.is_file():
+        return None
+    document = PredictionDocument.load(path)
+    is_of_all = document.cells == cells_mark(state)
+    found = document.found or document.cells
+    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
+        return None
+    table = pd.read_parquet(path.with_suffix(".parquet")).rename(columns={"unlike": COLUMN})
+    if not is_of_all:
+        table = realigned(table, list(document.added), state)
+    return Prediction(
+        plate=state.plate.name,
+        model=model.id,
+        table=table,
+        warnings=document.warnings,
+        unreadable=document.unreadable,
+        shift=document.shift,
+        novelty=document.novelty,
+    )
+
+
+def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
+    """Write a prediction into the assay; the caller holds its lock."""
+    path = assay.predictions_folder(prediction.plate) / f"{prediction.model}.json"
+    with atomic_path(path.with_suffix(".parquet")) as temporary:
+        prediction.table.to_parquet(temporary, index=False)
+    PredictionDocument(
+        cells=cells_mark(state),
+        found=_mark(state, state.found.cells),
+        added=tuple(added_places(state.matched.added)),
+        warnings=prediction.warnings,
+        unreadable=prediction.unreadable,
+        shift=prediction.shift,
+        novelty=prediction.novelty,
+    ).save(path)
+
+
+def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
+    """Delete what `save_prediction` wrote for a model that came to nothing."""
+    folder = assay.predictions_folder(plate)
+    for suffix in (".json", ".parquet"):
+        (folder / f"{model}{suffix}").unlink(missing_ok=True)
+
+
+def cells_mark(state: PlateState) -> str:
+    """Content address of the cells that predictions belong to."""
+    return _mark(state, state.cells)
+
+
+def _mark(state: PlateState, cells: pd.DataFrame) -> str:
+    positions = cells[["y_px", "x_px"]].to_numpy(dtype=np.float32)
+    digest = hashlib.sha256(np.ascontiguousarray(positions).tobytes()).hexdigest()
+    return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
+
+
+def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
+    """Give what makes a cell that people added be the same one: its position to 0.01 px."""
+    columns = zip(cells["well"], cells["site"], cells["y_px"], cells["x_px"], strict=True)
+    return [
+        (str(w), int(s), round(float(y) * 100), round(float(x) * 100)) for w, s, y, x in columns
+    ]
+
+
+def realigned(
+    table: pd.DataFrame, before: list[tuple[str, int, int, int]], state: PlateState
+) -> pd.DataFrame:
+    """Give the rows of a prediction to the same cells, NaN to those that were added since."""
+    n_found = len(state.found.cells)
+    row_of = {place: n_found + row for row, place in enumerate(before)}
+    added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
+    rows = table.reindex([*range(n_found), *added]).reset_index(drop=True)
+    for name in ("predicted_class", "predicted_kind"):
+        texts = rows[name].astype(object)
+        rows[name] = texts.where(texts.notna(), None)
+    return rows
