@@ -29,6 +29,7 @@ from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.measuring import add_figures
 from napari_hcs_qc.workflow.training import train
 
+
 def retrain(assay, states, options, **rest):
     """Train as the desk does: all open plates are scored, figures follow."""
     return train(assay, options, states=states, figures=False, scores=True, **rest)
@@ -65,12 +66,12 @@ def of(options: TrainOptions):
 
 
 def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp_path) -> None:
-    model = train(assay, options)
+    model = train(assay, options).model
     manifest = model.manifest
-    assert (manifest.head, manifest.recipe["name"]) == ("finetune", "nucleus")
+    assert (manifest.head, manifest.recipe.name) == ("finetune", "nucleus")
     assert manifest.encoder.weights_sha256 != of(options).weights_sha256
-    assert manifest.fine_tuning["started_from_weights"] == str(options.weights)
-    assert manifest.fine_tuning["epochs"] == 2
+    assert manifest.fine_tuning.started_from_weights == str(options.weights)
+    assert manifest.fine_tuning.epochs == 2
     assert not manifest.uses_plate_directions
     assert "5 folds grouped by well, 1 seed, 80 cells" in figures(model)[0]
     assert not (assay.path / finetuning.CHECKPOINT).exists()
@@ -88,13 +89,13 @@ def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp
 
 
 def test_the_same_again_is_not_trained_again(assay, options, monkeypatch) -> None:
-    model = train(assay, options)
+    model = train(assay, options).model
 
     def never(*_arguments, **_more):
         raise AssertionError("it was trained again")
 
     monkeypatch.setattr("napari_hcs_qc.assay.models.training.fine_tuned", never)
-    assert train(assay, options, reuse=True).id == model.id
+    assert train(assay, options, reuse=True).model.id == model.id
     with pytest.raises(AssertionError):
         train(assay, replace(options, seed=1), reuse=True)
 
@@ -112,9 +113,9 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     np.testing.assert_allclose(ours, prediction.table["p_abnormal"], atol=1e-5)
     model = add_figures(assay, made.model.id, states, options)
     found = model.manifest.cross_validation
-    assert found["n_cells"] == sum(model.manifest.n_annotated.values())
-    assert found["learning_curve"] is None
-    assert found["reliability"]["n"]
+    assert found.n_cells == sum(model.manifest.n_annotated.values())
+    assert found.learning_curve is None
+    assert found.reliability.n
     # A later linear model on the encoder of before goes on as ever.
     linear = retrain(assay, states, TrainOptions(n_seeds=1), encoder=kept_encoder(
         stages="inner", pooling="centre"))  # fmt: skip
@@ -138,7 +139,7 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, mon
         raise WriteError("the disk is full")
 
     with monkeypatch.context() as patched, pytest.raises(WriteError):
-        patched.setattr("napari_hcs_qc.workflow.retraining._scored", full_disk)
+        patched.setattr("napari_hcs_qc.workflow.training._Training._scored", full_disk)
         retrain(assay, states, options, encoder=of(options), job=Job(note))
     assert not told or min(told) > 0
     assert chosen_model(assay).id == before

@@ -19,6 +19,7 @@ from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.model_history import compare, list_models, restore, set_note
 from napari_hcs_qc.workflow.training import train
 
+
 def retrain(assay, states, options, **rest):
     """Train as the desk does: all open plates are scored, figures follow."""
     return train(assay, options, states=states, figures=False, scores=True, **rest)
@@ -75,9 +76,9 @@ def test_an_older_model_can_be_restored_until_the_next_training(two, tmp_path) -
     export.export(again, tmp_path / "t")
     assert json.loads((tmp_path / "t" / "provenance.json").read_text())["model"] == "0001"
     restore(assay, "0002")  # the latest is in use without being named
-    assert "model" not in assay.settings
+    assert assay.settings.model is None
     restore(assay, "0001")
-    trained = train(assay, TrainOptions(n_seeds=1))
+    trained = train(assay, TrainOptions(n_seeds=1)).model
     assert chosen_model(assay).id == trained.id == "0003"
     with pytest.raises(HcsQcError, match="no model '0009'"):
         restore(assay, "0009")
@@ -85,9 +86,9 @@ def test_an_older_model_can_be_restored_until_the_next_training(two, tmp_path) -
 
 def test_a_run_that_trains_nothing_new_takes_over_too(two) -> None:
     assay, _, _ = two
-    latest = train(assay, TrainOptions(n_seeds=1))
+    latest = train(assay, TrainOptions(n_seeds=1)).model
     restore(assay, "0001")
-    assert train(assay, TrainOptions(n_seeds=1), reuse=True).id == latest.id
+    assert train(assay, TrainOptions(n_seeds=1), reuse=True).model.id == latest.id
     assert chosen_model(assay).id == latest.id
 
 
@@ -108,7 +109,7 @@ def test_a_restored_model_that_is_gone_is_told(two, tmp_path) -> None:
 
 def test_a_damaged_model_stands_in_the_list_with_what_is_wrong(two) -> None:
     assay, _, _ = two
-    (assay.models_folder / "0001" / "model.json").write_text('{"model_version": 99}')
+    (assay.models_folder / "0001" / "model.json").write_text('{"format_version": 99}')
     newest, damaged = list_models(assay)
     assert newest.problem == ""
     assert "version 99" in damaged.problem

@@ -25,6 +25,7 @@ from napari_hcs_qc.workflow.training import train
 
 QUICK = TrainOptions(n_seeds=1)
 
+
 def retrain(assay, states, options, **rest):
     """Train as the desk does: all open plates are scored, figures follow."""
     return train(assay, options, states=states, figures=False, scores=True, **rest)
@@ -118,7 +119,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     assay, states, _ = opened
     folder = assay.models_folder / "0001"
     (folder / NOVELTY).unlink()
-    manifest = dict(chosen_model(assay).manifest)
+    manifest = chosen_model(assay).manifest
     with assay.lock():
         change_manifest(folder, no_novelty="")
     for path in assay.predictions_folder("SIM").glob("*.json"):
@@ -126,7 +127,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     table_path = assay.predictions_folder("SIM") / "0001.parquet"
     pd.read_parquet(table_path).drop(columns="novelty").to_parquet(table_path, index=False)
     [scored] = score(assay)
-    assert scored.prediction.novelty == {}
+    assert scored.prediction.novelty is None
     export.export(assay, tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["novelty"].isna().all()
     export.report(assay, tmp_path / "report.html")
@@ -140,7 +141,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
 def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> None:
     assay, states, encoder = opened
     monkeypatch.setattr("napari_hcs_qc.evaluation.novelty.MIN_ANNOTATED", 500)
-    model = train(assay, QUICK, states=states, encoder=encoder)
+    model = train(assay, QUICK, states=states, encoder=encoder).model
     assert model.novelty is None
     assert "at least 500 in 3 wells" in model.manifest.no_novelty
     [found] = steps.predict_plates(assay)

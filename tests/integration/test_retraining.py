@@ -29,6 +29,7 @@ from napari_hcs_qc.workflow.training import train
 
 QUICK = TrainOptions(n_seeds=1)
 
+
 def retrain(assay, states, options, **rest):
     """Train as the desk does: all open plates are scored, figures follow."""
     return train(assay, options, states=states, figures=False, scores=True, **rest)
@@ -58,7 +59,7 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
     loaded = load_model(assay.models_folder / "0002")
     assert loaded.manifest == made.model.manifest
     # Step by step, as the command line does.
-    trained = train(assay, QUICK)
+    trained = train(assay, QUICK).model
     [prediction] = predict(assay, ["SIM"], trained)
     table = made.scored["SIM"].prediction.table
     np.testing.assert_allclose(table["p_abnormal"], prediction.table["p_abnormal"], atol=1e-4)
@@ -98,19 +99,17 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
     states = {"SIM": load_plate(assay, "SIM")}
     told: list[str] = []
-    model = add_figures(
-        assay, "0002", states, QUICK, job=Job(lambda *a: told.append(a[2]))
-    )
+    model = add_figures(assay, "0002", states, QUICK, job=Job(lambda *a: told.append(a[2])))
     found = model.manifest.cross_validation
     assert model.manifest == load_model(assay.models_folder / "0002").manifest
     n_cells = sum(made.model.manifest.n_annotated.values())
-    assert found["n_cells"] == n_cells
-    assert np.sum(found["confusion"]) == pytest.approx(n_cells)
-    assert found["reliability"]
-    assert isinstance(found["learning_curve"]["verdict"], str)
+    assert found.n_cells == n_cells
+    assert np.sum(found.confusion) == pytest.approx(n_cells)
+    assert found.reliability is not None
+    assert isinstance(found.learning_curve.verdict(), str)
     assert any("cross-validating" in text for text in told)
     expected = chosen_model(assay, "0001").manifest.cross_validation.per_seed[0]
-    assert found["per_seed"][0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
+    assert found.per_seed[0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
     assert "0.0" not in figures(model)[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
 
@@ -122,7 +121,7 @@ def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assert model.manifest.cross_validation.confusion
 
 
-@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "judge_state", "publish_model"])
+@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "score_state", "publish_model"])
 def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> None:
     assay, states, encoder = opened
     before = everything(assay)
@@ -201,7 +200,7 @@ def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> 
     assert time.monotonic() - began < 1.5
     may_end.set()
     for thread in threading.enumerate():
-        if thread.name.startswith("hcs-qc aside"):
+        if thread.name.startswith("hcs-qc work"):
             thread.join(20)
     assert everything(assay) == before
 
@@ -249,7 +248,7 @@ def test_a_training_takes_over_from_a_restored_model(opened) -> None:
     assert chosen_model(assay).id == "0001"
     retrain(assay, states, QUICK, encoder=encoder)
     assert chosen_model(assay).id == "0003"
-    assert "model" not in AssayFolder.open(assay.path).settings
+    assert AssayFolder.open(assay.path).settings.model is None
 
 
 def test_kinds_are_told_from_a_lower_threshold_on(opened) -> None:
@@ -286,19 +285,18 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
         assert not job.is_cancelled
         return 7
 
-    never = lambda: False  # noqa: E731
-    assert run_in_thread(work, never, lambda *a: told.append(a)) == 7
+    assert run_in_thread(work, Job(lambda *a: told.append(a))) == 7
     assert told == [(1, 2, "half")]
 
-    def late(_progress, _stop) -> None:
+    def late(_job) -> None:
         raise TimeoutError("its own")
 
     with pytest.raises(TimeoutError, match="its own"):
-        run_in_thread(late, never)
+        run_in_thread(late, Job())
 
     told_to_stop = threading.Event()
 
-    def endless(_progress, job) -> None:
+    def endless(job) -> None:
         while not job.is_cancelled:
             time.sleep(0.01)
         told_to_stop.set()
@@ -307,5 +305,5 @@ def test_work_aside_gives_its_result_its_error_and_its_progress() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_in_thread(endless, interrupted)
+        run_in_thread(endless, Job(should_stop=interrupted))
     assert told_to_stop.wait(5)  # or Ctrl+C would wait for a whole training

@@ -11,7 +11,6 @@ from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.plates.plate import Projection
 
-
 PLAN = "plan.json"
 
 

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.figures import LabelIssueRecord
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
 from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
@@ -347,10 +348,10 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
     session = workspace.session
     manifest = session.model.manifest
     plate, well, site, y_px, x_px, cls, _ = manifest.training_cells[3]
-    issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
-    figures = {**manifest.cross_validation, "label_issues": issues}
+    issue = LabelIssueRecord(cell=3, p_abnormal=0.93 if cls == "normal" else 0.07)
+    figures = manifest.cross_validation.model_copy(update={"label_issues": (issue,)})
     session.model_is_measured(
-        replace(session.model, manifest={**manifest, "cross_validation": figures})
+        replace(session.model, manifest=manifest.model_copy(update={"cross_validation": figures}))
     )
     workspace.tasks.model_changed.emit()
     (issue,) = annotating.label_issues()

@@ -34,7 +34,7 @@ from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.workflow import retraining
+from napari_hcs_qc.workflow import training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,7 +155,7 @@ def test_a_head_that_raises_leaves_the_old_model_in_use(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(retraining, step, fail)
+        patch.setattr(training, step, fail)
         assay.tasks.retrain()
         assay.idle()
     before.check()
@@ -172,13 +172,13 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
     assay: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     before = Before(assay)
-    real = getattr(retraining, step)
+    real = getattr(training, step)
 
     def written_and_failed(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(retraining, step, written_and_failed)
+    monkeypatch.setattr(training, step, written_and_failed)
     assay.tasks.retrain()
     assay.idle()
     before.check()
@@ -270,7 +270,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     assay.tasks.measure_novelty = lambda **_also: None
     usual = took(assay, assay.tasks.retrain)
     assay.say("abnormal", number % len(assay.view.cells))
-    # What was said counts for the wells once the hand rests: that is not the retraining's doing.
+    # What was said counts for the wells once the hand rests: that is not the training's doing.
     assay.qtbot.waitUntil(lambda: not assay.tasks._pause.isActive())
     assay.idle()
     before = Before(assay)
@@ -320,13 +320,13 @@ def test_a_cancel_that_comes_too_late_shows_what_is_on_the_disk(
 ) -> None:
     before = Before(assay)
     job: list[Any] = []
-    real = retraining.use_latest
+    real = training.use_latest
 
     def cancelled_now(*args: Any) -> None:
         real(*args)
         job[0].cancel()
 
-    monkeypatch.setattr(retraining, "use_latest", cancelled_now)
+    monkeypatch.setattr(training, "use_latest", cancelled_now)
     job.append(assay.tasks.retrain())
     assay.idle()
     in_use = chosen_model(AssayFolder.open(before.path)).id
@@ -338,13 +338,13 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
     assay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    real = retraining.fit_heads
+    real = training.fit_heads
 
     def slowly(*args: Any) -> Any:
         go_on.wait(60)
         return real(*args)
 
-    monkeypatch.setattr(retraining, "fit_heads", slowly)
+    monkeypatch.setattr(training, "fit_heads", slowly)
     assay.tasks.retrain()
     assay.qtbot.wait(50)
     assay.session.set_threshold(0.93)
@@ -602,13 +602,13 @@ def test_an_assay_closed_or_changed_in_mid_job_gets_no_result_of_the_other(
 ) -> None:
     other = shutil.copytree(trained / "assay", tmp_path / "other")
     gate = threading.Event()
-    real = retraining.fit_heads
+    real = training.fit_heads
 
     def slowly(*args: Any) -> Any:
         gate.wait(60)
         return real(*args)
 
-    monkeypatch.setattr(retraining, "fit_heads", slowly)
+    monkeypatch.setattr(training, "fit_heads", slowly)
     assay.tasks.retrain()
     assay.qtbot.wait(50)
     assay.session.open(other)

@@ -17,7 +17,7 @@ from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.heads.head_registry import HEADS
 from napari_hcs_qc.job import Cancelled, Job
-from napari_hcs_qc.workflow import desk_steps, model_history, retraining
+from napari_hcs_qc.workflow import desk_steps, measuring, model_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,10 +97,10 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     assert "Model 0001 is in use" in dock._clicks.text()
     manifest = workspace.session.model.manifest
     f1 = manifest.cross_validation.figures[0]
-    assert f1["name"] == "weighted F1"
-    low, high = f1["ci95"]
+    assert f1.name == "weighted F1"
+    low, high = f1.ci95
     found = numbers(dock.figures)
-    assert f"{f1['mean']:.3f} ± {f1['sd']:.3f}" in found
+    assert f"{f1.mean:.3f} ± {f1.sd:.3f}" in found
     assert f"{low:.3f}–{high:.3f}" in found
     assert manifest.cross_validation.sentence in dock.figures._sentence.text()
     matrix = dock.figures._shown.confusion
@@ -328,7 +328,7 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
             time.sleep(0.01)
         raise Cancelled
 
-    monkeypatch.setattr(retraining, "curve", waits)
+    monkeypatch.setattr(measuring, "curve", waits)
     workspace.tasks.retrain()
     qtbot.waitUntil(lambda: bool(began), timeout=60_000)
     cancel = next(b for b in dock._jobs.findChildren(QAbstractButton) if b.text() == "Cancel")

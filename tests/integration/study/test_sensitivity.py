@@ -187,8 +187,8 @@ def test_a_model_can_be_trained_on_simulated_cells_and_says_so(assay_copy: Path)
     assay = AssayFolder.open(assay_copy)
     plain = TrainOptions(head="knn", n_seeds=1)
     asked = replace(plain, simulated=("noise", "empty"))
-    before = train(assay, plain)
-    model = train(assay, asked)
+    before = train(assay, plain).model
+    model = train(assay, asked).model
     assert before.manifest.simulated == ()
     assert model.manifest.simulated == ("noise", "empty")
     assert model.manifest.n_annotated == before.manifest.n_annotated  # simulated are no words
@@ -197,7 +197,7 @@ def test_a_model_can_be_trained_on_simulated_cells_and_says_so(assay_copy: Path)
     # Every one of them is in the fitted head, as many as there are abnormal cells.
     n_added = len(model.head.cells_) - len(before.head.cells_)  # type: ignore[union-attr]
     assert n_added == before.manifest.n_annotated["abnormal"]
-    assert train(assay, asked, reuse=True).id == model.id
+    assert train(assay, asked, reuse=True).model.id == model.id
     save_options(assay, asked)
     assert chosen_options(assay) == asked
 

@@ -88,9 +88,7 @@ def append_annotations(
     uuid, action = append_action(database, actor, "annotate", source=source)
     database.executemany(
         "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (action, number, *annotation.row) for number, annotation in enumerate(annotations)
-        ),
+        ((action, number, *annotation.row) for number, annotation in enumerate(annotations)),
     )
     return uuid
 

@@ -66,7 +66,7 @@ def _sentence(n_measured: int, n_novel: int, wells: list[tuple[str, int]], is_mu
         f"annotated, {_where(n_novel, wells)}"
     )
     if is_much:
-        return f"{text}; the model can only guess there. Annotate some of them and retrain."
+        return f"{text}; the prediction for them is a guess. Annotate some of them and retrain."
     return f"{text}; annotate some of them."
 
 

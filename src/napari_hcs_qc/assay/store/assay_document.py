@@ -36,9 +36,7 @@ class AssaySettings(Part):
 
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """P(abnormal) from which a cell counts as abnormal."""
-    flag_rule: Annotated[dict[str, float], AfterValidator(_of_a_rule)] = Field(
-        default_factory=dict
-    )
+    flag_rule: Annotated[dict[str, float], AfterValidator(_of_a_rule)] = Field(default_factory=dict)
     """Thresholds of the flag rule that are not the defaults."""
     model: str | None = None
     """Id of an older model that was restored."""

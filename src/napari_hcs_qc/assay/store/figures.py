@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationError,
-    WrapValidator,
 )
 
 from napari_hcs_qc.documents import Part, problems_of
@@ -90,15 +90,16 @@ class Figures(Part):
     learning_curve: Curve | None = None
 
 
-def _damaged_as_sentence(value: Any, handler: Any) -> Figures:
+def _damaged_as_sentence(value: object) -> Figures:
     """Keep a model whose figures are damaged: they can be measured again."""
+    if isinstance(value, Figures):
+        return value
     try:
-        figures: Figures = handler(value)
+        return Figures.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = next(problems_of(error, Figures))
         return Figures(sentence=f"the figures in the model's manifest are damaged ({first})")
-    return figures
 
 
-KeptFigures = Annotated[Figures, WrapValidator(_damaged_as_sentence)]
+KeptFigures = Annotated[Figures, BeforeValidator(_damaged_as_sentence)]
 """Figures; damaged ones are a sentence that says so."""

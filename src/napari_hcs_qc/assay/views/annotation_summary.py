@@ -56,10 +56,11 @@ class Conflict:
     opinions: tuple[tuple[str, str, str | None], ...]
 
     def __str__(self) -> str:
-        words = ", ".join(
-            f"{who}: {cls} ({kind})" if kind else f"{who}: {cls}" for who, cls, kind in self.opinions
+        opinions = ", ".join(
+            f"{annotator}: {cls} ({kind})" if kind else f"{annotator}: {cls}"
+            for annotator, cls, kind in self.opinions
         )
-        return f"{self.plate} {self.site}: {words}"
+        return f"{self.plate} {self.site}: {opinions}"
 
 
 def find_conflicts(

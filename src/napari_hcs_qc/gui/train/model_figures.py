@@ -17,8 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.evaluation.learning_curve import LearningCurve
-from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart, ReliabilityChart
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.store.figures import Figure, Figures
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.evaluation.learning_curve import LearningCurve
+    from napari_hcs_qc.evaluation.reliability import Reliability
 
 
 class ModelFigures(QWidget):

@@ -319,9 +319,7 @@ def test_a_model_judges_with_another_backend_and_says_so(reference, onnx):
             **changes,
         }
         known = {name: value for name, value in data.items() if name not in without}
-        return SimpleNamespace(
-            id="0001", encoder=EncoderRecord.model_validate(known, strict=False)
-        )
+        return SimpleNamespace(id="0001", encoder=EncoderRecord.model_validate(known, strict=False))
 
     model = model_of(onnx)
     check_encoder(model, onnx)
