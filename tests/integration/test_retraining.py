@@ -116,7 +116,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
 
 def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assay, states, _ = opened
-    other = kept_encoder(stages="last", pooling="mean")
+    kept_encoder(stages="last", pooling="mean")
     model = add_figures(assay, "0001", states, QUICK)
     assert model.manifest.cross_validation.confusion
 

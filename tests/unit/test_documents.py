@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
 from napari_hcs_qc.documents import Document, Part, StrictPart, parse_leniently
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Inner(Part):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +15,6 @@ from napari_hcs_qc.assay.scoring.prediction_files import PredictionDocument
 from napari_hcs_qc.assay.store.assay_document import AssayDocument
 from napari_hcs_qc.assay.store.detection import CellsDocument
 from napari_hcs_qc.assay.store.model_manifest import ModelManifest
-from napari_hcs_qc.documents import Part
 from napari_hcs_qc.screen.documents import (
     BundleDocument,
     DoneDocument,
@@ -25,6 +25,9 @@ from napari_hcs_qc.screen.documents import (
 )
 from napari_hcs_qc.screen.screen_spec import ScreenFile
 from napari_hcs_qc.workflow.export import Provenance
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.documents import Part
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 SCHEMAS: dict[str, type[Part]] = {

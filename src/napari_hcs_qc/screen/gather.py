@@ -179,9 +179,12 @@ def _read(planned: PlannedPlate) -> _ScoredPlate:
         for measure in MEASURES
     }
     return _ScoredPlate(
-        planned=planned, done=done, figures=figures, grid=plate_grid((rows, cols), wells["row"], wells["column"], shares),
+        planned=planned,
+        done=done,
+        figures=figures,
+        grid=plate_grid((rows, cols), wells["row"], wells["column"], shares),
         centred=shifted,
-    )  # fmt: skip
+    )
 
 
 def _places(

@@ -89,7 +89,8 @@ def test_an_encoder_of_the_assay_serves_heads_and_goes_where_the_assay_goes(
     with pytest.raises(HcsQcError, match="already, trained on other cells or with other settings"):
         pretrain_encoder(assay, replace(options, seed=1))
 
-    model = train(assay, TrainOptions(encoder="deepclusterv2", head="knn", n_seeds=1, device="cpu")).model
+    options = TrainOptions(encoder="deepclusterv2", head="knn", n_seeds=1, device="cpu")
+    model = train(assay, options).model
     assert model.encoder.name == "deepclusterv2"
     assert model.encoder.weights_sha256 == own.weights_sha256
     on_disk = json.loads((assay.models_folder / model.id / "model.json").read_text())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.assay.scoring.prediction_files import Prediction
+from napari_hcs_qc.assay.scoring.prediction_files import NoveltySummary, Prediction
 from napari_hcs_qc.assay.scoring.well_values import (
     MEASURES,
     REVIEW_WORDS,
@@ -32,6 +32,12 @@ SITES = [SiteKey(well, site) for well in WELLS for site in (1, 2)]
 # Cells of each site; site 2 of A04 and all of B02 cannot be read.
 N_CELLS = {"A01": (10, 10), "A02": (10, 10), "A03": (12, 10), "A04": (10, 0), "B01": (0, 0)}
 ABNORMAL = {"A01": 0, "A02": 5, "A03": 11, "A04": 10}
+
+
+def _summary(n_measured: int, sentence: str = "") -> NoveltySummary:
+    return NoveltySummary(
+        n_measured=n_measured, n_novel=0, wells=(), is_much=False, sentence=sentence
+    )
 
 
 @pytest.fixture
@@ -112,8 +118,8 @@ def scored(plate: Plate, found: PlateCells) -> ScoredPlate:
         table=pd.DataFrame({"novelty": ratio}),
         warnings=(),
         unreadable=(),
-        shift={},
-        novelty={"n_measured": 10},
+        shift=None,
+        novelty=_summary(10),
     )
     told = SimpleNamespace(
         state=state,
@@ -178,7 +184,7 @@ def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
     for prediction, why in (
         (replace(scored.prediction, table=table[[]]), "it is being measured"),
         (
-            replace(scored.prediction, novelty={"n_measured": 0, "sentence": "too few"}),
+            replace(scored.prediction, novelty=_summary(0, "too few")),
             "too few",
         ),
     ):
