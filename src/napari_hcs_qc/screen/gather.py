@@ -33,12 +33,7 @@ from napari_hcs_qc.qc.reports.screen_report import (
     ScreenReport,
     write_screen_report,
 )
-from napari_hcs_qc.screen.documents import (
-    DoneDocument,
-    Failure,
-    PlateOutcome,
-    ScreenProvenance,
-)
+from napari_hcs_qc.screen.documents import DoneDocument, Failure, PlateOutcome, ScreenProvenance
 from napari_hcs_qc.screen.screen_spec import FROM_FILES
 
 if TYPE_CHECKING:

@@ -97,11 +97,7 @@ class ScreenResult:
 
 
 def run_screen(
-    spec: ScreenSpec,
-    out: Path,
-    options: RunOptions | None = None,
-    *,
-    job: Job = NO_JOB,
+    spec: ScreenSpec, out: Path, options: RunOptions | None = None, *, job: Job = NO_JOB
 ) -> ScreenResult:
     """Do what of a screen is missing, and report on all of it.
 

@@ -136,10 +136,7 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
     images, trouble = None, ""
     try:
         images = open_plate(
-            plate.path,
-            pattern=plate.pattern,
-            image_root=plate.image_root,
-            name=plate.chosen_name,
+            plate.path, pattern=plate.pattern, image_root=plate.image_root, name=plate.chosen_name
         ).fingerprint
     except (HcsQcError, OSError) as error:
         trouble = str(error)

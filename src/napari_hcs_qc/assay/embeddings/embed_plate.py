@@ -93,13 +93,7 @@ def embed_plate(
     if not len(added):
         return PlateEmbeddings(_rows_of(store), store.unreadable)
     lower, problems = embed_positions(
-        state.plate,
-        state.found,
-        added,
-        recipe,
-        encoder,
-        folder,
-        job=job,
+        state.plate, state.found, added, recipe, encoder, folder, job=job
     )
     stacked = StackedRows(_rows_of(store), lower)
     unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
@@ -168,13 +162,7 @@ def embed_annotated(
     else:
         rows[is_found] = _rows_of(store)[nearest[is_found]]
     rows[~is_found], _ = embed_positions(
-        state.plate,
-        state.found,
-        positions[~is_found],
-        recipe,
-        encoder,
-        folder,
-        job=job,
+        state.plate, state.found, positions[~is_found], recipe, encoder, folder, job=job
     )
     return rows
 
@@ -191,12 +179,7 @@ def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
 
 
 def fill_store(
-    state: PlateState,
-    recipe: CropRecipe,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    job: Job = NO_JOB,
+    state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path, *, job: Job = NO_JOB
 ) -> EmbeddingStore:
     """Embed the found cells of a plate; one at a time, who comes second finds the store filled.
 
@@ -216,11 +199,6 @@ def fill_store(
             except Timeout:
                 job.report(0, 0, f"Waiting for the embeddings of {state.plate.name}")
     try:
-        return embed_cells(
-            *arguments,
-            folder,
-            projection=found.projection,
-            job=job,
-        )
+        return embed_cells(*arguments, folder, projection=found.projection, job=job)
     finally:
         lock.release()

@@ -37,10 +37,7 @@ class AnnotatedCrops:
 
 
 def annotated_crops(
-    positions: Sequence[tuple[PlateState, pd.DataFrame]],
-    recipe: CropRecipe,
-    *,
-    job: Job = NO_JOB,
+    positions: Sequence[tuple[PlateState, pd.DataFrame]], recipe: CropRecipe, *, job: Job = NO_JOB
 ) -> AnnotatedCrops:
     """Cut the crops of annotated positions, each where the person clicked."""
     total = sum(len(table) for _, table in positions)
@@ -75,10 +72,7 @@ def annotated_crops(
 
 
 def cut_positions(
-    state: PlateState,
-    positions: pd.DataFrame,
-    recipe: CropRecipe,
-    job: Job = NO_JOB,
+    state: PlateState, positions: pd.DataFrame, recipe: CropRecipe, job: Job = NO_JOB
 ) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Cut the crops of positions of one plate, each site read once."""
     plate, found = state.plate, state.found

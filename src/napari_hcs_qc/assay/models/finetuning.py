@@ -144,12 +144,7 @@ class _OnRows:
     """A fine-tuned model as a head whose features are the cells' row numbers."""
 
     def __init__(
-        self,
-        cells: AnnotatedCrops,
-        recipe: CropRecipe,
-        options: TrainOptions,
-        seed: int,
-        job: Job,
+        self, cells: AnnotatedCrops, recipe: CropRecipe, options: TrainOptions, seed: int, job: Job
     ) -> None:
         self.cells, self.recipe, self.options, self.seed = cells, recipe, options, seed
         self.job = job

@@ -62,12 +62,7 @@ class ShiftMeter:
         self._detector: ShiftDetector | None = None
         self._training = None if reference is None else reference.plates
 
-    def measure(
-        self,
-        state: PlateState,
-        rows: NDArray[np.floating[Any]],
-        job: Job,
-    ) -> ShiftRecord:
+    def measure(self, state: PlateState, rows: NDArray[np.floating[Any]], job: Job) -> ShiftRecord:
         """Measure how unlike a plate is."""
         of = self._address(state)
         known = self._known(state, of)

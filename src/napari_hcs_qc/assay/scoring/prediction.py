@@ -197,10 +197,7 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
 
 
 def _kinds(
-    model: Model,
-    rows: NDArray[np.floating[Any]],
-    has_kind: NDArray[np.bool_],
-    job: Job,
+    model: Model, rows: NDArray[np.floating[Any]], has_kind: NDArray[np.bool_], job: Job
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
     kind_head = model.kind_head

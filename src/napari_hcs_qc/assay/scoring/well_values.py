@@ -243,10 +243,7 @@ def _scored(measure: str, scored: ScoredPlate) -> tuple[dict[str, float], str]:
         return _novelty(scored)
     if measure == "severity":
         return _finite(wells["well"], wells["severity"]), "it was not judged"
-    return (
-        _finite(wells["well"], 100 * wells["share_abnormal"]),
-        "none of its cells was judged",
-    )
+    return (_finite(wells["well"], 100 * wells["share_abnormal"]), "none of its cells was judged")
 
 
 def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:

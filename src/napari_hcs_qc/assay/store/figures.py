@@ -6,13 +6,7 @@ import json
 import math
 from typing import Annotated, Any
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationError
 
 from napari_hcs_qc.documents import Part, problems_of
 from napari_hcs_qc.errors import HcsQcError

@@ -64,10 +64,7 @@ class Conflict:
 
 
 def find_conflicts(
-    states: Mapping[str, PlateState],
-    annotations: pd.DataFrame,
-    *,
-    job: Job = NO_JOB,
+    states: Mapping[str, PlateState], annotations: pd.DataFrame, *, job: Job = NO_JOB
 ) -> tuple[Conflict, ...]:
     """Find the cells of an assay that were called normal and abnormal."""
     found = []

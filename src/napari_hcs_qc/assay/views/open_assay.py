@@ -49,11 +49,7 @@ class OpenAssay:
     problem: str = ""  # what is wrong with the model, in words; empty when nothing is
 
 
-def open_assay(
-    path: Path,
-    *,
-    job: Job = NO_JOB,
-) -> OpenAssay:
+def open_assay(path: Path, *, job: Job = NO_JOB) -> OpenAssay:
     """Load all that is known of an assay; what is wrong with a plate is told, not raised."""
     folder = AssayFolder.open(path)
     threshold = folder.threshold
@@ -80,11 +76,7 @@ def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
 
 
 def load_open_plate(
-    folder: AssayFolder,
-    name: str,
-    live: AnnotationCache,
-    model: Model | None,
-    job: Job = NO_JOB,
+    folder: AssayFolder, name: str, live: AnnotationCache, model: Model | None, job: Job = NO_JOB
 ) -> OpenPlate:
     """Load what is known of one plate; what is wrong with it is told, not raised."""
     try:
