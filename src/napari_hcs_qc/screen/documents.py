@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from napari_hcs_qc.assay.scoring.plate_shift import PlateContent
+from napari_hcs_qc.assay.scoring.prediction_files import PlateContent
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.plates.plate import Projection

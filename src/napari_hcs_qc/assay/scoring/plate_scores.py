@@ -61,10 +61,6 @@ class ScoredPlate:
     roles: WellRoles = field(default_factory=WellRoles)
     exclude_kinds: tuple[str, ...] = ()  # what it was scored with, see `score_state`
 
-    def at_threshold(self, threshold: float) -> ScoredPlate:
-        """Score the same cells with the same annotations at another threshold, without the disk."""
-        return self._again(self.state, self.prediction, threshold)
-
     def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
         """Score with the annotations of now, without the disk.
 
@@ -74,12 +70,9 @@ class ScoredPlate:
         state = self.state.with_annotations(annotations)
         before = added_places(self.state.matched.added)
         table = realigned(self.prediction.table, before, state)
-        return self._again(state, replace(self.prediction, table=table), threshold)
-
-    def _again(self, state: PlateState, prediction: Prediction, threshold: float) -> ScoredPlate:
         return score_state(
             state,
-            prediction,
+            replace(self.prediction, table=table),
             verdicts=self.verdicts,
             rule=self.rule,
             roles=self.roles,

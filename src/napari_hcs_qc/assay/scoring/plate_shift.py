@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.scoring.prediction_files import PredictionDocument, ShiftRecord
+from napari_hcs_qc.assay.scoring.prediction_files import (
+    PlateContent,
+    PredictionDocument,
+    ShiftRecord,
+)
 from napari_hcs_qc.evaluation.shift import MIN_REFERENCE, Shift, ShiftDetector, measure_shift
 from napari_hcs_qc.files import fingerprint
 
@@ -25,10 +29,6 @@ if TYPE_CHECKING:
 
 _CELLS = 2000
 """Cells of a plate that are enough to tell whether it is unlike another."""
-
-
-PlateContent: TypeAlias = tuple[str, str, int]
-"""Content of a plate: fingerprints of images and of intensity ranges, number of found cells."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,10 @@ COLUMN = "novelty"
 
 Without the column it was not measured yet, as just after Retrain at the desk.
 """
+
+
+PlateContent: TypeAlias = tuple[str, str, int]
+"""Content of a plate: fingerprints of images and of intensity ranges, number of found cells."""
 
 
 class NoveltySummary(Part):
