@@ -123,7 +123,7 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     with assay.lock():
         change_manifest(folder, no_novelty="")
     for path in assay.predictions_folder("SIM").glob("*.json"):
-        path.write_text(path.read_text().replace('"unlike"', '"other"'))
+        path.write_text(path.read_text().replace('"novelty"', '"other"'))
     table_path = assay.predictions_folder("SIM") / "0001.parquet"
     pd.read_parquet(table_path).drop(columns="novelty").to_parquet(table_path, index=False)
     [scored] = score(assay)
