@@ -135,13 +135,13 @@ def make_desk_assay(
     assay.journal().annotate_many(
         [
             Annotation(
-                plate.name,
-                str(cells["well"].iloc[row]),
-                int(cells["site"].iloc[row]),
-                float(cells["y_px"].iloc[row]),
-                float(cells["x_px"].iloc[row]),
-                "abnormal" if is_odd[row] else "normal",
-                ("blur", "debris", "dead")[row % 3] if is_odd[row] else None,
+                plate=plate.name,
+                well=str(cells["well"].iloc[row]),
+                site=int(cells["site"].iloc[row]),
+                y_px=float(cells["y_px"].iloc[row]),
+                x_px=float(cells["x_px"].iloc[row]),
+                cls="abnormal" if is_odd[row] else "normal",
+                kind=("blur", "debris", "dead")[row % 3] if is_odd[row] else None,
             )
             for row in chosen
         ],

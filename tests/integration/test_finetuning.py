@@ -15,7 +15,6 @@ from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models import finetuning
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -28,7 +27,13 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.finetune import PRESETS
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export
-from napari_hcs_qc.workflow.retraining import add_figures, retrain
+from napari_hcs_qc.workflow.measuring import add_figures
+from napari_hcs_qc.workflow.training import train
+
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
@@ -62,13 +67,13 @@ def of(options: TrainOptions):
 
 
 def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp_path) -> None:
-    model = train(assay, options)
+    model = train(assay, options).model
     manifest = model.manifest
-    assert (manifest["head"], manifest["recipe"]["name"]) == ("finetune", "nucleus")
-    assert manifest["encoder"]["weights_sha256"] != of(options).weights_sha256
-    assert manifest["fine_tuning"]["started_from_weights"] == str(options.weights)
-    assert manifest["fine_tuning"]["epochs"] == 2
-    assert not manifest["uses_plate_directions"]
+    assert (manifest.head, manifest.recipe.name) == ("finetune", "nucleus")
+    assert manifest.encoder.weights_sha256 != of(options).weights_sha256
+    assert manifest.fine_tuning.started_from_weights == str(options.weights)
+    assert manifest.fine_tuning.epochs == 2
+    assert not manifest.uses_plate_directions
     assert "5 folds grouped by well, 1 seed, 80 cells" in figures(model)[0]
     assert not (assay.path / finetuning.CHECKPOINT).exists()
     [before] = predict(assay, ["SIM"], model)
@@ -85,13 +90,13 @@ def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp
 
 
 def test_the_same_again_is_not_trained_again(assay, options, monkeypatch) -> None:
-    model = train(assay, options)
+    model = train(assay, options).model
 
     def never(*_arguments, **_more):
         raise AssertionError("it was trained again")
 
-    monkeypatch.setattr("napari_hcs_qc.assay.models.training.fine_tuned", never)
-    assert train(assay, options, reuse=True).id == model.id
+    monkeypatch.setattr("napari_hcs_qc.workflow.training.fine_tuned", never)
+    assert train(assay, options, reuse=True).model.id == model.id
     with pytest.raises(AssertionError):
         train(assay, replace(options, seed=1), reuse=True)
 
@@ -107,15 +112,15 @@ def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None
     [prediction] = predict(assay, ["SIM"], loaded)
     ours = made.scored["SIM"].prediction.table["p_abnormal"]
     np.testing.assert_allclose(ours, prediction.table["p_abnormal"], atol=1e-5)
-    model = add_figures(assay, made.model.id, states, options, encoder=of(options))
-    found = model.manifest["cross_validation"]
-    assert found["n_cells"] == sum(model.manifest["n_annotated"].values())
-    assert found["learning_curve"] is None
-    assert found["reliability"]["n"]
+    model = add_figures(assay, made.model.id, states, options)
+    found = model.manifest.cross_validation
+    assert found.n_cells == sum(model.manifest.n_annotated.values())
+    assert found.learning_curve is None
+    assert found.reliability.n
     # A later linear model on the encoder of before goes on as ever.
     linear = retrain(assay, states, TrainOptions(n_seeds=1), encoder=cached_encoder(
         stages="inner", pooling="centre"))  # fmt: skip
-    assert linear.model.encoder["name"] == "efficientnet-lite0"
+    assert linear.model.encoder.name == "efficientnet-lite0"
 
 
 def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, monkeypatch) -> None:
@@ -135,7 +140,7 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, mon
         raise WriteError("the disk is full")
 
     with monkeypatch.context() as patched, pytest.raises(WriteError):
-        patched.setattr("napari_hcs_qc.workflow.retraining._scored", full_disk)
+        patched.setattr("napari_hcs_qc.workflow.training._Training._scored", full_disk)
         retrain(assay, states, options, encoder=of(options), job=Job(note))
     assert not told or min(told) > 0
     assert chosen_model(assay).id == before

@@ -10,16 +10,19 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
-from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow import export
 from napari_hcs_qc.workflow.model_history import compare, list_models, restore, set_note
-from napari_hcs_qc.workflow.retraining import retrain
+from napari_hcs_qc.workflow.training import train
+
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def two(assay_copy):
     """An assay with a linear model (cross-validated) and a kNN model (not yet)."""
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = model_encoder(chosen_model(assay).manifest)
     states = {"SIM": load_plate(assay, "SIM")}
     retrain(assay, states, TrainOptions(head="knn"), encoder=encoder, note="tried kNN")
     return assay, states, encoder
@@ -56,7 +59,7 @@ def test_a_note_stays_and_can_be_taken_away(two) -> None:
     assay, _, _ = two
     set_note(assay, "0001", "  the good one ")
     assert [line.note for line in list_models(assay)] == ["tried kNN", "the good one"]
-    assert chosen_model(assay, "0001").manifest["n_wells"] > 3  # the rest is as it was
+    assert chosen_model(assay, "0001").manifest.n_wells > 3  # the rest is as it was
     set_note(assay, "0001", "")
     assert list_models(assay)[1].note == ""
     with pytest.raises(HcsQcError, match="no model '0009'; it has 0001, 0002"):
@@ -73,9 +76,9 @@ def test_an_older_model_can_be_restored_until_the_next_training(two, tmp_path) -
     export.export(again, tmp_path / "t")
     assert json.loads((tmp_path / "t" / "provenance.json").read_text())["model"] == "0001"
     restore(assay, "0002")  # the latest is in use without being named
-    assert "model" not in assay.settings
+    assert assay.settings.model is None
     restore(assay, "0001")
-    trained = train(assay, TrainOptions(n_seeds=1))
+    trained = train(assay, TrainOptions(n_seeds=1)).model
     assert chosen_model(assay).id == trained.id == "0003"
     with pytest.raises(HcsQcError, match="no model '0009'"):
         restore(assay, "0009")
@@ -83,9 +86,9 @@ def test_an_older_model_can_be_restored_until_the_next_training(two, tmp_path) -
 
 def test_a_run_that_trains_nothing_new_takes_over_too(two) -> None:
     assay, _, _ = two
-    latest = train(assay, TrainOptions(n_seeds=1))
+    latest = train(assay, TrainOptions(n_seeds=1)).model
     restore(assay, "0001")
-    assert train(assay, TrainOptions(n_seeds=1), reuse=True).id == latest.id
+    assert train(assay, TrainOptions(n_seeds=1), reuse=True).model.id == latest.id
     assert chosen_model(assay).id == latest.id
 
 
@@ -106,7 +109,7 @@ def test_a_restored_model_that_is_gone_is_told(two, tmp_path) -> None:
 
 def test_a_damaged_model_stands_in_the_list_with_what_is_wrong(two) -> None:
     assay, _, _ = two
-    (assay.models_folder / "0001" / "model.json").write_text('{"model_version": 99}')
+    (assay.models_folder / "0001" / "model.json").write_text('{"format_version": 99}')
     newest, damaged = list_models(assay)
     assert newest.problem == ""
     assert "version 99" in damaged.problem

@@ -92,10 +92,10 @@ def test_the_threshold_moves_without_the_disk(
     monkeypatch.setattr("pathlib.Path.open", None)
     monkeypatch.setattr("sqlite3.connect", None)
     for at, one in zip((0.2, 0.8), expected, strict=True):
-        moved = before.at_threshold(at)
+        moved = before.with_annotations(before.state.annotations, at)
         same(moved, one)
-        assert (moved.keep_kinds, moved.state) == (("dead",), before.state)
-    same(before.at_threshold(0.2).at_threshold(0.5), before)
+        assert moved.keep_kinds == ("dead",)
+    same(moved.with_annotations(before.state.annotations, 0.5), before)
 
 
 def test_a_kind_is_only_of_a_cell_that_is_predicted_abnormal(assay: AssayFolder) -> None:

@@ -15,7 +15,7 @@ from napari_hcs_qc.assay.embeddings.embed_plate import (
 )
 from napari_hcs_qc.assay.embeddings.positions import PositionStore, embed_positions, position_keys
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import cached_encoder
@@ -29,7 +29,7 @@ def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     model = chosen_model(assay)
-    encoder = cached_encoder(**trained_with(model.manifest))
+    encoder = model_encoder(model.manifest)
     return assay, load_plate(assay, "SIM"), model.recipe, encoder
 
 

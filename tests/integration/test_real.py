@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +25,10 @@ def test_the_defaults_find_the_labelled_artefacts_in_wells_never_seen(
     added = steps.annotate(assay, shared_data / "bbbc039" / "labels.csv", "readers")
     assert added.n_new == 300
     steps.cells(assay)
-    validation = train(assay).manifest["cross_validation"]
-    assert (validation["by"], validation["n_cells"], len(validation["seeds"])) == ("well", 288, 5)
-    assert validation["mean"]["f1_weighted"] >= 0.945
-    assert validation["mean"]["auc"] >= 0.98
+    validation = train(assay).model.manifest.cross_validation
+    assert (validation.by, validation.n_cells, len(validation.seeds)) == ("well", 288, 5)
+    assert validation.mean["f1_weighted"] >= 0.945
+    assert validation.mean["auc"] >= 0.98
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train, trained_with
+from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError, AssayFolder
@@ -24,18 +23,24 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
-from napari_hcs_qc.workflow import export, retraining
+from napari_hcs_qc.workflow import export, training
+from napari_hcs_qc.workflow.measuring import add_figures
 from napari_hcs_qc.workflow.model_history import restore
-from napari_hcs_qc.workflow.retraining import add_figures, retrain
+from napari_hcs_qc.workflow.training import train
 
 QUICK = TrainOptions(n_seeds=1)
+
+
+def retrain(assay, states, options, **rest):
+    """Train as the desk does: all open plates are scored, figures follow."""
+    return train(assay, options, states=states, figures=False, scores=True, **rest)
 
 
 @pytest.fixture
 def opened(assay_copy):
     torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
-    encoder = cached_encoder(**trained_with(chosen_model(assay).manifest))
+    encoder = model_encoder(chosen_model(assay).manifest)
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder
 
 
@@ -50,12 +55,12 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder, note=" first clicks ")
     assert made.model.id == "0002"
-    assert made.model.manifest["note"] == "first clicks"
+    assert made.model.manifest.note == "first clicks"
     assert chosen_model(assay).id == "0002"
     loaded = load_model(assay.models_folder / "0002")
     assert loaded.manifest == made.model.manifest
     # Step by step, as the command line does.
-    trained = train(assay, QUICK)
+    trained = train(assay, QUICK).model
     [prediction] = predict(assay, ["SIM"], trained)
     table = made.scored["SIM"].prediction.table
     np.testing.assert_allclose(table["p_abnormal"], prediction.table["p_abnormal"], atol=1e-4)
@@ -76,8 +81,8 @@ def test_new_clicks_count(opened) -> None:
     assay.journal().annotate("SIM", *place, "abnormal", None, "tester")
     states = {"SIM": load_plate(assay, "SIM")}
     made = retrain(assay, states, QUICK, encoder=encoder)
-    n_before = chosen_model(assay, "0001").manifest["n_annotated"]["abnormal"]
-    assert made.model.manifest["n_annotated"]["abnormal"] == n_before + 1
+    n_before = chosen_model(assay, "0001").manifest.n_annotated["abnormal"]
+    assert made.model.manifest.n_annotated["abnormal"] == n_before + 1
     row = made.scored["SIM"].predictions.loc[far["cell_id"]]
     assert row["annotated_class"] == "abnormal"
 
@@ -86,7 +91,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assay, states, encoder = opened
     made = retrain(assay, states, QUICK, encoder=encoder)
     # A model without figures is shown, exported and reported as such.
-    assert made.model.manifest["cross_validation"] is None
+    assert made.model.manifest.cross_validation is None
     assert figures(made.model) == ["Cross-validation: not yet done"]
     export.export(assay, tmp_path / "t")
     report = export.report(assay, tmp_path / "r.html").read_text(encoding="utf-8")
@@ -95,28 +100,26 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assay.journal().annotate("SIM", "B02", 1, 100.0, 120.0, "abnormal", "empty", "tester")
     states = {"SIM": load_plate(assay, "SIM")}
     told: list[str] = []
-    model = add_figures(
-        assay, "0002", states, QUICK, encoder=encoder, job=Job(lambda *a: told.append(a[2]))
-    )
-    found = model.manifest["cross_validation"]
+    model = add_figures(assay, "0002", states, QUICK, job=Job(lambda *a: told.append(a[2])))
+    found = model.manifest.cross_validation
     assert model.manifest == load_model(assay.models_folder / "0002").manifest
-    n_cells = sum(made.model.manifest["n_annotated"].values())
-    assert found["n_cells"] == n_cells
-    assert np.sum(found["confusion"]) == pytest.approx(n_cells)
-    assert found["reliability"]
-    assert isinstance(found["learning_curve"]["verdict"], str)
+    n_cells = sum(made.model.manifest.n_annotated.values())
+    assert found.n_cells == n_cells
+    assert np.sum(found.confusion) == pytest.approx(n_cells)
+    assert found.reliability is not None
+    assert isinstance(found.learning_curve.verdict(), str)
     assert any("cross-validating" in text for text in told)
-    expected = chosen_model(assay, "0001").manifest["cross_validation"]["per_seed"][0]
-    assert found["per_seed"][0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
+    expected = chosen_model(assay, "0001").manifest.cross_validation.per_seed[0]
+    assert found.per_seed[0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
     assert "0.0" not in figures(model)[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
 
 
 def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:
     assay, states, _ = opened
-    other = cached_encoder(stages="last", pooling="mean")
-    model = add_figures(assay, "0001", states, QUICK, encoder=other)
-    assert model.manifest["cross_validation"]["confusion"]
+    cached_encoder(stages="last", pooling="mean")
+    model = add_figures(assay, "0001", states, QUICK)
+    assert model.manifest.cross_validation.confusion
 
 
 @pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "score_state", "publish_model"])
@@ -127,7 +130,7 @@ def test_whatever_fails_leaves_the_old_model(opened, step: str, monkeypatch) -> 
     def fail(*_args: object, **_kwargs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(retraining, step, fail)
+    monkeypatch.setattr(training, step, fail)
     with pytest.raises(torch.OutOfMemoryError):
         retrain(assay, states, QUICK, encoder=encoder)
     assert everything(assay) == before
@@ -198,7 +201,7 @@ def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> 
     assert time.monotonic() - began < 1.5
     may_end.set()
     for thread in threading.enumerate():
-        if thread.name.startswith("hcs-qc aside"):
+        if thread.name.startswith("hcs-qc work"):
             thread.join(20)
     assert everything(assay) == before
 
@@ -206,20 +209,20 @@ def test_a_head_that_takes_long_is_left_within_a_second(opened, monkeypatch) -> 
 def test_the_lock_is_held_only_for_writing(opened, monkeypatch) -> None:
     assay, states, encoder = opened
     seen: list[bool] = []
-    score = retraining.predict_plate
+    score = training.predict_plate
 
     def look(*args: object, **kwargs: object) -> object:
         seen.append((assay.path / "assay.lock.json").exists())
         return score(*args, **kwargs)
 
-    monkeypatch.setattr(retraining, "predict_plate", look)
+    monkeypatch.setattr(training, "predict_plate", look)
     retrain(assay, states, QUICK, encoder=encoder)
     assert seen == [False]
 
 
 def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
     assay, states, encoder = opened
-    monkeypatch.setattr(retraining, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(training, "_PATIENCE_S", 0.2)
     held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -239,14 +242,14 @@ def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
     assert chosen_model(assay).id == "0001"
 
 
-def test_a_retraining_takes_over_from_a_restored_model(opened) -> None:
+def test_a_training_takes_over_from_a_restored_model(opened) -> None:
     assay, states, encoder = opened
     retrain(assay, states, QUICK, encoder=encoder)
     restore(assay, "0001")
     assert chosen_model(assay).id == "0001"
     retrain(assay, states, QUICK, encoder=encoder)
     assert chosen_model(assay).id == "0003"
-    assert "model" not in AssayFolder.open(assay.path).settings
+    assert AssayFolder.open(assay.path).settings.model is None
 
 
 def test_kinds_are_told_from_a_lower_threshold_on(opened) -> None:

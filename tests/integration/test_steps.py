@@ -13,7 +13,6 @@ from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -23,6 +22,7 @@ from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export, steps
 from napari_hcs_qc.workflow.status import plate_status
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,20 +103,20 @@ def test_a_second_run_computes_no_embedding_and_adds_no_annotation(
 
 
 def test_figures_come_from_wells_never_seen(ran) -> None:
-    validation = ran.result.model.manifest["cross_validation"]
-    assert "well" in validation["sentence"]
-    by_name = {figure["name"]: figure for figure in validation["figures"]}
-    assert by_name["weighted F1"]["mean"] > 0.8
-    low, high = by_name["weighted F1"]["ci95"]
-    assert low < by_name["weighted F1"]["mean"] <= high
+    validation = ran.result.model.manifest.cross_validation
+    assert "well" in validation.sentence
+    by_name = {figure.name: figure for figure in validation.figures}
+    assert by_name["weighted F1"].mean > 0.8
+    low, high = by_name["weighted F1"].ci95
+    assert low < by_name["weighted F1"].mean <= high
     assert "AUC" in by_name
     error = by_name["expected calibration error"]
-    assert error["mean"] == validation["reliability"]["ece"]
-    low, high = error["ci95"]
-    assert 0 <= low <= error["mean"] <= high <= 1
+    assert error.mean == validation.reliability.ece
+    low, high = error.ci95
+    assert 0 <= low <= error.mean <= high <= 1
     told = [line for line in outcome_text.figures(ran.result.model) if "calibration" in line]
-    assert f"{error['mean']:.3f} (95 % interval {low:.3f}" in told[0]
-    assert f"if perfectly calibrated: {error['perfect']:.3f}" in told[0]
+    assert f"{error.mean:.3f} (95 % interval {low:.3f}" in told[0]
+    assert f"if perfectly calibrated: {error.perfect:.3f}" in told[0]
     report = ran.result.report.read_text(encoding="utf-8")
     assert "expected calibration error" in report
     assert "Reliability of the probabilities" in report
@@ -135,7 +135,7 @@ def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_pat
     assert len(prediction.table) == len(ran.result.scored[0].state.found.cells)
     np.testing.assert_allclose(prediction.table["p_abnormal"], first["p_abnormal"], atol=1e-4)
     assert not prediction.warnings  # the same images are not unlike themselves
-    assert prediction.shift
+    assert prediction.shift is not None
     exported = export.export(assay, tmp_path / "tables")
     cells = pd.read_parquet(next(p for p in exported.files if p.name == "cells.parquet"))
     assert set(cells["Metadata_Plate"]) == {"SIM", entry.name}
@@ -220,10 +220,10 @@ def test_kinds_that_are_biology_stay_in(ran, assay_copy: Path, tmp_path: Path) -
 
 def test_the_paper_head_knn_and_recipe_can_be_had(assay_copy: Path) -> None:
     assay = AssayFolder.open(assay_copy)
-    model = train(assay, TrainOptions(head="knn", n_seeds=1))
+    model = train(assay, TrainOptions(head="knn", n_seeds=1)).model
     assert model.id == "0002"
     assert chosen_model(assay).id == "0002"
-    assert chosen_model(assay, "0001").manifest["head"] == "linear"
+    assert chosen_model(assay, "0001").manifest.head == "linear"
     with pytest.raises(HcsQcError, match="no model '0009'; it has 0001, 0002"):
         chosen_model(assay, "0009")
 
@@ -310,8 +310,8 @@ def test_a_vanished_plate_is_told_and_can_be_found_again(
 def test_a_newer_model_is_told(assay_copy: Path) -> None:
     path = assay_copy / "models" / "0001" / "model.json"
     data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "model_version": 99}))
-    with pytest.raises(HcsQcError, match="version 99"):
+    path.write_text(json.dumps({**data, "format_version": 99}))
+    with pytest.raises(HcsQcError, match="format version 99"):
         chosen_model(AssayFolder.open(assay_copy))
 
 

@@ -67,7 +67,7 @@ def test_from_unlabelled_cells_to_the_overlay(
     person.until(lambda: person.session.models.scored is not None, 240)
     person.idle()
     assert person.errors() == []
-    assert person.session.models.model.encoder["name"] == "vicreg"
+    assert person.session.models.model.encoder.name == "vicreg"
     person.panel(OVERLAY)
     person.go_to("B07", 1)
     cells = person.view.cells

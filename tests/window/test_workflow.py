@@ -298,7 +298,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     is_right = (p_abnormal >= 0.5) == (truth.of(cells) == "abnormal")
     assert is_right[is_known].mean() > 0.85
     person.panel(TRAIN)
-    person.until(lambda: person.session.models.model.manifest["cross_validation"] is not None, 240)
+    person.until(lambda: person.session.models.model.manifest.cross_validation is not None, 240)
     person.idle()
     person.picture("desk-train")
     move_threshold(person)
@@ -551,7 +551,7 @@ def everything(person: Person) -> dict[str, Any]:
     return {
         "map": well_values_shown(person),
         "said": said(person),
-        "model": (session.models.model.id, session.models.model.manifest["cross_validation"]),
+        "model": (session.models.model.id, session.models.model.manifest.cross_validation),
         "threshold": session.models.threshold,
         "sites": session.selection.plate.sites,
         "queue": [repr(entry) for entry in review_queue(session.models.all_scored)],

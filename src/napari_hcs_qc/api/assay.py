@@ -202,7 +202,7 @@ class Assay(AssayData):
         >>> model.id
         '0002'
         """
-        from napari_hcs_qc.assay.models.training import train
+        from napari_hcs_qc.workflow.training import train
 
         options = train_options(
             encoder=encoder,
@@ -216,7 +216,7 @@ class Assay(AssayData):
             device=device,
             backend=backend,
         )
-        return train(self._folder(), options, job=job)
+        return train(self._folder(), options, job=job).model
 
     def predict(
         self,

@@ -9,9 +9,10 @@ from napari_hcs_qc.cli.command import Outcome
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
+    from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, ShiftRecord
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.workflow.export import Exported
     from napari_hcs_qc.workflow.steps import RunResult
@@ -19,21 +20,21 @@ if TYPE_CHECKING:
 
 def figures(model: Model) -> list[str]:
     """List the cross-validated figures of a model, with their intervals."""
-    validation = model.manifest["cross_validation"]
+    validation = model.manifest.cross_validation
     if validation is None:
         return ["Cross-validation: not yet done"]
-    lines = [f"Cross-validation: {validation['sentence']}"]
-    for figure in validation["figures"]:
-        low, high = figure["ci95"]
-        spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-        mean = figure["mean"]
+    lines = [f"Cross-validation: {validation.sentence}"]
+    for figure in validation.figures:
+        low, high = figure.ci95
+        spread = "" if figure.sd is None else f" ± {figure.sd:.3f}"
+        mean = figure.mean
         if mean is None:
-            lines.append(f"  {figure['name']}: not defined")
+            lines.append(f"  {figure.name}: not defined")
             continue
         limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
-        perfect = figure.get("perfect")
+        perfect = figure.perfect
         usual = "" if perfect is None else f"; if perfectly calibrated: {perfect:.3f}"
-        lines.append(f"  {figure['name']}: {mean:.3f}{spread}{limits}{usual}")
+        lines.append(f"  {figure.name}: {mean:.3f}{spread}{limits}{usual}")
     return lines
 
 
@@ -58,13 +59,16 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     return lines
 
 
-def novelty_lines(summary: Mapping[str, Any]) -> list[str]:
+def novelty_lines(summary: NoveltySummary | None) -> list[str]:
     """Say which cells are unlike anything annotated, where that is no warning already."""
-    return (
-        []
-        if summary.get("is_much") or not summary.get("sentence")
-        else [f"  {summary['sentence']}"]
-    )
+    if summary is None or summary.is_much or not summary.sentence:
+        return []
+    return [f"  {summary.sentence}"]
+
+
+def as_data(part: NoveltySummary | ShiftRecord | None) -> dict[str, Any]:
+    """Give plain data for ``--json``, empty where it was not measured."""
+    return {} if part is None else part.model_dump(mode="json")
 
 
 def shown_path(path: Path) -> str:
@@ -101,7 +105,7 @@ def run_outcome(result: RunResult) -> Outcome:
     data = exported.data | {
         "assay": str(result.assay.path),
         "model": result.model.id,
-        "cross_validation": result.model.manifest["cross_validation"],
+        "cross_validation": result.model.manifest.plain()["cross_validation"],
         "report": str(result.report),
         "plates": [
             {
@@ -113,7 +117,7 @@ def run_outcome(result: RunResult) -> Outcome:
                 ].to_dict("records"),
                 "unreadable": [str(problem) for problem in plate.unreadable],
                 "warnings": list(plate.warnings),
-                "novelty": plate.prediction.novelty,
+                "novelty": as_data(plate.prediction.novelty),
             }
             for plate in result.scored
         ],

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.job import Job
+from napari_hcs_qc.screen.documents import PLAN, PlanDocument, ProblemDocument
+from napari_hcs_qc.screen.plate_folder import PlateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,14 +27,14 @@ def main(arguments: Sequence[str]) -> int:
     """Do one job; gives its exit code."""
     what, out, *rest = arguments
     root = Path(out).resolve()
-    plan = read_json(root / "plan.json")
+    plan = PlanDocument.load(root / PLAN)
     if what == "model":
         return _run(lambda: _model(root, plan), lambda text, _: _model_problem(root, plan, text))
-    folder = root / "plates" / rest[0]
-    job = read_json(folder / "job.json")
+    folder = PlateFolder(root / "plates" / rest[0])
+    fingerprint = folder.read_job().fingerprint
     return _run(
         lambda: _plate(folder, plan),
-        lambda text, is_expected: _plate_problem(folder, job, text, is_expected),
+        lambda text, is_expected: folder.write_problem(fingerprint, text, is_expected=is_expected),
     )
 
 
@@ -62,32 +63,25 @@ def _kept(keep: Callable[[str, bool], None], text: str, is_expected: bool) -> No
         print(f"error: {error}")
 
 
-def _plate(folder: Path, plan: dict[str, Any]) -> None:
-    from napari_hcs_qc.screen.plate_folder import PlateFolder
+def _plate(folder: PlateFolder, plan: PlanDocument) -> None:
     from napari_hcs_qc.screen.plate_job import do_plate
 
-    done = do_plate(PlateFolder(folder), device=plan["device"], job=Job(_Steps()))
+    done = do_plate(folder, device=plan.device, job=Job(_Steps()))
     print("done" if done else "already done")
 
 
-def _model(root: Path, plan: dict[str, Any]) -> None:
+def _model(root: Path, plan: PlanDocument) -> None:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.screen.bundle import make_bundle
 
-    folder = root / plan["bundle"]
+    folder = root / plan.bundle
     (folder / "problem.json").unlink(missing_ok=True)
-    make_bundle(AssayFolder.open(Path(plan["assay"])), plan["model"], folder, job=Job(_Steps()))
+    make_bundle(AssayFolder.open(Path(plan.assay)), plan.model, folder, job=Job(_Steps()))
     print("done")
 
 
-def _plate_problem(folder: Path, job: dict[str, Any], text: str, is_expected: bool) -> None:
-    from napari_hcs_qc.screen.plate_folder import PlateFolder
-
-    PlateFolder(folder).write_problem(job["fingerprint"], text, is_expected=is_expected)
-
-
-def _model_problem(root: Path, plan: dict[str, Any], text: str) -> None:
-    write_json(root / plan["bundle"] / "problem.json", {"error": text})
+def _model_problem(root: Path, plan: PlanDocument, text: str) -> None:
+    ProblemDocument(error=text).save(root / plan.bundle / "problem.json")
 
 
 class _Steps:

@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import draw_units
+from napari_hcs_qc.evaluation.curves import Reliability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import ArrayLike, NDArray
 
 _Z95 = 1.959964
 _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1."""
-
-    bin_low: tuple[float, ...]  # ends of each bin
-    bin_high: tuple[float, ...]  # ends of each bin
-    mean_p: tuple[float, ...]  # mean P(abnormal) of the bin's cells
-    share: tuple[float, ...]  # share of them annotated abnormal
-    low: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
-    high: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
-    n: tuple[int, ...]  # cells in each bin
-    ece: float  # expected calibration error (Naeini et al
-    ece_low: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
-    ece_high: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
-    ece_perfect: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for a manifest."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
-        names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
-        try:
-            floats: dict[str, Any] = {
-                name: tuple(float(value) for value in data[name]) for name in names
-            }
-            counts = tuple(int(value) for value in data["n"])
-            ece = float(data["ece"])
-            # Earlier versions had none of these.
-            low, high, perfect = (
-                None if data.get(name) is None else float(data[name])
-                for name in ("ece_low", "ece_high", "ece_perfect")
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise HcsQcError(
-                f"The reliability figures cannot be read ({error!r}); retrain to compute them "
-                "again."
-            ) from error
-        return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
 
 
 def reliability(

@@ -9,42 +9,41 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import trained_with
-from napari_hcs_qc.assay.scoring.plate_scores import flag_rule
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter, ShiftReference
 from napari_hcs_qc.assay.scoring.prediction import check_encoder
 from napari_hcs_qc.assay.store.plate_cells import load_cells
-from napari_hcs_qc.assay.store.plate_state import load_plate, open_assay_plate
+from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, read_manifest
-from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import (
-    atomic_path,
-    explained_writes,
-    fingerprint,
-    read_json,
-    sha256_of,
-    write_json,
-)
+from napari_hcs_qc.files import atomic_path, explained_writes, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.screen.documents import (
+    BundleDocument,
+    BundleFacts,
+    BundleSettings,
+    ReferenceRecord,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.plates.plate import Projection
 
 BUNDLE = "bundle.json"
+_REFERENCE = "reference.npy"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Bundle:
     """A model and what goes with it."""
 
@@ -54,93 +53,75 @@ class Bundle:
     reference: ShiftReference
     channels: tuple[str, ...]  # names of the channels that a plate must have, in order
     channel: str  # how cells were found on the training plates
-    projection: Any  # how cells were found on the training plates
-    settings: dict[str, Any]  # of the assay: threshold and flag rule
+    projection: Projection  # the same
+    settings: BundleSettings  # of the assay: threshold and flag rule
 
 
-def bundle_facts(assay: AssayFolder, model: str | None) -> dict[str, Any]:
-    """Give what decides the content of a bundle, as plain data with its ``mark``; quick."""
+def bundle_facts(assay: AssayFolder, model: str | None) -> BundleFacts:
+    """Give what decides the content of a bundle; quick."""
     chosen = chosen_model(assay, model)
-    folder = assay.models_folder / chosen.id
-    first = load_cells(assay.plate_folder(chosen.manifest["training_plates"][0]["name"]))
-    facts = {
-        "model": chosen.id,
-        "files": {
-            path.relative_to(folder).as_posix(): sha256_of(path) for path in _files_of(folder)
-        },
-        "settings": {"threshold": assay.threshold, "flag_rule": flag_rule(assay).to_dict()},
-        "channel": first.channel,
-        "projection": first.projection,
-    }
-    return {**facts, "mark": fingerprint(facts), "assay": str(assay.path.resolve())}
+    first = load_cells(assay.plate_folder(chosen.manifest.plate_names[0]))
+    return BundleFacts(
+        model=chosen.id,
+        files=_checksums(assay.models_folder / chosen.id),
+        settings=BundleSettings(threshold=assay.threshold, flag_rule=assay.flag_rule.to_dict()),
+        channel=first.channel,
+        projection=first.projection,
+    ).marked(str(assay.path.resolve()))
 
 
-def make_bundle(
-    assay: AssayFolder,
-    facts: dict[str, Any],
-    folder: Path,
-    *,
-    job: Job = NO_JOB,
-) -> None:
+def make_bundle(assay: AssayFolder, facts: BundleFacts, folder: Path, *, job: Job = NO_JOB) -> None:
     """Copy a model into `folder`, with a sample of its training plates' embeddings."""
     if (folder / BUNDLE).is_file():
         return
-    model = chosen_model(assay, facts["model"])
-    encoder = cached_encoder(**trained_with(model.manifest), job=job)
+    model = chosen_model(assay, facts.model)
+    encoder = model_encoder(model.manifest, job=job)
     check_encoder(model, encoder)
-    states: dict[str, PlateState] = {}
-
-    def state_of(name: str) -> PlateState:
-        if name not in states:
-            states[name] = load_plate(assay, name)
-        return states[name]
-
+    state_of = lru_cache(maxsize=None)(lambda name: load_plate(assay, name))
     reference = ShiftMeter(assay, model, encoder, state_of).reference(job)
-    first = model.manifest["training_plates"][0]["name"]
-    channels = [channel.name for channel in open_assay_plate(assay, first).channels]
     copy_model(assay.models_folder / model.id, folder / model.id)
-    copied = {
-        path.relative_to(folder / model.id).as_posix(): sha256_of(path)
-        for path in _files_of(folder / model.id)
-    }
-    if copied != facts["files"]:
+    if _checksums(folder / model.id) != facts.files:
         raise HcsQcError(
             f"Model {model.id} of {assay.path} has changed since the screen was started; run the "
             "same command again."
         )
-    with atomic_path(folder / "reference.npy") as temporary:
+    with atomic_path(folder / _REFERENCE) as temporary:
         np.save(temporary, reference.rows, allow_pickle=False)
-    write_json(
-        folder / BUNDLE,
-        {
-            **facts,
-            "channels": channels,
-            "reference": {"wells": reference.wells.tolist(), "plates": reference.plates},
-        },
-    )
+    plate = state_of(model.manifest.plate_names[0]).plate
+    BundleDocument(
+        facts=facts,
+        channels=tuple(channel.name for channel in plate.channels),
+        reference=ReferenceRecord(
+            wells=tuple(reference.wells.tolist()), plates=tuple(reference.plates)
+        ),
+    ).save(folder / BUNDLE)
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read what `make_bundle` wrote."""
-    facts = read_json(folder / BUNDLE)
+    document = BundleDocument.load(folder / BUNDLE)
+    facts, reference = document.facts, document.reference
     try:
-        rows = np.load(folder / "reference.npy", allow_pickle=False)
-        reference = ShiftReference(
-            rows, np.array(facts["reference"]["wells"], dtype=np.str_), facts["reference"]["plates"]
-        )
-        return Bundle(
-            folder / facts["model"],
-            load_model(folder / facts["model"]),
-            reference,
-            tuple(facts["channels"]),
-            facts["channel"],
-            facts["projection"],
-            dict(facts["settings"]),
-        )
-    except (KeyError, TypeError, OSError, ValueError) as error:
+        rows = np.load(folder / _REFERENCE, allow_pickle=False)
+    except (OSError, ValueError) as error:
         raise HcsQcError(
             f"{folder} is damaged ({error}); remove it and run the same command again."
         ) from error
+    return Bundle(
+        folder=folder / facts.model,
+        model=load_model(folder / facts.model),
+        reference=ShiftReference(
+            rows, np.array(reference.wells, dtype=np.str_), list(reference.plates)
+        ),
+        channels=document.channels,
+        channel=facts.channel,
+        projection=facts.projection,
+        settings=facts.settings,
+    )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in _files_of(folder)}
 
 
 def copy_model(source: Path, target: Path) -> None:
@@ -148,7 +129,7 @@ def copy_model(source: Path, target: Path) -> None:
 
     Files are linked where the disk can, so that a fine-tuned encoder is there only once.
     """
-    read_manifest(source)  # told here, when it is none
+    read_manifest(source)  # an error here, when it is none
     with explained_writes(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")

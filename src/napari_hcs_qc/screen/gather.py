@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from napari_hcs_qc.assay.models.training import versions
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, read_json, write_json
+from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.old_names import RENAMED, with_new_names
+from napari_hcs_qc.old_names import RENAMED
 from napari_hcs_qc.qc.plate_level.plate_flags import PlateFigures, PlateFlag, flag_plates
 from napari_hcs_qc.qc.plate_level.position_effects import (
     MEASURES,
@@ -33,6 +33,7 @@ from napari_hcs_qc.qc.reports.screen_report import (
     ScreenReport,
     write_screen_report,
 )
+from napari_hcs_qc.screen.documents import DoneDocument, Failure, PlateOutcome, ScreenProvenance
 from napari_hcs_qc.screen.screen_spec import FROM_FILES
 
 if TYPE_CHECKING:
@@ -63,22 +64,18 @@ class Gathered:
         return next(path for path in self.files if path.name == "report.html")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _ScoredPlate:
     """One plate as its job has left it."""
 
     planned: PlannedPlate
-    done: dict[str, Any]
+    done: DoneDocument
     figures: PlateFigures
     grid: Any
     centred: dict[str, dict[str, float]]
 
 
-def gather(
-    plan: ScreenPlan,
-    *,
-    job: Job = NO_JOB,
-) -> Gathered:
+def gather(plan: ScreenPlan, *, job: Job = NO_JOB) -> Gathered:
     """Read what the plates' jobs have left, flag plates, and write tables and report.
 
     One plate's wells are in memory at a time, and some figures of each of the others.
@@ -94,7 +91,7 @@ def gather(
             try:
                 scored.append(_read(planned))
                 continue
-            except (HcsQcError, KeyError, TypeError, ValueError, OSError, pa.ArrowException) as bad:
+            except (HcsQcError, KeyError, ValueError, OSError, pa.ArrowException) as bad:
                 why = f"its results are damaged ({bad}); remove {planned.folder.path} and run again"
         log = f"plates/{quote(planned.plate.key)}/log.txt"
         failed.append((planned.plate.name, why, log if planned.folder.log_path.is_file() else ""))
@@ -117,7 +114,7 @@ def gather(
                 f"plates/{quote(one.planned.plate.key)}/results/report.html",
                 *place,
                 one.grid,
-                one.done["figures"]["warnings"],
+                one.done.figures.warnings,
             )
             for one, place in zip(scored, places, strict=True)
         ],
@@ -136,7 +133,7 @@ def gather(
         *_write(plan.out, "drift", _drift_table(drifts)),
     ]
     files.append(write_screen_report(data, plan.out / "report.html", job=job))
-    write_json(plan.out / "provenance.json", _provenance(plan, scored, failed))
+    _provenance(plan, scored, failed).save(plan.out / "provenance.json")
     files.append(plan.out / "provenance.json")
     return Gathered([(name, why) for name, why, _ in failed], flags, figures, files)
 
@@ -148,27 +145,27 @@ def _wells_of(planned: PlannedPlate, columns: Iterable[str]) -> pa.Table:
 
 
 def _read(planned: PlannedPlate) -> _ScoredPlate:
-    done = with_new_names(read_json(planned.folder.done_path))
-    told = done["figures"]
+    done = DoneDocument.load(planned.folder.done_path)
+    summary = done.figures
     columns = ["well", "row", "column", "role", *MEASURES]
     wells = _wells_of(planned, columns).to_pandas()
     samples = wells[wells["role"] == "sample"]
-    rows, cols = told["shape"]
+    rows, cols = summary.shape
 
     def number(value: float | None) -> float:
-        return float("nan") if value is None else float(value)
+        return float("nan") if value is None else value
 
     figures = PlateFigures(
         name=planned.plate.name,
         **{
-            name: int(told[name])
+            name: getattr(summary, name)
             for name in ("n_wells", "n_flagged", "n_sites", "n_unreadable", "n_cells", "n_scored",
                          "n_abnormal")
         },
-        share_abnormal=number(told["share_abnormal"]),
-        cells_per_site=number(told["cells_per_site"]),
-        quality=told["quality"],
-        novelty=str(told["novelty"]),
+        share_abnormal=number(summary.share_abnormal),
+        cells_per_site=number(summary.cells_per_site),
+        quality=summary.quality,
+        novelty=summary.novelty,
         effects=position_effects(samples, (rows, cols)),
     )  # fmt: skip
     shares = wells["share_abnormal"].to_numpy(np.float64)
@@ -184,7 +181,7 @@ def _read(planned: PlannedPlate) -> _ScoredPlate:
     }
     grid = np.full((rows, cols), np.inf)  # infinite where there is no well
     grid[wells["row"], wells["column"]] = shares
-    return _ScoredPlate(planned, done, figures, grid, shifted)
+    return _ScoredPlate(planned=planned, done=done, figures=figures, grid=grid, centred=shifted)
 
 
 def _places(
@@ -210,11 +207,11 @@ def _places(
 
 
 def _time_of(plate: _ScoredPlate) -> dt.datetime | None:
-    said = plate.planned.plate.acquired
-    if isinstance(said, dt.datetime):
-        return said.astimezone()
-    told = plate.done["figures"].get("first_image") if said == FROM_FILES else None
-    return None if told is None else dt.datetime.fromisoformat(told)
+    acquired = plate.planned.plate.acquired
+    if isinstance(acquired, dt.datetime):
+        return acquired.astimezone()
+    first = plate.done.figures.first_image if acquired == FROM_FILES else None
+    return None if first is None else dt.datetime.fromisoformat(first)
 
 
 def _usual_shape(scored: Sequence[_ScoredPlate]) -> tuple[int, int]:
@@ -262,12 +259,12 @@ def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[Dri
 
 def _facts(plan: ScreenPlan, scored: Sequence[_ScoredPlate]) -> list[tuple[str, str]]:
     source = "" if plan.spec.source is None else str(plan.spec.source)
-    duration = sum(float(one.done.get("duration_s", 0)) for one in scored)
+    duration = sum(one.done.duration_s for one in scored)
     return [
         ("Screen", source),
         ("Folder", str(plan.out.resolve())),
-        ("Model", f"{plan.model['model']} of {plan.model['assay']}"),
-        ("Model checksum", plan.model["mark"]),
+        ("Model", f"{plan.model.model} of {plan.model.assay}"),
+        ("Model checksum", plan.model.mark),
         ("Job time", f"{duration / 3600:.2f} h in total"),
         *((name, text) for name, text in versions().items()),
     ]
@@ -287,7 +284,7 @@ def _plates_table(
         found, figures = flags[one.figures.name], one.figures
         rows.append(
             {
-                "Metadata_Plate": one.done["figures"]["name"],
+                "Metadata_Plate": one.done.figures.name,
                 "plate": figures.name,
                 "state": "done",
                 "acquired": when,
@@ -303,7 +300,7 @@ def _plates_table(
                     for measure, by_channel in figures.quality.items()
                     for channel, value in by_channel.items()
                 },
-                "shift": one.done["figures"]["shift"],
+                "shift": one.done.figures.shift,
                 "is_flagged": bool(found),
                 "flag_codes": ",".join(flag.code for flag in found),
                 "flag_reason": "; ".join(flag.text for flag in found),
@@ -366,7 +363,7 @@ def _write_wells(out: Path, scored: Sequence[_ScoredPlate], job: Job) -> list[Pa
             for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
                 index = table.column_names.index(name)
                 table = table.set_column(index, name, table[name].cast(pa.string()))
-            name = one.done["figures"]["name"]
+            name = one.done.figures.name
             plate = pa.array([name] * table.num_rows, pa.string())
             yield table.add_column(0, "Metadata_Plate", plate).replace_schema_metadata(None)
 
@@ -392,26 +389,26 @@ def _write_wells(out: Path, scored: Sequence[_ScoredPlate], job: Job) -> list[Pa
 
 def _provenance(
     plan: ScreenPlan, scored: Sequence[_ScoredPlate], failed: Sequence[tuple[str, str, str]]
-) -> dict[str, Any]:
+) -> ScreenProvenance:
     source = plan.spec.source
-    return {
-        "screen": plan.spec.name,
-        "spec": None if source is None else str(source),
-        "spec_text": None if source is None else source.read_text(encoding="utf-8"),
-        "model": plan.model,
-        "rule": plan.spec.rule.to_dict(),
-        "rule_in_words": list(plan.spec.rule.describe()),
-        "plates": [
-            {
-                "name": one.figures.name,
-                "fingerprint": one.done["fingerprint"],
-                "job": one.done["job"],
-                "finished": one.done["finished"],
-                "duration_s": one.done["duration_s"],
-                "versions": one.done["versions"],
-            }
-            for one in scored
-        ],
-        "failed": [{"name": name, "why": why} for name, why, _ in failed],
-        "versions": versions(),
-    }
+    return ScreenProvenance(
+        screen=plan.spec.name,
+        spec=None if source is None else str(source),
+        spec_text=None if source is None else source.read_text(encoding="utf-8"),
+        model=plan.model,
+        rule=plan.spec.rule.to_dict(),
+        rule_in_words=plan.spec.rule.describe(),
+        plates=tuple(
+            PlateOutcome(
+                name=plate.figures.name,
+                fingerprint=plate.done.fingerprint,
+                job=plate.done.job,
+                finished=plate.done.finished,
+                duration_s=plate.done.duration_s,
+                versions=plate.done.versions,
+            )
+            for plate in scored
+        ),
+        failed=tuple(Failure(name=name, why=why) for name, why, _ in failed),
+        versions=versions(),
+    )

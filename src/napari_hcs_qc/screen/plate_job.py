@@ -6,7 +6,7 @@ import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -15,13 +15,15 @@ from napari_hcs_qc.assay.models.training import versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_cells import cells_document
 from napari_hcs_qc.assay.store.saved_model import load_model
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
+from napari_hcs_qc.files import atomic_path, explained_writes
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.plate_level.plate_flags import QUALITY
 from napari_hcs_qc.qc.plate_level.position_effects import places_of
 from napari_hcs_qc.screen.bundle import Bundle, copy_model, load_bundle
+from napari_hcs_qc.screen.documents import DoneDocument, PlateSummary
 from napari_hcs_qc.workflow import steps
 from napari_hcs_qc.workflow.export import export, report
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_hcs_qc.plates.plate import Plate
+    from napari_hcs_qc.screen.documents import JobContent
     from napari_hcs_qc.screen.plate_folder import PlateFolder
 
 WELL_COLUMNS = ("well", "row", "column", "role", "n_sites", "n_unreadable", "n_cells", "n_scored",
@@ -37,12 +40,7 @@ WELL_COLUMNS = ("well", "row", "column", "role", "n_sites", "n_unreadable", "n_c
 """Columns of a plate's ``wells.parquet``; row and column count from 0."""
 
 
-def do_plate(
-    folder: PlateFolder,
-    *,
-    device: str = "auto",
-    job: Job = NO_JOB,
-) -> bool:
+def do_plate(folder: PlateFolder, *, device: str = "auto", job: Job = NO_JOB) -> bool:
     """Do the job that stands in a plate's folder, or what of it is missing.
 
     Another process at the same plate is waited for; what it has done is not done again.
@@ -57,7 +55,7 @@ def do_plate(
             except Timeout:
                 job.report(0, 0, "Waiting for another process that works on this plate")
     try:
-        task = read_json(folder.job_path)
+        task = folder.read_job()
         if folder.standing(task).state == "done":
             return False
         with explained_writes(folder.path):
@@ -73,33 +71,28 @@ def do_plate(
         lock.release()
 
 
-def _work(
-    folder: PlateFolder,
-    task: dict[str, Any],
-    device: str,
-    job: Job,
-) -> None:
+def _work(folder: PlateFolder, task: JobContent, device: str, job: Job) -> None:
     began = time.monotonic()
-    bundle = load_bundle(folder.path.parent.parent / task["bundle"])
+    bundle = load_bundle(folder.path.parent.parent / task.bundle)
     assay, plate = _assay_of(folder, task, bundle)
-    said = task["cells"]
-    masks = None if said["source"] is None else Path(said["source"]["path"])
+    requested = task.cells
     options = steps.CellOptions(
-        masks,
-        bundle.channel if said["channel"] is None else said["channel"],
-        bundle.projection if said["z"] is None else said["z"],
+        None if requested.source is None else Path(requested.source.path),
+        bundle.channel if requested.channel is None else requested.channel,
+        bundle.projection if requested.z is None else requested.z,
     )
     # That cells were found otherwise, or masks have changed since, only this setting tells.
-    has_cells = (assay.plate_folder(plate.name) / "cells.json").is_file()
-    is_other = has_cells and assay.settings.get("screen_cells") != said
+    has_cells = cells_document(assay.plate_folder(plate.name)) is not None
+    plain = requested.model_dump(mode="json")
+    is_other = has_cells and assay.settings.screen_cells != plain
     if not has_cells:  # before, so that a job that is killed in between goes on from there
-        assay.update_settings(screen_cells=said)
+        assay.update_settings(screen_cells=plain)
     steps.cells(assay, options, [plate.name], again=True if is_other else None, job=job)
     if is_other:
-        assay.update_settings(screen_cells=said)
+        assay.update_settings(screen_cells=plain)
     model = load_model(assay.models_folder / bundle.model.id)
     predict(assay, [plate.name], model, device=device, reference=bundle.reference, job=job)
-    kinds = tuple(task["export"]["exclude_kinds"])
+    kinds = task.export.exclude_kinds
     # Before anything is read of it: what is clicked meanwhile must be seen as new.
     n_actions = folder.n_actions()
     scored = score(assay, [plate.name], model=model, keep_kinds=kinds)
@@ -107,38 +100,32 @@ def _work(
         assay,
         folder.results,
         keep_kinds=kinds,
-        exclude_unreviewed=task["export"]["exclude_unreviewed"],
+        exclude_unreviewed=task.export.exclude_unreviewed,
         scored=scored,
         job=job,
     )
     report(assay, folder.results / "report.html", keep_kinds=kinds, scored=scored, job=job)
     with atomic_path(folder.wells_path) as temporary:
         _wells(scored[0]).to_parquet(temporary, index=False)
-    write_json(
-        folder.done_path,
-        {
-            "fingerprint": task["fingerprint"],
-            "job": {key: task[key] for key in task if key != "fingerprint"},
-            "n_actions": n_actions,
-            "figures": _figures(scored[0]),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "duration_s": round(time.monotonic() - began, 1),
-            "versions": versions(),
-        },
-    )
+    DoneDocument(
+        fingerprint=task.fingerprint,
+        job=task,
+        n_actions=n_actions,
+        figures=_summary(scored[0]),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_s=round(time.monotonic() - began, 1),
+        versions=versions(),
+    ).save(folder.done_path)
 
 
-def _assay_of(
-    folder: PlateFolder, task: dict[str, Any], bundle: Bundle
-) -> tuple[AssayFolder, Plate]:
+def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[AssayFolder, Plate]:
     """Make the plate's assay, or bring it to what the job says."""
-    said = task["plate"]
-    root = said["image_root"]
+    root = task.plate.image_root
     source = steps.PlateSource(
-        Path(said["path"]),
-        said["pattern"],
+        Path(task.plate.path),
+        task.plate.pattern,
         None if root is None else Path(root).resolve(),
-        said["chosen_name"],
+        task.plate.chosen_name,
     )
     plate = source.open()
     have = [channel.name for channel in plate.channels]
@@ -150,16 +137,19 @@ def _assay_of(
         )
     assay = AssayFolder.open_or_create(folder.assay)
     for entry in assay.plates:
-        asked = (source.path.resolve(), source.pattern, source.image_root, plate.name)
-        if (entry.source, entry.pattern, entry.image_root, entry.name) != asked:
-            assay.remove_plate(entry.name)  # what people said of it stays
-    platemap = None if task["platemap"] is None else Path(task["platemap"]["path"])
+        requested = (source.path.resolve(), source.pattern, source.image_root, plate.name)
+        if (entry.source, entry.pattern, entry.image_root, entry.name) != requested:
+            assay.remove_plate(entry.name)  # its annotations stay
+    platemap = None if task.platemap is None else Path(task.platemap.path)
     if platemap is None:
         with explained_writes(assay.platemap_path):
             assay.platemap_path.unlink(missing_ok=True)
     assay, opened = steps.new(folder.assay, [source], platemap=platemap)
     copy_model(bundle.folder, assay.models_folder / bundle.model.id)
-    assay.update_settings(**bundle.settings, model=bundle.model.id)
+    settings = bundle.settings
+    assay.update_settings(
+        threshold=settings.threshold, flag_rule=settings.flag_rule, model=bundle.model.id
+    )
     return assay, opened[0]
 
 
@@ -175,42 +165,39 @@ def _wells(scored: ScoredPlate) -> pd.DataFrame:
     return wells[list(WELL_COLUMNS)]
 
 
-def _figures(scored: ScoredPlate) -> dict[str, Any]:
-    """Give what the plate is compared by, and what is told of it, as plain data."""
-    wells, plate = scored.scores.wells, scored.state.plate
+def _summary(scored: ScoredPlate) -> PlateSummary:
+    wells, plate, shift = scored.scores.wells, scored.state.plate, scored.prediction.shift
     samples = _wells(scored)
     compared = samples[samples["role"] != "empty"]
     quality = scored.state.found.quality
-    files = sorted(set(plate.planes["path"]))
-    return {
-        "name": plate.name,
-        "shape": list(plate.shape),
-        "n_wells": len(wells),
-        "n_flagged": int(wells["is_flagged"].sum()),
-        **{
-            name: int(wells[name].sum())
-            for name in ("n_sites", "n_unreadable", "n_cells", "n_scored", "n_abnormal")
-        },
-        "share_abnormal": _median(compared["share_abnormal"]),
-        "cells_per_site": _median(compared["cells_per_site"]),
-        "quality": {
+    return PlateSummary(
+        name=plate.name,
+        shape=plate.shape,
+        n_wells=len(wells),
+        n_flagged=int(wells["is_flagged"].sum()),
+        n_sites=int(wells["n_sites"].sum()),
+        n_unreadable=int(wells["n_unreadable"].sum()),
+        n_cells=int(wells["n_cells"].sum()),
+        n_scored=int(wells["n_scored"].sum()),
+        n_abnormal=int(wells["n_abnormal"].sum()),
+        share_abnormal=_median(compared["share_abnormal"]),
+        cells_per_site=_median(compared["cells_per_site"]),
+        quality={
             measure: {
-                str(channel): _median(values)
+                str(channel): median
                 for channel, values in quality.groupby("channel")[measure]
-                if _median(values) is not None
+                if (median := _median(values)) is not None
             }
             for measure in QUALITY
         },
-        "novelty": scored.prediction.shift.get("sentence", "")
-        if scored.prediction.shift.get("is_novel")
-        else "",
-        "shift": scored.prediction.shift.get("value"),
-        "warnings": list(scored.warnings),
-        "unreadable": [str(problem) for problem in scored.unreadable[:200]],
-        "model": scored.prediction.model,
-        "threshold": scored.threshold,
-        "first_image": _first_image(files),
-    }
+        novelty=shift.sentence if shift is not None and shift.is_novel else "",
+        shift=None if shift is None else shift.value,
+        warnings=scored.warnings,
+        unreadable=tuple(str(problem) for problem in scored.unreadable[:200]),
+        model=scored.prediction.model,
+        threshold=scored.threshold,
+        first_image=_first_image(sorted(set(plate.planes["path"]))),
+    )
 
 
 def _median(values: pd.Series[float]) -> float | None:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json
+from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.heads.threads import n_processors
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.screen.bundle import BUNDLE
+from napari_hcs_qc.screen.documents import ProblemDocument
 from napari_hcs_qc.screen.gather import Gathered, gather
 from napari_hcs_qc.screen.screen_plan import ScreenPlan, check_out, plan_screen, write_plan
 from napari_hcs_qc.screen.snakemake_engine import BUSY
@@ -43,7 +44,7 @@ _LOOK_S = 1.0  # how often the folders of the plates are looked at
 _ENDING_S = 90.0  # an engine whose parent was killed ends within this
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How the jobs of a screen are run."""
 
@@ -65,25 +66,25 @@ class RunOptions:
 
     def arguments(self, out: Path) -> list[str]:
         """Arguments of Snakemake."""
-        given = ["--snakefile", str(_SNAKEFILE), "--directory", str(out.resolve())]
+        arguments = ["--snakefile", str(_SNAKEFILE), "--directory", str(out.resolve())]
         # Done means that done.json is there, see the Snakefile; and the lock is the engine's.
-        given += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nolock"]
+        arguments += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", "--nolock"]
         # Of equal jobs none is better first, and the solver of the other one may not be there.
-        given += ["--scheduler", "greedy"]
+        arguments += ["--scheduler", "greedy"]
         is_local = self.profile is None and self.executor in (None, "local")
         if self.profile is not None:
-            given += ["--profile", self.profile]
+            arguments += ["--profile", self.profile]
         if self.executor is not None:
-            given += ["--executor", self.executor]
+            arguments += ["--executor", self.executor]
         cores = self.cores if self.cores is not None or not is_local else os.cpu_count() or 1
         if cores is not None:
-            given += ["--cores", str(cores)]
+            arguments += ["--cores", str(cores)]
         jobs = self.jobs
         if jobs is None and self.profile is None and not is_local:
             jobs = 50
         if jobs is not None:
-            given += ["--jobs", str(jobs)]
-        return [*given, *self.more]
+            arguments += ["--jobs", str(jobs)]
+        return [*arguments, *self.more]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +97,7 @@ class ScreenResult:
 
 
 def run_screen(
-    spec: ScreenSpec,
-    out: Path,
-    options: RunOptions | None = None,
-    *,
-    job: Job = NO_JOB,
+    spec: ScreenSpec, out: Path, options: RunOptions | None = None, *, job: Job = NO_JOB
 ) -> ScreenResult:
     """Do what of a screen is missing, and report on all of it.
 
@@ -158,7 +155,7 @@ def _alone(out: Path, job: Job) -> Iterator[None]:
 
 
 def _run_engine(plan: ScreenPlan, options: RunOptions, job: Job) -> int:
-    """Run Snakemake and tell how far it is; gives its exit code."""
+    """Run Snakemake and report how far it is; gives its exit code."""
     arguments = options.arguments(plan.out)
     log = plan.out / "logs" / "snakemake.log"
     with explained_writes(log):
@@ -183,11 +180,7 @@ def _run_engine(plan: ScreenPlan, options: RunOptions, job: Job) -> int:
         _end(process, process.stdin)
 
 
-def _watch(
-    process: subprocess.Popen[bytes],
-    plan: ScreenPlan,
-    job: Job,
-) -> int:
+def _watch(process: subprocess.Popen[bytes], plan: ScreenPlan, job: Job) -> int:
     total, looked = len(plan.to_do()), -_LOOK_S
     while True:
         code = process.poll()
@@ -195,11 +188,10 @@ def _watch(
             return code
         job.check()
         if time.monotonic() - looked >= _LOOK_S:
-            counts = Counter(one.folder.standing(one.job).state for one in plan.to_do())
-            words = f"{counts['done']} of {total} plates done"
-            if counts["failed"]:
-                words += f", {counts['failed']} failed"
-            job.report(counts["done"] + counts["failed"], total, words)
+            counts = Counter(plate.folder.standing(plate.job).state for plate in plan.to_do())
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            text = f"{counts['done']} of {total} plates done{failed}"
+            job.report(counts["done"] + counts["failed"], total, text)
             looked = time.monotonic()
         time.sleep(_POLL_S)
 
@@ -215,22 +207,22 @@ def _end(process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
 
 
 def _check_engine(plan: ScreenPlan, code: int) -> None:
-    """Raise when no plate can be blamed for what went wrong."""
+    """Raise when what went wrong is not the failure of plates."""
     if code == 0:
         return
     if code == BUSY:
         raise HcsQcError(
             f"Another Snakemake is working on the screen {plan.out}; wait until it has finished."
         )
-    if any(one.folder.standing(one.job).state != "missing" for one in plan.to_do()):
-        return  # some came to an end; the report tells of the others
+    if any(plate.folder.standing(plate.job).state != "missing" for plate in plan.to_do()):
+        return  # some came to an end; the report names the others
     if code == 130:
         raise Cancelled
     folder = plan.out / plan.bundle
-    if not (folder / BUNDLE).is_file() and (folder / "problem.json").is_file():
-        told = read_json(folder / "problem.json")
-        raise HcsQcError(f"The model cannot be used: {told.get('error', '')}")
-    if any(one.folder.log_path.is_file() for one in plan.to_do()):
+    problem = ProblemDocument.load_if_valid(folder / "problem.json")
+    if not (folder / BUNDLE).is_file() and problem is not None:
+        raise HcsQcError(f"The model cannot be used: {problem.error}")
+    if any(plate.folder.log_path.is_file() for plate in plan.to_do()):
         return
     log = plan.out / "logs" / "snakemake.log"
     try:

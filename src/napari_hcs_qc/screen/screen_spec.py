@@ -3,49 +3,126 @@
 from __future__ import annotations
 
 import datetime as dt
-import glob as globbing
 import re
 import tomllib
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, PlainValidator
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.assay.store.plate_entry import folder_name, same_name
+from napari_hcs_qc.documents import StrictPart, parse_leniently
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import natural_key
 from napari_hcs_qc.qc.plate_level.plate_rule import PlateRule
-from napari_hcs_qc.text import count_of, unknown_setting
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari_hcs_qc.plates.plate import Projection
 
 _TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq"})
 _MAGIC = re.compile(r"[*?\[]")
-_KEYS: dict[str, frozenset[str]] = {
-    "": frozenset({"name", "assay", "model", "platemap", "cells", "export", "rule", "plate"}),
-    "cells": frozenset({"channel", "z"}),
-    "export": frozenset({"keep_kinds", "exclude_kinds", "exclude_unreviewed"}),
-    "plate": frozenset(
-        {"path", "glob", "name", "pattern", "image_root", "platemap", "cells", "acquired", "order"}
-    ),
-}
+_PLATE = re.compile(r"^plate\[(\d+)\]\.?")
 FROM_FILES = "files"
 """Value of ``acquired``: the oldest image file of the plate tells when it was taken."""
 
 
-@dataclass(frozen=True)
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError(f"is {value!r}; a text in quotes was expected.")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"pattern {value!r} is not a regular expression: {error}.") from error
+    return value
+
+
+def _kinds(value: tuple[str, ...]) -> tuple[str, ...]:
+    if any(kind not in KINDS for kind in value):
+        raise ValueError(f"is {list(value)!r}; a list of {', '.join(KINDS)} was expected.")
+    return value
+
+
+def _time(value: object) -> dt.datetime | str | None:
+    if value is None or value == FROM_FILES:
+        return FROM_FILES if value else None
+    try:
+        return dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(
+            f'is {value!r}; a time such as 2026-02-03T09:30:00, or "files", was expected.'
+        ) from None
+
+
+Text = Annotated[str, AfterValidator(_text)]
+
+
+class CellsTable(StrictPart):
+    """How cells are found; as for the model by default."""
+
+    channel: str | int | None = None
+    z: Literal["max"] | Annotated[int, Field(ge=0)] | None = None
+    """How z stacks are read: their maximum, or one plane."""
+
+
+class ExportTable(StrictPart):
+    """What is exported, see `ExportOptions`."""
+
+    keep_kinds: Annotated[tuple[str, ...], AfterValidator(_kinds)] = ()
+    """Abnormal cells of these kinds stay in."""
+    exclude_unreviewed: bool = False
+
+
+class PlateTable(StrictPart):
+    """One plate, or with `glob` as many as match."""
+
+    path: Text | None = None
+    glob: Text | None = None
+    name: Text | None = None
+    pattern: Annotated[Text, AfterValidator(_pattern)] | None = None
+    image_root: Text | None = None
+    platemap: Text | None = None
+    cells: Text | None = None
+    """Masks or positions to import."""
+    acquired: Annotated[
+        dt.datetime | str | None, PlainValidator(_time, json_schema_input_type=str | None)
+    ] = None
+    """When it was imaged, or "files": as its oldest image file says."""
+    order: float | None = None
+    """Its place in the order of acquisition."""
+
+
+class ScreenFile(StrictPart):
+    """The TOML file of a screen; paths are relative to it."""
+
+    name: Text | None = None
+    assay: Text | None = None
+    model: Text | None = None
+    platemap: Text | None = None
+    cells: CellsTable = CellsTable()
+    export: ExportTable = ExportTable()
+    rule: dict[str, JsonValue] = Field(default_factory=dict)
+    """Thresholds of `PlateRule`."""
+    plate: tuple[PlateTable, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScreenPlate:
     """One plate of a screen."""
 
     name: str  # names its folder and its rows; no other plate of the screen has it
-    path: Path  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
-    pattern: str | None = None  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
-    image_root: Path | None = None  # as `napari_hcs_qc.plates.open_plate` takes them; absolute
+    path: Path  # this and the next two as `open_plate` takes them; absolute
+    pattern: str | None = None
+    image_root: Path | None = None
     # Name for `open_plate`: of a table with several plates which one, None for the only one
     chosen_name: str | None = None
     platemap: Path | None = None  # its plate map, None without one
@@ -59,7 +136,7 @@ class ScreenPlate:
         return re.sub(r"[^\w.%+=@-]", lambda match: f"%{ord(match[0]):02X}", folder_name(self.name))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScreenSpec:
     """A screen."""
 
@@ -69,8 +146,8 @@ class ScreenSpec:
     model: str | None = None  # id of the model; None takes the one in use
     channel: str | int | None = None  # how cells are found
     projection: Projection | None = None  # how cells are found
-    keep_kinds: tuple[str, ...] = ()  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
-    exclude_unreviewed: bool = False  # see `napari_hcs_qc.qc.export.export_tables.ExportOptions`
+    keep_kinds: tuple[str, ...] = ()  # see `ExportOptions`
+    exclude_unreviewed: bool = False
     rule: PlateRule = field(default_factory=PlateRule)  # by which plates are flagged
     source: Path | None = None  # the file it was read from
 
@@ -107,248 +184,143 @@ def read_screen(path: Path) -> ScreenSpec:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HcsQcError(f"{path} cannot be read as TOML: {error}") from error
-    problems: list[Problem] = []
-    reader = _Reader(path.resolve().parent, problems)
-    spec = reader.screen(data, path)
+    export = data.get("export")
+    if isinstance(export, dict) and "exclude_kinds" in export:
+        warnings.warn(
+            f"{path}: export.exclude_kinds is now called keep_kinds: these kinds are kept.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        export.setdefault("keep_kinds", export.pop("exclude_kinds"))
+    file, found = parse_leniently(ScreenFile, data)
+    # People count plates from 1.
+    problems = [
+        replace(problem, where=_PLATE.sub(lambda n: f"plate {int(n[1]) + 1} ", problem.where))
+        for problem in found
+    ]
+    spec = _Specification(path, problems).screen(file)
     if problems:
         raise ProblemsError(f"{path}: {count_of(len(problems), 'problem')}", problems)
-    assert spec is not None
     return spec
 
 
-class _Reader:
-    """Reads values, and collects what is wrong with them."""
+class _Specification:
+    """Makes a screen of its file, and collects what is wrong."""
 
-    def __init__(self, base: Path, problems: list[Problem]) -> None:
-        self._base, self._problems = base, problems
+    def __init__(self, path: Path, problems: list[Problem]) -> None:
+        self._path, self._base = path.resolve(), path.resolve().parent
+        self._problems = problems
 
-    def screen(self, data: Mapping[str, Any], path: Path) -> ScreenSpec | None:
-        self._known(data, "", "")
-        assay = self._path(data, "assay", "")
+    def screen(self, file: ScreenFile) -> ScreenSpec:
+        assay = self._placed(file.assay)
         if assay is None:
-            self._tell("assay", "is missing; name the folder of an assay with a trained model.")
+            self._report("assay", "is missing; name the folder of an assay with a trained model.")
         elif not (assay / "assay.json").is_file():
-            self._tell("assay", f"{assay} is not an assay; make and train one with: hcs-qc run.")
-        cells, export = self._table(data, "cells"), self._table(data, "export")
-        plates = self._plates(data)
-        if "exclude_kinds" in export:
-            warnings.warn(
-                f"{path}: export.exclude_kinds is now called keep_kinds: these kinds are kept.",
-                FutureWarning,
-                stacklevel=2,
-            )
-        kinds = export.get("keep_kinds", export.get("exclude_kinds", []))
-        if not isinstance(kinds, list) or any(one not in KINDS for one in kinds):
-            self._tell(
-                "export.keep_kinds", f"is {kinds!r}; a list of {', '.join(KINDS)} was expected."
-            )
-            kinds = []
-        rule = PlateRule()
+            self._report("assay", f"{assay} is not an assay; make and train one with: hcs-qc run.")
+        return ScreenSpec(
+            name=file.name or self._path.stem,
+            assay=assay or self._base,
+            plates=self._plates(file),
+            model=file.model,
+            channel=file.cells.channel,
+            projection=file.cells.z,
+            keep_kinds=file.export.keep_kinds,
+            exclude_unreviewed=file.export.exclude_unreviewed,
+            rule=self._rule(file),
+            source=self._path,
+        )
+
+    def _rule(self, file: ScreenFile) -> PlateRule:
         try:
-            rule = PlateRule.from_dict(self._table(data, "rule", check=False))
+            return PlateRule.from_dict(file.rule)
         except ProblemsError as error:
-            for one in error.problems:
-                self._tell(f"rule.{one.where}", one.what)
+            for problem in error.problems:
+                self._report(f"rule.{problem.where}", problem.what)
         except HcsQcError as error:
-            self._tell("rule", str(error))
-        spec = None
-        if assay is not None:
-            spec = ScreenSpec(
-                self._text(data, "name", "") or path.stem,
-                assay,
-                plates,
-                self._text(data, "model", ""),
-                self._channel(cells),
-                self._projection(cells),
-                tuple(str(one) for one in kinds),
-                self._flag(export, "exclude_unreviewed", "export"),
-                rule,
-                path.resolve(),
-            )
-        return spec
+            self._report("rule", str(error))
+        return PlateRule()
 
-    # ---- plates --------------------------------------------------------------------------
-
-    def _plates(self, data: Mapping[str, Any]) -> tuple[ScreenPlate, ...]:
-        rows = data.get("plate", [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            self._tell("plate", "must be tables, each beginning with [[plate]].")
-            return ()
-        if not rows:
-            self._tell("plate", "is missing; add [[plate]] with a path or a glob.")
-        platemap = self._file(data, "platemap", "")
+    def _plates(self, file: ScreenFile) -> tuple[ScreenPlate, ...]:
+        if not file.plate:
+            self._report("plate", "is missing; add [[plate]] with a path or a glob.")
+        platemap = self._file(file.platemap, "platemap")
         plates = [
             plate
-            for number, row in enumerate(rows, start=1)
-            for plate in self._plate(row, f"plate {number}", platemap)
+            for number, table in enumerate(file.plate, start=1)
+            for plate in self._plates_of(table, f"plate {number}", platemap)
         ]
         counts = Counter(plate.name for plate in plates)
-        twice = [name for name, count in counts.items() if count > 1]
-        for name in twice[:20]:
-            self._tell(f"plate {name}", "is given twice; give each plate its own name.")
-        folded: dict[str, str] = {}
+        for name in [name for name, count in counts.items() if count > 1][:20]:
+            self._report(f"plate {name}", "is given twice; give each plate its own name.")
+        names: list[str] = []
         for name in counts:
-            other = next((one for one in folded.values() if same_name(one, name)), None)
+            other = next((other for other in names if same_name(other, name)), None)
             if other is not None:
-                self._tell(f"plate {name}", f"differs from {other} only in upper and lower case.")
-            folded[name] = name
+                self._report(f"plate {name}", f"differs from {other} only in upper and lower case.")
+            names.append(name)
         for what in ("acquired", "order"):
             without = [plate.name for plate in plates if getattr(plate, what) is None]
             if without and len(without) < len(plates):
-                self._tell(
-                    what, f"is missing on {', '.join(without[:5])}; give it on all plates or none."
-                )
+                listed = ", ".join(without[:5])
+                self._report(what, f"is missing on {listed}; give it on all plates or none.")
         return tuple(plates)
 
-    def _plate(
-        self, row: Mapping[str, Any], where: str, platemap: Path | None
-    ) -> list[ScreenPlate]:
-        self._known(row, "plate", where)
-        if ("path" in row) == ("glob" in row):
-            self._tell(where, "needs either a path, or a glob for many plates.")
+    def _plates_of(self, table: PlateTable, where: str, platemap: Path | None) -> list[ScreenPlate]:
+        if (table.path is None) == (table.glob is None):
+            self._report(where, "needs either a path, or a glob for many plates.")
             return []
-        for_one = [key for key in ("name", "cells", "order") if key in row and "glob" in row]
-        if for_one:
-            self._tell(where, f"{', '.join(for_one)} applies to one plate; a glob matches many.")
-        pattern = self._text(row, "pattern", where)
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                self._tell(where, f"pattern {pattern!r} is not a regular expression: {error}.")
-        common = {
-            "pattern": pattern,
-            "image_root": self._path(row, "image_root", where),
-            "platemap": self._file(row, "platemap", where) if "platemap" in row else platemap,
-            "cells": self._path(row, "cells", where),
-            "acquired": self._acquired(row, where),
-            "order": self._number(row, "order", where),
-        }
-        if "glob" in row:
-            return self._matches(row, where, common)
-        path = self._path(row, "path", where)
-        if path is None:
-            return []
-        name = self._text(row, "name", where)
-        return self._made(name or _own_name(path), path, name, where, common)
-
-    def _matches(
-        self, row: Mapping[str, Any], where: str, common: dict[str, Any]
-    ) -> list[ScreenPlate]:
-        pattern = self._text(row, "glob", where)
-        if pattern is None:
-            return []
-        full = str(self._base / Path(pattern).expanduser())
-        # Sorted as a person counts: P2 before P10.
-        found = sorted(globbing.glob(full, recursive=True), key=natural_key)
-        found = [one for one in found if not Path(one).name.startswith(".")]
-        if not found:
-            self._tell(where, f"nothing matches the glob {full}.")
+        for_one = [name for name in ("name", "cells", "order") if getattr(table, name) is not None]
+        if table.glob is not None and for_one:
+            self._report(where, f"{', '.join(for_one)} applies to one plate; a glob matches many.")
+        if table.platemap is not None:
+            platemap = self._file(table.platemap, f"{where} platemap")
         plates = []
-        for one in found:
-            plates += self._made(_matched_name(full, Path(one)), Path(one), None, where, common)
+        for name, path, chosen in self._sources(table, where):
+            try:
+                folder_name(name)
+            except HcsQcError as error:
+                self._report(where, f"name {name!r} cannot be that of a folder: {error}")
+                continue
+            plates.append(
+                ScreenPlate(
+                    name=name,
+                    path=path,
+                    pattern=table.pattern,
+                    image_root=self._placed(table.image_root),
+                    # A table has the names of its plates itself.
+                    chosen_name=chosen if path.suffix.lower() in _TABLES else name,
+                    platemap=platemap,
+                    cells=self._placed(table.cells),
+                    acquired=table.acquired,
+                    order=table.order,
+                )
+            )
         return plates
 
-    def _made(
-        self, name: str, path: Path, chosen: str | None, where: str, common: dict[str, Any]
-    ) -> list[ScreenPlate]:
-        try:
-            folder_name(name)
-        except HcsQcError as error:
-            self._tell(where, f"name {name!r} cannot be that of a folder: {error}")
-            return []
-        # A table tells the names of its plates itself.
-        chosen = chosen if path.suffix.lower() in _TABLES else name
-        return [ScreenPlate(name, path, chosen_name=chosen, **common)]
+    def _sources(self, table: PlateTable, where: str) -> list[tuple[str, Path, str | None]]:
+        """Give name, path and chosen name of each plate that a table stands for."""
+        path = self._placed(table.path)
+        if path is not None:
+            return [(table.name or _own_name(path), path, table.name)]
+        full = str(self._placed(table.glob))
+        # Sorted as a person counts: P2 before P10.
+        matches = [Path(match) for match in sorted(glob(full, recursive=True), key=natural_key)]
+        matches = [match for match in matches if not match.name.startswith(".")]
+        if not matches:
+            self._report(where, f"nothing matches the glob {full}.")
+        return [(_matched_name(full, match), match, None) for match in matches]
 
-    # ---- values --------------------------------------------------------------------------
+    def _placed(self, text: str | None) -> Path | None:
+        return None if text is None else self._base / Path(text).expanduser()
 
-    def _tell(self, where: str, what: str) -> None:
-        self._problems.append(Problem(where, what))
-
-    def _known(self, data: Mapping[str, Any], table: str, where: str) -> None:
-        for key in data:
-            if key not in _KEYS[table]:
-                named = f"{where}: {key}" if where else (f"{table}.{key}" if table else key)
-                self._tell(named, unknown_setting(key, _KEYS[table]))
-
-    def _table(self, data: Mapping[str, Any], key: str, *, check: bool = True) -> dict[str, Any]:
-        table = data.get(key, {})
-        if not isinstance(table, dict):
-            self._tell(key, f"is {table!r}; a table [{key}] was expected.")
-            return {}
-        if check:
-            self._known(table, key, "")
-        return table
-
-    def _text(self, data: Mapping[str, Any], key: str, where: str) -> str | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value.strip():
-            self._tell(f"{where} {key}".strip(), f"is {value!r}; a text in quotes was expected.")
-            return None
-        return value
-
-    def _path(self, data: Mapping[str, Any], key: str, where: str) -> Path | None:
-        text = self._text(data, key, where)
-        return None if text is None else Path(self._base / Path(text).expanduser())
-
-    def _file(self, data: Mapping[str, Any], key: str, where: str) -> Path | None:
-        path = self._path(data, key, where)
+    def _file(self, text: str | None, where: str) -> Path | None:
+        path = self._placed(text)
         if path is not None and not path.is_file():
-            self._tell(f"{where} {key}".strip(), f"{path} is not a file.")
+            self._report(where, f"{path} is not a file.")
         return path
 
-    def _flag(self, data: Mapping[str, Any], key: str, where: str) -> bool:
-        value = data.get(key, False)
-        if not isinstance(value, bool):
-            self._tell(f"{where}.{key}", f"is {value!r}; true or false was expected.")
-        return value is True
-
-    def _number(self, data: Mapping[str, Any], key: str, where: str) -> float | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            self._tell(f"{where} {key}", f"is {value!r}; a number was expected.")
-            return None
-        return float(value)
-
-    def _acquired(self, data: Mapping[str, Any], where: str) -> dt.datetime | str | None:
-        value = data.get("acquired")
-        if value is None or value == FROM_FILES:
-            return value
-        try:
-            if isinstance(value, str):
-                value = dt.datetime.fromisoformat(value)
-            if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-                value = dt.datetime.combine(value, dt.time())
-        except ValueError:
-            pass
-        if not isinstance(value, dt.datetime):
-            self._tell(
-                f"{where} acquired",
-                f'is {value!r}; a time such as 2026-02-03T09:30:00, or "files", was expected.',
-            )
-            return None
-        return value
-
-    def _channel(self, data: Mapping[str, Any]) -> str | int | None:
-        value = data.get("channel")
-        if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
-            return value
-        self._tell("cells.channel", f"is {value!r}; the name or number of a channel was expected.")
-        return None
-
-    def _projection(self, data: Mapping[str, Any]) -> Projection | None:
-        value = data.get("z")
-        is_plane = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if value is None or value == "max" or is_plane:
-            found: Projection | None = value
-            return found
-        self._tell("cells.z", f"is {value!r}; 'max' or the number of a plane was expected.")
-        return None
+    def _report(self, where: str, what: str) -> None:
+        self._problems.append(Problem(where, what))
 
 
 def _own_name(path: Path) -> str:
@@ -358,10 +330,10 @@ def _own_name(path: Path) -> str:
 def _matched_name(pattern: str, path: Path) -> str:
     """Name a match by the part of its path that the wildcards stand for."""
     parts, wanted = path.parts, Path(pattern).parts
-    first = next((i for i, one in enumerate(wanted) if _MAGIC.search(one)), len(wanted) - 1)
-    n_after = next((i for i, one in enumerate(reversed(wanted)) if _MAGIC.search(one)), 0)
+    first = next((i for i, part in enumerate(wanted) if _MAGIC.search(part)), len(wanted) - 1)
+    n_after = next((i for i, part in enumerate(reversed(wanted)) if _MAGIC.search(part)), 0)
     middle = list(parts[first : len(parts) - n_after]) or [path.name]
     if n_after == 0:
         middle[-1] = _own_name(path)
     # Exports often repeat it: P1/P1/*.tif.
-    return " ".join(one for i, one in enumerate(middle) if i == 0 or one != middle[i - 1])
+    return " ".join(part for i, part in enumerate(middle) if i == 0 or part != middle[i - 1])

@@ -1,26 +1,25 @@
-"""The verbs of the loop for a person at a desk: inputs frozen when they start, plates kept open."""
+"""The steps for a person at a desk: inputs frozen when they start, plates kept open."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.embeddings.embed_plate import fill_store, stored_plate
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.train_options import asked_recipe
+from napari_hcs_qc.assay.models.train_options import requested_encoder
+from napari_hcs_qc.assay.models.training import sized_recipe
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
-from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
-from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST, EmbeddingStore
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.export import export, report
-from napari_hcs_qc.workflow.retraining import Retrained, add_figures, add_novelty, retrain
+from napari_hcs_qc.workflow.measuring import add_figures
+from napari_hcs_qc.workflow.training import Trained, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,17 +29,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.workflow.model_history import Comparison, ModelLine
+    from napari_hcs_qc.workflow.model_history import Comparison
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Frozen:
     """What a job works on; nobody changes it while the job runs."""
 
@@ -58,41 +57,14 @@ class Frozen:
 
 
 def find_cells(
-    folder: AssayFolder,
-    plate: str,
-    annotations: LiveAnnotations,
-    *,
-    job: Job = NO_JOB,
+    folder: AssayFolder, plate: str, annotations: AnnotationCache, *, job: Job = NO_JOB
 ) -> OpenPlate:
     """Find the cells of a plate and load it with them."""
     steps.cells(folder, plates=[plate], job=job)
     return load_open_plate(folder, plate, annotations, None, job)
 
 
-def encoder_of(
-    options: TrainOptions,
-    *,
-    job: Job = NO_JOB,
-) -> tuple[Encoder, CropRecipe]:
-    """Load the encoder that was chosen, or give the one that is loaded; and its recipe."""
-    recipe = asked_recipe(options)
-    encoder = cached_encoder(
-        name=options.encoder or DEFAULT_ENCODER,
-        stages=recipe.stages,
-        pooling=recipe.pooling,
-        weights=options.weights,
-        device=options.device,
-        backend=options.backend,
-        job=job,
-    )
-    return encoder, recipe
-
-
-def embed(
-    frozen: Frozen,
-    *,
-    job: Job = NO_JOB,
-) -> dict[str, NDArray[np.floating[Any]]]:
+def embed(frozen: Frozen, *, job: Job = NO_JOB) -> dict[str, NDArray[np.floating[Any]]]:
     """Embed the found cells of all plates, or find the embeddings on disk."""
     if not frozen.states:
         raise HcsQcError("No cells have been found yet; find the cells of the plate first.")
@@ -100,13 +72,7 @@ def embed(
     rows = {}
     for name, state in frozen.states.items():
         job.check()
-        store = fill_store(
-            state,
-            recipe,
-            encoder,
-            frozen.folder.embeddings_folder,
-            job=job,
-        )
+        store = fill_store(state, recipe, encoder, frozen.folder.embeddings_folder, job=job)
         n_sites = len(state.found.cells[["well", "site"]].drop_duplicates())
         if n_sites and len(store.unreadable) >= n_sites:
             raise HcsQcError(
@@ -119,21 +85,13 @@ def embed(
     return rows
 
 
-def find_embeddings(
-    frozen: Frozen,
-    *,
-    job: Job = NO_JOB,
-) -> dict[str, NDArray[np.floating[Any]]]:
+def find_embeddings(frozen: Frozen, *, job: Job = NO_JOB) -> dict[str, NDArray[np.floating[Any]]]:
     """Find the embeddings that are complete on disk, as `embed` gives them; compute none."""
     encoder, recipe = _ready(frozen, job)
     rows = {}
     for name, state in frozen.states.items():
-        found = state.found
-        fingerprint = store_fingerprint(
-            state.plate, found.cells, found.ranges, recipe, encoder, projection=found.projection
-        )
-        folder = frozen.folder.embeddings_folder / fingerprint
-        if (folder / MANIFEST).is_file() and (store := EmbeddingStore.open(folder)).complete:
+        store = stored_plate(state, recipe, encoder, frozen.folder.embeddings_folder)
+        if store is not None:
             rows[name] = store.embeddings
     if len(rows) == len(frozen.states):
         _know_plates(frozen, encoder, recipe)
@@ -149,168 +107,79 @@ def _know_plates(frozen: Frozen, encoder: Encoder, recipe: CropRecipe) -> None:
 
 def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
     """Give the encoder, and the recipe for the nuclei of the assay's first plate."""
-    encoder, recipe = encoder_of(frozen.options, job=job)
-    first = next(iter(frozen.states.values()))
-    return encoder, recipe.with_diameter(first.found.diameter_px)
+    encoder = requested_encoder(frozen.options, job=job)
+    return encoder, sized_recipe(frozen.folder, frozen.options, [*frozen.states.values()])
 
 
-def train_and_score(
-    frozen: Frozen,
-    note: str = "",
-    *,
-    job: Job = NO_JOB,
-) -> Retrained:
-    """Fit a head on all annotations and judge every plate with it."""
-    encoder, _ = encoder_of(frozen.options, job=job)
-    return retrain(
+def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Trained:
+    """Fit a head on all annotations and score every plate with it; its figures follow."""
+    return train(
         frozen.folder,
-        frozen.joined(),
         frozen.options,
-        encoder=encoder,
+        states=frozen.joined(),
+        figures=False,
+        scores=True,
         note=note,
         job=job,
     )
 
 
-def measure_model(
-    frozen: Frozen,
-    model: str,
-    *,
-    job: Job = NO_JOB,
-) -> Model:
+def measure_model(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
     """Cross-validate a model that was trained on just these annotations; figures are kept."""
-    encoder, _ = encoder_of(frozen.options, job=job)
-    return add_figures(
-        frozen.folder,
-        model,
-        frozen.joined(),
-        frozen.options,
-        encoder=encoder,
-        job=job,
-    )
-
-
-def measure_novelty(
-    frozen: Frozen,
-    model: Model,
-    scored: Mapping[str, ScoredPlate],
-    *,
-    job: Job = NO_JOB,
-) -> dict[str, ScoredPlate]:
-    """Measure how unlike the annotated cells each cell is, where that was not done yet."""
-    encoder, _ = encoder_of(frozen.options, job=job)
-    return add_novelty(
-        frozen.folder,
-        model,
-        scored,
-        encoder=encoder,
-        job=job,
-    )
+    return add_figures(frozen.folder, model, frozen.joined(), frozen.options, job=job)
 
 
 def restore_model(
-    frozen: Frozen,
-    model: str,
-    *,
-    job: Job = NO_JOB,
+    frozen: Frozen, model: str, *, job: Job = NO_JOB
 ) -> tuple[Model, dict[str, ScoredPlate]]:
     """Use an older model again, until the next retraining."""
     folder, states = frozen.folder, frozen.joined()
     restored = chosen_model(folder, model)
-    # Plates and cells that were added since it was trained, it has not judged yet.
+    # Plates and cells that were added since it was trained, it has not scored yet.
     missing = [
         name
         for name, state in states.items()
         if load_prediction(folder, state, restored.id) is None
     ]
     if missing:
-        predict(
-            folder,
-            missing,
-            restored,
-            device=frozen.options.device,
-            states=states,
-            job=job,
-        )
+        predict(folder, missing, restored, device=frozen.options.device, states=states, job=job)
     scored = _score_all(frozen, restored, states, job)
     job.check()
     model_history.restore(folder, model)  # last: what fails before leaves the other one in use
     return restored, scored
 
 
-def list_models(
-    folder: AssayFolder,
-    *,
-    job: Job = NO_JOB,
-) -> tuple[ModelLine, ...]:
-    """List the models of an assay, newest first; with hundreds it takes a moment."""
-    job.check()
-    job.report(0, 0, "Reading the models")
-    return model_history.list_models(folder)
-
-
-def note_model(
-    folder: AssayFolder,
-    model: str,
-    note: str,
-    *,
-    job: Job = NO_JOB,
-) -> None:
-    """Keep a person's note with a model."""
-    job.check()
-    job.report(0, 0, f"Saving the note of model {model}")
-    model_history.set_note(folder, model, note)
-
-
-def compare_models(
-    frozen: Frozen,
-    older: str,
-    newer: str,
-    *,
-    job: Job = NO_JOB,
-) -> Comparison:
-    """Compare the figures of two models and what they say of the plates."""
-    return model_history.compare(
-        frozen.folder,
-        frozen.joined(),
-        older,
-        newer,
-        job=job,
-    )
+def compare_models(frozen: Frozen, older: str, newer: str, *, job: Job = NO_JOB) -> Comparison:
+    """Compare two models and what they predict for the plates."""
+    return model_history.compare(frozen.folder, frozen.joined(), older, newer, job=job)
 
 
 def score_again(
-    frozen: Frozen,
-    scored: Mapping[str, ScoredPlate],
-    *,
-    job: Job = NO_JOB,
+    frozen: Frozen, scored: Mapping[str, ScoredPlate], *, job: Job = NO_JOB
 ) -> dict[str, ScoredPlate]:
-    """Judge all plates anew at the threshold and annotations of now, nothing read from the disk."""
-    found = {}
-    for done, (name, one) in enumerate(scored.items()):
+    """Score all plates anew at the threshold and annotations of now, nothing read from the disk."""
+    again = {}
+    for done, (name, plate) in enumerate(scored.items()):
         job.check()
-        job.report(done, len(scored), f"Classifying {name}")
-        found[name] = one.with_annotations(frozen.annotations, frozen.threshold)
-    return found
+        job.report(done, len(scored), f"Scoring {name}")
+        again[name] = plate.with_annotations(frozen.annotations, frozen.threshold)
+    return again
 
 
 def _score_all(
-    frozen: Frozen,
-    model: Model,
-    states: dict[str, PlateState],
-    job: Job,
+    frozen: Frozen, model: Model, states: dict[str, PlateState], job: Job
 ) -> dict[str, ScoredPlate]:
     scored = {}
     for done, name in enumerate(states):
         job.check()
-        job.report(done, len(states), f"Classifying {name}")
+        job.report(done, len(states), f"Scoring {name}")
         (scored[name],) = score(
             frozen.folder,
             [name],
             model=model,
             states=states,
             threshold=frozen.threshold,
-            partial=True,  # a click on empty ground makes a cell, which the next model judges
+            partial=True,  # a click on empty ground makes a cell, which the next model scores
         )
     return scored
 
@@ -323,33 +192,20 @@ def write_results(
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
-    """Write the tables and the report of all plates, judged as `score_again` does."""
-    found = score_again(frozen, scored, job=job)
+    """Write the tables and the report of all plates, scored as `score_again` does."""
     # Another window, or a command, may have decided on wells meanwhile.
     verdicts = frozen.folder.journal().verdicts()
-    found = {name: one.with_verdicts(verdicts) for name, one in found.items()}
+    plates = [
+        plate.with_verdicts(verdicts) for plate in score_again(frozen, scored, job=job).values()
+    ]
     exported = export(
-        frozen.folder,
-        out,
-        scored=list(found.values()),
-        exclude_unreviewed=exclude_unreviewed,
-        job=job,
+        frozen.folder, out, scored=plates, exclude_unreviewed=exclude_unreviewed, job=job
     )
-    page = report(
-        frozen.folder,
-        out / "report.html",
-        scored=list(found.values()),
-        job=job,
-    )
+    page = report(frozen.folder, out / "report.html", scored=plates, job=job)
     return (*exported.files, page)
 
 
-def new_assay(
-    source: steps.PlateSource,
-    folder: Path,
-    *,
-    job: Job = NO_JOB,
-) -> str:
+def new_assay(source: steps.PlateSource, folder: Path, *, job: Job = NO_JOB) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
     job.report(0, 0, f"Reading {source.path}")
     job.check()

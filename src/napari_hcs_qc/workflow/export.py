@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
-from napari_hcs_qc.assay.models.training import trained_with, versions
-from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, flag_rule, score
+from napari_hcs_qc.assay.models.train_options import model_encoder
+from napari_hcs_qc.assay.models.training import versions
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import with_novelty
+from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, ShiftRecord
+from napari_hcs_qc.assay.store.model_manifest import ModelManifest
 from napari_hcs_qc.cells.crops import cut_squares
-from napari_hcs_qc.encoders.registry import cached_encoder
+from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export.export_tables import (
@@ -39,7 +41,7 @@ from napari_hcs_qc.qc.reports.plate_report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -74,29 +76,24 @@ def export(
     model = _model_of(assay, scored)
     if scored is None:
         scored = score(assay, model=model, keep_kinds=keep_kinds)
-    encoder = cached_encoder(**trained_with(model.manifest), job=job)
+    encoder = model_encoder(model.manifest, job=job)
     plates = []
-    for one in scored:
+    for plate in scored:
         rows = embed_plate(
-            one.state,
+            plate.state,
             model.recipe,
             encoder,
             assay.embeddings_folder,
             try_again=False,  # as they were when the cells were scored
             job=job,
         ).rows
-        if not one.prediction.is_novelty_measured:
-            measured = with_novelty(one.prediction, one.state, model, rows, job)
-            one = one.with_novelty(one.state, measured)
-        plates.append(one.to_export(rows))
+        if not plate.prediction.is_novelty_measured:
+            measured = with_novelty(plate.prediction, plate.state, model, rows, job)
+            plate = plate.with_novelty(plate.state, measured)
+        plates.append(plate.to_export(rows))
     options = ExportOptions(keep_kinds, exclude_unreviewed)
-    files = export_tables(
-        plates,
-        out,
-        options=options,
-        provenance=provenance(assay, model, scored),
-        job=job,
-    )
+    source = provenance(assay, model, scored).plain()
+    files = export_tables(plates, out, options=options, provenance=source, job=job)
     if onto is None:
         return Exported(files)
     tables = [cell_table(plate, options) for plate in plates]
@@ -104,7 +101,7 @@ def export(
         pd.concat(tables, ignore_index=True),
         onto,
         out / f"{onto.stem}_qc.parquet",
-        diameter_px={one.state.plate.name: one.state.found.diameter_px for one in scored},
+        diameter_px={plate.state.plate.name: plate.state.found.diameter_px for plate in scored},
         outlier_sites=[
             (plate.name, *site)
             for plate in plates
@@ -123,38 +120,71 @@ def export(
 
 
 def _model_of(assay: AssayFolder, scored: Sequence[ScoredPlate] | None) -> Model:
-    """Give the model that judged, which need not be the one in use any more."""
+    """Give the model that scored, which need not be the one in use any more."""
     return chosen_model(assay, scored[0].prediction.model if scored else None)
 
 
-def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) -> dict[str, Any]:
-    """Say where predictions and flags come from, as plain data."""
-    return {
-        "assay": str(assay.path.resolve()),
-        "model": model.id,
-        "model_manifest": {
-            key: model.manifest[key] for key in model.manifest if key != "training_cells"
-        },
-        "model_warning": model_in_use(assay)[1],
-        "flag_rule": flag_rule(assay).to_dict(),
-        "flag_rule_in_words": list(flag_rule(assay).describe()),
-        "plates": [
-            {
-                "name": one.state.plate.name,
-                "source": str(one.state.plate.source),
-                "format": one.state.plate.format,
-                "fingerprint": one.state.plate.fingerprint,
-                "threshold": one.threshold,
-                "compared_with": one.scores.reference,
-                "unreadable": [str(problem) for problem in one.unreadable],
-                "warnings": list(one.warnings),
-                "shift": one.prediction.shift,
-                "novelty": one.prediction.novelty,
-            }
-            for one in scored
-        ],
-        "versions": versions(),
-    }
+class PlateProvenance(Part):
+    """Where the predictions and flags of one plate come from."""
+
+    name: str
+    source: str
+    format: str
+    fingerprint: str
+    threshold: float
+    compared_with: str
+    unreadable: tuple[str, ...]
+    warnings: tuple[str, ...]
+    shift: ShiftRecord | None
+    novelty: NoveltySummary | None
+
+
+class Provenance(Document):
+    """The file `provenance.json` of an export."""
+
+    format: Literal["napari-hcs-qc provenance"] = "napari-hcs-qc provenance"
+    format_version: Literal[2] = 2
+    assay: str
+    model: str
+    model_manifest: ModelManifest
+    """Without the cells that it was trained on."""
+    model_warning: str
+    flag_rule: dict[str, float]
+    flag_rule_in_words: tuple[str, ...]
+    plates: tuple[PlateProvenance, ...]
+    versions: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """Give plain data, without the training cells."""
+        return self.model_dump(mode="json", exclude={"model_manifest": {"training_cells"}})
+
+
+def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) -> Provenance:
+    """Say where predictions and flags come from."""
+    return Provenance(
+        assay=str(assay.path.resolve()),
+        model=model.id,
+        model_manifest=model.manifest,
+        model_warning=model_in_use(assay)[1],
+        flag_rule=assay.flag_rule.to_dict(),
+        flag_rule_in_words=assay.flag_rule.describe(),
+        plates=tuple(
+            PlateProvenance(
+                name=plate.state.plate.name,
+                source=str(plate.state.plate.source),
+                format=plate.state.plate.format,
+                fingerprint=plate.state.plate.fingerprint,
+                threshold=plate.threshold,
+                compared_with=plate.scores.reference,
+                unreadable=tuple(str(problem) for problem in plate.unreadable),
+                warnings=plate.warnings,
+                shift=plate.prediction.shift,
+                novelty=plate.prediction.novelty,
+            )
+            for plate in scored
+        ),
+        versions=versions(),
+    )
 
 
 def report(
@@ -173,7 +203,7 @@ def report(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
         plates=[_report_plate(one) for one in scored],
-        rule=flag_rule(assay),
+        rule=assay.flag_rule,
         model=model_card(model),
         pictures=_pictures({one.state.plate.name: one for one in scored}),
     )
@@ -181,61 +211,50 @@ def report(
 
 
 def model_card(model: Model) -> ModelCard:
-    """Say in words what a model is."""
-    manifest = model.manifest
-    recipe, validation = model.recipe, manifest["cross_validation"]
+    """Describe a model for the report."""
+    manifest, recipe, encoder = model.manifest, model.recipe, model.encoder
+    figures = manifest.cross_validation
     sides = " and ".join(str(side) for side in recipe.sides_px)
     diameters = ""
     if recipe.unit == "diameter":
         scales = " and ".join(f"{scale:g}" for scale in recipe.scales)
         diameters = f" ({scales} nucleus diameters)"
     facts = [
-        ("Trained on", ", ".join(plate["name"] for plate in manifest["training_plates"])),
-        ("Annotated wells", str(manifest["n_wells"])),
-        ("Trained at", str(manifest["created"])),
+        ("Trained on", ", ".join(manifest.plate_names)),
+        ("Annotated wells", str(manifest.n_wells)),
+        ("Trained at", manifest.created),
     ]
-    if validation is None:
+    if figures is None:
         facts.append(("Cross-validation", "not yet cross-validated"))
-    if manifest.get("note"):
-        facts.append(("Note", str(manifest["note"])))
-    if manifest["n_conflicts"]:
-        facts.append(("Left out: annotators disagree", str(manifest["n_conflicts"])))
-    if manifest["n_unreadable"]:
-        facts.append(("Left out: site not readable", str(manifest["n_unreadable"])))
+    if manifest.note:
+        facts.append(("Note", manifest.note))
+    if manifest.n_conflicts:
+        facts.append(("Left out: annotators disagree", str(manifest.n_conflicts)))
+    if manifest.n_unreadable:
+        facts.append(("Left out: site not readable", str(manifest.n_unreadable)))
+    bins = None if figures is None else figures.reliability
     return ModelCard(
         name=model.id,
-        encoder=f"{manifest['encoder']['name']} ({manifest['encoder']['architecture']}), "
-        f"stages {', '.join(manifest['encoder']['pooled'])}, pooled by {recipe.pooling}",
-        weights_sha256=str(manifest["encoder"]["weights_sha256"]),
+        encoder=f"{encoder.name} ({encoder.architecture}), stages {', '.join(encoder.pooled)}, "
+        f"pooled by {recipe.pooling}",
+        weights_sha256=encoder.weights_sha256,
         recipe=f"{recipe.name}: crops of {sides} px{diameters}, shown at {recipe.input_px} px",
-        head=str(manifest["head"]),
-        seed=int(manifest["seed"]),
-        n_annotated=manifest["n_annotated"],
-        n_kinds=manifest["n_kinds"],
+        head=manifest.head,
+        seed=manifest.seed,
+        n_annotated=manifest.n_annotated,
+        n_kinds=manifest.n_kinds,
         cross_validation=[
-            CrossValidated(figure["name"], figure["mean"], figure["sd"], *figure["ci95"])
-            for figure in (validation or {}).get("figures", ())
-            if figure["mean"] is not None
+            CrossValidated(figure.name, figure.mean, figure.sd, *figure.ci95)
+            for figure in (() if figures is None else figures.figures)
+            if figure.mean is not None
         ],
-        validation="not yet cross-validated" if validation is None else validation["sentence"],
-        reliability=_reliability(validation),
-        versions=manifest["versions"],
+        validation="not yet cross-validated" if figures is None else figures.sentence,
+        reliability=[]
+        if bins is None
+        else list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True)),
+        versions=manifest.versions,
         facts=facts,
     )
-
-
-def _reliability(
-    validation: Mapping[str, Any] | None,
-) -> list[tuple[float, float, float, float, int]]:
-    """Give the bins that a manifest has; none where it is of an earlier version."""
-    found = (validation or {}).get("reliability")
-    if found is None:
-        return []
-    try:
-        bins = Reliability.from_dict(found)
-    except HcsQcError:  # a damaged drawing is no reason to do without the report
-        return []
-    return list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True))
 
 
 def _report_plate(scored: ScoredPlate) -> ReportPlate:
@@ -251,7 +270,7 @@ def _report_plate(scored: ScoredPlate) -> ReportPlate:
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=scored.unreadable,
         warnings=scored.warnings,
-        novelty=str(scored.prediction.novelty.get("sentence", "")),
+        novelty="" if scored.prediction.novelty is None else scored.prediction.novelty.sentence,
         threshold=scored.threshold,
     )
 

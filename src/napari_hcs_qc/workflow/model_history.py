@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
-from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 
@@ -27,25 +26,25 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelLine:
     """One model in the history."""
 
     id: str  # number in the assay, as text: ``"0001"``
-    created: str  # when, ISO 8601 in UTC
-    encoder: str  # their names
-    recipe: str  # their names
-    head: str  # their names
-    n_annotated: dict[str, int]  # annotated cells of each class
-    f1: float | None  # cross-validated weighted F1
-    f1_ci: tuple[float, float] | None  # its 95 % interval; None as `f1`, or where it cannot be said
-    auc: float | None  # cross-validated AUC; None as `f1`
-    note: str  # A person's
-    is_in_use: bool  # whether it judges the assay
+    created: str = ""  # when, ISO 8601 in UTC
+    encoder: str = ""  # its name
+    recipe: str = ""  # its name
+    head: str = ""  # its name
+    n_annotated: dict[str, int] = field(default_factory=dict)  # annotated cells of each class
+    f1: float | None = None  # cross-validated weighted F1
+    f1_ci: tuple[float, float] | None = None  # its 95 % interval; None where it is not known
+    auc: float | None = None  # cross-validated AUC; None as `f1`
+    note: str = ""  # a person's
+    is_in_use: bool  # whether it scores the assay
     problem: str = ""  # why nothing else is known of it; empty when all is well
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateChange:
     """What changes on one plate from model `a` to model `b`."""
 
@@ -69,42 +68,41 @@ class Comparison:
     plates: tuple[PlateChange, ...]
 
 
-def list_models(assay: AssayFolder) -> tuple[ModelLine, ...]:
-    """List the models of an assay, newest first.
+def list_models(assay: AssayFolder, *, job: Job = NO_JOB) -> tuple[ModelLine, ...]:
+    """List the models of an assay, newest first; with hundreds it takes a moment.
 
     What is wrong with a single model stands in its line.
     """
+    job.check()
+    job.report(0, 0, "Reading the models")
     folders = model_folders(assay.models_folder)
     names = [folder.name for folder in folders]
-    restored = assay.settings.get("model")
+    restored = assay.settings.model
     in_use = restored if restored in names else max(names, default="")
     return tuple(_line(folder, folder.name == in_use) for folder in reversed(folders))
 
 
-def set_note(assay: AssayFolder, model_id: str, text: str) -> None:
-    """Write a note to a model; an empty one takes it away."""
+def set_note(assay: AssayFolder, model_id: str, text: str, *, job: Job = NO_JOB) -> None:
+    """Write a note to a model; an empty one removes it."""
+    job.check()
+    job.report(0, 0, f"Saving the note of model {model_id}")
     with assay.lock():
         change_manifest(_folder(assay, model_id), note=text.strip())
 
 
 def restore(assay: AssayFolder, model_id: str) -> None:
-    """Let an older model judge the assay again, until somebody trains anew."""
+    """Let an older model score the assay again, until somebody trains anew."""
     _folder(assay, model_id)
     is_latest = model_id == max(folder.name for folder in model_folders(assay.models_folder))
     assay.update_settings(model=None if is_latest else model_id)
 
 
 def compare(
-    assay: AssayFolder,
-    states: Mapping[str, PlateState],
-    a: str,
-    b: str,
-    *,
-    job: Job = NO_JOB,
+    assay: AssayFolder, states: Mapping[str, PlateState], a: str, b: str, *, job: Job = NO_JOB
 ) -> Comparison:
-    """Tell what changes from one model to another, cell by cell and well by well.
+    """Compare two models cell by cell and well by well.
 
-    A plate that a model judged before its cells changed (by a click that made one) is scored
+    A plate that a model scored before its cells changed (by a click that made one) is scored
     again, which takes no pixels but those of new cells.
     """
     models = [chosen_model(assay, name) for name in (a, b)]
@@ -132,25 +130,23 @@ def _folder(assay: AssayFolder, model_id: str) -> Path:
 def _line(folder: Path, is_in_use: bool) -> ModelLine:
     try:
         manifest = read_manifest(folder)
-        figures: dict[str, Any] = manifest["cross_validation"] or {}
-        mean, ends = figures.get("mean", {}), figures.get("ci95", {})
-        low, high = ends.get("f1_weighted", (None, None))
-        return ModelLine(
-            id=folder.name,
-            created=str(manifest["created"]),
-            encoder=str(manifest["encoder"]["name"]),
-            recipe=str(manifest["recipe"]["name"]),
-            head=str(manifest["head"]),
-            n_annotated={str(name): int(n) for name, n in manifest["n_annotated"].items()},
-            f1=mean.get("f1_weighted"),
-            f1_ci=None if low is None or high is None else (low, high),
-            auc=mean.get("auc"),
-            note=str(manifest.get("note", "")),
-            is_in_use=is_in_use,
-        )
-    except (HcsQcError, KeyError, TypeError, ValueError, AttributeError) as error:
-        told = str(error) if isinstance(error, HcsQcError) else f"Its manifest is damaged: {error}"
-        return ModelLine(folder.name, "", "", "", "", {}, None, None, None, "", is_in_use, told)
+    except HcsQcError as error:
+        return ModelLine(id=folder.name, is_in_use=is_in_use, problem=str(error))
+    figures = manifest.cross_validation
+    low, high = (None, None) if figures is None else figures.ci95.get("f1_weighted", (None, None))
+    return ModelLine(
+        id=folder.name,
+        created=manifest.created,
+        encoder=manifest.encoder.name,
+        recipe=manifest.recipe.name,
+        head=manifest.head,
+        n_annotated=dict(manifest.n_annotated),
+        f1=None if figures is None else figures.mean.get("f1_weighted"),
+        f1_ci=None if low is None or high is None else (low, high),
+        auc=None if figures is None else figures.mean.get("auc"),
+        note=manifest.note,
+        is_in_use=is_in_use,
+    )
 
 
 def _scored(
@@ -158,7 +154,7 @@ def _scored(
 ) -> ScoredPlate:
     states = {name: state}
     if load_prediction(assay, state, model.id) is None:
-        encoder = cached_encoder(**trained_with(model.manifest), job=job.silent())
+        encoder = model_encoder(model.manifest, job=job.silent())
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
                 f"Model {model.id} has not classified plate {name}, and its embeddings are "
@@ -170,14 +166,14 @@ def _scored(
 
 def _change(before: ScoredPlate, after: ScoredPlate, threshold: float) -> PlateChange:
     p_before, p_after = (
-        one.predictions["p_abnormal"].to_numpy(dtype=np.float64) for one in (before, after)
+        scored.predictions["p_abnormal"].to_numpy(dtype=np.float64) for scored in (before, after)
     )
     is_scored = np.isfinite(p_before) & np.isfinite(p_after)
     was, now = p_before[is_scored] >= threshold, p_after[is_scored] >= threshold
     n_changed = int((was != now).sum())
     flagged_before, flagged_after = (
-        one.scores.wells.loc[one.scores.wells["is_flagged"], "well"].tolist()
-        for one in (before, after)
+        scored.scores.wells.loc[scored.scores.wells["is_flagged"], "well"].tolist()
+        for scored in (before, after)
     )
     return PlateChange(
         plate=before.state.plate.name,

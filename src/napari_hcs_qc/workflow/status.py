@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue, label_issues
 from napari_hcs_qc.assay.scoring.plate_scores import score
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 
 
@@ -32,7 +33,7 @@ class PlateStatus:
     n_cells: int | None = None
     n_flagged: int | None = None
     predicted_with: str | None = None
-    novelty: dict[str, Any] = field(default_factory=dict)
+    novelty: NoveltySummary | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -80,11 +81,11 @@ def assay_status(assay: AssayFolder) -> AssayStatus:
         models=tuple(
             ModelStatus(
                 id=folder.name,
-                created=manifest["created"],
-                encoder=manifest["encoder"]["name"],
-                recipe=manifest["recipe"]["name"],
-                head=manifest["head"],
-                backend=manifest["encoder"].get("backend", "torch"),
+                created=manifest.created,
+                encoder=manifest.encoder.name,
+                recipe=manifest.recipe.name,
+                head=manifest.head,
+                backend=manifest.encoder.backend,
             )
             for folder, manifest in zip(folders, manifests, strict=True)
         ),

@@ -73,7 +73,7 @@ class CellOptions:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RunResult:
     """What `run` made."""
 
@@ -198,7 +198,7 @@ def predict_plates(
 
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     """Find cells on a further plate as they were found on the plate that the model is from."""
-    first = model.manifest["training_plates"][0]["name"]
+    first = model.manifest.plate_names[0]
     found = load_cells(assay.plate_folder(first))
     return CellOptions(None, found.channel, found.projection)
 
@@ -293,10 +293,10 @@ def run(
 ) -> RunResult:
     """Do all steps on one plate; started again after a kill, it goes on where it was."""
     from napari_hcs_qc.assay.models.train_options import TrainOptions
-    from napari_hcs_qc.assay.models.training import train
     from napari_hcs_qc.assay.scoring.plate_scores import score
     from napari_hcs_qc.assay.scoring.prediction import predict
     from napari_hcs_qc.workflow.export import export, report
+    from napari_hcs_qc.workflow.training import train
 
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
@@ -308,7 +308,7 @@ def run(
     cells(assay, cell_options, [opened[0].name], job=job)
     cells(assay, job=job)
     # All is embedded anyway.
-    model = train(assay, train_options, reuse=True, embed_first=True, job=job)
+    model = train(assay, train_options, reuse=True, embed_first=True, job=job).model
     device = (train_options or TrainOptions()).device
     predict(assay, chosen_plates(assay, None), model, device=device, job=job)
     scored = score(assay, model=model, keep_kinds=keep_kinds)
@@ -328,4 +328,6 @@ def run(
         job=job,
     )
     assay.opened = None
-    return RunResult(assay, added, model, scored, exported, written)
+    return RunResult(
+        assay=assay, labels=added, model=model, scored=scored, exported=exported, report=written
+    )

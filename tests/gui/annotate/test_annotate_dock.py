@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 
 from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.figures import LabelIssueRecord
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.canvas.clicking import Clicking
@@ -353,12 +354,11 @@ def test_doubted_annotations_are_listed_until_they_are_changed_or_predictions_hi
 ) -> None:
     session = workspace.session
     manifest = session.models.model.manifest
-    plate, well, site, y_px, x_px, cls, _ = manifest["training_cells"][3]
-    issues = [{"cell": 3, "p_abnormal": 0.93 if cls == "normal" else 0.07}]
-    figures = {**manifest["cross_validation"], "label_issues": issues}
-    session.models.set_figures(
-        replace(session.models.model, manifest={**manifest, "cross_validation": figures})
-    )
+    plate, well, site, y_px, x_px, cls, _ = manifest.training_cells[3]
+    record = LabelIssueRecord(cell=3, p_abnormal=0.93 if cls == "normal" else 0.07)
+    figures = manifest.cross_validation.model_copy(update={"label_issues": (record,)})
+    changed = manifest.model_copy(update={"cross_validation": figures})
+    session.models.set_figures(replace(session.models.model, manifest=changed))
     workspace.training.model_changed.emit()
     (issue,) = annotating.label_issues()
     assert (issue.plate, issue.site, issue.cls) == (plate, SiteKey(well, site), cls)
@@ -537,7 +537,8 @@ def test_another_window_that_annotates_is_followed(
     (row,) = open_cells(annotating, 1)
     cell = workspace.session.selection.state.found.cells.iloc[row]
     where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
-    other = Annotation(workspace.session.selection.plate.name, *where, "abnormal", "haze")
+    plate = workspace.session.selection.plate.name
+    other = Annotation.of_row((plate, *where, "abnormal", "haze", None))
     AssayFolder.open(assay_path).journal().annotate_many([other], "ben")
     workspace.session.annotations.read_journal()
     assert annotating.gallery.marks().annotated[row] == ABNORMAL

@@ -65,7 +65,7 @@ def plate_map(qtbot: QtBot, parent: Parent) -> Iterator[PlateMap]:
 
 
 def values(**given: float) -> WellValues:
-    return WellValues("Abnormal cells", "%", dict(given), begins_at_zero=True)
+    return WellValues(title="Abnormal cells", unit="%", values=dict(given), begins_at_zero=True)
 
 
 def middle(plate_map: PlateMap, well: str) -> QPoint:
@@ -320,7 +320,7 @@ def test_verdicts_differ_in_shape_on_any_plate(qtbot: QtBot, n_wells: int) -> No
 def test_words_are_coloured_by_category(plate_map: PlateMap) -> None:
     given = {"A01": "exclude", "A02": "to review", "A03": "not flagged"}
     index = {well: float(REVIEW_WORDS.index(word)) for well, word in given.items()}
-    plate_map.set_values(WellValues("Review", "", index, REVIEW_WORDS))
+    plate_map.set_values(WellValues(title="Review", unit="", values=index, categories=REVIEW_WORDS))
     assert colour_of(plate_map, "A01").name() == REVIEW_COLOURS["exclude"]
     assert colour_of(plate_map, "A02").name() == REVIEW_COLOURS["to review"]
     assert colour_of(plate_map, "A03").name() not in REVIEW_COLOURS.values()

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_hcs_qc.assay.annotations import journal_schema
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.gui.canvas import workspace as workspaces
@@ -34,7 +34,7 @@ from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.workflow import retraining
+from napari_hcs_qc.workflow import training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,7 +155,7 @@ def test_a_head_that_raises_leaves_the_old_model_in_use(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(retraining, step, fail)
+        patch.setattr(training, step, fail)
         assay.training.retrain()
         assay.idle()
     before.check()
@@ -172,13 +172,13 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
     assay: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     before = Before(assay)
-    real = getattr(retraining, step)
+    real = getattr(training, step)
 
     def written_and_failed(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(retraining, step, written_and_failed)
+    monkeypatch.setattr(training, step, written_and_failed)
     assay.training.retrain()
     assay.idle()
     before.check()
@@ -188,7 +188,7 @@ def test_a_disk_that_fails_at_the_end_leaves_no_half_a_model(
 @contextmanager
 def memory_for(n_crops: int) -> Iterator[list[int]]:
     """Let the kept encoder's network raise as CUDA does on more crops; gives the sizes tried."""
-    recipe = asked_recipe(TrainOptions())
+    recipe = requested_recipe(TrainOptions())
     encoder = registry.cached_encoder(
         name=registry.DEFAULT_ENCODER, stages=recipe.stages, pooling=recipe.pooling
     )
@@ -270,7 +270,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     assay.training.measure_novelty = lambda **_also: None
     usual = took(assay, assay.training.retrain)
     assay.annotate("abnormal", number % len(assay.view.cells))
-    # What was said counts for the wells once the hand rests: that is not the retraining's doing.
+    # What was said counts for the wells once the hand rests: that is not the training's doing.
     assay.qtbot.waitUntil(lambda: not assay.training.will_score)
     assay.idle()
     before = Before(assay)
@@ -322,13 +322,13 @@ def test_a_cancel_that_comes_too_late_shows_what_is_on_the_disk(
 ) -> None:
     before = Before(assay)
     job: list[Any] = []
-    real = retraining.use_latest
+    real = training.use_latest
 
     def cancelled_now(*args: Any) -> None:
         real(*args)
         job[0].cancel()
 
-    monkeypatch.setattr(retraining, "use_latest", cancelled_now)
+    monkeypatch.setattr(training, "use_latest", cancelled_now)
     job.append(assay.training.retrain())
     assay.idle()
     in_use = chosen_model(AssayFolder.open(before.path)).id
@@ -340,13 +340,13 @@ def test_a_threshold_moved_while_the_head_is_trained_holds(
     assay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    real = retraining.fit_heads
+    real = training.fit_heads
 
     def slowly(*args: Any) -> Any:
         go_on.wait(60)
         return real(*args)
 
-    monkeypatch.setattr(retraining, "fit_heads", slowly)
+    monkeypatch.setattr(training, "fit_heads", slowly)
     assay.training.retrain()
     assay.qtbot.wait(50)
     assay.session.models.set_threshold(0.93)
@@ -604,13 +604,13 @@ def test_an_assay_closed_or_changed_in_mid_job_gets_no_result_of_the_other(
 ) -> None:
     other = shutil.copytree(trained / "assay", tmp_path / "other")
     gate = threading.Event()
-    real = retraining.fit_heads
+    real = training.fit_heads
 
     def slowly(*args: Any) -> Any:
         gate.wait(60)
         return real(*args)
 
-    monkeypatch.setattr(retraining, "fit_heads", slowly)
+    monkeypatch.setattr(training, "fit_heads", slowly)
     assay.training.retrain()
     assay.qtbot.wait(50)
     assay.session.open(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,9 @@ def test_another_assay_takes_the_place_of_the_first(
 
 
 def test_a_threshold_that_is_no_number_is_told(desk: Any, assay_path: Path) -> None:
-    AssayFolder.open(assay_path).update_settings(threshold="high")
+    file = assay_path / "assay.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**data, "settings": {"threshold": "high"}}), encoding="utf-8")
     desk.open(assay_path)
     assert len(desk.errors()) == 1
     assert "threshold" in desk.errors()[0]
@@ -491,8 +494,8 @@ def test_a_retrained_head_is_shown_and_found_again(
     assert desk.errors() == []
     model = desk.session.models.model
     assert model.id != old
-    assert model.manifest["note"] == "eight more"
-    assert model.manifest["cross_validation"] is not None  # followed by itself
+    assert model.manifest.note == "eight more"
+    assert model.manifest.cross_validation is not None  # followed by itself
     assert desk.view.cells.p_abnormal[:8].mean() > before[:8].mean()
     desk.training.restore(old)
     desk.idle()

@@ -9,8 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QTreeWidgetItem, QWidget
 
-from napari_hcs_qc.assay.models.saved_options import chosen_options
-from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions, chosen_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import EncoderInfo, list_encoders

@@ -40,9 +40,29 @@ SECOND = replace(
     is_in_use=True,
 )
 DAMAGED = ModelLine(
-    "0003", "", "", "", "", {}, None, None, None, "", False, "Its manifest is damaged: x"
+    id="0003",
+    created="",
+    encoder="",
+    recipe="",
+    head="",
+    n_annotated={},
+    f1=None,
+    f1_ci=None,
+    auc=None,
+    note="",
+    is_in_use=False,
+    problem="Its manifest is damaged: x",
 )
-CHANGE = PlateChange("P1", 1000, 34, 0.034, 20, 14, ("A01", "B02"), ())
+CHANGE = PlateChange(
+    plate="P1",
+    n_cells=1000,
+    n_changed=34,
+    share_changed=0.034,
+    n_to_abnormal=20,
+    n_to_normal=14,
+    newly_flagged=("A01", "B02"),
+    no_longer_flagged=(),
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinB
 
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.saved_options import chosen_options
+from napari_hcs_qc.assay.models.train_options import chosen_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
@@ -19,7 +19,7 @@ from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart
 from napari_hcs_qc.heads.head_registry import HEADS
 from napari_hcs_qc.job import Cancelled, Job
-from napari_hcs_qc.workflow import desk_steps, model_history, retraining
+from napari_hcs_qc.workflow import desk_steps, measuring, model_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,18 +101,16 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     assert dock.findChild(QWidget, "retrain").isEnabled()
     assert "Model 0001 is in use" in dock.findChild(QWidget, "clicks").text()
     manifest = workspace.session.models.model.manifest
-    f1 = manifest["cross_validation"]["figures"][0]
-    assert f1["name"] == "weighted F1"
-    low, high = f1["ci95"]
+    f1 = manifest.cross_validation.figures[0]
+    assert f1.name == "weighted F1"
+    low, high = f1.ci95
     found = numbers(dock.figures)
-    assert f"{f1['mean']:.3f} ± {f1['sd']:.3f}" in found
+    assert f"{f1.mean:.3f} ± {f1.sd:.3f}" in found
     assert f"{low:.3f}–{high:.3f}" in found
-    assert (
-        manifest["cross_validation"]["sentence"]
-        in dock.figures.findChild(QWidget, "sentence").text()
-    )
+    shown = dock.figures.findChild(QWidget, "sentence").text()
+    assert manifest.cross_validation.sentence in shown
     matrix = dock.figures.findChild(ConfusionChart).value()
-    assert matrix.sum() == pytest.approx(manifest["cross_validation"]["n_cells"])
+    assert matrix.sum() == pytest.approx(manifest.cross_validation.n_cells)
     assert ids(dock) == ["0001"]
     assert in_use(dock) == ["0001"]
 
@@ -259,7 +257,7 @@ def test_the_head_is_chosen_and_kept(
     assert "nearest" in dock.findChild(QWidget, "head").toolTip()
     workspace.training.retrain()
     idle(qtbot, workspace)
-    assert workspace.session.models.model.manifest["head"] == "knn"
+    assert workspace.session.models.model.manifest.head == "knn"
     assert dock.value() == workspace.session.options.value()
 
 
@@ -344,7 +342,7 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
             time.sleep(0.01)
         raise Cancelled
 
-    monkeypatch.setattr(retraining, "curve", waits)
+    monkeypatch.setattr(measuring, "curve", waits)
     workspace.training.retrain()
     qtbot.waitUntil(lambda: bool(began), timeout=60_000)
     cancel = next(

@@ -19,9 +19,9 @@ from napari_hcs_qc.assay.models.custom_encoders import (
 )
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.figures import Figures
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.errors import HcsQcError
@@ -30,6 +30,7 @@ from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.ssl import pretrain_assay
 from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, PretrainOptions, pretrain_encoder
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.training import train
 
 SMALL = {"epochs": 1, "batch_size": 32, "hidden": 16, "projected": 8, "prototypes": 4, "queue": 32}
 
@@ -90,18 +91,19 @@ def test_an_encoder_of_the_assay_serves_heads_and_goes_where_the_assay_goes(
     with pytest.raises(HcsQcError, match="already, trained on other cells or with other settings"):
         pretrain_encoder(assay, replace(options, seed=1))
 
-    model = train(assay, TrainOptions(encoder="deepclusterv2", head="knn", n_seeds=1, device="cpu"))
-    assert model.encoder["name"] == "deepclusterv2"
-    assert model.encoder["weights_sha256"] == own.weights_sha256
+    options = TrainOptions(encoder="deepclusterv2", head="knn", n_seeds=1, device="cpu")
+    model = train(assay, options).model
+    assert model.encoder.name == "deepclusterv2"
+    assert model.encoder.weights_sha256 == own.weights_sha256
     on_disk = json.loads((assay.models_folder / model.id / "model.json").read_text())
     assert on_disk["encoder"]["weights"] == "encoders/deepclusterv2/encoder.safetensors"
     [before] = predict(assay, ["SIM"], model)
     quick = replace(PRESETS["finetune"], epochs=1, min_steps=0, n_frozen=1)
     monkeypatch.setitem(PRESETS, "finetune", quick)
     monkeypatch.setattr(
-        "napari_hcs_qc.assay.models.training.validate_fine_tuned", lambda *_: {"figures": []}
+        "napari_hcs_qc.workflow.training.validate_fine_tuned", lambda *_: Figures(sentence="")
     )
-    tuned = train(assay, TrainOptions(encoder="deepclusterv2", head="finetune", device="cpu"))
+    tuned = train(assay, TrainOptions(encoder="deepclusterv2", head="finetune", device="cpu")).model
     [scored] = predict(assay, ["SIM"], tuned)
     tiny.unlink()
     moved = AssayFolder.open(shutil.copytree(assay.path, tmp_path / "moved"))
@@ -149,7 +151,7 @@ def test_it_goes_into_another_assay_and_is_marked_when_it_is_not_better(
     # The very weights that it is held against cannot be better than themselves.
     assert not custom_encoders.hold_against(
         {"knn": 0.9, "linear": 0.9}, [{"knn": x, "linear": x} for x in (0.89, 0.91)], 10,
-        custom_encoders.asked_recipe(TrainOptions()))["is_better"]  # fmt: skip
+        custom_encoders.requested_recipe(TrainOptions()))["is_better"]  # fmt: skip
 
     other = AssayFolder.create(tmp_path / "other")
     copy = import_encoder(other, own.folder, "brought")

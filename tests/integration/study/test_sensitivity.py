@@ -11,9 +11,7 @@ import torch
 from PIL import Image
 
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
-from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.train_options import TrainOptions
-from napari_hcs_qc.assay.models.training import train
+from napari_hcs_qc.assay.models.train_options import TrainOptions, chosen_options, save_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.cli import main
@@ -26,6 +24,7 @@ from napari_hcs_qc.study.artefacts.sensitivity import measure_sensitivity
 from napari_hcs_qc.study.artefacts.sensitivity_options import SensitivityOptions
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.benchmark.sources import annotated_cells
+from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,18 +193,18 @@ def test_a_model_can_be_trained_on_simulated_cells_and_says_so(assay_copy: Path)
     assay = AssayFolder.open(assay_copy)
     plain = TrainOptions(head="knn", n_seeds=1)
     asked = replace(plain, simulated=("noise", "empty"))
-    before = train(assay, plain)
-    model = train(assay, asked)
-    assert before.manifest["simulated"] == []
-    assert model.manifest["simulated"] == ["noise", "empty"]
-    assert model.manifest["n_annotated"] == before.manifest["n_annotated"]  # simulated are no words
-    assert model.manifest["inputs"] != before.manifest["inputs"]
-    assert model.manifest["cross_validation"]["figures"]
+    before = train(assay, plain).model
+    model = train(assay, asked).model
+    assert before.manifest.simulated == ()
+    assert model.manifest.simulated == ("noise", "empty")
+    assert model.manifest.n_annotated == before.manifest.n_annotated  # simulated are no words
+    assert model.manifest.inputs != before.manifest.inputs
+    assert model.manifest.cross_validation.figures
     # Every one of them is in the fitted head, as many as there are abnormal cells.
     n_added = len(model.head.cells_) - len(before.head.cells_)  # type: ignore[union-attr]
-    assert n_added == before.manifest["n_annotated"]["abnormal"]
-    assert train(assay, asked, reuse=True).id == model.id
-    keep_options(assay, asked)
+    assert n_added == before.manifest.n_annotated["abnormal"]
+    assert train(assay, asked, reuse=True).model.id == model.id
+    save_options(assay, asked)
     assert chosen_options(assay) == asked
 
 

@@ -150,7 +150,7 @@ def test_a_folder_needs_no_care_and_is_another_for_another_name(one: str, other:
     keys = []
     for name in (one, other):
         try:
-            keys.append(ScreenPlate(name, Path("x")).key)
+            keys.append(ScreenPlate(name=name, path=Path("x")).key)
         except HcsQcError:
             return
     for key in keys:

@@ -1,22 +1,22 @@
-"""One annotation, and the words that people may use."""
+"""One annotation, and the terms that people may use."""
 
 from __future__ import annotations
 
 import json
 import math
 import operator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Seen: TypeAlias = "Mapping[str, str | float | bool]"
-"""What the machine said of a well when a person decided on it, by name."""
+"""How a well was flagged when a person decided on it, by name."""
 
 CLASSES = ("normal", "abnormal", "unsure")
 KINDS = ("blur", "saturation", "debris", "dead", "haze", "empty", "noise", "other")
@@ -26,18 +26,18 @@ _FAR_PX = 1e7  # beyond any image
 _LAST_SITE = 2**31 - 1  # tables of cells hold sites as int32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """What one person says about the cell at one position."""
+    """What one person annotated at one position."""
 
-    plate: str  # where; the well as ``A01``
-    well: str  # where; the well as ``A01``
-    site: int  # where; the well as ``A01``
+    plate: str
+    well: str  # as ``A01``
+    site: int
     y_px: float  # position in the image; the same position as another when equal to 0.01 px
-    x_px: float  # position in the image; the same position as another when equal to 0.01 px
-    # ``normal``, ``abnormal``, ``unsure``, or None to take back what was said here before
+    x_px: float
+    # ``normal``, ``abnormal``, ``unsure``, or None to remove what was annotated here before
     cls: str | None
-    kind: str | None = None  # why abnormal, one of `KINDS`; None when not said or not abnormal
+    kind: str | None = None  # why abnormal, one of `KINDS`; None when not given or not abnormal
     note: str | None = None  # free text, such as ``mitosis``
 
     def __post_init__(self) -> None:
@@ -70,6 +70,17 @@ class Annotation:
     def content(self) -> tuple[str | None, str | None, str | None]:
         """Class, kind and note."""
         return (self.cls, self.kind, self.note)
+
+    @property
+    def row(self) -> tuple[str | float | None, ...]:
+        """All fields, in the order of the journal's columns."""
+        return (self.plate, self.well, self.site, self.y_px, self.x_px, *self.content)
+
+    @classmethod
+    def of_row(cls, values: Sequence[Any]) -> Annotation:
+        """Make an annotation of what `row` gives."""
+        names = [field.name for field in fields(cls)]
+        return cls(**dict(zip(names, values, strict=True)))
 
 
 def check_term(value: str | None, what: str, allowed: tuple[str, ...]) -> None:

@@ -43,7 +43,7 @@ class PlateSite(NamedTuple):
     site: SiteKey
 
 
-class LiveAnnotations:
+class AnnotationCache:
     """The annotations in effect, so that a click need not read the whole journal again.
 
     The journal is written first; memory follows only when that has worked. So what is shown as

@@ -85,7 +85,9 @@ class Journal:
         note: str | None = None,
     ) -> str:
         """Record one annotation, see `Annotation`; `cls` None takes it back."""
-        annotation = Annotation(plate, well, site, y_px, x_px, cls, kind, note)
+        annotation = Annotation(
+            plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
+        )
         return self.annotate_many([annotation], annotator)
 
     def annotate_many(self, annotations: Iterable[Annotation], annotator: str) -> str:
@@ -105,7 +107,7 @@ class Journal:
         """
         given: dict[str, list[Annotation]] = defaultdict(list)
         for *values, annotator in rows_of(labels, [*_COLUMNS, "annotator"]):
-            given[checked_person(annotator)].append(Annotation(*values))
+            given[checked_person(annotator)].append(Annotation.of_row(values))
         source = checked_text(source, "source")
         n_new = 0
         with self._appending() as database:

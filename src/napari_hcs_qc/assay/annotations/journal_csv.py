@@ -142,10 +142,10 @@ def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
             raise HcsQcError(
                 f"row {row} of the action {given.uuid} is repeated from an earlier line."
             )
-        action.rows[row] = _content(event, line)
+        action.rows[row] = _row(event, line)
 
 
-def _content(event: str, line: dict[str, str]) -> tuple[Any, ...]:
+def _row(event: str, line: dict[str, str]) -> tuple[Any, ...]:
     def given(name: str) -> str | None:
         return line[name] or None
 
@@ -155,9 +155,9 @@ def _content(event: str, line: dict[str, str]) -> tuple[Any, ...]:
         only = checked_site(int(line["site"])) if line["site"] else None
         seen = seen_as_text(seen_from_text(line.get("seen")))
         return (*place, only, given("verdict"), checked_note(given("note")), seen)
-    site, y_px, x_px = int(line["site"]), float(line["y_px"]), float(line["x_px"])
-    one = Annotation(*place, site, y_px, x_px, given("class"), given("kind"), given("note"))
-    return (one.plate, one.well, one.site, one.y_px, one.x_px, *one.content)
+    position = (int(line["site"]), float(line["y_px"]), float(line["x_px"]))
+    content = (given("class"), given("kind"), given("note"))
+    return Annotation.of_row((*place, *position, *content)).row
 
 
 def _microseconds(text: str) -> int:

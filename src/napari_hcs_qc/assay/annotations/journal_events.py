@@ -88,10 +88,7 @@ def append_annotations(
     uuid, action = append_action(database, actor, "annotate", source=source)
     database.executemany(
         "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (action, row, one.plate, one.well, one.site, one.y_px, one.x_px, *one.content)
-            for row, one in enumerate(annotations)
-        ),
+        ((action, number, *annotation.row) for number, annotation in enumerate(annotations)),
     )
     return uuid
 
@@ -99,9 +96,9 @@ def append_annotations(
 def last_from_files(
     database: sqlite3.Connection,
 ) -> dict[tuple[str, tuple[str, str, int, int, int]], tuple[str | None, str | None, str | None]]:
-    """Map (actor, place) to the (class, kind, note) that the actor's label files said last."""
-    said = {}
+    """Map (actor, place) to the (class, kind, note) that the actor's label files gave last."""
+    contents = {}
     for actor, *values in database.execute(_FROM_FILES):
-        annotation = Annotation(*values)
-        said[actor, annotation.place] = annotation.content
-    return said
+        annotation = Annotation.of_row(values)
+        contents[actor, annotation.place] = annotation.content
+    return contents

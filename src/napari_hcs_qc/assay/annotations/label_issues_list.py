@@ -1,20 +1,20 @@
-"""The annotations that the model in use doubts, for a second look."""
+"""The annotations that the model in use contradicts, for a second look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
+    from napari_hcs_qc.assay.store.model_manifest import ModelManifest
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class LabelIssue:
     """An annotation that the others contradict, see `napari_hcs_qc.evaluation.label_issues`."""
 
@@ -33,21 +33,31 @@ class LabelIssue:
 
 
 def label_issues(
-    manifest: Mapping[str, Any], annotations: pd.DataFrame | None = None
+    manifest: ModelManifest, annotations: pd.DataFrame | None = None
 ) -> tuple[LabelIssue, ...]:
     """List the annotations that a model's cross-validation contradicts."""
-    figures = manifest.get("cross_validation") or {}
-    still = None
+    figures = manifest.cross_validation
+    if figures is None:
+        return ()
+    current = None
     if annotations is not None:
         columns = ["plate", "well", "site", "y_px", "x_px", "class"]
-        still = {_key(*said) for said in rows_of(annotations, columns)}
-    listed = []
-    for entry in figures.get("label_issues", []):
-        plate, well, site, y_px, x_px, cls, _kind = manifest["training_cells"][entry["cell"]]
-        if still is None or _key(plate, well, site, y_px, x_px, cls) in still:
-            where = SiteKey(well, int(site))
-            listed.append(LabelIssue(plate, where, y_px, x_px, cls, float(entry["p_abnormal"])))
-    return tuple(listed)
+        current = {_key(*row) for row in rows_of(annotations, columns)}
+    issues = []
+    for record in figures.label_issues:
+        plate, well, site, y_px, x_px, cls, _kind = manifest.training_cells[record.cell]
+        if current is None or _key(plate, well, site, y_px, x_px, cls) in current:
+            issues.append(
+                LabelIssue(
+                    plate=plate,
+                    site=SiteKey(well, site),
+                    y_px=y_px,
+                    x_px=x_px,
+                    cls=cls,
+                    p_abnormal=record.p_abnormal,
+                )
+            )
+    return tuple(issues)
 
 
 def _key(

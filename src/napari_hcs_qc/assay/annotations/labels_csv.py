@@ -121,7 +121,9 @@ def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annota
     cls, kind, note = _content(row, wrong)
     if wrong:
         raise HcsQcError(" ".join(wrong))
-    return Annotation(plate, well, site, y_px, x_px, cls, kind, note)
+    return Annotation(
+        plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
+    )
 
 
 def _place(

@@ -93,13 +93,7 @@ def embed_plate(
     if not len(added):
         return PlateEmbeddings(_rows_of(store), store.unreadable)
     lower, problems = embed_positions(
-        state.plate,
-        state.found,
-        added,
-        recipe,
-        encoder,
-        folder,
-        job=job,
+        state.plate, state.found, added, recipe, encoder, folder, job=job
     )
     stacked = StackedRows(_rows_of(store), lower)
     unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
@@ -142,7 +136,7 @@ def _rows_of(store: EmbeddingStore) -> NDArray[np.floating[Any]]:
 
 def embed_annotated(
     state: PlateState,
-    annotations: pd.DataFrame,
+    positions: pd.DataFrame,
     recipe: CropRecipe,
     encoder: Encoder,
     folder: Path,
@@ -156,46 +150,36 @@ def embed_annotated(
     """
     check_pools(recipe, encoder)
     n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
-    rows = np.full((len(annotations), n_features), np.nan, dtype=np.float32)
+    rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     cells = state.found.cells
-    nearest = annotations["cell_id"].to_numpy(dtype=np.int64)
+    nearest = positions["cell_id"].to_numpy(dtype=np.int64)
     is_found = (nearest >= 0) & (nearest < len(cells))
     centres = cells.iloc[nearest[is_found]]
-    is_found[is_found] = position_keys(centres) == position_keys(annotations[is_found])
+    is_found[is_found] = position_keys(centres) == position_keys(positions[is_found])
     store = stored_plate(state, recipe, encoder, folder) if is_found.any() else None
     if store is None:
         is_found[:] = False
     else:
         rows[is_found] = _rows_of(store)[nearest[is_found]]
     rows[~is_found], _ = embed_positions(
-        state.plate,
-        state.found,
-        annotations[~is_found],
-        recipe,
-        encoder,
-        folder,
-        job=job,
+        state.plate, state.found, positions[~is_found], recipe, encoder, folder, job=job
     )
     return rows
 
 
 def check_pools(recipe: CropRecipe, encoder: Encoder) -> None:
     """Refuse an encoder that was not loaded as the recipe asks."""
-    asked, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
-    if asked != has:
+    requested, has = (recipe.stages, recipe.pooling), (encoder.stages, encoder.pooling)
+    if requested != has:
         raise HcsQcError(
-            f"The recipe {recipe.name} pools the stages {asked[0]!r} by {asked[1]} and the encoder "
-            f"{encoder.name} was loaded with {has[0]!r} by {has[1]}; load it with the recipe's."
+            f"The recipe {recipe.name} pools the stages {requested[0]!r} by {requested[1]}, the "
+            f"encoder {encoder.name} was loaded with {has[0]!r} by {has[1]}; load it as the recipe "
+            "needs it."
         )
 
 
 def fill_store(
-    state: PlateState,
-    recipe: CropRecipe,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    job: Job = NO_JOB,
+    state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path, *, job: Job = NO_JOB
 ) -> EmbeddingStore:
     """Embed the found cells of a plate; one at a time, who comes second finds the store filled.
 
@@ -215,11 +199,6 @@ def fill_store(
             except Timeout:
                 job.report(0, 0, f"Waiting for the embeddings of {state.plate.name}")
     try:
-        return embed_cells(
-            *arguments,
-            folder,
-            projection=found.projection,
-            job=job,
-        )
+        return embed_cells(*arguments, folder, projection=found.projection, job=job)
     finally:
         lock.release()

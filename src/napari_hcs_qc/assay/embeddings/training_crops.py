@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BATCH = 64
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AnnotatedCrops:
     """Crops of annotated cells that can be read."""
 
@@ -37,42 +37,42 @@ class AnnotatedCrops:
 
 
 def annotated_crops(
-    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
-    recipe: CropRecipe,
-    *,
-    job: Job = NO_JOB,
+    positions: Sequence[tuple[PlateState, pd.DataFrame]], recipe: CropRecipe, *, job: Job = NO_JOB
 ) -> AnnotatedCrops:
     """Cut the crops of annotated positions, each where the person clicked."""
-    total = sum(len(table) for _, table in annotated)
-    views = {recipe.n_views(len(state.plate.channels)) for state, _ in annotated}
+    total = sum(len(table) for _, table in positions)
+    views = {recipe.n_views(len(state.plate.channels)) for state, _ in positions}
     if len(views) > 1:
         raise HcsQcError(
             "The annotated plates have different numbers of channels; one model cannot use both. "
             "Choose a colour recipe, or put them into two assays."
         )
     parts, rows, done = [], [], 0
-    for state, table in annotated:
-        found, unread = cut_positions(state, table, recipe, job)
+    for state, table in positions:
+        crops, unread = cut_positions(state, table, recipe, job)
         usable = np.setdiff1d(np.arange(len(table)), unread)
-        parts.append(found[torch.from_numpy(usable)])
+        parts.append(crops[torch.from_numpy(usable)])
         rows.append(done + usable)
         done += len(table)
         job.report(done, total, f"Cutting annotated cells of {state.plate.name}")
     chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
     if not len(chosen):
         raise HcsQcError(f"None of the {total} annotated cells can be read; see 'hcs-qc status'.")
-    classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in annotated])
-    groups = np.concatenate([state.groups(table["well"]) for state, table in annotated])
+    classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in positions])
+    groups = np.concatenate([state.groups(table["well"]) for state, table in positions])
     n_groups = parts[0].shape[1] // len(recipe.scales)
     sides = tuple(float(side) for side in recipe.sides_px for _ in range(n_groups))
-    return AnnotatedCrops(torch.cat(parts), sides, classes[chosen], groups[chosen], chosen)
+    return AnnotatedCrops(
+        crops=torch.cat(parts),
+        sides=sides,
+        classes=classes[chosen],
+        groups=groups[chosen],
+        rows=chosen,
+    )
 
 
 def cut_positions(
-    state: PlateState,
-    positions: pd.DataFrame,
-    recipe: CropRecipe,
-    job: Job = NO_JOB,
+    state: PlateState, positions: pd.DataFrame, recipe: CropRecipe, job: Job = NO_JOB
 ) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Cut the crops of positions of one plate, each site read once."""
     plate, found = state.plate, state.found

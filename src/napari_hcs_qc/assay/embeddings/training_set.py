@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_annotated
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.embeddings.positions import position_keys
+from napari_hcs_qc.assay.store.model_manifest import TrainingCell
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts
@@ -22,19 +23,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.model_manifest import ModelManifest
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 
-@dataclass(frozen=True, eq=False)
-class Annotated:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnnotatedCells:
     """The annotated cells of an assay with their embeddings."""
 
     embeddings: NDArray[np.float32]  # (n_cells, n_features) float32
     classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
-    kinds: NDArray[np.object_]  # kind of each abnormal cell, None where not said
+    kinds: NDArray[np.object_]  # kind of each abnormal cell, None where none was given
     groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
     n_unreadable: int  # annotated cells left out because their site cannot be read
     rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
@@ -48,38 +50,36 @@ def collect(
     encoder: Encoder,
     stores: Path,
     job: Job = NO_JOB,
-) -> Annotated:
+) -> AnnotatedCells:
     """Embed the annotated cells, each where the person clicked it.
 
     Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
-    nucleus that is another object, and the word is about the one that was clicked. So no plate has
-    to be embedded before a model can be trained.
+    nucleus that is another object, and the annotation is about the one that was clicked. So no
+    plate has to be embedded before a model can be trained.
     """
-    said = [(state, state.training) for state in states]
-    return _embedded(said, recipe, encoder, stores, job)
+    return _embedded([(state, state.training) for state in states], recipe, encoder, stores, job)
 
 
 def collect_again(
-    manifest: Mapping[str, Any],
+    manifest: ModelManifest,
     states: Mapping[str, PlateState],
-    recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
     job: Job = NO_JOB,
-) -> Annotated:
-    """Embed the very cells that a model was trained on, whatever people have said since."""
-    said = annotated_again(manifest, states)
-    return _embedded(said, recipe, encoder, stores, job)
+) -> AnnotatedCells:
+    """Embed the very cells that a model was trained on, whatever people have annotated since."""
+    positions = positions_again(manifest, states)
+    return _embedded(positions, manifest.recipe, encoder, stores, job)
 
 
-def annotated_again(
-    manifest: Mapping[str, Any], states: Mapping[str, PlateState]
+def positions_again(
+    manifest: ModelManifest, states: Mapping[str, PlateState]
 ) -> list[tuple[PlateState, pd.DataFrame]]:
     """Give the very cells that a model was trained on, plate by plate."""
     columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
-    cells = pd.DataFrame(manifest["training_cells"], columns=columns)
+    cells = pd.DataFrame(manifest.training_cells, columns=columns)
     cells = with_texts(cells, cells[["class", "kind"]])
-    said = []
+    positions = []
     for name, here in cells.groupby("plate", sort=False):
         if name not in states:
             raise HcsQcError(
@@ -87,41 +87,41 @@ def annotated_again(
                 f"{', '.join(states) or 'none'}. Open it (hcs-qc relocate if it has moved)."
             )
         state = states[str(name)]
-        said.append((state, here.assign(cell_id=_found_at(here, state.found.cells))))
-    return said
+        positions.append((state, here.assign(cell_id=_found_at(here, state.found.cells))))
+    return positions
 
 
-def _found_at(annotations: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:
+def _found_at(positions: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]:
     """Row of the found cell whose centre is at each position to 0.01 px; -1 where there is none."""
     row_of = {key.tobytes(): row for row, key in enumerate(position_keys(cells))}
-    rows = [row_of.get(key.tobytes(), -1) for key in position_keys(annotations)]
+    rows = [row_of.get(key.tobytes(), -1) for key in position_keys(positions)]
     return np.array(rows, dtype=np.int64)
 
 
-def training_cells(states: Iterable[PlateState]) -> list[list[Any]]:
-    """Give plate, well, site, position, class and kind (or None) of each annotated cell."""
+def training_cells(states: Iterable[PlateState]) -> tuple[TrainingCell, ...]:
+    """List the annotated cells of plates that a model is trained on."""
     names = ["well", "site", "y_px", "x_px", "class", "kind"]
-    return [
-        [
-            state.plate.name,
-            well,
-            int(site),
-            round(float(y), 2),
-            round(float(x), 2),
-            word,
-            kind or None,
-        ]
+    return tuple(
+        TrainingCell(
+            plate=state.plate.name,
+            well=str(well),
+            site=int(site),
+            y_px=round(float(y_px), 2),
+            x_px=round(float(x_px), 2),
+            cls=str(cls),
+            kind=kind or None,
+        )
         for state in states
-        for well, site, y, x, word, kind in rows_of(state.training, names)
-    ]
+        for well, site, y_px, x_px, cls, kind in rows_of(state.training, names)
+    )
 
 
 def check_classes(states: Iterable[PlateState]) -> None:
     """Refuse to train on a single class."""
-    counts = Counter(word for state in states for word in state.training["class"].tolist())
-    missing = [word for word in ("normal", "abnormal") if not counts[word]]
+    counts = Counter(cls for state in states for cls in state.training["class"].tolist())
+    missing = [cls for cls in ("normal", "abnormal") if not counts[cls]]
     if missing:
-        have = ", ".join(f"{counts[word]} {word}" for word in ("normal", "abnormal"))
+        have = ", ".join(f"{counts[cls]} {cls}" for cls in ("normal", "abnormal"))
         raise HcsQcError(
             f"The assay has {have} cells annotated; both classes are needed. Annotate some "
             f"{' and '.join(missing)} cells first."
@@ -129,24 +129,15 @@ def check_classes(states: Iterable[PlateState]) -> None:
 
 
 def _embedded(
-    annotated: list[tuple[PlateState, pd.DataFrame]],
+    positions: list[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
     job: Job,
-) -> Annotated:
+) -> AnnotatedCells:
     rows, classes, kinds, groups = [], [], [], []
-    for state, table in annotated:
-        rows.append(
-            embed_annotated(
-                state,
-                table,
-                recipe,
-                encoder,
-                stores,
-                job=job,
-            )
-        )
+    for state, table in positions:
+        rows.append(embed_annotated(state, table, recipe, encoder, stores, job=job))
         classes.append(table["class"].to_numpy(dtype=str))
         kinds.append(none_if_missing(table["kind"]))
         groups.append(state.groups(table["well"]))
@@ -156,12 +147,12 @@ def _embedded(
         raise HcsQcError(
             f"None of the {len(usable)} annotated cells can be read; see 'hcs-qc status'."
         )
-    return Annotated(
-        embeddings[usable],
-        np.concatenate(classes)[usable],
-        np.concatenate(kinds)[usable],
-        np.concatenate(groups)[usable],
-        int((~usable).sum()),
-        np.flatnonzero(usable),
-        sampled_directions([state for state, _ in annotated], recipe, encoder, stores),
+    return AnnotatedCells(
+        embeddings=embeddings[usable],
+        classes=np.concatenate(classes)[usable],
+        kinds=np.concatenate(kinds)[usable],
+        groups=np.concatenate(groups)[usable],
+        n_unreadable=int((~usable).sum()),
+        rows=np.flatnonzero(usable),
+        plate=sampled_directions([state for state, _ in positions], recipe, encoder, stores),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.models.training import first_diameter
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.architecture import random_architecture
@@ -85,8 +85,8 @@ def compare_encoder(
     and so in the list of encoders.
     """
     own = assay_encoder(assay, name)
-    asked = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
-    sized = asked_recipe(TrainOptions(recipe=asked, rgb=rgb)).with_diameter(
+    requested = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
+    sized = requested_recipe(TrainOptions(recipe=requested, rgb=rgb)).with_diameter(
         first_diameter(assay) or 1.0
     )
     annotations = assay.journal().annotations()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hcs_qc.assay.models.train_options import asked_recipe
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
+from napari_hcs_qc.assay.models.train_options import requested_recipe
+from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _BATCH = 32
 _LONG_ENOUGH_S = 1.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncoderSpeed:
     """What was measured of an encoder."""
 
@@ -29,11 +29,11 @@ class EncoderSpeed:
     n_features: int  # length of a crop's vector with the recipe's stages
     crops_per_s: float  # crops encoded a second
     backend: str = "torch"  # what ran it
-    note: str = ""  # why that is not the backend asked for; empty when it is
+    note: str = ""  # why that is not the requested backend; empty when it is
 
     @property
     def ran_on(self) -> str:
-        """Device and backend in words."""
+        """Device and backend as text."""
         return self.device if self.backend == "torch" else f"{self.device}, {self.backend}"
 
     def seconds_for(self, n_cells: int, n_views: int) -> float:
@@ -41,15 +41,11 @@ class EncoderSpeed:
         return n_cells * n_views / self.crops_per_s
 
 
-def measure_encoder(
-    options: TrainOptions,
-    *,
-    job: Job = NO_JOB,
-) -> EncoderSpeed:
+def measure_encoder(options: TrainOptions, *, job: Job = NO_JOB) -> EncoderSpeed:
     """Load the encoder of some options and measure it on noise, for some two seconds."""
-    recipe = asked_recipe(options)
-    name = options.encoder or DEFAULT_ENCODER
-    # Not the kept one: to measure another must not push out the one that retraining uses.
+    recipe = requested_recipe(options)
+    name = options.encoder_name
+    # Not the cached one: to measure another must not push out the one that retraining uses.
     encoder = load_encoder(
         name,
         stages=recipe.stages,
@@ -69,10 +65,10 @@ def measure_encoder(
         n += len(encoder.encode(crops, job=job))
         elapsed = time.perf_counter() - started
     return EncoderSpeed(
-        name,
-        encoder.device.type,
-        encoder.n_features,
-        n / elapsed,
-        encoder.backend,
-        encoder.backend_note,
+        name=name,
+        device=encoder.device.type,
+        n_features=encoder.n_features,
+        crops_per_s=n / elapsed,
+        backend=encoder.backend,
+        note=encoder.backend_note,
     )

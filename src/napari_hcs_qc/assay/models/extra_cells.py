@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -41,7 +41,7 @@ class ExtraCells(Protocol):
     def make(
         self,
         states: Sequence[PlateState],
-        annotated: Annotated,
+        annotated: AnnotatedCells,
         recipe: CropRecipe,
         encoder: Encoder,
         kinds: Sequence[str],

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops, annotated_crops
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_architecture
+from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.files import fingerprint
@@ -33,7 +33,7 @@ CHECKPOINT = "fine-tuning.ckpt"
 
 
 def fine_tuned(
-    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
+    positions: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     *,
@@ -41,16 +41,10 @@ def fine_tuned(
     job: Job = NO_JOB,
 ) -> FineTuned:
     """Fine-tune the encoder of some options on annotated cells."""
-    cells = annotated_crops(annotated, recipe, job=job)
+    cells = annotated_crops(positions, recipe, job=job)
     job.report(0, 0, "Preparing to fine-tune")
-    return _tuned(
-        cells,
-        recipe,
-        options,
-        options.seed,
-        checkpoint=None if folder is None else folder / CHECKPOINT,
-        job=job,
-    )
+    checkpoint = None if folder is None else folder / CHECKPOINT
+    return _tuned(cells, recipe, options, options.seed, checkpoint=checkpoint, job=job)
 
 
 def forget_training(folder: Path) -> None:
@@ -59,7 +53,7 @@ def forget_training(folder: Path) -> None:
 
 
 def cross_validate_fine_tuned(
-    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
+    positions: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     *,
@@ -69,13 +63,13 @@ def cross_validate_fine_tuned(
 
     One division into folds, whatever the options say: it takes as long as five trainings.
     """
-    cells = annotated_crops(annotated, recipe, job=job)
+    cells = annotated_crops(positions, recipe, job=job)
     rows = np.arange(len(cells.classes), dtype=np.float64)[:, np.newaxis]
 
     def make(seed: int) -> Any:
         return _OnRows(cells, recipe, options, seed, job)
 
-    found = cross_validate(
+    validation = cross_validate(
         rows,
         cells.classes,
         cells.groups,
@@ -84,7 +78,7 @@ def cross_validate_fine_tuned(
         head_factory=make,
         job=job,
     )
-    return found, cells
+    return validation, cells
 
 
 def score_crops(tuned: FineTuned, crops: torch.Tensor, job: Job) -> NDArray[Any]:
@@ -105,7 +99,7 @@ def _tuned(
     job: Job,
 ) -> FineTuned:
     rows = np.arange(len(cells.classes)) if chosen is None else chosen
-    name = options.encoder or DEFAULT_ENCODER
+    name = options.encoder_name
     settings = PRESETS[options.head]
 
     def work(job: Job) -> FineTuned:
@@ -119,8 +113,8 @@ def _tuned(
                 "weights": digest,
                 "recipe": recipe.fingerprint,
                 "cells": [
-                    f"{group} {word} {float(crop.double().sum()):.6f}"
-                    for group, word, crop in zip(
+                    f"{group} {cls} {float(crop.double().sum()):.6f}"
+                    for group, cls, crop in zip(
                         cells.groups[rows], cells.classes[rows], crops, strict=True
                     )
                 ],
@@ -143,22 +137,14 @@ def _tuned(
 
     # A pass through the network and back cannot be stopped half way. What is left behind may
     # still write its checkpoint, whole and under a key that says what it belongs to.
-    return run_in_thread(
-        work,
-        job,
-    )
+    return run_in_thread(work, job)
 
 
 class _OnRows:
     """A fine-tuned model as a head whose features are the cells' row numbers."""
 
     def __init__(
-        self,
-        cells: AnnotatedCrops,
-        recipe: CropRecipe,
-        options: TrainOptions,
-        seed: int,
-        job: Job,
+        self, cells: AnnotatedCrops, recipe: CropRecipe, options: TrainOptions, seed: int, job: Job
     ) -> None:
         self.cells, self.recipe, self.options, self.seed = cells, recipe, options, seed
         self.job = job
@@ -166,18 +152,13 @@ class _OnRows:
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Train on the cells of some rows."""
         self._tuned = _tuned(
-            self.cells,
-            self.recipe,
-            self.options,
-            self.seed,
-            chosen=_rows(X),
-            job=self.job,
+            self.cells, self.recipe, self.options, self.seed, chosen=_rows(X), job=self.job
         )
         self.classes_ = self._tuned.head.classes_
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Judge the cells of some rows."""
+        """Score the cells of some rows."""
         self.job.check()
         crops = self.cells.crops[torch.from_numpy(_rows(X))]
         return score_crops(self._tuned, crops, self.job)

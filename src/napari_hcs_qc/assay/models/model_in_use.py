@@ -27,7 +27,7 @@ def id_in_use(assay: AssayFolder, model: str | None = None) -> tuple[str, str]:
             )
         return model, ""
     latest = max(known)
-    restored = assay.settings.get("model", latest)
+    restored = assay.settings.model or latest
     if restored in known:
         return restored, ""
     return latest, f"Model {restored}, which was restored, no longer exists; {latest} is used."

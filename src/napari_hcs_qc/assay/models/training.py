@@ -1,4 +1,4 @@
-"""Train a model: embed, fit a head on the annotated cells, cross-validate, save."""
+"""The pieces of a training: heads are fitted, and what a model comes from is written down."""
 
 from __future__ import annotations
 
@@ -7,142 +7,41 @@ import shutil
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.assay.embeddings.embed_plate import check_pools, fill_store, stored_plate
 from napari_hcs_qc.assay.embeddings.plate_sample import are_embedded
-from napari_hcs_qc.assay.embeddings.training_set import (
-    Annotated,
-    check_classes,
-    collect,
-    training_cells,
-)
+from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, training_cells
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated, simulated_cells
-from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe, with_custom_weights
-from napari_hcs_qc.assay.models.validation import validate, validate_fine_tuned
-from napari_hcs_qc.assay.scoring.novelty_report import fit_novelty
-from napari_hcs_qc.assay.store.plate_state import PlateState, chosen_plates, load_plate
-from napari_hcs_qc.assay.store.saved_model import (
-    OWN_WEIGHTS,
-    Model,
-    load_model,
-    model_folders,
-    new_model_folder,
-    publish_model,
-    save_heads,
+from napari_hcs_qc.assay.models.train_options import requested_recipe
+from napari_hcs_qc.assay.store.model_manifest import (
+    EncoderRecord,
+    FineTuning,
+    ModelManifest,
+    TrainingPlate,
 )
-from napari_hcs_qc.encoders.backends.choice import as_trained
-from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, cached_encoder
+from napari_hcs_qc.assay.store.plate_cells import cells_document
+from napari_hcs_qc.assay.store.saved_model import OWN_WEIGHTS, new_model_folder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import fingerprint, read_json
+from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.heads.kind_head import MIN_PER_KIND, KindHead
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.finetune import FineTuned
     from napari_hcs_qc.heads.head_registry import Head
-
-
-def train(
-    assay: AssayFolder,
-    options: TrainOptions | None = None,
-    *,
-    reuse: bool = False,
-    embed_first: bool = False,
-    states: Mapping[str, PlateState] | None = None,
-    encoder: Encoder | None = None,
-    note: str = "",
-    job: Job = NO_JOB,
-) -> Model:
-    """Train a model on all annotations of an assay, save it there and use it from then on.
-
-    Cross-validated figures come from folds grouped by well. The older models stay.
-    """
-    options = with_custom_weights(assay, options or TrainOptions())
-    make_head(options.head, options.seed)  # a wrong name is told before hours of work
-    check_simulated(options)
-    recipe = asked_recipe(options)
-    annotations = assay.journal().annotations()
-    # A plate that nobody annotated has no part in it: it may have vanished, or wait for its cells.
-    said = set(annotations["plate"])
-    names = [name for name in chosen_plates(assay, None) if name in said]
-    loaded = dict(states or {})
-    used = [loaded.get(name) or load_plate(assay, name, annotations) for name in names]
-    used = [state for state in used if len(state.training)]
-    check_classes(used)
-    recipe = recipe.with_diameter(first_diameter(assay) or used[0].found.diameter_px)
-    if encoder is None:
-        encoder = cached_encoder(
-            options.encoder or DEFAULT_ENCODER,
-            stages=recipe.stages,
-            pooling=recipe.pooling,
-            weights=options.weights,
-            device=options.device,
-            backend=options.backend,
-            job=job,
-        )
-    check_pools(recipe, encoder)
-    stores = assay.embeddings_folder
-    is_tuned = options.head in FINE_TUNED
-    if embed_first and not is_tuned:
-        for state in used:
-            if stored_plate(state, recipe, encoder, stores) is None:
-                fill_store(
-                    state,
-                    recipe,
-                    encoder,
-                    stores,
-                    job=job,
-                )
-    inputs = inputs_of(options, recipe, encoder, used, stores)
-    with assay.lock():
-        older = model_folders(assay.models_folder)
-        if reuse and older:
-            latest = load_model(older[-1])
-            is_same = latest.manifest.get("inputs") == inputs
-            if is_same and latest.manifest["cross_validation"] is not None:
-                use_latest(assay)
-                return latest
-        positions = [(state, state.training) for state in used]
-        tuned: FineTuned | None = None
-        if is_tuned:
-            tuned = fine_tuned(
-                positions,
-                recipe,
-                options,
-                folder=assay.path,
-                job=job,
-            )
-            encoder = tuned.encoder
-            validation = validate_fine_tuned(positions, recipe, options, job)
-        annotated = collect(used, recipe, encoder, stores, job)
-        simulated = simulated_for(options, used, annotated, recipe, encoder, job)
-        if not is_tuned:
-            validation = validate(annotated, options, job, simulated)
-        head, kind_head = fit_heads(annotated, options, tuned, simulated)
-        manifest = manifest_of(options, recipe, encoder, used, annotated, tuned)
-        manifest |= {"cross_validation": validation, "note": note}
-        manifest |= {"inputs": inputs, "has_kinds": kind_head is not None}
-        novelty, manifest["no_novelty"] = fit_novelty(annotated)
-        job.check()
-        with model_being_made(assay) as folder:
-            save_heads(folder, head, kind_head, tuned, novelty)
-            publish_model(folder, manifest)
-        use_latest(assay)
-        forget_training(assay.path)
-    return load_model(folder)
 
 
 @contextmanager
@@ -159,7 +58,7 @@ def model_being_made(assay: AssayFolder) -> Iterator[Path]:
 def use_latest(assay: AssayFolder) -> None:
     """Use the latest model again, where an older one had been restored."""
     assay.reload()
-    if "model" in assay.settings:
+    if assay.settings.model is not None:
         assay.update_settings(model=None)
 
 
@@ -178,7 +77,7 @@ def check_simulated(options: TrainOptions) -> None:
 def simulated_for(
     options: TrainOptions,
     states: Sequence[PlateState],
-    annotated: Annotated,
+    annotated: AnnotatedCells,
     recipe: CropRecipe,
     encoder: Encoder,
     job: Job = NO_JOB,
@@ -187,18 +86,12 @@ def simulated_for(
     if not options.simulated:
         return None
     return simulated_cells().make(
-        states,
-        annotated,
-        recipe,
-        encoder,
-        options.simulated,
-        options.seed,
-        job,
+        states, annotated, recipe, encoder, options.simulated, options.seed, job
     )
 
 
 def fit_heads(
-    annotated: Annotated,
+    annotated: AnnotatedCells,
     options: TrainOptions,
     tuned: FineTuned | None = None,
     simulated: Simulated | None = None,
@@ -216,14 +109,14 @@ def fit_heads(
     return head, fit_kinds(annotated, options.seed)
 
 
-def fit_kinds(annotated: Annotated, seed: int) -> KindHead | None:
-    """Fit the head for kinds on the abnormal cells whose kind was said; None with too few."""
-    said = np.array([kind is not None for kind in annotated.kinds], dtype=bool)
-    kinds = annotated.kinds[said].astype(str)
+def fit_kinds(annotated: AnnotatedCells, seed: int) -> KindHead | None:
+    """Fit the head for kinds on the abnormal cells with a kind; None with too few."""
+    has_kind = np.array([kind is not None for kind in annotated.kinds], dtype=bool)
+    kinds = annotated.kinds[has_kind].astype(str)
     if not any(count >= MIN_PER_KIND for count in Counter(kinds.tolist()).values()):
         return None
     head = KindHead(random_state=seed)
-    head.fit(annotated.embeddings[said], kinds, groups=annotated.groups[said])
+    head.fit(annotated.embeddings[has_kind], kinds, groups=annotated.groups[has_kind])
     return head
 
 
@@ -258,54 +151,73 @@ def manifest_of(
     recipe: CropRecipe,
     encoder: Encoder,
     states: Sequence[PlateState],
-    annotated: Annotated,
+    annotated: AnnotatedCells,
     tuned: FineTuned | None = None,
-) -> dict[str, Any]:
-    """Say where a model comes from, as plain data; without its figures, which may follow."""
+    *,
+    note: str,
+    inputs: str,
+    has_kinds: bool,
+    no_novelty: str,
+) -> ModelManifest:
+    """Say where a model comes from; without its figures, which follow."""
     started_from = None if options.weights is None else str(options.weights.resolve())
-    classes = Counter(annotated.classes.tolist())
     kinds = Counter(kind for kind in annotated.kinds.tolist() if kind is not None)
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "note": "",
-        "encoder": {
-            **encoder.describe(),
-            "fingerprint": encoder.fingerprint,
-            "network_fingerprint": encoder.network_fingerprint,
-            "weights": started_from if tuned is None else OWN_WEIGHTS,
-        },
-        "fine_tuning": None
-        if tuned is None
-        else {**tuned.history, "started_from_weights": started_from},
-        "recipe": recipe.to_dict(),
-        "head": options.head,
-        "seed": options.seed,
-        "simulated": list(options.simulated),
-        "n_annotated": dict(classes),
-        "n_kinds": dict(kinds),
-        "n_unreadable": annotated.n_unreadable,
-        "n_conflicts": sum(len(state.matched.conflicts) for state in states),
-        "n_wells": len(set(annotated.groups.tolist())),
-        "uses_plate_directions": annotated.plate is not None and tuned is None,
-        "training_plates": [
-            {"name": state.plate.name, "fingerprint": state.plate.fingerprint} for state in states
-        ],
-        "training_cells": training_cells(states),
-        "cross_validation": None,
-        "versions": versions(),
+    description = {
+        **encoder.describe(),
+        "fingerprint": encoder.fingerprint,
+        "network_fingerprint": encoder.network_fingerprint,
+        "weights": started_from if tuned is None else OWN_WEIGHTS,
     }
+    fine_tuning = None
+    if tuned is not None:
+        fine_tuning = FineTuning.model_validate(
+            {**tuned.history, "started_from_weights": started_from}, strict=False
+        )
+    return ModelManifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        note=note.strip(),
+        encoder=EncoderRecord.model_validate(description, strict=False),
+        fine_tuning=fine_tuning,
+        recipe=recipe,
+        head=options.head,
+        seed=options.seed,
+        simulated=options.simulated,
+        n_annotated=dict(Counter(annotated.classes.tolist())),
+        n_kinds=dict(kinds),
+        n_unreadable=annotated.n_unreadable,
+        n_conflicts=sum(len(state.matched.conflicts) for state in states),
+        n_wells=len(set(annotated.groups.tolist())),
+        uses_plate_directions=annotated.plate is not None and tuned is None,
+        training_plates=tuple(
+            TrainingPlate(name=state.plate.name, fingerprint=state.plate.fingerprint)
+            for state in states
+        ),
+        training_cells=training_cells(states),
+        versions=versions(),
+        inputs=inputs,
+        has_kinds=has_kinds,
+        no_novelty=no_novelty,
+    )
+
+
+def sized_recipe(
+    assay: AssayFolder, options: TrainOptions, states: Sequence[PlateState]
+) -> CropRecipe:
+    """Give the recipe of some options for the nuclei of the assay's first plate.
+
+    Annotated, open or not: so the recipe, and with it every embedding, does not change with the
+    plate that somebody happens to annotate next.
+    """
+    diameter = first_diameter(assay) or states[0].found.diameter_px
+    return requested_recipe(options).with_diameter(diameter)
 
 
 def first_diameter(assay: AssayFolder) -> float | None:
-    """Nucleus diameter of the first plate whose cells are known, annotated or not.
-
-    So the recipe, and with it every embedding, does not change with the plate that somebody
-    happens to annotate next.
-    """
+    """Nucleus diameter of the first plate whose cells are known."""
     for entry in assay.plates:
-        path = assay.plate_folder(entry.name) / "cells.json"
-        if path.is_file():
-            return float(read_json(path)["diameter_px"])
+        document = cells_document(assay.plate_folder(entry.name))
+        if document is not None:
+            return document.diameter_px
     return None
 
 
@@ -316,21 +228,4 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
-    }
-
-
-def trained_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that load the encoder of a model again (`load_encoder`).
-
-    With the backend that its embeddings were made by, where that is installed; see
-    `napari_hcs_qc.assay.scoring.prediction.check_encoder` for when it is not.
-    """
-    encoder = manifest["encoder"]
-    stages = encoder["stages"]
-    return {
-        "name": encoder["name"],
-        "stages": tuple(stages) if isinstance(stages, list) else stages,
-        "pooling": encoder["pooling"],
-        "weights": None if encoder["weights"] is None else Path(encoder["weights"]),
-        "backend": as_trained(encoder.get("backend")),
     }

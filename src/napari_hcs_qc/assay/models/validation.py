@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
+from napari_hcs_qc.assay.store.figures import Figure, Figures, LabelIssueRecord
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.label_issues import label_issues
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
@@ -24,16 +25,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.crossval import CrossValidation
+    from napari_hcs_qc.evaluation.curves import LearningCurve
 
-_IMPOSSIBLE: dict[str, Any] = {
-    "sentence": "not possible with a single annotated cell of a class",
-    "figures": [],
-}
+_IMPOSSIBLE = Figures(sentence="not possible with a single annotated cell of a class")
 
 FIGURES = {
     "f1_weighted": "weighted F1",
@@ -43,25 +42,25 @@ FIGURES = {
     "precision_abnormal": "precision of the abnormal class",
     "recall_abnormal": "recall of the abnormal class",
 }
-"""Cross-validated figures and what they are called to a person."""
+"""Cross-validated figures and their names for people."""
 
 CALIBRATION = "expected calibration error"
 """Another figure, of `Reliability`; the lower the better."""
 
 
 def validate(
-    annotated: Annotated,
+    annotated: AnnotatedCells,
     options: TrainOptions,
     job: Job = NO_JOB,
     simulated: Simulated | None = None,
-) -> dict[str, Any]:
+) -> Figures:
     """Cross-validate a head on the annotated cells, grouped by well.
 
     Simulated cells, where there are any, are trained on in the folds that their wells are trained
-    on in, and never judged.
+    on in, and never scored.
     """
     if _is_impossible(annotated.classes):
-        return dict(_IMPOSSIBLE)
+        return _IMPOSSIBLE
     make: Callable[[int], Any] | None = None
     if simulated is not None:
         cells, plate = simulated, annotated.plate
@@ -69,7 +68,7 @@ def validate(
         def make(seed: int) -> Any:
             return WithSimulated(make_head(options.head, seed, plate), cells)
 
-    found = cross_validate(
+    validation = cross_validate(
         annotated.embeddings,
         annotated.classes,
         annotated.groups,
@@ -79,83 +78,89 @@ def validate(
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
         job=job,
     )
-    return _summary(found, annotated.rows, annotated.classes, annotated.groups)
+    return _figures(validation, annotated.rows, annotated.classes, annotated.groups)
 
 
 def validate_fine_tuned(
-    annotated: Sequence[tuple[PlateState, pd.DataFrame]],
+    positions: Sequence[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
     options: TrainOptions,
     job: Job = NO_JOB,
-) -> dict[str, Any]:
+) -> Figures:
     """Cross-validate a fine-tuned model, see `cross_validate_fine_tuned`; takes minutes."""
     if _is_impossible(
-        np.concatenate([table["class"].to_numpy(dtype=str) for _, table in annotated])
+        np.concatenate([table["class"].to_numpy(dtype=str) for _, table in positions])
     ):
-        return dict(_IMPOSSIBLE)
-    found, cells = cross_validate_fine_tuned(annotated, recipe, options, job=job)
-    return _summary(found, cells.rows, cells.classes, cells.groups)
+        return _IMPOSSIBLE
+    validation, cells = cross_validate_fine_tuned(positions, recipe, options, job=job)
+    return _figures(validation, cells.rows, cells.classes, cells.groups)
 
 
 def _is_impossible(classes: NDArray[np.str_]) -> bool:
     return min(Counter(classes.tolist()).values()) < 2
 
 
-def _summary(
+def _figures(
     validation: CrossValidation,
     rows: NDArray[np.int64],
     classes: NDArray[np.str_],
     wells: NDArray[np.str_],
-) -> dict[str, Any]:
-    data = validation.to_dict()
-    n_seeds = len(validation.seeds)
-    seeds = f"{count_of(n_seeds, 'seed')}"
-    by = "grouped by well" if validation.by == "well" else "by cell, not by well"
-    sentence = (
-        f"{validation.n_splits} folds {by}, {seeds}, {validation.n_cells} cells in "
-        f"{validation.n_wells} wells"
-    )
+) -> Figures:
     is_abnormal = classes == ABNORMAL
     p_abnormal = validation.p_abnormal.mean(axis=0)
     units = wells if validation.by == "well" else np.arange(len(wells))
     bins = reliability(p_abnormal, is_abnormal, units=units)
-    return {
-        **data,
-        "label_issues": [
-            {"cell": int(rows[row]), "p_abnormal": round(float(p_abnormal[row]), 4)}
+    shown = [
+        Figure(
+            name=title,
+            mean=validation.mean[name],
+            sd=validation.sd[name],
+            ci95=validation.ci95[name],
+        )
+        for name, title in FIGURES.items()
+    ]
+    calibration = Figure(
+        name=CALIBRATION,
+        mean=bins.ece,
+        sd=None,  # of each cell's mean over the seeds, so that there is one
+        ci95=(bins.ece_low, bins.ece_high),
+        perfect=bins.ece_perfect,
+    )
+    return Figures(
+        sentence=_sentence(validation),
+        figures=(*shown, calibration),
+        head=validation.head_name,
+        seeds=tuple(validation.seeds),
+        by=validation.by,
+        n_splits=validation.n_splits,
+        n_cells=validation.n_cells,
+        n_wells=validation.n_wells,
+        note=validation.note,
+        mean=dict(validation.mean),
+        sd=dict(validation.sd),
+        ci95=dict(validation.ci95),
+        per_seed=tuple(metrics.to_dict() for metrics in validation.per_seed),
+        label_issues=tuple(
+            LabelIssueRecord(cell=int(rows[row]), p_abnormal=round(float(p_abnormal[row]), 4))
             for row in label_issues(validation.p_abnormal, is_abnormal)
-        ],
-        "confusion": validation.confusion().tolist(),
-        "reliability": bins.to_dict(),
-        "sentence": f"{sentence}. {validation.note}" if validation.note else sentence,
-        "figures": [
-            {
-                "name": shown,
-                "mean": data["mean"][name],
-                "sd": data["sd"][name],
-                "ci95": data["ci95"][name],
-            }
-            for name, shown in FIGURES.items()
-        ]
-        + [
-            {
-                "name": CALIBRATION,
-                "mean": bins.ece,
-                "sd": None,  # of each cell's mean over the seeds, so that there is one
-                "ci95": [bins.ece_low, bins.ece_high],
-                "perfect": bins.ece_perfect,
-            }
-        ],
-    }
+        ),
+        confusion=tuple(tuple(row) for row in validation.confusion().tolist()),
+        reliability=bins,
+    )
 
 
-def curve(
-    annotated: Annotated,
-    options: TrainOptions,
-    job: Job = NO_JOB,
-) -> dict[str, Any]:
+def _sentence(validation: CrossValidation) -> str:
+    by = "grouped by well" if validation.by == "well" else "by cell, not by well"
+    sentence = (
+        f"{validation.n_splits} folds {by}, {count_of(len(validation.seeds), 'seed')}, "
+        f"{validation.n_cells} cells in {validation.n_wells} wells"
+    )
+    return f"{sentence}. {validation.note}" if validation.note else sentence
+
+
+def curve(annotated: AnnotatedCells, options: TrainOptions, job: Job = NO_JOB) -> LearningCurve:
     """Measure how the figures grow with the number of annotations, see `learning_curve`."""
-    found = learning_curve(
+    return learning_curve(
         annotated.embeddings,
         annotated.classes,
         annotated.groups,
@@ -163,4 +168,3 @@ def curve(
         plate=annotated.plate,
         job=job,
     )
-    return {**found.to_dict(), "verdict": found.verdict()}

@@ -1,4 +1,4 @@
-"""Cells unlike anything annotated: counted by well, and told in words."""
+"""Cells unlike anything annotated: counted by well, and as a sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.novelty import Novelty
 from napari_hcs_qc.text import count_of, listing, percent
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
 
 MUCH = 0.10
 """Share of a plate's cells from which it is a warning and no mere remark.
@@ -28,7 +29,7 @@ On a plate like the annotated one it was 2 %, with 40 annotations 4 %; on one ou
 _NAMED_WELLS = 3
 
 
-def fit_novelty(annotated: Annotated) -> tuple[Novelty | None, str]:
+def fit_novelty(annotated: AnnotatedCells) -> tuple[Novelty | None, str]:
     """Learn what is usual among annotated cells, where they are enough."""
     try:
         novelty = Novelty().fit(annotated.embeddings, annotated.groups, annotated.plate)
@@ -39,33 +40,34 @@ def fit_novelty(annotated: Annotated) -> tuple[Novelty | None, str]:
 
 def novelty_summary(
     ratio: NDArray[np.floating[Any]], wells: Iterable[str], why_not: str = ""
-) -> dict[str, Any]:
+) -> NoveltySummary:
     """Count the cells of a plate that are unlike anything annotated."""
     is_novel = ratio > 1
     n_measured, n_novel = int(np.isfinite(ratio).sum()), int(is_novel.sum())
     names = np.asarray(list(wells), dtype=object)[is_novel]
     counted = Counter(map(str, names)).most_common()
     is_much = n_measured > 0 and n_novel > MUCH * n_measured
-    return {
-        "n_measured": n_measured,
-        "n_novel": n_novel,
-        "wells": [list(one) for one in counted],
-        "is_much": is_much,
-        "sentence": _sentence(n_measured, n_novel, counted, is_much) if n_measured else why_not,
-    }
+    sentence = _sentence(n_measured, n_novel, counted, is_much) if n_measured else why_not
+    return NoveltySummary(
+        n_measured=n_measured,
+        n_novel=n_novel,
+        wells=tuple(counted),
+        is_much=is_much,
+        sentence=sentence,
+    )
 
 
 def _sentence(n_measured: int, n_novel: int, wells: list[tuple[str, int]], is_much: bool) -> str:
     if not n_novel:
         return ""
     verb = "is" if n_novel == 1 else "are"
-    words = (
+    text = (
         f"{count_of(n_novel, 'cell')} ({percent(n_novel / n_measured)}) {verb} unlike anything "
         f"annotated, {_where(n_novel, wells)}"
     )
     if is_much:
-        return f"{words}; predictions for them are unreliable. Annotate some of them and retrain."
-    return f"{words}; annotate some of them."
+        return f"{text}; predictions for them are unreliable. Annotate some of them and retrain."
+    return f"{text}; annotate some of them."
 
 
 def _where(n_novel: int, wells: list[tuple[str, int]]) -> str:

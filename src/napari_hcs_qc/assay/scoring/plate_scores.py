@@ -1,4 +1,4 @@
-"""Judge: from predictions and image quality to scored, flagged sites and wells of an assay."""
+"""Score: from predictions and image quality to scored, flagged sites and wells of an assay."""
 
 from __future__ import annotations
 
@@ -38,48 +38,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WellRoles:
-    """What the plate map says of the wells of one plate."""
+    """What the plate map tells of the wells of one plate."""
 
-    # Wells to compare with, and wells that are meant to hold no cells
-    control: tuple[str, ...] = ()
-    empty: tuple[str, ...] = ()  # wells to compare with, and wells that are meant to hold no cells
+    control: tuple[str, ...] = ()  # wells to compare with
+    empty: tuple[str, ...] = ()  # wells that are meant to hold no cells
     platemap: pd.DataFrame | None = None  # the plate map, see `read_platemap`
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ScoredPlate:
-    """One plate of an assay, judged."""
+    """One plate of an assay, scored."""
 
     state: PlateState  # the plate with its cells and annotations
-    prediction: Prediction  # the model's word on its cells
+    prediction: Prediction  # what the model predicts for its cells
     predictions: pd.DataFrame
     scores: PlateScores  # sites and wells, scored and flagged
     verdicts: pd.DataFrame  # what people decided on its wells and sites
     warnings: tuple[str, ...]  # sentences to see first
     unreadable: tuple[Problem, ...]  # what could not be read or was not understood, sites and files
     threshold: float = DEFAULT_THRESHOLD  # P(abnormal) from which a cell was counted as abnormal
-    rule: FlagRule = field(default_factory=FlagRule)  # what it was judged with, see `score_state`
-    # What it was judged with, see `score_state`
-    roles: WellRoles = field(default_factory=WellRoles)
-    keep_kinds: tuple[str, ...] = ()  # what it was judged with, see `score_state`
-
-    def at_threshold(self, threshold: float) -> ScoredPlate:
-        """Judge the same cells with the same annotations at another threshold, without the disk."""
-        return score_state(
-            self.state,
-            self.prediction,
-            verdicts=self.verdicts,
-            rule=self.rule,
-            roles=self.roles,
-            threshold=threshold,
-            keep_kinds=self.keep_kinds,
-        )
+    rule: FlagRule = field(default_factory=FlagRule)  # what it was scored with, see `score_state`
+    roles: WellRoles = field(default_factory=WellRoles)  # what it was scored with
+    keep_kinds: tuple[str, ...] = ()  # what it was scored with, see `score_state`
 
     def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
-        """Judge with the annotations of now, without the disk.
+        """Score with the annotations of now, without the disk.
 
-        A cell that somebody has added since the model last judged counts by their word alone; the
-        model has none on it.
+        A cell that somebody has added since the model last scored counts by its annotation alone;
+        the model has no prediction for it.
         """
         state = self.state.with_annotations(annotations)
         before = added_places(self.state.matched.added)
@@ -95,7 +81,7 @@ class ScoredPlate:
         )
 
     def with_novelty(self, state: PlateState, measured: Prediction) -> ScoredPlate:
-        """Take in how unlike the annotated cells each cell is."""
+        """Give the same with the novelty of each cell."""
         table = realigned(measured.table, added_places(state.matched.added), self.state)
         ratio = table[COLUMN].to_numpy(np.float32)
         new = [text for text in measured.warnings if text not in self.prediction.warnings]
@@ -128,13 +114,8 @@ class ScoredPlate:
         )
 
 
-def flag_rule(assay: AssayFolder) -> FlagRule:
-    """Give the flag rule of an assay: its settings, over the defaults."""
-    return FlagRule.from_dict(assay.settings.get("flag_rule", {}))
-
-
 def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
-    """Read what the assay's plate map says of wells; nothing without one."""
+    """Read what the assay's plate map tells of wells; nothing without one."""
     if not assay.platemap_path.is_file():
         return WellRoles()
     platemap = read_platemap(assay.platemap_path, shape=shape)
@@ -155,13 +136,13 @@ def score(
     threshold: float | None = None,
     partial: bool = False,
 ) -> list[ScoredPlate]:
-    """Judge plates that were predicted; quick, nothing is computed from pixels."""
+    """Score plates that were predicted; quick, nothing is computed from pixels."""
     model_id = model.id if model else id_in_use(assay)[0]
     threshold = assay.threshold if threshold is None else threshold
     known = states or {}
     journal = assay.journal()
     verdicts = journal.verdicts()
-    rule = flag_rule(assay)
+    rule = assay.flag_rule
     annotations: pd.DataFrame | None = None
     scored = []
     for name in chosen_plates(assay, plates):
@@ -176,16 +157,17 @@ def score(
                 f"Plate {name} was not predicted with model {model_id} since its cells last "
                 f"changed; run: hcs-qc predict {assay.path}."
             )
-        one = score_state(
-            state,
-            prediction,
-            verdicts=verdicts,
-            rule=rule,
-            roles=well_roles(assay, state.plate.shape),
-            threshold=threshold,
-            keep_kinds=keep_kinds,
+        scored.append(
+            score_state(
+                state,
+                prediction,
+                verdicts=verdicts,
+                rule=rule,
+                roles=well_roles(assay, state.plate.shape),
+                threshold=threshold,
+                keep_kinds=keep_kinds,
+            )
         )
-        scored.append(one)
     return scored
 
 
@@ -199,7 +181,7 @@ def score_state(
     threshold: float,
     keep_kinds: tuple[str, ...] = (),
 ) -> ScoredPlate:
-    """Judge a plate that is loaded, from nothing but its arguments."""
+    """Score a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
         raise HcsQcError(
             f"The threshold is {threshold}; a number from 0 to 1 was expected, from which "
@@ -208,7 +190,7 @@ def score_state(
     if len(prediction.table) != len(state.cells):
         raise HcsQcError(
             f"Plate {state.plate.name} has {len(state.cells)} cells, but {len(prediction.table)} "
-            f"were classified by model {prediction.model}: some were added or removed since. "
+            f"were scored by model {prediction.model}: some were added or removed since. "
             "Retrain, or predict the plate again."
         )
     predictions = _at_threshold(prediction.table, threshold)
@@ -238,17 +220,17 @@ def score_state(
         warnings.extend(treatment_warnings(table))
     mine = verdicts[verdicts["plate"] == state.plate.name].reset_index(drop=True)
     return ScoredPlate(
-        state,
-        prediction,
-        predictions,
-        scores,
-        mine,
-        tuple(warnings),
-        unreadable_of(state, prediction),
-        float(threshold),
-        rule,
-        roles,
-        tuple(keep_kinds),
+        state=state,
+        prediction=prediction,
+        predictions=predictions,
+        scores=scores,
+        verdicts=mine,
+        warnings=tuple(warnings),
+        unreadable=unreadable_of(state, prediction),
+        threshold=float(threshold),
+        rule=rule,
+        roles=roles,
+        keep_kinds=tuple(keep_kinds),
     )
 
 

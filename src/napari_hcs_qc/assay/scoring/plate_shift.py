@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.assay.scoring.saved_prediction import (
+    PlateContent,
+    PredictionDocument,
+    ShiftRecord,
+)
 from napari_hcs_qc.evaluation.shift import MIN_REFERENCE, Shift, ShiftDetector, measure_shift
-from napari_hcs_qc.files import fingerprint, read_json
+from napari_hcs_qc.files import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +38,14 @@ class ShiftReference:
     # (n, n_features), embeddings of a sample of the training plates' cells
     rows: NDArray[np.float32]
     wells: NDArray[np.str_]  # (n,), their wells, ``plate/A01``
-    # Content addresses of the training plates as plain data: images, intensity ranges, cells
-    plates: list[Any]
+    plates: list[PlateContent]
 
 
 class ShiftMeter:
     """Compares plates with those that a model was trained on.
 
-    Only found cells count, so the answer does not depend on the head nor on what people say: one
-    that an earlier model of the same plates was given is taken over.
+    Only found cells count, so the answer does not depend on the head nor on annotations: one that
+    an earlier model of the same plates was given is taken over.
     """
 
     def __init__(
@@ -59,12 +62,7 @@ class ShiftMeter:
         self._detector: ShiftDetector | None = None
         self._training = None if reference is None else reference.plates
 
-    def measure(
-        self,
-        state: PlateState,
-        rows: NDArray[np.floating[Any]],
-        job: Job,
-    ) -> dict[str, Any]:
+    def measure(self, state: PlateState, rows: NDArray[np.floating[Any]], job: Job) -> ShiftRecord:
         """Measure how unlike a plate is."""
         of = self._address(state)
         known = self._known(state, of)
@@ -72,20 +70,20 @@ class ShiftMeter:
             return known
         reference = self.reference(job)
         job.check()
-        chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
+        chosen = _sample(len(state.found.cells), self._model.manifest.seed)
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
         shift = self._scored(reference, new)
-        return {
-            "value": _number(shift.value),
-            "threshold": _number(shift.threshold),
-            "is_novel": bool(shift.is_novel),
-            "sentence": f"Plate {state.plate.name}: {shift.sentence}",
-            "of": of,
-        }
+        return ShiftRecord(
+            value=_number(shift.value),
+            threshold=_number(shift.threshold),
+            is_novel=bool(shift.is_novel),
+            sentence=f"Plate {state.plate.name}: {shift.sentence}",
+            of=of,
+        )
 
     def _scored(self, reference: ShiftReference, new: NDArray[np.float32]) -> Shift:
-        seed = int(self._model.manifest["seed"])
+        seed = self._model.manifest.seed
         if len(reference.rows) < MIN_REFERENCE:
             return measure_shift(reference.rows, new, seed)  # says that it cannot be said
         if self._detector is None:
@@ -102,17 +100,13 @@ class ShiftMeter:
     def _sampled(self, job: Job) -> ShiftReference:
         """Sample the training plates; their embeddings lie in the store already."""
         parts, wells = [], []
-        for plate in self._model.manifest["training_plates"]:
-            state = self._state_of(plate["name"])
+        for name in self._model.manifest.plate_names:
+            state = self._state_of(name)
+            stores = self._assay.embeddings_folder
             embedded = embed_plate(
-                state,
-                self._model.recipe,
-                self._encoder,
-                self._assay.embeddings_folder,
-                try_again=False,
-                job=job,
+                state, self._model.recipe, self._encoder, stores, try_again=False, job=job
             )
-            chosen = _sample(len(state.found.cells), int(self._model.manifest["seed"]))
+            chosen = _sample(len(state.found.cells), self._model.manifest.seed)
             sampled = np.asarray(embedded.rows[chosen], dtype=np.float32)
             usable = np.isfinite(sampled).all(axis=1)
             parts.append(sampled[usable])
@@ -121,12 +115,11 @@ class ShiftMeter:
             np.concatenate(parts), np.concatenate(wells), self._training_address()
         )
 
-    def _training_address(self) -> list[Any]:
+    def _training_address(self) -> list[PlateContent]:
         if self._training is None:
-            names = [plate["name"] for plate in self._model.manifest["training_plates"]]
             self._training = sorted(
-                [one.plate.fingerprint, one.found.ranges.fingerprint, len(one.found.cells)]
-                for one in map(self._state_of, names)
+                (state.plate.fingerprint, state.found.ranges.fingerprint, len(state.found.cells))
+                for state in map(self._state_of, self._model.manifest.plate_names)
             )
         return self._training
 
@@ -138,19 +131,17 @@ class ShiftMeter:
                 "training": self._training_address(),
                 "recipe": self._model.recipe.fingerprint,
                 "encoder": self._encoder.fingerprint,
-                "seed": self._model.manifest["seed"],
+                "seed": self._model.manifest.seed,
             }
         )
 
-    def _known(self, state: PlateState, of: str) -> dict[str, Any] | None:
+    def _known(self, state: PlateState, of: str) -> ShiftRecord | None:
         folder = self._assay.predictions_folder(state.plate.name)
         for path in sorted(folder.glob("*.json"), reverse=True):
-            try:
-                shift = read_json(path).get("shift") or {}
-            except HcsQcError:
-                continue
-            if shift.get("of") == of:
-                return dict(shift)
+            document = PredictionDocument.load_if_valid(path)
+            shift = None if document is None else document.shift
+            if shift is not None and shift.of == of:
+                return shift
         return None
 
 

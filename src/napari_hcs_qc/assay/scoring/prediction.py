@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.models.training import trained_with
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN, Prediction, save_prediction
 from napari_hcs_qc.assay.store.plate_state import load_plate
-from napari_hcs_qc.encoders.backends.choice import TORCH
-from napari_hcs_qc.encoders.registry import cached_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
@@ -50,19 +48,14 @@ def predict(
 ) -> list[Prediction]:
     """Embed and score all cells of plates, and keep the result in the assay."""
     if encoder is None:
-        encoder = cached_encoder(
-            **trained_with(model.manifest),
-            device=device,
-            job=job,
-        )
+        encoder = model_encoder(model.manifest, device=device, job=job)
     check_encoder(model, encoder)
     annotations = assay.journal().annotations()
     known = dict(states or {})
-    trained_on = {plate["name"] for plate in model.manifest["training_plates"]}
 
     def state_of(name: str) -> PlateState:
         state = known.get(name) or load_plate(assay, name, annotations)
-        if name in trained_on:  # the others are asked for once, and a screen has many
+        if name in model.manifest.plate_names:  # the others are needed once, and a screen has many
             known[name] = state
         return state
 
@@ -71,16 +64,8 @@ def predict(
     with assay.lock():
         for name in plates:
             state = state_of(assay.plate(name).name)
-            found = predict_plate(
-                assay,
-                state,
-                model,
-                encoder,
-                meter,
-                job=job,
-            )
-            save_prediction(assay, found, state)
-            predictions.append(found)
+            predictions.append(predict_plate(assay, state, model, encoder, meter, job=job))
+            save_prediction(assay, predictions[-1], state)
     return predictions
 
 
@@ -91,18 +76,18 @@ def check_encoder(model: Model, encoder: Encoder) -> None:
     same numbers to 1e-4 of the largest: it passes, and `backend_warning` tells of it. Its
     embeddings have a store of their own.
     """
-    of_model = model.encoder.get("network_fingerprint", model.encoder["fingerprint"])
+    of_model = model.encoder.network_fingerprint or model.encoder.fingerprint
     if encoder.network_fingerprint != of_model:
         raise HcsQcError(
             f"The encoder {encoder.name} is not the one that model {model.id} was trained with "
             f"(weights {encoder.weights_sha256[:12]} instead of "
-            f"{str(model.encoder['weights_sha256'])[:12]}). Bring back its weights, or train again."
+            f"{model.encoder.weights_sha256[:12]}). Bring back its weights, or train again."
         )
 
 
 def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
     """Say that another backend runs the encoder than when the model was trained, if so."""
-    trained_by = str(model.encoder.get("backend", TORCH))
+    trained_by = model.encoder.backend
     if encoder.backend == trained_by:
         return ()
     why = encoder.backend_note or f"{trained_by} is not installed"
@@ -125,37 +110,28 @@ def predict_plate(
 ) -> Prediction:
     """Score all cells of one plate; nothing is written but embeddings that were missing."""
     embedded = embed_plate(
-        state,
-        model.recipe,
-        encoder,
-        assay.embeddings_folder,
-        try_again=try_again,
-        job=job,
+        state, model.recipe, encoder, assay.embeddings_folder, try_again=try_again, job=job
     )
     p_abnormal = score_embeddings(model.head, embedded.rows, job=job)
-    is_kind_told = p_abnormal >= min(0.5, assay.threshold)
-    kinds = _kinds(model, embedded.rows, is_kind_told, job)
+    has_kind = p_abnormal >= min(0.5, assay.threshold)
+    kinds = _kinds(model, embedded.rows, has_kind, job)
     table = with_texts(
         pd.DataFrame({"p_abnormal": p_abnormal}),
         {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},
     )
-    shift: dict[str, Any] = {}
-    if state.plate.name not in {plate["name"] for plate in model.manifest["training_plates"]}:
+    shift = None
+    if state.plate.name not in model.manifest.plate_names:
         shift = meter.measure(state, embedded.rows, job)
-    found = Prediction(
-        state.plate.name,
-        model.id,
-        table,
-        (
-            *((shift["sentence"],) if shift.get("is_novel") else ()),
-            *backend_warning(model, encoder),
-        ),
-        tuple((one.where, one.what) for one in embedded.unreadable),
-        shift,
+    shift_warning = (shift.sentence,) if shift is not None and shift.is_novel else ()
+    prediction = Prediction(
+        plate=state.plate.name,
+        model=model.id,
+        table=table,
+        warnings=(*shift_warning, *backend_warning(model, encoder)),
+        unreadable=tuple((problem.where, problem.what) for problem in embedded.unreadable),
+        shift=shift,
     )
-    if not novelty:
-        return found
-    return with_novelty(found, state, model, embedded.rows, job)
+    return with_novelty(prediction, state, model, embedded.rows, job) if novelty else prediction
 
 
 def with_novelty(
@@ -165,10 +141,10 @@ def with_novelty(
     rows: NDArray[np.floating[Any]],
     job: Job = NO_JOB,
 ) -> Prediction:
-    """Say of each cell how unlike the annotated ones it is; quick, but not as quick as scoring."""
+    """Measure the novelty of each cell; quick, but not as quick as scoring."""
     is_scored = prediction.table["p_abnormal"].notna().to_numpy()
     ratio = np.full(len(prediction.table), np.nan, dtype=np.float32)
-    why_not = str(model.manifest.get("no_novelty", ""))
+    why_not = model.manifest.no_novelty
     if model.novelty is not None:
         measured = model.novelty.ratio(rows, job=job)
         ratio[is_scored] = measured[is_scored]
@@ -178,7 +154,7 @@ def with_novelty(
             "again to get them."
         )
     summary = novelty_summary(ratio, state.cells["well"], why_not)
-    warning = (f"Plate {state.plate.name}: {summary['sentence']}",) if summary["is_much"] else ()
+    warning = (f"Plate {state.plate.name}: {summary.sentence}",) if summary.is_much else ()
     return replace(
         prediction,
         table=prediction.table.assign(**{COLUMN: ratio}),
@@ -195,22 +171,19 @@ def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
 
 
 def _kinds(
-    model: Model,
-    rows: NDArray[np.floating[Any]],
-    is_wanted: NDArray[np.bool_],
-    job: Job,
+    model: Model, rows: NDArray[np.floating[Any]], has_kind: NDArray[np.bool_], job: Job
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
     kind_head = model.kind_head
     if kind_head is None:
         return kinds
-    told = np.flatnonzero(is_wanted)
+    abnormal = np.flatnonzero(has_kind)
 
     def work(start: int) -> None:
         job.check()
-        chosen = told[start : start + _ROWS_OF_KINDS]
+        chosen = abnormal[start : start + _ROWS_OF_KINDS]
         kinds[chosen] = kind_head.predict(rows[chosen])
 
     with one_blas_thread(), ThreadPoolExecutor(n_processors(), "hcs-qc kinds") as pool:
-        list(pool.map(work, range(0, len(told), _ROWS_OF_KINDS)))
+        list(pool.map(work, range(0, len(abnormal), _ROWS_OF_KINDS)))
     return kinds

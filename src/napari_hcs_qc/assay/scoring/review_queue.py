@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SiteVerdict:
     """A person's word on one site of a well; see `QueueEntry` for the columns."""
 
@@ -42,7 +42,7 @@ class SiteVerdict:
     change: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QueueEntry:
     """One well to be decided on, or that was."""
 
@@ -166,12 +166,12 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
         said = whole.get(well, {})
         on_sites = tuple(
             SiteVerdict(
-                int(one["site"]),
-                str(one["verdict"]),
-                str(one["reviewer"]),
-                one["note"],
-                one["at"],
-                _change(one.get("seen"), codes_of.get((well, int(one["site"])), "")),
+                site=int(one["site"]),
+                verdict=str(one["verdict"]),
+                reviewer=str(one["reviewer"]),
+                note=one["note"],
+                at=one["at"],
+                change=_change(one.get("seen"), codes_of.get((well, int(one["site"])), "")),
             )
             for one in sorted(single.get(well, []), key=lambda site: int(site["site"]))
         )

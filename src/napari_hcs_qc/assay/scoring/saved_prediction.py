@@ -1,14 +1,15 @@
-"""What a model says about the cells of a plate, as an assay keeps it."""
+"""Predictions on disk: a table of scores beside a document that names the cells they are of."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.documents import Document, Part
+from napari_hcs_qc.files import atomic_path, fingerprint
 from napari_hcs_qc.old_names import RENAMED, with_new_names
 from napari_hcs_qc.read_table import read_parquet
 from napari_hcs_qc.text_columns import with_texts
@@ -27,25 +28,128 @@ Without the column it was not measured yet, as just after Retrain at the desk.
 """
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says about the cells of one plate."""
+PlateContent: TypeAlias = tuple[str, str, int]
+"""Content of a plate: fingerprints of images and of intensity ranges, number of found cells."""
 
-    plate: str  # name and id
-    model: str  # name and id
+
+class NoveltySummary(Part):
+    """How many cells of a plate are unlike anything annotated."""
+
+    n_measured: int
+    n_novel: int
+    wells: tuple[tuple[str, int], ...]
+    """Wells that have such cells and how many, most first."""
+    is_much: bool
+    """Whether it is a warning and no mere remark."""
+    sentence: str
+    """The same as text, or why it was not measured."""
+
+
+class ShiftRecord(Part):
+    """How unlike a plate is to those that its model was trained on."""
+
+    value: float | None
+    threshold: float | None
+    is_novel: bool
+    sentence: str
+    of: str
+    """Content address of what was compared."""
+
+
+class PredictionDocument(Document):
+    """What is known of a table of scores; the scores count once it is there."""
+
+    remedy: ClassVar[str] = "Predict the plate again: hcs-qc predict."
+
+    format: Literal["napari-hcs-qc prediction"] = "napari-hcs-qc prediction"
+    format_version: Literal[2] = 2
+    cells: str
+    """Content address of all cells it was made for."""
+    found: str = ""
+    """The same of those that were found; empty where people had added none."""
+    added: tuple[tuple[str, int, int, int], ...] = ()
+    """Places of the others, see `added_places`."""
+    warnings: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    shift: ShiftRecord | None = None
+    novelty: NoveltySummary | None = None
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """0.1.0 had other names, and wrote `{}` for nothing."""
+        renamed: dict[str, Any] = with_new_names(data)
+        nothing = {name: renamed.get(name) or None for name in ("shift", "novelty")}
+        return {**renamed, **nothing}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """What a model predicts for the cells of one plate."""
+
+    plate: str  # its name
+    model: str  # id of the model
     table: pd.DataFrame
     # Sentences: the plate is unlike the training data, or much of it unlike all annotations
     warnings: tuple[str, ...]
     # Sites whose cells could not be embedded: well, site as text, and the reason
     unreadable: tuple[tuple[str, str], ...]
-    shift: dict[str, Any]  # `Shift` of the plate against the training plates as plain data
-    # Cells unlike anything annotated, as `novelty_summary` counts them
-    novelty: dict[str, Any] = field(default_factory=dict)
+    shift: ShiftRecord | None = None  # of the plate against the training plates
+    novelty: NoveltySummary | None = None  # None until it was measured
 
     @property
     def is_novelty_measured(self) -> bool:
-        """Whether its table says of each cell how unlike the annotated ones it is."""
+        """Whether its table has the novelty of each cell."""
         return COLUMN in self.table
+
+
+def load_prediction(
+    assay: AssayFolder, state: PlateState, model: str, *, partial: bool = False
+) -> Prediction | None:
+    """Read what `save_prediction` wrote; None when there is nothing for these cells and model."""
+    path = assay.predictions_folder(state.plate.name) / f"{model}.json"
+    if not path.is_file():
+        return None
+    document = PredictionDocument.load(path)
+    is_of_all = document.cells == cells_mark(state)
+    found = document.found or document.cells
+    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
+        return None
+    table = read_parquet(path.with_suffix(".parquet")).rename(columns=RENAMED)
+    table = with_texts(table, table[_TEXTS])
+    if not is_of_all:
+        table = realigned(table, list(document.added), state)
+    return Prediction(
+        plate=state.plate.name,
+        model=model,
+        table=table,
+        warnings=document.warnings,
+        unreadable=document.unreadable,
+        shift=document.shift,
+        novelty=document.novelty,
+    )
+
+
+def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
+    """Write a prediction into the assay; the caller holds its lock."""
+    path = assay.predictions_folder(prediction.plate) / f"{prediction.model}.json"
+    with atomic_path(path.with_suffix(".parquet")) as temporary:
+        prediction.table.to_parquet(temporary, index=False)
+    PredictionDocument(
+        cells=cells_mark(state),
+        found=_mark(state, state.found.cells),
+        added=tuple(added_places(state.matched.added)),
+        warnings=prediction.warnings,
+        unreadable=prediction.unreadable,
+        shift=prediction.shift,
+        novelty=prediction.novelty,
+    ).save(path)
+
+
+def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
+    """Delete what `save_prediction` wrote for a model that came to nothing."""
+    folder = assay.predictions_folder(plate)
+    for suffix in (".json", ".parquet"):
+        (folder / f"{model}{suffix}").unlink(missing_ok=True)
 
 
 def cells_mark(state: PlateState) -> str:
@@ -59,55 +163,6 @@ def _mark(state: PlateState, cells: pd.DataFrame) -> str:
     return fingerprint({"plate": state.plate.fingerprint, "positions": digest})
 
 
-def load_prediction(
-    assay: AssayFolder, state: PlateState, model: str, *, partial: bool = False
-) -> Prediction | None:
-    """Read what `predict` kept; None when there is nothing for these cells and this model."""
-    folder = assay.predictions_folder(state.plate.name)
-    manifest_path = folder / f"{model}.json"
-    if not manifest_path.is_file():
-        return None
-    manifest = with_new_names(read_json(manifest_path))
-    is_of_all = manifest.get("cells") == cells_mark(state)
-    # Without the entry no cell had been added by people, so that all were found ones.
-    found = manifest.get("found", manifest.get("cells"))
-    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
-        return None
-    table = read_parquet(folder / f"{model}.parquet").rename(columns=RENAMED)
-    table = with_texts(table, table[_TEXTS])
-    if not is_of_all:
-        table = realigned(table, [tuple(place) for place in manifest.get("added", [])], state)
-    return Prediction(
-        state.plate.name,
-        model,
-        table,
-        tuple(manifest["warnings"]),
-        tuple((str(where), str(what)) for where, what in manifest["unreadable"]),
-        dict(manifest["shift"]),
-        dict(manifest.get("novelty", {})),
-    )
-
-
-def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
-    """Keep a prediction in the assay; the caller holds its lock."""
-    folder = assay.predictions_folder(prediction.plate)
-    with atomic_path(folder / f"{prediction.model}.parquet") as temporary:
-        prediction.table.to_parquet(temporary, index=False)
-    # Last: the scores count once it is there.
-    write_json(
-        folder / f"{prediction.model}.json",
-        {
-            "cells": cells_mark(state),
-            "found": _mark(state, state.found.cells),
-            "added": [list(place) for place in added_places(state.matched.added)],
-            "warnings": list(prediction.warnings),
-            "unreadable": [list(item) for item in prediction.unreadable],
-            "shift": prediction.shift,
-            "novelty": prediction.novelty,
-        },
-    )
-
-
 def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
     """Give what makes a cell that people added be the same one: its position to 0.01 px."""
     columns = zip(cells["well"], cells["site"], cells["y_px"], cells["x_px"], strict=True)
@@ -116,17 +171,12 @@ def added_places(cells: pd.DataFrame) -> list[tuple[str, int, int, int]]:
     ]
 
 
-def realigned(table: pd.DataFrame, before: list[Any], state: PlateState) -> pd.DataFrame:
+def realigned(
+    table: pd.DataFrame, before: list[tuple[str, int, int, int]], state: PlateState
+) -> pd.DataFrame:
     """Give the rows of a prediction to the same cells, NaN to those that were added since."""
     n_found = len(state.found.cells)
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
-    realigned = table.reindex([*range(n_found), *added]).reset_index(drop=True)
-    return with_texts(realigned, realigned[_TEXTS])
-
-
-def discard_prediction(assay: AssayFolder, plate: str, model: str) -> None:
-    """Take away what `save_prediction` wrote for a model that came to nothing."""
-    folder = assay.predictions_folder(plate)
-    for suffix in (".json", ".parquet"):
-        (folder / f"{model}{suffix}").unlink(missing_ok=True)
+    rows = table.reindex([*range(n_found), *added]).reset_index(drop=True)
+    return with_texts(rows, rows[_TEXTS])

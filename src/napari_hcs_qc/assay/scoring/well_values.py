@@ -95,7 +95,7 @@ MEASURES: dict[str, Measure] = {
 """What wells can be coloured by, in the order of a menu."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WellValues:
     """One measure of the wells of a plate."""
 
@@ -178,13 +178,13 @@ def well_values(
     }
     shown = MEASURES[measure]
     return WellValues(
-        shown.title,
-        shown.unit,
-        {well: values[well] for well in plate.wells if well in values},
-        categories,
-        missing,
-        _notes(plate, plate_cells, values),
-        shown.begins_at_zero,
+        title=shown.title,
+        unit=shown.unit,
+        values={well: values[well] for well in plate.wells if well in values},
+        categories=categories,
+        missing=missing,
+        notes=_notes(plate, plate_cells, values),
+        begins_at_zero=shown.begins_at_zero,
     )
 
 
@@ -243,18 +243,18 @@ def _scored(measure: str, scored: ScoredPlate) -> tuple[dict[str, float], str]:
         return _novelty(scored)
     if measure == "severity":
         return _finite(wells["well"], wells["severity"]), "it was not classified"
-    return (
-        _finite(wells["well"], 100 * wells["share_abnormal"]),
-        "none of its cells was classified",
-    )
+    share = _finite(wells["well"], 100 * wells["share_abnormal"])
+    return share, "none of its cells was classified"
 
 
 def _novelty(scored: ScoredPlate) -> tuple[dict[str, float], str]:
     prediction = scored.prediction
     if not prediction.is_novelty_measured:
         return {}, "it is being computed"
-    if not prediction.novelty.get("n_measured"):
-        return {}, str(prediction.novelty.get("sentence")) or "none of its cells was classified"
+    novelty = prediction.novelty
+    if novelty is None or not novelty.n_measured:
+        sentence = "" if novelty is None else novelty.sentence
+        return {}, sentence or "none of its cells was classified"
     ratio = prediction.table[COLUMN]
     share = 100 * (ratio > 1).astype(float).where(ratio.notna())
     means = share.groupby(scored.state.cells["well"].to_numpy()).mean()

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
 from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.store.assay_document import AssayDocument, AssaySettings
 from napari_hcs_qc.assay.store.folder_lock import AssayBusyError, locked
 from napari_hcs_qc.assay.store.plate_entry import PlateEntry, folder_name, same_name
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json, write_json
+from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.qc.rule import FlagRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
 
-__all__ = ["ASSAY_VERSION", "DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
+__all__ = ["DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
 
-ASSAY_VERSION = 1
 DEFAULT_THRESHOLD = 0.5
-"""P(abnormal) from which a cell counts as abnormal, while a person has said nothing else."""
+"""P(abnormal) from which a cell counts as abnormal, while nothing else is set."""
 
 _MANIFEST = "assay.json"
-_FORMAT = "napari-hcs-qc assay"
 # What an assay whose making was interrupted may hold; anything else is somebody's folder.
 _OWN = frozenset(["journal.sqlite", "journal.sqlite-journal", "assay.lock", "assay.lock.json"])
 
@@ -52,11 +50,11 @@ class AssayFolder:
     Everything but ``assay.json``, the journal and the plate map can be computed again.
     """
 
-    def __init__(self, path: Path, data: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         # Plates that were opened, by name, where each is to be opened once: during one command.
         self.opened: dict[str, Plate] | None = None
-        self._take(data)
+        self._read()
 
     # ---- making and opening --------------------------------------------------------------
 
@@ -81,7 +79,7 @@ class AssayFolder:
                 Journal.open(path / "journal.sqlite")
                 created = datetime.now(UTC).isoformat(timespec="seconds")
                 # Last: a folder without it is no assay yet.
-                write_json(path / _MANIFEST, _manifest(created, (), {}, path))
+                AssayDocument(created=created).save(path / _MANIFEST)
         return cls.open(path)
 
     @classmethod
@@ -90,7 +88,7 @@ class AssayFolder:
         if not (path / _MANIFEST).is_file():
             what = "is not an assay: it has no assay.json" if path.exists() else "does not exist"
             raise HcsQcError(f"{path} {what}. Make an assay with: hcs-qc new {path} PLATE.")
-        return cls(path, read_json(path / _MANIFEST))
+        return cls(path)
 
     @classmethod
     def open_or_create(cls, path: Path) -> AssayFolder:
@@ -132,19 +130,25 @@ class AssayFolder:
         folder_name(name)  # refuses a name that can name no folder
         checked_text(str(source), "path of the plate")
         root = None if image_root is None else as_location(image_root).resolve()
-        new = PlateEntry(name, as_location(source).resolve(), pattern, root, fingerprint)
+        new = PlateEntry(
+            name=name,
+            source=as_location(source).resolve(),
+            pattern=pattern,
+            image_root=root,
+            fingerprint=fingerprint,
+        )
         with self.lock():
             self.reload()
             for entry in self._plates:
                 if not same_name(entry.name, name):
                     continue
-                asked = replace(
+                requested = replace(
                     new,
                     pattern=new.pattern or entry.pattern,
                     image_root=new.image_root or entry.image_root,
                     fingerprint=entry.fingerprint,
                 )
-                if asked == entry:
+                if requested == entry:
                     return entry
                 raise HcsQcError(_clash(entry, new))
             self._write(plates=(*self._plates, new))
@@ -177,32 +181,39 @@ class AssayFolder:
     # ---- settings ------------------------------------------------------------------------
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """A copy of the settings of the assay: plain JSON data."""
-        return dict(self._settings)
+    def created(self) -> str:
+        """When it was made, ISO 8601 in UTC."""
+        return self._document.created
+
+    @property
+    def settings(self) -> AssaySettings:
+        """What people chose for the assay."""
+        return self._document.settings
 
     @property
     def threshold(self) -> float:
         """P(abnormal) from which a cell counts as abnormal; `DEFAULT_THRESHOLD` if unset."""
-        value = self._settings.get("threshold", DEFAULT_THRESHOLD)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not (math.isfinite(value) and 0 <= value <= 1):
-            raise HcsQcError(
-                f"The threshold of the assay {self.path} is {value!r}; a number from 0 to 1 was "
-                f"expected. Correct settings.threshold in {self.path / _MANIFEST}, or remove it."
-            )
-        return float(value)
+        value = self.settings.threshold
+        return DEFAULT_THRESHOLD if value is None else value
 
-    def update_settings(self, **changes: Any) -> None:
+    @property
+    def flag_rule(self) -> FlagRule:
+        """The flag rule: the assay's thresholds over the defaults."""
+        return FlagRule.from_dict(self.settings.flag_rule)
+
+    def update_settings(self, **changes: object) -> None:
         """Change settings; a value None removes one."""
         with self.lock():
             self.reload()
-            settings = {**self._settings, **changes}
-            self._write(settings={key: v for key, v in settings.items() if v is not None})
+            values = {**self.settings.model_dump(mode="json"), **changes}
+            kept = {name: value for name, value in values.items() if value is not None}
+            data = {**self._document.plain(), "settings": kept}
+            checked = AssayDocument.parse(data, self.path / _MANIFEST)
+            self._write(settings=checked.settings)
 
     def reload(self) -> None:
         """Read again what another process may have changed."""
-        self._take(read_json(self.path / _MANIFEST))
+        self._read()
 
     # ---- where things are ----------------------------------------------------------------
 
@@ -245,53 +256,21 @@ class AssayFolder:
 
     # ---- inside --------------------------------------------------------------------------
 
-    def _take(self, data: Mapping[str, Any]) -> None:
-        manifest = self.path / _MANIFEST
-        version = data.get("version")
-        if data.get("format") != _FORMAT or not isinstance(version, int):
-            raise HcsQcError(
-                f"{manifest} is not that of an assay: its format is {data.get('format')!r}, "
-                f"version {version!r}. Make an assay with: hcs-qc new."
-            )
-        if version > ASSAY_VERSION:
-            raise HcsQcError(
-                f"The assay {self.path} was made by a newer version of napari-hcs-qc (assay format "
-                f"{version}; this one reads up to {ASSAY_VERSION}). Upgrade: pip install -U "
-                f"napari-hcs-qc."
-            )
-        try:
-            self.created = str(data["created"])
-            self._plates = tuple(PlateEntry.from_dict(one, self.path) for one in data["plates"])
-            self._settings = dict(data["settings"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HcsQcError(
-                f"{manifest} is damaged ({type(error).__name__}: {error}). Restore it from a "
-                f"backup, or make a new assay and move journal.sqlite into it."
-            ) from error
+    def _read(self) -> None:
+        self._document = AssayDocument.load(self.path / _MANIFEST)
+        self._plates = tuple(
+            PlateEntry.from_record(record, self.path) for record in self._document.plates
+        )
 
     def _write(
-        self,
-        *,
-        plates: tuple[PlateEntry, ...] | None = None,
-        settings: Mapping[str, Any] | None = None,
+        self, *, plates: tuple[PlateEntry, ...] | None = None, settings: AssaySettings | None = None
     ) -> None:
         plates = self._plates if plates is None else plates
-        settings = self._settings if settings is None else settings
-        data = _manifest(self.created, plates, settings, self.path)
-        write_json(self.path / _MANIFEST, data)
-        self._take(data)
-
-
-def _manifest(
-    created: str, plates: tuple[PlateEntry, ...], settings: Mapping[str, Any], path: Path
-) -> dict[str, Any]:
-    return {
-        "format": _FORMAT,
-        "version": ASSAY_VERSION,
-        "created": created,
-        "plates": [entry.to_dict(path) for entry in plates],
-        "settings": dict(settings),
-    }
+        records = tuple(entry.to_record(self.path) for entry in plates)
+        settings = self.settings if settings is None else settings
+        changes = {"plates": records, "settings": settings}
+        self._document.model_copy(update=changes).save(self.path / _MANIFEST)
+        self._read()
 
 
 def _clash(entry: PlateEntry, new: PlateEntry) -> str:

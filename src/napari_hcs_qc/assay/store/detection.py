@@ -5,17 +5,24 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from napari_hcs_qc.assay.store.plate_cells import PlateCells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import (
+    CELLS,
+    NUCLEI,
+    CellsDocument,
+    PlateCells,
+    load_cells,
+)
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
 from napari_hcs_qc.cells.imported import import_cells
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.files import atomic_path, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
@@ -34,6 +41,14 @@ _SITES_A_PART = 16
 """Sites that are finished together; a run that was killed computes at most so many again."""
 
 _FALLBACK_DIAMETER_PX = 30.0
+
+
+class PartDocument(Document):
+    """The sites that could not be read of a part of a plate, kept until all parts are joined."""
+
+    format: Literal["napari-hcs-qc part"] = "napari-hcs-qc part"
+    format_version: Literal[2] = 2
+    unreadable: tuple[tuple[str, str], ...]
 
 
 def detect(
@@ -61,7 +76,7 @@ def detect(
     else:
         diameter_px = plate_diameter(plate, channel=index, projection=projection, job=job)
     looked_for = None if math.isnan(diameter_px) else diameter_px
-    asked = {
+    inputs = {
         "plate": plate.fingerprint,
         "ranges": ranges.fingerprint,
         "diameter_px": looked_for,
@@ -70,12 +85,12 @@ def detect(
         "imported": imported is not None,
     }
     parts = _Parts(
-        folder / "parts" / fingerprint(asked),
-        plate,
-        ranges,
-        index,
-        projection,
-        diameter_px,
+        folder=folder / "parts" / fingerprint(inputs),
+        plate=plate,
+        ranges=ranges,
+        channel=index,
+        projection=projection,
+        diameter_px=diameter_px,
         finds_nuclei=imported is None,
     )
     n_sites = len(plate.sites)
@@ -102,27 +117,25 @@ def detect(
     with atomic_path(folder / "quality.parquet") as temporary:
         quality.to_parquet(temporary, index=False)
     # Last: without it the step counts as not done.
-    write_json(
-        folder / "cells.json",
-        {
-            "plate_fingerprint": plate.fingerprint,
-            "ranges": ranges.to_dict(),
-            # A plate without any nucleus still needs a scale for crops and pictures.
-            "diameter_px": _FALLBACK_DIAMETER_PX if math.isnan(median_px) else median_px,
-            "channel": name,
-            "projection": projection,
-            "source": "nuclei" if source is None else str(source),
-            "unreadable": [[str(one.where), one.what] for one in unreadable],
-            "problems": [
-                [one.where, one.what, one.fix] for one in (imported.problems if imported else ())
-            ],
-        },
-    )
+    CellsDocument(
+        plate_fingerprint=plate.fingerprint,
+        ranges=ranges,
+        # A plate without any nucleus still needs a scale for crops and pictures.
+        diameter_px=_FALLBACK_DIAMETER_PX if math.isnan(median_px) else median_px,
+        channel=name,
+        projection=projection,
+        source=NUCLEI if source is None else str(source),
+        unreadable=tuple((problem.where, problem.what) for problem in unreadable),
+        problems=tuple(
+            (problem.where, problem.what, problem.fix)
+            for problem in (imported.problems if imported else ())
+        ),
+    ).save(folder / CELLS)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     return load_cells(folder)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Parts:
     """Blocks of sites, each finished once its cells are written."""
 
@@ -138,12 +151,7 @@ class _Parts:
         """Give the file that says that a part is finished."""
         return self.folder / f"{number:05d}.parquet"
 
-    def work(
-        self,
-        number: int,
-        block: Sequence[SiteKey],
-        job: Job,
-    ) -> None:
+    def work(self, number: int, block: Sequence[SiteKey], job: Job) -> None:
         """Find the cells of a block and measure its image quality."""
         rows: list[tuple[SiteKey, ChannelQuality]] = []
 
@@ -170,15 +178,12 @@ class _Parts:
             )
             cells, unreadable = result.cells, result.unreadable
         else:
-            cells, unreadable = (
-                empty_cells(),
-                self._measure_only(block, measure, job),
-            )
+            cells, unreadable = empty_cells(), self._measure_only(block, measure, job)
         part = self.path(number)
         with atomic_path(part.with_suffix(".quality.parquet")) as temporary:
             quality_table(rows).to_parquet(temporary, index=False)
-        problems = [[one.where, one.what] for one in unreadable]
-        write_json(part.with_suffix(".json"), {"unreadable": problems})
+        problems = tuple((problem.where, problem.what) for problem in unreadable)
+        PartDocument(unreadable=problems).save(part.with_suffix(".json"))
         write_cells(cells, part, {})
 
     def _measure_only(
@@ -206,7 +211,7 @@ class _Parts:
         unreadable = [
             Problem(where, what)
             for part in finished
-            for where, what in read_json(part.with_suffix(".json"))["unreadable"]
+            for where, what in PartDocument.load(part.with_suffix(".json")).unreadable
         ]
         quality = pd.concat(
             [pd.read_parquet(part.with_suffix(".quality.parquet")) for part in finished],

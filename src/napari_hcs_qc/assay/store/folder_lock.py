@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.files import explained_writes, write_json
+from napari_hcs_qc.files import explained_writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+class LockHolder(Document):
+    """The file `assay.lock.json`: the process that works in an assay."""
+
+    format: Literal["napari-hcs-qc lock"] = "napari-hcs-qc lock"
+    format_version: Literal[2] = 2
+    pid: int
+    host: str
+    since: str
 
 
 class AssayBusyError(HcsQcError):
@@ -47,7 +57,7 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
     try:
         if lock.lock_counter == 1:
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+            LockHolder(pid=os.getpid(), host=socket.gethostname(), since=since).save(holder)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -56,8 +66,7 @@ def locked(assay: Path, *, timeout_s: float = 1.0) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {data['pid']} on {data['host']} since {data['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    holder = LockHolder.load_if_valid(path)
+    if holder is None:
         return "another process"  # which took the lock this moment, or is not ours
+    return f"process {holder.pid} on {holder.host} since {holder.since}"

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hcs_qc.assay.store.plate_cells import NUCLEI
 from napari_hcs_qc.cells.detect import plate_diameter
 from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
 from napari_hcs_qc.cells.nuclei import find_nuclei
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _Masks: TypeAlias = Callable[[SiteKey], NDArray[np.int32]]
 
-_NUCLEI = "nuclei"
 _SAME_PX = 0.01  # positions are kept as float32
 
 # What all sites of a plate share, the size of its nuclei or the list of mask files, is found once
@@ -49,7 +49,7 @@ def site_masks(
     sites to learn the size of the nuclei, as was done then.
     """
     site = SiteKey(*site)
-    if plate_cells.source != _NUCLEI and not (plate_cells.cells["label"] > 0).any():
+    if plate_cells.source != NUCLEI and not (plate_cells.cells["label"] > 0).any():
         return None
     cells = plate_cells.cells
     cells = cells[(cells["well"] == site.well) & (cells["site"] == site.site)]
@@ -71,7 +71,7 @@ def site_masks(
 
 def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
     channel = plate.channel_index(plate_cells.channel)
-    if plate_cells.source == _NUCLEI:
+    if plate_cells.source == NUCLEI:
         diameter_px = plate_diameter(
             plate, channel=channel, projection=plate_cells.projection, job=job
         )

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_FOLDER = "presence"
+_FOLDER = "presence"  # as 0.1.0 called it, so that its windows and ours see each other
 _GUARD = "guard.lock"
 _PATIENCE_S = 2.0  # others hold the guard for milliseconds
 
@@ -29,12 +27,13 @@ _PATIENCE_S = 2.0  # others hold the guard for milliseconds
 _CANNOT = (OSError, NotImplementedError, Timeout, HcsQcError)
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(Document):
     """Somebody who has an assay open in a window."""
 
-    user: str  # who and on which machine
-    host: str  # who and on which machine
+    format: Literal["napari-hcs-qc window"] = "napari-hcs-qc window"
+    format_version: Literal[2] = 2
+    user: str
+    host: str  # name of the machine
     since: str  # when it was opened, ISO 8601 in UTC
     pid: int  # of the process
 
@@ -101,12 +100,12 @@ class OpenWindows:
 
     def _announce(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        person = Person(_user(), socket.gethostname(), since, os.getpid())
+        person = Person(user=_user(), host=socket.gethostname(), since=since, pid=os.getpid())
         # The lock is left by whichever thread closes the window.
         lock = FileLock(self._folder / f"{self._name}.lock", thread_local=False)
         lock.acquire(timeout=0)
         try:
-            write_json(self._folder / f"{self._name}.json", asdict(person))
+            person.save(self._folder / f"{self._name}.json")
         except BaseException:
             lock.release(force=True)
             raise
@@ -119,9 +118,9 @@ class OpenWindows:
             if _is_free(entry):
                 self._remove(entry.stem)
                 continue
-            with suppress(OSError, ValueError, TypeError):
-                data = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
-                yield Person(**data)
+            person = Person.load_if_valid(entry.with_suffix(".json"))
+            if person is not None:
+                yield person
 
     def _remove(self, name: str) -> None:
         for suffix in (".json", ".lock"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.files import read_json
-from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.plates.plate import Projection, SiteKey
 from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.plates.plate import Plate
+
+CELLS = "cells.json"
+NUCLEI = "nuclei"
+"""Source of cells that were found, not imported."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlateCells:
     """What the cells step found on one plate."""
 
@@ -31,37 +35,59 @@ class PlateCells:
     channel: str  # name of the channel that shows the nuclei
     projection: Projection  # how z stacks were read
     unreadable: dict[SiteKey, str]  # sites that could not be read, with the reason
-    source: str  # ``"nuclei"``, or the path that positions were imported from
+    source: str  # `NUCLEI`, or the path that positions were imported from
     problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
+
+
+class CellsDocument(Document):
+    """The file `cells.json` of a plate: the cells step is complete once it is there."""
+
+    remedy: ClassVar[str] = "Run 'hcs-qc cells' again."
+
+    format: Literal["napari-hcs-qc cells"] = "napari-hcs-qc cells"
+    format_version: Literal[2] = 2
+    plate_fingerprint: str
+    ranges: IntensityRanges
+    diameter_px: float
+    channel: str
+    projection: Projection
+    source: str
+    unreadable: tuple[tuple[str, str], ...]
+    problems: tuple[tuple[str, str, str], ...]
+
+
+def cells_document(folder: Path) -> CellsDocument | None:
+    """Read what is known of the cells of a plate; None before they were found."""
+    path = folder / CELLS
+    return CellsDocument.load(path) if path.is_file() else None
 
 
 def has_cells(folder: Path, plate: Plate) -> bool:
     """Tell whether the cells step of this very plate (its files unchanged) is complete."""
-    path = folder / "cells.json"
-    return path.is_file() and read_json(path).get("plate_fingerprint") == plate.fingerprint
+    document = cells_document(folder)
+    return document is not None and document.plate_fingerprint == plate.fingerprint
 
 
 def load_cells(folder: Path) -> PlateCells:
     """Read what `detect` wrote."""
-    path = folder / "cells.json"
-    if not path.is_file():
+    document = cells_document(folder)
+    if document is None:
         raise HcsQcError(
             f"The cells of plate {folder.name} have not been found yet; run 'hcs-qc cells' first."
         )
-    state = read_json(path)
     try:
         return PlateCells(
-            read_cells(folder / "cells.parquet"),
-            IntensityRanges.from_dict(state["ranges"]),
-            read_parquet(folder / "quality.parquet"),
-            float(state["diameter_px"]),
-            str(state["channel"]),
-            state["projection"],
-            {_site_key(where): what for where, what in state["unreadable"]},
-            str(state["source"]),
-            tuple(Problem(*problem) for problem in state["problems"]),
+            cells=read_cells(folder / "cells.parquet"),
+            ranges=document.ranges,
+            quality=read_parquet(folder / "quality.parquet"),
+            diameter_px=document.diameter_px,
+            channel=document.channel,
+            projection=document.projection,
+            unreadable={_site_key(where): what for where, what in document.unreadable},
+            source=document.source,
+            problems=tuple(Problem(*problem) for problem in document.problems),
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise HcsQcError(
             f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
+from napari_hcs_qc.assay.store.assay_document import PlateRecord
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.remote import as_location, is_remote
 
@@ -18,7 +19,7 @@ _RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateEntry:
     """A plate of an assay."""
 
@@ -44,35 +45,34 @@ class PlateEntry:
             "name": self.name,
         }
 
-    def to_dict(self, assay: Path) -> dict[str, Any]:
-        """Give plain data; paths both absolute and as seen from the folder `assay`."""
-        return {
-            "name": self.name,
-            "source": str(self.source),
-            "source_from_assay": _from_assay(self.source, assay),
-            "pattern": self.pattern,
-            "image_root": None if self.image_root is None else str(self.image_root),
-            "image_root_from_assay": _from_assay(self.image_root, assay),
-            "fingerprint": self.fingerprint,
-        }
+    def to_record(self, assay: Path) -> PlateRecord:
+        """Give what is written; paths both absolute and as seen from the folder `assay`."""
+        return PlateRecord(
+            name=self.name,
+            source=str(self.source),
+            source_from_assay=_from_assay(self.source, assay),
+            pattern=self.pattern,
+            image_root=None if self.image_root is None else str(self.image_root),
+            image_root_from_assay=_from_assay(self.image_root, assay),
+            fingerprint=self.fingerprint,
+        )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], assay: Path) -> PlateEntry:
-        """Read what `to_dict` gave.
+    def from_record(cls, record: PlateRecord, assay: Path) -> PlateEntry:
+        """Read what `to_record` gave.
 
         A path is first looked for as seen from the assay, so that an assay and its plates can be
         moved or copied together, then where it was.
         """
-        source = _located(data, "source", assay)
-        if source is None:
-            raise TypeError("source is missing")
-        pattern = data["pattern"]
+        root = record.image_root
         return cls(
-            name=str(data["name"]),
-            source=source,
-            pattern=None if pattern is None else str(pattern),
-            image_root=_located(data, "image_root", assay),
-            fingerprint=str(data["fingerprint"]),
+            name=record.name,
+            source=_located(record.source, record.source_from_assay, assay),
+            pattern=record.pattern,
+            image_root=None
+            if root is None
+            else _located(root, record.image_root_from_assay, assay),
+            fingerprint=record.fingerprint,
         )
 
 
@@ -111,10 +111,7 @@ def _from_assay(path: Path | None, assay: Path) -> str | None:
         return None
 
 
-def _located(data: dict[str, Any], key: str, assay: Path) -> Path | None:
-    absolute, relative = data[key], data[f"{key}_from_assay"]
-    if absolute is None:
-        return None
+def _located(absolute: str, relative: str | None, assay: Path) -> Path:
     if relative is not None:
         beside = Path(os.path.normpath(assay.resolve() / relative))
         if beside.exists():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlateState:
     """A plate with its cells and annotations."""
 
@@ -112,7 +112,9 @@ def joined_state(
     matched = match_annotations(
         mine, plate_cells.cells, plate_cells.diameter_px / 2, by_site=by_site
     )
-    return PlateState(plate, plate_cells, mine, matched, by_site)
+    return PlateState(
+        plate=plate, found=plate_cells, annotations=mine, matched=matched, by_site=by_site
+    )
 
 
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:

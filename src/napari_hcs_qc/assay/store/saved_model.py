@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.cells.recipe import CropRecipe
+from napari_hcs_qc.assay.store.model_manifest import EncoderRecord, ModelManifest
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, read_json, write_json
-from napari_hcs_qc.old_names import with_new_names
+from napari_hcs_qc.files import atomic_path, explained_writes, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
+    from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.novelty import Novelty
     from napari_hcs_qc.heads.finetune import FineTuned
 
-MODEL_VERSION = 1
 _MANIFEST = "model.json"
 OWN_WEIGHTS = WEIGHTS
 """Weights of a fine-tuned encoder, in the folder of its model."""
@@ -27,17 +25,25 @@ NOVELTY = "annotated.safetensors"
 """What the annotated cells look like, in the folder of the model."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Model:
     """A fitted model."""
 
     id: str  # number in the assay, as text: ``"0001"``
     head: Any  # fitted head; classes ``abnormal`` and ``normal``
     kind_head: Any | None  # fitted head for the kinds of abnormal cells
-    recipe: CropRecipe  # crop recipe with its nucleus diameter set
-    encoder: Mapping[str, Any]
-    manifest: Mapping[str, Any]
-    novelty: Novelty | None = None  # tells which cells are unlike those it was trained on
+    manifest: ModelManifest  # weights that lie in the assay are named by their full path
+    novelty: Novelty | None = None  # which cells are unlike those it was trained on
+
+    @property
+    def recipe(self) -> CropRecipe:
+        """Crop recipe with its nucleus diameter set."""
+        return self.manifest.recipe
+
+    @property
+    def encoder(self) -> EncoderRecord:
+        """What is known of its encoder."""
+        return self.manifest.encoder
 
 
 def save_heads(
@@ -56,45 +62,31 @@ def save_heads(
     if tuned is not None:
         with atomic_path(folder / OWN_WEIGHTS) as temporary:
             temporary.write_bytes(tuned.weights)
-        told = tuned.encoder.describe()
-        family, _, architecture = told["architecture"].partition(":")
-        described = {**told, "family": family, "architecture": architecture}
-        write_json(
-            folder / MANIFEST, custom_encoder_manifest(tuned.encoder.weights_sha256, described)
-        )
+        description = tuned.encoder.describe()
+        family, _, architecture = description["architecture"].partition(":")
+        described = {**description, "family": family, "architecture": architecture}
+        manifest = custom_encoder_manifest(tuned.encoder.weights_sha256, described)
+        write_json(folder / MANIFEST, manifest)
     if novelty is not None:
         with atomic_path(folder / NOVELTY) as temporary:
             temporary.write_bytes(novelty.to_bytes())
 
 
-def publish_model(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def publish_model(folder: Path, manifest: ModelManifest) -> ModelManifest:
     """Write the manifest of a model whose heads are there; from then on it is one."""
-    plain = json.loads(json.dumps({"model_version": MODEL_VERSION, **manifest}))
-    plain["encoder"]["weights"] = _portable(plain["encoder"].get("weights"), folder)
-    tuning = plain.get("fine_tuning")
-    if tuning:
-        tuning["started_from_weights"] = _portable(tuning.get("started_from_weights"), folder)
-    write_json(folder / _MANIFEST, plain)
-    found: dict[str, Any] = plain
-    return found
+    _with_weights(manifest, lambda weights: _portable(weights, folder)).save(folder / _MANIFEST)
+    return read_manifest(folder)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> ModelManifest:
     """Read what is known of a model, without its heads."""
-    manifest: dict[str, Any] = with_new_names(read_json(folder / _MANIFEST))
-    version = manifest.get("model_version")
-    if not isinstance(version, int) or version > MODEL_VERSION:
-        raise HcsQcError(
-            f"The model {folder} has version {version!r}; this program reads up to "
-            f"{MODEL_VERSION}. Update napari-hcs-qc or train again."
-        )
-    return manifest
+    manifest = ModelManifest.load(folder / _MANIFEST)
+    return _with_weights(manifest, lambda weights: _placed(weights, folder))
 
 
-def change_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
+def change_manifest(folder: Path, **changes: object) -> ModelManifest:
     """Change entries of a model's manifest; the caller holds the assay's lock."""
-    manifest = {**read_manifest(folder), **changes}
-    return publish_model(folder, manifest)
+    return publish_model(folder, read_manifest(folder).model_copy(update=changes))
 
 
 def load_model(folder: Path) -> Model:
@@ -103,20 +95,17 @@ def load_model(folder: Path) -> Model:
     from napari_hcs_qc.heads.saved_head import load_head
 
     manifest = read_manifest(folder)
-    try:
-        recipe = CropRecipe.from_dict(manifest["recipe"])
-        manifest = located(manifest, folder)
-        encoder = manifest["encoder"]
-        has_kinds = bool(manifest["has_kinds"])
-    except (KeyError, TypeError) as error:
-        raise HcsQcError(f"The model {folder} is damaged ({error}); train again.") from error
-    kind_head = load_head(folder / "kinds") if has_kinds else None
-    head = load_head(folder / "head")
-    return Model(folder.name, head, kind_head, recipe, encoder, manifest, _novelty(folder))
+    return Model(
+        id=folder.name,
+        head=load_head(folder / "head"),
+        kind_head=load_head(folder / "kinds") if manifest.has_kinds else None,
+        manifest=manifest,
+        novelty=_novelty(folder),
+    )
 
 
 def _novelty(folder: Path) -> Novelty | None:
-    """Read what `save_heads` kept; None where the model has none."""
+    """Read what `save_heads` wrote; None where the model has none."""
     from napari_hcs_qc.evaluation.novelty import Novelty
 
     path = folder / NOVELTY
@@ -130,24 +119,25 @@ def _novelty(folder: Path) -> Novelty | None:
         raise HcsQcError(f"{path}: {error} Train again.") from error
 
 
-def located(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Give a manifest in which the weights that lie in the assay have their folder."""
-    encoder = dict(manifest["encoder"])
-    weights = encoder["weights"]
-    encoder["weights"] = (
-        str(folder / OWN_WEIGHTS) if weights == OWN_WEIGHTS else _placed(weights, folder)
-    )
-    found = {**manifest, "encoder": encoder}
-    if found.get("fine_tuning"):
-        tuning = dict(found["fine_tuning"])
-        tuning["started_from_weights"] = _placed(tuning.get("started_from_weights"), folder)
-        found["fine_tuning"] = tuning
-    return found
+def _with_weights(
+    manifest: ModelManifest, place: Callable[[str | None], str | None]
+) -> ModelManifest:
+    """Give the manifest with other places of weights files."""
+    encoder, tuning = manifest.encoder, manifest.fine_tuning
+    changes: dict[str, object] = {
+        "encoder": encoder.model_copy(update={"weights": place(encoder.weights)})
+    }
+    if tuning is not None:
+        started_from = place(tuning.started_from_weights)
+        changes["fine_tuning"] = tuning.model_copy(update={"started_from_weights": started_from})
+    return manifest.model_copy(update=changes)
 
 
 def _placed(weights: str | None, folder: Path) -> str | None:
     if weights is None or Path(weights).is_absolute():
         return weights
+    if weights == OWN_WEIGHTS:
+        return str(folder.resolve() / OWN_WEIGHTS)
     return str(folder.resolve().parents[1] / weights)
 
 
@@ -155,8 +145,9 @@ def _portable(weights: str | None, folder: Path) -> str | None:
     """Name weights that lie in the assay from there, so that the assay can be moved."""
     if weights is None or not Path(weights).is_absolute():
         return weights
-    assay = folder.resolve().parents[1]
-    path = Path(weights)
+    path, assay = Path(weights), folder.resolve().parents[1]
+    if path == folder.resolve() / OWN_WEIGHTS:
+        return OWN_WEIGHTS
     return path.relative_to(assay).as_posix() if path.is_relative_to(assay) else weights
 
 

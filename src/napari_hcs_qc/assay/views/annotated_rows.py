@@ -14,7 +14,7 @@ from napari_hcs_qc.text_columns import none_if_missing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.cells.by_site import CellsBySite
@@ -29,7 +29,7 @@ class AnnotatedRows:
         plate: str,
         plate_cells: PlateCells,
         by_site: CellsBySite,
-        annotations: LiveAnnotations,
+        annotations: AnnotationCache,
     ) -> None:
         self._plate, self._found, self._by_site, self._live = (
             plate,

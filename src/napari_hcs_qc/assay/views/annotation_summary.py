@@ -45,7 +45,7 @@ def count_annotations(annotations: pd.DataFrame) -> Counts:
     return Counts(counts["class"], counts["kind"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conflict:
     """A cell about which people disagree."""
 
@@ -54,20 +54,18 @@ class Conflict:
     y_px: float  # position of the cell
     x_px: float  # position of the cell
     # Each annotator with class and kind (None where not said)
-    said: tuple[tuple[str, str, str | None], ...]
+    opinions: tuple[tuple[str, str, str | None], ...]
 
     def __str__(self) -> str:
-        words = ", ".join(
-            f"{who}: {cls} ({kind})" if kind else f"{who}: {cls}" for who, cls, kind in self.said
+        opinions = ", ".join(
+            f"{annotator}: {cls} ({kind})" if kind else f"{annotator}: {cls}"
+            for annotator, cls, kind in self.opinions
         )
-        return f"{self.plate} {self.site}: {words}"
+        return f"{self.plate} {self.site}: {opinions}"
 
 
 def find_conflicts(
-    states: Mapping[str, PlateState],
-    annotations: pd.DataFrame,
-    *,
-    job: Job = NO_JOB,
+    states: Mapping[str, PlateState], annotations: pd.DataFrame, *, job: Job = NO_JOB
 ) -> tuple[Conflict, ...]:
     """Find the cells of an assay that were called normal and abnormal."""
     found = []
@@ -86,7 +84,11 @@ def find_conflicts(
             site = SiteKey(str(where["well"]), int(where["site"]))
             found.append(
                 Conflict(
-                    state.plate.name, site, float(where["y_px"]), float(where["x_px"]), (*words,)
+                    plate=state.plate.name,
+                    site=site,
+                    y_px=float(where["y_px"]),
+                    x_px=float(where["x_px"]),
+                    opinions=(*words,),
                 )
             )
     return tuple(found)
@@ -112,6 +114,13 @@ def to_take_back(
     is_meant = np.isin(matched.cell_id, cells["cell_id"])
     columns = ["well", "site", "y_px", "x_px"]
     return tuple(
-        Annotation(plate, str(well), int(site), float(y_px), float(x_px), None)
+        Annotation(
+            plate=plate,
+            well=str(well),
+            site=int(site),
+            y_px=float(y_px),
+            x_px=float(x_px),
+            cls=None,
+        )
         for well, site, y_px, x_px in rows_of(mine[is_meant], columns)
     )

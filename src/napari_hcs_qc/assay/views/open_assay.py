@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
 from napari_hcs_qc.assay.models.model_in_use import model_in_use
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CONTRAST_SITES = 2  # of measure_intensity: few, since a person waits
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OpenPlate:
     """One plate of an open assay."""
 
@@ -37,34 +37,32 @@ class OpenPlate:
     problem: str = ""  # what is wrong with it, in words; empty when nothing is
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OpenAssay:
     """An assay with its plates loaded."""
 
     folder: AssayFolder  # the assay
-    live: LiveAnnotations  # what people say
+    live: AnnotationCache  # what people say
     plates: dict[str, OpenPlate]  # by name, in the assay's order
     model: Model | None  # the one in use; None before the first, and where it cannot be loaded
     threshold: float  # P(abnormal) from which a cell counts as abnormal
     problem: str = ""  # what is wrong with the model, in words; empty when nothing is
 
 
-def open_assay(
-    path: Path,
-    *,
-    job: Job = NO_JOB,
-) -> OpenAssay:
+def open_assay(path: Path, *, job: Job = NO_JOB) -> OpenAssay:
     """Load all that is known of an assay; what is wrong with a plate is told, not raised."""
     folder = AssayFolder.open(path)
     threshold = folder.threshold
-    live = LiveAnnotations(folder.journal())
+    live = AnnotationCache(folder.journal())
     model, problem = _model_of(folder)
     plates = {}
     for done, entry in enumerate(folder.plates):
         job.check()
         job.report(done, len(folder.plates), f"Opening plate {entry.name}")
         plates[entry.name] = load_open_plate(folder, entry.name, live, model, job)
-    return OpenAssay(folder, live, plates, model, threshold, problem)
+    return OpenAssay(
+        folder=folder, live=live, plates=plates, model=model, threshold=threshold, problem=problem
+    )
 
 
 def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
@@ -80,7 +78,7 @@ def _model_of(folder: AssayFolder) -> tuple[Model | None, str]:
 def load_open_plate(
     folder: AssayFolder,
     name: str,
-    annotations: LiveAnnotations,
+    annotations: AnnotationCache,
     model: Model | None,
     job: Job = NO_JOB,
 ) -> OpenPlate:
@@ -88,7 +86,9 @@ def load_open_plate(
     try:
         plate = open_assay_plate(folder, name)
     except HcsQcError as error:
-        return OpenPlate(name, None, None, None, None, str(error))
+        return OpenPlate(
+            name=name, plate=None, ranges=None, state=None, scored=None, problem=str(error)
+        )
     try:
         state: PlateState | None = load_plate(folder, name, annotations.table)
     except HcsQcError as error:
@@ -102,12 +102,23 @@ def load_open_plate(
             scored = score(folder, [name], model=model, states={name: state}, partial=True)[0]
         except HcsQcError:  # not predicted with this model yet
             scored = None
-    return OpenPlate(name, state.plate, state.found.ranges, state, scored)
+    return OpenPlate(
+        name=name, plate=state.plate, ranges=state.found.ranges, state=state, scored=scored
+    )
 
 
 def _without_cells(name: str, plate: Plate, problem: str, job: Job) -> OpenPlate:
     try:
         ranges = measure_intensity(plate, n_sites=_CONTRAST_SITES, job=job.silent())
     except HcsQcError as error:
-        return OpenPlate(name, plate, None, None, None, problem or str(error))
-    return OpenPlate(name, plate, ranges, None, None, problem)
+        return OpenPlate(
+            name=name,
+            plate=plate,
+            ranges=None,
+            state=None,
+            scored=None,
+            problem=problem or str(error),
+        )
+    return OpenPlate(
+        name=name, plate=plate, ranges=ranges, state=None, scored=None, problem=problem
+    )

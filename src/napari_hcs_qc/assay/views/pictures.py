@@ -52,10 +52,7 @@ class PictureStyle:
 
 
 def composite(
-    pixels: NDArray[Any],
-    channels: Sequence[int],
-    ranges: IntensityRanges,
-    style: PictureStyle,
+    pixels: NDArray[Any], channels: Sequence[int], ranges: IntensityRanges, style: PictureStyle
 ) -> NDArray[np.uint8]:
     """Add up the channels of an image in their colours."""
     if pixels.ndim != 3 or len(pixels) != len(channels):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NOT_JUDGED = "not classified"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SiteCells:
     """Cells of one site: those found, then those that people added."""
 
@@ -90,17 +90,19 @@ def site_cells(
         said_of["predicted_kind"] = none_if_missing(said_of["predicted_kind"])
     columns = ["y_px", "x_px"]
     return SiteCells(
-        site,
-        np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
-        np.concatenate([cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]),
-        np.concatenate([cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]).astype(
-            np.float64
+        site=site,
+        rows=np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
+        yx_px=np.concatenate(
+            [cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]
         ),
-        said_of["p_abnormal"],
-        said_of[COLUMN],
-        said_of["predicted_kind"],
-        classes,
-        kinds,
+        diameter_px=np.concatenate(
+            [cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]
+        ).astype(np.float64),
+        p_abnormal=said_of["p_abnormal"],
+        novelty=said_of[COLUMN],
+        predicted_kind=said_of["predicted_kind"],
+        annotated_class=classes,
+        annotated_kind=kinds,
     )
 
 

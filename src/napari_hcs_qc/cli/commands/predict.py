@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import add_assay, add_device, add_plate_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.cli.outcome_text import novelty_lines
+from napari_hcs_qc.cli.outcome_text import as_data, novelty_lines
 from napari_hcs_qc.job import Job
 from napari_hcs_qc.text import count_of
 
@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
                 "n_cells": len(p_abnormal),
                 "n_scored": n_scored,
                 "n_abnormal": n_abnormal,
-                "shift": prediction.shift,
-                "novelty": prediction.novelty,
+                "shift": as_data(prediction.shift),
+                "novelty": as_data(prediction.novelty),
                 "warnings": list(prediction.warnings),
                 "unreadable": unreadable,
             }

@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
 def _planned(plan: ScreenPlan) -> Outcome:
     states = Counter(planned.standing.state for planned in plan.plates)
     lines = [
-        f"{count_of(len(plan.plates), 'plate')} with model {plan.model['model']} of "
+        f"{count_of(len(plan.plates), 'plate')} with model {plan.model.model} of "
         f"{plan.spec.assay}: {states['done']} done, {len(plan.to_do())} to do."
     ]
     data = []
@@ -90,7 +90,7 @@ def _planned(plan: ScreenPlan) -> Outcome:
                 "trouble": planned.trouble,
             }
         )
-    return Outcome(lines, {"model": plan.model, "plates": data})
+    return Outcome(lines, {"model": plan.model.model_dump(mode="json"), "plates": data})
 
 
 def _ran(result: ScreenResult) -> Outcome:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import add_assay
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.cli.outcome_text import novelty_lines
+from napari_hcs_qc.cli.outcome_text import as_data, novelty_lines
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         lines.append("Models: none yet")
     data = {
         "assay": str(status.path),
-        "plates": [asdict(plate) for plate in status.plates],
+        "plates": [
+            asdict(replace(plate, novelty=None)) | {"novelty": as_data(plate.novelty)}
+            for plate in status.plates
+        ],
         "annotations": dict(status.annotations),
         "n_conflicts": status.n_conflicts,
         "label_issues": [asdict(issue) for issue in issues],

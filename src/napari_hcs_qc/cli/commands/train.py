@@ -25,24 +25,24 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
 
     model = Assay.open(options.assay).train(**parameters(options, "assay"), job=Job(bars))
-    counts = ", ".join(f"{n} {name}" for name, n in model.manifest["n_annotated"].items())
+    counts = ", ".join(f"{n} {name}" for name, n in model.manifest.n_annotated.items())
     lines = [
-        f"Model {model.id}: {model.encoder['name']}, recipe {model.recipe.name}, head "
-        f"{model.manifest['head']}, trained on {counts} cells.",
+        f"Model {model.id}: {model.encoder.name}, recipe {model.recipe.name}, head "
+        f"{model.manifest.head}, trained on {counts} cells.",
     ]
-    if model.manifest.get("simulated"):
+    if model.manifest.simulated:
         lines.append(
             "In addition, on as many simulated cells as there are abnormal ones: "
-            f"{', '.join(model.manifest['simulated'])}."
+            f"{', '.join(model.manifest.simulated)}."
         )
-    n_left_out = model.manifest["n_unreadable"]
+    n_left_out = model.manifest.n_unreadable
     if n_left_out:
         lines.append(
             f"Left out: {count_of(n_left_out, 'annotated cell')} of sites that cannot be read, see "
             f"'hcs-qc status {options.assay}'."
         )
     lines.extend(figures(model))
-    return Outcome(lines, {"model": model.id, "manifest": model.manifest})
+    return Outcome(lines, {"model": model.id, "manifest": model.manifest.plain()})
 
 
 TRAIN = Command(

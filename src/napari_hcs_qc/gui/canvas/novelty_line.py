@@ -30,7 +30,7 @@ class NoveltyLine(WrappedLabel):
     def refresh(self, *_: object) -> None:
         """Show it for the plate of now."""
         scored = self._session.models.scored
-        novelty = {} if scored is None else scored.prediction.novelty
-        sentence = str(novelty.get("sentence", ""))
-        self.setText(f"⚠ {sentence}" if novelty.get("is_much") else sentence)
+        novelty = None if scored is None else scored.prediction.novelty
+        sentence = "" if novelty is None else novelty.sentence
+        self.setText(f"⚠ {sentence}" if novelty is not None and novelty.is_much else sentence)
         self.setVisible(bool(sentence))

@@ -72,11 +72,9 @@ def why_not(session: Session, order: Order) -> str:
         prediction = session.models.scored.prediction
         if not prediction.is_novelty_measured:
             return "The novelty of the cells is still being computed."
-        if not prediction.novelty.get("n_measured"):
-            return (
-                str(prediction.novelty.get("sentence", ""))
-                or "No cell of the plate was classified."
-            )
+        novelty = prediction.novelty
+        if novelty is None or not novelty.n_measured:
+            return (novelty.sentence if novelty else "") or "No cell of the plate was classified."
     if order in BY_EMBEDDING and session.models.embeddings is None:
         return "There are no embeddings yet; press Retrain, or compute them in the Encoder panel."
     return ""

@@ -276,7 +276,15 @@ class GalleryPanel(QWidget):
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
         return session.annotations.annotate_cells(
             [
-                Annotation(plate, str(well), int(site), float(y_px), float(x_px), cls, kind)
+                Annotation(
+                    plate=plate,
+                    well=str(well),
+                    site=int(site),
+                    y_px=float(y_px),
+                    x_px=float(x_px),
+                    cls=cls,
+                    kind=kind,
+                )
                 for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
             ]
         )

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.train_options import TrainOptions, with_custom_weights
+from napari_hcs_qc.assay.models.train_options import (
+    TrainOptions,
+    chosen_options,
+    save_options,
+    with_custom_weights,
+)
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ class ChosenOptions(QObject):
         self._value = options
         if self._folder is not None:
             try:
-                keep_options(self._folder, options)
+                save_options(self._folder, options)
             except HcsQcError as error:
                 self.message.emit("warning", f"The choice could not be saved: {error}")
         self.changed.emit()

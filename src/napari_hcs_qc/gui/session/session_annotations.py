@@ -17,7 +17,7 @@ from napari_hcs_qc.errors import HcsQcError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.gui.session.selection import Selection
     from napari_hcs_qc.gui.session.session_assay import SessionAssay
@@ -77,7 +77,7 @@ class SessionAnnotations(QObject):
     # ---- what is annotated ---------------------------------------------------------------
 
     @property
-    def cache(self) -> LiveAnnotations | None:
+    def cache(self) -> AnnotationCache | None:
         """All annotations of the assay."""
         return self._assay.annotation_cache
 
@@ -125,7 +125,16 @@ class SessionAnnotations(QObject):
             return False
         try:
             annotations = [
-                Annotation(plate.name, site.well, site.site, y_px, x_px, cls, kind, note)
+                Annotation(
+                    plate=plate.name,
+                    well=site.well,
+                    site=site.site,
+                    y_px=y_px,
+                    x_px=x_px,
+                    cls=cls,
+                    kind=kind,
+                    note=note,
+                )
                 for y_px, x_px in positions
             ]
         except HcsQcError as error:
@@ -149,7 +158,14 @@ class SessionAnnotations(QObject):
         cleared = [
             *to_take_back(state, self.cache.table, rows[rows >= 0], self._annotator),
             *(
-                Annotation(state.plate.name, site.well, site.site, float(y_px), float(x_px), None)
+                Annotation(
+                    plate=state.plate.name,
+                    well=site.well,
+                    site=site.site,
+                    y_px=float(y_px),
+                    x_px=float(x_px),
+                    cls=None,
+                )
                 for y_px, x_px in cells.yx_px[[i for i in indices if cells.rows[i] < 0]]
             ),
         ]

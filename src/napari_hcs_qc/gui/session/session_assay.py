@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations
+    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate
 
@@ -33,7 +33,7 @@ class SessionAssay(QObject):
         return () if self._opened is None else tuple(self._opened.plates.values())
 
     @property
-    def annotation_cache(self) -> LiveAnnotations | None:
+    def annotation_cache(self) -> AnnotationCache | None:
         """Its annotations."""
         return None if self._opened is None else self._opened.live
 

@@ -46,5 +46,10 @@ class TaskGroup(QObject):
         options = session.options.with_weights(session.options.value())
         if options is None:
             return None
-        threshold = session.models.threshold
-        return desk_steps.Frozen(folder, states, cache.table, options, threshold)
+        return desk_steps.Frozen(
+            folder=folder,
+            states=states,
+            annotations=cache.table,
+            options=options,
+            threshold=session.models.threshold,
+        )

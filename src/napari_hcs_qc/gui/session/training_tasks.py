@@ -12,7 +12,8 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import SETTLE_MS
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
-from napari_hcs_qc.workflow import desk_steps
+from napari_hcs_qc.workflow import desk_steps, model_history
+from napari_hcs_qc.workflow.measuring import add_novelty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.gui.session.tasks import Tasks
-    from napari_hcs_qc.workflow.retraining import Retrained
+    from napari_hcs_qc.workflow.training import Trained
 
 
 class TrainingTasks(TaskGroup):
@@ -122,10 +123,11 @@ class TrainingTasks(TaskGroup):
             return None
         job = self._session.start(
             "Computing novelty",
-            desk_steps.measure_novelty,
-            frozen,
+            add_novelty,
+            frozen.folder,
             model,
             missing,
+            device=frozen.options.device,
             slot="novelty",
             quiet=True,
             after_s=after_s,
@@ -181,7 +183,7 @@ class TrainingTasks(TaskGroup):
         if folder is None:
             return None
         return self._session.start(
-            "Models", desk_steps.list_models, folder, slot="models", quiet=True
+            "Models", model_history.list_models, folder, slot="models", quiet=True
         )
 
     def set_note(self, model: str, note: str) -> BackgroundJob | None:
@@ -191,7 +193,7 @@ class TrainingTasks(TaskGroup):
             return None
         slot = f"note {model}"
         job = self._session.start(
-            f"Note of model {model}", desk_steps.note_model, folder, model, note, slot=slot
+            f"Note of model {model}", model_history.set_note, folder, model, note, slot=slot
         )
         job.finished.connect(lambda _: self.model_changed.emit())
         job.failed.connect(lambda _: self.model_changed.emit())  # the saved note is shown again
@@ -210,7 +212,7 @@ class TrainingTasks(TaskGroup):
     # ---- results -------------------------------------------------------------------------
 
     def _retrained(
-        self, frozen: desk_steps.Frozen, made: Retrained, n_clicks: int, note: str
+        self, frozen: desk_steps.Frozen, made: Trained, n_clicks: int, note: str
     ) -> None:
         self._clicks_since -= n_clicks
         if self.next_note.strip() == note:  # else another was begun meanwhile
@@ -256,7 +258,7 @@ class TrainingTasks(TaskGroup):
             manifest = read_manifest(folder.models_folder / model.id)
         except HcsQcError:  # another assay is open by now
             return
-        if manifest["created"] == model.manifest["created"]:
+        if manifest.created == model.manifest.created:
             self._measured(replace(model, manifest=manifest))
 
     def _scored(self, model: Model, scored: dict[str, ScoredPlate]) -> None:

@@ -10,7 +10,7 @@ import torch
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
-from napari_hcs_qc.assay.models.train_options import asked_recipe
+from napari_hcs_qc.assay.models.train_options import requested_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_text
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
 from napari_hcs_qc.encoders.encoder import choose_device
@@ -254,7 +254,7 @@ class EncoderDock(Dock):
     def _about_recipe(self) -> str:
         plate, state = self._session.selection.plate, self._session.selection.state
         try:
-            recipe = asked_recipe(self._options)
+            recipe = requested_recipe(self._options)
         except HcsQcError as error:
             return str(error)
         if state is not None:
@@ -290,7 +290,7 @@ class EncoderDock(Dock):
         speed = self._speeds.get((name, options.weights, options.device))
         if speed is None or plate is None:
             return ""
-        n_views = asked_recipe(options).n_views(len(plate.channels))
+        n_views = requested_recipe(options).n_views(len(plate.channels))
         return f", about {duration(speed.seconds_for(n_cells, n_views))}"
 
     # ---- making --------------------------------------------------------------------------

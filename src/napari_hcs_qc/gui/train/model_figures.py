@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QTabWidget, QWidget
 
-from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.learning_curve import LearningCurve
-from napari_hcs_qc.evaluation.reliability import Reliability
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart, ReliabilityChart
 from napari_hcs_qc.gui.widgets.controls import (
     clear,
@@ -25,11 +22,13 @@ from napari_hcs_qc.gui.widgets.controls import (
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.figures import Figure, Figures
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.evaluation.curves import LearningCurve, Reliability
 
 
 class ModelFigures(QWidget):
@@ -88,7 +87,7 @@ class ModelFigures(QWidget):
         if model is None:
             self._last = None  # another assay may follow
         else:
-            recorded = _Recorded.of(model.id, model.manifest["cross_validation"])
+            recorded = _Recorded.of(model.id, model.manifest.cross_validation)
             self._recorded = recorded
             if recorded.is_measured:
                 self._last = recorded
@@ -148,7 +147,7 @@ class ModelFigures(QWidget):
             return f"Model {self._model.id} is in use already; its figures are being measured."
         return "Not yet cross-validated."
 
-    def _fill_numbers(self, figures: Sequence[Mapping[str, Any]]) -> None:
+    def _fill_numbers(self, figures: Sequence[Figure]) -> None:
         clear(self._grid)
         self._numbers.setVisible(bool(figures))
         if not figures:
@@ -160,7 +159,7 @@ class ModelFigures(QWidget):
         self._grid.addWidget(_number("mean ± sd", tips[0], is_heading=True), 0, 1)
         self._grid.addWidget(_number("95 % interval", tips[1], is_heading=True), 0, 2)
         for row, figure in enumerate(figures, start=1):
-            name = QLabel(str(figure["name"]).replace(" of the abnormal class", ", abnormal"))
+            name = QLabel(figure.name.replace(" of the abnormal class", ", abnormal"))
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
@@ -169,14 +168,14 @@ class ModelFigures(QWidget):
         self._grid.setColumnStretch(0, 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Recorded:
-    """The figures of a manifest, as far as it has them."""
+    """The figures of a model, as far as it has them."""
 
     model: str = ""
     is_measured: bool = False
     sentence: str = ""
-    figures: tuple[dict[str, Any], ...] = ()
+    figures: tuple[Figure, ...] = ()
     confusion: NDArray[np.float64] | None = None
     reliability: Reliability | None = None
     curve: LearningCurve | None = None
@@ -193,49 +192,43 @@ class _Recorded:
         return bool(self.figures) and any(chart is None for chart in charts)
 
     @classmethod
-    def of(cls, model: str, figures: Mapping[str, Any] | None) -> _Recorded:
+    def of(cls, model: str, figures: Figures | None) -> _Recorded:
         if figures is None:
-            return cls(model)
-        matrix, bins, curve = (
-            figures.get(name) for name in ("confusion", "reliability", "learning_curve")
+            return cls(model=model)
+        return cls(
+            model=model,
+            is_measured=True,
+            sentence=figures.sentence,
+            figures=figures.figures,
+            confusion=None if figures.confusion is None else np.asarray(figures.confusion),
+            reliability=figures.reliability,
+            curve=figures.learning_curve,
         )
-        try:
-            return cls(
-                model,
-                True,
-                str(figures["sentence"]),
-                tuple(figures["figures"]),
-                None if matrix is None else np.asarray(matrix, dtype=np.float64),
-                None if bins is None else Reliability.from_dict(bins),
-                None if curve is None else LearningCurve.from_dict(curve),
-            )
-        except (HcsQcError, KeyError, TypeError, ValueError) as error:
-            return cls(model, True, f"the figures in the model's manifest are damaged ({error})")
 
 
 _NOTHING = _Recorded()
 
 
-def _name_tip(figure: Mapping[str, Any]) -> str:
-    perfect = figure.get("perfect")
+def _name_tip(figure: Figure) -> str:
+    perfect = figure.perfect
     if perfect is None:
-        return str(figure["name"])
+        return figure.name
     return (
-        f"{str(figure['name']).capitalize()}: how far, on average, the share of abnormal cells is "
+        f"{figure.name.capitalize()}: how far, on average, the share of abnormal cells is "
         "from the P(abnormal) they were given, in ten bins of equal width. The lower the better; "
         f"probabilities that are exactly right would give {perfect:.3f} with so many cells."
     )
 
 
-def _mean_text(figure: Mapping[str, Any]) -> str:
-    if figure["mean"] is None:
+def _mean_text(figure: Figure) -> str:
+    if figure.mean is None:
         return "–"
-    sd = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-    return f"{figure['mean']:.3f}{sd}"
+    sd = "" if figure.sd is None else f" ± {figure.sd:.3f}"
+    return f"{figure.mean:.3f}{sd}"
 
 
-def _interval_text(figure: Mapping[str, Any]) -> str:
-    low, high = figure["ci95"]
+def _interval_text(figure: Figure) -> str:
+    low, high = figure.ci95
     return "–" if low is None or high is None else f"{low:.3f}–{high:.3f}"
 
 

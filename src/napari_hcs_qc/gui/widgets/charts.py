@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.evaluation.learning_curve import LearningCurve
-    from napari_hcs_qc.evaluation.reliability import Reliability
+    from napari_hcs_qc.evaluation.curves import LearningCurve, Reliability
 
 __all__ = ["ConfusionChart", "HistogramChart", "LearningCurveChart", "ReliabilityChart"]
 

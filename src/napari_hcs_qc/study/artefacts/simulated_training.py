@@ -16,7 +16,7 @@ from napari_hcs_qc.study.benchmark.sources import cells_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -29,7 +29,7 @@ _BATCH = 64
 
 def simulated_cells(
     states: Sequence[PlateState],
-    annotated: Annotated,
+    annotated: AnnotatedCells,
     recipe: CropRecipe,
     encoder: Encoder,
     kinds: Sequence[str],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.models.training import first_diameter, versions
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.custom_encoder import (
@@ -144,7 +144,7 @@ def pretrain_encoder(
 def _stream(
     assay: AssayFolder, options: PretrainOptions, batch_size: int, world: World
 ) -> tuple[CropRecipe, CropStream, list[PlateState]]:
-    recipe = asked_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
+    recipe = requested_recipe(TrainOptions(recipe=options.recipe, rgb=options.rgb))
     # What is trained is the last stage, averaged; the encoder's user may pool others.
     recipe = replace(
         recipe,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations, PlateSite
+from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache, PlateSite
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
@@ -22,12 +22,12 @@ SITE = PlateSite("P", SiteKey("A01", 1))
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> LiveAnnotations:
-    return LiveAnnotations(Journal.open(tmp_path / "journal.sqlite"))
+def live(tmp_path: Path) -> AnnotationCache:
+    return AnnotationCache(Journal.open(tmp_path / "journal.sqlite"))
 
 
 def cell(x_px: float, cls: str | None, kind: str | None = None, site: int = 1) -> Annotation:
-    return Annotation("P", "A01", site, 10.0, x_px, cls, kind)
+    return Annotation(plate="P", well="A01", site=site, y_px=10.0, x_px=x_px, cls=cls, kind=kind)
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
@@ -57,7 +57,7 @@ def test_memory_is_what_the_journal_says_after_any_acts(
     tmp_path_factory: pytest.TempPathFactory, acts: list
 ) -> None:
     journal = Journal.open(tmp_path_factory.mktemp("live") / "journal.sqlite")
-    live = LiveAnnotations(journal)
+    live = AnnotationCache(journal)
     for act, cells, person, site in acts:
         rows = [cell(x, cls, None, site) for x, cls in cells]
         if act == "annotate":
@@ -76,7 +76,7 @@ def test_memory_is_what_the_journal_says_after_any_acts(
             same(live.at_site(PlateSite("P", SiteKey("A01", number))), here)
 
 
-def test_nothing_changes_when_the_journal_cannot_be_written(live: LiveAnnotations) -> None:
+def test_nothing_changes_when_the_journal_cannot_be_written(live: AnnotationCache) -> None:
     live.annotate([cell(1, "normal")], "anna")
     live.journal.path.rename(live.journal.path.with_suffix(".gone"))
     with pytest.raises(HcsQcError):
@@ -85,7 +85,7 @@ def test_nothing_changes_when_the_journal_cannot_be_written(live: LiveAnnotation
 
 
 def test_reload_tells_the_sites_where_another_window_changed_something(
-    live: LiveAnnotations,
+    live: AnnotationCache,
 ) -> None:
     live.annotate([cell(1, "normal"), cell(2, "normal", site=2)], "anna")
     assert not live.has_changed()
@@ -95,13 +95,13 @@ def test_reload_tells_the_sites_where_another_window_changed_something(
     assert live.reload() == frozenset()
 
 
-def test_an_annotation_after_a_change_elsewhere_takes_in_both(live: LiveAnnotations) -> None:
+def test_an_annotation_after_a_change_elsewhere_takes_in_both(live: AnnotationCache) -> None:
     live.journal.annotate_many([cell(5, "abnormal")], "bert")
     live.annotate([cell(1, "normal")], "anna")
     same(live.table, live.journal.annotations())
 
 
-def test_undo_tells_that_there_is_nothing_left(live: LiveAnnotations) -> None:
+def test_undo_tells_that_there_is_nothing_left(live: AnnotationCache) -> None:
     live.annotate([cell(1, "normal")], "anna")
     assert live.undo("anna") == {SITE}
     assert live.undo("anna") is None

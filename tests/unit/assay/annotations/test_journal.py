@@ -107,7 +107,9 @@ def test_a_new_action_ends_redo(journal: Journal) -> None:
 
 
 def test_many_annotations_are_one_action(journal: Journal) -> None:
-    rows = [Annotation("p", "A01", 1, y, 0, "normal") for y in range(5)]
+    rows = [
+        Annotation(plate="p", well="A01", site=1, y_px=y, x_px=0, cls="normal") for y in range(5)
+    ]
     action = journal.annotate_many(rows, "anna")
     assert set(journal.annotations()["action"]) == {action}
     assert journal.undo("anna") == action
@@ -300,7 +302,10 @@ def filled(journal: Journal) -> Journal:
     journal.verdict("p", "A01", "exclude", reviewer="anna", site=4, note="=1+1")
     journal.verdict("p", "A02", "keep", reviewer="ben", seen={"flag_codes": "blur,dim"})
     journal.undo("ben")
-    journal.annotate_many([Annotation("p", "A02", 1, y, 0, "normal") for y in range(3)], "anna")
+    journal.annotate_many(
+        [Annotation(plate="p", well="A02", site=1, y_px=y, x_px=0, cls="normal") for y in range(3)],
+        "anna",
+    )
     journal.undo("anna")
     journal.redo("anna")
     journal.annotate("p", "A01", 1, 5, 5, None, None, "ben")
@@ -446,7 +451,10 @@ def test_a_label_file_is_no_export(journal: Journal, tmp_path: Path) -> None:
 
 
 def test_replay_of_100000_annotations_takes_less_than_a_second(journal: Journal) -> None:
-    rows = [Annotation("p", "A01", i % 9, i * 0.5, i % 700, "normal") for i in range(100_000)]
+    rows = [
+        Annotation(plate="p", well="A01", site=i % 9, y_px=i * 0.5, x_px=i % 700, cls="normal")
+        for i in range(100_000)
+    ]
     journal.annotate_many(rows, "anna")
     journal.annotate("p", "A01", 0, 0, 0, "abnormal", "dead", "anna")
     spent = []

@@ -85,7 +85,7 @@ class JournalMachine(RuleBasedStateMachine):
     def annotate(
         self, who: str, said: list[tuple[tuple[str, int, float], tuple[str | None, str | None]]]
     ) -> None:
-        rows = [Annotation("p", *place, 1.0, *what) for place, what in said]
+        rows = [Annotation.of_row(("p", *place, 1.0, *what, None)) for place, what in said]
         action = self.journal.annotate_many(rows, who)
         self.act(action, who, {("cell", who, *place): what for place, what in said})
 

@@ -127,7 +127,10 @@ def test_what_is_no_database_is_left_alone(
 
 
 def test_damage_in_the_middle_is_named_and_left_alone(journal: Journal) -> None:
-    rows = [Annotation("p", "A01", 1, y, 0, "normal", note="x" * 50) for y in range(2000)]
+    rows = [
+        Annotation(plate="p", well="A01", site=1, y_px=y, x_px=0, cls="normal", note="x" * 50)
+        for y in range(2000)
+    ]
     journal.annotate_many(rows, "anna")
     content = bytearray(journal.path.read_bytes())
     content[len(content) // 2 :] = b"\xee" * (len(content) - len(content) // 2)
@@ -273,7 +276,10 @@ def small_files(n_bytes: int) -> Iterator[None]:
 
 
 def test_a_failing_disk_keeps_what_was_there(journal: Journal) -> None:
-    rows = [Annotation("p", "A01", 1, y, 0, "normal", note="x" * 500) for y in range(2000)]
+    rows = [
+        Annotation(plate="p", well="A01", site=1, y_px=y, x_px=0, cls="normal", note="x" * 500)
+        for y in range(2000)
+    ]
     with small_files(journal.path.stat().st_size + 20_000), pytest.raises(WriteError) as caught:
         journal.annotate_many(rows, "anna")
     assert "safe" in str(caught.value)
@@ -304,7 +310,10 @@ def injected(statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_full_disk_and_read_only_folder(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, statement: str, word: str
 ) -> None:
-    rows = [Annotation("p", "A01", 1, y, 0, "normal", note="x" * 500) for y in range(200)]
+    rows = [
+        Annotation(plate="p", well="A01", site=1, y_px=y, x_px=0, cls="normal", note="x" * 500)
+        for y in range(200)
+    ]
     with monkeypatch.context() as patch:
         injected(statement, patch)
         with pytest.raises(WriteError, match=word):

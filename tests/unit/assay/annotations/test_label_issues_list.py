@@ -1,22 +1,36 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
+from napari_hcs_qc.assay.store.figures import Figures, LabelIssueRecord
+from napari_hcs_qc.assay.store.model_manifest import TrainingCell
 from napari_hcs_qc.plates.plate import SiteKey
 
-MANIFEST: dict[str, Any] = {
-    "training_cells": [
-        ["P", "A01", 1, 10.0, 20.0, "normal", None],
-        ["P", "A02", 2, 11.13, 21.5, "abnormal", "blur"],
-        ["P", "A03", 1, 12.0, 22.0, "normal", None],
-    ],
-    "cross_validation": {
-        "label_issues": [{"cell": 1, "p_abnormal": 0.02}, {"cell": 0, "p_abnormal": 0.7}]
-    },
-}
+CELLS = (
+    TrainingCell("P", "A01", 1, 10.0, 20.0, "normal", None),
+    TrainingCell("P", "A02", 2, 11.13, 21.5, "abnormal", "blur"),
+    TrainingCell("P", "A03", 1, 12.0, 22.0, "normal", None),
+)
+
+
+def manifest_with(figures: Figures | None) -> Any:
+    """Stand in for a manifest: only its cells and figures are used."""
+    return SimpleNamespace(training_cells=CELLS, cross_validation=figures)
+
+
+MANIFEST = manifest_with(
+    Figures(
+        sentence="",
+        label_issues=(
+            LabelIssueRecord(cell=1, p_abnormal=0.02),
+            LabelIssueRecord(cell=0, p_abnormal=0.7),
+        ),
+    )
+)
 
 
 def said(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -41,5 +55,5 @@ def test_what_was_changed_or_taken_back_since_is_left_out() -> None:
 
 
 def test_a_model_without_figures_doubts_nothing() -> None:
-    assert label_issues({**MANIFEST, "cross_validation": None}) == ()
-    assert label_issues({**MANIFEST, "cross_validation": {"figures": []}}) == ()
+    assert label_issues(manifest_with(None)) == ()
+    assert label_issues(manifest_with(Figures(sentence=""))) == ()

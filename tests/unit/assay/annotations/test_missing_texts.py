@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations, PlateSite
+from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache, PlateSite
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels
 from napari_hcs_qc.assay.annotations.matching import match_annotations, training_positions
-from napari_hcs_qc.assay.embeddings.training_set import annotated_again, training_cells
+from napari_hcs_qc.assay.embeddings.training_set import positions_again, training_cells
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.store.plate_state import PlateState
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
@@ -30,6 +30,7 @@ from napari_hcs_qc.qc.flags import score_plate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_hcs_qc.assay.store.model_manifest import ModelManifest
     from napari_hcs_qc.plates.plate import Plate
 
 pytestmark = pytest.mark.usefixtures("pandas_3_texts")
@@ -48,7 +49,7 @@ def journal(tmp_path: Path) -> Journal:
     """Four cells annotated with and without kind and note, and one that two people disagree on."""
     journal = Journal.open(tmp_path / "journal.sqlite")
     for place, (cls, kind, note) in enumerate(SAID):
-        annotation = Annotation("P1", *SITE, 20.0 * place, 10.0, cls, kind, note)
+        annotation = Annotation.of_row(("P1", *SITE, 20.0 * place, 10.0, cls, kind, note))
         journal.annotate_many([annotation], "anna")
     journal.annotate("P1", *SITE, 0.0, 50.0, "abnormal", "debris", "anna")
     journal.annotate("P1", *SITE, 0.0, 50.0, "normal", None, "ben")
@@ -83,11 +84,17 @@ def state(journal: Journal, found: Any) -> PlateState:
     annotations = journal.annotations()
     matched = match_annotations(annotations, found.cells, 5.0)
     plate = cast("Plate", SimpleNamespace(name="P1"))
-    return PlateState(plate, found, annotations, matched, CellsBySite.of(found.cells))
+    return PlateState(
+        plate=plate,
+        found=found,
+        annotations=annotations,
+        matched=matched,
+        by_site=CellsBySite.of(found.cells),
+    )
 
 
 def test_the_journal_and_what_is_kept_of_it_in_memory(journal: Journal) -> None:
-    live = LiveAnnotations(journal)
+    live = AnnotationCache(journal)
     for table in (journal.annotations(), live.table, live.at_site(PlateSite("P1", SITE))):
         said = table[table["y_px"].gt(0) | table["x_px"].eq(10)]
         assert said[["class", "kind", "note"]].to_numpy(dtype=object).tolist() == [
@@ -122,25 +129,26 @@ def test_labels_of_a_file(tmp_path: Path, journal: Journal) -> None:
 
 def test_the_cells_of_a_model_are_json(state: PlateState) -> None:
     listed = training_cells([state])
-    assert json.loads(json.dumps(listed, allow_nan=False)) == listed
-    assert [row[5:] for row in listed] == [
-        ["abnormal", "blur"],
-        ["abnormal", None],
-        ["normal", None],
+    assert json.loads(json.dumps(listed, allow_nan=False)) == [list(cell) for cell in listed]
+    assert [(cell.cls, cell.kind) for cell in listed] == [
+        ("abnormal", "blur"),
+        ("abnormal", None),
+        ("normal", None),
     ]
     # A table that pandas has made its own type of says the same.
     positions = training_positions(state.annotations, state.matched)
     own = positions.assign(kind=pd.array(positions["kind"], dtype="string"))
     again = SimpleNamespace(plate=state.plate, training=own)
     assert training_cells([cast("PlateState", again)]) == listed
-    ((_, cells),) = annotated_again({"training_cells": listed}, {"P1": state})
+    manifest = cast("ModelManifest", SimpleNamespace(training_cells=listed))
+    ((_, cells),) = positions_again(manifest, {"P1": state})
     assert cells["kind"].tolist() == ["blur", None, None]
 
 
 def test_what_is_said_of_each_cell(journal: Journal, state: PlateState, found: Any) -> None:
     classes = ["abnormal", "abnormal", "normal", "unsure", "conflict", None]
     kinds = ["blur", None, None, None, None, None]
-    rows = AnnotatedRows("P1", found, state.by_site, LiveAnnotations(journal))
+    rows = AnnotatedRows("P1", found, state.by_site, AnnotationCache(journal))
     assert (rows.classes.tolist(), rows.kinds.tolist()) == (classes, kinds)
     cells = site_cells(found, state.by_site, SITE, journal.annotations())
     assert cells.annotated_class.tolist() == classes
@@ -148,7 +156,7 @@ def test_what_is_said_of_each_cell(journal: Journal, state: PlateState, found: A
     assert state.annotated["annotated_class"].tolist() == [*classes[:3], None, None, None]
     assert state.annotated["annotated_kind"].tolist() == kinds
     (conflict,) = find_conflicts({"P1": state}, journal.annotations())
-    assert conflict.said == (("anna", "abnormal", "debris"), ("ben", "normal", None))
+    assert conflict.opinions == (("anna", "abnormal", "debris"), ("ben", "normal", None))
     counts = count_annotations(journal.annotations())
     assert (counts.classes["abnormal"], counts.kinds["blur"]) == (3, 1)
 

@@ -46,5 +46,5 @@ def test_an_unknown_encoder_is_told():
 
 
 def test_seconds_count_every_view():
-    speed = EncoderSpeed("x", "cpu", 8, 50.0)
+    speed = EncoderSpeed(name="x", device="cpu", n_features=8, crops_per_s=50.0)
     assert speed.seconds_for(1000, 4) == pytest.approx(80)

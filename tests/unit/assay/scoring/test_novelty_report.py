@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
@@ -14,7 +12,7 @@ def told(counts: dict[str, int], n_cells: int = 1000, n_nan: int = 0) -> dict:
     ratio[: len(wells)] = 1.4
     ratio[len(ratio) - n_nan :] = np.nan
     found = novelty_summary(ratio, [*wells, *["H12"] * (n_cells - len(wells))], "too few")
-    return json.loads(json.dumps(found))
+    return found.model_dump(mode="json")
 
 
 def test_the_wells_that_hold_most_are_named() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
+from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, Prediction
 from napari_hcs_qc.assay.scoring.well_values import (
     MEASURES,
     REVIEW_WORDS,
@@ -32,6 +32,12 @@ SITES = [SiteKey(well, site) for well in WELLS for site in (1, 2)]
 # Cells of each site; site 2 of A04 and all of B02 cannot be read.
 N_CELLS = {"A01": (10, 10), "A02": (10, 10), "A03": (12, 10), "A04": (10, 0), "B01": (0, 0)}
 ABNORMAL = {"A01": 0, "A02": 5, "A03": 11, "A04": 10}
+
+
+def _summary(n_measured: int, sentence: str = "") -> NoveltySummary:
+    return NoveltySummary(
+        n_measured=n_measured, n_novel=0, wells=(), is_much=False, sentence=sentence
+    )
 
 
 @pytest.fixture
@@ -69,7 +75,14 @@ def found() -> PlateCells:
     }
     ranges = IntensityRanges((ChannelRange("DNA", 0.0, 1.0, None, 0.0, "uint16"),) * 2)
     return PlateCells(
-        pd.DataFrame(cells), ranges, pd.DataFrame(quality), 20.0, "DNA", "max", unreadable, "nuclei"
+        cells=pd.DataFrame(cells),
+        ranges=ranges,
+        quality=pd.DataFrame(quality),
+        diameter_px=20.0,
+        channel="DNA",
+        projection="max",
+        unreadable=unreadable,
+        source="nuclei",
     )
 
 
@@ -100,7 +113,13 @@ def scored(plate: Plate, found: PlateCells) -> ScoredPlate:
     ratio = np.where(found.cells.groupby("well").cumcount() % 2 == 0, 1.2, 0.8)
     ratio[(found.cells["well"] == "A03").to_numpy()] = np.nan
     prediction = Prediction(
-        "P", "0001", pd.DataFrame({"novelty": ratio}), (), (), {}, {"n_measured": 10}
+        plate="P",
+        model="0001",
+        table=pd.DataFrame({"novelty": ratio}),
+        warnings=(),
+        unreadable=(),
+        shift=None,
+        novelty=_summary(10),
     )
     told = SimpleNamespace(
         state=state,
@@ -165,7 +184,7 @@ def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
     for prediction, why in (
         (replace(scored.prediction, table=table[[]]), "it is being computed"),
         (
-            replace(scored.prediction, novelty={"n_measured": 0, "sentence": "too few"}),
+            replace(scored.prediction, novelty=_summary(0, "too few")),
             "too few",
         ),
     ):
@@ -253,11 +272,11 @@ def test_a_well_is_unreadable_when_none_of_its_sites_can_be_read(
 
 
 def test_positions_go_from_the_least_value_or_zero_to_the_most() -> None:
-    values = WellValues("t", "px", {"A01": 2.0, "A02": 3.0, "A03": 4.0})
+    values = WellValues(title="t", unit="px", values={"A01": 2.0, "A02": 3.0, "A03": 4.0})
     assert values.positions() == {"A01": 0.0, "A02": 0.5, "A03": 1.0}
     from_zero = replace(values, begins_at_zero=True)
     assert from_zero.limits() == (0.0, 4.0)
     assert from_zero.positions()["A01"] == 0.5
-    same = WellValues("t", "px", {"A01": 2.0, "A02": 2.0})
+    same = WellValues(title="t", unit="px", values={"A01": 2.0, "A02": 2.0})
     assert same.positions() == {"A01": 0.0, "A02": 0.0}
-    assert WellValues("t", "px", {}).limits() is None
+    assert WellValues(title="t", unit="px", values={}).limits() is None

@@ -109,7 +109,7 @@ def test_who_came_first_is_named_first_and_half_written_entries_are_passed_over(
     assert [person.since for person in looking.others] == ["2023", "2024", "2025"]
     (assay / "presence" / f"{names[0]}.json").write_text("{", encoding="utf-8")
     assert [person.since for person in looking.others] == ["2023", "2024"]
-    assert "since" not in str(Person("anna", "pc", "once", 7))
+    assert "since" not in str(Person(user="anna", host="pc", since="once", pid=7))
     for one in (*windows, looking):
         one.leave()
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.annotations.annotation_cache import LiveAnnotations, PlateSite
+from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache, PlateSite
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.matching import cells_at
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
@@ -53,12 +53,20 @@ def test_rows_kept_up_to_date_are_those_of_a_fresh_look(
     tmp_path_factory: pytest.TempPathFactory, acts: list[Any], many: bool
 ) -> None:
     found: Any = Found()
-    live = LiveAnnotations(Journal.open(tmp_path_factory.mktemp("rows") / "journal.sqlite"))
+    live = AnnotationCache(Journal.open(tmp_path_factory.mktemp("rows") / "journal.sqlite"))
     by_site = CellsBySite.of(found.cells)
     kept = AnnotatedRows("P", found, by_site, live)
     for site, row, beside, cls, person in acts:
         kind = "blur" if cls == "abnormal" else None
-        word = Annotation("P", site.well, site.site, 20.0 * row, 30.0 + beside, cls, kind)
+        word = Annotation(
+            plate="P",
+            well=site.well,
+            site=site.site,
+            y_px=20.0 * row,
+            x_px=30.0 + beside,
+            cls=cls,
+            kind=kind,
+        )
         changed = [one.site for one in live.annotate([word], person)]
         if many:
             kept.update(changed)
@@ -74,10 +82,21 @@ def test_a_cell_on_empty_ground_comes_after_the_found_ones(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     found: Any = Found()
-    live = LiveAnnotations(Journal.open(tmp_path_factory.mktemp("cells") / "journal.sqlite"))
-    live.annotate([Annotation("P", "A01", 1, 20.0, 30.0, "normal")], "anna")
-    live.annotate([Annotation("P", "A01", 1, 20.0, 30.0, "abnormal")], "bert")
-    live.annotate([Annotation("P", "A01", 1, 95.0, 80.0, "abnormal", "debris")], "anna")
+    live = AnnotationCache(Journal.open(tmp_path_factory.mktemp("cells") / "journal.sqlite"))
+    live.annotate(
+        [Annotation(plate="P", well="A01", site=1, y_px=20.0, x_px=30.0, cls="normal")], "anna"
+    )
+    live.annotate(
+        [Annotation(plate="P", well="A01", site=1, y_px=20.0, x_px=30.0, cls="abnormal")], "bert"
+    )
+    live.annotate(
+        [
+            Annotation(
+                plate="P", well="A01", site=1, y_px=95.0, x_px=80.0, cls="abnormal", kind="debris"
+            )
+        ],
+        "anna",
+    )
     cells = site_cells(
         found, CellsBySite.of(found.cells), SITES[0], live.at_site(PlateSite("P", SITES[0]))
     )

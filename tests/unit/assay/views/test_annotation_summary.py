@@ -51,12 +51,16 @@ def state() -> PlateState:
     none = pd.DataFrame(columns=["plate", "well", "site", "y_px", "x_px", "class", "kind"])
     none = none.assign(annotator=None, at=None, action=None)
     matched = match_annotations(none, cells, 5.0)
-    return PlateState(plate, found, none, matched, CellsBySite.of(cells))
+    return PlateState(
+        plate=plate, found=found, annotations=none, matched=matched, by_site=CellsBySite.of(cells)
+    )
 
 
 def said(row: int, cls: str | None, kind: str | None = None, off_px: float = 0.0) -> Annotation:
     well, site, y_px, x_px = _WHERE[row]
-    return Annotation("P", well, site, y_px + off_px, x_px, cls, kind)
+    return Annotation(
+        plate="P", well=well, site=site, y_px=y_px + off_px, x_px=x_px, cls=cls, kind=kind
+    )
 
 
 def test_what_two_people_say_alike_of_a_position_counts_once(journal: Journal) -> None:
@@ -81,7 +85,7 @@ def test_a_conflict_names_the_cell_and_who_says_what(journal: Journal, state: Pl
     found = find_conflicts({"P": state}, journal.annotations())
     site = SiteKey("A01", 1)
     words = (("anna", "normal", None), ("ben", "abnormal", "dead"))
-    assert found == (Conflict("P", site, 20.25, 30.5, words),)
+    assert found == (Conflict(plate="P", site=site, y_px=20.25, x_px=30.5, opinions=words),)
     assert str(found[0]) == f"P {site}: anna: normal, ben: abnormal (dead)"
 
 

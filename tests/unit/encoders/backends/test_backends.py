@@ -308,15 +308,18 @@ def test_a_model_judges_with_another_backend_and_says_so(reference, onnx):
     from types import SimpleNamespace
 
     from napari_hcs_qc.assay.scoring.prediction import backend_warning, check_encoder
+    from napari_hcs_qc.assay.store.model_manifest import EncoderRecord
 
-    def model_of(encoder: Encoder, **changes: Any) -> Any:
-        told = {
+    def model_of(encoder: Encoder, *without: str, **changes: Any) -> Any:
+        data = {
             **encoder.describe(),
             "fingerprint": encoder.fingerprint,
             "network_fingerprint": encoder.network_fingerprint,
+            "weights": None,
             **changes,
         }
-        return SimpleNamespace(id="0001", encoder=told)
+        known = {name: value for name, value in data.items() if name not in without}
+        return SimpleNamespace(id="0001", encoder=EncoderRecord.model_validate(known, strict=False))
 
     model = model_of(onnx)
     check_encoder(model, onnx)
@@ -326,9 +329,7 @@ def test_a_model_judges_with_another_backend_and_says_so(reference, onnx):
     assert "onnxruntime" in warning
     assert "torch" in warning
     # A manifest of before knows neither backend nor network.
-    old = model_of(reference)
-    for key in ("backend", "backend_version", "network_fingerprint"):
-        del old.encoder[key]
+    old = model_of(reference, "backend", "backend_version", "network_fingerprint")
     check_encoder(old, reference)
     assert backend_warning(old, reference) == ()
     with pytest.raises(HcsQcError, match="not the one that model"):

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from napari_hcs_qc.assay.models.saved_options import chosen_options, keep_options
-from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.assay.models.train_options import TrainOptions, chosen_options, save_options
 from napari_hcs_qc.errors import HcsQcError
 
 
 def kept_in(settings: dict[str, Any]) -> Any:
     """Stand in for an assay folder: only its settings are used."""
+    kept = SimpleNamespace(**{"train_options": None, **settings})
     return SimpleNamespace(
-        path=Path("assay"), settings=settings, update_settings=lambda **new: settings.update(new)
+        path=Path("assay"), settings=kept, update_settings=lambda **new: vars(kept).update(new)
     )
 
 
@@ -23,9 +23,9 @@ def test_what_was_chosen_is_given_back() -> None:
     assay = kept_in({})
     assert chosen_options(assay) == TrainOptions()
     options = replace(TrainOptions(), weights=Path("w.pt"), n_seeds=1)
-    keep_options(assay, options)
+    save_options(assay, options)
     assert chosen_options(assay) == options
-    assert assay.settings["train_options"]["weights"] == "w.pt"
+    assert assay.settings.train_options["weights"] == "w.pt"
 
 
 def test_an_option_of_a_later_version_is_passed_over() -> None:

@@ -1,0 +1,71 @@
+"""The file `assay.json`: the plates of an assay and its settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from napari_hcs_qc.documents import Document, Part
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.rule import FlagRule
+
+
+def _of_a_rule(thresholds: dict[str, float]) -> dict[str, float]:
+    try:
+        FlagRule.from_dict(thresholds)
+    except HcsQcError as error:
+        raise ValueError(str(error)) from error
+    return thresholds
+
+
+class PlateRecord(Part):
+    """A plate; its paths are absolute, and as seen from the assay where that is possible."""
+
+    name: str
+    source: str = Field(min_length=1)
+    source_from_assay: str | None = None
+    pattern: str | None = None
+    image_root: str | None = None
+    image_root_from_assay: str | None = None
+    fingerprint: str = ""
+
+
+class AssaySettings(Part):
+    """What people chose for an assay; None and nothing is the default."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """P(abnormal) from which a cell counts as abnormal."""
+    flag_rule: Annotated[dict[str, float], AfterValidator(_of_a_rule)] = Field(default_factory=dict)
+    """Thresholds of the flag rule that are not the defaults."""
+    model: str | None = None
+    """Id of an older model that was restored."""
+    train_options: JsonValue = None
+    """Checked when it is used, see `train_options`: the assay opens whatever stands there."""
+    screen_cells: JsonValue = None
+    """How the job of a screen found the cells; only compared."""
+
+
+class AssayDocument(Document):
+    """The file `assay.json`."""
+
+    remedy: ClassVar[str] = (
+        "Correct the file or restore it from a backup, or make a new assay and move journal.sqlite "
+        "into it."
+    )
+
+    format: Literal["napari-hcs-qc assay"] = "napari-hcs-qc assay"
+    format_version: Literal[2] = 2
+    created: str
+    plates: tuple[PlateRecord, ...] = ()
+    settings: AssaySettings = AssaySettings()
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """0.1.0 called the version of the format `version`."""
+        data.pop("version", None)
+        return data
+
+    def plain(self) -> dict[str, Any]:
+        """Give plain data; what is not set is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
