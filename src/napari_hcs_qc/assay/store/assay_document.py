@@ -58,7 +58,7 @@ class AssayDocument(Document):
     format_version: Literal[2] = 2
     created: str
     plates: tuple[PlateRecord, ...] = ()
-    settings: AssaySettings = AssaySettings()
+    settings: AssaySettings = Field(default_factory=AssaySettings)
 
     @classmethod
     def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
