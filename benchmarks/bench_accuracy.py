@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.labelled_plate import BBBC039, SHARED, labelled_assay
 
 from napari_hcs_qc.assay.annotations.matching import cells_at
-from napari_hcs_qc.assay.models.training import Annotated, collect
+from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, collect
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.cells.recipe import CropRecipe, get_recipe
 from napari_hcs_qc.encoders.registry import load_encoder
@@ -55,7 +55,7 @@ def hand_made(state: PlateState, recipe: CropRecipe) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def row(name: str, annotated: Annotated, head: str) -> str:
+def row(name: str, annotated: AnnotatedCells, head: str) -> str:
     """Cross-validate one row over 5 seeds."""
     found = cross_validate(annotated.embeddings, annotated.classes, annotated.groups, head)
     figures = " | ".join(

@@ -20,7 +20,7 @@ from skimage.io import imread
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE
 from napari_hcs_qc.encoders.registry import load_encoder
@@ -72,7 +72,7 @@ def bbbc006(
     assay, (plate, *_) = steps.new(folder / "assay", [steps.PlateSource(plate_folder)])
     steps.cells(assay)
     state = load_plate(assay, plate.name)
-    recipe = asked_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
+    recipe = requested_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
     cells = state.found.cells

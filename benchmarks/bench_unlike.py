@@ -33,7 +33,7 @@ from napari_hcs_qc.workflow import steps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
 
@@ -46,7 +46,7 @@ _N_BLURRED = 20  # fields
 class Measured:
     """Annotated cells of one plate, and the embeddings of the cells of several."""
 
-    annotated: Annotated
+    annotated: AnnotatedCells
     plates: dict[str, NDArray[np.float32]]
 
 
@@ -136,7 +136,7 @@ def shares(measured: Measured, n_annotated: int, n_draws: int) -> dict[str, floa
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def calibration(annotated: Annotated) -> tuple[Reliability, list[float]]:
+def calibration(annotated: AnnotatedCells) -> tuple[Reliability, list[float]]:
     """Reliability of the default head's held-out mean over seeds, and ECE of each single seed."""
     found = cross_validate(
         annotated.embeddings, annotated.classes, annotated.groups, plate=annotated.plate

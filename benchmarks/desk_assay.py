@@ -14,7 +14,7 @@ import pandas as pd
 import tifffile
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import typed_cells, write_cells
@@ -111,7 +111,7 @@ def make_desk_assay(
             "problems": [],
         },
     )
-    recipe = asked_recipe(TrainOptions()).with_diameter(DIAMETER_PX)
+    recipe = requested_recipe(TrainOptions()).with_diameter(DIAMETER_PX)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling, device="cpu")
     width = recipe.n_views(len(channels)) * encoder.n_features
     fingerprint = store_fingerprint(plate, cells, ranges, recipe, encoder)

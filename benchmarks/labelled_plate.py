@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
 from napari_hcs_qc.assay.embeddings.training_set import collect
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.embeddings.training_set import Annotated
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -34,7 +34,7 @@ class Embedded:
     recipe: CropRecipe
     encoder: Encoder
     store: EmbeddingStore
-    annotated: Annotated
+    annotated: AnnotatedCells
 
 
 def labelled_assay(folder: Path) -> tuple[AssayFolder, PlateState]:
@@ -49,7 +49,7 @@ def labelled_assay(folder: Path) -> tuple[AssayFolder, PlateState]:
 def embedded_plate(folder: Path) -> Embedded:
     """Embed all its cells, or find what was embedded."""
     assay, state = labelled_assay(folder)
-    recipe = asked_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
+    recipe = requested_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
     annotated = collect([state], recipe, encoder, assay.embeddings_folder)

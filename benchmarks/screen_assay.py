@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.desk_assay import DIAMETER_PX, make_desk_assay
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
-from napari_hcs_qc.assay.models.train_options import TrainOptions, asked_recipe
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction, save_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
@@ -36,7 +36,7 @@ def make_screen_assay(folder: Path, n_plates: int, n_cells: int) -> Path:
     assay = AssayFolder.open(path)
     first = assay.plates[0]
     (store,) = [one for one in assay.embeddings_folder.iterdir() if (one / ARRAY).is_file()]
-    recipe = asked_recipe(TrainOptions()).with_diameter(DIAMETER_PX)
+    recipe = requested_recipe(TrainOptions()).with_diameter(DIAMETER_PX)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling, device="cpu")
     table = pd.read_csv(folder / "DESK.csv")
     source_folder = assay.plate_folder(first.name)

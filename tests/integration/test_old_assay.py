@@ -92,7 +92,7 @@ def test_its_predictions_are_read(path: Path) -> None:
     assay = AssayFolder.open(path)
     state = load_plate(assay, "OLD")
     for model in ("0001", "0002"):
-        prediction = load_prediction(assay, state, chosen_model(assay, model))
+        prediction = load_prediction(assay, state, model)
         assert prediction is not None
         assert prediction.is_novelty_measured
         assert (prediction.table["novelty"] > 1).sum() == 3

@@ -16,7 +16,6 @@ from napari_hcs_qc.assay.scoring.plate_scores import (
     ScoredPlate,
     WellRoles,
     classes_at,
-    flag_rule,
     score,
     score_state,
     well_roles,
@@ -131,7 +130,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
         state,
         prediction,
         verdicts=assay.journal().verdicts(),
-        rule=flag_rule(assay),
+        rule=assay.flag_rule,
         roles=roles,
         threshold=assay.threshold,
     )

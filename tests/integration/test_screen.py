@@ -205,13 +205,13 @@ def test_other_channels_are_refused_in_words(screen: Screen) -> None:
     plan = screen.plan()
     bundle = load_bundle(screen.out / plan.bundle)
     assert bundle.channels == ("DNA",)
-    assert bundle.model.id == plan.model["model"]
+    assert bundle.model.id == plan.model.model
     damaged = screen.root / "damaged"
     shutil.copytree(screen.out / plan.bundle, damaged)
     (damaged / "reference.npy").write_bytes(b"half")
     with pytest.raises(HcsQcError, match="damaged"):
         load_bundle(damaged)
-    facts = {**plan.model, "files": {"head": "0"}}
+    facts = plan.model.model_copy(update={"files": {"head": "0"}})
     with pytest.raises(HcsQcError, match="has changed"):
         make_bundle(AssayFolder.open(screen.root / "assay"), facts, screen.root / "new")
 

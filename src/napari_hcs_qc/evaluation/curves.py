@@ -111,35 +111,6 @@ class Reliability:
     ece_high: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
     ece_perfect: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for a manifest."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
-        names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
-        try:
-            floats: dict[str, Any] = {
-                name: tuple(float(value) for value in data[name]) for name in names
-            }
-            counts = tuple(int(value) for value in data["n"])
-            ece = float(data["ece"])
-            # Earlier versions had none of these.
-            low, high, perfect = (
-                None if data.get(name) is None else float(data[name])
-                for name in ("ece_low", "ece_high", "ece_perfect")
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise HcsQcError(
-                f"The reliability figures cannot be read ({error!r}); retrain to compute them "
-                "again."
-            ) from error
-        return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
-
 
 def _or_none(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value

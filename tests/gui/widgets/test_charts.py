@@ -11,7 +11,7 @@ from qtpy.QtGui import QColor, QHelpEvent, QImage, QPalette
 from qtpy.QtWidgets import QApplication, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.learning_curve import LearningCurve
+from napari_hcs_qc.evaluation.curves import LearningCurve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.gui.widgets.chart_axes import Axis, Chart, even_ticks, power_ticks
 from napari_hcs_qc.gui.widgets.charts import (

@@ -12,7 +12,8 @@ import pytest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation import learning_curve as module
 from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
-from napari_hcs_qc.evaluation.learning_curve import LearningCurve, learning_curve
+from napari_hcs_qc.evaluation.curves import LearningCurve
+from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.job import Cancelled, Job
 
