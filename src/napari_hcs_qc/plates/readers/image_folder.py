@@ -6,7 +6,7 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.pixels import PICTURE_EXTENSIONS, TIFF_EXTENSIONS
@@ -14,7 +14,6 @@ from napari_hcs_qc.plates.readers import imagexpress, operetta
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
-    a_few,
     assemble_plate,
     natural_key,
 )
@@ -29,12 +28,15 @@ from napari_hcs_qc.plates.readers.patterns import (
 )
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import is_remote
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
+
+T = TypeVar("T")
 
 _COMPANIONS = frozenset(
     {".csv", ".tsv", ".txt", ".parquet", ".xls", ".xlsx", ".json", ".yaml", ".yml", ".xml"}
@@ -54,11 +56,9 @@ class Listing:
     """Names below a folder. Nothing is opened, and no file's status is asked for."""
 
     root: Path  # the folder
-    # ``(folder relative to root with "/", name)``, sorted
+    # Of files ``(folder relative to root with "/", name)``, sorted
     tiffs: list[tuple[str, str]] = field(default_factory=list)
-    # ``(folder relative to root with "/", name)``, sorted
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    # ``(folder relative to root with "/", name)``, sorted
     others: list[tuple[str, str]] = field(default_factory=list)
     # OME-Zarr folders met, which are plates of their own and not looked into
     plates: list[str] = field(default_factory=list)
@@ -107,15 +107,7 @@ def open_folder(root: Path, *, pattern: str | None = None, name: str | None = No
     folders = {folder for (folder, _), _ in matches}
     paths = {f: os.path.join(root, *f.split("/")) if f else str(root) for f in folders}
     files = [
-        PlaneFile(
-            f"{paths[folder]}{os.sep}{file}",
-            place.well,
-            place.site,
-            place.channel,
-            place.z,
-            place.time,
-        )
-        for (folder, file), place in matches
+        PlaneFile(f"{paths[folder]}{os.sep}{file}", *place[:5]) for (folder, file), place in matches
     ]
     if len(folders) > 1:
         _refuse_several(root, matches)
@@ -176,8 +168,8 @@ def _match_user(listing: Listing, pattern: UserPattern) -> tuple[_Matches, str, 
 def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
     if not images:
         return []
-    count = f"{count_of(len(images), 'image')}"
-    return [Problem(count, f"left out, {reason}: {a_few(name for _, name in images)}.")]
+    names = a_few(name for _, name in images)
+    return [Problem(count_of(len(images), "image"), f"left out, {reason}: {names}.")]
 
 
 def _pictures(images: list[tuple[str, str]]) -> list[Problem]:
@@ -190,8 +182,8 @@ def _left_over(listing: Listing) -> list[Problem]:
         name for _, name in listing.others if os.path.splitext(name)[1].lower() not in _COMPANIONS
     ]
     if strange:
-        files = f"{count_of(len(strange), 'file')}"
-        problems.append(Problem(files, f"of a type that cannot be read: {a_few(strange)}."))
+        what = f"of a type that cannot be read: {a_few(strange)}."
+        problems.append(Problem(count_of(len(strange), "file"), what))
     if listing.plates:
         problems.append(
             Problem(a_few(listing.plates), "is a separate plate.", "Open it by its own path.")
@@ -276,14 +268,19 @@ def _companion(listing: Listing, names: re.Pattern[str]) -> Path | None:
     return None
 
 
+def _described(parts: Parts, listing: Listing, names: str, read: Callable[[Path], T]) -> T | None:
+    """Read the file of the microscope that describes the images; None without a readable one."""
+    path = _companion(listing, re.compile(names, re.IGNORECASE))
+    try:
+        return None if path is None else read(path)
+    except HcsQcError as error:
+        assert path is not None
+        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+        return None
+
+
 def _describe_imagexpress(parts: Parts, listing: Listing) -> None:
-    path = _companion(listing, re.compile(r"[^.].*\.htd", re.IGNORECASE))
-    description = None
-    if path is not None:
-        try:
-            description = imagexpress.read_htd(path)
-        except HcsQcError as error:
-            parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+    description = _described(parts, listing, r"[^.].*\.htd", imagexpress.read_htd)
     if description is not None:
         parts.shape = description.shape
         parts.channels = imagexpress.wave_channels(description)
@@ -292,26 +289,19 @@ def _describe_imagexpress(parts: Parts, listing: Listing) -> None:
 
 
 def _describe_operetta(parts: Parts, listing: Listing) -> None:
-    path = _companion(listing, re.compile(r"index(?:\.idx)?\.xml", re.IGNORECASE))
-    if path is None:
-        return
-    try:
-        index = operetta.read_index(path, {file.channel for file in parts.files})
-    except HcsQcError as error:
-        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
-        return
-    parts.shape = index.shape
-    parts.channels = index.channels
-    parts.pixel_size_um = index.pixel_size_um
+    channels = {file.channel for file in parts.files}
+    index = _described(
+        parts, listing, r"index(?:\.idx)?\.xml", lambda path: operetta.read_index(path, channels)
+    )
+    if index is not None:
+        parts.shape, parts.channels = index.shape, index.channels
+        parts.pixel_size_um = index.pixel_size_um
 
 
 def _is_folder(path: Path) -> bool:
-    return not is_remote(path) and (path.is_dir() or _is_description(path))
-
-
-def _is_description(path: Path) -> bool:
-    """Whether it is a file of the microscope about the images beside it."""
-    return path.suffix.lower() in {".htd", ".xml"} and path.is_file()
+    """Whether it is a folder, or a file of the microscope about the images beside it."""
+    is_description = path.suffix.lower() in {".htd", ".xml"}
+    return not is_remote(path) and (path.is_dir() or (is_description and path.is_file()))
 
 
 def _open(path: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:

@@ -16,7 +16,6 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
-    a_few,
     assemble_plate,
     natural_key,
 )
@@ -25,7 +24,7 @@ from napari_hcs_qc.plates.readers.patterns import site_in_name
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_well, row_letters
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     import pandas as pd
