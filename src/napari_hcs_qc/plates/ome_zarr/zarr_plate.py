@@ -20,7 +20,6 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     opened,
     short_reason,
 )
-from napari_hcs_qc.plates.ome_zarr.zarr_planes import _SHOWN
 from napari_hcs_qc.plates.pixels import UnreadableImageError
 from napari_hcs_qc.plates.plate import OME_ZARR, PLANE_COLUMNS, Channel, Plate
 from napari_hcs_qc.plates.remote import as_location
@@ -184,7 +183,7 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
     for number, path in enumerate(others, start=free):
         numbers[path] = number
     if others:
-        listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:_SHOWN])
+        listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:3])
         reading.note(str(well), f"field paths that are not unused numbers were numbered: {listed}")
     return [numbers[path] for path in paths]
 

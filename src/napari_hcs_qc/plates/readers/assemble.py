@@ -67,6 +67,12 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
+def which_plate(what: str, plates: Sequence[str], name: str | None) -> str:
+    """Write that one of several plates has to be named; `name` is what was given, if anything."""
+    unknown = f"none is called {name}; " if name else ""
+    return f"{what}: {a_few(plates, 20)}; {unknown}give the name of one."
+
+
 def assemble_plate(parts: Parts) -> Plate:
     """Make the plate: wells checked, duplicates dropped, channels numbered."""
     problems = parts.problems

@@ -16,6 +16,7 @@ from napari_hcs_qc.plates.readers.assemble import (
     PlaneFile,
     assemble_plate,
     natural_key,
+    which_plate,
 )
 from napari_hcs_qc.plates.readers.patterns import (
     EXAMPLES,
@@ -213,11 +214,8 @@ def _one_plate(root: Path, matches: _Matches, name: str | None) -> tuple[_Matche
     if len(plates) < 2:
         return matches, name or (plates[0] if plates else None)
     if name not in plates:
-        asked = f"none is called {name}; give" if name else "give"
-        raise HcsQcError(
-            f"{root} holds {len(plates)} plates by the pattern's group 'plate': "
-            f"{', '.join(plates)}; {asked} the name of one."
-        )
+        what = f"{root} holds {len(plates)} plates by the pattern's group 'plate'"
+        raise HcsQcError(which_plate(what, plates, name))
     return [match for match in matches if match[1].plate == name], name
 
 
