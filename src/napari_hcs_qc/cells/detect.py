@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from napari_hcs_qc.cells.intensity import spread_sample
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
-from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import pandas as pd
 
@@ -81,7 +80,6 @@ def plate_diameter(
 
 def find_cells(
     plate: Plate,
-    out: Path | None = None,
     *,
     channel: int = 0,
     projection: Projection = "max",
@@ -114,24 +112,8 @@ def find_cells(
         if on_site is not None:
             on_site(site, found.pixels, found.labels)
     cells = join_cells(tables)
-    result = CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
-    if out is not None:
-        write_cells(
-            cells,
-            out,
-            {
-                "plate": plate.name,
-                "plate_fingerprint": plate.fingerprint,
-                "channel": plate.channels[channel].name,
-                "projection": projection,
-                "source": "nuclei",
-                "looked_for_diameter_px": given,
-                "diameter_px": None if np.isnan(result.diameter_px) else result.diameter_px,
-                "unreadable": [str(problem) for problem in unreadable],
-            },
-        )
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
-    return result
+    return CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
 
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:
