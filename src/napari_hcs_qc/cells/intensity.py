@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.files import fingerprint, validation_problems
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -72,7 +72,8 @@ class IntensityRanges:
         try:
             return TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
-            raise HcsQcError(f"These are not intensity ranges: {error} in {data!r}.") from error
+            problems = validation_problems(error)
+            raise HcsQcError(f"These are not intensity ranges: {problems} in {data!r}.") from error
 
     @property
     def fingerprint(self) -> str:

@@ -14,7 +14,14 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_hcs_qc.encoders.architecture import Architecture, Family, build_architecture
 from napari_hcs_qc.encoders.weights import load_strictly, read_safetensors
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, read_json, sha256_of, write_json
+from napari_hcs_qc.files import (
+    atomic_path,
+    explained_writes,
+    read_json,
+    sha256_of,
+    validation_problems,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -136,10 +143,9 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
     try:
         return CustomEncoder.model_validate({**manifest, "folder": folder})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise HcsQcError(f"{path} is damaged ({problems}); import or train it again.") from error
+        raise HcsQcError(
+            f"{path} is damaged ({validation_problems(error)}); import or train it again."
+        ) from error
 
 
 def custom_encoder_beside(weights: Path | None) -> CustomEncoder | None:

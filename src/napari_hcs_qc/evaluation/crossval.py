@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.heads.head_registry import Head
+    from napari_hcs_qc.heads.linear.folds import Folds
     from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 N_BOOTSTRAP = 1000
@@ -39,8 +40,9 @@ class CrossValidation:
     head_name: str  # the head judged
     seeds: tuple[int, ...]  # one division into folds for each
     per_seed: tuple[Metrics, ...]  # metrics of all held-out cells pooled, one for each seed
-    mean: dict[str, float]  # over the seeds, by the names in `METRIC_NAMES`
-    sd: dict[str, float]  # over the seeds, by the names in `METRIC_NAMES`
+    # Over the seeds, by the names in `METRIC_NAMES`
+    mean: dict[str, float]
+    sd: dict[str, float]
     # Lower and upper end by name: the mean over seeds, wells drawn with replacement
     ci95: dict[str, tuple[float, float]]
     # ``(n_seeds, n_cells)`` float64 held-out P(abnormal), cells as given
@@ -48,9 +50,9 @@ class CrossValidation:
     is_abnormal: NDArray[np.bool_]  # ``(n_cells,)`` whether the cell is annotated abnormal
     # ``"well"`` when no well was on both sides of a division, else ``"cell"``
     by: Literal["well", "cell"]
-    n_splits: int  # folds of each division, cells, and wells (0 when none were given)
-    n_cells: int  # folds of each division, cells, and wells (0 when none were given)
-    n_wells: int  # folds of each division, cells, and wells (0 when none were given)
+    n_splits: int  # folds of each division
+    n_cells: int
+    n_wells: int  # 0 when none were given
     note: str = ""  # what differs from what was asked for; empty when nothing does. To be shown
 
     def confusion(self) -> NDArray[np.float64]:
@@ -96,14 +98,8 @@ def cross_validate(
     Everything a head chooses (its strength, its calibration) it chooses within the cells it is
     given, so a held-out fold has no say in the figures of its own cells.
     """
-    cells, labels = np.asarray(X), np.asarray(y).astype(str)
-    if not len(seeds):
-        raise HcsQcError("No seeds were given for cross-validation; give at least one.")
-    if len(cells) != len(labels):
-        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
+    cells, labels, wells, splits = divided(X, y, groups, n_splits, seeds, "cross-validation")
     make = head_factory or (lambda seed: make_head(head_name, seed, plate))
-    wells = None if groups is None else np.asarray(groups)
-    splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
     total, done = sum(split.n_folds for split in splits), 0
     p_abnormal = np.full((len(seeds), len(labels)), np.nan)
     for row, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
@@ -119,14 +115,13 @@ def cross_validate(
     job.report(total, total, f"cross-validating {head_name}")
     per_seed = tuple(classification_metrics(labels, np.clip(row, 0, 1)) for row in p_abnormal)
     table = np.array([[getattr(metrics, name) for name in METRIC_NAMES] for metrics in per_seed])
-    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
-    units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
+    worst, units = worst_of(splits, wells)
     return CrossValidation(
         head_name=head_name,
         seeds=tuple(int(seed) for seed in seeds),
         per_seed=per_seed,
         mean=dict(zip(METRIC_NAMES, table.mean(axis=0).tolist(), strict=True)),
-        sd=dict(zip(METRIC_NAMES, _sd(table).tolist(), strict=True)),
+        sd=dict(zip(METRIC_NAMES, sd_over_seeds(table).tolist(), strict=True)),
         ci95=bootstrap_ci(labels == ABNORMAL, p_abnormal, units),
         p_abnormal=p_abnormal,
         is_abnormal=labels == ABNORMAL,
@@ -136,6 +131,32 @@ def cross_validate(
         n_wells=0 if wells is None else len(np.unique(wells)),
         note=worst.note,
     )
+
+
+def divided(
+    X: ArrayLike,
+    y: ArrayLike,
+    groups: ArrayLike | None,
+    n_splits: int,
+    seeds: Sequence[int],
+    purpose: str,
+) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[Any] | None, list[Folds]]:
+    """Check annotated cells and divide them once a seed: embeddings, classes, wells, divisions."""
+    cells, labels = np.asarray(X), np.asarray(y).astype(str)
+    if not len(seeds):
+        raise HcsQcError(f"No seeds were given for {purpose}; give at least one.")
+    if len(cells) != len(labels):
+        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
+    wells = None if groups is None else np.asarray(groups)
+    return cells, labels, wells, [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
+
+
+def worst_of(splits: Sequence[Folds], wells: NDArray[Any] | None) -> tuple[Folds, NDArray[Any]]:
+    """Give the division that is farthest from what was asked for, and the units to draw by it."""
+    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
+    if wells is None or worst.by == "cell":
+        return worst, np.arange(len(worst.fold))
+    return worst, wells
 
 
 def bootstrap_ci(
@@ -174,15 +195,9 @@ def drawn_rates(
 ) -> dict[str, NDArray[np.float64]]:
     """All figures but the AUC for each draw, as a mean over seeds."""
     called = p_abnormal >= 0.5
-    outcomes = np.stack(
-        [
-            is_abnormal & called,
-            ~is_abnormal & called,
-            is_abnormal & ~called,
-            ~is_abnormal & ~called,
-        ],
-        axis=-1,
-    )
+    is_normal = ~is_abnormal
+    pairs = (is_abnormal & called, is_normal & called, is_abnormal & ~called, is_normal & ~called)
+    outcomes = np.stack(pairs, axis=-1)
     return {name: values.mean(axis=0) for name, values in rates(weight @ outcomes).items()}
 
 
@@ -210,11 +225,9 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return (float(low), float(high))
 
 
-def _sd(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the standard deviation over seeds (n - 1); 0 with one seed."""
-    if len(table) < 2:
-        return np.zeros(table.shape[1])
-    spread: NDArray[np.float64] = table.std(axis=0, ddof=1)
+def sd_over_seeds(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the standard deviation over the first axis (n - 1); 0 with one seed."""
+    spread: NDArray[np.float64] = table.std(axis=0, ddof=min(1, len(table) - 1))
     return spread
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import draw_units, drawn_rates, percentile_interval
+from napari_hcs_qc.evaluation.crossval import (
+    divided,
+    draw_units,
+    drawn_rates,
+    percentile_interval,
+    sd_over_seeds,
+    worst_of,
+)
 from napari_hcs_qc.evaluation.metrics import classification_metrics
-from napari_hcs_qc.evaluation.splits import grouped_folds
+from napari_hcs_qc.files import validation_problems
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
 from napari_hcs_qc.job import NO_JOB, Job
@@ -32,6 +41,9 @@ _LAST_POINTS = 3  # the end of the curve says most about what comes next
 _MIN_CELLS = 20  # with fewer annotations figures are mostly chance
 _STEPS = (1, 2, 5)
 
+# JSON has no NaN: it is null there.
+_Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
 
 @dataclass(frozen=True)
 class LearningCurve:
@@ -39,14 +51,13 @@ class LearningCurve:
 
     sizes: tuple[int, ...]  # cells fitted on, ascending
     # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
-    mean: tuple[float, ...]
-    # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
-    sd: tuple[float, ...]
-    low: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
-    high: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
-    slope: float  # F1 gained by each doubling of the annotations, over the last three sizes
-    slope_low: float  # 95 % interval of `slope`, from the same draws of wells
-    slope_high: float  # 95 % interval of `slope`, from the same draws of wells
+    mean: tuple[_Figure, ...]
+    sd: tuple[_Figure, ...]
+    low: tuple[_Figure, ...]  # 95 % interval of `mean`: wells drawn with replacement
+    high: tuple[_Figure, ...]
+    slope: _Figure  # F1 gained by each doubling of the annotations, over the last three sizes
+    slope_low: _Figure  # 95 % interval of `slope`, from the same draws of wells
+    slope_high: _Figure
     n_cells: int  # annotated cells there are
     note: str = ""  # what differs from what was asked for; empty when nothing does. To be shown
 
@@ -82,31 +93,19 @@ class LearningCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; a NaN becomes None."""
-        return {
-            name: [_or_none(item) for item in value]
-            if isinstance(value, tuple)
-            else _or_none(value)
-            for name, value in asdict(self).items()
-        }
+        data: dict[str, Any] = json.loads(TypeAdapter(LearningCurve).dump_json(self))
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave; further entries are ignored."""
         try:
-            sizes = tuple(int(size) for size in data["sizes"])
-            mean, sd, low, high = (
-                tuple(_or_nan(value) for value in data[name])
-                for name in ("mean", "sd", "low", "high")
-            )
-            slope, slope_low, slope_high = (
-                _or_nan(data[name]) for name in ("slope", "slope_low", "slope_high")
-            )
-            n_cells, note = int(data["n_cells"]), str(data["note"])
-        except (KeyError, TypeError, ValueError) as error:
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
             raise HcsQcError(
-                f"The learning curve cannot be read ({error!r}); retrain to compute it again."
+                f"The learning curve cannot be read ({validation_problems(error)}); retrain to "
+                "compute it again."
             ) from error
-        return cls(sizes, mean, sd, low, high, slope, slope_low, slope_high, n_cells, note)
 
 
 def learning_curve(
@@ -127,13 +126,7 @@ def learning_curve(
     frequent as they are annotated but at least one cell of each; a larger n adds cells to those of
     the smaller. Every n is judged on all cells, each held out once per seed.
     """
-    cells, labels = np.asarray(X), np.asarray(y).astype(str)
-    if not len(seeds):
-        raise HcsQcError("No seeds were given for the learning curve; give at least one.")
-    if len(cells) != len(labels):
-        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
-    wells = None if groups is None else np.asarray(groups)
-    splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
+    cells, labels, wells, splits = divided(X, y, groups, n_splits, seeds, "the learning curve")
     n_most = min(len(fit_on) for split in splits for fit_on, _ in split)
     used, left_out = _usable(sizes, n_most)
     p_abnormal = np.full((len(used), len(seeds), len(labels)), np.nan)
@@ -153,8 +146,7 @@ def learning_curve(
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
                 done += 1
     job.report(total, total, message)
-    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
-    units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
+    worst, units = worst_of(splits, wells)
     notes = [worst.note] if worst.note else []
     if left_out:
         told = ", ".join(map(str, left_out))
@@ -203,7 +195,7 @@ def _summed_up(
         [[classification_metrics(labels, p).f1_weighted for p in rows] for rows in p_abnormal]
     )
     mean = scores.mean(axis=1)
-    sd = scores.std(axis=1, ddof=1) if scores.shape[1] > 1 else np.zeros(len(sizes))
+    sd = sd_over_seeds(scores.T)
     low, high = np.full(len(sizes), np.nan), np.full(len(sizes), np.nan)
     slope_ends = (np.nan, np.nan)
     weight = draw_units(units)
@@ -235,11 +227,3 @@ def _slope(sizes: list[int], scores: NDArray[np.float64]) -> NDArray[np.float64]
     away = doublings - doublings.mean()
     found: NDArray[np.float64] = np.tensordot(away, scores[-_LAST_POINTS:], 1) / (away @ away)
     return found
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _or_nan(value: Any) -> float:
-    return math.nan if value is None else float(value)

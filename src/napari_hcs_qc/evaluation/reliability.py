@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import draw_units
+from napari_hcs_qc.files import validation_problems
+from napari_hcs_qc.qc.scores import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-_Z95 = 1.959964
 _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
 
 
@@ -23,46 +25,33 @@ _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
 class Reliability:
     """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1."""
 
-    bin_low: tuple[float, ...]  # ends of each bin
-    bin_high: tuple[float, ...]  # ends of each bin
+    bin_low: tuple[float, ...]  # lower end of each bin
+    bin_high: tuple[float, ...]  # upper end of each bin
     mean_p: tuple[float, ...]  # mean P(abnormal) of the bin's cells
     share: tuple[float, ...]  # share of them annotated abnormal
-    low: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
-    high: tuple[float, ...]  # 95 % Wilson interval of `share` (Wilson 1927, J
+    low: tuple[float, ...]  # 95 % Wilson interval of `share`
+    high: tuple[float, ...]
     n: tuple[int, ...]  # cells in each bin
-    ece: float  # expected calibration error (Naeini et al
+    ece: float  # expected calibration error
     ece_low: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
-    ece_high: float | None = None  # 95 % interval of `ece`, wells drawn with replacement
-    ece_perfect: float | None = None
+    ece_high: float | None = None
+    ece_perfect: float | None = None  # what perfectly calibrated probabilities would have
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        data: dict[str, Any] = TypeAdapter(Reliability).dump_python(self, mode="json")
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
-        names = ("bin_low", "bin_high", "mean_p", "share", "low", "high")
+        """Read what `to_dict` gave; earlier versions had no interval of `ece`."""
         try:
-            floats: dict[str, Any] = {
-                name: tuple(float(value) for value in data[name]) for name in names
-            }
-            counts = tuple(int(value) for value in data["n"])
-            ece = float(data["ece"])
-            # Earlier versions had none of these.
-            low, high, perfect = (
-                None if data.get(name) is None else float(data[name])
-                for name in ("ece_low", "ece_high", "ece_perfect")
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
             raise HcsQcError(
-                f"The reliability figures cannot be read ({error!r}); retrain to compute them "
-                "again."
+                f"The reliability figures cannot be read ({validation_problems(error)}); retrain "
+                "to compute them again."
             ) from error
-        return cls(**floats, n=counts, ece=ece, ece_low=low, ece_high=high, ece_perfect=perfect)
 
 
 def reliability(
@@ -93,8 +82,9 @@ def reliability(
     used = np.flatnonzero(counts)
     n = counts[used]
     mean_p = np.bincount(bin_of, p, n_bins)[used] / n
-    share = np.bincount(bin_of, abnormal, n_bins)[used] / n
-    low, high = wilson(share, n)
+    n_abnormal = np.bincount(bin_of, abnormal, n_bins)[used]
+    share = n_abnormal / n
+    low, high = wilson_interval(n_abnormal, n)
     ece = float(n @ np.abs(share - mean_p) / len(p))
     in_bin = bin_of[:, np.newaxis] == np.arange(n_bins)
     ends: tuple[float | None, float | None] = (None, None)
@@ -119,13 +109,3 @@ def reliability(
         ece_high=ends[1],
         ece_perfect=float(perfect.mean()),
     )
-
-
-def wilson(
-    share: NDArray[np.float64], n: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % Wilson interval of a share."""
-    shrink = 1 + _Z95**2 / n
-    middle = (share + _Z95**2 / (2 * n)) / shrink
-    half = _Z95 / shrink * np.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,31 +11,14 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.folds import MIN_GROUPS, assign_folds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from napari_hcs_qc.heads.linear.folds import Folds
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A division of annotated cells into folds."""
-
-    fold: NDArray[np.int64]  # ``(n_cells,)`` int64: the fold in which the cell is held out
-    n_folds: int  # number of folds
-    by: Literal["well", "cell"]  # ``"well"``, or ``"cell"`` where the wells could not be kept whole
-    note: str = ""  # what differs from the wish, in words; empty when nothing does
-
-    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Give the indices of the cells to fit on and of those held out, fold by fold."""
-        for number in range(self.n_folds):
-            yield np.flatnonzero(self.fold != number), np.flatnonzero(self.fold == number)
-
-
 def grouped_folds(
     groups: ArrayLike | None, y: ArrayLike, n_splits: int = 5, seed: int = 0
-) -> Split:
+) -> Folds:
     """Stratified folds that keep each well whole."""
     labels = np.asarray(y)
     if n_splits < 2:
@@ -53,7 +36,7 @@ def grouped_folds(
             f"The annotations ({found or 'none'}) cannot be split for cross-validation: annotate "
             "at least 2 cells of each class."
         )
-    return Split(folds.fold, folds.n_folds, folds.by, _note(groups, folds, n_splits))
+    return replace(folds, note=_note(groups, folds, n_splits))
 
 
 def _note(groups: ArrayLike | None, folds: Folds, requested: int) -> str:

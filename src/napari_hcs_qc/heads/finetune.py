@@ -263,7 +263,7 @@ class _Training:
             return self._run(checkpoint, key, job)
 
     def _run(self, checkpoint: Path | None, key: str, job: Job) -> FineTuned:
-        state = TrainingState.begin(key)
+        state = TrainingState(key)
         if checkpoint is not None:
             state = read_state(checkpoint, key, self._restore) or state
         step, written_at = state.epoch * (self.n_steps // self.n_epochs), time.monotonic()
@@ -297,13 +297,8 @@ class _Training:
         """Take one step of the optimiser; with less memory, in smaller passes."""
         crops = self.crops[batch]
         if self.settings.augment:
-            crops = augment_crops(
-                crops,
-                self.sides,
-                shift=self.settings.shift,
-                zoom=self.settings.zoom,
-                generator=generator,
-            )
+            shift, zoom = self.settings.shift, self.settings.zoom
+            crops = augment_crops(crops, self.sides, shift=shift, zoom=zoom, generator=generator)
         loss = self._within_memory(partial(self._gradients, crops, self.codes[batch]))
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -364,16 +359,12 @@ class _Training:
             scaled, self._parameters, allow_unused=True
         )
 
-    def _epoch_cells(self) -> int:
-        counts = torch.bincount(self.codes[torch.from_numpy(self.trained_on)])
-        return int(2 * counts.max()) if self.settings.balance else int(counts.sum())
-
     def _batches(self, generator: torch.Generator) -> list[Tensor]:
         rows = torch.from_numpy(self.trained_on)
         if not self.settings.balance:
             order = rows[torch.randperm(len(rows), generator=generator)]
         else:
-            half = self._epoch_cells() // 2
+            half = int(torch.bincount(self.codes[rows]).max())
             drawn = []
             for code in range(len(self.classes)):
                 own = rows[self.codes[rows] == code]

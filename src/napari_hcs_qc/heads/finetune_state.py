@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,11 +30,6 @@ class TrainingState:
     held_out_losses: list[float] = field(default_factory=list)  # of each
     best_epoch: int = -1  # index of the epoch whose held-out loss is least
     best: dict[str, Tensor] | None = None  # what had been learnt then; None without held-out cells
-
-    @classmethod
-    def begin(cls, key: str) -> Self:
-        """Begin."""
-        return cls(key)
 
     @property
     def is_best(self) -> bool:

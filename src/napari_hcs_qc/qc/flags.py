@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.chance import poisson_cdf
-from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
+from napari_hcs_qc.qc.rule import FLAG_CODES, Finding, FlagRule, gravest_first, one_per_code
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
 from napari_hcs_qc.text import count_of, interval, listing, number, percent
 
@@ -26,16 +26,6 @@ MAX_SEVERITY = 10.0
 """Severity is how many times a threshold is passed, at most this."""
 
 _UNREADABLE_SEVERITY = 5.0
-_CODE_ORDER = {code: order for order, code in enumerate(FLAG_CODES)}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason for a flag: its code, how far beyond the threshold it is (>= 1), in words."""
-
-    code: str
-    severity: float
-    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +133,7 @@ def find_in_sites(
                 found[row].append(finding)
     for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
         found[row].append(finding)
-    return {row: _one_per_code(_causes(findings)) for row, findings in found.items()}
+    return {row: one_per_code(_causes(findings), FLAG_CODES) for row, findings in found.items()}
 
 
 def find_in_wells(
@@ -155,7 +145,7 @@ def find_in_wells(
         scores, "cells_per_site", rule.few_cells_well, rule, empty_wells
     ):
         found[row].append(finding)
-    return {row: _one_per_code(findings) for row, findings in found.items()}
+    return {row: one_per_code(findings, FLAG_CODES) for row, findings in found.items()}
 
 
 def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -> pd.DataFrame:
@@ -366,14 +356,6 @@ def _causes(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if not (is_noisy and finding.code == "dead")]
 
 
-def _one_per_code(findings: Iterable[Finding]) -> list[Finding]:
-    """Keep the gravest finding of each code, gravest first."""
-    gravest: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda f: (-f.severity, _CODE_ORDER[f.code])):
-        gravest.setdefault(finding.code, finding)
-    return list(gravest.values())
-
-
 def _from_sites(findings: Sequence[tuple[int, Finding]], known: Collection[str]) -> list[Finding]:
     """Put the findings of the sites of a well into one for each code, naming the worst site."""
     by_code: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
@@ -388,4 +370,4 @@ def _from_sites(findings: Sequence[tuple[int, Finding]], known: Collection[str])
         if others:
             text += f", also {'sites' if len(others) > 1 else 'site'} {listing(others)}"
         merged.append(Finding(code, gravest.severity, text))
-    return sorted(merged, key=lambda f: (-f.severity, _CODE_ORDER[f.code]))
+    return gravest_first(merged, FLAG_CODES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_hcs_qc.encoders.backends.graph_cache import kept_graph
 from napari_hcs_qc.encoders.backends.runners import Runner, make_runner
-from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
+from napari_hcs_qc.encoders.onnx.onnx_operators import to_onnx
+from napari_hcs_qc.encoders.weights import cache_folder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from torch import Tensor
 
     from napari_hcs_qc.encoders.backends.choice import BackendName
@@ -25,6 +31,10 @@ CROPS_AT_ONCE = 4
 
 TOLERANCE = 1e-4
 """Largest difference from PyTorch's features, as a share of the largest feature."""
+
+# Goes up whenever the same network would be written in another way.
+_EXPORT_VERSION = 1
+_MOST_KEPT = 12  # graphs of some 12 MB
 
 
 class CompiledNetwork:
@@ -91,6 +101,34 @@ def check_agrees(features: np.ndarray, expected: np.ndarray) -> None:
             f"its features differ from PyTorch's by {apart:.1e} of the largest one "
             f"(at most {TOLERANCE:g} is allowed)"
         )
+
+
+def kept_graph(key: str, export: Callable[[], bytes], use: Callable[[bytes], Runner]) -> Runner:
+    """Use a graph that was exported before; export it where there is none, or none that works.
+
+    An export takes seconds of a processor, a load some hundredths.
+    """
+    told = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
+    path = cache_folder() / "graphs" / f"{fingerprint(told)}.onnx"
+    with contextlib.suppress(Exception):  # damaged, or half gone: it is made anew
+        made = use(path.read_bytes())
+        with contextlib.suppress(OSError):
+            path.touch()  # those used last are kept
+        return made
+    graph = export()
+    made = use(graph)
+    with contextlib.suppress(HcsQcError, OSError):  # a full disk only costs time at the next start
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(graph)
+        _forget_old(path.parent)
+    return made
+
+
+def _forget_old(folder: Path) -> None:
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in graphs[_MOST_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 class _FromCrops(nn.Module):

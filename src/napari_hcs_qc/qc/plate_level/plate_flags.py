@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 
 from napari_hcs_qc.qc.plate_level.plate_rule import MIN_COMPARED, PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import PositionEffect, strongest
+from napari_hcs_qc.qc.rule import Finding, one_per_code
 from napari_hcs_qc.qc.scores import wilson_interval
 from napari_hcs_qc.text import interval, number, percent
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-_MAD_TO_SD = 1.482602218505602
-_ORDER = {code: index for index, code in enumerate(PLATE_CODES)}
 
 QUALITY = ("edge_width_px", "noise", "signal_to_noise", "background_rise")
 """Measures of the image by which plates are compared: the median site, in each channel."""
@@ -40,13 +39,13 @@ class PlateFigures:
     """What one judged plate is compared by."""
 
     name: str  # of the plate
-    n_wells: int  # counts
-    n_flagged: int  # counts
-    n_sites: int  # counts
-    n_unreadable: int  # counts
-    n_cells: int  # counts
-    n_scored: int  # counts
-    n_abnormal: int  # counts
+    n_wells: int
+    n_flagged: int
+    n_sites: int
+    n_unreadable: int
+    n_cells: int
+    n_scored: int
+    n_abnormal: int
     share_abnormal: float  # of the median well; NaN without cells
     cells_per_site: float  # of the median well; NaN without cells
     # ``<measure>`` of `QUALITY` to channel to the value of the median site
@@ -60,13 +59,8 @@ class PlateFigures:
         return self.n_flagged / self.n_wells if self.n_wells else float("nan")
 
 
-@dataclass(frozen=True)
-class PlateFlag:
-    """One reason to flag a plate; a `severity` of 1 just passes the rule."""
-
-    code: str
-    severity: float
-    text: str
+PlateFlag: TypeAlias = Finding
+"""One reason to flag a plate."""
 
 
 def flag_plates(plates: Sequence[PlateFigures], rule: PlateRule) -> dict[str, list[PlateFlag]]:
@@ -75,7 +69,7 @@ def flag_plates(plates: Sequence[PlateFigures], rule: PlateRule) -> dict[str, li
     for check in (_alone, _flagged_wells, _compared):
         for name, flag in check(plates, rule):
             found[name].append(flag)
-    return {name: _one_per_code(flags) for name, flags in found.items()}
+    return {name: one_per_code(flags, PLATE_CODES) for name, flags in found.items()}
 
 
 def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[str, PlateFlag]]:
@@ -173,7 +167,7 @@ def _robust_z(values: NDArray[np.float64], measure: str) -> tuple[float, NDArray
         return float("nan"), np.full(len(values), np.nan)
     median = float(np.median(known))
     absolute, relative = _FLOORS[measure]
-    scale = _MAD_TO_SD * float(np.median(np.abs(known - median)))
+    scale = float(median_abs_deviation(known, scale="normal"))
     scale = max(scale, absolute, relative * abs(median), 1e-12)
     return median, (values - median) / scale
 
@@ -188,10 +182,3 @@ def effect_text(effect: PositionEffect) -> str:
     size = f"{100 * abs(shift.value):.1f} {unit}"
     limits = f"95 % interval {100 * shift.low:+.1f} to {100 * shift.high:+.1f}"
     return f"{place}: {size} {word} {what} than the others ({limits})"
-
-
-def _one_per_code(flags: list[PlateFlag]) -> list[PlateFlag]:
-    gravest: dict[str, PlateFlag] = {}
-    for flag in sorted(flags, key=lambda flag: (-flag.severity, _ORDER[flag.code])):
-        gravest.setdefault(flag.code, flag)
-    return list(gravest.values())
