@@ -141,9 +141,8 @@ def find_in_wells(
 ) -> dict[int, list[Finding]]:
     """Find the reasons to flag each well by its cells together, see `find_in_sites`."""
     found: dict[int, list[Finding]] = defaultdict(list)
-    for row, finding in _find_in_cells(
-        scores, "cells_per_site", rule.few_cells_well, rule, empty_wells
-    ):
+    few = rule.few_cells_well
+    for row, finding in _find_in_cells(scores, "cells_per_site", few, rule, empty_wells):
         found[row].append(finding)
     return {row: one_per_code(findings, FLAG_CODES) for row, findings in found.items()}
 
@@ -157,11 +156,11 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
         if not found:
             continue
         code[row] = found[0].code
-        codes[row] = ",".join(dict.fromkeys(one.code for one in found))
-        reason[row] = "; ".join(one.text for one in found)
-        severity[row] = max(one.severity for one in found)
+        codes[row] = ",".join(dict.fromkeys(finding.code for finding in found))
+        reason[row] = "; ".join(finding.text for finding in found)
+        severity[row] = max(finding.severity for finding in found)
     return table.assign(
-        is_flagged=np.array([bool(one) for one in code], dtype=bool),
+        is_flagged=np.array(code) != "",
         flag_code=code,
         flag_codes=codes,
         flag_reason=reason,
@@ -294,12 +293,10 @@ def _find_in_cells(
         ("dead", _shares(scores, "share_small", rule.small_excess, rule.share_z, np.inf)),
     )
     for code, severity in severities:
-        for row in np.flatnonzero(severity >= 1):
-            if code == "empty":
-                text = _brief_text(scores, count, int(row))
-            else:
-                text = _share_text(scores, code, int(row))
-            yield int(row), Finding(code, float(severity[row]), text)
+        for row in np.flatnonzero(severity >= 1).tolist():
+            is_count = code == "empty"
+            text = _count_text(scores, count, row) if is_count else _share_text(scores, code, row)
+            yield row, Finding(code, float(severity[row]), text)
 
 
 def _few_cells(scores: Scores, column: str, ratio: float, rule: FlagRule) -> NDArray[np.float64]:
@@ -328,7 +325,7 @@ def _shares(
     return capped
 
 
-def _brief_text(scores: Scores, column: str, row: int) -> str:
+def _count_text(scores: Scores, column: str, row: int) -> str:
     n = float(scores.table[column].iloc[row])
     median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
     if column == "n_cells":

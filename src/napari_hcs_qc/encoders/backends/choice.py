@@ -74,6 +74,4 @@ def choose_backend(requested: str = AUTO) -> BackendName:
 
 def as_trained(name: object) -> BackendName:
     """Give the backend of a model where it is here, else PyTorch, which is everywhere."""
-    known = {info.name: info for info in list_backends()}
-    info = known.get(cast("BackendName", name))
-    return TORCH if info is None or info.needs else info.name
+    return next((known for known in _ORDER if known == name and backend_version(known)), TORCH)

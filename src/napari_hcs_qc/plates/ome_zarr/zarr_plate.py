@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
@@ -30,8 +31,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class ConversionRecord(BaseModel):
+    """What `convert_plate` keeps in the attribute `ATTRIBUTE`, as NGFF has no place for it."""
+
+    format_version: int = 1
+    source: str
+    source_fingerprint: str
+    pixel_size_um: float | None
+    complete: bool = False
+    unreadable: tuple[Problem, ...] = ()  # sites that were left out
+
+
 ATTRIBUTE = "napari_hcs_qc"
-"""Attribute of the plate group in which `convert_plate` keeps what NGFF has no place for."""
+"""Attribute of the plate group with its `ConversionRecord`."""
+
+
+def read_record(path: Path) -> ConversionRecord | None:
+    """Read what `convert_plate` recorded; None where it has not made the plate."""
+    try:
+        return ConversionRecord.model_validate(attributes_of(path).get(ATTRIBUTE))
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -82,8 +102,9 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
             f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
         ) from error
     reading = _Reading(path)
-    own = attributes_of(path).get(ATTRIBUTE, {})
-    _note_conversion(reading, own)
+    record = read_record(path)
+    if record is not None:
+        _note_conversion(reading, record)
     seen: set[WellName] = set()
     for well_path in meta.wells_paths:
         _read_well(reading, well_path, seen)
@@ -97,7 +118,7 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
         raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
     corner = _declared_corner(meta.rows, meta.columns)
     channels = _join_channels(reading.fields)
-    pixel_size_um = None if own.get("pixel_size_um", 0) is None else _pixel_size(reading)
+    is_unknown = record is not None and record.pixel_size_um is None
     return Plate(
         name=name or meta.plate.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
         source=path,
@@ -105,7 +126,7 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
         shape=plate_shape([corner, *seen]),
         channels=tuple(Channel(each) for each in channels),
         planes=_plane_table(reading.fields, channels),
-        pixel_size_um=pixel_size_um,
+        pixel_size_um=None if is_unknown else _pixel_size(reading),
         problems=tuple(reading.problems),
     )
 
@@ -191,14 +212,14 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
 # The plate ------------------------------------------------------------------------------------
 
 
-def _note_conversion(reading: _Reading, conversion: dict[str, Any]) -> None:
+def _note_conversion(reading: _Reading, record: ConversionRecord) -> None:
     """Repeat what `convert_plate` recorded: sites it could not read, or that it was stopped."""
-    if conversion.get("complete") is False:
+    if not record.complete:
         reading.note(
             reading.root.name, "its conversion was not finished.", "Run the same convert again."
         )
-    for entry in conversion.get("unreadable", ()):
-        reading.note(str(entry["where"]), f"not converted: {entry['what']}", entry.get("fix", ""))
+    for problem in record.unreadable:
+        reading.note(problem.where, f"not converted: {problem.what}", problem.fix)
 
 
 def _declared_corner(rows: Sequence[str], columns: Sequence[str]) -> WellName:

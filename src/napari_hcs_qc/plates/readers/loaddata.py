@@ -21,10 +21,10 @@ from napari_hcs_qc.plates.readers.assemble import (
     which_plate,
 )
 from napari_hcs_qc.plates.readers.load_data_table import read_load_data
-from napari_hcs_qc.plates.readers.patterns import site_in_name
+from napari_hcs_qc.plates.readers.patterns import site_in_name, well_text
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
-from napari_hcs_qc.plates.wells import parse_well, row_letters
+from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
@@ -176,19 +176,15 @@ def _wells(table: pd.DataFrame, columns: _Columns) -> list[str]:
     if columns.well is not None:
         return [text.strip() for text in table[columns.well].tolist()]
     rows, numbers = table[columns.row].tolist(), table[columns.column].tolist()
-    return [_position(row.strip(), column) for row, column in zip(rows, numbers, strict=True)]
+    return [
+        well_text(_plain(row), _plain(column)) for row, column in zip(rows, numbers, strict=True)
+    ]
 
 
-def _position(row: str, column: str) -> str:
-    """Well from a row (letters, or a number from 1) and a column; what is none stays as it is."""
-    number, column_number = _integer(row), _integer(column)
-    text = str(column_number) if column_number is not None else column
-    if number is None:
-        return f"{row}{text}"
-    try:
-        return f"{row_letters(number - 1)}{text}"
-    except HcsQcError:
-        return f"row {row} column {column}"
+def _plain(text: str) -> str:
+    """Write a whole number without zeros around it (``01``, ``1.0``); others as they are."""
+    number = _integer(text)
+    return text.strip() if number is None else str(number)
 
 
 def _integer(text: str) -> int | None:

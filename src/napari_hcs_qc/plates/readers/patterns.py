@@ -85,7 +85,7 @@ def match_name(plate_format: str, folder: str, name: str) -> Place | None:
     if plate_format == "imagexpress":
         return _imagexpress(folder, found)
     groups = found.groupdict()
-    well = groups.get("well") or _well_text(groups["row"], groups["column"])
+    well = groups.get("well") or well_text(groups["row"], groups["column"])
     channel = groups["channel"] if plate_format == "scanr" else str(int(groups["channel"]))
     time = int(groups["time"] or groups.get("t") or 1)
     return Place(well, int(groups["site"]), channel, int(groups["z"]), time)
@@ -97,13 +97,13 @@ def is_thumbnail(name: str) -> bool:
     return found is not None and found["thumb"] is not None
 
 
-def _imagexpress(folder: str, found: re.Match[str]) -> Place | None:
-    if found["thumb"]:
+def _imagexpress(folder: str, match: re.Match[str]) -> Place | None:
+    if match["thumb"]:
         return None
-    well, site, channel = found["well"], found["site"], found["channel"]
+    well, site, channel = match["well"], match["site"], match["channel"]
     # Any name ends in letters and digits now and then: be strict with a well alone.
     is_bare = site is None and channel is None
-    if is_bare and not (found["prefix"] and _BARE_WELL.fullmatch(well)):
+    if is_bare and not (match["prefix"] and _BARE_WELL.fullmatch(well)):
         return None
     z, time = _folder_numbers(folder)
     return Place(well, int(site or 1), str(int(channel)) if channel else NO_CHANNEL, z, time)
@@ -143,7 +143,7 @@ def scanr_shape(names: Iterable[str]) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=4096)
-def _well_text(row: str, column: str) -> str:
+def well_text(row: str, column: str) -> str:
     """Well from a row (number from 1, or letters) and a column number.
 
     A position on no plate is given back as written: `parse_well` refuses it with its reason.
@@ -193,7 +193,7 @@ class UserPattern:
         if found is None:
             return None
         groups = found.groupdict()
-        well = groups.get("well") or _well_text(groups.get("row") or "", groups.get("column") or "")
+        well = groups.get("well") or well_text(groups.get("row") or "", groups.get("column") or "")
         numbers = {"site": 1, "z": NO_Z, "time": 0}
         for group in numbers:
             text = groups.get(group)
