@@ -95,13 +95,7 @@ def _explained(
     )
 
 
-def _fetch(
-    repository: str,
-    name: str,
-    cache: Path,
-    message: str,
-    job: Job,
-) -> Path:
+def _fetch(repository: str, name: str, cache: Path, message: str, job: Job) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from tqdm import tqdm
 

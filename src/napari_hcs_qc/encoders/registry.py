@@ -182,10 +182,7 @@ def load_encoder(
 
 
 def load_architecture(
-    name: str = DEFAULT_ENCODER,
-    *,
-    weights: Path | None = None,
-    job: Job = NO_JOB,
+    name: str = DEFAULT_ENCODER, *, weights: Path | None = None, job: Job = NO_JOB
 ) -> tuple[Architecture, str]:
     """Build the network of an encoder with its trained weights; gives their SHA-256 too."""
     custom = None if name in _ENTRIES or ":" in name else custom_encoder_beside(weights)

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 _PROBE_PX = 128
 # Their output is that of the stage before, smaller or flat: no stage of its own.
-_NO_STAGE = (
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.Dropout,
-    nn.Flatten,
-    nn.Identity,
-)
+_NO_STAGE = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity)
 _N_INNER = 3
 _CENTRE_SIGMA = 0.125
 """Width of centre pooling: standard deviation of its weights, as a share of the crop's side."""

@@ -289,12 +289,7 @@ class Plate:
         return pixels
 
     def _choose(
-        self,
-        site: SiteKey,
-        channel: int,
-        planes: list[_Plane],
-        projection: Projection,
-        time: int,
+        self, site: SiteKey, channel: int, planes: list[_Plane], projection: Projection, time: int
     ) -> list[_Plane]:
         """Planes of one channel to be read, or the error that says what is missing."""
         name = self.channels[self.channel_index(channel)].name

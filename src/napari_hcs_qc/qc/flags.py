@@ -276,11 +276,7 @@ def _passed(
 
 
 def _find_in_cells(
-    scores: Scores,
-    count: str,
-    few_ratio: float,
-    rule: FlagRule,
-    empty_wells: Collection[str],
+    scores: Scores, count: str, few_ratio: float, rule: FlagRule, empty_wells: Collection[str]
 ) -> Iterator[tuple[int, Finding]]:
     """Yield row and finding of what the cells of a site or well show together."""
     wells = scores.table["well"]

@@ -11,13 +11,7 @@ from napari_hcs_qc.heads.check_annotated import Deciding, check_annotated, check
 from napari_hcs_qc.heads.linear.calibration import Calibration, calibrate, log_loss
 from napari_hcs_qc.heads.linear.folds import assign_folds
 from napari_hcs_qc.heads.linear.plate_directions import PlateDirections, centre_and_scale
-from napari_hcs_qc.heads.linear.solver import (
-    Solution,
-    rotate,
-    rotate_gram,
-    share_of_cells,
-    solve,
-)
+from napari_hcs_qc.heads.linear.solver import Solution, rotate, rotate_gram, share_of_cells, solve
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:

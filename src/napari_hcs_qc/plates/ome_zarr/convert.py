@@ -49,11 +49,7 @@ class Conversion:
 
 
 def convert_plate(
-    plate: Plate,
-    out: Path,
-    *,
-    version: NgffVersion = "0.5",
-    job: Job = NO_JOB,
+    plate: Plate, out: Path, *, version: NgffVersion = "0.5", job: Job = NO_JOB
 ) -> Conversion:
     """Write a plate as OME-Zarr, every site with all its channels, z planes and time points.
 
@@ -199,19 +195,12 @@ def _write_field(plate: Plate, site: SiteKey, folder: Path, version: NgffVersion
 
 
 def _stacks(
-    plate: Plate,
-    site: SiteKey,
-    channels: Sequence[int],
-    times: Sequence[int],
-    zs: Sequence[int],
+    plate: Plate, site: SiteKey, channels: Sequence[int], times: Sequence[int], zs: Sequence[int]
 ) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
     """Give (time index, z index) and the pixels (n_channels, height, width) there, one by one."""
     for time_index, time in enumerate(times):
         for z_index, z in enumerate(zs):
-            yield (
-                (time_index, z_index),
-                plate.read_site(site, channels, projection=z, time=time),
-            )
+            yield ((time_index, z_index), plate.read_site(site, channels, projection=z, time=time))
 
 
 def _create_image(

@@ -152,11 +152,7 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
 
 
 def _one_plate(
-    path: Path,
-    table: pd.DataFrame,
-    columns: _Columns,
-    name: str | None,
-    problems: list[Problem],
+    path: Path, table: pd.DataFrame, columns: _Columns, name: str | None, problems: list[Problem]
 ) -> tuple[pd.DataFrame, str]:
     if columns.plate is None:
         return table, name or path.stem

@@ -141,10 +141,7 @@ def _tolerances(
 
 
 def _match(
-    keys: pd.DataFrame,
-    cells: pd.DataFrame,
-    tolerances: Mapping[str, float],
-    job: Job,
+    keys: pd.DataFrame, cells: pd.DataFrame, tolerances: Mapping[str, float], job: Job
 ) -> tuple[NDArray[np.intp], pd.DataFrame]:
     """Row of `cells` for each profile, -1 for none, and the counts by site."""
     is_placed = keys.notna().all(axis="columns")
