@@ -10,12 +10,20 @@ import numpy as np
 
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.chance import poisson_cdf
-from napari_hcs_qc.qc.rule import FLAG_CODES, Finding, FlagRule, gravest_first, one_per_code
+from napari_hcs_qc.qc.rule import (
+    FLAG_CODES,
+    Check,
+    Finding,
+    FlagRule,
+    gravest_first,
+    one_per_code,
+    with_unit,
+)
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
 from napari_hcs_qc.text import count_of, interval, listing, number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -122,12 +130,11 @@ def find_in_sites(
             found[row].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
     has_cells = table["n_cells"].fillna(0).to_numpy(np.int64) > 0
     for check in _image_checks(rule):
-        for channel in channels if check.any_channel else [nuclear_channel]:
-            column = f"{check.measure}_{channel}"
-            if column not in table:
+        for channel in channels:
+            if check.code in _NUCLEAR_ONLY and channel != nuclear_channel:
                 continue
             name = f"channel {channel}: " if channel != nuclear_channel else ""
-            for row, finding in _passed(check, scores, column, name, rule):
+            for row, finding in _passed(check, scores, channel, name, rule):
                 if check.code == "dim" and not has_cells[row]:
                     continue  # no cells, no signal: said once, as empty
                 found[row].append(finding)
@@ -168,110 +175,52 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
     )
 
 
-@dataclass(frozen=True)
-class _Check:
-    """One measure of the image against the median: `effect` is what it must pass beside z."""
-
-    code: str
-    measure: str
-    words: Callable[[float], str]
-    effect: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
-    sign: int = 1
-    any_channel: bool = True
-    unit: Callable[[float], str] = number
-
-
-def _image_checks(rule: FlagRule) -> tuple[_Check, ...]:
-    """Give the checks of the image; `effect` is scaled so that 1 is the threshold."""
-
-    def above(least: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
-        return lambda values, median: (values - median) / least
-
-    def times(ratio: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
-        return lambda values, median: (values / median - 1) / (ratio - 1)
-
+def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
     return (
-        _Check(
-            "blur",
-            "edge_width_px",
-            lambda value: f"out of focus, edges {number(value)} px wide",
-            times(rule.blur_ratio),
-        ),
-        _Check(
-            "saturation",
-            "saturated_spot_nuclei",
-            lambda value: f"saturated area as large as {number(value)} nuclei",
-            above(rule.saturated_spot),
-        ),
-        _Check(
-            "saturation",
-            "saturated_share",
-            lambda value: f"{percent(value)} of the image saturated",
-            above(rule.saturated_share),
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_structure_share",
-            lambda value: f"bright structure wider than a nucleus on {percent(value)} of the image",
-            above(rule.bright_share),
-            any_channel=False,
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_outside_share",
-            lambda value: f"bright area outside nuclei {percent(value)} of the image",
-            above(rule.bright_share),
-            any_channel=False,
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_extent_nuclei",
-            lambda value: f"bright structure as long as {number(value)} nuclei",
-            above(rule.bright_extent),
-            any_channel=False,
-        ),
-        _Check(
-            "haze",
-            "background_rise",
-            lambda value: f"background raised by {percent(value)} of the intensity range",
-            above(rule.haze_rise),
-            unit=percent,
-        ),
-        _Check(
-            "haze",
-            "background_span",
-            lambda value: f"background uneven by {percent(value)} of the intensity range",
-            above(rule.haze_rise),
-            unit=percent,
-        ),
-        _Check("noise", "noise", lambda value: f"noise {number(value)}", times(rule.noise_ratio)),
-        _Check(
-            "dim",
-            "signal_to_noise",
-            lambda value: f"weak signal, {number(value)} times the noise",
-            times(rule.dim_ratio),
-            sign=-1,
-            any_channel=False,
-        ),
+        Check("blur", "edge_width_px", "times", rule.blur_ratio),
+        Check("saturation", "saturated_spot_nuclei", "above", rule.saturated_spot),
+        Check("saturation", "saturated_share", "above", rule.saturated_share),
+        Check("debris", "bright_structure_share", "above", rule.bright_share),
+        Check("debris", "bright_outside_share", "above", rule.bright_share),
+        Check("debris", "bright_extent_nuclei", "above", rule.bright_extent),
+        Check("haze", "background_rise", "above", rule.haze_rise),
+        Check("haze", "background_span", "above", rule.haze_rise),
+        Check("noise", "noise", "times", rule.noise_ratio),
+        Check("dim", "signal_to_noise", "below", rule.dim_ratio),
     )
 
 
+_NUCLEAR_ONLY = frozenset({"debris", "dim"})
+_REASONS = {
+    "edge_width_px": "out of focus, edges {} px wide",
+    "saturated_spot_nuclei": "saturated area as large as {} nuclei",
+    "saturated_share": "{} of the image saturated",
+    "bright_structure_share": "bright structure wider than a nucleus on {} of the image",
+    "bright_outside_share": "bright area outside nuclei {} of the image",
+    "bright_extent_nuclei": "bright structure as long as {} nuclei",
+    "background_rise": "background raised by {} of the intensity range",
+    "background_span": "background uneven by {} of the intensity range",
+    "noise": "noise {}",
+    "signal_to_noise": "weak signal, {} times the noise",
+}
+
+
 def _passed(
-    check: _Check, scores: Scores, column: str, name: str, rule: FlagRule
+    check: Check, scores: Scores, channel: str, name: str, rule: FlagRule
 ) -> Iterator[tuple[int, Finding]]:
     """Yield the rows that pass a check, with what was found; `name` begins the reason."""
+    column = f"{check.measure}_{channel}"
+    if column not in scores.table:
+        return
     values = scores.table[column].to_numpy(np.float64)
     z = scores.table[f"z_{column}"].to_numpy(np.float64)
     median = scores.reference.medians[column]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        severity = np.minimum(check.sign * z / rule.z_limit, check.effect(values, median))
-    compared = f"{scores.reference.name} median {check.unit(median)}"
+    severity = check.severity(values, median, z, rule.z_limit)
+    compared = f"{scores.reference.name} median {with_unit(check.measure, median)}"
     # A NaN (nothing to compare, nothing to measure) is no reason.
     for row in np.flatnonzero(severity >= 1).tolist():
-        text = f"{name}{check.words(float(values[row]))} ({compared}, z {z[row]:.0f})"
+        reason = _REASONS[check.measure].format(with_unit(check.measure, float(values[row])))
+        text = f"{name}{reason} ({compared}, z {z[row]:.0f})"
         yield row, Finding(check.code, min(MAX_SEVERITY, float(severity[row])), text)
 
 

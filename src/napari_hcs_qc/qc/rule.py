@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.text import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from numpy.typing import NDArray
 
 FLAG_CODES: dict[str, str] = {
     "unreadable": "could not be read",
@@ -26,6 +30,9 @@ FLAG_CODES: dict[str, str] = {
 """Reason codes of a flag and what they mean, in the order in which equals are named."""
 
 
+_SHARES = frozenset({"share_abnormal", "background_rise", "background_span"})
+
+
 @dataclass(frozen=True)
 class Finding:
     """One reason for a flag: its code, how far beyond the threshold it is (>= 1), in words."""
@@ -33,6 +40,35 @@ class Finding:
     code: str
     severity: float
     text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measure against the median: for a flag the effect must pass `limit`, beside the z."""
+
+    code: str
+    measure: str
+    effect: Literal["above", "times", "below"]  # a difference, or a multiple of the median
+    limit: float
+
+    def severity(
+        self, values: NDArray[np.float64], median: float, z: NDArray[np.float64], z_limit: float
+    ) -> NDArray[np.float64]:
+        """How many times the thresholds are passed; NaN where there is nothing to compare."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.effect == "above":
+                passed = (values - median) / self.limit
+            else:
+                passed = (values / median - 1) / (self.limit - 1)
+            sign = -1 if self.effect == "below" else 1
+            severity: NDArray[np.float64] = np.minimum(sign * z / z_limit, passed)
+        return severity
+
+
+def with_unit(measure: str, value: float) -> str:
+    """Write a value of a measure of the image or the cells."""
+    is_share = measure.endswith("_share") or measure in _SHARES
+    return percent(value) if is_share else number(value)
 
 
 def gravest_first(findings: Iterable[Finding], codes: Iterable[str]) -> list[Finding]:

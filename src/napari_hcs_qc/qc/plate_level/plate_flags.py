@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from scipy.stats import median_abs_deviation
 
 from napari_hcs_qc.qc.plate_level.plate_rule import MIN_COMPARED, PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import PositionEffect, strongest
-from napari_hcs_qc.qc.rule import Finding, one_per_code
+from napari_hcs_qc.qc.rule import Check, Finding, one_per_code, with_unit
 from napari_hcs_qc.qc.scores import wilson_interval
-from napari_hcs_qc.text import interval, number, percent
+from napari_hcs_qc.text import interval, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,44 +115,43 @@ def _flagged_wells(
             yield plate.name, PlateFlag("flagged_wells", severity, text)
 
 
-_Effect = Literal["above", "times", "below"]
+_REASONS = {
+    "share_abnormal": "{} of the cells of the median well abnormal",
+    "cells_per_site": "{} cells per site",
+    "edge_width_px": "edges {} px wide",
+    "noise": "noise {}",
+    "signal_to_noise": "signal {} times the noise",
+    "background_rise": "background raised by {}",
+}
 
 
 def _compared(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[str, PlateFlag]]:
     """Yield what a plate shows against the others."""
-    checks: list[tuple[str, str, str, _Effect, float, str]] = [
-        ("share_abnormal", "share_abnormal", "", "above", rule.abnormal_excess, "{} of the cells "
-         "of the median well abnormal"),
-        ("few_cells", "cells_per_site", "", "below", rule.few_cells, "{} cells per site"),
-        ("many_cells", "cells_per_site", "", "times", rule.many_cells, "{} cells per site"),
-    ]  # fmt: skip
-    for code, measure, effect, limit, words in (
-        ("blur", "edge_width_px", "times", rule.blur_ratio, "edges {} px wide"),
-        ("noise", "noise", "times", rule.noise_ratio, "noise {}"),
-        ("dim", "signal_to_noise", "below", rule.dim_ratio, "signal {} times the noise"),
-        ("haze", "background_rise", "above", rule.haze_rise, "background raised by {}"),
+    checks = [
+        (Check("share_abnormal", "share_abnormal", "above", rule.abnormal_excess), ""),
+        (Check("few_cells", "cells_per_site", "below", rule.few_cells), ""),
+        (Check("many_cells", "cells_per_site", "times", rule.many_cells), ""),
+    ]
+    for check in (
+        Check("blur", "edge_width_px", "times", rule.blur_ratio),
+        Check("noise", "noise", "times", rule.noise_ratio),
+        Check("dim", "signal_to_noise", "below", rule.dim_ratio),
+        Check("haze", "background_rise", "above", rule.haze_rise),
     ):
-        channels = sorted({one for plate in plates for one in plate.quality.get(measure, {})})
-        checks += [(code, measure, one, effect, limit, words) for one in channels]  # type: ignore[misc]
-    for code, measure, channel, effect, limit, words in checks:
+        by_plate = (plate.quality.get(check.measure, {}) for plate in plates)
+        checks += [(check, channel) for channel in sorted(set(chain.from_iterable(by_plate)))]
+    for check, channel in checks:
+        measure = check.measure
         values = np.array([_value(plate, measure, channel) for plate in plates])
         median, z = _robust_z(values, measure)
-        sign = -1.0 if effect == "below" else 1.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            passed = (values - median) / limit
-            if effect == "times":
-                passed = (values / median - 1) / (limit - 1)
-            elif effect == "below":
-                passed = (1 - values / median) / (1 - limit)
-            severity = np.minimum(sign * z / rule.z_limit, passed)
-        unit = percent if measure in {"share_abnormal", "background_rise"} else number
+        severity = check.severity(values, median, z, rule.z_limit)
         where = f", channel {channel}" if channel else ""
         for row in np.flatnonzero(severity >= 1).tolist():
             text = (
-                f"{words.format(unit(float(values[row])))} (median plate {unit(median)}, "
-                f"z {z[row]:.0f}{where})"
+                f"{_REASONS[measure].format(with_unit(measure, float(values[row])))} "
+                f"(median plate {with_unit(measure, median)}, z {z[row]:.0f}{where})"
             )
-            yield plates[row].name, PlateFlag(code, float(severity[row]), text)
+            yield plates[row].name, PlateFlag(check.code, float(severity[row]), text)
 
 
 def _value(plate: PlateFigures, measure: str, channel: str) -> float:
