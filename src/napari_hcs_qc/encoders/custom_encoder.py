@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -185,9 +184,5 @@ def import_custom_encoder(
             f"There is an encoder {target.name} in {root} already; give this one another name "
             "(--name)."
         )
-    with explained_writes(target):
-        target.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target / WEIGHTS) as temporary:
-        shutil.copyfile(encoder.weights, temporary)
-    write_json(target / MANIFEST, {**encoder.manifest, "imported_from": str(folder.resolve())})
-    return read_custom_encoder(target)
+    manifest = {**encoder.manifest, "imported_from": str(folder.resolve())}
+    return save_custom_encoder(target, encoder.weights.read_bytes(), manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,8 +15,8 @@ from napari_hcs_qc.evaluation.metrics import (
     confusion,
     rates,
 )
-from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.folds import MIN_GROUPS, Folds, assign_folds
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
 from napari_hcs_qc.job import NO_JOB, Job
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.heads.head_registry import Head
-    from napari_hcs_qc.heads.linear.folds import Folds
     from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 N_BOOTSTRAP = 1000
@@ -131,6 +130,52 @@ def cross_validate(
         n_wells=0 if wells is None else len(np.unique(wells)),
         note=worst.note,
     )
+
+
+def grouped_folds(
+    groups: ArrayLike | None, y: ArrayLike, n_splits: int = 5, seed: int = 0
+) -> Folds:
+    """Stratified folds that keep each well whole."""
+    labels = np.asarray(y)
+    if n_splits < 2:
+        raise HcsQcError(f"{n_splits} folds were requested; at least 2 are needed.")
+    if groups is not None and len(np.asarray(groups)) != len(labels):
+        raise HcsQcError(
+            f"{len(np.asarray(groups))} wells were given for {len(labels)} annotated cells; "
+            "give the well of each cell."
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    folds = assign_folds(labels, groups, n_splits, seed)
+    if folds.n_folds < 2 or len(classes) < 2:
+        found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
+        raise HcsQcError(
+            f"The annotations ({found or 'none'}) cannot be split for cross-validation: annotate "
+            "at least 2 cells of each class."
+        )
+    return replace(folds, note=_note(groups, folds, n_splits))
+
+
+def _note(groups: ArrayLike | None, folds: Folds, requested: int) -> str:
+    parts = []
+    if folds.by == "cell":
+        if groups is None:
+            why = "no wells were given"
+        else:
+            wells = np.unique(np.asarray(groups))
+            if len(wells) < MIN_GROUPS:
+                why = f"only {len(wells)} {'well is' if len(wells) == 1 else 'wells are'} annotated"
+            else:
+                why = "one class is annotated in a single well"
+        parts.append(
+            f"Held out by cell, not by well, because {why}: cells of one well resemble each other, "
+            "so these figures are too optimistic."
+        )
+    if folds.n_folds < requested:
+        parts.append(
+            f"{folds.n_folds} folds instead of {requested}: the rarer class is annotated in too "
+            f"few {'wells' if folds.by == 'well' else 'cells'} for more."
+        )
+    return " ".join(parts)
 
 
 def divided(

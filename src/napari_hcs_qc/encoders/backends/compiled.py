@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from napari_hcs_qc.encoders.backends.runners import Runner, make_runner
 from napari_hcs_qc.encoders.onnx.onnx_operators import to_onnx
 from napari_hcs_qc.encoders.weights import cache_folder
 from napari_hcs_qc.errors import HcsQcError
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_hcs_qc.encoders.backends.choice import BackendName
@@ -129,6 +129,71 @@ def _forget_old(folder: Path) -> None:
     graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in graphs[_MOST_KEPT:]:
         path.unlink(missing_ok=True)
+
+
+class Runner(Protocol):
+    """A network made ready for crops of one shape."""
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode ``(n, channels, side, side)``, n being that of the graph, as ``(n, features)``."""
+
+
+class OnnxRuntimeRunner:
+    """A graph in ONNX Runtime, float32.
+
+    One thread a call: the callers' threads are the parallelism, and never wait for each other.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode crops."""
+        features: NDArray[np.float32] = self._session.run(None, {self._input: crops})[0]
+        return features
+
+
+class OpenVinoRunner:
+    """A graph in OpenVINO, float32 also where the processor would rather have half precision.
+
+    As many streams of one thread each as there are callers; each caller has a request of its own.
+    """
+
+    def __init__(self, graph: bytes, n_streams: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": n_streams,
+            "INFERENCE_NUM_THREADS": n_streams,
+        }
+        self._compiled: Any = core.compile_model(core.read_model(graph), "CPU", settings)
+        self._local = threading.local()
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode crops."""
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer({0: crops}, share_inputs=True)
+        features: NDArray[np.float32] = np.array(request.get_output_tensor(0).data)
+        return features
+
+
+def make_runner(backend: BackendName, graph: bytes) -> Runner:
+    """Load a graph into a backend that is not PyTorch."""
+    if backend == "openvino":
+        return OpenVinoRunner(graph, torch.get_num_threads())
+    return OnnxRuntimeRunner(graph)
 
 
 class _FromCrops(nn.Module):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
-from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job

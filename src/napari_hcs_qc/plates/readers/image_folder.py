@@ -97,9 +97,7 @@ def _is_zarr(name: str) -> bool:
 def open_folder(root: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
     """Index a folder of images by their names."""
     listing = list_folder(root)
-    matches, plate_format, problems = (
-        _match_user(listing, UserPattern(pattern)) if pattern else _match_known(listing)
-    )
+    matches, plate_format, problems = _matched(listing, UserPattern(pattern) if pattern else None)
     if not matches:
         raise HcsQcError(_nothing(listing, pattern))
     problems += _left_over(listing)
@@ -129,41 +127,48 @@ def open_folder(root: Path, *, pattern: str | None = None, name: str | None = No
     return assemble_plate(parts)
 
 
+_Images = list[tuple[str, str]]
 _Matches = list[tuple[tuple[str, str], Place]]
 
 
-def _match_known(listing: Listing) -> tuple[_Matches, str, list[Problem]]:
-    """Take the format that most names fit; TIFFs before pictures, which may be masks."""
+def _matched(listing: Listing, pattern: UserPattern | None) -> tuple[_Matches, str, list[Problem]]:
+    """Match TIFFs by their names, or where none fits pictures, which may be masks otherwise."""
     for images, set_aside in ((listing.tiffs, listing.pictures), (listing.pictures, [])):
-        found: dict[str, _Matches] = {}
-        for plate_format in FORMATS:
-            places = ((image, match_name(plate_format, *image)) for image in images)
-            found[plate_format] = [(image, place) for image, place in places if place is not None]
-        best = max(FORMATS, key=lambda plate_format: len(found[plate_format]))
-        if not found[best]:
-            continue
-        matched = {image for image, _ in found[best]}
-        rest = [image for image in images if image not in matched]
-        rest = [image for image in rest if not is_thumbnail(image[1])]
-        problems = _unmatched(rest, f"names do not fit {EXAMPLES[best]}")
-        return found[best], best, problems + _pictures(set_aside)
+        matches, plate_format, problems = (
+            _match_user(images, pattern) if pattern else _match_known(images)
+        )
+        if matches:
+            what = "the plate's images are TIFF and these are not"
+            return matches, plate_format, problems + _unmatched(set_aside, what)
     return [], "", []
 
 
-def _match_user(listing: Listing, pattern: UserPattern) -> tuple[_Matches, str, list[Problem]]:
-    for images, set_aside in ((listing.tiffs, listing.pictures), (listing.pictures, [])):
-        matches: _Matches = []
-        reasons: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for folder, name in images:
-            found = pattern.match(f"{folder}/{name}" if folder else name)
-            if isinstance(found, Place):
-                matches.append(((folder, name), found))
-            else:
-                reasons[found or "names do not fit the pattern"].append((folder, name))
-        if matches:
-            problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
-            return matches, "pattern", problems + _pictures(set_aside)
-    return [], "pattern", []
+def _match_known(images: _Images) -> tuple[_Matches, str, list[Problem]]:
+    """Take the format that most names fit."""
+    best, matches = "", _Matches()
+    for plate_format in FORMATS:
+        places = ((image, match_name(plate_format, *image)) for image in images)
+        fitting = [(image, place) for image, place in places if place is not None]
+        if len(fitting) > len(matches):
+            best, matches = plate_format, fitting
+    if not matches:
+        return [], "", []
+    matched = {image for image, _ in matches}
+    rest = [image for image in images if image not in matched and not is_thumbnail(image[1])]
+    return matches, best, _unmatched(rest, f"names do not fit {EXAMPLES[best]}")
+
+
+def _match_user(images: _Images, pattern: UserPattern) -> tuple[_Matches, str, list[Problem]]:
+    matches: _Matches = []
+    reasons: defaultdict[str, _Images] = defaultdict(list)
+    for folder, name in images:
+        found = pattern.match(f"{folder}/{name}" if folder else name)
+        if isinstance(found, Place):
+            matches.append(((folder, name), found))
+        else:
+            reasons[found or "names do not fit the pattern"].append((folder, name))
+    problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
+    return matches, "pattern", problems
 
 
 def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
@@ -171,10 +176,6 @@ def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
         return []
     names = a_few(name for _, name in images)
     return [Problem(count_of(len(images), "image"), f"left out, {reason}: {names}.")]
-
-
-def _pictures(images: list[tuple[str, str]]) -> list[Problem]:
-    return _unmatched(images, "the plate's images are TIFF and these are not")
 
 
 def _left_over(listing: Listing) -> list[Problem]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import grouped_folds
 from napari_hcs_qc.evaluation.metrics import classification_metrics
-from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL, abnormal_column
 from napari_hcs_qc.qc.scores import wilson_interval

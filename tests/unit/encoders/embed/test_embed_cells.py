@@ -13,8 +13,7 @@ import torch
 from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.encoders.embed import crop_reader
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells, store_fingerprint
-from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
-from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore, StoreWriter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.plate import SiteKey
