@@ -65,14 +65,11 @@ class CrossValidation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; a NaN becomes None, the probabilities are left out."""
+        names = ("by", "n_splits", "n_cells", "n_wells", "note")
         return {
             "head": self.head_name,
             "seeds": list(self.seeds),
-            "by": self.by,
-            "n_splits": self.n_splits,
-            "n_cells": self.n_cells,
-            "n_wells": self.n_wells,
-            "note": self.note,
+            **{name: getattr(self, name) for name in names},
             "mean": {name: _or_none(value) for name, value in self.mean.items()},
             "sd": {name: _or_none(value) for name, value in self.sd.items()},
             "ci95": {name: [_or_none(end) for end in ends] for name, ends in self.ci95.items()},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,7 +26,7 @@ from napari_hcs_qc.plates.ome_zarr.zarr_plate import (
 from napari_hcs_qc.plates.wells import parse_well, row_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -180,27 +181,20 @@ def _write_field(plate: Plate, site: SiteKey, folder: Path, version: NgffVersion
     partial = folder.with_name(f"{folder.name}.{_PARTIAL}")
     try:
         levels = None
-        for index, pixels in _stacks(plate, site, channels, numbers["time"], numbers["z"]):
+        places = product(enumerate(numbers["time"]), enumerate(numbers["z"]))
+        for (time_index, time), (z_index, z) in places:
             job.check()
+            pixels = plate.read_site(site, channels, projection=z, time=time)
             # Without this, Zarr leaves out chunks that are all zero, and an image of zeros could
             # not be told from one that was lost.
             with explained_writes(folder), zarr.config.set({"array.write_empty_chunks": True}):
                 if levels is None:
                     levels = _create_image(plate, partial, version, channels, numbers, pixels)
-                _write_levels(levels, index, pixels)
+                _write_levels(levels, (time_index, z_index), pixels)
         with explained_writes(folder):
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _stacks(
-    plate: Plate, site: SiteKey, channels: Sequence[int], times: Sequence[int], zs: Sequence[int]
-) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
-    """Give (time index, z index) and the pixels (n_channels, height, width) there, one by one."""
-    for time_index, time in enumerate(times):
-        for z_index, z in enumerate(zs):
-            yield ((time_index, z_index), plate.read_site(site, channels, projection=z, time=time))
 
 
 def _create_image(

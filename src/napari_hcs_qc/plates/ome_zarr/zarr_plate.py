@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
+    ImageFacts,
     attributes_of,
     describe_image,
     opened,
@@ -62,9 +63,7 @@ class _Field:
     site: int
     path: Path
     channels: tuple[str, ...]
-    n_z: int
-    n_times: int
-    pixel_size_um: float | None
+    facts: ImageFacts
 
 
 @dataclass
@@ -176,8 +175,7 @@ def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None
                 f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
             )
         names = tuple(f"channel {index}" for index in range(n_channels))
-    sizes = facts.size("z"), facts.size("t")
-    reading.fields.append(_Field(well, site, folder, names, *sizes, facts.pixel_size_um))
+    reading.fields.append(_Field(well, site, folder, names, facts))
 
 
 def _well_of(well_path: str) -> WellName:
@@ -247,15 +245,15 @@ def _plane_table(fields: Sequence[_Field], channels: Sequence[str]) -> pd.DataFr
         (str(each.well), each.site, channels.index(name), z, time, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
-        for z in range(each.n_z)
-        for time in range(each.n_times)
+        for z in range(each.facts.size("z"))
+        for time in range(each.facts.size("t"))
     ]
     return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
 
 
 def _pixel_size(reading: _Reading) -> float | None:
     """Pixel size of most fields in µm."""
-    sizes = Counter(each.pixel_size_um for each in reading.fields)
+    sizes = Counter(each.facts.pixel_size_um for each in reading.fields)
     size, count = sizes.most_common(1)[0]
     if len(sizes) > 1:
         reading.note(

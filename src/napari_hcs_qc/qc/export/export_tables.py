@@ -206,10 +206,8 @@ def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[SiteKey, b
     found = {}
     for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True):
         verdict = said.get(key)
-        is_open = not {verdict, said.get((key.well, None))} & _DECISIONS
-        found[key] = verdict == "exclude" or (
-            options.exclude_unreviewed and bool(is_flagged) and is_open
-        )
+        is_open = bool(is_flagged) and not {verdict, said.get((key.well, None))} & _DECISIONS
+        found[key] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
     return found
 
 
@@ -227,17 +225,12 @@ def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]
         if is_flagged and said.get(key) not in _DECISIONS
     }
     found = {}
-    for well, is_flagged, by_sites in zip(
-        plate.wells["well"],
-        plate.wells["is_flagged"],
-        plate.wells["is_flagged_by_sites"],
-        strict=True,
-    ):
+    columns = plate.wells[["well", "is_flagged", "is_flagged_by_sites"]]
+    for well, is_flagged, by_sites in columns.itertuples(index=False):
         verdict = said.get((str(well), None))
         is_open = verdict not in _DECISIONS and (not by_sites or well in undecided)
-        found[str(well)] = verdict == "exclude" or (
-            options.exclude_unreviewed and bool(is_flagged) and is_open
-        )
+        is_open = is_open and bool(is_flagged)
+        found[str(well)] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
     return found
 
 
