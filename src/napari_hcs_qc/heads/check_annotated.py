@@ -43,7 +43,8 @@ class MostProbable(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """``(n_cells,)`` the most probable class (the first of `classes_` on a tie)."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
         return most
 
 
