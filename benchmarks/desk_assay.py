@@ -19,7 +19,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import typed_cells, write_cells
 from napari_hcs_qc.encoders.embed.embed_cells import store_fingerprint
-from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.files import write_json
 from napari_hcs_qc.plates import open_plate

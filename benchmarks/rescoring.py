@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.plate_directions import plate_directions

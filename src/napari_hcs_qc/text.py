@@ -42,6 +42,13 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
     return f"unknown setting; {hint}"
 
 
+def a_few(items: Iterable[object], most: int = 3) -> str:
+    """Write the first of many, and how many more there are: ``"A01, A02, A03 and 4 more"``."""
+    texts = [str(item) for item in items]
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def listing(items: Sequence[object], most: int = 6) -> str:
     """Write a list: ``"2, 5 and 7"``; what is beyond `most` is counted."""
     texts = [str(item) for item in items]

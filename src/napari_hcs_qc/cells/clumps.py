@@ -76,10 +76,7 @@ def _cuts(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     """Neighbouring pieces (first < second), and the depth and mean contrast where they meet."""
     keys, depths, greys = [], [], []
-    for one, other in (
-        (np.s_[1:, :], np.s_[:-1, :]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-    ):
+    for one, other in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
         at = (pieces[one] != pieces[other]) & (pieces[one] > 0) & (pieces[other] > 0)
         a, b = pieces[one][at], pieces[other][at]
         keys.append(np.minimum(a, b).astype(np.int64) << 32 | np.maximum(a, b))

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from napari_hcs_qc.cells.intensity import spread_sample
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
-from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import pandas as pd
 
@@ -81,7 +80,6 @@ def plate_diameter(
 
 def find_cells(
     plate: Plate,
-    out: Path | None = None,
     *,
     channel: int = 0,
     projection: Projection = "max",
@@ -102,10 +100,22 @@ def find_cells(
         job.report(0, len(wanted), "Estimating the size of the nuclei")
         diameter_px = plate_diameter(plate, channel=channel, projection=projection, job=job)
     given = None if np.isnan(diameter_px) else diameter_px
-    worker = _Worker(plate, channel, projection, given, all_channels=on_site is not None)
+
+    def read_and_find(site: SiteKey) -> _Site | Problem:
+        channels = plate.available_channels(site)
+        if channel not in channels or on_site is None:
+            channels = (channel,)  # Reading a missing one gives the error that says so.
+        try:
+            pixels = plate.read_site(site, channels, projection=projection)
+            image = pixels[channels.index(channel)]
+            labels = find_nuclei(image, diameter_px=given)
+        except HcsQcError as error:
+            return Problem(str(site), str(error).removeprefix(f"{site}: "))
+        return _Site(pixels, labels, cells_of_site(labels, image, site))
+
     tables: list[pd.DataFrame] = []
     unreadable: list[Problem] = []
-    for done, (site, found) in enumerate(_in_order(worker, wanted, job)):
+    for done, (site, found) in enumerate(_in_order(read_and_find, wanted, job)):
         job.report(done, len(wanted), f"Finding nuclei in {site}")
         if isinstance(found, Problem):
             unreadable.append(found)
@@ -114,24 +124,8 @@ def find_cells(
         if on_site is not None:
             on_site(site, found.pixels, found.labels)
     cells = join_cells(tables)
-    result = CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
-    if out is not None:
-        write_cells(
-            cells,
-            out,
-            {
-                "plate": plate.name,
-                "plate_fingerprint": plate.fingerprint,
-                "channel": plate.channels[channel].name,
-                "projection": projection,
-                "source": "nuclei",
-                "looked_for_diameter_px": given,
-                "diameter_px": None if np.isnan(result.diameter_px) else result.diameter_px,
-                "unreadable": [str(problem) for problem in unreadable],
-            },
-        )
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
-    return result
+    return CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
 
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:
@@ -153,40 +147,17 @@ class _Site:
     cells: pd.DataFrame
 
 
-@dataclass(frozen=True, eq=False)
-class _Worker:
-    """Reads and segments one site; called in the threads."""
-
-    plate: Plate
-    channel: int
-    projection: Projection
-    diameter_px: float | None
-    all_channels: bool
-
-    def __call__(self, site: SiteKey) -> _Site | Problem:
-        channels = self.plate.available_channels(site)
-        if self.channel not in channels or not self.all_channels:
-            channels = (self.channel,)  # Reading a missing one gives the error that says so.
-        try:
-            pixels = self.plate.read_site(site, channels, projection=self.projection)
-            image = pixels[channels.index(self.channel)]
-            labels = find_nuclei(image, diameter_px=self.diameter_px)
-        except HcsQcError as error:
-            return Problem(str(site), str(error).removeprefix(f"{site}: "))
-        return _Site(pixels, labels, cells_of_site(labels, image, site))
-
-
 def _in_order(
-    worker: _Worker, sites: Sequence[SiteKey], job: Job
+    work: Callable[[SiteKey], _Site | Problem], sites: Sequence[SiteKey], job: Job
 ) -> Iterator[tuple[SiteKey, _Site | Problem]]:
-    """Run the worker on all sites, some ahead, and give the results in order."""
+    """Do the work for all sites, some ahead, and give the results in order."""
     pool = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="hcs-qc-nuclei")
     waiting: deque[tuple[SiteKey, Future[_Site | Problem]]] = deque()
     rest = iter(sites)
     try:
         while True:
             while len(waiting) < _N_WORKERS + _AHEAD and (site := next(rest, None)) is not None:
-                waiting.append((site, pool.submit(worker, site)))
+                waiting.append((site, pool.submit(work, site)))
             if not waiting:
                 return
             site, future = waiting.popleft()

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.cells.detect import CellsResult, median_diameter, plate_diameter
-from napari_hcs_qc.cells.imported_masks import (
-    MaskReader,
-    masks_in_folder,
-    masks_in_ome_zarr,
-)
+from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
 from napari_hcs_qc.cells.imported_positions import read_positions
-from napari_hcs_qc.cells.table import cells_of_site, join_cells, write_cells
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 def import_cells(
     plate: Plate,
     source: Path,
-    out: Path | None = None,
     *,
     channel: int = 0,
     projection: Projection = "max",
@@ -52,20 +47,6 @@ def import_cells(
         result = _from_positions(plate, cells, problems, channel, projection, job)
     if result.cells.empty and result.problems:
         raise ProblemsError(f"{source} gives no cells of plate {plate.name}", result.problems)
-    if out is not None:
-        write_cells(
-            result.cells,
-            out,
-            {
-                "plate": plate.name,
-                "plate_fingerprint": plate.fingerprint,
-                "channel": plate.channels[channel].name,
-                "projection": projection,
-                "source": str(source),
-                "diameter_px": None if np.isnan(result.diameter_px) else result.diameter_px,
-                "unreadable": [str(problem) for problem in result.unreadable],
-            },
-        )
     return result
 
 

@@ -16,6 +16,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,31 @@ def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem
 
 def _read(path: Path, *, has_one_site: bool) -> tuple[dict[str, str], pd.DataFrame]:
     """Names of the columns that are needed, by what they mean, and these columns as text."""
-    names = _column_names(path)
+    if _is_parquet(path):
+        try:
+            file = pq.ParquetFile(path)
+            columns = _find_columns(path, list(file.schema_arrow.names), has_one_site)
+            # Some columns only: tables of features have thousands.
+            table = file.read(sorted(set(columns.values())))
+        except (pa.ArrowException, OSError) as error:
+            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+        texts = {name: table[name].cast(pa.string()).to_pandas() for name in table.column_names}
+        lines = pd.RangeIndex(1, table.num_rows + 1)
+        return columns, pd.DataFrame(texts, dtype=str).fillna("").set_index(lines)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        names = [name.strip() for name in next(csv.reader(handle), [])]
+    # Anything but plain comma-separated UTF-8 is for `read_table`.
+    if len(names) < 2 or "\ufffd" in names[0]:
+        names = list(read_table(path).columns)
+    columns = _find_columns(path, names, has_one_site)
+    needed = sorted(set(columns.values()))
+    try:
+        return columns, _read_csv(path, needed)
+    except (ValueError, csv.Error):
+        return columns, read_table(path)[needed]  # Copes with it, or says what is wrong and where.
+
+
+def _find_columns(path: Path, names: list[str], has_one_site: bool) -> dict[str, str]:
     columns: dict[str, str] = {}
     for pattern in _POSITIONS:
         pair = [_first(names, (pattern.format(axis=axis),)) for axis in "yx"]
@@ -138,41 +163,11 @@ def _read(path: Path, *, has_one_site: bool) -> tuple[dict[str, str], pd.DataFra
     if has_one_site:
         missing.discard("site")
     if missing:
-        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
         raise HcsQcError(
             f"{path} lacks a column for {', '.join(sorted(missing))}; {_NEEDED} were expected. It "
-            f"has {shown}."
+            f"has {a_few(names, 12)}."
         )
-    return columns, _read_columns(path, sorted(set(columns.values())))
-
-
-def _column_names(path: Path) -> list[str]:
-    if _is_parquet(path):
-        try:
-            return list(pq.read_schema(path).names)
-        except (pa.ArrowException, OSError) as error:
-            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        names = [name.strip() for name in next(csv.reader(handle), [])]
-    # Anything but plain comma-separated UTF-8 is for `read_table`.
-    return names if len(names) > 1 and "\ufffd" not in names[0] else list(read_table(path).columns)
-
-
-def _read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Read some columns only, as text: tables of features have thousands of columns."""
-    if _is_parquet(path):
-        try:
-            columns = pq.read_table(path, columns=list(names))
-            texts = {name: columns[name].cast(pa.string()).to_pandas() for name in names}
-            table = pd.DataFrame(texts, dtype=str).fillna("")
-        except (pa.ArrowException, OSError) as error:
-            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
-        table.index = pd.RangeIndex(1, len(table) + 1)
-        return table
-    try:
-        return _read_csv(path, names)
-    except (ValueError, csv.Error):
-        return read_table(path)[list(names)]  # Copes with it, or says what is wrong and where.
+    return columns
 
 
 def _read_csv(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -258,7 +253,6 @@ def _gathered(path: Path, lines: NDArray[Any], reason: NDArray[Any]) -> list[Pro
         if not why:
             continue
         at = lines[reason == why]
-        shown = ", ".join(map(str, at[:5])) + (f" and {len(at) - 5} more" if len(at) > 5 else "")
         rows = "row" if len(at) == 1 else "rows"
-        problems.append(Problem(f"{path.name} {rows} {shown}", f"{why}; left out."))
+        problems.append(Problem(f"{path.name} {rows} {a_few(at, 5)}", f"{why}; left out."))
     return problems

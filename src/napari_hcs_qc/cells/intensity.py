@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.files import fingerprint, validation_problems
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -27,8 +28,8 @@ class ChannelRange:
     """Grey values of one channel of one plate."""
 
     channel: str  # name of the channel
-    low: float  # grey values shown as 0 and 1
-    high: float  # grey values shown as 0 and 1
+    low: float  # grey value shown as 0
+    high: float  # grey value shown as 1
     saturation_level: float | None  # grey value at which the detector saturates
     background: float  # grey value of the typical empty place
     dtype: str  # pixel type of the files, such as ``"uint16"``
@@ -69,25 +70,10 @@ class IntensityRanges:
     def from_dict(cls, data: Mapping[str, Any]) -> IntensityRanges:
         """Make the ranges from what `to_dict` gave."""
         try:
-            return cls(
-                tuple(
-                    ChannelRange(
-                        channel=str(item["channel"]),
-                        low=float(item["low"]),
-                        high=float(item["high"]),
-                        saturation_level=(
-                            None
-                            if item["saturation_level"] is None
-                            else float(item["saturation_level"])
-                        ),
-                        background=float(item["background"]),
-                        dtype=str(item["dtype"]),
-                    )
-                    for item in data["channels"]
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise HcsQcError(f"These are not intensity ranges: {error!r} in {data!r}.") from error
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
+            problems = validation_problems(error)
+            raise HcsQcError(f"These are not intensity ranges: {problems} in {data!r}.") from error
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 Stages: TypeAlias = Literal["last", "inner"] | tuple[int, ...]
 """Which encoder stages are pooled: the last (as the paper), several inner ones, or by index."""
@@ -70,38 +70,29 @@ class CropRecipe:
     diameter_px: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.scales or any(scale <= 0 for scale in self.scales):
-            raise HcsQcError(
-                f"Recipe {self.name!r} has scales {self.scales}; give one or more sides above 0."
-            )
-        if self.unit not in ("diameter", "px"):
-            raise HcsQcError(
-                f"Recipe {self.name!r} has unit {self.unit!r}; use 'diameter' or 'px'."
-            )
-        if self.channels not in ("each", "rgb"):
-            raise HcsQcError(
-                f"Recipe {self.name!r} has channels {self.channels!r}; use 'each' or 'rgb'."
-            )
-        if not 16 <= self.input_px <= 1024:
-            raise HcsQcError(
-                f"Recipe {self.name!r} has an input side of {self.input_px} px; 16 to 1024 work."
-            )
-        if self.rgb and len(self.rgb) != 3:
-            raise HcsQcError(
-                f"Recipe {self.name!r} names {len(self.rgb)} colour channels {self.rgb}; "
-                "exactly three are needed, red, green, blue (one may be repeated)."
-            )
-        if not (
-            self.stages in ("last", "inner") or (isinstance(self.stages, tuple) and self.stages)
-        ):
-            raise HcsQcError(
-                f"Recipe {self.name!r} has stages {self.stages!r}; use 'last', 'inner' or indices."
-            )
+        for problem in self._problems():
+            raise HcsQcError(f"Recipe {self.name!r} {problem}")
 
-        if self.pooling not in ("mean", "centre"):
-            raise HcsQcError(
-                f"Recipe {self.name!r} has pooling {self.pooling!r}; use 'mean' or 'centre'."
+    def _problems(self) -> Iterator[str]:
+        if not self.scales or any(scale <= 0 for scale in self.scales):
+            yield f"has scales {self.scales}; give one or more sides above 0."
+        if self.unit not in ("diameter", "px"):
+            yield f"has unit {self.unit!r}; use 'diameter' or 'px'."
+        if self.channels not in ("each", "rgb"):
+            yield f"has channels {self.channels!r}; use 'each' or 'rgb'."
+        if not 16 <= self.input_px <= 1024:
+            yield f"has an input side of {self.input_px} px; 16 to 1024 work."
+        if self.rgb and len(self.rgb) != 3:
+            yield (
+                f"names {len(self.rgb)} colour channels {self.rgb}; exactly three are needed, red, "
+                "green, blue (one may be repeated)."
             )
+        if self.stages not in ("last", "inner") and not (
+            isinstance(self.stages, tuple) and self.stages
+        ):
+            yield f"has stages {self.stages!r}; use 'last', 'inner' or indices."
+        if self.pooling not in ("mean", "centre"):
+            yield f"has pooling {self.pooling!r}; use 'mean' or 'centre'."
 
     @property
     def sides_px(self) -> tuple[int, ...]:
@@ -153,18 +144,19 @@ class CropRecipe:
         if len(names) == 1:
             return ((0, 0, 0),)
         found = []
-        for stain, words in _RGB_STAINS.items():
-            matches = [
+        for stain, parts in _RGB_STAINS.items():
+            matches = (
                 index
                 for index, name in enumerate(names)
-                if any(word in name.casefold() for word in words)
-            ]
-            if not matches:
+                if any(part in name.casefold() for part in parts)
+            )
+            first = next(matches, None)
+            if first is None:
                 raise HcsQcError(
                     f"No channel among {', '.join(names)} is recognised as {stain}; "
                     "name the three channels yourself (--rgb RED,GREEN,BLUE)."
                 )
-            found.append(matches[0])
+            found.append(first)
         return (tuple(found),)
 
     def n_views(self, n_channels: int) -> int:

@@ -133,7 +133,7 @@ def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | N
 
 def read_cells(path: Path) -> pd.DataFrame:
     """Read a table of cells that `write_cells` wrote."""
-    table = _read(path).read()
+    table = _read(path)
     missing = [name for name in CELL_COLUMNS if name not in table.column_names]
     if missing:
         raise HcsQcError(
@@ -145,18 +145,9 @@ def read_cells(path: Path) -> pd.DataFrame:
     return typed_cells(frame)
 
 
-def read_cells_metadata(path: Path) -> dict[str, Any]:
-    """Read what `write_cells` was given as `metadata`, with the schema version."""
-    text = (_read(path).schema_arrow.metadata or {}).get(_METADATA_KEY)
-    if text is None:
-        raise HcsQcError(f"{path} is not a table of cells written by napari-hcs-qc.")
-    data: dict[str, Any] = json.loads(text)
-    return data
-
-
-def _read(path: Path) -> pq.ParquetFile:
+def _read(path: Path) -> pa.Table:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path).read()
     except FileNotFoundError as error:
         raise HcsQcError(f"{path} does not exist; find or import the cells first.") from error
     except (OSError, pa.ArrowInvalid) as error:

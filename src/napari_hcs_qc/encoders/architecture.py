@@ -35,10 +35,6 @@ class Architecture:
     def __str__(self) -> str:
         return f"{self.family}:{self.name}"
 
-    def with_module(self, module: nn.Module) -> Architecture:
-        """Give the same with another network in it."""
-        return replace(self, module=module)
-
     @property
     def final_features(self) -> Callable[[Tensor], Tensor] | None:
         """What gives the last features of an image; None where they are a classifier's input."""

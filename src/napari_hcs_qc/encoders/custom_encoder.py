@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,7 +13,14 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_hcs_qc.encoders.architecture import Architecture, Family, build_architecture
 from napari_hcs_qc.encoders.weights import load_strictly, read_safetensors
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, read_json, sha256_of, write_json
+from napari_hcs_qc.files import (
+    atomic_path,
+    explained_writes,
+    read_json,
+    sha256_of,
+    validation_problems,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -136,10 +142,9 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
     try:
         return CustomEncoder.model_validate({**manifest, "folder": folder})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise HcsQcError(f"{path} is damaged ({problems}); import or train it again.") from error
+        raise HcsQcError(
+            f"{path} is damaged ({validation_problems(error)}); import or train it again."
+        ) from error
 
 
 def custom_encoder_beside(weights: Path | None) -> CustomEncoder | None:
@@ -179,9 +184,5 @@ def import_custom_encoder(
             f"There is an encoder {target.name} in {root} already; give this one another name "
             "(--name)."
         )
-    with explained_writes(target):
-        target.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target / WEIGHTS) as temporary:
-        shutil.copyfile(encoder.weights, temporary)
-    write_json(target / MANIFEST, {**encoder.manifest, "imported_from": str(folder.resolve())})
-    return read_custom_encoder(target)
+    manifest = {**encoder.manifest, "imported_from": str(folder.resolve())}
+    return save_custom_encoder(target, encoder.weights.read_bytes(), manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -238,7 +239,7 @@ def _fused_network(
     plain = StageNetwork(architecture, stages, pooling)
     if n_fused == 0:
         return plain, 0
-    fused = StageNetwork(architecture.with_module(module), stages, pooling)
+    fused = StageNetwork(replace(architecture, module=module), stages, pooling)
     with torch.inference_mode():
         expected, features = plain(probe), fused(probe)
     largest = max(1.0, float(expected.abs().max()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,34 +50,24 @@ def _pairs(module: nn.Module, probe: Tensor) -> list[tuple[str, str]]:
     calls: dict[str, int] = {}
     pairs: list[tuple[str, str]] = []
 
-    def after_convolution(name: str, output: Tensor) -> None:
+    def after_convolution(name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:
         calls[name] = calls.get(name, 0) + 1
         made.append((name, output))
 
-    def before_norm(name: str, entering: Tensor) -> None:
+    def before_norm(name: str, _module: nn.Module, args: Any) -> None:
         calls[name] = calls.get(name, 0) + 1
-        pairs.extend((conv, name) for conv, output in made if output is entering)
+        pairs.extend((conv, name) for conv, output in made if output is args[0])
 
-    handles = []
-    for name, part in module.named_modules():
-        if isinstance(part, nn.Conv2d):
-            handles.append(
-                part.register_forward_hook(
-                    lambda _module, _args, output, name=name: after_convolution(name, output)
-                )
-            )
-        elif isinstance(part, nn.BatchNorm2d) and part.track_running_stats:
-            handles.append(
-                part.register_forward_pre_hook(
-                    lambda _module, args, name=name: before_norm(name, args[0])
-                )
-            )
-    try:
-        with torch.inference_mode():
-            module(probe)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.inference_mode():
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Conv2d):
+                hook = part.register_forward_hook(partial(after_convolution, name))
+            elif isinstance(part, nn.BatchNorm2d) and part.track_running_stats:
+                hook = part.register_forward_pre_hook(partial(before_norm, name))
+            else:
+                continue
+            hooks.enter_context(hook)
+        module(probe)
     return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_hcs_qc.download import need_space
 from napari_hcs_qc.encoders.weights import cache_folder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json
+from napari_hcs_qc.files import explained_writes, read_json, validation_problems
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 
@@ -95,13 +95,7 @@ def _explained(
     )
 
 
-def _fetch(
-    repository: str,
-    name: str,
-    cache: Path,
-    message: str,
-    job: Job,
-) -> Path:
+def _fetch(repository: str, name: str, cache: Path, message: str, job: Job) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from tqdm import tqdm
 
@@ -178,11 +172,8 @@ def hub_model(repository: str, encoder: str, job: Job) -> HubModel:
     try:
         return HubModel.model_validate(config)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
         raise HcsQcError(
-            f"The {_CONFIG} of {repository} describes a model that is not loaded ({problems}). "
-            "Take another, or give its weights to the architecture they are for: --encoder "
-            "timm:NAME --weights FILE.safetensors."
+            f"The {_CONFIG} of {repository} describes a model that is not loaded "
+            f"({validation_problems(error)}). Take another, or give its weights to the "
+            "architecture they are for: --encoder timm:NAME --weights FILE.safetensors."
         ) from error

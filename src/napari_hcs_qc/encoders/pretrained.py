@@ -57,11 +57,7 @@ def pretrained_hub(encoder: str, repository: str, job: Job) -> tuple[Architectur
 
 
 def _from_hub(
-    repository: str,
-    encoder: str,
-    name: str,
-    overlay: Mapping[str, Any],
-    job: Job,
+    repository: str, encoder: str, name: str, overlay: Mapping[str, Any], job: Job
 ) -> tuple[Architecture, str]:
     path = hub_file(repository, WEIGHTS, encoder, job)
     digest = sha256_of(path)

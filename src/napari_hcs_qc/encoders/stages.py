@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,21 +16,13 @@ from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
     from napari_hcs_qc.cells.recipe import Pooling, Stages
     from napari_hcs_qc.encoders.architecture import Architecture
 
 _PROBE_PX = 128
 # Their output is that of the stage before, smaller or flat: no stage of its own.
-_NO_STAGE = (
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.Dropout,
-    nn.Flatten,
-    nn.Identity,
-)
+_NO_STAGE = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity)
 _N_INNER = 3
 _CENTRE_SIGMA = 0.125
 """Width of centre pooling: standard deviation of its weights, as a share of the crop's side."""
@@ -143,25 +136,17 @@ class StageNetwork:
     def _stage_shapes(self, architecture: Architecture) -> dict[str, torch.Size]:
         """Run the probe and note the output shape of every candidate stage, in order."""
         shapes: dict[str, torch.Size] = {}
-        handles: list[RemovableHandle] = []
 
-        def note(name: str, output: object) -> None:
+        def note(_module: nn.Module, _args: object, output: object, name: str) -> None:
             if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
                 shapes.setdefault(name, output.shape)
 
-        for name in _candidates(architecture):
-            module = self.module.get_submodule(name)
-            if not isinstance(module, _NO_STAGE):
-                handles.append(
-                    module.register_forward_hook(
-                        lambda _module, _args, output, name=name: note(name, output)
-                    )
-                )
-        try:
+        with contextlib.ExitStack() as hooks:
+            for name in _candidates(architecture):
+                module = self.module.get_submodule(name)
+                if not isinstance(module, _NO_STAGE):
+                    hooks.enter_context(module.register_forward_hook(partial(note, name=name)))
             self.module(self.probe())
-        finally:
-            for handle in handles:
-                handle.remove()
         return shapes
 
     def _choose(self, stages: Stages, shapes: dict[str, torch.Size]) -> tuple[str, ...]:
@@ -222,18 +207,15 @@ class StageNetwork:
         """
         entered: set[str] = set()
         children = list(self.module.named_children())
-        handles = [
-            # Before the hook that ends the pass, so that its child counts as entered.
-            child.register_forward_pre_hook(
-                lambda _module, _args, name=name: entered.add(name), prepend=True
-            )
-            for name, child in children
-        ]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for name, child in children:
+
+                def enter(_module: nn.Module, _args: object, name: str = name) -> None:
+                    entered.add(name)
+
+                # Before the hook that ends the pass, so that its child counts as entered.
+                hooks.enter_context(child.register_forward_pre_hook(enter, prepend=True))
             n_features = int(self(self.probe()).shape[1])
-        finally:
-            for handle in handles:
-                handle.remove()
         for name, _ in children:
             if name not in entered:
                 setattr(self.module, name, nn.Identity())

@@ -6,10 +6,11 @@ import importlib.util
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,12 +137,8 @@ def load_strictly(
         for name, tensor in state.items()
         if name in expected and tensor.shape != expected[name].shape and not behind(name)
     ]
-    kinds: dict[str, list[Any]] = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": misshapen,
-    }
-    parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    parts = [f"{len(names)} {kind} ({a_few(names)})" for kind, names in kinds.items() if names]
     if parts:
         raise HcsQcError(
             f"{source} does not fit the architecture {type(module).__name__}: of its "
@@ -154,8 +151,3 @@ def load_strictly(
         if name in expected and tensor.shape == expected[name].shape
     }
     module.load_state_dict(fitting, strict=False)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

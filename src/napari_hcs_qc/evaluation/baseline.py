@@ -14,7 +14,6 @@ import numpy as np
 from scipy.ndimage import laplace
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.forest import ForestHead
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ _TINY = 1e-6
 
 
 def hand_features(
-    crops: ArrayLike,
-    *,
-    job: Job = NO_JOB,
+    crops: ArrayLike, *, job: Job = NO_JOB
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Measure crops.
 
@@ -80,11 +77,6 @@ def feature_names() -> tuple[str, ...]:
     """Names of the features of one view and channel."""
     parts = [(place, name) for place in ("whole", "centre") for name in (*_INTENSITY, *_TEXTURE)]
     return (*(f"{place}_{name}" for place, name in parts), *(f"shape_{name}" for name in _SHAPE))
-
-
-def baseline_head(seed: int = 0) -> ForestHead:
-    """Make the random forest that goes with `hand_features`."""
-    return ForestHead(random_state=seed)
 
 
 def _measure(images: Images) -> NDArray[np.float32]:

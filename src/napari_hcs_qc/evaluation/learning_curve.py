@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import draw_units, drawn_rates, percentile_interval
+from napari_hcs_qc.evaluation.crossval import (
+    divided,
+    draw_units,
+    drawn_rates,
+    percentile_interval,
+    sd_over_seeds,
+    worst_of,
+)
 from napari_hcs_qc.evaluation.curves import LearningCurve
 from napari_hcs_qc.evaluation.metrics import classification_metrics
-from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
 from napari_hcs_qc.job import NO_JOB, Job
@@ -45,13 +51,7 @@ def learning_curve(
     frequent as they are annotated but at least one cell of each; a larger n adds cells to those of
     the smaller. Every n is judged on all cells, each held out once per seed.
     """
-    cells, labels = np.asarray(X), np.asarray(y).astype(str)
-    if not len(seeds):
-        raise HcsQcError("No seeds were given for the learning curve; give at least one.")
-    if len(cells) != len(labels):
-        raise HcsQcError(f"{len(cells)} embeddings were given for {len(labels)} annotated cells.")
-    wells = None if groups is None else np.asarray(groups)
-    splits = [grouped_folds(wells, labels, n_splits, seed) for seed in seeds]
+    cells, labels, wells, splits = divided(X, y, groups, n_splits, seeds, "the learning curve")
     n_most = min(len(fit_on) for split in splits for fit_on, _ in split)
     used, left_out = _usable(sizes, n_most)
     p_abnormal = np.full((len(used), len(seeds), len(labels)), np.nan)
@@ -71,8 +71,7 @@ def learning_curve(
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
                 done += 1
     job.report(total, total, message)
-    worst = max(splits, key=lambda split: (split.by == "cell", -split.n_folds))
-    units = np.arange(len(labels)) if wells is None or worst.by == "cell" else wells
+    worst, units = worst_of(splits, wells)
     notes = [worst.note] if worst.note else []
     if left_out:
         told = ", ".join(map(str, left_out))
@@ -121,7 +120,7 @@ def _summed_up(
         [[classification_metrics(labels, p).f1_weighted for p in rows] for rows in p_abnormal]
     )
     mean = scores.mean(axis=1)
-    sd = scores.std(axis=1, ddof=1) if scores.shape[1] > 1 else np.zeros(len(sizes))
+    sd = sd_over_seeds(scores.T)
     low, high = np.full(len(sizes), np.nan), np.full(len(sizes), np.nan)
     slope_ends = (np.nan, np.nan)
     weight = draw_units(units)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
@@ -32,19 +32,17 @@ class Metrics:
     accuracy: float  # share of cells predicted as annotated
     # F1 of both classes, weighted by how often each is annotated (the paper's figure)
     f1_weighted: float
-    f1_abnormal: float  # of the class abnormal
-    precision_abnormal: float  # of the class abnormal
-    recall_abnormal: float  # of the class abnormal
+    f1_abnormal: float
+    precision_abnormal: float
+    recall_abnormal: float
     auc: float  # area under the ROC curve of P(abnormal)
-    n_cells: int  # annotated cells, and those annotated abnormal
-    n_abnormal: int  # annotated cells, and those annotated abnormal
+    n_cells: int  # annotated cells
+    n_abnormal: int  # those annotated abnormal
     auc_reason: str = ""  # why `auc` is NaN; empty otherwise
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a NaN becomes None."""
-        data = asdict(self)
-        data["auc"] = None if math.isnan(self.auc) else self.auc
-        return data
+        return asdict(self) | {"auc": None if math.isnan(self.auc) else self.auc}
 
 
 def classification_metrics(y_true: ArrayLike, predicted: ArrayLike) -> Metrics:
@@ -73,7 +71,7 @@ def classification_metrics(y_true: ArrayLike, predicted: ArrayLike) -> Metrics:
             name = ABNORMAL if is_abnormal.all() else NORMAL
             reason = f"all {len(p)} cells are annotated {name}"
         else:
-            auc = _area_under_roc(is_abnormal, p)
+            auc = float(roc_auc_score(is_abnormal, p))
     counts = confusion(is_abnormal, called)
     figures = {name: float(value) for name, value in rates(counts).items()}
     return Metrics(
@@ -120,15 +118,6 @@ def _as_abnormal(classes: NDArray[Any], which: str) -> NDArray[np.bool_]:
         )
     found: NDArray[np.bool_] = names == ABNORMAL
     return found
-
-
-def _area_under_roc(is_abnormal: NDArray[np.bool_], p: NDArray[np.float64]) -> float:
-    """Mann-Whitney form: how often an abnormal cell scores above a normal one, ties a half."""
-    ranks = rankdata(p)
-    n_abnormal = int(is_abnormal.sum())
-    n_normal = len(p) - n_abnormal
-    above = ranks[is_abnormal].sum() - n_abnormal * (n_abnormal + 1) / 2
-    return float(above / (n_abnormal * n_normal))
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,12 +89,7 @@ class Novelty:
         self.limit_ = max(float(np.quantile(own, USUAL)), 1e-6)
         return self
 
-    def ratio(
-        self,
-        cells: NDArray[Any],
-        *,
-        job: Job = NO_JOB,
-    ) -> NDArray[np.float32]:
+    def ratio(self, cells: NDArray[Any], *, job: Job = NO_JOB) -> NDArray[np.float32]:
         """Say how unlike the annotated cells some cells are."""
         if cells.ndim != 2 or cells.shape[1] != self._bank.shape[1]:
             raise HcsQcError(

@@ -9,11 +9,11 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import draw_units
 from napari_hcs_qc.evaluation.curves import Reliability
+from napari_hcs_qc.qc.scores import wilson_interval
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-_Z95 = 1.959964
 _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
 
 
@@ -45,8 +45,9 @@ def reliability(
     used = np.flatnonzero(counts)
     n = counts[used]
     mean_p = np.bincount(bin_of, p, n_bins)[used] / n
-    share = np.bincount(bin_of, abnormal, n_bins)[used] / n
-    low, high = wilson(share, n)
+    n_abnormal = np.bincount(bin_of, abnormal, n_bins)[used]
+    share = n_abnormal / n
+    low, high = wilson_interval(n_abnormal, n)
     ece = float(n @ np.abs(share - mean_p) / len(p))
     in_bin = bin_of[:, np.newaxis] == np.arange(n_bins)
     ends: tuple[float | None, float | None] = (None, None)
@@ -71,13 +72,3 @@ def reliability(
         ece_high=ends[1],
         ece_perfect=float(perfect.mean()),
     )
-
-
-def wilson(
-    share: NDArray[np.float64], n: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % Wilson interval of a share."""
-    shrink = 1 + _Z95**2 / n
-    middle = (share + _Z95**2 / (2 * n)) / shrink
-    half = _Z95 / shrink * np.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)

@@ -154,11 +154,7 @@ class _Yardstick:
 
 
 def measure_shift(
-    reference: ArrayLike,
-    new: ArrayLike,
-    seed: int = 0,
-    *,
-    groups: ArrayLike | None = None,
+    reference: ArrayLike, new: ArrayLike, seed: int = 0, *, groups: ArrayLike | None = None
 ) -> Shift:
     """Say whether a plate looks unlike the reference."""
     usual, chosen = sample_rows(reference, _MAX_REFERENCE, np.random.default_rng(seed))

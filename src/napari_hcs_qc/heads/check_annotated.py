@@ -1,14 +1,17 @@
-"""Annotated cells as every head takes them, checked once for all heads."""
+"""What all heads share: annotated cells checked the same way, and the most probable class."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.linear.solver import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,6 +30,34 @@ class Annotated(NamedTuple):
     features: NDArray[Any]  # ``(n_cells, n_features)``, finite
     classes: NDArray[Any]  # ``(n_classes,)`` sorted, at least 2
     codes: NDArray[np.int64]  # ``(n_cells,)`` index of each cell's class
+
+
+class MostProbable(ClassifierMixin, BaseEstimator):
+    """A head that predicts the class of the highest probability."""
+
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """``(n_cells,)`` the most probable class (the first of `classes_` on a tie)."""
+        best = self.predict_proba(X).argmax(axis=1)
+        most: NDArray[Any] = self.classes_[best]
+        return most
+
+
+class Deciding(MostProbable):
+    """A head whose probabilities are those of its outputs."""
+
+    @abstractmethod
+    def decide(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks."""
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
+        return probabilities(self.decide(check_features(self, X)))
 
 
 def check_annotated(head: object, features: ArrayLike, y: ArrayLike, dtype: DTypeLike) -> Annotated:

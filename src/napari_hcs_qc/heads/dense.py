@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
-from napari_hcs_qc.heads.check_annotated import check_features
+from napari_hcs_qc.heads.check_annotated import Deciding, check_features
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
-from napari_hcs_qc.heads.linear.solver import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class DenseHead(ClassifierMixin, BaseEstimator):
+class DenseHead(Deciding):
     """Fine-tuned: one dense layer, trained together with the encoder under it (minutes).
 
     `fit` trains the layer alone, as a calibrated logistic regression on standardised features:
@@ -40,20 +38,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log-odds of the second class ``(n_cells,)``, or the outputs per class."""
-        features = check_features(self, X)
-        outputs = self.decide(features)
+        outputs = self.decide(check_features(self, X))
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
-        features = check_features(self, X)
-        return probabilities(self.decide(features))
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``(n_cells,)`` the most probable class."""
-        best = self.predict_proba(X).argmax(axis=1)
-        most: NDArray[Any] = self.classes_[best]
-        return most
 
     def decide(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """``(n_cells, n_classes)`` outputs in the precision of `features`, without checks."""

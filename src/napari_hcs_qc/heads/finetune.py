@@ -20,7 +20,6 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.check_annotated import check_labels
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.finetune_state import TrainingState, read_state, write_state
-from napari_hcs_qc.heads.linear.folds import assign_folds
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -65,7 +64,6 @@ class FineTuning:
     shift: float = 0.05
     zoom: float = 0.1
     balance: bool = True
-    patience: int = 0
 
 
 CHECKPOINT_EVERY_S = 5.0
@@ -73,9 +71,6 @@ CHECKPOINT_EVERY_S = 5.0
 
 MIN_FOR_STATISTICS = 32
 """Of fewer cells the mean and variance would say more about these cells than about the plate."""
-
-MIN_FOR_PATIENCE = 50
-"""With fewer annotations none can be spared to be held out."""
 
 PRESETS: dict[str, FineTuning] = {
     "finetune": FineTuning(
@@ -161,7 +156,6 @@ class _Training:
         self.network, self.crops, self.settings = network, crops, settings
         self.sides, self.seed, self.job = sides, seed, job
         self.codes = torch.from_numpy(codes)
-        self.trained_on, self.held_out = self._divide(codes)
         self.uses_statistics = settings.batch_statistics and len(codes) >= MIN_FOR_STATISTICS
         device = network.device
         self.cells_at_once = (
@@ -182,24 +176,13 @@ class _Training:
 
     # ---- what is trained -----------------------------------------------------------------
 
-    def _divide(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        everything = np.arange(len(codes))
-        if not self.settings.patience or len(codes) < MIN_FOR_PATIENCE:
-            return everything, everything[:0]
-        folds = assign_folds(codes, self.groups, 5, self.seed)
-        if folds.n_folds < 2:
-            return everything, everything[:0]
-        return np.flatnonzero(folds.fold != 0), np.flatnonzero(folds.fold == 0)
-
     def _make_layer(self) -> None:
         """Make the dense layer ``outputs = ((features - centre) * scale) @ weight.T + bias``."""
-        rows = torch.from_numpy(self.trained_on)
         generator = torch.Generator().manual_seed(self.seed)
         if self.settings.warm_start:
-            features = self._features(rows).numpy()
-            wells = None if self.groups is None else self.groups[self.trained_on]
+            features = self._features(torch.arange(len(self.codes))).numpy()
             head = DenseHead(random_state=self.seed)
-            head.fit(features, self.codes.numpy()[self.trained_on], wells)
+            head.fit(features, self.codes.numpy(), self.groups)
             centre, spread = features.mean(axis=0), features.std(axis=0)
             spread = np.where(spread > 0, spread, 1.0)
             weight = torch.from_numpy(head.coef_ * spread).float()
@@ -207,7 +190,7 @@ class _Training:
             self.centre = torch.from_numpy(centre)
             self.scale = torch.from_numpy((1 / spread).astype(np.float32))
         else:
-            n_features = self._features(rows[:1]).shape[1]
+            n_features = self._features(torch.arange(1)).shape[1]
             # torch's own initial distribution, drawn from our generator.
             bound = n_features**-0.5
             weight = torch.empty(len(self.classes), n_features)
@@ -263,11 +246,11 @@ class _Training:
             return self._run(checkpoint, key, job)
 
     def _run(self, checkpoint: Path | None, key: str, job: Job) -> FineTuned:
-        state = TrainingState.begin(key)
+        state = TrainingState(key)
         if checkpoint is not None:
             state = read_state(checkpoint, key, self._restore) or state
         step, written_at = state.epoch * (self.n_steps // self.n_epochs), time.monotonic()
-        while state.epoch < self.n_epochs and not self._is_enough(state):
+        while state.epoch < self.n_epochs:
             self.network.set_training(batch_statistics=self.uses_statistics)
             generator = torch.Generator().manual_seed(_mixed(self.seed, state.epoch))
             losses = []
@@ -276,34 +259,20 @@ class _Training:
                 job.report(step, self.n_steps, _progress_text(state, self.n_epochs))
                 losses.append(self._step(batch, generator))
                 step += 1
-            state.add(float(np.mean(losses)), self._held_out_loss())
-            if state.is_best and len(self.held_out):
-                state.best = self._learnt()
-            is_over = state.epoch == self.n_epochs or self._is_enough(state)
-            if checkpoint is not None and (
-                is_over or time.monotonic() - written_at >= CHECKPOINT_EVERY_S
-            ):
+            state.losses.append(float(np.mean(losses)))
+            is_due = time.monotonic() - written_at >= CHECKPOINT_EVERY_S
+            if checkpoint is not None and (is_due or state.epoch == self.n_epochs):
                 write_state(checkpoint, state, self._everything())
                 written_at = time.monotonic()
-        if state.best is not None:
-            self._load_learnt(state.best)
         job.report(self.n_steps, self.n_steps, "Fine-tuned")
         return self._finished(state)
-
-    def _is_enough(self, state: TrainingState) -> bool:
-        return bool(len(self.held_out)) and state.n_since_best >= self.settings.patience
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> float:
         """Take one step of the optimiser; with less memory, in smaller passes."""
         crops = self.crops[batch]
         if self.settings.augment:
-            crops = augment_crops(
-                crops,
-                self.sides,
-                shift=self.settings.shift,
-                zoom=self.settings.zoom,
-                generator=generator,
-            )
+            shift, zoom = self.settings.shift, self.settings.zoom
+            crops = augment_crops(crops, self.sides, shift=shift, zoom=zoom, generator=generator)
         loss = self._within_memory(partial(self._gradients, crops, self.codes[batch]))
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -364,19 +333,14 @@ class _Training:
             scaled, self._parameters, allow_unused=True
         )
 
-    def _epoch_cells(self) -> int:
-        counts = torch.bincount(self.codes[torch.from_numpy(self.trained_on)])
-        return int(2 * counts.max()) if self.settings.balance else int(counts.sum())
-
     def _batches(self, generator: torch.Generator) -> list[Tensor]:
-        rows = torch.from_numpy(self.trained_on)
         if not self.settings.balance:
-            order = rows[torch.randperm(len(rows), generator=generator)]
+            order = torch.randperm(len(self.codes), generator=generator)
         else:
-            half = self._epoch_cells() // 2
+            half = int(torch.bincount(self.codes).max())
             drawn = []
             for code in range(len(self.classes)):
-                own = rows[self.codes[rows] == code]
+                own = torch.nonzero(self.codes == code).flatten()
                 rounds = [
                     own[torch.randperm(len(own), generator=generator)]
                     for _ in range(math.ceil(half / len(own)))
@@ -406,14 +370,6 @@ class _Training:
                 for part in torch.split(rows, at_once)
             ]
         return torch.cat(parts)
-
-    def _held_out_loss(self) -> float:
-        if not len(self.held_out):
-            return math.nan
-        rows = torch.from_numpy(self.held_out)
-        with torch.no_grad():
-            outputs = self._outputs(self._features(rows).to(self.network.device))
-            return float(functional.cross_entropy(outputs.cpu(), self.codes[rows]))
 
     def _precision(self) -> torch.dtype:
         if self.network.device.type != "cuda":
@@ -475,9 +431,6 @@ class _Training:
             "seed": self.seed,
             "epochs": state.epoch,
             "losses": state.losses,
-            "held_out_losses": [one for one in state.held_out_losses if math.isfinite(one)],
-            "kept_epoch": state.best_epoch + 1 if len(self.held_out) else state.epoch,
-            "n_held_out": len(self.held_out),
             "batch_statistics": self.uses_statistics,
             "device": str(self.network.device),
             "cells_at_once": self.cells_at_once,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
-_VERSION = 1
+_VERSION = 2  # 1 could hold cells out
 
 
 @dataclass
@@ -25,35 +22,12 @@ class TrainingState:
     """How far a training is."""
 
     key: str  # of what is trained on
-    epoch: int = 0  # epochs that are over
-    losses: list[float] = field(default_factory=list)  # of each
-    held_out_losses: list[float] = field(default_factory=list)  # of each
-    best_epoch: int = -1  # index of the epoch whose held-out loss is least
-    best: dict[str, Tensor] | None = None  # what had been learnt then; None without held-out cells
-
-    @classmethod
-    def begin(cls, key: str) -> Self:
-        """Begin."""
-        return cls(key)
+    losses: list[float] = field(default_factory=list)  # of each epoch that is over
 
     @property
-    def is_best(self) -> bool:
-        """Whether the epoch that has just ended is the best so far."""
-        return self.best_epoch == self.epoch - 1
-
-    @property
-    def n_since_best(self) -> int:
-        """Count the epochs since the best one."""
-        return self.epoch - 1 - self.best_epoch if self.best_epoch >= 0 else 0
-
-    def add(self, loss: float, held_out: float) -> None:
-        """Note that an epoch is over."""
-        self.losses.append(loss)
-        self.held_out_losses.append(held_out)
-        least = self.held_out_losses[self.best_epoch] if self.best_epoch >= 0 else math.inf
-        if held_out < least:
-            self.best_epoch = self.epoch
-        self.epoch += 1
+    def epoch(self) -> int:
+        """Number of epochs that are over."""
+        return len(self.losses)
 
 
 def write_state(path: Path, state: TrainingState, rest: dict[str, Any]) -> None:

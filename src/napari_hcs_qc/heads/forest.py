@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 
-from napari_hcs_qc.heads.check_annotated import check_annotated, check_features
+from napari_hcs_qc.heads.check_annotated import MostProbable, check_annotated, check_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 4096
 
 
-class ForestHead(ClassifierMixin, BaseEstimator):
+class ForestHead(MostProbable):
     """Random forest (scikit-learn's), the baseline head for hand-made features."""
 
     def __init__(self, *, n_trees: int = 300, random_state: int = 0) -> None:
@@ -57,12 +56,6 @@ class ForestHead(ClassifierMixin, BaseEstimator):
                 total += self.share_[node]
             result[start : start + len(cells)] = total / len(self.roots_)
         return result
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``(n_cells,)`` the most probable class."""
-        best = self.predict_proba(X).argmax(axis=1)
-        most: NDArray[Any] = self.classes_[best]
-        return most
 
     def _children(self, per_tree: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         """Children as indices into the joined arrays; scikit-learn's -1 (leaf) becomes itself."""

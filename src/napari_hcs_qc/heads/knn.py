@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
-from napari_hcs_qc.heads.check_annotated import check_annotated, check_features
+from napari_hcs_qc.heads.check_annotated import MostProbable, check_annotated, check_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class KNNHead(ClassifierMixin, BaseEstimator):
+class KNNHead(MostProbable):
     """Vote of the `k` annotated cells nearest in raw Euclidean distance (Masud et al. 2022)."""
 
     def __init__(self, k: int = 5) -> None:
@@ -49,9 +48,3 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         counts = [(votes == code).sum(axis=1) for code in range(len(self.classes_))]
         shares: NDArray[np.float64] = np.stack(counts, axis=1) / k
         return shares
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``(n_cells,)`` the class with most votes (the first of `classes_` on a tie)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        most: NDArray[Any] = self.classes_[best]
-        return most

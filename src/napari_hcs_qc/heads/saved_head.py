@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, read_json, sha256_of, write_json
+from napari_hcs_qc.files import (
+    atomic_path,
+    explained_writes,
+    read_json,
+    sha256_of,
+    validation_problems,
+    write_json,
+)
 from napari_hcs_qc.heads.head_registry import HEADS, head_name
 from napari_hcs_qc.heads.kind_head import KindHead
 from napari_hcs_qc.heads.knn import KNNHead
@@ -26,6 +34,43 @@ if TYPE_CHECKING:
 FORMAT = "napari-hcs-qc head"
 VERSION = 2  # 1 knew no directions of the plate
 MANIFEST = "head.json"
+
+
+class _Tensors(BaseModel):
+    """The safetensors file of a head, named by its content."""
+
+    file: str
+    sha256: str
+
+
+class _Described(BaseModel):
+    """A head without its tensors."""
+
+    name: str
+    parameters: dict[str, Any]  # but for the directions of the plate, which are tensors
+    classes: list[str]
+    n_features: int
+    figures: dict[str, Any]
+
+
+class _Kinds(BaseModel):
+    """A kind head without the linear head that it rests on."""
+
+    min_per_kind: int
+    random_state: int
+    kinds: list[str]
+    n_features: int
+
+
+class HeadManifest(BaseModel):
+    """What `MANIFEST` holds."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    head: _Described | None = None
+    kind_head: _Kinds | None = None
+    tensors: _Tensors
+
 
 _ARRAYS: dict[str, tuple[str, ...]] = {
     "linear": (
@@ -46,9 +91,6 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
 }
 _FIGURES: dict[str, tuple[str, ...]] = {
     "linear": ("strength_", "calibration_factor_", "folds_by_"),
-    "linear-paper": (),
-    "finetune": (),
-    "knn": (),
     "forest": ("depth_",),
 }
 
@@ -59,26 +101,24 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
     The tensors are named by their content and the manifest is renamed into place last, so a
     reader sees the old head or the new one even when the writing process is killed.
     """
-    manifest: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    kinds = None
     if isinstance(head, KindHead):
-        manifest["kind_head"] = {
-            "min_per_kind": head.min_per_kind,
-            "random_state": head.random_state,
-            "kinds": list(head.kinds_),
-            "n_features": head.n_features_in_,
-        }
-        inner: Head | None = head.head_
-    else:
-        inner = head
-    arrays: dict[str, NDArray[Any]] = {}
-    if inner is not None:
-        manifest["head"], arrays = _describe(inner)
+        kinds = _Kinds(
+            min_per_kind=head.min_per_kind,
+            random_state=head.random_state,
+            kinds=list(head.kinds_),
+            n_features=head.n_features_in_,
+        )
+    inner = head.head_ if isinstance(head, KindHead) else head
+    described, arrays = (None, {}) if inner is None else _describe(inner)
     data = save_tensors(arrays)
-    name = f"head-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"head-{digest[:16]}.safetensors"
     with atomic_path(folder / name) as temporary:
         temporary.write_bytes(data)
-    manifest["tensors"] = {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
-    write_json(folder / MANIFEST, manifest)
+    tensors = _Tensors(file=name, sha256=digest)
+    manifest = HeadManifest(head=described, kind_head=kinds, tensors=tensors)
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude_none=True))
     with explained_writes(folder):
         for old in folder.glob("head-*.safetensors"):
             if old.name != name:
@@ -88,12 +128,12 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
 def load_head(folder: Path) -> Head | KindHead:
     """Read a head written by `save_head`; it predicts exactly as the one saved."""
     path = folder / MANIFEST
-    manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
+    data = read_json(path)
+    if data.get("format") != FORMAT:
         raise HcsQcError(
-            f"{path} is not a saved head (format {manifest.get('format')!r}, expected {FORMAT!r})."
+            f"{path} is not a saved head (format {data.get('format')!r}, expected {FORMAT!r})."
         )
-    version = manifest.get("version")
+    version = data.get("version")
     if not isinstance(version, int) or version < 1:
         raise HcsQcError(f"{path} has the version {version!r}; expected a number from 1.")
     if version > VERSION:
@@ -102,91 +142,92 @@ def load_head(folder: Path) -> Head | KindHead:
             f"one reads up to {VERSION}). Update napari-hcs-qc, or train again."
         )
     try:
-        arrays = _read_tensors(folder, manifest["tensors"])
+        manifest = HeadManifest.model_validate(data)
+        arrays = _read_tensors(folder, manifest.tensors)
         if version == 1 and "centre_" in arrays:
             arrays["directions_"] = np.empty((0, arrays["centre_"].size))
             arrays["offset_"] = np.empty(0)
-        inner = _rebuild(manifest["head"], arrays) if "head" in manifest else None
-        if "kind_head" not in manifest:
+        inner = None if manifest.head is None else _rebuild(manifest.head, arrays)
+        if manifest.kind_head is None:
             if inner is None:
                 raise ValueError("it names no head")
             return inner
-        described = manifest["kind_head"]
-        kinds = KindHead(
-            min_per_kind=int(described["min_per_kind"]), random_state=int(described["random_state"])
-        )
-        kinds.kinds_ = tuple(str(kind) for kind in described["kinds"])
-        kinds.n_features_in_ = int(described["n_features"])
         if inner is not None and not isinstance(inner, LinearHead):
             raise ValueError(f"a kind head rests on a linear head, not {head_name(inner)}")
-        kinds.head_ = inner
+        return _rebuild_kinds(manifest.kind_head, inner)
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise HcsQcError(
             f"The head in {folder} is damaged: {_reason(error)}. Train again, or restore the "
             "folder from a copy."
         ) from error
-    return kinds
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return validation_problems(error)
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _describe(head: Head) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _rebuild_kinds(described: _Kinds, inner: LinearHead | None) -> KindHead:
+    head = KindHead(min_per_kind=described.min_per_kind, random_state=described.random_state)
+    head.kinds_ = tuple(described.kinds)
+    head.n_features_in_ = described.n_features
+    head.head_ = inner
+    return head
+
+
+def _describe(head: Head) -> tuple[_Described, dict[str, NDArray[Any]]]:
     name = head_name(head)
     if not hasattr(head, "classes_"):
         raise HcsQcError(
             f"The {name} head is not fitted, so there is nothing to save; fit it first."
         )
-    described = {
-        "name": name,
-        # The directions of the plate are among the tensors.
-        "parameters": {key: value for key, value in head.get_params().items() if key != "plate"},
-        "classes": [str(label) for label in head.classes_],
-        "n_features": int(head.n_features_in_),
-        "figures": {figure: getattr(head, figure) for figure in _FIGURES[name]},
-    }
+    described = _Described(
+        name=name,
+        parameters={key: value for key, value in head.get_params().items() if key != "plate"},
+        classes=[str(label) for label in head.classes_],
+        n_features=int(head.n_features_in_),
+        figures={figure: getattr(head, figure) for figure in _FIGURES.get(name, ())},
+    )
     arrays = {array: np.ascontiguousarray(getattr(head, array)) for array in _ARRAYS[name]}
     return described, arrays
 
 
-def _read_tensors(folder: Path, described: dict[str, str]) -> dict[str, NDArray[Any]]:
-    name = described["file"]
+def _read_tensors(folder: Path, described: _Tensors) -> dict[str, NDArray[Any]]:
+    name = described.file
     if Path(name).name != name:
         raise ValueError(f"the manifest places the tensors at {name!r}, outside the folder")
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{name} is missing")
-    if sha256_of(path) != described["sha256"]:
+    if sha256_of(path) != described.sha256:
         raise ValueError(f"{name} is not the file that was saved (its SHA-256 differs)")
     tensors: dict[str, NDArray[Any]] = load_tensors(path.read_bytes())
     return tensors
 
 
-def _rebuild(described: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Head:
-    name = described["name"]
+def _rebuild(described: _Described, arrays: dict[str, NDArray[Any]]) -> Head:
+    name = described.name
     if name not in HEADS:
         raise ValueError(f"there is no head {name!r}; expected one of {', '.join(HEADS)}")
     # JSON has no tuples; the parameters that are sequences were tuples.
     parameters = {
         key: tuple(value) if isinstance(value, list) else value
-        for key, value in described["parameters"].items()
+        for key, value in described.parameters.items()
     }
     make: Any = HEADS[name]
     head: Head = make(**parameters)
-    classes = np.array([str(label) for label in described["classes"]])
-    n_features = int(described["n_features"])
     missing = [array for array in _ARRAYS[name] if array not in arrays]
     if missing:
         raise ValueError(f"the tensors {', '.join(missing)} are missing")
     for array in _ARRAYS[name]:
         setattr(head, array, arrays[array])
-    for figure in _FIGURES[name]:
-        setattr(head, figure, described["figures"][figure])
-    head.classes_ = classes
-    head.n_features_in_ = n_features
+    for figure in _FIGURES.get(name, ()):
+        setattr(head, figure, described.figures[figure])
+    head.classes_ = np.array(described.classes)
+    head.n_features_in_ = described.n_features
     if isinstance(head, KNNHead):
-        head.remember(arrays["cells_"], arrays["codes_"], classes)
+        head.remember(arrays["cells_"], arrays["codes_"], head.classes_)
     # Shapes that do not fit together show at once, not in the middle of a plate.
-    head.predict_proba(np.zeros((1, n_features), np.float32))
+    head.predict_proba(np.zeros((1, described.n_features), np.float32))
     return head

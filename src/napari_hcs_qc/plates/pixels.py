@@ -337,10 +337,8 @@ def _read_picture(
                 f"is a colour image ({mode}); grey images were expected: export every channel as "
                 "its own grey image"
             )
-        if mode.startswith("I;16") or (mode == "I" and picture.format == "PNG"):
-            dtype = _grey_dtype(np.dtype(np.uint16))
-        else:
-            dtype = _grey_dtype(np.dtype({"I": "i4", "F": "f4"}.get(mode, "u1")))
+        is_16_bit = mode.startswith("I;16") or (mode == "I" and picture.format == "PNG")
+        dtype = np.dtype("u2" if is_16_bit else {"I": "i4", "F": "f4"}.get(mode, "u1"))
         info = ImageInfo(Layout((picture.height, picture.width), dtype))
         chosen = _select(info, parts or [], layout)
         if not parts:

@@ -16,7 +16,7 @@ from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_im
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -142,15 +142,14 @@ class Plate:
         Paths count relative to their common folder, so a plate that is moved keeps its
         fingerprint. Pixels are not read.
         """
-        paths = sorted(set(self.planes["path"]))
-        base = _common_folder(paths)
-        stats = {path: [_below(base, path), *_stat(path, self.format)] for path in paths}
-        rows = [
-            [*row[:5], *stats[row[5]], row[6]]
-            for row in sorted(
-                zip(*(self.planes[column].tolist() for column in PLANE_COLUMNS), strict=True)
-            )
-        ]
+        paths = set(self.planes["path"])
+        start = len(_common_folder(paths))
+        stats = {
+            path: [path[start:].replace(os.sep, "/").lstrip("/"), *_stat(path, self.format)]
+            for path in paths
+        }
+        columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
+        rows = [[*row[:5], *stats[row[5]], row[6]] for row in sorted(zip(*columns, strict=True))]
         return fingerprint(
             {
                 "name": self.name,
@@ -207,33 +206,28 @@ class Plate:
         """The layout, or why there is none: found once, since a plate may be large and damaged."""
         spread = np.linspace(0, len(self.sites) - 1, _LAYOUT_SITES).round().astype(int)
         chosen = [self.sites[index] for index in dict.fromkeys(spread.tolist())]
-        found: Counter[Layout] = Counter()
-        reason = "it has no files"
-        for site in chosen:
-            for planes in self._planes[site].values():
-                layout, reason = self._layout_of(planes[0], reason)
-                if layout is not None:
-                    found[layout] += 1
-        if not found:  # A bad sample must not stop the plate: any readable file will do.
-            for site in self.sites:
-                for planes in self._planes[site].values():
-                    layout, reason = self._layout_of(planes[0], reason)
-                    if layout is not None:
-                        return layout, ""
-            return None, (
-                f"No image of plate {self.name} can be read, for example: {reason}. Check the "
-                "files or the disk they are on."
-            )
-        return found.most_common(1)[0][0], ""
+        reasons = ["it has no files"]
+        found = Counter(self._layouts_of(chosen, reasons))
+        if found:
+            return found.most_common(1)[0][0], ""
+        # A bad sample must not stop the plate: any readable file will do.
+        for layout in self._layouts_of(self.sites, reasons):
+            return layout, ""
+        return None, (
+            f"No image of plate {self.name} can be read, for example: {reasons[-1]}. Check the "
+            "files or the disk they are on."
+        )
 
-    def _layout_of(self, plane: _Plane, reason: str) -> tuple[Layout | None, str]:
-        try:
-            if self.format == OME_ZARR:
-                pixels = _read_zarr(plane)
-                return Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype), reason
-            return inspect_image(plane.path).layout, reason
-        except HcsQcError as error:
-            return None, f"{plane.path} {error}"
+    def _layouts_of(self, sites: Iterable[SiteKey], reasons: list[str]) -> Iterator[Layout]:
+        """Layouts of the first planes that can be read; why others cannot goes to `reasons`."""
+        for plane in (planes[0] for site in sites for planes in self._planes[site].values()):
+            try:
+                if self.format == OME_ZARR:
+                    yield _layout_of(_read_zarr(plane))
+                else:
+                    yield inspect_image(plane.path).layout
+            except HcsQcError as error:
+                reasons.append(f"{plane.path} {error}")
 
     def read_site(
         self,
@@ -295,12 +289,7 @@ class Plate:
         return pixels
 
     def _choose(
-        self,
-        site: SiteKey,
-        channel: int,
-        planes: list[_Plane],
-        projection: Projection,
-        time: int,
+        self, site: SiteKey, channel: int, planes: list[_Plane], projection: Projection, time: int
     ) -> list[_Plane]:
         """Planes of one channel to be read, or the error that says what is missing."""
         name = self.channels[self.channel_index(channel)].name
@@ -329,16 +318,12 @@ class Plate:
             raise UnreadableSiteError(f"{site}: {path} {error}") from error
 
 
-def _common_folder(paths: list[str]) -> str:
+def _common_folder(paths: set[str]) -> str:
     """Deepest folder above all `paths`; empty where there is none (two drives of Windows)."""
     try:
         return os.path.commonpath({os.path.dirname(path) for path in paths})
     except ValueError:
         return ""
-
-
-def _below(base: str, path: str) -> str:
-    return path[len(base) :].replace(os.sep, "/").lstrip("/")
 
 
 def _read_zarr(plane: _Plane) -> NDArray[Any]:
@@ -348,8 +333,12 @@ def _read_zarr(plane: _Plane) -> NDArray[Any]:
     return read_ome_zarr_plane(plane.path, plane.part, plane.z, plane.time)
 
 
+def _layout_of(pixels: NDArray[Any]) -> Layout:
+    return Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype)
+
+
 def _checked(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    found = Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype)
+    found = _layout_of(pixels)
     if found != layout:
         raise UnreadableImageError(f"is {found}; {layout} was expected, as in the plate")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():

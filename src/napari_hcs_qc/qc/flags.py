@@ -10,12 +10,20 @@ import numpy as np
 
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.chance import poisson_cdf
-from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
+from napari_hcs_qc.qc.rule import (
+    FLAG_CODES,
+    Check,
+    Finding,
+    FlagRule,
+    gravest_first,
+    one_per_code,
+    with_unit,
+)
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
 from napari_hcs_qc.text import count_of, interval, listing, number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -26,16 +34,6 @@ MAX_SEVERITY = 10.0
 """Severity is how many times a threshold is passed, at most this."""
 
 _UNREADABLE_SEVERITY = 5.0
-_CODE_ORDER = {code: order for order, code in enumerate(FLAG_CODES)}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason for a flag: its code, how far beyond the threshold it is (>= 1), in words."""
-
-    code: str
-    severity: float
-    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,18 +130,17 @@ def find_in_sites(
             found[row].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
     has_cells = table["n_cells"].fillna(0).to_numpy(np.int64) > 0
     for check in _image_checks(rule):
-        for channel in channels if check.any_channel else [nuclear_channel]:
-            column = f"{check.measure}_{channel}"
-            if column not in table:
+        for channel in channels:
+            if check.code in _NUCLEAR_ONLY and channel != nuclear_channel:
                 continue
             name = f"channel {channel}: " if channel != nuclear_channel else ""
-            for row, finding in _passed(check, scores, column, name, rule):
+            for row, finding in _passed(check, scores, channel, name, rule):
                 if check.code == "dim" and not has_cells[row]:
                     continue  # no cells, no signal: said once, as empty
                 found[row].append(finding)
     for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
         found[row].append(finding)
-    return {row: _one_per_code(_causes(findings)) for row, findings in found.items()}
+    return {row: one_per_code(_causes(findings), FLAG_CODES) for row, findings in found.items()}
 
 
 def find_in_wells(
@@ -151,11 +148,10 @@ def find_in_wells(
 ) -> dict[int, list[Finding]]:
     """Find the reasons to flag each well by its cells together, see `find_in_sites`."""
     found: dict[int, list[Finding]] = defaultdict(list)
-    for row, finding in _find_in_cells(
-        scores, "cells_per_site", rule.few_cells_well, rule, empty_wells
-    ):
+    few = rule.few_cells_well
+    for row, finding in _find_in_cells(scores, "cells_per_site", few, rule, empty_wells):
         found[row].append(finding)
-    return {row: _one_per_code(findings) for row, findings in found.items()}
+    return {row: one_per_code(findings, FLAG_CODES) for row, findings in found.items()}
 
 
 def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -> pd.DataFrame:
@@ -167,11 +163,11 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
         if not found:
             continue
         code[row] = found[0].code
-        codes[row] = ",".join(dict.fromkeys(one.code for one in found))
-        reason[row] = "; ".join(one.text for one in found)
-        severity[row] = max(one.severity for one in found)
+        codes[row] = ",".join(dict.fromkeys(finding.code for finding in found))
+        reason[row] = "; ".join(finding.text for finding in found)
+        severity[row] = max(finding.severity for finding in found)
     return table.assign(
-        is_flagged=np.array([bool(one) for one in code], dtype=bool),
+        is_flagged=np.array(code) != "",
         flag_code=code,
         flag_codes=codes,
         flag_reason=reason,
@@ -179,119 +175,57 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
     )
 
 
-@dataclass(frozen=True)
-class _Check:
-    """One measure of the image against the median: `effect` is what it must pass beside z."""
-
-    code: str
-    measure: str
-    words: Callable[[float], str]
-    effect: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
-    sign: int = 1
-    any_channel: bool = True
-    unit: Callable[[float], str] = number
-
-
-def _image_checks(rule: FlagRule) -> tuple[_Check, ...]:
-    """Give the checks of the image; `effect` is scaled so that 1 is the threshold."""
-
-    def above(least: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
-        return lambda values, median: (values - median) / least
-
-    def times(ratio: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
-        return lambda values, median: (values / median - 1) / (ratio - 1)
-
+def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
     return (
-        _Check(
-            "blur",
-            "edge_width_px",
-            lambda value: f"out of focus, edges {number(value)} px wide",
-            times(rule.blur_ratio),
-        ),
-        _Check(
-            "saturation",
-            "saturated_spot_nuclei",
-            lambda value: f"saturated area as large as {number(value)} nuclei",
-            above(rule.saturated_spot),
-        ),
-        _Check(
-            "saturation",
-            "saturated_share",
-            lambda value: f"{percent(value)} of the image saturated",
-            above(rule.saturated_share),
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_structure_share",
-            lambda value: f"bright structure wider than a nucleus on {percent(value)} of the image",
-            above(rule.bright_share),
-            any_channel=False,
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_outside_share",
-            lambda value: f"bright area outside nuclei {percent(value)} of the image",
-            above(rule.bright_share),
-            any_channel=False,
-            unit=percent,
-        ),
-        _Check(
-            "debris",
-            "bright_extent_nuclei",
-            lambda value: f"bright structure as long as {number(value)} nuclei",
-            above(rule.bright_extent),
-            any_channel=False,
-        ),
-        _Check(
-            "haze",
-            "background_rise",
-            lambda value: f"background raised by {percent(value)} of the intensity range",
-            above(rule.haze_rise),
-            unit=percent,
-        ),
-        _Check(
-            "haze",
-            "background_span",
-            lambda value: f"background uneven by {percent(value)} of the intensity range",
-            above(rule.haze_rise),
-            unit=percent,
-        ),
-        _Check("noise", "noise", lambda value: f"noise {number(value)}", times(rule.noise_ratio)),
-        _Check(
-            "dim",
-            "signal_to_noise",
-            lambda value: f"weak signal, {number(value)} times the noise",
-            times(rule.dim_ratio),
-            sign=-1,
-            any_channel=False,
-        ),
+        Check("blur", "edge_width_px", "times", rule.blur_ratio),
+        Check("saturation", "saturated_spot_nuclei", "above", rule.saturated_spot),
+        Check("saturation", "saturated_share", "above", rule.saturated_share),
+        Check("debris", "bright_structure_share", "above", rule.bright_share),
+        Check("debris", "bright_outside_share", "above", rule.bright_share),
+        Check("debris", "bright_extent_nuclei", "above", rule.bright_extent),
+        Check("haze", "background_rise", "above", rule.haze_rise),
+        Check("haze", "background_span", "above", rule.haze_rise),
+        Check("noise", "noise", "times", rule.noise_ratio),
+        Check("dim", "signal_to_noise", "below", rule.dim_ratio),
     )
 
 
+_NUCLEAR_ONLY = frozenset({"debris", "dim"})
+_REASONS = {
+    "edge_width_px": "out of focus, edges {} px wide",
+    "saturated_spot_nuclei": "saturated area as large as {} nuclei",
+    "saturated_share": "{} of the image saturated",
+    "bright_structure_share": "bright structure wider than a nucleus on {} of the image",
+    "bright_outside_share": "bright area outside nuclei {} of the image",
+    "bright_extent_nuclei": "bright structure as long as {} nuclei",
+    "background_rise": "background raised by {} of the intensity range",
+    "background_span": "background uneven by {} of the intensity range",
+    "noise": "noise {}",
+    "signal_to_noise": "weak signal, {} times the noise",
+}
+
+
 def _passed(
-    check: _Check, scores: Scores, column: str, name: str, rule: FlagRule
+    check: Check, scores: Scores, channel: str, name: str, rule: FlagRule
 ) -> Iterator[tuple[int, Finding]]:
     """Yield the rows that pass a check, with what was found; `name` begins the reason."""
+    column = f"{check.measure}_{channel}"
+    if column not in scores.table:
+        return
     values = scores.table[column].to_numpy(np.float64)
     z = scores.table[f"z_{column}"].to_numpy(np.float64)
     median = scores.reference.medians[column]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        severity = np.minimum(check.sign * z / rule.z_limit, check.effect(values, median))
-    compared = f"{scores.reference.name} median {check.unit(median)}"
+    severity = check.severity(values, median, z, rule.z_limit)
+    compared = f"{scores.reference.name} median {with_unit(check.measure, median)}"
     # A NaN (nothing to compare, nothing to measure) is no reason.
     for row in np.flatnonzero(severity >= 1).tolist():
-        text = f"{name}{check.words(float(values[row]))} ({compared}, z {z[row]:.0f})"
+        reason = _REASONS[check.measure].format(with_unit(check.measure, float(values[row])))
+        text = f"{name}{reason} ({compared}, z {z[row]:.0f})"
         yield row, Finding(check.code, min(MAX_SEVERITY, float(severity[row])), text)
 
 
 def _find_in_cells(
-    scores: Scores,
-    count: str,
-    few_ratio: float,
-    rule: FlagRule,
-    empty_wells: Collection[str],
+    scores: Scores, count: str, few_ratio: float, rule: FlagRule, empty_wells: Collection[str]
 ) -> Iterator[tuple[int, Finding]]:
     """Yield row and finding of what the cells of a site or well show together."""
     wells = scores.table["well"]
@@ -304,12 +238,10 @@ def _find_in_cells(
         ("dead", _shares(scores, "share_small", rule.small_excess, rule.share_z, np.inf)),
     )
     for code, severity in severities:
-        for row in np.flatnonzero(severity >= 1):
-            if code == "empty":
-                text = _brief_text(scores, count, int(row))
-            else:
-                text = _share_text(scores, code, int(row))
-            yield int(row), Finding(code, float(severity[row]), text)
+        for row in np.flatnonzero(severity >= 1).tolist():
+            is_count = code == "empty"
+            text = _count_text(scores, count, row) if is_count else _share_text(scores, code, row)
+            yield row, Finding(code, float(severity[row]), text)
 
 
 def _few_cells(scores: Scores, column: str, ratio: float, rule: FlagRule) -> NDArray[np.float64]:
@@ -338,7 +270,7 @@ def _shares(
     return capped
 
 
-def _brief_text(scores: Scores, column: str, row: int) -> str:
+def _count_text(scores: Scores, column: str, row: int) -> str:
     n = float(scores.table[column].iloc[row])
     median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
     if column == "n_cells":
@@ -366,14 +298,6 @@ def _causes(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if not (is_noisy and finding.code == "dead")]
 
 
-def _one_per_code(findings: Iterable[Finding]) -> list[Finding]:
-    """Keep the gravest finding of each code, gravest first."""
-    gravest: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda f: (-f.severity, _CODE_ORDER[f.code])):
-        gravest.setdefault(finding.code, finding)
-    return list(gravest.values())
-
-
 def _from_sites(findings: Sequence[tuple[int, Finding]], known: Collection[str]) -> list[Finding]:
     """Put the findings of the sites of a well into one for each code, naming the worst site."""
     by_code: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
@@ -388,4 +312,4 @@ def _from_sites(findings: Sequence[tuple[int, Finding]], known: Collection[str])
         if others:
             text += f", also {'sites' if len(others) > 1 else 'site'} {listing(others)}"
         merged.append(Finding(code, gravest.severity, text))
-    return sorted(merged, key=lambda f: (-f.severity, _CODE_ORDER[f.code]))
+    return gravest_first(merged, FLAG_CODES)

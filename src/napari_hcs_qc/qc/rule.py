@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from napari_hcs_qc.errors import HcsQcError
+import numpy as np
+
+from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.text import number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
+
+    from numpy.typing import NDArray
 
 FLAG_CODES: dict[str, str] = {
     "unreadable": "could not be read",
@@ -26,14 +30,112 @@ FLAG_CODES: dict[str, str] = {
 """Reason codes of a flag and what they mean, in the order in which equals are named."""
 
 
+_SHARES = frozenset({"share_abnormal", "background_rise", "background_span"})
+
+
 @dataclass(frozen=True)
-class FlagRule:
+class Finding:
+    """One reason for a flag: its code, how far beyond the threshold it is (>= 1), in words."""
+
+    code: str
+    severity: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measure against the median: for a flag the effect must pass `limit`, beside the z."""
+
+    code: str
+    measure: str
+    effect: Literal["above", "times", "below"]  # a difference, or a multiple of the median
+    limit: float
+
+    def severity(
+        self, values: NDArray[np.float64], median: float, z: NDArray[np.float64], z_limit: float
+    ) -> NDArray[np.float64]:
+        """How many times the thresholds are passed; NaN where there is nothing to compare."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.effect == "above":
+                passed = (values - median) / self.limit
+            else:
+                passed = (values / median - 1) / (self.limit - 1)
+            sign = -1 if self.effect == "below" else 1
+            severity: NDArray[np.float64] = np.minimum(sign * z / z_limit, passed)
+        return severity
+
+
+def with_unit(measure: str, value: float) -> str:
+    """Write a value of a measure of the image or the cells."""
+    is_share = measure.endswith("_share") or measure in _SHARES
+    return percent(value) if is_share else number(value)
+
+
+def gravest_first(findings: Iterable[Finding], codes: Iterable[str]) -> list[Finding]:
+    """Sort findings, equals in the order of the codes."""
+    order = {code: index for index, code in enumerate(codes)}
+    return sorted(findings, key=lambda finding: (-finding.severity, order[finding.code]))
+
+
+def one_per_code(findings: Iterable[Finding], codes: Iterable[str]) -> list[Finding]:
+    """Keep the gravest finding of each code, gravest first."""
+    gravest: dict[str, Finding] = {}
+    for finding in gravest_first(findings, codes):
+        gravest.setdefault(finding.code, finding)
+    return list(gravest.values())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Thresholds, each a positive number."""
+
+    title: ClassVar[str]
+    above_one: ClassVar[Collection[str]]
+    below_one: ClassVar[Collection[str]]
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that cannot be meant."""
+        problems = []
+        for name, value in self.to_dict().items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 < value < float("inf"):
+                problems.append(Problem(name, f"is {value!r}; a positive number is needed."))
+            elif name in self.above_one and value <= 1:
+                problems.append(Problem(name, f"is {value}; more than 1 is needed."))
+            elif name in self.below_one and value >= 1:
+                problems.append(Problem(name, f"is {value}; less than 1 is needed."))
+        if problems:
+            raise ProblemsError(f"The {self.title} cannot be used", problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make a rule from a part of its thresholds; the rest are defaults."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise HcsQcError(
+                f"The {cls.title} has no threshold {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(known)}."
+            )
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class FlagRule(Rule):
     """Thresholds for a flag.
 
     Every comparison with the plate needs two things at once: a robust z beyond `z_limit` (so that
     a mixed plate does not flag its own variety) and an effect that matters (so that a clean,
     homogeneous plate does not flag its tails).
     """
+
+    title: ClassVar[str] = "flag rule"
+    above_one: ClassVar[Collection[str]] = ("blur_ratio", "noise_ratio")
+    below_one: ClassVar[Collection[str]] = ("dim_ratio", "few_cells_site", "few_cells_well")
 
     z_limit: float = 6.0  # robust z that a measure of the image must pass
     # The lower 95 % limit of the share of abnormal cells must be above the median by this
@@ -56,25 +158,6 @@ class FlagRule:
     bright_extent: float = 5.0  # length of the longest bright structure above the median, in nuclei
     # Rise or unevenness of the background above the median, as a share of the intensity range
     haze_rise: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Refuse thresholds that cannot be meant."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise HcsQcError(
-                    f"The flag rule's {field.name} is {value!r}; a positive number was expected."
-                )
-        for name in ("blur_ratio", "noise_ratio"):
-            if getattr(self, name) <= 1:
-                raise HcsQcError(
-                    f"The flag rule's {name} is {getattr(self, name)}; more than 1 was expected."
-                )
-        for name in ("dim_ratio", "few_cells_site", "few_cells_well"):
-            if getattr(self, name) >= 1:
-                raise HcsQcError(
-                    f"The flag rule's {name} is {getattr(self, name)}; less than 1 was expected."
-                )
 
     def describe(self) -> tuple[str, ...]:
         """Say the rule in plain sentences, for the report and the window."""
@@ -108,18 +191,3 @@ class FlagRule:
             "A site that cannot be read flags its well. A plate that is bad throughout has "
             "nothing to compare with: only the share of abnormal cells shows it.",
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; `from_dict` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FlagRule:
-        """Make a rule from what `to_dict` gave, or from a part of it (the rest are defaults)."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise HcsQcError(
-                f"The flag rule has no threshold {unknown[0]!r}; it has {', '.join(sorted(known))}."
-            )
-        return cls(**data)

@@ -35,12 +35,7 @@ _MAD_TO_SD = 1.482602218505602
 # Often 0 on most sites (no saturated nucleus) and not on the rest: the MAD would be 0 though a
 # quarter of the sites has one, so the upper quartile counts as well.
 _MOSTLY_ZERO = frozenset(
-    {
-        "saturated_share",
-        "saturated_spot_nuclei",
-        "bright_outside_share",
-        "bright_structure_share",
-    }
+    {"saturated_share", "saturated_spot_nuclei", "bright_outside_share", "bright_structure_share"}
 )
 
 # Least scatter (absolute, and relative to the median) that is believed of a measure. On a clean
@@ -198,10 +193,7 @@ def score_sites(
 
 
 def score_wells(
-    sites: pd.DataFrame,
-    *,
-    control_wells: Collection[str] = (),
-    empty_wells: Collection[str] = (),
+    sites: pd.DataFrame, *, control_wells: Collection[str] = (), empty_wells: Collection[str] = ()
 ) -> Scores:
     """Score the wells from their sites."""
     code, wells = pd.factorize(sites["well"].to_numpy(dtype=object))

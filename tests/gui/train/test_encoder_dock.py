@@ -271,7 +271,6 @@ def test_the_table_shows_self_supervised_encoders_when_there_are_some(qtbot: QtB
     mine = EncoderInfo(
         name="simclr-1",
         architecture="ssl:resnet18",
-        ready=True,
         needs="",
         n_features=512,
         licence="own",

@@ -12,7 +12,7 @@ import pytest
 from napari_hcs_qc.cells import detect
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.cells.nuclei import find_nuclei
-from napari_hcs_qc.cells.table import cells_of_site, join_cells, read_cells, read_cells_metadata
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.plates.plate import Plate, SiteKey
@@ -23,25 +23,17 @@ if TYPE_CHECKING:
 MakePlate = Callable[..., Plate]
 
 
-def test_the_cells_are_those_of_each_site(
-    plate: Plate, fields: dict[SiteKey, Any], tmp_path: Path
-) -> None:
-    out = tmp_path / "run" / "cells.parquet"
-    result = find_cells(plate, out, diameter_px=28)
+def test_the_cells_are_those_of_each_site(plate: Plate, fields: dict[SiteKey, Any]) -> None:
+    result = find_cells(plate, diameter_px=28)
     expected = join_cells(
         cells_of_site(find_nuclei(field.image, diameter_px=28), field.image, site)
         for site, field in fields.items()
     )
     pd.testing.assert_frame_equal(result.cells, expected)
-    pd.testing.assert_frame_equal(read_cells(out), expected)
     assert len(expected) >= 25
     assert not (expected["well"].eq("B03") & expected["site"].eq(2)).any()
     inner = expected.loc[~expected["at_border"], "diameter_px"]
     assert result.diameter_px == pytest.approx(inner.median())
-    metadata = read_cells_metadata(out)
-    assert metadata["plate"] == plate.name
-    assert metadata["plate_fingerprint"] == plate.fingerprint
-    assert (metadata["channel"], metadata["looked_for_diameter_px"]) == ("w1", 28)
 
 
 def test_border_cells_are_kept_and_marked(plate: Plate) -> None:
@@ -120,25 +112,16 @@ def test_a_plate_without_nuclei_gives_an_empty_table(
 ) -> None:
     images = {(SiteKey("A01", n), 1): draw_field((90, 100), n=0, seed=n).image for n in (1, 2)}
     plate = make_plate(tmp_path / "empty", images)
-    out = tmp_path / "cells.parquet"
-    result = find_cells(plate, out)
+    result = find_cells(plate)
     assert result.cells.empty
     assert np.isnan(result.diameter_px)
-    assert read_cells(out).empty
-    assert read_cells_metadata(out)["diameter_px"] is None
 
 
-def test_a_stopped_run_leaves_no_file(plate: Plate, tmp_path: Path) -> None:
-    out = tmp_path / "cells.parquet"
+def test_a_run_can_be_stopped(plate: Plate) -> None:
     done: list[int] = []
+    job = Job(lambda now, _total, _message: done.append(now), lambda: len(done) >= 2)
     with pytest.raises(Cancelled):
-        find_cells(
-            plate,
-            out,
-            diameter_px=28,
-            job=Job(lambda now, _total, _message: done.append(now), lambda: len(done) >= 2),
-        )
-    assert not out.exists()
+        find_cells(plate, diameter_px=28, job=job)
 
 
 def test_stopping_does_not_wait_for_a_slow_site(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_hcs_qc.cells.imported import import_cells
-from napari_hcs_qc.cells.table import cells_of_site, join_cells, read_cells, read_cells_metadata
+from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.plates.plate import Plate, SiteKey
 
@@ -61,13 +61,10 @@ def test_masks_go_to_their_sites_by_name(
         path = tmp_path / "masks" / name.format(well=site.well, site=site.site)
         path.parent.mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(path, field.labels.astype(np.uint16))
-    out = tmp_path / "out" / "cells.parquet"
-    result = import_cells(plate, tmp_path / "masks", out)
+    result = import_cells(plate, tmp_path / "masks")
     assert result.problems == result.unreadable == ()
     wanted = expected(fields, has_ids=True)
     pd.testing.assert_frame_equal(result.cells, wanted)
-    pd.testing.assert_frame_equal(read_cells(out), wanted)
-    assert read_cells_metadata(out)["source"] == str(tmp_path / "masks")
     inner = wanted.loc[~wanted["at_border"], "diameter_px"]
     assert result.diameter_px == pytest.approx(inner.median())
 
@@ -182,9 +179,8 @@ def test_positions_of_many_programs(plate: Plate, tmp_path: Path, header: str, k
         table.to_csv(path, index=False, sep=";")
     else:
         table.to_csv(path, index=False, encoding="utf-16" if kind == "utf-16" else "utf-8-sig")
-    result = import_cells(plate, path, tmp_path / "cells.parquet")
-    cells = read_cells(tmp_path / "cells.parquet")
-    pd.testing.assert_frame_equal(cells, result.cells)
+    result = import_cells(plate, path)
+    cells = result.cells
     rows = cells[["well", "site", "y_px", "x_px", "object_number"]].itertuples(index=False)
     assert [tuple(row) for row in rows] == sorted(POSITIONS)
     assert cells["cell_id"].tolist() == [0, 1, 2]

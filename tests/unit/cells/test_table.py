@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from napari_hcs_qc.cells.table import (
     empty_cells,
     join_cells,
     read_cells,
-    read_cells_metadata,
     write_cells,
 )
 from napari_hcs_qc.errors import HcsQcError, WriteError
@@ -67,7 +67,7 @@ def test_written_cells_are_read_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "größe 1" / "cells.parquet"
     write_cells(cells, path, {"plate": "P 1", "channel": "DNA"})
     pd.testing.assert_frame_equal(read_cells(path), cells)
-    metadata = read_cells_metadata(path)
+    metadata = json.loads(pq.read_schema(path).metadata[b"napari_hcs_qc.cells"])
     assert metadata == {"plate": "P 1", "channel": "DNA", "schema_version": 1}
     assert pq.read_schema(path).names == list(CELL_COLUMNS)
     assert sorted(p.name for p in path.parent.iterdir()) == ["cells.parquet"]
@@ -89,8 +89,6 @@ def test_files_that_are_no_cell_table_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"well": ["A01"]}).to_parquet(other)
     with pytest.raises(HcsQcError, match="lacks cell_id"):
         read_cells(other)
-    with pytest.raises(HcsQcError, match="not a table of cells"):
-        read_cells_metadata(other)
     with pytest.raises(HcsQcError, match="A cell table has the columns"):
         write_cells(empty_cells().drop(columns="well"), tmp_path / "x.parquet")
 

@@ -8,8 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.baseline import baseline_head, feature_names, hand_features
-from napari_hcs_qc.heads.forest import ForestHead
+from napari_hcs_qc.evaluation.baseline import feature_names, hand_features
 from napari_hcs_qc.job import Cancelled, Job
 
 
@@ -140,8 +139,3 @@ def test_it_is_fast_enough_for_thousands() -> None:
     start = time.process_time()
     hand_features(crops)
     assert time.process_time() - start < 4  # a tenth of 2,000 crops in 20 s, and some slack
-
-
-def test_the_baseline_is_a_seeded_forest() -> None:
-    assert isinstance(baseline_head(3), ForestHead)
-    assert baseline_head(3).random_state == 3

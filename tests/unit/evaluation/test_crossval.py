@@ -9,9 +9,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate
+from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate, grouped_folds
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics
-from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.job import Cancelled, Job
 

@@ -118,11 +118,8 @@ def test_the_same_seed_gives_the_same_to_the_digit() -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
-@pytest.mark.parametrize("patience", [0, 2])
-def test_one_that_was_stopped_goes_on_to_the_same_weights(
-    tmp_path: Path, share: float, patience: int
-) -> None:
-    data, settings = cells(34, 20), replace(QUICK, patience=patience)
+def test_one_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, share: float) -> None:
+    data, settings = cells(34, 20), QUICK
     checkpoint = tmp_path / "it.ckpt"
     questions: list[int] = []
 
@@ -333,18 +330,6 @@ def test_frozen_stages_stay_and_the_others_learn() -> None:
     assert changed
     frozen = {name for name in before if name.startswith(("conv1", "bn1", "layer1"))}
     assert frozen and not (changed & frozen)
-
-
-def test_patience_keeps_the_best_epoch_of_cells_held_out_by_well() -> None:
-    still = replace(QUICK, encoder_rate=0.0, learning_rate=0.0, epochs=9, patience=2)
-    made = tuned(cells(40, 24), still)
-    # Nothing is learnt, so no epoch is better than the first.
-    assert made.history["epochs"] == 3
-    assert made.history["kept_epoch"] == 1
-    assert 5 <= made.history["n_held_out"] <= 25
-    few = tuned(cells(20, 10), still)  # none can be spared
-    assert few.history["n_held_out"] == 0
-    assert few.history["epochs"] == 9
 
 
 def test_weights_and_head_come_back_from_disk(tmp_path: Path) -> None:

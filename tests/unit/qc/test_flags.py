@@ -299,9 +299,9 @@ def test_the_rule_survives_json_and_refuses_what_cannot_be_meant() -> None:
     assert FlagRule.from_dict({}) == FlagRule()
     with pytest.raises(HcsQcError, match="no threshold 'zlimit'"):
         FlagRule.from_dict({"zlimit": 3})
-    with pytest.raises(HcsQcError, match=r"blur_ratio is 0\.8"):
+    with pytest.raises(HcsQcError, match=r"blur_ratio: is 0\.8"):
         FlagRule(blur_ratio=0.8)
-    with pytest.raises(HcsQcError, match=r"dim_ratio is 1\.5"):
+    with pytest.raises(HcsQcError, match=r"dim_ratio: is 1\.5"):
         FlagRule(dim_ratio=1.5)
     for field in fields(FlagRule):
         with pytest.raises(HcsQcError, match=field.name):

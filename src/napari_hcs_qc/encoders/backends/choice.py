@@ -30,18 +30,16 @@ class BackendInfo:
 
     name: BackendName  # what `load_encoder` takes as its backend
     version: str  # of the package; empty when it is not installed
-    needs: str  # what is missing; empty when it is ready
+
+    @property
+    def needs(self) -> str:
+        """What is missing; empty when it is ready."""
+        return "" if self.version else f"pip install 'napari-hcs-qc[{_EXTRAS[self.name]}]'"
 
 
 def list_backends() -> list[BackendInfo]:
     """List the backends of the CPU, PyTorch first."""
-    return [_info(name) for name in get_args(BackendName)]
-
-
-def _info(name: BackendName) -> BackendInfo:
-    version = backend_version(name)
-    needs = "" if version else f"pip install 'napari-hcs-qc[{_EXTRAS[name]}]'"
-    return BackendInfo(name, version, needs)
+    return [BackendInfo(name, backend_version(name)) for name in get_args(BackendName)]
 
 
 def backend_version(name: BackendName) -> str:
@@ -68,14 +66,12 @@ def choose_backend(requested: str = AUTO) -> BackendName:
             f"{', '.join(get_args(BackendName))}."
         )
     name = cast("BackendName", requested)
-    info = _info(name)
-    if info.needs:
-        raise HcsQcError(f"{source} {name} is not installed: {info.needs}, or use 'auto'.")
+    needs = BackendInfo(name, backend_version(name)).needs
+    if needs:
+        raise HcsQcError(f"{source} {name} is not installed: {needs}, or use 'auto'.")
     return name
 
 
 def as_trained(name: object) -> BackendName:
     """Give the backend of a model where it is here, else PyTorch, which is everywhere."""
-    known = {info.name: info for info in list_backends()}
-    info = known.get(cast("BackendName", name))
-    return TORCH if info is None or info.needs else info.name
+    return next((known for known in _ORDER if known == name and backend_version(known)), TORCH)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from napari_hcs_qc.encoders.backends.graph_cache import kept_graph
-from napari_hcs_qc.encoders.backends.runners import Runner, make_runner
-from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
+from napari_hcs_qc.encoders.onnx.onnx_operators import to_onnx
+from napari_hcs_qc.encoders.weights import cache_folder
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_hcs_qc.encoders.backends.choice import BackendName
@@ -25,6 +31,10 @@ CROPS_AT_ONCE = 4
 
 TOLERANCE = 1e-4
 """Largest difference from PyTorch's features, as a share of the largest feature."""
+
+# Goes up whenever the same network would be written in another way.
+_EXPORT_VERSION = 1
+_MOST_KEPT = 12  # graphs of some 12 MB
 
 
 class CompiledNetwork:
@@ -91,6 +101,99 @@ def check_agrees(features: np.ndarray, expected: np.ndarray) -> None:
             f"its features differ from PyTorch's by {apart:.1e} of the largest one "
             f"(at most {TOLERANCE:g} is allowed)"
         )
+
+
+def kept_graph(key: str, export: Callable[[], bytes], use: Callable[[bytes], Runner]) -> Runner:
+    """Use a graph that was exported before; export it where there is none, or none that works.
+
+    An export takes seconds of a processor, a load some hundredths.
+    """
+    told = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
+    path = cache_folder() / "graphs" / f"{fingerprint(told)}.onnx"
+    with contextlib.suppress(Exception):  # damaged, or half gone: it is made anew
+        made = use(path.read_bytes())
+        with contextlib.suppress(OSError):
+            path.touch()  # those used last are kept
+        return made
+    graph = export()
+    made = use(graph)
+    with contextlib.suppress(HcsQcError, OSError):  # a full disk only costs time at the next start
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(graph)
+        _forget_old(path.parent)
+    return made
+
+
+def _forget_old(folder: Path) -> None:
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in graphs[_MOST_KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+class Runner(Protocol):
+    """A network made ready for crops of one shape."""
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode ``(n, channels, side, side)``, n being that of the graph, as ``(n, features)``."""
+
+
+class OnnxRuntimeRunner:
+    """A graph in ONNX Runtime, float32.
+
+    One thread a call: the callers' threads are the parallelism, and never wait for each other.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode crops."""
+        features: NDArray[np.float32] = self._session.run(None, {self._input: crops})[0]
+        return features
+
+
+class OpenVinoRunner:
+    """A graph in OpenVINO, float32 also where the processor would rather have half precision.
+
+    As many streams of one thread each as there are callers; each caller has a request of its own.
+    """
+
+    def __init__(self, graph: bytes, n_streams: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": n_streams,
+            "INFERENCE_NUM_THREADS": n_streams,
+        }
+        self._compiled: Any = core.compile_model(core.read_model(graph), "CPU", settings)
+        self._local = threading.local()
+
+    def __call__(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode crops."""
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer({0: crops}, share_inputs=True)
+        features: NDArray[np.float32] = np.array(request.get_output_tensor(0).data)
+        return features
+
+
+def make_runner(backend: BackendName, graph: bytes) -> Runner:
+    """Load a graph into a backend that is not PyTorch."""
+    if backend == "openvino":
+        return OpenVinoRunner(graph, torch.get_num_threads())
+    return OnnxRuntimeRunner(graph)
 
 
 class _FromCrops(nn.Module):

@@ -38,12 +38,7 @@ class CropWorkers:
         self._n_threads = 0
         self._n_workers = 1
 
-    def run(
-        self,
-        encode: Callable[[Tensor, Job], Tensor],
-        crops: Tensor,
-        job: Job,
-    ) -> Tensor:
+    def run(self, encode: Callable[[Tensor, Job], Tensor], crops: Tensor, job: Job) -> Tensor:
         """Encode a batch, in parts where it is large enough."""
         pool = self._pool_for(torch.get_num_threads())
         n_parts = min(self._n_workers, len(crops) // _LEAST_CROPS)

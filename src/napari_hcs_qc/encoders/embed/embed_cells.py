@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
-from napari_hcs_qc.encoders.embed.store_writer import StoreWriter
+from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate, Projection
 
 _CHUNK_CELLS = 256
+_DTYPE: StoreDtype = "float32"
 
 
 def store_fingerprint(
@@ -39,10 +40,9 @@ def store_fingerprint(
     encoder: Encoder,
     *,
     projection: Projection = "max",
-    dtype: StoreDtype = "float32",
 ) -> str:
     """Name of the store that `embed_cells` fills for these inputs."""
-    return fingerprint(_parts(plate, cells, ranges, recipe, encoder, projection, dtype))
+    return fingerprint(_parts(plate, cells, ranges, recipe, encoder, projection))
 
 
 def embed_cells(
@@ -55,7 +55,6 @@ def embed_cells(
     *,
     projection: Projection = "max",
     batch_size: int = 64,
-    dtype: StoreDtype = "float32",
     chunk_cells: int = _CHUNK_CELLS,
     job: Job = NO_JOB,
 ) -> EmbeddingStore:
@@ -80,11 +79,11 @@ def embed_cells(
     n_views = recipe.n_views(len(plate.channels))
     batch_cells = max(1, batch_size // n_views)
     source = CropSource(plate, cells, ranges, recipe, projection, batch_cells)
-    parts = _parts(plate, cells, ranges, recipe, encoder, projection, dtype)
+    parts = _parts(plate, cells, ranges, recipe, encoder, projection)
     writer = StoreWriter(
         folder / fingerprint(parts),
         (len(cells), n_views * encoder.n_features),
-        dtype,
+        _DTYPE,
         # Whole batches, so that their size is constant; at least as many as asked for.
         -(-chunk_cells // batch_cells) * batch_cells,
         {"made_of": parts, "encoder": encoder.describe(), "recipe": recipe.to_dict()},
@@ -112,8 +111,7 @@ def _parts(
     recipe: CropRecipe,
     encoder: Encoder,
     projection: Projection,
-    dtype: StoreDtype,
-) -> dict[str, Any]:
+) -> dict[str, str | int]:
     digest = hashlib.sha256("\0".join(cells["well"]).encode())
     for column, kind in (("site", "<i8"), ("y_px", "<f4"), ("x_px", "<f4")):
         digest.update(cells[column].to_numpy(dtype=kind).tobytes())
@@ -124,7 +122,7 @@ def _parts(
         "recipe": recipe.fingerprint,
         "encoder": encoder.fingerprint,
         "projection": projection,
-        "dtype": dtype,
+        "dtype": _DTYPE,
     }
 
 

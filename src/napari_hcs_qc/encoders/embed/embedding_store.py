@@ -9,17 +9,23 @@ A store is a folder named by the fingerprint of all that its numbers depend on:
 
 from __future__ import annotations
 
+import os
+import shutil
+import zlib
+from errno import ENOSPC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.files import read_json
+from napari_hcs_qc.files import explained_writes, read_json, validation_problems, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -29,18 +35,53 @@ FORMAT_VERSION = 1
 MANIFEST, ARRAY, JOURNAL = "manifest.json", "embeddings.npy", "done.jsonl"
 
 
+class StoreManifest(BaseModel, extra="allow"):
+    """What is in a store; `made_of` is what its numbers depend on."""
+
+    format_version: int = FORMAT_VERSION
+    shape: tuple[int, int]  # cells and features
+    dtype: StoreDtype
+    chunk_cells: int  # rows in a chunk; the last may have fewer
+    complete: bool = False  # whether the work was finished
+    unreadable: tuple[Problem, ...] = ()  # sites without pixels; the rows of their cells are NaN
+    made_of: dict[str, str | int] = {}
+    encoder: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+
+    @property
+    def row_bytes(self) -> int:
+        """Length of one row in the array file."""
+        return self.shape[1] * int(np.dtype(self.dtype).itemsize)
+
+    @property
+    def header(self) -> bytes:
+        """Header of a NumPy file of version 1.0, padded to a multiple of 64 bytes: 128 here.
+
+        Not left to NumPy, whose padding has changed between versions: the length of the file is
+        what tells a whole one.
+        """
+        descr = np.dtype(self.dtype).newbyteorder("<").str
+        text = repr({"descr": descr, "fortran_order": False, "shape": self.shape})
+        return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of the array file."""
+        return len(self.header) + self.shape[0] * self.row_bytes
+
+
 class EmbeddingStore:
     """Embeddings of one cell table, as they lie in a folder."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: StoreManifest) -> None:
         self.folder = folder
-        self.manifest = dict(manifest)
+        self.manifest = manifest
 
     @classmethod
     def open(cls, folder: Path) -> EmbeddingStore:
         """Open a store, finished or not."""
-        manifest = read_json(folder / MANIFEST)
-        version = manifest.get("format_version")
+        data = read_json(folder / MANIFEST)
+        version = data.get("format_version")
         if version != FORMAT_VERSION:
             raise HcsQcError(
                 f"The embedding store {folder} has format version {version!r}; this version of "
@@ -48,47 +89,33 @@ class EmbeddingStore:
                 "the embeddings again."
             )
         try:
-            n_cells, n_features = (int(length) for length in manifest["shape"])
-            np.dtype(manifest["dtype"])
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(folder, StoreManifest.model_validate(data))
+        except ValidationError as error:
             raise HcsQcError(
-                f"{folder / MANIFEST} is damaged ({error!r}); delete the folder to compute the "
-                "embeddings again."
+                f"{folder / MANIFEST} is damaged ({validation_problems(error)}); delete the "
+                "folder to compute the embeddings again."
             ) from error
-        return cls(folder, {**manifest, "shape": [n_cells, n_features]})
-
-    @property
-    def n_cells(self) -> int:
-        """Number of rows."""
-        return int(self.manifest["shape"][0])
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns: the encoder's features of every view, one view after the other."""
-        return int(self.manifest["shape"][1])
 
     @property
     def complete(self) -> bool:
         """Whether every row is there: the work was finished and the file is whole."""
-        return bool(self.manifest.get("complete")) and self.is_whole
+        return self.manifest.complete and self.is_whole
 
     @property
     def is_whole(self) -> bool:
         """Whether the array file is there, begins as it should and is as long as its rows need."""
-        header = array_header(self.manifest)
-        path = self.folder / ARRAY
+        header, path = self.manifest.header, self.folder / ARRAY
         try:
             with path.open("rb") as handle:
                 begins_well = handle.read(len(header)) == header
-            size = path.stat().st_size
+            return begins_well and path.stat().st_size == self.manifest.n_bytes
         except OSError:
             return False
-        return begins_well and size == len(header) + self.n_cells * row_bytes(self.manifest)
 
     @property
     def unreadable(self) -> tuple[Problem, ...]:
         """Sites whose pixels could not be had; the rows of their cells are NaN."""
-        return tuple(Problem(**problem) for problem in self.manifest.get("unreadable", ()))
+        return self.manifest.unreadable
 
     @cached_property
     def embeddings(self) -> NDArray[np.floating[Any]]:
@@ -98,26 +125,176 @@ class EmbeddingStore:
                 f"The embeddings in {self.folder} are not complete; run the same command again to "
                 "compute the rest."
             )
-        if self.n_cells == 0:
+        if self.manifest.shape[0] == 0:
             # An empty file cannot be mapped.
-            return np.empty((0, self.n_features), dtype=self.manifest["dtype"])
+            return np.empty(self.manifest.shape, dtype=self.manifest.dtype)
         mapped: NDArray[np.floating[Any]] = np.load(self.folder / ARRAY, mmap_mode="r")
         return mapped
 
 
-def row_bytes(manifest: Mapping[str, Any]) -> int:
-    """Length of one row in the array file."""
-    itemsize: int = np.dtype(manifest["dtype"]).itemsize
-    return int(manifest["shape"][1]) * itemsize
+class _Finished(BaseModel, frozen=True):
+    """A line of the journal."""
+
+    chunk: int
+    crc32: int
+    unreadable: tuple[Problem, ...]
 
 
-def array_header(manifest: Mapping[str, Any]) -> bytes:
-    """Header of a NumPy file of version 1.0, which pads it to a multiple of 64 bytes: 128 here.
+class StoreWriter:
+    """The one that fills a store; a single process at a time.
 
-    Not left to NumPy, whose padding has changed between versions: the length of the file is what
-    tells a whole one.
+    Opening it makes the folder, or finds what an earlier, interrupted run has finished. A chunk
+    counts as finished when its line is in the journal, which is written after the chunk's rows
+    have reached the disk.
     """
-    shape = tuple(int(length) for length in manifest["shape"])
-    descr = np.dtype(manifest["dtype"]).newbyteorder("<").str
-    text = repr({"descr": descr, "fortran_order": False, "shape": shape})
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int],
+        dtype: StoreDtype,
+        chunk_cells: int,
+        about: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        self._array_path, self._journal_path = folder / ARRAY, folder / JOURNAL
+        self._manifest = StoreManifest(shape=shape, dtype=dtype, chunk_cells=chunk_cells, **about)
+        self._done: dict[int, tuple[Problem, ...]] = {}
+        store = self._existing(shape, dtype)
+        if store is None:
+            self._create()
+        else:
+            self._manifest = store.manifest
+            self._resume()
+        self._check_room()
+
+    @property
+    def pending(self) -> list[int]:
+        """Chunks still to be written, ascending."""
+        n_chunks = -(-self._manifest.shape[0] // self._manifest.chunk_cells)
+        return [chunk for chunk in range(n_chunks) if chunk not in self._done]
+
+    @property
+    def unreadable(self) -> dict[int, tuple[Problem, ...]]:
+        """Sites that were unreadable, for each finished chunk that has any."""
+        return {chunk: problems for chunk, problems in self._done.items() if problems}
+
+    def rows(self, chunk: int) -> range:
+        """Rows of a chunk."""
+        start = chunk * self._manifest.chunk_cells
+        return range(start, min(start + self._manifest.chunk_cells, self._manifest.shape[0]))
+
+    def reopen(self, chunks: Iterable[int]) -> None:
+        """Count finished chunks as not done."""
+        for chunk in chunks:
+            self._done.pop(chunk, None)
+        if self.pending and self._manifest.complete:
+            # From here on the rows are not to be trusted without their checksums.
+            self._write_manifest(complete=False)
+
+    def write(
+        self, chunk: int, features: NDArray[np.float32], unreadable: Sequence[Problem] = ()
+    ) -> None:
+        """Write one chunk and, once it is on the disk, its line in the journal."""
+        dtype = np.dtype(self._manifest.dtype).newbyteorder("<")
+        if dtype == np.float16:
+            # Beyond its range a half becomes infinite, which no head could be fitted on.
+            features = np.clip(features, np.finfo(np.float16).min, np.finfo(np.float16).max)
+        data = np.ascontiguousarray(features, dtype=dtype).tobytes()
+        line = _Finished(chunk=chunk, crc32=zlib.crc32(data), unreadable=tuple(unreadable))
+        with explained_writes(self._array_path), self._array_path.open("rb+") as handle:
+            write_at(handle, self._offset(chunk), data)
+        with explained_writes(self._journal_path), self._journal_path.open("ab") as handle:
+            write_at(handle, None, line.model_dump_json().encode() + b"\n")
+        self._done[chunk] = line.unreadable
+
+    def finish(self) -> EmbeddingStore:
+        """Mark the store complete and open it."""
+        if self.pending:
+            raise AssertionError(f"chunks {self.pending} of {self.folder} are not written")
+        # A site on the border of two chunks stands in the journal twice.
+        problems = {
+            problem.where: problem for chunk in sorted(self._done) for problem in self._done[chunk]
+        }
+        self._write_manifest(complete=True, unreadable=tuple(problems.values()))
+        return EmbeddingStore.open(self.folder)
+
+    def _write_manifest(self, **changes: Any) -> None:
+        changed = self._manifest.model_copy(update=changes)
+        if changed != self._manifest:
+            write_json(self.folder / MANIFEST, changed.model_dump(mode="json"))
+            self._manifest = changed
+
+    def _existing(self, shape: tuple[int, int], dtype: StoreDtype) -> EmbeddingStore | None:
+        """Find a store to go on with; None when there is none or it is damaged."""
+        try:
+            store = EmbeddingStore.open(self.folder)
+        except HcsQcError:
+            return None
+        same = store.manifest.shape == shape and store.manifest.dtype == dtype
+        return store if same and store.is_whole else None
+
+    def _create(self) -> None:
+        with explained_writes(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # The manifest goes first and comes last: without it there is no store to resume. The
+            # array goes as well: whoever has mapped it keeps the old file, and one that is cut
+            # short under a map takes the process down.
+            for name in (MANIFEST, JOURNAL, ARRAY):
+                (self.folder / name).unlink(missing_ok=True)
+        self._check_room()
+        with explained_writes(self._array_path), self._array_path.open("wb") as handle:
+            handle.truncate(self._manifest.n_bytes)
+            write_at(handle, 0, self._manifest.header)
+        write_json(self.folder / MANIFEST, self._manifest.model_dump(mode="json"))
+
+    def _resume(self) -> None:
+        """Read which chunks are finished, and cut off a line that a kill left half-written."""
+        valid = 0
+        # A complete store is trusted by its size: reading gigabytes at every opening would cost.
+        trusted = self._manifest.complete
+        try:
+            journal = self._journal_path.read_bytes()
+        except FileNotFoundError:
+            journal = b""
+        with self._array_path.open("rb") as handle:
+            for line in journal.splitlines(keepends=True):
+                try:
+                    entry = _Finished.model_validate_json(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                valid += len(line)
+                if trusted or self._checksum(handle, entry.chunk) == entry.crc32:
+                    self._done[entry.chunk] = entry.unreadable
+        if valid < len(journal):
+            with explained_writes(self._journal_path):
+                os.truncate(self._journal_path, valid)
+
+    def _checksum(self, handle: BinaryIO, chunk: int) -> int:
+        handle.seek(self._offset(chunk))
+        return zlib.crc32(handle.read(len(self.rows(chunk)) * self._manifest.row_bytes))
+
+    def _check_room(self) -> None:
+        """Say at the start, not after hours, that the disk is too small."""
+        n_rows = sum(len(self.rows(chunk)) for chunk in self.pending)
+        needed = n_rows * self._manifest.row_bytes
+        with explained_writes(self._array_path):
+            free = shutil.disk_usage(self.folder).free
+            if needed > free:
+                reason = f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free"
+                raise OSError(ENOSPC, reason)
+
+    def _offset(self, chunk: int) -> int:
+        start = self.rows(chunk).start
+        return len(self._manifest.header) + start * self._manifest.row_bytes
+
+
+def write_at(handle: BinaryIO, offset: int | None, data: bytes) -> None:
+    """Write `data` at `offset` (None: where the file stands) and wait until it is on the disk."""
+    if offset is not None:
+        handle.seek(offset)
+    handle.write(data)
+    handle.flush()
+    os.fsync(handle.fileno())

@@ -1,4 +1,8 @@
-"""How each PyTorch operator is said in ONNX (operator set 17).
+"""A PyTorch network as an ONNX file: how each of its operators is said in operator set 17.
+
+PyTorch's own exporter needs three packages more (onnx, onnxscript, onnx-ir) and some ten seconds
+of a processor for each network; an encoder is a few kinds of operators, which are listed here. A
+network with any other is told by name, and runs on PyTorch.
 
 A translation takes the `Translation` and a node of the exported graph, and gives the name of its
 output in the file; None where the node stands for what it was given. Shapes are constant.
@@ -7,20 +11,27 @@ output in the file; None where the node stands for what it was given. Shapes are
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from napari_hcs_qc.encoders.onnx.translation import UnknownOperatorError
+from napari_hcs_qc.encoders.onnx.translation import Translation, UnknownOperatorError, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor, fx
-
-    from napari_hcs_qc.encoders.onnx.translation import Translation
+    from torch import Tensor, fx, nn
 
     Translate: TypeAlias = Callable[[Translation, fx.Node], str | None]
+
+
+def to_onnx(module: nn.Module, example: Tensor) -> bytes:
+    """Write a network as ONNX, for inputs of the very shape of `example`."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(module, (example,), strict=False)
+    return Translation(program, tuple(example.shape), OPERATORS).run()
 
 
 def _args(node: fx.Node, *defaults: Any) -> list[Any]:
@@ -32,10 +43,6 @@ def _args(node: fx.Node, *defaults: Any) -> list[Any]:
 def _pair(value: Any) -> list[int]:
     items = [int(item) for item in value] if isinstance(value, (list, tuple)) else [int(value)] * 2
     return items * 2 if len(items) == 1 else items
-
-
-def _shape(node: fx.Node) -> list[int]:
-    return [int(length) for length in node.meta["val"].shape]
 
 
 def _of(node: fx.Node) -> fx.Node:
@@ -89,14 +96,14 @@ def _pad(to: Translation, node: fx.Node) -> str:
         if source in to.alike:
             to.alike[node] = to.alike[source]
         return to.bare_name(source)
-    dims = len(_shape(node)) - 2
+    dims = len(shape_of(node)) - 2
     before, after = [0] * dims + [top, left], [0] * dims + [bottom, right]
     return to.file.node("Pad", [to.name(source), to.integers([*before, *after])])
 
 
 def _expand(to: Translation, node: fx.Node) -> str:
     source = _of(node)
-    was, shape = _shape(source), _shape(node)
+    was, shape = shape_of(source), shape_of(node)
     if len(was) == len(shape) == 4 and was == [shape[0], 1, *shape[2:]] and shape[1] > 1:
         to.alike[node] = shape[1]
         return to.name(source)
@@ -173,7 +180,7 @@ def _mean(to: Translation, node: fx.Node) -> str:
 
 
 def _average_to(to: Translation, node: fx.Node) -> str:
-    sides, wanted = _shape(_of(node))[2:], _shape(node)[2:]
+    sides, wanted = shape_of(_of(node))[2:], shape_of(node)[2:]
     if wanted == [1, 1]:
         return to.file.node("GlobalAveragePool", [to.name(_of(node))])
     if any(side % want for side, want in zip(sides, wanted, strict=True)):
@@ -185,34 +192,40 @@ def _average_to(to: Translation, node: fx.Node) -> str:
 
 def _max_pool(to: Translation, node: fx.Node) -> str:
     kernel, stride, padding, dilation, ceil = _args(node, None, None, 0, 1, False)
-    rows, columns = _pair(padding)
-    attributes: dict[str, Any] = {
-        "kernel_shape": _pair(kernel),
-        "strides": _pair(stride or kernel),
-        "pads": [rows, columns, rows, columns],
-        "dilations": _pair(dilation),
-        "ceil_mode": int(bool(ceil)),
-    }
-    return to.file.node("MaxPool", [to.name(_of(node))], attributes)
+    dilations = {"dilations": _pair(dilation)}
+    return _pool(to, node, "MaxPool", kernel, stride, padding, ceil, dilations)
 
 
 def _average_pool(to: Translation, node: fx.Node) -> str:
     kernel, stride, padding, ceil, counts, divisor = _args(node, None, None, 0, False, True, None)
     if divisor is not None:
         raise UnknownOperatorError("avg_pool2d with a divisor")
-    rows, columns = _pair(padding)
-    attributes: dict[str, Any] = {
+    counted = {"count_include_pad": int(bool(counts))}
+    return _pool(to, node, "AveragePool", kernel, stride, padding, ceil, counted)
+
+
+def _pool(
+    to: Translation,
+    node: fx.Node,
+    operator: str,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    ceil: Any,
+    more: dict[str, Any],
+) -> str:
+    attributes = {
         "kernel_shape": _pair(kernel),
         "strides": _pair(stride or kernel),
-        "pads": [rows, columns, rows, columns],
+        "pads": _pair(padding) * 2,
         "ceil_mode": int(bool(ceil)),
-        "count_include_pad": int(bool(counts)),
+        **more,
     }
-    return to.file.node("AveragePool", [to.name(_of(node))], attributes)
+    return to.file.node(operator, [to.name(_of(node))], attributes)
 
 
 def _reshape(to: Translation, node: fx.Node) -> str:
-    return to.file.node("Reshape", [to.name(_of(node)), to.integers(_shape(node))])
+    return to.file.node("Reshape", [to.name(_of(node)), to.integers(shape_of(node))])
 
 
 def _same(to: Translation, node: fx.Node) -> str:
@@ -226,14 +239,14 @@ def _cat(to: Translation, node: fx.Node) -> str:
 
 
 def _permute(to: Translation, node: fx.Node) -> str:
-    n_axes = len(_shape(node))
+    n_axes = len(shape_of(node))
     order = [int(axis) % n_axes for axis in _args(node, None)[0]]
     return to.file.node("Transpose", [to.name(_of(node))], {"perm": order})
 
 
 def _transpose(to: Translation, node: fx.Node) -> str:
     first, second = _args(node, 0, 1)
-    order = list(range(len(_shape(node))))
+    order = list(range(len(shape_of(node))))
     order[first], order[second] = order[second], order[first]
     return to.file.node("Transpose", [to.name(_of(node))], {"perm": order})
 
@@ -259,7 +272,7 @@ def _attention(to: Translation, node: fx.Node) -> str:
     if mask is not None or causal or dropout:
         raise UnknownOperatorError("attention with a mask")
     query, key, value = (to.name(part) for part in node.args[:3])
-    shape = _shape(_of(node))
+    shape = shape_of(_of(node))
     order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
     scale: Any = node.kwargs.get("scale") or shape[-1] ** -0.5
     scaled = to.file.node("Mul", [query, to.name(scale)])
@@ -276,7 +289,7 @@ def _slice(to: Translation, node: fx.Node) -> str:
 
 def _select(to: Translation, node: fx.Node) -> str:
     axis, index = _args(node, 0, 0)
-    return _one_of(to, to.name(_of(node)), int(axis), int(index), _shape(node))
+    return _one_of(to, to.name(_of(node)), int(axis), int(index), shape_of(node))
 
 
 def _one_of(to: Translation, name: str, axis: int, index: int, shape: Sequence[int]) -> str:
@@ -290,10 +303,10 @@ def _getitem(to: Translation, node: fx.Node) -> str:
     whole, operator = _of(parts), str(parts.target)
     if "unbind" in operator:
         axis = int(_args(parts, 0)[0])
-        return _one_of(to, to.name(whole), axis, index, _shape(node))
+        return _one_of(to, to.name(whole), axis, index, shape_of(node))
     axis = int(_args(parts, None, 0)[1])
     before = sum(int(part.shape[axis]) for part in parts.meta["val"][:index])
-    inputs = [before, before + _shape(node)[axis], axis, 1]
+    inputs = [before, before + shape_of(node)[axis], axis, 1]
     return to.file.node("Slice", [to.name(whole), *(to.integers([n]) for n in inputs)])
 
 

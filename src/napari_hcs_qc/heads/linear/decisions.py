@@ -72,9 +72,11 @@ class Decider:
     def _room(self, n_rows: int) -> _Room:
         room: _Room | None = getattr(self._rooms, "room", None)
         if room is None or len(room.inputs) < n_rows:
+            n_features, n_inputs = self._shape
             n_products, n_outputs = self._weights.shape[1], len(self._intercept)
-            room = _Room.of(n_rows, self._shape, (n_products, n_outputs), self._dtype)
-            self._rooms.room = room
+            columns = n_inputs, n_inputs - n_features + 1, n_products, n_outputs
+            parts = (torch.empty((n_rows, n), dtype=self._dtype) for n in columns)
+            room = self._rooms.room = _Room(*parts)
         return room.first(n_rows)
 
     def _decide(self, rows: torch.Tensor, room: _Room, decision: torch.Tensor) -> None:
@@ -118,20 +120,6 @@ class _Room:
         n_outputs = deviations.shape[1]
         n_anchors = products.shape[1] - n_outputs
         self.anchors, self.linear = torch.split(products, [n_anchors, n_outputs], dim=1)
-
-    @classmethod
-    def of(
-        cls,
-        n_rows: int,
-        shape: tuple[int, int],
-        made: tuple[int, int],
-        dtype: torch.dtype,
-    ) -> _Room:
-        """Take memory for so many rows, of `shape` features and inputs; `made` of these."""
-        n_features, n_inputs = shape
-        n_products, n_outputs = made
-        columns = n_inputs, n_inputs - n_features + 1, n_products, n_outputs
-        return cls(*(torch.empty((n_rows, n), dtype=dtype) for n in columns))
 
     def first(self, n_rows: int) -> _Room:
         """Give the first rows of it."""

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
 MIN_GROUPS = 3
 """With fewer wells than this a fold by well would say more about the well than about the head."""
 
 
-class Folds(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Folds:
     """Which fold each cell is held out in."""
 
-    fold: NDArray[np.int64]  # ``(n_cells,)`` int64: the fold in which the cell is held out
+    fold: NDArray[np.int64]  # ``(n_cells,)``: the fold in which the cell is held out
     n_folds: int  # number of folds; 0 when the cells cannot be divided at all
     # ``"well"`` when every group lies whole in one fold, ``"cell"`` otherwise
     by: Literal["well", "cell"]
+    note: str = ""  # what differs from what was asked for, in words; empty when nothing does
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Give the indices of the cells to fit on and of those held out, fold by fold."""
+        for number in range(self.n_folds):
+            yield np.flatnonzero(self.fold != number), np.flatnonzero(self.fold == number)
 
 
 def assign_folds(y: ArrayLike, groups: ArrayLike | None, n_folds: int, seed: int) -> Folds:

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.base import BaseEstimator, ClassifierMixin
 
-from napari_hcs_qc.heads.check_annotated import check_annotated, check_features
+from napari_hcs_qc.heads.check_annotated import Deciding, check_annotated, check_features
 from napari_hcs_qc.heads.linear.calibration import Calibration, calibrate, log_loss
 from napari_hcs_qc.heads.linear.folds import assign_folds
-from napari_hcs_qc.heads.linear.solver import (
-    Solution,
-    probabilities,
-    rotate,
-    rotate_gram,
-    share_of_cells,
-    solve,
-)
+from napari_hcs_qc.heads.linear.plate_directions import PlateDirections, centre_and_scale
+from napari_hcs_qc.heads.linear.solver import Solution, rotate, rotate_gram, share_of_cells, solve
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -26,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
     from napari_hcs_qc.heads.linear.solver import Floats, Rotation
 
     _InputsOf = Callable[..., NDArray[Any]]
@@ -54,12 +46,11 @@ class Geometry(NamedTuple):
     limit: float  # where the features are cut off
     # ``(n_directions, n_features)`` and ``(n_directions,)``: ``clip(directions @ x - offset)``
     directions: Floats
-    # ``(n_directions, n_features)`` and ``(n_directions,)``: ``clip(directions @ x - offset)``
     offset: Floats
     along_limit: float  # where these are cut off
 
 
-class LinearHead(ClassifierMixin, BaseEstimator):
+class LinearHead(Deciding):
     """L2 logistic regression with its strength chosen by cross-validation grouped by well.
 
     It is linear in three sets of inputs, each scaled to count the same: the standardised
@@ -118,7 +109,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     def _fit(
         self, cells: Floats, codes: NDArray[np.int64], n_classes: int, groups: ArrayLike | None
     ) -> None:
-        self.centre_, self.scale_ = _centre_and_scale(cells)
+        self.centre_, self.scale_ = centre_and_scale(cells)
         if self.plate is None:
             self.directions_, self.offset_ = np.empty((0, cells.shape[1])), np.empty(0)
         else:
@@ -153,20 +144,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: ArrayLike) -> Floats:
         """Calibrated log-odds, ``(n_cells,)`` for two classes (of the second), else per class."""
-        features = check_features(self, X)
-        decision = self.decide(features)
+        decision = self.decide(check_features(self, X))
         return decision[:, 0] if len(self.classes_) == 2 else decision
-
-    def predict_proba(self, X: ArrayLike) -> Floats:
-        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
-        features = check_features(self, X)
-        return probabilities(self.decide(features))
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``(n_cells,)`` the most probable class."""
-        best = self.predict_proba(X).argmax(axis=1)
-        most: NDArray[Any] = self.classes_[best]
-        return most
 
     def decide(self, features: NDArray[Any]) -> Floats:
         """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks.
@@ -323,12 +302,3 @@ def _main_directions(z: Floats, shares: Floats) -> tuple[Floats, Floats]:
     n_kept = int(np.append(0, np.flatnonzero(missing > _TOLERANCE) + 1).max())
     scaled = in_cells[:, :n_kept] * np.sqrt(np.abs(values[:n_kept]))
     return scaled.T @ z, np.sign(values[np.newaxis, :n_kept])
-
-
-def _centre_and_scale(features: Floats) -> tuple[Floats, Floats]:
-    """Mean and sd of each feature; the sd of a constant feature is infinite, so it counts as 0."""
-    centre = features.mean(axis=0)
-    scale = features.std(axis=0)
-    # What float32 arithmetic in an encoder makes of a constant is not information.
-    is_constant = scale <= 1e-6 * np.abs(centre) + np.finfo(float).tiny
-    return centre, np.where(is_constant, np.inf, scale)

@@ -34,8 +34,17 @@ class PlateDirections(NamedTuple):
     offset: NDArray[np.float64]
     # ``(n_features,)`` mean and standard deviation of each feature over the plate
     centre: NDArray[np.float64]
-    # ``(n_features,)`` mean and standard deviation of each feature over the plate
     scale: NDArray[np.float64]
+
+
+def centre_and_scale(
+    features: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and sd of each feature; the sd of a constant feature is infinite, so it counts as 0."""
+    centre, scale = features.mean(axis=0), features.std(axis=0)
+    # What float32 arithmetic in an encoder makes of a constant is not information.
+    is_constant = scale <= 1e-6 * np.abs(centre) + np.finfo(float).tiny
+    return centre, np.where(is_constant, np.inf, scale)
 
 
 def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
@@ -44,10 +53,7 @@ def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < MIN_CELLS or rows.shape[1] < N_DIRECTIONS:
         return None
-    centre, scale = rows.mean(axis=0), rows.std(axis=0)
-    # What float32 arithmetic in an encoder makes of a constant is not information.
-    is_constant = scale <= 1e-6 * np.abs(centre) + np.finfo(float).tiny
-    scale = np.where(is_constant, np.inf, scale)
+    centre, scale = centre_and_scale(rows)
     z = np.clip((rows - centre) / scale, -_LIMIT, _LIMIT)
     z -= z.mean(axis=0)
     with one_blas_thread():

@@ -34,11 +34,7 @@ _LEAST = 256  # cells that are worth a processor of their own
 
 
 def score_embeddings(
-    head: Head,
-    embeddings: NDArray[np.float32],
-    *,
-    chunk: int = 65536,
-    job: Job = NO_JOB,
+    head: Head, embeddings: NDArray[np.float32], *, chunk: int = 65536, job: Job = NO_JOB
 ) -> NDArray[np.float32]:
     """Score cells chunk by chunk."""
     if embeddings.ndim != 2 or embeddings.shape[1] != head.n_features_in_:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,12 +17,16 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.plates.ome_zarr.zarr_image import attributes_of
-from napari_hcs_qc.plates.ome_zarr.zarr_plate import ATTRIBUTE, is_ome_zarr
+from napari_hcs_qc.plates.ome_zarr.zarr_plate import (
+    ATTRIBUTE,
+    ConversionRecord,
+    is_ome_zarr,
+    read_record,
+)
 from napari_hcs_qc.plates.wells import parse_well, row_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,11 +50,7 @@ class Conversion:
 
 
 def convert_plate(
-    plate: Plate,
-    out: Path,
-    *,
-    version: NgffVersion = "0.5",
-    job: Job = NO_JOB,
+    plate: Plate, out: Path, *, version: NgffVersion = "0.5", job: Job = NO_JOB
 ) -> Conversion:
     """Write a plate as OME-Zarr, every site with all its channels, z planes and time points.
 
@@ -62,13 +63,11 @@ def convert_plate(
             f"NGFF version {version!r} cannot be written; '0.4' or '0.5' was expected."
         )
     out = Path(out).absolute()
-    record: dict[str, Any] = {
-        "source": plate.source.name,
-        "source_fingerprint": plate.fingerprint,
-        "pixel_size_um": plate.pixel_size_um,
-        "complete": False,
-        "unreadable": [],
-    }
+    record = ConversionRecord(
+        source=plate.source.name,
+        source_fingerprint=plate.fingerprint,
+        pixel_size_um=plate.pixel_size_um,
+    )
     _start(plate, out, version, record)
     unreadable: dict[SiteKey, Problem] = {}
     n_written = 0
@@ -83,34 +82,30 @@ def convert_plate(
             n_written += 1
         except UnreadableSiteError as error:
             unreadable[site] = Problem(str(site), str(error).removeprefix(f"{site}: "))
-    record["complete"] = True
-    record["unreadable"] = [
-        {"where": problem.where, "what": problem.what, "fix": problem.fix}
-        for problem in unreadable.values()
-    ]
+    record.complete, record.unreadable = True, tuple(unreadable.values())
     written = [site for site in plate.sites if site not in unreadable]
     with explained_writes(out):
         _write_plate_metadata(plate, out, version, written, record)
     job.report(len(plate.sites), len(plate.sites), "converted")
-    return Conversion(out, len(written), n_written, tuple(unreadable.values()))
+    return Conversion(out, len(written), n_written, record.unreadable)
 
 
 # Metadata -------------------------------------------------------------------------------------
 
 
-def _start(plate: Plate, out: Path, version: NgffVersion, record: Mapping[str, Any]) -> None:
+def _start(plate: Plate, out: Path, version: NgffVersion, record: ConversionRecord) -> None:
     """Make the plate group, or check that the one that is there can be gone on with."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         with explained_writes(out):
             _write_plate_metadata(plate, out, version, plate.sites, record)
         return
-    earlier = attributes_of(out).get(ATTRIBUTE, {}) if is_ome_zarr(out) else {}
-    if not isinstance(earlier, dict) or "source_fingerprint" not in earlier:
+    earlier = read_record(out) if is_ome_zarr(out) else None
+    if earlier is None:
         raise HcsQcError(
             f"{out} exists and was not made by this command. Choose another folder, or delete it."
         )
     is_v3 = (out / "zarr.json").is_file()
-    if earlier["source_fingerprint"] != record["source_fingerprint"] or is_v3 != (version == "0.5"):
+    if earlier.source_fingerprint != record.source_fingerprint or is_v3 != (version == "0.5"):
         raise HcsQcError(
             f"{out} holds a conversion of another plate, of an earlier state of this one, or to "
             "another NGFF version. Choose another folder, or delete it."
@@ -122,7 +117,7 @@ def _write_plate_metadata(
     out: Path,
     version: NgffVersion,
     sites: Sequence[SiteKey],
-    record: Mapping[str, Any],
+    record: ConversionRecord,
 ) -> None:
     """Write the attributes of the plate and its wells: the whole plate format and `sites`."""
     from ngio.ome_zarr_meta import (
@@ -135,9 +130,10 @@ def _write_plate_metadata(
     fields: dict[str, list[int]] = {}
     for site in sites:
         fields.setdefault(site.well, []).append(site.site)
+    places = {well: parse_well(well) for well in fields}
     wells = [
-        {"path": _well_path(well), "rowIndex": parse_well(well).row, "columnIndex": column}
-        for well, column in ((well, parse_well(well).column) for well in fields)
+        {"path": _well_path(well), "rowIndex": row, "columnIndex": column}
+        for well, (row, column) in places.items()
     ]
     meta = NgioPlateMeta.model_validate(
         {
@@ -152,7 +148,7 @@ def _write_plate_metadata(
         }
     )
     handler = _group(out, version)
-    handler.group.attrs[ATTRIBUTE] = dict(record)
+    handler.group.attrs[ATTRIBUTE] = record.model_dump(mode="json")
     update_ngio_plate_meta(handler, meta)
     for well, numbers in fields.items():
         images = [{"path": str(number)} for number in numbers]
@@ -185,34 +181,20 @@ def _write_field(plate: Plate, site: SiteKey, folder: Path, version: NgffVersion
     partial = folder.with_name(f"{folder.name}.{_PARTIAL}")
     try:
         levels = None
-        for index, pixels in _stacks(plate, site, channels, numbers["time"], numbers["z"]):
+        places = product(enumerate(numbers["time"]), enumerate(numbers["z"]))
+        for (time_index, time), (z_index, z) in places:
             job.check()
+            pixels = plate.read_site(site, channels, projection=z, time=time)
             # Without this, Zarr leaves out chunks that are all zero, and an image of zeros could
             # not be told from one that was lost.
             with explained_writes(folder), zarr.config.set({"array.write_empty_chunks": True}):
                 if levels is None:
                     levels = _create_image(plate, partial, version, channels, numbers, pixels)
-                _write_levels(levels, index, pixels)
+                _write_levels(levels, (time_index, z_index), pixels)
         with explained_writes(folder):
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _stacks(
-    plate: Plate,
-    site: SiteKey,
-    channels: Sequence[int],
-    times: Sequence[int],
-    zs: Sequence[int],
-) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
-    """Give (time index, z index) and the pixels (n_channels, height, width) there, one by one."""
-    for time_index, time in enumerate(times):
-        for z_index, z in enumerate(zs):
-            yield (
-                (time_index, z_index),
-                plate.read_site(site, channels, projection=z, time=time),
-            )
 
 
 def _create_image(

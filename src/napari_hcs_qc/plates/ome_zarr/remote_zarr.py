@@ -78,9 +78,7 @@ class RemoteStore(FsspecStore):
         return prototype.buffer.from_bytes(data)
 
     async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         """Fetch several parts."""
         return list(

@@ -10,7 +10,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,10 +19,13 @@ from napari_hcs_qc.plates.remote import MissingRemoteError, RemoteError, RemoteP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import zarr
     from ngio import Image
     from numpy.typing import NDArray
+
+    from napari_hcs_qc.plates.ome_zarr.remote_zarr import RemoteStore
 
 METADATA_FILES = ("zarr.json", ".zattrs")
 """Where a Zarr group keeps its attributes: format 3, format 2."""
@@ -85,17 +87,22 @@ def describe_image(path: str) -> ImageFacts:
     return _known[raw]
 
 
-def open_level0(path: str) -> tuple[ImageFacts, zarr.Array[Any]]:
-    """Open the array of full resolution, on this machine."""
-    facts = describe_image(path)
-    folder = Path(path) / facts.level
+def open_level0(image: Path, level: str) -> tuple[zarr.Array[Any], RemoteStore | None]:
+    """Open the array of full resolution, and on a server the store that tells what it lacks."""
+    folder = image / level
     try:
-        stamps = [(folder / name).stat().st_mtime_ns for name in _ARRAY_FILES
-                  if (folder / name).is_file()]  # fmt: skip
-        return facts, _open_array(str(folder), tuple(stamps))
+        if isinstance(folder, RemotePath):
+            from napari_hcs_qc.plates.ome_zarr.remote_zarr import open_remote_array
+
+            return open_remote_array(folder)
+        files = (folder / name for name in _ARRAY_FILES)
+        stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+        return _open_array(str(folder), stamps), None
+    except RemoteError as error:
+        raise UnreadableImageError(str(error)) from error
     except Exception as error:  # Whatever a damaged array makes zarr raise.
         raise UnreadableImageError(
-            f"has an array {facts.level} that cannot be opened ({short_reason(error)})"
+            f"has an array {level} that cannot be opened ({short_reason(error)})"
         ) from error
 
 

@@ -15,40 +15,31 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     short_reason,
 )
 from napari_hcs_qc.plates.pixels import UnreadableImageError
-from napari_hcs_qc.plates.remote import RemoteError, RemotePath, as_location
+from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
 
-_SHOWN = 3
-
-
 def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]:
     """Read one plane of an OME-Zarr image at full resolution."""
+    facts = describe_image(path)
+    index = _index_of(facts, {"c": part, "z": z, "t": time})
+    selection = tuple(slice(None) if at is None else at for at in index)
     location = as_location(path)
-    if isinstance(location, RemotePath):
-        return _read_remote_plane(location, {"c": part, "z": z, "t": time})
-    facts, array = open_level0(path)
-    wanted = {"c": part, "z": z, "t": time}
-    index = _index_of(facts, wanted)
-    check = check_chunks(array, Path(path) / facts.level, index)
-    if check.absent:
-        raise UnreadableImageError(
-            f"lacks {check.n_absent} of the {check.n_needed} chunks of this plane "
-            f"({_listed(check.absent)} of array {facts.level}), which Zarr reads as zeros: copy "
-            "the plate again, or, where its writer left out chunks that are all zero, have it "
-            "write empty chunks too"
-        )
-    if check.truncated:
-        raise UnreadableImageError(
-            f"has a damaged chunk: {_listed(check.truncated)} of array {facts.level} is truncated; "
-            "copy it again"
-        )
-    return load_plane(array, tuple(slice(None) if at is None else at for at in index), facts.axes)
+    array, store = open_level0(location, facts.level)
+    if store is not None:  # Chunks are looked at once they are here, not asked for twice.
+        pixels = load_plane(array, selection, facts.axes)
+        lacking = f"{len(store.absent)} of the chunks"
+        truncated = truncated_blosc(array, store.fetched)
+        _refuse_damage(facts, store.absent, lacking, truncated, " to the server")
+        return pixels
+    check = check_chunks(array, location / facts.level, index)
+    lacking = f"{check.n_absent} of the {check.n_needed} chunks"
+    _refuse_damage(facts, check.absent, lacking, check.truncated)
+    return load_plane(array, selection, facts.axes)
 
 
 def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:
@@ -61,35 +52,21 @@ def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:
     return [wanted.get(axis) for axis in facts.axes]
 
 
-def _read_remote_plane(path: RemotePath, wanted: dict[str, int]) -> NDArray[Any]:
-    """Read a plane from a server; chunks are looked at once they are here, not asked for twice."""
-    from napari_hcs_qc.plates.ome_zarr.remote_zarr import open_remote_array
-
-    facts = describe_image(str(path))
-    index = _index_of(facts, wanted)
-    try:
-        array, store = open_remote_array(path / facts.level)
-    except RemoteError as error:
-        raise UnreadableImageError(str(error)) from error
-    except Exception as error:  # Whatever a damaged array makes zarr raise.
+def _refuse_damage(
+    facts: ImageFacts, absent: list[str], lacking: str, truncated: list[str], where: str = ""
+) -> None:
+    """Refuse a plane some of whose chunks are absent or cut off."""
+    if absent:
         raise UnreadableImageError(
-            f"has an array {facts.level} that cannot be opened ({short_reason(error)})"
-        ) from error
-    selection = tuple(slice(None) if at is None else at for at in index)
-    pixels = load_plane(array, selection, facts.axes)
-    if store.absent:
-        raise UnreadableImageError(
-            f"lacks {len(store.absent)} of the chunks of this plane ({_listed(store.absent)} of "
-            f"array {facts.level}), which Zarr reads as zeros: copy the plate to the server again, "
-            "or, where its writer left out chunks that are all zero, have it write empty chunks too"
+            f"lacks {lacking} of this plane ({a_few(absent)} of array {facts.level}), which Zarr "
+            f"reads as zeros: copy the plate{where} again, or, where its writer left out chunks "
+            "that are all zero, have it write empty chunks too"
         )
-    truncated = truncated_blosc(array, store.fetched)
     if truncated:
         raise UnreadableImageError(
-            f"has a damaged chunk: {_listed(truncated)} of array {facts.level} is truncated; "
-            "copy it to the server again"
+            f"has a damaged chunk: {a_few(truncated)} of array {facts.level} is truncated; copy "
+            f"it{where} again"
         )
-    return pixels
 
 
 def list_ome_zarr_labels(path: str) -> list[str]:
@@ -127,8 +104,3 @@ def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.intege
     index = tuple(0 if axis == "t" else slice(None) for axis in axes)
     labels = load_plane(array, index, axes)
     return cast("NDArray[np.integer[Any]]", labels)
-
-
-def _listed(keys: Sequence[str]) -> str:
-    more = len(keys) - _SHOWN
-    return ", ".join(keys[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

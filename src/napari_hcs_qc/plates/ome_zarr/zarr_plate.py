@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
+    ImageFacts,
     attributes_of,
     describe_image,
     opened,
     short_reason,
 )
-from napari_hcs_qc.plates.ome_zarr.zarr_planes import _SHOWN
 from napari_hcs_qc.plates.pixels import UnreadableImageError
 from napari_hcs_qc.plates.plate import OME_ZARR, PLANE_COLUMNS, Channel, Plate
 from napari_hcs_qc.plates.remote import as_location
@@ -31,8 +32,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class ConversionRecord(BaseModel):
+    """What `convert_plate` keeps in the attribute `ATTRIBUTE`, as NGFF has no place for it."""
+
+    format_version: int = 1
+    source: str
+    source_fingerprint: str
+    pixel_size_um: float | None
+    complete: bool = False
+    unreadable: tuple[Problem, ...] = ()  # sites that were left out
+
+
 ATTRIBUTE = "napari_hcs_qc"
-"""Attribute of the plate group in which `convert_plate` keeps what NGFF has no place for."""
+"""Attribute of the plate group with its `ConversionRecord`."""
+
+
+def read_record(path: Path) -> ConversionRecord | None:
+    """Read what `convert_plate` recorded; None where it has not made the plate."""
+    try:
+        return ConversionRecord.model_validate(attributes_of(path).get(ATTRIBUTE))
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -43,9 +63,7 @@ class _Field:
     site: int
     path: Path
     channels: tuple[str, ...]
-    n_z: int
-    n_times: int
-    pixel_size_um: float | None
+    facts: ImageFacts
 
 
 @dataclass
@@ -83,8 +101,9 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
             f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
         ) from error
     reading = _Reading(path)
-    own = attributes_of(path).get(ATTRIBUTE, {})
-    _note_conversion(reading, own)
+    record = read_record(path)
+    if record is not None:
+        _note_conversion(reading, record)
     seen: set[WellName] = set()
     for well_path in meta.wells_paths:
         _read_well(reading, well_path, seen)
@@ -98,7 +117,7 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
         raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
     corner = _declared_corner(meta.rows, meta.columns)
     channels = _join_channels(reading.fields)
-    pixel_size_um = None if own.get("pixel_size_um", 0) is None else _pixel_size(reading)
+    is_unknown = record is not None and record.pixel_size_um is None
     return Plate(
         name=name or meta.plate.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
         source=path,
@@ -106,7 +125,7 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
         shape=plate_shape([corner, *seen]),
         channels=tuple(Channel(each) for each in channels),
         planes=_plane_table(reading.fields, channels),
-        pixel_size_um=pixel_size_um,
+        pixel_size_um=None if is_unknown else _pixel_size(reading),
         problems=tuple(reading.problems),
     )
 
@@ -156,8 +175,7 @@ def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None
                 f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
             )
         names = tuple(f"channel {index}" for index in range(n_channels))
-    sizes = facts.size("z"), facts.size("t")
-    reading.fields.append(_Field(well, site, folder, names, *sizes, facts.pixel_size_um))
+    reading.fields.append(_Field(well, site, folder, names, facts))
 
 
 def _well_of(well_path: str) -> WellName:
@@ -184,7 +202,7 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
     for number, path in enumerate(others, start=free):
         numbers[path] = number
     if others:
-        listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:_SHOWN])
+        listed = ", ".join(f"'{path}' is s{numbers[path]}" for path in others[:3])
         reading.note(str(well), f"field paths that are not unused numbers were numbered: {listed}")
     return [numbers[path] for path in paths]
 
@@ -192,14 +210,14 @@ def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> li
 # The plate ------------------------------------------------------------------------------------
 
 
-def _note_conversion(reading: _Reading, conversion: dict[str, Any]) -> None:
+def _note_conversion(reading: _Reading, record: ConversionRecord) -> None:
     """Repeat what `convert_plate` recorded: sites it could not read, or that it was stopped."""
-    if conversion.get("complete") is False:
+    if not record.complete:
         reading.note(
             reading.root.name, "its conversion was not finished.", "Run the same convert again."
         )
-    for entry in conversion.get("unreadable", ()):
-        reading.note(str(entry["where"]), f"not converted: {entry['what']}", entry.get("fix", ""))
+    for problem in record.unreadable:
+        reading.note(problem.where, f"not converted: {problem.what}", problem.fix)
 
 
 def _declared_corner(rows: Sequence[str], columns: Sequence[str]) -> WellName:
@@ -227,15 +245,15 @@ def _plane_table(fields: Sequence[_Field], channels: Sequence[str]) -> pd.DataFr
         (str(each.well), each.site, channels.index(name), z, time, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
-        for z in range(each.n_z)
-        for time in range(each.n_times)
+        for z in range(each.facts.size("z"))
+        for time in range(each.facts.size("t"))
     ]
     return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
 
 
 def _pixel_size(reading: _Reading) -> float | None:
     """Pixel size of most fields in µm."""
-    sizes = Counter(each.pixel_size_um for each in reading.fields)
+    sizes = Counter(each.facts.pixel_size_um for each in reading.fields)
     size, count = sizes.most_common(1)[0]
     if len(sizes) > 1:
         reading.note(

@@ -16,7 +16,7 @@ from napari_hcs_qc.plates.pixels import ImageInfo, UnreadableImageError, inspect
 from napari_hcs_qc.plates.plate import PLANE_COLUMNS, Channel, Plate, SiteKey
 from napari_hcs_qc.plates.readers.patterns import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, WellName, parse_well, plate_shape
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,14 +57,6 @@ class Parts:
     problems: list[Problem] = field(default_factory=list)  # found so far
 
 
-def a_few(names: Iterable[object], total: int | None = None) -> str:
-    """First three of many, and how many more there are."""
-    listed = [str(name) for name in names]
-    total = len(listed) if total is None else total
-    more = total - min(len(listed), _SHOWN)
-    return ", ".join(listed[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 @lru_cache(maxsize=1024)
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which ``w2`` comes before ``w10``."""
@@ -73,6 +65,12 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
         for piece in re.split(r"(\d+)", text)
         if piece
     )
+
+
+def which_plate(what: str, plates: Sequence[str], name: str | None) -> str:
+    """Write that one of several plates has to be named; `name` is what was given, if anything."""
+    unknown = f"none is called {name}; " if name else ""
+    return f"{what}: {a_few(plates, 20)}; {unknown}give the name of one."
 
 
 def assemble_plate(parts: Parts) -> Plate:
@@ -94,19 +92,10 @@ def assemble_plate(parts: Parts) -> Plate:
     index = {key: number for number, key in enumerate(keys)}
     times = {time: rank for rank, time in enumerate(sorted({file.time for file in files}))}
     names = {text: str(parse_well(text)) for text in {file.well for file in files}}
-    rows = [
-        (
-            names[file.well],
-            file.site,
-            index[file.channel],
-            max(file.z, 0),
-            times[file.time],
-            file.path,
-            file.part,
-        )
-        for file in files
-    ]
-    rows.sort()
+    rows = sorted(
+        (names[well], site, index[channel], max(z, 0), times[time], path, part)
+        for path, well, site, channel, z, time, part in files
+    )
     planes = pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
     _note_missing_channels(planes, channels, problems)
     wells = [parse_well(name) for name in sorted(set(names.values()))]
@@ -141,17 +130,13 @@ def _on_the_plate(files: list[PlaneFile], parts: Parts) -> list[PlaneFile]:
     if not reasons:
         return files
     dropped: defaultdict[str, list[str]] = defaultdict(list)
-    kept = []
     for file in files:
         if file.well in reasons:
             dropped[file.well].append(os.path.basename(file.path))
-        else:
-            kept.append(file)
     for label, names in sorted(dropped.items()):
-        parts.problems.append(
-            Problem(f"well {label}", f"{reasons[label]} Left out: {a_few(names)}.")
-        )
-    return kept
+        what = f"{reasons[label]} Left out: {a_few(names)}."
+        parts.problems.append(Problem(f"well {label}", what))
+    return [file for file in files if file.well not in reasons]
 
 
 def _outside(well: WellName, shape: tuple[int, int] | None) -> str:
@@ -187,18 +172,14 @@ def _with_one_way_of_naming(files: list[PlaneFile], problems: list[Problem]) -> 
     without = [file for file in files if file.channel == NO_CHANNEL]
     if not with_channel or not without:
         return files
-    keep, drop = (with_channel, without)
+    keep, drop = with_channel, without
     what = f"their names state no channel, as those of {len(with_channel)} others do"
     if len(without) > len(with_channel):
         keep, drop = without, with_channel
         what = f"their names state a channel, unlike those of {len(without)} others"
-    names = [os.path.basename(file.path) for file in drop]
-    problems.append(Problem(_files(len(drop)), f"left out, {what}: {a_few(names)}."))
+    names = a_few(os.path.basename(file.path) for file in drop)
+    problems.append(Problem(count_of(len(drop), "file"), f"left out, {what}: {names}."))
     return keep
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'s' if count != 1 else ''}"
 
 
 def _first_header(files: list[PlaneFile]) -> ImageInfo | None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.pixels import PICTURE_EXTENSIONS, TIFF_EXTENSIONS
@@ -14,9 +14,9 @@ from napari_hcs_qc.plates.readers import imagexpress, operetta
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
-    a_few,
     assemble_plate,
     natural_key,
+    which_plate,
 )
 from napari_hcs_qc.plates.readers.patterns import (
     EXAMPLES,
@@ -29,12 +29,15 @@ from napari_hcs_qc.plates.readers.patterns import (
 )
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import is_remote
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
+
+T = TypeVar("T")
 
 _COMPANIONS = frozenset(
     {".csv", ".tsv", ".txt", ".parquet", ".xls", ".xlsx", ".json", ".yaml", ".yml", ".xml"}
@@ -54,11 +57,9 @@ class Listing:
     """Names below a folder. Nothing is opened, and no file's status is asked for."""
 
     root: Path  # the folder
-    # ``(folder relative to root with "/", name)``, sorted
+    # Of files ``(folder relative to root with "/", name)``, sorted
     tiffs: list[tuple[str, str]] = field(default_factory=list)
-    # ``(folder relative to root with "/", name)``, sorted
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    # ``(folder relative to root with "/", name)``, sorted
     others: list[tuple[str, str]] = field(default_factory=list)
     # OME-Zarr folders met, which are plates of their own and not looked into
     plates: list[str] = field(default_factory=list)
@@ -96,9 +97,7 @@ def _is_zarr(name: str) -> bool:
 def open_folder(root: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
     """Index a folder of images by their names."""
     listing = list_folder(root)
-    matches, plate_format, problems = (
-        _match_user(listing, UserPattern(pattern)) if pattern else _match_known(listing)
-    )
+    matches, plate_format, problems = _matched(listing, UserPattern(pattern) if pattern else None)
     if not matches:
         raise HcsQcError(_nothing(listing, pattern))
     problems += _left_over(listing)
@@ -107,15 +106,7 @@ def open_folder(root: Path, *, pattern: str | None = None, name: str | None = No
     folders = {folder for (folder, _), _ in matches}
     paths = {f: os.path.join(root, *f.split("/")) if f else str(root) for f in folders}
     files = [
-        PlaneFile(
-            f"{paths[folder]}{os.sep}{file}",
-            place.well,
-            place.site,
-            place.channel,
-            place.z,
-            place.time,
-        )
-        for (folder, file), place in matches
+        PlaneFile(f"{paths[folder]}{os.sep}{file}", *place[:5]) for (folder, file), place in matches
     ]
     if len(folders) > 1:
         _refuse_several(root, matches)
@@ -136,52 +127,55 @@ def open_folder(root: Path, *, pattern: str | None = None, name: str | None = No
     return assemble_plate(parts)
 
 
+_Images = list[tuple[str, str]]
 _Matches = list[tuple[tuple[str, str], Place]]
 
 
-def _match_known(listing: Listing) -> tuple[_Matches, str, list[Problem]]:
-    """Take the format that most names fit; TIFFs before pictures, which may be masks."""
+def _matched(listing: Listing, pattern: UserPattern | None) -> tuple[_Matches, str, list[Problem]]:
+    """Match TIFFs by their names, or where none fits pictures, which may be masks otherwise."""
     for images, set_aside in ((listing.tiffs, listing.pictures), (listing.pictures, [])):
-        found: dict[str, _Matches] = {}
-        for plate_format in FORMATS:
-            places = ((image, match_name(plate_format, *image)) for image in images)
-            found[plate_format] = [(image, place) for image, place in places if place is not None]
-        best = max(FORMATS, key=lambda plate_format: len(found[plate_format]))
-        if not found[best]:
-            continue
-        matched = {image for image, _ in found[best]}
-        rest = [image for image in images if image not in matched]
-        rest = [image for image in rest if not is_thumbnail(image[1])]
-        problems = _unmatched(rest, f"names do not fit {EXAMPLES[best]}")
-        return found[best], best, problems + _pictures(set_aside)
+        matches, plate_format, problems = (
+            _match_user(images, pattern) if pattern else _match_known(images)
+        )
+        if matches:
+            what = "the plate's images are TIFF and these are not"
+            return matches, plate_format, problems + _unmatched(set_aside, what)
     return [], "", []
 
 
-def _match_user(listing: Listing, pattern: UserPattern) -> tuple[_Matches, str, list[Problem]]:
-    for images, set_aside in ((listing.tiffs, listing.pictures), (listing.pictures, [])):
-        matches: _Matches = []
-        reasons: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for folder, name in images:
-            found = pattern.match(f"{folder}/{name}" if folder else name)
-            if isinstance(found, Place):
-                matches.append(((folder, name), found))
-            else:
-                reasons[found or "names do not fit the pattern"].append((folder, name))
-        if matches:
-            problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
-            return matches, "pattern", problems + _pictures(set_aside)
-    return [], "pattern", []
+def _match_known(images: _Images) -> tuple[_Matches, str, list[Problem]]:
+    """Take the format that most names fit."""
+    best, matches = "", _Matches()
+    for plate_format in FORMATS:
+        places = ((image, match_name(plate_format, *image)) for image in images)
+        fitting = [(image, place) for image, place in places if place is not None]
+        if len(fitting) > len(matches):
+            best, matches = plate_format, fitting
+    if not matches:
+        return [], "", []
+    matched = {image for image, _ in matches}
+    rest = [image for image in images if image not in matched and not is_thumbnail(image[1])]
+    return matches, best, _unmatched(rest, f"names do not fit {EXAMPLES[best]}")
+
+
+def _match_user(images: _Images, pattern: UserPattern) -> tuple[_Matches, str, list[Problem]]:
+    matches: _Matches = []
+    reasons: defaultdict[str, _Images] = defaultdict(list)
+    for folder, name in images:
+        found = pattern.match(f"{folder}/{name}" if folder else name)
+        if isinstance(found, Place):
+            matches.append(((folder, name), found))
+        else:
+            reasons[found or "names do not fit the pattern"].append((folder, name))
+    problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
+    return matches, "pattern", problems
 
 
 def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
     if not images:
         return []
-    count = f"{count_of(len(images), 'image')}"
-    return [Problem(count, f"left out, {reason}: {a_few(name for _, name in images)}.")]
-
-
-def _pictures(images: list[tuple[str, str]]) -> list[Problem]:
-    return _unmatched(images, "the plate's images are TIFF and these are not")
+    names = a_few(name for _, name in images)
+    return [Problem(count_of(len(images), "image"), f"left out, {reason}: {names}.")]
 
 
 def _left_over(listing: Listing) -> list[Problem]:
@@ -190,8 +184,8 @@ def _left_over(listing: Listing) -> list[Problem]:
         name for _, name in listing.others if os.path.splitext(name)[1].lower() not in _COMPANIONS
     ]
     if strange:
-        files = f"{count_of(len(strange), 'file')}"
-        problems.append(Problem(files, f"of a type that cannot be read: {a_few(strange)}."))
+        what = f"of a type that cannot be read: {a_few(strange)}."
+        problems.append(Problem(count_of(len(strange), "file"), what))
     if listing.plates:
         problems.append(
             Problem(a_few(listing.plates), "is a separate plate.", "Open it by its own path.")
@@ -221,11 +215,8 @@ def _one_plate(root: Path, matches: _Matches, name: str | None) -> tuple[_Matche
     if len(plates) < 2:
         return matches, name or (plates[0] if plates else None)
     if name not in plates:
-        asked = f"none is called {name}; give" if name else "give"
-        raise HcsQcError(
-            f"{root} holds {len(plates)} plates by the pattern's group 'plate': "
-            f"{', '.join(plates)}; {asked} the name of one."
-        )
+        what = f"{root} holds {len(plates)} plates by the pattern's group 'plate'"
+        raise HcsQcError(which_plate(what, plates, name))
     return [match for match in matches if match[1].plate == name], name
 
 
@@ -276,14 +267,19 @@ def _companion(listing: Listing, names: re.Pattern[str]) -> Path | None:
     return None
 
 
+def _described(parts: Parts, listing: Listing, names: str, read: Callable[[Path], T]) -> T | None:
+    """Read the file of the microscope that describes the images; None without a readable one."""
+    path = _companion(listing, re.compile(names, re.IGNORECASE))
+    try:
+        return None if path is None else read(path)
+    except HcsQcError as error:
+        assert path is not None
+        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+        return None
+
+
 def _describe_imagexpress(parts: Parts, listing: Listing) -> None:
-    path = _companion(listing, re.compile(r"[^.].*\.htd", re.IGNORECASE))
-    description = None
-    if path is not None:
-        try:
-            description = imagexpress.read_htd(path)
-        except HcsQcError as error:
-            parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+    description = _described(parts, listing, r"[^.].*\.htd", imagexpress.read_htd)
     if description is not None:
         parts.shape = description.shape
         parts.channels = imagexpress.wave_channels(description)
@@ -292,26 +288,19 @@ def _describe_imagexpress(parts: Parts, listing: Listing) -> None:
 
 
 def _describe_operetta(parts: Parts, listing: Listing) -> None:
-    path = _companion(listing, re.compile(r"index(?:\.idx)?\.xml", re.IGNORECASE))
-    if path is None:
-        return
-    try:
-        index = operetta.read_index(path, {file.channel for file in parts.files})
-    except HcsQcError as error:
-        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
-        return
-    parts.shape = index.shape
-    parts.channels = index.channels
-    parts.pixel_size_um = index.pixel_size_um
+    channels = {file.channel for file in parts.files}
+    index = _described(
+        parts, listing, r"index(?:\.idx)?\.xml", lambda path: operetta.read_index(path, channels)
+    )
+    if index is not None:
+        parts.shape, parts.channels = index.shape, index.channels
+        parts.pixel_size_um = index.pixel_size_um
 
 
 def _is_folder(path: Path) -> bool:
-    return not is_remote(path) and (path.is_dir() or _is_description(path))
-
-
-def _is_description(path: Path) -> bool:
-    """Whether it is a file of the microscope about the images beside it."""
-    return path.suffix.lower() in {".htd", ".xml"} and path.is_file()
+    """Whether it is a folder, or a file of the microscope about the images beside it."""
+    is_description = path.suffix.lower() in {".htd", ".xml"}
+    return not is_remote(path) and (path.is_dir() or (is_description and path.is_file()))
 
 
 def _open(path: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Channel
-from napari_hcs_qc.plates.readers.assemble import PlaneFile, a_few
 from napari_hcs_qc.plates.readers.patterns import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import parse_well, well_name
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from napari_hcs_qc.plates.readers.assemble import PlaneFile
 
 
 @dataclass(frozen=True)

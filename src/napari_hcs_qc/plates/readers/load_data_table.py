@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.remote import RemoteError
 from napari_hcs_qc.read_table import read_table
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from pathlib import Path

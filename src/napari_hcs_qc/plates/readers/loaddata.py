@@ -16,16 +16,16 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
-    a_few,
     assemble_plate,
     natural_key,
+    which_plate,
 )
 from napari_hcs_qc.plates.readers.load_data_table import read_load_data
-from napari_hcs_qc.plates.readers.patterns import site_in_name
+from napari_hcs_qc.plates.readers.patterns import site_in_name, well_text
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
-from napari_hcs_qc.plates.wells import parse_well, row_letters
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,10 +73,10 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
     unnamed: defaultdict[str, int] = defaultdict(int)
     for channel, file_column in columns.files.items():
         names = table[file_column].tolist()
-        folder_column = columns.folders.get(channel)
-        folders = table[folder_column].tolist() if folder_column else [""] * len(names)
-        frame_column = columns.frames.get(channel)
-        frames = table[frame_column].tolist() if frame_column else [""] * len(names)
+        folders, frames = (
+            table[column[channel]].tolist() if channel in column else [""] * len(names)
+            for column in (columns.folders, columns.frames)
+        )
         for well, site, folder, file, frame in zip(
             wells, sites, folders, names, frames, strict=True
         ):
@@ -116,14 +116,14 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
     """Find the columns."""
     names = [str(column) for column in table.columns]
     # An address is taken where no file is named: tables from the cloud have both.
-    files = {m[1]: column for column in names if (m := _ADDRESS.fullmatch(column))}
-    files |= {m[1]: column for column in names if (m := _FILE.fullmatch(column))}
-    folders = {m[1]: column for column in names if (m := _FOLDER.fullmatch(column))}
-    frames = {m[1]: column for column in names if (m := _FRAME.fullmatch(column))}
+    addresses, files, folders, frames = (
+        {found[1]: column for column in names if (found := kind.fullmatch(column))}
+        for kind in (_ADDRESS, _FILE, _FOLDER, _FRAME)
+    )
     # Object outlines and illumination functions are listed like images and are none.
     files = {
         channel: column
-        for channel, column in files.items()
+        for channel, column in (addresses | files).items()
         if not re.match(r"illum|.*(?:outlines?|overlay)$", channel, re.IGNORECASE)
     }
 
@@ -136,16 +136,8 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
                     return column
         return None
 
-    columns = _Columns(
-        files,
-        folders,
-        frames,
-        metadata(_PLATE),
-        metadata(_WELL),
-        metadata(_ROW),
-        metadata(_COLUMN),
-        metadata(_SITE),
-    )
+    places = (metadata(wanted) for wanted in (_PLATE, _WELL, _ROW, _COLUMN, _SITE))
+    columns = _Columns(files, folders, frames, *places)
     problems = []
     if not files:
         what = "is missing; one column of file names per channel was expected."
@@ -160,11 +152,7 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
 
 
 def _one_plate(
-    path: Path,
-    table: pd.DataFrame,
-    columns: _Columns,
-    name: str | None,
-    problems: list[Problem],
+    path: Path, table: pd.DataFrame, columns: _Columns, name: str | None, problems: list[Problem]
 ) -> tuple[pd.DataFrame, str]:
     if columns.plate is None:
         return table, name or path.stem
@@ -173,11 +161,7 @@ def _one_plate(
     if len(plates) <= 1:
         return table, name or (plates[0] if plates else path.stem)
     if name not in plates:
-        asked = f"none is called {name}; give" if name else "give"
-        shown = ", ".join(plates[:20]) + (f" and {len(plates) - 20} more" if plates[20:] else "")
-        raise HcsQcError(
-            f"{path} describes {len(plates)} plates: {shown}; {asked} the name of one."
-        )
+        raise HcsQcError(which_plate(f"{path} describes {len(plates)} plates", plates, name))
     if unlabelled := int((labels == "").sum()):
         what = f"without a plate in {columns.plate}; left out."
         problems.append(Problem(f"{path.name}: {count_of(unlabelled, 'row')}", what))
@@ -188,19 +172,15 @@ def _wells(table: pd.DataFrame, columns: _Columns) -> list[str]:
     if columns.well is not None:
         return [text.strip() for text in table[columns.well].tolist()]
     rows, numbers = table[columns.row].tolist(), table[columns.column].tolist()
-    return [_position(row.strip(), column) for row, column in zip(rows, numbers, strict=True)]
+    return [
+        well_text(_plain(row), _plain(column)) for row, column in zip(rows, numbers, strict=True)
+    ]
 
 
-def _position(row: str, column: str) -> str:
-    """Well from a row (letters, or a number from 1) and a column; what is none stays as it is."""
-    number, column_number = _integer(row), _integer(column)
-    text = str(column_number) if column_number is not None else column
-    if number is None:
-        return f"{row}{text}"
-    try:
-        return f"{row_letters(number - 1)}{text}"
-    except HcsQcError:
-        return f"row {row} column {column}"
+def _plain(text: str) -> str:
+    """Write a whole number without zeros around it (``01``, ``1.0``); others as they are."""
+    number = _integer(text)
+    return text.strip() if number is None else str(number)
 
 
 def _integer(text: str) -> int | None:
@@ -304,17 +284,15 @@ class _Finder:
             return str(as_location(file))
         if is_remote(folder):
             return str(as_location(folder).joinpath(*_pieces(file)))
-        is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
-        if is_remote(self._base) and not is_absolute:
+        if is_remote(self._base) and not _is_absolute(folder):
             return str(as_location(self._base).joinpath(*_pieces(folder), *_pieces(file)))
         return ""
 
     def _resolve(self, folder: str, name: str) -> tuple[str, bool]:
         """Give where a folder is now, and whether that is certain since the file is there."""
         pieces = _pieces(folder)
-        is_absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
         if not self._is_moved:
-            if is_absolute:
+            if _is_absolute(folder):
                 return folder, True
             return os.path.normpath(os.path.join(self._base, *pieces)), True
         candidates = [os.path.join(self._base, *pieces[n:]) for n in range(len(pieces) + 1)]
@@ -331,6 +309,11 @@ class _Finder:
             except OSError:
                 self._names[folder] = {}
         return self._names[folder]
+
+
+def _is_absolute(folder: str) -> bool:
+    """Whether a folder is absolute on any system."""
+    return PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
 
 
 def _pieces(path: str) -> list[str]:

@@ -49,7 +49,13 @@ _CELLVOYAGER = re.compile(
 _TIME_FOLDER = re.compile(r"(?:^|/)TimePoint_(\d+)(?=/|$)", re.IGNORECASE)
 _Z_FOLDER = re.compile(r"(?:^|/)ZStep_(\d+)(?=/|$)", re.IGNORECASE)
 
-FORMATS = ("operetta", "scanr", "cellvoyager", "imagexpress")
+_NAMES = {
+    "operetta": _OPERETTA,
+    "scanr": _SCANR,
+    "cellvoyager": _CELLVOYAGER,
+    "imagexpress": _IMAGEXPRESS,
+}
+FORMATS = tuple(_NAMES)
 """Formats told by file names, the most particular first."""
 
 EXAMPLES = {
@@ -73,7 +79,16 @@ class Place(NamedTuple):
 
 def match_name(plate_format: str, folder: str, name: str) -> Place | None:
     """Read a file name in one of `FORMATS`."""
-    return _READERS[plate_format](folder, name)
+    found = _NAMES[plate_format].fullmatch(name)
+    if found is None:
+        return None
+    if plate_format == "imagexpress":
+        return _imagexpress(folder, found)
+    groups = found.groupdict()
+    well = groups.get("well") or well_text(groups["row"], groups["column"])
+    channel = groups["channel"] if plate_format == "scanr" else str(int(groups["channel"]))
+    time = int(groups["time"] or groups.get("t") or 1)
+    return Place(well, int(groups["site"]), channel, int(groups["z"]), time)
 
 
 def is_thumbnail(name: str) -> bool:
@@ -82,14 +97,13 @@ def is_thumbnail(name: str) -> bool:
     return found is not None and found["thumb"] is not None
 
 
-def _imagexpress(folder: str, name: str) -> Place | None:
-    found = _IMAGEXPRESS.fullmatch(name)
-    if found is None or found["thumb"]:
+def _imagexpress(folder: str, match: re.Match[str]) -> Place | None:
+    if match["thumb"]:
         return None
-    well, site, channel = found["well"], found["site"], found["channel"]
+    well, site, channel = match["well"], match["site"], match["channel"]
     # Any name ends in letters and digits now and then: be strict with a well alone.
     is_bare = site is None and channel is None
-    if is_bare and not (found["prefix"] and _BARE_WELL.fullmatch(well)):
+    if is_bare and not (match["prefix"] and _BARE_WELL.fullmatch(well)):
         return None
     z, time = _folder_numbers(folder)
     return Place(well, int(site or 1), str(int(channel)) if channel else NO_CHANNEL, z, time)
@@ -105,23 +119,6 @@ def site_in_name(name: str) -> tuple[str, int] | None:
 def _folder_numbers(folder: str) -> tuple[int, int]:
     z, time = _Z_FOLDER.search(folder), _TIME_FOLDER.search(folder)
     return int(z[1]) if z else NO_Z, int(time[1]) if time else 0
-
-
-def _operetta(_folder: str, name: str) -> Place | None:
-    found = _OPERETTA.fullmatch(name)
-    if found is None:
-        return None
-    time = int(found["time"] or found["t"] or 1)
-    well = _well_text(found["row"], found["column"])
-    return Place(well, int(found["site"]), str(int(found["channel"])), int(found["z"]), time)
-
-
-def _scanr(_folder: str, name: str) -> Place | None:
-    found = _SCANR.fullmatch(name)
-    if found is None:
-        return None
-    z, time = int(found["z"]), int(found["time"])
-    return Place(found["well"], int(found["site"]), found["channel"], z, time)
 
 
 def scanr_shape(names: Iterable[str]) -> tuple[int, int] | None:
@@ -145,24 +142,8 @@ def scanr_shape(names: Iterable[str]) -> tuple[int, int] | None:
     return shapes.get(columns) if rest == 0 else None
 
 
-def _cellvoyager(_folder: str, name: str) -> Place | None:
-    found = _CELLVOYAGER.fullmatch(name)
-    if found is None:
-        return None
-    z, time = int(found["z"]), int(found["time"])
-    return Place(found["well"], int(found["site"]), str(int(found["channel"])), z, time)
-
-
-_READERS = {
-    "imagexpress": _imagexpress,
-    "operetta": _operetta,
-    "scanr": _scanr,
-    "cellvoyager": _cellvoyager,
-}
-
-
 @lru_cache(maxsize=4096)
-def _well_text(row: str, column: str) -> str:
+def well_text(row: str, column: str) -> str:
     """Well from a row (number from 1, or letters) and a column number.
 
     A position on no plate is given back as written: `parse_well` refuses it with its reason.
@@ -212,7 +193,7 @@ class UserPattern:
         if found is None:
             return None
         groups = found.groupdict()
-        well = groups.get("well") or _well_text(groups.get("row") or "", groups.get("column") or "")
+        well = groups.get("well") or well_text(groups.get("row") or "", groups.get("column") or "")
         numbers = {"site": 1, "z": NO_Z, "time": 0}
         for group in numbers:
             text = groups.get(group)
@@ -220,11 +201,5 @@ class UserPattern:
                 if not text.isdecimal():
                     return f"the pattern's group '{group}' is not a whole number"
                 numbers[group] = int(text)
-        return Place(
-            well,
-            numbers["site"],
-            groups.get("channel") or NO_CHANNEL,
-            numbers["z"],
-            numbers["time"],
-            groups.get("plate") or "",
-        )
+        channel, plate = groups.get("channel") or NO_CHANNEL, groups.get("plate") or ""
+        return Place(well, channel=channel, plate=plate, **numbers)

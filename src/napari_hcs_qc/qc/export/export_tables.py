@@ -14,7 +14,7 @@ from napari_hcs_qc.qc.scores import abnormal_cells
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,22 +63,12 @@ _SHARES = {
     "verdict": "str",
 }
 
-SITE_TABLE: dict[str, str] = {
-    "Metadata_Plate": "str",
-    "Metadata_Well": "str",
-    "Metadata_Site": "int64",
-    "n_cells": "Int64",
-    **_SHARES,
-}
+_PLACE = {"Metadata_Plate": "str", "Metadata_Well": "str"}
+
+SITE_TABLE: dict[str, str] = {**_PLACE, "Metadata_Site": "int64", "n_cells": "Int64", **_SHARES}
 """Columns of the exported table of sites; ``n_cells`` is missing where the site is unreadable."""
 
-WELL_TABLE: dict[str, str] = {
-    "Metadata_Plate": "str",
-    "Metadata_Well": "str",
-    "n_sites": "int64",
-    "n_cells": "int64",
-    **_SHARES,
-}
+WELL_TABLE: dict[str, str] = {**_PLACE, "n_sites": "int64", "n_cells": "int64", **_SHARES}
 """Columns of the exported table of wells."""
 
 
@@ -174,7 +164,7 @@ def cell_table(
         "novelty": np.full(len(cells), np.nan, dtype=np.float32),
         **{name: predictions[name] for name in CELL_TABLE if name in predictions},
         CELL_IS_OUTLIER: abnormal == 1,
-        SITE_IS_OUTLIER: [site_is_out.get(_key(key), False) for key in keys],
+        SITE_IS_OUTLIER: [site_is_out.get(key, False) for key in keys],
         WELL_IS_OUTLIER: [well_is_out.get(key.well, False) for key in keys],
     }
     return _typed(columns, CELL_TABLE)
@@ -182,30 +172,30 @@ def cell_table(
 
 def site_table(plate: ExportPlate) -> pd.DataFrame:
     """Make the table of sites (`SITE_TABLE`)."""
-    said = _verdicts(plate)
-    columns = {
-        "Metadata_Plate": np.full(len(plate.sites), plate.name, dtype=object),
-        "Metadata_Well": plate.sites["well"],
-        "Metadata_Site": plate.sites["site"],
-        **{name: plate.sites[name] for name in SITE_TABLE if name in plate.sites},
-        "verdict": [said.get(_key(key)) for key in site_keys(plate.sites)],
-    }
-    return _typed(columns, SITE_TABLE)
+    return _scores_table(plate, plate.sites, site_keys(plate.sites), SITE_TABLE)
 
 
 def well_table(plate: ExportPlate) -> pd.DataFrame:
     """Make the table of wells (`WELL_TABLE`)."""
+    keys = [(str(well), None) for well in plate.wells["well"]]
+    return _scores_table(plate, plate.wells, keys, WELL_TABLE)
+
+
+def _scores_table(
+    plate: ExportPlate,
+    scores: pd.DataFrame,
+    keys: Sequence[tuple[str, int | None]],
+    dtypes: Mapping[str, str],
+) -> pd.DataFrame:
+    """Make a table of scores with the verdicts on their places."""
     said = _verdicts(plate)
-    columns = {
-        "Metadata_Plate": np.full(len(plate.wells), plate.name, dtype=object),
-        "Metadata_Well": plate.wells["well"],
-        **{name: plate.wells[name] for name in WELL_TABLE if name in plate.wells},
-        "verdict": [said.get((str(well), None)) for well in plate.wells["well"]],
-    }
-    return _typed(columns, WELL_TABLE)
+    names = {"well": "Metadata_Well", "site": "Metadata_Site"}
+    verdicts: list[Any] = [said.get(key) for key in keys]
+    columns = scores.rename(columns=names).assign(Metadata_Plate=plate.name, verdict=verdicts)
+    return _typed(columns, dtypes)
 
 
-def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[tuple[str, int], bool]:
+def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[SiteKey, bool]:
     """Tell for each site whether it is an outlier.
 
     Only when its verdict is exclude; with `exclude_unreviewed` also when it is flagged and nobody
@@ -215,11 +205,9 @@ def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[tuple[str,
     said = _verdicts(plate)
     found = {}
     for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True):
-        verdict = said.get(_key(key))
-        is_open = not {verdict, said.get((key.well, None))} & _DECISIONS
-        found[_key(key)] = verdict == "exclude" or (
-            options.exclude_unreviewed and bool(is_flagged) and is_open
-        )
+        verdict = said.get(key)
+        is_open = bool(is_flagged) and not {verdict, said.get((key.well, None))} & _DECISIONS
+        found[key] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
     return found
 
 
@@ -234,25 +222,16 @@ def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]
     undecided = {
         key.well
         for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True)
-        if is_flagged and said.get(_key(key)) not in _DECISIONS
+        if is_flagged and said.get(key) not in _DECISIONS
     }
     found = {}
-    for well, is_flagged, by_sites in zip(
-        plate.wells["well"],
-        plate.wells["is_flagged"],
-        plate.wells["is_flagged_by_sites"],
-        strict=True,
-    ):
+    columns = plate.wells[["well", "is_flagged", "is_flagged_by_sites"]]
+    for well, is_flagged, by_sites in columns.itertuples(index=False):
         verdict = said.get((str(well), None))
         is_open = verdict not in _DECISIONS and (not by_sites or well in undecided)
-        found[str(well)] = verdict == "exclude" or (
-            options.exclude_unreviewed and bool(is_flagged) and is_open
-        )
+        is_open = is_open and bool(is_flagged)
+        found[str(well)] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
     return found
-
-
-def _key(site: SiteKey) -> tuple[str, int]:
-    return site.well, site.site
 
 
 def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:
@@ -262,10 +241,11 @@ def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:
         table = table.loc[table["plate"] == plate.name]
     said: dict[tuple[str, int | None], str] = {}
     for well, site, verdict in zip(table["well"], table["site"], table["verdict"], strict=True):
+        place = str(well), None if pd.isna(site) else int(site)
         if pd.isna(verdict):
-            said.pop((str(well), None if pd.isna(site) else int(site)), None)
+            said.pop(place, None)
         elif verdict in VERDICTS:
-            said[str(well), None if pd.isna(site) else int(site)] = str(verdict)
+            said[place] = str(verdict)
         else:
             raise HcsQcError(
                 f"The verdict on well {well} is {verdict!r}; {', '.join(VERDICTS)} were expected."
@@ -273,7 +253,7 @@ def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:
     return said
 
 
-def _typed(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame:
+def _typed(columns: Mapping[str, Any] | pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
     table = pd.DataFrame({name: pd.Series(columns[name]).reset_index(drop=True) for name in dtypes})
     for name, dtype in dtypes.items():
         if dtype == "str":

@@ -23,7 +23,7 @@ from napari_hcs_qc.qc.export.profiles import open_profiles
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -91,7 +91,9 @@ def join_onto(
     if out.exists() and profiles.exists() and out.samefile(profiles):
         raise HcsQcError(f"{out} is the table of profiles itself; choose another name.")
     cells = cells.reset_index(drop=True)
-    _check_cells(cells)
+    missing = [name for name in (*_KEYS[:3], "y_px", "x_px") if name not in cells.columns]
+    if missing:
+        raise HcsQcError(f"The table of cells lacks the columns {', '.join(missing)}.")
     source = open_profiles(profiles, as_text=out.suffix == ".csv")
     added = [name for name in cells.columns if name not in _KEYS]
     twice = [name for name in (*added, MATCHED) if name in source.columns]
@@ -111,12 +113,6 @@ def join_onto(
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
     _write(source, ours, out, job)
     return OntoResult(len(keys), n_matched, by_site, max(tolerances.values()), out)
-
-
-def _check_cells(cells: pd.DataFrame) -> None:
-    missing = [name for name in (*_KEYS[:3], "y_px", "x_px") if name not in cells.columns]
-    if missing:
-        raise HcsQcError(f"The table of cells lacks the columns {', '.join(missing)}.")
 
 
 # Matching -------------------------------------------------------------------------------------
@@ -145,10 +141,7 @@ def _tolerances(
 
 
 def _match(
-    keys: pd.DataFrame,
-    cells: pd.DataFrame,
-    tolerances: Mapping[str, float],
-    job: Job,
+    keys: pd.DataFrame, cells: pd.DataFrame, tolerances: Mapping[str, float], job: Job
 ) -> tuple[NDArray[np.intp], pd.DataFrame]:
     """Row of `cells` for each profile, -1 for none, and the counts by site."""
     is_placed = keys.notna().all(axis="columns")
@@ -203,10 +196,8 @@ def _no_match(path: Path, keys: pd.DataFrame, cells: pd.DataFrame, tolerance_px:
             "that the positions are px of the same images, not binned or rescaled"
         )
     else:
-        mine, other = (
-            min(ours, default=None),
-            min((k for k in theirs if None not in k), default=None),
-        )
+        mine = min(ours, default=None)
+        other = min((key for key in theirs if None not in key), default=None)
         why = (
             f"no site is in both, for example {other} in the profiles and {mine} in the assay: "
             "check that it is the same plate, and whether sites are counted from the same number"
@@ -245,38 +236,30 @@ def _added_columns(
     return table.append_column(MATCHED, pa.array(is_matched))
 
 
-def _write(
-    source: Profiles,
-    ours: pa.Table,
-    out: Path,
-    job: Job,
-) -> None:
+def _write(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
     schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
-    done = 0
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for batch in source.batches():
-                    job.check()
-                    job.report(done, ours.num_rows, "writing profiles")
-                    writer.write_table(_joined(batch, ours, done).cast(schema))
-                    done += batch.num_rows
+                for table in _joined(source, ours, job):
+                    writer.write_table(table.cast(schema))
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 pd.DataFrame(columns=schema.names).to_csv(file, index=False, lineterminator="\n")
-                for batch in source.batches():
-                    job.check()
-                    job.report(done, ours.num_rows, "writing profiles")
-                    frame = _joined(batch, ours, done).to_pandas(
-                        ignore_metadata=True, integer_object_nulls=True
-                    )
+                for table in _joined(source, ours, job):
+                    frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
                     frame.to_csv(file, index=False, header=False, lineterminator="\n")
-                    done += batch.num_rows
-    job.report(done, done, "joined")
+    job.report(ours.num_rows, ours.num_rows, "joined")
 
 
-def _joined(batch: pa.Table, ours: pa.Table, start: int) -> pa.Table:
-    part = ours.slice(start, batch.num_rows)
-    for name, column in zip(part.column_names, part.columns, strict=True):
-        batch = batch.append_column(name, column)
-    return batch
+def _joined(source: Profiles, ours: pa.Table, job: Job) -> Iterator[pa.Table]:
+    """Give the profiles in parts, our columns behind theirs."""
+    done = 0
+    for batch in source.batches():
+        job.check()
+        job.report(done, ours.num_rows, "writing profiles")
+        part = ours.slice(done, batch.num_rows)
+        done += batch.num_rows
+        for name, column in zip(part.column_names, part.columns, strict=True):
+            batch = batch.append_column(name, column)
+        yield batch

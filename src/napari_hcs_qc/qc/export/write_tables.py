@@ -30,7 +30,7 @@ from napari_hcs_qc.qc.image_quality import MEASURES
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _ROWS = 65_536  # rows in memory at a time
@@ -80,36 +80,25 @@ def export_tables(
             "exclude_unreviewed": options.exclude_unreviewed,
         },
     }
-    files: list[tuple[str, Callable[[Path], None]]] = []
-    has_quality = any(plate.quality is not None for plate in plates)
-    for name, dtypes in (
-        ("cells", CELL_TABLE),
-        ("sites", SITE_TABLE),
-        ("wells", WELL_TABLE),
-        *([("image_quality", QUALITY_TABLE)] if has_quality else []),
-    ):
-        for suffix, write in ((".parquet", _write_parquet), (".csv", _write_csv)):
-
-            def write_one(
-                path: Path,
-                name: str = name,
-                dtypes: Mapping[str, str] = dtypes,
-                write: Callable[..., None] = write,
-            ) -> None:
-                write(path, _parts(name, plates, options, job), dtypes)
-
-            files.append((name + suffix, write_one))
+    tables = {"cells": CELL_TABLE, "sites": SITE_TABLE, "wells": WELL_TABLE}
+    if any(plate.quality is not None for plate in plates):
+        tables["image_quality"] = QUALITY_TABLE
+    names = [f"{table}.{suffix}" for table in tables for suffix in ("parquet", "csv")]
     if plates[0].embeddings is not None:
-        files.append(
-            ("cells.h5ad", lambda path: _write_anndata(path, plates, options, source, job))
-        )
-    files.append(("provenance.json", lambda path: write_json(path, source)))
-    for done, (file_name, write_file) in enumerate(files):
+        names.append("cells.h5ad")
+    files = [out / name for name in (*names, "provenance.json")]
+    for done, path in enumerate(files):
         job.check()
-        job.report(done, len(files), f"Writing {file_name}")
-        write_file(out / file_name)
+        job.report(done, len(files), f"Writing {path.name}")
+        if path.suffix == ".json":
+            write_json(path, source)
+        elif path.suffix == ".h5ad":
+            _write_anndata(path, plates, options, source, job)
+        else:
+            write = _write_parquet if path.suffix == ".parquet" else _write_csv
+            write(path, _parts(path.stem, plates, options, job), tables[path.stem])
     job.report(len(files), len(files), f"Wrote {count_of(len(files), 'file')}")
-    return tuple(out / file_name for file_name, _ in files)
+    return tuple(files)
 
 
 def _check(plates: Sequence[ExportPlate]) -> None:

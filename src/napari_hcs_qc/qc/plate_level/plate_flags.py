@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 
 from napari_hcs_qc.qc.plate_level.plate_rule import MIN_COMPARED, PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import PositionEffect, strongest
+from napari_hcs_qc.qc.rule import Check, Finding, one_per_code, with_unit
 from napari_hcs_qc.qc.scores import wilson_interval
-from napari_hcs_qc.text import interval, number, percent
+from napari_hcs_qc.text import interval, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-_MAD_TO_SD = 1.482602218505602
-_ORDER = {code: index for index, code in enumerate(PLATE_CODES)}
 
 QUALITY = ("edge_width_px", "noise", "signal_to_noise", "background_rise")
 """Measures of the image by which plates are compared: the median site, in each channel."""
@@ -40,13 +40,13 @@ class PlateFigures:
     """What one judged plate is compared by."""
 
     name: str  # of the plate
-    n_wells: int  # counts
-    n_flagged: int  # counts
-    n_sites: int  # counts
-    n_unreadable: int  # counts
-    n_cells: int  # counts
-    n_scored: int  # counts
-    n_abnormal: int  # counts
+    n_wells: int
+    n_flagged: int
+    n_sites: int
+    n_unreadable: int
+    n_cells: int
+    n_scored: int
+    n_abnormal: int
     share_abnormal: float  # of the median well; NaN without cells
     cells_per_site: float  # of the median well; NaN without cells
     # ``<measure>`` of `QUALITY` to channel to the value of the median site
@@ -60,13 +60,8 @@ class PlateFigures:
         return self.n_flagged / self.n_wells if self.n_wells else float("nan")
 
 
-@dataclass(frozen=True)
-class PlateFlag:
-    """One reason to flag a plate; a `severity` of 1 just passes the rule."""
-
-    code: str
-    severity: float
-    text: str
+PlateFlag: TypeAlias = Finding
+"""One reason to flag a plate."""
 
 
 def flag_plates(plates: Sequence[PlateFigures], rule: PlateRule) -> dict[str, list[PlateFlag]]:
@@ -75,7 +70,7 @@ def flag_plates(plates: Sequence[PlateFigures], rule: PlateRule) -> dict[str, li
     for check in (_alone, _flagged_wells, _compared):
         for name, flag in check(plates, rule):
             found[name].append(flag)
-    return {name: _one_per_code(flags) for name, flags in found.items()}
+    return {name: one_per_code(flags, PLATE_CODES) for name, flags in found.items()}
 
 
 def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[str, PlateFlag]]:
@@ -120,44 +115,43 @@ def _flagged_wells(
             yield plate.name, PlateFlag("flagged_wells", severity, text)
 
 
-_Effect = Literal["above", "times", "below"]
+_REASONS = {
+    "share_abnormal": "{} of the cells of the median well abnormal",
+    "cells_per_site": "{} cells per site",
+    "edge_width_px": "edges {} px wide",
+    "noise": "noise {}",
+    "signal_to_noise": "signal {} times the noise",
+    "background_rise": "background raised by {}",
+}
 
 
 def _compared(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[str, PlateFlag]]:
     """Yield what a plate shows against the others."""
-    checks: list[tuple[str, str, str, _Effect, float, str]] = [
-        ("share_abnormal", "share_abnormal", "", "above", rule.abnormal_excess, "{} of the cells "
-         "of the median well abnormal"),
-        ("few_cells", "cells_per_site", "", "below", rule.few_cells, "{} cells per site"),
-        ("many_cells", "cells_per_site", "", "times", rule.many_cells, "{} cells per site"),
-    ]  # fmt: skip
-    for code, measure, effect, limit, words in (
-        ("blur", "edge_width_px", "times", rule.blur_ratio, "edges {} px wide"),
-        ("noise", "noise", "times", rule.noise_ratio, "noise {}"),
-        ("dim", "signal_to_noise", "below", rule.dim_ratio, "signal {} times the noise"),
-        ("haze", "background_rise", "above", rule.haze_rise, "background raised by {}"),
+    checks = [
+        (Check("share_abnormal", "share_abnormal", "above", rule.abnormal_excess), ""),
+        (Check("few_cells", "cells_per_site", "below", rule.few_cells), ""),
+        (Check("many_cells", "cells_per_site", "times", rule.many_cells), ""),
+    ]
+    for check in (
+        Check("blur", "edge_width_px", "times", rule.blur_ratio),
+        Check("noise", "noise", "times", rule.noise_ratio),
+        Check("dim", "signal_to_noise", "below", rule.dim_ratio),
+        Check("haze", "background_rise", "above", rule.haze_rise),
     ):
-        channels = sorted({one for plate in plates for one in plate.quality.get(measure, {})})
-        checks += [(code, measure, one, effect, limit, words) for one in channels]  # type: ignore[misc]
-    for code, measure, channel, effect, limit, words in checks:
+        by_plate = (plate.quality.get(check.measure, {}) for plate in plates)
+        checks += [(check, channel) for channel in sorted(set(chain.from_iterable(by_plate)))]
+    for check, channel in checks:
+        measure = check.measure
         values = np.array([_value(plate, measure, channel) for plate in plates])
         median, z = _robust_z(values, measure)
-        sign = -1.0 if effect == "below" else 1.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            passed = (values - median) / limit
-            if effect == "times":
-                passed = (values / median - 1) / (limit - 1)
-            elif effect == "below":
-                passed = (1 - values / median) / (1 - limit)
-            severity = np.minimum(sign * z / rule.z_limit, passed)
-        unit = percent if measure in {"share_abnormal", "background_rise"} else number
+        severity = check.severity(values, median, z, rule.z_limit)
         where = f", channel {channel}" if channel else ""
         for row in np.flatnonzero(severity >= 1).tolist():
             text = (
-                f"{words.format(unit(float(values[row])))} (median plate {unit(median)}, "
-                f"z {z[row]:.0f}{where})"
+                f"{_REASONS[measure].format(with_unit(measure, float(values[row])))} "
+                f"(median plate {with_unit(measure, median)}, z {z[row]:.0f}{where})"
             )
-            yield plates[row].name, PlateFlag(code, float(severity[row]), text)
+            yield plates[row].name, PlateFlag(check.code, float(severity[row]), text)
 
 
 def _value(plate: PlateFigures, measure: str, channel: str) -> float:
@@ -173,7 +167,7 @@ def _robust_z(values: NDArray[np.float64], measure: str) -> tuple[float, NDArray
         return float("nan"), np.full(len(values), np.nan)
     median = float(np.median(known))
     absolute, relative = _FLOORS[measure]
-    scale = _MAD_TO_SD * float(np.median(np.abs(known - median)))
+    scale = float(median_abs_deviation(known, scale="normal"))
     scale = max(scale, absolute, relative * abs(median), 1e-12)
     return median, (values - median) / scale
 
@@ -188,10 +182,3 @@ def effect_text(effect: PositionEffect) -> str:
     size = f"{100 * abs(shift.value):.1f} {unit}"
     limits = f"95 % interval {100 * shift.low:+.1f} to {100 * shift.high:+.1f}"
     return f"{place}: {size} {word} {what} than the others ({limits})"
-
-
-def _one_per_code(flags: list[PlateFlag]) -> list[PlateFlag]:
-    gravest: dict[str, PlateFlag] = {}
-    for flag in sorted(flags, key=lambda flag: (-flag.severity, _ORDER[flag.code])):
-        gravest.setdefault(flag.code, flag)
-    return list(gravest.values())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.qc.rule import Rule
 from napari_hcs_qc.text import number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
 PLATE_CODES: dict[str, str] = {
     "unreadable": "sites could not be read",
@@ -34,12 +34,26 @@ MIN_COMPARED = 4
 
 
 @dataclass(frozen=True)
-class PlateRule:
+class PlateRule(Rule):
     """Thresholds for a plate.
 
     A comparison with the other plates needs two things at once: a robust z beyond `z_limit` and
     an effect that matters.
     """
+
+    title: ClassVar[str] = "rule for plates"
+    above_one: ClassVar[Collection[str]] = ("many_cells", "blur_ratio", "noise_ratio")
+    below_one: ClassVar[Collection[str]] = (
+        "flagged_excess",
+        "flagged_always",
+        "abnormal_excess",
+        "few_cells",
+        "dim_ratio",
+        "haze_rise",
+        "unreadable_share",
+        "position_abnormal",
+        "position_cells",
+    )
 
     z_limit: float = 4.0  # robust z among the plates
     # The lower 95 % limit of the share of flagged wells must be above the median plate by this
@@ -58,24 +72,6 @@ class PlateRule:
     position_abnormal: float = 0.05
     # The same in the number of cells, as a share of the plate's median
     position_cells: float = 0.15
-
-    def __post_init__(self) -> None:
-        """Refuse thresholds that cannot be meant."""
-        problems = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not 0 < value < float("inf")
-            ):
-                problems.append(Problem(field.name, f"is {value!r}; a positive number is needed."))
-            elif field.name in _ABOVE_ONE and value <= 1:
-                problems.append(Problem(field.name, f"is {value}; more than 1 is needed."))
-            elif field.name not in {*_ABOVE_ONE, "z_limit"} and value >= 1:
-                problems.append(Problem(field.name, f"is {value}; less than 1 is needed."))
-        if problems:
-            raise ProblemsError("The rule for plates cannot be used", problems)
 
     def describe(self) -> tuple[str, ...]:
         """Say the rule in plain sentences, for the report."""
@@ -105,22 +101,3 @@ class PlateRule:
             "was trained on than these are from one another.",
             "A plate that failed has not been classified at all; it is listed first.",
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; `from_dict` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PlateRule:
-        """Make a rule from a part of its thresholds; the rest are defaults."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise HcsQcError(
-                f"The rule for plates has no threshold {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(known)}."
-            )
-        return cls(**data)
-
-
-_ABOVE_ONE = frozenset({"many_cells", "blur_ratio", "noise_ratio"})

@@ -114,12 +114,7 @@ class ReportData:
     max_wells: int = 60  # so many flagged wells of a plate, the worst, are shown with pictures
 
 
-def write_report(
-    data: ReportData,
-    path: Path,
-    *,
-    job: Job = NO_JOB,
-) -> Path:
+def write_report(data: ReportData, path: Path, *, job: Job = NO_JOB) -> Path:
     """Write the report as one HTML file without any address outside of itself."""
     if not data.plates:
         raise HcsQcError("There is no plate to report on; predict at least one first.")
@@ -153,12 +148,9 @@ def write_report(
         }
 
     bins = data.model.reliability if data.model else ()
-    values = {
-        "title": data.title,
-        "created": data.created,
+    values = vars(data) | {
         "headline": _headline(data),
         "views": [view(plate, f"p{index}") for index, plate in enumerate(data.plates)],
-        "model": data.model,
         "reliability": reliability_chart(bins) if bins else None,
         "rule": data.rule.describe(),
     }

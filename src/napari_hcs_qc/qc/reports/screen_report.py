@@ -71,12 +71,7 @@ class ScreenReport:
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def write_screen_report(
-    data: ScreenReport,
-    path: Path,
-    *,
-    job: Job = NO_JOB,
-) -> Path:
+def write_screen_report(data: ScreenReport, path: Path, *, job: Job = NO_JOB) -> Path:
     """Write the report as one HTML file; its only addresses are those of the plates' reports."""
     total = len(data.plates)
     shares = np.concatenate([[], *(plate.wells.ravel() for plate in data.plates)])
@@ -96,11 +91,8 @@ def write_screen_report(
                 "flags": [PLATE_CODES[flag.code] for flag in plate.flags],
             }
         )
-    values = {
-        "title": data.title,
-        "created": data.created,
+    values = vars(data) | {
         "headline": _headline(data),
-        "failed": data.failed,
         "flagged": [plate for plate in data.plates if plate.flags],
         "codes": PLATE_CODES,
         "plates": rows,
@@ -109,9 +101,7 @@ def write_screen_report(
         "maps": _maps(data),
         "effects": _effects(data),
         "drifts": _drifts(data),
-        "order_text": data.order_text,
         "rule": data.rule.describe(),
-        "facts": data.facts,
     }
     write_page(path, "screen.html.jinja", values)
     job.report(total, total, f"Writing {path.name}")

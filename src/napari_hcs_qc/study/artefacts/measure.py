@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.crossval import grouped_folds
 from napari_hcs_qc.evaluation.metrics import classification_metrics
-from napari_hcs_qc.evaluation.reliability import wilson
-from napari_hcs_qc.evaluation.splits import grouped_folds
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL, abnormal_column
+from napari_hcs_qc.qc.scores import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.models.extra_cells import Simulated
-    from napari_hcs_qc.evaluation.splits import Split
     from napari_hcs_qc.heads.head_registry import Head
+    from napari_hcs_qc.heads.linear.folds import Folds
 
 
-def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Split:
+def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Folds:
     """Divide annotated cells into five folds (fewer where they do not allow it) by well."""
     split = grouped_folds(groups, classes, 5, seed)
     if split.by != "well":
@@ -38,7 +38,7 @@ def fit_folds(
     features: NDArray[np.float32],
     classes: NDArray[np.str_],
     groups: NDArray[np.str_],
-    split: Split,
+    split: Folds,
     head: str,
     seed: int,
     extra: Mapping[int, Simulated] | None = None,
@@ -89,7 +89,7 @@ def detection_row(
     """Share of cells called abnormal at one severity, with its Wilson 95 % interval."""
     n_cells = called.shape[1]
     share = np.array([float(called.mean())])
-    low, high = wilson(share, np.array([n_cells]))
+    low, high = wilson_interval(share * n_cells, np.array([n_cells]))
     return {
         "severity": severity,
         "amount": amount,

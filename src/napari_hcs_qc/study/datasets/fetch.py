@@ -17,11 +17,11 @@ from napari_hcs_qc.download import NotOnServerError, download, forget_part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, write_text
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.plates.readers.assemble import a_few
 from napari_hcs_qc.plates.readers.imagexpress import htd_text
 from napari_hcs_qc.study.datasets.archive import DamagedArchiveError, Image, list_images, unpack
 from napari_hcs_qc.study.datasets.record import Manifest, Registry
 from napari_hcs_qc.study.datasets.sets import Archive, ImageSet, find_base_url, find_set
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from napari_hcs_qc.encoders.architecture import Architecture, build_architecture
 from napari_hcs_qc.encoders.backends import choice
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.encoder import Encoder
-from napari_hcs_qc.encoders.onnx.onnx_graph import to_onnx
+from napari_hcs_qc.encoders.onnx.onnx_operators import to_onnx
 from napari_hcs_qc.encoders.onnx.translation import UnknownOperatorError
 from napari_hcs_qc.encoders.registry import cached_encoder, load_encoder
 from napari_hcs_qc.errors import HcsQcError
@@ -198,7 +198,7 @@ def test_no_store_holds_embeddings_of_two_backends(inputs, tmp_path):
         )
     assert stores["torch"].folder != stores["onnxruntime"].folder
     for backend, store in stores.items():
-        assert store.manifest["encoder"]["backend"] == backend
+        assert store.manifest.encoder["backend"] == backend
     first, second = (torch.from_numpy(np.array(one.embeddings)) for one in stores.values())
     assert apart(first, second) < 1e-5
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_hcs_qc.encoders.embed import store_writer
+from napari_hcs_qc.encoders.embed import embedding_store
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
 from napari_hcs_qc.errors import HcsQcError, WriteError
@@ -79,7 +79,7 @@ def test_killed_at_random_moments_it_loses_at_most_a_chunk_each_time(
 def test_a_failing_disk_is_told_and_the_store_goes_on_later(
     inputs, fake_encoder, tmp_path, monkeypatch, number
 ):
-    write_at, n_writes = store_writer.write_at, 0
+    write_at, n_writes = embedding_store.write_at, 0
 
     def failing(handle, offset, data):
         nonlocal n_writes
@@ -90,12 +90,12 @@ def test_a_failing_disk_is_told_and_the_store_goes_on_later(
             raise OSError(number, "injected")
         write_at(handle, offset, data)
 
-    monkeypatch.setattr(store_writer, "write_at", failing)
+    monkeypatch.setattr(embedding_store, "write_at", failing)
     first = fake_encoder()
     with pytest.raises(WriteError, match=r"embeddings\.npy|done\.jsonl"):
         embed(inputs, first, tmp_path / "embeddings")
     rest = fake_encoder()
-    monkeypatch.setattr(store_writer, "write_at", write_at)
+    monkeypatch.setattr(embedding_store, "write_at", write_at)
     store = embed(inputs, rest, tmp_path / "embeddings")
     expected = embed(inputs, fake_encoder(), tmp_path / "other")
     np.testing.assert_array_equal(store.embeddings, expected.embeddings)
@@ -106,7 +106,7 @@ def test_a_failing_disk_is_told_and_the_store_goes_on_later(
 def test_a_line_of_the_journal_cut_short_is_not_believed(
     inputs, fake_encoder, tmp_path, monkeypatch
 ):
-    write_at, n_writes = store_writer.write_at, 0
+    write_at, n_writes = embedding_store.write_at, 0
 
     def failing(handle, offset, data):
         nonlocal n_writes
@@ -116,10 +116,10 @@ def test_a_line_of_the_journal_cut_short_is_not_believed(
             raise OSError(errno.ENOSPC, "injected")
         write_at(handle, offset, data)
 
-    monkeypatch.setattr(store_writer, "write_at", failing)
+    monkeypatch.setattr(embedding_store, "write_at", failing)
     with pytest.raises(WriteError):
         embed(inputs, fake_encoder(), tmp_path / "embeddings")
-    monkeypatch.setattr(store_writer, "write_at", write_at)
+    monkeypatch.setattr(embedding_store, "write_at", write_at)
     store = embed(inputs, fake_encoder(), tmp_path / "embeddings")
     lines = (store.folder / "done.jsonl").read_text().splitlines()
     chunks = [json.loads(line)["chunk"] for line in lines]
@@ -187,7 +187,7 @@ def test_who_holds_the_rows_of_a_store_made_anew_keeps_them(
     def disk_full(handle, offset, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_writer, "write_at", disk_full)
+    monkeypatch.setattr(embedding_store, "write_at", disk_full)
     with pytest.raises(WriteError):
         embed(inputs, fake_encoder(), tmp_path / "embeddings")
     # Through a map of a file that was cut short this would differ, or end the process.
