@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from collections import Counter
@@ -170,9 +171,8 @@ def manifest_of(
     }
     fine_tuning = None
     if tuned is not None:
-        fine_tuning = FineTuning.model_validate(
-            {**tuned.history, "started_from_weights": started_from}, strict=False
-        )
+        history = {**tuned.history, "started_from_weights": started_from}
+        fine_tuning = FineTuning.model_validate_json(json.dumps(history))
     return ModelManifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         note=note.strip(),
