@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import read_json, write_json
+from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,8 +83,7 @@ class Document(Part):
             return cls.model_validate_json(json.dumps(values, default=_as_text))
         except ValidationError as error:
             problems = list(problems_of(error, cls))
-            n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-            summary = f"{path} is damaged, {n_problems}. {cls.remedy}"
+            summary = f"{path} is damaged, {count_of(len(problems), 'problem')}. {cls.remedy}"
             raise ProblemsError(summary.rstrip(), problems) from error
 
     def save(self, path: Path) -> None:
@@ -142,7 +141,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         if first["type"] == "missing":
             yield Problem(where, "is missing.")
         elif first["type"] == "extra_forbidden":
-            yield Problem(where, *_unknown(str(place[-1]), _fields_at(model, place[:-1])))
+            known = _fields_at(model, place[:-1])
+            yield Problem(where, unknown_setting(str(place[-1]), known))
         elif first["type"] in ("value_error", "assertion_error"):
             yield Problem(where, first["msg"].partition(", ")[2])
         else:
@@ -171,12 +171,6 @@ def _expected(message: str) -> str:
         if message.startswith(prefix):
             return message.removeprefix(prefix)
     return message[:1].lower() + message[1:]
-
-
-def _unknown(name: str, known: list[str]) -> tuple[str, str]:
-    nearest = difflib.get_close_matches(name, known, 1)
-    fix = f"Did you mean {nearest[0]}?" if nearest else ""
-    return f"is no setting; there are {', '.join(sorted(known))}.", fix
 
 
 def _fields_at(model: type[BaseModel], place: list[int | str]) -> list[str]:

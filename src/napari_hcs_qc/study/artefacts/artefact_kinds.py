@@ -10,13 +10,15 @@ from zlib import crc32
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.artefacts.blurring import (
+from napari_hcs_qc.study.artefacts.light import (
     blur,
     defocus_transfer,
     gaussian_transfer,
+    haze,
+    overexpose,
     padded_shape,
+    underexpose,
 )
-from napari_hcs_qc.study.artefacts.exposing import haze, overexpose, underexpose
 from napari_hcs_qc.study.artefacts.objects import (
     add_debris,
     add_fibre,
@@ -51,7 +53,7 @@ class ArtefactKind:
     meaning: str  # what severity 1 is, in words with units
     unit: str  # of what `amount` gives
     amount: Callable[[float, Imaging], float]  # severity and imaging to the physical value
-    # Scene, severity in (0, 1], source of all choices, and dead cells to the changed scene
+    # Scene, amount, source of all choices, and dead cells to the changed scene
     make: Make
 
 
@@ -83,7 +85,7 @@ def apply_artefact(
     if severity == 0:
         return scene
     rng = np.random.default_rng([seed, crc32(kind.name.encode()), crc32(cell.encode())])
-    return kind.make(scene, severity, rng, donors)
+    return kind.make(scene, kind.amount(severity, scene.imaging), rng, donors)
 
 
 def photons_at(severity: float) -> float:
@@ -91,23 +93,17 @@ def photons_at(severity: float) -> float:
     return math.inf if severity == 0 else LEAST_PHOTONS / severity**2
 
 
-def exposure_at(severity: float) -> float:
-    """Exposure relative to the plate's, evenly on a logarithmic scale."""
-    return float(MOST_EXPOSURE**severity)
-
-
-def _gaussian(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
-    sd_px = s * GAUSSIAN_DIAMETERS * scene.imaging.diameter_px
+def _gaussian(scene: Scene, sd_px: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
     transfer = gaussian_transfer(padded_shape(scene.side_px), sd_px)
     return blur(scene, [transfer] * len(scene.grey), rng)
 
 
-def _defocus(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
+def _defocus(scene: Scene, um: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
     imaging = scene.imaging
     transfers = [
         defocus_transfer(
             padded_shape(scene.side_px),
-            defocus_um=s * DEFOCUS_UM,
+            defocus_um=um,
             numerical_aperture=imaging.numerical_aperture,
             wavelength_um=channel.wavelength_um,
             pixel_size_um=imaging.pixel_size_um,
@@ -115,15 +111,6 @@ def _defocus(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor
         for channel in imaging.channels
     ]
     return blur(scene, transfers, rng)
-
-
-def _objects(
-    add: Callable[[Scene, float, float, np.random.Generator], Scene], size: float, depth_um: float
-) -> Make:
-    def make(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
-        return add(scene, s * size, depth_um, rng)
-
-    return make
 
 
 _OPTICS = "of an objective of the plate's numerical aperture, at its wavelength and pixel size"
@@ -152,8 +139,8 @@ _ALL = (
             "level, the excess blooming along the columns"
         ),
         unit="times the exposure",
-        amount=lambda s, _: exposure_at(s),
-        make=lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
+        amount=lambda s, _: MOST_EXPOSURE**s,
+        make=lambda scene, exposure, _rng, _: overexpose(scene, exposure),
     ),
     ArtefactKind(
         name="debris",
@@ -164,7 +151,7 @@ _ALL = (
         ),
         unit="diameters",
         amount=lambda s, _: s * DEBRIS_DIAMETERS,
-        make=_objects(add_debris, DEBRIS_DIAMETERS, 0.0),
+        make=lambda scene, size, rng, _: add_debris(scene, size, 0.0, rng),
     ),
     ArtefactKind(
         name="debris-unfocused",
@@ -172,7 +159,7 @@ _ALL = (
         meaning=f"the same particle, twice as long, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
         unit="diameters",
         amount=lambda s, _: 2 * s * DEBRIS_DIAMETERS,
-        make=_objects(add_debris, 2 * DEBRIS_DIAMETERS, OUT_OF_FOCUS_UM),
+        make=lambda scene, size, rng, _: add_debris(scene, size, OUT_OF_FOCUS_UM, rng),
     ),
     ArtefactKind(
         name="fibre",
@@ -182,7 +169,7 @@ _ALL = (
         ),
         unit="µm radius",
         amount=lambda s, _: s * FIBRE_UM,
-        make=_objects(add_fibre, FIBRE_UM, 0.0),
+        make=lambda scene, um, rng, _: add_fibre(scene, um, 0.0, rng),
     ),
     ArtefactKind(
         name="fibre-unfocused",
@@ -190,7 +177,7 @@ _ALL = (
         meaning=f"the same fibre, twice as thick, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
         unit="µm radius",
         amount=lambda s, _: 2 * s * FIBRE_UM,
-        make=_objects(add_fibre, 2 * FIBRE_UM, OUT_OF_FOCUS_UM),
+        make=lambda scene, um, rng, _: add_fibre(scene, um, OUT_OF_FOCUS_UM, rng),
     ),
     ArtefactKind(
         name="haze",
@@ -201,7 +188,7 @@ _ALL = (
         ),
         unit="of range",
         amount=lambda s, _: s * MOST_VEIL,
-        make=lambda scene, s, rng, _: haze(scene, s * MOST_VEIL, s * MOST_SCATTER, rng),
+        make=lambda scene, veil, rng, _: haze(scene, veil, veil / MOST_VEIL * MOST_SCATTER, rng),
     ),
     ArtefactKind(
         name="noise",
@@ -213,7 +200,7 @@ _ALL = (
         ),
         unit="photons",
         amount=lambda s, _: photons_at(s),
-        make=lambda scene, s, rng, _: underexpose(scene, photons_at(s), READ_NOISE, rng),
+        make=lambda scene, photons, rng, _: underexpose(scene, photons, READ_NOISE, rng),
     ),
     ArtefactKind(
         name="dead",

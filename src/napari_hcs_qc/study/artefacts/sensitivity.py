@@ -145,10 +145,7 @@ class _Run:
         }
 
     def _fill(
-        self,
-        kind: ArtefactKind,
-        paths: Mapping[EncoderSpec, Path],
-        place: tuple[int, int],
+        self, kind: ArtefactKind, paths: Mapping[EncoderSpec, Path], place: tuple[int, int]
     ) -> None:
         """Measure one kind with several encoders: the changed crops are made once."""
         encoders = list(paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from contextlib import closing
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -134,11 +135,11 @@ class _Run:
         most = worker_count() if n_processes is None else n_processes
         if n_processes is None and most > 1:
             # The first in a thread: they tell whether there is enough to do for processes.
-            with Workers() as workers:
+            with closing(Workers()) as workers:
                 units = self._score(workers, units, until_worth=True)
         if units:
             self._n_at_once = most
-            with Workers(most) as workers:
+            with closing(Workers(most)) as workers:
                 self._score(workers, units)
             self._n_at_once = 1
 

@@ -166,10 +166,7 @@ def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | N
 
 
 def _reason(
-    cell: TableCell,
-    train: LabelledCells,
-    test: LabelledCells,
-    crop_heads: Mapping[str, object],
+    cell: TableCell, train: LabelledCells, test: LabelledCells, crop_heads: Mapping[str, object]
 ) -> _Reason | None:
     if cell.head in CROP_HEADS and cell.head not in crop_heads:
         text = "not part of this version"

@@ -68,8 +68,5 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
 
 
 COMMAND = Command(
-    "fetch",
-    "Download a public plate (BBBC021, BBBC022), ready to open.",
-    _add_arguments,
-    _run,
+    "fetch", "Download a public plate (BBBC021, BBBC022), ready to open.", _add_arguments, _run
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cli.bars import Bars
     from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
-    from napari_hcs_qc.study.ssl.training_report import Report
+    from napari_hcs_qc.study.ssl.training_state import Report
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,10 +39,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "severities": ("S,T", "comma-separated; above 0, at most 1"),
         "seeds": ("N", "number of cross-validation repeats"),
         "cells": ("N", "maximum number of cells to modify"),
-        "train_on_simulated": (
-            "A,B",
-            "also train on simulated cells of these kinds, and compare",
-        ),
+        "train_on_simulated": ("A,B", "also train on simulated cells of these kinds, and compare"),
         "numerical_aperture": ("NA", "of the objective"),
         "pixel_size": ("UM", "if the plate has none"),
     }
@@ -88,8 +85,5 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
 
 
 COMMAND = Command(
-    "sensitivity",
-    "Measure which simulated artefacts an encoder misses.",
-    _add_arguments,
-    _run,
+    "sensitivity", "Measure which simulated artefacts an encoder misses.", _add_arguments, _run
 )

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QWidget
 
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart
 from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.benchmark.results import Mistake, mean_confusion
+from napari_hcs_qc.study.gui.training_view import thumbnail
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class BenchmarkDetail(QWidget):
         self._crops.clear()
         for mistake, crop in zip(wrong, crops, strict=False):
             item = QListWidgetItem(
-                QIcon(_picture(crop)), f"P {mistake.p_abnormal:.2f}", self._crops
+                QIcon(thumbnail(crop[np.newaxis], _TILE_PX)),
+                f"P {mistake.p_abnormal:.2f}",
+                self._crops,
             )
             annotated, scored = (
                 ("abnormal", "normal") if mistake.is_abnormal else ("normal", "abnormal")
@@ -118,14 +121,4 @@ def _about(planned: Planned | None, result: Result | None) -> str:
     return (
         f"{name}, percent with 95 % intervals: {', '.join(figures)}. {result.protocol} "
         f"Took {result.seconds:.0f} s."
-    )
-
-
-def _picture(crop: NDArray[np.float32]) -> QPixmap:
-    grey = np.ascontiguousarray(np.clip(crop * 255, 0, 255).astype(np.uint8))
-    height, width = grey.shape
-    image = QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
-    smooth = Qt.TransformationMode.SmoothTransformation
-    return QPixmap.fromImage(image.copy()).scaled(
-        _TILE_PX, _TILE_PX, Qt.AspectRatioMode.KeepAspectRatio, smooth
     )

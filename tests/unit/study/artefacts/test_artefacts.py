@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import fft, special
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.study.artefacts.artefact_kinds import (
@@ -19,10 +19,10 @@ from napari_hcs_qc.study.artefacts.artefact_kinds import (
     get_kinds,
     photons_at,
 )
-from napari_hcs_qc.study.artefacts.blurring import defocus_kernel, defocus_transfer
-from napari_hcs_qc.study.artefacts.exposing import bloom
+from napari_hcs_qc.study.artefacts.light import bloom, defocus_transfer
 from napari_hcs_qc.study.artefacts.objects import Donor, cut_out
 from napari_hcs_qc.study.artefacts.scene import ChannelLight, Imaging, Scene, cut_scenes
+from napari_hcs_qc.study.simulation.optics import defocused_otf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,13 +129,11 @@ def test_the_gaussian_kernel_has_its_standard_deviation_in_px() -> None:
 
 def test_in_focus_the_kernel_is_airys() -> None:
     pixel_um, wavelength_um, aperture = 0.05, 0.5, 0.5
-    kernel = defocus_kernel(
-        512,
-        defocus_um=0.0,
-        numerical_aperture=aperture,
-        wavelength_um=wavelength_um,
-        pixel_size_um=pixel_um,
+    frequency = np.hypot(fft.fftfreq(512)[:, None], fft.rfftfreq(512)[None, :]) / pixel_um
+    transfer = defocused_otf(
+        frequency, wavelength_um=wavelength_um, numerical_aperture=aperture, defocus_um=0.0
     )
+    kernel = fft.fftshift(fft.irfft2(transfer, s=(512, 512)))
     assert kernel.sum() == pytest.approx(1.0)
     r = pixel_um * np.arange(1, 60)
     v = 2 * np.pi * aperture / wavelength_um * r

@@ -25,7 +25,7 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SourceSpec,
     spec_of,
 )
-from napari_hcs_qc.study.benchmark.features import features_of
+from napari_hcs_qc.study.benchmark.features import feature_file
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
 from napari_hcs_qc.study.benchmark.results import draw_path, read_results
@@ -462,7 +462,7 @@ def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_p
     def features(channels: tuple[int, ...]) -> np.ndarray:
         encoder = EncoderSpec(BASELINE)
         made = Coloured(channels)
-        return features_of(made, encoder, "paper-128px", tmp_path, NO_JOB)
+        return np.load(feature_file(made, encoder, "paper-128px", tmp_path, NO_JOB))
 
     one, both = features((0,)), features((0, 1))
     assert both.shape[1] == 2 * one.shape[1]
