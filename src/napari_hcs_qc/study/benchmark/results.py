@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_hcs_qc.study.benchmark.protocol import interval
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -135,6 +135,10 @@ class Result:
     def n_trained_on(self) -> float:
         """Mean number of cells trained on."""
         return sum(draw.n_train for draw in self.draws) / len(self.draws)
+
+
+Results: TypeAlias = "Mapping[str, Result]"
+"""The cells that are measured, by key."""
 
 
 def draw_path(folder: Path, key: str, seed: int) -> Path:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
-    from napari_hcs_qc.study.benchmark.results import Planned, Result
+    from napari_hcs_qc.study.benchmark.results import Planned, Result, Results
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,7 +98,7 @@ class Benchmark:
     folder: Path  # in which results are kept
     sources: Mapping[str, LabelledCells]  # the labelled cells, by name
     planned: tuple[Planned, ...]  # all cells of the tables
-    results: Mapping[str, Result]  # of those that are done, by key
+    results: Results  # of those that are done, by key
 
     def as_it_stands(self) -> list[Planned]:
         """List the cells of the tables as they stand on disk now."""

@@ -10,11 +10,11 @@ from qtpy.QtWidgets import QHeaderView, QTableWidgetItem
 from napari_hcs_qc.gui.widgets.tables import RIGHT, ROLE, Column, RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Sequence, Set
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.study.benchmark.results import Figure, Planned, Result
+    from napari_hcs_qc.study.benchmark.results import Figure, Planned, Result, Results
 
 _COLUMNS = (
     Column("Encoder", "Encoder of the crops"),
@@ -59,7 +59,7 @@ class BenchmarkTable(RowTable):
         """Give the cell of the current line."""
         return self._at(self.currentRow())
 
-    def set_cells(self, planned: Sequence[Planned], results: Mapping[str, Result]) -> None:
+    def set_cells(self, planned: Sequence[Planned], results: Results) -> None:
         """Show cells; the current one stays current where it is among them."""
         before = self.value()
         self.blockSignals(True)

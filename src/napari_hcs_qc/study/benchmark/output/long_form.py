@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from napari_hcs_qc.study.benchmark.results import Planned, Result
+    from napari_hcs_qc.study.benchmark.results import Planned, Result, Results
 
 PAPER_NOTE = (
     "Masud, Cohen, Bendidi, Bollot, Genovesio (2022), Tables 1-3, percent. Its images were never "
@@ -39,7 +39,7 @@ def paper_rows(number: int) -> list[dict[str, str]]:
     return table[table["table"] == str(number)].to_dict("records")  # type: ignore[return-value]
 
 
-def long_form(number: int, planned: Sequence[Planned], results: Mapping[str, Result]) -> str:
+def long_form(number: int, planned: Sequence[Planned], results: Results) -> str:
     """Write one table as CSV, ours and then the paper's.
 
     Figures are in percent: the mean over the draws, ``_sd`` their standard deviation, ``_low``

@@ -15,7 +15,7 @@ from napari_hcs_qc.study.benchmark.results import DIRECTIONS_NOTE
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from napari_hcs_qc.study.benchmark.results import Planned, Result, TableCell
+    from napari_hcs_qc.study.benchmark.results import Planned, Results, TableCell
 
 TITLES = {
     1: "Table 1: frozen encoders, largest training set",
@@ -87,9 +87,7 @@ _Places: TypeAlias = "dict[str, dict[str, list[Entry]]]"
 """What stands in a panel, by the names of its lines and its groups."""
 
 
-def printed_table(
-    number: int, planned: Sequence[Planned], results: Mapping[str, Result]
-) -> PrintedTable:
+def printed_table(number: int, planned: Sequence[Planned], results: Results) -> PrintedTable:
     """Lay one table out."""
     items = [item for item in planned if item.cell.table == number]
     letters, reasons = _letters(items, results)
@@ -122,9 +120,7 @@ def printed_table(
     return PrintedTable(TITLES[number], tuple(panels), tuple(notes), reasons)
 
 
-def _letters(
-    items: Sequence[Planned], results: Mapping[str, Result]
-) -> tuple[dict[str, str], dict[str, str]]:
+def _letters(items: Sequence[Planned], results: Results) -> tuple[dict[str, str], dict[str, str]]:
     """Give the letter of each kind of reason for an empty place, and the reason of each letter."""
     subjects: dict[str, dict[str, None]] = {}
     for item in items:
@@ -156,7 +152,7 @@ def _group(number: int, cell: TableCell) -> str:
     return cell.size if number == 2 else cell.head
 
 
-def _heading(number: int, key: str, items: Sequence[Planned], results: Mapping[str, Result]) -> str:
+def _heading(number: int, key: str, items: Sequence[Planned], results: Results) -> str:
     if number != 2 or key != "all":
         return key
     sizes = {
@@ -198,7 +194,7 @@ def _our_places(
     number: int,
     items: Sequence[Planned],
     figures: Collection[str],
-    results: Mapping[str, Result],
+    results: Results,
     letters: Mapping[str, str],
 ) -> _Places:
     places: _Places = {}

@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from napari_hcs_qc.study.benchmark.results import Planned, Result
+    from napari_hcs_qc.study.benchmark.results import Planned, Results
 
 
-def write_tables(
-    planned: Sequence[Planned], results: Mapping[str, Result], folder: Path
-) -> list[Path]:
+def write_tables(planned: Sequence[Planned], results: Results, folder: Path) -> list[Path]:
     """Write the tables as they stand.
 
     Files: ``table1..3.csv`` (all figures, one row for each entry), ``table1..3.md`` and ``.tex``
@@ -62,7 +60,7 @@ class Point:
     sd: float = 0.0
 
 
-def _charts(planned: Sequence[Planned], results: Mapping[str, Result]) -> dict[str, Figure]:
+def _charts(planned: Sequence[Planned], results: Results) -> dict[str, Figure]:
     """Draw weighted F1 over the number of annotations, for each source and recipe."""
     sources: dict[tuple[str, str], dict[tuple[str, str], list[Point]]] = {}
     for item in planned:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from napari_hcs_qc.study.ssl.methods.method import Method, unit
+from napari_hcs_qc.study.ssl.methods.method import LossAndFigures, Method, unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,7 @@ def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> tuple
 class SimCLR(Method):
     """SimCLR; the figure ``retrieved`` is the share of views whose pair is the most similar one."""
 
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the contrastive loss of ``(2, global batch, projected)``."""
         loss, retrieved = contrastive_loss(
             projections[0], projections[1], self.settings.temperature
@@ -82,9 +80,7 @@ def redundancy_loss(correlation: Tensor, redundancy: float, scale: float = 1.0) 
 class BarlowTwins(Method):
     """Barlow Twins; the figure ``agreement`` is the mean of the correlation's diagonal."""
 
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the redundancy loss of ``(2, global batch, projected)``."""
         first, second = projections
         correlation = cross_correlation(first, second)
@@ -132,9 +128,7 @@ def covariance_penalty(view: Tensor) -> Tensor:
 class VICReg(Method):
     """VICReg; its three terms are figures."""
 
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the weighted sum of the three terms of ``(2, global batch, projected)``."""
         first, second = projections
         terms = {
