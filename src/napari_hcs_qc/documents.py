@@ -30,7 +30,9 @@ _LONGEST = 80  # characters of a wrong value that are shown
 class Part(BaseModel):
     """A part of a document; fields that a later version added are kept when it is written again."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", allow_inf_nan=False, defer_build=True
+    )
 
 
 class StrictPart(Part):
