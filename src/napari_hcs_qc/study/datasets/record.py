@@ -34,7 +34,9 @@ class ArchiveRecord(Part):
     first_downloaded: str = "date unknown"
 
 
-class _Archives(Document):
+class Archives(Document):
+    """The file of all archives that were ever fetched into a folder."""
+
     remedy: ClassVar[str] = "Remove the entries that are named here."
 
     format: Literal["napari-hcs-qc archives"] = "napari-hcs-qc archives"
@@ -55,7 +57,7 @@ class Registry:
 
     def read(self) -> dict[str, ArchiveRecord]:
         """Read the records, by the archive's name."""
-        return _Archives.load(self.path).archives if self.path.exists() else {}
+        return Archives.load(self.path).archives if self.path.exists() else {}
 
     def add(self, archive: str, sha256: str, size: int, url: str) -> None:
         """Record an archive, unless it is recorded already."""
@@ -65,7 +67,7 @@ class Registry:
             new = ArchiveRecord(sha256=sha256, size=size, url=url, first_downloaded=now)
             if archive not in records:
                 records = dict(sorted({**records, archive: new}.items()))
-                _Archives(archives=records).save(self.path)
+                Archives(archives=records).save(self.path)
 
 
 class ImageFile(NamedTuple):
