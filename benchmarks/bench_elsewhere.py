@@ -28,7 +28,7 @@ from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
-from napari_hcs_qc.study.benchmark.features import features_of
+from napari_hcs_qc.study.benchmark.features import feature_file
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.protocol import grouped_draw
 from napari_hcs_qc.workflow import steps
@@ -51,7 +51,7 @@ def mitocheck(
         SourceSpec(name="mitocheck", kind="folder", path=path, abnormal=("OutOfFocus", "Apoptosis"))
     )
     encoder = EncoderSpec("efficientnet-lite0")
-    features = features_of(cells, encoder, DEFAULT_RECIPE, folder, NO_JOB)
+    features = np.load(feature_file(cells, encoder, DEFAULT_RECIPE, folder, NO_JOB))
     kinds = np.array([one.partition("/")[0] for one in cells.ids])
     return features, cells.classes, cells.groups, kinds
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.labelled_plate import BBBC039, REAL_PLATE, SHARED
 
@@ -28,8 +28,8 @@ from napari_hcs_qc.study.benchmark.sources import run_benchmark
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_hcs_qc.study.benchmark.results import Planned, Result
     from napari_hcs_qc.study.benchmark.sources import Benchmark
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
 
 SQUEEZENET = EncoderSpec(
     "torchvision:squeezenet1_1", SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
@@ -61,11 +61,11 @@ def spec_of(encoders: Path | None) -> BenchmarkSpec:
     )
 
 
-def f1_of(one: Planned, results: Mapping[str, Mapping[str, Any]]) -> str:
+def f1_of(one: Planned, results: Mapping[str, Result]) -> str:
     """Weighted F1 in percent, or a dash."""
     if one.key not in results:
         return "–"
-    return f"{100 * results[one.key]['summary']['f1_weighted']['mean']:.1f}"
+    return f"{100 * (results[one.key].summary['f1_weighted'].mean or 0.0):.1f}"
 
 
 def show(found: Benchmark) -> None:
@@ -103,11 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     spec = spec_of(options.encoders)
 
-    def told(one: Planned, result: dict[str, Any]) -> None:
+    def told(one: Planned, result: Result) -> None:
         cell = one.cell
-        f1 = 100 * result["summary"]["f1_weighted"]["mean"]
+        f1 = 100 * (result.summary["f1_weighted"].mean or 0.0)
         where = f"{cell.train} → {cell.test}, {cell.encoder}, {cell.recipe}, {cell.head}"
-        print(f"{where}, {cell.n_train}: {f1:.1f} ({result['seconds']:.0f} s)", flush=True)
+        print(f"{where}, {cell.n_train}: {f1:.1f} ({result.seconds:.0f} s)", flush=True)
 
     found = run_benchmark(spec, options.folder, on_cell=told)
     print(write_tables(list(found.planned), found.results, options.folder)[-1])

@@ -30,7 +30,7 @@ from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
 from napari_hcs_qc.gui.window.desk import ANNOTATE, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
-from napari_hcs_qc.study.benchmark.output.mistakes import mistakes
+from napari_hcs_qc.study.benchmark.results import mistakes
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
 from napari_hcs_qc.study.gui.benchmark_table import BenchmarkTable

@@ -11,7 +11,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -56,6 +56,17 @@ def accepted_by(look_up: Callable[[Any], object]) -> AfterValidator:
         except HcsQcError as error:
             raise ValueError(str(error)) from error
         return value
+
+    return AfterValidator(check)
+
+
+def one_of(known: Collection[str]) -> AfterValidator:
+    """Check that a name is known."""
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"unknown: {name!r}; choose from {', '.join(known)}.")
+        return name
 
     return AfterValidator(check)
 

@@ -37,9 +37,15 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import (
     EncoderSpec,
     SourceSpec,
 )
-from napari_hcs_qc.study.benchmark.output.mistakes import mean_confusion, mistakes
+from napari_hcs_qc.study.benchmark.results import (
+    Figure,
+    Planned,
+    Result,
+    TableCell,
+    mean_confusion,
+    mistakes,
+)
 from napari_hcs_qc.study.benchmark.sources import run_benchmark
-from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
 from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock
@@ -177,7 +183,7 @@ def test_it_fills_shows_uses_and_exports(
     result = dock.results()[one.key]
     assert "weighted F1" in detail.text() and "Split by well" in detail.text()
     assert detail.n_crops() == len(mistakes(result)) > 0
-    tested = sum(len(seed["cells"]) for seed in result["seeds"]) / 2
+    tested = sum(len(draw.cells) for draw in result.draws) / 2
     assert mean_confusion(result).sum() == pytest.approx(tested)
 
     # It becomes the assay's, and the tables go to a folder.
@@ -390,9 +396,8 @@ def test_names_are_short_where_that_says_all_and_the_figures_are_seen(
         for recipe in ("nucleus", "paper-128px")
         for head in ("linear-paper", "finetune-paper")
     ]
-    figure = {"mean": 0.95, "sd": 0.035, "interval": None}
-    summary = dict.fromkeys(("f1_weighted", "auc", "recall_abnormal"), figure)
-    table.set_cells(planned, {each.key: {"summary": summary} for each in planned})
+    summary = dict.fromkeys(("f1_weighted", "auc", "recall_abnormal"), Figure(0.95, 0.035))
+    table.set_cells(planned, {each.key: Result(each.cell, (), summary) for each in planned})
     with qtbot.waitExposed(table):
         table.show()
     lines = [table.item(row, 0) for row in range(table.rowCount())]

@@ -14,10 +14,9 @@ from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.encoder_table import EncoderTable
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.study.gui.loss_chart import LossChart
-from napari_hcs_qc.study.gui.neighbours_view import NeighboursView
+from napari_hcs_qc.study.gui.training_view import LossChart, NeighboursView
 from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, PretrainOptions
-from napari_hcs_qc.study.ssl.training_report import Neighbours
+from napari_hcs_qc.study.ssl.training_state import Neighbours
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -160,12 +160,12 @@ def test_a_stop_keeps_what_is_finished(ran: Ran, tmp_path: Path) -> None:
     (first,) = (tmp_path / "cells").glob("*.json")
     written = first.stat().st_mtime_ns
     found = measure_sensitivity(ran.result.assay, FAST, tmp_path)
-    assert [one["kind"] for one in found.results] == ["empty", "dead"]
+    assert [one.kind for one in found.results] == ["empty", "dead"]
     assert first.stat().st_mtime_ns == written
     again = measure_sensitivity(ran.result.assay, FAST, tmp_path / "elsewhere")
     assert again.results == found.results
     assert again.accuracy == found.accuracy
-    assert {row["trained"] for row in found.results[0]["rows"]} == {"real", "simulated"}
+    assert {row.trained for row in found.results[0].rows} == {"real", "simulated"}
 
 
 def test_wrong_options_are_told_before_any_work(

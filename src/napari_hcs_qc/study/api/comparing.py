@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_hcs_qc.study.api.benchmark_flags import Size
-    from napari_hcs_qc.study.artefacts.sensitivity import Sensitivity
+    from napari_hcs_qc.study.artefacts.sensitivity_results import Sensitivity
     from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
     from napari_hcs_qc.study.benchmark.sources import Benchmark
 
@@ -155,34 +155,15 @@ def benchmark(
     >>> result.written[-1].name
     'benchmark.html'
     """
+    arguments = locals()
     from napari_hcs_qc.study.api.benchmark_flags import BenchmarkFlags, spec_from
     from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
-    from napari_hcs_qc.study.benchmark.output.results import read_results
+    from napari_hcs_qc.study.benchmark.results import read_results
     from napari_hcs_qc.study.benchmark.sources import run_benchmark
 
-    flags = BenchmarkFlags(
-        plate=plate,
-        assay=assay,
-        folder=folder,
-        arrays=arrays,
-        labels=labels,
-        abnormal=abnormal,
-        group=group,
-        transfer=transfer,
-        preset=preset,
-        protocol=protocol,
-        encoder=encoder,
-        recipe=recipe,
-        head=head,
-        sizes=sizes,
-        seeds=seeds,
-        fine_tuned_seeds=fine_tuned_seeds,
-        fine_tuned_matched=fine_tuned_matched,
-        baseline=baseline,
-        plate_directions=plate_directions,
-    )
     begun: list[Benchmark] = []
-    chosen = spec_from(None if spec is None else Path(spec), flags)
+    flags = {field.name: arguments[field.name] for field in fields(BenchmarkFlags)}
+    chosen = spec_from(None if spec is None else Path(spec), BenchmarkFlags(**flags))
     try:
         done = run_benchmark(chosen, Path(out), on_plan=begun.append, job=job)
     except (KeyboardInterrupt, Cancelled, HcsQcError):
@@ -292,9 +273,7 @@ def sensitivity(
     )
     folder = AssayFolder.open(Path(assay))
     done = measure_sensitivity(folder, options, Path(out), job=job)
-    written = write_sensitivity(
-        done.provenance, done.results, done.accuracy, done.strips, Path(out)
-    )
+    written = write_sensitivity(done, Path(out))
     return SensitivityResult(sensitivity=done, written=tuple(written))
 
 

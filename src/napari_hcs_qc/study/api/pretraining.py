@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
-    from napari_hcs_qc.study.ssl.training_report import Report
+    from napari_hcs_qc.study.ssl.training_state import Report
 
 
 def pretrain(

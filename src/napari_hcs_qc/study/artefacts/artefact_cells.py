@@ -75,11 +75,7 @@ class ArtefactCells:
             return self.recipe
         return self.recipe.with_diameter(self.cells.states[plate].found.diameter_px)
 
-    def load(
-        self,
-        rows: Sequence[int],
-        job: Job = NO_JOB,
-    ) -> None:
+    def load(self, rows: Sequence[int], job: Job = NO_JOB) -> None:
         """Cut the scenes of cells and keep them."""
         at: dict[tuple[int, SiteKey], list[int]] = {}
         for row in rows:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.artefacts.blurring import (
+from napari_hcs_qc.study.artefacts.light import (
     blur,
     defocus_transfer,
     gaussian_transfer,
+    haze,
+    overexpose,
     padded_shape,
+    underexpose,
 )
-from napari_hcs_qc.study.artefacts.exposing import haze, overexpose, underexpose
 from napari_hcs_qc.study.artefacts.objects import (
     add_debris,
     add_fibre,
@@ -32,13 +36,12 @@ if TYPE_CHECKING:
 
     Make: TypeAlias = Callable[[Scene, float, np.random.Generator, Sequence[Donor]], Scene]
 
-GAUSSIAN_DIAMETERS = 0.25
-DEFOCUS_UM = 20.0
-MOST_EXPOSURE = 16.0
-MOST_VEIL, MOST_SCATTER = 0.6, 0.4
-LEAST_PHOTONS, READ_NOISE = 20.0, 3.0
-DEBRIS_DIAMETERS = 1.0
-FIBRE_UM = 4.0
+SCATTERED = 0.4
+"""Share of the cells' light that the strongest haze scatters."""
+
+READ_NOISE = 3.0
+"""Electrons."""
+
 OUT_OF_FOCUS_UM = 15.0
 
 
@@ -50,9 +53,19 @@ class ArtefactKind:
     kind: str  # what an annotator would call a cell that has it
     meaning: str  # what severity 1 is, in words with units
     unit: str  # of what `amount` gives
-    amount: Callable[[float, Imaging], float]  # severity and imaging to the physical value
-    # Scene, severity in (0, 1], source of all choices, and dead cells to the changed scene
-    make: Make
+    most: float  # what severity 1 is
+
+    def amount(self, severity: float, imaging: Imaging) -> float:
+        """Give a severity in the unit."""
+        match self.name:
+            case "gaussian":
+                return severity * self.most * imaging.diameter_px
+            case "saturation":
+                return float(self.most**severity)
+            case "noise":  # fewer by the square, so that it grows evenly
+                return self.most / severity**2 if severity else math.inf
+            case _:
+                return severity * self.most
 
 
 def get_kinds(names: Sequence[str] | None = None) -> list[ArtefactKind]:
@@ -83,31 +96,20 @@ def apply_artefact(
     if severity == 0:
         return scene
     rng = np.random.default_rng([seed, crc32(kind.name.encode()), crc32(cell.encode())])
-    return kind.make(scene, severity, rng, donors)
+    return _MAKE[kind.name](scene, kind.amount(severity, scene.imaging), rng, donors)
 
 
-def photons_at(severity: float) -> float:
-    """Photo-electrons at the top of the range: fewer by the square, so that noise grows evenly."""
-    return math.inf if severity == 0 else LEAST_PHOTONS / severity**2
-
-
-def exposure_at(severity: float) -> float:
-    """Exposure relative to the plate's, evenly on a logarithmic scale."""
-    return float(MOST_EXPOSURE**severity)
-
-
-def _gaussian(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
-    sd_px = s * GAUSSIAN_DIAMETERS * scene.imaging.diameter_px
+def _gaussian(scene: Scene, sd_px: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
     transfer = gaussian_transfer(padded_shape(scene.side_px), sd_px)
     return blur(scene, [transfer] * len(scene.grey), rng)
 
 
-def _defocus(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
+def _defocus(scene: Scene, um: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
     imaging = scene.imaging
     transfers = [
         defocus_transfer(
             padded_shape(scene.side_px),
-            defocus_um=s * DEFOCUS_UM,
+            defocus_um=um,
             numerical_aperture=imaging.numerical_aperture,
             wavelength_um=channel.wavelength_um,
             pixel_size_um=imaging.pixel_size_um,
@@ -117,126 +119,33 @@ def _defocus(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor
     return blur(scene, transfers, rng)
 
 
-def _objects(
-    add: Callable[[Scene, float, float, np.random.Generator], Scene], size: float, depth_um: float
-) -> Make:
-    def make(scene: Scene, s: float, rng: np.random.Generator, _: Sequence[Donor]) -> Scene:
-        return add(scene, s * size, depth_um, rng)
+_MAKE: dict[str, Make] = {
+    "gaussian": _gaussian,
+    "defocus": _defocus,
+    "saturation": lambda scene, exposure, _rng, _: overexpose(scene, exposure),
+    "debris": lambda scene, size, rng, _: add_debris(scene, size, 0.0, rng),
+    "debris-unfocused": lambda scene, size, rng, _: add_debris(scene, size, OUT_OF_FOCUS_UM, rng),
+    "fibre": lambda scene, um, rng, _: add_fibre(scene, um, 0.0, rng),
+    "fibre-unfocused": lambda scene, um, rng, _: add_fibre(scene, um, OUT_OF_FOCUS_UM, rng),
+    "haze": lambda scene, veil, rng, _: haze(
+        scene, veil, veil / KINDS["haze"].most * SCATTERED, rng
+    ),
+    "noise": lambda scene, photons, rng, _: underexpose(scene, photons, READ_NOISE, rng),
+    "dead": lambda scene, share, rng, donors: replace_by_dead(scene, share, donors, rng),
+    "empty": lambda scene, share, rng, _: remove_cell(scene, share, rng),
+}
+"""From scene, amount, source of all choices, and dead cells to the changed scene."""
 
-    return make
+
+def _kinds() -> dict[str, ArtefactKind]:
+    text = files(__package__).joinpath("artefact_kinds.toml").read_text("utf-8")
+    constants = {"depth_um": OUT_OF_FOCUS_UM, "scattered": SCATTERED, "read_noise": READ_NOISE}
+    kinds = {}
+    for name, values in tomllib.loads(text).items():
+        values["meaning"] = values["meaning"].format(most=values["most"], **constants)
+        kinds[name] = ArtefactKind(name=name, **values)
+    return kinds
 
 
-_OPTICS = "of an objective of the plate's numerical aperture, at its wavelength and pixel size"
-_ALL = (
-    ArtefactKind(
-        name="gaussian",
-        kind="blur",
-        meaning="Gaussian blur with a standard deviation of a quarter of a nucleus diameter",
-        unit="px sd",
-        amount=lambda s, imaging: s * GAUSSIAN_DIAMETERS * imaging.diameter_px,
-        make=_gaussian,
-    ),
-    ArtefactKind(
-        name="defocus",
-        kind="blur",
-        meaning=f"{DEFOCUS_UM:g} µm out of the focal plane {_OPTICS}",
-        unit="µm",
-        amount=lambda s, _: s * DEFOCUS_UM,
-        make=_defocus,
-    ),
-    ArtefactKind(
-        name="saturation",
-        kind="saturation",
-        meaning=(
-            f"exposed {MOST_EXPOSURE:g} times (logarithmic), clipped at the plate's saturation "
-            "level, the excess blooming along the columns"
-        ),
-        unit="times the exposure",
-        amount=lambda s, _: exposure_at(s),
-        make=lambda scene, s, _rng, _: overexpose(scene, exposure_at(s)),
-    ),
-    ArtefactKind(
-        name="debris",
-        kind="debris",
-        meaning=(
-            f"a particle {DEBRIS_DIAMETERS:g} nucleus diameter long on the cell, 2.5 times as "
-            "bright as a nucleus"
-        ),
-        unit="diameters",
-        amount=lambda s, _: s * DEBRIS_DIAMETERS,
-        make=_objects(add_debris, DEBRIS_DIAMETERS, 0.0),
-    ),
-    ArtefactKind(
-        name="debris-unfocused",
-        kind="debris",
-        meaning=f"the same particle, twice as long, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
-        unit="diameters",
-        amount=lambda s, _: 2 * s * DEBRIS_DIAMETERS,
-        make=_objects(add_debris, 2 * DEBRIS_DIAMETERS, OUT_OF_FOCUS_UM),
-    ),
-    ArtefactKind(
-        name="fibre",
-        kind="debris",
-        meaning=(
-            f"a fibre of {FIBRE_UM:g} µm radius across the cell, 2.5 times as bright as a nucleus"
-        ),
-        unit="µm radius",
-        amount=lambda s, _: s * FIBRE_UM,
-        make=_objects(add_fibre, FIBRE_UM, 0.0),
-    ),
-    ArtefactKind(
-        name="fibre-unfocused",
-        kind="debris",
-        meaning=f"the same fibre, twice as thick, {OUT_OF_FOCUS_UM:g} µm out of the focal plane",
-        unit="µm radius",
-        amount=lambda s, _: 2 * s * FIBRE_UM,
-        make=_objects(add_fibre, 2 * FIBRE_UM, OUT_OF_FOCUS_UM),
-    ),
-    ArtefactKind(
-        name="haze",
-        kind="haze",
-        meaning=(
-            f"haze of {MOST_VEIL:.0%} of the plate's range, and {MOST_SCATTER:.0%} of the "
-            "cells' light scattered over 25 µm"
-        ),
-        unit="of range",
-        amount=lambda s, _: s * MOST_VEIL,
-        make=lambda scene, s, rng, _: haze(scene, s * MOST_VEIL, s * MOST_SCATTER, rng),
-    ),
-    ArtefactKind(
-        name="noise",
-        kind="noise",
-        meaning=(
-            f"{LEAST_PHOTONS:g} photo-electrons at the top of the plate's range (that many over "
-            "the square of the severity, so that noise grows evenly) and "
-            f"{READ_NOISE:g} electrons of read noise"
-        ),
-        unit="photons",
-        amount=lambda s, _: photons_at(s),
-        make=lambda scene, s, rng, _: underexpose(scene, photons_at(s), READ_NOISE, rng),
-    ),
-    ArtefactKind(
-        name="dead",
-        kind="dead",
-        meaning=(
-            "a dead cell in the place of the cell (at severity s, the share s of its light for "
-            "that "
-            "of the cell)"
-        ),
-        unit="of its light",
-        amount=lambda s, _: s,
-        make=lambda scene, s, rng, donors: replace_by_dead(scene, s, donors, rng),
-    ),
-    ArtefactKind(
-        name="empty",
-        kind="empty",
-        meaning=(
-            "the cell removed and background in its place (at severity s, the share s of its light)"
-        ),
-        unit="of its light",
-        amount=lambda s, _: s,
-        make=lambda scene, s, rng, _: remove_cell(scene, s, rng),
-    ),
-)
-KINDS: dict[str, ArtefactKind] = {kind.name: kind for kind in _ALL}
+KINDS = _kinds()
 """All kinds by name, in the order of the tables."""

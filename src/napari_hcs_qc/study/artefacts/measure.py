@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL, abnormal_column
 from napari_hcs_qc.qc.scores import wilson_interval
+from napari_hcs_qc.study.artefacts.sensitivity_results import Detection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.models.extra_cells import Simulated
     from napari_hcs_qc.heads.head_registry import Head
     from napari_hcs_qc.heads.linear.folds import Folds
+    from napari_hcs_qc.study.artefacts.sensitivity_results import Trained
+
+FIGURES = {
+    "f1_weighted": "weighted F1",
+    "precision_abnormal": "precision of abnormal",
+    "recall_abnormal": "recall of abnormal",
+}
+"""Figures on real annotated cells, by the names of `Metrics`."""
 
 
 def well_folds(classes: NDArray[np.str_], groups: NDArray[np.str_], seed: int) -> Folds:
@@ -79,44 +88,23 @@ def weighted_f1(
     """Weighted F1, and precision and recall of the abnormal, of real annotated cells."""
     called = np.where(p >= threshold, ABNORMAL, NORMAL)
     metrics = classification_metrics(classes, called)
-    names = ("f1_weighted", "precision_abnormal", "recall_abnormal")
-    return {name: getattr(metrics, name) for name in names}
+    return {name: getattr(metrics, name) for name in FIGURES}
 
 
 def detection_row(
-    severity: float, amount: float | None, called: NDArray[np.bool_]
-) -> dict[str, Any]:
+    trained: Trained, severity: float, amount: float | None, called: NDArray[np.bool_]
+) -> Detection:
     """Share of cells called abnormal at one severity, with its Wilson 95 % interval."""
     n_cells = called.shape[1]
     share = np.array([float(called.mean())])
     low, high = wilson_interval(share * n_cells, np.array([n_cells]))
-    return {
-        "severity": severity,
-        "amount": amount,
-        "n_cells": n_cells,
-        "called_abnormal": round(float(share[0]), 6),
-        "low": round(float(low[0]), 6),
-        "high": round(float(high[0]), 6),
-        "per_seed": [round(float(value), 6) for value in called.mean(axis=1)],
-    }
-
-
-def severity_at(rows: Sequence[Mapping[str, Any]], share: float) -> float | None:
-    """Severity from which on at least `share` of the cells is called abnormal, by interpolation.
-
-    From there on for good: a curve that falls below again counts from where it last rises. None
-    where the highest severity is not called that often.
-    """
-    points = sorted((float(row["severity"]), float(row["called_abnormal"])) for row in rows)
-    reached: float | None = None
-    previous: tuple[float, float] | None = None
-    for severity, value in points:
-        if value < share:
-            reached = None
-        elif reached is None:
-            reached = severity
-            if previous is not None:
-                s0, v0 = previous
-                reached = s0 + (severity - s0) * (share - v0) / (value - v0)
-        previous = (severity, value)
-    return reached
+    return Detection(
+        trained=trained,
+        severity=severity,
+        amount=amount,
+        n_cells=n_cells,
+        called_abnormal=round(float(share[0]), 6),
+        low=round(float(low[0]), 6),
+        high=round(float(high[0]), 6),
+        per_seed=tuple(round(float(value), 6) for value in called.mean(axis=1)),
+    )

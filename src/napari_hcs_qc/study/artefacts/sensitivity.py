@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,17 +11,25 @@ import numpy as np
 from napari_hcs_qc import __version__
 from napari_hcs_qc.assay.models.extra_cells import Simulated
 from napari_hcs_qc.cells.recipe import get_recipe
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json
+from napari_hcs_qc.files import atomic_path, fingerprint
 from napari_hcs_qc.heads.linear.scoring import NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
 from napari_hcs_qc.study.artefacts.measure import (
+    FIGURES,
     detection_row,
     fit_folds,
     p_abnormal,
     weighted_f1,
     well_folds,
+)
+from napari_hcs_qc.study.artefacts.sensitivity_results import (
+    Accuracy,
+    KindResult,
+    Provenance,
+    SeedMean,
+    Sensitivity,
 )
 from napari_hcs_qc.study.artefacts.simulated_training import TRAIN_SEVERITY
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE
@@ -35,7 +42,7 @@ from napari_hcs_qc.study.benchmark.features import (
 from napari_hcs_qc.study.benchmark.sources import annotated_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,28 +51,14 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.head_registry import Head
     from napari_hcs_qc.study.artefacts.artefact_kinds import ArtefactKind
     from napari_hcs_qc.study.artefacts.sensitivity_options import SensitivityOptions
+    from napari_hcs_qc.study.artefacts.sensitivity_results import Trained
     from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
-
-TRAINED = ("real", "simulated")
-"""What heads are trained on: real annotated cells, or simulated ones as well."""
 
 _Change: TypeAlias = "tuple[int, ArtefactKind, float]"
 """Row of a cell, and the artefact and severity that are applied to it."""
 
 _VERSION = 1
 _BATCH = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
-    """What was measured."""
-
-    # Plates, cells, recipe, head, threshold, encoders with the hash of their weights, imaging
-    provenance: dict[str, Any]
-    results: list[dict[str, Any]]
-    accuracy: list[dict[str, Any]]
-    # Kind to pictures of one cell at severity 0 and every other, ``(n, side, side)`` uint8
-    strips: dict[str, NDArray[np.uint8]]
 
 
 def measure_sensitivity(
@@ -101,7 +94,9 @@ class _Run:
         normal = np.flatnonzero(self.cells.classes == NORMAL)
         self.tested = np.sort(np.random.default_rng(0).permutation(normal)[: options.n_cells])
         self.severities = (0.0, *sorted(set(options.severities)))  # the untouched cells first
-        self.trained = TRAINED if options.simulated else TRAINED[:1]
+        self.trained: list[Trained] = ["real"]
+        if options.simulated:
+            self.trained.append("simulated")
         # Each is computed once.
         self._split = cache(partial(well_folds, self.cells.classes, self.cells.groups))
         self._embedder = cache(self._make_embedder)
@@ -109,54 +104,51 @@ class _Run:
         self._heads = cache(self._fitted)
 
     def measure(self, name: str) -> Sensitivity:
-        kinds = get_kinds(self.options.kinds)
-        accuracy = [self.accuracy_of(encoder) for encoder in self.options.encoders]
-        results: dict[tuple[str, str], dict[str, Any]] = {}
+        kinds, encoders = get_kinds(self.options.kinds), self.options.encoders
+        accuracy = [self.accuracy_of(encoder) for encoder in encoders]
+        paths = {
+            (encoder, kind.name): self._path("cells", encoder, kind=kind.name)
+            for encoder in encoders
+            for kind in kinds
+        }
         for number, kind in enumerate(kinds):
-            paths = {
-                encoder: self._path("cells", encoder, kind=kind.name)
-                for encoder in self.options.encoders
+            missing = {
+                encoder: paths[encoder, kind.name]
+                for encoder in encoders
+                if not paths[encoder, kind.name].is_file()
             }
-            missing = [encoder for encoder, path in paths.items() if not path.is_file()]
             if missing:
-                self._fill(kind, missing, paths, (number, len(kinds)))
-            for encoder, path in paths.items():
-                results[encoder.name, kind.name] = read_json(path)
-        ordered = [
-            results[encoder.name, kind.name] for encoder in self.options.encoders for kind in kinds
-        ]
-        provenance = self._provenance(name)
-        provenance["encoders"] = {row["encoder"]: row["weights_sha256"] for row in ordered}
-        return Sensitivity(provenance, ordered, accuracy, self._strips(kinds))
+                self._fill(kind, missing, (number, len(kinds)))
+        results = [KindResult.load(path) for path in paths.values()]
+        weights = {result.encoder: result.weights_sha256 for result in results}
+        return Sensitivity(self._provenance(name, weights), results, accuracy, self._strips(kinds))
 
-    def accuracy_of(self, encoder: EncoderSpec) -> dict[str, Any]:
+    def accuracy_of(self, encoder: EncoderSpec) -> Accuracy:
         """Figures on real annotated cells, cross-validated by the same folds."""
         path = self._path("accuracy", encoder)
-        if path.is_file():
-            return read_json(path)
-        figures: dict[str, Any] = {"encoder": encoder.name}
-        for trained in self.trained:
-            seeds = []
-            for seed in range(self.options.seeds):
-                heads = self._heads(encoder, seed, trained)
-                p = p_abnormal(heads, self._split(seed).fold, self._features(encoder))
-                seeds.append(weighted_f1(self.cells.classes, p, self.threshold))
-            values = {name: [seed[name] for seed in seeds] for name in seeds[0]}
-            figures[trained] = {
-                name: {"mean": float(np.mean(per_seed)), "per_seed": per_seed}
-                for name, per_seed in values.items()
-            }
-        write_json(path, figures)
-        return figures
+        if not path.is_file():
+            figures = {trained: self._accuracy(encoder, trained) for trained in self.trained}
+            simulated = figures.get("simulated")
+            Accuracy(encoder=encoder.name, real=figures["real"], simulated=simulated).save(path)
+        return Accuracy.load(path)
+
+    def _accuracy(self, encoder: EncoderSpec, trained: Trained) -> dict[str, SeedMean]:
+        seeds = []
+        for seed in range(self.options.seeds):
+            heads = self._heads(encoder, seed, trained)
+            p = p_abnormal(heads, self._split(seed).fold, self._features(encoder))
+            seeds.append(weighted_f1(self.cells.classes, p, self.threshold))
+        figures = {name: tuple(seed[name] for seed in seeds) for name in FIGURES}
+        return {
+            name: SeedMean(mean=float(np.mean(values)), per_seed=values)
+            for name, values in figures.items()
+        }
 
     def _fill(
-        self,
-        kind: ArtefactKind,
-        encoders: Sequence[EncoderSpec],
-        paths: dict[EncoderSpec, Path],
-        place: tuple[int, int],
+        self, kind: ArtefactKind, paths: Mapping[EncoderSpec, Path], place: tuple[int, int]
     ) -> None:
         """Measure one kind with several encoders: the changed crops are made once."""
+        encoders = list(paths)
         severities, seeds = self.severities, range(self.options.seeds)
         total = len(seeds) * len(severities)
         called = {
@@ -179,27 +171,24 @@ class _Run:
                         heads = self._heads(encoder, seed, trained)
                         p = p_abnormal(heads, fold, features[encoder.name])
                         called[encoder.name, trained][step, seed] = p >= self.threshold
-        for encoder in encoders:
-            rows = []
-            for trained in self.trained:
-                for step, severity in enumerate(severities):
-                    amount = kind.amount(severity, self.made.imaging[0])
-                    row = detection_row(
+        amounts = [kind.amount(severity, self.made.imaging[0]) for severity in severities]
+        for encoder, path in paths.items():
+            KindResult(
+                encoder=encoder.name,
+                kind=kind.name,
+                unit=kind.unit,
+                weights_sha256=self._embedder(encoder).weights_sha256,
+                rows=tuple(
+                    detection_row(
+                        trained,
                         severity,
                         round(amount, 4) if math.isfinite(amount) else None,
                         called[encoder.name, trained][step],
                     )
-                    rows.append({"trained": trained, **row})
-            write_json(
-                paths[encoder],
-                {
-                    "encoder": encoder.name,
-                    "kind": kind.name,
-                    "unit": kind.unit,
-                    "weights_sha256": self._embedder(encoder).weights_sha256,
-                    "rows": rows,
-                },
-            )
+                    for trained in self.trained
+                    for step, (severity, amount) in enumerate(zip(severities, amounts, strict=True))
+                ),
+            ).save(path)
 
     def _changed(
         self, kind: ArtefactKind, severity: float, seed: int, encoders: Sequence[EncoderSpec]
@@ -334,35 +323,35 @@ class _Run:
             inputs |= {"severities": list(self.severities[1:]), "n_cells": options.n_cells}
         return self.folder / of / f"{fingerprint(inputs)}.json"
 
-    def _provenance(self, name: str) -> dict[str, Any]:
+    def _provenance(self, name: str, weights: dict[str, str]) -> Provenance:
         options, made = self.options, self.made
         cells, imaging = made.cells, made.imaging[0]
-        n_dead = int((made.kinds == "dead").sum())
         split = self._split(0)
-        return {
-            "assay": name,
-            "plates": [state.plate.name for state in cells.states],
-            "n_annotated": len(cells.classes),
-            "n_abnormal": int((cells.classes != NORMAL).sum()),
-            "n_wells": len(set(cells.groups.tolist())),
-            "n_spoiled": len(self.tested),
-            "n_dead": n_dead,
-            "recipe": made.recipe.name,
-            "recipe_fingerprint": made.recipe.fingerprint,
-            "head": options.head,
-            "threshold": self.threshold,
-            "seeds": options.seeds,
-            "n_folds": split.n_folds,
-            "fold_note": split.note,
-            "simulated": list(options.simulated),
-            "diameter_px": imaging.diameter_px,
-            "pixel_size_um": imaging.pixel_size_um,
-            "pixel_size_from": self._pixel_size_from(),
-            "numerical_aperture": imaging.numerical_aperture,
-            "wavelengths_um": [channel.wavelength_um for channel in imaging.channels],
-            "saturation": [channel.full for channel in imaging.channels],
-            "version": __version__,
-        }
+        return Provenance(
+            assay=name,
+            plates=[state.plate.name for state in cells.states],
+            n_annotated=len(cells.classes),
+            n_abnormal=int((cells.classes != NORMAL).sum()),
+            n_wells=len(set(cells.groups.tolist())),
+            n_spoiled=len(self.tested),
+            n_dead=int((made.kinds == "dead").sum()),
+            recipe=made.recipe.name,
+            recipe_fingerprint=made.recipe.fingerprint,
+            head=options.head,
+            threshold=self.threshold,
+            seeds=options.seeds,
+            n_folds=split.n_folds,
+            fold_note=split.note,
+            simulated=list(options.simulated),
+            diameter_px=imaging.diameter_px,
+            pixel_size_um=imaging.pixel_size_um,
+            pixel_size_from=self._pixel_size_from(),
+            numerical_aperture=imaging.numerical_aperture,
+            wavelengths_um=[channel.wavelength_um for channel in imaging.channels],
+            saturation=[channel.full for channel in imaging.channels],
+            version=__version__,
+            encoders=weights,
+        )
 
     def _pixel_size_from(self) -> str:
         if self.options.pixel_size_um is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from contextlib import closing
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,21 +17,26 @@ from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.backends.choice import choose_backend
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
-from napari_hcs_qc.files import write_json
+from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics, confusion
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.benchmark.benchmark_plan import is_one_draw, plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, EncoderSpec
 from napari_hcs_qc.study.benchmark.crop_heads import CropDraw, CropHead
 from napari_hcs_qc.study.benchmark.features import directions_file, feature_file
 from napari_hcs_qc.study.benchmark.frozen import FrozenDraw
-from napari_hcs_qc.study.benchmark.output.results import draw_path, missing_seeds, read_result
 from napari_hcs_qc.study.benchmark.protocol import (
     TEST_SHARE,
     Draw,
     grouped_draw,
     paper_draw,
     transfer_train,
+)
+from napari_hcs_qc.study.benchmark.results import (
+    Confusion,
+    DrawResult,
+    draw_path,
+    missing_seeds,
+    read_result,
 )
 from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_left_text
 from napari_hcs_qc.study.benchmark.workers import Workers, worker_count
@@ -43,9 +49,9 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
-    from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
+    from napari_hcs_qc.study.benchmark.results import Planned, Result, TableCell
 
-OnCell: TypeAlias = "Callable[[Planned, dict[str, Any]], None]"
+OnCell: TypeAlias = "Callable[[Planned, Result], None]"
 """Called with each cell of the tables that is filled, and its result."""
 
 _WORTH_S = 20.0
@@ -129,11 +135,11 @@ class _Run:
         most = worker_count() if n_processes is None else n_processes
         if n_processes is None and most > 1:
             # The first in a thread: they tell whether there is enough to do for processes.
-            with Workers() as workers:
+            with closing(Workers()) as workers:
                 units = self._score(workers, units, until_worth=True)
         if units:
             self._n_at_once = most
-            with Workers(most) as workers:
+            with closing(Workers(most)) as workers:
                 self._score(workers, units)
             self._n_at_once = 1
 
@@ -302,35 +308,29 @@ class _Run:
         train, test = self._sources[cell.train], self._sources[cell.test]
         draw, rows = self._rows(unit)
         classes = test.classes[draw.test]
-        counts = confusion(classes == "abnormal", p >= 0.5)
-        is_split = cell.train == cell.test
-        groups = {"groups": test.groups[draw.test].tolist()} if is_one_draw(cell) else {}
-        write_json(
-            draw_path(self._folder, key, unit.seed),
-            {
-                "cell": cell.to_dict(),
-                "protocol": protocol_text(cell, train, test),
-                "seed": unit.seed,
-                "n_train": len(rows),
-                "test_per_train": len(draw.test) / len(draw.train) if is_split else 0.0,
-                "metrics": classification_metrics(classes, p).to_dict(),
-                "confusion": dict(
-                    zip(("hits", "alarms", "misses", "passed"), counts.tolist(), strict=True)
-                ),
-                "cells": test.ids[draw.test].tolist(),
-                "is_abnormal": (classes == "abnormal").tolist(),
-                "p_abnormal": [round(float(value), 6) for value in p],
-                **groups,
-                "seconds": round(seconds, 3),
-                "versions": {
-                    "napari-hcs-qc": __version__,
-                    "numpy": np.__version__,
-                    "torch": str(torch.__version__),
-                },
-                # Not in the key: a folder that moves to another machine keeps its figures.
-                "computed_by": _computed_by(cell),
+        hits, alarms, misses, passed = confusion(classes == "abnormal", p >= 0.5).tolist()
+        metrics = classification_metrics(classes, p).to_dict()
+        DrawResult(
+            cell=cell,
+            protocol=protocol_text(cell, train, test),
+            seed=unit.seed,
+            n_train=len(rows),
+            test_per_train=len(draw.test) / len(draw.train) if cell.train == cell.test else 0.0,
+            metrics={name: metrics[name] for name in METRIC_NAMES},
+            confusion=Confusion(hits=hits, alarms=alarms, misses=misses, passed=passed),
+            cells=tuple(test.ids[draw.test].tolist()),
+            is_abnormal=tuple((classes == "abnormal").tolist()),
+            p_abnormal=tuple(round(float(value), 6) for value in p),
+            groups=tuple(test.groups[draw.test].tolist()) if is_one_draw(cell) else None,
+            seconds=round(seconds, 3),
+            versions={
+                "napari-hcs-qc": __version__,
+                "numpy": np.__version__,
+                "torch": str(torch.__version__),
             },
-        )
+            # Not in the key: a folder that moves to another machine keeps its figures.
+            computed_by=_computed_by(cell),
+        ).save(draw_path(self._folder, key, unit.seed))
         self._missing[key].discard(unit.seed)
         if not self._missing[key] and key not in self._failed and self._on_cell is not None:
             self._on_cell(unit.planned, read_result(self._folder, key, cell))
@@ -351,8 +351,7 @@ class _Run:
         )
         seconds, has_unknown = self._time.seconds(left, self._n_at_once)
         time_left = f"; {time_left_text(seconds, at_least=has_unknown)}" if seconds else ""
-        n_train = cell.n_train or "all"
-        return f"{where}: {cell.encoder}, {cell.head}, {n_train} annotations{time_left}"
+        return f"{where}: {cell.encoder}, {cell.head}, {cell.size} annotations{time_left}"
 
 
 def _computed_by(cell: TableCell) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from napari_hcs_qc import __version__
@@ -12,14 +12,13 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, sha256_of
 from napari_hcs_qc.heads.linear.plate_directions import MIN_CELLS
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, MIN_SIZE, SSL_METHODS
-from napari_hcs_qc.study.benchmark.output.results import missing_seeds
 from napari_hcs_qc.study.benchmark.protocol import (
     PAPER_TEST,
     PAPER_TRAIN,
     grouped_draw,
     paper_sizes,
 )
-from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
+from napari_hcs_qc.study.benchmark.results import Planned, TableCell, missing_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +60,7 @@ def plan(
     ready = {info.name for info in list_encoders() if info.ready}
     planned = []
     for cell in _cells(spec, sources):
-        inputs = cell.to_dict()
+        inputs = asdict(cell)
         del inputs["table"], inputs["seeds"]
         inputs |= {
             "version": VERSION,
@@ -167,10 +166,7 @@ def _encoder_reason(encoder: EncoderSpec | None, ready: set[str]) -> _Reason | N
 
 
 def _reason(
-    cell: TableCell,
-    train: LabelledCells,
-    test: LabelledCells,
-    crop_heads: Mapping[str, object],
+    cell: TableCell, train: LabelledCells, test: LabelledCells, crop_heads: Mapping[str, object]
 ) -> _Reason | None:
     if cell.head in CROP_HEADS and cell.head not in crop_heads:
         text = "not part of this version"

@@ -24,7 +24,7 @@ from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
-from napari_hcs_qc.study.settings import Settings
+from napari_hcs_qc.study.settings import Settings, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,15 +64,6 @@ def check_group(group: str) -> str:
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
     return path if info.context is None else info.context["base"] / path
-
-
-def _one_of(known: tuple[str, ...]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f"unknown: {name!r}; choose from {', '.join(known)}.")
-        return name
-
-    return AfterValidator(check)
 
 
 def _pair(value: Any) -> Any:
@@ -146,8 +137,8 @@ class BenchmarkSpec(Settings):
     encoders: tuple[EncoderSpec, ...] = Field(
         default=(EncoderSpec("efficientnet-lite0"),), validation_alias="encoder"
     )
-    recipes: tuple[Annotated[str, _one_of(tuple(PRESETS))], ...] = ("nucleus",)
-    heads: tuple[Annotated[str, _one_of(HEAD_NAMES)], ...] = ("knn", "linear")
+    recipes: tuple[Annotated[str, one_of(tuple(PRESETS))], ...] = ("nucleus",)
+    heads: tuple[Annotated[str, one_of(HEAD_NAMES)], ...] = ("knn", "linear")
     sizes: tuple[StrictInt, ...] = (0, 100, 50, 25, 10)  # numbers of annotations
     seeds: tuple[StrictInt, ...] = tuple(range(10))  # one split each
     fine_tuned_seeds: Annotated[StrictInt, Field(ge=0)] = 0  # 0: as many as of other heads

@@ -88,15 +88,6 @@ def feature_file(
     return path
 
 
-def features_of(
-    cells: LabelledCells, encoder: EncoderSpec, recipe_name: str, folder: Path, job: Job
-) -> NDArray[np.float32]:
-    """Give the rows of `feature_file`, see there."""
-    path = feature_file(cells, encoder, recipe_name, folder, job)
-    features: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return features
-
-
 def directions_file(
     cells: LabelledCells, encoder: EncoderSpec, recipe_name: str, folder: Path, job: Job
 ) -> Path:

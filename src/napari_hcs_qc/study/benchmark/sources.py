@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.study.benchmark.benchmark_engine import display_crops, run
+from napari_hcs_qc.study.benchmark.benchmark_engine import OnCell, display_crops, run
 from napari_hcs_qc.study.benchmark.benchmark_plan import plan
 from napari_hcs_qc.study.benchmark.crop_heads import fine_tuned_heads
 from napari_hcs_qc.study.benchmark.labelled import LabelledCells, open_crops
-from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mistakes
-from napari_hcs_qc.study.benchmark.output.results import read_results
+from napari_hcs_qc.study.benchmark.results import Mistake, mistakes, read_results
 from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import none_if_missing
 from napari_hcs_qc.workflow import steps
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
+    from napari_hcs_qc.study.benchmark.results import Planned, Result, Results
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,7 +98,7 @@ class Benchmark:
     folder: Path  # in which results are kept
     sources: Mapping[str, LabelledCells]  # the labelled cells, by name
     planned: tuple[Planned, ...]  # all cells of the tables
-    results: Mapping[str, Mapping[str, Any]]  # of those that are done, by key
+    results: Results  # of those that are done, by key
 
     def as_it_stands(self) -> list[Planned]:
         """List the cells of the tables as they stand on disk now."""
@@ -111,7 +110,7 @@ def run_benchmark(
     folder: Path,
     *,
     on_plan: Callable[[Benchmark], None] | None = None,
-    on_cell: Callable[[Planned, dict[str, Any]], None] | None = None,
+    on_cell: OnCell | None = None,
     job: Job = NO_JOB,
 ) -> Benchmark:
     """Fill the tables of a benchmark; what was filled before stays."""
@@ -133,7 +132,7 @@ def run_benchmark(
 
 
 def wrong_crops(
-    benchmark: Benchmark, row: Planned, result: Mapping[str, Any], most: int, *, job: Job = NO_JOB
+    benchmark: Benchmark, row: Planned, result: Result, most: int, *, job: Job = NO_JOB
 ) -> tuple[list[Mistake], NDArray[np.float32]]:
     """Give the cells that a row classified wrongly, and the crops of the gravest mistakes."""
     wrong = mistakes(result)

@@ -13,7 +13,7 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import CROP_HEADS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_hcs_qc.study.benchmark.table_cells import TableCell
+    from napari_hcs_qc.study.benchmark.results import TableCell
 
 
 class TimeLeft:

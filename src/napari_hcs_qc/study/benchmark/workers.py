@@ -14,7 +14,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -25,7 +25,6 @@ from napari_hcs_qc.study.benchmark.frozen import FrozenDraw, begin_process, time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -104,19 +103,11 @@ class Workers:
                     yield key, p, seconds
 
     def _give_up_processes(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.close()
         self.n_processes, self._pool = 1, _thread()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        # Without waiting: a fit cannot be stopped, and ends by itself in seconds.
+    def close(self) -> None:
+        """End without waiting: a fit cannot be stopped, and ends by itself in seconds."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

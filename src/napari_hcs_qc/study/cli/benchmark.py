@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,9 +11,13 @@ from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Job
+from napari_hcs_qc.study.api.comparing import benchmark
+from napari_hcs_qc.study.cli.flags import add_flags
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
+    import argparse
+
     from napari_hcs_qc.cli.bars import Bars
 
 
@@ -22,96 +25,50 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "spec", metavar="SPEC.toml", type=Path, nargs="?", help="instead of the flags below"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help=OUT_HELP)
-    _add_sources(parser)
-    group = parser.add_argument_group("rows and columns")
-    group.add_argument("--preset", choices=["grouped", "paper"], help="sets all of the below")
-    group.add_argument(
-        "--protocol", choices=["grouped", "paper"], help="split by well, or by cell as in the paper"
-    )
-    group.add_argument(
-        "--encoder",
-        metavar="NAME[=WEIGHTS]",
-        action="append",
-        default=[],
-        help="or ASSAY/encoders/NAME; in addition to the preset's; repeatable, like the next two",
-    )
-    group.add_argument(
-        "--recipe", metavar="R", action="append", default=[], help="how crops are cut"
-    )
-    group.add_argument(
-        "--head", metavar="H", action="append", default=[], help="see 'hcs-qc train --help'"
-    )
-    group.add_argument(
-        "--sizes",
-        metavar="N,N",
-        type=_sizes,
-        default=(),
-        help="numbers of annotated cells, such as all,50,10",
-    )
-    group.add_argument("--seeds", metavar="N", type=int, help="number of draws")
-    group.add_argument(
-        "--fine-tuned-seeds",
-        metavar="N",
-        type=int,
-        help="number of draws for fine-tuned heads, which take minutes each; 0: all",
-    )
-    group.add_argument(
-        "--fine-tuned-matched",
-        action=argparse.BooleanOptionalAction,
-        help="measure fine-tuned heads only on the crops they were designed for: finetune-paper on "
-        "paper-128px, finetune on all others (default with --preset paper)",
-    )
-    group.add_argument(
-        "--no-baseline",
-        dest="baseline",
-        action="store_false",
-        help="omit the row of hand-made features",
-    )
-    group.add_argument(
-        "--no-plate-directions",
-        dest="plate_directions",
-        action="store_false",
-        help="do not give the head linear a sample of the plate's other cells",
-    )
-
-
-def _add_sources(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser, benchmark, {"out": ("DIR", OUT_HELP)})
     group = parser.add_argument_group(
         "labelled cells (repeatable; NAME=PATH sets the name; default: last part of the path)"
     )
-    for flag, metavar, text in (
-        ("--plate", "PLATE", "images, with --labels"),
-        ("--assay", "ASSAY", "an assay's annotations"),
-        ("--folder", "DIR", "crops as <class>/*.png or .tif"),
-        ("--arrays", "FILE", ".npz with crops, classes, groups; or .npy of crops and a CSV"),
-    ):
-        group.add_argument(flag, metavar=metavar, action="append", default=[], help=text)
-    group.add_argument(
-        "--labels",
-        metavar="CSV",
-        type=Path,
-        action="append",
-        default=[],
-        help="one per --plate, then per .npy (columns class,group; default: X.csv for X.npy)",
+    files = "one per --plate, then per .npy (columns class,group; default: X.csv for X.npy)"
+    texts = {
+        "plate": ("PLATE", "images, with --labels"),
+        "assay": ("ASSAY", "an assay's annotations"),
+        "folder": ("DIR", "crops as <class>/*.png or .tif"),
+        "arrays": ("FILE", ".npz with crops, classes, groups; or .npy of crops and a CSV"),
+        "labels": ("CSV", files),
+        "abnormal": ("A,B", "crop classes that count as abnormal (default: abnormal)"),
+        "group": ("REGEX", "first group: the plate name within a crop's file name"),
+        "transfer": (
+            "A:B",
+            "train on A, test on B (default: train on the first, test on the others)",
+        ),
+    }
+    add_flags(group, benchmark, texts, {"abnormal": names})
+    group = parser.add_argument_group("rows and columns")
+    matched = (
+        "measure fine-tuned heads only on the crops they were designed for: finetune-paper on "
+        "paper-128px, finetune on all others (default with --preset paper)"
     )
-    group.add_argument(
-        "--abnormal",
-        metavar="A,B",
-        type=names,
-        default=(),
-        help="crop classes that count as abnormal (default: abnormal)",
-    )
-    group.add_argument(
-        "--group", metavar="REGEX", help="first group: the plate name within a crop's file name"
-    )
-    group.add_argument(
-        "--transfer",
-        metavar="A:B",
-        action="append",
-        default=[],
-        help="train on A, test on B (default: train on the first, test on the others)",
-    )
+    choices = {
+        "preset": ("", "sets all of the below"),
+        "protocol": ("", "split by well, or by cell as in the paper"),
+        "encoder": (
+            "NAME[=WEIGHTS]",
+            "or ASSAY/encoders/NAME; in addition to the preset's; repeatable, like the next two",
+        ),
+        "recipe": ("R", "how crops are cut"),
+        "head": ("H", "see 'hcs-qc train --help'"),
+        "sizes": ("N,N", "numbers of annotated cells, such as all,50,10"),
+        "seeds": ("N", "number of draws"),
+        "fine_tuned_seeds": (
+            "N",
+            "number of draws for fine-tuned heads, which take minutes each; 0: all",
+        ),
+        "fine_tuned_matched": ("", matched),
+        "baseline": ("", "omit the row of hand-made features"),
+        "plate_directions": ("", "do not give the head linear a sample of the plate's other cells"),
+    }
+    add_flags(group, benchmark, choices, {"sizes": _sizes})
 
 
 def _sizes(text: str) -> tuple[int | Literal["all"], ...]:
@@ -129,8 +86,6 @@ def _sizes(text: str) -> tuple[int | Literal["all"], ...]:
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
-    from napari_hcs_qc.study.api.comparing import benchmark
-
     result = benchmark(**parameters(options), job=Job(bars))
     planned = result.benchmark.planned
     counts = Counter(entry.state for entry in planned)

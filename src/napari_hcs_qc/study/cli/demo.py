@@ -24,24 +24,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_demo(out: Path, *, job: Job = NO_JOB) -> RunResult:
     """Make the sample plate in `out` and run the pipeline on it; again, only what is missing."""
-    from napari_hcs_qc.files import explained_writes
-    from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate
+    from napari_hcs_qc.study.simulation.sample_assay import make_sample_plate
     from napari_hcs_qc.workflow import steps
 
-    sample = out / "sample"
-    spec = sample_spec()
-    labels, platemap = sample / "labels.csv", sample / "platemap.csv"
-    with explained_writes(out):
-        out.mkdir(parents=True, exist_ok=True)
-    if not labels.is_file():
-        simulate_plate(sample, spec, job=job)
+    sample = make_sample_plate(out, job=job)
     return steps.run(
         out / "assay",
-        steps.PlateSource(sample / spec.name),
-        labels,
+        steps.PlateSource(sample.plate_dir),
+        sample.labels,
         out / "results",
         annotator="simulation",
-        platemap=platemap,
+        platemap=sample.platemap,
         job=job,
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import names, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.job import Job
+from napari_hcs_qc.study.api.data import fetch
+from napari_hcs_qc.study.cli.flags import add_flags
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -21,29 +23,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset", metavar="SET", choices=["bbbc021", "bbbc022"], help="%(choices)s"
     )
-    parser.add_argument(
-        "--plate", metavar="NAME", required=True, help="such as 20585, or Week1_22123 for bbbc021"
-    )
-    parser.add_argument(
-        "--channels",
-        metavar="C,C",
-        type=names,
-        help="only these, such as w1,w2 or Hoechst,ER; default: all",
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="folder for the plates of the set; default: ./SET"
-    )
-    parser.add_argument(
-        "--base-url", metavar="URL", help="mirror; default: $HCS_QC_BBBC_URL, or that of the Broad"
-    )
-    parser.add_argument("--keep-archives", action="store_true", help="also keep the ZIP files")
-    parser.add_argument(
-        "--verify", action="store_true", help="verify existing files and repair damaged ones"
-    )
+    texts = {
+        "plate": ("NAME", "such as 20585, or Week1_22123 for bbbc021"),
+        "channels": ("C,C", "only these, such as w1,w2 or Hoechst,ER; default: all"),
+        "out": ("DIR", "folder for the plates of the set; default: ./SET"),
+        "base_url": ("URL", "mirror; default: $HCS_QC_BBBC_URL, or that of the Broad"),
+        "keep_archives": ("", "also keep the ZIP files"),
+        "verify": ("", "verify existing files and repair damaged ones"),
+    }
+    add_flags(parser, fetch, texts, {"channels": names})
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
-    from napari_hcs_qc.study.api.data import fetch
     from napari_hcs_qc.study.datasets import SETS
 
     fetched = fetch(**parameters(options), job=Job(bars.in_bytes()))
@@ -71,24 +62,11 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
         )
     lines.append(f"From: {image_set.title}")
     lines.append(f"Next: hcs-qc new ASSAY {path}")
-    data = {
-        "path": path,
-        "plate": options.plate,
-        "channels": list(fetched.channels),
-        "n_wells": fetched.n_wells,
-        "n_sites": fetched.n_sites,
-        "downloaded": list(fetched.downloaded),
-        "is_new": fetched.is_new,
-        "sha256": fetched.hashes,
-        "registry": str(fetched.registry),
-        "notes": list(fetched.notes),
-    }
+    data = {**asdict(fetched), "path": path, "plate": options.plate}
+    data |= {"sha256": data.pop("hashes"), "registry": str(fetched.registry)}
     return Outcome(lines, data)
 
 
 COMMAND = Command(
-    "fetch",
-    "Download a public plate (BBBC021, BBBC022), ready to open.",
-    _add_arguments,
-    _run,
+    "fetch", "Download a public plate (BBBC021, BBBC022), ready to open.", _add_arguments, _run
 )

@@ -11,6 +11,8 @@ from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.cli.outcome_text import shown_path
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Job, duration
+from napari_hcs_qc.study.api.pretraining import pretrain
+from napari_hcs_qc.study.cli.flags import add_flags
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -18,25 +20,25 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cli.bars import Bars
     from napari_hcs_qc.encoders.custom_encoder import CustomEncoder
-    from napari_hcs_qc.study.ssl.training_report import Report
+    from napari_hcs_qc.study.ssl.training_state import Report
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
     group = parser.add_argument_group("training")
-    group.add_argument(
-        "--method",
-        metavar="M",
-        default="deepclusterv2",
-        help="deepclusterv2 (default; with the preset default the only one better than an "
-        "untrained network on BBBC022), simclr, barlow-twins, vicreg, swav",
-    )
-    group.add_argument("--preset", choices=["default", "paper"], default="default")
-    group.add_argument("--epochs", metavar="N", type=int, help="default: the preset's")
-    group.add_argument(
-        "--batch-size", metavar="N", type=int, help="batch size (sum over processes)"
-    )
-    group.add_argument("--lr", metavar="X", type=float, help="maximum learning rate")
+    texts = {
+        "method": (
+            "M",
+            "deepclusterv2 (default; with the preset default the only one better than an untrained "
+            "network on BBBC022), simclr, barlow-twins, vicreg, swav",
+        ),
+        "preset": ("", "training settings"),
+        "epochs": ("N", "default: the preset's"),
+        "batch_size": ("N", "batch size (sum over processes)"),
+        "lr": ("X", "maximum learning rate"),
+        "seed": ("N", "of all random numbers"),
+    }
+    add_flags(group, pretrain, texts)
     group.add_argument(
         "--set",
         dest="settings",
@@ -46,37 +48,28 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="any other setting, such as temperature=0.2; repeatable",
     )
-    group.add_argument("--seed", metavar="N", type=int, default=0)
     add_device(group)
-    group = parser.add_argument_group("cells")
-    group.add_argument(
-        "--plate", metavar="NAME", action="append", help="only this plate (repeatable)"
-    )
-    group.add_argument(
-        "--cells", metavar="N", type=int, help="size of a random sample; default: all cells"
-    )
-    group.add_argument("--recipe", metavar="R", help="nucleus (default), nucleus-mean, paper-128px")
-    group.add_argument(
-        "--rgb", metavar="R,G,B", type=names, default=(), help="channels of a colour recipe"
-    )
-    group.add_argument("--input-px", metavar="N", type=int, help="size of the training crops")
+    texts = {
+        "plate": ("NAME", "only this plate (repeatable)"),
+        "cells": ("N", "size of a random sample; default: all cells"),
+        "recipe": ("R", "nucleus (default), nucleus-mean, paper-128px"),
+        "rgb": ("R,G,B", "channels of a colour recipe"),
+        "input_px": ("N", "size of the training crops"),
+    }
+    add_flags(parser.add_argument_group("cells"), pretrain, texts, {"rgb": names})
     group = parser.add_argument_group("encoder")
-    group.add_argument("--name", metavar="NAME", help="name of the encoder; default: the method")
-    group.add_argument(
-        "--start-from",
-        metavar="E|FILE",
-        help="an encoder (resnet18: ImageNet) or .safetensors file; default: random ResNet18",
-    )
-    group.add_argument(
-        "--weights", metavar="FILE", type=Path, help="local weights for --start-from"
-    )
-    group.add_argument("--again", action="store_true", help="replace the encoder of that name")
-    group.add_argument(
-        "--no-compare",
-        dest="compare",
-        action="store_false",
-        help="do not compare it with untrained networks on the annotated cells afterwards",
-    )
+    start = "an encoder (resnet18: ImageNet) or .safetensors file; default: random ResNet18"
+    texts = {
+        "name": ("NAME", "name of the encoder; default: the method"),
+        "start_from": ("E|FILE", start),
+        "weights": ("FILE", "local weights for --start-from"),
+        "again": ("", "replace the encoder of that name"),
+        "compare": (
+            "",
+            "do not compare it with untrained networks on the annotated cells afterwards",
+        ),
+    }
+    add_flags(group, pretrain, texts)
     group.add_argument(
         "--import",
         dest="import_from",
@@ -97,8 +90,6 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
-    from napari_hcs_qc.study.api.pretraining import pretrain
-
     shown: list[str] = []
 
     def on_report(report: Report) -> None:

@@ -9,6 +9,8 @@ from napari_hcs_qc.cli.arguments import parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Job
+from napari_hcs_qc.study.api.data import simulate
+from napari_hcs_qc.study.cli.flags import add_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -18,17 +20,14 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="DIR", type=Path)
-    parser.add_argument("--wells", metavar="N", type=int, default=24, help="number of wells")
-    parser.add_argument("--sites", metavar="N", type=int, default=2, help="sites per well")
-    parser.add_argument(
-        "--shape",
-        metavar="HxW",
-        type=_shape,
-        default=(520, 696),
-        help="height and width of a site in px; default: 520x696",
-    )
-    parser.add_argument("--clean", action="store_true", help="without artefacts")
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    texts = {
+        "wells": ("N", "number of wells"),
+        "sites": ("N", "sites per well"),
+        "shape": ("HxW", "height and width of a site in px; default: 520x696"),
+        "clean": ("", "without artefacts"),
+        "seed": ("N", "of all random numbers"),
+    }
+    add_flags(parser, simulate, texts, {"shape": _shape})
 
 
 def _shape(text: str) -> tuple[int, int]:
@@ -39,8 +38,6 @@ def _shape(text: str) -> tuple[int, int]:
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
-    from napari_hcs_qc.study.api.data import simulate
-
     made = simulate(**parameters(options), job=Job(bars))
     files = {name: str(getattr(made, name)) for name in ("plate_dir", "labels", "platemap")}
     return Outcome([f"{name}: {path}" for name, path in files.items()], files)

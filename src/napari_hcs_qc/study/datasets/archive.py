@@ -82,14 +82,7 @@ def list_images(path: Path) -> list[Image]:
     return images
 
 
-def unpack(
-    path: Path,
-    images: Sequence[Image],
-    folder: Path,
-    *,
-    job: Job,
-    message: str,
-) -> None:
+def unpack(path: Path, images: Sequence[Image], folder: Path, *, job: Job, message: str) -> None:
     """Unpack images into a folder, flat; every byte is checked against the archive's CRC-32."""
     total, done = sum(image.size for image in images), 0
     need_space(folder, total, f"unpack {path.name}")

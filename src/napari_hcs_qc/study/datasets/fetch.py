@@ -19,7 +19,7 @@ from napari_hcs_qc.files import explained_writes, write_text
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.readers.imagexpress import htd_text
 from napari_hcs_qc.study.datasets.archive import DamagedArchiveError, Image, list_images, unpack
-from napari_hcs_qc.study.datasets.record import Manifest, Registry
+from napari_hcs_qc.study.datasets.record import MANIFEST, Manifest, Registry
 from napari_hcs_qc.study.datasets.sets import Archive, ImageSet, find_base_url, find_set
 from napari_hcs_qc.text import a_few
 
@@ -81,13 +81,7 @@ class _Fetch:
     """One call of `fetch_plate`."""
 
     def __init__(
-        self,
-        image_set: ImageSet,
-        plate: str,
-        folder: Path,
-        url: str,
-        keep_archives: bool,
-        job: Job,
+        self, image_set: ImageSet, plate: str, folder: Path, url: str, keep_archives: bool, job: Job
     ) -> None:
         self._set = image_set
         self._plate = plate
@@ -139,7 +133,7 @@ class _Fetch:
             if not files:
                 wanted.append(wave)
                 continue
-            bad = self._manifest.damaged(wave)
+            bad = self._manifest.damaged(wave, self._target)
             if verify and not bad:
                 bad = self._with_other_checksum(wave)
             if bad:
@@ -259,13 +253,15 @@ class _Fetch:
         with explained_writes(self._target):
             self._target.mkdir(exist_ok=True)
             if not self._manifest.images:
-                self._manifest.write()  # the folder is known as ours, should this be cut short
+                self._manifest.save(
+                    self._target / MANIFEST
+                )  # the folder is known as ours, should this be cut short
             for image in images:
                 os.replace(self._staging / image.file, self._target / image.file)
             self._staging.rmdir()
         for wave in archive.waves:
             self._manifest.add(wave, (image for image in images if image.wave == wave))
-        self._manifest.write()
+        self._manifest.save(self._target / MANIFEST)
         self._describe()
         if not self._keep:
             (self._archives / archive.name).unlink(missing_ok=True)
@@ -315,9 +311,7 @@ class _Fetch:
             return HcsQcError(f"{text}The set's own list has it; the server may be incomplete.")
         near = [plate for plate in plates if self._plate.casefold() in plate.casefold()]
         hint = f" Did you mean {a_few(near)}?" if near else ""
-        return HcsQcError(
-            f"{text}Its {len(plates)} plates are: {', '.join(plates)}.{hint}",
-        )
+        return HcsQcError(f"{text}Its {len(plates)} plates are: {', '.join(plates)}.{hint}")
 
     def _plates_on_server(self) -> list[str]:
         path = self._archives / self._set.index
@@ -336,14 +330,12 @@ class _Fetch:
 def _alone(folder: Path, plate: str) -> Iterator[None]:
     """Hold the lock of a plate."""
     lock = FileLock(folder / f".{plate}.lock")
-    with explained_writes(folder):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise HcsQcError(
-                f"Another process is fetching {plate} into {folder}; wait until it is done."
-            ) from error
     try:
+        with explained_writes(folder):
+            held = lock.acquire(timeout=0)
+    except Timeout as error:
+        raise HcsQcError(
+            f"Another process is fetching {plate} into {folder}; wait until it is done."
+        ) from error
+    with held:
         yield
-    finally:
-        lock.release()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from filelock import FileLock
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json, write_json
+from napari_hcs_qc.files import explained_writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from napari_hcs_qc.study.datasets.archive import Image
 
@@ -25,7 +25,7 @@ MANIFEST = "fetched.json"
 """In a plate's folder: its files, by wavelength."""
 
 
-class ArchiveRecord(BaseModel, extra="allow"):
+class ArchiveRecord(Part):
     """An archive as it was at its first download."""
 
     sha256: str
@@ -34,7 +34,18 @@ class ArchiveRecord(BaseModel, extra="allow"):
     first_downloaded: str = "date unknown"
 
 
-_RECORDS = TypeAdapter(dict[str, ArchiveRecord])
+class Archives(Document):
+    """The file of all archives that were ever fetched into a folder."""
+
+    remedy: ClassVar[str] = "Remove the entries that are named here."
+
+    format: Literal["napari-hcs-qc archives"] = "napari-hcs-qc archives"
+    format_version: Literal[1] = 1
+    archives: dict[str, ArchiveRecord]
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return {"archives": data}
 
 
 class Registry:
@@ -46,16 +57,7 @@ class Registry:
 
     def read(self) -> dict[str, ArchiveRecord]:
         """Read the records, by the archive's name."""
-        if not self.path.exists():
-            return {}
-        try:
-            return _RECORDS.validate_python(read_json(self.path))
-        except ValidationError as error:
-            names = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            raise HcsQcError(
-                f"{self.path}: no hash can be read for {', '.join(names)}; remove what it has of "
-                "them."
-            ) from error
+        return Archives.load(self.path).archives if self.path.exists() else {}
 
     def add(self, archive: str, sha256: str, size: int, url: str) -> None:
         """Record an archive, unless it is recorded already."""
@@ -65,7 +67,7 @@ class Registry:
             new = ArchiveRecord(sha256=sha256, size=size, url=url, first_downloaded=now)
             if archive not in records:
                 records = dict(sorted({**records, archive: new}.items()))
-                write_json(self.path, _RECORDS.dump_python(records, mode="json"))
+                Archives(archives=records).save(self.path)
 
 
 class ImageFile(NamedTuple):
@@ -77,34 +79,28 @@ class ImageFile(NamedTuple):
     crc: int  # CRC-32
 
 
-class Manifest(BaseModel):
+class Manifest(Document):
     """Files of one plate, by wavelength and name."""
 
-    folder: Path = Field(exclude=True)  # of the plate
+    remedy: ClassVar[str] = "Remove its folder to fetch the plate anew."
+
+    format: Literal["napari-hcs-qc fetched plate"] = "napari-hcs-qc fetched plate"
+    format_version: Literal[1] = 1
     plate: str = ""
-    images: dict[str, dict[str, ImageFile]] = {}
+    images: dict[str, dict[str, ImageFile]]
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Read the manifest of a plate; empty where the folder is not there yet."""
         path = folder / MANIFEST
-        if not path.exists():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise HcsQcError(
-                    f"{folder} is there and was not fetched by this command (it has no {MANIFEST}"
-                    "); nothing is written into it. Choose another folder with --out."
-                )
-            return cls(folder=folder, plate=folder.name)
-        try:
-            return cls.model_validate({"images": None, **read_json(path), "folder": folder})
-        except ValidationError as error:
+        if path.exists():
+            return cls.load(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise HcsQcError(
-                f"{path} is none that this command wrote; remove {folder} to fetch it anew."
-            ) from error
-
-    def write(self) -> None:
-        """Write it, atomically."""
-        write_json(self.folder / MANIFEST, self.model_dump(mode="json"))
+                f"{folder} is there and was not fetched by this command (it has no {MANIFEST}"
+                "); nothing is written into it. Choose another folder with --out."
+            )
+        return cls(plate=folder.name, images={})
 
     def add(self, wave: str, images: Iterable[Image]) -> None:
         """List the images of a wavelength."""
@@ -112,11 +108,11 @@ class Manifest(BaseModel):
             image.file: ImageFile(image.well, image.site, image.size, image.crc) for image in images
         }
 
-    def damaged(self, wave: str) -> list[str]:
+    def damaged(self, wave: str, folder: Path) -> list[str]:
         """Files of a wavelength that are gone or of another size than unpacked."""
         sizes: dict[str, int] = {}
-        if self.folder.is_dir():
-            with os.scandir(self.folder) as entries:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
                 sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         files = self.images.get(wave, {})
         return [name for name, file in files.items() if sizes.get(name) != file.size]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -82,36 +84,10 @@ class ImageSet:
 
 
 SETS = {
-    image_set.name: image_set
-    for image_set in (
-        ImageSet(
-            name="bbbc022",
-            folder="BBBC022",
-            title="U2OS, Cell Painting, 20 plates of 384 wells with 9 sites; Gustafsdottir et al. "
-            "2013, https://doi.org/10.1371/journal.pone.0080999, CC0",
-            # Named as the columns Image_FileName_Orig… of BBBC022_v1_image.csv.
-            channels={"1": "Hoechst", "2": "ER", "3": "Syto", "4": "Ph_golgi", "5": "Mito"},
-            shape=(16, 24),
-            archive="BBBC022_v1_images_{plate}w{wave}.zip",
-            index="BBBC022_v1_images_urls.txt",
-            index_pattern=r"BBBC022_v1_images_(\w+)w\d\.zip",
-            example="20585",
-        ),
-        ImageSet(
-            name="bbbc021",
-            folder="BBBC021",
-            title="MCF7, 55 plates of 96 wells with 4 sites; Caie et al. 2010, "
-            "https://doi.org/10.1158/1535-7163.MCT-09-1148, images courtesy of AstraZeneca",
-            # The file names count w1, w2, w4: there is no third wavelength.
-            channels={"1": "DAPI", "2": "Tubulin", "4": "Actin"},
-            shape=(8, 12),
-            archive="BBBC021_v1_images_{plate}.zip",
-            index="BBBC021_v1_image.csv",
-            # A whole value, not the path Week1/Week1_22123 or the file Week1_150607_B02_s1_….
-            index_pattern=r'(?m)(?<![^,"\n])(Week\d+_\d+)(?=[,"\r\n]|$)',
-            example="Week1_22123",
-        ),
-    )
+    name: ImageSet(name=name, **{**values, "shape": tuple(values["shape"])})
+    for name, values in tomllib.loads(
+        files(__package__).joinpath("sets.toml").read_text("utf-8")
+    ).items()
 }
 """Image sets by name."""
 

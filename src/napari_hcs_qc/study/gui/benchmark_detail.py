@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QWidget
 
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart
 from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.study.benchmark.output.mistakes import Mistake, mean_confusion
+from napari_hcs_qc.study.benchmark.results import Mistake, mean_confusion
+from napari_hcs_qc.study.gui.training_view import thumbnail
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
+    from napari_hcs_qc.study.benchmark.results import Planned, Result
 
 MOST_CROPS = 48
 """Crops that are shown, the gravest mistakes first."""
@@ -50,7 +51,7 @@ class BenchmarkDetail(QWidget):
         name_parts(self)
         self.set_value(None, None)
 
-    def set_value(self, planned: Planned | None, result: Mapping[str, Any] | None) -> None:
+    def set_value(self, planned: Planned | None, result: Result | None) -> None:
         """Show a cell; its crops follow by `set_crops`."""
         self._crops.clear()
         self._crops.setVisible(False)
@@ -71,7 +72,9 @@ class BenchmarkDetail(QWidget):
         self._crops.clear()
         for mistake, crop in zip(wrong, crops, strict=False):
             item = QListWidgetItem(
-                QIcon(_picture(crop)), f"P {mistake.p_abnormal:.2f}", self._crops
+                QIcon(thumbnail(crop[np.newaxis], _TILE_PX)),
+                f"P {mistake.p_abnormal:.2f}",
+                self._crops,
             )
             annotated, scored = (
                 ("abnormal", "normal") if mistake.is_abnormal else ("normal", "abnormal")
@@ -92,7 +95,7 @@ class BenchmarkDetail(QWidget):
         return self._about.text()
 
 
-def _about(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
+def _about(planned: Planned | None, result: Result | None) -> str:
     if planned is None:
         return "Click a row to see its confusion matrix and the misclassified crops."
     cell = planned.cell
@@ -108,24 +111,14 @@ def _about(planned: Planned | None, result: Mapping[str, Any] | None) -> str:
         ("precision_abnormal", "precision"),
         ("recall_abnormal", "recall of abnormal"),
     ):
-        figure = result["summary"][key]
-        if figure["mean"] is not None:
-            text = f"{shown} {100 * figure['mean']:.1f}"
-            if figure["interval"] is not None:
-                low, high = (f"{100 * end:.1f}" for end in figure["interval"])
+        figure = result.summary[key]
+        if figure.mean is not None:
+            text = f"{shown} {100 * figure.mean:.1f}"
+            if figure.interval is not None:
+                low, high = (f"{100 * end:.1f}" for end in figure.interval)
                 text += f" ({low} to {high})"
             figures.append(text)
     return (
-        f"{name}, percent with 95 % intervals: {', '.join(figures)}. {result['protocol']} "
-        f"Took {result['seconds']:.0f} s."
-    )
-
-
-def _picture(crop: NDArray[np.float32]) -> QPixmap:
-    grey = np.ascontiguousarray(np.clip(crop * 255, 0, 255).astype(np.uint8))
-    height, width = grey.shape
-    image = QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
-    smooth = Qt.TransformationMode.SmoothTransformation
-    return QPixmap.fromImage(image.copy()).scaled(
-        _TILE_PX, _TILE_PX, Qt.AspectRatioMode.KeepAspectRatio, smooth
+        f"{name}, percent with 95 % intervals: {', '.join(figures)}. {result.protocol} "
+        f"Took {result.seconds:.0f} s."
     )

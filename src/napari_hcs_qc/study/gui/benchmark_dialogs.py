@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QDialog, QFileDialog
 
 from napari_hcs_qc.encoders.custom_encoder import custom_encoder_beside
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.widgets.controls import Item, form, lay_out, line_edit, name_parts
+from napari_hcs_qc.gui.widgets.controls import form, lay_out, line_edit, name_parts
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -20,7 +20,7 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtWidgets import QFormLayout, QWidget
 
     from napari_hcs_qc.study.benchmark.benchmark_additions import CropsInside
 
@@ -28,16 +28,34 @@ _ARRAYS = "Arrays of crops (*.npz *.npy)"
 _WEIGHTS = "safetensors (*.safetensors);;All files (*)"
 
 
-class CropsDialog(QDialog):
+class _AddDialog(QDialog):
+    """Asks for what is to be added; says what is missing until it can be."""
+
+    def __init__(self, title: str, parent: QWidget | None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setMinimumWidth(480)
+        self._about = WrappedLabel()
+        self._buttons = ok_or_cancel(self)
+
+    def _lay_out(self, fields: QFormLayout) -> None:
+        parts = (fields, self._about, self._buttons)
+        lay_out(self, *parts, margins=(9, 9, 9, 9), spacing=None)
+        name_parts(self)
+
+    def _show(self, problem: str, content: str = "") -> None:
+        enable_ok(self._buttons, not problem)
+        self._about.setText(f"{content} {problem}".strip())
+
+
+class CropsDialog(_AddDialog):
     """Asks for labelled crops, and which of their classes are abnormal."""
 
     def __init__(self, taken: Collection[str] = (), parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("Add labelled cells", parent)
         self._names = frozenset(taken)
         self._inside: CropsInside | None = None
         self._problem = ""
-        self.setWindowTitle("Add labelled cells")
-        self.setMinimumWidth(480)
         self._path = line_edit(
             "A folder with one folder of .png or .tif crops per class; or an .npz file with the "
             "arrays crops, classes and groups; or an .npy file of crops with a CSV of the same "
@@ -50,8 +68,6 @@ class CropsDialog(QDialog):
         )
         self._name = line_edit("Name of these cells in the tables.")
         self._abnormal = TickList("Tick the classes that count as abnormal; all others are normal.")
-        self._about = WrappedLabel()
-        self._buttons = ok_or_cancel(self)
         buttons = (("Folder…", self._choose_folder), ("File…", self._choose_file))
         self._form = form(
             ("Crops", path_row(self._path, *buttons)),
@@ -59,8 +75,7 @@ class CropsDialog(QDialog):
             ("Name", self._name),
             ("Abnormal are", self._abnormal),
         )
-        _fill(self, self._form, self._about, self._buttons)
-        name_parts(self)
+        self._lay_out(self._form)
         self._path.editingFinished.connect(self._path_changed)
         self._group.editingFinished.connect(self._read_classes)
         self._name.textChanged.connect(self._check)
@@ -108,10 +123,7 @@ class CropsDialog(QDialog):
         self._check()
 
     def _check(self, *_: object) -> None:
-        problem = self._missing()
-        enable_ok(self._buttons, not problem)
-        content = [] if self._inside is None else [_describe(self._inside)]
-        self._about.setText(" ".join([*content, problem]).strip())
+        self._show(self._missing(), "" if self._inside is None else _describe(self._inside))
 
     def _missing(self) -> str:
         """Give what has to be done before it can be added; empty when nothing has."""
@@ -143,13 +155,11 @@ class CropsDialog(QDialog):
             self.set_value(Path(chosen))
 
 
-class EncoderDialog(QDialog):
+class EncoderDialog(_AddDialog):
     """Asks for an encoder with a weights file."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Add an encoder")
-        self.setMinimumWidth(480)
+        super().__init__("Add an encoder", parent)
         self._weights = line_edit(
             "A .safetensors file. For an encoder that was trained on an assay: "
             "ASSAY/encoders/NAME/encoder.safetensors, whose architecture is known."
@@ -160,14 +170,11 @@ class EncoderDialog(QDialog):
             "can have any name, including that of a row of the paper.",
             "timm:NAME, torchvision:NAME or hf:OWNER/MODEL",
         )
-        self._about = WrappedLabel()
-        self._buttons = ok_or_cancel(self)
         rows = (
             ("Weights", path_row(self._weights, ("File…", self._choose_file))),
             ("Encoder", self._name),
         )
-        _fill(self, form(*rows), self._about, self._buttons)
-        name_parts(self)
+        self._lay_out(form(*rows))
         self._weights.editingFinished.connect(self._weights_changed)
         for edit in (self._weights, self._name):
             edit.textChanged.connect(self._check)
@@ -203,8 +210,7 @@ class EncoderDialog(QDialog):
             problem = f"The file {self._chosen_path()} does not exist."
         elif not name:
             problem = "Enter the encoder that has these weights."
-        self._about.setText(problem)
-        enable_ok(self._buttons, not problem)
+        self._show(problem)
 
     def _choose_file(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(
@@ -217,7 +223,3 @@ class EncoderDialog(QDialog):
 def _describe(inside: CropsInside) -> str:
     classes = ", ".join(f"{name} {n}" for name, n in inside.classes.items())
     return f"{count_of(inside.n_crops, 'crop')} of {count_of(inside.n_plates, 'plate')}: {classes}."
-
-
-def _fill(dialog: QDialog, *items: Item) -> None:
-    lay_out(dialog, *items, margins=(9, 9, 9, 9), spacing=None)

@@ -51,7 +51,7 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
+    from napari_hcs_qc.study.benchmark.results import Planned, Result
 
 _FOLDER = "benchmark"
 _ADDITION = "benchmark addition"
@@ -71,7 +71,7 @@ class BenchmarkDock(Dock):
 
     def _make(self) -> None:
         self._benchmark: Benchmark | None = None
-        self._results: dict[str, Any] = {}
+        self._results: dict[str, Result] = {}
         self._spec: tuple[Path, BenchmarkSpec] | None = None
         self._make_widgets()
         self._lay_out(
@@ -105,7 +105,7 @@ class BenchmarkDock(Dock):
         """Give the cell of the tables that is looked at."""
         return self._table.value()
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> dict[str, Result]:
         """Give the results that are shown, by key."""
         return dict(self._results)
 
@@ -292,7 +292,7 @@ class BenchmarkDock(Dock):
             self._which.setCurrentIndex([*choices].index(before) if before in choices else 0)
         self._show()
 
-    def _filled(self, entry: Planned, result: dict[str, Any]) -> None:
+    def _filled(self, entry: Planned, result: Result) -> None:
         self._results[entry.key] = result
         self._table.fill(entry.key, result)
         self._count()
@@ -431,7 +431,7 @@ class BenchmarkDock(Dock):
 
 def _exported(
     benchmark: Benchmark,
-    results: dict[str, Any],
+    results: dict[str, Result],
     folder: Path,
     *,
     job: Job = NO_JOB,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHeaderView, QTableWidgetItem
 
 from napari_hcs_qc.gui.widgets.tables import RIGHT, ROLE, Column, RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Sequence, Set
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
+    from napari_hcs_qc.study.benchmark.results import Figure, Planned, Result, Results
 
 _COLUMNS = (
     Column("Encoder", "Encoder of the crops"),
@@ -59,9 +59,7 @@ class BenchmarkTable(RowTable):
         """Give the cell of the current line."""
         return self._at(self.currentRow())
 
-    def set_cells(
-        self, planned: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
-    ) -> None:
+    def set_cells(self, planned: Sequence[Planned], results: Results) -> None:
         """Show cells; the current one stays current where it is among them."""
         before = self.value()
         self.blockSignals(True)
@@ -92,7 +90,7 @@ class BenchmarkTable(RowTable):
         self.blockSignals(False)
         self.value_changed.emit(self.value())
 
-    def fill(self, key: str, result: Mapping[str, Any]) -> None:
+    def fill(self, key: str, result: Result) -> None:
         """Show the result of a cell that has just been filled."""
         self.setSortingEnabled(False)  # else a line would move while it is written
         for row in range(self.rowCount()):
@@ -108,10 +106,10 @@ class BenchmarkTable(RowTable):
         item = self.item(row, 0)
         return None if item is None else self._shown.get(int(item.data(ROLE)))
 
-    def _write(self, row: int, entry: Planned, result: Mapping[str, Any] | None) -> None:
+    def _write(self, row: int, entry: Planned, result: Result | None) -> None:
         n = entry.cell.n_train
         if n == 0 and result is not None:
-            n = int(result["seeds"][0]["n_train"])
+            n = result.draws[0].n_train
         all_of = entry.cell.n_train == 0
         text = (f"all ({n})" if n else "all") if all_of else str(n)
         self.setItem(row, _N, _Number(text, _LAST if all_of else n))
@@ -119,8 +117,7 @@ class BenchmarkTable(RowTable):
             if result is None:
                 item = _empty(entry, column)
             else:
-                summary = result["summary"][name]
-                item = _figure(summary, with_sd=column == _F1)
+                item = _figure(result.summary[name], with_sd=column == _F1)
             self.setItem(row, column, item)
 
 
@@ -140,15 +137,16 @@ def _empty(entry: Planned, column: int) -> _Number:
     return item
 
 
-def _figure(summary: Mapping[str, Any], *, with_sd: bool) -> _Number:
-    mean, sd, bounds = summary["mean"], summary["sd"], summary["interval"]
-    if mean is None:
+def _figure(figure: Figure, *, with_sd: bool) -> _Number:
+    if figure.mean is None:
         item = _Number("–", -1.0)
         item.setToolTip("No value: a test set had only one class.")
         return item
-    text = f"{100 * mean:.1f}"
-    item = _Number(f"{text} ± {100 * sd:.1f}" if with_sd and sd is not None else text, mean)
-    if bounds is not None:
-        low, high = (f"{100 * end:.1f}" for end in bounds)
+    text = f"{100 * figure.mean:.1f}"
+    if with_sd and figure.sd is not None:
+        text += f" ± {100 * figure.sd:.1f}"
+    item = _Number(text, figure.mean)
+    if figure.interval is not None:
+        low, high = (f"{100 * end:.1f}" for end in figure.interval)
         item.setToolTip(f"95 % interval of the mean: {low} to {high}")
     return item

@@ -10,19 +10,11 @@ from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_hcs_qc.encoders.registry import list_custom_encoders, list_encoders
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.gui.widgets.controls import (
-    form,
-    heading,
-    lay_out,
-    name_parts,
-    push_button,
-    row,
-)
+from napari_hcs_qc.gui.widgets.controls import form, heading, lay_out, name_parts, push_button, row
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
-from napari_hcs_qc.study.gui.loss_chart import LossChart
-from napari_hcs_qc.study.gui.neighbours_view import NeighboursView
+from napari_hcs_qc.study.gui.training_view import LossChart, NeighboursView
 from napari_hcs_qc.study.ssl.collapse_watch import warnings_before
 from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.study.ssl.pretrain_settings import (
@@ -36,7 +28,7 @@ from napari_hcs_qc.study.ssl.pretrain_settings import (
 if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
-    from napari_hcs_qc.study.ssl.training_report import Report
+    from napari_hcs_qc.study.ssl.training_state import Report
 
 _METHODS = {
     "simclr": ("SimCLR", "Two views of a cell are more similar than views of different cells."),
@@ -64,8 +56,7 @@ _OFFERED = {
         choices={name: _METHODS[name] for name in METHOD_NAMES},
     ),
     "preset": Option(
-        tip="Training settings.",
-        choices={name: (name, _PRESETS[name]) for name in PRESET_NAMES},
+        tip="Training settings.", choices={name: (name, _PRESETS[name]) for name in PRESET_NAMES}
     ),
     "n_cells": Option(
         tip="Number of cells to train on, drawn from all plates.",

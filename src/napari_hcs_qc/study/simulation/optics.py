@@ -141,10 +141,7 @@ def blur_layers(
 
 
 def illumination(
-    shape_px: tuple[int, int],
-    *,
-    falloff: float,
-    centre: tuple[float, float] = (0.5, 0.5),
+    shape_px: tuple[int, int], *, falloff: float, centre: tuple[float, float] = (0.5, 0.5)
 ) -> FloatArray:
     """Relative brightness over the field: 1 at `centre`, falling with the squared distance."""
     height, width = shape_px

@@ -10,13 +10,14 @@ import pandas as pd
 import tifffile
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, fingerprint, read_json, write_json, write_text
+from napari_hcs_qc.files import atomic_path, write_text
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well
 from napari_hcs_qc.study.simulation.synthetic_scene import simulate_site
 from napari_hcs_qc.study.simulation.synthetic_spec import (
     SITE_ARTEFACTS,
     STAINS,
+    SimulationRecord,
     SyntheticSpec,
     sample_spec,
 )
@@ -64,29 +65,29 @@ class SimulatedPlate:
     platemap: Path  # CSV ``well,treatment,role``
     spec: Path  # JSON of the specification that makes the same plate again
 
+    @classmethod
+    def in_folder(cls, folder: Path, spec: SyntheticSpec) -> SimulatedPlate:
+        """Give where the parts lie in a folder."""
+        return cls(
+            plate_dir=folder / spec.name,
+            labels=folder / "labels.csv",
+            truth_cells=folder / "truth_cells.parquet",
+            truth_sites=folder / "truth_sites.parquet",
+            platemap=folder / "platemap.csv",
+            spec=folder / "simulation.json",
+        )
 
-def simulate_plate(
-    out: Path,
-    spec: SyntheticSpec,
-    *,
-    job: Job = NO_JOB,
-) -> SimulatedPlate:
+
+def simulate_plate(out: Path, spec: SyntheticSpec, *, job: Job = NO_JOB) -> SimulatedPlate:
     """Simulate a plate and write it into folder `out`.
 
     The same `spec` gives the same files, and one that was stopped can be made again. A folder that
     holds anything else is left alone.
     """
-    paths = SimulatedPlate(
-        plate_dir=out / spec.name,
-        labels=out / "labels.csv",
-        truth_cells=out / "truth_cells.parquet",
-        truth_sites=out / "truth_sites.parquet",
-        platemap=out / "platemap.csv",
-        spec=out / "simulation.json",
-    )
+    paths = SimulatedPlate.in_folder(out, spec)
     _check_folder(out, paths.spec, spec)
     # First, so that a simulation that was stopped is known for what it is.
-    write_json(paths.spec, spec.model_dump())
+    SimulationRecord(spec=spec).save(paths.spec)
     keys = [(w, s) for w in spec.well_names for s in range(1, spec.sites_per_well + 1)]
     cells: list[dict[str, Any]] = []
     sites: list[dict[str, Any]] = []
@@ -134,7 +135,7 @@ def _check_folder(out: Path, record: Path, spec: SyntheticSpec) -> None:
         raise HcsQcError(
             f"{out} is not empty and does not hold a simulation; choose a new or empty folder."
         )
-    if fingerprint(read_json(record)) != fingerprint(spec.model_dump(mode="json")):
+    if SimulationRecord.load(record).spec != spec:
         raise HcsQcError(
             f"{out} holds another simulation (see {record.name}); choose a new folder, or delete "
             "that one."

@@ -17,8 +17,12 @@ from napari_hcs_qc.study.simulation.synthetic_artefacts import (
     draw_particle,
     site_artefact,
 )
-from napari_hcs_qc.study.simulation.synthetic_cells import Cell, NucleusPainter, populate
-from napari_hcs_qc.study.simulation.synthetic_cytoplasm import paint_cytoplasm
+from napari_hcs_qc.study.simulation.synthetic_cells import (
+    Cell,
+    NucleusPainter,
+    paint_cytoplasm,
+    populate,
+)
 from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures, draw_blob, round_blob
 from napari_hcs_qc.study.simulation.synthetic_spec import STAINS, SyntheticSpec
 
@@ -95,10 +99,7 @@ def simulate_site(spec: SyntheticSpec, well: str, site: int) -> SimulatedSite:
     cells += _paint_artefacts(sample, spec, artefact, textures, spec.rng(7, well, site))
 
     camera = artefact.camera(spec.camera)
-    window = (
-        slice(margin, margin + spec.shape_px[0]),
-        slice(margin, margin + spec.shape_px[1]),
-    )
+    window = (slice(margin, margin + spec.shape_px[0]), slice(margin, margin + spec.shape_px[1]))
     haze = _haze(artefact, textures)[window]
     planes, saturated = [], np.zeros(spec.shape_px, dtype=bool)
     for name in spec.channels:

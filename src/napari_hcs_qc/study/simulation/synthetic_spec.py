@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well, well_name
-from napari_hcs_qc.study.settings import Settings
+from napari_hcs_qc.study.settings import Settings, one_of
 from napari_hcs_qc.study.simulation.optics import Camera, Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 SITE_ARTEFACTS = ("blur", "saturation", "debris", "fibre", "haze", "dead", "empty", "noise")
 """What can befall a whole site. In the terms of annotations a fibre is of the kind debris."""
@@ -49,15 +50,6 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _SidePx = Annotated[int, Field(ge=64, le=4096)]
 
 
-def _known(names: Iterable[str]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"{name!r} is unknown; known are {', '.join(names)}.")
-        return name
-
-    return AfterValidator(check)
-
-
 class SyntheticSpec(Settings):
     """Everything that decides a simulated plate, its seed included.
 
@@ -75,7 +67,7 @@ class SyntheticSpec(Settings):
     sites_per_well: Annotated[int, Field(ge=1, le=400)] = 2  # fields of view in each well
     shape_px: tuple[_SidePx, _SidePx] = (520, 696)  # height and width of an image
     # Names from `STAINS`, in the order of the files
-    channels: tuple[Annotated[str, _known(STAINS)], ...] = ("DNA", "Actin", "Mito")
+    channels: tuple[Annotated[str, one_of(STAINS)], ...] = ("DNA", "Actin", "Mito")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nucleus_diameter_um: float = 20.5  # mean diameter of a nucleus
     cells_per_mm2: Annotated[float, Field(ge=0, le=10_000)] = 700.0  # mean density
@@ -83,9 +75,9 @@ class SyntheticSpec(Settings):
     camera: Camera = Camera()
     clean: bool = False  # no artefacts and no abnormal cells at all
     artefact_share: _Share = 0.2  # chance of a well to have one of `artefacts`
-    artefacts: tuple[Annotated[str, _known(SITE_ARTEFACTS)], ...] = SITE_ARTEFACTS
+    artefacts: tuple[Annotated[str, one_of(SITE_ARTEFACTS)], ...] = SITE_ARTEFACTS
     # Pairs of well and artefact that are certain
-    schedule: tuple[tuple[str, Annotated[str, _known((*SITE_ARTEFACTS, "none"))]], ...] = ()
+    schedule: tuple[tuple[str, Annotated[str, one_of((*SITE_ARTEFACTS, "none"))]], ...] = ()
     abnormal_share: _Share = 0.05  # share of abnormal cells on good sites
     # Rows of the label CSV (fewer where the plate has fewer cells)
     n_labels: Annotated[int, Field(ge=0, le=10**6)] = 300
@@ -174,6 +166,19 @@ class SyntheticSpec(Settings):
         """Random numbers of one site (of the well as a whole: site 0) for one purpose."""
         row, column = parse_well(well)
         return np.random.default_rng([self.seed, purpose, row, column, site])
+
+
+class SimulationRecord(Document):
+    """The file beside a simulated plate that says how it was made."""
+
+    format: Literal["napari-hcs-qc simulation"] = "napari-hcs-qc simulation"
+    format_version: Literal[1] = 1
+    spec: SyntheticSpec
+
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read a file that holds the specification alone."""
+        return {"spec": data}
 
 
 def sample_spec() -> SyntheticSpec:

@@ -119,8 +119,7 @@ class CropStream:
         """Sites that could not be read, named by their plate."""
         return tuple(
             replace(
-                problem,
-                where=f"{self.sources[self._keys[site][0]].plate.name} {problem.where}",
+                problem, where=f"{self.sources[self._keys[site][0]].plate.name} {problem.where}"
             )
             for site, problem in sorted(self.left_out.items())
         )

@@ -25,7 +25,7 @@ LARS, which the papers take for batches of thousands, is not there: a plate's ba
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Method = Literal["simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav"]
-METHOD_NAMES: tuple[str, ...] = ("simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav")
+METHOD_NAMES: tuple[str, ...] = get_args(Method)
 PRESET_NAMES = ("default", "paper")
 
 DEFAULT_METHOD = "deepclusterv2"

@@ -17,7 +17,6 @@ from napari_hcs_qc.encoders.embed.crop_reader import CropReader
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job, duration
 from napari_hcs_qc.study.ssl.augmented_views import draw_views, make_views
-from napari_hcs_qc.study.ssl.checkpoint import Progress, read_checkpoint, write_checkpoint
 from napari_hcs_qc.study.ssl.collapse_watch import (
     Observation,
     effective_rank,
@@ -28,12 +27,15 @@ from napari_hcs_qc.study.ssl.collapse_watch import (
 from napari_hcs_qc.study.ssl.crop_stream import Reading
 from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.training_report import (
+from napari_hcs_qc.study.ssl.training_state import (
     Meter,
     Neighbours,
+    Progress,
     Report,
     find_neighbours,
     loss_curve,
+    read_checkpoint,
+    write_checkpoint,
 )
 from napari_hcs_qc.study.ssl.training_step import Stepper, rate_at
 
@@ -126,7 +128,7 @@ class Training:
         self.method = make_method(
             settings.method, network.n_features, settings, stream.n_cells, self.world, seed
         ).to(self.device)
-        self.progress = Progress(key)
+        self.progress = Progress(key=key)
         self.stepper = Stepper(
             network, self.method, settings, self.world, job, lambda text: self._warn([text])
         )

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_hcs_qc.encoders.trainable import TrainableEncoder
-    from napari_hcs_qc.job import Job
     from napari_hcs_qc.study.ssl.distributed import World
-    from napari_hcs_qc.study.ssl.methods.method import Method
+    from napari_hcs_qc.study.ssl.methods.method import LossAndFigures, Method
     from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
 
 _FEWEST_AT_ONCE = 8
@@ -68,9 +67,7 @@ class Stepper:
 
     # ---- a step --------------------------------------------------------------------------
 
-    def backward(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def backward(self, views: Tensor, rows: Tensor, epoch: int, step: int) -> LossAndFigures:
         """Set the gradients of the global batch; `advance` follows."""
         for now, before in self._statistics:
             before.copy_(now)
@@ -113,9 +110,7 @@ class Stepper:
             return nullcontext()
         return torch.autocast("cuda", dtype=self.precision)
 
-    def _gradients(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _gradients(self, views: Tensor, rows: Tensor, epoch: int, step: int) -> LossAndFigures:
         """Set the gradients of a batch; with less memory, in pieces."""
         while True:
             self.optimiser.zero_grad(set_to_none=True)
@@ -155,9 +150,7 @@ class Stepper:
                 "smaller --input-px or another device."
             ) from error
 
-    def _at_once(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _at_once(self, views: Tensor, rows: Tensor, epoch: int, step: int) -> LossAndFigures:
         with self.autocast():
             features = self.network.features(views.flatten(0, 1)[:, None], self.job)
         shaped = features.view(*views.shape[:2], -1)
@@ -165,9 +158,7 @@ class Stepper:
         torch.autograd.backward(self.scaler.scale(loss))
         return loss.detach(), figures
 
-    def _in_pieces(
-        self, views: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _in_pieces(self, views: Tensor, rows: Tensor, epoch: int, step: int) -> LossAndFigures:
         pieces = torch.split(views.flatten(0, 1)[:, None], self.crops_at_once)
         with torch.no_grad(), self.autocast():
             parts = [self.network.features(piece, self.job) for piece in pieces]

@@ -5,24 +5,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import fft, special
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.study.artefacts.artefact_kinds import (
-    DEFOCUS_UM,
-    GAUSSIAN_DIAMETERS,
     KINDS,
-    MOST_EXPOSURE,
-    MOST_VEIL,
     READ_NOISE,
     apply_artefact,
     get_kinds,
-    photons_at,
 )
-from napari_hcs_qc.study.artefacts.blurring import defocus_kernel, defocus_transfer
-from napari_hcs_qc.study.artefacts.exposing import bloom
+from napari_hcs_qc.study.artefacts.light import bloom, defocus_transfer
 from napari_hcs_qc.study.artefacts.objects import Donor, cut_out
 from napari_hcs_qc.study.artefacts.scene import ChannelLight, Imaging, Scene, cut_scenes
+from napari_hcs_qc.study.simulation.optics import defocused_otf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +116,7 @@ def test_the_gaussian_kernel_has_its_standard_deviation_in_px() -> None:
     point.grey[0, SIDE // 2, SIDE // 2] += 1000.0
     for severity in (0.3, 0.7, 1.0):
         seen = apply_artefact(point, KINDS["gaussian"], severity).grey[0] - BACKGROUND
-        sd_px = severity * GAUSSIAN_DIAMETERS * DIAMETER
+        sd_px = severity * 0.25 * DIAMETER
         assert KINDS["gaussian"].amount(severity, IMAGING) == pytest.approx(sd_px)
         assert seen.sum() == pytest.approx(1000.0, rel=1e-6)
         assert spread(seen) == pytest.approx(sd_px, rel=0.01)
@@ -129,13 +124,11 @@ def test_the_gaussian_kernel_has_its_standard_deviation_in_px() -> None:
 
 def test_in_focus_the_kernel_is_airys() -> None:
     pixel_um, wavelength_um, aperture = 0.05, 0.5, 0.5
-    kernel = defocus_kernel(
-        512,
-        defocus_um=0.0,
-        numerical_aperture=aperture,
-        wavelength_um=wavelength_um,
-        pixel_size_um=pixel_um,
+    frequency = np.hypot(fft.fftfreq(512)[:, None], fft.rfftfreq(512)[None, :]) / pixel_um
+    transfer = defocused_otf(
+        frequency, wavelength_um=wavelength_um, numerical_aperture=aperture, defocus_um=0.0
     )
+    kernel = fft.fftshift(fft.irfft2(transfer, s=(512, 512)))
     assert kernel.sum() == pytest.approx(1.0)
     r = pixel_um * np.arange(1, 60)
     v = 2 * np.pi * aperture / wavelength_um * r
@@ -151,7 +144,7 @@ def test_far_out_of_focus_a_point_becomes_a_disc_of_its_geometric_radius() -> No
     point = flat(BACKGROUND)
     point.grey[0, SIDE // 2, SIDE // 2] += 3000.0
     for severity in (0.5, 1.0):
-        z_um = severity * DEFOCUS_UM
+        z_um = severity * KINDS["defocus"].most
         seen = apply_artefact(point, KINDS["defocus"], severity).grey[0] - BACKGROUND
         # The path difference w of the rim gives the radius 2 w / NA (small angles: z NA).
         radius_px = 2 * z_um * (1 - np.sqrt(1 - aperture**2)) / aperture / IMAGING.pixel_size_um
@@ -177,7 +170,7 @@ def test_a_blurred_background_keeps_the_noise_of_the_camera() -> None:
 
 def test_the_variance_of_noise_is_that_of_the_photons_and_of_reading() -> None:
     for severity in (0.3, 0.6):
-        photons = photons_at(severity)
+        photons = KINDS["noise"].amount(severity, IMAGING)
         grey_per_electron = (HIGH - BACKGROUND) / photons
         for share in (1.0, 0.4):
             lit = flat(BACKGROUND + share * (HIGH - BACKGROUND))
@@ -195,10 +188,10 @@ def test_saturation_ends_at_the_level_of_the_plate_and_not_of_the_crop(scene: Sc
     # A dim scene, whose own top is far below, does not saturate at all.
     dim = flat(BACKGROUND + 100.0)
     lit = apply_artefact(dim, KINDS["saturation"], 1.0).grey
-    assert np.allclose(lit, BACKGROUND + 100.0 * MOST_EXPOSURE)
+    assert np.allclose(lit, BACKGROUND + 100.0 * KINDS["saturation"].most)
     # Below full scale it is the exposure alone.
     half = apply_artefact(dim, KINDS["saturation"], 0.5).grey
-    assert np.allclose(half, BACKGROUND + 100.0 * MOST_EXPOSURE**0.5)
+    assert np.allclose(half, BACKGROUND + 100.0 * KINDS["saturation"].most ** 0.5)
     # A channel without a known level is cut at the top of its range.
     unknown = replace(IMAGING, channels=(replace(IMAGING.channels[0], full=HIGH),))
     cut = apply_artefact(replace(scene, imaging=unknown), KINDS["saturation"], 1.0)
@@ -226,7 +219,9 @@ def test_haze_lifts_the_field_by_its_share_of_the_range() -> None:
             - BACKGROUND
             for seed in range(12)
         ]
-        assert np.mean(rises) == pytest.approx(severity * MOST_VEIL * (HIGH - LOW), rel=0.1)
+        assert np.mean(rises) == pytest.approx(
+            severity * KINDS["haze"].most * (HIGH - LOW), rel=0.1
+        )
 
 
 def test_an_emptied_place_looks_like_the_background_and_neighbours_stay(scene: Scene) -> None:

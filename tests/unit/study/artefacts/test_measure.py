@@ -11,18 +11,20 @@ from napari_hcs_qc.assay.models.extra_cells import Simulated
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.artefacts import measure
+from napari_hcs_qc.study.artefacts.artefact_kinds import KINDS
 from napari_hcs_qc.study.artefacts.measure import (
     detection_row,
     fit_folds,
     p_abnormal,
-    severity_at,
     weighted_f1,
     well_folds,
 )
-from napari_hcs_qc.study.artefacts.sensitivity_chart import (
-    SIMULATED_SUFFIX,
-    CurvePanel,
-    detection_chart,
+from napari_hcs_qc.study.artefacts.sensitivity_page import SIMULATED_SUFFIX, detection_chart
+from napari_hcs_qc.study.artefacts.sensitivity_results import (
+    Curve,
+    Detection,
+    Trained,
+    severity_at,
 )
 
 if TYPE_CHECKING:
@@ -109,19 +111,28 @@ def test_figures_are_those_of_scikit_learn_at_any_threshold() -> None:
 
 def test_the_interval_counts_each_cell_once() -> None:
     called = np.array([[True] * 12 + [False] * 28] * 3)
-    row = detection_row(0.5, 2.0, called)
-    assert row["called_abnormal"] == 0.3
-    assert row["n_cells"] == 40
+    row = detection_row("real", 0.5, 2.0, called)
+    assert row.called_abnormal == 0.3
+    assert row.n_cells == 40
     # Wilson 1927 for 12 of 40, not for 36 of 120.
-    assert row["low"] == pytest.approx(0.18073, abs=1e-4)
-    assert row["high"] == pytest.approx(0.45429, abs=1e-4)
-    assert row["per_seed"] == [0.3, 0.3, 0.3]
+    assert row.low == pytest.approx(0.18073, abs=1e-4)
+    assert row.high == pytest.approx(0.45429, abs=1e-4)
+    assert row.per_seed == (0.3, 0.3, 0.3)
 
 
-def rows(*points: tuple[float, float]) -> list[dict[str, Any]]:
+def rows(*points: tuple[float, float], trained: Trained = "real") -> list[Detection]:
     return [
-        {"severity": s, "called_abnormal": v, "low": max(0.0, v - 0.1), "high": min(1.0, v + 0.1)}
-        for s, v in points
+        Detection(
+            trained=trained,
+            severity=severity,
+            amount=3.0 * severity,
+            n_cells=10,
+            called_abnormal=share,
+            low=max(0.0, share - 0.1),
+            high=min(1.0, share + 0.1),
+            per_seed=(share,),
+        )
+        for severity, share in points
     ]
 
 
@@ -137,11 +148,21 @@ def test_the_severity_from_which_half_is_found() -> None:
 
 def test_the_chart_has_the_curves_of_every_kind() -> None:
     names = ["one <&>", "one <&>" + SIMULATED_SUFFIX, "two"]
-    curves = {name: rows((1, 0.9), (0, 0.1 + 0.05 * n), (0.5, 0.5)) for n, name in enumerate(names)}
-    panels = [CurvePanel(f"kind {n}", "severity (1 is 3 µm)", dict(curves)) for n in range(5)]
+    kinds = list(KINDS)[:5]
+    panels = {
+        kind: [
+            Curve(encoder, kind, rows((1, 0.9), (0, untouched), (0.5, 0.5), trained=trained))
+            for encoder, trained, untouched in (
+                ("one <&>", "real", 0.1),
+                ("one <&>", "simulated", 0.15),
+                ("two", "real", 0.2),
+            )
+        ]
+        for kind in kinds
+    }
     figure = detection_chart(panels, "Title", "from <here>")
     drawn = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in drawn] == [f"kind {n}" for n in range(5)]
+    assert [axes.get_title(loc="left") for axes in drawn] == kinds
     shares = {line.get_label(): line for line in drawn[4].lines}
     for name in names:
         # Side by side, so that intervals can be told apart.
@@ -156,5 +177,5 @@ def test_the_chart_has_the_curves_of_every_kind() -> None:
     assert simulated.is_dashed() and not first.is_dashed()
     root = ElementTree.fromstring(to_svg(figure))
     texts = ["".join(text.itertext()) for text in root.iter() if text.tag.endswith("}text")]
-    assert {*names, "Title", "from <here>", "severity (1 is 3 µm)"} <= set(texts)
+    assert {*names, "Title", "from <here>", "severity (1 is 3 px sd)"} <= set(texts)
     assert to_svg(figure) == to_svg(detection_chart(panels, "Title", "from <here>"))

@@ -15,9 +15,8 @@ from napari_hcs_qc.study.benchmark import benchmark_engine
 from napari_hcs_qc.study.benchmark.benchmark_plan import plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec, read_spec
 from napari_hcs_qc.study.benchmark.labelled import open_crops
-from napari_hcs_qc.study.benchmark.output.paper_figures import paper_rows
+from napari_hcs_qc.study.benchmark.output.long_form import paper_rows
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
-from napari_hcs_qc.study.benchmark.output.results import draw_path, read_results
 from napari_hcs_qc.study.benchmark.protocol import (
     grouped_draw,
     interval,
@@ -25,6 +24,7 @@ from napari_hcs_qc.study.benchmark.protocol import (
     paper_sizes,
     transfer_train,
 )
+from napari_hcs_qc.study.benchmark.results import DrawResult, draw_path, read_results
 
 
 def classes_of(n_normal: int, n_abnormal: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def classes_of(n_normal: int, n_abnormal: int) -> np.ndarray:
 
 
 def without_time(draw):
-    return {name: value for name, value in draw.items() if name != "seconds"}
+    return draw.model_copy(update={"seconds": 0.0})
 
 
 @pytest.fixture
@@ -92,17 +92,17 @@ def test_figures_are_scikit_learns_and_seeds_reproduce(spec, tmp_path):
     results = read_results(tmp_path / "one", planned)
     assert results
     for result in results.values():
-        for one in result["seeds"]:
-            truth, p = np.array(one["is_abnormal"]), np.array(one["p_abnormal"])
-            called, found = p >= 0.5, one["metrics"]
+        for one in result.draws:
+            truth, p = np.array(one.is_abnormal), np.array(one.p_abnormal)
+            called, found = p >= 0.5, one.metrics
             assert found["accuracy"] == pytest.approx(accuracy_score(truth, called))
             weighted = f1_score(truth, called, average="weighted")
             assert found["f1_weighted"] == pytest.approx(weighted)
             assert found["auc"] == pytest.approx(roc_auc_score(truth, p))
     again = benchmark_engine.run(spec, sources, tmp_path / "two")
     for key, result in read_results(tmp_path / "two", again).items():
-        assert [without_time(one) for one in result["seeds"]] == [
-            without_time(one) for one in results[key]["seeds"]
+        assert [without_time(one) for one in result.draws] == [
+            without_time(one) for one in results[key].draws
         ]
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_run_is_empty_with_its_reason(arrays, tmp_path):
     assert ours["350"]["accuracy"] == "" and "58 annotations" in ours["350"]["empty_because"]
     assert float(ours["58"]["accuracy"]) >= 90
     printed = [row for row in rows if row["whose"] == "paper"]
-    assert len(printed) == sum(row["table"] == "2" for row in paper_rows()) == 40
+    assert len(printed) == len(paper_rows(2)) == 40
     assert "99.18" in (tmp_path / "benchmark.html").read_text()
 
 
@@ -181,3 +181,17 @@ def read_spec_of(folder, source, text):
     end = f'[[source]]\nname = "made"\narrays = "{source.path}"\nabnormal = ["blurred"]\n'
     path.write_text(text + end)
     return read_spec(path)
+
+
+def test_a_draw_of_an_earlier_version_is_read_and_a_damaged_one_is_reported(spec, tmp_path):
+    planned = benchmark_engine.run(spec, {"made": open_crops(spec.sources[0])}, tmp_path)
+    path = draw_path(tmp_path, planned[0].key, 0)
+    draw = DrawResult.load(path)
+    data = draw.plain()
+    del data["format"], data["format_version"], data["groups"]
+    data["metrics"] |= {"n_cells": 24, "auc_reason": ""}
+    path.write_text(json.dumps(data))
+    assert DrawResult.load(path) == draw
+    path.write_text(json.dumps({**data, "p_abnormal": ["none"]}))
+    with pytest.raises(ProblemsError, match=r"p_abnormal\[0\].*Delete it"):
+        read_results(tmp_path, planned)

@@ -25,10 +25,10 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SourceSpec,
     spec_of,
 )
-from napari_hcs_qc.study.benchmark.features import features_of
+from napari_hcs_qc.study.benchmark.features import feature_file
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
-from napari_hcs_qc.study.benchmark.output.results import draw_path, read_results
+from napari_hcs_qc.study.benchmark.results import draw_path, read_results
 from napari_hcs_qc.study.benchmark.time_left import TimeLeft, time_left_text
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ def test_processes_give_the_digits_of_a_thread_and_stop_at_once(
         results = read_results(tmp_path / name, planned)
         told.append(
             {
-                (key, draw["seed"]): (draw["p_abnormal"], draw["metrics"])
+                (key, draw.seed): (draw.p_abnormal, draw.metrics)
                 for key, result in results.items()
-                for draw in result["seeds"]
+                for draw in result.draws
             }
         )
     assert told[0] == told[1]
@@ -269,7 +269,7 @@ def test_what_is_trained_on_the_same_cells_is_trained_once(
     assert len(done) == 5
     results = read_results(tmp_path, planned)
     by = {(one.cell.train, one.cell.test, one.cell.n_train): results[one.key] for one in done}
-    same = [by["made", test, 58]["seeds"][0]["p_abnormal"] for test in ("made", "other")]
+    same = [by["made", test, 58].draws[0].p_abnormal for test in ("made", "other")]
     assert set(same[0]) == set(same[1]) and [len(one) for one in same] == [22, 80]
     benchmark_engine.run(spec, sources, tmp_path, crop_heads={"finetune": head})
     assert len(fitted) == 4
@@ -316,13 +316,13 @@ def test_sources_that_share_crops_do_not_judge_each_other(
     # All cells train and all are tested: one draw, whose interval is over the plates.
     assert third["other"].state == "done" and third["other"].cell.seeds == (0,)
     result = read_results(tmp_path, planned)[third["other"].key]
-    low, high = result["summary"]["accuracy"]["interval"]
-    draw = result["seeds"][0]
+    low, high = result.summary["accuracy"].interval
+    draw = result.draws[0]
     expected = bootstrap_ci(
-        np.array(draw["is_abnormal"]), np.array([draw["p_abnormal"]]), np.arange(80) // 8
+        np.array(draw.is_abnormal), np.array([draw.p_abnormal]), np.arange(80) // 8
     )
     assert (low, high) == expected["accuracy"]
-    assert "resampling its wells or plates" in result["split"]
+    assert "resampling its wells or plates" in result.split
 
 
 def test_a_row_that_fails_is_empty_with_its_reason_and_the_others_go_on(
@@ -462,7 +462,7 @@ def test_hand_made_features_use_every_distinct_channel(source: SourceSpec, tmp_p
     def features(channels: tuple[int, ...]) -> np.ndarray:
         encoder = EncoderSpec(BASELINE)
         made = Coloured(channels)
-        return features_of(made, encoder, "paper-128px", tmp_path, NO_JOB)
+        return np.load(feature_file(made, encoder, "paper-128px", tmp_path, NO_JOB))
 
     one, both = features((0,)), features((0, 1))
     assert both.shape[1] == 2 * one.shape[1]

@@ -16,7 +16,7 @@ from napari_hcs_qc.encoders.custom_encoder import save_custom_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
-from napari_hcs_qc.study.benchmark.features import features_of
+from napari_hcs_qc.study.benchmark.features import feature_file
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 
 if TYPE_CHECKING:
@@ -227,5 +227,5 @@ def test_an_encoder_of_an_assay_is_named_by_its_folder(
             group="^(P.)",
         )
     )
-    found = features_of(cells, seen[0][-1], "nucleus-mean", tmp_path, NO_JOB)
+    found = np.load(feature_file(cells, seen[0][-1], "nucleus-mean", tmp_path, NO_JOB))
     assert len(found) == 48 and np.isfinite(found).all()

@@ -84,7 +84,7 @@ def test_bbbc022_opens_with_wells_sites_channels_and_pixels(
         assert calls[-1][:2] == (len(server.files[name]),) * 2
         assert [done for done, *_ in calls] == sorted(done for done, *_ in calls)
     # Archives are gone, their hashes stay, and there is no litter.
-    registry = json.loads(fetched.registry.read_text())
+    registry = json.loads(fetched.registry.read_text())["archives"]
     assert fetched.hashes == {name: entry["sha256"] for name, entry in registry.items()}
     kept = sorted(path.name for path in fetched.registry.parent.iterdir() if path.name[0] != ".")
     assert kept == ["20585", "registry.json"]
@@ -264,7 +264,7 @@ def test_a_damaged_archive_is_told_and_downloaded_anew(
     assert "downloaded anew" in note
     if damage == "page":
         assert "<!DOCTYPE html>" in note
-    (entry,) = json.loads(fetched.registry.read_text()).values()
+    (entry,) = json.loads(fetched.registry.read_text())["archives"].values()
     assert entry["size"] == len(good)
     assert open_plate(fetched.path).problems == ()
 
@@ -296,6 +296,8 @@ def test_another_hash_than_at_the_first_download_is_refused(
     assert "registry.json" in str(told.value)
     assert not list(fetched.path.glob("*.tif"))
     registry = json.loads(fetched.registry.read_text())
+    # As version 0.1.0 wrote it: the archives alone.
+    registry = registry["archives"]
     del registry[Path(name).name]
     fetched.registry.write_text(json.dumps(registry))
     assert fetch_w1(server, tmp_path).n_wells == 1

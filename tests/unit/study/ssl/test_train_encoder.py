@@ -13,13 +13,12 @@ from tests.unit.study.ssl.conftest import in_double, open_source, quick, small_n
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.study.ssl import training_step as step_module
-from napari_hcs_qc.study.ssl.checkpoint import read_checkpoint
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, preset
 from napari_hcs_qc.study.ssl.train_encoder import Training
-from napari_hcs_qc.study.ssl.training_report import find_neighbours, loss_curve
+from napari_hcs_qc.study.ssl.training_state import find_neighbours, loss_curve, read_checkpoint
 from napari_hcs_qc.study.ssl.training_step import Stepper, make_optimiser, rate_at
 
 

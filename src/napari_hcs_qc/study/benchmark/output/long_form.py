@@ -1,19 +1,23 @@
-"""All that was measured, one row a cell of the tables, for programs to read."""
+"""The tables in long form: every figure, ours and the paper's printed ones, one row an entry."""
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from napari_hcs_qc.study.benchmark.output.paper_figures import paper_rows
+import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from napari_hcs_qc.study.benchmark.table_cells import Planned
+    from napari_hcs_qc.study.benchmark.results import Planned, Result, Results
 
-FIGURES = ("accuracy", "f1_weighted", "auc", "precision_abnormal", "recall_abnormal")
+PAPER_NOTE = (
+    "Masud, Cohen, Bendidi, Bollot, Genovesio (2022), Tables 1-3, percent. Its images were never "
+    "published and differ from these, so its figures stand beside ours and cannot be reproduced."
+)
+_FIGURES = ("accuracy", "f1_weighted", "auc", "precision_abnormal", "recall_abnormal")
 _WHICH = ("train", "test", "protocol", "encoder", "recipe", "head")
 _HEADER = (
     "whose",
@@ -21,51 +25,41 @@ _HEADER = (
     "n_train",
     "n_trained_on",
     "n_draws",
-    *(f"{name}{end}" for name in FIGURES for end in ("", "_sd", "_low", "_high")),
+    *(f"{name}{end}" for name in _FIGURES for end in ("", "_sd", "_low", "_high")),
     "empty_because",
 )
 
 
-def long_rows(
-    number: int, planned: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, str]]:
-    """Rows of one table, ours and then the paper's, all as text.
+@cache
+def paper_rows(number: int) -> list[dict[str, str]]:
+    """Give the printed figures of a table of the paper, as `paper_tables.csv` holds them."""
+    path = files(__package__).joinpath("paper_tables.csv")
+    with path.open(encoding="utf-8") as file:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    return table[table["table"] == str(number)].to_dict("records")  # type: ignore[return-value]
+
+
+def long_form(number: int, planned: Sequence[Planned], results: Results) -> str:
+    """Write one table as CSV, ours and then the paper's.
 
     Figures are in percent: the mean over the draws, ``_sd`` their standard deviation, ``_low``
-    and ``_high`` the 95 % interval of the mean. ``n_train`` is what was asked for, ``n_trained_on``
-    the mean of what was had.
+    and ``_high`` the 95 % interval of the mean. ``n_train`` is what was requested,
+    ``n_trained_on`` the mean of what there was.
     """
-    rows = []
-    for one in planned:
-        cell = one.cell
-        if cell.table != number:
-            continue
-        row = dict.fromkeys(_HEADER, "")
-        row |= {name: str(getattr(cell, name)) for name in _WHICH}
-        row |= {"whose": "ours", "n_train": str(cell.n_train or "all")}
-        if one.key in results:
-            row |= _measured(results[one.key])
-        else:
-            row["empty_because"] = one.reason or "not measured yet"
-        rows.append(row)
-    for printed in paper_rows():
-        if printed["table"] == str(number):
-            row = dict.fromkeys(_HEADER, "")
-            row |= {"whose": "paper", "train": "the paper's", "test": "the paper's"}
-            row |= {"protocol": "paper", "encoder": printed["method"], "head": printed["head"]}
-            row |= {"n_train": printed["n_train"], "accuracy": printed["accuracy"]}
-            row |= {"f1_weighted": printed["f1"], "auc": printed["auc"], "recipe": "paper-128px"}
-            rows.append(row)
-    return rows
-
-
-def to_csv(rows: Sequence[Mapping[str, str]]) -> str:
-    """Write rows as CSV."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _HEADER, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    rows = [
+        {
+            "whose": "ours",
+            **{name: getattr(entry.cell, name) for name in _WHICH},
+            "n_train": entry.cell.size,
+            **_measured(entry, results.get(entry.key)),
+        }
+        for entry in planned
+        if entry.cell.table == number
+    ]
+    screen = "the paper's"
+    same = {"whose": "paper", "train": screen, "test": screen, "protocol": "paper"}
+    rows += [{**same, **row, "recipe": "paper-128px"} for row in paper_rows(number)]
+    return pd.DataFrame(rows, columns=_HEADER).to_csv(index=False, lineterminator="\n")
 
 
 def percent(value: float | None) -> str:
@@ -73,13 +67,13 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
 
 
-def _measured(result: Mapping[str, Any]) -> dict[str, str]:
-    draws = result["seeds"]
-    n_trained_on = sum(one["n_train"] for one in draws) / len(draws)
-    row = {"n_trained_on": f"{n_trained_on:g}", "n_draws": str(len(draws))}
-    for name in FIGURES:
-        found = result["summary"][name]
-        low, high = found["interval"] or (None, None)
-        row[name], row[f"{name}_sd"] = percent(found["mean"]), percent(found["sd"])
-        row[f"{name}_low"], row[f"{name}_high"] = percent(low), percent(high)
+def _measured(entry: Planned, result: Result | None) -> dict[str, str]:
+    if result is None:
+        return {"empty_because": entry.reason or "not measured yet"}
+    row = {"n_trained_on": f"{result.n_trained_on:g}", "n_draws": str(len(result.draws))}
+    for name in _FIGURES:
+        figure = result.summary[name]
+        low, high = figure.interval or (None, None)
+        values = {"": figure.mean, "_sd": figure.sd, "_low": low, "_high": high}
+        row |= {f"{name}{end}": percent(value) for end, value in values.items()}
     return row

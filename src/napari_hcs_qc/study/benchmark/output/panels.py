@@ -1,22 +1,21 @@
 """The tables in the paper's shape: panels with an encoder a line, figures side by side.
 
-What is printed is decided here; `markdown`, `latex` and the page's template only set it.
+What is printed is decided here; the templates of Markdown, LaTeX and the page only set it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hcs_qc.study.benchmark.benchmark_spec import CROP_HEADS
-from napari_hcs_qc.study.benchmark.output.long_form import percent
-from napari_hcs_qc.study.benchmark.output.paper_figures import PAPER_NOTE, like_ours, paper_rows
-from napari_hcs_qc.study.benchmark.output.results import DIRECTIONS_NOTE
+from napari_hcs_qc.study.benchmark.output.long_form import PAPER_NOTE, paper_rows, percent
+from napari_hcs_qc.study.benchmark.results import DIRECTIONS_NOTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
+    from napari_hcs_qc.study.benchmark.results import Planned, Results, TableCell
 
 TITLES = {
     1: "Table 1: frozen encoders, largest training set",
@@ -25,7 +24,6 @@ TITLES = {
 }
 _PRINTED = {"accuracy": "Acc", "f1_weighted": "F1", "auc": "AUC"}
 _ABNORMAL = {"precision_abnormal": "Precision", "recall_abnormal": "Recall"}
-_PAPER_FIGURES = ("accuracy", "f1", "auc")
 _PAPER_TITLES = {
     1: "The paper's: frozen encoders, 350 annotations",
     2: "The paper's: fine-tuned, by number of annotations",
@@ -35,6 +33,13 @@ _LINEAR_PAPER_NOTE = (
     "The paper's linear layer and fine-tuning are listed under the most similar heads here "
     "(linear-paper, finetune-paper; else linear, finetune)."
 )
+_OUR_HEADS = {
+    "knn": ("knn",),
+    "linear": ("linear-paper", "linear"),
+    "finetune": ("finetune-paper", "finetune"),
+}
+"""Our heads that are like each of the paper's, the most alike first."""
+
 _UNMEASURED = "not measured yet"
 
 
@@ -78,36 +83,31 @@ class PrintedTable:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-def printed_table(
-    number: int, planned: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
-) -> PrintedTable:
+_Places: TypeAlias = "dict[str, dict[str, list[Entry]]]"
+"""What stands in a panel, by the names of its lines and its groups."""
+
+
+def printed_table(number: int, planned: Sequence[Planned], results: Results) -> PrintedTable:
     """Lay one table out."""
     items = [item for item in planned if item.cell.table == number]
     letters, reasons = _letters(items, results)
     panels: list[Panel] = []
     has_paper = False
     for block in _blocks(number, items):
-        keys = list(dict.fromkeys(_group(number, item.cell) for item in block))
+        first = block[0].cell
+        keys = tuple(dict.fromkeys(_group(number, item.cell) for item in block))
         headings = tuple(_heading(number, key, block, results) for key in keys)
-        paper = _paper_lines(number, keys, block[0].cell.head)
+        paper = _lines(_paper_places(number, keys, first.head), keys, len(_PRINTED), is_paper=True)
         has_paper = has_paper or bool(paper)
         for figures in (_PRINTED, _ABNORMAL):
             is_detail = figures is _ABNORMAL
-            lines = _our_lines(number, block, keys, figures, results, letters)
-            panels.append(
-                Panel(
-                    _panel_title(number, block[0].cell, is_detail=is_detail),
-                    headings,
-                    tuple(figures.values()),
-                    (*lines, *([] if is_detail else paper)),
-                    is_detail,
-                )
-            )
+            title = _panel_title(number, first, is_detail=is_detail)
+            ours = _lines(_our_places(number, block, figures, results, letters), keys, len(figures))
+            lines = ours if is_detail else ours + paper
+            panels.append(Panel(title, headings, tuple(figures.values()), lines, is_detail))
     if not has_paper:
         panels.append(_paper_panel(number))
-    notes = list(
-        dict.fromkeys(str(results[item.key]["split"]) for item in items if item.key in results)
-    )
+    notes = list(dict.fromkeys(results[item.key].split for item in items if item.key in results))
     if any(item.cell.directions for item in items):
         notes.append(DIRECTIONS_NOTE)
     if not items:
@@ -120,9 +120,7 @@ def printed_table(
     return PrintedTable(TITLES[number], tuple(panels), tuple(notes), reasons)
 
 
-def _letters(
-    items: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, str], dict[str, str]]:
+def _letters(items: Sequence[Planned], results: Results) -> tuple[dict[str, str], dict[str, str]]:
     """Give the letter of each kind of reason for an empty place, and the reason of each letter."""
     subjects: dict[str, dict[str, None]] = {}
     for item in items:
@@ -145,25 +143,23 @@ def _blocks(number: int, items: Sequence[Planned]) -> list[list[Planned]]:
     blocks: dict[tuple[str, ...], list[Planned]] = {}
     for item in items:
         cell = item.cell
-        key = (cell.train, cell.test, cell.recipe) + ((cell.head,) if number == 2 else ())
+        key = (cell.train, cell.test, cell.recipe, cell.head if number == 2 else "")
         blocks.setdefault(key, []).append(item)
     return list(blocks.values())
 
 
 def _group(number: int, cell: TableCell) -> str:
-    return (str(cell.n_train) if cell.n_train else "all") if number == 2 else cell.head
+    return cell.size if number == 2 else cell.head
 
 
-def _heading(
-    number: int, key: str, items: Sequence[Planned], results: Mapping[str, Mapping[str, Any]]
-) -> str:
+def _heading(number: int, key: str, items: Sequence[Planned], results: Results) -> str:
     if number != 2 or key != "all":
         return key
     sizes = {
-        draw["n_train"]
+        draw.n_train
         for item in items
         if item.cell.n_train == 0 and item.key in results
-        for draw in results[item.key]["seeds"]
+        for draw in results[item.key].draws
     }
     if len(sizes) > 1:
         return f"all ({min(sizes)} to {max(sizes)})"
@@ -184,70 +180,61 @@ def _panel_title(number: int, cell: TableCell, *, is_detail: bool) -> str:
     return "; ".join(parts)
 
 
-def _our_lines(
+def _lines(
+    places: _Places, keys: Sequence[str], n_figures: int, *, is_paper: bool = False
+) -> tuple[Line, ...]:
+    blank = [Entry()] * n_figures  # the baseline has one head, and that head one encoder
+    return tuple(
+        Line(name, tuple(entry for key in keys for entry in groups.get(key, blank)), is_paper)
+        for name, groups in places.items()
+    )
+
+
+def _our_places(
     number: int,
     items: Sequence[Planned],
-    keys: Sequence[str],
-    figures: Mapping[str, str],
-    results: Mapping[str, Mapping[str, Any]],
+    figures: Collection[str],
+    results: Results,
     letters: Mapping[str, str],
-) -> list[Line]:
-    by_place = {(item.cell.encoder, _group(number, item.cell)): item for item in items}
-    lines = []
-    for encoder in dict.fromkeys(item.cell.encoder for item in items):
-        entries: list[Entry] = []
-        for key in keys:
-            item = by_place.get((encoder, key))
-            if item is None:  # the baseline has one head, and that head one encoder
-                entries += [Entry()] * len(figures)
-            elif item.key not in results:
-                entries += [Entry(letter=letters[item.group or _UNMEASURED])] * len(figures)
-            else:
-                summary = results[item.key]["summary"]
-                entries += [
-                    Entry(percent(summary[name]["mean"]) or "n/a", percent(summary[name]["sd"]))
-                    for name in figures
-                ]
-        lines.append(Line(encoder, tuple(entries)))
-    return lines
+) -> _Places:
+    places: _Places = {}
+    for item in items:
+        if item.key in results:
+            summary = results[item.key].summary
+            entries = [
+                Entry(percent(summary[name].mean) or "n/a", percent(summary[name].sd))
+                for name in figures
+            ]
+        else:
+            entries = [Entry(letter=letters[item.group or _UNMEASURED])] * len(figures)
+        places.setdefault(item.cell.encoder, {})[_group(number, item.cell)] = entries
+    return places
 
 
-def _paper_lines(number: int, keys: Sequence[str], head: str) -> list[Line]:
+def _paper_places(number: int, keys: Sequence[str], head: str) -> _Places:
     """Give the paper's lines for a panel of ours; none where it has no figure for any place."""
+    places: _Places = {}
     if number == 2 and head not in CROP_HEADS:
-        return []  # the paper has this table for fine-tuned encoders only
-    entries: dict[str, dict[str, list[Entry]]] = {}
-    for row in paper_rows():
-        if row["table"] != str(number):
-            continue
-        key = row["n_train"] if number == 2 else like_ours(row["head"], list(keys))
+        return places  # the paper has this table for fine-tuned encoders only
+    for row in paper_rows(number):
+        like_ours = (name for name in _OUR_HEADS[row["head"]] if name in keys)
+        key = row["n_train"] if number == 2 else next(like_ours, None)
         if key == "350" and "350" not in keys and "all" in keys:
             key = "all"  # all of its annotations
         if key in keys:
-            entries.setdefault(row["method"], {})[str(key)] = _paper_entries(row)
-    return _paper_table(entries, keys)
+            places.setdefault(row["encoder"], {})[str(key)] = _paper_entries(row)
+    return places
 
 
 def _paper_panel(number: int) -> Panel:
     column = "n_train" if number == 2 else "head"
-    entries: dict[str, dict[str, list[Entry]]] = {}
-    for row in paper_rows():
-        if row["table"] == str(number):
-            entries.setdefault(row["method"], {})[row[column]] = _paper_entries(row)
-    keys = tuple(dict.fromkeys(key for places in entries.values() for key in places))
-    lines = tuple(_paper_table(entries, keys))
+    places: _Places = {}
+    for row in paper_rows(number):
+        places.setdefault(row["encoder"], {})[row[column]] = _paper_entries(row)
+    keys = tuple(dict.fromkeys(key for groups in places.values() for key in groups))
+    lines = _lines(places, keys, len(_PRINTED), is_paper=True)
     return Panel(_PAPER_TITLES[number], keys, tuple(_PRINTED.values()), lines)
 
 
 def _paper_entries(row: Mapping[str, str]) -> list[Entry]:
-    return [Entry(row[name]) for name in _PAPER_FIGURES]
-
-
-def _paper_table(
-    entries: Mapping[str, Mapping[str, list[Entry]]], keys: Sequence[str]
-) -> list[Line]:
-    blank = [Entry()] * len(_PAPER_FIGURES)
-    return [
-        Line(method, tuple(entry for key in keys for entry in places.get(key, blank)), True)
-        for method, places in entries.items()
-    ]
+    return [Entry(row[name]) for name in _PRINTED]

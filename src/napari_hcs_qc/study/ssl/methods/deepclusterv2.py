@@ -11,13 +11,11 @@ from torch.nn import functional
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone
 from napari_hcs_qc.study.ssl.methods.kmeans import Clusters, spherical_kmeans
-from napari_hcs_qc.study.ssl.methods.method import Embed, Method, in_full, unit
+from napari_hcs_qc.study.ssl.methods.method import Embed, LossAndFigures, Method, in_full, unit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_hcs_qc.study.ssl.distributed import World
-    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
 
 _NO_TARGET = -1
 _ROWS = 2**18
@@ -57,12 +55,9 @@ class DeepClusterV2(Method):
     assignments: Tensor
     clustered_epoch: Tensor
 
-    def __init__(
-        self, n_features: int, settings: Pretraining, n_cells: int, world: World, seed: int
-    ) -> None:
-        super().__init__(n_features, settings, n_cells, world, seed)
-        heads, dims = settings.heads, settings.projected
-        count = settings.prototypes_for(n_cells)
+    def _add_state(self) -> None:
+        heads, dims, n_cells = self.settings.heads, self.settings.projected, self.n_cells
+        count = self.settings.prototypes_for(n_cells)
         empty = torch.zeros(self.n_views, n_cells, dims, dtype=torch.float16)
         self.register_buffer("bank", empty)
         self.register_buffer("known", torch.zeros(n_cells, dtype=torch.bool))
@@ -89,9 +84,7 @@ class DeepClusterV2(Method):
         self.clustered_epoch.fill_(epoch)
         return figures
 
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the cross-entropy of ``(2, global batch, projected)``; the bank is brought up."""
         directions = unit(projections)
         targets = self.assignments[:, rows].long()

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ from napari_hcs_qc.study.ssl.methods.batchnorm import over_all_ranks
 if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.distributed import World
     from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
+
+LossAndFigures: TypeAlias = "tuple[Tensor, dict[str, Tensor]]"
+"""The loss of a batch, and figures to watch by name."""
 
 Embed = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 """Gives batches of ``rows (batch,)`` and encoder ``features (batch, n_features)`` of this rank's
@@ -56,14 +59,16 @@ class Method(nn.Module, ABC):
         self.n_features, self.n_cells, self.seed = n_features, n_cells, seed
         self.settings, self.world = settings, world
         self.projector: nn.Module = over_all_ranks(_projector(n_features, settings), world)
+        self._add_state()
+
+    def _add_state(self) -> None:
+        """Add what a method has beside its projector."""
 
     def begin_epoch(self, epoch: int, embed: Embed, job: Job = NO_JOB) -> dict[str, float]:
         """Prepare an epoch, on every rank; one that is prepared already stays as it is."""
         return {}
 
-    def loss(
-        self, features: Tensor, rows: Tensor, epoch: int, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, features: Tensor, rows: Tensor, epoch: int, step: int) -> LossAndFigures:
         """Give the loss of the global batch and figures to watch."""
         if features.shape[1] * self.world.size < 2:
             raise HcsQcError(
@@ -81,9 +86,7 @@ class Method(nn.Module, ABC):
         return loss, {name: value.detach() for name, value in figures.items()}
 
     @abstractmethod
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the loss and figures of ``(n_views, global batch, projected)``."""
 
     def chance(self, batch: int) -> float | None:

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.ssl.methods.barlow_twins import BarlowTwins
 from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
-from napari_hcs_qc.study.ssl.methods.simclr import SimCLR
 from napari_hcs_qc.study.ssl.methods.swav import SwAV
-from napari_hcs_qc.study.ssl.methods.vicreg import VICReg
+from napari_hcs_qc.study.ssl.methods.two_views import BarlowTwins, SimCLR, VICReg
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES
 
 if TYPE_CHECKING:
@@ -29,12 +27,7 @@ _METHODS: dict[str, type[Method]] = {
 
 
 def make_method(
-    name: str,
-    n_features: int,
-    settings: Pretraining,
-    n_cells: int,
-    world: World,
-    seed: int,
+    name: str, n_features: int, settings: Pretraining, n_cells: int, world: World, seed: int
 ) -> Method:
     """Make a method with its first weights, which follow from `seed` alone."""
     if name not in _METHODS:

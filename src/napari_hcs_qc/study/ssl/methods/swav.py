@@ -9,13 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from napari_hcs_qc.study.ssl.methods.method import Method, unit
+from napari_hcs_qc.study.ssl.methods.method import LossAndFigures, Method, unit
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from napari_hcs_qc.study.ssl.distributed import World
-    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
 
 
 def swapped_loss(scores: Tensor, assignments: Tensor, temperature: float) -> Tensor:
@@ -67,21 +64,16 @@ class SwAV(Method):
 
     queue: Tensor
 
-    def __init__(
-        self, n_features: int, settings: Pretraining, n_cells: int, world: World, seed: int
-    ) -> None:
-        super().__init__(n_features, settings, n_cells, world, seed)
-        dims = settings.projected
-        directions = unit(torch.randn(settings.prototypes_for(n_cells), dims))
+    def _add_state(self) -> None:
+        settings, dims = self.settings, self.settings.projected
+        directions = unit(torch.randn(settings.prototypes_for(self.n_cells), dims))
         self.prototypes = nn.Parameter(directions)
-        length = min(settings.queue, n_cells // 2)
+        length = min(settings.queue, self.n_cells // 2)
         self.register_buffer("queue", torch.zeros(self.n_views, length, dims))
         self._filled = 0
         self._seen: Tensor | None = None
 
-    def objective(
-        self, projections: Tensor, rows: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, projections: Tensor, rows: Tensor, epoch: int) -> LossAndFigures:
         """Give the swapped loss of ``(2, global batch, projected)``."""
         directions = unit(projections)
         scores = directions @ self.prototypes.T

@@ -6,7 +6,7 @@ import csv
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 
 from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
 from napari_hcs_qc.qc.reports.figures import to_svg
-from napari_hcs_qc.study.benchmark.output.benchmark_chart import Point, f1_chart
-from napari_hcs_qc.study.benchmark.output.latex import escape_latex
-from napari_hcs_qc.study.benchmark.output.markdown import escape_markdown
 from napari_hcs_qc.study.benchmark.output.panels import printed_table
-from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
-from napari_hcs_qc.study.benchmark.table_cells import Planned, TableCell
+from napari_hcs_qc.study.benchmark.output.paper_tables import Point, f1_chart, write_tables
+from napari_hcs_qc.study.benchmark.results import (
+    DrawResult,
+    Figure,
+    Planned,
+    Result,
+    TableCell,
+)
+from napari_hcs_qc.study.text_templates import escape_latex, escape_markdown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,16 +48,19 @@ def cell(table: int, encoder: str, head: str, n: int, test: str = NASTY) -> Tabl
     )
 
 
-def result_of(one: TableCell, mean: float) -> dict[str, Any]:
-    figure = {"mean": mean, "sd": 0.0123, "interval": [mean - 0.02, mean + 0.01]}
-    summary: dict[str, Any] = {name: dict(figure) for name in METRIC_NAMES}
-    summary["auc"] = {"mean": None, "sd": None, "interval": None}
-    draws = [{"seed": seed, "n_train": one.n_train or 77} for seed in SEEDS]
-    return {"summary": summary, "seeds": draws, "split": f"Split of {NASTY}.", "protocol": ""}
+def result_of(one: TableCell, mean: float) -> Result:
+    summary = dict.fromkeys(METRIC_NAMES, Figure(mean, 0.0123, (mean - 0.02, mean + 0.01)))
+    summary["auc"] = Figure(None)
+    protocol = f"Split of {NASTY}.".replace("{", "{{").replace("}", "}}")
+    draws = [
+        DrawResult.model_construct(seed=seed, n_train=one.n_train or 77, protocol=protocol)
+        for seed in SEEDS
+    ]
+    return Result(one, draws, summary)
 
 
 @pytest.fixture(scope="module")
-def filled() -> tuple[list[Planned], dict[str, Any]]:
+def filled() -> tuple[list[Planned], dict[str, Result]]:
     """Two encoders that are measured and two whose weights are missing."""
     planned, results = [], {}
     for table, head, n in (

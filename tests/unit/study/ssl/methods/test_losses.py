@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_hcs_qc.study.ssl.methods.barlow_twins import cross_correlation, redundancy_loss
 from napari_hcs_qc.study.ssl.methods.deepclusterv2 import cluster_loss
-from napari_hcs_qc.study.ssl.methods.simclr import contrastive_loss
 from napari_hcs_qc.study.ssl.methods.swav import balanced_assignments, swapped_loss
-from napari_hcs_qc.study.ssl.methods.vicreg import covariance_penalty, invariance, variance_hinge
+from napari_hcs_qc.study.ssl.methods.two_views import (
+    contrastive_loss,
+    covariance_penalty,
+    cross_correlation,
+    invariance,
+    redundancy_loss,
+    variance_hinge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

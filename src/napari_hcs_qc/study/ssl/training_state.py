@@ -1,20 +1,60 @@
-"""What a training reports while it runs: loss curve, speed, time left, and what looks alike."""
+"""How a training goes: what a checkpoint keeps and what a report shows."""
 
 from __future__ import annotations
 
+import pickle
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch.nn import functional
+
+from napari_hcs_qc.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+
+class Progress(BaseModel):
+    """How far a training is."""
+
+    format_version: Literal[1] = 1
+    key: str  # of everything that it depends on
+    step: int = 0  # steps that are over
+    losses: list[float] = []  # of each of them
+    epochs: list[dict[str, float | None]] = []  # figures of each
+    warnings: list[tuple[int, str]] = []  # what went wrong, as step and sentence, the newest last
+    left_out: list[int] = []  # sites the epoch's plan was made without
+    # Sites that could not be read so far, as number, where, what
+    unreadable: list[tuple[int, str, str]] = []
+    seconds: float = 0.0  # time trained, pauses and what a kill threw away not counted
+
+
+def write_checkpoint(path: Path, progress: Progress, state: dict[str, Any]) -> None:
+    """Write a checkpoint, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save({"progress": progress.model_dump(), "state": state}, temporary)
+
+
+def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, Any]] | None:
+    """Read a checkpoint; None where there is none of this key, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        # Tensors and plain data only: nothing in the file can run.
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        progress = Progress.model_validate(saved["progress"])
+        return (progress, saved["state"]) if progress.key == key else None
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
+        return None  # cut off by a full disk or a kill: nothing is lost but time
+
 
 _MOST_POINTS = 1000
 
