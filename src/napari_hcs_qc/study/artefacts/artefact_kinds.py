@@ -147,5 +147,5 @@ def _kinds() -> dict[str, ArtefactKind]:
     return kinds
 
 
-KINDS = _kinds()
+KINDS: dict[str, ArtefactKind] = _kinds()
 """All kinds by name, in the order of the tables."""
