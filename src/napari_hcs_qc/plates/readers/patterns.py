@@ -151,7 +151,8 @@ def well_text(row: str, column: str) -> str:
     if not row.isdecimal():
         return f"{row}{column}"
     try:
-        return f"{row_letters(int(row) - 1)}{int(column):02d}"
+        number = f"{int(column):02d}" if column.isdecimal() else column
+        return f"{row_letters(int(row) - 1)}{number}"
     except HcsQcError:
         return f"row {row} column {column}"
 

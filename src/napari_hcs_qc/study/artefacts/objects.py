@@ -153,18 +153,26 @@ def _with_light(scene: Scene, canvas: FloatArray, defocus_um: float) -> Scene:
 
     Blur keeps light and spreads it, so an object out of focus is dimmer than the same one in it.
     """
-    imaging, margin = scene.imaging, _margin_px(scene)
+    margin = _margin_px(scene)
     size = fft.next_fast_len(len(canvas), real=True)
     padded = np.zeros((size, size))
     padded[: len(canvas), : len(canvas)] = canvas
     inner = slice(margin, margin + scene.side_px)
+    light = _imaged(scene, padded, defocus_um)[:, inner, inner]
+    return scene.with_grey(scene.grey + light)
+
+
+def _imaged(scene: Scene, canvas: FloatArray, defocus_um: float) -> FloatArray:
+    """Give the image of light relative to that of a typical nucleus, in grey values."""
+    imaging = scene.imaging
     planes = []
-    for index, (plane, channel) in enumerate(zip(scene.grey, imaging.channels, strict=True)):
+    for index, channel in enumerate(imaging.channels):
         factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
         # Depth in whole tenths: the transfer functions are remembered.
-        seen = blur_layers({round(defocus_um, 1): padded}, imaging.objective, channel.wavelength_um)
-        planes.append(plane + factor * channel.signal * seen[inner, inner])
-    return scene.with_grey(np.stack(planes))
+        layers = {round(defocus_um, 1): canvas}
+        seen = blur_layers(layers, imaging.objective, channel.wavelength_um)
+        planes.append(factor * channel.signal * seen)
+    return np.stack(planes)
 
 
 def _away(scene: Scene) -> NDArray[np.bool_]:
@@ -201,9 +209,8 @@ def _emptied(scene: Scene, place: FloatArray, rng: np.random.Generator) -> Float
 
 def _condensed(scene: Scene, rng: np.random.Generator) -> FloatArray:
     """Draw the light of a pyknotic nucleus, or of one in fragments, in grey values."""
-    imaging, side = scene.imaging, scene.side_px
-    radius, middle = imaging.diameter_px / 2, scene.centre_px
-    canvas = np.zeros((side, side))
+    radius, middle = scene.imaging.diameter_px / 2, scene.centre_px
+    canvas = np.zeros((scene.side_px, scene.side_px))
     if rng.random() < 0.5:
         small = radius * rng.uniform(0.42, 0.6)
         bead = Blob(
@@ -221,9 +228,4 @@ def _condensed(scene: Scene, rng: np.random.Generator) -> FloatArray:
             size = radius * rng.uniform(0.14, 0.4)
             piece = round_blob(middle + dy, middle + dx, size, flatness=2.5)
             draw_blob(canvas, piece, rng.uniform(0.7, 2.2))
-    planes = []
-    for index, channel in enumerate(imaging.channels):
-        factor = 1.0 if index == imaging.nucleus_channel else _OTHER_CHANNELS
-        seen = blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
-        planes.append(factor * channel.signal * seen)
-    return np.stack(planes)
+    return _imaged(scene, canvas, 0.0)

@@ -107,6 +107,16 @@ class Figure:
     sd: float | None = None  # None for a single draw
     interval: tuple[float, float] | None = None  # 95 %
 
+    @property
+    def percent(self) -> str:
+        """The mean in percent, as the window shows it."""
+        return "–" if self.mean is None else f"{100 * self.mean:.1f}"
+
+    @property
+    def bounds(self) -> str:
+        """The interval in percent; empty where there is none."""
+        return " to ".join(f"{100 * end:.1f}" for end in self.interval or ())
+
 
 @dataclass(frozen=True, eq=False)
 class Result:

@@ -113,11 +113,8 @@ def _about(planned: Planned | None, result: Result | None) -> str:
     ):
         figure = result.summary[key]
         if figure.mean is not None:
-            text = f"{shown} {100 * figure.mean:.1f}"
-            if figure.interval is not None:
-                low, high = (f"{100 * end:.1f}" for end in figure.interval)
-                text += f" ({low} to {high})"
-            figures.append(text)
+            interval = f" ({figure.bounds})" if figure.bounds else ""
+            figures.append(f"{shown} {figure.percent}{interval}")
     return (
         f"{name}, percent with 95 % intervals: {', '.join(figures)}. {result.protocol} "
         f"Took {result.seconds:.0f} s."

@@ -139,14 +139,11 @@ def _empty(entry: Planned, column: int) -> _Number:
 
 def _figure(figure: Figure, *, with_sd: bool) -> _Number:
     if figure.mean is None:
-        item = _Number("–", -1.0)
+        item = _Number(figure.percent, -1.0)
         item.setToolTip("No value: a test set had only one class.")
         return item
-    text = f"{100 * figure.mean:.1f}"
-    if with_sd and figure.sd is not None:
-        text += f" ± {100 * figure.sd:.1f}"
-    item = _Number(text, figure.mean)
-    if figure.interval is not None:
-        low, high = (f"{100 * end:.1f}" for end in figure.interval)
-        item.setToolTip(f"95 % interval of the mean: {low} to {high}")
+    sd = f" ± {100 * figure.sd:.1f}" if with_sd and figure.sd is not None else ""
+    item = _Number(f"{figure.percent}{sd}", figure.mean)
+    if figure.bounds:
+        item.setToolTip(f"95 % interval of the mean: {figure.bounds}")
     return item

@@ -147,16 +147,10 @@ def measured_text(method: str, name: str) -> str:
 
 
 def _presets() -> Iterator[Pretraining]:
-    wide = {"projected": 2048, "layers": 3}
-    projectors: dict[Method, dict[str, Any]] = {
-        "simclr": {"batch_norm": False},
-        "barlow-twins": wide,
-        "vicreg": wide,
-        "deepclusterv2": {},
-        "swav": {},
-    }
-    for method, values in projectors.items():
-        yield Pretraining(method=method, preset="paper", **values)
+    wide: dict[str, Any] = {"projected": 2048, "layers": 3}
+    projectors = {"simclr": {"batch_norm": False}, "barlow-twins": wide, "vicreg": wide}
+    for method in get_args(Method):
+        yield Pretraining(method=method, preset="paper", **projectors.get(method, {}))
     # AdamW: its step does not depend on the scale of the loss, which under plain SGD makes Barlow
     # Twins' step some 40 times smaller. Warm-up and clipping keep VICReg's first steps finite.
     ours: dict[str, Any] = {
@@ -170,7 +164,7 @@ def _presets() -> Iterator[Pretraining]:
         "shift_scale": 1.0,
         "scale": 0.2,
     }
-    by_method: dict[Method, dict[str, Any]] = {
+    by_method: dict[str, dict[str, Any]] = {
         "simclr": {"temperature": 0.1, "batch_norm": True},
         "barlow-twins": {"loss_scale": 1.0},
         "vicreg": {"clip_norm": 10.0},
@@ -178,8 +172,10 @@ def _presets() -> Iterator[Pretraining]:
         # The queue starts when the prototypes have settled and still serves most epochs.
         "swav": {"temperature": 0.1, "queue_start": None},
     }
-    for method, values in projectors.items():
-        yield Pretraining(method=method, **{**values, **ours, **by_method[method]})
+    for method in get_args(Method):
+        yield Pretraining(
+            method=method, **{**projectors.get(method, {}), **ours, **by_method[method]}
+        )
 
 
 PRESETS: dict[tuple[str, str], Pretraining] = {

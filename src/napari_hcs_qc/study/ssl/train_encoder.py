@@ -25,7 +25,7 @@ from napari_hcs_qc.study.ssl.collapse_watch import (
     warnings_of,
 )
 from napari_hcs_qc.study.ssl.crop_stream import Reading
-from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
+from napari_hcs_qc.study.ssl.distributed import by_each_batch_alone, over_all_ranks
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.training_state import (
     Meter,

@@ -166,6 +166,8 @@ def test_a_user_pattern_reads_the_relative_path() -> None:
     assert pattern.match("p1/B7/f3.tif") is None
     assert UserPattern(r"r(?P<row>\d+)c(?P<column>\d+)").match("r2c3.tif") == Place("B03", 1)
     assert UserPattern(r"(?P<row>[A-P])x(?P<column>\d+)").match("Cx3.tif") == Place("C3", 1)
+    no_well = UserPattern(r"r(?P<row>\d+)c(?P<column>\w+)\.").match("r2cx.tif")
+    assert no_well == Place("Bx", 1)  # refused where wells are checked
     reason = UserPattern(r"(?P<well>[A-P]\d\d)_(?P<site>\w+)\.").match("A01_x.tif")
     assert isinstance(reason, str)
     assert "'site'" in reason

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from napari_hcs_qc.study.ssl.distributed import World, join_world
-from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
+from napari_hcs_qc.study.ssl.distributed import (
+    World,
+    by_each_batch_alone,
+    join_world,
+    over_all_ranks,
+)
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, preset
 

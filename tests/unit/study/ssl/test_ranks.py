@@ -15,8 +15,12 @@ import torch
 from torch import nn
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.study.ssl.distributed import World, join_world
-from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone, over_all_ranks
+from napari_hcs_qc.study.ssl.distributed import (
+    World,
+    by_each_batch_alone,
+    join_world,
+    over_all_ranks,
+)
 from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.ssl.methods.batchnorm import by_each_batch_alone
+from napari_hcs_qc.study.ssl.distributed import by_each_batch_alone
 from napari_hcs_qc.study.ssl.methods.kmeans import Clusters, spherical_kmeans
 from napari_hcs_qc.study.ssl.methods.method import Embed, LossAndFigures, Method, in_full, unit
 

@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.ssl.methods.batchnorm import over_all_ranks
+from napari_hcs_qc.study.ssl.distributed import over_all_ranks
 
 if TYPE_CHECKING:
     from napari_hcs_qc.study.ssl.distributed import World
