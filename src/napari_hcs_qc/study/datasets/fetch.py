@@ -330,12 +330,12 @@ class _Fetch:
 def _alone(folder: Path, plate: str) -> Iterator[None]:
     """Hold the lock of a plate."""
     lock = FileLock(folder / f".{plate}.lock")
-    try:
-        with explained_writes(folder):
+    with explained_writes(folder):
+        try:
             held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise HcsQcError(
-            f"Another process is fetching {plate} into {folder}; wait until it is done."
-        ) from error
+        except Timeout as error:  # an OSError as well
+            raise HcsQcError(
+                f"Another process is fetching {plate} into {folder}; wait until it is done."
+            ) from error
     with held:
         yield

@@ -193,5 +193,6 @@ def test_a_draw_of_an_earlier_version_is_read_and_a_damaged_one_is_reported(spec
     path.write_text(json.dumps(data))
     assert DrawResult.load(path) == draw
     path.write_text(json.dumps({**data, "p_abnormal": ["none"]}))
-    with pytest.raises(ProblemsError, match=r"p_abnormal\[0\].*Delete it"):
+    with pytest.raises(ProblemsError, match="Delete it; the same benchmark") as caught:
         read_results(tmp_path, planned)
+    assert [problem.where for problem in caught.value.problems] == ["p_abnormal[0]"]
