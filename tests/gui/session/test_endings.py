@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 A01, B01 = SiteKey("A01", 1), SiteKey("B01", 1)
+# Seeds of random moments; more of them in the slow tests.
+AT_RANDOM = [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 10))]
 
 
 # ---- what must be as before ----------------------------------------------------------------
@@ -133,14 +135,14 @@ def bar(qtbot: QtBot, assay: Any) -> JobBar:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("step", "error", "words"),
     [
-        (RuntimeError("no luck"), "RuntimeError: no luck"),
-        (np.linalg.LinAlgError("Singular matrix"), "LinAlgError: Singular matrix"),
-        (MemoryError(), "MemoryError"),
+        ("fit_heads", np.linalg.LinAlgError("Singular matrix"), "LinAlgError: Singular matrix"),
+        ("predict_plate", MemoryError(), "MemoryError"),
+        ("score_state", RuntimeError("no luck"), "RuntimeError: no luck"),
+        ("save_heads", MemoryError(), "MemoryError"),
     ],
 )
-@pytest.mark.parametrize("step", ["fit_heads", "predict_plate", "score_state", "save_heads"])
 def test_a_head_that_raises_leaves_the_old_model_in_use(
     assay: Any,
     bar: JobBar,
@@ -260,7 +262,7 @@ def took(desk: Any, start: Callable[[], Any]) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", AT_RANDOM)
 def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     assay: Any, bar: JobBar, number: int
 ) -> None:
@@ -298,7 +300,7 @@ def test_retraining_cancelled_at_any_moment_is_as_if_it_was_never_begun(
     assert assay.errors() == []
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", AT_RANDOM)
 def test_embedding_cancelled_at_any_moment_goes_on_where_it_stopped(
     assay: Any, number: int
 ) -> None:
@@ -562,7 +564,9 @@ def test_a_journal_that_cannot_be_read_for_a_while_is_told_once_and_followed_aga
 # ---- closed in mid-job ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after_ms", [0, 60, 300, 900])
+@pytest.mark.parametrize(
+    "after_ms", [0, 300, *(pytest.param(ms, marks=pytest.mark.slow) for ms in (60, 900))]
+)
 @pytest.mark.parametrize("what", ["open", "embed", "retrain", "find_cells", "export"])
 def test_a_workspace_closed_in_mid_job_leaves_nothing_behind(
     no_leak: Callable[[], None],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ESTIMATORS = [
     LinearHead(),
     LinearHead(deviations=False, products=False, balance=False, calibrate=False),
-    PaperLinearHead(),
+    PaperLinearHead(epochs=40, milestones=(20, 30)),
     DenseHead(),
     KNNHead(),
     ForestHead(n_trees=20),
