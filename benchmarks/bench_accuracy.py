@@ -44,12 +44,12 @@ def recipes() -> dict[str, CropRecipe]:
 
 def hand_made(state: PlateState, recipe: CropRecipe) -> np.ndarray:
     """Hand-made features of the annotated cells, (n_cells, n_features)."""
-    said = cells_at(state.training, 0, state.found.diameter_px)
+    said = cells_at(state.training, 0, state.plate_cells.diameter_px)
     groups = recipe.channel_groups([channel.name for channel in state.plate.channels])
     parts = []
     for (well, site), here in said.groupby(["well", "site"], sort=False):
         raw = state.plate.read_site(SiteKey(well, site))
-        pixels = state.found.ranges.scale(raw, range(len(raw)))
+        pixels = state.plate_cells.ranges.scale(raw, range(len(raw)))
         crops = cut_crops(pixels, here["y_px"], here["x_px"], recipe, groups)
         parts.append(hand_features(crops.numpy())[0])
     return np.concatenate(parts)
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("| encoder, recipe | head | features | weighted F1 | AUC | accuracy | F1 abnormal |")
         print("|---|---|---|---|---|---|---|")
         for name, plain in recipes().items():
-            recipe = plain.with_diameter(state.found.diameter_px)
+            recipe = plain.with_diameter(state.plate_cells.diameter_px)
             for encoder_name, weights in ENCODERS.items():
                 encoder = load_encoder(
                     encoder_name, stages=recipe.stages, pooling=recipe.pooling, weights=weights
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for head in HEADS:
                     print(row(f"{encoder_name}, {name}", annotated, head), flush=True)
         for name in ("nucleus", "paper-128px"):
-            recipe = get_recipe(name).with_diameter(state.found.diameter_px)
+            recipe = get_recipe(name).with_diameter(state.plate_cells.diameter_px)
             features = replace(annotated, embeddings=hand_made(state, recipe))
             print(row(f"hand-made features, {name}", features, "forest"), flush=True)
     return 0

@@ -72,10 +72,10 @@ def bbbc006(
     assay, (plate, *_) = steps.new(folder / "assay", [steps.PlateSource(plate_folder)])
     steps.cells(assay)
     state = load_plate(assay, plate.name)
-    recipe = requested_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
+    recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
-    cells = state.found.cells
+    cells = state.plate_cells.cells
     rng = np.random.default_rng(0)
     rows = np.concatenate(
         [

@@ -205,9 +205,9 @@ class Decisions:
 
     def __init__(self, state: PlateState) -> None:
         self._state = state
-        self.recipe = get_recipe("nucleus").with_diameter(state.found.diameter_px)
-        self._said = cells_at(state.training, 0, state.found.diameter_px)
-        cells = state.found.cells
+        self.recipe = get_recipe("nucleus").with_diameter(state.plate_cells.diameter_px)
+        self._said = cells_at(state.training, 0, state.plate_cells.diameter_px)
+        cells = state.plate_cells.cells
         self._some = cells.sample(min(N_PLATE_CELLS, len(cells)), random_state=0).sort_index()
         self._reference: tuple[Any, Any] | None = None
 
@@ -240,7 +240,7 @@ class Decisions:
         parts, rows = [], []
         for (well, site), here in cells.groupby(["well", "site"], sort=False):
             raw = self._state.plate.read_site(SiteKey(well, site), [0])
-            pixels = self._state.found.ranges.scale(raw, [0])
+            pixels = self._state.plate_cells.ranges.scale(raw, [0])
             positions = (here[axis].to_numpy(dtype=np.float64) for axis in ("y_px", "x_px"))
             parts.append(encode(pixels, *positions))
             rows.extend(here.index)

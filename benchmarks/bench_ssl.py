@@ -77,7 +77,7 @@ def step_ratio(
     state: PlateState, method: str, name: str, batch_size: int, turns: int
 ) -> dict[str, float]:
     """Print and give what a step costs beside the bare network; the two take turns."""
-    found = state.found
+    found = state.plate_cells
     recipe = get_recipe("nucleus-mean").with_diameter(found.diameter_px)
     recipe = type(recipe)(
         **{**recipe.to_dict(), "input_px": INPUT_PX, "stages": "last", "pooling": "mean"}
@@ -192,7 +192,7 @@ def fine_tuned(
 def table(folder: Path, methods: list[str], presets: list[str], started: str | None) -> None:
     """Train what is missing, measure it, and print the table."""
     assay, state = labelled_assay(folder / "assay")
-    recipe = get_recipe("nucleus").with_diameter(state.found.diameter_px)
+    recipe = get_recipe("nucleus").with_diameter(state.plate_cells.diameter_px)
     cells = annotated_crops([(state, state.training)], recipe)
 
     def kept(name: str, measure: object) -> dict[str, object]:

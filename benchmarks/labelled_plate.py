@@ -49,7 +49,7 @@ def labelled_assay(folder: Path) -> tuple[AssayFolder, PlateState]:
 def embedded_plate(folder: Path) -> Embedded:
     """Embed all its cells, or find what was embedded."""
     assay, state = labelled_assay(folder)
-    recipe = requested_recipe(TrainOptions()).with_diameter(state.found.diameter_px)
+    recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
     annotated = collect([state], recipe, encoder, assay.embeddings_folder)

@@ -133,11 +133,11 @@ def _as_text(value: object) -> str:
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
     """Give what pydantic found as problems that name field, value and expectation."""
-    found: dict[str, list[ErrorDetails]] = {}
+    by_place: dict[str, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         # Of a union every branch reports: they are one problem.
-        found.setdefault(_named(_place_of(details)), []).append(details)
-    for where, alternatives in found.items():
+        by_place.setdefault(_named(_place_of(details)), []).append(details)
+    for where, alternatives in by_place.items():
         first = alternatives[0]
         place = _place_of(first)
         if first["type"] == "missing":
@@ -148,7 +148,9 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         elif first["type"] in ("value_error", "assertion_error"):
             yield Problem(where, first["msg"].partition(", ")[2])
         else:
-            expected = " or ".join(dict.fromkeys(_expected(one["msg"]) for one in alternatives))
+            expected = " or ".join(
+                dict.fromkeys(_expected(alternative["msg"]) for alternative in alternatives)
+            )
             yield Problem(where, f"is {_shown(first['input'])}; {expected} was expected.")
 
 

@@ -153,7 +153,7 @@ def test_cancelled_it_leaves_the_old_model_and_goes_on_later(assay, options, mon
 
 def test_unreadable_sites_are_left_out_and_none_at_all_is_told(assay, monkeypatch) -> None:
     state = load_plate(assay, "SIM")
-    recipe = get_recipe("nucleus").with_diameter(state.found.diameter_px)
+    recipe = get_recipe("nucleus").with_diameter(state.plate_cells.diameter_px)
     whole = annotated_crops([(state, state.training)], recipe)
     n_views = recipe.n_views(len(state.plate.channels))
     assert whole.crops.shape == (80, n_views, 1, 128, 128)

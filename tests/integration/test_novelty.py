@@ -86,7 +86,7 @@ def test_after_retrain_it_follows(opened, tmp_path) -> None:
     np.testing.assert_array_equal(predicted.table["novelty"], ratio)
     # What was judged meanwhile takes it in; a cell that was added since has none.
     taken = later.with_novelty(found.state, found.prediction)
-    n_found = len(taken.state.found.cells)
+    n_found = len(taken.state.plate_cells.cells)
     np.testing.assert_array_equal(taken.predictions["novelty"][:n_found], ratio[:n_found])
     assert np.isnan(taken.predictions["novelty"].iloc[-1])
     assert add_novelty(assay, made.model, {"SIM": found}) == {}

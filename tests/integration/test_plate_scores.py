@@ -150,8 +150,11 @@ def test_a_plate_takes_other_annotations_without_being_opened(
 ) -> None:
     state = load_plate(assay, "SIM")
     journal = assay.journal()
-    y_px, x_px = (float(state.found.cells[name].iloc[0]) for name in ("y_px", "x_px"))
-    well, site = str(state.found.cells["well"].iloc[0]), int(state.found.cells["site"].iloc[0])
+    y_px, x_px = (float(state.plate_cells.cells[name].iloc[0]) for name in ("y_px", "x_px"))
+    well, site = (
+        str(state.plate_cells.cells["well"].iloc[0]),
+        int(state.plate_cells.cells["site"].iloc[0]),
+    )
     journal.annotate("SIM", well, site, y_px, x_px, "abnormal", "dead", "ben")
     journal.annotate("SIM", "A01", 1, 1.5, 1.5, "normal", None, "ben")  # on empty ground
     journal.annotate("other plate", "A01", 1, 9, 9, "normal", None, "ben")
@@ -163,11 +166,11 @@ def test_a_plate_takes_other_annotations_without_being_opened(
     for name in ("annotations", "cells", "annotated", "training"):
         pd.testing.assert_frame_equal(getattr(changed, name), getattr(expected, name))
     assert len(changed.cells) == len(state.cells) + 1
-    assert changed.found is state.found
+    assert changed.plate_cells is state.plate_cells
     assert changed.plate is state.plate
     assert len(state.annotations) < len(changed.annotations)
     pd.testing.assert_frame_equal(
-        changed.with_annotations(annotations.iloc[:0]).cells, state.found.cells
+        changed.with_annotations(annotations.iloc[:0]).cells, state.plate_cells.cells
     )
 
 

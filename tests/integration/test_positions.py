@@ -55,20 +55,20 @@ def test_only_positions_that_are_new_are_computed(opened, tmp_path, monkeypatch)
     count = Counting(encoder, monkeypatch)
     common = (recipe, encoder, tmp_path)
     clicks = table(("A01", 1, 50.0, 60.0), ("A02", 1, 33.3, 44.4), ("A01", 1, 50.004, 60.0))
-    first, unreadable = embed_positions(state.plate, state.found, clicks, *common)
+    first, unreadable = embed_positions(state.plate, state.plate_cells, clicks, *common)
     n_views = recipe.n_views(1)
     assert count.n == 2 * n_views  # the third is the first to 0.01 px
     assert unreadable == ()
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(first[0], first[2])
     more = pd.concat([table(("A01", 1, 50.0, 60.02)), clicks], ignore_index=True)
-    again, _ = embed_positions(state.plate, state.found, more, *common)
+    again, _ = embed_positions(state.plate, state.plate_cells, more, *common)
     assert count.n == 3 * n_views
     np.testing.assert_array_equal(again[1:], first)
     # As the store of a plate would have them.
-    cells = state.found.cells.head(5)
+    cells = state.plate_cells.cells.head(5)
     rows = stored_plate(state, recipe, encoder, opened[0].embeddings_folder).embeddings[:5]
-    here, _ = embed_positions(state.plate, state.found, cells, *common)
+    here, _ = embed_positions(state.plate, state.plate_cells, cells, *common)
     np.testing.assert_allclose(here, rows, atol=1e-4 * np.abs(rows).max())
 
 
@@ -86,12 +86,12 @@ def test_a_site_that_cannot_be_read_is_told_and_tried_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(type(state.plate), "read_site", away)
-        rows, [problem] = embed_positions(state.plate, state.found, clicks, *arguments)
+        rows, [problem] = embed_positions(state.plate, state.plate_cells, clicks, *arguments)
     assert np.isnan(rows[1]).all()
     assert np.isfinite(rows[0]).all()
     assert problem.where == "A02 s1"
     assert "away" in problem.what
-    rows, problems = embed_positions(state.plate, state.found, clicks, *arguments)
+    rows, problems = embed_positions(state.plate, state.plate_cells, clicks, *arguments)
     assert np.isfinite(rows).all()
     assert problems == ()
 
@@ -105,7 +105,7 @@ def test_a_stop_keeps_what_was_finished(opened, tmp_path, monkeypatch) -> None:
     with pytest.raises(Cancelled):
         embed_positions(
             state.plate,
-            state.found,
+            state.plate_cells,
             clicks,
             recipe,
             encoder,
@@ -113,7 +113,7 @@ def test_a_stop_keeps_what_was_finished(opened, tmp_path, monkeypatch) -> None:
             job=Job(lambda n, _total, _text: done.append(n), lambda: bool(done) and done[-1] >= 64),
         )
     before = count.n
-    embed_positions(state.plate, state.found, clicks, recipe, encoder, tmp_path)
+    embed_positions(state.plate, state.plate_cells, clicks, recipe, encoder, tmp_path)
     assert count.n - before == 6 * recipe.n_views(1)
 
 
@@ -139,7 +139,7 @@ def test_a_record_cut_off_or_damaged_is_passed_over(tmp_path) -> None:
 def test_a_click_on_a_found_centre_takes_its_row_of_the_plate(opened, monkeypatch) -> None:
     assay, state, recipe, encoder = opened
     count = Counting(encoder, monkeypatch)
-    found = state.found.cells.iloc[[3, 8]]
+    found = state.plate_cells.cells.iloc[[3, 8]]
     said = found[["well", "site", "y_px", "x_px", "cell_id"]].reset_index(drop=True)
     rows = embed_annotated(state, said, recipe, encoder, assay.embeddings_folder)
     assert count.n == 0
@@ -153,7 +153,7 @@ def test_a_click_on_a_found_centre_takes_its_row_of_the_plate(opened, monkeypatc
 
 def test_without_the_store_of_the_plate_a_click_is_embedded_by_itself(opened, tmp_path) -> None:
     _, state, recipe, encoder = opened
-    said = state.found.cells.head(2)
+    said = state.plate_cells.cells.head(2)
     rows = embed_annotated(state, said, recipe, encoder, tmp_path)
     assert np.isfinite(rows).all()
     assert stored_plate(state, recipe, encoder, tmp_path) is None

@@ -75,7 +75,7 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
 
 def test_new_clicks_count(opened) -> None:
     assay, states, encoder = opened
-    found = states["SIM"].found.cells
+    found = states["SIM"].plate_cells.cells
     far = found[found["well"] == "A02"].iloc[0]
     place = (far["well"], int(far["site"]), float(far["y_px"]), float(far["x_px"]))
     assay.journal().annotate("SIM", *place, "abnormal", None, "tester")

@@ -44,7 +44,7 @@ def test_the_run_finds_what_the_simulation_hid(ran) -> None:
             cells["y_px"].to_numpy()[:, None] - here["y_px"].to_numpy(),
             cells["x_px"].to_numpy()[:, None] - here["x_px"].to_numpy(),
         )
-        near = distance.min(axis=1) < state.found.diameter_px / 2
+        near = distance.min(axis=1) < state.plate_cells.diameter_px / 2
         found += predictions["predicted_class"].to_numpy()[cells.index[near]].tolist()
         true += here["class"].to_numpy()[distance.argmin(axis=1)[near]].tolist()
     assert len(true) > 150
@@ -132,7 +132,7 @@ def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_pat
     prediction = steps.predict_plates(assay, [entry.name])[0]
     # Without the cells that clicks on the first plate have made.
     first = ran.result.scored[0].predictions.iloc[: len(prediction.table)]
-    assert len(prediction.table) == len(ran.result.scored[0].state.found.cells)
+    assert len(prediction.table) == len(ran.result.scored[0].state.plate_cells.cells)
     np.testing.assert_allclose(prediction.table["p_abnormal"], first["p_abnormal"], atol=1e-4)
     assert not prediction.warnings  # the same images are not unlike themselves
     assert prediction.shift is not None

@@ -168,7 +168,7 @@ def say_in_gallery(person: Person, truth: Truth, cls: str, n: int) -> None:
     gallery = person.panel(ANNOTATE).gallery.view
     state, spoken_of = person.session.selection.state, person.session.annotations.rows
     assert state is not None and spoken_of is not None
-    classes = truth.of(state.found.cells)
+    classes = truth.of(state.plate_cells.cells)
     left = n
     while left:
         grid, bar = gallery.grid(), gallery.verticalScrollBar()
@@ -290,7 +290,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     retrain(person)
     person.panel(ANNOTATE)
     person.picture("desk-annotate")
-    cells = person.session.models.scored.state.found.cells
+    cells = person.session.models.scored.state.plate_cells.cells
     p_abnormal = person.session.models.scored.prediction.table["p_abnormal"].to_numpy()[
         : len(cells)
     ]

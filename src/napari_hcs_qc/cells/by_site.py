@@ -35,7 +35,7 @@ class CellsBySite:
         n_numbers = max(1, len(numbers))
         code, pairs = pd.factorize(well.astype(np.int64) * n_numbers + number)
         sites = [
-            SiteKey(str(wells[one // n_numbers]), int(numbers[one % n_numbers])) for one in pairs
+            SiteKey(str(wells[pair // n_numbers]), int(numbers[pair % n_numbers])) for pair in pairs
         ]
         return cls(sites, code.astype(np.int64))
 

@@ -76,12 +76,12 @@ def _cuts(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     """Neighbouring pieces (first < second), and the depth and mean contrast where they meet."""
     keys, depths, greys = [], [], []
-    for one, other in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
-        at = (pieces[one] != pieces[other]) & (pieces[one] > 0) & (pieces[other] > 0)
-        a, b = pieces[one][at], pieces[other][at]
+    for near, other in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
+        at = (pieces[near] != pieces[other]) & (pieces[near] > 0) & (pieces[other] > 0)
+        a, b = pieces[near][at], pieces[other][at]
         keys.append(np.minimum(a, b).astype(np.int64) << 32 | np.maximum(a, b))
-        depths.append(np.minimum(depth[one][at], depth[other][at]))
-        greys.append((contrast[one][at] + contrast[other][at]) / 2)
+        depths.append(np.minimum(depth[near][at], depth[other][at]))
+        greys.append((contrast[near][at] + contrast[other][at]) / 2)
     pairs, index = np.unique(np.concatenate(keys), return_inverse=True)
     saddle = np.zeros(len(pairs), dtype=np.float32)
     np.maximum.at(saddle, index, np.concatenate(depths))

@@ -115,14 +115,14 @@ def find_cells(
 
     tables: list[pd.DataFrame] = []
     unreadable: list[Problem] = []
-    for done, (site, found) in enumerate(_in_order(read_and_find, wanted, job)):
+    for done, (site, site_cells) in enumerate(_in_order(read_and_find, wanted, job)):
         job.report(done, len(wanted), f"Finding nuclei in {site}")
-        if isinstance(found, Problem):
-            unreadable.append(found)
+        if isinstance(site_cells, Problem):
+            unreadable.append(site_cells)
             continue
-        tables.append(found.cells)
+        tables.append(site_cells.cells)
         if on_site is not None:
-            on_site(site, found.pixels, found.labels)
+            on_site(site, site_cells.pixels, site_cells.labels)
     cells = join_cells(tables)
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
     return CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))

@@ -72,7 +72,7 @@ def masks_in_folder(
         raise HcsQcError(f"{folder} holds no label masks; TIFF or PNG images were expected.")
     by_stem = _sites_by_stem(plate, channel)
     known = set(plate.sites)
-    found: dict[SiteKey, Path] = {}
+    masks: dict[SiteKey, Path] = {}
     problems = []
     for path in files:
         stem = path.stem.casefold()
@@ -83,12 +83,12 @@ def masks_in_folder(
             problems.append(Problem(where, what))
         elif site not in known:
             problems.append(Problem(where, f"plate {plate.name} has no site {site}."))
-        elif site in found:
-            what = f"{site} already has the mask {found[site].name}; this one was skipped."
+        elif site in masks:
+            what = f"{site} already has the mask {masks[site].name}; this one was skipped."
             problems.append(Problem(where, what))
         else:
-            found[site] = path
-    return {site: partial(read_mask, path) for site, path in found.items()}, problems
+            masks[site] = path
+    return {site: partial(read_mask, path) for site, path in masks.items()}, problems
 
 
 def masks_in_ome_zarr(
@@ -149,8 +149,8 @@ def _read_label(path: str, name: str | None, shape: tuple[int, int]) -> Mask:
 
 def _checked(pixels: NDArray[Any], by_components: bool, shape: tuple[int, int], what: str) -> Mask:
     if pixels.shape != shape:
-        found = "×".join(map(str, pixels.shape))
-        raise HcsQcError(f"{what} has {found} px; {shape[0]}×{shape[1]} px were expected.")
+        size = "×".join(map(str, pixels.shape))
+        raise HcsQcError(f"{what} has {size} px; {shape[0]}×{shape[1]} px were expected.")
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= np.iinfo(np.int32).max) or (pixels % 1 != 0).any():
         raise HcsQcError(
@@ -166,11 +166,11 @@ def _checked(pixels: NDArray[Any], by_components: bool, shape: tuple[int, int], 
 def _sites_by_stem(plate: Plate, channel: int) -> dict[str, SiteKey]:
     """Site by file stem; without stems that several sites share, as those tell nothing."""
     planes = plate.planes[plate.planes["channel"] == channel]
-    found: dict[str, set[SiteKey]] = {}
+    sites_of: dict[str, set[SiteKey]] = {}
     columns = (planes[column].tolist() for column in ("well", "site", "path"))
     for well, site, path in zip(*columns, strict=True):
-        found.setdefault(Path(path).stem.casefold(), set()).add(SiteKey(well, site))
-    return {stem: next(iter(sites)) for stem, sites in found.items() if len(sites) == 1}
+        sites_of.setdefault(Path(path).stem.casefold(), set()).add(SiteKey(well, site))
+    return {stem: next(iter(sites)) for stem, sites in sites_of.items() if len(sites) == 1}
 
 
 def _site_in(path: Path) -> SiteKey | None:

@@ -219,11 +219,11 @@ def _of_other_plates(
     is_other = (names != plate.name).to_numpy()
     if not is_other.all():
         return is_other
-    found = list(names.unique())
-    if len(found) > 1:
+    plate_names = list(names.unique())
+    if len(plate_names) > 1:
         raise HcsQcError(
-            f"The table holds {len(found)} plates ({', '.join(found[:5])}), none of them "
-            f"{plate.name}; give a table of this plate."
+            f"The table holds {len(plate_names)} plates ({', '.join(plate_names[:5])}), none of "
+            f"them {plate.name}; give a table of this plate."
         )
     return np.zeros(len(table), dtype=bool)  # One plate, by the name another program gave it.
 

@@ -129,14 +129,14 @@ def measure_intensity(
         if any(not greys[index] for index in plate.available_channels(site)):
             reason = _add_site(plate, site, projection, greys) or reason
     job.report(len(sample), len(sample), "Measured grey values")
-    missing = [c.name for c, found in zip(plate.channels, greys, strict=True) if not found]
+    missing = [c.name for c, grey in zip(plate.channels, greys, strict=True) if not grey]
     if missing:
         raise HcsQcError(
             f"No image of channel {', '.join(missing)} of plate {plate.name} can be read; at least "
             f"one was expected. {reason or 'Check the files.'}"
         )
     return IntensityRanges(
-        tuple(_combine(c.name, found) for c, found in zip(plate.channels, greys, strict=True))
+        tuple(_combine(c.name, grey) for c, grey in zip(plate.channels, greys, strict=True))
     )
 
 

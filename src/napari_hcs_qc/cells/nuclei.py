@@ -216,10 +216,10 @@ def _without_odd(
 
 def _by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """Renumber so that labels follow the reading order of their first pixels."""
-    found, first = np.unique(labels, return_index=True)
-    found, first = found[found > 0], first[found > 0]
+    numbers, first = np.unique(labels, return_index=True)
+    numbers, first = numbers[numbers > 0], first[numbers > 0]
     number = np.zeros(int(labels.max()) + 1, dtype=np.int32)
-    number[found[np.argsort(first)]] = np.arange(1, len(found) + 1)
+    number[numbers[np.argsort(first)]] = np.arange(1, len(numbers) + 1)
     return number[labels]
 
 

@@ -143,7 +143,7 @@ class CropRecipe:
             return (tuple(_find(name, names) for name in self.rgb),)
         if len(names) == 1:
             return ((0, 0, 0),)
-        found = []
+        channels = []
         for stain, parts in _RGB_STAINS.items():
             matches = (
                 index
@@ -156,8 +156,8 @@ class CropRecipe:
                     f"No channel among {', '.join(names)} is recognised as {stain}; "
                     "name the three channels yourself (--rgb RED,GREEN,BLUE)."
                 )
-            found.append(first)
-        return (tuple(found),)
+            channels.append(first)
+        return (tuple(channels),)
 
     def n_views(self, n_channels: int) -> int:
         """Count the views of one cell, each one pass through the encoder."""

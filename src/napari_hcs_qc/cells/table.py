@@ -68,8 +68,8 @@ def cells_of_site(
     """Give one row a label of a mask, by ascending label."""
     mask = labels != 0
     rows, columns = np.nonzero(mask)
-    found, index = np.unique(labels[mask], return_inverse=True)
-    n = len(found)
+    in_site, index = np.unique(labels[mask], return_inverse=True)
+    n = len(in_site)
     if n == 0:
         return empty_cells()
     area = np.bincount(index, minlength=n)
@@ -84,13 +84,13 @@ def cells_of_site(
             "cell_id": np.arange(n),
             "well": np.full(n, site.well, dtype=object),
             "site": np.full(n, site.site),
-            "label": found,
+            "label": in_site,
             "y_px": np.bincount(index, weights=rows, minlength=n) / area,
             "x_px": np.bincount(index, weights=columns, minlength=n) / area,
             "area_px": area,
             "diameter_px": np.sqrt(4.0 * area / np.pi),
             "mean_intensity": mean,
-            "at_border": np.isin(found, edge),
+            "at_border": np.isin(in_site, edge),
             "source": np.full(n, source, dtype=object),
             "object_number": np.full(n, pd.NA, dtype=object),
         }

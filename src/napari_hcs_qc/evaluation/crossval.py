@@ -144,9 +144,9 @@ def grouped_folds(
     classes, counts = np.unique(labels, return_counts=True)
     folds = assign_folds(labels, groups, n_splits, seed)
     if folds.n_folds < 2 or len(classes) < 2:
-        found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
+        counted = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
         raise HcsQcError(
-            f"The annotations ({found or 'none'}) cannot be split for cross-validation: annotate "
+            f"The annotations ({counted or 'none'}) cannot be split for cross-validation: annotate "
             "at least 2 cells of each class."
         )
     return replace(folds, note=_note(groups, folds, n_splits))

@@ -150,5 +150,5 @@ def _slope(sizes: list[int], scores: NDArray[np.float64]) -> NDArray[np.float64]
     """Least-squares gain for each doubling, over the last points of ``(n_sizes, ...)`` scores."""
     doublings = np.log2(sizes[-_LAST_POINTS:])
     away = doublings - doublings.mean()
-    found: NDArray[np.float64] = np.tensordot(away, scores[-_LAST_POINTS:], 1) / (away @ away)
-    return found
+    slopes: NDArray[np.float64] = np.tensordot(away, scores[-_LAST_POINTS:], 1) / (away @ away)
+    return slopes

@@ -116,8 +116,8 @@ def _as_abnormal(classes: NDArray[Any], which: str) -> NDArray[np.bool_]:
             f"Unknown {which} classes {', '.join(map(repr, unknown[:5]))}; "
             "expected 'normal' or 'abnormal'."
         )
-    found: NDArray[np.bool_] = names == ABNORMAL
-    return found
+    is_abnormal: NDArray[np.bool_] = names == ABNORMAL
+    return is_abnormal
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,7 +96,7 @@ class Novelty:
                 f"The cells have the shape {cells.shape}; the annotated ones have "
                 f"{self._bank.shape[1]} features. Embed both with the same encoder and recipe."
             )
-        found = np.empty(len(cells), np.float32)
+        ratios = np.empty(len(cells), np.float32)
         # One processor: at the desk it runs beside a person who clicks on.
         with one_blas_thread():
             for part in _parts(len(cells)):
@@ -105,8 +105,8 @@ class Novelty:
                 rows = np.asarray(cells[part], dtype=np.float32)
                 usable = np.isfinite(rows).all(axis=1)
                 nearest = _mean_of_nearest(self._squared(self._standardised(rows)))
-                found[part] = np.where(usable, nearest / self.limit_, np.nan)
-        return found
+                ratios[part] = np.where(usable, nearest / self.limit_, np.nan)
+        return ratios
 
     def to_bytes(self) -> bytes:
         """Give it as a safetensors file."""

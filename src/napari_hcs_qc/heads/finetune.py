@@ -422,7 +422,7 @@ class _Training:
         encoder, weights = self.network.frozen()
         head = DenseHead(random_state=self.seed)
         layer = self.weight.detach().cpu().double().numpy()
-        scale, centre = (one.cpu().double().numpy() for one in (self.scale, self.centre))
+        scale, centre = (tensor.cpu().double().numpy() for tensor in (self.scale, self.centre))
         head.classes_, head.n_features_in_ = self.classes, layer.shape[1]
         head.coef_ = layer * scale
         head.intercept_ = self.bias.detach().cpu().double().numpy() - head.coef_ @ centre

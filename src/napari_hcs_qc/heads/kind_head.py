@@ -41,8 +41,8 @@ class KindHead:
         if len(names) != len(cells):
             raise ValueError(f"{len(names)} kinds were given for {len(cells)} cells.")
         self.n_features_in_ = cells.shape[1]
-        found, counts = np.unique(names[names != _RARER].astype(str), return_counts=True)
-        self.kinds_ = tuple(str(kind) for kind in found[counts >= self.min_per_kind])
+        known, counts = np.unique(names[names != _RARER].astype(str), return_counts=True)
+        self.kinds_ = tuple(str(kind) for kind in known[counts >= self.min_per_kind])
         is_known = np.isin(names.astype(str), self.kinds_)
         is_rarer = ~is_known & (names != _RARER)
         target = np.where(is_known, names, _RARER).astype(str)

@@ -84,5 +84,7 @@ class PaperLinearHead(DenseHead):
                 loss.backward()
                 optimizer.step()
             schedule.step()
-        weight, bias = (one.detach().numpy().astype(np.float64) for one in layer.parameters())
+        weight, bias = (
+            parameter.detach().numpy().astype(np.float64) for parameter in layer.parameters()
+        )
         return weight, bias

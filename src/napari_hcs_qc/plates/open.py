@@ -82,7 +82,7 @@ def open_plate(
 
 def _check_option(reader: Reader, option: str, what: str, path: Path) -> None:
     if option not in reader.options:
-        takers = " or ".join(one.title for one in readers() if option in one.options)
+        takers = " or ".join(reader.title for reader in readers() if option in reader.options)
         omitted = what.split(" ", 1)[1]
         raise HcsQcError(f"{what} is for {takers}, which {path} is not; omit the {omitted}.")
 

@@ -207,9 +207,9 @@ class Plate:
         spread = np.linspace(0, len(self.sites) - 1, _LAYOUT_SITES).round().astype(int)
         chosen = [self.sites[index] for index in dict.fromkeys(spread.tolist())]
         reasons = ["it has no files"]
-        found = Counter(self._layouts_of(chosen, reasons))
-        if found:
-            return found.most_common(1)[0][0], ""
+        layouts = Counter(self._layouts_of(chosen, reasons))
+        if layouts:
+            return layouts.most_common(1)[0][0], ""
         # A bad sample must not stop the plate: any readable file will do.
         for layout in self._layouts_of(self.sites, reasons):
             return layout, ""
@@ -338,9 +338,9 @@ def _layout_of(pixels: NDArray[Any]) -> Layout:
 
 
 def _checked(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    found = _layout_of(pixels)
-    if found != layout:
-        raise UnreadableImageError(f"is {found}; {layout} was expected, as in the plate")
+    read_layout = _layout_of(pixels)
+    if read_layout != layout:
+        raise UnreadableImageError(f"is {read_layout}; {layout} was expected, as in the plate")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise UnreadableImageError("holds NaN or Inf pixels; finite grey values were expected")
     return pixels

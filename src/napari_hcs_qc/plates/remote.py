@@ -102,10 +102,10 @@ def as_location(path: str | Path) -> Path:
     if isinstance(path, RemotePath):
         return path
     text = str(path) if isinstance(path, str) else path.as_posix()
-    found = _ADDRESS.match(text)
-    if found is None:
+    match = _ADDRESS.match(text)
+    if match is None:
         return Path(path)
-    return RemotePath(f"{found[1].lower()}://{text[found.end() :]}")
+    return RemotePath(f"{match[1].lower()}://{text[match.end() :]}")
 
 
 def fetch(address: str, start: int | None = None, end: int | None = None) -> bytes:

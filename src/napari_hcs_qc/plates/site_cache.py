@@ -240,24 +240,24 @@ class SiteCache:
 
     def _read(self, reading: _Reading, pixels_of: Callable[[_Reading], SitePixels]) -> int:
         """Read a site and hand it, or the error, to all who wait for it; give its bytes."""
-        found: SitePixels | None = None
+        site_pixels: SitePixels | None = None
         error: BaseException | None = None
         try:
-            found = pixels_of(reading)
+            site_pixels = pixels_of(reading)
         except BaseException as raised:  # noqa: BLE001 - raised again where the site was asked for
             error = raised
         with self._changed:
             del self._readings[reading.site]
-            if found is not None and not self._is_closed:
-                self._keep(found)
+            if site_pixels is not None and not self._is_closed:
+                self._keep(site_pixels)
         for future in reading.waiting:
             if not future.set_running_or_notify_cancel():
                 continue
-            if found is not None:
-                future.set_result(found)
+            if site_pixels is not None:
+                future.set_result(site_pixels)
             else:
                 future.set_exception(error)
-        return 0 if found is None else found.pixels.nbytes
+        return 0 if site_pixels is None else site_pixels.pixels.nbytes
 
     def _pixels(self, reading: _Reading) -> SitePixels:
         channels = self.plate.available_channels(reading.site)

@@ -76,14 +76,14 @@ def score_plate(
     channels = list(dict.fromkeys(quality["channel"]))
     if nuclear_channel is None and channels:
         nuclear_channel = channels[0]
-    found = find_in_sites(scored, rule, channels, nuclear_channel, empty_wells=empty_wells)
-    flagged = with_flags(scored.table, found)
+    site_findings = find_in_sites(scored, rule, channels, nuclear_channel, empty_wells=empty_wells)
+    flagged = with_flags(scored.table, site_findings)
     wells = score_wells(flagged, control_wells=control_wells, empty_wells=empty_wells)
     own = find_in_wells(wells, rule, empty_wells=empty_wells)
     of_sites: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
-    for row in sorted(found):
+    for row in sorted(site_findings):
         well, site = sites[row]
-        of_sites[well] += [(site, finding) for finding in found[row]]
+        of_sites[well] += [(site, finding) for finding in site_findings[row]]
     findings = {}
     is_own = np.zeros(len(wells.table), dtype=bool)
     names, n_sites = wells.table["well"].tolist(), wells.table["n_sites"].tolist()
@@ -122,12 +122,12 @@ def find_in_sites(
 ) -> dict[int, list[Finding]]:
     """Find the reasons to flag each site."""
     table = scores.table
-    found: dict[int, list[Finding]] = defaultdict(list)
+    of_rows: dict[int, list[Finding]] = defaultdict(list)
     for row, problem in enumerate(table["problem"].tolist()):
         if problem:
             # A semicolon parts one reason from the next.
             text = f"could not be read: {problem.rstrip('.').replace(';', ',')}"
-            found[row].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
+            of_rows[row].append(Finding("unreadable", _UNREADABLE_SEVERITY, text))
     has_cells = table["n_cells"].fillna(0).to_numpy(np.int64) > 0
     for check in _image_checks(rule):
         for channel in channels:
@@ -137,21 +137,21 @@ def find_in_sites(
             for row, finding in _passed(check, scores, channel, name, rule):
                 if check.code == "dim" and not has_cells[row]:
                     continue  # no cells, no signal: said once, as empty
-                found[row].append(finding)
+                of_rows[row].append(finding)
     for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
-        found[row].append(finding)
-    return {row: one_per_code(_causes(findings), FLAG_CODES) for row, findings in found.items()}
+        of_rows[row].append(finding)
+    return {row: one_per_code(_causes(findings), FLAG_CODES) for row, findings in of_rows.items()}
 
 
 def find_in_wells(
     scores: Scores, rule: FlagRule, *, empty_wells: Collection[str] = ()
 ) -> dict[int, list[Finding]]:
     """Find the reasons to flag each well by its cells together, see `find_in_sites`."""
-    found: dict[int, list[Finding]] = defaultdict(list)
+    of_rows: dict[int, list[Finding]] = defaultdict(list)
     few = rule.few_cells_well
     for row, finding in _find_in_cells(scores, "cells_per_site", few, rule, empty_wells):
-        found[row].append(finding)
-    return {row: one_per_code(findings, FLAG_CODES) for row, findings in found.items()}
+        of_rows[row].append(finding)
+    return {row: one_per_code(findings, FLAG_CODES) for row, findings in of_rows.items()}
 
 
 def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -> pd.DataFrame:
@@ -159,13 +159,13 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
     n = len(table)
     severity = np.zeros(n)
     code, codes, reason = [""] * n, [""] * n, [""] * n
-    for row, found in findings.items():
-        if not found:
+    for row, row_findings in findings.items():
+        if not row_findings:
             continue
-        code[row] = found[0].code
-        codes[row] = ",".join(dict.fromkeys(finding.code for finding in found))
-        reason[row] = "; ".join(finding.text for finding in found)
-        severity[row] = max(finding.severity for finding in found)
+        code[row] = row_findings[0].code
+        codes[row] = ",".join(dict.fromkeys(finding.code for finding in row_findings))
+        reason[row] = "; ".join(finding.text for finding in row_findings)
+        severity[row] = max(finding.severity for finding in row_findings)
     return table.assign(
         is_flagged=np.array(code) != "",
         flag_code=code,
@@ -274,8 +274,8 @@ def _count_text(scores: Scores, column: str, row: int) -> str:
     n = float(scores.table[column].iloc[row])
     median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
     if column == "n_cells":
-        found = "no nuclei found" if n == 0 else f"only {count_of(int(n), 'cell')}"
-        return f"{found} {median})"
+        text = "no nuclei found" if n == 0 else f"only {count_of(int(n), 'cell')}"
+        return f"{text} {median})"
     each = "" if scores.table["n_sites"].iloc[row] == 1 else " per site"
     return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{each} {median})"
 

@@ -181,7 +181,7 @@ def edge_width(
     height, width = image.shape
     rows = max(1, round(height / (_TILE_DIAMETERS * diameter_px)))
     columns = max(1, round(width / (_TILE_DIAMETERS * diameter_px)))
-    found = []
+    edge_widths = []
     for row in range(rows):
         for column in range(columns):
             tile = np.s_[
@@ -191,8 +191,8 @@ def edge_width(
             low, high = np.percentile(smooth[tile], [5.0, 99.5])
             if high - low >= least_contrast:
                 steepest = np.percentile(slope[tile], 99.5)
-                found.append((high - low) / (steepest * np.sqrt(2 * np.pi)))
-    return float(np.median(found)) if found else _NAN
+                edge_widths.append((high - low) / (steepest * np.sqrt(2 * np.pi)))
+    return float(np.median(edge_widths)) if edge_widths else _NAN
 
 
 def _measure_channel(

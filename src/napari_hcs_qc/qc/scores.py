@@ -77,8 +77,8 @@ class Reference:
         """Give the robust z of values of one measure; NaN when there is too little to compare."""
         if self.n < MIN_REFERENCE:
             return np.full(np.shape(values), np.nan)
-        found = np.asarray(values, dtype=np.float64)
-        return (found - self.medians[measure]) / self.scales[measure]
+        numbers = np.asarray(values, dtype=np.float64)
+        return (numbers - self.medians[measure]) / self.scales[measure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +268,7 @@ def _measures_of(
     by_site = CellsBySite.of(quality)  # rows of any table that names well and site
     row = np.array([row_of.get(site, -1) for site in by_site.sites], dtype=np.int64)[by_site.code]
     values = quality[list(MEASURES)].to_numpy(np.float64)
-    found = {}
+    measures = {}
     for index, name in enumerate(channels):
         is_mine = channel == index
         rows, mine = row[is_mine], values[is_mine]
@@ -279,8 +279,8 @@ def _measures_of(
         for column, measure in enumerate(MEASURES):
             # What only the nuclear channel has would be columns of NaN for the others.
             if is_measured[column]:
-                found[f"{measure}_{name}"] = placed[:, column].copy()
-    return found
+                measures[f"{measure}_{name}"] = placed[:, column].copy()
+    return measures
 
 
 def _reference(

@@ -98,9 +98,9 @@ def gather(plan: ScreenPlan, *, job: Job = NO_JOB) -> Gathered:
     places, order_text = _places(plan, scored)
     ranked = sorted(range(len(scored)), key=lambda index: places[index][0])
     scored, places = [scored[index] for index in ranked], [places[index] for index in ranked]
-    figures = [one.figures for one in scored]
+    figures = [plate.figures for plate in scored]
     flags = flag_plates(figures, plan.spec.rule)
-    effects = screen_effects([one.effects for one in figures])
+    effects = screen_effects([summary.effects for summary in figures])
     drifts = _drifts(figures, [place for place, _ in places])
     shape = _usual_shape(scored)
     data = ScreenReport(
@@ -109,14 +109,14 @@ def gather(plan: ScreenPlan, *, job: Job = NO_JOB) -> Gathered:
         failed=failed,
         plates=[
             ScreenPlateView(
-                one.figures,
-                flags[one.figures.name],
-                f"plates/{quote(one.planned.plate.key)}/results/report.html",
+                plate.figures,
+                flags[plate.figures.name],
+                f"plates/{quote(plate.planned.plate.key)}/results/report.html",
                 *place,
-                one.grid,
-                one.done.figures.warnings,
+                plate.grid,
+                plate.done.figures.warnings,
             )
-            for one, place in zip(scored, places, strict=True)
+            for plate, place in zip(scored, places, strict=True)
         ],
         order_text=order_text,
         effects=effects,
@@ -188,14 +188,16 @@ def _places(
     plan: ScreenPlan, scored: Sequence[_ScoredPlate]
 ) -> tuple[list[tuple[float, str]], str]:
     """Give each plate's place in the order of acquisition, and the same in words."""
-    rank = {one.plate.name: index for index, one in enumerate(plan.plates, start=1)}
-    by_list = [(float(rank[one.figures.name]), f"no. {rank[one.figures.name]}") for one in scored]
+    rank = {planned.plate.name: index for index, planned in enumerate(plan.plates, start=1)}
+    by_list = [
+        (float(rank[plate.figures.name]), f"no. {rank[plate.figures.name]}") for plate in scored
+    ]
     by = plan.spec.ordered_by
     if by == "order":
-        numbers = [one.planned.plate.order or 0.0 for one in scored]
+        numbers = [plate.planned.plate.order or 0.0 for plate in scored]
         return [(value, f"{value:g}") for value in numbers], "in the order given"
     if by == "acquired":
-        times = [_time_of(one) for one in scored]
+        times = [_time_of(plate) for plate in scored]
         known = [time for time in times if time is not None]
         if known and len(known) == len(times):
             first = min(known)
@@ -215,7 +217,7 @@ def _time_of(plate: _ScoredPlate) -> dt.datetime | None:
 
 
 def _usual_shape(scored: Sequence[_ScoredPlate]) -> tuple[int, int]:
-    shapes = [one.grid.shape for one in scored]
+    shapes = [plate.grid.shape for plate in scored]
     return max(set(shapes), key=shapes.count) if shapes else (8, 12)
 
 
@@ -224,31 +226,39 @@ def _maps(scored: Sequence[_ScoredPlate], shape: tuple[int, int]) -> dict[str, d
     maps: dict[str, dict[str, float]] = {}
     for measure in MEASURES:
         values: dict[str, list[float]] = {}
-        for one in scored:
-            if one.grid.shape == shape:
-                for well, value in one.centred[measure].items():
+        for plate in scored:
+            if plate.grid.shape == shape:
+                for well, value in plate.centred[measure].items():
                     values.setdefault(str(well), []).append(value)
         known = {
-            well: [value for value in found if np.isfinite(value)] for well, found in values.items()
+            well: [value for value in known_values if np.isfinite(value)]
+            for well, known_values in values.items()
         }
         maps[measure] = {
-            well: float(np.median(found)) if found else float("nan")
-            for well, found in known.items()
+            well: float(np.median(known_values)) if known_values else float("nan")
+            for well, known_values in known.items()
         }
     return maps
 
 
 def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[DriftView]:
     lines: list[tuple[str, list[float], bool]] = [
-        ("Share of abnormal cells, median well", [one.share_abnormal for one in figures], True),
-        ("Share of flagged wells", [one.share_flagged for one in figures], True),
-        ("Cells per site, median well", [one.cells_per_site for one in figures], False),
+        (
+            "Share of abnormal cells, median well",
+            [summary.share_abnormal for summary in figures],
+            True,
+        ),
+        ("Share of flagged wells", [summary.share_flagged for summary in figures], True),
+        ("Cells per site, median well", [summary.cells_per_site for summary in figures], False),
     ]
     for measure, title in _DRIFT_QUALITY.items():
-        channels = sorted({name for one in figures for name in one.quality.get(measure, {})})
+        channels = sorted(
+            {name for summary in figures for name in summary.quality.get(measure, {})}
+        )
         for channel in channels:
             values = [
-                float(one.quality.get(measure, {}).get(channel, float("nan"))) for one in figures
+                float(summary.quality.get(measure, {}).get(channel, float("nan")))
+                for summary in figures
             ]
             lines.append((f"{title}, {channel}", values, False))
     return [
@@ -259,7 +269,7 @@ def _drifts(figures: Sequence[PlateFigures], order: Sequence[float]) -> list[Dri
 
 def _facts(plan: ScreenPlan, scored: Sequence[_ScoredPlate]) -> list[tuple[str, str]]:
     source = "" if plan.spec.source is None else str(plan.spec.source)
-    duration = sum(one.done.duration_s for one in scored)
+    duration = sum(plate.done.duration_s for plate in scored)
     return [
         ("Screen", source),
         ("Folder", str(plan.out.resolve())),
@@ -280,11 +290,11 @@ def _plates_table(
     failed: Sequence[tuple[str, str, str]],
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one, (place, when) in zip(scored, places, strict=True):
-        found, figures = flags[one.figures.name], one.figures
+    for plate, (place, when) in zip(scored, places, strict=True):
+        plate_flags, figures = flags[plate.figures.name], plate.figures
         rows.append(
             {
-                "Metadata_Plate": one.done.figures.name,
+                "Metadata_Plate": plate.done.figures.name,
                 "plate": figures.name,
                 "state": "done",
                 "acquired": when,
@@ -300,12 +310,12 @@ def _plates_table(
                     for measure, by_channel in figures.quality.items()
                     for channel, value in by_channel.items()
                 },
-                "shift": one.done.figures.shift,
-                "is_flagged": bool(found),
-                "flag_codes": ",".join(flag.code for flag in found),
-                "flag_reason": "; ".join(flag.text for flag in found),
+                "shift": plate.done.figures.shift,
+                "is_flagged": bool(plate_flags),
+                "flag_codes": ",".join(flag.code for flag in plate_flags),
+                "flag_reason": "; ".join(flag.text for flag in plate_flags),
                 "problem": "",
-                "folder": str(one.planned.folder.path.resolve()),
+                "folder": str(plate.planned.folder.path.resolve()),
             }
         )  # fmt: skip
     rows += [{"plate": name, "state": "failed", "problem": why} for name, why, _ in failed]
@@ -321,7 +331,9 @@ def _plates_table(
 def _effects_table(
     figures: Sequence[PlateFigures], effects: Sequence[PositionEffect]
 ) -> pd.DataFrame:
-    rows = effect_rows({"": list(effects), **{one.name: one.effects for one in figures}})
+    rows = effect_rows(
+        {"": list(effects), **{summary.name: summary.effects for summary in figures}}
+    )
     table = pd.DataFrame(
         rows, columns=["plate", "measure", "place", "shift", "low", "high", "n", "n_others"]
     )
@@ -333,12 +345,12 @@ def _drift_table(drifts: Sequence[DriftView]) -> pd.DataFrame:
     names = ["figure", "n", "slope", "slope_low", "slope_high", "change", "rho", "rho_low",
              "rho_high"]  # fmt: skip
     rows = []
-    for one in drifts:
-        found = one.drift
-        if found is not None:
-            slope, rho = found.slope, found.rho
+    for row in drifts:
+        drift = row.drift
+        if drift is not None:
+            slope, rho = drift.slope, drift.rho
             rows.append(
-                (one.title, found.n, slope.value, slope.low, slope.high, found.change, rho.value,
+                (row.title, drift.n, slope.value, slope.low, slope.high, drift.change, rho.value,
                  rho.low, rho.high)
             )  # fmt: skip
     return pd.DataFrame(rows, columns=names)
@@ -357,13 +369,13 @@ def _write_wells(out: Path, scored: Sequence[_ScoredPlate], job: Job) -> list[Pa
     """Write the wells of all plates, a plate at a time."""
 
     def parts() -> Iterator[pa.Table]:
-        for one in scored:
+        for scored_plate in scored:
             job.check()
-            table = _wells_of(one.planned, _READ)
+            table = _wells_of(scored_plate.planned, _READ)
             for name in ("verdict", "role", "flag_codes", "flag_reason", "well"):
                 index = table.column_names.index(name)
                 table = table.set_column(index, name, table[name].cast(pa.string()))
-            name = one.done.figures.name
+            name = scored_plate.done.figures.name
             plate = pa.array([name] * table.num_rows, pa.string())
             yield table.add_column(0, "Metadata_Plate", plate).replace_schema_metadata(None)
 

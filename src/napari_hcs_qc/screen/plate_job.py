@@ -169,7 +169,7 @@ def _summary(scored: ScoredPlate) -> PlateSummary:
     wells, plate, shift = scored.scores.wells, scored.state.plate, scored.prediction.shift
     samples = _wells(scored)
     compared = samples[samples["role"] != "empty"]
-    quality = scored.state.found.quality
+    quality = scored.state.plate_cells.quality
     return PlateSummary(
         name=plate.name,
         shape=plate.shape,

@@ -192,11 +192,11 @@ def read_screen(path: Path) -> ScreenSpec:
             stacklevel=2,
         )
         export.setdefault("keep_kinds", export.pop("exclude_kinds"))
-    file, found = parse_leniently(ScreenFile, data)
+    file, problems_found = parse_leniently(ScreenFile, data)
     # People count plates from 1.
     problems = [
         replace(problem, where=_PLATE.sub(lambda n: f"plate {int(n[1]) + 1} ", problem.where))
-        for problem in found
+        for problem in problems_found
     ]
     spec = _Specification(path, problems).screen(file)
     if problems:

@@ -73,7 +73,7 @@ def embed(frozen: Frozen, *, job: Job = NO_JOB) -> dict[str, NDArray[np.floating
     for name, state in frozen.states.items():
         job.check()
         store = fill_store(state, recipe, encoder, frozen.folder.embeddings_folder, job=job)
-        n_sites = len(state.found.cells[["well", "site"]].drop_duplicates())
+        n_sites = len(state.plate_cells.cells[["well", "site"]].drop_duplicates())
         if n_sites and len(store.unreadable) >= n_sites:
             raise HcsQcError(
                 f"No site of plate {name} can be read ({store.unreadable[0].what}), so its cells "

@@ -101,7 +101,9 @@ def export(
         pd.concat(tables, ignore_index=True),
         onto,
         out / f"{onto.stem}_qc.parquet",
-        diameter_px={plate.state.plate.name: plate.state.found.diameter_px for plate in scored},
+        diameter_px={
+            plate.state.plate.name: plate.state.plate_cells.diameter_px for plate in scored
+        },
         outlier_sites=[
             (plate.name, *site)
             for plate in plates
@@ -202,10 +204,10 @@ def report(
     data = ReportData(
         title=assay.path.resolve().name,
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
-        plates=[_report_plate(one) for one in scored],
+        plates=[_report_plate(plate) for plate in scored],
         rule=assay.flag_rule,
         model=model_card(model),
-        pictures=_pictures({one.state.plate.name: one for one in scored}),
+        pictures=_pictures({plate.state.plate.name: plate for plate in scored}),
     )
     return write_report(data, out, job=job)
 
@@ -277,11 +279,11 @@ def _report_plate(scored: ScoredPlate) -> ReportPlate:
 
 def _pictures(scored: dict[str, ScoredPlate]) -> Callable[[str, str, int], WellPictures]:
     def pictures(plate: str, well: str, site: int) -> WellPictures:
-        one = scored[plate]
+        plate_scored = scored[plate]
         key = SiteKey(well, site)
-        if key in one.state.found.unreadable:
-            raise HcsQcError(one.state.found.unreadable[key])
-        return well_pictures(one, key)
+        if key in plate_scored.state.plate_cells.unreadable:
+            raise HcsQcError(plate_scored.state.plate_cells.unreadable[key])
+        return well_pictures(plate_scored, key)
 
     return pictures
 
@@ -292,13 +294,13 @@ def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
     Grey values are scaled by the plate's intensity range, never by the picture's own.
     """
     state = scored.state
-    channel = state.plate.channel_index(state.found.channel)
+    channel = state.plate.channel_index(state.plate_cells.channel)
     cells, p_abnormal = state.cells, scored.predictions["p_abnormal"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero((cells["well"] == worst.well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
     abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= scored.threshold]
     normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < scored.threshold]
-    side_px = max(16, round(_CROP_DIAMETERS * state.found.diameter_px))
+    side_px = max(16, round(_CROP_DIAMETERS * state.plate_cells.diameter_px))
     crops: dict[int, Picture] = {}
     thumbnail = None
     for site in [key for key in state.plate.sites if key.well == worst.well]:
@@ -308,12 +310,12 @@ def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
         if not mine and site != worst:
             continue
         try:
-            raw = state.plate.read_site(site, [channel], projection=state.found.projection)
+            raw = state.plate.read_site(site, [channel], projection=state.plate_cells.projection)
         except UnreadableSiteError:
             if site == worst:
                 raise
             continue
-        grey = state.found.ranges.scale(raw, [channel])
+        grey = state.plate_cells.ranges.scale(raw, [channel])
         if site == worst:
             thumbnail = Picture(_shrunk(_as_uint8(grey[0]), _THUMBNAIL_PX), str(site))
         y_px, x_px = cells["y_px"].to_numpy()[mine], cells["x_px"].to_numpy()[mine]

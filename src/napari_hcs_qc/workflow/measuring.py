@@ -100,7 +100,7 @@ def add_novelty(
         return {}
     encoder = model_encoder(model.manifest, device=device, job=job)
     stores = assay.embeddings_folder
-    found = {}
+    measured_plates = {}
     for name, plate in missing.items():
         job.check()
         state = plate.state
@@ -115,9 +115,9 @@ def add_novelty(
             job=job,
         )
         measured = with_novelty(plate.prediction, state, model, embedded.rows, job)
-        found[name] = plate.with_novelty(state, measured)
+        measured_plates[name] = plate.with_novelty(state, measured)
         # Where another process is at work it is measured again when somebody needs it.
         with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
             if load_prediction(assay, state, model.id) is not None:  # else of other cells by now
                 save_prediction(assay, measured, state)
-    return found
+    return measured_plates

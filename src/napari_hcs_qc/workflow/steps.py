@@ -143,7 +143,7 @@ def cells(
     from napari_hcs_qc.assay.store.detection import detect
 
     options = options or CellOptions()
-    found = {}
+    by_plate = {}
     for name in chosen_plates(assay, plates):
         plate = open_assay_plate(assay, name)
         folder = assay.plate_folder(name)
@@ -151,10 +151,10 @@ def cells(
             if not again and has_cells(folder, plate):
                 known = load_cells(folder)
                 if again is False or not options.differ_from(plate, known):
-                    found[name] = known
+                    by_plate[name] = known
                     continue
             channel = options.channel
-            found[name] = detect(
+            by_plate[name] = detect(
                 plate,
                 folder,
                 channel=nuclear_channel(plate) if channel is None else channel,
@@ -162,7 +162,7 @@ def cells(
                 projection="max" if options.projection is None else options.projection,
                 job=job,
             )
-    return found
+    return by_plate
 
 
 def annotate(
@@ -199,8 +199,8 @@ def predict_plates(
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     """Find cells on a further plate as they were found on the plate that the model is from."""
     first = model.manifest.plate_names[0]
-    found = load_cells(assay.plate_folder(first))
-    return CellOptions(None, found.channel, found.projection)
+    plate_cells = load_cells(assay.plate_folder(first))
+    return CellOptions(None, plate_cells.channel, plate_cells.projection)
 
 
 def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:

@@ -123,7 +123,7 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     said = recorded(assay_path)
     assert said["class"].tolist() == ["abnormal"] * 5
     assert said["action"].nunique() == 1
-    cells = workspace.session.selection.state.found.cells.iloc[rows]
+    cells = workspace.session.selection.state.plate_cells.cells.iloc[rows]
     expected = {
         (str(c.well), int(c.site), float(c.y_px), float(c.x_px)) for c in cells.itertuples()
     }
@@ -171,7 +171,7 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
 ) -> None:
     session = workspace.session
     (row,) = open_cells(annotating, 1)
-    cell = session.selection.state.found.cells.iloc[row]
+    cell = session.selection.state.plate_cells.cells.iloc[row]
     place = (float(cell["y_px"]) + 1.5, float(cell["x_px"]))
     assert session.annotations.annotate(
         SiteKey(str(cell["well"]), int(cell["site"])), [place], "normal"
@@ -295,7 +295,7 @@ def test_the_buttons_act_where_cells_were_chosen_last(
     annotating.gallery.view.set_value([])
     annotating.gallery.view.set_value([row])
     annotating.findChild(ClassButtons).button("normal").click()
-    cell = session.selection.state.found.cells.iloc[row]
+    cell = session.selection.state.plate_cells.cells.iloc[row]
     last = recorded(assay_path).iloc[-1]
     assert (last["y_px"], last["class"]) == (float(cell["y_px"]), "normal")
     annotating.findChild(ClassButtons).button(None).click()
@@ -339,7 +339,7 @@ def test_conflicts_are_listed_and_lead_to_their_cell(
     assert conflicts.isExpanded()
     assert listed.focusPolicy() == Qt.FocusPolicy.StrongFocus
     assert "anna: normal, ben: abnormal" in listed.item(0).text()
-    cell = session.selection.state.found.cells.iloc[row]
+    cell = session.selection.state.plate_cells.cells.iloc[row]
     with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         listed.itemClicked.emit(listed.item(0))
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
@@ -388,7 +388,7 @@ def test_orders_are_those_of_the_core(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace
 ) -> None:
     session = workspace.session
-    n = len(session.selection.state.found.cells)
+    n = len(session.selection.state.plate_cells.cells)
     p = session.models.scored.prediction.table["p_abnormal"].to_numpy()[:n]
     assert sorted(annotating.gallery.view.cells()) == list(range(n))
     uncertain = order(qtbot, annotating, workspace, order="uncertain")
@@ -461,7 +461,7 @@ def test_a_new_model_sorts_anew(
     idle(qtbot, workspace)
     p = workspace.session.models.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.all(np.diff(p[annotating.gallery.view.cells()]) <= 0)
-    n = len(workspace.session.selection.state.found.cells)
+    n = len(workspace.session.selection.state.plate_cells.cells)
     np.testing.assert_array_equal(annotating.gallery.marks().p_abnormal, p[:n])
 
 
@@ -520,7 +520,7 @@ def test_enter_and_double_click_show_the_cell_in_its_site(
     annotating.gallery.view.set_current(row)
     with qtbot.waitSignal(session.selection.cell_chosen) as chosen:
         press(annotating, Qt.Key.Key_Return)
-    cell = session.selection.state.found.cells.iloc[row]
+    cell = session.selection.state.plate_cells.cells.iloc[row]
     assert chosen.args == [(float(cell["y_px"]), float(cell["x_px"]))]
     assert session.selection.site == SiteKey(str(cell["well"]), int(cell["site"]))
 
@@ -535,7 +535,7 @@ def test_another_window_that_annotates_is_followed(
     annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     (row,) = open_cells(annotating, 1)
-    cell = workspace.session.selection.state.found.cells.iloc[row]
+    cell = workspace.session.selection.state.plate_cells.cells.iloc[row]
     where = (str(cell["well"]), int(cell["site"]), float(cell["y_px"]), float(cell["x_px"]))
     plate = workspace.session.selection.plate.name
     other = Annotation.of_row((plate, *where, "abnormal", "haze", None))

@@ -58,18 +58,18 @@ def threads() -> list[threading.Thread]:
 def test_the_pictures_requested_arrive_as_the_core_makes_them(
     qtbot: QtBot, source: GallerySource, pictures: dict, state: PlateState
 ) -> None:
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     assert not threads()  # none before the first wish
-    rows = np.arange(len(state.found.cells))[::7]
+    rows = np.arange(len(state.plate_cells.cells))[::7]
     source.request(rows)
     qtbot.waitUntil(lambda: len(pictures) == len(rows), timeout=10_000)
     assert set(pictures) == set(rows.tolist())
-    side_px = round(CROP_DIAMETERS * state.found.diameter_px)
+    side_px = round(CROP_DIAMETERS * state.plate_cells.diameter_px)
     with SiteCache(state.plate) as cache:
         expected = cell_pictures(
             cache,
-            state.found.cells.iloc[rows],
-            state.found.ranges,
+            state.plate_cells.cells.iloc[rows],
+            state.plate_cells.ranges,
             picture_style(state.plate),
             side_px=side_px,
             shown_px=side_px,
@@ -94,7 +94,7 @@ def test_cells_of_a_site_that_cannot_be_read_fail(
         return read(plate, site, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Plate, "read_site", read_site)
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     rows = np.concatenate([state.by_site.rows(site)[:3] for site in state.plate.sites])
     source.request(rows)
     qtbot.waitUntil(lambda: len(pictures) == len(rows), timeout=10_000)
@@ -115,7 +115,7 @@ def test_an_error_of_another_sort_is_told_once_and_the_thread_goes_on(
 
     messages: list[str] = []
     source.message.connect(messages.append)
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     with monkeypatch.context() as patched:
         patched.setattr(gallery_source, "cell_pictures", broken)
         for row in (0, 1):
@@ -148,7 +148,7 @@ def test_the_newest_wish_replaces_what_was_wanted_before(
     slow: threading.Event,
 ) -> None:
     first, *between, last = state.plate.sites
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     started = time.perf_counter()
     for site in (first, *between, last):
         source.request(state.by_site.rows(site))
@@ -168,7 +168,7 @@ def test_pictures_of_a_plate_that_was_left_do_not_arrive(
     state: PlateState,
     slow: threading.Event,
 ) -> None:
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     source.request([0, 1])
     qtbot.waitUntil(lambda: len(threads()) == 1)
     started = time.perf_counter()
@@ -189,7 +189,7 @@ def test_a_thread_with_nothing_to_do_ends_and_another_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gallery_source, "_IDLE_S", 0.05)
-    source.set_plate(state.plate, state.found)
+    source.set_plate(state.plate, state.plate_cells)
     for row in (0, 1):
         source.request([row])
         qtbot.waitUntil(lambda row=row: row in pictures, timeout=5000)
@@ -201,8 +201,8 @@ def test_a_thread_outlives_a_deleted_gallery_only_until_it_is_idle(
 ) -> None:
     monkeypatch.setattr(gallery_source, "_IDLE_S", 0.05)
     source = GallerySource()
-    source.set_plate(state.plate, state.found)
-    source.request(np.arange(len(state.found.cells)))
+    source.set_plate(state.plate, state.plate_cells)
+    source.request(np.arange(len(state.plate_cells.cells)))
     qtbot.waitUntil(lambda: len(threads()) == 1)
     with qtbot.waitSignal(source.destroyed):
         source.deleteLater()

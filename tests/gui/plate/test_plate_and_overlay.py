@@ -72,7 +72,7 @@ def test_cells_are_found_from_the_panel_of_a_new_assay(
     desk.idle()
     assert desk.errors() == []
     assert not dock.findChild(QWidget, "find").isVisible()
-    assert len(desk.session.selection.state.found.cells) > 20
+    assert len(desk.session.selection.state.plate_cells.cells) > 20
     assert guide_dock.STEPS[guide.value()] == "Annotate"
     assert desk.view.cells is not None and len(desk.view.cells)
 
@@ -152,7 +152,7 @@ def test_nuclei_are_filled_with_the_colour_of_their_class(desk: Any, assay_path:
     cells = desk.view.cells
     found = np.flatnonzero(cells.rows >= 0)
     y, x = np.rint(cells.yx_px[found]).astype(int).T
-    ids = desk.session.selection.state.found.cells["label"].to_numpy()[cells.rows[found]]
+    ids = desk.session.selection.state.plate_cells.cells["label"].to_numpy()[cells.rows[found]]
     inside = np.asarray(layer.data)[y, x] == ids
     assert inside.mean() > 0.9  # a centroid may lie beside a bent nucleus
     for index, number in zip(found, ids, strict=True):

@@ -41,7 +41,7 @@ def test_a_trained_assay_opens_at_its_first_site_with_cells_and_predictions(
     assert session.models.model is not None
     assert session.models.scored.prediction.model == session.models.model.id
     assert [layer.name for layer in desk.viewer.layers][:2] == ["DNA", "Actin"]
-    found = session.selection.state.found.cells
+    found = session.selection.state.plate_cells.cells
     here = (found["well"] == "A01") & (found["site"] == 1)
     assert len(desk.viewer.layers[CELLS].data) >= here.sum() > 0
     assert not np.isnan(desk.view.cells.p_abnormal[: here.sum()]).any()
@@ -253,7 +253,9 @@ def test_pixels_of_the_plate_before_are_not_shown_as_those_of_this_one(
 
 def test_a_cell_is_brought_into_the_middle_of_its_site(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
-    cell = desk.session.selection.state.found.cells.query("well == 'B01' and site == 2").iloc[0]
+    cell = desk.session.selection.state.plate_cells.cells.query("well == 'B01' and site == 2").iloc[
+        0
+    ]
     desk.session.selection.go_to_cell("SIM", SiteKey("B01", 2), cell["y_px"], cell["x_px"])
     desk.idle()
     centre = np.asarray(desk.viewer.scene.camera.center)[-2:] / desk.view.scale

@@ -449,7 +449,7 @@ def test_linear_is_given_the_plates_directions_as_in_training(
     [path] = (tmp_path / "directions").iterdir()
     assay = AssayFolder.open(assay_path)
     states = [load_plate(assay, entry.name) for entry in assay.plates]
-    recipe = get_recipe("nucleus").with_diameter(states[0].found.diameter_px)
+    recipe = get_recipe("nucleus").with_diameter(states[0].plate_cells.diameter_px)
     encoder = cached_encoder("efficientnet-lite0", stages=recipe.stages, pooling=recipe.pooling)
     wanted = sampled_directions(states, recipe, encoder, assay.embeddings_folder)
     assert wanted is not None

@@ -142,7 +142,7 @@ def test_recipes_are_told_in_pixels_of_this_plate(
 ) -> None:
     assert "nucleus diameters" in dock.findChild(QWidget, "recipe_text").text()
     opened(qtbot, workspace, assay_path)
-    diameter = workspace.session.selection.state.found.diameter_px
+    diameter = workspace.session.selection.state.plate_cells.diameter_px
     assert (
         f"{round(diameter)} and {round(2 * diameter)} px"
         in dock.findChild(QWidget, "recipe_text").text()
@@ -178,7 +178,7 @@ def test_the_state_follows_the_embeddings_and_computing_resumes(
     qtbot: QtBot, workspace: Workspace, dock: EncoderDock, assay_path: Path
 ) -> None:
     opened(qtbot, workspace, assay_path)  # what is on disk is found by itself
-    n = len(workspace.session.selection.state.found.cells)
+    n = len(workspace.session.selection.state.plate_cells.cells)
     rows = workspace.session.models.embeddings
     assert rows is not None
     assert f"Embedded {n:,} cells" in dock.findChild(QWidget, "state").text()
@@ -220,7 +220,7 @@ def test_computing_can_be_cancelled_and_goes_on_where_it_was(
     )
     cancel.click()
     idle(qtbot, workspace)
-    assert sum(n_encoded) < len(workspace.session.selection.state.found.cells)
+    assert sum(n_encoded) < len(workspace.session.selection.state.plate_cells.cells)
     assert "cancelled" in dock.findChild(QWidget, "jobs").value()
     assert "not yet with the current choice" in dock.findChild(QWidget, "state").text()
     monkeypatch.setattr(Encoder, "encode", encode)

@@ -65,7 +65,7 @@ def idle(qtbot: QtBot, workspace: Workspace) -> None:
 def click(workspace: Workspace, cls: str, n: int = 1) -> None:
     """Say of `n` found cells of the site shown that they are of a class, click by click."""
     session = workspace.session
-    cells = session.selection.state.found.cells
+    cells = session.selection.state.plate_cells.cells
     here = cells[
         (cells["well"] == session.selection.site.well)
         & (cells["site"] == session.selection.site.site)

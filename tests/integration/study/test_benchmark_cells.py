@@ -36,7 +36,9 @@ def test_plates_nobody_annotated_and_sites_nobody_can_read_have_no_part(
     state = load_plate(assay, "SIM")
     first = state.training.iloc[0]
     gone = SiteKey(str(first["well"]), int(first["site"]))
-    broken = replace(state, found=replace(state.found, unreadable={gone: "the file is cut"}))
+    broken = replace(
+        state, plate_cells=replace(state.plate_cells, unreadable={gone: "the file is cut"})
+    )
     n_gone = int((alone.groups == f"SIM/{gone.well}").sum())
     part = cells_of((broken,), "mine")
     assert len(part.classes) == 80 - n_gone and n_gone

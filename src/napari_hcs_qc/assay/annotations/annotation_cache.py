@@ -76,19 +76,25 @@ class AnnotationCache:
         """Record annotations as one action."""
         others_wrote = self.has_changed()
         action = self.journal.annotate_many(annotations, annotator)
-        touched = frozenset(_site_of(one.place) for one in annotations)
+        touched = frozenset(_site_of(annotation.place) for annotation in annotations)
         mark, n_actions = self._file_mark(), self.journal.n_actions()
         # The mark is overwritten below, so what others said, before or just now, is read first.
         if others_wrote or n_actions != self._n_actions + 1:
             return touched | self.reload()
         self._mark, self._n_actions = mark, n_actions
         at = max(pd.Timestamp.now(tz="UTC"), self._latest)
-        for one in annotations:
-            key = (annotator.strip(), one.place)
+        for annotation in annotations:
+            key = (annotator.strip(), annotation.place)
             self._forget(key)
-            if one.cls is not None:
-                place = (one.plate, one.well, one.site, one.y_px, one.x_px)
-                self._remember(key, (*place, *one.content, key[0], at, action))
+            if annotation.cls is not None:
+                place = (
+                    annotation.plate,
+                    annotation.well,
+                    annotation.site,
+                    annotation.y_px,
+                    annotation.x_px,
+                )
+                self._remember(key, (*place, *annotation.content, key[0], at, action))
         self._latest = at
         self._table = None
         return touched
@@ -109,9 +115,9 @@ class AnnotationCache:
         """Read the journal again."""
         mark = self._file_mark()  # before reading: what is written meanwhile is read next time
         n_actions = self.journal.n_actions()
-        found = self.journal.annotations()
+        table = self.journal.annotations()
         before = {key: row[:-2] for key, row in self._rows.items()}
-        self._take(found)
+        self._take(table)
         self._mark, self._n_actions = mark, n_actions
         after = {key: row[:-2] for key, row in self._rows.items()}
         changed = {key for key, row in after.items() if before.get(key) != row}

@@ -113,7 +113,11 @@ class Journal:
         with self._appending() as database:
             known = journal_events.last_from_files(database)
             for person, annotations in given.items():
-                new = [one for one in annotations if known.get((person, one.place)) != one.content]
+                new = [
+                    annotation
+                    for annotation in annotations
+                    if known.get((person, annotation.place)) != annotation.content
+                ]
                 if new:
                     journal_events.append_annotations(database, new, person, source=source)
                     n_new += len(new)
@@ -185,8 +189,8 @@ class Journal:
     def n_actions(self) -> int:
         """Count the actions recorded so far, undone ones too; each new one adds one."""
         with self._reading() as database:
-            found: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
-        return found
+            count: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
+        return count
 
     # ---- out and in ----------------------------------------------------------------------
 
@@ -217,10 +221,10 @@ class Journal:
 
     def _append_about(self, query: str, actor: str, event: str) -> str | None:
         with self._appending() as database:
-            found = database.execute(query, {"actor": actor}).fetchone()
-            if found is None:
+            row = database.execute(query, {"actor": actor}).fetchone()
+            if row is None:
                 return None
-            target: str = found[0]
+            target: str = row[0]
             journal_events.append_action(database, actor, event, target=target)
             return target
 

@@ -175,7 +175,7 @@ def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], nam
         raise ProblemsError(
             f"{name}: {count_of(len(problems), 'event')} cannot be imported", problems
         )
-    new = sorted((one for one in actions.values() if one.uuid not in known), key=_order)
+    new = sorted((action for action in actions.values() if action.uuid not in known), key=_order)
     for action in new:
         cursor = database.execute(
             "INSERT INTO actions (uuid, at_us, actor, type, target, source) "

@@ -71,9 +71,9 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
         n_rows = len(table)
         raise ProblemsError(f"{path}: {len(problems)} of {n_rows} rows are not valid", problems)
     rows = [
-        (one.plate, one.well, one.site, one.y_px, one.x_px, one.cls, one.kind, people[line],
-         one.note)
-        for line, one in kept.items()
+        (row.plate, row.well, row.site, row.y_px, row.x_px, row.cls, row.kind, people[line],
+         row.note)
+        for line, row in kept.items()
     ]  # fmt: skip
     labels = pd.DataFrame(rows, columns=LABEL_COLUMNS, index=pd.Index(kept, name="line"))
     return with_texts(labels, labels[["class", "kind", "note"]])

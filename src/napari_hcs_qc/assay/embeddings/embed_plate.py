@@ -56,8 +56,8 @@ class StackedRows:
         indices = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
         is_upper = indices < len(self._upper)
         if is_upper.all():
-            found: NDArray[Any] = self._upper[rows if isinstance(rows, slice) else indices]
-            return found
+            rows_found: NDArray[Any] = self._upper[rows if isinstance(rows, slice) else indices]
+            return rows_found
         picked = np.empty((len(indices), self.shape[1]), self.dtype)
         picked[is_upper] = self._upper[indices[is_upper]]
         picked[~is_upper] = self._lower[indices[~is_upper] - len(self._upper)]
@@ -93,7 +93,7 @@ def embed_plate(
     if not len(added):
         return PlateEmbeddings(_rows_of(store), store.unreadable)
     lower, problems = embed_positions(
-        state.plate, state.found, added, recipe, encoder, folder, job=job
+        state.plate, state.plate_cells, added, recipe, encoder, folder, job=job
     )
     stacked = StackedRows(_rows_of(store), lower)
     unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
@@ -116,12 +116,17 @@ def stored_plate(
 
 def _store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:
     """Name the store of a plate's found cells; remembered, since all of them go into it."""
-    found = state.found
-    names = _names.setdefault(found, {})
+    plate_cells = state.plate_cells
+    names = _names.setdefault(plate_cells, {})
     key = (state.plate.fingerprint, recipe.fingerprint, encoder.fingerprint)
     if key not in names:
         names[key] = store_fingerprint(
-            state.plate, found.cells, found.ranges, recipe, encoder, projection=found.projection
+            state.plate,
+            plate_cells.cells,
+            plate_cells.ranges,
+            recipe,
+            encoder,
+            projection=plate_cells.projection,
         )
     return names[key]
 
@@ -151,7 +156,7 @@ def embed_annotated(
     check_pools(recipe, encoder)
     n_features = recipe.n_views(len(state.plate.channels)) * encoder.n_features
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
-    cells = state.found.cells
+    cells = state.plate_cells.cells
     nearest = positions["cell_id"].to_numpy(dtype=np.int64)
     is_found = (nearest >= 0) & (nearest < len(cells))
     centres = cells.iloc[nearest[is_found]]
@@ -162,7 +167,7 @@ def embed_annotated(
     else:
         rows[is_found] = _rows_of(store)[nearest[is_found]]
     rows[~is_found], _ = embed_positions(
-        state.plate, state.found, positions[~is_found], recipe, encoder, folder, job=job
+        state.plate, state.plate_cells, positions[~is_found], recipe, encoder, folder, job=job
     )
     return rows
 
@@ -185,8 +190,8 @@ def fill_store(
 
     Sites that could not be read are tried again. Parameters and errors are those of `embed_plate`.
     """
-    found = state.found
-    arguments = (state.plate, found.cells, found.ranges, recipe, encoder)
+    plate_cells = state.plate_cells
+    arguments = (state.plate, plate_cells.cells, plate_cells.ranges, recipe, encoder)
     name = _store_name(state, recipe, encoder)
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,6 +204,6 @@ def fill_store(
             except Timeout:
                 job.report(0, 0, f"Waiting for the embeddings of {state.plate.name}")
     try:
-        return embed_cells(*arguments, folder, projection=found.projection, job=job)
+        return embed_cells(*arguments, folder, projection=plate_cells.projection, job=job)
     finally:
         lock.release()

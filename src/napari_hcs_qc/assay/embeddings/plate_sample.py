@@ -45,9 +45,9 @@ def sampled_directions(
     From all over the plate: the cells of a few sites gave half the gain. The answer is
     remembered, as no annotation has a part in it.
     """
-    found = [stored_plate(state, recipe, encoder, stores) for state in states]
-    complete = [store for store in found if store is not None]
-    n_cells = sum(len(state.found.cells) for state in states)
+    stored = [stored_plate(state, recipe, encoder, stores) for state in states]
+    complete = [store for store in stored if store is not None]
+    n_cells = sum(len(state.plate_cells.cells) for state in states)
     if len(complete) < len(states) or n_cells < MIN_CELLS:
         return None
     key = tuple(store.folder for store in complete)
@@ -75,13 +75,13 @@ def sampled_embeddings(
     """Give the sample that `sampled_directions` takes, embedding it where the plate is not."""
     parts = []
     for state in states:
-        found = state.found
-        chosen = _sampled(len(found.cells), len(states))
+        plate_cells = state.plate_cells
+        chosen = _sampled(len(plate_cells.cells), len(states))
         whole = stored_plate(state, recipe, encoder, stores)
         if whole is not None:
             parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))
             continue
-        cells = found.cells.iloc[chosen].reset_index(drop=True)
+        cells = plate_cells.cells.iloc[chosen].reset_index(drop=True)
 
         def on_progress(done: int, total: int, message: str, name: str = state.plate.name) -> None:
             job.report(done, total, f"sample of the cells of {name}, {encoder.name}")
@@ -89,11 +89,11 @@ def sampled_embeddings(
         store = embed_cells(
             state.plate,
             cells,
-            found.ranges,
+            plate_cells.ranges,
             recipe,
             encoder,
             folder,
-            projection=found.projection,
+            projection=plate_cells.projection,
             job=job.with_progress(on_progress),
         )
         parts.append(np.asarray(store.embeddings, dtype=np.float32))

@@ -65,7 +65,7 @@ class PositionStore:
         """Add embeddings; when it returns they are on the disk."""
         records = np.zeros(len(keys), self._record)
         records["key"], records["row"] = keys, rows
-        records["crc32"] = [_checksum(one["key"], one["row"]) for one in records]
+        records["crc32"] = [_checksum(record["key"], record["row"]) for record in records]
         with explained_writes(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Several windows may add at once; the lock is the system's and ends with its process.

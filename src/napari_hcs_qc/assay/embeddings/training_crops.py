@@ -75,7 +75,7 @@ def cut_positions(
     state: PlateState, positions: pd.DataFrame, recipe: CropRecipe, job: Job = NO_JOB
 ) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Cut the crops of positions of one plate, each site read once."""
-    plate, found = state.plate, state.found
+    plate, matched = state.plate, state.plate_cells
     n_views = recipe.n_views(len(plate.channels))
     n_planes = 3 if recipe.channels == "rgb" else 1
     side = recipe.input_px
@@ -83,8 +83,8 @@ def cut_positions(
     if not len(positions):
         return crops, np.empty(0, np.int64)
     order = np.lexsort((positions["site"].to_numpy(), positions["well"].to_numpy(dtype=str)))
-    cells = cells_at(positions.iloc[order].reset_index(drop=True), 0, found.diameter_px)
-    source = CropSource(plate, cells, found.ranges, recipe, found.projection, _BATCH)
+    cells = cells_at(positions.iloc[order].reset_index(drop=True), 0, matched.diameter_px)
+    source = CropSource(plate, cells, matched.ranges, recipe, matched.projection, _BATCH)
     read = np.zeros(len(positions), dtype=bool)
     with CropReader(source, [(0, range(len(cells)))]) as reader:
         while (batch := reader.next_batch(job)) is not None:

@@ -87,7 +87,7 @@ def positions_again(
                 f"{', '.join(states) or 'none'}. Open it (hcs-qc relocate if it has moved)."
             )
         state = states[str(name)]
-        positions.append((state, here.assign(cell_id=_found_at(here, state.found.cells))))
+        positions.append((state, here.assign(cell_id=_found_at(here, state.plate_cells.cells))))
     return positions
 
 

@@ -47,14 +47,18 @@ def list_assay_encoders(assay: AssayFolder) -> list[EncoderInfo]:
 
 def assay_encoder(assay: AssayFolder, name: str) -> CustomEncoder:
     """Find an encoder of an assay."""
-    found = find_custom_encoder(assay.encoders_folder, name)
-    if found is None:
-        known = [one.name for one in list_assay_encoders(assay) if one.name not in encoder_names()]
+    encoder = find_custom_encoder(assay.encoders_folder, name)
+    if encoder is None:
+        known = [
+            encoder.name
+            for encoder in list_assay_encoders(assay)
+            if encoder.name not in encoder_names()
+        ]
         raise HcsQcError(
             f"The assay {assay.path} has no encoder {name!r}; its encoders: "
             f"{', '.join(known) or 'none yet'}."
         )
-    return found
+    return encoder
 
 
 def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) -> CustomEncoder:
@@ -62,9 +66,9 @@ def import_encoder(assay: AssayFolder, source: Path, name: str | None = None) ->
 
     What is said of how it compares is left behind: it was said of other cells.
     """
-    found = import_custom_encoder(source, assay.encoders_folder, name or "", encoder_names())
-    kept = [one for one in found.warnings if not one.startswith(_MARK)]
-    return update_custom_encoder(found.folder, comparison=None, warnings=kept)
+    encoder = import_custom_encoder(source, assay.encoders_folder, name or "", encoder_names())
+    kept = [warning for warning in encoder.warnings if not warning.startswith(_MARK)]
+    return update_custom_encoder(encoder.folder, comparison=None, warnings=kept)
 
 
 def compare_encoder(
@@ -90,7 +94,7 @@ def compare_encoder(
         first_diameter(assay) or 1.0
     )
     annotations = assay.journal().annotations()
-    states = [load_plate(assay, one, annotations) for one in chosen_plates(assay, None)]
+    states = [load_plate(assay, plate, annotations) for plate in chosen_plates(assay, None)]
     said = [(state, state.training) for state in states if len(state.training)]
     counts = [
         sum(int((table["class"] == word).sum()) for _, table in said)
@@ -116,13 +120,13 @@ def compare_encoder(
 
 def note_comparison(encoder: CustomEncoder, comparison: dict[str, Any]) -> CustomEncoder:
     """Write what `hold_against` found into an encoder's manifest, and mark it if need be."""
-    warnings = [one for one in encoder.warnings if not one.startswith(_MARK)]
+    warnings = [warning for warning in encoder.warnings if not warning.startswith(_MARK)]
     if not comparison["is_better"]:
         warnings.append(
             f"{_MARK} on {comparison['n_cells']} annotated cells (weighted F1 "
             + ", ".join(
-                f"{head} {one['trained']:.3f} against {one['untrained']:.3f}"
-                for head, one in comparison["heads"].items()
+                f"{head} {figures['trained']:.3f} against {figures['untrained']:.3f}"
+                for head, figures in comparison["heads"].items()
             )
             + ")."
         )
@@ -160,7 +164,7 @@ def hold_against(
     """Compare the figures of a network with those of untrained ones, see `compare_encoder`."""
     heads: dict[str, Any] = {}
     for head in COMPARED_HEADS:
-        values = np.array([one[head] for one in untrained])
+        values = np.array([scores[head] for scores in untrained])
         mean, sd = float(values.mean()), float(values.std(ddof=1))
         # Of one further random start, not of their mean: the encoder is one training as well.
         width = float(stats.t.ppf(0.975, len(values) - 1)) * sd * np.sqrt(1 + 1 / len(values))
@@ -169,8 +173,8 @@ def hold_against(
             "untrained": mean,
             "interval": [mean - float(width), mean + float(width)],
         }
-    above = any(one["trained"] > one["interval"][1] for one in heads.values())
-    below = any(one["trained"] < one["interval"][0] for one in heads.values())
+    above = any(figures["trained"] > figures["interval"][1] for figures in heads.values())
+    below = any(figures["trained"] < figures["interval"][0] for figures in heads.values())
     return {
         "heads": heads,
         "is_better": bool(above and not below),

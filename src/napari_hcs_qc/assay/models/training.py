@@ -136,7 +136,7 @@ def inputs_of(
             "head": options.head,
             "seeds": [options.seed, options.n_seeds],
             "plates": [
-                [state.plate.fingerprint, state.found.ranges.fingerprint] for state in states
+                [state.plate.fingerprint, state.plate_cells.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
             "knows_plates": options.head not in FINE_TUNED
@@ -208,7 +208,7 @@ def sized_recipe(
     Annotated, open or not: so the recipe, and with it every embedding, does not change with the
     plate that somebody happens to annotate next.
     """
-    diameter = first_diameter(assay) or states[0].found.diameter_px
+    diameter = first_diameter(assay) or states[0].plate_cells.diameter_px
     return requested_recipe(options).with_diameter(diameter)
 
 

@@ -109,7 +109,7 @@ class ScoredPlate:
             self.scores.sites,
             self.scores.wells,
             self.verdicts,
-            self.state.found.quality,
+            self.state.plate_cells.quality,
             embeddings,
         )
 
@@ -199,20 +199,20 @@ def score_state(
         state.plate.sites,
         state.cells,
         predictions,
-        state.found.quality,
+        state.plate_cells.quality,
         rule=rule,
-        nuclear_channel=state.found.channel,
-        unreadable=state.found.unreadable | _unread_sites(state, prediction),
+        nuclear_channel=state.plate_cells.channel,
+        unreadable=state.plate_cells.unreadable | _unread_sites(state, prediction),
         control_wells=roles.control,
         empty_wells=roles.empty,
         keep_kinds=keep_kinds,
         by_site=state.by_site.with_added(state.matched.added),
     )
     warnings = list(prediction.warnings)
-    if not len(state.found.cells):
+    if not len(state.plate_cells.cells):
         warnings.append(
-            f"No cell was found on plate {state.plate.name} (channel {state.found.channel}), so "
-            "its wells are not compared by their cells; look at the images, or choose another "
+            f"No cell was found on plate {state.plate.name} (channel {state.plate_cells.channel}), "
+            "so its wells are not compared by their cells; look at the images, or choose another "
             "channel."
         )
     if roles.platemap is not None:
@@ -255,11 +255,11 @@ def _at_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tuple[Problem, ...]:
     """List what could not be read or was not understood on a plate."""
-    sites = {str(site): why for site, why in state.found.unreadable.items()}
+    sites = {str(site): why for site, why in state.plate_cells.unreadable.items()}
     if prediction is not None:
         sites |= dict(prediction.unreadable)
     listed = tuple(Problem(where, why) for where, why in sites.items())
-    return (*listed, *state.found.problems, *state.plate.problems)
+    return (*listed, *state.plate_cells.problems, *state.plate.problems)
 
 
 def _unread_sites(state: PlateState, prediction: Prediction) -> dict[SiteKey, str]:

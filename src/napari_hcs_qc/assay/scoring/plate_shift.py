@@ -70,7 +70,7 @@ class ShiftMeter:
             return known
         reference = self.reference(job)
         job.check()
-        chosen = _sample(len(state.found.cells), self._model.manifest.seed)
+        chosen = _sample(len(state.plate_cells.cells), self._model.manifest.seed)
         new = np.asarray(rows[chosen], dtype=np.float32)
         new = new[np.isfinite(new).all(axis=1)]
         shift = self._scored(reference, new)
@@ -106,11 +106,11 @@ class ShiftMeter:
             embedded = embed_plate(
                 state, self._model.recipe, self._encoder, stores, try_again=False, job=job
             )
-            chosen = _sample(len(state.found.cells), self._model.manifest.seed)
+            chosen = _sample(len(state.plate_cells.cells), self._model.manifest.seed)
             sampled = np.asarray(embedded.rows[chosen], dtype=np.float32)
             usable = np.isfinite(sampled).all(axis=1)
             parts.append(sampled[usable])
-            wells.append(state.groups(state.found.cells["well"].iloc[chosen[usable]]))
+            wells.append(state.groups(state.plate_cells.cells["well"].iloc[chosen[usable]]))
         return ShiftReference(
             np.concatenate(parts), np.concatenate(wells), self._training_address()
         )
@@ -118,7 +118,11 @@ class ShiftMeter:
     def _training_address(self) -> list[PlateContent]:
         if self._training is None:
             self._training = sorted(
-                (state.plate.fingerprint, state.found.ranges.fingerprint, len(state.found.cells))
+                (
+                    state.plate.fingerprint,
+                    state.plate_cells.ranges.fingerprint,
+                    len(state.plate_cells.cells),
+                )
                 for state in map(self._state_of, self._model.manifest.plate_names)
             )
         return self._training
@@ -126,8 +130,8 @@ class ShiftMeter:
     def _address(self, state: PlateState) -> str:
         return fingerprint(
             {
-                "plate": [state.plate.fingerprint, len(state.found.cells)],
-                "ranges": state.found.ranges.fingerprint,
+                "plate": [state.plate.fingerprint, len(state.plate_cells.cells)],
+                "ranges": state.plate_cells.ranges.fingerprint,
                 "training": self._training_address(),
                 "recipe": self._model.recipe.fingerprint,
                 "encoder": self._encoder.fingerprint,

@@ -88,14 +88,16 @@ class QueueEntry:
         if self.verdict is not None:
             return self.verdict in DECISIONS
         if not self.is_flagged:
-            return all(one.verdict in DECISIONS for one in self.site_verdicts)
-        decided = {one.site for one in self.site_verdicts if one.verdict in DECISIONS}
+            return all(decision.verdict in DECISIONS for decision in self.site_verdicts)
+        decided = {
+            decision.site for decision in self.site_verdicts if decision.verdict in DECISIONS
+        }
         return self.is_flagged_by_sites and decided.issuperset(self.flagged_sites)
 
 
 def review_queue(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
     """List the wells that are flagged or have a verdict, also one on a single site."""
-    entries = [entry for one in scored for entry in _of_plate(one)]
+    entries = [entry for plate in scored for entry in _of_plate(plate)]
     return tuple(sorted(entries, key=lambda entry: -entry.severity))
 
 
@@ -166,17 +168,19 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
         said = whole.get(well, {})
         on_sites = tuple(
             SiteVerdict(
-                site=int(one["site"]),
-                verdict=str(one["verdict"]),
-                reviewer=str(one["reviewer"]),
-                note=one["note"],
-                at=one["at"],
-                change=_change(one.get("seen"), codes_of.get((well, int(one["site"])), "")),
+                site=int(site_verdict["site"]),
+                verdict=str(site_verdict["verdict"]),
+                reviewer=str(site_verdict["reviewer"]),
+                note=site_verdict["note"],
+                at=site_verdict["at"],
+                change=_change(
+                    site_verdict.get("seen"), codes_of.get((well, int(site_verdict["site"])), "")
+                ),
             )
-            for one in sorted(single.get(well, []), key=lambda site: int(site["site"]))
+            for site_verdict in sorted(single.get(well, []), key=lambda site: int(site["site"]))
         )
         changes = [_change(said.get("seen"), str(row["flag_codes"]))]
-        changes += [f"site {one.site} {one.change}" for one in on_sites if one.change]
+        changes += [f"site {site.site} {site.change}" for site in on_sites if site.change]
         entries.append(
             QueueEntry(
                 plate=scored.state.plate.name,

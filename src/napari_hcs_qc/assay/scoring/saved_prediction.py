@@ -111,8 +111,8 @@ def load_prediction(
         return None
     document = PredictionDocument.load(path)
     is_of_all = document.cells == cells_mark(state)
-    found = document.found or document.cells
-    if not is_of_all and not (partial and found == _mark(state, state.found.cells)):
+    content = document.found or document.cells
+    if not is_of_all and not (partial and content == _mark(state, state.plate_cells.cells)):
         return None
     table = read_parquet(path.with_suffix(".parquet")).rename(columns=RENAMED)
     table = with_texts(table, table[_TEXTS])
@@ -136,7 +136,7 @@ def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateStat
         prediction.table.to_parquet(temporary, index=False)
     PredictionDocument(
         cells=cells_mark(state),
-        found=_mark(state, state.found.cells),
+        found=_mark(state, state.plate_cells.cells),
         added=tuple(added_places(state.matched.added)),
         warnings=prediction.warnings,
         unreadable=prediction.unreadable,
@@ -175,7 +175,7 @@ def realigned(
     table: pd.DataFrame, before: list[tuple[str, int, int, int]], state: PlateState
 ) -> pd.DataFrame:
     """Give the rows of a prediction to the same cells, NaN to those that were added since."""
-    n_found = len(state.found.cells)
+    n_found = len(state.plate_cells.cells)
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
     rows = table.reindex([*range(n_found), *added]).reset_index(drop=True)

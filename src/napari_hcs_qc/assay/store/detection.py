@@ -104,14 +104,14 @@ def detect(
             block = plate.sites[start : start + _SITES_A_PART]
             parts.work(number, block, job.with_progress(part_progress))
     job.report(n_sites, n_sites, "Combining the cells")
-    found, quality, unreadable = parts.join()
+    plate_cells, quality, unreadable = parts.join()
     if len(unreadable) == n_sites:
         first = unreadable[0]
         raise HcsQcError(
             f"None of the {n_sites} sites of plate {plate.name} can be read, for example {first}. "
             "Check the files or the disk they are on."
         )
-    cells = found if imported is None else imported.cells
+    cells = plate_cells if imported is None else imported.cells
     median_px = median_diameter(cells, diameter_px)
     write_cells(cells, folder / "cells.parquet", {"plate": plate.name, "channel": name})
     with atomic_path(folder / "quality.parquet") as temporary:

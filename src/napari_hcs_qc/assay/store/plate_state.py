@@ -30,7 +30,7 @@ class PlateState:
     """A plate with its cells and annotations."""
 
     plate: Plate  # the images
-    found: PlateCells  # cells, intensity ranges and image quality
+    plate_cells: PlateCells  # cells, intensity ranges and image quality
     # What people said about positions on this plate (`Journal.annotations`)
     annotations: pd.DataFrame
     matched: Matched  # the annotations joined to the cells
@@ -40,8 +40,8 @@ class PlateState:
     def cells(self) -> pd.DataFrame:
         """All cells, row i with `cell_id` i: those found, then those people added."""
         if not len(self.matched.added):
-            return self.found.cells
-        return pd.concat([self.found.cells, self.matched.added], ignore_index=True)
+            return self.plate_cells.cells
+        return pd.concat([self.plate_cells.cells, self.matched.added], ignore_index=True)
 
     @cached_property
     def annotated(self) -> pd.DataFrame:
@@ -65,7 +65,7 @@ class PlateState:
 
     def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
         """Give the same plate with other annotations; nothing is opened or read again."""
-        return joined_state(self.plate, self.found, annotations, self.by_site)
+        return joined_state(self.plate, self.plate_cells, annotations, self.by_site)
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
         """Give wells as ``plate/A01``, by which splits are grouped."""
@@ -94,10 +94,10 @@ def load_plate(
             f"since; run: hcs-qc cells {assay.path}. To remove a plate that was added by mistake: "
             f"hcs-qc remove {assay.path} {plate.name}."
         )
-    found = load_cells(folder)
+    plate_cells = load_cells(folder)
     if annotations is None:
         annotations = assay.journal().annotations()
-    return joined_state(plate, found, annotations)
+    return joined_state(plate, plate_cells, annotations)
 
 
 def joined_state(
@@ -113,7 +113,7 @@ def joined_state(
         mine, plate_cells.cells, plate_cells.diameter_px / 2, by_site=by_site
     )
     return PlateState(
-        plate=plate, found=plate_cells, annotations=mine, matched=matched, by_site=by_site
+        plate=plate, plate_cells=plate_cells, annotations=mine, matched=matched, by_site=by_site
     )
 
 

@@ -65,9 +65,13 @@ class AnnotatedRows:
     def _write(self, annotations: pd.DataFrame) -> None:
         if not len(annotations):
             return
-        found = self._found
+        plate_cells = self._found
         matched = match_annotations(
-            annotations, found.cells, found.diameter_px / 2, add=False, by_site=self._by_site
+            annotations,
+            plate_cells.cells,
+            plate_cells.diameter_px / 2,
+            add=False,
+            by_site=self._by_site,
         ).cells
         matched = matched[matched["cell_id"] >= 0]
         places = np.searchsorted(self._ids, matched["cell_id"], sorter=self._by_id)

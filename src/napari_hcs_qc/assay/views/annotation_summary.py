@@ -68,7 +68,7 @@ def find_conflicts(
     states: Mapping[str, PlateState], annotations: pd.DataFrame, *, job: Job = NO_JOB
 ) -> tuple[Conflict, ...]:
     """Find the cells of an assay that were called normal and abnormal."""
-    found = []
+    conflicts = []
     for done, state in enumerate(states.values()):
         job.check()
         job.report(done, len(states), f"Comparing the annotations of {state.plate.name}")
@@ -82,7 +82,7 @@ def find_conflicts(
                 (str(who), str(cls), kind) for who, cls, kind in rows_of(said, columns)
             )
             site = SiteKey(str(where["well"]), int(where["site"]))
-            found.append(
+            conflicts.append(
                 Conflict(
                     plate=state.plate.name,
                     site=site,
@@ -91,7 +91,7 @@ def find_conflicts(
                     opinions=(*words,),
                 )
             )
-    return tuple(found)
+    return tuple(conflicts)
 
 
 def to_take_back(
@@ -102,14 +102,14 @@ def to_take_back(
     They are at the positions that the person gave, which an imported table or a click beside the
     centre may have put elsewhere than where the cell was found.
     """
-    found, plate = state.found, state.plate.name
-    cells = found.cells.iloc[np.asarray(rows, dtype=np.int64)]
+    plate_cells, plate = state.plate_cells, state.plate.name
+    cells = plate_cells.cells.iloc[np.asarray(rows, dtype=np.int64)]
     sites = set(zip(cells["well"], cells["site"], strict=True))
     mine = annotations[(annotations["plate"] == plate) & (annotations["annotator"] == annotator)]
     is_here = [site in sites for site in zip(mine["well"], mine["site"], strict=True)]
     mine = mine[np.array(is_here, dtype=bool)].reset_index(drop=True)
     matched = match_annotations(
-        mine, found.cells, found.diameter_px / 2, add=False, by_site=state.by_site
+        mine, plate_cells.cells, plate_cells.diameter_px / 2, add=False, by_site=state.by_site
     )
     is_meant = np.isin(matched.cell_id, cells["cell_id"])
     columns = ["well", "site", "y_px", "x_px"]

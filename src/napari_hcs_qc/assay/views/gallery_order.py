@@ -203,10 +203,10 @@ def _similar(
     goal /= max(float(np.linalg.norm(goal)), np.finfo(np.float32).tiny)
     cosines = np.empty(len(rows), dtype=np.float32)
     for part in _chunks(len(rows), job):
-        found = scale(_rows_of(embeddings, rows[part]))
+        scaled = scale(_rows_of(embeddings, rows[part]))
         with np.errstate(invalid="ignore"):  # an embedding may hold Inf
-            lengths = np.sqrt(np.einsum("ij,ij->i", found, found))
-            cosines[part] = (found @ goal) / np.maximum(lengths, np.finfo(np.float32).tiny)
+            lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+            cosines[part] = (scaled @ goal) / np.maximum(lengths, np.finfo(np.float32).tiny)
     return rows[np.argsort(-cosines, kind="stable")]  # NaN last
 
 
@@ -222,18 +222,18 @@ def _diverse(
         rng = np.random.default_rng(seed)
         rows = np.sort(rng.choice(rows, _DIVERSE_CELLS, replace=False))
     scale = _Scale(embeddings)
-    found = np.empty((len(rows), embeddings.shape[1]), dtype=np.float32)
+    directions = np.empty((len(rows), embeddings.shape[1]), dtype=np.float32)
     for part in _chunks(len(rows), job.silent()):
-        found[part] = scale(_rows_of(embeddings, rows[part]))
-    has_one = np.isfinite(found).all(axis=1)
-    rows, found = rows[has_one], found[has_one]
-    squares = np.einsum("ij,ij->i", found, found)
+        directions[part] = scale(_rows_of(embeddings, rows[part]))
+    has_one = np.isfinite(directions).all(axis=1)
+    rows, directions = rows[has_one], directions[has_one]
+    squares = np.einsum("ij,ij->i", directions, directions)
     nearest = np.full(len(rows), np.inf, dtype=np.float32)
     for part in _chunks(len(annotated), job.silent(), step=64):
         known = _finite(scale(_rows_of(embeddings, annotated[part])))
         if len(known):
             lengths = np.einsum("ij,ij->i", known, known)
-            distances = squares[:, None] - 2 * (found @ known.T) + lengths
+            distances = squares[:, None] - 2 * (directions @ known.T) + lengths
             np.minimum(nearest, distances.min(axis=1), out=nearest)
     n = min(limit, len(rows))
     picked = np.empty(n, dtype=np.int64)
@@ -244,7 +244,7 @@ def _diverse(
         first = number == 0 and not np.isfinite(nearest).any()
         next_one = int(np.argmin(squares) if first else np.argmax(nearest))
         picked[number] = next_one
-        distances = squares - 2 * (found @ found[next_one]) + squares[next_one]
+        distances = squares - 2 * (directions @ directions[next_one]) + squares[next_one]
         np.minimum(nearest, distances, out=nearest)
         nearest[picked[: number + 1]] = -np.inf
     job.report(n, n, "Chose diverse cells")

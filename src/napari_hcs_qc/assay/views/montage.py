@@ -62,14 +62,14 @@ def well_montage(
     is_abnormal = p_abnormal[order] >= scored.threshold
     abnormal, normal = order[is_abnormal][:n], order[~is_abnormal][::-1][:n]
     chosen = np.concatenate([abnormal, normal])
-    found = scored.state.found
+    plate_cells = scored.state.plate_cells
     pictures: dict[int, NDArray[np.uint8] | None] = {}
     for index, picture in cell_pictures(
         cache,
         cells.iloc[chosen],
-        found.ranges,
+        plate_cells.ranges,
         style,
-        side_px=max(16, round(CROP_DIAMETERS * found.diameter_px)),
+        side_px=max(16, round(CROP_DIAMETERS * plate_cells.diameter_px)),
         shown_px=shown_px,
         job=job,
     ):

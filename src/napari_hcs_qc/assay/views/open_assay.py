@@ -103,7 +103,7 @@ def load_open_plate(
         except HcsQcError:  # not predicted with this model yet
             scored = None
     return OpenPlate(
-        name=name, plate=state.plate, ranges=state.found.ranges, state=state, scored=scored
+        name=name, plate=state.plate, ranges=state.plate_cells.ranges, state=state, scored=scored
     )
 
 

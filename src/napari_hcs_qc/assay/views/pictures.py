@@ -124,20 +124,20 @@ def cell_pictures(
         job.check()
         rows = rows_of[site]
         try:
-            found = cache.get(site)
+            pixels = cache.get(site)
         except UnreadableSiteError:
             yield from ((int(row), None) for row in rows)
             continue
-        is_inside = _inside(positions[rows], found.pixels.shape[1:])
+        is_inside = _inside(positions[rows], pixels.pixels.shape[1:])
         yield from ((int(row), None) for row in rows[~is_inside])
         rows = rows[is_inside]
         for start in range(0, len(rows), _CROPS_AT_ONCE):
             job.check()
             some = rows[start : start + _CROPS_AT_ONCE]
-            crops = _squares(found.pixels, positions[some], side_px)
+            crops = _squares(pixels.pixels, positions[some], side_px)
             # One below the other they are one image.
             stacked = composite(
-                crops.reshape(len(crops), -1, side_px), found.channels, ranges, style
+                crops.reshape(len(crops), -1, side_px), pixels.channels, ranges, style
             )
             pictures = stacked.reshape(len(some), side_px, side_px, 3)
             for row, picture in zip(some, pictures, strict=True):

@@ -118,7 +118,7 @@ def _add_scored(
     if not len(added) or not len(known):
         return
     here = np.flatnonzero(((known["well"] == site.well) & (known["site"] == site.site)).to_numpy())
-    row_of = {_key(known.iloc[row]): len(scored.state.found.cells) + int(row) for row in here}
+    row_of = {_key(known.iloc[row]): len(scored.state.plate_cells.cells) + int(row) for row in here}
     table = scored.prediction.table
     for position in range(len(added)):
         row = row_of.get(_key(added.iloc[position]))

@@ -64,13 +64,13 @@ class CompiledNetwork:
         return torch.from_numpy(runner(padded)[: len(array)])
 
     def _runner_for(self, shape: tuple[int, ...]) -> Runner:
-        found = self._runners.get(shape)
-        if found is None:
+        runner = self._runners.get(shape)
+        if runner is None:
             with self._lock:
-                found = self._runners.get(shape)
-                if found is None:
-                    found = self._runners[shape] = self._make(shape)
-        return found
+                runner = self._runners.get(shape)
+                if runner is None:
+                    runner = self._runners[shape] = self._make(shape)
+        return runner
 
     def _make(self, shape: tuple[int, ...]) -> Runner:
         generator = torch.Generator().manual_seed(2)

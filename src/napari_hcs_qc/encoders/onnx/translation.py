@@ -147,13 +147,13 @@ def shape_of(node: fx.Node) -> list[int]:
 
 
 def _reachable(output: fx.Node) -> set[fx.Node]:
-    found, waiting = {output}, [output]
+    reached, waiting = {output}, [output]
     while waiting:
         for source in waiting.pop().all_input_nodes:
-            if source not in found:
-                found.add(source)
+            if source not in reached:
+                reached.add(source)
                 waiting.append(source)
-    return found
+    return reached
 
 
 class UnknownOperatorError(Exception):

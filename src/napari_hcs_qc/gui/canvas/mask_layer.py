@@ -59,7 +59,7 @@ class MaskLayer(QObject):
             f"Masks of {site}",
             _masks,
             state.plate,
-            state.found,
+            state.plate_cells,
             site,
             slot="masks",
             quiet=True,
@@ -109,7 +109,7 @@ class MaskLayer(QObject):
             is_blind=session.annotations.is_blind,
         )
         is_detected = cells.rows >= 0
-        ids = state.found.cells["label"].to_numpy()[cells.rows[is_detected]]
+        ids = state.plate_cells.cells["label"].to_numpy()[cells.rows[is_detected]]
         colours: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
         colours.update(
             (int(number), colour)

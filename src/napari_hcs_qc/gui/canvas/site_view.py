@@ -113,7 +113,7 @@ class SiteView(QObject):
         camera.center = (0.0, yx_px[0] * self.scale, yx_px[1] * self.scale)
         state = self._session.selection.state
         if state is not None:  # a cell as large as a thumb
-            zoom = 60.0 / (state.found.diameter_px * self.scale)
+            zoom = 60.0 / (state.plate_cells.diameter_px * self.scale)
             camera.zoom = max(camera.zoom, zoom)
 
     def _plate_changed(self) -> None:
@@ -410,7 +410,7 @@ class SiteView(QObject):
     def _diameter_px(self) -> float:
         """Nucleus diameter of the plate, the measure of all line widths."""
         state = self._session.selection.state
-        return 20.0 if state is None else state.found.diameter_px
+        return 20.0 if state is None else state.plate_cells.diameter_px
 
     def _recipe(self) -> CropRecipe | None:
         model = self._session.models.model

@@ -199,7 +199,9 @@ class GalleryPanel(QWidget):
         )
         if state is None or embeddings is None:
             return None
-        return embeddings[: len(state.found.cells)]  # cells that people added come after these
+        return embeddings[
+            : len(state.plate_cells.cells)
+        ]  # cells that people added come after these
 
     def _novelty(self) -> NDArray[np.float32] | None:
         prediction = self._prediction()
@@ -272,7 +274,7 @@ class GalleryPanel(QWidget):
                     "info", f"{session.annotations.annotator} has not annotated these cells."
                 )
             return session.annotations.annotate_cells(back)
-        cells = state.found.cells.iloc[rows]
+        cells = state.plate_cells.cells.iloc[rows]
         plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
         return session.annotations.annotate_cells(
             [
@@ -317,7 +319,7 @@ class GalleryPanel(QWidget):
         state, shown = session.selection.state, session.selection.open_plate
         if state is None or shown is None:
             return
-        cell = state.found.cells.iloc[row]
+        cell = state.plate_cells.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         session.selection.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
 
@@ -357,10 +359,12 @@ class GalleryPanel(QWidget):
     def _show_plate(self) -> None:
         session = self._workspace.session
         state, annotated = session.selection.state, session.annotations.rows
-        n_cells = 0 if state is None else len(state.found.cells)
+        n_cells = 0 if state is None else len(state.plate_cells.cells)
         self._marks = PlateMarks(n_cells)
         self._like = np.empty(0, dtype=np.int64)
-        self._source.set_plate(session.selection.plate, None if state is None else state.found)
+        self._source.set_plate(
+            session.selection.plate, None if state is None else state.plate_cells
+        )
         self.view.set_message(self._empty_text())
         self.view.set_cells(np.empty(0, dtype=np.int64))
         self.view.clear_pictures()
@@ -382,7 +386,7 @@ class GalleryPanel(QWidget):
             return "Press Find cells in the Plate panel; the cells appear here."
         return (
             "Sorting …"
-            if len(session.selection.state.found.cells)
+            if len(session.selection.state.plate_cells.cells)
             else "No cell was found on this plate."
         )
 
@@ -437,9 +441,9 @@ class GalleryPanel(QWidget):
         """Describe a cell."""
         session = self._workspace.session
         state, annotated = session.selection.state, session.annotations.rows
-        if state is None or annotated is None or not 0 <= row < len(state.found.cells):
+        if state is None or annotated is None or not 0 <= row < len(state.plate_cells.cells):
             return ""
-        cell = state.found.cells.iloc[row]
+        cell = state.plate_cells.cells.iloc[row]
         lines = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
         p_abnormal = float(self._marks.value().p_abnormal[row])
         if not session.annotations.is_blind and np.isfinite(p_abnormal):

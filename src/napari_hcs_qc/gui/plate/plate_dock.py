@@ -168,7 +168,7 @@ class PlateDock(Dock):
             self._plates.setCurrentIndex(self._plates.findData(shown.name))
         unreadable: dict[str, str] = {}
         if state is not None:
-            bad = state.found.unreadable
+            bad = state.plate_cells.unreadable
             for well in plate.wells:
                 sites = [site for site in plate.sites if site.well == well]
                 if all(site in bad for site in sites):
@@ -202,7 +202,7 @@ class PlateDock(Dock):
         values = well_values(
             self.measure(),
             plate,
-            plate_cells=None if state is None else state.found,
+            plate_cells=None if state is None else state.plate_cells,
             scored=scored,
             annotations=None if cache is None else cache.table,
         )

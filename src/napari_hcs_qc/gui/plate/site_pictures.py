@@ -58,7 +58,7 @@ class SitePictures(QWidget):
             flagged = {site for site in sites if site.site in set(mine["site"])}
         if session.selection.state is not None:
             unreadable = {
-                site for site in sites if site in session.selection.state.found.unreadable
+                site for site in sites if site in session.selection.state.plate_cells.unreadable
             }
         is_same = well == self._well and self._source is cache
         self._well, self._source = well, cache

@@ -69,7 +69,7 @@ class Selection(QObject):
         self.leave()
         self._plate_name = name
         if shown.plate is not None:
-            projection = "max" if shown.state is None else shown.state.found.projection
+            projection = "max" if shown.state is None else shown.state.plate_cells.projection
             self._cache = SiteCache(shown.plate, projection=projection)
         self.plate_changed.emit()
         if shown.plate is not None and shown.plate.sites:

@@ -99,7 +99,7 @@ class SessionAnnotations(QObject):
         # The journal knows a plate by the name it was opened with.
         name = shown.name if shown.plate is None else shown.plate.name
         annotated = cache.at_site(PlateSite(name, site))
-        cells = site_cells(state.found, state.by_site, site, annotated, scored)
+        cells = site_cells(state.plate_cells, state.by_site, site, annotated, scored)
         self._gathered = {site: (scored, cells)}  # the site on screen, most often
         return cells
 
@@ -107,7 +107,7 @@ class SessionAnnotations(QObject):
         state, cache = self._selection.state, self.cache
         self._gathered, self._rows = {}, None
         if state is not None and cache is not None:
-            self._rows = AnnotatedRows(state.plate.name, state.found, state.by_site, cache)
+            self._rows = AnnotatedRows(state.plate.name, state.plate_cells, state.by_site, cache)
 
     # ---- annotating ----------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Suggestions(QObject):
                 "info", ("There are no cells to suggest yet; find the cells of the plate first.")
             )
             return
-        p_abnormal = np.full(len(state.found.cells), np.nan)
+        p_abnormal = np.full(len(state.plate_cells.cells), np.nan)
         if scored is not None and not self._annotations.is_blind:
             p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
         row = suggest_next(
@@ -65,7 +65,7 @@ class Suggestions(QObject):
             self.message.emit("info", "Every cell of this plate was annotated or suggested.")
             return
         self._seen.append(row)
-        cell = state.found.cells.iloc[row]
+        cell = state.plate_cells.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         self._selection.go_to_cell(plate.name, site, float(cell["y_px"]), float(cell["x_px"]))
 

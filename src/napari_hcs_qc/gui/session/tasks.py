@@ -141,6 +141,6 @@ class Tasks(TaskGroup):
 def _cells_text(plate: OpenPlate) -> str:
     if plate.state is None:
         return plate.problem or f"No cells were found on {plate.name}."
-    n_unread = len(plate.state.found.unreadable)
+    n_unread = len(plate.state.plate_cells.unreadable)
     unread = f"; {count_of(n_unread, 'site')} could not be read" if n_unread else ""
-    return f"{count_of(len(plate.state.found.cells), 'cell')} found on {plate.name}{unread}."
+    return f"{count_of(len(plate.state.plate_cells.cells), 'cell')} found on {plate.name}{unread}."

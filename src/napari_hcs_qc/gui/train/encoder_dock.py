@@ -258,7 +258,7 @@ class EncoderDock(Dock):
         except HcsQcError as error:
             return str(error)
         if state is not None:
-            recipe = recipe.with_diameter(state.found.diameter_px)
+            recipe = recipe.with_diameter(state.plate_cells.diameter_px)
         channels = () if plate is None else [channel.name for channel in plate.channels]
         return recipe_text(recipe, channels)
 
@@ -268,7 +268,7 @@ class EncoderDock(Dock):
             return "Open a plate or an assay first (Plate panel)."
         if session.selection.state is None:
             return "The cells of this plate have not been found yet; find them first (Plate panel)."
-        n = len(session.selection.state.found.cells)
+        n = len(session.selection.state.plate_cells.cells)
         rows, used = session.models.embeddings, self._tasks.embedded_with
         if rows is None or used is None:
             took = self._expected(n)

@@ -48,14 +48,14 @@ def calibrate(decisions: Floats, codes: NDArray[np.int64], n_cells: int) -> Cali
         gradient[1:] += shift / _DOUBT_SHIFT**2
         return float(loss + 0.5 * prior), gradient
 
-    found = minimize(
+    fitted = minimize(
         cost,
         np.zeros(1 + n_outputs),
         jac=True,
         method="L-BFGS-B",
         bounds=[(-2.0, 2.0)] + [(-4.0, 4.0)] * n_outputs,
     ).x
-    factor, shift = float(np.exp(found[0])), found[1:]
+    factor, shift = float(np.exp(fitted[0])), fitted[1:]
     return Calibration(factor, shift, log_loss(factor * decisions + shift, codes))
 
 

@@ -65,9 +65,9 @@ class Decider:
                 if len(part) < step:  # the last ones
                     room = room.first(len(part))
                 self._decide(part.to(self._dtype), room, decision)
-        found: NDArray[np.float64] = decisions.numpy().astype(np.float64)
-        found += self._intercept
-        return found
+        result: NDArray[np.float64] = decisions.numpy().astype(np.float64)
+        result += self._intercept
+        return result
 
     def _room(self, n_rows: int) -> _Room:
         room: _Room | None = getattr(self._rooms, "room", None)
@@ -124,7 +124,7 @@ class _Room:
     def first(self, n_rows: int) -> _Room:
         """Give the first rows of it."""
         parts = self.inputs, self.along, self.products, self.deviations
-        return self if n_rows == len(self.inputs) else _Room(*(one[:n_rows] for one in parts))
+        return self if n_rows == len(self.inputs) else _Room(*(part[:n_rows] for part in parts))
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:

@@ -65,10 +65,10 @@ def score_embeddings(
     ):
         pieces = [pool.submit(work, start) for start in starts]
         try:
-            for start, one in zip(starts, pieces, strict=True):
+            for start, future in zip(starts, pieces, strict=True):
                 job.check()
                 job.report(start, n_cells, "scoring cells")
-                one.result()
+                future.result()
         except BaseException:
             # The pool ends with what it has begun.
             pool.shutdown(wait=False, cancel_futures=True)

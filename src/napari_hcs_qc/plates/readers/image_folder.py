@@ -162,11 +162,11 @@ def _match_user(images: _Images, pattern: UserPattern) -> tuple[_Matches, str, l
     matches: _Matches = []
     reasons: defaultdict[str, _Images] = defaultdict(list)
     for folder, name in images:
-        found = pattern.match(f"{folder}/{name}" if folder else name)
-        if isinstance(found, Place):
-            matches.append(((folder, name), found))
+        place = pattern.match(f"{folder}/{name}" if folder else name)
+        if isinstance(place, Place):
+            matches.append(((folder, name), place))
         else:
-            reasons[found or "names do not fit the pattern"].append((folder, name))
+            reasons[place or "names do not fit the pattern"].append((folder, name))
     problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
     return matches, "pattern", problems
 
@@ -197,8 +197,8 @@ def _nothing(listing: Listing, pattern: str | None) -> str:
     images = listing.tiffs + listing.pictures
     names = [f"{folder}/{name}" if folder else name for folder, name in images or listing.others]
     what = "images" if images else "files"
-    found = f"{len(names)} {what}, such as {a_few(names)}" if names else "no files"
-    text = f"No images of a plate were recognised in {listing.root}; it holds {found}. "
+    files = f"{len(names)} {what}, such as {a_few(names)}" if names else "no files"
+    text = f"No images of a plate were recognised in {listing.root}; it holds {files}. "
     if listing.plates:
         return f"{text}It holds the OME-Zarr {a_few(listing.plates)}: open that by its own path."
     if pattern:
@@ -257,9 +257,9 @@ def _plate_name(root: Path) -> str:
 
 def _companion(listing: Listing, names: re.Pattern[str]) -> Path | None:
     """Find the file of that name nearest to the folder; also one level up inside a plate."""
-    found = [(f.count("/") + bool(f), f, n) for f, n in listing.others if names.fullmatch(n)]
-    if found:
-        _, folder, name = min(found)
+    companions = [(f.count("/") + bool(f), f, n) for f, n in listing.others if names.fullmatch(n)]
+    if companions:
+        _, folder, name = min(companions)
         return listing.root / folder / name
     if _PARTS_OF_PLATE.fullmatch(listing.root.name):
         beside = sorted(p for p in listing.root.parent.iterdir() if names.fullmatch(p.name))

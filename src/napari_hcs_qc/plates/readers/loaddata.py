@@ -85,11 +85,13 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
             if not file.strip():
                 unnamed[channel] += 1
                 continue
-            found, exists = finder.find(folder.strip(), file.strip())
+            file_path, exists = finder.find(folder.strip(), file.strip())
             if not exists:
-                missing.append(found)
+                missing.append(file_path)
             part = _integer(frame)
-            files.append(PlaneFile(found, well, site, channel, part=-1 if part is None else part))
+            files.append(
+                PlaneFile(file_path, well, site, channel, part=-1 if part is None else part)
+            )
     if files and len(missing) == len(files):
         raise HcsQcError(_all_missing(path, missing, image_root))
     if missing:
@@ -117,7 +119,7 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
     names = [str(column) for column in table.columns]
     # An address is taken where no file is named: tables from the cloud have both.
     addresses, files, folders, frames = (
-        {found[1]: column for column in names if (found := kind.fullmatch(column))}
+        {match[1]: column for column in names if (match := kind.fullmatch(column))}
         for kind in (_ADDRESS, _FILE, _FOLDER, _FRAME)
     )
     # Object outlines and illumination functions are listed like images and are none.
@@ -184,8 +186,8 @@ def _plain(text: str) -> str:
 
 
 def _integer(text: str) -> int | None:
-    found = _INTEGER.fullmatch(text)
-    return int(found[1]) if found else None
+    match = _INTEGER.fullmatch(text)
+    return int(match[1]) if match else None
 
 
 def _sites(

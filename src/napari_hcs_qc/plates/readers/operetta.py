@@ -109,11 +109,11 @@ class _Listener:
     def index(self) -> Index:
         channels = {}
         pixel_size = None
-        for key, found in self._found.items():
-            if found.get("ChannelName"):
-                wavelength = _number(found.get("MainEmissionWavelength"))
-                channels[key] = Channel(found["ChannelName"], wavelength)
-            resolution = _number(found.get("ImageResolutionX"))
+        for key, values in self._found.items():
+            if values.get("ChannelName"):
+                wavelength = _number(values.get("MainEmissionWavelength"))
+                channels[key] = Channel(values["ChannelName"], wavelength)
+            resolution = _number(values.get("ImageResolutionX"))
             if pixel_size is None and resolution:
                 pixel_size = round(resolution * _UNITS_UM.get(self._unit, 1e6), 9)
         rows, columns = (_number(self._plate.get(f"Plate{axis}")) for axis in ("Rows", "Columns"))

@@ -79,12 +79,12 @@ class Place(NamedTuple):
 
 def match_name(plate_format: str, folder: str, name: str) -> Place | None:
     """Read a file name in one of `FORMATS`."""
-    found = _NAMES[plate_format].fullmatch(name)
-    if found is None:
+    match = _NAMES[plate_format].fullmatch(name)
+    if match is None:
         return None
     if plate_format == "imagexpress":
-        return _imagexpress(folder, found)
-    groups = found.groupdict()
+        return _imagexpress(folder, match)
+    groups = match.groupdict()
     well = groups.get("well") or well_text(groups["row"], groups["column"])
     channel = groups["channel"] if plate_format == "scanr" else str(int(groups["channel"]))
     time = int(groups["time"] or groups.get("t") or 1)
@@ -93,8 +93,8 @@ def match_name(plate_format: str, folder: str, name: str) -> Place | None:
 
 def is_thumbnail(name: str) -> bool:
     """Whether a file is one of the small previews that MetaXpress writes beside the images."""
-    found = _IMAGEXPRESS.fullmatch(name)
-    return found is not None and found["thumb"] is not None
+    match = _IMAGEXPRESS.fullmatch(name)
+    return match is not None and match["thumb"] is not None
 
 
 def _imagexpress(folder: str, match: re.Match[str]) -> Place | None:
@@ -111,8 +111,8 @@ def _imagexpress(folder: str, match: re.Match[str]) -> Place | None:
 
 def site_in_name(name: str) -> tuple[str, int] | None:
     """Well and site that an ImageXpress file name states; None where it lacks one."""
-    found = _IMAGEXPRESS.fullmatch(name)
-    return (found["well"], int(found["site"])) if found and found["site"] else None
+    match = _IMAGEXPRESS.fullmatch(name)
+    return (match["well"], int(match["site"])) if match and match["site"] else None
 
 
 @lru_cache(maxsize=4096)
@@ -127,7 +127,7 @@ def scanr_shape(names: Iterable[str]) -> tuple[int, int] | None:
     Wells are numbered from 1 along the rows, so every well below row A tells the columns.
     """
     shapes = {columns: (rows, columns) for rows, columns in PLATE_SHAPES.values()}
-    found = set()
+    grids = set()
     for name in names:
         match = _SCANR.fullmatch(name)
         try:
@@ -135,10 +135,10 @@ def scanr_shape(names: Iterable[str]) -> tuple[int, int] | None:
         except HcsQcError:
             continue
         if match and row:
-            found.add(divmod(int(match["number"]) - 1 - column, row))
-    if len(found) != 1:
+            grids.add(divmod(int(match["number"]) - 1 - column, row))
+    if len(grids) != 1:
         return None
-    columns, rest = found.pop()
+    columns, rest = grids.pop()
     return shapes.get(columns) if rest == 0 else None
 
 
@@ -190,10 +190,10 @@ class UserPattern:
 
     def match(self, path: str) -> Place | str | None:
         """Read a relative path: its place, the reason why it has none, or None for no match."""
-        found = self._compiled().search(path)
-        if found is None:
+        match = self._compiled().search(path)
+        if match is None:
             return None
-        groups = found.groupdict()
+        groups = match.groupdict()
         well = groups.get("well") or well_text(groups.get("row") or "", groups.get("column") or "")
         numbers = {"site": 1, "z": NO_Z, "time": 0}
         for group in numbers:

@@ -203,12 +203,12 @@ def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[SiteKey, b
     its well, never is.
     """
     said = _verdicts(plate)
-    found = {}
+    outliers = {}
     for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True):
         verdict = said.get(key)
         is_open = bool(is_flagged) and not {verdict, said.get((key.well, None))} & _DECISIONS
-        found[key] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
-    return found
+        outliers[key] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
+    return outliers
 
 
 def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]:
@@ -224,14 +224,14 @@ def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]
         for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True)
         if is_flagged and said.get(key) not in _DECISIONS
     }
-    found = {}
+    outliers = {}
     columns = plate.wells[["well", "is_flagged", "is_flagged_by_sites"]]
     for well, is_flagged, by_sites in columns.itertuples(index=False):
         verdict = said.get((str(well), None))
         is_open = verdict not in _DECISIONS and (not by_sites or well in undecided)
         is_open = is_open and bool(is_flagged)
-        found[str(well)] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
-    return found
+        outliers[str(well)] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
+    return outliers
 
 
 def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:

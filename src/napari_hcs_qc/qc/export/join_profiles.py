@@ -122,7 +122,7 @@ def _tolerances(
     cells: pd.DataFrame, diameter_px: float | Mapping[str, float] | None
 ) -> dict[str, float]:
     """Half a nucleus diameter for each plate."""
-    found = {}
+    tolerances = {}
     for plate, group in cells.groupby("Metadata_Plate"):
         if diameter_px is None:
             has = "diameter_px" in group and group["diameter_px"].notna().any()
@@ -136,8 +136,8 @@ def _tolerances(
                 f"The diameter of a nucleus on plate {plate} is unknown, which limits how far "
                 "apart two centres of one nucleus may be; find its cells first."
             )
-        found[str(plate)] = diameter / 2
-    return found
+        tolerances[str(plate)] = diameter / 2
+    return tolerances
 
 
 def _match(

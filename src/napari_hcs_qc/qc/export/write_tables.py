@@ -116,10 +116,10 @@ def _check(plates: Sequence[ExportPlate]) -> None:
         for plate in plates
     }
     if len(set(widths.values())) > 1:
-        found = ", ".join(f"{name}: {width or 'none'}" for name, width in widths.items())
+        widths_text = ", ".join(f"{name}: {width or 'none'}" for name, width in widths.items())
         raise HcsQcError(
-            f"The plates have embeddings of different widths ({found}); they must come from one "
-            "model. Predict all plates with it again."
+            f"The plates have embeddings of different widths ({widths_text}); they must come from "
+            "one model. Predict all plates with it again."
         )
 
 

@@ -66,11 +66,11 @@ PlateFlag: TypeAlias = Finding
 
 def flag_plates(plates: Sequence[PlateFigures], rule: PlateRule) -> dict[str, list[PlateFlag]]:
     """Find the reasons to flag each plate, gravest first; a plate without any has an empty list."""
-    found: dict[str, list[PlateFlag]] = {plate.name: [] for plate in plates}
+    by_plate: dict[str, list[PlateFlag]] = {plate.name: [] for plate in plates}
     for check in (_alone, _flagged_wells, _compared):
         for name, flag in check(plates, rule):
-            found[name].append(flag)
-    return {name: one_per_code(flags, PLATE_CODES) for name, flags in found.items()}
+            by_plate[name].append(flag)
+    return {name: one_per_code(flags, PLATE_CODES) for name, flags in by_plate.items()}
 
 
 def _alone(plates: Sequence[PlateFigures], rule: PlateRule) -> Iterator[tuple[str, PlateFlag]]:

@@ -98,12 +98,12 @@ def shift_between(group: ArrayLike, others: ArrayLike, *, n_tests: int = 1) -> E
 
 def shift_over_plates(shifts: ArrayLike, *, n_tests: int = 1) -> Estimate:
     """Put the shifts of plates together: the median of their pairwise means, with its interval."""
-    found = _finite(shifts)
-    n = len(found)
+    finite = _finite(shifts)
+    n = len(finite)
     if not n:
         return Estimate(np.nan, np.nan, np.nan)
     first, second = np.triu_indices(n)
-    means = (found[first] + found[second]) / 2
+    means = (finite[first] + finite[second]) / 2
     spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
     return _ranked(means, n * (n + 1) / 4, spread, n_tests)
 
@@ -136,14 +136,14 @@ def position_effects(wells: pd.DataFrame, shape: tuple[int, int]) -> list[Positi
         known = np.isfinite(values)
         groups = [("edge", is_edge, 1)]
         for word, numbers in (("row", rows), ("column", columns)):
-            there = [int(one) for one in np.unique(numbers[known])]
+            there = [int(number) for number in np.unique(numbers[known])]
             groups += [
                 (
-                    f"{word} {row_letters(one) if word == 'row' else one + 1}",
-                    numbers == one,
+                    f"{word} {row_letters(number) if word == 'row' else number + 1}",
+                    numbers == number,
                     len(there),
                 )
-                for one in there
+                for number in there
             ]
         for place, is_in, n_tests in groups:
             n, n_others = int((is_in & known).sum()), int((~is_in & known).sum())
@@ -155,12 +155,12 @@ def position_effects(wells: pd.DataFrame, shape: tuple[int, int]) -> list[Positi
 
 def screen_effects(plates: Sequence[Sequence[PositionEffect]]) -> list[PositionEffect]:
     """Put the effects of all plates together, a plate being one observation."""
-    found: dict[tuple[str, str], list[float]] = {}
+    by_effect: dict[tuple[str, str], list[float]] = {}
     for effects in plates:
         for effect in effects:
-            found.setdefault((effect.measure, effect.place), []).append(effect.shift.value)
+            by_effect.setdefault((effect.measure, effect.place), []).append(effect.shift.value)
     kinds: dict[tuple[str, str], int] = {}
-    for measure, place in found:
+    for measure, place in by_effect:
         kinds[measure, place.split()[0]] = kinds.get((measure, place.split()[0]), 0) + 1
     return [
         PositionEffect(
@@ -170,13 +170,17 @@ def screen_effects(plates: Sequence[Sequence[PositionEffect]]) -> list[PositionE
             len(shifts),
             0,
         )
-        for (measure, place), shifts in found.items()
+        for (measure, place), shifts in by_effect.items()
     ]
 
 
 def strongest(effects: Sequence[PositionEffect], measure: str, kind: str) -> PositionEffect | None:
     """Give the effect of one kind (edge, row, column) that is surest to be large; None if none."""
-    mine = [one for one in effects if one.measure == measure and one.place.split()[0] == kind]
+    mine = [
+        effect
+        for effect in effects
+        if effect.measure == measure and effect.place.split()[0] == kind
+    ]
     return max(
         mine, key=lambda effect: (abs(effect.shift.least), abs(effect.shift.value)), default=None
     )
@@ -213,8 +217,8 @@ def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> Estimate:
 
 def centred(values: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
     """Give values against the median of their plate: shares as a difference, counts relative."""
-    found = values[np.isfinite(values)]
-    middle = float(np.median(found)) if len(found) else float("nan")
+    finite = values[np.isfinite(values)]
+    middle = float(np.median(finite)) if len(finite) else float("nan")
     if measure == "share_abnormal":
         return values - middle
     return values / middle - 1 if middle > 0 else np.full(len(values), np.nan)
@@ -223,13 +227,13 @@ def centred(values: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
 def places_of(wells: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and column, from 0, of wells like ``A01``."""
     parsed = [parse_well(str(well)) for well in wells]
-    rows = np.array([one.row for one in parsed], dtype=np.int64)
-    return rows, np.array([one.column for one in parsed], dtype=np.int64)
+    rows = np.array([position.row for position in parsed], dtype=np.int64)
+    return rows, np.array([position.column for position in parsed], dtype=np.int64)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    found = np.asarray(values, dtype=np.float64).ravel()
-    return found[np.isfinite(found)]
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    return flat[np.isfinite(flat)]
 
 
 def effect_rows(effects: Mapping[str, Sequence[PositionEffect]]) -> list[dict[str, object]]:
@@ -237,14 +241,14 @@ def effect_rows(effects: Mapping[str, Sequence[PositionEffect]]) -> list[dict[st
     return [
         {
             "plate": plate,
-            "measure": one.measure,
-            "place": one.place,
-            "shift": one.shift.value,
-            "low": one.shift.low,
-            "high": one.shift.high,
-            "n": one.n,
-            "n_others": one.n_others,
+            "measure": effect.measure,
+            "place": effect.place,
+            "shift": effect.shift.value,
+            "low": effect.shift.low,
+            "high": effect.shift.high,
+            "n": effect.n,
+            "n_others": effect.n_others,
         }
-        for plate, found in effects.items()
-        for one in found
+        for plate, group in effects.items()
+        for effect in group
     ]

@@ -73,7 +73,7 @@ class ArtefactCells:
         """Give the recipe for the nuclei of a plate; one whose diameter is set stays as it is."""
         if self.recipe.diameter_px is not None:
             return self.recipe
-        return self.recipe.with_diameter(self.cells.states[plate].found.diameter_px)
+        return self.recipe.with_diameter(self.cells.states[plate].plate_cells.diameter_px)
 
     def load(self, rows: Sequence[int], job: Job = NO_JOB) -> None:
         """Cut the scenes of cells and keep them."""
@@ -85,7 +85,7 @@ class ArtefactCells:
             job.check()
             job.report(done, len(at), "Cutting the surroundings of cells")
             state, imaging = self.cells.states[number], self.imaging[number]
-            raw = state.plate.read_site(key, projection=state.found.projection)
+            raw = state.plate.read_site(key, projection=state.plate_cells.projection)
             y, x = zip(*(self.cells.where[row][2:] for row in here), strict=True)
             side = scene_side_px(self.sized(number).sides_px, imaging.diameter_px)
             for row, scene in zip(here, cut_scenes(raw, y, x, imaging, side), strict=True):
@@ -118,15 +118,15 @@ def imaging_of(
     state: PlateState, pixel_size_um: float | None, numerical_aperture: float
 ) -> Imaging:
     """Gather what is known of how a plate was imaged."""
-    found, plate = state.found, state.plate
-    nucleus = plate.channel_index(found.channel)
+    plate_cells, plate = state.plate_cells, state.plate
+    nucleus = plate.channel_index(plate_cells.channel)
     channels = []
     for index, (channel, light) in enumerate(
-        zip(plate.channels, found.ranges.channels, strict=True)
+        zip(plate.channels, plate_cells.ranges.channels, strict=True)
     ):
         signal = (light.high - light.background) / 2
         if index == nucleus:
-            means = found.cells["mean_intensity"].to_numpy(dtype=np.float64)
+            means = plate_cells.cells["mean_intensity"].to_numpy(dtype=np.float64)
             means = means[np.isfinite(means)]
             measured = float(np.median(means)) - light.background if len(means) else 0.0
             signal = measured if measured > 0 else signal
@@ -140,11 +140,11 @@ def imaging_of(
                 wavelength_um=emission_um(channel),
             )
         )
-    size = pixel_size_um or plate.pixel_size_um or TYPICAL_NUCLEUS_UM / found.diameter_px
+    size = pixel_size_um or plate.pixel_size_um or TYPICAL_NUCLEUS_UM / plate_cells.diameter_px
     return Imaging(
         channels=tuple(channels),
         nucleus_channel=nucleus,
-        diameter_px=found.diameter_px,
+        diameter_px=plate_cells.diameter_px,
         pixel_size_um=float(size),
         numerical_aperture=numerical_aperture,
     )

@@ -73,7 +73,7 @@ def measure_sensitivity(
     """
     cells = annotated_cells(assay, assay.path.name)
     # The diameter of the first plate for all, as a model has it.
-    recipe = get_recipe(options.recipe).with_diameter(cells.states[0].found.diameter_px)
+    recipe = get_recipe(options.recipe).with_diameter(cells.states[0].plate_cells.diameter_px)
     made = ArtefactCells(cells, recipe, options.pixel_size_um, options.numerical_aperture)
     return _Run(options, made, assay.threshold, folder, job).measure(assay.path.name)
 

@@ -55,10 +55,10 @@ class AssayCells(LabelledCells):
         crops: list[torch.Tensor | None] = [None] * len(rows)
         for (number, key), places in at.items():
             state = self.states[number]
-            sized = recipe.with_diameter(self.states[0].found.diameter_px)
+            sized = recipe.with_diameter(self.states[0].plate_cells.diameter_px)
             groups = sized.channel_groups([channel.name for channel in state.plate.channels])
-            raw = state.plate.read_site(key, projection=state.found.projection)
-            pixels = state.found.ranges.scale(raw, range(len(raw)))
+            raw = state.plate.read_site(key, projection=state.plate_cells.projection)
+            pixels = state.plate_cells.ranges.scale(raw, range(len(raw)))
             y, x = zip(*(self.where[int(rows[place])][2:] for place in places), strict=True)
             for place, crop in zip(places, cut_crops(pixels, y, x, sized, groups), strict=True):
                 crops[place] = crop
@@ -67,7 +67,7 @@ class AssayCells(LabelledCells):
     @property
     def n_unlabelled(self) -> int:
         """Count the cells that were found on the plates."""
-        return sum(len(state.found.cells) for state in self.states)
+        return sum(len(state.plate_cells.cells) for state in self.states)
 
     def distinct_channels(self, recipe: CropRecipe) -> tuple[int, ...]:
         """List the channels of the crops that are not those before them once more."""
@@ -79,7 +79,7 @@ class AssayCells(LabelledCells):
         self, recipe: CropRecipe, encoder: Encoder, folder: Path, job: Job
     ) -> NDArray[np.float32]:
         """Embed a sample of the found cells of all plates, see `sampled_embeddings`."""
-        sized = recipe.with_diameter(self.states[0].found.diameter_px)
+        sized = recipe.with_diameter(self.states[0].plate_cells.diameter_px)
         return sampled_embeddings(
             self.states,
             sized,
@@ -197,7 +197,7 @@ def cells_of(
     for number, state in enumerate(states):
         annotations = state.training
         is_unread = [
-            not with_unreadable and SiteKey(str(well), int(site)) in state.found.unreadable
+            not with_unreadable and SiteKey(str(well), int(site)) in state.plate_cells.unreadable
             for well, site in zip(annotations["well"], annotations["site"], strict=True)
         ]
         n_unread += sum(is_unread)
@@ -220,10 +220,10 @@ def cells_of(
         "plates": [
             [
                 state.plate.fingerprint,
-                state.found.diameter_px,
-                state.found.ranges.fingerprint,
-                state.found.projection,
-                len(state.found.cells),
+                state.plate_cells.diameter_px,
+                state.plate_cells.ranges.fingerprint,
+                state.plate_cells.projection,
+                len(state.plate_cells.cells),
             ]
             for state in states
         ],

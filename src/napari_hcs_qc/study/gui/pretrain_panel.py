@@ -216,7 +216,7 @@ class PretrainPanel(QWidget):
         states = [item.state for item in session.assay.plates if item.state is not None]
         if session.assay.folder is None or not states:
             return "Find the cells of a plate first (Plate panel)."
-        there = sum(len(state.found.cells) for state in states)
+        there = sum(len(state.plate_cells.cells) for state in states)
         n_cells = min(self._options.value()["n_cells"] or there, there)
         settings = self.value().settings
         plates = "1 plate" if len(states) == 1 else f"{len(states)} plates"

@@ -155,10 +155,15 @@ def _stream(
     names = chosen_plates(assay, options.plates)
     annotations = assay.journal().annotations()
     states = [load_plate(assay, name, annotations) for name in names]
-    recipe = recipe.with_diameter(first_diameter(assay) or states[0].found.diameter_px)
+    recipe = recipe.with_diameter(first_diameter(assay) or states[0].plate_cells.diameter_px)
     sources = [
         CropSource(
-            state.plate, state.found.cells, state.found.ranges, recipe, state.found.projection, 1
+            state.plate,
+            state.plate_cells.cells,
+            state.plate_cells.ranges,
+            recipe,
+            state.plate_cells.projection,
+            1,
         )
         for state in states
     ]
@@ -265,10 +270,10 @@ def _left_out(states: list[PlateState]) -> dict[str, Any]:
     n_empty = 0
     unreadable: list[str] = []
     for state in states:
-        with_cells, unread = set(state.by_site.sites), set(state.found.unreadable)
+        with_cells, unread = set(state.by_site.sites), set(state.plate_cells.unreadable)
         n_empty += sum(site not in with_cells and site not in unread for site in state.plate.sites)
         unreadable.extend(
             f"{state.plate.name} {site}: {reason}"
-            for site, reason in state.found.unreadable.items()
+            for site, reason in state.plate_cells.unreadable.items()
         )
     return {"n_sites_without_cells": n_empty, "unreadable_before": unreadable}

@@ -86,7 +86,7 @@ def state(journal: Journal, found: Any) -> PlateState:
     plate = cast("Plate", SimpleNamespace(name="P1"))
     return PlateState(
         plate=plate,
-        found=found,
+        plate_cells=found,
         annotations=annotations,
         matched=matched,
         by_site=CellsBySite.of(found.cells),

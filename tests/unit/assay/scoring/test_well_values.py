@@ -108,7 +108,7 @@ def scored(plate: Plate, found: PlateCells) -> ScoredPlate:
     )
     columns = ["plate", "well", "site", "verdict", "note", "reviewer", "at", "action", "seen"]
     verdicts = pd.DataFrame(columns=columns).astype({"site": "Int64"})
-    state = SimpleNamespace(plate=plate, found=found, cells=found.cells)
+    state = SimpleNamespace(plate=plate, plate_cells=found, cells=found.cells)
     # Every second cell of a well is unlike anything annotated; of A03 none was measured.
     ratio = np.where(found.cells.groupby("well").cumcount() % 2 == 0, 1.2, 0.8)
     ratio[(found.cells["well"] == "A03").to_numpy()] = np.nan

@@ -52,7 +52,11 @@ def state() -> PlateState:
     none = none.assign(annotator=None, at=None, action=None)
     matched = match_annotations(none, cells, 5.0)
     return PlateState(
-        plate=plate, found=found, annotations=none, matched=matched, by_site=CellsBySite.of(cells)
+        plate=plate,
+        plate_cells=found,
+        annotations=none,
+        matched=matched,
+        by_site=CellsBySite.of(cells),
     )
 
 
