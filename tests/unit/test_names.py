@@ -27,6 +27,9 @@ PARTS = {
 IDENTIFIERS = {"asked", "found", "kept_encoder", "live", "loop", "one", "own", "wished"}
 """Whole names of modules, functions and parameters."""
 
+VARIABLES = {"asked", "one", "said", "told", "wished"}
+"""Variables; `found` is also a field that predictions on disk have."""
+
 PHRASES = (
     r"judg\w*", r"spoil\w*", r"told", r"tak(e|es|en|ing) (in|back)", r"be had", r"gravest",
     r"likest", r"doubted", r"go(es)? on where", r"is no (assay|setting|regular)",
@@ -54,6 +57,8 @@ def test_no_module_function_class_or_parameter_has_a_private_name() -> None:
                 names.append(node.name)
             if isinstance(node, ast.FunctionDef | ast.Lambda):
                 names += [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names += {node.id} & VARIABLES
             private += [f"{path}:{node.lineno}: {name}" for name in names if is_private(name)]  # type: ignore[attr-defined]
     assert private == []
 

@@ -47,8 +47,8 @@ class LearningCurve:
         gain, doubled = self.gain(), self.gain(self.n_cells)
         is_sure = self.slope_low > 0  # not where the interval is unknown
         if gain >= _WORTH_IT:
-            words = "Still rising" if is_sure else "Perhaps still rising, but this may be chance"
-            return f"{words}: {MORE_CLICKS} more annotations may bring about {gain:+.2f}."
+            trend = "Still rising" if is_sure else "Perhaps still rising, but this may be chance"
+            return f"{trend}: {MORE_CLICKS} more annotations may bring about {gain:+.2f}."
         most = self._gain(self.slope_high, MORE_CLICKS)
         if most >= _MUCH:
             return (

@@ -26,12 +26,12 @@ def label_issues(p_abnormal: ArrayLike, is_abnormal: ArrayLike) -> NDArray[np.in
     slip, so all are listed that are more likely of the other class.
     """
     p = np.atleast_2d(np.asarray(p_abnormal, dtype=np.float64)).mean(axis=0)
-    said = np.asarray(is_abnormal, dtype=bool)
-    if p.shape != said.shape:
-        raise HcsQcError(f"{p.size} probabilities were given for {said.size} annotated cells.")
+    annotated = np.asarray(is_abnormal, dtype=bool)
+    if p.shape != annotated.shape:
+        raise HcsQcError(f"{p.size} probabilities were given for {annotated.size} annotated cells.")
     if not ((p >= 0) & (p <= 1)).all():
         raise HcsQcError("Probabilities have to be between 0 and 1; cross-validate first.")
-    confidence = np.where(said, p, 1 - p)
+    confidence = np.where(annotated, p, 1 - p)
     order = np.argsort(confidence, kind="stable")
     listed: NDArray[np.int64] = order[confidence[order] < _LIMIT].astype(np.int64)
     return listed

@@ -74,8 +74,10 @@ def learning_curve(
     worst, units = worst_of(splits, wells)
     notes = [worst.note] if worst.note else []
     if left_out:
-        told = ", ".join(map(str, left_out))
-        notes.append(f"Sizes above {n_most}, which is what a fold leaves, are left out: {told}.")
+        sizes_left_out = ", ".join(map(str, left_out))
+        notes.append(
+            f"Sizes above {n_most}, which is what a fold leaves, are left out: {sizes_left_out}."
+        )
     return _summed_up(used, labels, p_abnormal, units, " ".join(notes))
 
 

@@ -147,12 +147,12 @@ def _reason(error: Exception) -> tuple[str, bool]:
             return f"the server refuses it ({status}); set up your credentials", False
         return f"the server answers {status}", status in _BUSY
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
-        told = str(error) or type(error).__name__
-        return f"permission is denied ({told}); set up your credentials", False
+        reason = str(error) or type(error).__name__
+        return f"permission is denied ({reason}); set up your credentials", False
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return f"no answer within {_TIMEOUT_S:.0f} s", True
-    told = " ".join(str(error).split())[:160]
-    return f"the connection failed ({told or type(error).__name__})", True
+    reason = " ".join(str(error).split())[:160]
+    return f"the connection failed ({reason or type(error).__name__})", True
 
 
 def _file_system(address: str) -> Any:

@@ -276,8 +276,8 @@ def _count_text(scores: Scores, column: str, row: int) -> str:
     if column == "n_cells":
         text = "no nuclei found" if n == 0 else f"only {count_of(int(n), 'cell')}"
         return f"{text} {median})"
-    each = "" if scores.table["n_sites"].iloc[row] == 1 else " per site"
-    return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{each} {median})"
+    per_site = "" if scores.table["n_sites"].iloc[row] == 1 else " per site"
+    return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{per_site} {median})"
 
 
 def _share_text(scores: Scores, code: str, row: int) -> str:

@@ -170,8 +170,8 @@ class Journal:
         annotations = _with_position(self.annotations() if annotations is None else annotations)
         places = annotations.drop_duplicates(_POSITION)[["y_px", "x_px"]].reset_index(drop=True)
         together = pd.concat([agree(annotations, _POSITION), places], axis=1)
-        said = ["class", "kind", "annotators", "n_annotators", "is_conflict"]
-        return together[["plate", "well", "site", "y_px", "x_px", *said]]
+        columns = ["class", "kind", "annotators", "n_annotators", "is_conflict"]
+        return together[["plate", "well", "site", "y_px", "x_px", *columns]]
 
     def verdicts(self) -> pd.DataFrame:
         """Tell the verdicts in effect: the last on each well and site, whoever said it."""

@@ -90,8 +90,8 @@ def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
             about = dict(zip(_ABOUT, values, strict=True))
             if not action.rows:
                 writer.writerow(about)
-            for row, said in sorted(action.rows.items()):
-                columns = zip(_ROW_COLUMNS[action.type], said, strict=True)
+            for row, annotation in sorted(action.rows.items()):
+                columns = zip(_ROW_COLUMNS[action.type], annotation, strict=True)
                 writer.writerow({**about, "row": row, **dict(columns)})
 
 
@@ -186,7 +186,7 @@ def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], nam
             marks = ", ".join("?" * (2 + len(_ROW_COLUMNS[action.type])))
             database.executemany(
                 f"INSERT INTO {_ROW_TABLE[action.type]} VALUES ({marks})",
-                ((cursor.lastrowid, row, *said) for row, said in sorted(action.rows.items())),
+                ((cursor.lastrowid, row, *entry) for row, entry in sorted(action.rows.items())),
             )
     return len(new)
 
@@ -204,7 +204,7 @@ def _contradictions(
         if held is not None:
             rows: Iterable[tuple[int, tuple[Any, ...]]] = action.rows.items()
             if held.about != action.about or any(
-                not _is_same(action.type, held.rows.get(row), said) for row, said in rows
+                not _is_same(action.type, held.rows.get(row), entry) for row, entry in rows
             ):
                 yield Problem(where, "differs from the event of that id in the journal.")
             continue

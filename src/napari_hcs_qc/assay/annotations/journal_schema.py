@@ -208,10 +208,10 @@ def explained_sqlite(path: Path, *, writing: bool) -> Iterator[None]:
 
 def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
     code = (getattr(error, "sqlite_errorname", None) or "").removeprefix("SQLITE_")
-    said = str(error)
+    text = str(error)
 
     def is_(prefix: str, message: str) -> bool:
-        return code.startswith(prefix) or message in said
+        return code.startswith(prefix) or message in text
 
     if is_("READONLY", "readonly database"):
         return WriteError(
@@ -230,7 +230,7 @@ def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
         )
     if is_("NOTADB", "not a database") or is_("CORRUPT", "malformed"):
         return HcsQcError(
-            f"{path} is damaged ({said}); it was not changed. Move it aside and restore it from a "
+            f"{path} is damaged ({text}); it was not changed. Move it aside and restore it from a "
             "backup, or import a CSV export of it into a new journal."
         )
     if is_("CANTOPEN", "unable to open"):
@@ -241,7 +241,7 @@ def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
         return HcsQcError(f"{path} cannot be opened; check the permissions of it and its folder.")
     if writing:
         return WriteError(
-            f"Cannot write {path}: {said}: check the disk and repeat the last step. "
+            f"Cannot write {path}: {text}: check the disk and repeat the last step. "
             f"What was recorded before is safe."
         )
-    return HcsQcError(f"{path} cannot be read: {said}. Check the disk and try again.")
+    return HcsQcError(f"{path} cannot be read: {text}. Check the disk and try again.")

@@ -77,9 +77,9 @@ def _nearest(
     cell_yx = cells[["y_px", "x_px"]].to_numpy(np.float64)
     cell_ids = cells["cell_id"].to_numpy(np.int64)
     yx = annotations[["y_px", "x_px"]].to_numpy(np.float64)
-    said = CellsBySite.of(annotations)
-    begin, end = np.array([by_site.span(site) for site in said.sites], dtype=np.int64).T[
-        :, said.code
+    positions = CellsBySite.of(annotations)
+    begin, end = np.array([by_site.span(site) for site in positions.sites], dtype=np.int64).T[
+        :, positions.code
     ]
     for some in _blocks(end - begin):
         n = (end - begin)[some]
@@ -135,10 +135,12 @@ def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFr
     touch, say). Left out are unsure ones, those on cells about which people disagree, and words
     that their own author has replaced since.
     """
-    said = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(drop=True)
-    said = said.assign(cell_id=matched.cell_id)
+    annotated = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(
+        drop=True
+    )
+    annotated = annotated.assign(cell_id=matched.cell_id)
     outcome = matched.for_training.set_index("cell_id")["class"]
-    agreed = said[said["class"] == said["cell_id"].map(outcome)]
+    agreed = annotated[annotated["class"] == annotated["cell_id"].map(outcome)]
     order = ["well", "site", "y_px", "x_px"]
     # Of two people who say the same of a position, the one who gave a kind is kept.
     return (
@@ -183,7 +185,7 @@ def _outcome(annotations: pd.DataFrame, cell_id: NDArray[np.int64]) -> pd.DataFr
     last_action = np.empty_like(action)
     last_action[latest_first] = action[latest_first][first][of_speaker]
     speaks = action == last_action
-    said = annotations[["class", "kind", "annotator"]].iloc[on_cell[speaks]]
-    return agree(said.assign(cell_id=cells[speaks]), ["cell_id"]).sort_values(
+    annotated = annotations[["class", "kind", "annotator"]].iloc[on_cell[speaks]]
+    return agree(annotated.assign(cell_id=cells[speaks]), ["cell_id"]).sort_values(
         "cell_id", ignore_index=True
     )

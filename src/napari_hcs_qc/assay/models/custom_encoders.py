@@ -95,14 +95,14 @@ def compare_encoder(
     )
     annotations = assay.journal().annotations()
     states = [load_plate(assay, plate, annotations) for plate in chosen_plates(assay, None)]
-    said = [(state, state.training) for state in states if len(state.training)]
+    positions = [(state, state.training) for state in states if len(state.training)]
     counts = [
-        sum(int((table["class"] == word).sum()) for _, table in said)
+        sum(int((table["class"] == word).sum()) for _, table in positions)
         for word in ("normal", "abnormal")
     ]
     if min(counts, default=0) < FEWEST_COMPARED:
         return update_custom_encoder(own.folder, comparison=None)
-    cells = annotated_crops(said, sized, job=job)
+    cells = annotated_crops(positions, sized, job=job)
 
     def figures(architecture: Architecture, step: int) -> dict[str, float]:
         job.report(step, 1 + len(UNTRAINED_SEEDS), f"Comparing {name} with untrained networks")

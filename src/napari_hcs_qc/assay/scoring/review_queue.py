@@ -165,7 +165,7 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
     entries = []
     for row in wells[in_queue].to_dict("records"):
         well = str(row["well"])
-        said = whole.get(well, {})
+        verdicts = whole.get(well, {})
         on_sites = tuple(
             SiteVerdict(
                 site=int(site_verdict["site"]),
@@ -179,7 +179,7 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
             )
             for site_verdict in sorted(single.get(well, []), key=lambda site: int(site["site"]))
         )
-        changes = [_change(said.get("seen"), str(row["flag_codes"]))]
+        changes = [_change(verdicts.get("seen"), str(row["flag_codes"]))]
         changes += [f"site {site.site} {site.change}" for site in on_sites if site.change]
         entries.append(
             QueueEntry(
@@ -191,10 +191,10 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
                 n_cells=int(row["n_cells"]),
                 share_abnormal=float(row["share_abnormal"]),
                 worst_site=int(row["worst_site"]),
-                verdict=said.get("verdict"),
-                reviewer=said.get("reviewer"),
-                note=said.get("note"),
-                at=said.get("at"),
+                verdict=verdicts.get("verdict"),
+                reviewer=verdicts.get("reviewer"),
+                note=verdicts.get("note"),
+                at=verdicts.get("at"),
                 change="; ".join(change for change in changes if change),
                 site_verdicts=on_sites,
                 flagged_sites=tuple(flagged_sites[well]),

@@ -236,8 +236,8 @@ def _scored(measure: str, scored: ScoredPlate) -> tuple[dict[str, float], str]:
     if measure == "verdict":
         values = dict.fromkeys(map(str, wells["well"]), 0.0)
         for entry in review_queue([scored]):
-            word = entry.verdict or ("sites decided" if entry.is_done else "to review")
-            values[entry.well] = float(REVIEW_WORDS.index(word))
+            verdict = entry.verdict or ("sites decided" if entry.is_done else "to review")
+            values[entry.well] = float(REVIEW_WORDS.index(verdict))
         return values, "it was not classified"
     if measure == "novelty":
         return _novelty(scored)

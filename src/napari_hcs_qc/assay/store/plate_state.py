@@ -49,12 +49,12 @@ class PlateState:
 
         Columns ``annotated_class`` (normal, abnormal or None) and ``annotated_kind``.
         """
-        said = self.matched.for_training
-        rows = said["cell_id"].to_numpy()
+        annotated = self.matched.for_training
+        rows = annotated["cell_id"].to_numpy()
         columns = {}
         for name in ("class", "kind"):
             texts = np.full(len(self.cells), None, dtype=object)
-            texts[rows] = none_if_missing(said[name])
+            texts[rows] = none_if_missing(annotated[name])
             columns[f"annotated_{name}"] = texts
         return with_texts(pd.DataFrame(index=range(len(self.cells))), columns)
 

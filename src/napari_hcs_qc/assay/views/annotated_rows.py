@@ -42,8 +42,8 @@ class AnnotatedRows:
         self.kinds = np.full(n_cells, None, dtype=object)
         self._ids = plate_cells.cells["cell_id"].to_numpy(np.int64)
         self._by_id = np.argsort(self._ids, kind="stable")
-        said = annotations.table
-        self._write(said[said["plate"] == plate])
+        table = annotations.table
+        self._write(table[table["plate"] == plate])
 
     def take(self, cells: SiteCells) -> None:
         """Take over what is said of the cells of one site."""
@@ -54,13 +54,13 @@ class AnnotatedRows:
 
     def update(self, sites: Iterable[SiteKey]) -> None:
         """Look again at what is said of many sites; of one, `take` is quicker."""
-        said = []
+        annotated = []
         for site in sites:
             rows = self._by_site.rows(site)
             self.classes[rows], self.kinds[rows] = None, None
-            said.append(self._live.at_site(PlateSite(self._plate, site)))
-        if said:
-            self._write(pd.concat(said, ignore_index=True))
+            annotated.append(self._live.at_site(PlateSite(self._plate, site)))
+        if annotated:
+            self._write(pd.concat(annotated, ignore_index=True))
 
     def _write(self, annotations: pd.DataFrame) -> None:
         if not len(annotations):

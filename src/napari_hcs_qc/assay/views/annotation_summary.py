@@ -76,10 +76,10 @@ def find_conflicts(
         columns = ["annotator", "class", "kind"]
         for cell in state.matched.conflicts["cell_id"]:
             # As far as the journal goes the last word of a person at a place is their only one.
-            said = state.annotations.loc[state.matched.cell_id == cell, columns]
+            annotated = state.annotations.loc[state.matched.cell_id == cell, columns]
             where = state.cells.iloc[int(cell)]
-            words = dict.fromkeys(
-                (str(who), str(cls), kind) for who, cls, kind in rows_of(said, columns)
+            opinions = dict.fromkeys(
+                (str(who), str(cls), kind) for who, cls, kind in rows_of(annotated, columns)
             )
             site = SiteKey(str(where["well"]), int(where["site"]))
             conflicts.append(
@@ -88,7 +88,7 @@ def find_conflicts(
                     site=site,
                     y_px=float(where["y_px"]),
                     x_px=float(where["x_px"]),
-                    opinions=(*words,),
+                    opinions=(*opinions,),
                 )
             )
     return tuple(conflicts)

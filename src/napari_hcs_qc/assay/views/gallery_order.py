@@ -190,15 +190,15 @@ def _similar(
     rows: NDArray[np.int64],
     job: Job,
 ) -> NDArray[np.int64]:
-    asked = _finite(np.asarray(embeddings[chosen], dtype=np.float32))
-    if not len(asked):
+    goals = _finite(np.asarray(embeddings[chosen], dtype=np.float32))
+    if not len(goals):
         have = f"the {len(chosen)} selected have none" if len(chosen) else "none was selected"
         raise HcsQcError(
             "To order cells by similarity, select at least one cell that has an embedding; "
             f"{have}. Select a cell of a site that can be read."
         )
     scale = _Scale(embeddings)
-    goal = scale(asked).mean(axis=0)
+    goal = scale(goals).mean(axis=0)
     # Products of float32 and this are float32, and the length of the goal changes no order.
     goal /= max(float(np.linalg.norm(goal)), np.finfo(np.float32).tiny)
     cosines = np.empty(len(rows), dtype=np.float32)

@@ -72,10 +72,12 @@ def site_cells(
     ids = np.concatenate([cells["cell_id"].to_numpy(), added["cell_id"].to_numpy()])
     where = {int(cell_id): position for position, cell_id in enumerate(ids)}
     classes, kinds = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
-    said = matched.cells
-    at = np.array([where[int(cell_id)] for cell_id in said["cell_id"]], dtype=np.int64)
-    classes[at] = np.where(said["is_conflict"], "conflict", none_if_missing(said["class"]))
-    kinds[at] = none_if_missing(said["kind"])
+    annotated = matched.cells
+    at = np.array([where[int(cell_id)] for cell_id in annotated["cell_id"]], dtype=np.int64)
+    classes[at] = np.where(
+        annotated["is_conflict"], "conflict", none_if_missing(annotated["class"])
+    )
+    kinds[at] = none_if_missing(annotated["kind"])
     said_of = {
         "p_abnormal": np.full(n, np.nan),
         COLUMN: np.full(n, np.nan),

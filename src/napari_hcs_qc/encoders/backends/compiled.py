@@ -108,8 +108,8 @@ def kept_graph(key: str, export: Callable[[], bytes], use: Callable[[bytes], Run
 
     An export takes seconds of a processor, a load some hundredths.
     """
-    told = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
-    path = cache_folder() / "graphs" / f"{fingerprint(told)}.onnx"
+    content = {"network": key, "export_version": _EXPORT_VERSION, "torch": str(torch.__version__)}
+    path = cache_folder() / "graphs" / f"{fingerprint(content)}.onnx"
     with contextlib.suppress(Exception):  # damaged, or half gone: it is made anew
         made = use(path.read_bytes())
         with contextlib.suppress(OSError):

@@ -188,9 +188,9 @@ def _scores_table(
     dtypes: Mapping[str, str],
 ) -> pd.DataFrame:
     """Make a table of scores with the verdicts on their places."""
-    said = _verdicts(plate)
+    decisions = _verdicts(plate)
     names = {"well": "Metadata_Well", "site": "Metadata_Site"}
-    verdicts: list[Any] = [said.get(key) for key in keys]
+    verdicts: list[Any] = [decisions.get(key) for key in keys]
     columns = scores.rename(columns=names).assign(Metadata_Plate=plate.name, verdict=verdicts)
     return _typed(columns, dtypes)
 
@@ -202,11 +202,11 @@ def site_outliers(plate: ExportPlate, options: ExportOptions) -> dict[SiteKey, b
     decided on it or its well ("look again" decides nothing). One that was kept, itself or with
     its well, never is.
     """
-    said = _verdicts(plate)
+    verdicts = _verdicts(plate)
     outliers = {}
     for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True):
-        verdict = said.get(key)
-        is_open = bool(is_flagged) and not {verdict, said.get((key.well, None))} & _DECISIONS
+        verdict = verdicts.get(key)
+        is_open = bool(is_flagged) and not {verdict, verdicts.get((key.well, None))} & _DECISIONS
         outliers[key] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
     return outliers
 
@@ -218,16 +218,16 @@ def well_outliers(plate: ExportPlate, options: ExportOptions) -> dict[str, bool]
     decided on it. A flag that comes from sites alone is decided as well once each of these sites
     is.
     """
-    said = _verdicts(plate)
+    verdicts = _verdicts(plate)
     undecided = {
         key.well
         for key, is_flagged in zip(site_keys(plate.sites), plate.sites["is_flagged"], strict=True)
-        if is_flagged and said.get(key) not in _DECISIONS
+        if is_flagged and verdicts.get(key) not in _DECISIONS
     }
     outliers = {}
     columns = plate.wells[["well", "is_flagged", "is_flagged_by_sites"]]
     for well, is_flagged, by_sites in columns.itertuples(index=False):
-        verdict = said.get((str(well), None))
+        verdict = verdicts.get((str(well), None))
         is_open = verdict not in _DECISIONS and (not by_sites or well in undecided)
         is_open = is_open and bool(is_flagged)
         outliers[str(well)] = verdict == "exclude" or (options.exclude_unreviewed and is_open)
@@ -239,18 +239,18 @@ def _verdicts(plate: ExportPlate) -> dict[tuple[str, int | None], str]:
     table = plate.verdicts
     if "plate" in table:
         table = table.loc[table["plate"] == plate.name]
-    said: dict[tuple[str, int | None], str] = {}
+    verdicts: dict[tuple[str, int | None], str] = {}
     for well, site, verdict in zip(table["well"], table["site"], table["verdict"], strict=True):
         place = str(well), None if pd.isna(site) else int(site)
         if pd.isna(verdict):
-            said.pop(place, None)
+            verdicts.pop(place, None)
         elif verdict in VERDICTS:
-            said[place] = str(verdict)
+            verdicts[place] = str(verdict)
         else:
             raise HcsQcError(
                 f"The verdict on well {well} is {verdict!r}; {', '.join(VERDICTS)} were expected."
             )
-    return said
+    return verdicts
 
 
 def _typed(columns: Mapping[str, Any] | pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -232,11 +232,11 @@ def _of_assay(info: EncoderInfo) -> _Offer:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    about = [entry for entry in re.split(r"[,;\s]+", text.strip().lower()) if entry]
-    wrong = [entry for entry in about if entry != "all" and not entry.isdecimal()]
-    if wrong or not about:
+    entries = [entry for entry in re.split(r"[,;\s]+", text.strip().lower()) if entry]
+    wrong = [entry for entry in entries if entry != "all" and not entry.isdecimal()]
+    if wrong or not entries:
         raise HcsQcError(
             f"The numbers of annotations are {text.strip() or 'empty'!r}; numbers and 'all' were "
             "expected, such as: all, 100, 50, 25, 10."
         )
-    return tuple(dict.fromkeys(0 if entry == "all" else int(entry) for entry in about))
+    return tuple(dict.fromkeys(0 if entry == "all" else int(entry) for entry in entries))
