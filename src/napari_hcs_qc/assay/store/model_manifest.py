@@ -77,9 +77,6 @@ class FineTuning(Part):
     seed: int
     epochs: int
     losses: tuple[float, ...]
-    held_out_losses: tuple[float, ...]
-    kept_epoch: int
-    n_held_out: int
     batch_statistics: bool
     device: str
     cells_at_once: int

@@ -44,6 +44,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         data.append(
             {
                 **asdict(info),
+                "ready": info.ready,
                 "crops_per_s": speeds.get(listed.backend_in_use, next(iter(speeds.values()), None)),
                 "crops_per_s_by_backend": dict(speeds),
                 "notes": notes,
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         lines,
         {
             "encoders": data,
-            "backends": [asdict(info) for info in listed.backends],
+            "backends": [{**asdict(info), "needs": info.needs} for info in listed.backends],
             "backend_in_use": in_use,
         },
     )
