@@ -43,9 +43,9 @@ class TrainingTasks(TaskGroup):
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(SETTLE_MS)
-        self._pause.timeout.connect(lambda: self.score_again())
+        self._pause.timeout.connect(self.score_again)
         session.assay.changed.connect(self._assay_changed)
-        session.models.threshold_changed.connect(lambda _: self.score_again())
+        session.models.threshold_changed.connect(self._threshold_changed)
         session.annotations.changed.connect(self._annotated)
         session.closing.connect(self._close)
 
@@ -292,5 +292,9 @@ class TrainingTasks(TaskGroup):
         elif self._session.models.model is not None:
             self._pause.start()  # annotations count for wells, once the hand rests
 
+    def _threshold_changed(self, _: float) -> None:
+        self.score_again()
+
     def _close(self) -> None:
         self._is_closing = True
+        self._pause.stop()  # or it would act on a session that is gone
