@@ -24,6 +24,11 @@ if os.environ.get("CI"):
 # What is not a test of the backends runs on PyTorch, which needs no time to be made ready.
 os.environ.setdefault("HCS_QC_BACKEND", "torch")
 
+# Processes side by side share the cores: more threads than cores wait for each other.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    n_processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_processes)))
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
