@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,7 +14,7 @@ from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -143,7 +144,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         if first["type"] == "missing":
             yield Problem(where, "is missing.")
         elif first["type"] == "extra_forbidden":
-            known = _fields_at(model, place[:-1])
+            known = fields_at(model, place[:-1])
             yield Problem(where, unknown_setting(str(place[-1]), known))
         elif first["type"] in ("value_error", "assertion_error"):
             yield Problem(where, first["msg"].partition(", ")[2])
@@ -177,20 +178,31 @@ def _expected(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _fields_at(model: type[BaseModel], place: list[int | str]) -> list[str]:
-    """Names of the fields of the part of a model at a place."""
+def fields_at(model: type[Any], place: Iterable[int | str]) -> list[str]:
+    """Names in the file of the fields of the part of a model at a place."""
     for item in place:
         if isinstance(item, str):
-            field = model.model_fields.get(item)
-            parts = list(_models_in(field.annotation)) if field is not None else []
+            parts = list(_models_in(_fields(model).get(item)))
             if not parts:
                 return []
             model = parts[0]
-    return list(model.model_fields)
+    return list(_fields(model))
 
 
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _fields(model: type[Any]) -> dict[str, Any]:
+    """Give the type of each field by the name that it has in a file."""
+    if is_dataclass(model):
+        return {field.name: field.type for field in fields(model)}
+    return {
+        str(field.validation_alias or name): field.annotation
+        for name, field in model.model_fields.items()
+    }
+
+
+def _models_in(annotation: object) -> Iterator[type[Any]]:
+    if isinstance(annotation, type) and (
+        issubclass(annotation, BaseModel) or is_dataclass(annotation)
+    ):
         yield annotation
     for inner in get_args(annotation):
         yield from _models_in(inner)

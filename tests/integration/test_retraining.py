@@ -222,7 +222,7 @@ def test_the_lock_is_held_only_for_writing(opened, monkeypatch) -> None:
 
 def test_another_process_at_work_is_told(opened, monkeypatch) -> None:
     assay, states, encoder = opened
-    monkeypatch.setattr(training, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(training, "PATIENCE_S", 0.2)
     held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -24,6 +24,10 @@ from napari_hcs_qc.screen.documents import (
     ScreenProvenance,
 )
 from napari_hcs_qc.screen.screen_spec import ScreenFile
+from napari_hcs_qc.study.artefacts.sensitivity_results import Accuracy, KindResult
+from napari_hcs_qc.study.benchmark.results import DrawResult
+from napari_hcs_qc.study.datasets.record import Archives, Manifest
+from napari_hcs_qc.study.simulation.synthetic_spec import SimulationRecord
 from napari_hcs_qc.workflow.export import Provenance
 
 if TYPE_CHECKING:
@@ -43,6 +47,12 @@ SCHEMAS: dict[str, type[Part]] = {
     "screen-plan": PlanDocument,
     "screen-problem": ProblemDocument,
     "screen-provenance": ScreenProvenance,
+    "study/benchmark-draw": DrawResult,
+    "study/fetched": Manifest,
+    "study/registry": Archives,
+    "study/sensitivity": KindResult,
+    "study/sensitivity-accuracy": Accuracy,
+    "study/simulation": SimulationRecord,
 }
 
 
@@ -56,11 +66,12 @@ def test_the_schema_in_the_documentation_is_that_of_the_file(name: str) -> None:
 
 
 def test_no_schema_is_left_over() -> None:
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(SCHEMAS)
+    written = {path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.json")}
+    assert {path.as_posix() for path in written} == set(SCHEMAS)
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
     for schema_name, schema_model in SCHEMAS.items():
         path = FOLDER / f"{schema_name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(schema_of(schema_model), encoding="utf-8")

@@ -26,13 +26,12 @@ class LearningCurve:
     sizes: tuple[int, ...]  # cells fitted on, ascending
     # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
     mean: tuple[float, ...]
-    # Weighted F1 in 0..1 of each size: mean over the seeds, and its sd (0 with one seed)
     sd: tuple[float, ...]
     low: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
-    high: tuple[float, ...]  # 95 % interval of `mean`: wells drawn with replacement
+    high: tuple[float, ...]
     slope: float  # F1 gained by each doubling of the annotations, over the last three sizes
     slope_low: float  # 95 % interval of `slope`, from the same draws of wells
-    slope_high: float  # 95 % interval of `slope`, from the same draws of wells
+    slope_high: float
     n_cells: int  # annotated cells there are
     note: str = ""  # what differs from what was asked for; empty when nothing does. To be shown
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from napari_hcs_qc.documents import fields_at
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.text import count_of, unknown_setting
 
@@ -81,7 +81,7 @@ def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
     where = " ".join(str(part + 1 if isinstance(part, int) else part) for part in place)
     match details["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            what = unknown_setting(str(place[-1]), _names(model, place[:-1]))
+            what = unknown_setting(str(place[-1]), fields_at(model, place[:-1]))
         case "missing":
             what = "is missing."
         case "value_error":
@@ -93,29 +93,3 @@ def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
             why = f" ({field.description})" if field is not None and field.description else ""
             what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}{why}."
     return Problem(where or "settings", what)
-
-
-def _names(model: type[Any], place: tuple[int | str, ...]) -> list[str]:
-    """List the settings that a file may have at some place."""
-    for part in place:
-        if isinstance(part, str):
-            model = _nested(_fields(model)[part])[0]
-    return list(_fields(model))
-
-
-def _fields(model: type[Any]) -> dict[str, Any]:
-    """Give the type of each setting, by the name that it has in a file."""
-    if is_dataclass(model):
-        return {field.name: field.type for field in fields(model)}
-    return {
-        str(field.validation_alias or name): field.annotation
-        for name, field in model.model_fields.items()
-    }
-
-
-def _nested(annotation: Any) -> list[type[Any]]:
-    if isinstance(annotation, type) and (
-        issubclass(annotation, Settings) or is_dataclass(annotation)
-    ):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _nested(part)]

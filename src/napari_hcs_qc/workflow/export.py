@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
+from napari_hcs_qc.assay.models.model_in_use import chosen_model, id_in_use
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.models.training import versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
@@ -167,7 +167,7 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
         assay=str(assay.path.resolve()),
         model=model.id,
         model_manifest=model.manifest,
-        model_warning=model_in_use(assay)[1],
+        model_warning=id_in_use(assay)[1],
         flag_rule=assay.flag_rule.to_dict(),
         flag_rule_in_words=assay.flag_rule.describe(),
         plates=tuple(

@@ -20,6 +20,7 @@ from napari_hcs_qc.assay.store.saved_model import change_manifest
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
+from napari_hcs_qc.workflow.training import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.figures import Figures
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
-
-_PATIENCE_S = 5.0  # for another window that is writing
 
 
 def add_figures(
@@ -76,7 +75,7 @@ def add_figures(
 
 
 def _with_figures(assay: AssayFolder, model: Model, figures: Figures) -> Model:
-    with assay.lock(timeout_s=_PATIENCE_S):
+    with assay.lock(timeout_s=PATIENCE_S):
         folder = assay.models_folder / model.id
         return replace(model, manifest=change_manifest(folder, cross_validation=figures))
 
@@ -117,7 +116,7 @@ def add_novelty(
         measured = with_novelty(plate.prediction, state, model, embedded.rows, job)
         measured_plates[name] = plate.with_novelty(state, measured)
         # Where another process is at work it is measured again when somebody needs it.
-        with suppress(AssayBusyError), assay.lock(timeout_s=_PATIENCE_S):
+        with suppress(AssayBusyError), assay.lock(timeout_s=PATIENCE_S):
             if load_prediction(assay, state, model.id) is not None:  # else of other cells by now
                 save_prediction(assay, measured, state)
     return measured_plates

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.encoders.encoder import Encoder
 
 _STEPS = 5
-_PATIENCE_S = 5.0  # for another window that is writing
+PATIENCE_S = 5.0  # for another window that is writing
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +207,7 @@ class _Training:
         with self.watch.step("flag"):
             flagged = self._flagged(scored, predictions)
         job.check()
-        lock = assay.lock(timeout_s=_PATIENCE_S)
+        lock = assay.lock(timeout_s=PATIENCE_S)
         with lock, model_being_made(assay) as folder, self.watch.step("save"):
             job.report(4, _STEPS, f"Saving model {folder.name}")
             try:

@@ -15,6 +15,8 @@ from napari_hcs_qc.errors import HcsQcError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
 Seen: TypeAlias = "Mapping[str, str | float | bool]"
 """How a well was flagged when a person decided on it, by name."""
 
@@ -81,6 +83,17 @@ class Annotation:
         """Make an annotation of what `row` gives."""
         names = [field.name for field in fields(cls)]
         return cls(**dict(zip(names, values, strict=True)))
+
+
+def annotations_at(
+    plate: str, cells: pd.DataFrame, cls: str | None, kind: str | None = None
+) -> tuple[Annotation, ...]:
+    """Annotate rows of a table with ``well``, ``site``, ``y_px`` and ``x_px``, at their places."""
+    columns = (cells[name] for name in ("well", "site", "y_px", "x_px"))
+    return tuple(
+        Annotation(plate=plate, well=str(well), site=site, y_px=y, x_px=x, cls=cls, kind=kind)
+        for well, site, y, x in zip(*columns, strict=True)
+    )
 
 
 def check_term(value: str | None, what: str, allowed: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hcs_qc.assay.models.train_options import requested_recipe
+from napari_hcs_qc.assay.models.train_options import requested_encoder, requested_recipe
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.job import NO_JOB, Job
 
@@ -46,15 +46,7 @@ def measure_encoder(options: TrainOptions, *, job: Job = NO_JOB) -> EncoderSpeed
     recipe = requested_recipe(options)
     name = options.encoder_name
     # Not the cached one: to measure another must not push out the one that retraining uses.
-    encoder = load_encoder(
-        name,
-        stages=recipe.stages,
-        pooling=recipe.pooling,
-        weights=options.weights,
-        device=options.device,
-        backend=options.backend,
-        job=job,
-    )
+    encoder = requested_encoder(options, load=load_encoder, job=job)
     job.report(0, 0, f"Measuring {name}")
     side = recipe.input_px
     crops = torch.rand((_BATCH, 1, side, side), generator=torch.Generator().manual_seed(0))

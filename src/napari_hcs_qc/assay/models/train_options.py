@@ -17,6 +17,8 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.model_manifest import ModelManifest
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -105,10 +107,12 @@ def requested_recipe(options: TrainOptions) -> CropRecipe:
     return replace(recipe, channels="rgb", rgb=options.rgb) if options.rgb else recipe
 
 
-def requested_encoder(options: TrainOptions, *, job: Job = NO_JOB) -> Encoder:
+def requested_encoder(
+    options: TrainOptions, *, load: Callable[..., Encoder] = cached_encoder, job: Job = NO_JOB
+) -> Encoder:
     """Load the encoder of some options as their recipe needs it, or give the one in memory."""
     recipe = requested_recipe(options)
-    return cached_encoder(
+    return load(
         options.encoder_name,
         stages=recipe.stages,
         pooling=recipe.pooling,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation
+from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation, annotations_at
 from napari_hcs_qc.assay.annotations.matching import match_annotations
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
@@ -112,15 +112,4 @@ def to_take_back(
         mine, plate_cells.cells, plate_cells.diameter_px / 2, add=False, by_site=state.by_site
     )
     is_meant = np.isin(matched.cell_id, cells["cell_id"])
-    columns = ["well", "site", "y_px", "x_px"]
-    return tuple(
-        Annotation(
-            plate=plate,
-            well=str(well),
-            site=int(site),
-            y_px=float(y_px),
-            x_px=float(x_px),
-            cls=None,
-        )
-        for well, site, y_px, x_px in rows_of(mine[is_meant], columns)
-    )
+    return annotations_at(plate, mine[is_meant], None)

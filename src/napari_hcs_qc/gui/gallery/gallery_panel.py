@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
-from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.annotations.annotation import annotations_at
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.gallery_order import order_cells
@@ -199,9 +199,8 @@ class GalleryPanel(QWidget):
         )
         if state is None or embeddings is None:
             return None
-        return embeddings[
-            : len(state.plate_cells.cells)
-        ]  # cells that people added come after these
+        # Cells that people added come after these.
+        return embeddings[: len(state.plate_cells.cells)]
 
     def _novelty(self) -> NDArray[np.float32] | None:
         prediction = self._prediction()
@@ -275,21 +274,8 @@ class GalleryPanel(QWidget):
                 )
             return session.annotations.annotate_cells(back)
         cells = state.plate_cells.cells.iloc[rows]
-        plate, columns = state.plate.name, ["well", "site", "y_px", "x_px"]
-        return session.annotations.annotate_cells(
-            [
-                Annotation(
-                    plate=plate,
-                    well=str(well),
-                    site=int(site),
-                    y_px=float(y_px),
-                    x_px=float(x_px),
-                    cls=cls,
-                    kind=kind,
-                )
-                for well, site, y_px, x_px in cells[columns].itertuples(index=False, name=None)
-            ]
-        )
+        annotations = annotations_at(state.plate.name, cells, cls, kind)
+        return session.annotations.annotate_cells(annotations)
 
     def _is_confirmed(self, n_cells: int, cls: str | None) -> bool:
         text = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"

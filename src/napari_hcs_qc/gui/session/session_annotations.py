@@ -124,19 +124,7 @@ class SessionAnnotations(QObject):
         if plate is None:
             return False
         try:
-            annotations = [
-                Annotation(
-                    plate=plate.name,
-                    well=site.well,
-                    site=site.site,
-                    y_px=y_px,
-                    x_px=x_px,
-                    cls=cls,
-                    kind=kind,
-                    note=note,
-                )
-                for y_px, x_px in positions
-            ]
+            annotations = _on_site(plate.name, site, positions, cls, kind, note)
         except HcsQcError as error:
             self.message.emit("error", str(error))
             return False
@@ -157,16 +145,8 @@ class SessionAnnotations(QObject):
         rows = cells.rows[list(indices)]
         cleared = [
             *to_take_back(state, self.cache.table, rows[rows >= 0], self._annotator),
-            *(
-                Annotation(
-                    plate=state.plate.name,
-                    well=site.well,
-                    site=site.site,
-                    y_px=float(y_px),
-                    x_px=float(x_px),
-                    cls=None,
-                )
-                for y_px, x_px in cells.yx_px[[i for i in indices if cells.rows[i] < 0]]
+            *_on_site(
+                state.plate.name, site, cells.yx_px[[i for i in indices if cells.rows[i] < 0]], None
             ),
         ]
         if not cleared:
@@ -255,3 +235,26 @@ class SessionAnnotations(QObject):
             else:
                 self._rows.update(sites)
         self.changed.emit(changed)
+
+
+def _on_site(
+    plate: str,
+    site: SiteKey,
+    positions: Iterable[Iterable[float]],
+    cls: str | None,
+    kind: str | None = None,
+    note: str | None = None,
+) -> list[Annotation]:
+    return [
+        Annotation(
+            plate=plate,
+            well=site.well,
+            site=site.site,
+            y_px=y_px,
+            x_px=x_px,
+            cls=cls,
+            kind=kind,
+            note=note,
+        )
+        for y_px, x_px in positions
+    ]
