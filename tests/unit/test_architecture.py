@@ -11,6 +11,7 @@ import napari_hcs_qc
 ROOT = Path(napari_hcs_qc.__file__).parent
 MOST_LINES = 500
 MOST_MODULES = 14
+MOST_FIELDS = 4
 
 _MODULES = {
     ".".join(("napari_hcs_qc", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
@@ -70,6 +71,28 @@ def _cycles(graph: dict[str, set[str]]) -> list[list[str]]:
 def test_no_module_is_too_long() -> None:
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in _MODULES.items()}
     assert not {name: n for name, n in lines.items() if n > MOST_LINES}
+
+
+def test_frozen_dataclasses_of_many_fields_are_made_by_keyword() -> None:
+    by_place = []
+    for name, path in _MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            options = {
+                option.arg
+                for decorator in node.decorator_list
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "dataclass"
+                for option in decorator.keywords
+                if ast.unparse(option.value) == "True"
+            }
+            n_fields = sum(
+                isinstance(line, ast.AnnAssign) and "ClassVar" not in ast.unparse(line.annotation)
+                for line in node.body
+            )
+            if n_fields > MOST_FIELDS and "frozen" in options and "kw_only" not in options:
+                by_place.append(f"{name}.{node.name}")
+    assert not by_place
 
 
 def test_no_folder_has_too_many_modules() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelRange:
     """Grey values of one channel of one plate."""
 
@@ -81,7 +81,7 @@ class IntensityRanges:
         return fingerprint(self.to_dict())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _SiteGreys:
     """What one plane of one site says of the grey values of its channel."""
 

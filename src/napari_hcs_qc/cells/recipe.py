@@ -26,7 +26,7 @@ _RGB_STAINS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CropRecipe:
     """How cells become encoder input; part of every model.
 
@@ -201,11 +201,13 @@ def _find(name: str, names: Sequence[str]) -> int:
 
 PRESETS: dict[str, CropRecipe] = {
     "nucleus": CropRecipe(
-        "nucleus", scales=(1.0, 2.0), unit="diameter", input_px=128, pooling="centre"
+        name="nucleus", scales=(1.0, 2.0), unit="diameter", input_px=128, pooling="centre"
     ),
-    "nucleus-mean": CropRecipe("nucleus-mean", scales=(1.1, 2.2), unit="diameter", input_px=128),
+    "nucleus-mean": CropRecipe(
+        name="nucleus-mean", scales=(1.1, 2.2), unit="diameter", input_px=128
+    ),
     "paper-128px": CropRecipe(
-        "paper-128px", scales=(128.0,), unit="px", input_px=128, channels="rgb", stages="last"
+        name="paper-128px", scales=(128.0,), unit="px", input_px=128, channels="rgb", stages="last"
     ),
 }
 DEFAULT_RECIPE = "nucleus"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Family: TypeAlias = Literal["timm", "torchvision"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Architecture:
     """A network to be filled with weights, and what is known of it."""
 

@@ -32,7 +32,7 @@ N_BOOTSTRAP = 1000
 """Draws of wells behind a confidence interval."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CrossValidation:
     """Figures from held-out cells only, over several divisions into folds."""
 

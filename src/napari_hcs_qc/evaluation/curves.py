@@ -19,7 +19,7 @@ _MUCH = 0.02  # with so much still possible nobody should be told to stop
 _MIN_CELLS = 20  # with fewer annotations figures are mostly chance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LearningCurve:
     """Weighted F1 of held-out cells over the number of annotated cells fitted on."""
 
@@ -77,24 +77,30 @@ class LearningCurve:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave; further entries are ignored."""
+
+        def values(name: str) -> tuple[float, ...]:
+            return tuple(_or_nan(value) for value in data[name])
+
         try:
-            sizes = tuple(int(size) for size in data["sizes"])
-            mean, sd, low, high = (
-                tuple(_or_nan(value) for value in data[name])
-                for name in ("mean", "sd", "low", "high")
+            return cls(
+                sizes=tuple(int(size) for size in data["sizes"]),
+                mean=values("mean"),
+                sd=values("sd"),
+                low=values("low"),
+                high=values("high"),
+                slope=_or_nan(data["slope"]),
+                slope_low=_or_nan(data["slope_low"]),
+                slope_high=_or_nan(data["slope_high"]),
+                n_cells=int(data["n_cells"]),
+                note=str(data["note"]),
             )
-            slope, slope_low, slope_high = (
-                _or_nan(data[name]) for name in ("slope", "slope_low", "slope_high")
-            )
-            n_cells, note = int(data["n_cells"]), str(data["note"])
         except (KeyError, TypeError, ValueError) as error:
             raise HcsQcError(
                 f"The learning curve cannot be read ({error!r}); retrain to compute it again."
             ) from error
-        return cls(sizes, mean, sd, low, high, slope, slope_low, slope_high, n_cells, note)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reliability:
     """Predicted against annotated, in bins of P(abnormal) that have cells; all in 0..1."""
 

@@ -25,7 +25,7 @@ METRIC_NAMES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Agreement over a set of cells. All figures are shares in 0..1."""
 

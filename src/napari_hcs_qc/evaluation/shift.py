@@ -37,7 +37,7 @@ _MAX_COMPONENTS = 32
 _NEIGHBOURS = 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Shift:
     """How unlike a plate is."""
 
@@ -103,7 +103,14 @@ class ShiftDetector:
                 f"This plate looks like the training data: {share} are from one another (1 % "
                 "would be usual)."
             )
-        return Shift(value, threshold, is_novel, sentence, self.n_reference_, len(rows))
+        return Shift(
+            value=value,
+            threshold=threshold,
+            is_novel=is_novel,
+            sentence=sentence,
+            n_reference=self.n_reference_,
+            n_new=len(rows),
+        )
 
     def _checked(self, cells: ArrayLike) -> NDArray[Any]:
         given: NDArray[Any] = np.asarray(cells)
@@ -210,4 +217,11 @@ def _too_few(n_reference: int, n_new: int) -> Shift:
         f"Whether this plate looks unlike the training data is unknown: {n_reference} training "
         f"cells and {n_new} new ones, at least {MIN_REFERENCE} and {MIN_NEW} are needed."
     )
-    return Shift(float("nan"), UNLIKE_SHARE, False, sentence, n_reference, n_new)
+    return Shift(
+        value=float("nan"),
+        threshold=UNLIKE_SHARE,
+        is_novel=False,
+        sentence=sentence,
+        n_reference=n_reference,
+        n_new=n_new,
+    )

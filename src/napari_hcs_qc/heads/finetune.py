@@ -43,7 +43,7 @@ _CPU_CELLS = 8
 """Cells in one pass on a CPU: a pass cannot be stopped half way, and this many take 0.3 s."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FineTuning:
     """How an encoder is fine-tuned."""
 

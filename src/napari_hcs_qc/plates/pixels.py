@@ -51,7 +51,7 @@ class Layout(NamedTuple):
         return f"{self.shape[0]}×{self.shape[1]} px {self.dtype}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageInfo:
     """What the header of an image file says."""
 
@@ -193,11 +193,11 @@ def _read_tiff(
             axes = _axes_of(names, shape)
         height, width = (int(shape[axis]) for axis in axes.order[-2:])
         info = ImageInfo(
-            Layout((height, width), dtype),
-            axes.n_channels,
-            axes.n_z,
-            axes.is_declared,
-            _pixel_size(tif) if parts is None else None,
+            layout=Layout((height, width), dtype),
+            n_channels=axes.n_channels,
+            n_z=axes.n_z,
+            is_declared=axes.is_declared,
+            pixel_size_um=_pixel_size(tif) if parts is None else None,
         )
         chosen = _select(info, parts or [], layout)
         pages_are_planes = series is None or (
@@ -339,7 +339,7 @@ def _read_picture(
             )
         is_16_bit = mode.startswith("I;16") or (mode == "I" and picture.format == "PNG")
         dtype = np.dtype("u2" if is_16_bit else {"I": "i4", "F": "f4"}.get(mode, "u1"))
-        info = ImageInfo(Layout((picture.height, picture.width), dtype))
+        info = ImageInfo(layout=Layout((picture.height, picture.width), dtype))
         chosen = _select(info, parts or [], layout)
         if not parts:
             return info, []

@@ -55,7 +55,7 @@ class _Plane(NamedTuple):
     part: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Plate:
     """A plate as it lies on disk. Made by `open_plate`; reads no pixels until asked.
 

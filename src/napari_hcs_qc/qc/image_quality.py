@@ -42,7 +42,7 @@ _TRIM = 3 * 0.6744897501960817
 _TRIMMED_MEAN = math.sqrt(2 / math.pi) * (1 - math.exp(-(_TRIM**2) / 2)) / math.erf(_TRIM / 2**0.5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelQuality:
     """What one channel of one site looks like, as numbers.
 

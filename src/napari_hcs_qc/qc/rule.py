@@ -124,7 +124,7 @@ class Rule:
         return cls(**data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlagRule(Rule):
     """Thresholds for a flag.
 

@@ -109,14 +109,15 @@ def gather(plan: ScreenPlan, *, job: Job = NO_JOB) -> Gathered:
         failed=failed,
         plates=[
             ScreenPlateView(
-                plate.figures,
-                flags[plate.figures.name],
-                f"plates/{quote(plate.planned.plate.key)}/results/report.html",
-                *place,
-                plate.grid,
-                plate.done.figures.warnings,
+                figures=plate.figures,
+                flags=flags[plate.figures.name],
+                link=f"plates/{quote(plate.planned.plate.key)}/results/report.html",
+                place=place,
+                when=when,
+                wells=plate.grid,
+                warnings=plate.done.figures.warnings,
             )
-            for plate, place in zip(scored, places, strict=True)
+            for plate, (place, when) in zip(scored, places, strict=True)
         ],
         order_text=order_text,
         effects=effects,

@@ -246,7 +246,13 @@ def model_card(model: Model) -> ModelCard:
         n_annotated=manifest.n_annotated,
         n_kinds=manifest.n_kinds,
         cross_validation=[
-            CrossValidated(figure.name, figure.mean, figure.sd, *figure.ci95)
+            CrossValidated(
+                name=figure.name,
+                mean=figure.mean,
+                sd=figure.sd,
+                low=figure.ci95[0],
+                high=figure.ci95[1],
+            )
             for figure in (() if figures is None else figures.figures)
             if figure.mean is not None
         ],

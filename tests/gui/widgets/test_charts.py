@@ -214,7 +214,17 @@ class TestLearningCurve:
 
     def test_a_curve_without_interval_and_of_one_point(self, make: Any) -> None:
         nan = (math.nan,)
-        one = LearningCurve((9,), (0.8,), (0.0,), nan, nan, *nan, *nan, *nan, n_cells=12)
+        one = LearningCurve(
+            sizes=(9,),
+            mean=(0.8,),
+            sd=(0.0,),
+            low=nan,
+            high=nan,
+            slope=math.nan,
+            slope_low=math.nan,
+            slope_high=math.nan,
+            n_cells=12,
+        )
         chart = make(LearningCurveChart, one)
         assert "interval unknown" in chart.describe_at(QPointF(200, 100))
         assert len(colours(chart)) > 3
@@ -345,7 +355,7 @@ class TestAxes:
 
     @pytest.mark.parametrize("is_log", [False, True])
     def test_value_undoes_share(self, is_log: bool) -> None:
-        axis = Axis("t", 2.0, 50.0, (), is_log)
+        axis = Axis(title="t", low=2.0, high=50.0, ticks=(), is_log=is_log)
         assert (axis.share(2.0), axis.share(50.0)) == pytest.approx((0, 1))
         assert axis.share(10.0) == pytest.approx(0.5 if is_log else 1 / 6)
         assert axis.value(axis.share(13.0)) == pytest.approx(13.0)

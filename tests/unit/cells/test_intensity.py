@@ -41,8 +41,17 @@ def clipped(image: np.ndarray, level: int, gain: float = 3.0) -> np.ndarray:
 def test_ranges_scale_by_the_plate_and_clip() -> None:
     ranges = IntensityRanges(
         (
-            ChannelRange("a", 100, 300, None, 110, "uint16"),
-            ChannelRange("b", 0, 1000, 4095, 20, "uint16"),
+            ChannelRange(
+                channel="a",
+                low=100,
+                high=300,
+                saturation_level=None,
+                background=110,
+                dtype="uint16",
+            ),
+            ChannelRange(
+                channel="b", low=0, high=1000, saturation_level=4095, background=20, dtype="uint16"
+            ),
         )
     )
     pixels = np.array([[[0, 500, 2000]], [[100, 200, 400]]], np.uint16)
@@ -56,8 +65,30 @@ def test_ranges_scale_by_the_plate_and_clip() -> None:
 
 
 def test_ranges_survive_json_and_tell_apart() -> None:
-    one = IntensityRanges((ChannelRange("DNA", 1.5, 3.25, None, 2.0, "uint8"),))
-    other = IntensityRanges((ChannelRange("DNA", 1.5, 3.25, 255.0, 2.0, "uint8"),))
+    one = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=1.5,
+                high=3.25,
+                saturation_level=None,
+                background=2.0,
+                dtype="uint8",
+            ),
+        )
+    )
+    other = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=1.5,
+                high=3.25,
+                saturation_level=255.0,
+                background=2.0,
+                dtype="uint8",
+            ),
+        )
+    )
     again = IntensityRanges.from_dict(json.loads(json.dumps(one.to_dict())))
     assert again == one
     assert again.fingerprint == one.fingerprint != other.fingerprint

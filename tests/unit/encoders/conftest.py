@@ -106,11 +106,18 @@ def open_inputs(folder: Path, seed: int = 0) -> Inputs:
         )
     ranges = IntensityRanges(
         tuple(
-            ChannelRange(channel.name, 0.0, float(MAX_GREY), None, 0.0, "uint16")
+            ChannelRange(
+                channel=channel.name,
+                low=0.0,
+                high=float(MAX_GREY),
+                saturation_level=None,
+                background=0.0,
+                dtype="uint16",
+            )
             for channel in plate.channels
         )
     )
-    recipe = CropRecipe("test", (8.0, 20.0), "px", 16, stages="last")
+    recipe = CropRecipe(name="test", scales=(8.0, 20.0), unit="px", input_px=16, stages="last")
     return Inputs(plate, pd.concat(tables, ignore_index=True), ranges, recipe)
 
 

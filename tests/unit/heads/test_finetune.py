@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECIPE = CropRecipe(
-    "tiny", scales=(1.0, 2.0), unit="px", input_px=32, stages="inner", pooling="centre"
+    name="tiny", scales=(1.0, 2.0), unit="px", input_px=32, stages="inner", pooling="centre"
 )
 QUICK = FineTuning(
     epochs=3, optimiser="adamw", learning_rate=1e-2, encoder_rate=1e-3, depth_decay=0.8

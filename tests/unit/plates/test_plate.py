@@ -250,4 +250,11 @@ def test_an_unknown_site_is_named(plate: Plate) -> None:
 
 def test_a_plane_table_without_columns_is_refused() -> None:
     with pytest.raises(HcsQcError, match="lacks the columns site, channel"):
-        Plate("p", Path("p"), "pattern", (8, 12), (Channel("a"),), pd.DataFrame({"well": []}))
+        Plate(
+            name="p",
+            source=Path("p"),
+            format="pattern",
+            shape=(8, 12),
+            channels=(Channel("a"),),
+            planes=pd.DataFrame({"well": []}),
+        )

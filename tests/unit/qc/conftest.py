@@ -60,7 +60,18 @@ def draw_site() -> Callable[..., Site]:
 
 @pytest.fixture(scope="session")
 def ranges() -> IntensityRanges:
-    return IntensityRanges((ChannelRange("DNA", 110.0, 950.0, 4095.0, 120.0, "uint16"),))
+    return IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=110.0,
+                high=950.0,
+                saturation_level=4095.0,
+                background=120.0,
+                dtype="uint16",
+            ),
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -174,5 +185,12 @@ def scored(no_quality: pd.DataFrame) -> ExportPlate:
     embeddings = np.random.default_rng(0).normal(size=(len(cells), 6)).astype(np.float32)
     verdicts = pd.DataFrame({"well": [], "site": pd.array([], dtype="Int64"), "verdict": []})
     return ExportPlate(
-        "P ä1", cells, predictions, scores.sites, scores.wells, verdicts, None, embeddings
+        name="P ä1",
+        cells=cells,
+        predictions=predictions,
+        sites=scores.sites,
+        wells=scores.wells,
+        verdicts=verdicts,
+        quality=None,
+        embeddings=embeddings,
     )

@@ -248,7 +248,15 @@ def test_severity_sorts_the_gravest_first(plate: Any, draw_site: Any) -> None:
 
 def test_a_fault_in_another_channel_is_named(make_cells: Any) -> None:
     grey = tuple(
-        ChannelRange(name, 100.0, 1000.0, 4095.0, 120.0, "uint16") for name in ("DNA", "Actin")
+        ChannelRange(
+            channel=name,
+            low=100.0,
+            high=1000.0,
+            saturation_level=4095.0,
+            background=120.0,
+            dtype="uint16",
+        )
+        for name in ("DNA", "Actin")
     )
     rows = []
     keys = [SiteKey(well_name(0, column), 1) for column in range(10)]
@@ -320,7 +328,18 @@ def test_a_stricter_rule_flags_less(plate: Any, draw_site: Any) -> None:
 def test_the_wells_of_a_real_plate_that_the_eye_sees_are_flagged(shared_data: Path) -> None:
     folder = shared_data / "bbbc039"
     parts, rows, keys = [], [], []
-    grey = IntensityRanges((ChannelRange("DNA", 128.0, 1599.0, 4095.0, 155.0, "uint16"),))
+    grey = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=128.0,
+                high=1599.0,
+                saturation_level=4095.0,
+                background=155.0,
+                dtype="uint16",
+            ),
+        )
+    )
     for path in sorted((folder / "20585").glob("*.tif")):
         name = path.name.split("_")
         key = SiteKey(name[1], int(name[2][1:]))
@@ -346,7 +365,18 @@ def test_real_defocused_sites_among_sharp_ones_are_flagged_for_blur(
     folder = shared_data / "bbbc006_focus"
     sharp = [np.asarray(Image.open(path)) for path in sorted((folder / "in_focus").iterdir())]
     blurred = [tifffile.imread(path) for path in sorted((folder / "defocused").iterdir())[:25:12]]
-    grey = IntensityRanges((ChannelRange("DNA", 110.0, 1500.0, 4095.0, 125.0, "uint16"),))
+    grey = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=110.0,
+                high=1500.0,
+                saturation_level=4095.0,
+                background=125.0,
+                dtype="uint16",
+            ),
+        )
+    )
     keys = [SiteKey(well_name(0, column), 1) for column in range(len(sharp) + len(blurred))]
     rows = [
         (key, quality)

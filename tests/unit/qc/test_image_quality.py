@@ -191,7 +191,18 @@ def test_saturation_is_counted_at_the_level_of_the_plate(
 
 
 def test_a_plateau_counts_as_saturated_when_the_sample_of_sites_missed_it(draw_site: Any) -> None:
-    unaware = IntensityRanges((ChannelRange("DNA", 110.0, 950.0, None, 120.0, "uint16"),))
+    unaware = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=110.0,
+                high=950.0,
+                saturation_level=None,
+                background=120.0,
+                dtype="uint16",
+            ),
+        )
+    )
     site = draw_site(2)
     assert measure_site(site.pixels(), site.labels, unaware)[0].saturated_share == 0
     site.image[10:30, 10:40] = 3000
@@ -202,8 +213,22 @@ def test_a_plateau_counts_as_saturated_when_the_sample_of_sites_missed_it(draw_s
 def test_each_channel_is_measured_by_its_own_range(draw_site: Any) -> None:
     both = IntensityRanges(
         (
-            ChannelRange("DNA", 110.0, 950.0, 4095.0, 120.0, "uint16"),
-            ChannelRange("Actin", 200.0, 1200.0, 1000.0, 300.0, "uint16"),
+            ChannelRange(
+                channel="DNA",
+                low=110.0,
+                high=950.0,
+                saturation_level=4095.0,
+                background=120.0,
+                dtype="uint16",
+            ),
+            ChannelRange(
+                channel="Actin",
+                low=200.0,
+                high=1200.0,
+                saturation_level=1000.0,
+                background=300.0,
+                dtype="uint16",
+            ),
         )
     )
     site = draw_site(2)
@@ -222,7 +247,18 @@ def test_each_channel_is_measured_by_its_own_range(draw_site: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
 def test_any_dtype_gives_the_same(draw_site: Any, dtype: type) -> None:
-    grey = IntensityRanges((ChannelRange("DNA", 10.0, 95.0, None, 12.0, "x"),))
+    grey = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=10.0,
+                high=95.0,
+                saturation_level=None,
+                background=12.0,
+                dtype="x",
+            ),
+        )
+    )
     site = draw_site(4)
     whole = np.rint(np.clip(site.image / 10, 0, 255))
     expected = asdict(measure_site(whole[None].astype(np.float32), site.labels, grey)[0])
@@ -258,7 +294,18 @@ def test_a_channel_of_a_usual_size_takes_a_tenth_of_a_second_at_most(draw_site: 
     site = draw_site(0)
     pixels = np.tile(site.pixels(), (1, 3, 3))[:, :520, :696]
     labels = np.tile(site.labels, (3, 3))[:520, :696]
-    grey = IntensityRanges((ChannelRange("DNA", 110.0, 950.0, 4095.0, 120.0, "uint16"),))
+    grey = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=110.0,
+                high=950.0,
+                saturation_level=4095.0,
+                background=120.0,
+                dtype="uint16",
+            ),
+        )
+    )
     taken = []
     for _ in range(4):
         start = time.process_time()

@@ -163,7 +163,7 @@ def test_fragments_are_nuclei_far_below_the_typical_area(
 def quality_of(values: list[float], measure: str, channel: str = "DNA") -> pd.DataFrame:
     zeros = {name: 0.0 for name in ChannelQuality.__dataclass_fields__ if name != "channel"}
     return quality_table(
-        (SiteKey(f"A{n:02d}", 1), ChannelQuality(channel, **(zeros | {measure: value})))
+        (SiteKey(f"A{n:02d}", 1), ChannelQuality(channel=channel, **(zeros | {measure: value})))
         for n, value in enumerate(values, start=1)
     )
 

@@ -103,14 +103,14 @@ class ScoredPlate:
     def to_export(self, embeddings: NDArray[np.float32] | None = None) -> ExportPlate:
         """Give what the export takes."""
         return ExportPlate(
-            self.state.plate.name,
-            self.state.cells,
-            self.predictions,
-            self.scores.sites,
-            self.scores.wells,
-            self.verdicts,
-            self.state.plate_cells.quality,
-            embeddings,
+            name=self.state.plate.name,
+            cells=self.state.cells,
+            predictions=self.predictions,
+            sites=self.scores.sites,
+            wells=self.scores.wells,
+            verdicts=self.verdicts,
+            quality=self.state.plate_cells.quality,
+            embeddings=embeddings,
         )
 
 

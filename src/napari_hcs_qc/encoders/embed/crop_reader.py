@@ -35,7 +35,7 @@ _QUEUE_BATCHES = 2
 _POLL_S = 0.1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
     """Crops of some consecutive rows; rows of unreadable sites have none."""
 
@@ -110,7 +110,14 @@ class CropSource:
             start = end
         crops = torch.cat(parts) if len(parts) > 1 else parts[0] if parts else torch.empty(0)
         all_rows = np.concatenate(rows) if rows else np.empty(0, dtype=np.intp)
-        return Batch(chunk, n_cells, all_rows, crops, ends_chunk, tuple(problems))
+        return Batch(
+            chunk=chunk,
+            n_cells=n_cells,
+            rows=all_rows,
+            crops=crops,
+            ends_chunk=ends_chunk,
+            unreadable=tuple(problems),
+        )
 
     def _same_site_until(self, start: int, stop: int) -> int:
         other = (self._sites[start:stop] != self._sites[start]) | (

@@ -8,7 +8,7 @@ from typing import Literal
 ColourBy = Literal["class", "probability", "kind"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverlayOptions:
     """How predictions are shown on the images."""
 

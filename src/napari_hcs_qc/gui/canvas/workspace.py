@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Workspace:
     """What the widgets of one viewer share."""
 
@@ -56,7 +56,11 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
     session = Session()
     tasks = Tasks(session)
     workspace = Workspace(
-        viewer, session, tasks, TrainingTasks(session, tasks), SiteView(viewer, session)
+        viewer=viewer,
+        session=session,
+        tasks=tasks,
+        training=TrainingTasks(session, tasks),
+        view=SiteView(viewer, session),
     )
     _WORKSPACES[id(viewer)] = workspace
     if main_window is not None:

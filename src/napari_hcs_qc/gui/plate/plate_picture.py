@@ -29,7 +29,7 @@ _VERDICTS = ("keep", "exclude", "look again")
 _LATTICE = 0.22  # share of ink between the wells: dark and light wells both stand out from it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateLook:
     """What a map shows."""
 

@@ -56,7 +56,11 @@ class PlateSheet(QWidget):
     ) -> None:
         """Show another plate, as yet without values and marks."""
         wells = frozenset(imaged)
-        self._look = None if shape is None else PlateLook(shape, wells, _reasons(unreadable))
+        self._look = (
+            None
+            if shape is None
+            else PlateLook(shape=shape, imaged=wells, unreadable=_reasons(unreadable))
+        )
         self.updateGeometry()
         self._redraw()
 

@@ -36,7 +36,6 @@ _BLUE = OKABE_ITO[0]
 _SKY = OKABE_ITO[5]  # the one of the two that is seen on a dark theme
 _CLASSES = ("normal", "abnormal")
 _SHARE_TICKS = tuple((tenths / 10, f"{tenths / 10:.1f}") for tenths in range(0, 11, 2))
-_SHARE_ENDS = (-0.03, 1.03)  # room for the points at 0 and 1
 _NOT_YET = "Not yet cross-validated."
 _GAP = 6.0
 _LOWER = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignBottom
@@ -205,8 +204,10 @@ class ReliabilityChart(Chart):
 
     def area(self) -> PlotArea:
         """Give where the data are drawn."""
-        x = Axis("P(abnormal) predicted", *_SHARE_ENDS, _SHARE_TICKS)
-        y = Axis("share annotated abnormal", *_SHARE_ENDS, _SHARE_TICKS)
+        x, y = (
+            Axis(title=title, low=-0.03, high=1.03, ticks=_SHARE_TICKS)  # room for 0 and 1
+            for title in ("P(abnormal) predicted", "share annotated abnormal")
+        )
         return self.plot_area(x, y, header_px=self.metrics().height())
 
 
@@ -289,13 +290,13 @@ class LearningCurveChart(Chart):
         top = min(1.0, math.ceil(20 * (max(ends) + 0.01)) / 20)
         ticks = tuple((float(size), f"{size:,}") for size in curve.sizes)
         x = Axis(
-            "annotated cells fitted on (log scale)",
-            curve.sizes[0] / 1.2,
-            curve.n_cells * 1.1,
-            ticks,
+            title="annotated cells fitted on (log scale)",
+            low=curve.sizes[0] / 1.2,
+            high=curve.n_cells * 1.1,
+            ticks=ticks,
             is_log=True,
         )
-        y = Axis("weighted F1, held out", bottom, top, even_ticks(bottom, top))
+        y = Axis(title="weighted F1, held out", low=bottom, high=top, ticks=even_ticks(bottom, top))
         return self.plot_area(x, y, header_px=self.metrics().height())
 
 

@@ -153,8 +153,14 @@ class HistogramChart(Chart):
     def area(self) -> PlotArea:
         """Give where the data are drawn."""
         most = float(max(10, self._counts.max()))
-        x = Axis("P(abnormal)", 0.0, 1.0, _TICKS)
-        y = Axis("cells (log scale)", _LOG_BASE, most * 1.15, power_ticks(most), is_log=True)
+        x = Axis(title="P(abnormal)", low=0.0, high=1.0, ticks=_TICKS)
+        y = Axis(
+            title="cells (log scale)",
+            low=_LOG_BASE,
+            high=most * 1.15,
+            ticks=power_ticks(most),
+            is_log=True,
+        )
         return self.plot_area(x, y, header_px=self.metrics().height() + 4)
 
     def _draw_header(self, painter: QPainter, area: PlotArea) -> None:

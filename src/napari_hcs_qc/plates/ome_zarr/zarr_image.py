@@ -42,7 +42,7 @@ _MICROMETRES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFacts:
     """What the metadata of an image says of its full resolution."""
 

@@ -55,7 +55,7 @@ def read_record(path: Path) -> ConversionRecord | None:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Field:
     """One image of a well, as its metadata describes it."""
 
@@ -175,7 +175,7 @@ def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None
                 f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
             )
         names = tuple(f"channel {index}" for index in range(n_channels))
-    reading.fields.append(_Field(well, site, folder, names, facts))
+    reading.fields.append(_Field(well=well, site=site, path=folder, channels=names, facts=facts))
 
 
 def _well_of(well_path: str) -> WellName:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.readers.assemble import PlaneFile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """What an ``.HTD`` file promises."""
 
@@ -65,12 +65,12 @@ def read_htd(path: Path) -> Description:
         for number in range(1, _number(entries, "NWavelengths") + 1)
     }
     return Description(
-        path,
-        (rows, columns) if rows and columns else None,
-        frozenset(wells),
-        n_sites,
-        waves,
-        _flag(entries, "ZProjection"),
+        path=path,
+        shape=(rows, columns) if rows and columns else None,
+        wells=frozenset(wells),
+        n_sites=n_sites,
+        waves=waves,
+        has_projection=_flag(entries, "ZProjection"),
     )
 
 

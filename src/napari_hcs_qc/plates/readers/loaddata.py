@@ -45,7 +45,7 @@ _COLUMN = ("col", "column", "wellcolumn", "well_column", "wellcol")
 _INTEGER = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Columns:
     """Which column says what."""
 
@@ -138,8 +138,16 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
                     return column
         return None
 
-    places = (metadata(wanted) for wanted in (_PLATE, _WELL, _ROW, _COLUMN, _SITE))
-    columns = _Columns(files, folders, frames, *places)
+    columns = _Columns(
+        files=files,
+        folders=folders,
+        frames=frames,
+        plate=metadata(_PLATE),
+        well=metadata(_WELL),
+        row=metadata(_ROW),
+        column=metadata(_COLUMN),
+        site=metadata(_SITE),
+    )
     problems = []
     if not files:
         what = "is missing; one column of file names per channel was expected."

@@ -88,7 +88,7 @@ class ExportOptions:
     exclude_unreviewed: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ExportPlate:
     """Everything known of one plate, ready to be exported.
 

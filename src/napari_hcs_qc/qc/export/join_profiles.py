@@ -37,7 +37,7 @@ _KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_ObjectNum
 _OUTLIER = "Metadata_cqc_"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OntoResult:
     """What a join has found."""
 
@@ -112,7 +112,13 @@ def join_onto(
         raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
     _write(source, ours, out, job)
-    return OntoResult(len(keys), n_matched, by_site, max(tolerances.values()), out)
+    return OntoResult(
+        n_profiles=len(keys),
+        n_matched=n_matched,
+        by_site=by_site,
+        tolerance_px=max(tolerances.values()),
+        out=out,
+    )
 
 
 # Matching -------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ _FLOORS: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateFigures:
     """What one judged plate is compared by."""
 

@@ -33,7 +33,7 @@ MIN_COMPARED = 4
 """With fewer plates they are not compared with one another."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateRule(Rule):
     """Thresholds for a plate.
 

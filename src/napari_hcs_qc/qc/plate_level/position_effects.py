@@ -64,7 +64,7 @@ class Estimate:
         return self.low if self.low > 0 else self.high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PositionEffect:
     """How much the wells of one place differ from the others of their plate."""
 
@@ -75,7 +75,7 @@ class PositionEffect:
     n_others: int  # wells compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """Trend of one figure over the plates of a screen."""
 
@@ -149,7 +149,11 @@ def position_effects(wells: pd.DataFrame, shape: tuple[int, int]) -> list[Positi
             n, n_others = int((is_in & known).sum()), int((~is_in & known).sum())
             if min(n, n_others) >= MIN_WELLS:
                 shift = shift_between(values[is_in], values[~is_in], n_tests=n_tests)
-                effects.append(PositionEffect(measure, place, shift, n, n_others))
+                effects.append(
+                    PositionEffect(
+                        measure=measure, place=place, shift=shift, n=n, n_others=n_others
+                    )
+                )
     return effects
 
 
@@ -164,11 +168,11 @@ def screen_effects(plates: Sequence[Sequence[PositionEffect]]) -> list[PositionE
         kinds[measure, place.split()[0]] = kinds.get((measure, place.split()[0]), 0) + 1
     return [
         PositionEffect(
-            measure,
-            place,
-            shift_over_plates(shifts, n_tests=kinds[measure, place.split()[0]]),
-            len(shifts),
-            0,
+            measure=measure,
+            place=place,
+            shift=shift_over_plates(shifts, n_tests=kinds[measure, place.split()[0]]),
+            n=len(shifts),
+            n_others=0,
         )
         for (measure, place), shifts in by_effect.items()
     ]
@@ -201,7 +205,11 @@ def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:
     line = stats.theilslopes(y, x, alpha=CONFIDENCE)
     slope = Estimate(float(line.slope), float(line.low_slope), float(line.high_slope))
     return Drift(
-        slope, slope.value * float(np.ptp(x)), _spearman(x, y), len(y), float(line.intercept)
+        slope=slope,
+        change=slope.value * float(np.ptp(x)),
+        rho=_spearman(x, y),
+        n=len(y),
+        intercept=float(line.intercept),
     )
 
 

@@ -50,7 +50,7 @@ class WellPictures:
     most_normal: Sequence[Picture] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossValidated:
     """One figure from cross-validation."""
 
@@ -61,7 +61,7 @@ class CrossValidated:
     high: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """The model that classified the cells."""
 
@@ -81,7 +81,7 @@ class ModelCard:
     facts: Sequence[tuple[str, str]] = ()  # further rows: name and value
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ReportPlate:
     """One plate of the report."""
 
@@ -100,7 +100,7 @@ class ReportPlate:
     threshold: float = 0.5  # probability from which a cell counts as abnormal
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
     """All that a report shows."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.qc.plate_level.position_effects import Drift, PositionEffect
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ScreenPlateView:
     """One analysed plate."""
 

@@ -75,7 +75,8 @@ class LossChart(Chart):
         last = float(max(self._n_steps, self._curve[-1, 0]))
         ticks = tuple((step, f"{step:,.0f}") for step, _ in even_ticks(0.0, last))
         return self.plot_area(
-            Axis("step", 0.0, last, ticks), Axis("loss", low, high, even_ticks(low, high))
+            Axis(title="step", low=0.0, high=last, ticks=ticks),
+            Axis(title="loss", low=low, high=high, ticks=even_ticks(low, high)),
         )
 
 

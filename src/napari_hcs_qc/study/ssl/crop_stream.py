@@ -242,7 +242,13 @@ class CropStream:
         filled = [there[index % n_there] for index in range(len(rows))]
         self._spare = filled[0]
         all_rows = np.array([row for row, _ in filled], np.intp)
-        return Batch(number, len(rows), all_rows, torch.stack([crop for _, crop in filled]), True)
+        return Batch(
+            chunk=number,
+            n_cells=len(rows),
+            rows=all_rows,
+            crops=torch.stack([crop for _, crop in filled]),
+            ends_chunk=True,
+        )
 
     # ---- all cells once, and a few of them -----------------------------------------------
 
@@ -264,7 +270,13 @@ class CropStream:
                 self._cut(site, rows[self._site[rows] == site].tolist(), held)
             there = [row for row in rows.tolist() if row in held]
             crops = torch.stack([held[row][0] for row in there]) if there else torch.empty(0)
-            yield Batch(number, len(rows), np.array(there, np.intp), crops, True)
+            yield Batch(
+                chunk=number,
+                n_cells=len(rows),
+                rows=np.array(there, np.intp),
+                crops=crops,
+                ends_chunk=True,
+            )
 
     def few(self, n_cells: int, most_sites: int = 24) -> NDArray[np.int64]:
         """Draw some cells of few sites, spread over all plates, to look at again and again."""

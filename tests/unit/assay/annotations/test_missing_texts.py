@@ -174,7 +174,14 @@ def test_the_exported_table_of_cells(state: PlateState, found: Any) -> None:
     quality = pd.DataFrame(columns=["well", "site", "channel", *_measures()])
     scores = score_plate([SITE], found.cells, predictions, quality)
     verdicts = pd.DataFrame({"plate": ["P1"], "well": ["A01"], "site": [None], "verdict": [None]})
-    plate = ExportPlate("P1", found.cells, predictions, scores.sites, scores.wells, verdicts)
+    plate = ExportPlate(
+        name="P1",
+        cells=found.cells,
+        predictions=predictions,
+        sites=scores.sites,
+        wells=scores.wells,
+        verdicts=verdicts,
+    )
     table = cell_table(plate, ExportOptions())
     assert list(table.columns) == list(CELL_TABLE)
     assert table["predicted_class"].tolist()[-2:] == ["abnormal", None]

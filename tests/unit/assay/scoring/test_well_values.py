@@ -44,7 +44,14 @@ def _summary(n_measured: int, sentence: str = "") -> NoveltySummary:
 def plate() -> Plate:
     rows = [(*site, 0, 0, 0, f"/{site}.tif", -1) for site in SITES]
     planes = pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
-    return Plate("P", Path("/"), "pattern", (2, 6), (Channel("DNA"), Channel("Actin")), planes)
+    return Plate(
+        name="P",
+        source=Path("/"),
+        format="pattern",
+        shape=(2, 6),
+        channels=(Channel("DNA"), Channel("Actin")),
+        planes=planes,
+    )
 
 
 @pytest.fixture
@@ -73,7 +80,19 @@ def found() -> PlateCells:
         SiteKey("B02", 1): "no image",
         SiteKey("B02", 2): "no image either",
     }
-    ranges = IntensityRanges((ChannelRange("DNA", 0.0, 1.0, None, 0.0, "uint16"),) * 2)
+    ranges = IntensityRanges(
+        (
+            ChannelRange(
+                channel="DNA",
+                low=0.0,
+                high=1.0,
+                saturation_level=None,
+                background=0.0,
+                dtype="uint16",
+            ),
+        )
+        * 2
+    )
     return PlateCells(
         cells=pd.DataFrame(cells),
         ranges=ranges,

@@ -34,7 +34,17 @@ _SHAPE = (70, 90)
 
 def _ranges(low: float = 100.0, high: float = 3100.0, n: int = 3) -> IntensityRanges:
     return IntensityRanges(
-        tuple(ChannelRange(f"C{i}", low, high, None, low, "uint16") for i in range(n))
+        tuple(
+            ChannelRange(
+                channel=f"C{i}",
+                low=low,
+                high=high,
+                saturation_level=None,
+                background=low,
+                dtype="uint16",
+            )
+            for i in range(n)
+        )
     )
 
 

@@ -156,7 +156,12 @@ def test_pyramid_halves_by_the_mean(tmp_path: Path, version: Any) -> None:
 def test_unknown_pixel_size_stays_unknown(tmp_path: Path) -> None:
     plate = write_tiffs(tmp_path / "t", n_z=1)
     unknown = Plate(
-        plate.name, plate.source, plate.format, plate.shape, plate.channels, plate.planes
+        name=plate.name,
+        source=plate.source,
+        format=plate.format,
+        shape=plate.shape,
+        channels=plate.channels,
+        planes=plate.planes,
     )
     result = convert_plate(unknown, tmp_path / "o.zarr")
     assert open_ome_zarr_plate(result.path).pixel_size_um is None
@@ -321,7 +326,15 @@ def test_real_fields_survive(tmp_path: Path, shared_data: Path) -> None:
         (file,) = folder.glob(f"IXMtest_{well}_s{site}_w1*.tif")
         rows.append((well, site, 0, 0, 0, str(file), -1))
     planes = pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
-    plate = Plate("20585", folder, "pattern", (16, 24), (Channel("w1"),), planes, 0.656)
+    plate = Plate(
+        name="20585",
+        source=folder,
+        format="pattern",
+        shape=(16, 24),
+        channels=(Channel("w1"),),
+        planes=planes,
+        pixel_size_um=0.656,
+    )
     result = convert_plate(plate, tmp_path / "o.zarr")
     assert_same(plate, open_ome_zarr_plate(result.path))
     attributes = json.loads((result.path / "zarr.json").read_text())["attributes"]

@@ -15,7 +15,14 @@ from napari_hcs_qc.qc.plate_level.position_effects import Estimate, PositionEffe
 def figures(name: str, seed: int = 0, **changes: Any) -> PlateFigures:
     rng = np.random.default_rng(seed)
     usual = PlateFigures(
-        name, 96, int(rng.integers(2, 7)), 384, 0, 38_000, 38_000, 3_000,
+        name=name,
+        n_wells=96,
+        n_flagged=int(rng.integers(2, 7)),
+        n_sites=384,
+        n_unreadable=0,
+        n_cells=38_000,
+        n_scored=38_000,
+        n_abnormal=3_000,
         share_abnormal=0.08 + rng.normal(0, 0.006),
         cells_per_site=100 + rng.normal(0, 5),
         quality={
@@ -65,7 +72,9 @@ def test_each_reason_flags_the_plate_it_is_on(
 
 def test_an_effect_flags_by_the_end_of_its_interval() -> None:
     def plates(low: float) -> list[PlateFigures]:
-        effect = PositionEffect("share_abnormal", "edge", Estimate(0.2, low, 0.3), 36, 60)
+        effect = PositionEffect(
+            measure="share_abnormal", place="edge", shift=Estimate(0.2, low, 0.3), n=36, n_others=60
+        )
         return screen(effects=[effect])
 
     assert not flag_plates(plates(0.04), PlateRule())["odd"]

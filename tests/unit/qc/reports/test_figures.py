@@ -273,7 +273,13 @@ def test_each_bin_of_the_reliability_stands_where_its_figures_say() -> None:
 
 def a_drift(*, is_sure: bool) -> Drift:
     low = 0.001 if is_sure else -0.001
-    return Drift(Estimate(0.01, low, 0.02), 0.02, Estimate(0.5, -0.1, 0.9), 3, 0.04)
+    return Drift(
+        slope=Estimate(0.01, low, 0.02),
+        change=0.02,
+        rho=Estimate(0.5, -0.1, 0.9),
+        n=3,
+        intercept=0.04,
+    )
 
 
 @pytest.mark.parametrize("is_sure", [True, False])
@@ -306,9 +312,27 @@ def test_a_drift_without_plates_or_line_is_drawn() -> None:
 
 def test_effects_are_red_where_the_interval_excludes_0() -> None:
     effects = [
-        PositionEffect("share_abnormal", "edge", Estimate(0.05, 0.02, 0.08), 12, 0),
-        PositionEffect("share_abnormal", "row B", Estimate(-0.01, -0.03, math.inf), 9, 40),
-        PositionEffect("share_abnormal", "column 3", Estimate(math.nan, math.nan, math.nan), 2, 9),
+        PositionEffect(
+            measure="share_abnormal",
+            place="edge",
+            shift=Estimate(0.05, 0.02, 0.08),
+            n=12,
+            n_others=0,
+        ),
+        PositionEffect(
+            measure="share_abnormal",
+            place="row B",
+            shift=Estimate(-0.01, -0.03, math.inf),
+            n=9,
+            n_others=40,
+        ),
+        PositionEffect(
+            measure="share_abnormal",
+            place="column 3",
+            shift=Estimate(math.nan, math.nan, math.nan),
+            n=2,
+            n_others=9,
+        ),
     ]
     figure = effects_chart(effects, title="Effects", unit="points")
     marks = tooltips_of(figure)

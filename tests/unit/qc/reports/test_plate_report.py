@@ -80,8 +80,8 @@ def data(scored: ExportPlate) -> ReportData:
         n_annotated={"normal": 194, "abnormal": 94},
         n_kinds={"dead": 50},
         cross_validation=[
-            CrossValidated("weighted F1", 0.951, 0.004, 0.93, 0.97),
-            CrossValidated("AUC", 0.986),
+            CrossValidated(name="weighted F1", mean=0.951, sd=0.004, low=0.93, high=0.97),
+            CrossValidated(name="AUC", mean=0.986),
         ],
         versions={"torch": "2.14.1"},
         facts=[("Trained on", EVIL)],
@@ -98,7 +98,14 @@ def data(scored: ExportPlate) -> ReportData:
         unreadable=[Problem("B04 s1", f"truncated {EVIL}", "Copy it again.")],
         warnings=[f"Flags are concentrated in {EVIL}"],
     )
-    return ReportData(f"assay {EVIL}", "2026-01-01", [plate], FlagRule(), card, pictures)
+    return ReportData(
+        title=f"assay {EVIL}",
+        created="2026-01-01",
+        plates=[plate],
+        rule=FlagRule(),
+        model=card,
+        pictures=pictures,
+    )
 
 
 def read(path: Path) -> tuple[str, Page]:

@@ -70,11 +70,18 @@ def open_source(folder: Path, scales: tuple[float, ...] = (16.0,), seed: int = 0
         )
     ranges = IntensityRanges(
         tuple(
-            ChannelRange(channel.name, 0.0, 4095.0, None, 0.0, "uint16")
+            ChannelRange(
+                channel=channel.name,
+                low=0.0,
+                high=4095.0,
+                saturation_level=None,
+                background=0.0,
+                dtype="uint16",
+            )
             for channel in plate.channels
         )
     )
-    recipe = CropRecipe("tiny", scales, "px", INPUT_PX, stages="last")
+    recipe = CropRecipe(name="tiny", scales=scales, unit="px", input_px=INPUT_PX, stages="last")
     return CropSource(plate, pd.concat(tables, ignore_index=True), ranges, recipe, "max", 64)
 
 
@@ -82,7 +89,7 @@ def small_network() -> TrainableEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(11)
         architecture = build_architecture("timm", "test_resnet")
-    recipe = CropRecipe("tiny", (16.0,), "px", INPUT_PX, stages="last")
+    recipe = CropRecipe(name="tiny", scales=(16.0,), unit="px", input_px=INPUT_PX, stages="last")
     return TrainableEncoder(NAME, architecture, recipe, "cpu")
 
 

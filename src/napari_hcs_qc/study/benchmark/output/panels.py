@@ -61,7 +61,7 @@ class Line:
     is_paper: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """One block of a table."""
 
@@ -104,7 +104,15 @@ def printed_table(number: int, planned: Sequence[Planned], results: Results) -> 
             title = _panel_title(number, first, is_detail=is_detail)
             ours = _lines(_our_places(number, block, figures, results, letters), keys, len(figures))
             lines = ours if is_detail else ours + paper
-            panels.append(Panel(title, headings, tuple(figures.values()), lines, is_detail))
+            panels.append(
+                Panel(
+                    title=title,
+                    groups=headings,
+                    figures=tuple(figures.values()),
+                    lines=lines,
+                    is_detail=is_detail,
+                )
+            )
     if not has_paper:
         panels.append(_paper_panel(number))
     notes = list(dict.fromkeys(results[item.key].split for item in items if item.key in results))
@@ -233,7 +241,9 @@ def _paper_panel(number: int) -> Panel:
         places.setdefault(row["encoder"], {})[row[column]] = _paper_entries(row)
     keys = tuple(dict.fromkeys(key for groups in places.values() for key in groups))
     lines = _lines(places, keys, len(_PRINTED), is_paper=True)
-    return Panel(_PAPER_TITLES[number], keys, tuple(_PRINTED.values()), lines)
+    return Panel(
+        title=_PAPER_TITLES[number], groups=keys, figures=tuple(_PRINTED.values()), lines=lines
+    )
 
 
 def _paper_entries(row: Mapping[str, str]) -> list[Entry]:
