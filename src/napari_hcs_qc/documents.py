@@ -132,7 +132,13 @@ def _as_text(value: object) -> str:
     return str(value.isoformat() if hasattr(value, "isoformat") else value)
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
+def problems_text(error: ValidationError, model: type[Any]) -> str:
+    """Write all that pydantic found wrong in one line, for an error that says more."""
+    problems = problems_of(error, model)
+    return "; ".join(f"{problem.where} {problem.what}".rstrip(".") for problem in problems)
+
+
+def problems_of(error: ValidationError, model: type[Any]) -> Iterator[Problem]:
     """Give what pydantic found as problems that name field, value and expectation."""
     by_place: dict[str, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
@@ -143,16 +149,18 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         place = _place_of(first)
         if first["type"] == "missing":
             yield Problem(where, "is missing.")
-        elif first["type"] == "extra_forbidden":
+        elif first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = fields_at(model, place[:-1])
             yield Problem(where, unknown_setting(str(place[-1]), known))
         elif first["type"] in ("value_error", "assertion_error"):
-            yield Problem(where, first["msg"].partition(", ")[2])
+            yield Problem(where, str(first["ctx"]["error"]))
         else:
             expected = " or ".join(
                 dict.fromkeys(_expected(alternative["msg"]) for alternative in alternatives)
             )
-            yield Problem(where, f"is {_shown(first['input'])}; {expected} was expected.")
+            field = getattr(model, "model_fields", {}).get(str(place[0])) if place else None
+            why = f" ({field.description})" if field is not None and field.description else ""
+            yield Problem(where, f"is {_shown(first['input'])}; {expected} was expected{why}.")
 
 
 def _place_of(details: ErrorDetails) -> list[int | str]:
@@ -160,8 +168,9 @@ def _place_of(details: ErrorDetails) -> list[int | str]:
 
 
 def _named(place: list[int | str]) -> str:
-    name = "".join(f"[{item}]" if isinstance(item, int) else f".{item}" for item in place)
-    return name.lstrip(".")
+    # Counted from 1, as people count the items of a list that they wrote: "source 1 name".
+    name = ".".join(f"[{item + 1}]" if isinstance(item, int) else str(item) for item in place)
+    return re.sub(r"\.?\[(\d+)\]\.?", r" \1 ", name).strip() or "settings"
 
 
 def _shown(value: object) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pydantic import ValidationError
 
 _ADVICE = {
     errno.EROFS: "the folder is read-only; choose another folder or change its permissions",
@@ -82,13 +81,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise HcsQcError(f"{path} holds a {type(data).__name__}; a JSON object was expected.")
     return data
-
-
-def validation_problems(error: ValidationError) -> str:
-    """Write all that pydantic found wrong with a file: ``"mean.0: Input should be …; …"``."""
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-    )
 
 
 def fingerprint(data: Mapping[str, Any]) -> str:

@@ -65,10 +65,10 @@ def test_all_problems_are_reported_with_place_value_and_expectation(tmp_path: Pa
     ) as e:
         Example.load(path)
     problems = {problem.where: problem.what for problem in e.value.problems}
-    assert list(problems) == ["name", "share", "parts[0].size", "parts[1].size"]
-    assert problems["name"] == problems["parts[1].size"] == "is missing."
+    assert list(problems) == ["name", "share", "parts 1 size", "parts 2 size"]
+    assert problems["name"] == problems["parts 2 size"] == "is missing."
     assert problems["share"] == "is nan; a finite number was expected."
-    assert problems["parts[0].size"] == "is 'some'; a valid integer or 'all' was expected."
+    assert problems["parts 1 size"] == "is 'some'; a valid integer or 'all' was expected."
     assert Example.load_if_valid(path) is None
 
 

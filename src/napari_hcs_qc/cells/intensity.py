@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
-from napari_hcs_qc.files import fingerprint, validation_problems
+from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -72,7 +73,7 @@ class IntensityRanges:
         try:
             return TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
-            problems = validation_problems(error)
+            problems = problems_text(error, cls)
             raise HcsQcError(f"These are not intensity ranges: {problems} in {data!r}.") from error
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, ValidationError
 
+from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.encoders.architecture import Architecture, Family, build_architecture
 from napari_hcs_qc.encoders.weights import load_strictly, read_safetensors
 from napari_hcs_qc.errors import HcsQcError
@@ -18,7 +19,6 @@ from napari_hcs_qc.files import (
     explained_writes,
     read_json,
     sha256_of,
-    validation_problems,
     write_json,
 )
 
@@ -143,7 +143,7 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
         return CustomEncoder.model_validate({**manifest, "folder": folder})
     except ValidationError as error:
         raise HcsQcError(
-            f"{path} is damaged ({validation_problems(error)}); import or train it again."
+            f"{path} is damaged ({problems_text(error, CustomEncoder)}); import or train it again."
         ) from error
 
 

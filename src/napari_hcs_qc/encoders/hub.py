@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.download import need_space
 from napari_hcs_qc.encoders.weights import cache_folder
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import explained_writes, read_json, validation_problems
+from napari_hcs_qc.files import explained_writes, read_json
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 
@@ -174,6 +175,6 @@ def hub_model(repository: str, encoder: str, job: Job) -> HubModel:
     except ValidationError as error:
         raise HcsQcError(
             f"The {_CONFIG} of {repository} describes a model that is not loaded "
-            f"({validation_problems(error)}). Take another, or give its weights to the "
+            f"({problems_text(error, HubModel)}). Take another, or give its weights to the "
             "architecture they are for: --encoder timm:NAME --weights FILE.safetensors."
         ) from error

@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
     explained_writes,
     read_json,
     sha256_of,
-    validation_problems,
     write_json,
 )
 from napari_hcs_qc.heads.head_registry import HEADS, head_name
@@ -164,7 +164,7 @@ def load_head(folder: Path) -> Head | KindHead:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return validation_problems(error)
+        return problems_text(error, HeadManifest)
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 

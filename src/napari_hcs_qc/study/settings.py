@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from napari_hcs_qc.documents import fields_at
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
-from napari_hcs_qc.text import count_of, unknown_setting
+from napari_hcs_qc.documents import problems_of
+from napari_hcs_qc.errors import HcsQcError, ProblemsError
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-
-    from pydantic_core import ErrorDetails
 
 
 class Settings(BaseModel):
@@ -72,24 +70,5 @@ def one_of(known: Collection[str]) -> AfterValidator:
 
 
 def _explained(error: ValidationError, model: type[Settings], where: str) -> ProblemsError:
-    problems = [_problem(details, model) for details in error.errors()]
+    problems = list(problems_of(error, model))
     return ProblemsError(f"{where}: {count_of(len(problems), 'problem')}", problems)
-
-
-def _problem(details: ErrorDetails, model: type[Settings]) -> Problem:
-    place, value = details["loc"], details["input"]
-    where = " ".join(str(part + 1 if isinstance(part, int) else part) for part in place)
-    match details["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            what = unknown_setting(str(place[-1]), fields_at(model, place[:-1]))
-        case "missing":
-            what = "is missing."
-        case "value_error":
-            what = str(details["ctx"]["error"])
-        case _:
-            message = details["msg"]
-            expected = message.removeprefix("Input should be ")
-            field = model.model_fields.get(str(place[0]))
-            why = f" ({field.description})" if field is not None and field.description else ""
-            what = f"is {value!r}{'; ' if expected == message else ', expected '}{expected}{why}."
-    return Problem(where or "settings", what)

@@ -89,7 +89,7 @@ DAMAGES = {
     "newer": (lambda m: m.update(version=99), "newer version of napari-hcs-qc"),
     "version": (lambda m: m.update(version="x"), "version 'x'"),
     "format": (lambda m: m.update(format="cake"), "'cake'"),
-    "no tensors": (lambda m: m.pop("tensors"), "tensors: Field required"),
+    "no tensors": (lambda m: m.pop("tensors"), "tensors is missing"),
     "no head": (lambda m: m.pop("head"), "names no head"),
     "unknown head": (lambda m: m["head"].update(name="svm"), "no head 'svm'"),
     "unknown parameter": (lambda m: m["head"]["parameters"].update(x=1), "'x'"),
@@ -97,7 +97,7 @@ DAMAGES = {
     "outside": (lambda m: m["tensors"].update(file="../x"), "outside the folder"),
     "missing file": (lambda m: m["tensors"].update(file="x"), "x is missing"),
     "hash": (lambda m: m["tensors"].update(sha256="0"), "SHA-256 differs"),
-    "figures": (lambda m: m["head"].pop("figures"), "figures: Field required"),
+    "figures": (lambda m: m["head"].pop("figures"), "figures is missing"),
     "list": (lambda m: m.update(head=[1]), "damaged"),
 }
 

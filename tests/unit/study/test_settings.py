@@ -36,8 +36,8 @@ def test_nested_problems_are_reported_with_their_place(tmp_path: Path) -> None:
     assert "exactly one of plate, assay, folder, arrays" in problems["source 2"]
     assert problems["encoder 2 weigths"] == 'unknown setting; did you mean "weights"?'
     assert "expected train and test" in problems["transfer 1"]
-    assert problems["seeds 2"] == "is 'two', expected a valid integer."
-    assert problems["baseline"] == "is 'yes', expected a valid boolean."
+    assert problems["seeds 2"] == "is 'two'; a valid integer was expected."
+    assert problems["baseline"] == "is 'yes'; a valid boolean was expected."
     assert problems["recipe"] == 'unknown setting; did you mean "recipes"?'
     assert len(problems) == 7
 
@@ -63,6 +63,6 @@ def test_options_of_a_sensitivity_analysis() -> None:
     problems = {problem.where: problem.what for problem in caught.value.problems}
     assert set(problems) == {"encoders", "head", "kinds", "severities 1", "pixel_size_um"}
     assert "choose linear" in problems["head"]
-    assert problems["severities 1"] == "is 0.0, expected greater than 0."
+    assert problems["severities 1"] == "is 0.0; greater than 0 was expected."
     with pytest.raises(ProblemsError, match="n_cells: is 0"):
         SensitivityOptions().with_changes(n_cells=0)

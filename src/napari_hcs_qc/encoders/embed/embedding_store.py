@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.files import explained_writes, read_json, validation_problems, write_json
+from napari_hcs_qc.files import explained_writes, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,8 +93,8 @@ class EmbeddingStore:
             return cls(folder, StoreManifest.model_validate(data))
         except ValidationError as error:
             raise HcsQcError(
-                f"{folder / MANIFEST} is damaged ({validation_problems(error)}); delete the "
-                "folder to compute the embeddings again."
+                f"{folder / MANIFEST} is damaged ({problems_text(error, StoreManifest)}); delete "
+                "the folder to compute the embeddings again."
             ) from error
 
     @property

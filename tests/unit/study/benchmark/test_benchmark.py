@@ -195,4 +195,4 @@ def test_a_draw_of_an_earlier_version_is_read_and_a_damaged_one_is_reported(spec
     path.write_text(json.dumps({**data, "p_abnormal": ["none"]}))
     with pytest.raises(ProblemsError, match="Delete it; the same benchmark") as caught:
         read_results(tmp_path, planned)
-    assert [problem.where for problem in caught.value.problems] == ["p_abnormal[0]"]
+    assert [problem.where for problem in caught.value.problems] == ["p_abnormal 1"]

@@ -97,11 +97,11 @@ def test_problems_are_told_all_at_once() -> None:
     text = str(error.value)
     for part in (
         "5 problems",
-        "lr: is 0, expected greater than 0.",
-        "batch_size: is 1, expected greater than or equal to 2.",
-        "shift: is 2.0, expected less than or equal to 1.",
-        "queue: is 'many', expected a valid integer.",
-        "optimiser: is 'adam', expected 'sgd' or 'adamw'.",
+        "lr: is 0; greater than 0 was expected.",
+        "batch_size: is 1; greater than or equal to 2 was expected.",
+        "shift: is 2.0; less than or equal to 1 was expected.",
+        "queue: is 'many'; a valid integer was expected.",
+        "optimiser: is 'adam'; 'sgd' or 'adamw' was expected.",
     ):
         assert part in text
     with pytest.raises(ProblemsError, match="epochs: is True"):
