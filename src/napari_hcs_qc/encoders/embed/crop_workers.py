@@ -77,8 +77,9 @@ class CropWorkers:
 
 
 def start_pool(n_workers: int, n_threads: int) -> ThreadPoolExecutor:
-    """Start threads that share the `n_threads` of PyTorch among them."""
+    """Start threads that share `n_threads` of PyTorch; the caller and later threads keep theirs."""
     everyone = threading.Barrier(n_workers)
+    before = torch.get_num_threads()
 
     def start() -> None:
         limit_this_thread(max(1, n_threads // n_workers))
@@ -86,7 +87,7 @@ def start_pool(n_workers: int, n_threads: int) -> ThreadPoolExecutor:
 
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="hcs-qc encoder")
     wait([pool.submit(start) for _ in range(n_workers)])
-    torch.set_num_threads(n_threads)
+    torch.set_num_threads(before)
     return pool
 
 

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_hcs_qc.encoders.embed.crop_workers import start_pool
 from napari_hcs_qc.errors import HcsQcError
@@ -60,7 +59,7 @@ def score_embeddings(
 
     starts = range(0, n_cells, piece)
     with (
-        start_pool(n_threads, max(n_threads, torch.get_num_threads())) as pool,
+        start_pool(n_threads, n_threads) as pool,
         one_blas_thread() if is_shared else nullcontext(),
     ):
         pieces = [pool.submit(work, start) for start in starts]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import HEADS, make_head
@@ -92,6 +94,22 @@ def test_many_cells_shared_among_processors_keep_their_order(cells: Any) -> None
     scores = score_embeddings(head, many, chunk=4000)
     expected = head.predict_proba(many.astype(np.float64))[:, 0]
     np.testing.assert_allclose(scores, expected, atol=2e-4)
+
+
+def test_who_limits_pytorch_to_one_thread_keeps_it_to_one(
+    cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_hcs_qc.heads.linear.scoring.n_processors", lambda: 4)
+    head = LinearHead().fit(cells.X, cells.y, cells.wells)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        score_embeddings(head, cells.X, chunk=50)
+        with ThreadPoolExecutor(1) as pool:
+            in_a_new_thread = pool.submit(torch.get_num_threads).result()
+        assert (torch.get_num_threads(), in_a_new_thread) == (1, 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_it_stops_between_chunks(cells: Any) -> None:
