@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate, SyntheticSpec, simulate_plate
 from napari_hcs_qc.workflow import steps
@@ -46,7 +45,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimulatedPlate:
 
 @pytest.fixture(scope="session")
 def ran(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("run")
     result = steps.run(
         folder / "assay",

@@ -51,7 +51,6 @@ def options(tmp_path, monkeypatch) -> TrainOptions:
 
 @pytest.fixture
 def assay(assay_copy) -> AssayFolder:
-    torch.set_num_threads(2)
     return AssayFolder.open(assay_copy)
 
 

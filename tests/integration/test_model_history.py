@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, model_in_use
 from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
@@ -28,7 +27,6 @@ def retrain(assay, states, options, **rest):
 @pytest.fixture
 def two(assay_copy):
     """An assay with a linear model (cross-validated) and a kNN model (not yet)."""
-    torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     encoder = model_encoder(chosen_model(assay).manifest)
     states = {"SIM": load_plate(assay, "SIM")}

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
@@ -34,7 +33,6 @@ def retrain(assay, states, options, **rest):
 
 @pytest.fixture
 def opened(assay_copy):
-    torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     encoder = model_encoder(chosen_model(assay).manifest)
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
@@ -37,7 +36,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.extractall(tmp_path)
     # The dates of the images are part of it, and an archive does not keep them.
     monkeypatch.setattr(Plate, "fingerprint", FINGERPRINT)
-    torch.set_num_threads(2)
     return tmp_path / "assay"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from napari_hcs_qc.assay.embeddings.embed_plate import (
     check_pools,
@@ -26,7 +25,6 @@ from napari_hcs_qc.job import Cancelled, Job
 @pytest.fixture
 def opened(assay_copy):
     """The assay, its plate, and the model's recipe and encoder."""
-    torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     model = chosen_model(assay)
     encoder = model_encoder(model.manifest)

@@ -38,7 +38,6 @@ def retrain(assay, states, options, **rest):
 
 @pytest.fixture
 def opened(assay_copy):
-    torch.set_num_threads(2)
     assay = AssayFolder.open(assay_copy)
     encoder = model_encoder(chosen_model(assay).manifest)
     return assay, {"SIM": load_plate(assay, "SIM")}, encoder

@@ -48,7 +48,6 @@ def annotated(made, tmp_path_factory):
 
 @pytest.fixture
 def assay(annotated, tmp_path) -> AssayFolder:
-    torch.set_num_threads(1)
     return AssayFolder.open(shutil.copytree(annotated, tmp_path / "assay"))
 
 
