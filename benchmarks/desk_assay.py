@@ -79,7 +79,7 @@ def make_desk_assay(
             "area_px": rng.normal(450, 60, n_cells).clip(100),
             "diameter_px": np.full(n_cells, DIAMETER_PX),
             "mean_intensity": rng.normal(1500, 200, n_cells),
-            "at_border": np.zeros(n_cells, dtype=bool),
+            "is_cut": np.zeros(n_cells, dtype=bool),
             "source": np.full(n_cells, "nuclei", dtype=object),
             "object_number": np.full(n_cells, pd.NA, dtype=object),
         }

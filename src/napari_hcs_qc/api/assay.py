@@ -87,6 +87,7 @@ class Assay(AssayData):
         image_root: str | Path | None = None,
         plate_name: str | None = None,
         platemap: str | Path | None = None,
+        include_cut: bool | None = None,
     ) -> Self:
         """Make an assay of one or more plates, or add plates to one that exists.
 
@@ -103,6 +104,11 @@ class Assay(AssayData):
             Name of the plate, or which of several in a table; with one plate only.
         platemap
             CSV with the columns ``well``, ``treatment`` and ``role`` (``control``, ``empty``).
+        include_cut
+            Whether cells that the image border cuts are trained on, suggested, and counted in
+            shares, flags and outliers as others are. Kept in the assay; None leaves it as it is,
+            which is no in a new one: a cut nucleus looks abnormal and seldom is. What a person
+            annotates counts in any case.
 
         Returns
         -------
@@ -131,7 +137,10 @@ class Assay(AssayData):
         root = None if image_root is None else as_location(image_root)
         sources = [steps.PlateSource(path, pattern, root, plate_name) for path in locations]
         folder, opened = steps.new(
-            Path(assay), sources, platemap=None if platemap is None else Path(platemap)
+            Path(assay),
+            sources,
+            platemap=None if platemap is None else Path(platemap),
+            include_cut=include_cut,
         )
         made = cls(folder.path)
         made.opened = {plate.name: plate for plate in opened}

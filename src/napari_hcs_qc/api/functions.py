@@ -70,6 +70,7 @@ def run(
     image_root: str | Path | None = None,
     plate_name: str | None = None,
     platemap: str | Path | None = None,
+    include_cut: bool | None = None,
     cells_from: str | Path | None = None,
     channel: str | int | None = None,
     z: Projection | None = None,
@@ -102,7 +103,7 @@ def run(
         CSV of annotated cells, see `Assay.annotate`.
     out
         Folder for the tables and ``report.html``.
-    pattern, image_root, plate_name, platemap
+    pattern, image_root, plate_name, platemap, include_cut
         See `Assay.new`.
     cells_from, channel, z
         See `Assay.cells`.
@@ -146,6 +147,7 @@ def run(
         Path(out),
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),
+        include_cut=include_cut,
         cell_options=steps.CellOptions(source, channel, z),
         train_options=train_options(
             encoder=encoder,

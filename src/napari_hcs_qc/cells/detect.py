@@ -130,7 +130,7 @@ def find_cells(
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:
     """Median diameter in px of the cells away from the image border; `otherwise` without any."""
-    diameters = cells["diameter_px"].to_numpy()[~cells["at_border"].to_numpy()]
+    diameters = cells["diameter_px"].to_numpy()[~cells["is_cut"].to_numpy()]
     diameters = diameters[np.isfinite(diameters)]
     return float(np.median(diameters)) if len(diameters) else otherwise
 

@@ -10,7 +10,7 @@ import numpy as np
 from napari_hcs_qc.cells.detect import CellsResult, median_diameter, plate_diameter
 from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
 from napari_hcs_qc.cells.imported_positions import read_positions
-from napari_hcs_qc.cells.table import cells_of_site, join_cells
+from napari_hcs_qc.cells.table import cells_of_site, is_cut_at, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
@@ -98,9 +98,6 @@ def _from_positions(
     if np.isnan(diameter) and len(cells):
         diameter = plate_diameter(plate, channel=channel, projection=projection, job=job)
     cells["diameter_px"] = cells["diameter_px"].fillna(np.float32(diameter))
-    # There is no mask: a nucleus nearer to the edge than its radius reaches it.
-    height, width = plate.layout.shape
-    y, x, radius = (cells[name].to_numpy() for name in ("y_px", "x_px", "diameter_px"))
-    reach = np.minimum.reduce([y, x, height - 1 - y, width - 1 - x]) + 0.5
-    cells["at_border"] = reach <= radius / 2
+    y, x = cells["y_px"].to_numpy(), cells["x_px"].to_numpy()
+    cells["is_cut"] = is_cut_at(y, x, diameter, plate.layout.shape)
     return CellsResult(cells, diameter, (), tuple(problems))

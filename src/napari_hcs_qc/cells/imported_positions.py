@@ -114,7 +114,7 @@ def read_positions(plate: Plate, path: Path) -> tuple[pd.DataFrame, list[Problem
             "area_px": area[good],
             "diameter_px": np.sqrt(4 / np.pi * area[good]),
             "mean_intensity": np.full(len(good), np.nan),
-            "at_border": np.zeros(len(good), dtype=bool),
+            "is_cut": np.zeros(len(good), dtype=bool),
             "source": np.full(len(good), "import", dtype=object),
             "object_number": numbers.to_numpy(dtype=object)[good],
         }

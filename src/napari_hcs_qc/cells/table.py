@@ -34,7 +34,7 @@ _FIELDS: dict[str, tuple[pa.DataType, str]] = {
     "area_px": (pa.float32(), "float32"),
     "diameter_px": (pa.float32(), "float32"),
     "mean_intensity": (pa.float32(), "float32"),
-    "at_border": (pa.bool_(), "bool"),
+    "is_cut": (pa.bool_(), "bool"),
     "source": (pa.string(), "str"),
     "object_number": (pa.int64(), "Int64"),
 }
@@ -44,13 +44,15 @@ CELL_COLUMNS: dict[str, Any] = {name: dtype for name, (_, dtype) in _FIELDS.item
 
 `cell_id` is 0 to n - 1 in table order; `y_px, x_px` the centroid of the nucleus (0 is the middle
 of the first pixel); `diameter_px` that of the circle of the same area; `mean_intensity` in grey
-values of the nucleus channel; `at_border` whether the nucleus touches the edge of the image;
+values of the nucleus channel; `is_cut` whether the border of the image
+cuts the cell (its mask touches the border, or without a mask its centre is nearer than a radius);
 `object_number` the number of the cell in the software it was imported from, else missing. `label`
 is 0, and area and intensity NaN, where a cell has a position but no mask.
 """
 
 _METADATA_KEY = b"napari_hcs_qc.cells"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_OLD_NAMES = {"at_border": "is_cut"}  # of version 1
 
 
 def empty_cells() -> pd.DataFrame:
@@ -90,11 +92,20 @@ def cells_of_site(
             "area_px": area,
             "diameter_px": np.sqrt(4.0 * area / np.pi),
             "mean_intensity": mean,
-            "at_border": np.isin(in_site, edge),
+            "is_cut": np.isin(in_site, edge),
             "source": np.full(n, source, dtype=object),
             "object_number": np.full(n, pd.NA, dtype=object),
         }
     )
+
+
+def is_cut_at(
+    y_px: NDArray[Any], x_px: NDArray[Any], diameter_px: float, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Tell which cells of known centres, without a mask, reach beyond the image (height, width)."""
+    height, width = shape
+    reach = np.minimum.reduce([y_px, x_px, height - 1 - y_px, width - 1 - x_px]) + 0.5
+    return np.asarray(reach <= diameter_px / 2)
 
 
 def typed_cells(columns: Mapping[str, Any]) -> pd.DataFrame:
@@ -134,6 +145,7 @@ def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | N
 def read_cells(path: Path) -> pd.DataFrame:
     """Read a table of cells that `write_cells` wrote."""
     table = _read(path)
+    table = table.rename_columns([_OLD_NAMES.get(name, name) for name in table.column_names])
     missing = [name for name in CELL_COLUMNS if name not in table.column_names]
     if missing:
         raise HcsQcError(

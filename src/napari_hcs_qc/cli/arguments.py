@@ -91,6 +91,12 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
         group.add_argument(
             "--platemap", metavar="CSV", type=Path, help="columns well,treatment,role"
         )
+        group.add_argument(
+            "--include-cut",
+            action=argparse.BooleanOptionalAction,
+            help="train on and count cells that the image border cuts; by default they are left "
+            "out. Kept in the assay",
+        )
 
 
 def add_cell_options(parser: argparse.ArgumentParser, *, flag: str) -> None:

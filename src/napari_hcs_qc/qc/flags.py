@@ -58,6 +58,7 @@ def score_plate(
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
     keep_kinds: Collection[str] = (),
+    include_cut: bool = False,
     by_site: CellsBySite | None = None,
 ) -> PlateScores:
     """Score and flag all sites and wells of one plate."""
@@ -71,6 +72,7 @@ def score_plate(
         control_wells=control_wells,
         empty_wells=empty_wells,
         keep_kinds=keep_kinds,
+        include_cut=include_cut,
         by_site=by_site,
     )
     channels = list(dict.fromkeys(quality["channel"]))

@@ -167,6 +167,8 @@ class FlagRule(Rule):
             "map lists at least 3. An image is an outlier when it differs by more than "
             f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
             "given below. With fewer than 4 sites there is no comparison.",
+            "Cells that the border of the image cuts are in no share, unless the assay includes "
+            "them or a person has annotated them.",
             "Many abnormal cells: the lower end of the 95 % interval of their share is at least "
             f"{percent(self.share_excess)} (of all cells) above the median share and the share "
             f"itself more than {number(self.share_z)} robust standard deviations; or it is "

@@ -128,16 +128,31 @@ def effective_kind(predictions: pd.DataFrame) -> pd.Series[Any]:
     return kind.where((effective_class(predictions) == "abnormal") & kind.notna(), None)
 
 
+def left_out(
+    cells: pd.DataFrame, annotated_class: pd.Series[Any], include_cut: bool
+) -> NDArray[np.bool_]:
+    """Tell which cells no share counts: cut by the image border, unless a person has annotated."""
+    if include_cut:
+        return np.zeros(len(cells), dtype=bool)
+    is_left_out: NDArray[np.bool_] = cells["is_cut"].to_numpy(bool) & (
+        _class_index(annotated_class) < 0
+    )
+    return is_left_out
+
+
 def abnormal_cells(
-    predictions: pd.DataFrame, keep_kinds: Collection[str] = ()
+    predictions: pd.DataFrame,
+    keep_kinds: Collection[str] = (),
+    is_left_out: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """1 for an abnormal cell, 0 for a normal one, NaN for one that was not judged."""
+    """1 for an abnormal cell, 0 for a normal one, NaN for one not judged or left out."""
     annotated = _class_index(predictions["annotated_class"])
     chosen = np.where(annotated >= 0, annotated, _class_index(predictions["predicted_class"]))
     is_abnormal = chosen == 1
     if len(keep_kinds):  # kinds take as long as classes, so only where they are asked for
         is_abnormal &= ~effective_kind(predictions).isin(list(keep_kinds)).to_numpy()
-    return np.where(chosen < 0, np.nan, is_abnormal.astype(np.float64))
+    is_unknown = chosen < 0 if is_left_out is None else (chosen < 0) | is_left_out
+    return np.where(is_unknown, np.nan, is_abnormal.astype(np.float64))
 
 
 def _class_index(classes: pd.Series[Any]) -> NDArray[np.intp]:
@@ -155,6 +170,7 @@ def score_sites(
     control_wells: Collection[str] = (),
     empty_wells: Collection[str] = (),
     keep_kinds: Collection[str] = (),
+    include_cut: bool = False,
     by_site: CellsBySite | None = None,
 ) -> Scores:
     """Score every site of a plate."""
@@ -178,7 +194,7 @@ def score_sites(
     wells = [str(site[0]) for site in sites]
     is_reference, name = _reference(wells, is_readable, control_wells, empty_wells)
     code = np.array([row_of[site] for site in by_site.sites], dtype=np.int64)[by_site.code]
-    counts = _count_cells(cells, predictions, keep_kinds, code, wells, is_reference)
+    counts = _count_cells(cells, predictions, keep_kinds, include_cut, code, wells, is_reference)
     columns: dict[str, Any] = {"is_readable": is_readable, "problem": problem}
     columns["n_cells"] = pd.arrays.IntegerArray(counts.pop("n_cells"), ~is_readable)
     columns |= counts
@@ -202,7 +218,7 @@ def score_wells(
     n_sites = np.bincount(code, minlength=n_wells).astype(np.int64)
     n_unreadable = np.bincount(code[is_unreadable], minlength=n_wells).astype(np.int64)
     columns: dict[str, Any] = {"n_sites": n_sites, "n_unreadable": n_unreadable}
-    for name in ("n_cells", "n_scored", "n_abnormal", "n_sized", "n_small"):
+    for name in ("n_cells", "n_cut", "n_scored", "n_abnormal", "n_sized", "n_small"):
         counts = sites[name].to_numpy(np.float64, na_value=0.0)
         columns[name] = np.bincount(code, counts, minlength=n_wells).astype(np.int64)
     readable = n_sites - n_unreadable
@@ -223,18 +239,21 @@ def _count_cells(
     cells: pd.DataFrame,
     predictions: pd.DataFrame | None,
     keep_kinds: Collection[str],
+    include_cut: bool,
     code: NDArray[np.int64],
     wells: Sequence[str],
     is_reference: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.int64]]:
     """Count the cells of each site; `code` is the row of the site of each cell."""
-    if predictions is None:
-        abnormal = np.full(len(cells), np.nan)
-    else:
-        abnormal = abnormal_cells(predictions, keep_kinds)
+    is_cut = cells["is_cut"].to_numpy(bool)
+    abnormal = np.full(len(cells), np.nan)
+    is_left_out = is_cut & (not include_cut)
+    if predictions is not None:
+        is_left_out = left_out(cells, predictions["annotated_class"], include_cut)
+        abnormal = abnormal_cells(predictions, keep_kinds, is_left_out)
     # A nucleus cut by the border of the image is small for another reason.
     area = cells["area_px"].to_numpy(np.float64, copy=True)
-    area[cells["at_border"].to_numpy(bool)] = np.nan
+    area[is_cut] = np.nan
     typical = area[is_reference[code] & np.isfinite(area)]
     limit = SMALL_NUCLEUS * float(np.median(typical)) if len(typical) else 0.0
 
@@ -243,6 +262,7 @@ def _count_cells(
 
     return {
         "n_cells": np.bincount(code, minlength=len(wells)).astype(np.int64),
+        "n_cut": count(is_left_out),
         "n_scored": count(np.isfinite(abnormal)),
         "n_abnormal": count(abnormal == 1),
         "n_sized": count(np.isfinite(area)),

@@ -64,7 +64,11 @@ def bundle_facts(assay: AssayFolder, model: str | None) -> BundleFacts:
     return BundleFacts(
         model=chosen.id,
         files=_checksums(assay.models_folder / chosen.id),
-        settings=BundleSettings(threshold=assay.threshold, flag_rule=assay.flag_rule.to_dict()),
+        settings=BundleSettings(
+            threshold=assay.threshold,
+            flag_rule=assay.flag_rule.to_dict(),
+            include_cut=assay.include_cut,
+        ),
         channel=first.channel,
         projection=first.projection,
     ).marked(str(assay.path.resolve()))

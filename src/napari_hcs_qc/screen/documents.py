@@ -154,6 +154,7 @@ class BundleSettings(Part):
 
     threshold: float
     flag_rule: dict[str, float]
+    include_cut: bool = False
 
 
 class BundleFacts(Part):

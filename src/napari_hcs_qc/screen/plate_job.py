@@ -148,7 +148,10 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
     copy_model(bundle.folder, assay.models_folder / bundle.model.id)
     settings = bundle.settings
     assay.update_settings(
-        threshold=settings.threshold, flag_rule=settings.flag_rule, model=bundle.model.id
+        threshold=settings.threshold,
+        flag_rule=settings.flag_rule,
+        include_cut=settings.include_cut,
+        model=bundle.model.id,
     )
     return assay, opened[0]
 

@@ -232,6 +232,8 @@ def model_card(model: Model) -> ModelCard:
         facts.append(("Note", manifest.note))
     if manifest.n_conflicts:
         facts.append(("Left out: annotators disagree", str(manifest.n_conflicts)))
+    if manifest.n_cut:
+        facts.append(("Left out: cut by the image border", str(manifest.n_cut)))
     if manifest.n_unreadable:
         facts.append(("Left out: site not readable", str(manifest.n_unreadable)))
     bins = None if figures is None else figures.reliability
@@ -274,7 +276,7 @@ def _report_plate(scored: ScoredPlate) -> ReportPlate:
         sites=scored.scores.sites,
         wells=scored.scores.wells,
         reference=scored.scores.reference,
-        p_abnormal=scored.predictions["p_abnormal"].to_numpy(dtype=np.float32),
+        p_abnormal=scored.counted_p,
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=scored.unreadable,
         warnings=scored.warnings,
@@ -301,7 +303,7 @@ def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
     """
     state = scored.state
     channel = state.plate.channel_index(state.plate_cells.channel)
-    cells, p_abnormal = state.cells, scored.predictions["p_abnormal"].to_numpy(dtype=np.float64)
+    cells, p_abnormal = state.cells, scored.counted_p
     rows = np.flatnonzero((cells["well"] == worst.well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
     abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= scored.threshold]

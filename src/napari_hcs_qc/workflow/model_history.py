@@ -165,9 +165,7 @@ def _scored(
 
 
 def _change(before: ScoredPlate, after: ScoredPlate, threshold: float) -> PlateChange:
-    p_before, p_after = (
-        scored.predictions["p_abnormal"].to_numpy(dtype=np.float64) for scored in (before, after)
-    )
+    p_before, p_after = before.counted_p, after.counted_p
     is_scored = np.isfinite(p_before) & np.isfinite(p_after)
     was, now = p_before[is_scored] >= threshold, p_after[is_scored] >= threshold
     n_changed = int((was != now).sum())

@@ -117,6 +117,7 @@ def plate_status(
             plate,
             cells,
             assay.journal().annotations() if annotations is None else annotations,
+            include_cut=assay.include_cut,
         )
         [scored] = score(assay, [name], states={entry.name: state})
     except HcsQcError:  # not predicted yet

@@ -95,7 +95,11 @@ def nuclear_channel(plate: Plate) -> int:
 
 
 def new(
-    path: Path, plates: Sequence[PlateSource], *, platemap: Path | None = None
+    path: Path,
+    plates: Sequence[PlateSource],
+    *,
+    platemap: Path | None = None,
+    include_cut: bool | None = None,
 ) -> tuple[AssayFolder, list[Plate]]:
     """Make an assay, or go on with it; a plate that is in it already stays as it is."""
     opened = [source.open() for source in plates]
@@ -128,6 +132,8 @@ def new(
     if platemap is not None and platemap.resolve() != assay.platemap_path.resolve():
         with atomic_path(assay.platemap_path) as temporary:
             shutil.copyfile(platemap, temporary)
+    if include_cut is not None and include_cut != assay.include_cut:
+        assay.update_settings(include_cut=include_cut)
     return assay, opened
 
 
@@ -285,6 +291,7 @@ def run(
     *,
     annotator: str,
     platemap: Path | None = None,
+    include_cut: bool | None = None,
     cell_options: CellOptions | None = None,
     train_options: TrainOptions | None = None,
     keep_kinds: tuple[str, ...] = (),
@@ -300,7 +307,7 @@ def run(
 
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
-    assay, opened = new(path, [plate], platemap=platemap)
+    assay, opened = new(path, [plate], platemap=platemap, include_cut=include_cut)
     assay.opened = {opened[0].name: opened[0]}
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
     added = annotate(assay, labels, annotator, plate=opened[0].name)

@@ -55,9 +55,9 @@ def test_untouched_scenes_give_the_very_crops_of_the_site(ran: Ran, name: str) -
     made = ArtefactCells(cells, get_recipe(name))
     rows = np.arange(len(cells.classes))
     height, width = cells.states[0].plate.read_site(cells.where[0][1]).shape[1:]
-    at_border = [min(y, x, height - y, width - x) < 15 for *_, y, x in cells.where]
-    assert any(at_border)
-    rows = np.concatenate([rows[at_border][:6], rows[np.invert(at_border)][:6]])
+    is_cut = [min(y, x, height - y, width - x) < 15 for *_, y, x in cells.where]
+    assert any(is_cut)
+    rows = np.concatenate([rows[is_cut][:6], rows[np.invert(is_cut)][:6]])
     made.load(rows.tolist())
     crops = made.crops([(made.plate_of(row), made.scene(row)) for row in rows.tolist()])
     assert torch.equal(crops, cells.crops(get_recipe(name), rows))

@@ -32,13 +32,13 @@ def test_the_cells_are_those_of_each_site(plate: Plate, fields: dict[SiteKey, An
     pd.testing.assert_frame_equal(result.cells, expected)
     assert len(expected) >= 25
     assert not (expected["well"].eq("B03") & expected["site"].eq(2)).any()
-    inner = expected.loc[~expected["at_border"], "diameter_px"]
+    inner = expected.loc[~expected["is_cut"], "diameter_px"]
     assert result.diameter_px == pytest.approx(inner.median())
 
 
 def test_border_cells_are_kept_and_marked(plate: Plate) -> None:
     cells = find_cells(plate, diameter_px=28).cells
-    marked = cells[cells["at_border"]]
+    marked = cells[cells["is_cut"]]
     assert 0 < len(marked) < len(cells)
     near = np.minimum.reduce(
         [marked["y_px"], 159 - marked["y_px"], marked["x_px"], 199 - marked["x_px"]]

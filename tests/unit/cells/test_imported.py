@@ -65,7 +65,7 @@ def test_masks_go_to_their_sites_by_name(
     assert result.problems == result.unreadable == ()
     wanted = expected(fields, has_ids=True)
     pd.testing.assert_frame_equal(result.cells, wanted)
-    inner = wanted.loc[~wanted["at_border"], "diameter_px"]
+    inner = wanted.loc[~wanted["is_cut"], "diameter_px"]
     assert result.diameter_px == pytest.approx(inner.median())
 
 
@@ -190,7 +190,7 @@ def test_positions_of_many_programs(plate: Plate, tmp_path: Path, header: str, k
     # No area is stated: the plate's own nuclei give the size.
     assert result.diameter_px == pytest.approx(28, rel=0.15)
     assert cells["diameter_px"].tolist() == pytest.approx([result.diameter_px] * 3)
-    assert cells["at_border"].tolist() == [False, True, True]
+    assert cells["is_cut"].tolist() == [False, True, True]
 
 
 def test_a_stated_area_gives_the_diameter(plate: Plate, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_row_holds_the_measures_of_its_label() -> None:
     assert (square["y_px"], square["x_px"], square["area_px"]) == (5.5, 5.5, 16)
     assert square["diameter_px"] == pytest.approx(np.sqrt(4 * 16 / np.pi))
     assert square["mean_intensity"] == pytest.approx(image[4:8, 4:8].mean())
-    assert cells["at_border"].tolist() == [False, True]
+    assert cells["is_cut"].tolist() == [False, True]
     assert cells["object_number"].isna().all()
 
 
@@ -60,6 +60,15 @@ def test_joined_cells_are_numbered_in_table_order() -> None:
     assert join_cells([]).empty
 
 
+def test_a_table_of_version_1_calls_cut_cells_at_border(tmp_path: Path) -> None:
+    cells = join_cells([cells_of_site(mask(), None, SITE)])
+    write_cells(cells, tmp_path / "cells.parquet")
+    old = pq.read_table(tmp_path / "cells.parquet")
+    names = ["at_border" if name == "is_cut" else name for name in old.column_names]
+    pq.write_table(old.rename_columns(names), tmp_path / "old.parquet")
+    pd.testing.assert_frame_equal(read_cells(tmp_path / "old.parquet"), cells)
+
+
 def test_written_cells_are_read_as_they_were(tmp_path: Path) -> None:
     cells = join_cells([cells_of_site(mask(), None, SITE, source="import")])
     # A number beyond what a float holds: it must not pass through one beside a missing value.
@@ -68,7 +77,7 @@ def test_written_cells_are_read_as_they_were(tmp_path: Path) -> None:
     write_cells(cells, path, {"plate": "P 1", "channel": "DNA"})
     pd.testing.assert_frame_equal(read_cells(path), cells)
     metadata = json.loads(pq.read_schema(path).metadata[b"napari_hcs_qc.cells"])
-    assert metadata == {"plate": "P 1", "channel": "DNA", "schema_version": 1}
+    assert metadata == {"plate": "P 1", "channel": "DNA", "schema_version": 2}
     assert pq.read_schema(path).names == list(CELL_COLUMNS)
     assert sorted(p.name for p in path.parent.iterdir()) == ["cells.parquet"]
 

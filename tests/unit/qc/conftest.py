@@ -133,7 +133,7 @@ def cells_on(counts: dict[SiteKey, int]) -> pd.DataFrame:
         part["label"] = np.arange(1, n + 1)
         part["y_px"], part["x_px"] = np.arange(n) + 0.25, np.arange(n) + 0.5
         part["area_px"], part["diameter_px"], part["mean_intensity"] = 300.0, 19.5, 800.0
-        part["at_border"], part["source"] = False, "nuclei"
+        part["is_cut"], part["source"] = False, "nuclei"
         parts.append(part.astype(empty_cells().dtypes.to_dict()))
     return join_cells(parts)
 

@@ -152,7 +152,7 @@ def test_fragments_are_nuclei_far_below_the_typical_area(
     cells = make_cells({keys[0]: 20, keys[1]: 20})
     cells.loc[20:29, "area_px"] = 119.0
     cells.loc[30:34, "area_px"] = 121.0
-    cells.loc[29, "at_border"] = True
+    cells.loc[29, "is_cut"] = True
     cells.loc[0, "area_px"] = np.nan
     scores = score_sites(keys, cells, None, no_quality).table
     assert scores["n_small"].tolist() == [0, 9]
@@ -291,7 +291,7 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
             "well": pd.Series([key.well for key in places], dtype=object),
             "site": np.array([key.site for key in places], dtype=np.int32),
             "area_px": rng.choice([10.0, 300.0, np.nan], n),
-            "at_border": rng.random(n) < 0.2,
+            "is_cut": rng.random(n) < 0.2,
         }
     )
     words = np.array(["normal", "abnormal", None, "unsure"], dtype=object)
@@ -303,7 +303,9 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
     quality = pd.DataFrame(columns=list(QUALITY_COLUMNS))
     by_site = CellsBySite.of(cells) if is_known else None
     scores = score_sites(keys, cells, predictions, quality, unreadable=unreadable, by_site=by_site)
-    spoken = effective_class(predictions).tolist()
+    effective = effective_class(predictions)
+    is_annotated = predictions["annotated_class"].isin(["normal", "abnormal"])
+    spoken = effective.where(~cells["is_cut"] | is_annotated, None).tolist()
     for row, key in enumerate(keys):
         mine = [i for i, place in enumerate(places) if place == key]
         found = scores.table.iloc[row]
@@ -311,8 +313,9 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
         assert pd.isna(found["n_cells"]) if key in unreadable else found["n_cells"] == len(mine)
         assert found["n_abnormal"] == sum(spoken[i] == "abnormal" for i in mine)
         assert found["n_scored"] == sum(spoken[i] is not None for i in mine)
-        area = [cells["area_px"][i] for i in mine if not cells["at_border"][i]]
+        area = [cells["area_px"][i] for i in mine if not cells["is_cut"][i]]
         assert found["n_sized"] == sum(np.isfinite(area))
+        assert found["n_cut"] == sum(cells["is_cut"][i] and not is_annotated[i] for i in mine)
     sites = scores.table.assign(severity=rng.integers(0, 3, len(keys)).astype(float))
     wells = score_wells(sites).table
     assert wells["well"].tolist() == ["A01", "B02", "A03"]
@@ -320,7 +323,7 @@ def test_counts_and_worst_sites_are_those_of_a_plain_search(
         mine = sites[sites["well"] == well["well"]]
         ranks = list(zip(mine["severity"], mine["share_abnormal"].fillna(-1.0), strict=True))
         assert well["worst_site"] == mine["site"].iloc[ranks.index(max(ranks))]
-        for name in ("n_cells", "n_scored", "n_abnormal", "n_sized", "n_small"):
+        for name in ("n_cells", "n_cut", "n_scored", "n_abnormal", "n_sized", "n_small"):
             assert well[name] == mine[name].fillna(0).sum()
         assert well["n_unreadable"] == (~mine["is_readable"]).sum()
 
@@ -339,7 +342,7 @@ def test_100000_cells_of_384_wells_are_judged_in_a_tenth_of_a_second() -> None:
             "well": np.array([key.well for key in keys], dtype=object)[of],
             "site": np.array([key.site for key in keys], dtype=np.int32)[of],
             "area_px": rng.normal(300, 20, len(of)),
-            "at_border": False,
+            "is_cut": False,
         }
     )
     classes = rng.choice(np.array(["normal", "abnormal"], dtype=object), len(of))

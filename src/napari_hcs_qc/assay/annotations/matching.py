@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.annotations.consensus import agree
 from napari_hcs_qc.cells.by_site import CellsBySite
-from napari_hcs_qc.cells.table import typed_cells
+from napari_hcs_qc.cells.table import is_cut_at, typed_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +47,12 @@ def match_annotations(
     *,
     add: bool = True,
     by_site: CellsBySite | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Matched:
     """Join each annotation to the nearest cell of its site within `radius_px`.
 
-    Where there is none it makes a cell; annotations within `radius_px` of such a cell share it.
+    Where there is none it makes a cell, cut where it reaches beyond an image of `shape` (height,
+    width); annotations within `radius_px` of such a cell share it.
     When one person annotated the same cell several times, their last action counts, and two
     contradicting words within one action (two rows of one file) are a conflict. ``unsure`` beside
     a definite word is an abstention.
@@ -62,7 +64,7 @@ def match_annotations(
         diameter = float(cells["diameter_px"].median()) if len(cells) else 2 * radius_px
         left = np.flatnonzero(cell_id < 0)
         new, cell_of = _new_cells(annotations.iloc[left], radius_px)
-        added = cells_at(new, first_id, diameter)
+        added = cells_at(new, first_id, diameter, shape)
         cell_id[left] = first_id + cell_of
     return Matched(cell_id, added, _outcome(annotations, cell_id))
 
@@ -150,9 +152,18 @@ def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFr
     )
 
 
-def cells_at(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.DataFrame:
+def cells_at(
+    positions: pd.DataFrame,
+    first_id: int,
+    diameter_px: float,
+    shape: tuple[int, int] | None = None,
+) -> pd.DataFrame:
     """Make rows of a cell table for positions that a person gave; there is no mask to measure."""
     n = len(positions)
+    is_cut = np.zeros(n, dtype=bool)
+    if shape is not None:
+        y, x = positions["y_px"].to_numpy(np.float64), positions["x_px"].to_numpy(np.float64)
+        is_cut = is_cut_at(y, x, diameter_px, shape)
     return typed_cells(
         {
             "cell_id": np.arange(first_id, first_id + n),
@@ -164,7 +175,7 @@ def cells_at(positions: pd.DataFrame, first_id: int, diameter_px: float) -> pd.D
             "area_px": np.full(n, np.nan),
             "diameter_px": np.full(n, diameter_px),
             "mean_intensity": np.full(n, np.nan),
-            "at_border": np.zeros(n, dtype=bool),
+            "is_cut": is_cut,
             "source": np.full(n, "annotation", dtype=object),
             "object_number": np.full(n, pd.NA, dtype=object),
         }

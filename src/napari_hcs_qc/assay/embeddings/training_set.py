@@ -118,12 +118,15 @@ def training_cells(states: Iterable[PlateState]) -> tuple[TrainingCell, ...]:
 
 def check_classes(states: Iterable[PlateState]) -> None:
     """Refuse to train on a single class."""
+    states = list(states)
     counts = Counter(cls for state in states for cls in state.training["class"].tolist())
     missing = [cls for cls in ("normal", "abnormal") if not counts[cls]]
     if missing:
         have = ", ".join(f"{counts[cls]} {cls}" for cls in ("normal", "abnormal"))
+        n_cut = sum(state.n_cut_annotated for state in states)
+        cut = f" ({n_cut} cut by the image border left out)" if n_cut else ""
         raise HcsQcError(
-            f"The assay has {have} cells annotated; both classes are needed. Annotate some "
+            f"The assay has {have} cells annotated{cut}; both classes are needed. Annotate some "
             f"{' and '.join(missing)} cells first."
         )
 

@@ -186,6 +186,7 @@ def manifest_of(
         n_kinds=dict(kinds),
         n_unreadable=annotated.n_unreadable,
         n_conflicts=sum(len(state.matched.conflicts) for state in states),
+        n_cut=sum(state.n_cut_annotated for state in states),
         n_wells=len(set(annotated.groups.tolist())),
         uses_plate_directions=annotated.plate is not None and tuned is None,
         training_plates=tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,13 @@ class ScoredPlate:
     roles: WellRoles = field(default_factory=WellRoles)  # what it was scored with
     keep_kinds: tuple[str, ...] = ()  # what it was scored with, see `score_state`
 
+    @cached_property
+    def counted_p(self) -> NDArray[np.float32]:
+        """P(abnormal) of each cell that counts; NaN where it was left out or not judged."""
+        p = self.predictions["p_abnormal"].to_numpy(np.float32, copy=True)
+        p[self.state.is_left_out] = np.nan
+        return p
+
     def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
         """Score with the annotations of now, without the disk.
 
@@ -111,6 +119,7 @@ class ScoredPlate:
             verdicts=self.verdicts,
             quality=self.state.plate_cells.quality,
             embeddings=embeddings,
+            include_cut=self.state.include_cut,
         )
 
 
@@ -206,6 +215,7 @@ def score_state(
         control_wells=roles.control,
         empty_wells=roles.empty,
         keep_kinds=keep_kinds,
+        include_cut=state.include_cut,
         by_site=state.by_site.with_added(state.matched.added),
     )
     warnings = list(prediction.warnings)

@@ -153,7 +153,8 @@ def with_novelty(
             f"Model {model.id} has no novelty scores: it was trained by an earlier version. Train "
             "again to get them."
         )
-    summary = novelty_summary(ratio, state.cells["well"], why_not)
+    counted = np.where(state.is_left_out, np.float32(np.nan), ratio)
+    summary = novelty_summary(counted, state.cells["well"], why_not)
     warning = (f"Plate {state.plate.name}: {summary.sentence}",) if summary.is_much else ()
     return replace(
         prediction,

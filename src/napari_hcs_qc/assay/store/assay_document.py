@@ -38,6 +38,8 @@ class AssaySettings(Part):
     """P(abnormal) from which a cell counts as abnormal."""
     flag_rule: Annotated[dict[str, float], AfterValidator(_of_a_rule)] = Field(default_factory=dict)
     """Thresholds of the flag rule that are not the defaults."""
+    include_cut: bool | None = None
+    """Whether cells that the image border cuts count as others do; no by default."""
     model: str | None = None
     """Id of an older model that was restored."""
     train_options: JsonValue = None

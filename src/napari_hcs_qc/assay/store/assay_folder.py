@@ -201,6 +201,11 @@ class AssayFolder:
         """The flag rule: the assay's thresholds over the defaults."""
         return FlagRule.from_dict(self.settings.flag_rule)
 
+    @property
+    def include_cut(self) -> bool:
+        """Whether cells that the image border cuts are trained on and counted as others are."""
+        return bool(self.settings.include_cut)
+
     def update_settings(self, **changes: object) -> None:
         """Change settings; a value None removes one."""
         with self.lock():

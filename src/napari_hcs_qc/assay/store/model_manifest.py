@@ -102,6 +102,8 @@ class ModelManifest(Document):
     n_kinds: dict[str, int] = Field(default_factory=dict)
     n_unreadable: int = 0
     n_conflicts: int = 0
+    n_cut: int = 0
+    """Annotated cells that were left out since the image border cuts them."""
     n_wells: int
     uses_plate_directions: bool = False
     training_plates: tuple[TrainingPlate, ...]

@@ -14,6 +14,7 @@ from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_ce
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.qc.scores import left_out
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlateState:
     annotations: pd.DataFrame
     matched: Matched  # the annotations joined to the cells
     by_site: CellsBySite  # the found cells by their site
+    include_cut: bool = False  # whether cells that the image border cuts count as others do
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -60,12 +62,36 @@ class PlateState:
 
     @cached_property
     def training(self) -> pd.DataFrame:
-        """The annotated positions to train on, see `training_positions`."""
-        return training_positions(self.annotations, self.matched)
+        """The annotated positions to train on, see `training_positions`; cut cells left out."""
+        positions = training_positions(self.annotations, self.matched)
+        return positions[~self._is_cut_at(positions)].reset_index(drop=True)
+
+    @property
+    def n_cut_annotated(self) -> int:
+        """Annotated positions that no model is trained on, as the image border cuts the cell."""
+        positions = training_positions(self.annotations, self.matched)
+        return int(self._is_cut_at(positions).sum())
+
+    @cached_property
+    def is_left_out(self) -> NDArray[np.bool_]:
+        """Whether each cell is in no share, flag or suggestion: cut, and annotated by nobody."""
+        return left_out(self.cells, self.annotated["annotated_class"], self.include_cut)
+
+    def _is_cut_at(self, positions: pd.DataFrame) -> NDArray[np.bool_]:
+        if self.include_cut:
+            return np.zeros(len(positions), dtype=bool)
+        is_cut: NDArray[np.bool_] = self.cells["is_cut"].to_numpy()[positions["cell_id"].to_numpy()]
+        return is_cut
 
     def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
         """Give the same plate with other annotations; nothing is opened or read again."""
-        return joined_state(self.plate, self.plate_cells, annotations, self.by_site)
+        return joined_state(
+            self.plate,
+            self.plate_cells,
+            annotations,
+            self.by_site,
+            include_cut=self.include_cut,
+        )
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
         """Give wells as ``plate/A01``, by which splits are grouped."""
@@ -97,7 +123,7 @@ def load_plate(
     plate_cells = load_cells(folder)
     if annotations is None:
         annotations = assay.journal().annotations()
-    return joined_state(plate, plate_cells, annotations)
+    return joined_state(plate, plate_cells, annotations, include_cut=assay.include_cut)
 
 
 def joined_state(
@@ -105,15 +131,26 @@ def joined_state(
     plate_cells: PlateCells,
     annotations: pd.DataFrame,
     by_site: CellsBySite | None = None,
+    *,
+    include_cut: bool = False,
 ) -> PlateState:
     """Join the annotations of an assay to the cells of an opened plate."""
     by_site = by_site or CellsBySite.of(plate_cells.cells)
     mine = annotations[annotations["plate"] == plate.name].reset_index(drop=True)
     matched = match_annotations(
-        mine, plate_cells.cells, plate_cells.diameter_px / 2, by_site=by_site
+        mine,
+        plate_cells.cells,
+        plate_cells.diameter_px / 2,
+        by_site=by_site,
+        shape=plate.layout.shape,
     )
     return PlateState(
-        plate=plate, plate_cells=plate_cells, annotations=mine, matched=matched, by_site=by_site
+        plate=plate,
+        plate_cells=plate_cells,
+        annotations=mine,
+        matched=matched,
+        by_site=by_site,
+        include_cut=include_cut,
     )
 
 

@@ -31,10 +31,11 @@ def starting_cells(
     n: int = N_STARTING,
     *,
     plate: PlateDirections | None = None,
+    among: NDArray[np.integer[Any]] | None = None,
     seed: int = 0,
     job: Job = NO_JOB,
 ) -> NDArray[np.int64]:
-    """Choose cells that stand for all the others, to be annotated first.
+    """Choose cells that stand for all the others, or all `among` which, to be annotated first.
 
     The cells are grouped by k-means along the main directions of the plate, and of each group the
     cell nearest to its centre is taken: typical cells, after Hacohen et al. (2022),
@@ -44,7 +45,7 @@ def starting_cells(
     Figures are in ``benchmarks/README.md``.
     """
     rng = np.random.default_rng(seed)
-    rows = np.arange(len(embeddings))
+    rows = np.arange(len(embeddings)) if among is None else np.asarray(among)
     if len(rows) > _CELLS:
         rows = np.sort(rng.choice(rows, _CELLS, replace=False))
     job.report(0, 2, "Sampling the cells of the plate")

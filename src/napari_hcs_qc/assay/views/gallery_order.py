@@ -41,13 +41,14 @@ def order_cells(
     threshold: float = 0.5,
     seed: int = 0,
     among: NDArray[np.integer[Any]] | None = None,
+    last: NDArray[np.bool_] | None = None,
     limit: int | None = None,
     job: Job = NO_JOB,
 ) -> NDArray[np.int64]:
     """Order the cells of a plate for a person to look through.
 
     Cells that are equal in what is asked keep the order of the table. Without a probability, or
-    an embedding, they come last.
+    an embedding, they come last, and so do those marked in `last`, but for the random order.
 
     ``random``
         Shuffled.
@@ -84,6 +85,8 @@ def order_cells(
         rows = np.unique(np.asarray(among, dtype=np.int64))
     _check_rows(rows, n_cells)
     job.check()
+    if order == "diverse" and last is not None:
+        rows = rows[~last[rows]]
     if order == "random":
         rows = np.random.default_rng(seed).permutation(rows)
     elif order == "novelty":
@@ -116,6 +119,8 @@ def order_cells(
         if key is None:  # how far the model is on the side of the person, negative if against
             key = np.where(annotated_class[rows] == "abnormal", p - threshold, threshold - p)
         rows = rows[np.argsort(key, kind="stable")]  # NaN last
+    if last is not None and order != "random":
+        rows = rows[np.argsort(last[rows], kind="stable")]
     return rows if limit is None else rows[:limit]
 
 

@@ -56,7 +56,7 @@ def well_montage(
     """Cut the most abnormal and the most normal cells of a well."""
     job.report(0, 0, f"Cutting cells of {well}")
     cells = scored.state.cells
-    p_abnormal = scored.predictions["p_abnormal"].to_numpy(dtype=np.float64)
+    p_abnormal = scored.counted_p
     rows = np.flatnonzero((cells["well"] == well).to_numpy() & np.isfinite(p_abnormal))
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
     is_abnormal = p_abnormal[order] >= scored.threshold

@@ -37,6 +37,7 @@ class SiteCells:
     predicted_kind: NDArray[np.object_]  # (n,) words or None
     annotated_class: NDArray[np.object_]  # (n,) words or None
     annotated_kind: NDArray[np.object_]  # (n,) words or None
+    is_cut: NDArray[np.bool_]  # (n,) whether the image border cuts it
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,11 +63,12 @@ def site_cells(
     site: SiteKey,
     annotations: pd.DataFrame,
     scored: ScoredPlate | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> SiteCells:
     """Gather the cells of a site."""
     rows = by_site.rows(site)
     cells = plate_cells.cells.iloc[rows]
-    matched = match_annotations(annotations, cells, plate_cells.diameter_px / 2)
+    matched = match_annotations(annotations, cells, plate_cells.diameter_px / 2, shape=shape)
     added = matched.added
     n_found, n = len(rows), len(rows) + len(added)
     ids = np.concatenate([cells["cell_id"].to_numpy(), added["cell_id"].to_numpy()])
@@ -105,6 +107,7 @@ def site_cells(
         predicted_kind=said_of["predicted_kind"],
         annotated_class=classes,
         annotated_kind=kinds,
+        is_cut=np.concatenate([cells["is_cut"], added["is_cut"]]).astype(bool),
     )
 
 

@@ -31,6 +31,7 @@ CLASS_COLOURS = {
     "not classified": NEUTRAL_COLOUR,
 }
 # Shapes beside colours, so that everybody can see the class.
+CUT_OPACITY = 0.35  # of cells that the image border cuts: shown, but not counted
 SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
 
 
@@ -65,6 +66,8 @@ def cell_colours(
         else:
             outline = _by_name(predicted, CLASS_COLOURS)
     annotated = cells.annotated_class
+    is_open = np.array([text is None for text in annotated], dtype=bool)
+    outline[cells.is_cut & is_open, 3] *= CUT_OPACITY
     symbol = np.array([SYMBOLS.get(name, "disc") for name in annotated], dtype=object)
     return CellLook(predicted, outline, _by_name(annotated, CLASS_COLOURS), symbol)
 

@@ -149,10 +149,7 @@ class OverlayDock(Dock):
         session = self._session
         scored = session.models.scored
         self._threshold.setEnabled(scored is not None)
-        p_abnormal = (
-            np.empty(0) if scored is None else scored.prediction.table["p_abnormal"].to_numpy()
-        )
-        self._histogram.set_value(p_abnormal)
+        self._histogram.set_value(np.empty(0) if scored is None else scored.counted_p)
         self._show_threshold(session.models.threshold)
 
     def _show_effect(self) -> None:
@@ -161,7 +158,7 @@ class OverlayDock(Dock):
         if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return
-        p = scored.prediction.table["p_abnormal"].to_numpy()
+        p = scored.counted_p
         n_scored = int(np.isfinite(p).sum())
         n_abnormal = int((p >= session.models.threshold).sum())
         n_flagged = int(scored.scores.wells["is_flagged"].sum())

@@ -273,6 +273,7 @@ class SiteView(QObject):
             "class": look.predicted_class.astype(str),
             "p_abnormal": np.where(session.annotations.is_blind, np.nan, cells.p_abnormal),
             "novelty": cells.novelty,
+            "is_cut": cells.is_cut,
             "kind": _texts(
                 cells.predicted_kind if not session.annotations.is_blind else None, len(cells)
             ),

@@ -187,6 +187,7 @@ class GalleryPanel(QWidget):
             threshold=session.models.threshold,
             seed=self._seed,
             among=among,
+            last=state.is_left_out[: len(marks.annotated)],
         )
         request = _Request(self._value, self._marks, self._prediction())
         job.finished.connect(lambda rows: self._show_order(rows, request))

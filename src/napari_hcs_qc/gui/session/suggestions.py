@@ -14,6 +14,7 @@ from napari_hcs_qc.plates.plate import SiteKey
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
     from napari_hcs_qc.gui.session.selection import Selection
     from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
@@ -53,16 +54,21 @@ class Suggestions(QObject):
         p_abnormal = np.full(len(state.plate_cells.cells), np.nan)
         if scored is not None and not self._annotations.is_blind:
             p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
+        is_cut = _is_cut(state)
         row = suggest_next(
             p_abnormal,
-            np.array([cls is not None for cls in annotated.classes], dtype=bool),
+            np.array([cls is not None for cls in annotated.classes], dtype=bool) | is_cut,
             state.by_site.code,
             seen=self._seen,
             starting=self._starting,
             threshold=self._models.threshold,
         )
         if row is None:
-            self.message.emit("info", "Every cell of this plate was annotated or suggested.")
+            self.message.emit(
+                "info",
+                "Every cell of this plate that the image border does not cut was annotated or "
+                "suggested.",
+            )
             return
         self._seen.append(row)
         cell = state.plate_cells.cells.iloc[row]
@@ -77,12 +83,17 @@ class Suggestions(QObject):
         """Choose in the background which cells of the plate shown are annotated first."""
         embeddings, name = self._models.embeddings, self._selection.plate_name
         annotated = self._annotations.rows
-        if embeddings is None or annotated is None:
+        if embeddings is None or annotated is None or self._selection.state is None:
             return
         if sum(cls is not None for cls in annotated.classes) >= N_STARTING:
             return
         job = self._jobs.start(
-            "Starting cells", starting_cells, embeddings, slot="starting", quiet=True
+            "Starting cells",
+            starting_cells,
+            embeddings,
+            slot="starting",
+            quiet=True,
+            among=np.flatnonzero(~_is_cut(self._selection.state)),
         )
         job.finished.connect(lambda rows: self._start_with(name, rows))
         job.failed.connect(lambda text: self.message.emit("warning", text))
@@ -90,3 +101,9 @@ class Suggestions(QObject):
     def _start_with(self, plate: str | None, rows: NDArray[np.int64]) -> None:
         if plate == self._selection.plate_name:
             self._starting = rows
+
+
+def _is_cut(state: PlateState) -> NDArray[np.bool_]:
+    """Tell which of the found cells are cut by the image border, where those are left out."""
+    is_cut: NDArray[np.bool_] = state.plate_cells.cells["is_cut"].to_numpy(bool)
+    return is_cut & (not state.include_cut)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.flags import site_keys
-from napari_hcs_qc.qc.scores import abnormal_cells
+from napari_hcs_qc.qc.scores import abnormal_cells, left_out
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ CELL_TABLE: dict[str, str] = {
     "cell_id": "Int64",
     "y_px": "float32",
     "x_px": "float32",
+    "is_cut": "bool",
     "p_abnormal": "float32",
     "predicted_class": "str",
     "predicted_kind": "str",
@@ -50,8 +51,10 @@ CELL_TABLE: dict[str, str] = {
 
 ``Metadata_ObjectNumber`` is the number of an imported cell in the software it comes from, and
 missing on the others; ``cell_id`` counts the cells of a plate in this assay, and is missing on
-imported ones. ``novelty`` is the distance from the nearest annotated cells over what is usual among
-these: above 1 the cell is unlike anything annotated; missing where it could not be judged.
+imported ones. ``is_cut`` is true where the image border cuts the cell; such a cell is no outlier
+by prediction, and no share counts it, unless the assay includes cut cells. ``novelty`` is the
+distance from the nearest annotated cells over what is usual among these: above 1 the cell is unlike
+anything annotated; missing where it could not be judged.
 """
 
 _SHARES = {
@@ -65,10 +68,25 @@ _SHARES = {
 
 _PLACE = {"Metadata_Plate": "str", "Metadata_Well": "str"}
 
-SITE_TABLE: dict[str, str] = {**_PLACE, "Metadata_Site": "int64", "n_cells": "Int64", **_SHARES}
-"""Columns of the exported table of sites; ``n_cells`` is missing where the site is unreadable."""
+SITE_TABLE: dict[str, str] = {
+    **_PLACE,
+    "Metadata_Site": "int64",
+    "n_cells": "Int64",
+    "n_cut": "int64",
+    **_SHARES,
+}
+"""Columns of the exported table of sites.
 
-WELL_TABLE: dict[str, str] = {**_PLACE, "n_sites": "int64", "n_cells": "int64", **_SHARES}
+``n_cells`` is missing where the site is unreadable; ``n_cut`` of them were left out of the shares.
+"""
+
+WELL_TABLE: dict[str, str] = {
+    **_PLACE,
+    "n_sites": "int64",
+    "n_cells": "int64",
+    "n_cut": "int64",
+    **_SHARES,
+}
 """Columns of the exported table of wells."""
 
 
@@ -111,6 +129,8 @@ class ExportPlate:
         From `napari_hcs_qc.qc.image_quality.quality_table`; None leaves it out of the export.
     embeddings
         (n_cells, n_features) float32, memory-mapped; None when there are none.
+    include_cut
+        Whether cells that the image border cuts are outliers by prediction as others are.
     """
 
     name: str
@@ -121,6 +141,7 @@ class ExportPlate:
     verdicts: pd.DataFrame
     quality: pd.DataFrame | None = None
     embeddings: NDArray[np.float32] | None = None
+    include_cut: bool = False
 
     def __post_init__(self) -> None:
         """Check that the parts are of the same cells.
@@ -145,12 +166,13 @@ def cell_table(
     """Make the table of cells (`CELL_TABLE`), or of a slice of them.
 
     A cell is an outlier when it is annotated abnormal or, not being annotated normal or abnormal,
-    is predicted abnormal; unless its kind is one of the excluded kinds. A cell that could not be
-    judged is none.
+    is predicted abnormal and not cut by the image border; unless its kind is one of those to keep.
+    A cell that could not be judged is none.
     """
     cells, predictions = plate.cells.iloc[rows], plate.predictions.iloc[rows]
     is_imported = cells["object_number"].notna()
-    abnormal = abnormal_cells(predictions, options.keep_kinds)
+    is_left_out = left_out(cells, predictions["annotated_class"], plate.include_cut)
+    abnormal = abnormal_cells(predictions, options.keep_kinds, is_left_out)
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
     keys = site_keys(cells)
     columns = {
@@ -161,6 +183,7 @@ def cell_table(
         "cell_id": cells["cell_id"].astype("Int64").mask(is_imported),
         "y_px": cells["y_px"],
         "x_px": cells["x_px"],
+        "is_cut": cells["is_cut"],
         "novelty": np.full(len(cells), np.nan, dtype=np.float32),
         **{name: predictions[name] for name in CELL_TABLE if name in predictions},
         CELL_IS_OUTLIER: abnormal == 1,

@@ -172,7 +172,9 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
         low, high = 100 * np.array(wilson_interval(n_abnormal, n_scored), dtype=float)
         more = f"{n_abnormal:,} of {n_scored:,}; 95 % interval {low:.1f}–{high:.1f} %"
         figures.append((percent(n_abnormal / n_scored), "of cells abnormal", more))
-    figures.append((f"{n_cells:,}", "cells", f"on {count_of(n_sites, 'site')}"))
+    n_cut = int(wells["n_cut"].sum())
+    cut = f"; {n_cut:,} cut by the image border and not counted" if n_cut else ""
+    figures.append((f"{n_cells:,}", "cells", f"on {count_of(n_sites, 'site')}{cut}"))
     unreadable = f"{'site' if n_unreadable == 1 else 'sites'} could not be read"
     figures.append((str(n_unreadable), unreadable, "listed below" if n_unreadable else ""))
     for figure in data.model.cross_validation if data.model else ():

@@ -49,7 +49,7 @@ _CELL_TYPES = {
     "class": "str",
     "kind": "str",
     "defocus_um": "float32",
-    "at_border": "bool",
+    "is_cut": "bool",
 }
 
 
@@ -208,7 +208,7 @@ def choose_labels(truth: pd.DataFrame, spec: SyntheticSpec) -> pd.DataFrame:
     ones (dividing cells included) over the wells. Cells at the picture's border are left out.
     """
     rng = np.random.default_rng([spec.seed, 9])
-    inner = truth[~truth["at_border"]].copy()
+    inner = truth[~truth["is_cut"]].copy()
     inner["order"] = rng.permutation(len(inner))
     abnormal = inner[inner["class"] == "abnormal"]
     abnormal = abnormal.assign(turn=_turns(abnormal, ["kind", "well"]))

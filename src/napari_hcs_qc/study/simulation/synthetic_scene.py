@@ -226,5 +226,5 @@ def _truth(
         "class": "abnormal" if kind else "normal",
         "kind": kind,
         "defocus_um": cell.defocus_um + artefact.defocus_um,
-        "at_border": min(y, x, height - 1 - y, width - 1 - x) < half,
+        "is_cut": min(y, x, height - 1 - y, width - 1 - x) < half,
     }

@@ -33,7 +33,7 @@ def cells(*positions: tuple[str, int, float, float]) -> pd.DataFrame:
             "area_px": np.full(n, 700.0),
             "diameter_px": np.full(n, 30.0),
             "mean_intensity": np.full(n, 9.0),
-            "at_border": np.zeros(n, dtype=bool),
+            "is_cut": np.zeros(n, dtype=bool),
             "source": np.full(n, "nuclei", dtype=object),
             "object_number": np.full(n, pd.NA, dtype=object),
         }
@@ -111,6 +111,18 @@ def test_a_cell_is_made_where_there_is_none() -> None:
     )
     assert again.cell_id.tolist() == [4, 4]
     assert len(again.added) == 0
+
+
+def test_a_made_cell_that_reaches_beyond_the_image_is_cut() -> None:
+    clicks = said(
+        ("A02", 1, 14.4, 50, "normal", None, "anna", 1),
+        ("A02", 1, 50, 84.6, "normal", None, "anna", 2),
+        ("A02", 1, 50, 50, "normal", None, "anna", 3),
+        ("A02", 1, 14.6, 84.4, "normal", None, "anna", 4),
+    )
+    added = match_annotations(clicks, FOUND, 15, shape=(100, 100)).added
+    assert added["is_cut"].tolist() == [True, True, False, False]
+    assert not match_annotations(clicks, FOUND, 15).added["is_cut"].any()
 
 
 def test_without_adding_there_is_minus_one() -> None:

@@ -71,7 +71,7 @@ def found() -> Any:
             "area_px": [80.0] * n,
             "diameter_px": [10.0] * n,
             "mean_intensity": [100.0] * n,
-            "at_border": [False] * n,
+            "is_cut": [False] * n,
             "source": ["nuclei"] * n,
             "object_number": np.full(n, pd.NA, dtype=object),
         }
@@ -83,7 +83,7 @@ def found() -> Any:
 def state(journal: Journal, found: Any) -> PlateState:
     annotations = journal.annotations()
     matched = match_annotations(annotations, found.cells, 5.0)
-    plate = cast("Plate", SimpleNamespace(name="P1"))
+    plate = cast("Plate", SimpleNamespace(name="P1", layout=SimpleNamespace(shape=(500, 500))))
     return PlateState(
         plate=plate,
         plate_cells=found,

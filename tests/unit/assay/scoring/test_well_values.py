@@ -57,7 +57,7 @@ def plate() -> Plate:
 @pytest.fixture
 def found() -> PlateCells:
     cells = [
-        {"well": well, "site": site, "area_px": 300.0, "at_border": False}
+        {"well": well, "site": site, "area_px": 300.0, "is_cut": False}
         for well, counts in N_CELLS.items()
         for site, n in enumerate(counts, start=1)
         for _ in range(n)

@@ -47,7 +47,7 @@ def state() -> PlateState:
     cells = cells_at(positions, 0, 10.0)
     rest: Any = dict.fromkeys(("ranges", "quality", "channel", "projection", "source"))
     found = PlateCells(cells=cells, diameter_px=10.0, unreadable={}, **rest)
-    plate = cast("Any", SimpleNamespace(name="P"))
+    plate = cast("Any", SimpleNamespace(name="P", layout=SimpleNamespace(shape=(500, 500))))
     none = pd.DataFrame(columns=["plate", "well", "site", "y_px", "x_px", "class", "kind"])
     none = none.assign(annotator=None, at=None, action=None)
     matched = match_annotations(none, cells, 5.0)

@@ -52,6 +52,16 @@ def test_unlike_anything_annotated_first() -> None:
             )
 
 
+def test_marked_ones_come_last_but_at_random() -> None:
+    last = np.array([True, False, False, True, False, False])
+    assert _order("abnormal", p_abnormal=_P, last=last) == [5, 4, 2, 1, 0, 3]
+    assert _order("uncertain", p_abnormal=_P, last=last) == [5, 4, 2, 1, 3, 0]
+    shuffled = _order("random", p_abnormal=_P, seed=3)
+    assert _order("random", p_abnormal=_P, seed=3, last=last) == shuffled
+    rows = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    assert set(_order("diverse", p_abnormal=_P, embeddings=rows, last=last)) == {1, 2, 4, 5}
+
+
 def test_uncertain_means_near_the_threshold() -> None:
     assert _order("uncertain", p_abnormal=_P, threshold=0.85)[0] == 0
     assert _order("uncertain", p_abnormal=_P, threshold=0.2)[:2] == [2, 4]

@@ -47,6 +47,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "cell_id",
         "y_px",
         "x_px",
+        "is_cut",
         "p_abnormal",
         "predicted_class",
         "predicted_kind",
@@ -64,6 +65,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "Metadata_Well",
         "n_sites",
         "n_cells",
+        "n_cut",
         *ends,
     ]
     assert list(site_table(scored).columns) == [
@@ -71,6 +73,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "Metadata_Well",
         "Metadata_Site",
         "n_cells",
+        "n_cut",
         *ends,
     ]
 
@@ -97,6 +100,17 @@ def test_a_cell_is_out_when_abnormal_and_the_annotation_decides(scored: ExportPl
     assert is_out.sum() == 1 + 60 - 2
     kept = cell_table(scored, ExportOptions(keep_kinds=("dead",)))
     assert list(np.flatnonzero(kept["Metadata_cqc_cell_is_outlier"])) == [0]
+
+
+def test_a_cut_cell_is_out_only_when_a_person_says_so(scored: ExportPlate) -> None:
+    b01 = scored.cells.index[scored.cells["well"] == "B01"]
+    scored.cells.loc[b01[:3], "is_cut"] = True
+    scored.predictions.loc[b01[0], "annotated_class"] = "abnormal"
+    scored.predictions.loc[b01[1], "annotated_class"] = "unsure"
+    is_out = cell_table(scored, ExportOptions())["Metadata_cqc_cell_is_outlier"]
+    assert is_out[b01[:4]].tolist() == [True, False, False, True]
+    included = cell_table(replace(scored, include_cut=True), ExportOptions())
+    assert included["Metadata_cqc_cell_is_outlier"][b01[:4]].all()
 
 
 def test_a_flag_alone_excludes_nothing(scored: ExportPlate) -> None:

@@ -37,6 +37,7 @@ def exported_cells() -> pd.DataFrame:
     cells["x_px"] = rng.uniform(20, 600, len(cells))
     cells["p_abnormal"] = np.where(number % 5 == 0, 0.9, 0.1)
     cells["novelty"] = 0.5
+    cells["is_cut"] = False
     cells["predicted_class"] = np.where(number % 5 == 0, "abnormal", "normal")
     for name in ("predicted_kind", "annotated_class", "annotated_kind"):
         cells[name] = None
