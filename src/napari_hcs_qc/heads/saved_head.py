@@ -22,7 +22,7 @@ from napari_hcs_qc.files import (
     write_json,
 )
 from napari_hcs_qc.heads.head_registry import HEADS, head_name
-from napari_hcs_qc.heads.kind_head import KindHead
+from napari_hcs_qc.heads.kind_head import Examples, KindHead
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.head_registry import Head
 
 FORMAT = "napari-hcs-qc head"
-VERSION = 2  # 1 knew no directions of the plate
+VERSION = 3  # 1 knew no directions of the plate, 2 no examples of kinds
 MANIFEST = "head.json"
+_EXAMPLE = "example_"  # begins the names of the tensors of the examples of kinds
+_EXAMPLE_ARRAYS = ("centre", "scale", "cells")
 
 
 class _Tensors(BaseModel):
@@ -60,6 +62,8 @@ class _Kinds(BaseModel):
     random_state: int
     kinds: list[str]
     n_features: int
+    example_kinds: list[str] | None = None
+    limit: float | None = None  # None where there is none
 
 
 class HeadManifest(BaseModel):
@@ -101,16 +105,21 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
     The tensors are named by their content and the manifest is renamed into place last, so a
     reader sees the old head or the new one even when the writing process is killed.
     """
-    kinds = None
+    kinds, examples = None, None
     if isinstance(head, KindHead):
+        examples = head.examples_
         kinds = _Kinds(
             min_per_kind=head.min_per_kind,
             random_state=head.random_state,
             kinds=list(head.kinds_),
             n_features=head.n_features_in_,
+            example_kinds=None if examples is None else examples.kinds.tolist(),
+            limit=None if examples is None or np.isinf(examples.limit) else examples.limit,
         )
     inner = head.head_ if isinstance(head, KindHead) else head
     described, arrays = (None, {}) if inner is None else _describe(inner)
+    if examples is not None:
+        arrays |= {f"{_EXAMPLE}{name}": getattr(examples, name) for name in _EXAMPLE_ARRAYS}
     data = save_tensors(arrays)
     digest = hashlib.sha256(data).hexdigest()
     name = f"head-{digest[:16]}.safetensors"
@@ -154,7 +163,7 @@ def load_head(folder: Path) -> Head | KindHead:
             return inner
         if inner is not None and not isinstance(inner, LinearHead):
             raise ValueError(f"a kind head rests on a linear head, not {head_name(inner)}")
-        return _rebuild_kinds(manifest.kind_head, inner)
+        return _rebuild_kinds(manifest.kind_head, inner, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise HcsQcError(
             f"The head in {folder} is damaged: {_reason(error)}. Train again, or restore the "
@@ -168,11 +177,21 @@ def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _rebuild_kinds(described: _Kinds, inner: LinearHead | None) -> KindHead:
+def _rebuild_kinds(
+    described: _Kinds, inner: LinearHead | None, arrays: dict[str, NDArray[Any]]
+) -> KindHead:
     head = KindHead(min_per_kind=described.min_per_kind, random_state=described.random_state)
     head.kinds_ = tuple(described.kinds)
     head.n_features_in_ = described.n_features
     head.head_ = inner
+    if described.example_kinds is not None:
+        head.examples_ = Examples(
+            **{name: arrays[f"{_EXAMPLE}{name}"] for name in _EXAMPLE_ARRAYS},
+            kinds=np.array(described.example_kinds, dtype=np.str_),
+            limit=np.inf if described.limit is None else described.limit,
+        )
+    # Shapes that do not fit together show at once, not in the middle of a plate.
+    head.predict(np.zeros((1, described.n_features), np.float32))
     return head
 
 

@@ -119,12 +119,13 @@ def effective_class(predictions: pd.DataFrame) -> pd.Series[Any]:
 
 
 def effective_kind(predictions: pd.DataFrame) -> pd.Series[Any]:
-    """Kind of each cell: the annotated one, else the predicted one where nothing contradicts it.
+    """Kind of each abnormal cell: of one that a person annotated only what that person gave.
 
-    A cell annotated normal has no kind; one annotated abnormal without a kind has the predicted.
+    So no predicted kind takes back a person's "abnormal".
     """
     annotated = predictions["annotated_kind"].astype(object)
-    kind = annotated.where(annotated.notna(), predictions["predicted_kind"].astype(object))
+    is_annotated = predictions["annotated_class"].isin(["normal", "abnormal"])
+    kind = annotated.where(is_annotated, predictions["predicted_kind"].astype(object))
     return kind.where((effective_class(predictions) == "abnormal") & kind.notna(), None)
 
 

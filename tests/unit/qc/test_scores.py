@@ -95,13 +95,13 @@ def test_the_annotation_beats_the_prediction(spoken: pd.DataFrame) -> None:
         "normal abnormal normal abnormal abnormal abnormal abnormal - abnormal normal"
     )
     kinds = [value if value else "-" for value in effective_kind(spoken)]
-    assert " ".join(kinds) == "- dead - blur blur dead dead - dead -"
+    assert " ".join(kinds) == "- dead - blur blur - dead - dead -"
 
 
 def test_excluded_kinds_count_as_normal(spoken: pd.DataFrame) -> None:
     nan = np.nan
     np.testing.assert_equal(abnormal_cells(spoken), [0, 1, 0, 1, 1, 1, 1, nan, 1, 0])
-    np.testing.assert_equal(abnormal_cells(spoken, ["dead"]), [0, 0, 0, 1, 1, 0, 0, nan, 0, 0])
+    np.testing.assert_equal(abnormal_cells(spoken, ["dead"]), [0, 0, 0, 1, 1, 1, 0, nan, 0, 0])
     missing = spoken.replace({None: pd.NA})
     np.testing.assert_equal(abnormal_cells(missing), abnormal_cells(spoken))
 
