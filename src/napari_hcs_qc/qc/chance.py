@@ -21,7 +21,7 @@ def negative_binomial_cdf(
     k, mean = np.broadcast_arrays(
         np.asarray(counts, dtype=np.int64), np.asarray(means, dtype=np.float64)
     )
-    spread = max(dispersion, 1e-12)
+    spread = max(dispersion, 1e-20)
     log_weight = _log_products(1.0, dispersion, k.max(initial=0)) - _log_factorials(
         k.max(initial=0)
     )

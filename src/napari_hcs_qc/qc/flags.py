@@ -102,11 +102,13 @@ def score_plate(
     medians = dict(scored.reference.medians) | {
         f"well_{name}": value for name, value in wells.reference.medians.items()
     }
+    reference = scored.reference
+    compared = ", ".join(part for part in (reference.name, reference.note) if part)
     return PlateScores(
-        sites=flagged,
-        wells=table,
-        reference=scored.reference.name,
-        note=scored.reference.note,
+        sites=flagged.assign(compared_with=compared),
+        wells=table.assign(compared_with=compared),
+        reference=reference.name,
+        note=reference.note,
         medians=medians,
     )
 

@@ -306,7 +306,10 @@ class _Compared:
         chosen = controls if is_enough else readable.difference(empty_wells)
         note = ""
         if len(control_wells) and not is_enough:
-            note = f"only {count_of(len(controls), 'control well')} to compare with"
+            n_controls = len(controls)
+            note = (
+                f"only {count_of(n_controls, 'control well')}" if n_controls else "no control well"
+            )
         empty = set(empty_wells)
         return cls(
             np.array([well in chosen for well in wells], dtype=bool),

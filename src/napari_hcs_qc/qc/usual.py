@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OUTLIER_SD = 2.5
 _OUTLIER_HITS = 4
 # What the spread loses by that where nothing is wrong (simulated)
-_SPREAD_LOST = 1.15
+_SPREAD_LOST = 1.2
 _MAX_CORRELATION = 0.95
 _MAD_TO_SD = 1.482602218505602
 

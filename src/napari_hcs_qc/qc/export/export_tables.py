@@ -60,13 +60,17 @@ _SHARES = {
     "share_abnormal_high": "float64",
     "is_flagged": "bool",
     "flag_reason": "str",
+    "compared_with": "str",
     "verdict": "str",
 }
 
 _PLACE = {"Metadata_Plate": "str", "Metadata_Well": "str"}
 
 SITE_TABLE: dict[str, str] = {**_PLACE, "Metadata_Site": "int64", "n_cells": "Int64", **_SHARES}
-"""Columns of the exported table of sites; ``n_cells`` is missing where the site is unreadable."""
+"""Columns of the exported table of sites; ``n_cells`` is missing where the site is unreadable.
+
+``compared_with`` is ``plate`` or ``control``, and says where too few controls made it the plate.
+"""
 
 WELL_TABLE: dict[str, str] = {**_PLACE, "n_sites": "int64", "n_cells": "int64", **_SHARES}
 """Columns of the exported table of wells."""
