@@ -145,6 +145,24 @@ def test_wells_have_no_roles_without_a_plate_map(assay: AssayFolder) -> None:
     assert score(assay)[0].roles.platemap is None
 
 
+def test_too_few_control_wells_are_said_where_the_plate_is_scored(assay: AssayFolder) -> None:
+    platemap = pd.read_csv(assay.platemap_path)
+    wells = platemap["well"][platemap["role"] != "empty"].tolist()
+    platemap.loc[platemap["role"] == "control", "role"] = "sample"
+    for n_controls in (4, 3):
+        platemap.loc[platemap["well"].isin(wells[:n_controls]), "role"] = "control"
+        platemap.loc[platemap["well"].isin(wells[n_controls:]), "role"] = "sample"
+        platemap.to_csv(assay.platemap_path, index=False)
+        (scored,) = score(assay)
+        said = [text for text in scored.warnings if "control" in text]
+        if n_controls == 4:
+            assert (scored.scores.reference, said) == ("control", [])
+    assert said == [
+        "Plate SIM has only 3 control wells that could be read, and at least 4 are needed: its "
+        "wells are compared with the whole plate."
+    ]
+
+
 def test_a_plate_takes_other_annotations_without_being_opened(
     assay: AssayFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

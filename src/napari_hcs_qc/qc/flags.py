@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.qc.chance import poisson_cdf
+from napari_hcs_qc.qc.cell_flags import find_in_cells
 from napari_hcs_qc.qc.rule import (
     FLAG_CODES,
+    MAX_SEVERITY,
     Check,
     Finding,
     FlagRule,
@@ -20,29 +21,26 @@ from napari_hcs_qc.qc.rule import (
     with_unit,
 )
 from napari_hcs_qc.qc.scores import Scores, score_sites, score_wells
-from napari_hcs_qc.text import count_of, interval, listing, number, percent
+from napari_hcs_qc.text import listing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from napari_hcs_qc.cells.by_site import CellsBySite
-
-MAX_SEVERITY = 10.0
-"""Severity is how many times a threshold is passed, at most this."""
 
 _UNREADABLE_SEVERITY = 5.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlateScores:
     """Everything known of the sites and wells of one plate."""
 
     sites: pd.DataFrame
     wells: pd.DataFrame
     reference: str  # what was compared with: ``"plate"`` or ``"control"``
+    note: str  # why it was not the controls that the plate map lists, or ""
     medians: Mapping[str, float]
 
 
@@ -78,10 +76,10 @@ def score_plate(
     channels = list(dict.fromkeys(quality["channel"]))
     if nuclear_channel is None and channels:
         nuclear_channel = channels[0]
-    site_findings = find_in_sites(scored, rule, channels, nuclear_channel, empty_wells=empty_wells)
+    site_findings = find_in_sites(scored, rule, channels, nuclear_channel)
     flagged = with_flags(scored.table, site_findings)
     wells = score_wells(flagged, control_wells=control_wells, empty_wells=empty_wells)
-    own = find_in_wells(wells, rule, empty_wells=empty_wells)
+    own = find_in_wells(wells, rule)
     of_sites: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
     for row in sorted(site_findings):
         well, site = sites[row]
@@ -106,7 +104,15 @@ def score_plate(
     medians = dict(scored.reference.medians) | {
         f"well_{name}": value for name, value in wells.reference.medians.items()
     }
-    return PlateScores(flagged, table, scored.reference.name, medians)
+    reference = scored.reference
+    compared = ", ".join(part for part in (reference.name, reference.note) if part)
+    return PlateScores(
+        sites=flagged.assign(compared_with=compared),
+        wells=table.assign(compared_with=compared),
+        reference=reference.name,
+        note=reference.note,
+        medians=medians,
+    )
 
 
 def site_keys(table: pd.DataFrame) -> list[SiteKey]:
@@ -119,8 +125,6 @@ def find_in_sites(
     rule: FlagRule,
     channels: Iterable[str],
     nuclear_channel: str | None,
-    *,
-    empty_wells: Collection[str] = (),
 ) -> dict[int, list[Finding]]:
     """Find the reasons to flag each site."""
     table = scores.table
@@ -140,18 +144,15 @@ def find_in_sites(
                 if check.code == "dim" and not has_cells[row]:
                     continue  # no cells, no signal: said once, as empty
                 of_rows[row].append(finding)
-    for row, finding in _find_in_cells(scores, "n_cells", rule.few_cells_site, rule, empty_wells):
+    for row, finding in find_in_cells(scores, rule):
         of_rows[row].append(finding)
     return {row: one_per_code(_causes(findings), FLAG_CODES) for row, findings in of_rows.items()}
 
 
-def find_in_wells(
-    scores: Scores, rule: FlagRule, *, empty_wells: Collection[str] = ()
-) -> dict[int, list[Finding]]:
+def find_in_wells(scores: Scores, rule: FlagRule) -> dict[int, list[Finding]]:
     """Find the reasons to flag each well by its cells together, see `find_in_sites`."""
     of_rows: dict[int, list[Finding]] = defaultdict(list)
-    few = rule.few_cells_well
-    for row, finding in _find_in_cells(scores, "cells_per_site", few, rule, empty_wells):
+    for row, finding in find_in_cells(scores, rule):
         of_rows[row].append(finding)
     return {row: one_per_code(findings, FLAG_CODES) for row, findings in of_rows.items()}
 
@@ -218,80 +219,15 @@ def _passed(
     z = scores.table[f"z_{column}"].to_numpy(np.float64)
     median = scores.reference.medians[column]
     severity = check.severity(values, median, z, rule.z_limit)
-    compared = f"{scores.reference.name} median {with_unit(check.measure, median)}"
+    reference = scores.reference
+    compared = f"{reference.name} median {with_unit(check.measure, median)}"
+    if reference.note:
+        compared += f", {reference.note}"
     # A NaN (nothing to compare, nothing to measure) is no reason.
     for row in np.flatnonzero(severity >= 1).tolist():
         reason = _REASONS[check.measure].format(with_unit(check.measure, float(values[row])))
         text = f"{name}{reason} ({compared}, z {z[row]:.0f})"
         yield row, Finding(check.code, min(MAX_SEVERITY, float(severity[row])), text)
-
-
-def _find_in_cells(
-    scores: Scores, count: str, few_ratio: float, rule: FlagRule, empty_wells: Collection[str]
-) -> Iterator[tuple[int, Finding]]:
-    """Yield row and finding of what the cells of a site or well show together."""
-    wells = scores.table["well"]
-    severities = (
-        ("empty", _few_cells(scores, count, few_ratio, rule) * ~wells.isin(list(empty_wells))),
-        (
-            "share_abnormal",
-            _shares(scores, "share_abnormal", rule.share_excess, rule.share_z, rule.share_always),
-        ),
-        ("dead", _shares(scores, "share_small", rule.small_excess, rule.share_z, np.inf)),
-    )
-    for code, severity in severities:
-        for row in np.flatnonzero(severity >= 1).tolist():
-            is_count = code == "empty"
-            text = _count_text(scores, count, row) if is_count else _share_text(scores, code, row)
-            yield row, Finding(code, float(severity[row]), text)
-
-
-def _few_cells(scores: Scores, column: str, ratio: float, rule: FlagRule) -> NDArray[np.float64]:
-    """Severity of too few cells (no flag below 1)."""
-    n = scores.table[column].to_numpy(np.float64, na_value=np.nan)
-    median = scores.reference.medians[column]
-    if not median > 0:
-        return np.zeros(len(n))
-    limit = ratio * median
-    # Cells that fall at random scatter by chance; a plate of few cells must not flag its tail.
-    rare = poisson_cdf(np.nan_to_num(n), median) < rule.few_cells_probability
-    severity = np.minimum(MAX_SEVERITY, limit / np.maximum(n, limit / MAX_SEVERITY))
-    return np.where((n < limit) & rare, severity, 0.0)
-
-
-def _shares(
-    scores: Scores, column: str, excess: float, z_limit: float, always: float
-) -> NDArray[np.float64]:
-    """Severity of a share of the cells that is too high (no flag below 1)."""
-    low = scores.table[f"{column}_low"].to_numpy(np.float64)
-    z = scores.table[f"z_{column}"].to_numpy(np.float64)
-    median = scores.reference.medians[column]
-    relative = np.nan_to_num(np.minimum(z / z_limit, (low - median) / excess))
-    severity = np.maximum(relative, np.nan_to_num(low) / always)
-    capped: NDArray[np.float64] = np.minimum(severity, MAX_SEVERITY)
-    return capped
-
-
-def _count_text(scores: Scores, column: str, row: int) -> str:
-    n = float(scores.table[column].iloc[row])
-    median = f"({scores.reference.name} median {number(scores.reference.medians[column])}"
-    if column == "n_cells":
-        text = "no nuclei found" if n == 0 else f"only {count_of(int(n), 'cell')}"
-        return f"{text} {median})"
-    per_site = "" if scores.table["n_sites"].iloc[row] == 1 else " per site"
-    return f"no nuclei found {median})" if n == 0 else f"only {number(n)} cells{per_site} {median})"
-
-
-def _share_text(scores: Scores, code: str, row: int) -> str:
-    name = "share_abnormal" if code == "share_abnormal" else "share_small"
-    share, low, high = (
-        float(scores.table[f"{name}{end}"].iloc[row]) for end in ("", "_low", "_high")
-    )
-    what = "cells abnormal" if code == "share_abnormal" else "nuclei are fragments"
-    return (
-        f"{percent(share)} of {what} (95 % interval {interval(low, high)}, "
-        f"{scores.reference.name} median {percent(scores.reference.medians[name])})"
-    )
 
 
 def _causes(findings: list[Finding]) -> list[Finding]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
-from napari_hcs_qc.text import number, percent
+from napari_hcs_qc.text import listing, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -29,6 +30,9 @@ FLAG_CODES: dict[str, str] = {
 }
 """Reason codes of a flag and what they mean, in the order in which equals are named."""
 
+
+MAX_SEVERITY = 10.0
+"""Severity is how many times a threshold is passed, at most this."""
 
 _SHARES = frozenset({"share_abnormal", "background_rise", "background_span"})
 
@@ -92,6 +96,7 @@ class Rule:
     title: ClassVar[str]
     above_one: ClassVar[Collection[str]]
     below_one: ClassVar[Collection[str]]
+    retired: ClassVar[Mapping[str, float]] = {}  # thresholds of 0.1.0 with their defaults
 
     def __post_init__(self) -> None:
         """Refuse thresholds that cannot be meant."""
@@ -115,38 +120,50 @@ class Rule:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make a rule from a part of its thresholds; the rest are defaults."""
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(data) - set(known))
+        unknown = sorted(set(data) - set(known) - set(cls.retired))
         if unknown:
             raise HcsQcError(
                 f"The {cls.title} has no threshold {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(known)}."
             )
-        return cls(**data)
+        changed = sorted(name for name, old in cls.retired.items() if data.get(name, old) != old)
+        if changed:
+            warnings.warn(
+                f"The {cls.title} has no threshold {listing(changed)} since 0.2.0; chance is held "
+                "by false_flag_share. Remove it from the settings.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        return cls(**{name: value for name, value in data.items() if name not in cls.retired})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlagRule(Rule):
     """Thresholds for a flag.
 
-    Every comparison with the plate needs two things at once: a robust z beyond `z_limit` (so that
-    a mixed plate does not flag its own variety) and an effect that matters (so that a clean,
-    homogeneous plate does not flag its tails).
+    Every comparison with the plate needs two things at once: that it is no chance (a robust z
+    beyond `z_limit` of a measure of the image, `false_flag_share` for what cells show together),
+    and an effect that matters.
     """
 
     title: ClassVar[str] = "flag rule"
     above_one: ClassVar[Collection[str]] = ("blur_ratio", "noise_ratio")
-    below_one: ClassVar[Collection[str]] = ("dim_ratio", "few_cells_site", "few_cells_well")
+    below_one: ClassVar[Collection[str]] = (
+        "dim_ratio",
+        "few_cells_site",
+        "few_cells_well",
+        "false_flag_share",
+    )
+    retired: ClassVar[Mapping[str, float]] = {"share_z": 3.0, "few_cells_probability": 0.001}
 
     z_limit: float = 6.0  # robust z that a measure of the image must pass
-    # The lower 95 % limit of the share of abnormal cells must be above the median by this
-    share_excess: float = 0.15
-    share_z: float = 3.0  # robust z that the share of abnormal cells must pass as well
-    # Lower limit of the share of abnormal cells that is a flag whatever the plate is like
-    share_always: float = 0.5
-    few_cells_site: float = 0.2
-    few_cells_well: float = 0.3
-    # And the count must be rarer than this if cells fell at random
-    few_cells_probability: float = 0.001
+    # Of the wells (or sites) flagged for one of the four reasons below, the share that may be so by
+    # chance; the chance that a clean plate has any
+    false_flag_share: float = 0.1
+    share_excess: float = 0.15  # the share of abnormal cells above the usual one
+    share_always: float = 0.5  # share of abnormal cells that is a flag whatever the plate is like
+    few_cells_site: float = 0.2  # number of cells, relative to the median
+    few_cells_well: float = 0.3  # number of cells per site, relative to the median
     # As `share_excess`, for the share of nuclei smaller than 0.4 of the typical area
     small_excess: float = 0.2
     blur_ratio: float = 1.4  # width of edges, relative to the median
@@ -164,21 +181,24 @@ class FlagRule(Rule):
         return (
             "A well is flagged when one of its sites is, or when all its cells together are. "
             "Sites are compared with the median of the plate, or of its control wells if a plate "
-            "map lists at least 3. An image is an outlier when it differs by more than "
+            "map lists at least 4. An image is an outlier when it differs by more than "
             f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
             "given below. With fewer than 4 sites there is no comparison.",
             "Cells that the border of the image cuts are in no share, unless the assay includes "
             "them or a person has annotated them.",
-            "Many abnormal cells: the lower end of the 95 % interval of their share is at least "
-            f"{percent(self.share_excess)} (of all cells) above the median share and the share "
-            f"itself more than {number(self.share_z)} robust standard deviations; or it is "
-            f"{percent(self.share_always)} or more, independent of the plate.",
+            "What cells show together is flagged where it differs by at least the amount given "
+            "below and is no chance: by how much wells (or sites) differ on this plate, at most "
+            f"{percent(self.false_flag_share)} of those flagged for one reason are expected to be "
+            "so by chance (Benjamini-Hochberg), and on a plate without any fault a flag for one "
+            f"reason has a chance of at most {percent(self.false_flag_share)}.",
+            f"Many abnormal cells: their share is at least {percent(self.share_excess)} (of all "
+            "cells) above the usual share (beta-binomial distribution); or it is more than "
+            f"{percent(self.share_always)}, independent of the plate.",
             f"No or few cells: a site has less than {percent(self.few_cells_site)} of the median "
-            f"number, or a well less than {percent(self.few_cells_well)} of it per site. Wells "
-            "that the plate map lists as empty are not checked.",
-            "Fragments of nuclei: the lower end of the 95 % interval of the share of nuclei "
-            "smaller than 40 % of the typical area is at least "
-            f"{percent(self.small_excess)} above the median share.",
+            f"number, or a well less than {percent(self.few_cells_well)} of it per site (negative "
+            "binomial distribution). Wells that the plate map lists as empty are not checked.",
+            "Fragments of nuclei: the share of nuclei smaller than 40 % of the typical area is at "
+            f"least {percent(self.small_excess)} above the usual share.",
             f"Out of focus: edges are {number(self.blur_ratio)} times as wide as the median.",
             f"Saturated area: one connected saturated area larger than "
             f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "

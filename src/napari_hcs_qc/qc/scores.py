@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
 SMALL_NUCLEUS = 0.4
 """A nucleus smaller than this share of the plate's typical area is a fragment or pyknotic."""
 
-MIN_CONTROL_WELLS = 3
-"""With fewer control wells the whole plate is the reference."""
-
 MIN_REFERENCE = 4
-"""With fewer sites or wells to compare with, no z is given."""
+"""With fewer sites or wells to compare with, no z is given; so many control wells are needed."""
 
 _CLASSES = pd.Index(["normal", "abnormal"], dtype=object)
 _WILSON_Z = 1.959963984540054
@@ -63,19 +61,21 @@ _FLOORS: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """What sites (or wells) are compared with."""
 
     # ``"plate"`` or ``"control"``, as reasons put it ("plate median 6 %")
     name: Literal["plate", "control"]
-    n: int  # number of sites (or wells) it was computed from
+    note: str  # why it is not the controls that the plate map lists, or ""
+    rows: NDArray[np.bool_]  # which sites (or wells) it was computed from
+    plate_rows: NDArray[np.bool_]  # which there are, but for those not read or meant to be empty
     medians: Mapping[str, float]
     scales: Mapping[str, float]
 
     def z(self, measure: str, values: ArrayLike) -> NDArray[np.float64]:
         """Give the robust z of values of one measure; NaN when there is too little to compare."""
-        if self.n < MIN_REFERENCE:
+        if np.count_nonzero(self.rows) < MIN_REFERENCE:
             return np.full(np.shape(values), np.nan)
         numbers = np.asarray(values, dtype=np.float64)
         return (numbers - self.medians[measure]) / self.scales[measure]
@@ -193,9 +193,11 @@ def score_sites(
     problem = [unreadable.get(site, "") for site in sites]
     is_readable = np.array([not text for text in problem], dtype=bool)
     wells = [str(site[0]) for site in sites]
-    is_reference, name = _reference(wells, is_readable, control_wells, empty_wells)
+    compared = _Compared.of(wells, is_readable, control_wells, empty_wells)
     code = np.array([row_of[site] for site in by_site.sites], dtype=np.int64)[by_site.code]
-    counts = _count_cells(cells, predictions, keep_kinds, include_cut, code, wells, is_reference)
+    counts = _count_cells(
+        cells, predictions, keep_kinds, include_cut, code, wells, compared.is_reference
+    )
     columns: dict[str, Any] = {"is_readable": is_readable, "problem": problem}
     columns["n_cells"] = pd.arrays.IntegerArray(counts.pop("n_cells"), ~is_readable)
     columns |= counts
@@ -203,7 +205,7 @@ def score_sites(
     measures = _measures_of(quality, row_of)
     columns |= measures
     measured = ["n_cells", "share_abnormal", "share_small", *measures]
-    reference = _refer(columns, measured, is_reference & is_readable, name)
+    reference = _refer(columns, measured, compared, is_readable)
     _add_z(columns, measured, reference)
     places = {"well": wells, "site": np.array([site[1] for site in sites], dtype=np.int64)}
     return Scores(pd.DataFrame(places | columns), reference)
@@ -229,9 +231,9 @@ def score_wells(
     _add_shares(columns)
     columns["worst_site"] = _worst_sites(sites, code, n_wells)
     names = [str(well) for well in wells]
-    is_reference, compared = _reference(names, is_readable, control_wells, empty_wells)
+    compared = _Compared.of(names, is_readable, control_wells, empty_wells)
     measured = ["cells_per_site", "share_abnormal", "share_small"]
-    reference = _refer(columns, measured, is_reference & is_readable, compared)
+    reference = _refer(columns, measured, compared, is_readable)
     _add_z(columns, measured, reference)
     return Scores(pd.DataFrame({"well": names} | columns), reference)
 
@@ -304,27 +306,49 @@ def _measures_of(
     return measures
 
 
-def _reference(
-    wells: Sequence[str],
-    is_readable: NDArray[np.bool_],
-    control_wells: Collection[str],
-    empty_wells: Collection[str],
-) -> tuple[NDArray[np.bool_], Literal["plate", "control"]]:
-    """Tell for each row, by its well, whether it is to be compared with; readable or not."""
-    readable = {well for well, ok in zip(wells, is_readable, strict=True) if ok}
-    name: Literal["plate", "control"] = "control"
-    chosen = readable.intersection(control_wells)
-    if len(chosen) < MIN_CONTROL_WELLS:
-        name, chosen = "plate", readable.difference(empty_wells)
-    return np.array([well in chosen for well in wells], dtype=bool), name
+@dataclass(frozen=True)
+class _Compared:
+    """Which rows are to be compared with, by their well, readable or not."""
+
+    is_reference: NDArray[np.bool_]
+    is_meant_empty: NDArray[np.bool_]
+    name: Literal["plate", "control"]
+    note: str
+
+    @classmethod
+    def of(
+        cls,
+        wells: Sequence[str],
+        is_readable: NDArray[np.bool_],
+        control_wells: Collection[str],
+        empty_wells: Collection[str],
+    ) -> Self:
+        readable = {well for well, ok in zip(wells, is_readable, strict=True) if ok}
+        controls = readable.intersection(control_wells)
+        is_enough = len(controls) >= MIN_REFERENCE
+        chosen = controls if is_enough else readable.difference(empty_wells)
+        note = ""
+        if len(control_wells) and not is_enough:
+            n_controls = len(controls)
+            note = (
+                f"only {count_of(n_controls, 'control well')}" if n_controls else "no control well"
+            )
+        empty = set(empty_wells)
+        return cls(
+            np.array([well in chosen for well in wells], dtype=bool),
+            np.array([well in empty for well in wells], dtype=bool),
+            "control" if is_enough else "plate",
+            note,
+        )
 
 
 def _refer(
     columns: Mapping[str, Any],
     measures: Iterable[str],
-    is_reference: NDArray[np.bool_],
-    name: Literal["plate", "control"],
+    compared: _Compared,
+    is_readable: NDArray[np.bool_],
 ) -> Reference:
+    is_reference = compared.is_reference & is_readable
     medians, scales = {}, {}
     for measure in measures:
         values = _floats(columns[measure])[is_reference]
@@ -337,7 +361,14 @@ def _refer(
             spread = max(spread, _MAD_TO_SD * (float(np.quantile(values, 0.75)) - median))
         medians[measure] = median
         scales[measure] = max(spread, absolute, relative * abs(median))
-    return Reference(name, int(is_reference.sum()), medians, scales)
+    return Reference(
+        name=compared.name,
+        note=compared.note,
+        rows=is_reference,
+        plate_rows=is_readable & ~compared.is_meant_empty,
+        medians=medians,
+        scales=scales,
+    )
 
 
 def _measure_of(column: str) -> str:

@@ -24,6 +24,7 @@ from napari_hcs_qc.qc.export.export_tables import ExportPlate
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 from napari_hcs_qc.qc.rule import FlagRule
+from napari_hcs_qc.qc.scores import MIN_REFERENCE
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
@@ -224,6 +225,11 @@ def score_state(
             f"No cell was found on plate {state.plate.name} (channel {state.plate_cells.channel}), "
             "so its wells are not compared by their cells; look at the images, or choose another "
             "channel."
+        )
+    if scores.note:
+        warnings.append(
+            f"Plate {state.plate.name} has {scores.note} that could be read, and at least "
+            f"{MIN_REFERENCE} are needed: its wells are compared with the whole plate."
         )
     if roles.platemap is not None:
         table = flags_by_treatment(scores.wells, roles.platemap)

@@ -63,6 +63,7 @@ _SHARES = {
     "share_abnormal_high": "float64",
     "is_flagged": "bool",
     "flag_reason": "str",
+    "compared_with": "str",
     "verdict": "str",
 }
 
@@ -78,6 +79,7 @@ SITE_TABLE: dict[str, str] = {
 """Columns of the exported table of sites.
 
 ``n_cells`` is missing where the site is unreadable; ``n_cut`` of them were left out of the shares.
+``compared_with`` is ``plate`` or ``control``, and says where too few controls made it the plate.
 """
 
 WELL_TABLE: dict[str, str] = {

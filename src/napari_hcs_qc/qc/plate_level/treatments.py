@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.qc.chance import hypergeometric_tail
+from napari_hcs_qc.qc.chance import benjamini_hochberg, hypergeometric_tail
 from napari_hcs_qc.text import count_of, percent
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p-values for the false discovery rate.
-
-    References
-    ----------
-    Benjamini & Hochberg 1995, J R Stat Soc B 57:289.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p)[::-1]
-    adjusted = np.empty_like(p)
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    adjusted[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
-    return adjusted
 
 
 def flags_by_treatment(wells: pd.DataFrame, platemap: pd.DataFrame) -> pd.DataFrame:

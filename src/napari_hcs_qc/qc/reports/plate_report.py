@@ -92,6 +92,7 @@ class ReportPlate:
     wells: pd.DataFrame
     reference: str  # ``"plate"`` or ``"control"``: what wells were compared with
     p_abnormal: NDArray[np.floating[Any]]  # of each cell; empty without a model
+    reference_note: str = ""  # why it is not the controls that the plate map lists
     verdicts: Mapping[str, str] = field(default_factory=dict)  # verdict on whole wells
     unreadable: Sequence[Problem] = ()  # what could not be read or was not understood
     # Sentences to see first: flags gather in a treatment, the plate differs from the training

@@ -59,7 +59,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "Metadata_cqc_well_is_outlier",
     ]
     shares = ["share_abnormal", "share_abnormal_low", "share_abnormal_high"]
-    ends = [*shares, "is_flagged", "flag_reason", "verdict"]
+    ends = [*shares, "is_flagged", "flag_reason", "compared_with", "verdict"]
     assert list(well_table(scored).columns) == [
         "Metadata_Plate",
         "Metadata_Well",

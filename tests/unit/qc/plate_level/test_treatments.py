@@ -9,11 +9,8 @@ from scipy import stats
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.wells import well_name
-from napari_hcs_qc.qc.plate_level.treatments import (
-    benjamini_hochberg,
-    flags_by_treatment,
-    treatment_warnings,
-)
+from napari_hcs_qc.qc.chance import benjamini_hochberg
+from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 
 
 def tables(flagged: dict[str, tuple[int, int]]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -191,6 +191,13 @@ def test_headline_model_and_unreadable(data: ReportData, tmp_path: Path) -> None
         assert re.sub(r"\s+", " ", sentence) in text
 
 
+def test_too_few_controls_are_said(data: ReportData, tmp_path: Path) -> None:
+    plate = replace(data.plates[0], reference_note="only 3 control wells")
+    _, page = read(write_report(replace(data, plates=[plate]), tmp_path / "r.html"))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "compared with the whole plate (only 3 control wells)." in text
+
+
 def test_without_model_or_flags_there_is_a_report(
     data: ReportData, scored: ExportPlate, tmp_path: Path
 ) -> None:
