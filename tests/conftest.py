@@ -21,8 +21,15 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-# What is not a test of the backends runs on PyTorch, which needs no time to be made ready.
-os.environ.setdefault("HCS_QC_BACKEND", "torch")
+# Units run on PyTorch, which needs no time to be made ready; whole plates on the quickest.
+_BACKEND = os.environ.get("HCS_QC_BACKEND")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Choose what runs the encoders before any fixture loads one."""
+    os.environ["HCS_QC_BACKEND"] = _BACKEND or ("torch" if "unit" in item.path.parts else "auto")
+
 
 # Processes side by side share the cores: more threads than cores wait for each other.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:

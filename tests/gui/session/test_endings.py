@@ -202,12 +202,13 @@ def memory_for(n_crops: int) -> Iterator[list[int]]:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     hook = encoder._network.module.register_forward_pre_hook(small_memory)
-    most = encoder._max_batch
+    most, compiled = encoder._max_batch, encoder._compiled
+    encoder._compiled = None  # on PyTorch, whose network can be hooked
     try:
         yield sizes
     finally:
         hook.remove()
-        encoder._max_batch = most
+        encoder._max_batch, encoder._compiled = most, compiled
 
 
 def test_too_large_a_batch_is_halved_and_the_embeddings_are_the_same(
