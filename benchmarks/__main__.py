@@ -12,7 +12,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import bench_accuracy, bench_desk, bench_encoding, bench_scale, bench_ssl
+from benchmarks import (
+    bench_accuracy,
+    bench_desk,
+    bench_encoding,
+    bench_plate,
+    bench_scale,
+    bench_ssl,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +30,7 @@ ALL: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "ssl": (bench_ssl.main, []),
     "desk": (bench_desk.main, []),
     "accuracy": (bench_accuracy.main, []),
+    "plate": (bench_plate.main, []),
 }
 QUICK = {
     "encoding": ["--cells", "100", "--repeats", "1"],

@@ -1,0 +1,190 @@
+"""How true the numbers of a plate are: cells as the product finds them, judged end to end.
+
+Two readers labelled a stratified sample of the objects of a real plate (``found_labels.csv``, its
+data README): cells that version 0.1.0 found, and objects of the reference masks that it missed.
+Each object is looked up among the cells that are found now, and judged by a model that saw no
+annotation of its well (5 folds by well over ``labels.csv``) at the threshold that ships. Figures
+are weighted by the size of each stratum over its decided ones. Cells that the image border cuts are
+left out, as the product does; an object that is not found counts as not called abnormal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from benchmarks.labelled_plate import BBBC039, labelled_assay
+from scipy.stats import binomtest
+
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.embeddings.training_set import collect
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
+from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
+from napari_hcs_qc.assay.store.masks import site_masks
+from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.encoders.registry import load_encoder
+from napari_hcs_qc.evaluation.crossval import cross_validate
+from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.scoring import score_embeddings
+from napari_hcs_qc.plates.plate import SiteKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+
+N_FOLDS = 5
+_NEAR_PX = 3  # a person's point may lie beside the mask of the object that was meant
+
+
+def unseen_scores(
+    state: PlateState, annotated: AnnotatedCells, rows: NDArray[np.floating], seed: int = 0
+) -> NDArray[np.float64]:
+    """P(abnormal) of every found cell, by a model that saw no annotation of its well."""
+    wells = state.plate_cells.cells["well"].to_numpy(str)
+    annotated_wells = np.array([group.partition("/")[2] for group in annotated.groups])
+    names = np.random.default_rng(seed).permutation(np.unique([*wells, *annotated_wells]))
+    p_abnormal = np.full(len(wells), np.nan)
+    for fold in np.array_split(names, N_FOLDS):
+        fit_on, judged = ~np.isin(annotated_wells, fold), np.isin(wells, fold)
+        head = make_head("linear", seed, annotated.plate)
+        classes = annotated.classes[fit_on]
+        head.fit(annotated.embeddings[fit_on], classes, groups=annotated.groups[fit_on])
+        p_abnormal[judged] = score_embeddings(head, np.asarray(rows[judged]))
+    return p_abnormal
+
+
+class Found:
+    """Looks up objects among the cells that the product finds."""
+
+    def __init__(self, state: PlateState) -> None:
+        self._state, self._masks = state, dict[SiteKey, "NDArray[np.int32]"]()
+        cells = state.plate_cells.cells
+        places = zip(cells["well"], cells["site"], cells["label"], strict=True)
+        self._row = {(str(w), int(s), int(n)): row for row, (w, s, n) in enumerate(places)}
+
+    def masks(self, site: SiteKey) -> NDArray[np.int32]:
+        """Masks of a site as they were found."""
+        if site not in self._masks:
+            masks = site_masks(self._state.plate, self._state.plate_cells, site)
+            assert masks is not None
+            self._masks[site] = masks
+        return self._masks[site]
+
+    def row(self, well: str, site: int, y_px: float, x_px: float) -> int:
+        """Row of the cell at a position, the nearest within some px; -1 where there is none."""
+        masks = self.masks(SiteKey(well, site))
+        rows, columns = np.nonzero(masks)
+        if not len(rows):
+            return -1
+        distance = np.hypot(rows - y_px, columns - x_px)
+        nearest = int(distance.argmin())
+        if distance[nearest] > _NEAR_PX:
+            return -1
+        return self._row[well, site, int(masks[rows[nearest], columns[nearest]])]
+
+
+def share_of_reference_missed(found: Found, state: PlateState) -> tuple[int, int]:
+    """Count objects of the reference masks of which no found mask covers half, and all."""
+    missed = total = 0
+    for site in state.plate.sites:
+        [path] = (BBBC039 / "masks").glob(f"IXMtest_{site.well}_s{site.site}_*.png")
+        masks = found.masks(site)
+        reference = read_mask(path, masks.shape).labels
+        for number in range(1, int(reference.max()) + 1):
+            under = masks[reference == number]
+            if under.size < 30:  # a fragment of the annotation
+                continue
+            total += 1
+            most = np.bincount(under[under > 0]).max() if (under > 0).any() else 0
+            missed += bool(most < under.size / 2)
+    return missed, total
+
+
+def judged_objects(
+    state: PlateState, found: Found, p_abnormal: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Give the decided objects with their weights, and what is found and called at each."""
+    objects = pd.read_csv(BBBC039 / "found_labels.csv")
+    objects = objects[objects["label"].notna()].copy()
+    decided = objects.groupby("stratum")["crop"].transform("size")
+    objects["weight"] = objects["stratum_size"] / decided
+    places = zip(*(objects[name] for name in ("well", "site", "y_px", "x_px")), strict=True)
+    rows = np.array([found.row(*place) for place in places])
+    is_found = rows >= 0
+    is_cut = state.plate_cells.cells["is_cut"].to_numpy(bool)
+    return objects.assign(
+        is_abnormal=objects["label"] == "abnormal",
+        is_found=is_found,
+        is_cut=is_found & is_cut[rows],
+        is_called=is_found & (p_abnormal[rows] >= DEFAULT_THRESHOLD),
+    )
+
+
+def share(mask: pd.Series, among: pd.DataFrame) -> float:
+    """Weighted share of some objects that something is true of."""
+    return float((among["weight"] * mask[among.index]).sum() / among["weight"].sum())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--assay", type=Path, help="keep the assay here")
+    options = parser.parse_args(arguments)
+    if not BBBC039.is_dir():
+        print(f"The real images are not at {BBBC039}; nothing was measured.")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        assay, state = labelled_assay(options.assay or Path(folder) / "assay")
+        recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
+        encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
+        stores = assay.embeddings_folder
+        cells = state.plate_cells.cells
+        rows = embed_plate(state, recipe, encoder, stores).rows[: len(cells)]
+        annotated = collect([state], recipe, encoder, stores)
+        p_abnormal = unseen_scores(state, annotated, rows)
+        found = Found(state)
+        objects = judged_objects(state, found, p_abnormal)
+        is_cut = cells["is_cut"].to_numpy(bool)
+        called = p_abnormal >= DEFAULT_THRESHOLD
+        inner = objects[~objects["is_cut"] & ~objects["stratum"].str.startswith("border")]
+        abnormal, marked = inner[inner["is_abnormal"]], inner[inner["is_called"]]
+        normal = inner[(inner["stratum"] == "inside-normal") & ~inner["is_abnormal"]]
+        n_false = int(normal["is_called"].sum())
+        low, high = binomtest(n_false, len(normal)).proportion_ci()
+        missed, total = share_of_reference_missed(found, state)
+        crops = cross_validate(annotated.embeddings, annotated.classes, annotated.groups)
+        lines = {
+            "cells found; cut by the border": f"{len(cells):,}; {int(is_cut.sum()):,}",
+            "reference objects missed": f"{missed} of {total:,} ({missed / total:.1%})",
+            "share of objects abnormal": f"{share(inner['is_abnormal'], inner):.1%}",
+            "share of these called abnormal": f"{share(inner['is_called'], inner):.1%}",
+            "precision of what is called abnormal": f"{share(marked['is_abnormal'], marked):.2f}",
+            "recall of abnormal objects, those not found missed": (
+                f"{share(abnormal['is_called'], abnormal):.2f} "
+                f"(found: {share(abnormal['is_found'], abnormal):.2f})"
+            ),
+            "inside-normal objects called abnormal": (
+                f"{n_false} of {len(normal)} (95 % interval {low:.1%} to {high:.1%})"
+            ),
+            "share of all cells called abnormal; cut ones left out": (
+                f"{called.mean():.1%}; {called[~is_cut].mean():.1%}"
+            ),
+            "share of cut cells called abnormal, not counted": f"{called[is_cut].mean():.1%}",
+            "on crops centred by hand (labels.csv), not the plate: weighted F1, AUC": (
+                f"{crops.mean['f1_weighted']:.3f}, {crops.mean['auc']:.3f}"
+            ),
+        }
+        print("| BBBC022 plate 20585, shared half | |\n|---|---|")
+        for name, value in lines.items():
+            print(f"| {name} | {value} |")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
