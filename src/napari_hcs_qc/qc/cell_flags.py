@@ -75,8 +75,7 @@ def _few_cells(scores: Scores, rule: FlagRule) -> Iterator[tuple[int, Finding]]:
     column = "cells_per_site" if is_of_wells else "n_cells"
     median = reference.medians[column]
     rows = np.flatnonzero(reference.plate_rows)
-    n_compared = int(np.count_nonzero(reference.rows))
-    if not median > 0 or not len(rows) or n_compared < MIN_REFERENCE:
+    if not median > 0 or not len(rows):
         return
     counts = table["n_cells"].to_numpy(np.float64, na_value=0.0)[rows].astype(np.int64)
     n_sites = np.ones(len(rows), dtype=np.int64)
@@ -88,7 +87,7 @@ def _few_cells(scores: Scores, rule: FlagRule) -> Iterator[tuple[int, Finding]]:
     if not is_few.any():
         return
     chance = np.ones(len(rows))
-    usual = usual_count(counts, n_sites, median, n_compared)
+    usual = usual_count(counts, n_sites, median, int(np.count_nonzero(reference.rows)))
     chance[is_few] = usual.chance(counts[is_few], n_sites[is_few])
     is_rare = benjamini_hochberg(chance) <= rule.false_flag_share
     for index in np.flatnonzero(is_few & is_rare).tolist():

@@ -28,7 +28,7 @@ MIN_REFERENCE = 4
 
 _CLASSES = pd.Index(["normal", "abnormal"], dtype=object)
 _WILSON_Z = 1.959963984540054
-_MAD_TO_SD = 1.482602218505602
+MAD_TO_SD = 1.482602218505602
 
 # Often 0 on most sites (no saturated nucleus) and not on the rest: the MAD would be 0 though a
 # quarter of the sites has one, so the upper quartile counts as well.
@@ -354,11 +354,11 @@ def _refer(
         values = _floats(columns[measure])[is_reference]
         values = values[np.isfinite(values)]
         median = float(np.median(values)) if len(values) else float("nan")
-        spread = _MAD_TO_SD * float(np.median(np.abs(values - median))) if len(values) else 0.0
+        spread = MAD_TO_SD * float(np.median(np.abs(values - median))) if len(values) else 0.0
         name_of = _measure_of(measure)
         absolute, relative = _FLOORS[name_of]
         if len(values) and name_of in _MOSTLY_ZERO:
-            spread = max(spread, _MAD_TO_SD * (float(np.quantile(values, 0.75)) - median))
+            spread = max(spread, MAD_TO_SD * (float(np.quantile(values, 0.75)) - median))
         medians[measure] = median
         scales[measure] = max(spread, absolute, relative * abs(median))
     return Reference(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.qc.chance import beta_binomial_tail, negative_binomial_cdf
+from napari_hcs_qc.qc.scores import MAD_TO_SD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,6 @@ _OUTLIER_HITS = 4
 # What the spread loses by that where nothing is wrong (simulated)
 _SPREAD_LOST = 1.2
 _MAX_CORRELATION = 0.95
-_MAD_TO_SD = 1.482602218505602
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def usual_share(of_plate: Shares, of_controls: Shares | None = None) -> UsualSha
         correlation = _correlation(every, weight * is_usual, share)
     if of_controls is not None:
         every, weight = _distinct(of_controls)
-        is_usual = np.ones(len(weight), dtype=bool)
+        share, _ = _pooled(every, weight, correlation)
+        is_usual = _is_usual(every, share, correlation)
     share, n_effective = _pooled(every, weight * is_usual, correlation)
     # The share itself is known up to a variance of 1 / n_effective.
     spread = _SPREAD_LOST * correlation + 1 / n_effective
@@ -81,15 +82,15 @@ def usual_count(
     """Find how much the number of cells differs between wells (or sites) of a plate."""
     per_site = counts / n_sites
     middle = float(np.median(per_site))
-    deviation = _MAD_TO_SD * float(np.median(np.abs(per_site - middle)))
-    variance = deviation**2 * _few(len(counts)) - middle * float(np.mean(1 / n_sites))
+    deviation = MAD_TO_SD * float(np.median(np.abs(per_site - middle)))
+    variance = deviation**2 * _uncertainty(len(counts)) - middle * float(np.mean(1 / n_sites))
     dispersion = max(0.0, variance / middle**2) if middle > 0 else 0.0
     # The variance of a median of n is pi / 2 times that of a mean.
     spread = dispersion + np.pi / 2 * (dispersion + 1 / median) / n_compared
     return UsualCount(median, spread)
 
 
-def _few(n: int) -> float:
+def _uncertainty(n: int) -> float:
     """Factor by which a variance that is estimated from few wells may be too small."""
     return 1 + 10 / n
 
@@ -115,7 +116,7 @@ def _correlation(shares: Shares, weight: NDArray[np.int64], share: float) -> flo
     hits, totals = shares
     n_wells = int(weight.sum())
     others = totals - 1.0
-    squares = (hits - totals * share) ** 2 / (totals * share * (1 - share)) * _few(n_wells)
+    squares = (hits - totals * share) ** 2 / (totals * share * (1 - share)) * _uncertainty(n_wells)
 
     def excess(correlation: float) -> float:
         variance = 1 + others * correlation
