@@ -13,6 +13,7 @@ from napari_hcs_qc.qc.cell_flags import find_in_cells
 from napari_hcs_qc.qc.rule import (
     FLAG_CODES,
     MAX_SEVERITY,
+    SLIGHTLY_WIDER,
     Check,
     Finding,
     FlagRule,
@@ -181,6 +182,7 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
 def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
     return (
         Check("blur", "edge_width_px", "times", rule.blur_ratio),
+        Check("blur", "power_slope", "drop", rule.blur_slope),
         Check("saturation", "saturated_spot_nuclei", "above", rule.saturated_spot),
         Check("saturation", "saturated_share", "above", rule.saturated_share),
         Check("debris", "bright_structure_share", "above", rule.bright_share),
@@ -196,6 +198,7 @@ def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
 _NUCLEAR_ONLY = frozenset({"debris", "dim"})
 _REASONS = {
     "edge_width_px": "out of focus, edges {} px wide",
+    "power_slope": "slightly out of focus, slope of the power spectrum {}",
     "saturated_spot_nuclei": "saturated area as large as {} nuclei",
     "saturated_share": "{} of the image saturated",
     "bright_structure_share": "bright structure wider than a nucleus on {} of the image",
@@ -212,13 +215,18 @@ def _passed(
     check: Check, scores: Scores, channel: str, name: str, rule: FlagRule
 ) -> Iterator[tuple[int, Finding]]:
     """Yield the rows that pass a check, with what was found; `name` begins the reason."""
-    column = f"{check.measure}_{channel}"
-    if column not in scores.table:
+    column, edge_column = f"{check.measure}_{channel}", f"edge_width_px_{channel}"
+    is_slope = check.measure == "power_slope"
+    if column not in scores.table or (is_slope and edge_column not in scores.table):
         return
     values = scores.table[column].to_numpy(np.float64)
     z = scores.table[f"z_{column}"].to_numpy(np.float64)
     median = scores.reference.medians[column]
     severity = check.severity(values, median, z, rule.z_limit)
+    if is_slope:
+        edges = scores.table[edge_column].to_numpy(np.float64)
+        wider = edges / scores.reference.medians[edge_column]
+        severity = np.minimum(severity, (wider - 1) / (SLIGHTLY_WIDER - 1))
     reference = scores.reference
     compared = f"{reference.name} median {with_unit(check.measure, median)}"
     if reference.note:

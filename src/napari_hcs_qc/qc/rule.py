@@ -31,6 +31,9 @@ FLAG_CODES: dict[str, str] = {
 """Reason codes of a flag and what they mean, in the order in which equals are named."""
 
 
+SLIGHTLY_WIDER = 1.06
+"""Of edges, beside a steeper spectrum, which alone could be brighter cells or less noise."""
+
 MAX_SEVERITY = 10.0
 """Severity is how many times a threshold is passed, at most this."""
 
@@ -52,7 +55,8 @@ class Check:
 
     code: str
     measure: str
-    effect: Literal["above", "times", "below"]  # a difference, or a multiple of the median
+    # A difference (up or down), or a multiple of the median
+    effect: Literal["above", "drop", "times", "below"]
     limit: float
 
     def severity(
@@ -60,11 +64,11 @@ class Check:
     ) -> NDArray[np.float64]:
         """How many times the thresholds are passed; NaN where there is nothing to compare."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            if self.effect == "above":
-                passed = (values - median) / self.limit
+            if self.effect in ("above", "drop"):
+                passed = np.abs(values - median) / self.limit
             else:
                 passed = (values / median - 1) / (self.limit - 1)
-            sign = -1 if self.effect == "below" else 1
+            sign = -1 if self.effect in ("below", "drop") else 1
             severity: NDArray[np.float64] = np.minimum(sign * z / z_limit, passed)
         return severity
 
@@ -167,6 +171,8 @@ class FlagRule(Rule):
     # As `share_excess`, for the share of nuclei smaller than 0.4 of the typical area
     small_excess: float = 0.2
     blur_ratio: float = 1.4  # width of edges, relative to the median
+    # Slight blur: how much steeper the power spectrum falls, where edges are wider as well
+    blur_slope: float = 0.3
     noise_ratio: float = 2.0  # pixel noise, relative to the median
     dim_ratio: float = 0.33  # signal-to-noise ratio of the nuclei, relative to the median
     saturated_share: float = 0.005  # saturated share of the image above the median
@@ -199,7 +205,9 @@ class FlagRule(Rule):
             "binomial distribution). Wells that the plate map lists as empty are not checked.",
             "Fragments of nuclei: the share of nuclei smaller than 40 % of the typical area is at "
             f"least {percent(self.small_excess)} above the usual share.",
-            f"Out of focus: edges are {number(self.blur_ratio)} times as wide as the median.",
+            f"Out of focus: edges are {number(self.blur_ratio)} times as wide as the median; or "
+            "slightly so: the power spectrum falls more steeply, by a slope of "
+            f"{number(self.blur_slope)}, and edges are {number(SLIGHTLY_WIDER)} times as wide.",
             f"Saturated area: one connected saturated area larger than "
             f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "
             "image saturated, more than the median.",

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.qc.image_quality import ChannelQuality
+
 
 def well(scores: PlateScores, name: str) -> Any:
     return scores.wells.set_index("well").loc[name]
@@ -383,3 +387,50 @@ def test_real_defocused_sites_among_sharp_ones_are_flagged_for_blur(
     sites = score_plate(keys, make_cells({keys[0]: 0}), None, quality_table(rows)).sites
     is_blurred = [code.startswith("blur") or ",blur" in code for code in sites["flag_codes"]]
     assert is_blurred == [False] * len(sharp) + [True] * len(blurred)
+
+
+@pytest.mark.realdata
+def test_real_sites_slightly_out_of_focus_are_flagged_and_sharp_or_bright_ones_are_not(
+    shared_data: Path, make_cells: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    paths = sorted((shared_data / "bbbc039" / "20585").glob("*.tif"))
+    assert len(paths) == 99
+    images = [tifffile.imread(path).astype(np.float32) for path in paths]
+    grey = ChannelRange(
+        channel="DNA",
+        low=128.0,
+        high=1605.0,
+        saturation_level=4095.0,
+        background=140.0,
+        dtype="uint16",
+    )
+    keys = [SiteKey(well_name(n // 24, n % 24), 1) for n in range(len(images))]
+
+    def measured(image: NDArray[np.float32]) -> ChannelQuality:
+        counts = np.clip(np.round(image), 0, 4095).astype(np.uint16)
+        [quality] = measure_site(counts[None], None, IntensityRanges((grey,)), diameter_px=29.0)
+        return quality
+
+    def is_blurred(rows: list[ChannelQuality]) -> NDArray[np.bool_]:
+        table = quality_table(list(zip(keys, rows, strict=True)))
+        sites = score_plate(keys, make_cells({keys[0]: 0}), None, table).sites
+        return sites["flag_codes"].str.split(",").map(lambda codes: "blur" in codes).to_numpy()
+
+    clean = [measured(image) for image in images]
+    assert is_blurred(clean).sum() <= 1
+    n_blurred = n_bright = 0
+    chosen = range(0, len(images), 3)
+    for row in chosen:
+        image = images[row]
+        noise = rng.normal(0, clean[row].noise, image.shape).astype(np.float32)
+        blurred = [
+            *clean[:row],
+            measured(ndimage.gaussian_filter(image, 1.4) + noise),
+            *clean[row + 1 :],
+        ]
+        n_blurred += is_blurred(blurred)[row]
+        twice = 2 * image - np.percentile(image, 5)
+        n_bright += is_blurred([*clean[:row], measured(twice), *clean[row + 1 :]])[row]
+    assert n_blurred >= 0.9 * len(chosen)
+    assert n_bright <= 1
