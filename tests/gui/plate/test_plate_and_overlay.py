@@ -112,7 +112,7 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     assert set(desk.viewer.layers[CELLS].features["class"][is_abnormal]) == {"abnormal"}
     desk.idle()
     share = desk.session.models.scored.scores.wells["n_abnormal"].sum()
-    p = desk.session.models.scored.prediction.table["p_abnormal"].to_numpy()
+    p = desk.session.models.scored.counted_p
     said = desk.session.models.scored.predictions["annotated_class"].notna().to_numpy()
     assert share >= ((p >= np.float32(0.02)) & ~said).sum()
 
@@ -131,13 +131,14 @@ def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path:
     kinds = desk.view.cells.predicted_kind
     abnormal = desk.view.cells.predicted_class(0.5) == "abnormal"
     for index in np.flatnonzero(abnormal & np.array([kind is not None for kind in kinds])):
-        assert any(np.allclose(outlines(desk)[index], colour) for colour in known)
+        assert any(np.allclose(outlines(desk)[index, :3], colour[:3]) for colour in known)
     dock.findChild(QWidget, "only_abnormal").setChecked(True)
     layer = desk.viewer.layers[CELLS]
     said = np.isin(desk.view.cells.annotated_class, ["abnormal", "conflict"])
     np.testing.assert_array_equal(layer.shown, abnormal | said)
     desk.session.annotations.is_blind = True
-    np.testing.assert_allclose(outlines(desk), np.tile(rgba(NEUTRAL_COLOUR), (len(layer.data), 1)))
+    neutral = np.tile(rgba(NEUTRAL_COLOUR)[:3], (len(layer.data), 1))
+    np.testing.assert_allclose(outlines(desk)[:, :3], neutral)
     assert layer.shown.all()
     assert np.isnan(layer.features["p_abnormal"]).all()
 
@@ -175,3 +176,36 @@ def test_the_crop_under_the_cursor_is_outlined_as_the_encoder_sees_it(
     np.testing.assert_allclose(centres, [desk.view.cells.yx_px[0]] * len(centres))
     desk.view.outline_crop(None)
     assert not layer.visible
+
+
+# ---- cells that the image border cuts ------------------------------------------------------
+
+
+def test_cut_cells_are_dimmed_until_annotated_counted_nowhere_and_not_suggested(
+    desk: Any, assay_path: Path
+) -> None:
+    desk.open(assay_path)
+    overlay = shown(desk, OverlayDock)
+    cells, layer = desk.view.cells, desk.viewer.layers[CELLS]
+    is_open = np.array([cls is None for cls in cells.annotated_class])
+    is_cut = cells.is_cut & is_open
+    assert 0 < is_cut.sum() < len(cells)
+    assert (layer.border_color[is_cut, 3] < 0.5).all()
+    assert (layer.border_color[~is_cut, 3] > 0.9).all()
+    scored = desk.session.models.scored
+    n_counted = len(scored.state.cells) - int(scored.state.is_left_out.sum())
+    assert f"of {n_counted:,} cells" in overlay.findChild(QWidget, "effect").text()
+    index = int(np.flatnonzero(is_cut)[0])
+    desk.annotate("normal", index)
+    desk.idle()
+    assert desk.viewer.layers[CELLS].border_color[index, 3] > 0.9
+    found = desk.session.selection.state.plate_cells.cells
+    shown_cells: list[tuple[float, float]] = []
+    desk.session.selection.cell_chosen.connect(shown_cells.append)
+    for _ in range(25):
+        desk.session.suggestions.show_next()
+        desk.idle()
+        site, place = desk.session.selection.site, shown_cells[-1]
+        near = found[(found["well"] == site.well) & (found["site"] == site.site)]
+        distance = np.hypot(near["y_px"] - place[0], near["x_px"] - place[1])
+        assert not near.loc[distance.idxmin(), "is_cut"]

@@ -420,7 +420,7 @@ def test_real_sites_slightly_out_of_focus_are_flagged_and_sharp_or_bright_ones_a
     clean = [measured(image) for image in images]
     assert is_blurred(clean).sum() <= 1
     n_blurred = n_bright = 0
-    chosen = range(0, len(images), 3)
+    chosen = range(0, len(images), 4)
     for row in chosen:
         image = images[row]
         noise = rng.normal(0, clean[row].noise, image.shape).astype(np.float32)
