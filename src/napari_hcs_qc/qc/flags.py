@@ -107,9 +107,10 @@ def score_plate(
     }
     reference = scored.reference
     compared = ", ".join(part for part in (reference.name, reference.note) if part)
+    flagged["compared_with"] = table["compared_with"] = compared
     return PlateScores(
-        sites=flagged.assign(compared_with=compared),
-        wells=table.assign(compared_with=compared),
+        sites=flagged,
+        wells=table,
         reference=reference.name,
         note=reference.note,
         medians=medians,

@@ -72,7 +72,8 @@ def usual_share(of_plate: Shares, of_controls: Shares | None = None) -> UsualSha
         is_usual = _is_usual(every, share, correlation)
     share, n_effective = _pooled(every, weight * is_usual, correlation)
     # The share itself is known up to a variance of 1 / n_effective.
-    spread = _SPREAD_LOST * correlation + 1 / n_effective
+    lost = _SPREAD_LOST * _uncertainty(len(of_plate[0]))
+    spread = lost * correlation + 1 / n_effective
     return UsualShare(share, min(spread, _MAX_CORRELATION))
 
 

@@ -158,7 +158,8 @@ def test_plates_of_other_kinds_are_flagged_no_more(
         )
         for plate in range(20)
     ]
-    assert np.mean(flagged) <= LIMIT
+    # Of 24 wells the spread is not well known, and one well is 4 %.
+    assert np.mean(flagged) <= (LIMIT if n_wells > 24 else 0.03)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.02, 0.05])
