@@ -58,7 +58,8 @@ def test_it_opens_and_nothing_of_it_is_rewritten(
     assert (status.n_wells, status.n_sites, status.n_cells) == (4, 4, 75)
     assert status.predicted_with == "0002"
     assert status.novelty is not None and status.novelty.n_novel == 3
-    assert not status.problems
+    [problem] = status.problems
+    assert "only 2 control wells" in problem
     journal = assay.journal()
     assert set(journal.annotations()["annotator"]) == {"ann", "second"}
     verdicts = journal.verdicts().set_index("well")["verdict"]
@@ -103,8 +104,11 @@ def test_its_predictions_are_read(path: Path) -> None:
 
 def test_it_is_trained_predicted_exported_and_reported(path: Path, tmp_path: Path) -> None:
     assay = AssayFolder.open(path)
-    before = files_of(path)
     old = score(assay, model=chosen_model(assay, "0001"))[0].prediction.table
+    # 0.1.0 trained on an annotated cell that the image border cuts as well.
+    assert load_plate(assay, "OLD").n_cut_annotated == 1
+    assay.update_settings(include_cut=True)
+    before = files_of(path)
     made = train(assay, TrainOptions(n_seeds=1, backend="auto"))
     assert made.model.id == "0003"
     assert made.model.manifest.n_annotated == chosen_model(assay, "0001").manifest.n_annotated
