@@ -30,7 +30,7 @@ _MAX_CORRELATION = 0.95
 # Simulated (tests/unit/qc/test_intervals.py): what a spread of few sites may be too small by, the
 # part of the wells that are the quietest, and how sure the false alarms are not above theirs
 _FEW_SITES = 7.0
-_QUIETEST = 1 / 12
+_QUIETEST = 1 / 16
 _QUIETEST_Z = 2.33
 # A plate of hardly any abnormal cells does not say how they are spread
 _LEAST_VARIANCE = 0.005
