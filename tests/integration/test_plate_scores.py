@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import (
 from napari_hcs_qc.assay.scoring.review_queue import review_queue, seen_now
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.figures import Figures, HeldOut
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.workflow.export import export
@@ -116,6 +117,39 @@ def test_a_kind_is_only_of_a_cell_that_is_predicted_abnormal(assay: AssayFolder)
     assert (prediction.table["predicted_kind"] == "blur").all()  # what was given is not changed
 
 
+def test_true_shares_follow_the_errors_of_the_model_at_the_threshold(assay: AssayFolder) -> None:
+    (before,) = score(assay)
+    table = before.prediction.table.copy()
+    table["p_abnormal"] = np.linspace(0, 1, len(table), dtype=np.float32) ** 4
+    p = np.concatenate([np.linspace(0.4, 1, 200), np.linspace(0, 0.6, 300)])
+    held_out = HeldOut(p_abnormal=(tuple(p.tolist()),), is_abnormal=(True,) * 200 + (False,) * 300)
+
+    def scored_at(threshold: float, **kwargs: Any) -> ScoredPlate:
+        return score_state(
+            before.state,
+            replace(before.prediction, table=table),
+            verdicts=before.verdicts,
+            rule=before.rule,
+            roles=before.roles,
+            threshold=threshold,
+            **kwargs,
+        )
+
+    figures = Figures(sentence="", by="well", held_out=held_out)
+    scored = scored_at(0.5, figures=figures)
+    assert scored.rates is not None
+    assert 160 < scored.rates.n_abnormal_called < 170
+    assert 45 < scored.rates.n_normal_called < 55
+    wells = scored.scores.wells
+    assert wells["share_estimated"].notna().any()
+    moved = scored.with_annotations(scored.state.annotations, 0.6)
+    same(moved, scored_at(0.6, figures=figures))
+    assert moved.rates != scored.rates
+    for unknown in (scored_at(0.5), scored_at(0.5, figures=figures, keep_kinds=("dead",))):
+        assert unknown.rates is None
+        assert unknown.scores.wells["share_estimated"].isna().all()
+
+
 def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> None:
     state = load_plate(assay, "SIM")
     (loaded,) = score(assay)
@@ -133,6 +167,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
         rule=assay.flag_rule,
         roles=roles,
         threshold=assay.threshold,
+        figures=chosen_model(assay).manifest.cross_validation,
     )
     same(pure, loaded)
     assert pure.roles.empty == roles.empty

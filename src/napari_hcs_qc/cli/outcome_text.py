@@ -102,10 +102,13 @@ def run_outcome(result: RunResult) -> Outcome:
         *exported.lines,
         f"Report: {shown_path(result.report)}",
     ]
+    validation = result.model.manifest.plain()["cross_validation"]
+    if validation is not None:
+        del validation["held_out"]  # numbers of every cell, which model.json has
     data = exported.data | {
         "assay": str(result.assay.path),
         "model": result.model.id,
-        "cross_validation": result.model.manifest.plain()["cross_validation"],
+        "cross_validation": validation,
         "report": str(result.report),
         "plates": [
             {

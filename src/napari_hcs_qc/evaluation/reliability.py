@@ -9,7 +9,7 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.crossval import draw_units
 from napari_hcs_qc.evaluation.curves import Reliability
-from napari_hcs_qc.qc.scores import wilson_interval
+from napari_hcs_qc.qc.intervals import wilson_interval
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hcs_qc.qc.chance import benjamini_hochberg, beta_binomial_tail
 from napari_hcs_qc.qc.rule import MAX_SEVERITY, Finding
-from napari_hcs_qc.qc.scores import MIN_REFERENCE
+from napari_hcs_qc.qc.scores import ESTIMATED, MIN_REFERENCE
 from napari_hcs_qc.qc.usual import usual_count, usual_share
 from napari_hcs_qc.text import count_of, interval, number, percent
 
@@ -31,7 +31,6 @@ class _Share:
     """A share of the cells that is a flag when it is high."""
 
     code: str
-    name: str  # of the column
     hits: str  # column of the numerator
     total: str  # column of the denominator
     what: str  # as a reason puts it
@@ -46,7 +45,6 @@ def find_in_cells(scores: Scores, rule: FlagRule) -> Iterator[tuple[int, Finding
         scores,
         _Share(
             code="share_abnormal",
-            name="share_abnormal",
             hits="n_abnormal",
             total="n_scored",
             what="cells abnormal",
@@ -59,7 +57,6 @@ def find_in_cells(scores: Scores, rule: FlagRule) -> Iterator[tuple[int, Finding
         scores,
         _Share(
             code="dead",
-            name="share_small",
             hits="n_small",
             total="n_sized",
             what="nuclei are fragments",
@@ -135,14 +132,17 @@ def _high_shares(scores: Scores, share: _Share, rule: FlagRule) -> Iterator[tupl
         at_most[is_always] = beta_binomial_tail(k[is_always], n[is_always], share.always, _ALIKE)
         is_sure = is_always & (_rarity(at_most, rule) >= 1)
         severity = np.where(is_sure, np.maximum(severity, values / share.always), severity)
-    ends = [table[f"{share.name}{end}"].to_numpy(np.float64)[rows] for end in ("_low", "_high")]
+    ends = np.full((2, len(rows)), np.nan)
+    if share.code == "share_abnormal" and ESTIMATED[0] in table:  # of wells
+        ends = table[list(ESTIMATED[1:])].to_numpy(np.float64)[rows].T
     for index in np.flatnonzero(severity >= 1).tolist():
         compared = f"{name} {percent(usual_value)}" if np.isfinite(usual_value) else ""
         if not is_rare[index]:
             compared = f"above {percent(share.always)}" + (compared and f", {compared}")
-        limits = interval(*(float(end[index]) for end in ends))
+        low, high = ends[:, index].tolist()
+        limits = f"true share {interval(low, high)}, " if np.isfinite(low) else ""
         text = (
-            f"{percent(values[index])} of {n[index]:,} {share.what} (95 % interval {limits}, "
+            f"{percent(values[index])} of {n[index]:,} {share.what} ({limits}"
             f"{_compared(compared, note, chance[index])})"
         )
         yield int(rows[index]), Finding(share.code, min(MAX_SEVERITY, severity[index]), text)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_hcs_qc.cells.by_site import CellsBySite
+    from napari_hcs_qc.qc.intervals import Rates
 
 _UNREADABLE_SEVERITY = 5.0
 
@@ -59,6 +60,7 @@ def score_plate(
     keep_kinds: Collection[str] = (),
     include_cut: bool = False,
     by_site: CellsBySite | None = None,
+    rates: Rates | None = None,
 ) -> PlateScores:
     """Score and flag all sites and wells of one plate."""
     rule = rule or FlagRule()
@@ -79,7 +81,7 @@ def score_plate(
         nuclear_channel = channels[0]
     site_findings = find_in_sites(scored, rule, channels, nuclear_channel)
     flagged = with_flags(scored.table, site_findings)
-    wells = score_wells(flagged, control_wells=control_wells, empty_wells=empty_wells)
+    wells = score_wells(flagged, control_wells=control_wells, empty_wells=empty_wells, rates=rates)
     own = find_in_wells(wells, rule)
     of_sites: dict[str, list[tuple[int, Finding]]] = defaultdict(list)
     for row in sorted(site_findings):

@@ -1,4 +1,4 @@
-"""Scores of sites and wells: shares with their intervals, and robust z of every measure."""
+"""Scores of sites and wells: shares, of wells with their intervals, and robust z of measures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.qc.intervals import well_intervals
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.plates.plate import SiteKey
+    from napari_hcs_qc.qc.intervals import Rates
 
 SMALL_NUCLEUS = 0.4
 """A nucleus smaller than this share of the plate's typical area is a fragment or pyknotic."""
@@ -26,8 +28,10 @@ SMALL_NUCLEUS = 0.4
 MIN_REFERENCE = 4
 """With fewer sites or wells to compare with, no z is given; so many control wells are needed."""
 
+ESTIMATED = ("share_estimated", "share_estimated_low", "share_estimated_high")
+"""Columns of the estimated true share of abnormal cells of a well and its 95 % interval."""
+
 _CLASSES = pd.Index(["normal", "abnormal"], dtype=object)
-_WILSON_Z = 1.959963984540054
 MAD_TO_SD = 1.482602218505602
 
 # Often 0 on most sites (no saturated nucleus) and not on the rest: the MAD would be 0 though a
@@ -87,27 +91,6 @@ class Scores:
 
     table: pd.DataFrame
     reference: Reference
-
-
-def wilson_interval(
-    n_abnormal: ArrayLike, n: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson score interval (95 %) of a share.
-
-    References
-    ----------
-    Wilson 1927, J Am Stat Assoc 22:209, doi:10.1080/01621459.1927.10502953.
-    """
-    hits = np.asarray(n_abnormal, dtype=np.float64)
-    total = np.where(np.asarray(n) > 0, np.asarray(n, dtype=np.float64), np.nan)
-    share = hits / total
-    z2 = _WILSON_Z**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _WILSON_Z * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    # At 0 and n the exact limits are 0 and 1; rounding must not put them beyond.
-    low = np.where(hits == 0, 0.0 * total, np.maximum(middle - half, 0.0))
-    high = np.where(hits == total, 1.0, np.minimum(middle + half, 1.0))
-    return low, high
 
 
 def effective_class(predictions: pd.DataFrame) -> pd.Series[Any]:
@@ -212,9 +195,13 @@ def score_sites(
 
 
 def score_wells(
-    sites: pd.DataFrame, *, control_wells: Collection[str] = (), empty_wells: Collection[str] = ()
+    sites: pd.DataFrame,
+    *,
+    control_wells: Collection[str] = (),
+    empty_wells: Collection[str] = (),
+    rates: Rates | None = None,
 ) -> Scores:
-    """Score the wells from their sites."""
+    """Score the wells from their sites; without `rates` no true share is estimated."""
     code, wells = pd.factorize(sites["well"].to_numpy(dtype=object))
     n_wells = len(wells)
     is_unreadable = ~sites["is_readable"].to_numpy(bool)
@@ -229,6 +216,9 @@ def score_wells(
     columns["cells_per_site"] = columns["n_cells"] / np.where(is_readable, readable, np.nan)
     columns["is_readable"] = is_readable
     _add_shares(columns)
+    estimated = well_intervals(sites["n_abnormal"], sites["n_scored"], code, n_wells, rates)
+    for name, values in zip(ESTIMATED, estimated, strict=True):
+        columns[name] = values
     columns["worst_site"] = _worst_sites(sites, code, n_wells)
     names = [str(well) for well in wells]
     compared = _Compared.of(names, is_readable, control_wells, empty_wells)
@@ -280,7 +270,6 @@ def _add_shares(columns: dict[str, Any]) -> None:
     ):
         n = columns[total].astype(np.float64)
         columns[name] = columns[hits].astype(np.float64) / np.where(n > 0, n, np.nan)
-        columns[f"{name}_low"], columns[f"{name}_high"] = wilson_interval(columns[hits], n)
 
 
 def _measures_of(

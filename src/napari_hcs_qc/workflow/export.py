@@ -208,6 +208,7 @@ def report(
         rule=assay.flag_rule,
         model=model_card(model),
         pictures=_pictures({plate.state.plate.name: plate for plate in scored}),
+        rates=scored[0].rates if scored else None,
     )
     return write_report(data, out, job=job)
 

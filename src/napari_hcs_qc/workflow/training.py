@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.figures import Figures
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -205,7 +206,7 @@ class _Training:
             predictions = self._scored(scored, model, encoder)
         job.report(3, _STEPS, "Scoring wells")
         with self.watch.step("flag"):
-            flagged = self._flagged(scored, predictions)
+            flagged = self._flagged(scored, predictions, measured)
         job.check()
         lock = assay.lock(timeout_s=PATIENCE_S)
         with lock, model_being_made(assay) as folder, self.watch.step("save"):
@@ -247,7 +248,10 @@ class _Training:
         return predictions
 
     def _flagged(
-        self, states: Mapping[str, PlateState], predictions: Mapping[str, Prediction]
+        self,
+        states: Mapping[str, PlateState],
+        predictions: Mapping[str, Prediction],
+        measured: Figures | None,
     ) -> dict[str, ScoredPlate]:
         if not states:
             return {}
@@ -261,6 +265,7 @@ class _Training:
                 rule=self.assay.flag_rule,
                 roles=well_roles(self.assay, state.plate.shape),
                 threshold=self.assay.threshold,
+                figures=measured,
             )
         return flagged
 

@@ -64,7 +64,7 @@ def simulate(
             "well": np.array([site.well for site in sites], dtype=object)[site_of],
             "site": np.array([site.site for site in sites])[site_of],
             "area_px": 700.0,
-            "at_border": False,
+            "is_cut": False,
         }
     )
     predictions = pd.DataFrame(
@@ -193,7 +193,7 @@ def test_a_well_of_a_homogeneous_plate_with_45_per_cent_is_flagged_in_words() ->
     assert all(plate.wells["is_flagged"][7] for plate in scores)
     reason = scores[0].wells["flag_reason"][7]
     n, share = scores[0].wells.loc[7, ["n_scored", "share_abnormal"]]
-    assert reason.startswith(f"{100 * share:.0f} % of {n} cells abnormal (95 % interval ")
+    assert reason.startswith(f"{100 * share:.0f} % of {n} cells abnormal (plate ")
     assert reason.endswith("chance less than 1 in 1,000,000)")
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import brentq
 
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
@@ -27,45 +26,10 @@ from napari_hcs_qc.qc.scores import (
     effective_kind,
     score_sites,
     score_wells,
-    wilson_interval,
 )
 
 Cells = Callable[[dict[SiteKey, int]], pd.DataFrame]
 Predictions = Callable[[Any], pd.DataFrame]
-
-
-@given(n=st.integers(1, 3000), share=st.floats(0, 1))
-@settings(deadline=None)
-def test_wilson_limits_are_where_the_score_test_is_on_the_edge(n: int, share: float) -> None:
-    hits = round(share * n)
-    low, high = wilson_interval(hits, n)
-    assert 0 <= low <= hits / n <= high <= 1
-
-    def score(p: float) -> float:
-        return (hits / n - p) ** 2 * n - 1.959963984540054**2 * p * (1 - p)
-
-    middle = hits / n
-    if 0 < hits < n:
-        assert low == pytest.approx(brentq(score, 0, middle), abs=1e-9)
-        assert high == pytest.approx(brentq(score, middle, 1), abs=1e-9)
-    elif hits == 0:
-        assert low == 0
-    else:
-        assert high == 1
-
-
-def test_wilson_interval_of_published_figures() -> None:
-    # Newcombe 1998, Stat Med 17:857, table I, method 3 (score, no correction).
-    low, high = wilson_interval([81, 15, 0, 1], [263, 148, 20, 29])
-    assert low == pytest.approx([0.2553, 0.0624, 0.0, 0.0061], abs=5e-5)
-    assert high == pytest.approx([0.3662, 0.1605, 0.1611, 0.1718], abs=5e-5)
-
-
-def test_nothing_out_of_nothing_has_no_interval() -> None:
-    low, high = wilson_interval([0, 0], [0, 5])
-    assert np.isnan(low[0])
-    assert np.isnan(high[0])
-    assert low[1] == 0
 
 
 @pytest.fixture
@@ -253,9 +217,7 @@ def test_wells_add_up_their_sites(
     assert wells["cells_per_site"].iloc[:2].tolist() == [15, 8]
     assert np.isnan(wells["cells_per_site"].iloc[2])
     assert wells["share_abnormal"].iloc[0] == pytest.approx(6 / 30)
-    low, high = wilson_interval(6, 30)
-    assert wells["share_abnormal_low"].iloc[0] == pytest.approx(float(low))
-    assert wells["share_abnormal_high"].iloc[0] == pytest.approx(float(high))
+    assert wells["share_estimated"].isna().all()  # of no model with figures
     assert wells["worst_site"].tolist() == [2, 1, 1]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
-from napari_hcs_qc.assay.store.figures import Figure, Figures, LabelIssueRecord
+from napari_hcs_qc.assay.store.figures import Figure, Figures, HeldOut, LabelIssueRecord
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.label_issues import label_issues
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.crossval import CrossValidation
     from napari_hcs_qc.evaluation.curves import LearningCurve
+
+_DECIMALS = 5  # of the probabilities in the manifest
 
 _IMPOSSIBLE = Figures(sentence="not possible with a single annotated cell of a class")
 
@@ -146,6 +148,12 @@ def _figures(
         ),
         confusion=tuple(tuple(row) for row in validation.confusion().tolist()),
         reliability=bins,
+        held_out=HeldOut(
+            p_abnormal=tuple(
+                tuple(np.round(row, _DECIMALS).tolist()) for row in validation.p_abnormal
+            ),
+            is_abnormal=tuple(is_abnormal.tolist()),
+        ),
     )
 
 

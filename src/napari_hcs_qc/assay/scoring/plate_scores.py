@@ -19,6 +19,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import (
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.plate_state import PlateState, chosen_plates, load_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
+from napari_hcs_qc.assay.store.saved_model import read_manifest
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.qc.export.export_tables import ExportPlate
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
@@ -28,14 +29,16 @@ from napari_hcs_qc.qc.scores import MIN_REFERENCE
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.figures import Figures
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import SiteKey
+    from napari_hcs_qc.qc.intervals import Rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,12 @@ class ScoredPlate:
     rule: FlagRule = field(default_factory=FlagRule)  # what it was scored with, see `score_state`
     roles: WellRoles = field(default_factory=WellRoles)  # what it was scored with
     keep_kinds: tuple[str, ...] = ()  # what it was scored with, see `score_state`
+    figures: Figures | None = None  # of the model, as far as they are known
+
+    @property
+    def rates(self) -> Rates | None:
+        """How often the model is wrong on annotated cells at the threshold, if that is known."""
+        return _rates(self.figures, self.threshold, self.keep_kinds)
 
     @cached_property
     def counted_p(self) -> NDArray[np.float32]:
@@ -87,6 +96,7 @@ class ScoredPlate:
             roles=self.roles,
             threshold=threshold,
             keep_kinds=self.keep_kinds,
+            figures=self.figures,
         )
 
     def with_novelty(self, state: PlateState, measured: Prediction) -> ScoredPlate:
@@ -148,6 +158,7 @@ def score(
 ) -> list[ScoredPlate]:
     """Score plates that were predicted; quick, nothing is computed from pixels."""
     model_id = model.id if model else id_in_use(assay)[0]
+    manifest = model.manifest if model else read_manifest(assay.models_folder / model_id)
     threshold = assay.threshold if threshold is None else threshold
     known = states or {}
     journal = assay.journal()
@@ -176,6 +187,7 @@ def score(
                 roles=well_roles(assay, state.plate.shape),
                 threshold=threshold,
                 keep_kinds=keep_kinds,
+                figures=manifest.cross_validation,
             )
         )
     return scored
@@ -190,6 +202,7 @@ def score_state(
     roles: WellRoles,
     threshold: float,
     keep_kinds: tuple[str, ...] = (),
+    figures: Figures | None = None,
 ) -> ScoredPlate:
     """Score a plate that is loaded, from nothing but its arguments."""
     if not 0 <= threshold <= 1:
@@ -218,6 +231,7 @@ def score_state(
         keep_kinds=keep_kinds,
         include_cut=state.include_cut,
         by_site=state.by_site.with_added(state.matched.added),
+        rates=_rates(figures, threshold, keep_kinds),
     )
     warnings = list(prediction.warnings)
     if not len(state.plate_cells.cells):
@@ -247,7 +261,13 @@ def score_state(
         rule=rule,
         roles=roles,
         keep_kinds=tuple(keep_kinds),
+        figures=figures,
     )
+
+
+def _rates(figures: Figures | None, threshold: float, keep_kinds: Collection[str]) -> Rates | None:
+    """Count the errors on annotated cells; of some kinds only they are not known."""
+    return None if figures is None or keep_kinds else figures.rates(threshold)
 
 
 def classes_at(p_abnormal: ArrayLike, threshold: float) -> NDArray[np.object_]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationError
 
 from napari_hcs_qc.documents import Part, problems_of
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.curves import LearningCurve, Reliability
+from napari_hcs_qc.qc.intervals import Rates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def _none_for_nan(value: object) -> object:
@@ -60,6 +65,21 @@ class LabelIssueRecord(Part):
     p_abnormal: float
 
 
+class HeldOut(Part):
+    """P(abnormal) of the annotated cells while they were held out."""
+
+    p_abnormal: tuple[tuple[float, ...], ...]
+    """Of every cell, in each repeat."""
+    is_abnormal: tuple[bool, ...]
+    """Whether the cell is annotated abnormal."""
+
+    def called(self, threshold: float) -> NDArray[np.bool_]:
+        """Tell which cells each repeat calls abnormal, ``(n_repeats, n_cells)``."""
+        # Compared as all scores are, see `classes_at`.
+        called: NDArray[np.bool_] = np.array(self.p_abnormal, np.float32) >= np.float32(threshold)
+        return called
+
+
 class Figures(Part):
     """What cross-validation found; only the sentence where it was not possible."""
 
@@ -81,6 +101,21 @@ class Figures(Part):
     """Held-out cells by annotated and predicted class, normal first."""
     reliability: Reliability | None = None
     learning_curve: Curve | None = None
+    held_out: HeldOut | None = None
+    """None in models of an earlier version."""
+
+    def rates(self, threshold: float) -> Rates | None:
+        """Count what is called abnormal at a threshold; None where wells were not kept whole."""
+        if self.held_out is None or self.by != "well":
+            return None
+        is_abnormal = np.array(self.held_out.is_abnormal, dtype=bool)
+        called = self.held_out.called(threshold).mean(axis=0)
+        return Rates(
+            n_abnormal=int(is_abnormal.sum()),
+            n_abnormal_called=float(called[is_abnormal].sum()),
+            n_normal=int((~is_abnormal).sum()),
+            n_normal_called=float(called[~is_abnormal].sum()),
+        )
 
 
 def _damaged_as_sentence(value: object) -> Figures:

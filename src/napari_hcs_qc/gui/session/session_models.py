@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -94,7 +95,7 @@ class SessionModels(QObject):
         """Show new scores, and with `model` those of another model."""
         if model is not None:
             self._model, self._with_novelty = model, {}
-        new = {name: self._add_novelty(name, plate) for name, plate in scored.items()}
+        new = {name: self._add_measured(name, plate) for name, plate in scored.items()}
         self._scored = {**self._scored, **new}
         self._read_verdicts()
         self.scored_changed.emit()
@@ -105,16 +106,22 @@ class SessionModels(QObject):
             return
         self._with_novelty = {**self._with_novelty, **measured}
         self._scored = {
-            name: self._add_novelty(name, plate) for name, plate in self._scored.items()
+            name: self._add_measured(name, plate) for name, plate in self._scored.items()
         }
         self.novelty_changed.emit()
 
     def set_figures(self, model: Model) -> None:
-        """Keep the model in use with its figures."""
+        """Keep the model in use with its figures, with which its plates are to be scored again."""
         self._model = model
+        self._scored = {
+            name: self._add_measured(name, plate) for name, plate in self._scored.items()
+        }
 
-    def _add_novelty(self, name: str, scored: ScoredPlate) -> ScoredPlate:
-        """Keep the novelty that was measured while the plate was being scored."""
+    def _add_measured(self, name: str, scored: ScoredPlate) -> ScoredPlate:
+        """Keep the figures and the novelty that were measured while the plate was being scored."""
+        model = self._model
+        if model is not None and model.id == scored.prediction.model:
+            scored = replace(scored, figures=model.manifest.cross_validation)
         measured, prediction = self._with_novelty.get(name), scored.prediction
         if measured is None or prediction.is_novelty_measured:
             return scored

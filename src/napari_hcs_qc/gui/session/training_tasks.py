@@ -247,6 +247,7 @@ class TrainingTasks(TaskGroup):
         in_use = self._session.models.model
         if in_use is not None and in_use.id == model.id:
             self._session.models.set_figures(model)
+            self.score_again()  # the true shares of wells are known with them
         self.model_changed.emit()
 
     def _measured_in_part(self, model: Model) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.flags import site_keys
-from napari_hcs_qc.qc.scores import abnormal_cells, left_out
+from napari_hcs_qc.qc.scores import ESTIMATED, abnormal_cells, left_out
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ distance from the nearest annotated cells over what is usual among these: above 
 anything annotated; missing where it could not be judged.
 """
 
-_SHARES = {
-    "share_abnormal": "float64",
-    "share_abnormal_low": "float64",
-    "share_abnormal_high": "float64",
+_FLAGS = {
     "is_flagged": "bool",
     "flag_reason": "str",
     "compared_with": "str",
@@ -74,7 +71,8 @@ SITE_TABLE: dict[str, str] = {
     "Metadata_Site": "int64",
     "n_cells": "Int64",
     "n_cut": "int64",
-    **_SHARES,
+    "share_abnormal": "float64",
+    **_FLAGS,
 }
 """Columns of the exported table of sites.
 
@@ -87,9 +85,17 @@ WELL_TABLE: dict[str, str] = {
     "n_sites": "int64",
     "n_cells": "int64",
     "n_cut": "int64",
-    **_SHARES,
+    "share_abnormal": "float64",
+    **dict.fromkeys(ESTIMATED, "float64"),
+    **_FLAGS,
 }
-"""Columns of the exported table of wells."""
+"""Columns of the exported table of wells.
+
+``share_abnormal`` is the share of the cells that are called abnormal; ``share_estimated`` that of
+the cells that are abnormal, corrected for the rates at which the model is wrong on annotated cells,
+with the ends of its 95 % interval. These are missing where too little is known of the rates or of
+the spread between sites.
+"""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy.stats import median_abs_deviation
 
+from napari_hcs_qc.qc.intervals import wilson_interval
 from napari_hcs_qc.qc.plate_level.plate_rule import MIN_COMPARED, PLATE_CODES, PlateRule
 from napari_hcs_qc.qc.plate_level.position_effects import PositionEffect, strongest
 from napari_hcs_qc.qc.rule import Check, Finding, one_per_code, with_unit
-from napari_hcs_qc.qc.scores import wilson_interval
 from napari_hcs_qc.text import interval, percent
 
 if TYPE_CHECKING:

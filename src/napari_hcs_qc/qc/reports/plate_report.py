@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.qc.intervals import NO_INTERVAL, plate_interval
 from napari_hcs_qc.qc.reports.figures import nice_ceiling
 from napari_hcs_qc.qc.reports.pages import write_page
 from napari_hcs_qc.qc.reports.plate_charts import (
@@ -20,7 +21,6 @@ from napari_hcs_qc.qc.reports.plate_charts import (
     score_histogram,
 )
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
-from napari_hcs_qc.qc.scores import wilson_interval
 from napari_hcs_qc.text import count_of, interval, number, percent
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.errors import Problem
+    from napari_hcs_qc.qc.intervals import Rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +113,7 @@ class ReportData:
     model: ModelCard | None = None  # none before one was trained
     # Gives the pictures of a well, by plate, well and its worst site
     pictures: Callable[[str, str, int], WellPictures] | None = None
+    rates: Rates | None = None  # of the model on annotated cells, for the true share of all wells
     max_wells: int = 60  # so many flagged wells of a plate, the worst, are shown with pictures
 
 
@@ -170,9 +172,10 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     share = percent(n_flagged / len(wells)) if len(wells) else ""
     figures = [(f"{n_flagged} of {len(wells)}", "wells flagged", share)]
     if n_scored:
-        low, high = 100 * np.array(wilson_interval(n_abnormal, n_scored), dtype=float)
-        more = f"{n_abnormal:,} of {n_scored:,}; 95 % interval {low:.1f}–{high:.1f} %"
-        figures.append((percent(n_abnormal / n_scored), "of cells abnormal", more))
+        of_wells = plate_interval(wells["n_abnormal"], wells["n_scored"], data.rates)
+        true_share = _true_share(*(float(value[0]) for value in of_wells))
+        more = f"{n_abnormal:,} of {n_scored:,}; {true_share}"
+        figures.append((percent(n_abnormal / n_scored), "of cells called abnormal", more))
     n_cut = int(wells["n_cut"].sum())
     cut = f"; {n_cut:,} cut by the image border and not counted" if n_cut else ""
     figures.append((f"{n_cells:,}", "cells", f"on {count_of(n_sites, 'site')}{cut}"))
@@ -182,6 +185,12 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
         if figure.name in {"weighted F1", "AUC"}:
             figures.append((f"{figure.mean:.3f}", figure.name, "cross-validated"))
     return figures
+
+
+def _true_share(estimate: float, low: float, high: float) -> str:
+    if not np.isfinite(estimate):
+        return NO_INTERVAL
+    return f"true share about {percent(estimate)}, 95 % interval {interval(low, high)}"
 
 
 def _maps(plate: ReportPlate, key: str, linked: set[str]) -> list[tuple[str, Figure]]:
@@ -218,8 +227,10 @@ def _card(data: ReportData, plate: ReportPlate, row: Any, key: str) -> dict[str,
             problem = str(error)
     facts = [count_of(row.n_sites, "site"), count_of(row.n_cells, "cell")]
     if row.n_scored:
-        limits = interval(row.share_abnormal_low, row.share_abnormal_high)
-        facts.append(f"{percent(row.share_abnormal)} abnormal ({limits})")
+        true_share = _true_share(
+            row.share_estimated, row.share_estimated_low, row.share_estimated_high
+        )
+        facts.append(f"{percent(row.share_abnormal)} called abnormal ({true_share})")
     return {
         "id": f"{key}-{row.well}",
         "well": row.well,

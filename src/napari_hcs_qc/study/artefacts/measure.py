@@ -11,7 +11,7 @@ from napari_hcs_qc.evaluation.crossval import grouped_folds
 from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL, abnormal_column
-from napari_hcs_qc.qc.scores import wilson_interval
+from napari_hcs_qc.qc.intervals import wilson_interval
 from napari_hcs_qc.study.artefacts.sensitivity_results import Detection
 
 if TYPE_CHECKING:

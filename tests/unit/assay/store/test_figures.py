@@ -22,6 +22,29 @@ def test_figures_are_read_as_they_were_written() -> None:
     assert ADAPTER.validate_json(ADAPTER.dump_json(figures)) == figures
 
 
+def test_the_errors_at_a_threshold_are_those_of_held_out_cells() -> None:
+    held_out = {
+        "p_abnormal": [[0.9, 0.6, 0.7, 0.1], [0.8, 0.4, 0.2, 0.1]],
+        "is_abnormal": [True, True, False, False],
+    }
+    figures = ADAPTER.validate_python({"sentence": "", "by": "well", "held_out": held_out})
+    assert ADAPTER.validate_json(ADAPTER.dump_json(figures)) == figures
+    rates = figures.rates(0.5)
+    assert rates is not None
+    assert (rates.n_abnormal, rates.n_normal) == (2, 2)
+    assert (rates.n_abnormal_called, rates.n_normal_called) == (1.5, 0.5)  # means of the repeats
+    stricter = figures.rates(0.8)
+    assert stricter is not None
+    assert (stricter.n_abnormal_called, stricter.n_normal_called) == (1.0, 0.0)
+
+
+def test_the_errors_are_not_known_of_an_earlier_version_or_where_wells_were_parted() -> None:
+    held_out = {"p_abnormal": [[0.9, 0.1]], "is_abnormal": [True, False]}
+    assert Figures(sentence="", by="well").rates(0.5) is None
+    by_cell = ADAPTER.validate_python({"sentence": "", "by": "cell", "held_out": held_out})
+    assert by_cell.rates(0.5) is None
+
+
 @pytest.mark.parametrize(
     ("bins", "place"),
     [

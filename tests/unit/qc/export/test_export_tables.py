@@ -58,14 +58,16 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "Metadata_cqc_site_is_outlier",
         "Metadata_cqc_well_is_outlier",
     ]
-    shares = ["share_abnormal", "share_abnormal_low", "share_abnormal_high"]
-    ends = [*shares, "is_flagged", "flag_reason", "compared_with", "verdict"]
+    estimated = ["share_estimated", "share_estimated_low", "share_estimated_high"]
+    ends = ["is_flagged", "flag_reason", "compared_with", "verdict"]
     assert list(well_table(scored).columns) == [
         "Metadata_Plate",
         "Metadata_Well",
         "n_sites",
         "n_cells",
         "n_cut",
+        "share_abnormal",
+        *estimated,
         *ends,
     ]
     assert list(site_table(scored).columns) == [
@@ -74,6 +76,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "Metadata_Site",
         "n_cells",
         "n_cut",
+        "share_abnormal",
         *ends,
     ]
 

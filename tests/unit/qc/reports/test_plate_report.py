@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.job import Cancelled, Job
+from napari_hcs_qc.qc.intervals import Rates
 from napari_hcs_qc.qc.reports.plate_report import (
     CrossValidated,
     ModelCard,
@@ -189,6 +190,30 @@ def test_headline_model_and_unreadable(data: ReportData, tmp_path: Path) -> None
     assert "truncated" in text
     for sentence in FlagRule().describe():
         assert re.sub(r"\s+", " ", sentence) in text
+
+
+def test_a_true_share_has_an_interval_or_the_report_says_why_not(
+    data: ReportData, tmp_path: Path
+) -> None:
+    _, page = read(write_report(data, tmp_path / "r.html"))
+    assert page.text.count("too few annotations or sites for an interval") == 4  # headline, wells
+    wells = data.plates[0].wells
+    plate = replace(
+        data.plates[0],
+        wells=wells.assign(
+            n_scored=300,
+            n_abnormal=np.arange(len(wells)) + 30,
+            share_estimated=0.12,
+            share_estimated_low=0.08,
+            share_estimated_high=0.17,
+        ),
+    )
+    rates = Rates(n_abnormal=100, n_abnormal_called=95, n_normal=200, n_normal_called=6)
+    _, page = read(write_report(replace(data, plates=[plate], rates=rates), tmp_path / "r.html"))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "called abnormal (true share about 12 %, 95 % interval 8–17 %)" in text
+    assert re.search(r"of 2,400; true share about [\d.]+ %, 95 % interval \d+–\d+ %", text)
+    assert "too few annotations" not in text
 
 
 def test_too_few_controls_are_said(data: ReportData, tmp_path: Path) -> None:
