@@ -23,6 +23,7 @@ from skimage.filters import threshold_otsu
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk
 from napari_hcs_qc.cells.clumps import label_maxima, label_medians, split_clumps
+from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
     grey = image.astype(np.float32)
     if not np.isfinite(grey).all():
         raise HcsQcError("The image holds NaN or Inf; grey values are expected.")
-    return grey
+    return without_hot_pixels(grey, pixel_noise(grey))
 
 
 def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
@@ -142,7 +143,7 @@ def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.f
         contrast = smooth - coarse_background(smooth, diameter)
         middle, spread = _empty_places(contrast, diameter)
         noise = max(spread, 1e-6 * float(np.abs(smooth).max()), 1e-12)
-        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * _pixel_noise(image))
+        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * pixel_noise(image))
         threshold = _log_otsu(np.maximum(contrast[::2, ::2], noise))
         if threshold > least:
             break
@@ -154,16 +155,6 @@ def _log_otsu(values: NDArray[np.float32]) -> float:
     if logs.max() - logs.min() < 1e-6:
         return float(values.max())
     return float(np.exp(threshold_otsu(logs)))  # type: ignore[no-untyped-call]
-
-
-def _pixel_noise(image: NDArray[np.float32]) -> float:
-    """Give the standard deviation from one pixel to the next, without edges and slopes.
-
-    The median of the mixed second difference, after Immerkær, "Fast noise variance estimation"
-    (1996), who takes the mean.
-    """
-    mixed = image[1:, 1:] + image[:-1, :-1] - image[1:, :-1] - image[:-1, 1:]
-    return float(np.median(np.abs(mixed))) / 0.6745 / 2 if mixed.size else 0.0
 
 
 def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float, float]:
