@@ -36,6 +36,7 @@ _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little
 # Least contrast, in standard deviations of the smoothed background and of single pixels.
 _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
+_PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
@@ -138,16 +139,28 @@ def _own_levels(
 
 def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.float32], float]:
     """Brightness above the background, and the threshold for it."""
+    noise_px = pixel_noise(image)
+    most = noise_px if _has_plateaus(image, diameter) else np.inf
     for share in _SMOOTHINGS:
         smooth = ndi.gaussian_filter(image, max(0.5, share * diameter))
         contrast = smooth - coarse_background(smooth, diameter)
-        middle, spread = _empty_places(contrast, diameter)
+        middle, spread = _empty_places(contrast, diameter, most)
         noise = max(spread, 1e-6 * float(np.abs(smooth).max()), 1e-12)
-        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * pixel_noise(image))
+        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * noise_px)
         threshold = _log_otsu(np.maximum(contrast[::2, ::2], noise))
         if threshold > least:
             break
     return contrast, max(threshold, least)
+
+
+def _has_plateaus(image: NDArray[np.float32], diameter: float) -> bool:
+    """Whether steep edges part flat places, as nuclei do, however close; random light does not."""
+    smooth = ndi.gaussian_filter(image, max(0.5, _SMOOTHINGS[0] * diameter))[::1, ::1]
+    steps = np.abs(smooth[1:, :-1] - smooth[:-1, :-1]) + np.abs(smooth[:-1, 1:] - smooth[:-1, :-1])
+    if steps.size == 0:
+        return False
+    flat, steep = np.percentile(steps, [20, 99])
+    return bool(flat < _PLATEAU_SHARE * steep)
 
 
 def _log_otsu(values: NDArray[np.float32]) -> float:
@@ -157,7 +170,9 @@ def _log_otsu(values: NDArray[np.float32]) -> float:
     return float(np.exp(threshold_otsu(logs)))  # type: ignore[no-untyped-call]
 
 
-def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float, float]:
+def _empty_places(
+    contrast: NDArray[np.float32], diameter: float, most: float
+) -> tuple[float, float]:
     """Give mean and standard deviation of the background, from the emptiest fifth of tiles.
 
     The 5 and the 25 percentile of a tile are both background where nuclei leave it a third of the
@@ -172,7 +187,7 @@ def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float
             low, high = np.percentile(tile, [5, 25])
             lows.append(low)
             spreads.append((high - low) / 0.97)
-    spread = float(np.percentile(spreads, 20))
+    spread = min(float(np.percentile(spreads, 20)), most)
     return float(np.median(lows)) + 1.64 * spread, spread
 
 
