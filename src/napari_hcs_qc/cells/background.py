@@ -49,6 +49,14 @@ def line_background(image: NDArray[np.float32], diameter: float) -> NDArray[np.f
     return np.minimum(grown(best, factor, image.shape), image)
 
 
+def uniform_share(mask: NDArray[np.bool_], side: float) -> NDArray[np.float32]:
+    """Share of the mask in a square around each pixel."""
+    factor = max(1, int(side / 10))
+    small = shrunk(mask.astype(np.float32), factor)
+    share = ndi.uniform_filter(small, max(1, round(side / factor)), mode="nearest")
+    return grown(share, factor, mask.shape)
+
+
 def shrunk(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Mean over blocks of `factor` x `factor` px; the last block is filled with the edge."""
     if factor == 1:

@@ -21,8 +21,8 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
 
-from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk
-from napari_hcs_qc.cells.clumps import label_maxima, label_medians, split_clumps
+from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
+from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
 from napari_hcs_qc.errors import HcsQcError
 
@@ -36,12 +36,19 @@ _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little
 # Least contrast, in standard deviations of the smoothed background and of single pixels.
 _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
+_GROUND_SHARE = 0.2
+_DENSE = 0.55  # Of the area within five diameters.
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
-_LEAST_AREA, _MOST_AREA = 0.05, 12.0  # Of the area of a typical nucleus.
-_SPECK_AREA, _SPECK_SHARE = 0.3, 0.3  # Smaller and dimmer things than this are dirt, not nuclei.
+_LEAST_AREA, _MOST_AREA = 0.015, 12.0  # Of the area of a typical nucleus.
+_LEAST_PX = 6
+# From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
+# such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
+_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.25, 12.0
+_LEAST_TYPICAL = 0.3
+_DIM, _DIM_SLIM, _SLIM = 0.2, 0.4, 2.2
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
@@ -111,16 +118,18 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     typical = float(np.median(contrast[mask]))
     line = line_background(contrast, diameter)
     # Only light as strong as nuclei: rows of nuclei have darker gaps, and shall not be dimmed.
-    streak = np.clip((line / typical - 0.5) / 0.2, 0.0, 1.0)
+    # Where nuclei leave little ground they are rows in some direction.
+    is_dense = uniform_share(mask, 5 * diameter) > _DENSE
+    streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
     contrast -= streak * line
     level = _own_levels(contrast, threshold, diameter)
-    mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), diameter)
+    mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter)
     labels = split_clumps(mask, contrast, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
     labels[(on_streak & (levels < _STREAK_SHARE * typical))[labels]] = 0
-    return _without_odd(labels, levels, diameter)
+    return _without_odd(labels, contrast, levels, pixel_noise(image), diameter)
 
 
 def _own_levels(
@@ -129,7 +138,7 @@ def _own_levels(
     """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
     small = shrunk(contrast, factor)
-    labels = split_clumps(_tidied(small > threshold, diameter / factor), small, diameter / factor)
+    labels = split_clumps(_tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor)
     levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
         np.float32
     )[labels]
@@ -191,31 +200,43 @@ def _empty_places(
     return float(np.median(lows)) + 1.64 * spread, spread
 
 
-def _tidied(mask: NDArray[np.bool_], diameter: float) -> NDArray[np.bool_]:
-    """Without hair and single pixels, and without holes smaller than a quarter of a nucleus."""
+def _tidied(
+    mask: NDArray[np.bool_], is_ground: NDArray[np.bool_], diameter: float
+) -> NDArray[np.bool_]:
+    """Without hair and single pixels, and without small holes that do not show the ground."""
     if diameter >= 15:
         mask = ndi.binary_opening(mask)
-    holes, _ = ndi.label(~mask)
-    is_small = np.bincount(holes.ravel()) < diameter**2 / 5
+    holes, n = ndi.label(~mask)
+    areas = np.bincount(holes.ravel(), minlength=n + 1)
+    dark = np.bincount(holes[is_ground], minlength=n + 1)
+    is_small = (areas < diameter**2 / 5) & (dark < np.maximum(_GROUND_SHARE * areas, diameter**2 / 100))
     is_small[0] = True  # The mask itself.
     filled: NDArray[np.bool_] = is_small[holes]
     return filled
 
 
 def _without_odd(
-    labels: NDArray[np.int32], levels: NDArray[np.float64], diameter: float
+    labels: NDArray[np.int32],
+    contrast: NDArray[np.float32],
+    levels: NDArray[np.float64],
+    noise: float,
+    diameter: float,
 ) -> NDArray[np.int32]:
-    """Drop specks, what is far too large, and slivers; number the others in reading order."""
-    area = np.bincount(labels.ravel(), minlength=len(levels)) / (np.pi / 4 * diameter**2)
+    """Drop what is far too small or large, slivers, haze and dirt; number the others in order."""
+    n = int(labels.max()) + 1
+    px = np.bincount(labels.ravel(), minlength=n)
+    area = px / (np.pi / 4 * diameter**2)
     depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
-    radius = np.zeros(len(levels))
-    radius[: labels.max() + 1] = np.maximum(label_maxima(labels, depth), 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        elongation = area * diameter**2 / 4 / radius**2
-    is_odd = (area < _LEAST_AREA) | (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
-    nuclei = levels[1:][area[1:] > _SPECK_AREA]
-    if len(nuclei):
-        is_odd |= (area < _SPECK_AREA) & (levels < _SPECK_SHARE * np.median(nuclei))
+    radius = np.maximum(label_maxima(labels, depth), 1.0)
+    elongation = px / np.pi / radius**2
+    drop, n_steps = edge_drops(labels, contrast, max(1, round(_EDGE * diameter)))
+    typical = np.repeat(drop, np.where(area > _LEAST_TYPICAL, px, 0))
+    usual = float(np.median(typical)) if len(typical) else 0.0
+    is_odd = (area < _LEAST_AREA) | (px < min(_LEAST_PX, 0.2 * diameter**2))
+    is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
+    is_odd |= drop < _LEAST_DROP * levels[:n]
+    is_odd |= drop * np.sqrt(n_steps) < _LEAST_SNR * noise
+    is_odd |= drop < usual * np.where(elongation > _SLIM, _DIM_SLIM, _DIM)
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))
 
