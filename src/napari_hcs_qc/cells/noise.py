@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TRIM = 0.8
+_LEAST_LIT = 0.1
 _TRIMMED_SD = 0.6616  # Of normal noise whose largest fifth is left out.
 # A hot pixel stands this many times further above its third brightest neighbour (one may be hot,
 # too) than that above the surroundings, and so many standard deviations of the noise.
@@ -27,7 +28,12 @@ def pixel_noise(image: NDArray[np.float32]) -> float:
     mixed = image[1:, 1:] + image[:-1, :-1] - image[1:, :-1] - image[:-1, 1:]
     if mixed.size == 0:
         return 0.0
-    power = np.partition((mixed * mixed).ravel(), last := int(_TRIM * (mixed.size - 1)))
+    power = (mixed * mixed).ravel()
+    # Noise cut off at black shows only where it does not.
+    lit = power[power > 0]
+    if len(lit) > _LEAST_LIT * len(power):
+        power = lit
+    power = np.partition(power, last := int(_TRIM * (len(power) - 1)))
     return float(np.sqrt(power[: last + 1].mean(dtype=np.float64))) / _TRIMMED_SD / 2
 
 

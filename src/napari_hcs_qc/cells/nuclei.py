@@ -38,6 +38,7 @@ _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
 _GROUND_SHARE = 0.2
 _DENSE = 0.55  # Of the area within five diameters.
+_OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 4.0, 3, 1.3
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
@@ -75,8 +76,9 @@ def find_nuclei(image: NDArray[Any], *, diameter_px: float | None = None) -> NDA
 def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
     """Estimate the diameter of a typical nucleus from some fields of one plate.
 
-    The width of the things above a plain threshold gives a first size; the median equivalent
-    diameter of the nuclei found with it, and then once more with that, the answer.
+    The width of the things above a plain threshold gives a first size, and so does a third of it,
+    as tissue or haze may be taken for one thing; the median equivalent diameter of the nuclei found
+    with it, and then once more with that, an answer. The one whose nuclei have more edge counts.
     """
     greys = [_checked(image) for image in images]
     peaks = np.concatenate([np.empty(0), *(_half_widths(grey) for grey in greys)])
@@ -84,20 +86,37 @@ def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
         return float("nan")
     # Weighted by area, as specks are many and nuclei cover the field.
     middle = np.quantile(peaks, 0.5, weights=peaks**2, method="inverted_cdf")
-    diameter = 2.2 * float(middle)
+    start = 2.2 * float(middle)
+    few = greys[:_FEW_FIELDS]
+    best, most = _settled(few, start)
+    for share in _OTHER_STARTS:
+        if share * start > _LEAST_START_PX:
+            other, light = _settled(few, share * start)
+            if light > _CLEARLY_MORE * most:
+                best, most = other, light
+    if len(greys) > len(few):
+        best, _ = _settled(greys, start if np.isnan(best) else best)
+    return best
+
+
+def _settled(greys: Sequence[NDArray[np.float32]], diameter: float) -> tuple[float, float]:
+    """Diameter of the nuclei found with a first guess of it, and the light that their edges part."""
     for _ in range(2):
-        areas = []
+        areas, light = [], 0.0
         for grey in greys:
             factor = max(1, int(diameter / _WORKING_PX))
-            labels = _find(shrunk(grey, factor), diameter / factor)
+            small = shrunk(grey, factor)
+            labels = _find(small, diameter / factor)
             inside = np.setdiff1d(np.arange(1, labels.max() + 1), _border_labels(labels))
             areas.append(np.bincount(labels.ravel(), minlength=1)[inside] * float(factor**2))
+            drop, n_steps = edge_drops(labels, small, max(1, round(4 / factor)))
+            light += float((drop * n_steps)[inside].sum()) * factor
         pooled = np.concatenate(areas)
         pooled = pooled[pooled > 0.3 * np.pi / 4 * diameter**2]
         if len(pooled) == 0:
-            return float("nan")
+            return float("nan"), 0.0
         diameter = float(np.sqrt(4 / np.pi * np.median(pooled)))
-    return diameter
+    return diameter, light
 
 
 def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -121,7 +140,7 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     # Where nuclei leave little ground they are rows in some direction.
     is_dense = uniform_share(mask, 5 * diameter) > _DENSE
     streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
-    contrast -= streak * line
+    plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter)
     labels = split_clumps(mask, contrast, diameter)
@@ -129,7 +148,7 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
     labels[(on_streak & (levels < _STREAK_SHARE * typical))[labels]] = 0
-    return _without_odd(labels, contrast, levels, pixel_noise(image), diameter)
+    return _without_odd(labels, plain, levels, pixel_noise(image), diameter)
 
 
 def _own_levels(
