@@ -38,12 +38,13 @@ _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
 _GROUND_SHARE = 0.2
 _DENSE = 0.55  # Of the area within five diameters.
-_OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 4.0, 3, 1.3
+_EDGE_PX = 4
+_OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0, 3, 1.3
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
-_LEAST_AREA, _MOST_AREA = 0.015, 12.0  # Of the area of a typical nucleus.
+_LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
 # such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
@@ -100,7 +101,7 @@ def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
 
 
 def _settled(greys: Sequence[NDArray[np.float32]], diameter: float) -> tuple[float, float]:
-    """Diameter of the nuclei found with a first guess of it, and the light that their edges part."""
+    """Diameter of the nuclei found with a first size, and the light at their edges."""
     for _ in range(2):
         areas, light = [], 0.0
         for grey in greys:
@@ -109,8 +110,11 @@ def _settled(greys: Sequence[NDArray[np.float32]], diameter: float) -> tuple[flo
             labels = _find(small, diameter / factor)
             inside = np.setdiff1d(np.arange(1, labels.max() + 1), _border_labels(labels))
             areas.append(np.bincount(labels.ravel(), minlength=1)[inside] * float(factor**2))
-            drop, n_steps = edge_drops(labels, small, max(1, round(4 / factor)))
-            light += float((drop * n_steps)[inside].sum()) * factor
+            # On the image itself, as what is binned has blurred edges.
+            own = np.where(np.isin(labels, inside), labels, 0)
+            own = own.repeat(factor, axis=0).repeat(factor, axis=1)
+            drop, n_steps = edge_drops(own[: grey.shape[0], : grey.shape[1]], grey, _EDGE_PX)
+            light += float((drop * n_steps).sum())
         pooled = np.concatenate(areas)
         pooled = pooled[pooled > 0.3 * np.pi / 4 * diameter**2]
         if len(pooled) == 0:
@@ -142,7 +146,9 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
     plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
-    mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter)
+    mask = _tidied(
+        contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter
+    )
     labels = split_clumps(mask, contrast, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
@@ -157,7 +163,9 @@ def _own_levels(
     """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
     small = shrunk(contrast, factor)
-    labels = split_clumps(_tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor)
+    labels = split_clumps(
+        _tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor
+    )
     levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
         np.float32
     )[labels]
@@ -228,7 +236,9 @@ def _tidied(
     holes, n = ndi.label(~mask)
     areas = np.bincount(holes.ravel(), minlength=n + 1)
     dark = np.bincount(holes[is_ground], minlength=n + 1)
-    is_small = (areas < diameter**2 / 5) & (dark < np.maximum(_GROUND_SHARE * areas, diameter**2 / 100))
+    is_small = (areas < diameter**2 / 5) & (
+        dark < np.maximum(_GROUND_SHARE * areas, diameter**2 / 100)
+    )
     is_small[0] = True  # The mask itself.
     filled: NDArray[np.bool_] = is_small[holes]
     return filled
