@@ -3,14 +3,18 @@
 All lengths follow from one size, the diameter of a typical nucleus, which is estimated from the
 images where it is not given. A field is taken in these steps:
 
-1. The slowly varying background is subtracted; light that runs on in a straight line for several
-   diameters (a fibre, a scratch) is, too, so that the nuclei below it stay.
+1. Hot pixels are replaced, and the slowly varying background is subtracted; light that runs on in
+   a straight line for several diameters (a fibre, a scratch) is, too.
 2. A threshold separates nuclei from background, Otsu's on the logarithm so that some bright
-   mitoses do not hide the dim; never below the noise, so that an empty field stays empty.
+   mitoses do not hide the dim; never below the noise, so that an empty field stays empty. Noise is
+   taken from free ground, or, where flat places and steep edges show that nuclei leave none, from
+   the differences of pixels.
 3. Clumps are cut into convex pieces (watershed of the distance transform), and two pieces are
    joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
    one does not swell and a dim neighbour does not drown in its halo; then step 3 is repeated.
+5. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
+   dropped; what is small but has one (debris, fragments) stays.
 """
 
 from __future__ import annotations
