@@ -25,7 +25,8 @@ def coarse_background(image: NDArray[np.float32], diameter: float) -> NDArray[np
     """
     factor = max(1, round(diameter / _COARSE_PX))
     side = round(4 * diameter / factor) | 1
-    small = ndi.gaussian_filter(shrunk(image, factor), 1.0, mode="nearest")
+    # The darkest of each block: between close nuclei there is little ground.
+    small = _blocks(image, factor).min(axis=(1, 3))
     opened = ndi.grey_opening(small, size=(side, side), mode="nearest")
     return grown(ndi.gaussian_filter(opened, side / 6, mode="nearest"), factor, image.shape)
 
@@ -48,15 +49,26 @@ def line_background(image: NDArray[np.float32], diameter: float) -> NDArray[np.f
     return np.minimum(grown(best, factor, image.shape), image)
 
 
+def uniform_share(mask: NDArray[np.bool_], side: float) -> NDArray[np.float32]:
+    """Share of the mask in a square around each pixel."""
+    factor = max(1, int(side / 10))
+    small = shrunk(mask.astype(np.float32), factor)
+    share = ndi.uniform_filter(small, max(1, round(side / factor)), mode="nearest")
+    return grown(share, factor, mask.shape)
+
+
 def shrunk(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Mean over blocks of `factor` x `factor` px; the last block is filled with the edge."""
     if factor == 1:
         return image
+    small: NDArray[np.float32] = _blocks(image, factor).mean(axis=(1, 3))
+    return small
+
+
+def _blocks(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     height, width = image.shape
     padded = np.pad(image, ((0, -height % factor), (0, -width % factor)), mode="edge")
-    blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor)
-    small: NDArray[np.float32] = blocks.mean(axis=(1, 3))
-    return small
+    return padded.reshape(padded.shape[0] // factor, factor, -1, factor)
 
 
 def grown(small: NDArray[np.float32], factor: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

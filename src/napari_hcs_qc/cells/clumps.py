@@ -89,6 +89,21 @@ def _cuts(
     return pairs >> 32, pairs & 0xFFFFFFFF, saddle, mean
 
 
+def edge_drops(
+    labels: NDArray[np.int32], values: NDArray[np.float32], px: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the mean drop of `values` over `px` out of each label from 0 on, and from how many."""
+    n = int(labels.max()) + 1
+    sums, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
+    for near, far in ((np.s_[:-px], np.s_[px:]), (np.s_[:, :-px], np.s_[:, px:])):
+        for inside, outside in ((near, far), (far, near)):
+            at = (labels[inside] > 0) & (labels[outside] == 0)
+            label = labels[inside][at]
+            sums += np.bincount(label, values[inside][at] - values[outside][at], n)
+            counts += np.bincount(label, minlength=n)
+    return sums / np.maximum(counts, 1), counts
+
+
 def label_maxima(labels: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give the maximum of `values`, at least 0, in each label from 0 on."""
     maxima = np.zeros(int(labels.max()) + 1, dtype=np.float32)

@@ -3,14 +3,18 @@
 All lengths follow from one size, the diameter of a typical nucleus, which is estimated from the
 images where it is not given. A field is taken in these steps:
 
-1. The slowly varying background is subtracted; light that runs on in a straight line for several
-   diameters (a fibre, a scratch) is, too, so that the nuclei below it stay.
+1. Hot pixels are replaced, and the slowly varying background is subtracted; light that runs on in
+   a straight line for several diameters (a fibre, a scratch) is, too.
 2. A threshold separates nuclei from background, Otsu's on the logarithm so that some bright
-   mitoses do not hide the dim; never below the noise, so that an empty field stays empty.
+   mitoses do not hide the dim; never below the noise, so that an empty field stays empty. Noise is
+   taken from free ground, or, where flat places and steep edges show that nuclei leave none, from
+   the differences of pixels.
 3. Clumps are cut into convex pieces (watershed of the distance transform), and two pieces are
    joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
    one does not swell and a dim neighbour does not drown in its halo; then step 3 is repeated.
+5. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
+   dropped; what is small but has one (debris, fragments) stays.
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
 
-from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk
-from napari_hcs_qc.cells.clumps import label_maxima, label_medians, split_clumps
+from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
+from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
+from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -35,11 +40,21 @@ _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little
 # Least contrast, in standard deviations of the smoothed background and of single pixels.
 _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
+_GROUND_SHARE = 0.2
+_DENSE = 0.55  # Of the area within five diameters.
+_EDGE_PX = 4
+_OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0, 3, 1.3
+_PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
-_LEAST_AREA, _MOST_AREA = 0.05, 12.0  # Of the area of a typical nucleus.
-_SPECK_AREA, _SPECK_SHARE = 0.3, 0.3  # Smaller and dimmer things than this are dirt, not nuclei.
+_LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
+_LEAST_PX = 6
+# From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
+# such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
+_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.25, 12.0
+_LEAST_TYPICAL = 0.3
+_DIM, _DIM_SLIM, _SLIM = 0.2, 0.4, 2.2
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
@@ -66,8 +81,9 @@ def find_nuclei(image: NDArray[Any], *, diameter_px: float | None = None) -> NDA
 def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
     """Estimate the diameter of a typical nucleus from some fields of one plate.
 
-    The width of the things above a plain threshold gives a first size; the median equivalent
-    diameter of the nuclei found with it, and then once more with that, the answer.
+    The width of the things above a plain threshold gives a first size, and so does a third of it,
+    as tissue or haze may be taken for one thing; the median equivalent diameter of the nuclei found
+    with it, and then once more with that, an answer. The one whose nuclei have more edge counts.
     """
     greys = [_checked(image) for image in images]
     peaks = np.concatenate([np.empty(0), *(_half_widths(grey) for grey in greys)])
@@ -75,20 +91,40 @@ def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
         return float("nan")
     # Weighted by area, as specks are many and nuclei cover the field.
     middle = np.quantile(peaks, 0.5, weights=peaks**2, method="inverted_cdf")
-    diameter = 2.2 * float(middle)
+    start = 2.2 * float(middle)
+    few = greys[:_FEW_FIELDS]
+    best, most = _settled(few, start)
+    for share in _OTHER_STARTS:
+        if share * start > _LEAST_START_PX:
+            other, light = _settled(few, share * start)
+            if light > _CLEARLY_MORE * most:
+                best, most = other, light
+    if len(greys) > len(few):
+        best, _ = _settled(greys, start if np.isnan(best) else best)
+    return best
+
+
+def _settled(greys: Sequence[NDArray[np.float32]], diameter: float) -> tuple[float, float]:
+    """Diameter of the nuclei found with a first size, and the light at their edges."""
     for _ in range(2):
-        areas = []
+        areas, light = [], 0.0
         for grey in greys:
             factor = max(1, int(diameter / _WORKING_PX))
-            labels = _find(shrunk(grey, factor), diameter / factor)
+            small = shrunk(grey, factor)
+            labels = _find(small, diameter / factor)
             inside = np.setdiff1d(np.arange(1, labels.max() + 1), _border_labels(labels))
             areas.append(np.bincount(labels.ravel(), minlength=1)[inside] * float(factor**2))
+            # On the image itself, as what is binned has blurred edges.
+            own = np.where(np.isin(labels, inside), labels, 0)
+            own = own.repeat(factor, axis=0).repeat(factor, axis=1)
+            drop, n_steps = edge_drops(own[: grey.shape[0], : grey.shape[1]], grey, _EDGE_PX)
+            light += float((drop * n_steps).sum())
         pooled = np.concatenate(areas)
         pooled = pooled[pooled > 0.3 * np.pi / 4 * diameter**2]
         if len(pooled) == 0:
-            return float("nan")
+            return float("nan"), 0.0
         diameter = float(np.sqrt(4 / np.pi * np.median(pooled)))
-    return diameter
+    return diameter, light
 
 
 def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -97,7 +133,7 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
     grey = image.astype(np.float32)
     if not np.isfinite(grey).all():
         raise HcsQcError("The image holds NaN or Inf; grey values are expected.")
-    return grey
+    return without_hot_pixels(grey, pixel_noise(grey))
 
 
 def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
@@ -109,16 +145,20 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     typical = float(np.median(contrast[mask]))
     line = line_background(contrast, diameter)
     # Only light as strong as nuclei: rows of nuclei have darker gaps, and shall not be dimmed.
-    streak = np.clip((line / typical - 0.5) / 0.2, 0.0, 1.0)
-    contrast -= streak * line
+    # Where nuclei leave little ground they are rows in some direction.
+    is_dense = uniform_share(mask, 5 * diameter) > _DENSE
+    streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
+    plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
-    mask = _tidied(contrast > np.maximum(_OWN_SHARE * level, threshold), diameter)
+    mask = _tidied(
+        contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter
+    )
     labels = split_clumps(mask, contrast, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
     labels[(on_streak & (levels < _STREAK_SHARE * typical))[labels]] = 0
-    return _without_odd(labels, levels, diameter)
+    return _without_odd(labels, plain, levels, pixel_noise(image), diameter)
 
 
 def _own_levels(
@@ -127,7 +167,9 @@ def _own_levels(
     """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
     small = shrunk(contrast, factor)
-    labels = split_clumps(_tidied(small > threshold, diameter / factor), small, diameter / factor)
+    labels = split_clumps(
+        _tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor
+    )
     levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
         np.float32
     )[labels]
@@ -137,16 +179,28 @@ def _own_levels(
 
 def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.float32], float]:
     """Brightness above the background, and the threshold for it."""
+    noise_px = pixel_noise(image)
+    most = noise_px if _has_plateaus(image, diameter) else np.inf
     for share in _SMOOTHINGS:
         smooth = ndi.gaussian_filter(image, max(0.5, share * diameter))
         contrast = smooth - coarse_background(smooth, diameter)
-        middle, spread = _empty_places(contrast, diameter)
+        middle, spread = _empty_places(contrast, diameter, most)
         noise = max(spread, 1e-6 * float(np.abs(smooth).max()), 1e-12)
-        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * _pixel_noise(image))
+        least = middle + max(_NOISE_FACTOR * noise, _PIXEL_NOISE_FACTOR * noise_px)
         threshold = _log_otsu(np.maximum(contrast[::2, ::2], noise))
         if threshold > least:
             break
     return contrast, max(threshold, least)
+
+
+def _has_plateaus(image: NDArray[np.float32], diameter: float) -> bool:
+    """Whether steep edges part flat places, as nuclei do, however close; random light does not."""
+    smooth = ndi.gaussian_filter(image, max(0.5, _SMOOTHINGS[0] * diameter))[::1, ::1]
+    steps = np.abs(smooth[1:, :-1] - smooth[:-1, :-1]) + np.abs(smooth[:-1, 1:] - smooth[:-1, :-1])
+    if steps.size == 0:
+        return False
+    flat, steep = np.percentile(steps, [20, 99])
+    return bool(flat < _PLATEAU_SHARE * steep)
 
 
 def _log_otsu(values: NDArray[np.float32]) -> float:
@@ -156,17 +210,9 @@ def _log_otsu(values: NDArray[np.float32]) -> float:
     return float(np.exp(threshold_otsu(logs)))  # type: ignore[no-untyped-call]
 
 
-def _pixel_noise(image: NDArray[np.float32]) -> float:
-    """Give the standard deviation from one pixel to the next, without edges and slopes.
-
-    The median of the mixed second difference, after Immerkær, "Fast noise variance estimation"
-    (1996), who takes the mean.
-    """
-    mixed = image[1:, 1:] + image[:-1, :-1] - image[1:, :-1] - image[:-1, 1:]
-    return float(np.median(np.abs(mixed))) / 0.6745 / 2 if mixed.size else 0.0
-
-
-def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float, float]:
+def _empty_places(
+    contrast: NDArray[np.float32], diameter: float, most: float
+) -> tuple[float, float]:
     """Give mean and standard deviation of the background, from the emptiest fifth of tiles.
 
     The 5 and the 25 percentile of a tile are both background where nuclei leave it a third of the
@@ -181,35 +227,49 @@ def _empty_places(contrast: NDArray[np.float32], diameter: float) -> tuple[float
             low, high = np.percentile(tile, [5, 25])
             lows.append(low)
             spreads.append((high - low) / 0.97)
-    spread = float(np.percentile(spreads, 20))
+    spread = min(float(np.percentile(spreads, 20)), most)
     return float(np.median(lows)) + 1.64 * spread, spread
 
 
-def _tidied(mask: NDArray[np.bool_], diameter: float) -> NDArray[np.bool_]:
-    """Without hair and single pixels, and without holes smaller than a quarter of a nucleus."""
+def _tidied(
+    mask: NDArray[np.bool_], is_ground: NDArray[np.bool_], diameter: float
+) -> NDArray[np.bool_]:
+    """Without hair and single pixels, and without small holes that do not show the ground."""
     if diameter >= 15:
         mask = ndi.binary_opening(mask)
-    holes, _ = ndi.label(~mask)
-    is_small = np.bincount(holes.ravel()) < diameter**2 / 5
+    holes, n = ndi.label(~mask)
+    areas = np.bincount(holes.ravel(), minlength=n + 1)
+    dark = np.bincount(holes[is_ground], minlength=n + 1)
+    is_small = (areas < diameter**2 / 5) & (
+        dark < np.maximum(_GROUND_SHARE * areas, diameter**2 / 100)
+    )
     is_small[0] = True  # The mask itself.
     filled: NDArray[np.bool_] = is_small[holes]
     return filled
 
 
 def _without_odd(
-    labels: NDArray[np.int32], levels: NDArray[np.float64], diameter: float
+    labels: NDArray[np.int32],
+    contrast: NDArray[np.float32],
+    levels: NDArray[np.float64],
+    noise: float,
+    diameter: float,
 ) -> NDArray[np.int32]:
-    """Drop specks, what is far too large, and slivers; number the others in reading order."""
-    area = np.bincount(labels.ravel(), minlength=len(levels)) / (np.pi / 4 * diameter**2)
+    """Drop what is far too small or large, slivers, haze and dirt; number the others in order."""
+    n = int(labels.max()) + 1
+    px = np.bincount(labels.ravel(), minlength=n)
+    area = px / (np.pi / 4 * diameter**2)
     depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
-    radius = np.zeros(len(levels))
-    radius[: labels.max() + 1] = np.maximum(label_maxima(labels, depth), 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        elongation = area * diameter**2 / 4 / radius**2
-    is_odd = (area < _LEAST_AREA) | (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
-    nuclei = levels[1:][area[1:] > _SPECK_AREA]
-    if len(nuclei):
-        is_odd |= (area < _SPECK_AREA) & (levels < _SPECK_SHARE * np.median(nuclei))
+    radius = np.maximum(label_maxima(labels, depth), 1.0)
+    elongation = px / np.pi / radius**2
+    drop, n_steps = edge_drops(labels, contrast, max(1, round(_EDGE * diameter)))
+    typical = np.repeat(drop, np.where(area > _LEAST_TYPICAL, px, 0))
+    usual = float(np.median(typical)) if len(typical) else 0.0
+    is_odd = (area < _LEAST_AREA) | (px < min(_LEAST_PX, 0.2 * diameter**2))
+    is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
+    is_odd |= drop < _LEAST_DROP * levels[:n]
+    is_odd |= drop * np.sqrt(n_steps) < _LEAST_SNR * noise
+    is_odd |= drop < usual * np.where(elongation > _SLIM, _DIM_SLIM, _DIM)
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))
 
