@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
+from napari_hcs_qc.assay.scoring import plate_scores
 from napari_hcs_qc.assay.scoring.plate_scores import (
     ScoredPlate,
     WellRoles,
@@ -26,10 +27,13 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.figures import Figures, HeldOut
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.workflow.export import export
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_hcs_qc.qc.intervals import Rates
 
 
 @pytest.fixture
@@ -117,17 +121,24 @@ def test_a_kind_is_only_of_a_cell_that_is_predicted_abnormal(assay: AssayFolder)
     assert (prediction.table["predicted_kind"] == "blur").all()  # what was given is not changed
 
 
-def test_true_shares_follow_the_errors_of_the_model_at_the_threshold(assay: AssayFolder) -> None:
+def test_true_shares_follow_the_errors_of_the_model_at_the_threshold(
+    assay: AssayFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (before,) = score(assay)
-    table = before.prediction.table.copy()
-    table["p_abnormal"] = np.linspace(0, 1, len(table), dtype=np.float32) ** 4
+    used: list[Rates | None] = []
+
+    def score_and_note(*args: Any, rates: Rates | None, **kwargs: Any) -> PlateScores:
+        used.append(rates)
+        return score_plate(*args, rates=rates, **kwargs)
+
+    monkeypatch.setattr(plate_scores, "score_plate", score_and_note)
     p = np.concatenate([np.linspace(0.4, 1, 200), np.linspace(0, 0.6, 300)])
     held_out = HeldOut(p_abnormal=(tuple(p.tolist()),), is_abnormal=(True,) * 200 + (False,) * 300)
 
     def scored_at(threshold: float, **kwargs: Any) -> ScoredPlate:
         return score_state(
             before.state,
-            replace(before.prediction, table=table),
+            before.prediction,
             verdicts=before.verdicts,
             rule=before.rule,
             roles=before.roles,
@@ -140,11 +151,11 @@ def test_true_shares_follow_the_errors_of_the_model_at_the_threshold(assay: Assa
     assert scored.rates is not None
     assert 160 < scored.rates.n_abnormal_called < 170
     assert 45 < scored.rates.n_normal_called < 55
-    wells = scored.scores.wells
-    assert wells["share_estimated"].notna().any()
+    assert used[-1] == scored.rates
     moved = scored.with_annotations(scored.state.annotations, 0.6)
     same(moved, scored_at(0.6, figures=figures))
     assert moved.rates != scored.rates
+    assert used[-2:] == [moved.rates] * 2
     for unknown in (scored_at(0.5), scored_at(0.5, figures=figures, keep_kinds=("dead",))):
         assert unknown.rates is None
         assert unknown.scores.wells["share_estimated"].isna().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
+from napari_hcs_qc.qc.intervals import Rates
 from napari_hcs_qc.qc.rule import FlagRule
 from napari_hcs_qc.qc.usual import usual_count, usual_share
 
@@ -195,6 +197,19 @@ def test_a_well_of_a_homogeneous_plate_with_45_per_cent_is_flagged_in_words() ->
     n, share = scores[0].wells.loc[7, ["n_scored", "share_abnormal"]]
     assert reason.startswith(f"{100 * share:.0f} % of {n} cells abnormal (plate ")
     assert reason.endswith("chance less than 1 in 1,000,000)")
+
+
+def test_the_reason_states_the_true_share_where_the_errors_of_the_model_are_known() -> None:
+    rates = Rates(n_abnormal=100, n_abnormal_called=95, n_normal=200, n_normal_called=4)
+    rng = np.random.default_rng(5)
+    wells = simulate(rng, per_site=60, n_sites=4, bad={7: 0.45}, n_wells=96, rates=rates).wells
+    (ends,) = re.findall(
+        r"cells abnormal \(true share (\d+)–(\d+) %, plate", wells["flag_reason"][7]
+    )
+    low, high = wells["share_estimated_low"], wells["share_estimated_high"]
+    assert ends == (f"{100 * low[7]:.0f}", f"{100 * high[7]:.0f}")
+    assert low[7] < 0.45 < high[7]
+    assert (low[wells.index != 7] < 0.1).all()
 
 
 def test_three_abnormal_cells_of_three_are_no_flag_on_a_sparse_plate() -> None:
