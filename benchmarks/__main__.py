@@ -16,6 +16,7 @@ from benchmarks import (
     bench_accuracy,
     bench_desk,
     bench_encoding,
+    bench_nuclei,
     bench_plate,
     bench_scale,
     bench_ssl,
@@ -31,6 +32,7 @@ ALL: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "desk": (bench_desk.main, []),
     "accuracy": (bench_accuracy.main, []),
     "plate": (bench_plate.main, []),
+    "nuclei": (bench_nuclei.main, []),
 }
 QUICK = {
     "encoding": ["--cells", "100", "--repeats", "1"],
