@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 PAPER_NOTE = (
     "Masud, Cohen, Bendidi, Bollot, Genovesio (2022), Tables 1-3, percent. Its images were never "
-    "published and differ from these, so its figures stand beside ours and cannot be reproduced."
+    "published and differ from these, so its figures stand beside ours and cannot be reproduced. "
+    "Its accuracies are means over batches of 32 cells and its AUC is that of classes, not of "
+    "probabilities; ours are of all held-out cells and of probabilities."
 )
 _FIGURES = ("accuracy", "f1_weighted", "auc", "precision_abnormal", "recall_abnormal")
 _WHICH = ("train", "test", "protocol", "encoder", "recipe", "head")
