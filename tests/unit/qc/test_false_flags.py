@@ -341,7 +341,7 @@ def test_too_few_controls_fall_back_to_the_plate_and_say_so(n_controls: int, n_s
             "well": [keys[index].well for index in site_of],
             "site": [keys[index].site for index in site_of],
             "area_px": 700 + 60 * rng.normal(size=len(site_of)),
-            "at_border": False,
+            "is_cut": False,
         }
     )
     p = np.where(cells["well"].isin(bad), 0.45, 0.05)
