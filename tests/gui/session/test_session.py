@@ -469,7 +469,7 @@ def test_a_blind_person_sees_no_prediction_and_what_they_say(desk: Any, assay_pa
     assert (layer.features["class"] != "abnormal").all()
     assert (layer.features["kind"] == "").all()
     free = [i for i, word in enumerate(desk.view.cells.annotated_class) if word is None]
-    colours = {tuple(layer.border_color[i]) for i in free}
+    colours = {tuple(layer.border_color[i, :3]) for i in free}
     assert len(colours) == 1
     halos = desk.viewer.layers[ANNOTATED]
     n_halos = len(halos.data)
