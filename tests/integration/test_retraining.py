@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions, model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
@@ -75,7 +76,7 @@ def test_it_is_what_train_and_predict_and_judge_give(opened) -> None:
 def test_new_clicks_count(opened) -> None:
     assay, states, encoder = opened
     found = states["SIM"].plate_cells.cells
-    far = found[found["well"] == "A02"].iloc[0]
+    far = found[(found["well"] == "A02") & ~found["is_cut"]].iloc[0]
     place = (far["well"], int(far["site"]), float(far["y_px"]), float(far["x_px"]))
     assay.journal().annotate("SIM", *place, "abnormal", None, "tester")
     states = {"SIM": load_plate(assay, "SIM")}
@@ -261,7 +262,10 @@ def test_kinds_are_told_from_a_lower_threshold_on(opened) -> None:
     told = table["predicted_kind"].notna().to_numpy()
     assert not told[table["p_abnormal"].to_numpy() < 0.1].any()
     low = table["p_abnormal"].between(0.1, 0.5)
-    assert told[low.to_numpy()].any()
+    model, state = made.model, states["SIM"]
+    rows = embed_plate(state, model.recipe, encoder, assay.embeddings_folder).rows[low.to_numpy()]
+    expected = [kind is not None for kind in model.kind_head.predict(rows)]
+    assert told[low.to_numpy()].tolist() == expected
     assert set(table.loc[low, "predicted_class"]) == {"normal"}
 
 
