@@ -220,7 +220,7 @@ def test_two_models_are_compared(
     idle(qtbot, workspace)
     words = dock.history.comparison()
     assert words.startswith("Model 0001 → 0002")
-    n_cells = len(workspace.session.selection.state.cells)
+    n_cells = int((~workspace.session.models.scored.state.is_left_out).sum())
     assert f"of {n_cells:,} cells" in words
     workspace.session.close_assay()
     assert dock.history.comparison() == ""
