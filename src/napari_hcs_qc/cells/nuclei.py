@@ -52,7 +52,8 @@ _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
 # such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
-_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.25, 12.0
+# A tenth: nuclei far out of focus are cells, too, and shall be called blurred rather than missed.
+_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
 _DIM, _DIM_SLIM, _SLIM = 0.2, 0.4, 2.2
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
