@@ -112,30 +112,23 @@ def effective_kind(predictions: pd.DataFrame) -> pd.Series[Any]:
     return kind.where((effective_class(predictions) == "abnormal") & kind.notna(), None)
 
 
-def left_out(
-    cells: pd.DataFrame, annotated_class: pd.Series[Any], include_cut: bool
-) -> NDArray[np.bool_]:
-    """Tell which cells no share counts: cut by the image border, unless a person has annotated."""
-    if include_cut:
-        return np.zeros(len(cells), dtype=bool)
-    is_left_out: NDArray[np.bool_] = cells["is_cut"].to_numpy(bool) & (
-        _class_index(annotated_class) < 0
-    )
-    return is_left_out
-
-
 def abnormal_cells(
     predictions: pd.DataFrame,
     keep_kinds: Collection[str] = (),
-    is_left_out: NDArray[np.bool_] | None = None,
+    is_cut: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """1 for an abnormal cell, 0 for a normal one, NaN for one not judged or left out."""
+    """1 for an abnormal cell, 0 for a normal one, NaN for one not judged.
+
+    Nor is one judged that `is_cut` marks, unless a person has annotated it.
+    """
     annotated = _class_index(predictions["annotated_class"])
     chosen = np.where(annotated >= 0, annotated, _class_index(predictions["predicted_class"]))
     is_abnormal = chosen == 1
     if len(keep_kinds):  # kinds take as long as classes, so only where they are asked for
         is_abnormal &= ~effective_kind(predictions).isin(list(keep_kinds)).to_numpy()
-    is_unknown = chosen < 0 if is_left_out is None else (chosen < 0) | is_left_out
+    is_unknown = chosen < 0
+    if is_cut is not None:
+        is_unknown |= is_cut & (annotated < 0)
     return np.where(is_unknown, np.nan, is_abnormal.astype(np.float64))
 
 
@@ -240,10 +233,9 @@ def _count_cells(
     """Count the cells of each site; `code` is the row of the site of each cell."""
     is_cut = cells["is_cut"].to_numpy(bool)
     abnormal = np.full(len(cells), np.nan)
-    is_left_out = is_cut & (not include_cut)
+    not_counted = is_cut & (not include_cut)
     if predictions is not None:
-        is_left_out = left_out(cells, predictions["annotated_class"], include_cut)
-        abnormal = abnormal_cells(predictions, keep_kinds, is_left_out)
+        abnormal = abnormal_cells(predictions, keep_kinds, not_counted)
     # A nucleus cut by the border of the image is small for another reason.
     area = cells["area_px"].to_numpy(np.float64, copy=True)
     area[is_cut] = np.nan
@@ -255,7 +247,7 @@ def _count_cells(
 
     return {
         "n_cells": np.bincount(code, minlength=len(wells)).astype(np.int64),
-        "n_cut": count(is_left_out),
+        "n_cut": count(not_counted & np.isnan(abnormal)),
         "n_scored": count(np.isfinite(abnormal)),
         "n_abnormal": count(abnormal == 1),
         "n_sized": count(np.isfinite(area)),

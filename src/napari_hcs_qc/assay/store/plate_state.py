@@ -14,7 +14,6 @@ from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_ce
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.qc.scores import left_out
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
@@ -63,25 +62,30 @@ class PlateState:
     @cached_property
     def training(self) -> pd.DataFrame:
         """The annotated positions to train on, see `training_positions`; cut cells left out."""
-        positions = training_positions(self.annotations, self.matched)
-        return positions[~self._is_cut_at(positions)].reset_index(drop=True)
+        positions, is_cut = self._positions
+        return positions[~is_cut].reset_index(drop=True)
 
     @property
     def n_cut_annotated(self) -> int:
         """Annotated positions that no model is trained on, as the image border cuts the cell."""
-        positions = training_positions(self.annotations, self.matched)
-        return int(self._is_cut_at(positions).sum())
+        return int(self._positions[1].sum())
 
     @cached_property
     def is_left_out(self) -> NDArray[np.bool_]:
         """Whether each cell is in no share, flag or suggestion: cut, and annotated by nobody."""
-        return left_out(self.cells, self.annotated["annotated_class"], self.include_cut)
+        is_open: NDArray[np.bool_] = self.annotated["annotated_class"].isna().to_numpy()
+        return self.is_cut & is_open
 
-    def _is_cut_at(self, positions: pd.DataFrame) -> NDArray[np.bool_]:
-        if self.include_cut:
-            return np.zeros(len(positions), dtype=bool)
-        is_cut: NDArray[np.bool_] = self.cells["is_cut"].to_numpy()[positions["cell_id"].to_numpy()]
-        return is_cut
+    @cached_property
+    def is_cut(self) -> NDArray[np.bool_]:
+        """Whether the image border cuts each cell; none where such cells count as others do."""
+        return self.cells["is_cut"].to_numpy(bool) & (not self.include_cut)
+
+    @cached_property
+    def _positions(self) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+        """All annotated positions that a model could be trained on, and which are on cut cells."""
+        positions = training_positions(self.annotations, self.matched)
+        return positions, self.is_cut[positions["cell_id"].to_numpy()]
 
     def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
         """Give the same plate with other annotations; nothing is opened or read again."""

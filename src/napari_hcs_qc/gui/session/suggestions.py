@@ -14,7 +14,6 @@ from napari_hcs_qc.plates.plate import SiteKey
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
     from napari_hcs_qc.gui.session.selection import Selection
     from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
@@ -54,10 +53,10 @@ class Suggestions(QObject):
         p_abnormal = np.full(len(state.plate_cells.cells), np.nan)
         if scored is not None and not self._annotations.is_blind:
             p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
-        is_cut = _is_cut(state)
         row = suggest_next(
             p_abnormal,
-            np.array([cls is not None for cls in annotated.classes], dtype=bool) | is_cut,
+            np.array([cls is not None for cls in annotated.classes], dtype=bool)
+            | state.is_cut[: len(annotated.classes)],
             state.by_site.code,
             seen=self._seen,
             starting=self._starting,
@@ -93,7 +92,7 @@ class Suggestions(QObject):
             embeddings,
             slot="starting",
             quiet=True,
-            among=np.flatnonzero(~_is_cut(self._selection.state)),
+            among=np.flatnonzero(~self._selection.state.is_cut[: len(annotated.classes)]),
         )
         job.finished.connect(lambda rows: self._start_with(name, rows))
         job.failed.connect(lambda text: self.message.emit("warning", text))
@@ -101,9 +100,3 @@ class Suggestions(QObject):
     def _start_with(self, plate: str | None, rows: NDArray[np.int64]) -> None:
         if plate == self._selection.plate_name:
             self._starting = rows
-
-
-def _is_cut(state: PlateState) -> NDArray[np.bool_]:
-    """Tell which of the found cells are cut by the image border, where those are left out."""
-    is_cut: NDArray[np.bool_] = state.plate_cells.cells["is_cut"].to_numpy(bool)
-    return is_cut & (not state.include_cut)

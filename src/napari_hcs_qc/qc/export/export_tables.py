@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.flags import site_keys
-from napari_hcs_qc.qc.scores import ESTIMATED, abnormal_cells, left_out
+from napari_hcs_qc.qc.scores import ESTIMATED, abnormal_cells
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def cell_table(
     """
     cells, predictions = plate.cells.iloc[rows], plate.predictions.iloc[rows]
     is_imported = cells["object_number"].notna()
-    is_left_out = left_out(cells, predictions["annotated_class"], plate.include_cut)
-    abnormal = abnormal_cells(predictions, options.keep_kinds, is_left_out)
+    not_counted = cells["is_cut"].to_numpy(bool) & (not plate.include_cut)
+    abnormal = abnormal_cells(predictions, options.keep_kinds, not_counted)
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
     keys = site_keys(cells)
     columns = {
