@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # The same examples wherever CI runs; at a desk new ones are tried every time.
 settings.register_profile("ci", derandomize=True)
@@ -64,9 +64,13 @@ def pandas_3_texts() -> Iterator[None]:
 
 
 # Of a process that crashed, pytest-xdist tells the test and nothing else. Each process writes where
-# its threads were into a file, which the summary shows.
+# its threads were into a file, which the summary shows. A test that hangs where no signal of
+# pytest-timeout reaches it (in Qt, in a lock of a library) ends its process in the same way, so
+# that the others go on.
 
 _CRASH_FOLDER = pytest.StashKey[Path]()
+_CRASH_FILE = pytest.StashKey[int]()
+_GRACE_S = 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,6 +94,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         # Open as long as the process lives: the signal's handler has nothing but the number.
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         faulthandler.enable(number)
+        session.config.stash[_CRASH_FILE] = number
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process of a test that goes on after its limit."""
+    number = item.config.stash.get(_CRASH_FILE, None)
+    if number is None:  # no other process is there to go on
+        return (yield)
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(limit + _GRACE_S, exit=True, file=number)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

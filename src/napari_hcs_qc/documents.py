@@ -184,6 +184,10 @@ def _expected(message: str) -> str:
     for prefix in ("Input should be an instance of ", "Input should be "):
         if message.startswith(prefix):
             return message.removeprefix(prefix)
+    # "String should match pattern 'x'": the sentence goes on with "was expected".
+    if part := re.fullmatch(r"(\w+) should (match|have) (.*)", message, re.DOTALL):
+        verb = {"match": "matches", "have": "has"}[part[2]]
+        return f"a {part[1].lower()} that {verb} {part[3]}"
     return message[:1].lower() + message[1:]
 
 
