@@ -185,7 +185,7 @@ def with_flags(table: pd.DataFrame, findings: Mapping[int, Sequence[Finding]]) -
 def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
     return (
         Check("blur", "edge_width_px", "times", rule.blur_ratio),
-        Check("blur", "power_slope", "drop", rule.blur_slope),
+        Check("blur", "octave_power_slope", "drop", rule.blur_slope),
         Check("saturation", "saturated_spot_nuclei", "above", rule.saturated_spot),
         Check("saturation", "saturated_share", "above", rule.saturated_share),
         Check("debris", "bright_structure_share", "above", rule.bright_share),
@@ -201,7 +201,7 @@ def _image_checks(rule: FlagRule) -> tuple[Check, ...]:
 _NUCLEAR_ONLY = frozenset({"debris", "dim"})
 _REASONS = {
     "edge_width_px": "out of focus, edges {} px wide",
-    "power_slope": "slightly out of focus, slope of the power spectrum {}",
+    "octave_power_slope": "slightly out of focus, slope of the power spectrum {}",
     "saturated_spot_nuclei": "saturated area as large as {} nuclei",
     "saturated_share": "{} of the image saturated",
     "bright_structure_share": "bright structure wider than a nucleus on {} of the image",
@@ -219,7 +219,7 @@ def _passed(
 ) -> Iterator[tuple[int, Finding]]:
     """Yield the rows that pass a check, with what was found; `name` begins the reason."""
     column, edge_column = f"{check.measure}_{channel}", f"edge_width_px_{channel}"
-    is_slope = check.measure == "power_slope"
+    is_slope = check.measure == "octave_power_slope"
     if column not in scores.table or (is_slope and edge_column not in scores.table):
         return
     values = scores.table[column].to_numpy(np.float64)

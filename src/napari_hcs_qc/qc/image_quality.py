@@ -50,8 +50,11 @@ class ChannelQuality:
     """
 
     channel: str  # name of the channel
-    # Slope of log power over log frequency of the radially averaged power spectrum (Bray et al
-    power_slope: float
+    # Slope of log power over log frequency of the radially averaged power spectrum, each octave
+    # of equal weight up to the Nyquist frequency: where slight blur shows
+    octave_power_slope: float
+    # CellProfiler's ImageQuality_PowerLogLogSlope: low frequencies only, sums and not means
+    power_log_log_slope: float
     edge_width_px: float
     saturated_share: float  # share of pixels at the saturation level of the plate's channel
     saturated_spot_nuclei: float  # largest connected saturated area, in areas of a typical nucleus
@@ -126,7 +129,7 @@ def quality_table(rows: Iterable[tuple[SiteKey, ChannelQuality]]) -> pd.DataFram
     return table.sort_values(["well", "site"], kind="stable", ignore_index=True)
 
 
-def power_slope(image: NDArray[np.floating[Any]]) -> float:
+def octave_power_slope(image: NDArray[np.floating[Any]]) -> float:
     """Slope of the log-log power spectrum of an image, radially averaged.
 
     The frequencies from 4 periods an image up to the Nyquist frequency are cut into bands of
@@ -146,6 +149,27 @@ def power_slope(image: NDArray[np.floating[Any]]) -> float:
     if seen.sum() < 4:
         return _NAN
     return float(np.polyfit(np.log(frequency[seen]), np.log(total[seen] / count[seen]), 1)[0])
+
+
+def power_log_log_slope(image: NDArray[np.floating[Any]]) -> float:
+    """Slope of the log-log power spectrum as CellProfiler defines it.
+
+    The power is summed, not averaged, in rings of whole radii from 2 periods an image up to an
+    eighth of its shorter side, without a window (centrosome's ``radial_power_spectrum``; Bray et
+    al. 2012). The value does not change with the unit of the grey values.
+    """
+    height, width = image.shape
+    radii = np.arange(2, min(height, width) // 8)
+    if len(radii) < 2 or float(np.ptp(image)) == 0:
+        return _NAN
+    spectrum = scipy.fft.fft2(image - image.mean(dtype=np.float64))
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    ring = _cellprofiler_rings(height, width)
+    total = np.bincount(ring.ravel(), weights=power.ravel())[radii]
+    seen = total > 0
+    if seen.sum() < 2:
+        return _NAN
+    return float(np.polyfit(np.log(radii[seen]), np.log(total[seen]), 1)[0])
 
 
 def noise_level(image: NDArray[np.floating[Any]]) -> float:
@@ -223,7 +247,8 @@ def _measure_channel(
         nuclei_area = float(areas.sum()) / image.size
     return ChannelQuality(
         channel=grey.channel,
-        power_slope=power_slope(image),
+        octave_power_slope=octave_power_slope(image),
+        power_log_log_slope=power_log_log_slope(image),
         edge_width_px=edge_width(image, diameter_px, max(10 * noise, 0.05 * span)),
         saturated_share=saturated_share,
         saturated_spot_nuclei=spot_px / nucleus,
@@ -306,6 +331,13 @@ def _typical_diameter(areas: NDArray[np.integer[Any]] | None, side_px: int) -> f
     if areas is not None and np.count_nonzero(areas) >= 5:
         return float(np.sqrt(4 * np.median(areas[areas > 0]) / np.pi))
     return _FALLBACK_DIAMETER * side_px
+
+
+@lru_cache(maxsize=2)
+def _cellprofiler_rings(height: int, width: int) -> NDArray[np.intp]:
+    """Ring of each frequency: CellProfiler counts distances from the corners, and from 1."""
+    y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
+    return np.floor(np.hypot(y[:, None], x[None, :])).astype(np.intp) + 1
 
 
 @lru_cache(maxsize=2)

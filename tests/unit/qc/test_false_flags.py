@@ -316,7 +316,7 @@ def test_too_few_controls_fall_back_to_the_plate_and_say_so(n_controls: int, n_s
                 "well": key.well,
                 "site": key.site,
                 "channel": "DNA",
-                "power_slope": -2 + 0.05 * rng.normal(),
+                "octave_power_slope": -2 + 0.05 * rng.normal(),
                 "edge_width_px": (4.5 if key.well in bad else 1.8) + 0.05 * rng.normal(),
                 "background": 200 + 5 * rng.normal(),
                 "background_span": 0.02 + 0.002 * rng.normal(),

@@ -21,7 +21,8 @@ from napari_hcs_qc.qc.image_quality import (
     edge_width,
     measure_site,
     noise_level,
-    power_slope,
+    octave_power_slope,
+    power_log_log_slope,
     quality_table,
 )
 
@@ -30,27 +31,58 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])
-def test_power_slope_of_noise_of_a_known_spectrum(exponent: float) -> None:
+def test_octave_power_slope_of_noise_of_a_known_spectrum(exponent: float) -> None:
     frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None, :])
     frequency[0, 0] = 1.0
     slopes = []
     for seed in range(6):
         white = np.fft.rfft2(np.random.default_rng(seed).normal(size=(256, 256)))
         slopes.append(
-            power_slope(np.fft.irfft2(white * frequency ** (-exponent / 2), s=(256, 256)))
+            octave_power_slope(np.fft.irfft2(white * frequency ** (-exponent / 2), s=(256, 256)))
         )
     assert np.mean(slopes) == pytest.approx(-exponent, abs=0.1)
     assert np.std(slopes) < 0.15
 
 
-def test_power_slope_has_no_unit() -> None:
+def test_octave_power_slope_has_no_unit() -> None:
     image = np.random.default_rng(1).normal(size=(96, 128))
-    assert power_slope(3.5 * image + 900) == pytest.approx(power_slope(image), abs=1e-6)
+    assert octave_power_slope(3.5 * image + 900) == pytest.approx(
+        octave_power_slope(image), abs=1e-6
+    )
+
+
+def test_power_log_log_slope_is_that_of_the_sums_in_rings() -> None:
+    """As many frequencies lie in a ring as its radius says: white noise has a slope of 1."""
+    frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None, :])
+    frequency[0, 0] = 1.0
+    for exponent in (0.0, 2.0):
+        slopes = []
+        for seed in range(6):
+            white = np.fft.rfft2(np.random.default_rng(seed).normal(size=(512, 512)))
+            image = np.fft.irfft2(white * frequency ** (-exponent / 2), s=(512, 512))
+            slopes.append(power_log_log_slope(image))
+        assert np.mean(slopes) == pytest.approx(1 - exponent, abs=0.1)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (65, 83), (130, 90)])
+def test_power_log_log_slope_follows_cellprofilers_definition(shape: tuple[int, int]) -> None:
+    """One ring after the other, as centrosome's documentation says it."""
+    image = np.random.default_rng(3).gamma(2.0, 50.0, size=shape)
+    power = np.abs(np.fft.fft2(image - image.mean())) ** 2
+    rings: dict[int, float] = {}
+    for (y, x), value in np.ndenumerate(power):
+        radius = int(np.hypot(min(y, shape[0] - 1 - y), min(x, shape[1] - 1 - x))) + 1
+        if 2 <= radius < min(shape) // 8:
+            rings[radius] = rings.get(radius, 0.0) + value
+    slope = np.polyfit(np.log(list(rings)), np.log(list(rings.values())), 1)[0]
+    assert power_log_log_slope(image) == pytest.approx(slope, abs=1e-6)
+    assert power_log_log_slope(7.0 * image + 50) == pytest.approx(slope, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(8, 200), (64, 64)])
-def test_power_slope_is_nan_where_it_has_no_meaning(shape: tuple[int, int]) -> None:
-    assert np.isnan(power_slope(np.full(shape, 7.0)))
+def test_octave_power_slope_is_nan_where_it_has_no_meaning(shape: tuple[int, int]) -> None:
+    assert np.isnan(octave_power_slope(np.full(shape, 7.0)))
+    assert np.isnan(power_log_log_slope(np.full(shape, 7.0)))
 
 
 @given(sigma=st.floats(1.5, 7.0), height=st.floats(100, 4000), offset=st.floats(0, 5000))
@@ -108,7 +140,7 @@ def test_an_empty_site_gives_no_focus_and_no_warning(ranges: IntensityRanges) ->
     (found,) = measure_site(image, np.zeros((120, 160), np.int32), ranges)
     assert found.n_nuclei == 0
     assert np.isnan(found.edge_width_px)
-    assert found.power_slope > -1
+    assert found.octave_power_slope > -1
     assert found.bright_outside_share == 0
 
 
@@ -117,7 +149,7 @@ def test_a_constant_image_is_measured_without_warning(ranges: IntensityRanges, v
     image = np.full((1, 64, 64), value, np.uint16)
     (found,) = measure_site(image, np.zeros((64, 64), np.int32), ranges)
     assert found.noise == 0
-    assert np.isnan(found.power_slope)
+    assert np.isnan(found.octave_power_slope)
     assert np.isnan(found.signal_to_noise)
 
 

@@ -144,12 +144,12 @@ def test_z_is_from_median_and_mad(make_cells: Cells) -> None:
     cells = make_cells({SiteKey("A01", 1): 1})
     values = [1.0, 2.0, 3.0, 4.0, 100.0]
     expected = (np.array(values) - 3) / 1.482602218505602
-    assert z_of(values, "power_slope", cells=cells) == pytest.approx(expected)
+    assert z_of(values, "octave_power_slope", cells=cells) == pytest.approx(expected)
 
 
 def test_z_has_a_floor_so_that_equal_sites_have_no_outliers(make_cells: Cells) -> None:
     cells = make_cells({SiteKey("A01", 1): 1})
-    found = z_of([-2.0, -2.0, -2.0, -2.0, -2.01], "power_slope", cells=cells)
+    found = z_of([-2.0, -2.0, -2.0, -2.0, -2.01], "octave_power_slope", cells=cells)
     assert found[4] == pytest.approx(-0.01 / 0.05)
 
 
@@ -164,23 +164,23 @@ def test_z_is_against_the_controls_when_there_are_three(make_cells: Cells) -> No
     cells = make_cells({SiteKey("A01", 1): 1})
     values = [1.0, 2.0, 3.0, 4.0, 9.0, 9.0, 9.0, 9.0, 9.0]
     controls = ["A01", "A02", "A03", "A04"]
-    found = z_of(values, "power_slope", cells=cells, control_wells=controls)
+    found = z_of(values, "octave_power_slope", cells=cells, control_wells=controls)
     assert found[4] == pytest.approx((9 - 2.5) / 1.482602218505602)
-    two = z_of(values, "power_slope", cells=cells, control_wells=controls[:2])
-    assert two == z_of(values, "power_slope", cells=cells)
+    two = z_of(values, "octave_power_slope", cells=cells, control_wells=controls[:2])
+    assert two == z_of(values, "octave_power_slope", cells=cells)
 
 
 def test_wells_meant_to_be_empty_are_not_compared_with(make_cells: Cells) -> None:
     cells = make_cells({SiteKey("A01", 1): 1})
     values = [1.0, 2.0, 3.0, 4.0, 5.0, 90.0, 90.0, 90.0, 90.0, 90.0, 90.0]
     empty = [f"A{n:02d}" for n in range(6, 12)]
-    found = z_of(values, "power_slope", cells=cells, empty_wells=empty)
+    found = z_of(values, "octave_power_slope", cells=cells, empty_wells=empty)
     assert found[2] == 0
 
 
 def test_with_three_sites_there_is_no_z(make_cells: Cells) -> None:
     cells = make_cells({SiteKey("A01", 1): 1})
-    assert np.isnan(z_of([1.0, 2.0, 50.0], "power_slope", cells=cells)).all()
+    assert np.isnan(z_of([1.0, 2.0, 50.0], "octave_power_slope", cells=cells)).all()
 
 
 def test_channels_stand_side_by_side(make_cells: Cells) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
 from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Projection, SiteKey
+from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
 from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ def load_cells(folder: Path) -> PlateCells:
         return PlateCells(
             cells=read_cells(folder / "cells.parquet"),
             ranges=document.ranges,
-            quality=read_parquet(folder / "quality.parquet"),
+            quality=_quality(folder / "quality.parquet"),
             diameter_px=document.diameter_px,
             channel=document.channel,
             projection=document.projection,
@@ -91,6 +94,16 @@ def load_cells(folder: Path) -> PlateCells:
         raise HcsQcError(
             f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
         ) from error
+
+
+def _quality(path: Path) -> pd.DataFrame:
+    """Read the image quality, also as 0.1.0 wrote it."""
+    table = read_parquet(path).rename(columns={"power_slope": "octave_power_slope"})
+    if "power_log_log_slope" not in table:
+        table["power_log_log_slope"] = np.nan
+    if missing := [name for name in QUALITY_COLUMNS if name not in table]:
+        raise ValueError(f"the image quality lacks {', '.join(missing)}")
+    return table[list(QUALITY_COLUMNS)]
 
 
 def _site_key(text: str) -> SiteKey:

@@ -133,7 +133,7 @@ def test_image_quality_is_exported_when_measured(
     export_tables([replace(scored, quality=quality)], tmp_path)
     read = pd.read_parquet(tmp_path / "image_quality.parquet")
     assert list(read.columns[:4]) == ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"]
-    np.testing.assert_array_equal(read["power_slope"], quality["power_slope"])
+    np.testing.assert_array_equal(read["octave_power_slope"], quality["octave_power_slope"])
     assert measure_site.__module__ == "napari_hcs_qc.qc.image_quality"
 
 
