@@ -40,7 +40,7 @@ def test_from_unlabelled_cells_to_the_overlay(
     steps.cells(assay)
     person = sit_down()
     person.session.open(assay.path)
-    person.until(lambda: person.view.cells is not None, 120)
+    person.until(lambda: person.view.cells is not None, 300)
     person.idle()
 
     dock = person.panel(ENCODER)

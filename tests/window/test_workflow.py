@@ -233,7 +233,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     """Work on the sample plate until the window is closed; tell how everything was then."""
     assay = home / "assay"
     person.click(person.button(person.panel(GUIDE), QPushButton, "Try the sample"))
-    person.until(lambda: person.view.cells is not None, 120)
+    person.until(lambda: person.view.cells is not None, 300)
     person.idle()
     truth = Truth(pd.read_parquet(home / "sample" / "truth_cells.parquet"))
 
@@ -335,7 +335,7 @@ def a_short_day(
     open_assay_folder(person.session, assay)
     person.until(lambda: person.view.on_screen is not None, 60)
     person.click(person.button(person.panel(PLATE), QPushButton, "Find cells"))
-    person.until(lambda: person.view.cells is not None, 120)
+    person.until(lambda: person.view.cells is not None, 300)
     person.idle()
     for cls in said(person):
         say_in_gallery(person, truth, cls, 2)
@@ -508,7 +508,7 @@ def come_back(person: Person, assay: Path, was: dict[str, Any]) -> None:
     """Open the assay again: all is as it was, and the last words can still be taken back."""
     spoken_of, decided = journal(assay), verdicts(assay)
     open_recent(person)
-    person.until(lambda: person.view.cells is not None, 60)
+    person.until(lambda: person.view.cells is not None, 300)
     person.idle()
     assert everything(person) == was
     *others, _ = decided  # in the order in which they were said

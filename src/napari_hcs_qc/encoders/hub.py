@@ -108,6 +108,8 @@ def _fetch(repository: str, name: str, cache: Path, message: str, job: Job) -> P
     class Bar(tqdm):  # type: ignore[type-arg]
         """Reports in place of drawing; raises where the download is to end."""
 
+        monitor_interval = 0  # tqdm keeps a thread for each class of bars
+
         def __init__(self, *_args: Any, total: float | None = None, initial: int = 0, **_: Any):
             super().__init__(total=total, initial=initial, disable=True)
 

@@ -79,12 +79,10 @@ def test_only_its_own_work_is_shown(qtbot: QtBot, jobs: BackgroundJobs, bar: Job
     qtbot.addWidget(everything)
     everything.show()
     gate = threading.Event()
-    work = [
-        jobs.start("Other", steps(gate), slot="other"),
-        jobs.start("Hidden", steps(gate), slot="hidden", quiet=True),
-    ]
+    jobs.start("Other", steps(gate), slot="other")
+    jobs.start("Hidden", steps(gate), slot="hidden", quiet=True)
     qtbot.waitUntil(lambda: everything.value().startswith("Other"))
     assert bar.value() == ""
-    with qtbot.waitSignals([job.finished for job in work]):
-        gate.set()
+    gate.set()
+    qtbot.waitUntil(lambda: not jobs.running)
     assert everything.value() == ""

@@ -48,7 +48,8 @@ class BackgroundJob(QObject):
 
     Signals come in the main thread; exactly one of `finished`, `failed` and `cancelled` ends a
     job. A job that was replaced by a newer one of its slot ends with `cancelled`, whatever its
-    function did.
+    function did. Once it has ended Qt deletes it: its signals must not be touched any more, not
+    even disconnected.
     """
 
     progress = Signal(int, int, str)
