@@ -309,7 +309,10 @@ def changed(**changes):
         (changed(pretrained_cfg={"mean": [0.5]}), r"pretrained_cfg\.mean"),
         (changed(pretrained_cfg={"std": [0.1, 0, 0.1]}), r"pretrained_cfg\.std 2 is 0; "),
         (changed(pretrained_cfg={"std": [float("nan")] * 3}), r"pretrained_cfg\.std 1 is nan; "),
-        (changed(pretrained_cfg={"input_size": [1, 64, 64]}), r"pretrained_cfg\.input_size 1 is 1; "),
+        (
+            changed(pretrained_cfg={"input_size": [1, 64, 64]}),
+            r"pretrained_cfg\.input_size 1 is 1; ",
+        ),
         (changed(model_args={"checkpoint_path": "/x.pth"}), r"model_args\.checkpoint_path"),
         (changed(num_classes=8), "does not fit the architecture"),
     ],

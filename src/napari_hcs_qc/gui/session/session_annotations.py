@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
@@ -110,6 +111,13 @@ class SessionAnnotations(QObject):
         if state is not None and cache is not None:
             self._rows = AnnotatedRows(state.plate.name, state.plate_cells, state.by_site, cache)
 
+    def unlisted_kinds(self) -> tuple[str, ...]:
+        """Kinds that annotations have and the assay does not list, as in one put together anew."""
+        if self.cache is None:
+            return ()
+        listed = {kind.name for kind in self._assay.kinds}
+        return tuple(sorted(set(self.cache.table["kind"].dropna()) - listed))
+
     # ---- annotating ----------------------------------------------------------------------
 
     def annotate(
@@ -136,7 +144,13 @@ class SessionAnnotations(QObject):
         cache = self.cache
         if cache is None or not annotations:
             return False
-        return self._record(lambda: cache.annotate(annotations, self._annotator))
+        kinds = {annotation.kind for annotation in annotations if annotation.kind is not None}
+
+        def record() -> frozenset[PlateSite]:
+            listed_kinds(kinds, self._assay.kinds)
+            return cache.annotate(annotations, self._annotator)
+
+        return self._record(record)
 
     def clear(self, site: SiteKey, indices: Sequence[int]) -> bool:
         """Remove the annotator's annotations of cells of a site, wherever they had clicked."""
@@ -211,6 +225,8 @@ class SessionAnnotations(QObject):
             return
         try:
             changed = cache.reload()
+            if self.unlisted_kinds():
+                self._assay.read_kinds()
         except HcsQcError as error:
             if self.watch.interval() != _WATCH_LOST_MS:  # reported once, not every few seconds
                 self._watch_ms = self.watch.interval()
