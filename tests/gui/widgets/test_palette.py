@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_hcs_qc.assay.annotations.annotation import VERDICTS
+from napari_hcs_qc.assay.annotations.kind_colours import next_colours
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS
 from napari_hcs_qc.gui.widgets import palette
@@ -93,6 +94,19 @@ def test_colours_are_told_apart_with_any_colour_vision(
     for first, second in combinations(colours, 2):
         apart = float(deltaE_ciede2000(seen(colours[first], vision), seen(colours[second], vision)))
         assert apart > 10, (first, second)
+
+
+def test_colours_of_further_kinds_are_told_apart_too_and_seen_on_a_black_image() -> None:
+    known = [*KIND_COLOURS.values(), palette.NORMAL_COLOUR, palette.NEUTRAL_COLOUR]
+    for least, colour in zip(
+        (10, 10, 9, 9, 8, 7.5, 7.5, 7.5), next_colours(KIND_COLOURS.values(), 8), strict=True
+    ):
+        assert contrast(colour, "#000000") >= 3
+        for vision in _VISION:
+            for other in known:
+                apart = deltaE_ciede2000(seen(colour, vision), seen(other, vision))
+                assert apart >= least * (2 if other == palette.NORMAL_COLOUR else 1)
+        known.append(colour)
 
 
 def test_colours_of_cells_are_seen_on_a_black_image() -> None:

@@ -73,16 +73,21 @@ def check_colour(colour: str, kinds: Mapping[str, str]) -> None:
 
 
 def next_colours(colours: Collection[str], n: int = 1) -> list[str]:
-    """Choose colours for further kinds: each the one that is confused least with all before."""
+    """Choose colours for further kinds: each the one that is confused least with all before.
+
+    Those that `check_colour` refuses come last.
+    """
     levels = [f"{level:02x}" for level in (*range(0, 256, 32), 255)]
     candidates = ["#" + "".join(parts) for parts in product(levels, repeat=3)]
     is_seen = _contrast(candidates) >= _LEAST_CONTRAST
     candidates = [colour for colour, seen in zip(candidates, is_seen, strict=True) if seen]
-    least = _differences(candidates, (*_OF_OTHERS.values(), *colours)).min(axis=(0, 2))
+    least = _differences(candidates, (*_OF_OTHERS.values(), *colours)).min(axis=2)
     chosen: list[str] = []
     for _ in range(n):
-        chosen.append(candidates[int(least.argmax())])
-        least = np.minimum(least, _differences(candidates, chosen[-1:]).min(axis=(0, 2)))
+        is_allowed = least[0] >= _LEAST_DIFFERENCE
+        order = np.lexsort((least.min(axis=0), is_allowed))
+        chosen.append(candidates[int(order[-1])])
+        least = np.minimum(least, _differences(candidates, chosen[-1:]).min(axis=2))
     return chosen
 
 

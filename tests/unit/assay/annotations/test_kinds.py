@@ -122,8 +122,11 @@ def test_a_colour_that_looks_like_another_is_refused(colour: str, message: str) 
 
 
 def test_any_number_of_kinds_have_colours_of_their_own() -> None:
-    kinds = many(30)
+    kinds = many(40)
     assert len({kind.colour for kind in kinds}) == len(kinds)
+    # As if a person had chosen each of them.
+    for number, kind in enumerate(kinds[8:], start=8):
+        assert new_kind(kinds[:number], "fibre", colour=kind.colour).colour == kind.colour
 
 
 def test_an_annotation_takes_any_kind_that_could_be_one() -> None:
