@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -96,8 +96,8 @@ def _differences(first: Sequence[str], second: Collection[str]) -> NDArray[np.fl
 
     An abnormal cell that looks normal is worse than one that looks like another kind.
     """
-    pairs = np.broadcast_arrays(_lab(first)[:, :, None], _lab([*second])[:, None])
-    difference: NDArray[np.float64] = deltaE_ciede2000(*pairs)
+    ciede2000: Any = deltaE_ciede2000  # it has no types
+    difference: NDArray[np.float64] = ciede2000(_lab(first)[:, :, None], _lab([*second])[:, None])
     return np.where(np.array([*second]) == NORMAL_COLOUR, difference / 2, difference)
 
 

@@ -162,4 +162,4 @@ def kind_parts(text: str) -> tuple[str, str | None, str | None]:
             f"The kind {text!r} was given; a name was expected, or one with a key and a colour, "
             "such as fibre:F:#a04020."
         )
-    return name, *(next(iter(values), None) for values in (colours, keys))
+    return name, next(iter(colours), None), next(iter(keys), None)

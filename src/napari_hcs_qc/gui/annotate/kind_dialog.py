@@ -33,7 +33,8 @@ class KindDialog(QDialog):
         self.setWindowTitle("Add a kind")
         self.setMinimumWidth(360)
         self._name = line_edit("Name of the kind; up to 30 letters.", "such as fibre")
-        keys = {key: key for key in free_keys(kinds)} or {None: "none is free"}
+        keys: dict[str | None, str] = {key: key for key in free_keys(kinds)}
+        keys = keys or {None: "none is free"}
         self._key = combo_box(keys, "Key that labels the selected cells so.")
         self._colour = QColorComboBox(allow_user_colors=True)
         self._colour.addColors(next_colours([kind.colour for kind in kinds], _OFFERED_COLOURS))
