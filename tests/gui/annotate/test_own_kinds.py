@@ -11,8 +11,16 @@ from napari.utils.action_manager import action_manager
 from napari.utils.key_bindings import KeymapHandler
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QDialogButtonBox, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QColorDialog,
+    QDialogButtonBox,
+    QLabel,
+    QLineEdit,
+    QWidget,
+)
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, TAKEN_KEYS, free_keys, new_kind
@@ -208,7 +216,9 @@ def test_an_assay_whose_annotations_have_a_kind_that_it_does_not_list_opens_and_
 # ---- the dialog --------------------------------------------------------------------------
 
 
-def test_the_dialog_proposes_key_and_colours_and_says_what_is_wrong(qtbot: QtBot) -> None:
+def test_the_dialog_proposes_key_and_colours_and_says_what_is_wrong(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dialog = KindDialog([*BUILT_IN_KINDS, FIBRE])
     qtbot.addWidget(dialog)
     name = dialog.findChild(QLineEdit, "name")
@@ -229,9 +239,17 @@ def test_the_dialog_proposes_key_and_colours_and_says_what_is_wrong(qtbot: QtBot
     for i in range(colour.count() - 1):  # the last one is any other colour
         colour.setCurrentIndex(i)
         assert ok.isEnabled(), problem.text()
-    colour.addColor("#56b4e9")  # that of normal
-    colour.setCurrentColor("#56b4e9")
+    chosen = QColor("#56b4e9")  # that of normal
+    monkeypatch.setattr(QColorDialog, "getColor", lambda **_: chosen)
+    colour.setCurrentIndex(colour.count() - 1)
+    colour.activated.emit(colour.count() - 1)
     assert not ok.isEnabled() and "'normal'" in problem.text()
+    chosen = QColor("#FF00FF")
+    colour.activated.emit(colour.count() - 1)
+    assert ok.isEnabled() and dialog.value().colour == "#ff00ff"
+    chosen = QColor()  # nothing was chosen
+    colour.activated.emit(colour.count() - 1)
+    assert dialog.value().colour == kind.colour
 
 
 # ---- keys --------------------------------------------------------------------------------

@@ -83,12 +83,14 @@ class ClassButtons(QWidget):
             ("abnormal", kind.name): self._button("abnormal", kind.name, kind.colour)
             for kind in kinds
         }
-        buttons = [*self._buttons.values()]
+        buttons: list[QWidget] = [*self._buttons.values()]
         add = tool_button("+", "Add a kind of your own.", self.add_pressed.emit)
         add.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         add.setObjectName("add_kind")
         # Classes and the way back in one row, kinds below; long words have more room than short.
         n_classes = len(classes)
+        n_missing = -len(kinds) % _COLUMNS
+        buttons += [_filler() for _ in range(n_missing)]
         starts = range(n_classes, len(buttons), _COLUMNS)
         rows = (row(*buttons[i : i + _COLUMNS], spacing=2) for i in starts)
         before, self._rows = (
@@ -117,7 +119,7 @@ class ClassButtons(QWidget):
             about = _TIPS.get(kind or cls, "a kind of this assay. Right-click to remove it.")
             with_key = f" Key {key}." if key else ""
             button.setToolTip(f"Label the selected cells as {label}: {about}{with_key}")
-            button.setIcon(_icon(cls, colour or CLASS_COLOURS[cls]))
+            button.setIcon(class_icon(cls, colour or CLASS_COLOURS[cls]))
         if kind is not None and kind not in _TIPS:
             remove = QAction("Remove this kind", button)
             remove.triggered.connect(lambda: self.remove_pressed.emit(kind))
@@ -132,7 +134,15 @@ class ClassButtons(QWidget):
         return button
 
 
-def _icon(cls: str, colour: str) -> QIcon:
+def _filler() -> QWidget:
+    """Make what takes the place of a button in the last row."""
+    filler = QWidget()
+    filler.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    filler.setMinimumWidth(_LEAST_PX)
+    return filler
+
+
+def class_icon(cls: str, colour: str) -> QIcon:
     """Draw the mark that an annotated cell has on the image: shape and colour."""
     scale = 3  # sharp on a fine screen too
     picture = QPixmap(_ICON_PX * scale, _ICON_PX * scale)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QDialog
-from superqt import QColorComboBox
+from qtpy.QtWidgets import QColorDialog, QDialog
 
 from napari_hcs_qc.assay.annotations.kind_colours import next_colours
 from napari_hcs_qc.assay.annotations.kinds import free_keys, new_kind
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.annotate.class_buttons import class_icon
 from napari_hcs_qc.gui.widgets.controls import combo_box, form, lay_out, line_edit, name_parts
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -36,9 +36,11 @@ class KindDialog(QDialog):
         keys: dict[str | None, str] = {key: key for key in free_keys(kinds)}
         keys = keys or {None: "none is free"}
         self._key = combo_box(keys, "Key that labels the selected cells so.")
-        self._colour = QColorComboBox(allow_user_colors=True)
-        self._colour.addColors(next_colours([kind.colour for kind in kinds], _OFFERED_COLOURS))
-        self._colour.setToolTip("Colour of these cells, on the image and in the legend.")
+        other = {None: "Other…"}
+        self._colour = combo_box(other, "Colour of these cells, on the image and in the legend.")
+        for colour in next_colours([kind.colour for kind in kinds], _OFFERED_COLOURS):
+            self._offer(colour)
+        self._colour.setCurrentIndex(0)
         self._problem = WrappedLabel()
         self._buttons = ok_or_cancel(self)
         fields = form(("Name", self._name), ("Key", self._key), ("Colour", self._colour))
@@ -47,13 +49,28 @@ class KindDialog(QDialog):
         lay_out(self, *parts, margins=(9, 9, 9, 9), spacing=None)
         name_parts(self)
         self._name.textChanged.connect(self._check)
-        self._colour.currentColorChanged.connect(self._check)
+        self._colour.activated.connect(self._choose_other)
+        self._colour.currentIndexChanged.connect(self._check)
         self._check()
 
     def value(self) -> Kind:
         """Give the kind as it is set."""
-        name, colour = self._name.text(), self._colour.currentColorName()
-        return new_kind(self._kinds, name, colour, self._key.currentData())
+        colour, key = self._colour.currentData(), self._key.currentData()
+        return new_kind(self._kinds, self._name.text(), colour, key)
+
+    def _offer(self, colour: str) -> None:
+        last = self._colour.count() - 1
+        self._colour.insertItem(last, class_icon("abnormal", colour), colour, colour)
+        self._colour.setCurrentIndex(last)
+
+    def _choose_other(self, index: int) -> None:
+        if self._colour.itemData(index) is not None:
+            return
+        chosen = QColorDialog.getColor(parent=self)
+        if chosen.isValid():
+            self._offer(chosen.name())
+        else:
+            self._colour.setCurrentIndex(0)
 
     def _check(self, *_: object) -> None:
         problem = ""
