@@ -185,8 +185,12 @@ def annotate(
     *,
     plate: str | None = None,
     add_kind: Iterable[str] = (),
+    any_kind: bool = False,
 ) -> LabelsAdded:
-    """Import a CSV of annotated cells; the same file again adds nothing."""
+    """Import a CSV of annotated cells; the same file again adds nothing.
+
+    With `any_kind` the assay need not list the kinds: one that no person opens.
+    """
     if labels is None and not add_kind:
         raise HcsQcError(
             "There is nothing to annotate: a CSV of annotated cells (--from), or a kind to add "
@@ -199,7 +203,8 @@ def annotate(
     if plate is not None and "plate" not in map(str.casefold, read_table(labels).columns):
         names = [assay.plate(plate).name]
     shapes = {name: site_shapes(open_assay_plate(assay, name)) for name in names}
-    table = read_labels(labels, shapes, annotator=annotator, kinds=assay.kinds)
+    kinds = None if any_kind else assay.kinds
+    table = read_labels(labels, shapes, annotator=annotator, kinds=kinds)
     return assay.journal().add_labels(table, source=labels.name)
 
 

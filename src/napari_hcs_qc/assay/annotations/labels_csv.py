@@ -47,15 +47,15 @@ def read_labels(
     plates: Mapping[str, SiteShapes],
     *,
     annotator: str,
-    kinds: Sequence[Kind] = BUILT_IN_KINDS,
+    kinds: Sequence[Kind] | None = BUILT_IN_KINDS,
 ) -> pd.DataFrame:
     """Read a CSV or Parquet file of labelled cells.
 
     It has the columns ``well, site, y_px, x_px, label`` and may have ``plate`` (needed when there
     are several plates), ``kind`` and ``annotator``; further columns are ignored. `label` is
     normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal, one
-    of `kinds`; only ``mitosis`` may stand at a cell that is not, and becomes its note. Upper and
-    lower case are the same, and so are ``A1`` and ``A01``.
+    of `kinds` (any for None); only ``mitosis`` may stand at a cell that is not, and becomes its
+    note. Upper and lower case are the same, and so are ``A1`` and ``A01``.
     """
     table = _named_columns(path, read_table(path), needs_plate=len(plates) > 1)
     person = checked_person(annotator)
@@ -63,7 +63,7 @@ def read_labels(
     people: dict[int, str] = {}
     first: dict[tuple[Any, ...], int] = {}
     problems: list[Problem] = []
-    listed = {kind.name for kind in kinds}
+    listed = None if kinds is None else {kind.name for kind in kinds}
     unlisted: dict[str, list[int]] = defaultdict(list)
     for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
         row = dict(zip(table.columns, (value.strip() for value in values), strict=True))
@@ -74,7 +74,7 @@ def read_labels(
         except HcsQcError as error:
             problems.append(Problem(where, str(error)))
             continue
-        if annotation.kind is not None and annotation.kind not in listed:
+        if listed is not None and annotation.kind is not None and annotation.kind not in listed:
             unlisted[annotation.kind].append(line)
             continue
         before = first.setdefault((who, *annotation.place), line)
@@ -90,7 +90,7 @@ def read_labels(
     for kind, lines in unlisted.items():  # each kind once, however many rows have it
         more = f" and {count_of(len(lines) - 1, 'further row')}" if len(lines) > 1 else ""
         where = f"{path.name} line {lines[0]}{more}"
-        problems.append(Problem(where, unlisted_text(kind, kinds)))
+        problems.append(Problem(where, unlisted_text(kind, kinds or ())))
     if problems:
         raise ProblemsError(f"{path}: {n_wrong} of {len(table)} rows are not valid", problems)
     rows = [

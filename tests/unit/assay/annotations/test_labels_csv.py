@@ -140,8 +140,9 @@ def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path)
     kinds = [*BUILT_IN_KINDS]
     for name in ("fibre", "neurite"):
         kinds.append(new_kind(kinds, name))
-    frame = read_labels(path, {"p1": PLATE}, annotator="anna", kinds=kinds)
-    assert frame["kind"].tolist() == ["fibre", "neurite"] * 3
+    for listed in (kinds, None):
+        frame = read_labels(path, {"p1": PLATE}, annotator="anna", kinds=listed)
+        assert frame["kind"].tolist() == ["fibre", "neurite"] * 3
 
 
 def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
