@@ -58,11 +58,11 @@ class Annotation:
         check_term(self.cls, "class", CLASSES)
         if self.kind is not None:
             checked_kind_name(self.kind)
-            if self.cls != "abnormal":
-                raise HcsQcError(
-                    f"The kind {self.kind!r} was given with the class {self.cls!r}; a kind says "
-                    f"why a cell is abnormal. Use a note, or the class abnormal."
-                )
+        if self.kind is not None and self.cls != "abnormal":
+            raise HcsQcError(
+                f"The kind {self.kind!r} was given with the class {self.cls!r}; a kind says why a "
+                f"cell is abnormal. Use a note, or the class abnormal."
+            )
 
     @property
     def place(self) -> tuple[str, str, int, int, int]:

@@ -142,15 +142,9 @@ class SessionAnnotations(QObject):
     def annotate_cells(self, annotations: Sequence[Annotation]) -> bool:
         """Record annotations of any sites as one action."""
         cache = self.cache
-        if cache is None or not annotations:
+        if cache is None or not annotations or not self._are_listed(annotations):
             return False
-        kinds = {annotation.kind for annotation in annotations if annotation.kind is not None}
-
-        def record() -> frozenset[PlateSite]:
-            listed_kinds(kinds, self._assay.kinds)
-            return cache.annotate(annotations, self._annotator)
-
-        return self._record(record)
+        return self._record(lambda: cache.annotate(annotations, self._annotator))
 
     def clear(self, site: SiteKey, indices: Sequence[int]) -> bool:
         """Remove the annotator's annotations of cells of a site, wherever they had clicked."""
@@ -201,6 +195,16 @@ class SessionAnnotations(QObject):
             self.message.emit("error", str(error))
             return False
         self._models.read_verdicts()
+        return True
+
+    def _are_listed(self, annotations: Sequence[Annotation]) -> bool:
+        """Whether the assay has the kinds of annotations; says what it lacks."""
+        kinds = {annotation.kind for annotation in annotations if annotation.kind is not None}
+        try:
+            listed_kinds(kinds, self._assay.kinds)
+        except HcsQcError as error:
+            self.message.emit("error", str(error))
+            return False
         return True
 
     def _record(self, act: Callable[[], frozenset[PlateSite] | None], verb: str = "") -> bool:
