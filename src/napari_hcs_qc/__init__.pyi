@@ -2,6 +2,7 @@ from ._version import __version__
 from .api.assay import Assay
 from .api.functions import convert, encoders, run, screen
 from .assay.annotations.journal import LabelsAdded
+from .assay.annotations.kinds import Kind
 from .assay.scoring.saved_prediction import Prediction
 from .assay.store.plate_cells import PlateCells
 from .assay.store.plate_entry import PlateEntry
@@ -37,6 +38,7 @@ __all__ = [
     "Fetched",
     "HcsQcError",
     "Job",
+    "Kind",
     "LabelsAdded",
     "Model",
     "Plate",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions
@@ -69,6 +70,13 @@ def test_it_opens_and_nothing_of_it_is_rewritten(
     assert "3 cells (4.0 %) are unlike anything annotated" in printed
     assert "75 cells" in printed and "0002" in printed
     assert files_of(path) == before
+
+
+def test_it_has_the_kinds_of_every_assay_and_takes_further_ones(path: Path) -> None:
+    assay = AssayFolder.open(path)
+    assert assay.kinds == BUILT_IN_KINDS
+    fibre = assay.add_kind("fibre")
+    assert AssayFolder.open(path).kinds == (*BUILT_IN_KINDS, fibre)
 
 
 def test_both_models_are_read_with_their_figures(path: Path) -> None:

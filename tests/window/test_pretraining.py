@@ -10,9 +10,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox
 
-from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
 from napari_hcs_qc.gui.train.encoder_table import EncoderTable
-from napari_hcs_qc.gui.widgets.palette import rgba
+from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
 from napari_hcs_qc.gui.window.desk import ENCODER, OVERLAY
 from napari_hcs_qc.study.gui.training_view import LossChart
 from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from napari_hcs_qc.api.assay_data import AssayData
-from napari_hcs_qc.api.options import checked_kinds, train_options
+from napari_hcs_qc.api.options import train_options
+from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.remote import as_location
@@ -321,10 +322,11 @@ class Assay(AssayData):
         """
         from napari_hcs_qc.workflow.export import export
 
+        folder = self._folder()
         return export(
-            self._folder(),
+            folder,
             Path(out),
-            keep_kinds=checked_kinds(keep_kinds),
+            keep_kinds=listed_kinds(keep_kinds, folder.kinds),
             exclude_unreviewed=exclude_unreviewed,
             onto=None if onto is None else Path(onto),
             job=job,
@@ -359,5 +361,6 @@ class Assay(AssayData):
         """
         from napari_hcs_qc.workflow.export import report
 
-        kinds = checked_kinds(keep_kinds)
-        return report(self._folder(), Path(out), keep_kinds=kinds, job=job)
+        folder = self._folder()
+        kinds = listed_kinds(keep_kinds, folder.kinds)
+        return report(folder, Path(out), keep_kinds=kinds, job=job)

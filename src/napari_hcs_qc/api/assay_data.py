@@ -12,9 +12,12 @@ from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from napari_hcs_qc.assay.annotations.journal import LabelsAdded
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.plates.plate import Plate, Projection
@@ -136,16 +139,94 @@ class AssayData:
             job=job,
         )
 
-    def annotate(self, labels: str | Path, *, annotator: str | None = None) -> LabelsAdded:
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of abnormal cells: eight of every assay, then those that `add_kind` added.
+
+        Examples
+        --------
+        >>> [kind.name for kind in Assay.open(assay_path).kinds][:4]
+        ['blur', 'saturation', 'debris', 'dead']
+        """
+        return self._folder().kinds
+
+    def add_kind(self, name: str, *, colour: str | None = None, key: str | None = None) -> Kind:
+        """Add a kind of abnormal cells, to annotate, predict, keep and export as the others.
+
+        Parameters
+        ----------
+        name
+            1 to 30 letters, digits, blanks, ``-`` and ``_``; in lower case. One that was added
+            before stays, and gets the colour and key that are given.
+        colour
+            As ``"#rrggbb"``; by default the one that is told apart best from those in use.
+        key
+            Digit or letter that annotates a cell so; by default the next that is free.
+
+        Returns
+        -------
+        Kind
+
+        Raises
+        ------
+        HcsQcError
+            When the name or the key is in use or not valid, or the colour looks like another.
+
+        Examples
+        --------
+        >>> assay = Assay.open(assay_path)
+        >>> assay.add_kind("fibre", key="F").key
+        'F'
+        >>> assay.kinds[-1].name
+        'fibre'
+        """
+        return self._folder().add_kind(name, colour, key)
+
+    def remove_kind(self, name: str) -> Kind:
+        """Remove a kind that was added and that no annotation has.
+
+        Parameters
+        ----------
+        name
+            Of the kind.
+
+        Returns
+        -------
+        Kind
+            What it was.
+
+        Raises
+        ------
+        HcsQcError
+            When it was not added to this assay, or annotations have it.
+
+        Examples
+        --------
+        >>> assay = Assay.open(assay_path)
+        >>> kind = assay.add_kind("fibre")
+        >>> assay.remove_kind("fibre") == kind
+        True
+        """
+        return self._folder().remove_kind(name)
+
+    def annotate(
+        self,
+        labels: str | Path | None = None,
+        *,
+        annotator: str | None = None,
+        add_kind: Iterable[str] = (),
+    ) -> LabelsAdded:
         """Import annotated cells from a CSV; the same file again adds nothing.
 
         Parameters
         ----------
         labels
             Columns ``well``, ``site``, ``y_px``, ``x_px``, ``label`` (the class); ``plate``,
-            ``kind`` and ``annotator`` are optional.
+            ``kind`` and ``annotator`` are optional. Needed unless a kind is added.
         annotator
             Who annotated the rows that name nobody; by default the user who is logged in.
+        add_kind
+            Kinds to add first, each as ``"NAME"`` or ``"NAME:KEY:#rrggbb"``, see `add_kind`.
 
         Returns
         -------
@@ -155,7 +236,7 @@ class AssayData:
         Raises
         ------
         HcsQcError
-            When the file cannot be read, or the assay has no plate.
+            When the file cannot be read, the assay has no plate, or a kind cannot be added.
         ProblemsError
             When rows are not valid; then none is imported.
 
@@ -164,7 +245,12 @@ class AssayData:
         >>> Assay.open(assay_path).annotate(labels, annotator="Ada").n_new
         0
         """
-        return steps.annotate(self._folder(), Path(labels), annotator or user_name())
+        return steps.annotate(
+            self._folder(),
+            None if labels is None else Path(labels),
+            annotator or user_name(),
+            add_kind=add_kind,
+        )
 
     def verdict(
         self,

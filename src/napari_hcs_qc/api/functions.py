@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from napari_hcs_qc.api.options import checked_kinds, train_options
+from napari_hcs_qc.api.options import train_options
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
@@ -75,6 +75,7 @@ def run(
     channel: str | int | None = None,
     z: Projection | None = None,
     annotator: str | None = None,
+    add_kind: Iterable[str] = (),
     encoder: str | None = None,
     weights: str | Path | None = None,
     recipe: str | None = None,
@@ -107,7 +108,7 @@ def run(
         See `Assay.new`.
     cells_from, channel, z
         See `Assay.cells`.
-    annotator
+    annotator, add_kind
         See `Assay.annotate`.
     encoder, weights, recipe, rgb, head, simulated, seeds, seed, device, backend
         See `Assay.train`.
@@ -161,7 +162,8 @@ def run(
             device=device,
             backend=backend,
         ),
-        keep_kinds=checked_kinds(keep_kinds),
+        add_kind=add_kind,
+        keep_kinds=keep_kinds,
         exclude_unreviewed=exclude_unreviewed,
         job=job,
     )

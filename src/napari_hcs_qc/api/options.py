@@ -5,21 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS, check_term
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from napari_hcs_qc.assay.models.train_options import TrainOptions
-
-
-def checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Refuse kinds that there are not."""
-    chosen = tuple(kinds)
-    for kind in chosen:
-        check_term(kind, "kind", KINDS)
-    return chosen
 
 
 def train_options(

@@ -57,6 +57,18 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_kind_option(parser: argparse.ArgumentParser) -> None:
+    """Add kinds of one's own."""
+    parser.add_argument(
+        "--add-kind",
+        metavar="NAME[:KEY][:COLOUR]",
+        action="append",
+        default=[],
+        help="add a kind of abnormal cells to the assay, such as fibre or fibre:F:#a04020; by "
+        "default the next free key and a distinct colour. Can be repeated",
+    )
+
+
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Add where encoders run."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

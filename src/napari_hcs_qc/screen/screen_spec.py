@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, PlainValidator
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS
+from napari_hcs_qc.assay.annotations.kinds import listed_kinds
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_entry import folder_name, same_name
 from napari_hcs_qc.documents import StrictPart, parse_leniently
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
@@ -46,12 +47,6 @@ def _pattern(value: str) -> str:
     return value
 
 
-def _kinds(value: tuple[str, ...]) -> tuple[str, ...]:
-    if any(kind not in KINDS for kind in value):
-        raise ValueError(f"is {list(value)!r}; a list of {', '.join(KINDS)} was expected.")
-    return value
-
-
 def _time(value: object) -> dt.datetime | str | None:
     if value is None or value == FROM_FILES:
         return FROM_FILES if value else None
@@ -77,8 +72,8 @@ class CellsTable(StrictPart):
 class ExportTable(StrictPart):
     """What is exported, see `ExportOptions`."""
 
-    keep_kinds: Annotated[tuple[str, ...], AfterValidator(_kinds)] = ()
-    """Abnormal cells of these kinds stay in."""
+    keep_kinds: tuple[str, ...] = ()
+    """Abnormal cells of these kinds of the assay stay in."""
     exclude_unreviewed: bool = False
 
 
@@ -217,6 +212,8 @@ class _Specification:
             self._report("assay", "is missing; name the folder of an assay with a trained model.")
         elif not (assay / "assay.json").is_file():
             self._report("assay", f"{assay} is not an assay; make and train one with: hcs-qc run.")
+        else:
+            self._check_kinds(assay, file)
         return ScreenSpec(
             name=file.name or self._path.stem,
             assay=assay or self._base,
@@ -229,6 +226,17 @@ class _Specification:
             rule=self._rule(file),
             source=self._path,
         )
+
+    def _check_kinds(self, assay: Path, file: ScreenFile) -> None:
+        try:
+            kinds = AssayFolder.open(assay).kinds
+        except HcsQcError as error:
+            self._report("assay", str(error))
+            return
+        try:
+            listed_kinds(file.export.keep_kinds, kinds)
+        except HcsQcError as error:
+            self._report("export.keep_kinds", str(error))
 
     def _rule(self, file: ScreenFile) -> PlateRule:
         try:

@@ -10,6 +10,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_hcs_qc.assay.annotations.journal import LabelsAdded
+from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
@@ -23,10 +25,9 @@ from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from napari_hcs_qc.assay.annotations.journal import LabelsAdded
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
@@ -171,15 +172,39 @@ def cells(
     return by_plate
 
 
+def add_kinds(assay: AssayFolder, texts: Iterable[str]) -> None:
+    """Add kinds of abnormal cells, each given as ``NAME[:KEY][:COLOUR]``."""
+    for parts in [kind_parts(text) for text in ([texts] if isinstance(texts, str) else texts)]:
+        assay.add_kind(*parts)
+
+
 def annotate(
-    assay: AssayFolder, labels: Path, annotator: str, *, plate: str | None = None
+    assay: AssayFolder,
+    labels: Path | None,
+    annotator: str,
+    *,
+    plate: str | None = None,
+    add_kind: Iterable[str] = (),
+    any_kind: bool = False,
 ) -> LabelsAdded:
-    """Import a CSV of annotated cells; the same file again adds nothing."""
+    """Import a CSV of annotated cells; the same file again adds nothing.
+
+    With `any_kind` the assay need not list the kinds: one that no person opens.
+    """
+    if labels is None and not add_kind:
+        raise HcsQcError(
+            "There is nothing to annotate: a CSV of annotated cells (--from), or a kind to add "
+            "(--add-kind) was expected."
+        )
+    add_kinds(assay, add_kind)
+    if labels is None:
+        return LabelsAdded(0, 0)
     names = chosen_plates(assay, None)
     if plate is not None and "plate" not in map(str.casefold, read_table(labels).columns):
         names = [assay.plate(plate).name]
     shapes = {name: site_shapes(open_assay_plate(assay, name)) for name in names}
-    table = read_labels(labels, shapes, annotator=annotator)
+    kinds = None if any_kind else assay.kinds
+    table = read_labels(labels, shapes, annotator=annotator, kinds=kinds)
     return assay.journal().add_labels(table, source=labels.name)
 
 
@@ -294,7 +319,8 @@ def run(
     include_cut: bool | None = None,
     cell_options: CellOptions | None = None,
     train_options: TrainOptions | None = None,
-    keep_kinds: tuple[str, ...] = (),
+    add_kind: Iterable[str] = (),
+    keep_kinds: Iterable[str] = (),
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> RunResult:
@@ -309,6 +335,8 @@ def run(
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
     assay, opened = new(path, [plate], platemap=platemap, include_cut=include_cut)
     assay.opened = {opened[0].name: opened[0]}
+    add_kinds(assay, add_kind)
+    kept_kinds = listed_kinds(keep_kinds, assay.kinds)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
     added = annotate(assay, labels, annotator, plate=opened[0].name)
     # What is said of this plate (masks, say) holds for no other that the assay may have.
@@ -318,11 +346,11 @@ def run(
     model = train(assay, train_options, reuse=True, embed_first=True, job=job).model
     device = (train_options or TrainOptions()).device
     predict(assay, chosen_plates(assay, None), model, device=device, job=job)
-    scored = score(assay, model=model, keep_kinds=keep_kinds)
+    scored = score(assay, model=model, keep_kinds=kept_kinds)
     exported = export(
         assay,
         out,
-        keep_kinds=keep_kinds,
+        keep_kinds=kept_kinds,
         scored=scored,
         exclude_unreviewed=exclude_unreviewed,
         job=job,
@@ -330,7 +358,7 @@ def run(
     written = report(
         assay,
         out / "report.html",
-        keep_kinds=keep_kinds,
+        keep_kinds=kept_kinds,
         scored=scored,
         job=job,
     )

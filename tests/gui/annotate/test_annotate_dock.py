@@ -24,7 +24,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS, Annotation
+from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.figures import LabelIssueRecord
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock, AnnotateOptions
@@ -146,7 +147,10 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     [
         (Qt.Key.Key_N, "normal", None),
         (Qt.Key.Key_U, "unsure", None),
-        *((getattr(Qt.Key, f"Key_{i}"), "abnormal", kind) for i, kind in enumerate(KINDS, 1)),
+        *(
+            (getattr(Qt.Key, f"Key_{i}"), "abnormal", kind.name)
+            for i, kind in enumerate(BUILT_IN_KINDS, 1)
+        ),
     ],
 )
 def test_each_key_says_its_word_and_backspace_takes_it_back(

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from qtpy.QtGui import QColor
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.gui.gallery.gallery_tiles import MARGIN, Grid, Marks, Pictures
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def test_box_finds_what_a_search_of_all_tiles_finds() -> None:
 
 
 def test_marks_of_one_cell() -> None:
-    kinds = np.array([-1, KINDS.index("blur")], dtype=np.int8)
+    kinds = np.array([None, "blur"], dtype=object)
     marks = Marks(np.array([np.nan, 0.9]), np.array([1, 0]), kinds)
     assert not marks.of(0).is_scored
     assert (marks.of(0).annotated, marks.of(0).kind) == (1, "")
@@ -88,14 +87,14 @@ def test_marks_of_one_cell() -> None:
 
 @pytest.mark.parametrize("cell", [-1, 2])
 def test_nothing_is_said_of_a_cell_that_is_not_there(cell: int) -> None:
-    marks = Marks(np.array([0.1, 0.9]), np.array([1, 2]), np.array([-1, 0]))
+    marks = Marks(np.array([0.1, 0.9]), np.array([1, 2]), np.array([None, "blur"], dtype=object))
     found = marks.of(cell)
     assert (found.is_scored, found.annotated, found.kind) == (False, 0, "")
 
 
 def test_marks_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="3 probabilities, 2 annotations and 3 kinds"):
-        Marks(np.zeros(3), np.zeros(2, dtype=int), np.zeros(3, dtype=int))
+        Marks(np.zeros(3), np.zeros(2, dtype=int), np.empty(3, dtype=object))
 
 
 def flat(red: int, shape: tuple[int, int] = (8, 8)) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QPalette, QWheelEvent
 from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.gui.gallery.gallery_sheet import MAX_TILE_PX, MIN_TILE_PX
 from napari_hcs_qc.gui.gallery.gallery_tiles import MARGIN, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
@@ -592,7 +593,7 @@ def test_scrolled_picture_is_that_of_a_fresh_one(qtbot: QtBot, view: GalleryView
 
 def marks(p: float, said: int = 0) -> Marks:
     n = 3 * N
-    return Marks(np.full(n, p), np.full(n, said), np.full(n, -1))
+    return Marks(np.full(n, p), np.full(n, said), np.full(n, None, dtype=object))
 
 
 def test_marks_threshold_and_blind_are_seen_at_once(view: GalleryView) -> None:
@@ -663,7 +664,8 @@ def test_a_hundred_thousand_cells_draw_and_ask_only_for_what_is_near(
 ) -> None:
     n = 100_000
     rng = np.random.default_rng(0)
-    view.set_marks(Marks(rng.random(n), rng.integers(0, 5, n), rng.integers(-1, 8, n)))
+    kinds = np.array([None, *(kind.name for kind in BUILT_IN_KINDS)], dtype=object)
+    view.set_marks(Marks(rng.random(n), rng.integers(0, 5, n), rng.choice(kinds, n)))
     asked: list[int] = []
 
     def give(ids: NDArray[np.int64]) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QRadioButton, QWidget
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.scoring.well_values import MEASURES
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
 from napari_hcs_qc.gui.canvas.site_view import CELLS, CROP, MASKS
 from napari_hcs_qc.gui.plate.plate_dock import PlateDock
-from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS, NEUTRAL_COLOUR, rgba
+from napari_hcs_qc.gui.widgets.palette import NEUTRAL_COLOUR, rgba
 from napari_hcs_qc.gui.window import guide_dock
 from napari_hcs_qc.gui.window.guide_dock import GuideDock
 from napari_hcs_qc.plates.plate import SiteKey
@@ -127,7 +128,7 @@ def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path:
     assert len(np.unique(outlines(desk), axis=0)) > 2
     assert (outlines(desk) != by_class).any()
     buttons["kind"].click()
-    known = [rgba(colour) for colour in KIND_COLOURS.values()]
+    known = [rgba(kind.colour) for kind in BUILT_IN_KINDS]
     kinds = desk.view.cells.predicted_kind
     abnormal = desk.view.cells.predicted_class(0.5) == "abnormal"
     for index in np.flatnonzero(abnormal & np.array([kind is not None for kind in kinds])):

@@ -11,7 +11,9 @@ from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QWidget
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS, VERDICTS
+from napari_hcs_qc.assay.annotations.annotation import VERDICTS
+from napari_hcs_qc.assay.annotations.kind_colours import next_colours
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.scoring.well_values import REVIEW_WORDS
 from napari_hcs_qc.gui.widgets import palette
 from napari_hcs_qc.gui.widgets.palette import RAMP
@@ -19,6 +21,8 @@ from napari_hcs_qc.qc.reports.figures import VALUE_MAP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+KIND_COLOURS = {kind.name: kind.colour for kind in BUILT_IN_KINDS}
 
 # Machado, Oliveira & Fernandes 2009, IEEE TVCG 15:1291, severity 1.0, linear RGB.
 _VISION = {
@@ -70,7 +74,7 @@ def contrast(first: str, second: str) -> float:
     "colours",
     [
         {
-            **palette.KIND_COLOURS,
+            **KIND_COLOURS,
             "normal": palette.NORMAL_COLOUR,
             "not classified": palette.NEUTRAL_COLOUR,
         },
@@ -92,21 +96,33 @@ def test_colours_are_told_apart_with_any_colour_vision(
         assert apart > 10, (first, second)
 
 
+def test_colours_of_further_kinds_are_told_apart_too_and_seen_on_a_black_image() -> None:
+    known = [*KIND_COLOURS.values(), palette.NORMAL_COLOUR, palette.NEUTRAL_COLOUR]
+    for least, colour in zip(
+        (10, 10, 9, 9, 8, 7.5, 7.5, 7.5), next_colours(KIND_COLOURS.values(), 8), strict=True
+    ):
+        assert contrast(colour, "#000000") >= 3
+        for vision in _VISION:
+            for other in known:
+                apart = deltaE_ciede2000(seen(colour, vision), seen(other, vision))
+                assert apart >= least * (2 if other == palette.NORMAL_COLOUR else 1)
+        known.append(colour)
+
+
 def test_colours_of_cells_are_seen_on_a_black_image() -> None:
     for colour in (
         palette.NORMAL_COLOUR,
         palette.ABNORMAL_COLOUR,
         palette.UNSURE_COLOUR,
         palette.NEUTRAL_COLOUR,
-        *palette.KIND_COLOURS.values(),
+        *KIND_COLOURS.values(),
     ):
         assert contrast(colour, "#000000") >= 3
     lowest = QColor.fromRgbF(*map(float, palette.sequential_rgba([0.0])[0])).name()
     assert contrast(lowest, "#000000") >= 3
 
 
-def test_every_kind_and_verdict_has_its_colour() -> None:
-    assert set(palette.KIND_COLOURS) == set(KINDS)
+def test_every_verdict_has_its_colour() -> None:
     assert set(VERDICTS) <= set(palette.REVIEW_COLOURS)
 
 

@@ -7,10 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.study.benchmark.sources import annotated_cells, cells_of
+from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, SourceSpec
+from napari_hcs_qc.study.benchmark.sources import (
+    AssayCells,
+    annotated_cells,
+    cells_of,
+    open_sources,
+)
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -48,3 +55,13 @@ def test_plates_nobody_annotated_and_sites_nobody_can_read_have_no_part(
     np.testing.assert_array_equal(part.kinds, alone.kinds[kept])
     # Numbered as the annotations are, where that is asked for.
     np.testing.assert_array_equal(cells_of((broken,), "mine", with_unreadable=True).ids, alone.ids)
+
+
+def test_labels_of_a_benchmark_may_have_any_kind(made, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    table = pd.read_csv(made.labels)
+    table.replace({"kind": {"dead": "crystal"}}).to_csv(labels, index=False)
+    source = SourceSpec(name="mine", kind="plate", path=made.plate_dir, labels=labels)
+    cells = open_sources(BenchmarkSpec(sources=(source,)), tmp_path)["mine"]
+    assert isinstance(cells, AssayCells)
+    assert (cells.kinds == "crystal").sum() == (table["kind"] == "dead").sum() > 0

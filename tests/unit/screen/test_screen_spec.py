@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.screen.screen_spec import ScreenPlate, read_screen
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "assay").mkdir()
-    (tmp_path / "assay" / "assay.json").write_text("{}")
+    AssayFolder.create(tmp_path / "assay")
     for name in ("P2", "P10", "P1"):
         (tmp_path / "raw" / name / "Images").mkdir(parents=True)
     (tmp_path / "map.csv").write_text("well,treatment\nA01,x\n")
@@ -75,8 +75,6 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     platemap = "gone.csv"
     [cells]
     z = "top"
-    [export]
-    keep_kinds = ["deadly"]
     [rule]
     blur_ratio = 0.5
     noise_ratio = -1
@@ -98,13 +96,29 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     problems = "\n".join(str(one) for one in told.value.problems)
     for word in (
         'asay: unknown setting; did you mean "assay"?', "nowhere is not an assay",
-        "gone.csv is not a file", "cells.z", "deadly",
+        "gone.csv is not a file", "cells.z",
         "rule.blur_ratio", "rule.noise_ratio", "plate 1: needs either a path, or a glob",
         "plate 2: nothing matches", "not a regular expression", "yesterday", "'first'",
         "plate P1: is given twice",
     ):  # fmt: skip
         assert word in problems, word
-    assert len(told.value.problems) == 13
+    assert len(told.value.problems) == 12
+
+
+def test_kinds_to_keep_are_those_of_the_assay(root: Path) -> None:
+    path = write(
+        root, 'assay = "assay"\n[export]\nkeep_kinds = ["fibre"]\n[[plate]]\npath = "raw/P1"'
+    )
+    with pytest.raises(ProblemsError, match=r"export.keep_kinds: The kind 'fibre' is not one of"):
+        read_screen(path)
+    AssayFolder.open(root / "assay").add_kind("fibre")
+    assert read_screen(path).keep_kinds == ("fibre",)
+
+
+def test_an_assay_that_cannot_be_read_is_a_problem_of_the_file(root: Path) -> None:
+    (root / "assay" / "assay.json").write_text("{}")
+    with pytest.raises(ProblemsError, match=r"assay: .*assay.json is damaged"):
+        read_screen(write(root, 'assay = "assay"\n[[plate]]\npath = "raw/P1"\n'))
 
 
 def test_the_old_name_of_keep_kinds_works_and_warns(root: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_hcs_qc.assay.annotations.kinds import checked_kind_name
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ Seen: TypeAlias = "Mapping[str, str | float | bool]"
 """How a well was flagged when a person decided on it, by name."""
 
 CLASSES = ("normal", "abnormal", "unsure")
-KINDS = ("blur", "saturation", "debris", "dead", "haze", "empty", "noise", "other")
 VERDICTS = ("keep", "exclude", "look again")
 
 _FAR_PX = 1e7  # beyond any image
@@ -39,7 +39,7 @@ class Annotation:
     x_px: float
     # ``normal``, ``abnormal``, ``unsure``, or None to remove what was annotated here before
     cls: str | None
-    kind: str | None = None  # why abnormal, one of `KINDS`; None when not given or not abnormal
+    kind: str | None = None  # why abnormal, see `Kind`; None when not given or not abnormal
     note: str | None = None  # free text, such as ``mitosis``
 
     def __post_init__(self) -> None:
@@ -56,7 +56,8 @@ class Annotation:
                 f"within an image were expected."
             )
         check_term(self.cls, "class", CLASSES)
-        check_term(self.kind, "kind", KINDS)
+        if self.kind is not None:
+            checked_kind_name(self.kind)
         if self.kind is not None and self.cls != "abnormal":
             raise HcsQcError(
                 f"The kind {self.kind!r} was given with the class {self.cls!r}; a kind says why a "

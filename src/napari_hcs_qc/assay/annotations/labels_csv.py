@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation, checked_person
+from napari_hcs_qc.assay.annotations.annotation import CLASSES, Annotation, checked_person
+from napari_hcs_qc.assay.annotations.kinds import (
+    BUILT_IN_KINDS,
+    checked_kind_name,
+    unlisted_text,
+)
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.plates.plate import Plate
 
 SiteShapes: TypeAlias = "Mapping[tuple[str, int], tuple[int, int]]"
@@ -34,14 +42,20 @@ def site_shapes(plate: Plate) -> SiteShapes:
     return {(site.well, site.site): (height, width) for site in plate.sites}
 
 
-def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str) -> pd.DataFrame:
+def read_labels(
+    path: Path,
+    plates: Mapping[str, SiteShapes],
+    *,
+    annotator: str,
+    kinds: Sequence[Kind] | None = BUILT_IN_KINDS,
+) -> pd.DataFrame:
     """Read a CSV or Parquet file of labelled cells.
 
     It has the columns ``well, site, y_px, x_px, label`` and may have ``plate`` (needed when there
     are several plates), ``kind`` and ``annotator``; further columns are ignored. `label` is
-    normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal;
-    only ``mitosis`` may stand at a cell that is not, and becomes its note. Upper and lower case
-    are the same, and so are ``A1`` and ``A01``.
+    normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal, one
+    of `kinds` (any for None); only ``mitosis`` may stand at a cell that is not, and becomes its
+    note. Upper and lower case are the same, and so are ``A1`` and ``A01``.
     """
     table = _named_columns(path, read_table(path), needs_plate=len(plates) > 1)
     person = checked_person(annotator)
@@ -49,6 +63,8 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
     people: dict[int, str] = {}
     first: dict[tuple[Any, ...], int] = {}
     problems: list[Problem] = []
+    listed = None if kinds is None else {kind.name for kind in kinds}
+    unlisted: dict[str, list[int]] = defaultdict(list)
     for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
         row = dict(zip(table.columns, (value.strip() for value in values), strict=True))
         where = f"{path.name} line {line}"
@@ -57,6 +73,9 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
             who = checked_person(row["annotator"]) if row.get("annotator") else person
         except HcsQcError as error:
             problems.append(Problem(where, str(error)))
+            continue
+        if listed is not None and annotation.kind is not None and annotation.kind not in listed:
+            unlisted[annotation.kind].append(line)
             continue
         before = first.setdefault((who, *annotation.place), line)
         if before == line:
@@ -67,9 +86,13 @@ def read_labels(path: Path, plates: Mapping[str, SiteShapes], *, annotator: str)
                 f"there it is {_content_text(kept[before])}; remove one of the two."
             )
             problems.append(Problem(where, what))
+    n_wrong = len(problems) + sum(map(len, unlisted.values()))
+    for kind, lines in unlisted.items():  # each kind once, however many rows have it
+        more = f" and {count_of(len(lines) - 1, 'further row')}" if len(lines) > 1 else ""
+        where = f"{path.name} line {lines[0]}{more}"
+        problems.append(Problem(where, unlisted_text(kind, kinds or ())))
     if problems:
-        n_rows = len(table)
-        raise ProblemsError(f"{path}: {len(problems)} of {n_rows} rows are not valid", problems)
+        raise ProblemsError(f"{path}: {n_wrong} of {len(table)} rows are not valid", problems)
     rows = [
         (row.plate, row.well, row.site, row.y_px, row.x_px, row.cls, row.kind, people[line],
          row.note)
@@ -162,12 +185,15 @@ def _content(row: dict[str, str], wrong: list[str]) -> tuple[str, str | None, st
         return cls, None, _MITOSIS
     elif kind == _MITOSIS:
         wrong.append("mitosis is normal; give the label normal, or another kind.")
-    elif kind and kind not in KINDS:
-        wrong.append(f"The kind {row['kind']!r} is not one of {', '.join(KINDS)}.")
     elif kind and cls != "abnormal":
         wrong.append(
             f"The kind {kind} says why a cell is abnormal, but the label is {cls}; change one."
         )
+    elif kind:
+        try:
+            checked_kind_name(kind)
+        except HcsQcError as error:
+            wrong.append(str(error))
     return cls, kind or None, None
 
 

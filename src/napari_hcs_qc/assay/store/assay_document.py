@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, Kind, check_distinct
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.rule import FlagRule
@@ -17,6 +18,14 @@ def _of_a_rule(thresholds: dict[str, float]) -> dict[str, float]:
     except HcsQcError as error:
         raise ValueError(str(error)) from error
     return thresholds
+
+
+def _beside_the_built_in(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    try:
+        check_distinct((*BUILT_IN_KINDS, *kinds))
+    except HcsQcError as error:
+        raise ValueError(str(error)) from error
+    return kinds
 
 
 class PlateRecord(Part):
@@ -40,6 +49,8 @@ class AssaySettings(Part):
     """Thresholds of the flag rule that are not the defaults."""
     include_cut: bool | None = None
     """Whether cells that the image border cuts count as others do; no by default."""
+    kinds: Annotated[tuple[Kind, ...], AfterValidator(_beside_the_built_in)] = ()
+    """Kinds of abnormal cells that people added, after those that every assay has."""
     model: str | None = None
     """Id of an older model that was restored."""
     train_options: JsonValue = None

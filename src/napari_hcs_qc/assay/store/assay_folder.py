@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
 from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, new_kind
 from napari_hcs_qc.assay.store.assay_document import AssayDocument, AssaySettings
 from napari_hcs_qc.assay.store.folder_lock import AssayBusyError, locked
 from napari_hcs_qc.assay.store.plate_entry import PlateEntry, folder_name, same_name
@@ -15,11 +16,13 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.qc.rule import FlagRule
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.plates.plate import Plate
 
 __all__ = ["DEFAULT_THRESHOLD", "AssayBusyError", "AssayFolder", "PlateEntry"]
@@ -205,6 +208,53 @@ class AssayFolder:
     def include_cut(self) -> bool:
         """Whether cells that the image border cuts are trained on and counted as others are."""
         return bool(self.settings.include_cut)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of abnormal cells: those of every assay, then those that people added."""
+        return (*BUILT_IN_KINDS, *self.settings.kinds)
+
+    def add_kind(self, name: str, colour: str | None = None, key: str | None = None) -> Kind:
+        """Add a kind, see `new_kind`; one that people added before gets the colour and key."""
+        with self.lock():
+            self.reload()
+            added = {kind.name: kind for kind in self.settings.kinds}
+            before = added.get(name.strip().casefold())
+            if before is None:
+                kind = new_kind(self.kinds, name, colour, key)
+            elif colour is None and key is None:
+                return before
+            else:
+                others = [kind for kind in self.kinds if kind is not before]
+                kind = new_kind(others, name, colour, key or before.key)
+                if colour is None:
+                    kind = kind.model_copy(update={"colour": before.colour})
+            self._set_kinds({**added, kind.name: kind})
+        return kind
+
+    def remove_kind(self, name: str) -> Kind:
+        """Remove a kind that people added; one that annotations have stays."""
+        with self.lock():
+            self.reload()
+            added = {kind.name: kind for kind in self.settings.kinds}
+            kind = added.pop(name.strip().casefold(), None)
+            if kind is None:
+                there = ", ".join(added) or "none"
+                raise HcsQcError(
+                    f"The kind {name!r} cannot be removed: it is not one of those added to this "
+                    f"assay ({there})."
+                )
+            n_used = int((self.journal().annotations()["kind"] == kind.name).sum())
+            if n_used:
+                raise HcsQcError(
+                    f"The kind {kind.name!r} cannot be removed: {count_of(n_used, 'annotation')} "
+                    f"{'has' if n_used == 1 else 'have'} it. Annotate these cells otherwise first."
+                )
+            self._set_kinds(added)
+        return kind
+
+    def _set_kinds(self, kinds: dict[str, Kind]) -> None:
+        self._write(settings=self.settings.model_copy(update={"kinds": tuple(kinds.values())}))
 
     def update_settings(self, **changes: object) -> None:
         """Change settings; a value None removes one."""

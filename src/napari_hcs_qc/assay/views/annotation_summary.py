@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.annotations.annotation import CLASSES, KINDS, Annotation, annotations_at
+from napari_hcs_qc.assay.annotations.annotation import CLASSES, Annotation, annotations_at
 from napari_hcs_qc.assay.annotations.matching import match_annotations
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
@@ -26,23 +27,23 @@ if TYPE_CHECKING:
 class Counts:
     """How many positions of an assay are annotated."""
 
-    classes: Mapping[str, int]  # number for each class and each kind, 0 where there is none
-    kinds: Mapping[str, int]  # number for each class and each kind, 0 where there is none
+    classes: Mapping[str, int]  # number for each class, 0 where there is none
+    kinds: Mapping[str, int]  # number for each kind that there is
 
 
 def count_annotations(annotations: pd.DataFrame) -> Counts:
     """Count positions by class and kind; what several people say alike counts once."""
-    words = {"class": CLASSES, "kind": KINDS}
-    counts = {column: dict.fromkeys(known, 0) for column, known in words.items()}
-    names = ["plate", "well", "site", "y_px", "x_px", *words]
-    seen: set[tuple[object, ...]] = set()
+    names = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
+    classes: set[tuple[object, ...]] = set()
+    kinds: set[tuple[object, ...]] = set()
     for *where, y_px, x_px, cls, kind in rows_of(annotations, names):
         place = (*where, round(y_px * 100), round(x_px * 100))
-        for column, word in (("class", cls), ("kind", kind)):
-            if word in counts[column] and (place, word) not in seen:
-                seen.add((place, word))
-                counts[column][word] += 1
-    return Counts(counts["class"], counts["kind"])
+        classes.add((cls, place))
+        if isinstance(kind, str):
+            kinds.add((kind, place))
+    n_of_class = Counter(str(cls) for cls, _ in classes)
+    n_of_kind = Counter(str(kind) for kind, _ in kinds)
+    return Counts({cls: n_of_class[cls] for cls in CLASSES}, n_of_kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_annotator, add_assay, parameters
+from napari_hcs_qc.cli.arguments import add_annotator, add_assay, add_kind_option, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.text import count_of
 
@@ -22,25 +22,34 @@ def _add_annotate_arguments(parser: argparse.ArgumentParser) -> None:
         dest="labels",
         metavar="LABELS.csv",
         type=Path,
-        required=True,
         help="columns well,site,y_px,x_px,label; plate, kind and annotator are optional",
     )
     add_annotator(parser)
+    add_kind_option(parser)
 
 
 def _annotate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
+    from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 
     assay = Assay.open(options.assay)
     added = assay.annotate(**parameters(options, "assay"))
     counts = assay.annotations()["class"].value_counts().to_dict()
     text = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return Outcome(
-        [
+    own = assay.kinds[len(BUILT_IN_KINDS) :]
+    lines = []
+    if options.add_kind:
+        keys = (f"{kind.name} (key {kind.key or 'none'}, {kind.colour})" for kind in own)
+        lines.append(f"Kinds of this assay, beside those of every one: {', '.join(keys)}.")
+    if options.labels is not None:
+        lines.append(
             f"{count_of(added.n_new, 'annotation')} imported, {added.n_known} already known. "
             f"Now: {text}."
-        ],
-        {"n_new": added.n_new, "n_known": added.n_known, "classes": counts},
+        )
+    kinds = [kind.model_dump() for kind in own]
+    return Outcome(
+        lines,
+        {"n_new": added.n_new, "n_known": added.n_known, "classes": counts, "added_kinds": kinds},
     )
 
 
@@ -70,7 +79,10 @@ def _verdict(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 
 ANNOTATE = Command(
-    "annotate", "Import annotations from a CSV file.", _add_annotate_arguments, _annotate
+    "annotate",
+    "Import annotations from a CSV file, or add kinds of abnormal cells.",
+    _add_annotate_arguments,
+    _annotate,
 )
 VERDICT = Command(
     "verdict", "Record the decision on a flagged well or site.", _add_verdict_arguments, _verdict

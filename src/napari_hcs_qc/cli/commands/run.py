@@ -10,6 +10,7 @@ from napari_hcs_qc.cli.arguments import (
     add_assay,
     add_cell_options,
     add_export_options,
+    add_kind_option,
     add_plate_options,
     add_train_options,
     parameters,
@@ -34,6 +35,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plate_options(parser)
     add_cell_options(parser, flag="--cells-from")
     add_annotator(parser)
+    add_kind_option(parser)
     add_train_options(parser)
     add_export_options(parser)
 

@@ -10,8 +10,10 @@ from qtpy.QtWidgets import QButtonGroup, QLabel, QPushButton
 
 from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.views.annotation_summary import Counts, count_annotations, find_conflicts
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.annotate.cell_list import CellList
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
+from napari_hcs_qc.gui.annotate.kind_dialog import KindDialog
 from napari_hcs_qc.gui.canvas.clicking import Clicking, Mode
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
@@ -64,6 +66,7 @@ class AnnotateDock(Dock):
             self._label_issues,
         )
         self._follow()
+        self._show_kinds()
         self._show_person()
         self._show_mode(self._clicking.mode)
         self._assay_changed()
@@ -119,6 +122,9 @@ class AnnotateDock(Dock):
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
         self._buttons.pressed.connect(self.annotate)
+        self._buttons.add_pressed.connect(self._add_kind)
+        self._buttons.remove_pressed.connect(self._remove_kind)
+        session.assay.kinds_changed.connect(self._show_kinds)
         self._conflicts.activated.connect(self._show_cell)
         self._label_issues.activated.connect(self._show_cell)
         self._workspace.training.model_changed.connect(self._list_label_issues)
@@ -180,6 +186,20 @@ class AnnotateDock(Dock):
     def _blinded(self, is_blind: bool) -> None:
         self._session.annotations.is_blind = is_blind
 
+    def _add_kind(self) -> None:
+        dialog = KindDialog(self._session.assay.kinds, self)
+        if dialog.exec():
+            try:
+                self._session.assay.add_kind(dialog.value())
+            except HcsQcError as error:
+                self._session.message.emit("error", str(error))
+
+    def _remove_kind(self, name: str) -> None:
+        try:
+            self._session.assay.remove_kind(name)
+        except HcsQcError as error:
+            self._session.message.emit("info", str(error))
+
     def _gallery_selected(self, rows: NDArray[np.int64]) -> None:
         # When no cell is selected any more, those chosen on the image are the last.
         self._acts_on_image = not len(rows) and bool(self._clicking.chosen)
@@ -214,6 +234,9 @@ class AnnotateDock(Dock):
         with QSignalBlocker(self._blind):
             self._blind.setChecked(session.annotations.is_blind)
         self._emit_value()
+
+    def _show_kinds(self) -> None:
+        self._buttons.set_kinds(self._session.assay.kinds)
 
     def _show_mode(self, mode: Mode) -> None:
         for button in self._modes.buttons():

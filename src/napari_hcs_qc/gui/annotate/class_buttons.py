@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
+from qtpy.QtGui import QAction, QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import QPushButton, QSizePolicy, QWidget
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.views.annotation_summary import Counts
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
-from napari_hcs_qc.gui.canvas.clicking import KEYS
-from napari_hcs_qc.gui.widgets.controls import lay_out, row
-from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS
+from napari_hcs_qc.gui.canvas.clicking import keys_of
+from napari_hcs_qc.gui.widgets.controls import column, holder, lay_out, row, tool_button
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.annotations.kinds import Kind
 
 _COLUMNS = 4
 _ICON_PX = 12
@@ -37,20 +42,18 @@ class ClassButtons(QWidget):
     """
 
     pressed = Signal(object, object)
+    add_pressed = Signal()
+    remove_pressed = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._counts = Counts({}, {})
+        self._kinds: tuple[Kind, ...] = ()
         self._keys: dict[tuple[str | None, str | None], str] = {}
-        for key, label in KEYS.items():
-            self._keys.setdefault(label, key)
-        # Classes and the way back in one row, kinds below; long words have more room than short.
-        order = sorted(self._keys, key=lambda label: label[1] is not None)
-        self._buttons = {label: self._button(*label) for label in order}
-        buttons = [*self._buttons.values()]
-        starts = range(0, len(buttons), _COLUMNS)
-        lay_out(self, *(row(*buttons[i : i + _COLUMNS], spacing=2) for i in starts), spacing=2)
-        self.set_value(self._counts)
+        self._buttons: dict[tuple[str | None, str | None], QPushButton] = {}
+        self._rows = QWidget()
+        lay_out(self, self._rows)
+        self.set_kinds(BUILT_IN_KINDS)
 
     def value(self) -> Counts:
         """Give the numbers shown."""
@@ -63,25 +66,65 @@ class ClassButtons(QWidget):
             if cls is None:
                 continue
             n = counts.classes.get(cls, 0) if kind is None else counts.kinds.get(kind, 0)
-            button.setText(f"{self._keys[cls, kind]} {kind or cls}" + (f" {n:,}" if n else ""))
+            key = self._keys.get((cls, kind), "")
+            button.setText(f"{key} {kind or cls}".strip() + (f" {n:,}" if n else ""))
+
+    def set_kinds(self, kinds: tuple[Kind, ...]) -> None:
+        """Offer these kinds."""
+        if kinds == self._kinds:
+            return
+        self._kinds = kinds
+        self._keys = {}
+        for key, label in keys_of(kinds).items():
+            self._keys.setdefault(label, key)
+        classes = [label for label in self._keys if label[1] is None]
+        self._buttons = {label: self._button(*label) for label in classes}
+        self._buttons |= {
+            ("abnormal", kind.name): self._button("abnormal", kind.name, kind.colour)
+            for kind in kinds
+        }
+        buttons: list[QWidget] = [*self._buttons.values()]
+        add = tool_button("+", "Add a kind of your own.", self.add_pressed.emit)
+        add.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        add.setObjectName("add_kind")
+        # Classes and the way back in one row, kinds below; long words have more room than short.
+        n_classes = len(classes)
+        n_missing = -len(kinds) % _COLUMNS
+        buttons += [_filler() for _ in range(n_missing)]
+        starts = range(n_classes, len(buttons), _COLUMNS)
+        rows = (row(*buttons[i : i + _COLUMNS], spacing=2) for i in starts)
+        before, self._rows = (
+            self._rows,
+            holder(column(row(*buttons[:n_classes], add, spacing=2), *rows, spacing=2)),
+        )
+        layout = self.layout()
+        assert layout is not None
+        layout.replaceWidget(before, self._rows)
+        before.hide()
+        before.deleteLater()
+        self.set_value(self._counts)
 
     def button(self, cls: str | None, kind: str | None = None) -> QPushButton:
         """Give the button of a class and kind; of None for taking back."""
         return self._buttons[(cls, kind)]
 
-    def _button(self, cls: str | None, kind: str | None) -> QPushButton:
+    def _button(self, cls: str | None, kind: str | None, colour: str = "") -> QPushButton:
         button = QPushButton()
-        key = self._keys[(cls, kind)]
+        key = self._keys.get((cls, kind))
         if cls is None:
             button.setText("⌫ clear")
             button.setToolTip(f"Remove your annotations of the selected cells (key {key}).")
         else:
             label = f"abnormal, {kind}" if kind else cls
-            button.setToolTip(
-                f"Label the selected cells as {label}: {_TIPS[kind or cls]} Key {key}."
-            )
-            colour = KIND_COLOURS[kind] if kind else CLASS_COLOURS[cls]
-            button.setIcon(_icon(cls, colour))
+            about = _TIPS.get(kind or cls, "a kind of this assay. Right-click to remove it.")
+            with_key = f" Key {key}." if key else ""
+            button.setToolTip(f"Label the selected cells as {label}: {about}{with_key}")
+            button.setIcon(class_icon(cls, colour or CLASS_COLOURS[cls]))
+        if kind is not None and kind not in _TIPS:
+            remove = QAction("Remove this kind", button)
+            remove.triggered.connect(lambda: self.remove_pressed.emit(kind))
+            button.addAction(remove)
+            button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         button.setIconSize(QSize(_ICON_PX, _ICON_PX))
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -91,7 +134,15 @@ class ClassButtons(QWidget):
         return button
 
 
-def _icon(cls: str, colour: str) -> QIcon:
+def _filler() -> QWidget:
+    """Make what takes the place of a button in the last row."""
+    filler = QWidget()
+    filler.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    filler.setMinimumWidth(_LEAST_PX)
+    return filler
+
+
+def class_icon(cls: str, colour: str) -> QIcon:
     """Draw the mark that an annotated cell has on the image: shape and colour."""
     scale = 3  # sharp on a fine screen too
     picture = QPixmap(_ICON_PX * scale, _ICON_PX * scale)

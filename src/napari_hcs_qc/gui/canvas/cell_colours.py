@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.gui.widgets.palette import (
     ABNORMAL_COLOUR,
-    KIND_COLOURS,
     NEUTRAL_COLOUR,
     NORMAL_COLOUR,
     UNSURE_COLOUR,
@@ -18,8 +18,11 @@ from napari_hcs_qc.gui.widgets.palette import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.gui.canvas.overlay_options import ColourBy
 
@@ -46,7 +49,12 @@ class CellLook:
 
 
 def cell_colours(
-    cells: SiteCells, threshold: float, colour_by: ColourBy, *, is_blind: bool = False
+    cells: SiteCells,
+    threshold: float,
+    colour_by: ColourBy,
+    *,
+    kinds: Sequence[Kind] = BUILT_IN_KINDS,
+    is_blind: bool = False,
 ) -> CellLook:
     """Choose the look of the cells of a site."""
     n = len(cells)
@@ -58,11 +66,11 @@ def cell_colours(
         if colour_by == "probability":
             outline = sequential_rgba(cells.p_abnormal)
         elif colour_by == "kind":
-            kinds = cells.predicted_kind.copy()
-            kinds[predicted != "abnormal"] = None
-            known = np.array([kind is not None for kind in kinds], dtype=bool)
+            # A kind that the assay does not list looks like an abnormal cell of none.
+            colours = {kind.name: kind.colour for kind in kinds}
+            is_known = (predicted == "abnormal") & np.isin(cells.predicted_kind, [*colours])
             outline = _by_name(predicted, CLASS_COLOURS)
-            outline[known] = _by_name(kinds[known], KIND_COLOURS)
+            outline[is_known] = _by_name(cells.predicted_kind[is_known], colours)
         else:
             outline = _by_name(predicted, CLASS_COLOURS)
     annotated = cells.annotated_class

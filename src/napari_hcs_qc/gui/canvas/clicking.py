@@ -9,31 +9,36 @@ import numpy as np
 import skimage.measure
 from qtpy.QtCore import QObject, Signal
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 Mode = Literal["look", "normal", "abnormal"]
 """What a click does: choose a cell, or annotate it as normal or abnormal."""
 
-KEYS: dict[str, tuple[str | None, str | None]] = {
+CLASS_KEYS: dict[str, tuple[str | None, str | None]] = {
     "N": ("normal", None),
     "A": ("abnormal", None),
     "U": ("unsure", None),
     "Backspace": (None, None),
     "Delete": (None, None),
-} | {str(number): ("abnormal", kind) for number, kind in enumerate(KINDS, start=1)}
-"""Keys that annotate a cell: class and kind; None removes the annotation."""
+}
+"""Keys that annotate a cell without a kind: class and kind; None removes the annotation."""
 
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
 _OUTLINE = "selection"
+
+
+def keys_of(kinds: Sequence[Kind]) -> dict[str, tuple[str | None, str | None]]:
+    """Give all keys that annotate a cell: class and kind."""
+    return CLASS_KEYS | {kind.key: ("abnormal", kind.name) for kind in kinds if kind.key}
 
 
 class Clicking(QObject):
@@ -59,6 +64,7 @@ class Clicking(QObject):
         self._chosen: frozenset[int] = frozenset()
         self._hovered: int | None = None
         self._site_of_chosen: object = None
+        self._keys = keys_of(workspace.session.assay.kinds)
         self._viewer.mouse_drag_callbacks.append(self._pressed)
         self._viewer.mouse_move_callbacks.append(self._moved)
         self._viewer.layers.events.inserted.connect(self._layer_added)
@@ -66,6 +72,7 @@ class Clicking(QObject):
             self._bind(layer)
         self._bind(self._viewer)
         workspace.view.cells_changed.connect(self._cells_changed)
+        workspace.session.assay.kinds_changed.connect(self._kinds_changed)
         workspace.session.closing.connect(self._leave)
 
     @classmethod
@@ -150,7 +157,7 @@ class Clicking(QObject):
 
     def _bind(self, target: Any) -> None:
         session = self._workspace.session
-        for key, (cls, kind) in KEYS.items():
+        for key, (cls, kind) in self._keys.items():
             target.bind_key(key, _ignoring(partial(self.act, cls, kind)), overwrite=True)
         others: dict[str, Callable[[], object]] = {
             "Space": self.go_to_suggested,
@@ -164,6 +171,14 @@ class Clicking(QObject):
         }
         for key, act in others.items():
             target.bind_key(key, _ignoring(act), overwrite=True)
+
+    def _kinds_changed(self) -> None:
+        before, self._keys = self._keys, keys_of(self._workspace.session.assay.kinds)
+        layers = [layer for layer in self._viewer.layers if layer.metadata.get("hcs_qc")]
+        for target in (*layers, self._viewer):
+            for key in before.keys() - self._keys.keys():
+                target.bind_key(key, None)
+            self._bind(target)
 
     def _layer_added(self, event: Any) -> None:
         if event.value.metadata.get("hcs_qc"):

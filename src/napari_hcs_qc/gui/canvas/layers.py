@@ -34,10 +34,6 @@ _RGB: dict[str, tuple[float, float, float]] = {
 GAMMA = 0.6
 """Of channels and pictures: dim debris is to be seen beside bright nuclei."""
 
-# Okabe & Ito's orange and blue: distinct with any kind of colour vision.
-ABNORMAL_COLOUR = "#e69f00"
-NORMAL_COLOUR = "#56b4e9"
-
 
 def channel_colours(names: list[str]) -> list[str]:
     """Choose a colormap for each channel: grey when it is alone, else by stain."""

@@ -35,6 +35,7 @@ class MaskLayer(QObject):
         view.cells_changed.connect(self._recolour)
         workspace.session.models.threshold_changed.connect(self._recolour)
         workspace.session.annotations.person_changed.connect(self._recolour)
+        workspace.session.assay.kinds_changed.connect(self._recolour)
 
     @classmethod
     def of(cls, workspace: Workspace) -> MaskLayer:
@@ -106,6 +107,7 @@ class MaskLayer(QObject):
             cells,
             session.models.threshold,
             view.value().colour_by,
+            kinds=session.assay.kinds,
             is_blind=session.annotations.is_blind,
         )
         is_detected = cells.rows >= 0

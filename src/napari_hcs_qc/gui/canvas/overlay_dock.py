@@ -91,6 +91,7 @@ class OverlayDock(Dock):
             ),
             None,
         )
+        self._show_kinds()
         self._show_options(view.value())
         self._show_threshold(session.models.threshold)
         self._refresh()
@@ -106,6 +107,7 @@ class OverlayDock(Dock):
         self._opacity.valueChanged.connect(self._edited)
         view.options_changed.connect(self._show_options)
         session.models.threshold_changed.connect(self._show_threshold)
+        session.assay.kinds_changed.connect(self._show_kinds)
         for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
             signal.connect(self._refresh)
 
@@ -137,6 +139,9 @@ class OverlayDock(Dock):
             self._opacity.setValue(options.opacity)
         self._legend.set_value(options.colour_by)
         self.value_changed.emit(options)
+
+    def _show_kinds(self) -> None:
+        self._legend.set_kinds(self._session.assay.kinds)
 
     def _show_threshold(self, threshold: float) -> None:
         with QSignalBlocker(self._threshold):

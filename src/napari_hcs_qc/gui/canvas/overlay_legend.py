@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
-from napari_hcs_qc.gui.widgets.palette import KIND_COLOURS, sequential_rgba
+from napari_hcs_qc.gui.widgets.palette import sequential_rgba
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtpy.QtWidgets import QWidget
 
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.gui.canvas.overlay_options import ColourBy
 
 _MARKS = "Annotations: ○ normal   □ abnormal   ◇ unsure   ✚ annotators disagree"
@@ -25,6 +29,7 @@ class OverlayLegend(QLabel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._colour_by: ColourBy = "class"
+        self._kinds: Sequence[Kind] = BUILT_IN_KINDS
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setWordWrap(True)
         self.setToolTip("Meaning of the cell outlines.")
@@ -33,6 +38,11 @@ class OverlayLegend(QLabel):
     def value(self) -> ColourBy:
         """Give what the colours mean."""
         return self._colour_by
+
+    def set_kinds(self, kinds: Sequence[Kind]) -> None:
+        """Explain the colours of other kinds."""
+        self._kinds = kinds
+        self.set_value(self._colour_by)
 
     def set_value(self, colour_by: ColourBy) -> None:
         """Show the legend for one way of colouring."""
@@ -46,7 +56,8 @@ class OverlayLegend(QLabel):
                 name: CLASS_COLOURS[name] for name in ("normal", "abnormal", "not classified")
             }
             if colour_by == "kind":
-                colours = {"normal": CLASS_COLOURS["normal"], **KIND_COLOURS}
+                colours = {"normal": CLASS_COLOURS["normal"]}
+                colours |= {kind.name: kind.colour for kind in self._kinds}
                 colours["abnormal, kind unknown"] = CLASS_COLOURS["abnormal"]
             text = " &nbsp; ".join(
                 f"{_swatch(colour)}&nbsp;{name.replace(' ', '&nbsp;')}"

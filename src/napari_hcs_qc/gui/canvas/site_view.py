@@ -67,6 +67,7 @@ class SiteView(QObject):
         session.models.novelty_changed.connect(self.refresh_cells)
         session.models.threshold_changed.connect(self._recolour)
         session.annotations.person_changed.connect(self._recolour)
+        session.assay.kinds_changed.connect(self._recolour)
         session.selection.cell_chosen.connect(self.look_at)
 
     # ---- options -------------------------------------------------------------------------
@@ -260,6 +261,7 @@ class SiteView(QObject):
             cells,
             session.models.threshold,
             self._options.colour_by,
+            kinds=session.assay.kinds,
             is_blind=session.annotations.is_blind,
         )
         is_abnormal = look.predicted_class == "abnormal"

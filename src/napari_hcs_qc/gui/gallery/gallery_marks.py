@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.gui.gallery.gallery_tiles import (
     ABNORMAL,
     CONFLICT,
-    NO_KIND,
     NORMAL,
     NOT_ANNOTATED,
     UNSURE,
     Marks,
 )
+from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
 
 CODES = {"normal": NORMAL, "abnormal": ABNORMAL, "unsure": UNSURE, "conflict": CONFLICT}
-_KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 
 class PlateMarks:
@@ -33,7 +30,7 @@ class PlateMarks:
 
     def __init__(self, n_cells: int) -> None:
         self._prediction: Prediction | None = None
-        self._predicted_kind = np.full(n_cells, NO_KIND, dtype=np.int8)
+        self._predicted_kind = np.full(n_cells, None, dtype=object)
         self._value = Marks(
             np.full(n_cells, np.nan, dtype=np.float32),
             np.full(n_cells, NOT_ANNOTATED, dtype=np.int8),
@@ -52,12 +49,11 @@ class PlateMarks:
         n_cells = len(self._value.annotated)
         if prediction is None:
             p_abnormal = np.full(n_cells, np.nan, dtype=np.float32)
-            self._predicted_kind[:] = NO_KIND
+            self._predicted_kind[:] = None
         else:  # cells that people added come after those found
             table = prediction.table.iloc[:n_cells]
             p_abnormal = table["p_abnormal"].to_numpy()
-            kinds = pd.Categorical(table["predicted_kind"], categories=KINDS)
-            self._predicted_kind[:] = kinds.codes
+            self._predicted_kind[:] = none_if_missing(table["predicted_kind"])
         is_annotated = self._value.annotated != NOT_ANNOTATED
         kind = np.where(is_annotated, self._value.kind, self._predicted_kind)
         self._value = Marks(p_abnormal, self._value.annotated, kind)
@@ -67,6 +63,5 @@ class PlateMarks:
         """Show the annotations of some cells."""
         marks: Any = self._value
         marks.annotated[rows] = [CODES.get(cls, NOT_ANNOTATED) for cls in annotated.classes[rows]]
-        kinds = [_KIND_CODES.get(kind, NO_KIND) for kind in annotated.kinds[rows]]
         is_annotated = marks.annotated[rows] != NOT_ANNOTATED
-        marks.kind[rows] = np.where(is_annotated, kinds, self._predicted_kind[rows])
+        marks.kind[rows] = np.where(is_annotated, annotated.kinds[rows], self._predicted_kind[rows])

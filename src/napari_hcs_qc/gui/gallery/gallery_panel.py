@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.annotations.annotation import annotations_at
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.gallery_order import order_cells
-from napari_hcs_qc.gui.canvas.clicking import KEYS, Clicking
+from napari_hcs_qc.gui.canvas.clicking import Clicking, keys_of
 from napari_hcs_qc.gui.gallery.gallery_marks import PlateMarks
 from napari_hcs_qc.gui.gallery.gallery_orders import (
     BY_EMBEDDING,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _MANY = 500  # cells; saying something of more at once is asked about first
 
 _CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-_LABEL_OF = {getattr(Qt.Key, f"Key_{name}"): label for name, label in KEYS.items()}
 
 
 class _Request(NamedTuple):
@@ -58,7 +57,7 @@ class GalleryPanel(QWidget):
     Tiles stay where they are while a person annotates them; they are sorted again when another
     order is chosen, when a new model has scored the cells, or on `sort`.
 
-    Keys: those of `KEYS` annotate the selected cells, as one action; Space selects the
+    Keys: those of `keys_of` annotate the selected cells, as one action; Space selects the
     next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
     """
 
@@ -89,6 +88,7 @@ class GalleryPanel(QWidget):
         name_parts(self)
         self._follow()
         self._show_stale(False)
+        self._kinds_changed()
         self._person_changed()
         self._threshold_changed(workspace.session.models.threshold)
         self._show_plate()
@@ -112,6 +112,7 @@ class GalleryPanel(QWidget):
         session.annotations.person_changed.connect(self._person_changed)
         session.models.embeddings_changed.connect(self._offer_orders)
         session.closing.connect(source.close)
+        session.assay.kinds_changed.connect(self._kinds_changed)
 
     # ---- value ---------------------------------------------------------------------------
 
@@ -330,7 +331,7 @@ class GalleryPanel(QWidget):
         if held == Qt.KeyboardModifier.NoModifier:
             if key == Qt.Key.Key_Space:
                 return self.select_next_open
-            label = _LABEL_OF.get(key)
+            label = self._labels.get(key)
             return None if label is None else lambda: self.annotate(*label)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
             Qt.Key.Key_Z: session.annotations.undo,
@@ -419,6 +420,10 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         if self._value.shown != "all" or self._value.order in ("disagreement", "diverse"):
             self._show_stale(True)
+
+    def _kinds_changed(self) -> None:
+        keys = keys_of(self._workspace.session.assay.kinds)
+        self._labels = {getattr(Qt.Key, f"Key_{key}"): label for key, label in keys.items()}
 
     def _person_changed(self) -> None:
         self.view.set_blind(self._workspace.session.annotations.is_blind)

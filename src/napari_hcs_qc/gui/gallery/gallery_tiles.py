@@ -11,7 +11,6 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 
-from napari_hcs_qc.assay.annotations.annotation import KINDS
 from napari_hcs_qc.gui.widgets.controls import to_image
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ ANNOTATED = {
     UNSURE: "unsure",
     CONFLICT: "normal and abnormal: annotators disagree",
 }
-NO_KIND = -1
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Marks:
     p_abnormal: NDArray[np.floating]  # (n_cells,) P(abnormal) in [0, 1]; NaN where not scored
     # (n_cells,) 0 not annotated, 1 normal, 2 abnormal, 3 unsure, 4 annotators disagree
     annotated: NDArray[np.integer]
-    kind: NDArray[np.integer]
+    kind: NDArray[np.object_]  # (n_cells,) name, or None
 
     def __post_init__(self) -> None:
         lengths = {len(self.p_abnormal), len(self.annotated), len(self.kind)}
@@ -116,14 +114,13 @@ class Marks:
     def none(cls) -> Marks:
         """No cell has a mark."""
         no_code = np.zeros(0, dtype=np.int8)
-        return cls(np.zeros(0), no_code, no_code)
+        return cls(np.zeros(0), no_code, np.empty(0, dtype=object))
 
     def of(self, cell: int) -> CellMark:
         """Give the mark of a cell; an empty one for a cell that is not there."""
         if not 0 <= cell < len(self.p_abnormal):
             return _NOTHING
-        code = int(self.kind[cell])
-        kind = KINDS[code] if 0 <= code < len(KINDS) else ""
+        kind = self.kind[cell] or ""
         return CellMark(float(self.p_abnormal[cell]), int(self.annotated[cell]), kind)
 
 

@@ -101,6 +101,13 @@ class Session(QObject):
         for problem in (opened.problem, *(plate.problem for plate in opened.plates.values())):
             if problem:
                 self.message.emit("warning", problem)
+        unlisted = self.annotations.unlisted_kinds()
+        if unlisted:
+            self.message.emit(
+                "warning",
+                f"Annotations have kinds that this assay does not list: {', '.join(unlisted)}. "
+                "Add them with + in the Annotate panel.",
+            )
         self.annotations.watch.start()
         self.assay.changed.emit()
         with_images = [name for name, item in opened.plates.items() if item.plate is not None]

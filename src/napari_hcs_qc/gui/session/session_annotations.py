@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
@@ -110,6 +111,13 @@ class SessionAnnotations(QObject):
         if state is not None and cache is not None:
             self._rows = AnnotatedRows(state.plate.name, state.plate_cells, state.by_site, cache)
 
+    def unlisted_kinds(self) -> tuple[str, ...]:
+        """Kinds that annotations have and the assay does not list, as in one put together anew."""
+        if self.cache is None:
+            return ()
+        listed = {kind.name for kind in self._assay.kinds}
+        return tuple(sorted(set(self.cache.table["kind"].dropna()) - listed))
+
     # ---- annotating ----------------------------------------------------------------------
 
     def annotate(
@@ -134,7 +142,7 @@ class SessionAnnotations(QObject):
     def annotate_cells(self, annotations: Sequence[Annotation]) -> bool:
         """Record annotations of any sites as one action."""
         cache = self.cache
-        if cache is None or not annotations:
+        if cache is None or not annotations or not self._are_listed(annotations):
             return False
         return self._record(lambda: cache.annotate(annotations, self._annotator))
 
@@ -189,6 +197,16 @@ class SessionAnnotations(QObject):
         self._models.read_verdicts()
         return True
 
+    def _are_listed(self, annotations: Sequence[Annotation]) -> bool:
+        """Whether the assay has the kinds of annotations; says what it lacks."""
+        kinds = {annotation.kind for annotation in annotations if annotation.kind is not None}
+        try:
+            listed_kinds(kinds, self._assay.kinds)
+        except HcsQcError as error:
+            self.message.emit("error", str(error))
+            return False
+        return True
+
     def _record(self, act: Callable[[], frozenset[PlateSite] | None], verb: str = "") -> bool:
         try:
             changed = act()
@@ -211,6 +229,8 @@ class SessionAnnotations(QObject):
             return
         try:
             changed = cache.reload()
+            if self.unlisted_kinds():
+                self._assay.read_kinds()
         except HcsQcError as error:
             if self.watch.interval() != _WATCH_LOST_MS:  # reported once, not every few seconds
                 self._watch_ms = self.watch.interval()

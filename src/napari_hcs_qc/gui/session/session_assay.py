@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
+
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
+    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate
 
@@ -17,10 +20,13 @@ class SessionAssay(QObject):
     """What is open; `Session` opens and closes it."""
 
     changed = Signal()
+    kinds_changed = Signal()
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._opened: OpenAssay | None = None
+        self._kinds_shown = self.kinds
+        self.changed.connect(self._show_kinds)
 
     @property
     def folder(self) -> AssayFolder | None:
@@ -36,6 +42,34 @@ class SessionAssay(QObject):
     def annotation_cache(self) -> AnnotationCache | None:
         """Its annotations."""
         return None if self._opened is None else self._opened.live
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of abnormal cells of the open assay; without one those of every assay."""
+        return BUILT_IN_KINDS if self.folder is None else self.folder.kinds
+
+    def add_kind(self, kind: Kind) -> None:
+        """Add a kind to the open assay."""
+        if self.folder is not None:
+            self.folder.add_kind(kind.name, kind.colour, kind.key)
+            self._show_kinds()
+
+    def remove_kind(self, name: str) -> None:
+        """Remove a kind that people added and that no annotation has."""
+        if self.folder is not None:
+            self.folder.remove_kind(name)
+            self._show_kinds()
+
+    def read_kinds(self) -> None:
+        """Show kinds that another window or a command has added."""
+        if self.folder is not None:
+            self.folder.reload()
+            self._show_kinds()
+
+    def _show_kinds(self) -> None:
+        if self.kinds != self._kinds_shown:
+            self._kinds_shown = self.kinds
+            self.kinds_changed.emit()
 
     def plate(self, name: str | None) -> OpenPlate | None:
         """Give a plate by its name."""

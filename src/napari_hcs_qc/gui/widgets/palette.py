@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtGui import QColor
 
-from napari_hcs_qc.gui.canvas.layers import ABNORMAL_COLOUR, NORMAL_COLOUR
+from napari_hcs_qc.assay.annotations.kind_colours import (
+    ABNORMAL_COLOUR,
+    NEUTRAL_COLOUR,
+    NORMAL_COLOUR,
+)
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ABNORMAL_COLOUR",
     "FLAG_COLOUR",
-    "KIND_COLOURS",
     "NEUTRAL_COLOUR",
     "NORMAL_COLOUR",
     "OKABE_ITO",
@@ -67,23 +71,7 @@ RAMP: tuple[str, ...] = (
 to look the same to people with and without colour vision deficiency, dark to light throughout."""
 
 UNSURE_COLOUR = "#cc79a7"
-NEUTRAL_COLOUR = "#c4c4c4"
-"""Of what has neither annotation nor prediction."""
-
 FLAG_COLOUR = "#d55e00"
-
-KIND_COLOURS: dict[str, str] = {
-    "blur": "#0072b2",
-    "saturation": "#f0e442",
-    "debris": "#009e73",
-    "dead": "#d55e00",
-    "haze": "#cc79a7",
-    "empty": "#606060",
-    "noise": "#b4eeb4",
-    "other": "#e69f00",
-}
-"""Of each kind; `other` is that of abnormal, and the two that Okabe & Ito have no hue for are apart
-from the rest in lightness. Eight hues are many: the kind is always written as well."""
 
 REVIEW_COLOURS: dict[str, str] = {
     "keep": "#009e73",
@@ -128,7 +116,8 @@ def sequential_colour(value: float) -> QColor:
 
 def category_colours(names: tuple[str, ...], quiet: QColor) -> dict[str, QColor]:
     """Give each category its colour: its own where it has one, else the next that is unused."""
-    own = REVIEW_COLOURS | KIND_COLOURS | {"normal": NORMAL_COLOUR, "abnormal": ABNORMAL_COLOUR}
+    own = REVIEW_COLOURS | {kind.name: kind.colour for kind in BUILT_IN_KINDS}
+    own |= {"normal": NORMAL_COLOUR, "abnormal": ABNORMAL_COLOUR}
     own |= dict.fromkeys(_QUIET, quiet.name())
     chosen = {name: own[name] for name in names if name in own}
     spare = [colour for colour in OKABE_ITO if colour not in chosen.values()]

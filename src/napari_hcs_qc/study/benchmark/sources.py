@@ -164,7 +164,7 @@ def _assay(source: SourceSpec, folder: Path, job: Job) -> AssayFolder:
     inputs = {"plate": str(source.path.resolve()), "labels": sha256_of(source.labels)}
     path = folder / "assays" / fingerprint(inputs)
     assay, _ = steps.new(path, [steps.PlateSource(source.path)])
-    steps.annotate(assay, source.labels, "labels")
+    steps.annotate(assay, source.labels, "labels", any_kind=True)
     steps.cells(assay, job=job)
     return assay
 

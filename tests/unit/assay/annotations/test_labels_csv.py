@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, new_kind
 from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, read_labels
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 
@@ -100,6 +101,7 @@ def test_plates_by_name(tmp_path: Path) -> None:
         ("A01,1,1,1,bad,", ["'bad'", "normal, abnormal or empty"]),
         ("A01,1,1,1,abnormal,mitosis", ["mitosis is normal"]),
         ("A01,1,1,1,abnormal,fuzzy", ["'fuzzy'", "blur, saturation"]),
+        ("A01,1,1,1,abnormal,9 lives", ["'9 lives'", "beginning with a letter"]),
         ("A01,1,1,1,normal,dead", ["dead", "label is normal"]),
         ("A01,1,1,1,,dead", ["dead", "label is unsure"]),
         ("Q,x,1,-9,nope,", ["'Q'", "'x'", "'nope'"]),  # all that is wrong with a row
@@ -112,6 +114,35 @@ def test_bad_rows_are_named_with_line_value_and_expectation(
     assert [where for where, _ in found] == ["labels ä.csv line 3"]
     for word in words:
         assert word in found[0][1]
+
+
+def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path) -> None:
+    rows = [
+        f"A01,1,{y},{x},abnormal,{kind}"
+        for y in range(3)
+        for x, kind in enumerate(("Fibre", "neurite"))
+    ]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join([HEADER + ",kind", *rows, "A01,1,9,9,bad,"]), encoding="utf-8")
+    with pytest.raises(ProblemsError, match="7 of 7 rows are not valid") as caught:
+        read_labels(path, {"p1": PLATE}, annotator="anna")
+    bad, fibre, neurite = caught.value.problems
+    assert bad.where == "labels.csv line 8"
+    assert fibre.where == "labels.csv line 2 and 2 further rows"
+    assert "'fibre' is not one of blur, saturation" in fibre.what
+    assert '--add-kind "fibre"' in fibre.what and "+ in the Annotate panel" in fibre.what
+    assert (neurite.where, "'neurite'" in neurite.what) == (
+        "labels.csv line 3 and 2 further rows",
+        True,
+    )
+
+    path.write_text("\n".join([HEADER + ",kind", *rows]), encoding="utf-8")
+    kinds = [*BUILT_IN_KINDS]
+    for name in ("fibre", "neurite"):
+        kinds.append(new_kind(kinds, name))
+    for listed in (kinds, None):
+        frame = read_labels(path, {"p1": PLATE}, annotator="anna", kinds=listed)
+        assert frame["kind"].tolist() == ["fibre", "neurite"] * 3
 
 
 def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
