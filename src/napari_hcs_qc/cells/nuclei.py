@@ -48,6 +48,7 @@ _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever it
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
+_FOOT_QUANTILE, _FOOT = 0.05, 0.0
 _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
@@ -55,7 +56,7 @@ _LEAST_PX = 6
 # A tenth: nuclei far out of focus are cells, too, and shall be called blurred rather than missed.
 _EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
-_DIM, _DIM_SLIM, _SLIM = 0.2, 0.4, 2.2
+_DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
@@ -152,7 +153,7 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(
-        contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter
+        contrast > level, contrast < threshold, diameter
     )
     labels = split_clumps(mask, contrast, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
@@ -171,9 +172,10 @@ def _own_levels(
     labels = split_clumps(
         _tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor
     )
-    levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
-        np.float32
-    )[labels]
+    level = label_medians(labels, small, _OWN_QUANTILE)
+    foot = np.maximum(label_medians(labels, small, _FOOT_QUANTILE) - threshold, 0.0) * _FOOT
+    own = np.maximum(foot + _OWN_SHARE * (level - foot), threshold)
+    levels = np.concatenate([[np.inf], own]).astype(np.float32)[labels]
     levels = levels.repeat(factor, axis=0).repeat(factor, axis=1)
     return levels[: contrast.shape[0], : contrast.shape[1]]
 
@@ -264,8 +266,7 @@ def _without_odd(
     radius = np.maximum(label_maxima(labels, depth), 1.0)
     elongation = px / np.pi / radius**2
     drop, n_steps = edge_drops(labels, contrast, max(1, round(_EDGE * diameter)))
-    typical = np.repeat(drop, np.where(area > _LEAST_TYPICAL, px, 0))
-    usual = float(np.median(typical)) if len(typical) else 0.0
+    usual = _usual_drop(drop[1:], area[1:])
     is_odd = (area < _LEAST_AREA) | (px < min(_LEAST_PX, 0.2 * diameter**2))
     is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
     is_odd |= drop < _LEAST_DROP * levels[:n]
@@ -273,6 +274,14 @@ def _without_odd(
     is_odd |= drop < usual * np.where(elongation > _SLIM, _DIM_SLIM, _DIM)
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))
+
+
+def _usual_drop(drop: NDArray[np.float64], area: NDArray[np.float64]) -> float:
+    """Give the drop of light at the edge of a typical nucleus: half of all light has more."""
+    light = np.where(area > _LEAST_TYPICAL, np.minimum(area, 1.0) * np.maximum(drop, 0.0), 0.0)
+    if not light.any():
+        return 0.0
+    return float(np.quantile(drop, 0.5, weights=light, method="inverted_cdf"))
 
 
 def _by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
