@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SPLIT_AT = 0.22
 _LIGHT_WEIGHT, _LIGHT_SIGMA = 0.0, 0.08
 _SIZE_WEIGHT = 0.1
+_STEP_MAX, _STEP_SIZE = 1.0, 1.5
 _LEAST_DIP = -0.1  # Nucleoli make a cut look brighter than its pieces; that is no evidence.
 _LEAST_WAIST = 0.04  # Of the diameter: below it a large nucleus is just large.
 
@@ -67,6 +68,7 @@ def split_clumps(
         waist = (min(top[a], top[b]) - saddle[cut]) / diameter
         dip = max(_LEAST_DIP, 1.0 - at_cut[cut] / max(dim, 1e-12))
         step = 1.0 - dim / max(bright, 1e-12)
+        step = min(step, _STEP_MAX) * min(1.0, (area[a] + area[b]) / typical / _STEP_SIZE)
         size = min((area[a] + area[b]) / typical, 3.0) * min(waist / _LEAST_WAIST, 1.0)
         if waist + dip + step + _SIZE_WEIGHT * size < _SPLIT_AT:
             keep, gone = (a, b) if top[a] >= top[b] else (b, a)
