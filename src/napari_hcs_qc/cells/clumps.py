@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 # Evidence for a cut; each counts from 0 (none) to about 1. The weights and the limit lie in a broad
 # optimum on hand-drawn masks (BBBC039: F1 changes by less than 0.005 for a quarter more or less).
 _SPLIT_AT = 0.22
-_LIGHT_WEIGHT, _LIGHT_SIGMA = 0.0, 0.08
 _SIZE_WEIGHT = 0.1
-_STEP_MAX, _STEP_SIZE = 1.0, 1.5
+_STEP_SIZE = 1.5  # Nuclei: parts of a single one differ in brightness, too.
 _LEAST_DIP = -0.1  # Nucleoli make a cut look brighter than its pieces; that is no evidence.
 _LEAST_WAIST = 0.04  # Of the diameter: below it a large nucleus is just large.
 
@@ -34,14 +33,9 @@ def split_clumps(
     depth = ndi.gaussian_filter(
         ndi.distance_transform_edt(mask).astype(np.float32), max(0.5, 0.035 * diameter)
     )
-    hills = depth
-    if _LIGHT_WEIGHT:
-        smooth = ndi.gaussian_filter(contrast, _LIGHT_SIGMA * diameter)
-        least = max(float(smooth[mask].min(initial=np.inf)), 1e-6) if mask.any() else 1.0
-        hills = depth / (0.5 * diameter) + _LIGHT_WEIGHT * np.log(np.maximum(smooth, least))
-    seeds, _ = ndi.label((ndi.maximum_filter(hills, 3) == hills) & mask, np.ones((3, 3)))
+    seeds, _ = ndi.label((ndi.maximum_filter(depth, 3) == depth) & mask, np.ones((3, 3)))
     pieces: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
-        -hills, seeds, mask=mask
+        -depth, seeds, mask=mask
     ).astype(np.int32)
     n = int(pieces.max())
     first, second, saddle, at_cut = _cuts(pieces, depth, contrast)
@@ -67,9 +61,9 @@ def split_clumps(
         dim, bright = sorted((level[a], level[b]))
         waist = (min(top[a], top[b]) - saddle[cut]) / diameter
         dip = max(_LEAST_DIP, 1.0 - at_cut[cut] / max(dim, 1e-12))
-        step = 1.0 - dim / max(bright, 1e-12)
-        step = min(step, _STEP_MAX) * min(1.0, (area[a] + area[b]) / typical / _STEP_SIZE)
-        size = min((area[a] + area[b]) / typical, 3.0) * min(waist / _LEAST_WAIST, 1.0)
+        both = (area[a] + area[b]) / typical
+        step = (1.0 - dim / max(bright, 1e-12)) * min(both / _STEP_SIZE, 1.0)
+        size = min(both, 3.0) * min(waist / _LEAST_WAIST, 1.0)
         if waist + dip + step + _SIZE_WEIGHT * size < _SPLIT_AT:
             keep, gone = (a, b) if top[a] >= top[b] else (b, a)
             parent[gone] = keep

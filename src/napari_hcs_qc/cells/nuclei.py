@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
 from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
@@ -47,8 +48,8 @@ _OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0,
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
-_OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
-_FOOT_QUANTILE, _FOOT = 0.05, 0.0
+_OWN_QUANTILE, _OWN_SHARE, _CORE_SHARE, _EDGE_SHARE = 0.75, 0.5, 0.6, 0.4
+_RIM = 0.1
 _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
@@ -153,9 +154,10 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(
-        contrast > level, contrast < threshold, diameter
+        contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
-    labels = split_clumps(mask, contrast, diameter)
+    cores = split_clumps(mask, contrast, diameter)
+    labels = _whole(cores, contrast, threshold, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
@@ -168,16 +170,34 @@ def _own_levels(
 ) -> NDArray[np.float32]:
     """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
-    small = shrunk(contrast, factor)
-    labels = split_clumps(
-        _tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor
-    )
-    level = label_medians(labels, small, _OWN_QUANTILE)
-    foot = np.maximum(label_medians(labels, small, _FOOT_QUANTILE) - threshold, 0.0) * _FOOT
-    own = np.maximum(foot + _OWN_SHARE * (level - foot), threshold)
-    levels = np.concatenate([[np.inf], own]).astype(np.float32)[labels]
-    levels = levels.repeat(factor, axis=0).repeat(factor, axis=1)
-    return levels[: contrast.shape[0], : contrast.shape[1]]
+    small, scaled = shrunk(contrast, factor), diameter / factor
+    level = np.zeros(small.shape, dtype=np.float32)
+    for _ in range(2):
+        mask = small > np.maximum(_OWN_SHARE * level, threshold)
+        labels = split_clumps(_tidied(mask, small < threshold, scaled), small, scaled)
+        level = _levels(labels, small, np.inf)[labels]
+    level = level.repeat(factor, axis=0).repeat(factor, axis=1)
+    return level[: contrast.shape[0], : contrast.shape[1]]
+
+
+def _levels(
+    labels: NDArray[np.int32], contrast: NDArray[np.float32], ground: float
+) -> NDArray[np.float32]:
+    """Give the brightness of each label from 0, the ground, on."""
+    inside = label_medians(labels, contrast, _OWN_QUANTILE)
+    return np.concatenate([[ground], inside]).astype(np.float32)
+
+
+def _whole(
+    cores: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
+) -> NDArray[np.int32]:
+    """Let each core grow to the edge of its nucleus."""
+    near = ndi.binary_dilation(cores > 0, iterations=max(1, round(_RIM * diameter)))
+    grown: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
+        -contrast, cores, mask=near & (contrast > threshold)
+    ).astype(np.int32)
+    is_nucleus = (cores > 0) | (contrast > _EDGE_SHARE * _levels(cores, contrast, 0.0)[grown])
+    return np.where(is_nucleus, grown, 0)
 
 
 def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.float32], float]:
