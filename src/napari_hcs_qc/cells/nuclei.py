@@ -297,11 +297,19 @@ def _without_odd(
 
 
 def _usual_drop(drop: NDArray[np.float64], area: NDArray[np.float64]) -> float:
-    """Give the drop of light at the edge of a typical nucleus: half of all light has more."""
-    light = np.where(area > _LEAST_TYPICAL, np.minimum(area, 1.0) * np.maximum(drop, 0.0), 0.0)
-    if not light.any():
+    """Give the drop of light at the edge of a typical nucleus: half of all light has more.
+
+    By light rather than by area, as yolk, cytoplasm and haze may cover more than nuclei do; but at
+    most twice that by area, as a single dead nucleus may outshine a sparse field.
+    """
+    area = np.where((area > _LEAST_TYPICAL) & (drop > 0), np.minimum(area, 1.0), 0.0)
+    if not area.any():
         return 0.0
-    return float(np.quantile(drop, 0.5, weights=light, method="inverted_cdf"))
+    by_light, by_area = (
+        float(np.quantile(drop, 0.5, weights=weights, method="inverted_cdf"))
+        for weights in (area * np.maximum(drop, 0.0), area)
+    )
+    return min(by_light, 2 * by_area)
 
 
 def _by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
