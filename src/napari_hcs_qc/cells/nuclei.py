@@ -50,6 +50,10 @@ _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever it
 # would be too dark where cytoplasm is stained, too.
 _OWN_QUANTILE, _OWN_SHARE, _CORE_SHARE, _EDGE_SHARE = 0.75, 0.5, 0.6, 0.4
 _RIM = 0.1
+# Specks: side of the window (diameters), share of their light that stands out, area (of a typical
+# nucleus), elongation; those that are clear (in noise) may be dimmer than other things.
+_SPECK, _SPECK_HEIGHT, _SPECK_AREA, _SPECK_ELONGATION = 0.35, 0.6, 0.15, 1.5
+_SPECK_SNR, _DIM_SPECK = 60.0, 0.1
 _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
@@ -157,7 +161,9 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
         contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
     cores = split_clumps(mask, contrast, diameter)
-    labels = _whole(cores, contrast, threshold, diameter)
+    labels = _with_specks(
+        _whole(cores, contrast, threshold, diameter), contrast, threshold, diameter
+    )
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
@@ -198,6 +204,30 @@ def _whole(
     ).astype(np.int32)
     is_nucleus = (cores > 0) | (contrast > _EDGE_SHARE * _levels(cores, contrast, 0.0)[grown])
     return np.where(is_nucleus, grown, 0)
+
+
+def _with_specks(
+    labels: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
+) -> NDArray[np.int32]:
+    """Add small round things that stand out of the halo of a nucleus half of which outshines them."""
+    side = max(3, round(_SPECK * diameter)) | 1
+    height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
+    specks, n = ndi.label((height > threshold) & (labels == 0))
+    peak = label_maxima(specks, height)
+    specks[height < 0.5 * peak[specks]] = 0
+    px = np.bincount(specks.ravel(), minlength=n + 1)
+    is_speck = peak > _SPECK_HEIGHT * label_maxima(specks, contrast)
+    is_speck &= px < _SPECK_AREA * np.pi / 4 * diameter**2
+    is_speck &= _elongation(specks, px) < _SPECK_ELONGATION
+    is_speck[0] = False
+    return np.where(is_speck[specks], specks + labels.max(), labels).astype(np.int32)
+
+
+def _elongation(labels: NDArray[np.int32], px: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Area over that of the largest circle inside, of each label from 0 on."""
+    depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
+    elongation: NDArray[np.float64] = px / np.pi / np.maximum(label_maxima(labels, depth), 1.0) ** 2
+    return elongation
 
 
 def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.float32], float]:
@@ -282,16 +312,19 @@ def _without_odd(
     n = int(labels.max()) + 1
     px = np.bincount(labels.ravel(), minlength=n)
     area = px / (np.pi / 4 * diameter**2)
-    depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
-    radius = np.maximum(label_maxima(labels, depth), 1.0)
-    elongation = px / np.pi / radius**2
+    elongation = _elongation(labels, px)
     drop, n_steps = edge_drops(labels, contrast, max(1, round(_EDGE * diameter)))
     usual = _usual_drop(drop[1:], area[1:])
     is_odd = (area < _LEAST_AREA) | (px < min(_LEAST_PX, 0.2 * diameter**2))
     is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
     is_odd |= drop < _LEAST_DROP * levels[:n]
-    is_odd |= drop * np.sqrt(n_steps) < _LEAST_SNR * noise
-    is_odd |= drop < usual * np.where(elongation > _SLIM, _DIM_SLIM, _DIM)
+    clear = drop * np.sqrt(n_steps)
+    is_odd |= clear < _LEAST_SNR * noise
+    is_speck = (
+        (area < _SPECK_AREA) & (elongation < _SPECK_ELONGATION) & (clear > _SPECK_SNR * noise)
+    )
+    dim = np.where(elongation > _SLIM, _DIM_SLIM, np.where(is_speck, _DIM_SPECK, _DIM))
+    is_odd |= drop < dim * usual
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))
 
