@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
 from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
@@ -47,7 +48,12 @@ _OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0,
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
 # would be too dark where cytoplasm is stained, too.
-_OWN_QUANTILE, _OWN_SHARE = 0.75, 0.5
+_OWN_QUANTILE, _OWN_SHARE, _CORE_SHARE, _EDGE_SHARE = 0.75, 0.5, 0.6, 0.4
+_RIM = 0.1
+# Specks: side of the window (diameters), share of their light that stands out, area (of a typical
+# nucleus), elongation; those that are clear (in noise) may be dimmer than other things.
+_SPECK, _SPECK_HEIGHT, _SPECK_AREA, _SPECK_ELONGATION = 0.35, 0.6, 0.15, 1.5
+_SPECK_SNR, _DIM_SPECK = 60.0, 0.1
 _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
@@ -55,7 +61,7 @@ _LEAST_PX = 6
 # A tenth: nuclei far out of focus are cells, too, and shall be called blurred rather than missed.
 _EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
-_DIM, _DIM_SLIM, _SLIM = 0.2, 0.4, 2.2
+_DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
@@ -152,9 +158,12 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     plain, contrast = contrast, contrast - streak * line
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(
-        contrast > np.maximum(_OWN_SHARE * level, threshold), contrast < threshold, diameter
+        contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
-    labels = split_clumps(mask, contrast, diameter)
+    cores = split_clumps(mask, contrast, diameter)
+    labels = _with_specks(
+        _whole(cores, contrast, threshold, diameter), contrast, threshold, diameter
+    )
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
@@ -167,15 +176,58 @@ def _own_levels(
 ) -> NDArray[np.float32]:
     """Brightness of the nucleus that each pixel belongs to; infinite outside."""
     factor = 2 if diameter >= 16 else 1  # A rough division of the clumps will do.
-    small = shrunk(contrast, factor)
-    labels = split_clumps(
-        _tidied(small > threshold, small < threshold, diameter / factor), small, diameter / factor
-    )
-    levels = np.concatenate([[np.inf], label_medians(labels, small, _OWN_QUANTILE)]).astype(
-        np.float32
-    )[labels]
-    levels = levels.repeat(factor, axis=0).repeat(factor, axis=1)
-    return levels[: contrast.shape[0], : contrast.shape[1]]
+    small, scaled = shrunk(contrast, factor), diameter / factor
+    level = np.zeros(small.shape, dtype=np.float32)
+    for _ in range(2):
+        mask = small > np.maximum(_OWN_SHARE * level, threshold)
+        labels = split_clumps(_tidied(mask, small < threshold, scaled), small, scaled)
+        level = _levels(labels, small, np.inf)[labels]
+    level = level.repeat(factor, axis=0).repeat(factor, axis=1)
+    return level[: contrast.shape[0], : contrast.shape[1]]
+
+
+def _levels(
+    labels: NDArray[np.int32], contrast: NDArray[np.float32], ground: float
+) -> NDArray[np.float32]:
+    """Give the brightness of each label from 0, the ground, on."""
+    inside = label_medians(labels, contrast, _OWN_QUANTILE)
+    return np.concatenate([[ground], inside]).astype(np.float32)
+
+
+def _whole(
+    cores: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
+) -> NDArray[np.int32]:
+    """Let each core grow to the edge of its nucleus."""
+    near = ndi.binary_dilation(cores > 0, iterations=max(1, round(_RIM * diameter)))
+    grown: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
+        -contrast, cores, mask=near & (contrast > threshold)
+    ).astype(np.int32)
+    is_nucleus = (cores > 0) | (contrast > _EDGE_SHARE * _levels(cores, contrast, 0.0)[grown])
+    return np.where(is_nucleus, grown, 0)
+
+
+def _with_specks(
+    labels: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
+) -> NDArray[np.int32]:
+    """Add small round things that stand out of the halo of a nucleus half of which outshines them."""
+    side = max(3, round(_SPECK * diameter)) | 1
+    height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
+    specks, n = ndi.label((height > threshold) & (labels == 0))
+    peak = label_maxima(specks, height)
+    specks[height < 0.5 * peak[specks]] = 0
+    px = np.bincount(specks.ravel(), minlength=n + 1)
+    is_speck = peak > _SPECK_HEIGHT * label_maxima(specks, contrast)
+    is_speck &= px < _SPECK_AREA * np.pi / 4 * diameter**2
+    is_speck &= _elongation(specks, px) < _SPECK_ELONGATION
+    is_speck[0] = False
+    return np.where(is_speck[specks], specks + labels.max(), labels).astype(np.int32)
+
+
+def _elongation(labels: NDArray[np.int32], px: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Area over that of the largest circle inside, of each label from 0 on."""
+    depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
+    elongation: NDArray[np.float64] = px / np.pi / np.maximum(label_maxima(labels, depth), 1.0) ** 2
+    return elongation
 
 
 def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.float32], float]:
@@ -260,19 +312,37 @@ def _without_odd(
     n = int(labels.max()) + 1
     px = np.bincount(labels.ravel(), minlength=n)
     area = px / (np.pi / 4 * diameter**2)
-    depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
-    radius = np.maximum(label_maxima(labels, depth), 1.0)
-    elongation = px / np.pi / radius**2
+    elongation = _elongation(labels, px)
     drop, n_steps = edge_drops(labels, contrast, max(1, round(_EDGE * diameter)))
-    typical = np.repeat(drop, np.where(area > _LEAST_TYPICAL, px, 0))
-    usual = float(np.median(typical)) if len(typical) else 0.0
+    usual = _usual_drop(drop[1:], area[1:])
     is_odd = (area < _LEAST_AREA) | (px < min(_LEAST_PX, 0.2 * diameter**2))
     is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
     is_odd |= drop < _LEAST_DROP * levels[:n]
-    is_odd |= drop * np.sqrt(n_steps) < _LEAST_SNR * noise
-    is_odd |= drop < usual * np.where(elongation > _SLIM, _DIM_SLIM, _DIM)
+    clear = drop * np.sqrt(n_steps)
+    is_odd |= clear < _LEAST_SNR * noise
+    is_speck = (
+        (area < _SPECK_AREA) & (elongation < _SPECK_ELONGATION) & (clear > _SPECK_SNR * noise)
+    )
+    dim = np.where(elongation > _SLIM, _DIM_SLIM, np.where(is_speck, _DIM_SPECK, _DIM))
+    is_odd |= drop < dim * usual
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))
+
+
+def _usual_drop(drop: NDArray[np.float64], area: NDArray[np.float64]) -> float:
+    """Give the drop of light at the edge of a typical nucleus: half of all light has more.
+
+    By light rather than by area, as yolk, cytoplasm and haze may cover more than nuclei do; but at
+    most twice that by area, as a single dead nucleus may outshine a sparse field.
+    """
+    area = np.where((area > _LEAST_TYPICAL) & (drop > 0), np.minimum(area, 1.0), 0.0)
+    if not area.any():
+        return 0.0
+    by_light, by_area = (
+        float(np.quantile(drop, 0.5, weights=weights, method="inverted_cdf"))
+        for weights in (area * np.maximum(drop, 0.0), area)
+    )
+    return min(by_light, 2 * by_area)
 
 
 def _by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
