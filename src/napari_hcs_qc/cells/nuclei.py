@@ -209,7 +209,7 @@ def _whole(
 def _with_specks(
     labels: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
 ) -> NDArray[np.int32]:
-    """Add small round things that stand out of the halo of a nucleus half of which outshines them."""
+    """Add small round things that stand out of the halo of a nucleus twice as bright."""
     side = max(3, round(_SPECK * diameter)) | 1
     height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
     specks, n = ndi.label((height > threshold) & (labels == 0))
