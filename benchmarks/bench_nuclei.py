@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import tifffile
-from benchmarks.confluent_field import confluent_field
 from benchmarks.labelled_plate import BBBC039, REAL_PLATE, SHARED
 from benchmarks.results import table
 from scipy import ndimage as ndi
 from skimage.io import imread
+from tests.unit.cells.confluent_field import confluent_field
 
 from napari_hcs_qc.cells.detect import plate_diameter
 from napari_hcs_qc.cells.imported_masks import read_mask

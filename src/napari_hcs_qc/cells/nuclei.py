@@ -12,8 +12,10 @@ images where it is not given. A field is taken in these steps:
 3. Clumps are cut into convex pieces (watershed of the distance transform), and two pieces are
    joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
-   one does not swell and a dim neighbour does not drown in its halo; then step 3 is repeated.
-5. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
+   one does not swell and a dim neighbour does not drown in its halo. Step 3 is repeated at half of
+   it, then a little higher, where close nuclei part; from there they grow back to their edge.
+5. Specks in the halo of a nucleus, too dim for step 4, are added.
+6. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
    dropped; what is small but has one (debris, fragments) stays.
 """
 
@@ -46,8 +48,9 @@ _DENSE = 0.55  # Of the area within five diameters.
 _EDGE_PX = 4
 _OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0, 3, 1.3
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
-# The edge of a nucleus is at half the brightness of its brighter part; the median of a rough piece
-# would be too dark where cytoplasm is stained, too.
+# The brightness of a nucleus is that of its brighter part; the median of a rough piece would be too
+# dark where cytoplasm is stained, too. Shares of it at which clumps are cut, roughly and then
+# finely, and at which a nucleus ends, which is at most so many diameters outside the fine cut.
 _OWN_QUANTILE, _OWN_SHARE, _CORE_SHARE, _EDGE_SHARE = 0.75, 0.5, 0.6, 0.4
 _RIM = 0.1
 # Specks: side of the window (diameters), share of their light that stands out, area (of a typical
@@ -61,7 +64,7 @@ _LEAST_PX = 6
 # A tenth: nuclei far out of focus are cells, too, and shall be called blurred rather than missed.
 _EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
-_DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2
+_DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2  # Of the edge of the usual nucleus.
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
@@ -144,7 +147,7 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
-    """Take steps 1 to 4 of the module, at the scale of `image`."""
+    """Take the steps of the module, at the scale of `image`."""
     contrast, threshold = _contrast(image, diameter)
     mask = contrast > threshold
     if not mask.any():
@@ -161,9 +164,8 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
         contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
     cores = split_clumps(mask, contrast, diameter)
-    labels = _with_specks(
-        _whole(cores, contrast, threshold, diameter), contrast, threshold, diameter
-    )
+    labels = _whole(cores, contrast, threshold, diameter)
+    labels = _with_specks(labels, contrast, threshold, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
     levels = np.concatenate([[0.0], label_medians(labels, contrast)])
@@ -209,7 +211,7 @@ def _whole(
 def _with_specks(
     labels: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
 ) -> NDArray[np.int32]:
-    """Add small round things that stand out of the halo of a nucleus half of which outshines them."""
+    """Add small round things that stand out of the halo of a nucleus twice as bright."""
     side = max(3, round(_SPECK * diameter)) | 1
     height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
     specks, n = ndi.label((height > threshold) & (labels == 0))

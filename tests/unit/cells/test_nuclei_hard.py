@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
+from tests.unit.cells.confluent_field import confluent_field
 
 from napari_hcs_qc.cells.nuclei import find_nuclei
 
@@ -18,24 +19,6 @@ Draw = Callable[..., Any]
 Matches = Callable[..., tuple[int, ...]]
 
 
-def confluent(pitch: float, jitter: float, *, diameter: float = 28.8, seed: int = 0) -> Any:
-    """Draw discs in a hexagonal packing; jitter is in px at a diameter of 28.8."""
-    scale = diameter / 28.8
-    side = round(400 * scale)
-    y, x = np.mgrid[:side, :side]
-    rng = np.random.default_rng(seed)
-    signal, labels = np.full((side, side), 150.0), np.zeros((side, side), np.int32)
-    step = pitch * diameter
-    for i, row in enumerate(np.arange(14 * scale, side - 10 * scale, step * 0.866)):
-        for column in np.arange(14 * scale + (i % 2) * step / 2, side - 10 * scale, step):
-            cy, cx = row + jitter * scale * rng.normal(), column + jitter * scale * rng.normal()
-            disc = ((y - cy) ** 2 + (x - cx) ** 2 < (diameter / 2) ** 2) & (labels == 0)
-            labels[disc] = labels.max() + 1
-            signal[disc] += 400 * rng.uniform(0.6, 1.4)
-    image = ndi.gaussian_filter(signal, 1.2 * max(scale, 0.5)) + 5 * rng.normal(size=signal.shape)
-    return image.astype(np.float32), labels
-
-
 def without_cut(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return np.where(np.isin(labels, border), 0, labels)
@@ -44,7 +27,7 @@ def without_cut(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 def assert_confluent(
     matches: Matches, pitch: float, jitter: float, diameter: float, seed: int
 ) -> None:
-    image, labels = confluent(pitch, jitter, diameter=diameter, seed=seed)
+    image, labels = confluent_field(diameter, pitch, jitter, seed)
     found = find_nuclei(image, diameter_px=diameter)
     inner = without_cut(labels)
     hits, _, missed = matches(inner, found)
@@ -53,9 +36,55 @@ def assert_confluent(
     assert extra <= 0.05 * (hits + missed)
 
 
-@pytest.mark.parametrize(("pitch", "jitter"), [(1.25, 2), (1.18, 0), (1.12, 2), (1.06, 0)])
+@pytest.mark.parametrize(
+    ("pitch", "jitter"), [(1.25, 2), (1.18, 0), (1.12, 2), (1.06, 0), (1.06, 2)]
+)
 def test_confluent_fields(matches: Matches, pitch: float, jitter: float) -> None:
     assert_confluent(matches, pitch, jitter, 28.8, 0)
+
+
+# The closest jittered packings of small nuclei, whose gaps are below a pixel, are not parted well.
+NOT_PARTED = {(12.0, 1.12, 2), (12.0, 1.06, 2), (20.0, 1.06, 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("diameter", [12.0, 20.0, 28.8, 50.0])
+def test_confluent_fields_of_all_sizes(matches: Matches, diameter: float, seed: int) -> None:
+    for pitch in (1.35, 1.25, 1.18, 1.12, 1.06):
+        for jitter in (0, 2):
+            if (diameter, pitch, jitter) not in NOT_PARTED:
+                assert_confluent(matches, pitch, jitter, diameter, seed)
+
+
+def test_a_speck_in_the_halo_of_a_nucleus_is_found() -> None:
+    y, x = np.mgrid[:200, :260]
+    signal = np.zeros(y.shape)
+    for cy, cx in [(60, 60), (60, 200), (140, 60), (140, 200)]:
+        signal[np.hypot(y - cy, x - cx) < 14] = 1000
+    specks = [(60, 60 + 19), (60, 200 - 19), (140 - 19, 60), (140 + 19, 200)]
+    for cy, cx in specks:
+        signal[np.hypot(y - cy, x - cx) < 2.5] = 500
+    noise = np.random.default_rng(0).normal(0, 6, y.shape)
+    found = find_nuclei(150 + ndi.gaussian_filter(signal, 1.0) + noise, diameter_px=28)
+    labels = {int(found[at]) for at in specks}
+    assert len(labels - {0}) == 4
+    assert found.max() == 8
+
+
+def test_dim_cytoplasm_is_no_nuclei(draw_field: Draw, matches: Matches) -> None:
+    field = draw_field((300, 400), n=12, seed=3, brightness=1000)
+    y, x = np.mgrid[:300, :400]
+    cytoplasm = np.zeros(y.shape)
+    free = ndi.distance_transform_edt(field.labels == 0)
+    for _ in range(5):
+        row, column = np.unravel_index(free.argmax(), free.shape)
+        assert free[row, column] > 25
+        cytoplasm[np.hypot(y - row, x - column) < 14] = 130
+        free[np.hypot(y - row, x - column) < 45] = 0
+    image = field.image + ndi.gaussian_filter(cytoplasm, 1.0)
+    clean = matches(field.labels, find_nuclei(field.image, diameter_px=28), min_px=80)
+    assert matches(field.labels, find_nuclei(image, diameter_px=28), min_px=80) == clean
 
 
 @pytest.mark.parametrize("hot", ["single", "pairs"])
