@@ -114,7 +114,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     told = figures(model, 0.7)
     assert f"{n_cells} annotated cells in" in told[0]
     assert "At the threshold 0.70" in told[0]
-    assert "not how many of the calls on all cells of a plate are right" in told[0]
+    assert "how many of the calls on all cells of a plate are right" in told[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 from napari_hcs_qc.qc.intervals import wilson_interval
 
@@ -36,7 +35,10 @@ TOO_FEW = "too few wells to say"
 """What is shown in place of an interval."""
 
 _LEAST_ALIKE = 0.1  # correlation of the errors in a well: never taken for less
-_MIN_WELLS = 5.0  # of equal size, for the cells that a figure is of
+# Wells of equal size that the cells of a figure have to be worth. Abnormal cells gather in few: of
+# six wells those that have equally many are no sample of others.
+_MIN_WELLS, _MIN_WELLS_OF_CLASS = 5.0, 6.0
+_OF_ALL_CELLS = ("accuracy", "f1_weighted")
 _MAX_WIDTH = 0.5  # a wider interval says nothing
 
 
@@ -111,7 +113,7 @@ def jackknife_interval(value: float, without: Floats) -> tuple[float, float]:
     freedom = len(without) - 1
     if freedom < 1:
         return (np.nan, np.nan)
-    half = float(stdtrit(freedom, 0.975)) * float(np.sqrt(freedom * without.var()))
+    half = _quantile(freedom) * float(np.sqrt(freedom * without.var()))
     return value - half, value + half
 
 
@@ -181,16 +183,23 @@ def _interval(name: str, mean: float, without: Floats, n_of_well: Floats) -> tup
         mean, without = mean / (2 - mean), without / (2 - without)
     per_well = float((n_of_well**2).sum()) / n
     n_wells = n / per_well
-    if n_wells < _MIN_WELLS:
+    if n_wells <= (_MIN_WELLS if name in _OF_ALL_CELLS else _MIN_WELLS_OF_CLASS):
         return nothing
     variance = (len(without) - 1) * float(without.var())
     inner = (mean * n + 1) / (n + 2)  # where no cell is wrong something may be
     alike = max(variance * n / (inner * (1 - inner)), 1 + (per_well - 1) * _LEAST_ALIKE, 1.0)
-    t = float(stdtrit(n_wells - 1, 0.975))
-    low, high = (float(end) for end in wilson_interval(mean * n / alike, n / alike, t))
+    z = _quantile(n_wells - 1)
+    low, high = (float(end) for end in wilson_interval(mean * n / alike, n / alike, z))
     if name == "f1_abnormal":
         low, high = 2 * low / (1 + low), 2 * high / (1 + high)
     return (low, high) if high - low <= _MAX_WIDTH else nothing
+
+
+def _quantile(freedom: float) -> float:
+    """97.5 % quantile of Student's t distribution."""
+    from scipy.special import stdtrit  # takes longer to import than `hcs-qc status` to run
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _share(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:

@@ -174,14 +174,14 @@ def test_intervals_hold_the_truth_of_few_draws_of_all_cases(screen: Screen) -> N
 def test_intervals_hold_the_truth_in_each_case_or_there_are_none(
     screen: Screen, n_cells: int, n_wells: int
 ) -> None:
-    held = simulated(screen, n_cells, n_wells, 300)
+    held = simulated(screen, n_cells, n_wells, 200)
     for name in METRIC_NAMES:
         n = len(held.shown[name])
         print(  # noqa: T201
             f"{n_cells} cells, {n_wells} wells: {name} shown {n / held.n:.0%}"
             + (f", holds the truth {held.coverage(name):.0%}" if n else "")
         )
-        if n >= 30:
+        if n >= 30:  # fewer are chance
             assert held.coverage(name) >= LEAST_COVERAGE
     # It is not by silence that the intervals are right.
     if n_wells > 6 or n_cells > 50:
@@ -191,7 +191,7 @@ def test_intervals_hold_the_truth_in_each_case_or_there_are_none(
 @pytest.mark.slow
 @pytest.mark.parametrize("n_wells", [12, 25])
 def test_suggested_cells_are_trained_on_but_do_not_count(n_wells: int) -> None:
-    held = simulated(HARD, 100, n_wells, 300, suggested=0.5)
+    held = simulated(HARD, 100, n_wells, 200, suggested=0.5)
     for name in METRIC_NAMES:
         assert len(held.shown[name]) > 30
         assert held.coverage(name) >= LEAST_COVERAGE

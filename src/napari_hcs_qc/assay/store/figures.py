@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 NOT_OF_THE_PLATE = (
-    "They say how well cells chosen like these are told apart, not how many of the calls on all "
-    "cells of a plate are right, nor which share of them is abnormal."
+    "They are of cells chosen in this way: they do not say how many of the calls on all "
+    "cells of a plate are right, nor which share of those is abnormal."
 )
 """What is said beside the figures, as people pick what they annotate."""
 
