@@ -47,7 +47,7 @@ _CHOSEN = {
     "first": "{} suggested at the start",
     "random": "{} suggested at random",
     "suggested": "{} suggested because a model was unsure of them",
-    None: "of {} it is not recorded how they were picked",
+    None: "{} picked in a way that is not recorded",
 }
 
 _IMPOSSIBLE = Figures(sentence="not possible with a single annotated cell of a class")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 NOT_OF_THE_PLATE = (
-    "They are of cells chosen in this way: they do not say how many of the calls on all "
+    "The figures are of cells picked in this way: they do not say how many of the calls on all "
     "cells of a plate are right, nor which share of those is abnormal."
 )
 """What is said beside the figures, as people pick what they annotate."""
