@@ -59,7 +59,7 @@ def row(name: str, annotated: AnnotatedCells, head: str) -> str:
     """Cross-validate one row over 5 seeds."""
     found = cross_validate(annotated.embeddings, annotated.classes, annotated.groups, head)
     figures = " | ".join(
-        f"{found.mean[metric]:.4f} ± {found.sd[metric]:.4f}"
+        f"{found.figures.mean[metric]:.4f} ± {found.figures.sd[metric]:.4f}"
         for metric in ("f1_weighted", "auc", "accuracy", "f1_abnormal")
     )
     return f"| {name} | {head} | {annotated.embeddings.shape[1]} | {figures} |"

@@ -223,16 +223,17 @@ class Decisions:
         p_abnormal = head.predict_proba(plate)[:, abnormal_column(head)]
         if self._reference is None:
             self._reference = found, p_abnormal
-        f1, base = (one.mean["f1_weighted"] for one in (found, self._reference[0]))
+        auc = found.figures.mean["auc"]
+        f1, base = (one.figures.mean["f1_weighted"] for one in (found, self._reference[0]))
         changed = float(np.mean((p_abnormal >= 0.5) != (self._reference[1] >= 0.5)))
         print(
-            f"| {name} | {f1:.4f} ({f1 - base:+.4f}) | {found.mean['auc']:.4f} | {changed:.2%} |",
+            f"| {name} | {f1:.4f} ({f1 - base:+.4f}) | {auc:.4f} | {changed:.2%} |",
             flush=True,
         )
         return {
             "f1_weighted": round(f1, 4),
             "gain": round(f1 - base, 4),
-            "auc": round(found.mean["auc"], 4),
+            "auc": round(found.figures.mean["auc"], 4),
             "changed": round(changed, 5),
         }
 

@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             "share of cut cells called abnormal, not counted": f"{called[is_cut].mean():.1%}",
             "on crops centred by hand (labels.csv), not the plate: weighted F1, AUC": (
-                f"{crops.mean['f1_weighted']:.3f}, {crops.mean['auc']:.3f}"
+                f"{crops.figures.mean['f1_weighted']:.3f}, {crops.figures.mean['auc']:.3f}"
             ),
         }
         print("| BBBC022 plate 20585, shared half | |\n|---|---|")

@@ -73,7 +73,9 @@ def test_a_model_carries_its_encoder_wherever_the_assay_goes(assay, options, tmp
     assert manifest.fine_tuning.started_from_weights == str(options.weights)
     assert manifest.fine_tuning.epochs == 2
     assert not manifest.uses_plate_directions
-    assert "5 folds grouped by well, 1 seed, 80 cells" in figures(model)[0]
+    told = figures(model, 0.5)[0]
+    assert "80 annotated cells" in told
+    assert "a model that was trained without its well (5 folds, 1 seed)" in told
     assert not (assay.path / finetuning.CHECKPOINT).exists()
     [before] = predict(assay, ["SIM"], model)
     # The weights that it started from are not needed any more, nor is the place.

@@ -83,7 +83,7 @@ def test_both_models_are_read_with_their_figures(path: Path) -> None:
     assay = AssayFolder.open(path)
     newest, oldest = model_history.list_models(assay)
     assert (newest.id, newest.head, newest.problem) == ("0002", "knn", "")
-    assert (oldest.id, oldest.head, oldest.f1, oldest.f1_ci) == ("0001", "linear", 1.0, (1.0, 1.0))
+    assert (oldest.id, oldest.head, oldest.f1, oldest.f1_ci) == ("0001", "linear", 1.0, None)
     knn, linear = (load_model(folder) for folder in reversed(model_folders(assay.models_folder)))
     assert knn.novelty is not None and linear.novelty is not None
     assert knn.manifest.cross_validation is not None
@@ -91,7 +91,9 @@ def test_both_models_are_read_with_their_figures(path: Path) -> None:
     assert len(label_issues(knn.manifest)) == 12
     assert len(label_issues(knn.manifest, assay.journal().annotations())) > 0
     assert label_issues(linear.manifest) == ()
-    assert "weighted F1: 0.509 ± 0.000 (95 % interval 0.152–0.767)" in "\n".join(figures(knn))
+    # Its intervals were too narrow.
+    told = "\n".join(figures(knn, 0.5))
+    assert "weighted F1: 0.509 ± 0.000 (measure again for an interval)" in told
     assert knn.manifest.cross_validation.reliability is not None
 
 

@@ -92,7 +92,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     made = retrain(assay, states, QUICK, encoder=encoder)
     # A model without figures is shown, exported and reported as such.
     assert made.model.manifest.cross_validation is None
-    assert figures(made.model) == ["Cross-validation: not yet done"]
+    assert figures(made.model, 0.5) == ["Cross-validation: not yet done"]
     export.export(assay, tmp_path / "t")
     report = export.report(assay, tmp_path / "r.html").read_text(encoding="utf-8")
     assert "not yet cross-validated" in report
@@ -109,9 +109,12 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assert found.reliability is not None
     assert isinstance(found.learning_curve.verdict(), str)
     assert any("cross-validating" in text for text in told)
-    expected = chosen_model(assay, "0001").manifest.cross_validation.per_seed[0]
-    assert found.per_seed[0]["f1_weighted"] == pytest.approx(expected["f1_weighted"], abs=0.03)
-    assert "0.0" not in figures(model)[0]
+    expected = chosen_model(assay, "0001").manifest.cross_validation.mean["f1_weighted"]
+    assert found.mean["f1_weighted"] == pytest.approx(expected, abs=0.03)
+    told = figures(model, 0.7)
+    assert f"{n_cells} annotated cells in" in told[0]
+    assert "At the threshold 0.70" in told[0]
+    assert "how many of the calls on all cells of a plate are right" in told[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
 
 

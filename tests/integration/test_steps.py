@@ -115,12 +115,12 @@ def test_figures_come_from_wells_never_seen(ran) -> None:
     assert error.mean == validation.reliability.ece
     low, high = error.ci95
     assert 0 <= low <= error.mean <= high <= 1
-    told = [line for line in outcome_text.figures(ran.result.model) if "calibration" in line]
+    told = [line for line in outcome_text.figures(ran.result.model, 0.5) if "calibration" in line]
     assert f"{error.mean:.3f} (95 % interval {low:.3f}" in told[0]
     assert f"if perfectly calibrated: {error.perfect:.3f}" in told[0]
     report = ran.result.report.read_text(encoding="utf-8")
     assert "expected calibration error" in report
-    assert "Reliability of the probabilities" in report
+    assert "Reliability of the scores" in report
 
 
 def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_path: Path) -> None:

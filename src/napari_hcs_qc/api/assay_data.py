@@ -56,7 +56,7 @@ class AssayData:
 
     @property
     def threshold(self) -> float:
-        """P(abnormal) from which a cell counts as abnormal.
+        """Score from which a cell counts as abnormal.
 
         Examples
         --------

@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from napari_hcs_qc.workflow.steps import RunResult
 
 
-def figures(model: Model) -> list[str]:
-    """List the cross-validated figures of a model, with their intervals."""
+def figures(model: Model, threshold: float) -> list[str]:
+    """List the cross-validated figures of a model at a threshold, with their intervals."""
     validation = model.manifest.cross_validation
     if validation is None:
         return ["Cross-validation: not yet done"]
-    lines = [f"Cross-validation: {validation.sentence}"]
+    validation = validation.at(threshold)
+    lines = [f"Cross-validation: {validation.explained()}"]
     for figure in validation.figures:
-        low, high = figure.ci95
         spread = "" if figure.sd is None else f" ± {figure.sd:.3f}"
         mean = figure.mean
         if mean is None:
             lines.append(f"  {figure.name}: not defined")
             continue
-        limits = "" if low is None else f" (95 % interval {low:.3f}–{high:.3f})"
+        has_interval = None not in figure.ci95
+        limits = f" ({'95 % interval ' if has_interval else ''}{figure.interval_text()})"
         perfect = figure.perfect
         usual = "" if perfect is None else f"; if perfectly calibrated: {perfect:.3f}"
         lines.append(f"  {figure.name}: {mean:.3f}{spread}{limits}{usual}")
@@ -98,7 +99,7 @@ def run_outcome(result: RunResult) -> Outcome:
     exported = exported_outcome(result.exported)
     lines = [
         *scored_lines(result.scored),
-        *figures(result.model),
+        *figures(result.model, result.assay.threshold),
         *exported.lines,
         f"Report: {shown_path(result.report)}",
     ]

@@ -49,6 +49,8 @@ class LearningCurve:
             trend = "Still rising" if is_sure else "Perhaps still rising, but this may be chance"
             return f"{trend}: {MORE_CLICKS} more annotations may bring about {gain:+.2f}."
         most = self._gain(self.slope_high, MORE_CLICKS)
+        if math.isnan(most):
+            return "Too few wells to tell: annotate cells of more wells."
         if most >= _MUCH:
             return (
                 f"No rise visible, but too uncertain to tell: {MORE_CLICKS} more annotations may "

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import (
-    divided,
-    draw_units,
-    drawn_rates,
-    percentile_interval,
-    sd_over_seeds,
-    worst_of,
-)
+from napari_hcs_qc.evaluation.agreement import agreement, jackknife_interval
+from napari_hcs_qc.evaluation.crossval import divided, units_of, worst_of
 from napari_hcs_qc.evaluation.curves import LearningCurve
-from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
 from napari_hcs_qc.job import NO_JOB, Job
@@ -31,6 +24,7 @@ if TYPE_CHECKING:
 
 _LAST_POINTS = 3  # the end of the curve says most about what comes next
 _STEPS = (1, 2, 5)
+_SHOWN = "f1_weighted"
 
 
 def learning_curve(
@@ -71,14 +65,21 @@ def learning_curve(
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
                 done += 1
     job.report(total, total, message)
-    worst, units = worst_of(splits, wells)
+    worst = worst_of(splits)
     notes = [worst.note] if worst.note else []
     if left_out:
         sizes_left_out = ", ".join(map(str, left_out))
         notes.append(
             f"Sizes above {n_most}, which is what a fold leaves, are left out: {sizes_left_out}."
         )
-    return _summed_up(used, labels, p_abnormal, units, " ".join(notes))
+    return _summed_up(
+        used,
+        labels == ABNORMAL,
+        p_abnormal,
+        np.stack([split.fold for split in splits]),
+        units_of(worst, wells),
+        " ".join(notes),
+    )
 
 
 def _usable(requested: Sequence[int] | None, n_most: int) -> tuple[list[int], list[int]]:
@@ -112,38 +113,32 @@ def _representative_order(labels: NDArray[np.str_], rng: np.random.Generator) ->
 
 def _summed_up(
     sizes: list[int],
-    labels: NDArray[np.str_],
+    is_abnormal: NDArray[np.bool_],
     p_abnormal: NDArray[np.float64],
-    units: NDArray[Any],
+    fold: NDArray[np.int64],
+    wells: NDArray[Any] | None,
     note: str,
 ) -> LearningCurve:
     """Figures of held-out probabilities ``(n_sizes, n_seeds, n_cells)``."""
-    scores = np.array(
-        [[classification_metrics(labels, p).f1_weighted for p in rows] for rows in p_abnormal]
-    )
-    mean = scores.mean(axis=1)
-    sd = sd_over_seeds(scores.T)
-    low, high = np.full(len(sizes), np.nan), np.full(len(sizes), np.nan)
-    slope_ends = (np.nan, np.nan)
-    weight = draw_units(units)
-    if weight is not None:
-        is_abnormal = labels == ABNORMAL
-        drawn = np.array(
-            [drawn_rates(is_abnormal, rows, weight)["f1_weighted"] for rows in p_abnormal]
-        )
-        low, high = np.transpose([percentile_interval(values) for values in drawn])
-        if len(sizes) > 1:
-            slope_ends = percentile_interval(_slope(sizes, drawn))
+    points = [agreement(is_abnormal, rows, fold, wells) for rows in p_abnormal]
+    mean = np.array([point.mean[_SHOWN] for point in points])
+    ends = [point.ci95[_SHOWN] for point in points]
+    slope = slope_low = slope_high = math.nan
+    if len(sizes) > 1:
+        slope = float(_slope(sizes, mean))
+        if wells is not None:
+            without = _slope(sizes, np.array([point.without[_SHOWN] for point in points]))
+            slope_low, slope_high = jackknife_interval(slope, without)
     return LearningCurve(
         sizes=tuple(sizes),
         mean=tuple(mean.tolist()),
-        sd=tuple(sd.tolist()),
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
-        slope=float(_slope(sizes, mean)) if len(sizes) > 1 else math.nan,
-        slope_low=slope_ends[0],
-        slope_high=slope_ends[1],
-        n_cells=len(labels),
+        sd=tuple(point.sd[_SHOWN] for point in points),
+        low=tuple(low for low, _ in ends),
+        high=tuple(high for _, high in ends),
+        slope=slope,
+        slope_low=slope_low,
+        slope_high=slope_high,
+        n_cells=len(is_abnormal),
         note=note,
     )
 

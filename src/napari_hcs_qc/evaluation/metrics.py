@@ -10,19 +10,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.agreement import rates
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-METRIC_NAMES = (
-    "accuracy",
-    "f1_weighted",
-    "f1_abnormal",
-    "precision_abnormal",
-    "recall_abnormal",
-    "auc",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,22 +82,6 @@ def confusion(is_abnormal: NDArray[np.bool_], called: NDArray[np.bool_]) -> NDAr
     return np.array([hits, alarms, misses, len(called) - hits - alarms - misses])
 
 
-def rates(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """All figures but the AUC from confusion counts."""
-    hits, alarms, misses, passed = np.moveaxis(counts, -1, 0)
-    n_abnormal, n_normal = hits + misses, passed + alarms
-    total = n_abnormal + n_normal
-    f1_abnormal = _share(2 * hits, 2 * hits + alarms + misses)
-    f1_normal = _share(2 * passed, 2 * passed + alarms + misses)
-    return {
-        "accuracy": _share(hits + passed, total),
-        "f1_weighted": _share(n_abnormal * f1_abnormal + n_normal * f1_normal, total),
-        "f1_abnormal": f1_abnormal,
-        "precision_abnormal": _share(hits, hits + alarms),
-        "recall_abnormal": _share(hits, n_abnormal),
-    }
-
-
 def _as_abnormal(classes: NDArray[Any], which: str) -> NDArray[np.bool_]:
     names = classes.astype(str)
     if names.ndim != 1 or len(names) == 0:
@@ -118,8 +94,3 @@ def _as_abnormal(classes: NDArray[Any], which: str) -> NDArray[np.bool_]:
         )
     is_abnormal: NDArray[np.bool_] = names == ABNORMAL
     return is_abnormal
-
-
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    part, whole = np.asarray(part, float), np.asarray(whole, float)
-    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import draw_units
 from napari_hcs_qc.evaluation.curves import Reliability
 from napari_hcs_qc.qc.intervals import wilson_interval
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 _N_PERFECT = 500  # draws behind `Reliability.ece_perfect`
+_N_BOOTSTRAP = 1000  # draws of wells behind its interval
 
 
 def reliability(
@@ -51,7 +51,7 @@ def reliability(
     ece = float(n @ np.abs(share - mean_p) / len(p))
     in_bin = bin_of[:, np.newaxis] == np.arange(n_bins)
     ends: tuple[float | None, float | None] = (None, None)
-    weight = None if units is None else draw_units(units)
+    weight = None if units is None else _draw_units(units)
     if weight is not None:
         drawn = np.abs(weight @ (in_bin * (abnormal - p)[:, np.newaxis])).sum(axis=1)
         drawn /= weight.sum(axis=1)
@@ -72,3 +72,14 @@ def reliability(
         ece_high=ends[1],
         ece_perfect=float(perfect.mean()),
     )
+
+
+def _draw_units(units: ArrayLike) -> NDArray[np.float64] | None:
+    """Draw whole units with replacement: how often each cell is drawn; None of a single unit."""
+    unit = np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
+    n_units = int(unit.max()) + 1
+    if n_units < 2:
+        return None
+    rng = np.random.default_rng(0)
+    times = rng.multinomial(n_units, np.full(n_units, 1 / n_units), _N_BOOTSTRAP)
+    return times[:, unit].astype(np.float64)

@@ -23,6 +23,12 @@ MIN_ANNOTATED = 10
 NO_INTERVAL = "too few annotations or sites for an interval"
 """What is shown in place of an interval."""
 
+ABOUT_SCORE = (
+    "A score is not a probability on the plate: annotated cells are picked, and more of them are "
+    "abnormal, so the mean score of a plate is well above its share of abnormal cells."
+)
+"""What is said beside scores."""
+
 _MAX_WIDTH = 0.5  # a wider interval says nothing
 _MIN_FREEDOM = 4  # so many sites beyond the first of their well (or wells) for a spread
 _WILSON_Z = 1.959963984540054

@@ -206,17 +206,18 @@ def report(
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
         plates=[_report_plate(plate) for plate in scored],
         rule=assay.flag_rule,
-        model=model_card(model),
+        model=model_card(model, assay.threshold),
         pictures=_pictures({plate.state.plate.name: plate for plate in scored}),
         rates=scored[0].rates if scored else None,
     )
     return write_report(data, out, job=job)
 
 
-def model_card(model: Model) -> ModelCard:
-    """Describe a model for the report."""
+def model_card(model: Model, threshold: float) -> ModelCard:
+    """Describe a model for the report, with its figures at a threshold."""
     manifest, recipe, encoder = model.manifest, model.recipe, model.encoder
-    figures = manifest.cross_validation
+    recorded = manifest.cross_validation
+    figures = None if recorded is None else recorded.at(threshold)
     sides = " and ".join(str(side) for side in recipe.sides_px)
     diameters = ""
     if recipe.unit == "diameter":
@@ -253,13 +254,12 @@ def model_card(model: Model) -> ModelCard:
                 name=figure.name,
                 mean=figure.mean,
                 sd=figure.sd,
-                low=figure.ci95[0],
-                high=figure.ci95[1],
+                interval=figure.interval_text(),
             )
             for figure in (() if figures is None else figures.figures)
             if figure.mean is not None
         ],
-        validation="not yet cross-validated" if figures is None else figures.sentence,
+        validation="not yet cross-validated" if figures is None else figures.explained(),
         reliability=[]
         if bins is None
         else list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True)),

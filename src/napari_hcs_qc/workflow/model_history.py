@@ -36,7 +36,7 @@ class ModelLine:
     recipe: str = ""  # its name
     head: str = ""  # its name
     n_annotated: dict[str, int] = field(default_factory=dict)  # annotated cells of each class
-    f1: float | None = None  # cross-validated weighted F1
+    f1: float | None = None  # cross-validated weighted F1 at the assay's threshold
     f1_ci: tuple[float, float] | None = None  # its 95 % interval; None where it is not known
     auc: float | None = None  # cross-validated AUC; None as `f1`
     note: str = ""  # a person's
@@ -79,7 +79,10 @@ def list_models(assay: AssayFolder, *, job: Job = NO_JOB) -> tuple[ModelLine, ..
     names = [folder.name for folder in folders]
     restored = assay.settings.model
     in_use = restored if restored in names else max(names, default="")
-    return tuple(_line(folder, folder.name == in_use) for folder in reversed(folders))
+    return tuple(
+        _line(folder, assay.threshold, is_in_use=folder.name == in_use)
+        for folder in reversed(folders)
+    )
 
 
 def set_note(assay: AssayFolder, model_id: str, text: str, *, job: Job = NO_JOB) -> None:
@@ -127,12 +130,13 @@ def _folder(assay: AssayFolder, model_id: str) -> Path:
     return folders[model_id]
 
 
-def _line(folder: Path, is_in_use: bool) -> ModelLine:
+def _line(folder: Path, threshold: float, *, is_in_use: bool) -> ModelLine:
     try:
         manifest = read_manifest(folder)
     except HcsQcError as error:
         return ModelLine(id=folder.name, is_in_use=is_in_use, problem=str(error))
-    figures = manifest.cross_validation
+    recorded = manifest.cross_validation
+    figures = None if recorded is None else recorded.at(threshold)
     low, high = (None, None) if figures is None else figures.ci95.get("f1_weighted", (None, None))
     return ModelLine(
         id=folder.name,

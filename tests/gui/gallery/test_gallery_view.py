@@ -625,7 +625,7 @@ def rest_on(view: GalleryView, place: int) -> str:
 def test_tooltip_describes_the_cell_but_not_its_prediction_when_blind(view: GalleryView) -> None:
     view.set_marks(marks(0.75, said=2))
     words = rest_on(view, 2)
-    assert "P(abnormal) 0.75" in words
+    assert "abnormal score 0.75" in words
     assert "annotated abnormal" in words
     view.set_blind(True)
     words = rest_on(view, 3)

@@ -118,13 +118,13 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     assert share >= ((p >= np.float32(0.02)) & ~said).sum()
 
 
-def test_colour_by_kind_and_probability_and_only_abnormal(desk: Any, assay_path: Path) -> None:
+def test_colour_by_kind_and_score_and_only_abnormal(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     dock = shown(desk, OverlayDock)
     buttons = {button.property("key"): button for button in dock.findChildren(QRadioButton)}
     by_class = outlines(desk).copy()
-    buttons["probability"].click()
-    assert desk.view.value().colour_by == "probability"
+    buttons["score"].click()
+    assert desk.view.value().colour_by == "score"
     assert len(np.unique(outlines(desk), axis=0)) > 2
     assert (outlines(desk) != by_class).any()
     buttons["kind"].click()

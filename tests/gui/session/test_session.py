@@ -281,6 +281,33 @@ def test_every_cell_is_suggested_once(desk: Any, assay_path: Path) -> None:
     assert said.isdisjoint({(site, *at) for site, at in seen})
 
 
+def test_how_an_annotated_cell_was_chosen_is_recorded_and_stays(
+    desk: Any, assay_path: Path
+) -> None:
+    desk.open(assay_path)
+    places = []
+    desk.session.selection.cell_chosen.connect(
+        lambda at: places.append((desk.session.selection.site, at))
+    )
+
+    def chosen_of_last() -> str:
+        table = desk.session.annotations.cache.table
+        return table.sort_values("at")["chosen"].iloc[-1]
+
+    for _ in range(6):
+        desk.session.suggestions.show_next()
+    suggested = []
+    for site, at in places:
+        desk.session.annotations.annotate(site, [at], "normal")
+        suggested.append(chosen_of_last())
+    assert sorted(set(suggested)) == ["random", "suggested"]
+    site, at = places[suggested.index("suggested")]
+    desk.session.annotations.annotate(site, [at], "abnormal")
+    assert chosen_of_last() == "suggested"
+    desk.session.annotations.annotate(site, [(at[0] + 40, at[1])], "abnormal")
+    assert chosen_of_last() == "hand"
+
+
 # ---- saying something ----------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
@@ -103,16 +104,29 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     manifest = workspace.session.models.model.manifest
     f1 = manifest.cross_validation.figures[0]
     assert f1.name == "weighted F1"
-    low, high = f1.ci95
     found = numbers(dock.figures)
     assert f"{f1.mean:.3f} ± {f1.sd:.3f}" in found
-    assert f"{low:.3f}–{high:.3f}" in found
+    assert f1.interval_text() in found
     shown = dock.figures.findChild(QWidget, "sentence").text()
     assert manifest.cross_validation.sentence in shown
     matrix = dock.figures.findChild(ConfusionChart).value()
     assert matrix.sum() == pytest.approx(manifest.cross_validation.n_cells)
     assert ids(dock) == ["0001"]
     assert in_use(dock) == ["0001"]
+
+
+def test_figures_are_those_at_the_threshold_in_use(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    sentence = dock.figures.findChild(QWidget, "sentence")
+    assert "At the threshold 0.50" in sentence.text()
+    figures = workspace.session.models.model.manifest.cross_validation
+    workspace.session.models.set_threshold(0.97)
+    qtbot.waitUntil(lambda: "At the threshold 0.97" in sentence.text(), timeout=60_000)
+    matrix = dock.figures.findChild(ConfusionChart).value()
+    assert matrix == pytest.approx(np.array(figures.at(0.97).confusion))
+    assert matrix[:, 1].sum() < np.array(figures.confusion)[:, 1].sum()
 
 
 def test_retraining_makes_a_model_and_its_figures_follow(

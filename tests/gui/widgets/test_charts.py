@@ -182,7 +182,7 @@ class TestReliability:
         for place, p in enumerate(BINS.mean_p):
             words = chart.describe_at(area.at(p, 0.5))
             assert f"of {BINS.n[place]} cells, {BINS.share[place]:.0%} are abnormal" in words
-            assert f"P(abnormal) {BINS.bin_low[place]:.2f} to {BINS.bin_high[place]:.2f}" in words
+            assert f"Score {BINS.bin_low[place]:.2f} to {BINS.bin_high[place]:.2f}" in words
 
     def test_points_lie_where_the_figures_are(self, make: Any) -> None:
         only = reliability([0.9] * 5, [True, False, False, False, False])
@@ -316,9 +316,9 @@ class TestHistogram:
         p = np.array([0.005, 0.01, 0.5, 0.51, 1.0, np.nan], np.float32)
         chart = make(HistogramChart, p)
         area = chart.area()
-        assert chart.describe_at(area.at(0.01, 2)).startswith("2 cells with P(abnormal) 0.00")
-        assert chart.describe_at(area.at(0.51, 2)).startswith("2 cells with P(abnormal) 0.50")
-        assert chart.describe_at(area.at(0.99, 2)).startswith("1 cell with P(abnormal) 0.98")
+        assert chart.describe_at(area.at(0.01, 2)).startswith("2 cells with score 0.00")
+        assert chart.describe_at(area.at(0.51, 2)).startswith("2 cells with score 0.50")
+        assert chart.describe_at(area.at(0.99, 2)).startswith("1 cell with score 0.98")
         assert chart.describe_at(QPointF(1, 1)) == ""
         assert not make(HistogramChart, np.array([np.nan])).has_data()
 

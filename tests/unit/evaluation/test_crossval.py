@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import confusion_matrix
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import bootstrap_ci, cross_validate, grouped_folds
-from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics
+from napari_hcs_qc.evaluation.agreement import METRIC_NAMES, agreement
+from napari_hcs_qc.evaluation.crossval import cross_validate, grouped_folds
+from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.job import Cancelled, Job
 
@@ -102,32 +101,33 @@ class TestCrossValidate:
         wells = np.repeat(np.arange(20), 10)
         y = np.where(wells % 2 == 0, "abnormal", "normal")
         X = rng.normal(size=(20, 30))[wells] + 0.01 * rng.normal(size=(200, 30))
-        assert cross_validate(X, y, None, "knn", seeds=(0,)).mean["auc"] > 0.99
-        assert cross_validate(X, y, wells, "knn", seeds=(0, 1, 2)).mean["auc"] < 0.75
+        assert cross_validate(X, y, None, "knn", seeds=(0,)).figures.mean["auc"] > 0.99
+        assert cross_validate(X, y, wells, "knn", seeds=(0, 1, 2)).figures.mean["auc"] < 0.75
 
     def test_shuffled_annotations_score_as_chance(self) -> None:
         X, y, wells = draw()
         shuffled = np.random.default_rng(0).permutation(y)
         result = cross_validate(X, shuffled, wells, "linear", seeds=(0, 1, 2))
-        assert 0.38 < result.mean["auc"] < 0.62
+        assert 0.38 < result.figures.mean["auc"] < 0.62
 
     def test_the_figures_are_of_the_pooled_held_out_cells(self) -> None:
         X, y, wells = draw()
         result = cross_validate(X, y, wells, "linear", seeds=(0, 1, 2))
         assert result.p_abnormal.shape == (3, 200)
         pooled = [classification_metrics(y, p) for p in result.p_abnormal]
-        assert result.per_seed == tuple(pooled)
+        figures = result.figures
         for name in METRIC_NAMES:
-            values = [getattr(metrics, name) for metrics in pooled]
-            assert result.mean[name] == pytest.approx(np.mean(values))
-            assert result.sd[name] == pytest.approx(np.std(values, ddof=1))
-            low, high = result.ci95[name]
-            assert low < result.mean[name] < high
-        assert result.mean["auc"] > 0.9
+            low, high = figures.ci95[name]
+            assert low < figures.mean[name] < high
+            if name != "auc":  # which is within folds
+                values = [getattr(metrics, name) for metrics in pooled]
+                assert figures.mean[name] == pytest.approx(np.mean(values))
+                assert figures.sd[name] == pytest.approx(np.std(values, ddof=1))
+        assert figures.mean["auc"] > 0.9
         assert (result.by, result.n_splits, result.n_wells, result.note) == ("well", 5, 20, "")
         again = cross_validate(X, y, wells, "linear", seeds=(0, 1, 2))
         np.testing.assert_array_equal(again.p_abnormal, result.p_abnormal)
-        assert again.ci95 == result.ci95
+        assert again.figures.ci95 == figures.ci95
 
     def test_confusion_counts_each_cell_once(self) -> None:
         X, y, wells = draw()
@@ -136,19 +136,35 @@ class TestCrossValidate:
         called = [np.where(p >= 0.5, "abnormal", "normal") for p in result.p_abnormal]
         names = ["normal", "abnormal"]
         oracle = np.mean([confusion_matrix(y, c, labels=names) for c in called], axis=0)
-        np.testing.assert_allclose(result.confusion(), oracle)
-        assert result.confusion().sum(axis=1).tolist() == [(y == name).sum() for name in names]
-        assert len(np.unique(result.confusion())) == 4
+        found = result.figures.confusion
+        np.testing.assert_allclose(found, oracle)
+        assert found.sum(axis=1).tolist() == [(y == name).sum() for name in names]
+        assert len(np.unique(found)) == 4
 
     def test_two_wells_fall_back_to_cells_and_the_result_says_so(self) -> None:
         X, y, wells = draw(n_wells=2, per_well=40)
         result = cross_validate(X, y, wells, "knn", seeds=(0,))
         assert result.by == "cell"
         assert "Held out by cell" in result.note
-        assert result.sd["auc"] == 0
-        data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-        assert data["note"] == result.note
-        assert data["mean"]["auc"] == result.mean["auc"]
+        assert result.figures.sd["auc"] == 0
+        # Two wells say nothing of others.
+        assert np.isnan(list(result.figures.ci95.values())).all()
+
+    def test_all_cells_are_trained_on_and_the_figures_are_of_those_that_count(self) -> None:
+        X, y, wells = draw()
+        whole = cross_validate(X, y, wells, "knn", seeds=(0, 1))
+        counts = np.random.default_rng(0).random(len(y)) < 0.6
+        part = cross_validate(X, y, wells, "knn", seeds=(0, 1), counts=counts)
+        np.testing.assert_array_equal(part.p_abnormal, whole.p_abnormal)
+        assert part.figures.confusion.sum() == counts.sum()
+        expected = agreement(
+            y[counts] == "abnormal",
+            whole.p_abnormal[:, counts],
+            whole.fold[:, counts],
+            wells[counts],
+        )
+        assert part.figures.mean == expected.mean
+        assert part.figures.ci95 == expected.ci95
 
     def test_progress_and_cancel(self) -> None:
         X, y, wells = draw()
@@ -168,42 +184,3 @@ class TestCrossValidate:
             cross_validate(X[1:], y, wells)
         with pytest.raises(HcsQcError, match="Unknown head 'x'"):
             cross_validate(X, y, wells, "x")
-
-
-class TestBootstrap:
-    def test_each_draw_is_the_metric_of_the_drawn_wells(self) -> None:
-        """Against a plain loop that copies wells and asks scikit-learn."""
-        _, y, wells = draw(n_wells=6)
-        rng = np.random.default_rng(1)
-        p = np.round(rng.random((2, len(y))) * 0.5 + 0.4 * (y == "abnormal"), 1)
-        found = bootstrap_ci(y == "abnormal", p, wells, n_draws=300, seed=4)
-        times = np.random.default_rng(4).multinomial(6, np.full(6, 1 / 6), 300)
-        values: dict[str, list[float]] = {"auc": [], "f1_weighted": []}
-        for draw_ in times:
-            index = np.concatenate(
-                [
-                    np.flatnonzero(wells == f"p/A{well + 1:02d}")
-                    for well, count in enumerate(draw_)
-                    for _ in range(count)
-                ]
-            )
-            aucs = [roc_auc_score(y[index] == "abnormal", row[index]) for row in p]
-            f1s = [classification_metrics(y[index], row[index]).f1_weighted for row in p]
-            values["auc"].append(float(np.mean(aucs)))
-            values["f1_weighted"].append(float(np.mean(f1s)))
-        for name, drawn in values.items():
-            np.testing.assert_allclose(found[name], np.percentile(drawn, [2.5, 97.5]), atol=1e-9)
-
-    def test_wells_that_differ_make_it_wider(self) -> None:
-        rng = np.random.default_rng(0)
-        wells = np.repeat(np.arange(10), 20)
-        is_abnormal = rng.random(200) < 0.4
-        wrong = np.isin(wells, [0, 1, 2])
-        p = np.where(is_abnormal ^ wrong, 0.9, 0.1)[np.newaxis]
-        by_well = bootstrap_ci(is_abnormal, p, wells)["accuracy"]
-        by_cell = bootstrap_ci(is_abnormal, p, np.arange(200))["accuracy"]
-        assert by_well[1] - by_well[0] > 2 * (by_cell[1] - by_cell[0])
-
-    def test_one_well_has_no_interval(self) -> None:
-        found = bootstrap_ci(np.array([True, False]), np.array([[0.9, 0.1]]), ["a", "a"])
-        assert all(math.isnan(end) for ends in found.values() for end in ends)

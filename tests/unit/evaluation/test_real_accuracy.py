@@ -32,8 +32,8 @@ def test_the_baseline_judges_bbbc039_as_its_readme_says(shared_data: Path) -> No
     labels = table["label"].to_numpy(str)
     result = cross_validate(features, labels, wells, "forest", seeds=(0, 1))
     # The data README gives 0.90-0.92 for such features with a random forest.
-    assert result.mean["f1_weighted"] > 0.87
-    assert result.mean["auc"] > 0.93
-    low, high = result.ci95["f1_weighted"]
+    assert result.figures.mean["f1_weighted"] > 0.87
+    assert result.figures.mean["auc"] > 0.93
+    low, high = result.figures.ci95["f1_weighted"]
     assert 0.02 < high - low < 0.2
     assert result.by == "well"

@@ -23,6 +23,9 @@ Seen: TypeAlias = "Mapping[str, str | float | bool]"
 
 CLASSES = ("normal", "abnormal", "unsure")
 VERDICTS = ("keep", "exclude", "look again")
+CHOSEN = ("hand", "first", "random", "suggested")
+"""How a cell came to be annotated: a person picked it, or it was suggested: as one of the first
+before there was a model, at random, or because the model was unsure of it."""
 
 _FAR_PX = 1e7  # beyond any image
 _LAST_SITE = 2**31 - 1  # tables of cells hold sites as int32
@@ -41,6 +44,7 @@ class Annotation:
     cls: str | None
     kind: str | None = None  # why abnormal, see `Kind`; None when not given or not abnormal
     note: str | None = None  # free text, such as ``mitosis``
+    chosen: str | None = None  # one of `CHOSEN`; None where it was not recorded
 
     def __post_init__(self) -> None:
         checked_text(self.plate, "plate")
@@ -56,6 +60,7 @@ class Annotation:
                 f"within an image were expected."
             )
         check_term(self.cls, "class", CLASSES)
+        check_term(self.chosen, "way of choosing", CHOSEN)
         if self.kind is not None:
             checked_kind_name(self.kind)
         if self.kind is not None and self.cls != "abnormal":
@@ -77,13 +82,14 @@ class Annotation:
     @property
     def row(self) -> tuple[str | float | None, ...]:
         """All fields, in the order of the journal's columns."""
-        return (self.plate, self.well, self.site, self.y_px, self.x_px, *self.content)
+        where = (self.plate, self.well, self.site, self.y_px, self.x_px)
+        return (*where, *self.content, self.chosen)
 
     @classmethod
     def of_row(cls, values: Sequence[Any]) -> Annotation:
-        """Make an annotation of what `row` gives."""
+        """Make an annotation of what `row` gives; the last values may be missing."""
         names = [field.name for field in fields(cls)]
-        return cls(**dict(zip(names, values, strict=True)))
+        return cls(**dict(zip(names, values, strict=False)))
 
 
 def annotations_at(

@@ -29,11 +29,13 @@ COLUMNS = (
     "class",
     "kind",
     "note",
+    "chosen",
     "annotator",
     "at",
     "action",
 )
 _ABOUT_SITE = 3  # plate, well and site begin a place and a row
+_CHOSEN, _ANNOTATOR = COLUMNS.index("chosen"), COLUMNS.index("annotator")
 
 
 class PlateSite(NamedTuple):
@@ -72,6 +74,18 @@ class AnnotationCache:
         rows = self._rows
         return _frame(rows[key] for key in self._of_site.get(where, ()))
 
+    def chosen_at(self, place: tuple[Any, ...]) -> str | None:
+        """Tell how the cell at an annotated place was chosen, see `Annotation.chosen`."""
+        keys = self._of_site.get(_site_of(place), ())
+        return next(
+            (
+                self._rows[key][_CHOSEN]
+                for key in keys
+                if key[1] == place and self._rows[key][_CHOSEN]
+            ),
+            None,
+        )
+
     def annotate(self, annotations: Sequence[Annotation], annotator: str) -> frozenset[PlateSite]:
         """Record annotations as one action."""
         others_wrote = self.has_changed()
@@ -87,14 +101,7 @@ class AnnotationCache:
             key = (annotator.strip(), annotation.place)
             self._forget(key)
             if annotation.cls is not None:
-                place = (
-                    annotation.plate,
-                    annotation.well,
-                    annotation.site,
-                    annotation.y_px,
-                    annotation.x_px,
-                )
-                self._remember(key, (*place, *annotation.content, key[0], at, action))
+                self._remember(key, (*annotation.row, key[0], at, action))
         self._latest = at
         self._table = None
         return touched
@@ -131,7 +138,7 @@ class AnnotationCache:
         for row in rows_of(table, COLUMNS):
             plate, well, site, y_px, x_px = row[:5]
             place = (plate, well, int(site), round(y_px * 100), round(x_px * 100))
-            self._remember((row[8], place), row)
+            self._remember((row[_ANNOTATOR], place), row)
 
     def _remember(self, key: _Key, row: tuple[Any, ...]) -> None:
         self._rows[key] = row
@@ -157,4 +164,4 @@ def _site_of(place: tuple[Any, ...]) -> PlateSite:
 def _frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     types = {"site": "int64", "y_px": "float64", "x_px": "float64", "at": "datetime64[us, UTC]"}
-    return with_texts(frame.astype(types), frame[["class", "kind", "note"]])
+    return with_texts(frame.astype(types), frame[["class", "kind", "note", "chosen"]])

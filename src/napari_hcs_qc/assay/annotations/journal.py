@@ -24,6 +24,7 @@ from napari_hcs_qc.assay.annotations.consensus import agree
 from napari_hcs_qc.assay.annotations.journal_schema import (
     appending,
     create_schema,
+    has_chosen,
     has_seen,
     reading,
 )
@@ -158,12 +159,15 @@ class Journal:
     def annotations(self) -> pd.DataFrame:
         """Tell what every annotator says now: their last word at each position."""
         with self._reading() as database:
-            rows = database.execute(journal_events.ANNOTATIONS).fetchall()
-        frame = pd.DataFrame(rows, columns=[*_COLUMNS, "annotator", "at", "action"])
+            column = "n.chosen" if has_chosen(database) else "NULL"
+            query = journal_events.ANNOTATIONS.format(chosen=column)
+            rows = database.execute(query).fetchall()
+        frame = pd.DataFrame(rows, columns=[*_COLUMNS, "chosen", "annotator", "at", "action"])
         frame = frame.astype({"site": "int64", "y_px": "float64", "x_px": "float64"})
         frame = frame[~_with_position(frame).duplicated(["annotator", *_POSITION], keep="last")]
         frame = frame[frame["class"].notna()].reset_index(drop=True)
-        return with_texts(frame.assign(at=_times(frame["at"])), frame[["class", "kind", "note"]])
+        texts = frame[["class", "kind", "note", "chosen"]]
+        return with_texts(frame.assign(at=_times(frame["at"])), texts)
 
     def consensus(self, annotations: pd.DataFrame | None = None) -> pd.DataFrame:
         """Tell what the annotators together say at each position, see `consensus.agree`."""

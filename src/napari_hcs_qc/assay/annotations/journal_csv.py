@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.annotations.annotation import (
     seen_as_text,
     seen_from_text,
 )
-from napari_hcs_qc.assay.annotations.journal_schema import has_seen
+from napari_hcs_qc.assay.annotations.journal_schema import has_chosen, has_seen
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.read_table import read_table
@@ -33,10 +33,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 _ABOUT = ("action", "at", "actor", "type", "target", "source")
-_ANNOTATION = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "note")
+_ANNOTATION = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "note", "chosen")
 _VERDICT = ("plate", "well", "site", "verdict", "note", "seen")
-_FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-1], "verdict", "note")
-_COLUMNS = (*_FIRST_COLUMNS, "seen")  # which exports of the first version do not have
+_FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-2], "verdict", "note")
+_COLUMNS = (*_FIRST_COLUMNS, "seen", "chosen")  # which older exports do not have
 _ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
 _ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
 
@@ -69,10 +69,12 @@ def load_actions(database: sqlite3.Connection) -> dict[str, Action]:
     query = "SELECT uuid, at_us, actor, type, target, source FROM actions ORDER BY at_us, uuid"
     actions = {row[0]: Action(*row) for row in database.execute(query)}
     for event, table in _ROW_TABLE.items():
-        names = list(_ROW_COLUMNS[event])
-        if "seen" in names and not has_seen(database):
-            names[names.index("seen")] = "NULL"
-        columns = ", ".join(names)
+        missing = {
+            name
+            for name, is_there in (("seen", has_seen), ("chosen", has_chosen))
+            if not is_there(database)
+        }
+        columns = ", ".join("NULL" if name in missing else name for name in _ROW_COLUMNS[event])
         query = f"SELECT uuid, row, {columns} FROM {table} JOIN actions ON seq = action"
         for uuid, row, *values in database.execute(query):
             actions[uuid].rows[row] = tuple(values)
@@ -156,7 +158,7 @@ def _row(event: str, line: dict[str, str]) -> tuple[Any, ...]:
         seen = seen_as_text(seen_from_text(line.get("seen")))
         return (*place, only, given("verdict"), checked_note(given("note")), seen)
     position = (int(line["site"]), float(line["y_px"]), float(line["x_px"]))
-    content = (given("class"), given("kind"), given("note"))
+    content = (given("class"), given("kind"), given("note"), line.get("chosen") or None)
     return Annotation.of_row((*place, *position, *content)).row
 
 
@@ -204,7 +206,7 @@ def _contradictions(
         if held is not None:
             rows: Iterable[tuple[int, tuple[Any, ...]]] = action.rows.items()
             if held.about != action.about or any(
-                not _is_same(action.type, held.rows.get(row), entry) for row, entry in rows
+                not _is_same(held.rows.get(row), entry) for row, entry in rows
             ):
                 yield Problem(where, "differs from the event of that id in the journal.")
             continue
@@ -219,8 +221,8 @@ def _contradictions(
             yield Problem(where, f"an {action.type} of {action.target} that is older than it.")
 
 
-def _is_same(event: str, held: tuple[Any, ...] | None, recorded: tuple[Any, ...]) -> bool:
-    """Compare two accounts of a row; what a file of the first version lacks is no contradiction."""
-    if event == "verdict" and held is not None and None in (held[-1], recorded[-1]):
+def _is_same(held: tuple[Any, ...] | None, recorded: tuple[Any, ...]) -> bool:
+    """Compare two accounts of a row; what a file of an older version lacks is no contradiction."""
+    if held is not None and None in (held[-1], recorded[-1]):
         return held[:-1] == recorded[:-1]
     return held == recorded

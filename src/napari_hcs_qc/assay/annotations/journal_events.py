@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 # SQLite takes a CROSS JOIN in the order written: actions in the order of their index, so that
 # nothing needs sorting.
 ANNOTATIONS = """
-SELECT n.plate, n.well, n.site, n.y_px, n.x_px, n.class, n.kind, n.note, a.actor, a.at_us, a.uuid
+SELECT n.plate, n.well, n.site, n.y_px, n.x_px, n.class, n.kind, n.note, {chosen},
+  a.actor, a.at_us, a.uuid
 FROM active_actions AS a CROSS JOIN annotations AS n ON n.action = a.seq
 ORDER BY a.at_us, a.uuid, n.row
 """
-"""Annotations of the actions that are in effect, oldest first: the last at a position counts."""
+"""Annotations of the actions that are in effect, oldest first: the last at a position counts.
+`chosen` is the column of that name, or NULL in a journal that has none."""
 
 VERDICTS = """
 SELECT v.plate, v.well, v.site, v.verdict, v.note, a.actor, a.at_us, a.uuid, {seen}
@@ -87,7 +89,7 @@ def append_annotations(
     """Add annotations as one action and return its id."""
     uuid, action = append_action(database, actor, "annotate", source=source)
     database.executemany(
-        "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((action, number, *annotation.row) for number, annotation in enumerate(annotations)),
     )
     return uuid

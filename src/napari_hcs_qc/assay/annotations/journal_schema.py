@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 2
-"""1 had no `seen` with verdicts; such a journal is read as it is and upgraded when written to."""
+SCHEMA_VERSION = 3
+"""1 had no `seen` with verdicts, 1 and 2 no `chosen` with annotations; such a journal is read as it
+is and upgraded when written to."""
 
 APPLICATION_ID = 0x48435143  # "HCQC": tells our journal from any other SQLite file
 
@@ -42,6 +43,7 @@ CREATE TABLE annotations (
     class   TEXT    CHECK (class IN ('normal', 'abnormal', 'unsure')),
     kind    TEXT,
     note    TEXT,
+    chosen  TEXT,
     PRIMARY KEY (action, row)
 ) WITHOUT ROWID;
 CREATE TABLE verdicts (
@@ -138,11 +140,18 @@ def has_seen(database: sqlite3.Connection) -> bool:
     return _version(database) > 1
 
 
+def has_chosen(database: sqlite3.Connection) -> bool:
+    """Tell whether annotations are kept with how their cell was chosen: from version 3 on."""
+    return _version(database) > 2
+
+
 def _upgrade(path: Path, database: sqlite3.Connection) -> None:
     """Bring an older journal up to `SCHEMA_VERSION`, as part of what is being written."""
     _check_version(path, database)  # another process may have upgraded it, beyond what we know
     if not has_seen(database):
         database.execute("ALTER TABLE verdicts ADD COLUMN seen TEXT")
+    if not has_chosen(database):
+        database.execute("ALTER TABLE annotations ADD COLUMN chosen TEXT")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

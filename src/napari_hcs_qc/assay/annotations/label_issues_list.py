@@ -27,7 +27,7 @@ class LabelIssue:
 
     def __str__(self) -> str:
         return (
-            f"{self.plate} {self.site}: annotated {self.cls}, P(abnormal) {self.p_abnormal:.2f} "
+            f"{self.plate} {self.site}: annotated {self.cls}, abnormal score {self.p_abnormal:.2f} "
             "by the other wells"
         )
 
@@ -45,7 +45,7 @@ def label_issues(
         current = {_key(*row) for row in rows_of(annotations, columns)}
     issues = []
     for record in figures.label_issues:
-        plate, well, site, y_px, x_px, cls, _kind = manifest.training_cells[record.cell]
+        plate, well, site, y_px, x_px, cls, *_ = manifest.training_cells[record.cell]
         if current is None or _key(plate, well, site, y_px, x_px, cls) in current:
             issues.append(
                 LabelIssue(

@@ -11,6 +11,7 @@ import pandas as pd
 from napari_hcs_qc.assay.annotations.consensus import agree
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.table import is_cut_at, typed_cells
+from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,10 +138,12 @@ def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFr
     touch, say). Left out are unsure ones, those on cells about which people disagree, and words
     that their own author has replaced since.
     """
-    annotated = annotations[["well", "site", "y_px", "x_px", "class", "kind"]].reset_index(
-        drop=True
-    )
-    annotated = annotated.assign(cell_id=matched.cell_id)
+    columns = ["well", "site", "y_px", "x_px", "class", "kind", "chosen"]
+    annotated = annotations[columns].reset_index(drop=True).assign(cell_id=matched.cell_id)
+    # Whoever else annotated a suggested cell: it would not have been annotated otherwise.
+    suggested = annotated["cell_id"][annotated["chosen"] == "suggested"]
+    chosen = annotated["chosen"].where(~annotated["cell_id"].isin(suggested), "suggested")
+    annotated = with_texts(annotated, {"chosen": chosen})
     outcome = matched.for_training.set_index("cell_id")["class"]
     agreed = annotated[annotated["class"] == annotated["cell_id"].map(outcome)]
     order = ["well", "site", "y_px", "x_px"]

@@ -12,6 +12,7 @@ from napari_hcs_qc.assay.annotations.matching import cells_at
 from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ class AnnotatedCrops:
     sides: tuple[float, ...]  # ``(n_views,)`` side of each view in pixels of the image
     classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
     groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
+    chosen: NDArray[np.object_]  # how each came to be annotated, see `Annotation.chosen`
     rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
 
 
@@ -59,6 +61,7 @@ def annotated_crops(
     if not len(chosen):
         raise HcsQcError(f"None of the {total} annotated cells can be read; see 'hcs-qc status'.")
     classes = np.concatenate([table["class"].to_numpy(dtype=str) for _, table in positions])
+    ways = np.concatenate([none_if_missing(table["chosen"]) for _, table in positions])
     groups = np.concatenate([state.groups(table["well"]) for state, table in positions])
     n_groups = parts[0].shape[1] // len(recipe.scales)
     sides = tuple(float(side) for side in recipe.sides_px for _ in range(n_groups))
@@ -67,6 +70,7 @@ def annotated_crops(
         sides=sides,
         classes=classes[chosen],
         groups=groups[chosen],
+        chosen=ways[chosen],
         rows=chosen,
     )
 

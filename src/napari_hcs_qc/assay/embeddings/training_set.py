@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.embeddings.positions import position_keys
 from napari_hcs_qc.assay.store.model_manifest import TrainingCell
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.qc.intervals import MIN_ANNOTATED
 from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class AnnotatedCells:
     classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
     kinds: NDArray[np.object_]  # kind of each abnormal cell, None where none was given
     groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
+    chosen: NDArray[np.object_]  # how each came to be annotated, see `Annotation.chosen`
     n_unreadable: int  # annotated cells left out because their site cannot be read
     rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
     # Main directions of their plates, see `sampled_directions`
@@ -76,9 +78,9 @@ def positions_again(
     manifest: ModelManifest, states: Mapping[str, PlateState]
 ) -> list[tuple[PlateState, pd.DataFrame]]:
     """Give the very cells that a model was trained on, plate by plate."""
-    columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind"]
+    columns = ["plate", "well", "site", "y_px", "x_px", "class", "kind", "chosen"]
     cells = pd.DataFrame(manifest.training_cells, columns=columns)
-    cells = with_texts(cells, cells[["class", "kind"]])
+    cells = with_texts(cells, cells[["class", "kind", "chosen"]])
     positions = []
     for name, here in cells.groupby("plate", sort=False):
         if name not in states:
@@ -100,7 +102,7 @@ def _found_at(positions: pd.DataFrame, cells: pd.DataFrame) -> NDArray[np.int64]
 
 def training_cells(states: Iterable[PlateState]) -> tuple[TrainingCell, ...]:
     """List the annotated cells of plates that a model is trained on."""
-    names = ["well", "site", "y_px", "x_px", "class", "kind"]
+    names = ["well", "site", "y_px", "x_px", "class", "kind", "chosen"]
     return tuple(
         TrainingCell(
             plate=state.plate.name,
@@ -110,9 +112,10 @@ def training_cells(states: Iterable[PlateState]) -> tuple[TrainingCell, ...]:
             x_px=round(float(x_px), 2),
             cls=str(cls),
             kind=kind or None,
+            chosen=chosen,
         )
         for state in states
-        for well, site, y_px, x_px, cls, kind in rows_of(state.training, names)
+        for well, site, y_px, x_px, cls, kind, chosen in rows_of(state.training, names)
     )
 
 
@@ -131,6 +134,18 @@ def check_classes(states: Iterable[PlateState]) -> None:
         )
 
 
+def counted(chosen: NDArray[np.object_], classes: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Choose the cells whose figures count: all but those that a model was unsure of.
+
+    Of these hardly any is easy, so figures of them are too low. All count where the others do not
+    say enough.
+    """
+    others = chosen != "suggested"
+    n_of_class = Counter(classes[others].tolist())
+    enough = len(n_of_class) > 1 and min(n_of_class.values()) >= MIN_ANNOTATED
+    return others if enough else np.ones(len(chosen), dtype=bool)
+
+
 def _embedded(
     positions: list[tuple[PlateState, pd.DataFrame]],
     recipe: CropRecipe,
@@ -138,11 +153,12 @@ def _embedded(
     stores: Path,
     job: Job,
 ) -> AnnotatedCells:
-    rows, classes, kinds, groups = [], [], [], []
+    rows, classes, kinds, chosen, groups = [], [], [], [], []
     for state, table in positions:
         rows.append(embed_annotated(state, table, recipe, encoder, stores, job=job))
         classes.append(table["class"].to_numpy(dtype=str))
         kinds.append(none_if_missing(table["kind"]))
+        chosen.append(none_if_missing(table["chosen"]))
         groups.append(state.groups(table["well"]))
     embeddings = np.concatenate(rows)
     usable = np.asarray(np.isfinite(embeddings).all(axis=1))
@@ -155,6 +171,7 @@ def _embedded(
         classes=np.concatenate(classes)[usable],
         kinds=np.concatenate(kinds)[usable],
         groups=np.concatenate(groups)[usable],
+        chosen=np.concatenate(chosen)[usable],
         n_unreadable=int((~usable).sum()),
         rows=np.flatnonzero(usable),
         plate=sampled_directions([state for state, _ in positions], recipe, encoder, stores),

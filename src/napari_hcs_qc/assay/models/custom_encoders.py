@@ -152,7 +152,7 @@ def head_figures(
         head: float(
             cross_validate(
                 rows, cells.classes, cells.groups, head, seeds=seeds, job=job.silent()
-            ).mean["f1_weighted"]
+            ).figures.mean["f1_weighted"]
         )
         for head in COMPARED_HEADS
     }

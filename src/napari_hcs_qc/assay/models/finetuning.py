@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops, annotated_crops
+from napari_hcs_qc.assay.embeddings.training_set import counted
 from napari_hcs_qc.encoders.registry import load_architecture
 from napari_hcs_qc.encoders.trainable import TrainableEncoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
@@ -75,6 +76,7 @@ def cross_validate_fine_tuned(
         cells.groups,
         options.head,
         seeds=(options.seed,),
+        counts=counted(cells.chosen, cells.classes),
         head_factory=make,
         job=job,
     )

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hcs_qc.assay.embeddings.training_set import counted
 from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
-from napari_hcs_qc.assay.store.figures import Figure, Figures, HeldOut, LabelIssueRecord
+from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
+from napari_hcs_qc.assay.store.figures import (
+    CALIBRATION,
+    Figure,
+    Figures,
+    HeldOut,
+    LabelIssueRecord,
+)
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.label_issues import label_issues
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
-from napari_hcs_qc.heads.linear.scoring import ABNORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops
     from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -34,20 +42,15 @@ if TYPE_CHECKING:
 
 _DECIMALS = 5  # of the probabilities in the manifest
 
-_IMPOSSIBLE = Figures(sentence="not possible with a single annotated cell of a class")
-
-FIGURES = {
-    "f1_weighted": "weighted F1",
-    "auc": "AUC",
-    "accuracy": "accuracy",
-    "f1_abnormal": "F1 of the abnormal class",
-    "precision_abnormal": "precision of the abnormal class",
-    "recall_abnormal": "recall of the abnormal class",
+_CHOSEN = {
+    "hand": "{} picked by hand",
+    "first": "{} suggested at the start",
+    "random": "{} suggested at random",
+    "suggested": "{} suggested because a model was unsure of them",
+    None: "{} picked in a way that is not recorded",
 }
-"""Cross-validated figures and their names for people."""
 
-CALIBRATION = "expected calibration error"
-"""Another figure, of `Reliability`; the lower the better."""
+_IMPOSSIBLE = Figures(sentence="not possible with a single annotated cell of a class")
 
 
 def validate(
@@ -78,9 +81,10 @@ def validate(
         plate=annotated.plate,
         head_factory=make,
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
+        counts=counted(annotated.chosen, annotated.classes),
         job=job,
     )
-    return _figures(validation, annotated.rows, annotated.classes, annotated.groups)
+    return _figures(validation, annotated)
 
 
 def validate_fine_tuned(
@@ -95,32 +99,21 @@ def validate_fine_tuned(
     ):
         return _IMPOSSIBLE
     validation, cells = cross_validate_fine_tuned(positions, recipe, options, job=job)
-    return _figures(validation, cells.rows, cells.classes, cells.groups)
+    return _figures(validation, cells)
 
 
 def _is_impossible(classes: NDArray[np.str_]) -> bool:
     return min(Counter(classes.tolist()).values()) < 2
 
 
-def _figures(
-    validation: CrossValidation,
-    rows: NDArray[np.int64],
-    classes: NDArray[np.str_],
-    wells: NDArray[np.str_],
-) -> Figures:
-    is_abnormal = classes == ABNORMAL
+def _figures(validation: CrossValidation, cells: AnnotatedCells | AnnotatedCrops) -> Figures:
+    used, is_abnormal = validation.counts, validation.is_abnormal
+    is_of_uncertain = bool((cells.chosen[used] == "suggested").any())
     p_abnormal = validation.p_abnormal.mean(axis=0)
-    units = wells if validation.by == "well" else np.arange(len(wells))
-    bins = reliability(p_abnormal, is_abnormal, units=units)
-    shown = [
-        Figure(
-            name=title,
-            mean=validation.mean[name],
-            sd=validation.sd[name],
-            ci95=validation.ci95[name],
-        )
-        for name, title in FIGURES.items()
-    ]
+    units = cells.groups[used] if validation.by == "well" else None
+    bins = reliability(p_abnormal[used], is_abnormal[used], units=units)
+    has_intervals = validation.by == "well" and not is_of_uncertain
+    well = np.unique(cells.groups, return_inverse=True)[1].reshape(-1)
     calibration = Figure(
         name=CALIBRATION,
         mean=bins.ece,
@@ -128,9 +121,10 @@ def _figures(
         ci95=(bins.ece_low, bins.ece_high),
         perfect=bins.ece_perfect,
     )
-    return Figures(
-        sentence=_sentence(validation),
-        figures=(*shown, calibration),
+    figures = Figures(
+        sentence=_sentence(validation, cells),
+        is_of_uncertain=is_of_uncertain,
+        figures=(calibration,),
         head=validation.head_name,
         seeds=tuple(validation.seeds),
         by=validation.by,
@@ -138,32 +132,50 @@ def _figures(
         n_cells=validation.n_cells,
         n_wells=validation.n_wells,
         note=validation.note,
-        mean=dict(validation.mean),
-        sd=dict(validation.sd),
-        ci95=dict(validation.ci95),
-        per_seed=tuple(metrics.to_dict() for metrics in validation.per_seed),
         label_issues=tuple(
-            LabelIssueRecord(cell=int(rows[row]), p_abnormal=round(float(p_abnormal[row]), 4))
+            LabelIssueRecord(cell=int(cells.rows[row]), p_abnormal=round(float(p_abnormal[row]), 4))
             for row in label_issues(validation.p_abnormal, is_abnormal)
         ),
-        confusion=tuple(tuple(row) for row in validation.confusion().tolist()),
         reliability=bins,
         held_out=HeldOut(
             p_abnormal=tuple(
                 tuple(np.round(row, _DECIMALS).tolist()) for row in validation.p_abnormal
             ),
             is_abnormal=tuple(is_abnormal.tolist()),
+            counts=tuple(used.tolist()),
+            fold=tuple(tuple(row) for row in validation.fold.tolist()),
+            well=tuple(well.tolist()) if has_intervals else (),
         ),
     )
+    return figures.at(DEFAULT_THRESHOLD)
 
 
-def _sentence(validation: CrossValidation) -> str:
-    by = "grouped by well" if validation.by == "well" else "by cell, not by well"
-    sentence = (
-        f"{validation.n_splits} folds {by}, {count_of(len(validation.seeds), 'seed')}, "
-        f"{validation.n_cells} cells in {validation.n_wells} wells"
-    )
-    return f"{sentence}. {validation.note}" if validation.note else sentence
+def _sentence(validation: CrossValidation, cells: AnnotatedCells | AnnotatedCrops) -> str:
+    used = validation.counts
+    ways = Counter(cells.chosen[used].tolist())
+    n_of_way = [(text, ways[way]) for way, text in _CHOSEN.items() if ways[way]]
+    how = ", ".join(text.format(f"{n}" if len(n_of_way) > 1 else "all") for text, n in n_of_way)
+    by = "its well" if validation.by == "well" else "it"
+    sentences = [
+        f"{count_of(int(used.sum()), 'annotated cell')} in "
+        f"{count_of(len(np.unique(cells.groups[used])), 'well')} ({how}), each classified by a "
+        f"model that was trained without {by} ({validation.n_splits} folds, "
+        f"{count_of(len(validation.seeds), 'seed')})."
+    ]
+    n_left = int((~used).sum())
+    if n_left:
+        sentences.append(
+            f"{count_of(n_left, 'cell')} suggested because a model was unsure of them "
+            f"{'is' if n_left == 1 else 'are'} not counted."
+        )
+    elif ways["suggested"]:
+        sentences.append(
+            "Cells that a model was unsure of are the hard ones, and too few others are annotated "
+            "to leave them out: these figures are too low."
+        )
+    if validation.note:
+        sentences.append(validation.note)
+    return " ".join(sentences)
 
 
 def curve(annotated: AnnotatedCells, options: TrainOptions, job: Job = NO_JOB) -> LearningCurve:

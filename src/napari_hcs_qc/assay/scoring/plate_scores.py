@@ -208,7 +208,7 @@ def score_state(
     if not 0 <= threshold <= 1:
         raise HcsQcError(
             f"The threshold is {threshold}; a number from 0 to 1 was expected, from which "
-            "P(abnormal) on a cell is abnormal."
+            "the score of a cell on it is abnormal."
         )
     if len(prediction.table) != len(state.cells):
         raise HcsQcError(

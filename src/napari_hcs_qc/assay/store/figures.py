@@ -11,11 +11,32 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from napari_hcs_qc.documents import Part, problems_of
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.evaluation.agreement import TOO_FEW, Agreement, agreement
 from napari_hcs_qc.evaluation.curves import LearningCurve, Reliability
 from napari_hcs_qc.qc.intervals import Rates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+NOT_OF_THE_PLATE = (
+    "The figures are of cells picked in this way: they do not say how many of the calls on all "
+    "cells of a plate are right, nor which share of those is abnormal."
+)
+"""What is said beside the figures, as people pick what they annotate."""
+
+TITLES = {
+    "f1_weighted": "weighted F1",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1_abnormal": "F1 of the abnormal class",
+    "precision_abnormal": "precision of the abnormal class",
+    "recall_abnormal": "recall of the abnormal class",
+}
+"""Cross-validated figures and their names for people."""
+
+CALIBRATION = "expected calibration error"
+"""Another figure, of `Reliability`; the lower the better."""
 
 
 def _none_for_nan(value: object) -> object:
@@ -53,8 +74,15 @@ class Figure(Part):
     sd: MaybeNumber
     """Over the repeats; None where there are none."""
     ci95: tuple[MaybeNumber, MaybeNumber]
+    no_interval: str = TOO_FEW
+    """Why there is no interval, where there is none."""
     perfect: MaybeNumber = None
     """What exactly right probabilities would give."""
+
+    def interval_text(self) -> str:
+        """Give the interval, or why there is none."""
+        low, high = self.ci95
+        return self.no_interval if low is None or high is None else f"{low:.3f}–{high:.3f}"
 
 
 class LabelIssueRecord(Part):
@@ -72,6 +100,12 @@ class HeldOut(Part):
     """Of every cell, in each repeat."""
     is_abnormal: tuple[bool, ...]
     """Whether the cell is annotated abnormal."""
+    counts: tuple[bool, ...] = ()
+    """Whether the figures are also of this cell; empty: of all."""
+    fold: tuple[tuple[int, ...], ...] = ()
+    """In which it was held out, in each repeat; empty in models of an earlier version."""
+    well: tuple[int, ...] = ()
+    """Number of its well; empty where the figures have no intervals."""
 
     def called(self, threshold: float) -> NDArray[np.bool_]:
         """Tell which cells each repeat calls abnormal, ``(n_repeats, n_cells)``."""
@@ -79,11 +113,32 @@ class HeldOut(Part):
         called: NDArray[np.bool_] = np.array(self.p_abnormal, np.float32) >= np.float32(threshold)
         return called
 
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which cells the figures are of."""
+        return np.array(self.counts or [True] * len(self.is_abnormal), dtype=bool)
+
+    def agreement(self, threshold: float) -> Agreement:
+        """Compare with what was annotated, at a threshold."""
+        used = self.counted
+        return agreement(
+            np.array(self.is_abnormal, dtype=bool)[used],
+            np.array(self.p_abnormal, dtype=np.float64)[:, used],
+            np.array(self.fold, dtype=np.int64)[:, used],
+            np.array(self.well, dtype=np.int64)[used] if self.well else None,
+            threshold=threshold,
+        )
+
 
 class Figures(Part):
     """What cross-validation found; only the sentence where it was not possible."""
 
     sentence: str
+    """What the figures were measured on, and how."""
+    threshold: float = 0.5
+    """From which a cell counted as called abnormal."""
+    is_of_uncertain: bool = False
+    """Whether they are also of cells suggested because a model was unsure of them: too low."""
     figures: tuple[Figure, ...] = ()
     head: str = ""
     seeds: tuple[int, ...] = ()
@@ -95,7 +150,6 @@ class Figures(Part):
     mean: dict[str, MaybeNumber] = Field(default_factory=dict)
     sd: dict[str, MaybeNumber] = Field(default_factory=dict)
     ci95: dict[str, tuple[MaybeNumber, MaybeNumber]] = Field(default_factory=dict)
-    per_seed: tuple[dict[str, int | MaybeNumber | str], ...] = ()
     label_issues: tuple[LabelIssueRecord, ...] = ()
     confusion: tuple[tuple[float, ...], ...] | None = None
     """Held-out cells by annotated and predicted class, normal first."""
@@ -104,18 +158,79 @@ class Figures(Part):
     held_out: HeldOut | None = None
     """None in models of an earlier version."""
 
+    def at(self, threshold: float) -> Figures:
+        """Give the figures at a threshold.
+
+        Those of an earlier version stay, without the intervals, which were too narrow.
+        """
+        held_out = self.held_out
+        if held_out is None or not held_out.fold:
+            unknown = {"ci95": (None, None), "no_interval": "measure again for an interval"}
+            shown = tuple(
+                figure.model_copy(update=unknown) if figure.name in TITLES.values() else figure
+                for figure in self.figures
+            )
+            return self.model_copy(update={"figures": shown, "ci95": {}})
+        agreed = held_out.agreement(threshold)
+        why = "too low" if self.is_of_uncertain else TOO_FEW
+        shown = tuple(
+            Figure(
+                name=title,
+                mean=agreed.mean[name],
+                sd=agreed.sd[name],
+                ci95=agreed.ci95[name],
+                no_interval=why,
+            )
+            for name, title in TITLES.items()
+        )
+        others = tuple(figure for figure in self.figures if figure.name not in TITLES.values())
+        changes = {
+            "threshold": threshold,
+            "figures": (*shown, *others),
+            "mean": {name: _none_for_nan(value) for name, value in agreed.mean.items()},
+            "sd": {name: _none_for_nan(value) for name, value in agreed.sd.items()},
+            "ci95": {
+                name: (_none_for_nan(low), _none_for_nan(high))
+                for name, (low, high) in agreed.ci95.items()
+            },
+            "confusion": tuple(tuple(row) for row in agreed.confusion.tolist()),
+        }
+        return self.model_copy(update=changes)
+
+    def explained(self) -> str:
+        """Say what the figures are of and at which threshold, and what they are not."""
+        if not self.figures:
+            return self.sentence
+        calls = f"At the threshold {self.threshold:.2f}"
+        if self.confusion is not None:
+            (passed, alarms), (misses, hits) = self.confusion
+            calls += (
+                f", {_count(hits)} of {hits + misses:.0f} abnormal and {_count(alarms)} of "
+                f"{passed + alarms:.0f} normal cells are called abnormal"
+            )
+        return f"{self.sentence} {calls}. {NOT_OF_THE_PLATE}"
+
     def rates(self, threshold: float) -> Rates | None:
-        """Count what is called abnormal at a threshold; None where wells were not kept whole."""
-        if self.held_out is None or self.by != "well":
+        """Count what is called abnormal at a threshold.
+
+        None where wells were not kept whole, or of cells that a model was unsure of.
+        """
+        if self.held_out is None or self.by != "well" or self.is_of_uncertain:
             return None
-        is_abnormal = np.array(self.held_out.is_abnormal, dtype=bool)
-        called = self.held_out.called(threshold).mean(axis=0)
+        used = self.held_out.counted
+        is_abnormal = np.array(self.held_out.is_abnormal, dtype=bool)[used]
+        called = self.held_out.called(threshold).mean(axis=0)[used]
         return Rates(
             n_abnormal=int(is_abnormal.sum()),
             n_abnormal_called=float(called[is_abnormal].sum()),
             n_normal=int((~is_abnormal).sum()),
             n_normal_called=float(called[~is_abnormal].sum()),
         )
+
+
+def _count(mean: float) -> str:
+    """Write a mean over repeats of a number of cells."""
+    return f"{mean:.1f}".removesuffix(".0")
 
 
 def _damaged_as_sentence(value: object) -> Figures:

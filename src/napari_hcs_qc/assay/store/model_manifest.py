@@ -37,6 +37,7 @@ class TrainingCell(NamedTuple):
     x_px: float
     cls: str
     kind: str | None
+    chosen: str | None = None  # how it came to be annotated, see `Annotation.chosen`
 
 
 class TrainingPlate(Part):

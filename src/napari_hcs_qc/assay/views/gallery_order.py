@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -124,6 +124,13 @@ def order_cells(
     return rows if limit is None else rows[:limit]
 
 
+class Suggestion(NamedTuple):
+    """A cell to be annotated next."""
+
+    row: int
+    chosen: Literal["first", "random", "suggested"]  # how, as `Annotation.chosen` records it
+
+
 def suggest_next(
     p_abnormal: NDArray[np.floating[Any]],
     is_annotated: NDArray[np.bool_],
@@ -133,7 +140,7 @@ def suggest_next(
     starting: Sequence[int] | NDArray[np.integer[Any]] = (),
     threshold: float = 0.5,
     seed: int = 0,
-) -> int | None:
+) -> Suggestion | None:
     """Choose the cell that a person should annotate next.
 
     The starting cells come first, until as many cells as these were annotated or seen, or they
@@ -156,7 +163,7 @@ def suggest_next(
     _check_rows(first, n_cells)
     if n_cells - int(is_open.sum()) < len(first):
         for row in first[is_open[first]]:
-            return int(row)
+            return Suggestion(int(row), "first")
     rows = np.flatnonzero(is_open)
     is_scored = np.isfinite(p_abnormal[rows])
     if is_scored.any():
@@ -165,13 +172,13 @@ def suggest_next(
         return None
     n_after_start = max(0, n_cells - int(is_open.sum()) - len(first))
     if is_scored.any() and n_after_start % RANDOM_EVERY == RANDOM_EVERY - 1:
-        return _random_one(rows, n_cells, seed)
+        return Suggestion(_random_one(rows, n_cells, seed), "random")
     n_seen = np.bincount(sites[before], minlength=int(sites.max()) + 1)
     rounds = n_seen[sites[rows]]
     rows = rows[rounds == rounds.min()]
     if not is_scored.any():
-        return _random_one(rows, n_cells, seed)
-    return int(rows[np.argmin(np.abs(p_abnormal[rows] - threshold))])
+        return Suggestion(_random_one(rows, n_cells, seed), "random")
+    return Suggestion(int(rows[np.argmin(np.abs(p_abnormal[rows] - threshold))]), "suggested")
 
 
 def _random_one(rows: NDArray[np.int64], n_cells: int, seed: int) -> int:

@@ -24,7 +24,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
 
-    model = Assay.open(options.assay).train(**parameters(options, "assay"), job=Job(bars))
+    assay = Assay.open(options.assay)
+    model = assay.train(**parameters(options, "assay"), job=Job(bars))
     counts = ", ".join(f"{n} {name}" for name, n in model.manifest.n_annotated.items())
     lines = [
         f"Model {model.id}: {model.encoder.name}, recipe {model.recipe.name}, head "
@@ -41,7 +42,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"Left out: {count_of(n_left_out, 'annotated cell')} of sites that cannot be read, see "
             f"'hcs-qc status {options.assay}'."
         )
-    lines.extend(figures(model))
+    lines.extend(figures(model, assay.threshold))
     return Outcome(lines, {"model": model.id, "manifest": model.manifest.plain()})
 
 

@@ -63,7 +63,7 @@ def cell_colours(
         outline = _by_name(predicted, CLASS_COLOURS)
     else:
         predicted = cells.predicted_class(threshold)
-        if colour_by == "probability":
+        if colour_by == "score":
             outline = sequential_rgba(cells.p_abnormal)
         elif colour_by == "kind":
             # A kind that the assay does not list looks like an abnormal cell of none.

@@ -16,13 +16,14 @@ from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
 from napari_hcs_qc.gui.widgets.controls import check_box, form, row
 from napari_hcs_qc.gui.widgets.histogram_chart import STEPS, HistogramChart
+from napari_hcs_qc.qc.intervals import ABOUT_SCORE
 
 if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.overlay_options import ColourBy, OverlayOptions
 
 _COLOURS: dict[ColourBy, tuple[str, str]] = {
     "class": ("class", "Blue: normal; orange: abnormal at the threshold."),
-    "probability": ("P(abnormal)", "From dark (certainly normal) to bright (certainly abnormal)."),
+    "score": ("Score", "From dark (certainly normal) to bright (certainly abnormal)."),
     "kind": ("kind", "Abnormal cells by predicted kind: blur, debris, dead …"),
 }
 _SWITCHES: tuple[tuple[str, str, str], ...] = (
@@ -57,10 +58,12 @@ class OverlayDock(Dock):
         self._threshold = _slider(
             0.01,
             0.99,
-            "Cells with at least this P(abnormal) are classified as abnormal, on the whole plate.",
+            "Cells with at least this score are classified as abnormal, on the whole plate.",
         )
         self._histogram = HistogramChart()
-        self._histogram.setToolTip("P(abnormal) of all cells of the plate; drag the line.")
+        self._histogram.setToolTip(
+            f"Abnormal scores of all cells of the plate; drag the line. {ABOUT_SCORE}"
+        )
         self._effect = QLabel()
         self._effect.setWordWrap(True)
         self._effect.setToolTip("Effect of the threshold on this plate.")

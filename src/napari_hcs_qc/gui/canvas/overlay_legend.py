@@ -47,7 +47,7 @@ class OverlayLegend(QLabel):
     def set_value(self, colour_by: ColourBy) -> None:
         """Show the legend for one way of colouring."""
         self._colour_by = colour_by
-        if colour_by == "probability":
+        if colour_by == "score":
             values = [step / (_SWATCHES - 1) for step in range(_SWATCHES)]
             blocks = "".join(_swatch(_hex(colour)) for colour in sequential_rgba(values))
             text = f"0&nbsp;{blocks}&nbsp;1"

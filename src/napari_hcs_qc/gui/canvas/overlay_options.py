@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ColourBy = Literal["class", "probability", "kind"]
+ColourBy = Literal["class", "score", "kind"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ Filter = Literal["all", "open", "annotated"]
 
 ORDERS: dict[Order, tuple[str, str]] = {
     "random": ("Random", "Shuffled: unbiased, independent of the model."),
-    "uncertain": ("Most uncertain", "P(abnormal) nearest to the threshold first."),
-    "abnormal": ("Most likely abnormal", "Highest P(abnormal) first."),
-    "normal": ("Most likely normal", "Lowest P(abnormal) first."),
+    "uncertain": ("Most uncertain", "Abnormal score nearest to the threshold first."),
+    "abnormal": ("Most likely abnormal", "Highest abnormal score first."),
+    "normal": ("Most likely normal", "Lowest abnormal score first."),
     "novelty": (
         "Novel",
         "Farthest from all annotated cells first: there predictions are least reliable; annotate "

@@ -439,7 +439,7 @@ class GalleryPanel(QWidget):
         lines = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
         p_abnormal = float(self._marks.value().p_abnormal[row])
         if not session.annotations.is_blind and np.isfinite(p_abnormal):
-            lines.append(f"P(abnormal) {p_abnormal:.2f}")
+            lines.append(f"abnormal score {p_abnormal:.2f}")
         ratio = self._novelty()
         if ratio is not None and np.isfinite(ratio[row]):
             lines.append(

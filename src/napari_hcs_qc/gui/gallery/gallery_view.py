@@ -323,7 +323,7 @@ class GalleryView(TileSheet):
         mark = self._marks.of(cell)
         lines = [f"cell {cell}"]
         if mark.is_scored and not self._is_blind:
-            lines.append(f"P(abnormal) {mark.p_abnormal:.2f}")
+            lines.append(f"abnormal score {mark.p_abnormal:.2f}")
         if mark.annotated in ANNOTATED:
             lines.append(f"annotated {ANNOTATED[mark.annotated]}")
         if cell in self._failed:

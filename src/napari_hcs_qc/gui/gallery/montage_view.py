@@ -53,7 +53,7 @@ class MontageView(QWidget):
     def _button(self, cell: ShownCell) -> QToolButton:
         button = tool_button(
             f"{cell.p_abnormal:.2f}",
-            f"P(abnormal) {cell.p_abnormal:.3f}; click to see the cell in its site.",
+            f"Abnormal score {cell.p_abnormal:.3f}; click to see the cell in its site.",
             lambda: self.activated.emit(cell.row),
         )
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -43,6 +44,7 @@ class SessionAnnotations(QObject):
         self._assay, self._selection, self._models = assay, selection, models
         self._annotator = getpass.getuser()
         self._is_blind = False
+        self._suggested: dict[tuple[Any, ...], str] = {}
         self._rows: AnnotatedRows | None = None
         self._gathered: dict[SiteKey, tuple[ScoredPlate | None, SiteCells]] = {}
         self.watch = QTimer(self)
@@ -144,7 +146,21 @@ class SessionAnnotations(QObject):
         cache = self.cache
         if cache is None or not annotations or not self._are_listed(annotations):
             return False
-        return self._record(lambda: cache.annotate(annotations, self._annotator))
+        # A suggested cell stays one, whatever is said of it later: figures leave it out.
+        recorded = [
+            replace(
+                annotation,
+                chosen=cache.chosen_at(annotation.place)
+                or self._suggested.get(annotation.place, "hand"),
+            )
+            for annotation in annotations
+        ]
+        return self._record(lambda: cache.annotate(recorded, self._annotator))
+
+    def expect(self, plate: str, site: SiteKey, y_px: float, x_px: float, chosen: str) -> None:
+        """Remember how a cell was chosen that is suggested, see `Annotation.chosen`."""
+        (place,) = _on_site(plate, site, [(y_px, x_px)], None)
+        self._suggested[place.place] = chosen
 
     def clear(self, site: SiteKey, indices: Sequence[int]) -> bool:
         """Remove the annotator's annotations of cells of a site, wherever they had clicked."""

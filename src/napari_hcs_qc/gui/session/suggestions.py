@@ -53,7 +53,7 @@ class Suggestions(QObject):
         p_abnormal = np.full(len(state.plate_cells.cells), np.nan)
         if scored is not None and not self._annotations.is_blind:
             p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
-        row = suggest_next(
+        suggestion = suggest_next(
             p_abnormal,
             np.array([cls is not None for cls in annotated.classes], dtype=bool)
             | state.is_cut[: len(annotated.classes)],
@@ -62,17 +62,19 @@ class Suggestions(QObject):
             starting=self._starting,
             threshold=self._models.threshold,
         )
-        if row is None:
+        if suggestion is None:
             self.message.emit(
                 "info",
                 "Every cell of this plate that the image border does not cut was annotated or "
                 "suggested.",
             )
             return
-        self._seen.append(row)
-        cell = state.plate_cells.cells.iloc[row]
+        self._seen.append(suggestion.row)
+        cell = state.plate_cells.cells.iloc[suggestion.row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
-        self._selection.go_to_cell(plate.name, site, float(cell["y_px"]), float(cell["x_px"]))
+        y_px, x_px = float(cell["y_px"]), float(cell["x_px"])
+        self._annotations.expect(plate.name, site, y_px, x_px, suggestion.chosen)
+        self._selection.go_to_cell(plate.name, site, y_px, x_px)
 
     def _show_plate(self) -> None:
         self._seen, self._starting = [], np.empty(0, dtype=np.int64)

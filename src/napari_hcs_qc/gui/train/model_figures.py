@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QTabWidget, QWidget
 
+from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart, ReliabilityChart
 from napari_hcs_qc.gui.widgets.controls import (
     clear,
@@ -39,6 +40,7 @@ class ModelFigures(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model: Model | None = None
+        self.threshold = DEFAULT_THRESHOLD
         self._is_measuring = False
         self._recorded, self._displayed = _NOTHING, _NOTHING
         self._last: _Recorded | None = None
@@ -68,7 +70,7 @@ class ModelFigures(QWidget):
             (
                 self._reliability,
                 "Reliability",
-                "Share of abnormal cells among those with this predicted probability",
+                "Share of abnormal cells among those with this score",
             ),
         ):
             self._charts.setTabToolTip(self._charts.addTab(page, title), tip)
@@ -81,13 +83,13 @@ class ModelFigures(QWidget):
         """Give the model whose figures are shown."""
         return self._model
 
-    def set_value(self, model: Model | None) -> None:
-        """Show the figures of a model, as far as they are known."""
-        self._model = model
+    def set_value(self, model: Model | None, threshold: float = DEFAULT_THRESHOLD) -> None:
+        """Show the figures of a model at a threshold, as far as they are known."""
+        self._model, self.threshold = model, threshold
         if model is None:
             self._last = None  # another assay may follow
         else:
-            recorded = _Recorded.of(model.id, model.manifest.cross_validation)
+            recorded = _Recorded.of(model.id, model.manifest.cross_validation, threshold)
             self._recorded = recorded
             if recorded.is_measured:
                 self._last = recorded
@@ -138,11 +140,7 @@ class ModelFigures(QWidget):
                 "Annotate normal and abnormal cells, for a start ten of each, then press Retrain."
             )
         if self._recorded.is_measured:
-            # At 50 such cells of BBBC022 by 0.2 of weighted F1, see benchmarks/README.md.
-            return (
-                f"Held-out cells: {self._recorded.sentence.rstrip('.')}. Cells chosen with Space "
-                "are the hard ones: on the plate as a whole the model is more accurate."
-            )
+            return self._recorded.sentence
         if self._is_measuring:
             return f"Model {self._model.id} is in use already; its figures are being measured."
         return "Not yet cross-validated."
@@ -154,7 +152,7 @@ class ModelFigures(QWidget):
             return
         tips = (
             "Over the repeats of cross-validation: mean ± standard deviation",
-            "By resampling the annotated wells",
+            "How far the figure may be off on other wells, from how the annotated wells differ",
         )
         self._grid.addWidget(_number("mean ± sd", tips[0], is_heading=True), 0, 1)
         self._grid.addWidget(_number("95 % interval", tips[1], is_heading=True), 0, 2)
@@ -164,7 +162,7 @@ class ModelFigures(QWidget):
             name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
             self._grid.addWidget(_number(_mean_text(figure), tips[0]), row, 1)
-            self._grid.addWidget(_number(_interval_text(figure), tips[1]), row, 2)
+            self._grid.addWidget(_number(figure.interval_text(), tips[1]), row, 2)
         self._grid.setColumnStretch(0, 1)
 
 
@@ -192,13 +190,14 @@ class _Recorded:
         return bool(self.figures) and any(chart is None for chart in charts)
 
     @classmethod
-    def of(cls, model: str, figures: Figures | None) -> _Recorded:
-        if figures is None:
+    def of(cls, model: str, recorded: Figures | None, threshold: float) -> _Recorded:
+        if recorded is None:
             return cls(model=model)
+        figures = recorded.at(threshold)
         return cls(
             model=model,
             is_measured=True,
-            sentence=figures.sentence,
+            sentence=figures.explained(),
             figures=figures.figures,
             confusion=None if figures.confusion is None else np.asarray(figures.confusion),
             reliability=figures.reliability,
@@ -215,8 +214,8 @@ def _name_tip(figure: Figure) -> str:
         return figure.name
     return (
         f"{figure.name.capitalize()}: how far, on average, the share of abnormal cells is "
-        "from the P(abnormal) they were given, in ten bins of equal width. The lower the better; "
-        f"probabilities that are exactly right would give {perfect:.3f} with so many cells."
+        "from the score they were given, in ten bins of equal width. The lower the better; "
+        f"scores that are exactly right would give {perfect:.3f} with so many cells."
     )
 
 
@@ -225,11 +224,6 @@ def _mean_text(figure: Figure) -> str:
         return "–"
     sd = "" if figure.sd is None else f" ± {figure.sd:.3f}"
     return f"{figure.mean:.3f}{sd}"
-
-
-def _interval_text(figure: Figure) -> str:
-    low, high = figure.ci95
-    return "–" if low is None or high is None else f"{low:.3f}–{high:.3f}"
 
 
 def _number(text: str, tip: str, *, is_heading: bool = False) -> QLabel:

@@ -90,8 +90,10 @@ class TrainDock(Dock):
         session = self._session
         self._retrain.setEnabled(session.selection.state is not None)
         self._clicks.setText(self._click_text())
-        if self.figures.value() is not session.models.model:
-            self.figures.set_value(session.models.model)
+        models = session.models
+        shown = (self.figures.value(), self.figures.threshold)
+        if shown != (models.model, models.threshold):
+            self.figures.set_value(models.model, models.threshold)
         self.figures.set_measuring(session.jobs.newest("figures") is not None)
 
     # ---- actions -------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class TrainDock(Dock):
             job.finished.connect(self.history.set_comparison)
 
     def _model_changed(self) -> None:
-        self.figures.set_value(self._session.models.model)
+        self.figures.set_value(self._session.models.model, self._session.models.threshold)
         if self._note.text() != self._training.next_note:
             self._note.setText(self._training.next_note)
         self.refresh()
@@ -199,6 +201,7 @@ class TrainDock(Dock):
         session.assay.changed.connect(self._assay_changed)
         session.selection.plate_changed.connect(self.refresh)
         session.settled.connect(self.refresh)
+        session.models.scored_changed.connect(self.refresh)
         session.jobs.changed.connect(self._jobs_changed)
 
 

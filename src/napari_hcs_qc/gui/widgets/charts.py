@@ -144,9 +144,7 @@ class ReliabilityChart(Chart):
     """Share of abnormal cells over the P(abnormal) that the model gives them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(
-            "Share of abnormal cells among those with this predicted probability", _NOT_YET, parent
-        )
+        super().__init__("Share of abnormal cells among those with this score", _NOT_YET, parent)
         self._bins: Reliability | None = None
 
     def value(self) -> Reliability | None:
@@ -169,7 +167,7 @@ class ReliabilityChart(Chart):
         place = nearest((area.at(p, 0.0) for p in bins.mean_p), point)
         low, high = bins.low[place], bins.high[place]
         return (
-            f"P(abnormal) {bins.bin_low[place]:.2f} to {bins.bin_high[place]:.2f}, on average "
+            f"Score {bins.bin_low[place]:.2f} to {bins.bin_high[place]:.2f}, on average "
             f"{bins.mean_p[place]:.2f}:\nof {count_of(bins.n[place], 'cell')}, "
             f"{bins.share[place]:.0%} are abnormal (95 % interval {low:.0%} to {high:.0%})"
         )
@@ -206,7 +204,7 @@ class ReliabilityChart(Chart):
         """Give where the data are drawn."""
         x, y = (
             Axis(title=title, low=-0.03, high=1.03, ticks=_SHARE_TICKS)  # room for 0 and 1
-            for title in ("P(abnormal) predicted", "share annotated abnormal")
+            for title in ("abnormal score", "share annotated abnormal")
         )
         return self.plot_area(x, y, header_px=self.metrics().height())
 

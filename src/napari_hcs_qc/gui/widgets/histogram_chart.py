@@ -52,7 +52,7 @@ class HistogramChart(Chart):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
-            "P(abnormal) of all cells; drag the line, or use the arrow keys, to set the threshold.",
+            "Scores of all cells; drag the line, or use the arrow keys, to set the threshold.",
             "No predictions yet.",
             parent,
         )
@@ -95,7 +95,7 @@ class HistogramChart(Chart):
             return ""
         place = min(_N_BINS - 1, int(area.x_at(point.x()) * _N_BINS))
         return (
-            f"{count_of(int(self._counts[place]), 'cell')} with P(abnormal) {place / _N_BINS:.2f} "
+            f"{count_of(int(self._counts[place]), 'cell')} with score {place / _N_BINS:.2f} "
             f"to {(place + 1) / _N_BINS:.2f};\nthe threshold is {self._threshold:.2f}"
         )
 
@@ -153,7 +153,7 @@ class HistogramChart(Chart):
     def area(self) -> PlotArea:
         """Give where the data are drawn."""
         most = float(max(10, self._counts.max()))
-        x = Axis(title="P(abnormal)", low=0.0, high=1.0, ticks=_TICKS)
+        x = Axis(title="abnormal score", low=0.0, high=1.0, ticks=_TICKS)
         y = Axis(
             title="cells (log scale)",
             low=_LOG_BASE,

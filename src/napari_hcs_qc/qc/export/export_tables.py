@@ -51,10 +51,11 @@ CELL_TABLE: dict[str, str] = {
 
 ``Metadata_ObjectNumber`` is the number of an imported cell in the software it comes from, and
 missing on the others; ``cell_id`` counts the cells of a plate in this assay, and is missing on
-imported ones. ``is_cut`` is true where the image border cuts the cell; such a cell is no outlier
-by prediction, and no share counts it, unless the assay includes cut cells. ``novelty`` is the
-distance from the nearest annotated cells over what is usual among these: above 1 the cell is unlike
-anything annotated; missing where it could not be judged.
+imported ones. ``p_abnormal`` is a score and no probability: cells to annotate are picked, so its
+mean is well above the share of abnormal cells. ``is_cut`` is true where the image border cuts the
+cell; such a cell is no outlier by prediction, and no share counts it, unless the assay includes cut
+cells. ``novelty`` is the distance from the nearest annotated cells over what is usual among these:
+above 1 the cell is unlike anything annotated; missing where it could not be judged.
 """
 
 _FLAGS = {

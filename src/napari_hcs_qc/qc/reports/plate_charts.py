@@ -138,7 +138,7 @@ def _well_text(data: PlateMap, well: str) -> str:
 
 @styled
 def score_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 40) -> Figure:
-    """Draw how the probabilities of being abnormal are distributed."""
+    """Draw how the abnormal scores are distributed."""
     scores = np.asarray(values, dtype=np.float64)
     counts, edges = np.histogram(scores[np.isfinite(scores)], bins=n_bins, range=(0.0, 1.0))
     figure = new_figure("Distribution of the scores", 1140, 250)
@@ -153,7 +153,7 @@ def score_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 
     axes.set(
         xlim=(0, 1),
         ylim=(0, max(1, counts.max()) * 1.05),
-        xlabel=f"probability of being abnormal (n = {counts.sum():,} cells)",
+        xlabel=f"abnormal score (n = {counts.sum():,} cells)",
         ylabel="cells (square-root scale)",
     )
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -162,14 +162,14 @@ def score_histogram(values: ArrayLike, *, threshold: float = 0.5, n_bins: int = 
 
 @styled
 def reliability_chart(bins: Sequence[tuple[float, float, float, float, int]]) -> Figure:
-    """Draw how often cells are abnormal over the probability that they were given."""
-    figure = new_figure("Reliability of the probabilities", 340, 330)
+    """Draw how often cells are abnormal over the score that they were given."""
+    figure = new_figure("Reliability of the scores", 340, 330)
     axes = figure.subplots()
     axes.set(
         xlim=(-0.03, 1.03),
         ylim=(-0.03, 1.03),
         aspect="equal",
-        xlabel="probability of being abnormal, predicted",
+        xlabel="abnormal score",
         ylabel="share annotated abnormal",
     )
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle="--")

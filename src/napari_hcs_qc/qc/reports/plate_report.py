@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.intervals import NO_INTERVAL, plate_interval
+from napari_hcs_qc.qc.intervals import ABOUT_SCORE, NO_INTERVAL, plate_interval
 from napari_hcs_qc.qc.reports.figures import nice_ceiling
 from napari_hcs_qc.qc.reports.pages import write_page
 from napari_hcs_qc.qc.reports.plate_charts import (
@@ -58,8 +58,7 @@ class CrossValidated:
     name: str
     mean: float
     sd: float | None = None  # over seeds
-    low: float | None = None  # 95 % interval
-    high: float | None = None
+    interval: str = ""  # at 95 %, or why there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +74,8 @@ class ModelCard:
     n_annotated: Mapping[str, int]  # annotated cells of each class
     n_kinds: Mapping[str, int] = field(default_factory=dict)  # annotated cells of each kind
     cross_validation: Sequence[CrossValidated] = ()
-    validation: str = ""  # how it was cross-validated: "5 folds grouped by well, 5 seeds"
-    # Bins: mean probability, share abnormal, its 95 % interval (low, high), number of cells
+    validation: str = ""  # what the figures are of, how they were measured, what they are not
+    # Bins: mean score, share abnormal, its 95 % interval (low, high), number of cells
     reliability: Sequence[tuple[float, float, float, float, int]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software, by name
     facts: Sequence[tuple[str, str]] = ()  # further rows: name and value
@@ -99,7 +98,7 @@ class ReportPlate:
     # Sentences to see first: flags gather in a treatment, the plate differs from the training
     warnings: Sequence[str] = ()
     novelty: str = ""  # sentence on the cells that are unlike any annotated one
-    threshold: float = 0.5  # probability from which a cell counts as abnormal
+    threshold: float = 0.5  # score from which a cell counts as abnormal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -156,6 +155,7 @@ def write_report(data: ReportData, path: Path, *, job: Job = NO_JOB) -> Path:
         "views": [view(plate, f"p{index}") for index, plate in enumerate(data.plates)],
         "reliability": reliability_chart(bins) if bins else None,
         "rule": data.rule.describe(),
+        "about_score": ABOUT_SCORE,
     }
     write_page(path, "report.html.jinja", values)
     job.report(total, total, f"Writing {path.name}")
@@ -183,7 +183,7 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     figures.append((str(n_unreadable), unreadable, "listed below" if n_unreadable else ""))
     for figure in data.model.cross_validation if data.model else ():
         if figure.name in {"weighted F1", "AUC"}:
-            figures.append((f"{figure.mean:.3f}", figure.name, "cross-validated"))
+            figures.append((f"{figure.mean:.3f}", figure.name, "of held-out annotated cells"))
     return figures
 
 

@@ -17,7 +17,8 @@ from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.backends.choice import choose_backend
 from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.evaluation.metrics import METRIC_NAMES, classification_metrics, confusion
+from napari_hcs_qc.evaluation.agreement import METRIC_NAMES
+from napari_hcs_qc.evaluation.metrics import classification_metrics, confusion
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.benchmark.benchmark_plan import is_one_draw, plan
 from napari_hcs_qc.study.benchmark.benchmark_spec import BASELINE, CROP_HEADS, EncoderSpec
@@ -419,7 +420,7 @@ def protocol_text(cell: TableCell, train: LabelledCells, test: LabelledCells) ->
             f"{len(test.classes)} of {cell.test}: a substitute for the paper's second screen"
         )
         if is_one_draw(cell):
-            how += "; intervals by resampling its wells or plates"
+            how += "; intervals as its wells or plates differ"
     elif cell.protocol == "paper":
         how = "Split BY CELL as the paper does (a well can be on both sides), balanced"
     else:

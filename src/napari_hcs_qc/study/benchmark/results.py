@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from napari_hcs_qc.documents import Document, Part
-from napari_hcs_qc.evaluation.crossval import bootstrap_ci
-from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
+from napari_hcs_qc.evaluation.agreement import METRIC_NAMES, agreement
 from napari_hcs_qc.study.benchmark.protocol import interval
 from napari_hcs_qc.text import count_of
 
@@ -175,9 +174,9 @@ def read_results(folder: Path, planned: Iterable[Planned]) -> dict[str, Result]:
 
 def _summary(draws: Sequence[DrawResult]) -> dict[str, Figure]:
     by_groups: dict[str, tuple[float, float]] = {}
-    if draws[0].groups is not None:  # a single draw: from its wells or plates drawn anew
+    if draws[0].groups is not None:  # a single draw: as its wells or plates differ
         truth, p = np.array(draws[0].is_abnormal), np.array([draws[0].p_abnormal])
-        by_groups = bootstrap_ci(truth, p, draws[0].groups)
+        by_groups = agreement(truth, p, np.zeros(p.shape, np.int64), draws[0].groups).ci95
     overlap = float(np.mean([draw.test_per_train for draw in draws]))
     summary = {}
     for name in METRIC_NAMES:

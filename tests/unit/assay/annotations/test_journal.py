@@ -44,6 +44,7 @@ def test_an_annotation_is_kept_as_given(journal: Journal) -> None:
             "class": "abnormal",
             "kind": "blur",
             "note": "hm\n?",
+            "chosen": None,
             "annotator": "anna",
             "action": action,
         }

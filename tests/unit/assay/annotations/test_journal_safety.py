@@ -164,11 +164,19 @@ def test_a_newer_journal_asks_for_an_upgrade(journal: Journal) -> None:
             step()
 
 
+def older_schema(*without: str) -> str:
+    """Give the tables as they were before some columns were added to them."""
+    schema = journal_schema._SCHEMA
+    for column in without:
+        assert schema.count(f"    {column:<7} TEXT,\n") == 1
+        schema = schema.replace(f"    {column:<7} TEXT,\n", "")
+    return schema
+
+
 @pytest.fixture
 def first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     """Make a journal as the first version made it, with two verdicts of anna."""
-    schema = journal_schema._SCHEMA.replace("    seen    TEXT,\n", "")
-    assert schema != journal_schema._SCHEMA
+    schema = older_schema("seen", "chosen")
     path = tmp_path / "first.sqlite"
     with monkeypatch.context() as patch:
         patch.setattr(journal_schema, "_SCHEMA", schema)
@@ -224,13 +232,48 @@ def test_the_first_write_upgrades_a_journal_and_keeps_all(
         journal.export(tmp_path / "e.csv")
         assert journal.import_(tmp_path / "e.csv") == 0
     journal.verdict("p", "A03", "keep", reviewer="ben", seen={"flag_codes": "blur"})
-    assert version_of(journal) == journal_schema.SCHEMA_VERSION == 2
+    assert version_of(journal) == journal_schema.SCHEMA_VERSION == 3
     assert journal.verdicts()["seen"].tolist() == [None, None, {"flag_codes": "blur"}]
     assert journal.verdicts().iloc[:2].equals(before)
     database = sqlite3.connect(journal.path)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         database.execute("UPDATE verdicts SET seen = NULL")
     database.close()
+
+
+def test_annotations_of_the_second_version_stay_when_how_cells_are_chosen_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "second.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_schema, "_SCHEMA", older_schema("chosen"))
+        patch.setattr(journal_schema, "SCHEMA_VERSION", 2)
+        Journal.open(path)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(
+        "INSERT INTO actions (uuid, at_us, actor, type) VALUES ('u1', 1, 'anna', 'annotate')"
+    )
+    database.execute(
+        "INSERT INTO annotations VALUES (1, 0, 'p', 'A01', 1, 2, 3, 'abnormal', 'blur', NULL)"
+    )
+    database.close()
+    journal = Journal(path)
+    before = journal.annotations()
+    assert before["chosen"].tolist() == [None]
+    journal.export(tmp_path / "e.csv")
+    assert version_of(journal) == 2
+    second = Annotation(
+        plate="p", well="A02", site=1, y_px=1, x_px=1, cls="normal", chosen="suggested"
+    )
+    journal.annotate_many([second], "ben")
+    assert version_of(journal) == 3
+    assert journal.annotations()["chosen"].tolist() == [None, "suggested"]
+    assert journal.annotations().iloc[:1].equals(before)
+    assert journal.import_(tmp_path / "e.csv") == 0
+    copy = Journal.open(tmp_path / "copy.sqlite")
+    journal.export(tmp_path / "all.csv")
+    assert copy.import_(tmp_path / "all.csv") == 2
+    assert copy.annotations().equals(journal.annotations())
 
 
 def test_an_upgrade_that_fails_half_way_leaves_the_journal_as_it_was(

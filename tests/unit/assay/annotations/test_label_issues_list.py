@@ -45,7 +45,7 @@ def test_they_are_named_the_most_doubtful_first() -> None:
         21.5,
         "abnormal",
     )
-    assert str(second) == "P A01 s1: annotated normal, P(abnormal) 0.70 by the other wells"
+    assert str(second) == "P A01 s1: annotated normal, abnormal score 0.70 by the other wells"
 
 
 def test_what_was_changed_or_taken_back_since_is_left_out() -> None:

@@ -295,10 +295,10 @@ def _suggested(p: list[float], sites: list[int], n: int, **given: Any) -> list[i
     annotated = given.pop("annotated", np.zeros(len(p), dtype=bool))
     found: list[int | None] = []
     for _ in range(n):
-        row = suggest_next(np.array(p), annotated, np.array(sites), seen=seen, **given)
-        found.append(row)
-        if row is not None:
-            seen.append(row)
+        suggestion = suggest_next(np.array(p), annotated, np.array(sites), seen=seen, **given)
+        found.append(None if suggestion is None else suggestion.row)
+        if suggestion is not None:
+            seen.append(suggestion.row)
     return found
 
 
@@ -353,19 +353,29 @@ def test_starting_cells_come_before_the_doubts_of_the_model() -> None:
     sites = np.arange(6)
     annotated = np.zeros(6, dtype=bool)
     starting = np.array([4, 1, 5])
-    assert suggest_next(p, annotated, sites, starting=starting) == 4
+    assert suggest_next(p, annotated, sites, starting=starting) == (4, "first")
     annotated[4] = True
-    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == 5
+    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == (5, "first")
     # Three are known, so many as there are to begin with: now the doubts.
     annotated[2] = True
-    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == 0
+    assert suggest_next(p, annotated, sites, starting=starting, seen=[1]) == (0, "suggested")
     with pytest.raises(HcsQcError, match="no cell 6"):
         suggest_next(p, annotated, sites, starting=[6])
 
 
 def test_used_up_starting_cells_are_passed_over() -> None:
     p = np.array([0.5, 0.9, 0.1])
-    assert suggest_next(p, np.array([False, True, False]), np.arange(3), starting=[1, 1]) == 0
+    annotated = np.array([False, True, False])
+    found = suggest_next(p, annotated, np.arange(3), starting=[1, 1])
+    assert found == (0, "suggested")
+
+
+def test_how_a_cell_was_chosen_is_told() -> None:
+    p, annotated, sites = np.full(10, 0.5), np.zeros(10, dtype=bool), np.arange(10)
+    found = suggest_next(p, annotated, sites, seen=[0, 1, 2, 3])
+    assert found is not None and found.chosen == "random"  # every fifth
+    found = suggest_next(np.full(10, _NAN), annotated, sites)
+    assert found is not None and found.chosen == "random"  # nothing is known of any
 
 
 def test_nothing_to_suggest() -> None:

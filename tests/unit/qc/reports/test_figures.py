@@ -247,7 +247,7 @@ def test_the_histogram_counts_every_value_once() -> None:
     assert tooltips[0] == "0–0.025: 13 cells"
     assert sum(int(text.split(": ")[1].split()[0]) for text in tooltips) == 501
     texts = texts_of(ET.fromstring(to_svg(figure)))
-    assert "probability of being abnormal (n = 501 cells)" in texts
+    assert "abnormal score (n = 501 cells)" in texts
     assert len(score_histogram([]).axes[0].patches) == 40
 
 

@@ -81,7 +81,7 @@ def data(scored: ExportPlate) -> ReportData:
         n_annotated={"normal": 194, "abnormal": 94},
         n_kinds={"dead": 50},
         cross_validation=[
-            CrossValidated(name="weighted F1", mean=0.951, sd=0.004, low=0.93, high=0.97),
+            CrossValidated(name="weighted F1", mean=0.951, sd=0.004, interval="0.930–0.970"),
             CrossValidated(name="AUC", mean=0.986),
         ],
         versions={"torch": "2.14.1"},
@@ -185,7 +185,7 @@ def test_headline_model_and_unreadable(data: ReportData, tmp_path: Path) -> None
     assert "3 of 8wells flagged" in text
     assert f"{n_cells}cells" in text
     assert "1site could not be read" in text
-    assert "0.951 0.004 0.930 – 0.970" in text
+    assert "0.951 0.004 0.930–0.970" in text
     assert "ab" * 32 in text
     assert "truncated" in text
     for sentence in FlagRule().describe():

@@ -15,7 +15,7 @@ from skimage.io import imsave
 
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.evaluation.crossval import bootstrap_ci
+from napari_hcs_qc.evaluation.agreement import agreement
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.study.benchmark import benchmark_engine
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
@@ -318,11 +318,12 @@ def test_sources_that_share_crops_do_not_judge_each_other(
     result = read_results(tmp_path, planned)[third["other"].key]
     low, high = result.summary["accuracy"].interval
     draw = result.draws[0]
-    expected = bootstrap_ci(
-        np.array(draw.is_abnormal), np.array([draw.p_abnormal]), np.arange(80) // 8
+    p_abnormal = np.array([draw.p_abnormal])
+    expected = agreement(
+        np.array(draw.is_abnormal), p_abnormal, np.zeros(p_abnormal.shape, int), np.arange(80) // 8
     )
-    assert (low, high) == expected["accuracy"]
-    assert "resampling its wells or plates" in result.split
+    assert (low, high) == expected.ci95["accuracy"]
+    assert "intervals as its wells or plates differ" in result.split
 
 
 def test_a_row_that_fails_is_empty_with_its_reason_and_the_others_go_on(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hcs_qc.evaluation.metrics import METRIC_NAMES
+from napari_hcs_qc.evaluation.agreement import METRIC_NAMES
 from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.benchmark.output.panels import printed_table
 from napari_hcs_qc.study.benchmark.output.paper_tables import Point, f1_chart, write_tables
