@@ -214,8 +214,8 @@ def _with_specks(
     """Add small round things that stand out of the halo of a nucleus twice as bright."""
     side = max(3, round(_SPECK * diameter)) | 1
     height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
-    specks: NDArray[np.int32]
-    specks, n = ndi.label((height > threshold) & (labels == 0))
+    pieces, n = ndi.label((height > threshold) & (labels == 0))
+    specks: NDArray[np.int32] = pieces.astype(np.int32)
     peak = label_maxima(specks, height)
     specks[height < 0.5 * peak[specks]] = 0
     px = np.bincount(specks.ravel(), minlength=n + 1)
