@@ -62,7 +62,7 @@ _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
 # such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
 # A tenth: nuclei far out of focus are cells, too, and shall be called blurred rather than missed.
-_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 18.0
+_EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
 _DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2  # Of the edge of the usual nucleus.
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
@@ -214,8 +214,8 @@ def _with_specks(
     """Add small round things that stand out of the halo of a nucleus twice as bright."""
     side = max(3, round(_SPECK * diameter)) | 1
     height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
-    specks: NDArray[np.int32]
-    specks, n = ndi.label((height > threshold) & (labels == 0))
+    pieces, n = ndi.label((height > threshold) & (labels == 0))
+    specks: NDArray[np.int32] = pieces.astype(np.int32)
     peak = label_maxima(specks, height)
     specks[height < 0.5 * peak[specks]] = 0
     px = np.bincount(specks.ravel(), minlength=n + 1)
