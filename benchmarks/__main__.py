@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import (
     bench_accuracy,
+    bench_blur,
     bench_desk,
     bench_encoding,
     bench_nuclei,
@@ -33,6 +34,7 @@ ALL: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "accuracy": (bench_accuracy.main, []),
     "plate": (bench_plate.main, []),
     "nuclei": (bench_nuclei.main, []),
+    "blur": (bench_blur.main, []),
 }
 QUICK = {
     "encoding": ["--cells", "100", "--repeats", "1"],
