@@ -177,7 +177,7 @@ class Figures(Part):
             Figure(
                 name=title,
                 mean=agreed.mean[name],
-                sd=agreed.sd[name],
+                sd=agreed.sd[name] if len(held_out.p_abnormal) > 1 else None,
                 ci95=agreed.ci95[name],
                 no_interval=why,
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _COLOURS: dict[ColourBy, tuple[str, str]] = {
     "class": ("class", "Blue: normal; orange: abnormal at the threshold."),
-    "score": ("Score", "From dark (certainly normal) to bright (certainly abnormal)."),
+    "score": ("score", "From dark (certainly normal) to bright (certainly abnormal)."),
     "kind": ("kind", "Abnormal cells by predicted kind: blur, debris, dead …"),
 }
 _SWITCHES: tuple[tuple[str, str, str], ...] = (
