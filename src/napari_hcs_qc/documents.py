@@ -7,14 +7,14 @@ import re
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import read_json, write_json
 from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -26,6 +26,19 @@ _BRANCH = re.compile(
 PartT = TypeVar("PartT", bound="Part")
 
 _LONGEST = 80  # characters of a wrong value that are shown
+
+
+def accepted_by(look_up: Callable[[Any], object]) -> AfterValidator:
+    """Check a value by a function that raises `HcsQcError` for a wrong one."""
+
+    def check(value: Any) -> Any:
+        try:
+            look_up(value)
+        except HcsQcError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    return AfterValidator(check)
 
 
 class Part(BaseModel):

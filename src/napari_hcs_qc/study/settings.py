@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from napari_hcs_qc.documents import problems_of
-from napari_hcs_qc.errors import HcsQcError, ProblemsError
+from napari_hcs_qc.errors import ProblemsError
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
 
 class Settings(BaseModel):
@@ -43,19 +43,6 @@ class Settings(BaseModel):
     def with_changes(self, **changes: Any) -> Self:
         """Give these settings with some changed, checked anew."""
         return type(self)(**{**dict(self), **changes})
-
-
-def accepted_by(look_up: Callable[[Any], object]) -> AfterValidator:
-    """Check a value by a function that raises `HcsQcError` for a wrong one."""
-
-    def check(value: Any) -> Any:
-        try:
-            look_up(value)
-        except HcsQcError as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    return AfterValidator(check)
 
 
 def one_of(known: Collection[str]) -> AfterValidator:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from napari_hcs_qc.documents import Part
+from napari_hcs_qc.documents import Part, accepted_by
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -62,28 +62,21 @@ class Kind(Part):
         A digit or a capital letter; None has no key but its button.
     """
 
-    name: str
+    name: Annotated[str, accepted_by(checked_kind_name)]
     colour: Annotated[str, Field(pattern=f"^{_COLOUR.pattern}$")]
     key: Annotated[str, Field(pattern="^[0-9A-Z]$")] | None = None
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        try:
-            return checked_kind_name(name)
-        except HcsQcError as error:
-            raise ValueError(str(error)) from error
 
-
+# Not validated: that builds pydantic's checks, which takes longer than all else of this import.
 BUILT_IN_KINDS = (
-    Kind(name="blur", colour="#0072b2", key="1"),
-    Kind(name="saturation", colour="#f0e442", key="2"),
-    Kind(name="debris", colour="#009e73", key="3"),
-    Kind(name="dead", colour="#d55e00", key="4"),
-    Kind(name="haze", colour="#cc79a7", key="5"),
-    Kind(name="empty", colour="#606060", key="6"),
-    Kind(name="noise", colour="#b4eeb4", key="7"),
-    Kind(name="other", colour="#e69f00", key="8"),
+    Kind.model_construct(name="blur", colour="#0072b2", key="1"),
+    Kind.model_construct(name="saturation", colour="#f0e442", key="2"),
+    Kind.model_construct(name="debris", colour="#009e73", key="3"),
+    Kind.model_construct(name="dead", colour="#d55e00", key="4"),
+    Kind.model_construct(name="haze", colour="#cc79a7", key="5"),
+    Kind.model_construct(name="empty", colour="#606060", key="6"),
+    Kind.model_construct(name="noise", colour="#b4eeb4", key="7"),
+    Kind.model_construct(name="other", colour="#e69f00", key="8"),
 )
 """Kinds of every assay. Hues of Okabe & Ito; `other` has that of abnormal, and the two for which
 they have no hue are apart from the rest in lightness."""

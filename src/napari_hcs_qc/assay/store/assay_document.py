@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, Kind, check_distinct
-from napari_hcs_qc.documents import Document, Part
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.documents import Document, Part, accepted_by
 from napari_hcs_qc.qc.rule import FlagRule
 
 
-def _of_a_rule(thresholds: dict[str, float]) -> dict[str, float]:
-    try:
-        FlagRule.from_dict(thresholds)
-    except HcsQcError as error:
-        raise ValueError(str(error)) from error
-    return thresholds
-
-
-def _beside_the_built_in(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-    try:
-        check_distinct((*BUILT_IN_KINDS, *kinds))
-    except HcsQcError as error:
-        raise ValueError(str(error)) from error
-    return kinds
+def _check_beside_the_built_in(kinds: tuple[Kind, ...]) -> None:
+    check_distinct((*BUILT_IN_KINDS, *kinds))
 
 
 class PlateRecord(Part):
@@ -45,11 +32,13 @@ class AssaySettings(Part):
 
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """P(abnormal) from which a cell counts as abnormal."""
-    flag_rule: Annotated[dict[str, float], AfterValidator(_of_a_rule)] = Field(default_factory=dict)
+    flag_rule: Annotated[dict[str, float], accepted_by(FlagRule.from_dict)] = Field(
+        default_factory=dict
+    )
     """Thresholds of the flag rule that are not the defaults."""
     include_cut: bool | None = None
     """Whether cells that the image border cuts count as others do; no by default."""
-    kinds: Annotated[tuple[Kind, ...], AfterValidator(_beside_the_built_in)] = ()
+    kinds: Annotated[tuple[Kind, ...], accepted_by(_check_beside_the_built_in)] = ()
     """Kinds of abnormal cells that people added, after those that every assay has."""
     model: str | None = None
     """Id of an older model that was restored."""

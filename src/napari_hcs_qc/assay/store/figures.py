@@ -173,11 +173,12 @@ class Figures(Part):
             return self.model_copy(update={"figures": shown, "ci95": {}})
         agreed = held_out.agreement(threshold)
         why = "too low" if self.is_of_uncertain else TOO_FEW
+        sd = agreed.sd if len(held_out.p_abnormal) > 1 else dict.fromkeys(TITLES, math.nan)
         shown = tuple(
             Figure(
                 name=title,
                 mean=agreed.mean[name],
-                sd=agreed.sd[name] if len(held_out.p_abnormal) > 1 else None,
+                sd=sd[name],
                 ci95=agreed.ci95[name],
                 no_interval=why,
             )
@@ -188,7 +189,7 @@ class Figures(Part):
             "threshold": threshold,
             "figures": (*shown, *others),
             "mean": {name: _none_for_nan(value) for name, value in agreed.mean.items()},
-            "sd": {name: _none_for_nan(value) for name, value in agreed.sd.items()},
+            "sd": {name: _none_for_nan(value) for name, value in sd.items()},
             "ci95": {
                 name: (_none_for_nan(low), _none_for_nan(high))
                 for name, (low, high) in agreed.ci95.items()
