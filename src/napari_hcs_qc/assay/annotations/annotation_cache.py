@@ -77,14 +77,8 @@ class AnnotationCache:
     def chosen_at(self, place: tuple[Any, ...]) -> str | None:
         """Tell how the cell at an annotated place was chosen, see `Annotation.chosen`."""
         keys = self._of_site.get(_site_of(place), ())
-        return next(
-            (
-                self._rows[key][_CHOSEN]
-                for key in keys
-                if key[1] == place and self._rows[key][_CHOSEN]
-            ),
-            None,
-        )
+        ways = (self._rows[key][_CHOSEN] for key in keys if key[1] == place)
+        return next(filter(None, ways), None)
 
     def annotate(self, annotations: Sequence[Annotation], annotator: str) -> frozenset[PlateSite]:
         """Record annotations as one action."""
