@@ -17,6 +17,8 @@ images where it is not given. A field is taken in these steps:
 5. Specks in the halo of a nucleus, too dim for step 4, are added.
 6. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
    dropped; what is small but has one (debris, fragments) stays.
+7. In what was dropped, nuclei are looked for once more, in the light that stands out of its
+   surroundings: haze beside a nucleus may have been taken for a part of it.
 """
 
 from __future__ import annotations
@@ -66,6 +68,9 @@ _EDGE, _LEAST_DROP, _LEAST_SNR = 0.15, 0.1, 12.0
 _LEAST_TYPICAL = 0.3
 _DIM, _DIM_SLIM, _SLIM = 0.25, 0.4, 2.2  # Of the edge of the usual nucleus.
 _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
+# In haze: side of the window (diameters), least area (of a typical nucleus), most elongation, and
+# the least drop of light at the edge (of its own brightness; that of haze alone is about a tenth).
+_HAZE, _HAZE_AREA, _HAZE_ELONGATION, _HAZE_DROP = 1.4, 0.3, 2.5, 0.23
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
 
@@ -159,18 +164,55 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     is_dense = uniform_share(mask, 5 * diameter) > _DENSE
     streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
     plain, contrast = contrast, contrast - streak * line
+    labels = _with_specks(_parted(contrast, threshold, diameter), contrast, threshold, diameter)
+    # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
+    on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
+    levels = np.concatenate([[0.0], label_medians(labels, contrast)])
+    is_streak = on_streak & (levels < _STREAK_SHARE * typical)
+    noise = pixel_noise(image)
+    nuclei = _without_odd(np.where(is_streak[labels], 0, labels), plain, levels, noise, diameter)
+    dropped = (labels > 0) & (nuclei == 0)
+    more = _in_haze(nuclei, dropped, plain, threshold, diameter)
+    if not more.any():
+        return nuclei
+    labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
+    levels = np.concatenate([[0.0], label_medians(labels, plain)])
+    return _without_odd(labels, plain, levels, noise, diameter)
+
+
+def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
+    """Nuclei, each above a share of its own brightness."""
     level = _own_levels(contrast, threshold, diameter)
     mask = _tidied(
         contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
     cores = split_clumps(mask, contrast, diameter)
-    labels = _whole(cores, contrast, threshold, diameter)
-    labels = _with_specks(labels, contrast, threshold, diameter)
-    # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
-    on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
-    levels = np.concatenate([[0.0], label_medians(labels, contrast)])
-    labels[(on_streak & (levels < _STREAK_SHARE * typical))[labels]] = 0
-    return _without_odd(labels, plain, levels, pixel_noise(image), diameter)
+    return _whole(cores, contrast, threshold, diameter)
+
+
+def _in_haze(
+    nuclei: NDArray[np.int32],
+    dropped: NDArray[np.bool_],
+    contrast: NDArray[np.float32],
+    threshold: float,
+    diameter: float,
+) -> NDArray[np.int32]:
+    """Compact things with an edge, of a nucleus' size, in what was `dropped`."""
+    side = round(_HAZE * diameter) | 1
+    height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
+    more = _parted(np.where(dropped, height, 0.0).astype(np.float32), threshold, diameter)
+    n = int(more.max()) + 1
+    px = np.bincount(more.ravel(), minlength=n)
+    is_nucleus = (px > _HAZE_AREA * np.pi / 4 * diameter**2) & (
+        _elongation(more, px) < _HAZE_ELONGATION
+    )
+    # An edge to what is a nucleus already says nothing.
+    beside = np.where(nuclei > 0, n, more).astype(np.int32)
+    drop, _ = edge_drops(beside, contrast, max(1, round(_EDGE * diameter)))
+    level = np.concatenate([[0.0], label_medians(more, contrast)])
+    is_nucleus &= drop[:n] > _HAZE_DROP * level
+    is_nucleus[0] = False
+    return np.where(is_nucleus[more], more, 0).astype(np.int32)
 
 
 def _own_levels(

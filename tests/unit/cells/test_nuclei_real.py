@@ -97,6 +97,16 @@ def test_the_fields_the_readme_calls_out(scores: dict[str, tuple[int, tuple[int,
     assert scores["IXMtest_A12_s7"][0] >= 15  # dead, next to very bright ones
 
 
+def test_nuclei_beside_a_fibre(shared_data: Path) -> None:
+    [path] = (shared_data / "bbbc039" / "20585").glob("*_E05_s2_*")
+    found = find_nuclei(tifffile.imread(path), diameter_px=29.7)
+    for y, x in ((33, 500), (131, 598), (300, 675)):
+        number = found[y, x]
+        assert number > 0
+        # A nucleus and no haze with it, which would be several times as large.
+        assert 0.5 < (found == number).sum() / (np.pi / 4 * 29.7**2) < 2.0
+
+
 def test_the_size_of_the_nuclei(shared_data: Path) -> None:
     # The median area of the masks is 640 px, that is 28.5 px across.
     plate = open_plate(shared_data / "bbbc039" / "20585")
