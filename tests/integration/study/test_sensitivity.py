@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
+from napari_hcs_qc.assay.embeddings.training_set import MoreCells
+from napari_hcs_qc.assay.models.extra_cells import WithMoreCells
 from napari_hcs_qc.assay.models.train_options import TrainOptions, chosen_options, save_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.recipe import get_recipe
@@ -215,15 +216,19 @@ def test_simulated_cells_go_with_their_wells() -> None:
         def fit(self, X: Any, y: Any, groups: Any) -> None:
             self.seen = list(zip(X[:, 0].tolist(), y.tolist(), groups.tolist(), strict=True))
 
-    simulated = Simulated(np.array([[7.0], [8.0]], np.float32), np.array(["P/A01", "P/B01"]))
+    wells = np.array(["P/A01", "P/B01"])
+    more = MoreCells(np.array([[7.0], [8.0]], np.float32), np.full(2, "abnormal"), wells)
     head: Any = Recorder()
-    both = WithSimulated(head, simulated)
+    groups = np.array(["P/A01", "P/B01", "P/B01", "P/C01"])
+    both = WithMoreCells(head, more, groups)
     both.fit([[1.0], [2.0]], ["normal", "abnormal"], groups=["P/A01", "P/C01"])
     assert head.seen == [
         (1.0, "normal", "P/A01"),
         (2.0, "abnormal", "P/C01"),
         (7.0, "abnormal", "P/A01"),
     ]
+    both.fit([[1.0], [2.0]], ["normal", "abnormal"], groups=["P/B01", "P/C01"])
+    assert head.seen == [(1.0, "normal", "P/B01"), (2.0, "abnormal", "P/C01")]  # B01 is parted
     with pytest.raises(HcsQcError, match="by well"):
         both.fit([[1.0]], ["normal"])
 

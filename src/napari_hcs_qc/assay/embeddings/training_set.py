@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_annotated
+from napari_hcs_qc.assay.embeddings.found_cells import found_cells_at
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.embeddings.positions import position_keys
 from napari_hcs_qc.assay.store.model_manifest import TrainingCell
@@ -31,6 +33,25 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
 
+@dataclass(frozen=True, eq=False)
+class MoreCells:
+    """Cells that are trained on beside the annotated ones, and never judged."""
+
+    embeddings: NDArray[np.float32]  # (n_cells, n_features) float32
+    classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
+    groups: NDArray[np.str_]  # well of the annotated cell that each comes from, as ``plate/A01``
+
+    def __add__(self, other: MoreCells | None) -> MoreCells:
+        """Pool the cells of two."""
+        if other is None:
+            return self
+        return MoreCells(
+            np.concatenate([self.embeddings, other.embeddings]),
+            np.concatenate([self.classes, other.classes]),
+            np.concatenate([self.groups, other.groups]),
+        )
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AnnotatedCells:
     """The annotated cells of an assay with their embeddings."""
@@ -41,6 +62,7 @@ class AnnotatedCells:
     groups: NDArray[np.str_]  # well of each cell, as ``plate/A01``
     chosen: NDArray[np.object_]  # how each came to be annotated, see `Annotation.chosen`
     n_unreadable: int  # annotated cells left out because their site cannot be read
+    found: MoreCells  # the found cells that they are on, where these have other centres
     rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
     # Main directions of their plates, see `sampled_directions`
     plate: PlateDirections | None = None
@@ -53,11 +75,11 @@ def collect(
     stores: Path,
     job: Job = NO_JOB,
 ) -> AnnotatedCells:
-    """Embed the annotated cells, each where the person clicked it.
+    """Embed the annotated cells, each where the person clicked it, and the found cells there.
 
-    Not where the nearest found nucleus has its centre: of touching dead nuclei or debris beside a
-    nucleus that is another object, and the annotation is about the one that was clicked. So no
-    plate has to be embedded before a model can be trained.
+    Figures are of what was clicked: of touching dead nuclei or debris beside a nucleus the found
+    cell may be another object. A model that judges found cells learns from both. No plate has to be
+    embedded before a model can be trained.
     """
     return _embedded([(state, state.training) for state in states], recipe, encoder, stores, job)
 
@@ -154,12 +176,14 @@ def _embedded(
     job: Job,
 ) -> AnnotatedCells:
     rows, classes, kinds, chosen, groups = [], [], [], [], []
+    found: list[MoreCells] = []
     for state, table in positions:
         rows.append(embed_annotated(state, table, recipe, encoder, stores, job=job))
         classes.append(table["class"].to_numpy(dtype=str))
         kinds.append(none_if_missing(table["kind"]))
         chosen.append(none_if_missing(table["chosen"]))
         groups.append(state.groups(table["well"]))
+        found.append(_found_cells(state, table, recipe, encoder, stores, job))
     embeddings = np.concatenate(rows)
     usable = np.asarray(np.isfinite(embeddings).all(axis=1))
     if not usable.any():
@@ -173,6 +197,25 @@ def _embedded(
         groups=np.concatenate(groups)[usable],
         chosen=np.concatenate(chosen)[usable],
         n_unreadable=int((~usable).sum()),
+        found=reduce(MoreCells.__add__, found),
         rows=np.flatnonzero(usable),
         plate=sampled_directions([state for state, _ in positions], recipe, encoder, stores),
+    )
+
+
+def _found_cells(
+    state: PlateState,
+    positions: pd.DataFrame,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    job: Job,
+) -> MoreCells:
+    cells = found_cells_at(state, positions, stores, job)
+    embeddings = embed_annotated(state, cells, recipe, encoder, stores, job=job)
+    usable = np.isfinite(embeddings).all(axis=1)
+    return MoreCells(
+        embeddings[usable],
+        cells["class"].to_numpy(dtype=str)[usable],
+        state.groups(cells["well"])[usable],
     )

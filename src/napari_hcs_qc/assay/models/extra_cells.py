@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.linear.scoring import ABNORMAL
 from napari_hcs_qc.plugins import SIMULATED_CELLS, load
 
 if TYPE_CHECKING:
@@ -16,20 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.heads.head_registry import Head
     from napari_hcs_qc.job import Job
-
-
-@dataclass(frozen=True, eq=False)
-class Simulated:
-    """Simulated abnormal cells, embedded."""
-
-    features: NDArray[np.float32]  # ``(n, n_features)`` float32
-    groups: NDArray[np.str_]  # well of the annotated cell that each was made of, as ``plate/A01``
 
 
 class ExtraCells(Protocol):
@@ -47,7 +38,7 @@ class ExtraCells(Protocol):
         kinds: Sequence[str],
         seed: int,
         job: Job,
-    ) -> Simulated:
+    ) -> MoreCells:
         """Make as many abnormal cells as there are annotated ones, and embed them."""
 
 
@@ -57,25 +48,29 @@ def simulated_cells() -> ExtraCells:
     return source
 
 
-class WithSimulated:
-    """A head that is also fitted on the simulated cells of the wells that it is fitted on.
+class WithMoreCells:
+    """A head that is also fitted on more cells, of the wells that it is fitted on.
 
-    So a cross-validation that keeps wells whole keeps them whole for these as well.
+    So a cross-validation that keeps wells whole keeps them whole for these as well. Where it has to
+    part wells, those that are not whole have no part in it.
     """
 
-    def __init__(self, head: Head, simulated: Simulated) -> None:
-        self.head, self.simulated = head, simulated
+    def __init__(self, head: Head, more: MoreCells, groups: NDArray[np.str_]) -> None:
+        self.head, self.more = head, more
+        self._n_in_well = Counter(groups.tolist())  # annotated cells of each, all that there are
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Fit the head."""
         if groups is None:
-            raise HcsQcError("Simulated cells are chosen by well; give the well of each cell.")
+            raise HcsQcError("More cells are chosen by well; give the well of each cell.")
         wells = np.asarray(groups)
-        mine = np.isin(self.simulated.groups, wells)
+        fitted = Counter(wells.tolist())
+        whole = [well for well, n in fitted.items() if n == self._n_in_well[well]]
+        mine = np.isin(self.more.groups, whole)
         self.head.fit(
-            np.concatenate([np.asarray(X), self.simulated.features[mine]]),
-            np.concatenate([np.asarray(y), np.full(int(mine.sum()), ABNORMAL)]),
-            groups=np.concatenate([wells, self.simulated.groups[mine]]),
+            np.concatenate([np.asarray(X), self.more.embeddings[mine]]),
+            np.concatenate([np.asarray(y), self.more.classes[mine]]),
+            groups=np.concatenate([wells, self.more.groups[mine]]),
         )
         self.classes_ = self.head.classes_
         return self

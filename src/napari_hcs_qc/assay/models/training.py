@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from napari_hcs_qc import __version__
+from napari_hcs_qc.assay.embeddings.found_cells import cells_fingerprint
 from napari_hcs_qc.assay.embeddings.plate_sample import are_embedded
-from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, training_cells
-from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated, simulated_cells
+from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells, training_cells
+from napari_hcs_qc.assay.models.extra_cells import WithMoreCells, simulated_cells
 from napari_hcs_qc.assay.models.train_options import requested_recipe
 from napari_hcs_qc.assay.store.model_manifest import (
     EncoderRecord,
@@ -82,7 +83,7 @@ def simulated_for(
     recipe: CropRecipe,
     encoder: Encoder,
     job: Job = NO_JOB,
-) -> Simulated | None:
+) -> MoreCells | None:
     """Make the simulated cells that some options ask for; None where they ask for none."""
     if not options.simulated:
         return None
@@ -95,18 +96,15 @@ def fit_heads(
     annotated: AnnotatedCells,
     options: TrainOptions,
     tuned: FineTuned | None = None,
-    simulated: Simulated | None = None,
+    simulated: MoreCells | None = None,
 ) -> tuple[Head, KindHead | None]:
     """Fit the head, and beside it the one for kinds (None with too few of any kind)."""
     if tuned is not None:
         return tuned.head, fit_kinds(annotated, options.seed)
     head = make_head(options.head, options.seed, annotated.plate)
+    with_more = WithMoreCells(head, annotated.found + simulated, annotated.groups)
     # Not side by side: both are many small steps, between which two threads would only wait.
-    if simulated is None:
-        head.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
-    else:
-        both = WithSimulated(head, simulated)
-        both.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+    with_more.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
     return head, fit_kinds(annotated, options.seed)
 
 
@@ -139,6 +137,7 @@ def inputs_of(
                 [state.plate.fingerprint, state.plate_cells.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
+            "found": [cells_fingerprint(state) for state in states],
             "knows_plates": options.head not in FINE_TUNED
             and are_embedded(states, recipe, encoder, stores),
             "version": __version__,

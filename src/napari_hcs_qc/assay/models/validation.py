@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hcs_qc.assay.embeddings.training_set import counted
-from napari_hcs_qc.assay.models.extra_cells import Simulated, WithSimulated
+from napari_hcs_qc.assay.models.extra_cells import WithMoreCells
 from napari_hcs_qc.assay.models.finetuning import cross_validate_fine_tuned
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.figures import (
@@ -27,13 +27,13 @@ from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.embeddings.training_crops import AnnotatedCrops
-    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -57,21 +57,20 @@ def validate(
     annotated: AnnotatedCells,
     options: TrainOptions,
     job: Job = NO_JOB,
-    simulated: Simulated | None = None,
+    simulated: MoreCells | None = None,
 ) -> Figures:
     """Cross-validate a head on the annotated cells, grouped by well.
 
-    Simulated cells, where there are any, are trained on in the folds that their wells are trained
-    on in, and never scored.
+    Found and simulated cells, where there are any, are trained on in the folds that their wells
+    are trained on in, and never scored.
     """
     if _is_impossible(annotated.classes):
         return _IMPOSSIBLE
-    make: Callable[[int], Any] | None = None
-    if simulated is not None:
-        cells, plate = simulated, annotated.plate
+    more = annotated.found + simulated
 
-        def make(seed: int) -> Any:
-            return WithSimulated(make_head(options.head, seed, plate), cells)
+    def make(seed: int) -> Any:
+        head = make_head(options.head, seed, annotated.plate)
+        return WithMoreCells(head, more, annotated.groups)
 
     validation = cross_validate(
         annotated.embeddings,

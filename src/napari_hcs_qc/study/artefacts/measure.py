@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.models.extra_cells import Simulated
+    from napari_hcs_qc.assay.embeddings.training_set import MoreCells
     from napari_hcs_qc.heads.head_registry import Head
     from napari_hcs_qc.heads.linear.folds import Folds
     from napari_hcs_qc.study.artefacts.sensitivity_results import Trained
@@ -50,7 +50,7 @@ def fit_folds(
     split: Folds,
     head: str,
     seed: int,
-    extra: Mapping[int, Simulated] | None = None,
+    extra: Mapping[int, MoreCells] | None = None,
 ) -> list[Head]:
     """Fit one head a fold on the cells of the other folds."""
     heads = []
@@ -58,8 +58,8 @@ def fit_folds(
         x, y, wells = features[train], classes[train], groups[train]
         if extra is not None:
             more = extra[fold]
-            x = np.concatenate([x, more.features])
-            y = np.concatenate([y, np.full(len(more.features), ABNORMAL)])
+            x = np.concatenate([x, more.embeddings])
+            y = np.concatenate([y, more.classes])
             wells = np.concatenate([wells, more.groups])
         shared = set(wells.tolist()) & set(groups[test].tolist())
         if shared:

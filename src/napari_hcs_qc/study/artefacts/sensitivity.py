@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.assay.models.extra_cells import Simulated
+from napari_hcs_qc.assay.embeddings.training_set import MoreCells
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.files import atomic_path, fingerprint
-from napari_hcs_qc.heads.linear.scoring import NORMAL
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
@@ -244,7 +244,7 @@ class _Run:
             self._simulated(encoder, seed) if trained == "simulated" else None,
         )
 
-    def _simulated(self, encoder: EncoderSpec, seed: int) -> dict[int, Simulated]:
+    def _simulated(self, encoder: EncoderSpec, seed: int) -> dict[int, MoreCells]:
         """Embed the simulated cells that each fold is trained on, as many as it has abnormal."""
         cells, split = self.cells, self._split(seed)
         kinds = get_kinds(self.options.simulated)
@@ -278,8 +278,10 @@ class _Run:
                 np.save(temporary, features)
         ends = np.cumsum([len(changes) for changes in drawn.values()])
         return {
-            fold: Simulated(
-                features[end - len(changes) : end], cells.groups[[row for row, *_ in changes]]
+            fold: MoreCells(
+                features[end - len(changes) : end],
+                np.full(len(changes), ABNORMAL),
+                cells.groups[[row for row, *_ in changes]],
             )
             for (fold, changes), end in zip(drawn.items(), ends, strict=True)
         }

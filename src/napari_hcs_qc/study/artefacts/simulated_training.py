@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.models.extra_cells import Simulated
-from napari_hcs_qc.heads.linear.scoring import NORMAL
+from napari_hcs_qc.assay.embeddings.training_set import MoreCells
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.artefacts.artefact_cells import ArtefactCells
 from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
@@ -35,7 +35,7 @@ def simulated_cells(
     kinds: Sequence[str],
     seed: int,
     job: Job = NO_JOB,
-) -> Simulated:
+) -> MoreCells:
     """Apply artefacts to as many normal cells as there are abnormal annotated ones; embed them.
 
     Dead cells are drawn, not pasted, so that no pixel of an annotated cell of another well has a
@@ -68,7 +68,7 @@ def simulated_cells(
         crops = made.crops(scenes)
         encoded = encoder.encode(crops.flatten(0, 1), job=job)
         parts.append(encoded.reshape(len(crops), -1).numpy())
-    return Simulated(np.concatenate(parts), made.cells.groups[rows])
+    return MoreCells(np.concatenate(parts), np.full(n, ABNORMAL), made.cells.groups[rows])
 
 
 class _SimulatedCells:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from napari_hcs_qc.assay.models.extra_cells import Simulated
+from napari_hcs_qc.assay.embeddings.training_set import MoreCells
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.reports.figures import to_svg
 from napari_hcs_qc.study.artefacts import measure
@@ -35,6 +35,10 @@ GROUPS = np.array([f"P/{letter}{number:02d}" for letter in "ABC" for number in r
 CLASSES = np.where(RNG.random(len(GROUPS)) < 0.35, "abnormal", "normal")
 FEATURES = RNG.normal(size=(len(GROUPS), 6)).astype(np.float32)
 FEATURES[:, 0] += 4 * (CLASSES == "abnormal")
+
+
+def simulated(embeddings: NDArray[np.float32], groups: NDArray[np.str_]) -> MoreCells:
+    return MoreCells(embeddings, np.full(len(groups), "abnormal"), groups)
 
 
 class Recorder:
@@ -73,8 +77,8 @@ def test_a_simulated_cell_of_a_tested_well_is_refused() -> None:
     good, bad = {}, {}
     for fold, (train, test) in enumerate(split):
         made = FEATURES[train[:3]]
-        good[fold] = Simulated(made, GROUPS[train[:3]])
-        bad[fold] = Simulated(made, GROUPS[test[:3]])
+        good[fold] = simulated(made, GROUPS[train[:3]])
+        bad[fold] = simulated(made, GROUPS[test[:3]])
     assert len(fit_folds(FEATURES, CLASSES, GROUPS, split, "knn", 0, good)) == split.n_folds
     with pytest.raises(HcsQcError, match="both trained on and tested"):
         fit_folds(FEATURES, CLASSES, GROUPS, split, "knn", 0, bad)
@@ -84,7 +88,7 @@ def test_simulated_cells_are_added_as_abnormal_ones(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(measure, "make_head", lambda *_: Recorder())
     split = well_folds(CLASSES, GROUPS, 0)
     extra = {
-        fold: Simulated(FEATURES[train[:7]], GROUPS[train[:7]])
+        fold: simulated(FEATURES[train[:7]], GROUPS[train[:7]])
         for fold, (train, _) in enumerate(split)
     }
     heads: Any = fit_folds(FEATURES, CLASSES, GROUPS, split, "linear", 0, extra)
