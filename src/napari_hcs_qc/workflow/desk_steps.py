@@ -212,9 +212,11 @@ def write_results(
     return (*exported.files, page)
 
 
-def new_assay(source: steps.PlateSource, folder: Path, *, job: Job = NO_JOB) -> str:
+def new_assay(
+    source: steps.PlateSource, folder: Path, detector: str | None = None, *, job: Job = NO_JOB
+) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
     job.report(0, 0, f"Reading {source.path}")
     job.check()
-    _, opened = steps.new(folder, [source])
+    _, opened = steps.new(folder, [source], detector=detector)
     return opened[0].name
