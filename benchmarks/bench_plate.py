@@ -35,6 +35,8 @@ from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
@@ -48,17 +50,31 @@ def unseen_scores(
     state: PlateState, annotated: AnnotatedCells, rows: NDArray[np.floating], seed: int = 0
 ) -> NDArray[np.float64]:
     """P(abnormal) of every found cell, by a model that saw no annotation of its well."""
+    p_abnormal = np.full(len(rows), np.nan)
+    for is_out, judged in well_folds(state, annotated, seed):
+        p_abnormal[judged] = scores(annotated, np.flatnonzero(~is_out), rows[judged], seed)
+    return p_abnormal
+
+
+def well_folds(
+    state: PlateState, annotated: AnnotatedCells, seed: int
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Divide the wells; give which annotated and which found cells are in each part."""
     wells = state.plate_cells.cells["well"].to_numpy(str)
     annotated_wells = np.array([group.partition("/")[2] for group in annotated.groups])
     names = np.random.default_rng(seed).permutation(np.unique([*wells, *annotated_wells]))
-    p_abnormal = np.full(len(wells), np.nan)
     for fold in np.array_split(names, N_FOLDS):
-        fit_on, judged = ~np.isin(annotated_wells, fold), np.isin(wells, fold)
-        head = make_head("linear", seed, annotated.plate)
-        classes = annotated.classes[fit_on]
-        head.fit(annotated.embeddings[fit_on], classes, groups=annotated.groups[fit_on])
-        p_abnormal[judged] = score_embeddings(head, np.asarray(rows[judged]))
-    return p_abnormal
+        yield np.isin(annotated_wells, fold), np.isin(wells, fold)
+
+
+def scores(
+    annotated: AnnotatedCells, fit_on: NDArray[np.int64], rows: NDArray[np.floating], seed: int
+) -> NDArray[np.float32]:
+    """P(abnormal) of some cells by the default head, fitted on some of the annotated ones."""
+    head = make_head("linear", seed, annotated.plate)
+    classes = annotated.classes[fit_on]
+    head.fit(annotated.embeddings[fit_on], classes, groups=annotated.groups[fit_on])
+    return score_embeddings(head, np.asarray(rows))
 
 
 class Found:
@@ -122,6 +138,23 @@ def decided_objects(state: PlateState, found: Found) -> pd.DataFrame:
     )
 
 
+def counted_objects(state: PlateState, found: Found) -> pd.DataFrame:
+    """Give the decided objects without those that the image border cuts."""
+    objects = decided_objects(state, found)
+    return objects[~objects["is_cut"] & ~objects["stratum"].str.startswith("border")]
+
+
+def end_to_end(called: NDArray[np.bool_], objects: pd.DataFrame) -> dict[str, float]:
+    """Weighted share called, precision and recall; precision NaN where nothing is called."""
+    is_called = (objects["row"] >= 0) & called[objects["row"]]
+    precision = share(objects["is_abnormal"], objects[is_called]) if is_called.any() else np.nan
+    return {
+        "called": share(is_called, objects),
+        "precision": precision,
+        "recall": share(is_called, objects[objects["is_abnormal"]]),
+    }
+
+
 def share(mask: pd.Series, among: pd.DataFrame) -> float:
     """Weighted share of some objects that something is true of."""
     return float((among["weight"] * mask[among.index]).sum() / among["weight"].sum())
@@ -149,20 +182,17 @@ def main(arguments: list[str] | None = None) -> int:
         rows = embed_plate(state, recipe, encoder, stores).rows[: len(cells)]
         annotated = collect([state], recipe, encoder, stores)
         found = Found(state)
-        objects = decided_objects(state, found)
+        inner = counted_objects(state, found)
         is_cut = cells["is_cut"].to_numpy(bool)
-        inner = objects[~objects["is_cut"] & ~objects["stratum"].str.startswith("border")]
         abnormal = inner[inner["is_abnormal"]]
         normal = inner[(inner["stratum"] == "inside-normal") & ~inner["is_abnormal"]]
         of: dict[str, list[float]] = {name: [] for name in ("called", "precision", "recall")}
         of |= {name: [] for name in ("normal called", "all", "inner", "cut")}
         for seed in range(N_SEEDS):
             called = unseen_scores(state, annotated, rows, seed) >= DEFAULT_THRESHOLD
-            is_called = (inner["row"] >= 0) & called[inner["row"]]
-            of["called"].append(share(is_called, inner))
-            of["precision"].append(share(inner["is_abnormal"], inner[is_called]))
-            of["recall"].append(share(is_called, abnormal))
-            of["normal called"].append(int(is_called[normal.index].sum()))
+            for name, value in end_to_end(called, inner).items():
+                of[name].append(value)
+            of["normal called"].append(int(((normal["row"] >= 0) & called[normal["row"]]).sum()))
             of["all"].append(float(called.mean()))
             of["inner"].append(float(called[~is_cut].mean()))
             of["cut"].append(float(called[is_cut].mean()))

@@ -52,6 +52,20 @@ PANELS = {
 }
 """Dock widgets that the desk shows beside the core's own; each takes the viewer."""
 
+BUILT_IN_DETECTOR = "built-in"
+"""Name of our own detector of nuclei, `napari_hcs_qc.cells.nuclei.find_nuclei`."""
+
+DETECTORS = {
+    "instanseg": (
+        "instanseg-torch",
+        "napari_hcs_qc.cells.detectors.instanseg_detector:find_nuclei",
+    ),
+}
+"""Detectors beside our own, by name: the package that each needs, and its function."""
+
+DETECTOR_GROUP = "napari_hcs_qc.detectors"
+"""Entry points by which other packages add detectors."""
+
 PRETRAIN_PANEL = "napari_hcs_qc.study.gui.pretrain_panel:PretrainPanel"
 SAMPLE_ASSAY = "napari_hcs_qc.study.simulation.sample_assay:make_sample_assay"
 SIMULATED_CELLS = "napari_hcs_qc.study.artefacts.simulated_training:SIMULATED_CELLS"

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_cells import load_cells
 from napari_hcs_qc.cli import main, screen_job
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plugins import DETECTORS
 from napari_hcs_qc.screen.bundle import load_bundle, make_bundle
 from napari_hcs_qc.screen.gather import gather
 from napari_hcs_qc.screen.plate_job import do_plate
@@ -235,3 +237,26 @@ def test_the_command_tells_what_it_would_do(
     assert main(["screen", str(screen.spec), "--out", str(foreign), "--quiet"]) == 2
     assert "not the folder of a screen" in capsys.readouterr().err
     assert not (foreign / "screen.lock").exists()
+
+
+def test_its_plates_get_the_detector_of_the_assay(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_detector.py").write_text(
+        "from napari_hcs_qc.cells.nuclei import find_nuclei\n"
+        "def find(image, pixel_size_um):\n"
+        "    return find_nuclei(image)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DETECTORS, "toy", ("numpy", "toy_detector:find"))
+    other = Screen(tmp_path / "screen")
+    shutil.copytree(screen.root / "assay", other.root / "assay")
+    shutil.copytree(screen.root / "raw" / "P 2{x}", other.root / "raw" / "P2")
+    other.spec.write_text(SPEC)
+    before = other.plan().model.mark
+    AssayFolder.open(other.root / "assay").update_settings(detector="toy")
+    plan = other.plan()
+    assert plan.model.mark != before  # other cells, so the plates are done again
+    assert other.work() == {"P2": 0}
+    assay = AssayFolder.open(plan.plates[0].folder.assay)
+    assert load_cells(assay.plate_folder("P2")).detector == "toy"

@@ -89,6 +89,7 @@ class Assay(AssayData):
         plate_name: str | None = None,
         platemap: str | Path | None = None,
         include_cut: bool | None = None,
+        detector: str | None = None,
     ) -> Self:
         """Make an assay of one or more plates, or add plates to one that exists.
 
@@ -110,6 +111,8 @@ class Assay(AssayData):
             shares, flags and outliers as others are. Kept in the assay; None leaves it as it is,
             which is no in a new one: a cut nucleus looks abnormal and seldom is. What a person
             annotates counts in any case.
+        detector
+            What finds nuclei on its plates, see `Assay.cells`. None leaves it as it is.
 
         Returns
         -------
@@ -118,8 +121,8 @@ class Assay(AssayData):
         Raises
         ------
         HcsQcError
-            When a plate or the plate map cannot be read, two plates have one name, or their
-            channels differ.
+            When a plate or the plate map cannot be read, two plates have one name, their
+            channels differ, or the detector is not installed.
         WriteError
             When the folder cannot be written.
 
@@ -142,6 +145,7 @@ class Assay(AssayData):
             sources,
             platemap=None if platemap is None else Path(platemap),
             include_cut=include_cut,
+            detector=detector,
         )
         made = cls(folder.path)
         made.opened = {plate.name: plate for plate in opened}

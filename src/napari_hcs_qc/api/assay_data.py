@@ -88,6 +88,7 @@ class AssayData:
         cells_from: str | Path | None = None,
         channel: str | int | None = None,
         z: Projection | None = None,
+        detector: str | None = None,
         again: bool = False,
         job: Job = NO_JOB,
     ) -> dict[str, PlateCells]:
@@ -106,6 +107,10 @@ class AssayData:
             stain, else the first.
         z
             ``"max"``, the maximum over z (default), or the number of one plane.
+        detector
+            What finds nuclei: ``"built-in"`` (default); ``"instanseg"``, a learned one that
+            ``pip install "napari-hcs-qc[instanseg]"`` installs; or one that another package adds.
+            Kept in the assay: None takes the one that is.
         again
             Find cells again where they are known.
         job
@@ -119,7 +124,8 @@ class AssayData:
         Raises
         ------
         HcsQcError
-            When a plate's files are gone or none of its sites can be read.
+            When a plate's files are gone, none of its sites can be read, or the detector is not
+            installed.
         Cancelled
             When `job` was cancelled; the next call goes on from there.
 
@@ -132,7 +138,7 @@ class AssayData:
         source = None if cells_from is None else Path(cells_from)
         return steps.cells(
             self._folder(),
-            steps.CellOptions(source, channel, z),
+            steps.CellOptions(source, channel, z, detector),
             None if plate is None else [plate],
             # A file that is named may have changed since it was last read.
             again=True if again or source is not None else None,

@@ -74,6 +74,7 @@ def run(
     cells_from: str | Path | None = None,
     channel: str | int | None = None,
     z: Projection | None = None,
+    detector: str | None = None,
     annotator: str | None = None,
     add_kind: Iterable[str] = (),
     encoder: str | None = None,
@@ -106,7 +107,7 @@ def run(
         Folder for the tables and ``report.html``.
     pattern, image_root, plate_name, platemap, include_cut
         See `Assay.new`.
-    cells_from, channel, z
+    cells_from, channel, z, detector
         See `Assay.cells`.
     annotator, add_kind
         See `Assay.annotate`.
@@ -149,7 +150,7 @@ def run(
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),
         include_cut=include_cut,
-        cell_options=steps.CellOptions(source, channel, z),
+        cell_options=steps.CellOptions(source, channel, z, detector),
         train_options=train_options(
             encoder=encoder,
             weights=weights,

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hcs_qc.cells.detectors.detector import DetectorError, nuclei_finder
 from napari_hcs_qc.cells.intensity import spread_sample
-from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
+from napari_hcs_qc.cells.nuclei import estimate_diameter
 from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +44,8 @@ class CellsResult:
 
     cells: pd.DataFrame  # columns as `napari_hcs_qc.cells.table.CELL_COLUMNS`
     diameter_px: float  # median diameter of the nuclei that do not touch the border of their image
-    unreadable: tuple[Problem, ...] = ()  # sites whose pixels could not be had, with the reason
-    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
+    unreadable: tuple[Problem, ...] = ()  # sites without cells for a reason: pixels, or detector
+    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why; guesses
 
 
 def plate_diameter(
@@ -84,6 +86,7 @@ def find_cells(
     channel: int = 0,
     projection: Projection = "max",
     diameter_px: float | None = None,
+    detector: str = BUILT_IN_DETECTOR,
     sites: Sequence[SiteKey] | None = None,
     on_site: OnSite | None = None,
     job: Job = NO_JOB,
@@ -99,7 +102,9 @@ def find_cells(
     if diameter_px is None:
         job.report(0, len(wanted), "Estimating the size of the nuclei")
         diameter_px = plate_diameter(plate, channel=channel, projection=projection, job=job)
-    given = None if np.isnan(diameter_px) else diameter_px
+    if detector != BUILT_IN_DETECTOR:
+        job.report(0, len(wanted), f"Loading the detector {detector}")
+    finder = nuclei_finder(detector, plate, diameter_px)
 
     def read_and_find(site: SiteKey) -> _Site | Problem:
         channels = plate.available_channels(site)
@@ -108,7 +113,9 @@ def find_cells(
         try:
             pixels = plate.read_site(site, channels, projection=projection)
             image = pixels[channels.index(channel)]
-            labels = find_nuclei(image, diameter_px=given)
+            labels = finder.find(image)
+        except DetectorError:
+            raise
         except HcsQcError as error:
             return Problem(str(site), str(error).removeprefix(f"{site}: "))
         return _Site(pixels, labels, cells_of_site(labels, image, site))
@@ -125,7 +132,8 @@ def find_cells(
             on_site(site, site_cells.pixels, site_cells.labels)
     cells = join_cells(tables)
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
-    return CellsResult(cells, median_diameter(cells, diameter_px), tuple(unreadable))
+    median_px = median_diameter(cells, diameter_px)
+    return CellsResult(cells, median_px, tuple(unreadable), finder.guesses)
 
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:

@@ -120,7 +120,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
         raise HcsQcError(f"the mask {path} {error}") from error
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise HcsQcError(f"the mask {path} cannot be read: {error}") from error
-    return _checked(pixels, is_colour, shape, f"the mask {path}")
+    return checked_mask(pixels, is_colour, shape, f"the mask {path}")
 
 
 def _read_pixels(path: Path) -> tuple[NDArray[Any], bool]:
@@ -144,13 +144,17 @@ def _read_label(path: str, name: str | None, shape: tuple[int, int]) -> Mask:
         pixels = read_ome_zarr_label(path, name)
     except HcsQcError as error:
         raise HcsQcError(f"the OME-Zarr image {path} {error}") from error
-    return _checked(pixels, False, shape, f"the label image of {path}")
+    return checked_mask(pixels, False, shape, f"the label image of {path}")
 
 
-def _checked(pixels: NDArray[Any], by_components: bool, shape: tuple[int, int], what: str) -> Mask:
+def checked_mask(
+    pixels: NDArray[Any], by_components: bool, shape: tuple[int, ...], what: str
+) -> Mask:
+    """Check the masks of one site, whoever made them."""
     if pixels.shape != shape:
         size = "×".join(map(str, pixels.shape))
-        raise HcsQcError(f"{what} has {size} px; {shape[0]}×{shape[1]} px were expected.")
+        expected = "×".join(map(str, shape))
+        raise HcsQcError(f"{what} has {size} px; {expected} px were expected.")
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= np.iinfo(np.int32).max) or (pixels % 1 != 0).any():
         raise HcsQcError(

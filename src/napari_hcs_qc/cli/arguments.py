@@ -111,6 +111,16 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
         )
 
 
+def add_detector(parser: argparse._ActionsContainer) -> None:
+    """Add what finds nuclei."""
+    parser.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="what finds nuclei: built-in (default), instanseg (pip install "
+        "'napari-hcs-qc[instanseg]'), or one of another package. Kept in the assay",
+    )
+
+
 def add_cell_options(parser: argparse.ArgumentParser, *, flag: str) -> None:
     """Add how cells are found; `flag` names what they are imported from."""
     group = parser.add_argument_group("finding cells")
@@ -130,6 +140,7 @@ def add_cell_options(parser: argparse.ArgumentParser, *, flag: str) -> None:
     group.add_argument(
         "--z", metavar="MAX|N", type=_projection, help="maximum over z (default) or one plane"
     )
+    add_detector(group)
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:

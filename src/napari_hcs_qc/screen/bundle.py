@@ -68,6 +68,7 @@ def bundle_facts(assay: AssayFolder, model: str | None) -> BundleFacts:
             threshold=assay.threshold,
             flag_rule=assay.flag_rule.to_dict(),
             include_cut=assay.include_cut,
+            detector=assay.detector,
         ),
         channel=first.channel,
         projection=first.projection,

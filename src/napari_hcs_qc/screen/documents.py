@@ -11,6 +11,7 @@ from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.old_names import with_new_names
 from napari_hcs_qc.plates.plate import Projection
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 
 PLAN = "plan.json"
 
@@ -155,6 +156,7 @@ class BundleSettings(Part):
     threshold: float
     flag_rule: dict[str, float]
     include_cut: bool = False
+    detector: str = BUILT_IN_DETECTOR
 
 
 class BundleFacts(Part):

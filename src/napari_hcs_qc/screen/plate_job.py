@@ -151,6 +151,7 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         threshold=settings.threshold,
         flag_rule=settings.flag_rule,
         include_cut=settings.include_cut,
+        detector=settings.detector,
         model=bundle.model.id,
     )
     return assay, opened[0]

@@ -49,6 +49,11 @@ class Frozen:
     options: TrainOptions  # encoder, recipe and head
     threshold: float  # P(abnormal) from which a cell counts as abnormal
 
+    @property
+    def include_cut(self) -> bool:
+        """Whether cells that the image border cuts count as others do."""
+        return any(state.include_cut for state in self.states.values())
+
     def joined(self) -> dict[str, PlateState]:
         """Plates with these annotations joined to their cells."""
         return {
@@ -157,12 +162,14 @@ def compare_models(frozen: Frozen, older: str, newer: str, *, job: Job = NO_JOB)
 def score_again(
     frozen: Frozen, scored: Mapping[str, ScoredPlate], *, job: Job = NO_JOB
 ) -> dict[str, ScoredPlate]:
-    """Score all plates anew at the threshold and annotations of now, nothing read from the disk."""
+    """Score all plates anew with what was frozen, nothing read from the disk."""
     again = {}
     for done, (name, plate) in enumerate(scored.items()):
         job.check()
         job.report(done, len(scored), f"Scoring {name}")
-        again[name] = plate.with_annotations(frozen.annotations, frozen.threshold)
+        again[name] = plate.with_annotations(
+            frozen.annotations, frozen.threshold, include_cut=frozen.include_cut
+        )
     return again
 
 
@@ -205,9 +212,11 @@ def write_results(
     return (*exported.files, page)
 
 
-def new_assay(source: steps.PlateSource, folder: Path, *, job: Job = NO_JOB) -> str:
+def new_assay(
+    source: steps.PlateSource, folder: Path, detector: str | None = None, *, job: Job = NO_JOB
+) -> str:
     """Make an assay of a plate, or add the plate to the assay that is there."""
     job.report(0, 0, f"Reading {source.path}")
     job.check()
-    _, opened = steps.new(folder, [source])
+    _, opened = steps.new(folder, [source], detector=detector)
     return opened[0].name

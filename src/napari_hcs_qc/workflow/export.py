@@ -133,6 +133,7 @@ class PlateProvenance(Part):
     source: str
     format: str
     fingerprint: str
+    cells_from: str
     threshold: float
     compared_with: str
     unreadable: tuple[str, ...]
@@ -176,6 +177,7 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
                 source=str(plate.state.plate.source),
                 format=plate.state.plate.format,
                 fingerprint=plate.state.plate.fingerprint,
+                cells_from=plate.state.plate_cells.origin,
                 threshold=plate.threshold,
                 compared_with=", ".join(filter(None, (plate.scores.reference, plate.scores.note))),
                 unreadable=tuple(str(problem) for problem in plate.unreadable),

@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.annotations.journal import LabelsAdded
 from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import NUCLEI, has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, open_assay_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
@@ -61,9 +61,10 @@ class CellOptions:
     source: Path | None = None
     channel: str | int | None = None
     projection: Projection | None = None
+    detector: str | None = None
 
     def differ_from(self, plate: Plate, plate_cells: PlateCells) -> bool:
-        """Tell whether something is asked for that is not how the cells `found` were found."""
+        """Tell whether something is asked for that is not how the cells were found."""
         channel = plate_cells.channel
         if self.channel is not None:
             channel = plate.channels[plate.channel_index(self.channel)].name
@@ -71,7 +72,13 @@ class CellOptions:
             (self.source is not None and str(self.source.resolve()) != plate_cells.source)
             or channel != plate_cells.channel
             or (self.projection is not None and self.projection != plate_cells.projection)
+            or (self.detector is not None and self.detector != _detector_of(plate_cells))
         )
+
+
+def _detector_of(plate_cells: PlateCells) -> str | None:
+    """Name of what found cells; None where they were imported."""
+    return plate_cells.detector if plate_cells.source == NUCLEI else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,8 +108,13 @@ def new(
     *,
     platemap: Path | None = None,
     include_cut: bool | None = None,
+    detector: str | None = None,
 ) -> tuple[AssayFolder, list[Plate]]:
     """Make an assay, or go on with it; a plate that is in it already stays as it is."""
+    if detector is not None:
+        from napari_hcs_qc.cells.detectors.detector import check_detector
+
+        check_detector(detector)
     opened = [source.open() for source in plates]
     names = [plate.name for plate in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -135,6 +147,8 @@ def new(
             shutil.copyfile(platemap, temporary)
     if include_cut is not None and include_cut != assay.include_cut:
         assay.update_settings(include_cut=include_cut)
+    if detector is not None and detector != assay.detector:
+        assay.update_settings(detector=detector)
     return assay, opened
 
 
@@ -146,10 +160,24 @@ def cells(
     again: bool | None = None,
     job: Job = NO_JOB,
 ) -> dict[str, PlateCells]:
-    """Find or import the cells of an assay's plates, and measure the image quality of each site."""
+    """Find or import the cells of an assay's plates, and measure the image quality of each site.
+
+    A detector that is named is the assay's from then on.
+    """
     from napari_hcs_qc.assay.store.detection import detect
 
     options = options or CellOptions()
+    if options.detector is not None:
+        if options.source is not None:
+            raise HcsQcError(
+                f"Both the file {options.source} to import cells from and the detector "
+                f"{options.detector} to find them with were given; give one of the two."
+            )
+        from napari_hcs_qc.cells.detectors.detector import check_detector
+
+        check_detector(options.detector)
+        if options.detector != assay.detector:
+            assay.update_settings(detector=options.detector)
     by_plate = {}
     for name in chosen_plates(assay, plates):
         plate = open_assay_plate(assay, name)
@@ -157,7 +185,10 @@ def cells(
         with assay.lock():
             if not again and has_cells(folder, plate):
                 known = load_cells(folder)
-                if again is False or not options.differ_from(plate, known):
+                # What the assay is set to holds for what was found, not for what was imported.
+                is_set = assay.settings.detector is not None and known.source == NUCLEI
+                is_other = is_set and known.detector != assay.detector
+                if again is False or not (is_other or options.differ_from(plate, known)):
                     by_plate[name] = known
                     continue
             channel = options.channel
@@ -166,6 +197,7 @@ def cells(
                 folder,
                 channel=nuclear_channel(plate) if channel is None else channel,
                 source=None if options.source is None else options.source.resolve(),
+                detector=assay.detector,
                 projection="max" if options.projection is None else options.projection,
                 job=job,
             )

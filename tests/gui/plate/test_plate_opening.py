@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qtpy.QtWidgets import QDialogButtonBox, QWidget
+from qtpy.QtWidgets import QComboBox, QDialogButtonBox, QWidget
 
+from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog, proposed_folder
 from napari_hcs_qc.gui.plate.plate_opening import ask_for_assay, make_assay, open_path
 from napari_hcs_qc.gui.plate.recent import recent_assays
 from napari_hcs_qc.gui.session.message_line import MessageLine
+from napari_hcs_qc.plugins import DETECTORS
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
@@ -44,6 +46,8 @@ def test_a_plate_is_added_to_the_assay_it_is_asked_for(qtbot: QtBot, tmp_path: P
     dialog.set_value(tmp_path / "other")
     assert dialog.value()[1] == tmp_path / "mine"
     assert not dialog.findChild(QWidget, "folder").isEnabled()
+    assert dialog.findChild(QWidget, "detector") is None  # the assay has one
+    assert dialog.detector() is None
 
 
 @pytest.mark.parametrize("name", ["load_data.csv", "plate.d"])
@@ -93,6 +97,36 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     assert str(empty) in said
     assert line.value()[-1] == line.text() == f"✖ {said}"
     assert desk.session.assay.folder.path == tmp_path / "SIM-qc"  # what was open still is
+
+
+def test_another_detector_is_kept_in_the_new_assay(
+    desk: Any, plate_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"{find_nuclei.__module__}:{find_nuclei.__name__}"  # any function that can be loaded
+    monkeypatch.setitem(DETECTORS, "ours-again", ("napari-hcs-qc", place))
+    monkeypatch.setitem(DETECTORS, "absent", ("no-such-package", "no_such_module:find"))
+
+    def choose(name: str) -> None:
+        def accept(dialog: NewAssayDialog) -> bool:
+            assert dialog.detector() is None  # ours by default
+            box = dialog.findChild(QComboBox, "detector")
+            assert "pip install" in box.toolTip()
+            box.setCurrentText(name)
+            assert dialog.detector() == name
+            return True
+
+        monkeypatch.setattr(NewAssayDialog, "exec", accept)
+
+    choose("absent")
+    open_path(desk.session, plate_path)
+    desk.idle()
+    (message,) = desk.errors()
+    assert "no-such-package" in message
+    assert desk.session.assay.folder is None
+    choose("ours-again")
+    open_path(desk.session, plate_path)
+    desk.idle()
+    assert desk.session.assay.folder.detector == "ours-again"
 
 
 def test_a_folder_that_is_no_assay_is_told(

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QTabBar,
+    QWidget,
+)
 
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
@@ -274,6 +283,73 @@ def test_the_head_is_chosen_and_kept(
     idle(qtbot, workspace)
     assert workspace.session.models.model.manifest.head == "knn"
     assert dock.value() == workspace.session.options.value()
+
+
+def test_cut_cells_are_counted_and_trained_on_where_the_person_ticks_it(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    box = dock.findChild(QCheckBox, "include_cut")
+    assert not box.isEnabled()
+    opened(qtbot, workspace, assay_path)
+    assert box.isEnabled()
+    assert not box.isChecked()
+    session = workspace.session
+
+    def n_cut() -> int:
+        return int(session.models.scored.scores.wells["n_cut"].sum())
+
+    session.annotations.annotate(session.selection.site, [(2.0, 2.0)], "abnormal")
+    idle(qtbot, workspace)
+    n_left_out = n_cut()
+    assert n_left_out > 0
+    with (
+        qtbot.waitSignal(session.assay.include_cut_changed) as told,
+        qtbot.waitSignal(session.models.scored_changed, timeout=60_000),
+    ):
+        box.click()
+    assert told.args == [True]
+    assert n_cut() == 0
+    wells = session.models.scored.scores.wells
+    assert wells["n_scored"].sum() >= len(session.selection.state.plate_cells.cells)
+    assert AssayFolder.open(assay_path).include_cut
+    workspace.training.retrain()
+    idle(qtbot, workspace)
+    assert session.models.model.manifest.n_cut == 0
+    assert n_cut() == 0
+    session.close_assay()
+    assert not box.isChecked()
+    opened(qtbot, workspace, assay_path)  # kept with the assay
+    assert box.isChecked()
+    box.click()
+    idle(qtbot, workspace)
+    assert n_cut() == n_left_out
+    workspace.training.retrain()
+    idle(qtbot, workspace)
+    assert session.models.model.manifest.n_cut >= 1
+    assert not AssayFolder.open(assay_path).include_cut
+
+
+def test_a_retraining_that_is_overtaken_by_the_tick_is_counted_as_ticked(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    workspace.training.retrain()
+    dock.findChild(QCheckBox, "include_cut").click()
+    idle(qtbot, workspace)
+    assert workspace.session.models.model.id == "0002"
+    assert workspace.session.models.scored.scores.wells["n_cut"].sum() == 0
+
+
+def test_the_tick_goes_back_where_it_cannot_be_kept(
+    qtbot: QtBot, workspace: Workspace, dock: TrainDock, assay_path: Path, messages: list[str]
+) -> None:
+    opened(qtbot, workspace, assay_path)
+    box = dock.findChild(QCheckBox, "include_cut")
+    (assay_path / "assay.json").rename(assay_path / "gone.json")
+    box.click()
+    assert not box.isChecked()
+    assert "assay.json" in messages[-1]
+    assert not workspace.session.selection.state.include_cut
 
 
 def test_it_retrains_by_itself_after_so_many_clicks(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.cells import detect
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
+from napari_hcs_qc.cells.detectors import detector
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError
@@ -133,7 +133,7 @@ def test_stopping_does_not_wait_for_a_slow_site(
         release.wait(20)
         return np.zeros(image.shape, np.int32)
 
-    monkeypatch.setattr(detect, "find_nuclei", slow)
+    monkeypatch.setattr(detector, "find_nuclei", slow)
     start = time.monotonic()
     try:
         with pytest.raises(Cancelled):
@@ -160,7 +160,7 @@ def test_few_sites_wait_whatever_the_plate_holds(
     sites = [SiteKey("A01", n) for n in range(1, 41)]
     plate = make_plate(tmp_path / "many", {(site, 1): image for site in sites})
     read, taken, ahead = [], [], []
-    segment = detect.find_nuclei
+    segment = find_nuclei
 
     def counting(image: np.ndarray, **kwargs: Any) -> np.ndarray:
         read.append(1)
@@ -171,7 +171,7 @@ def test_few_sites_wait_whatever_the_plate_holds(
         taken.append(site)
         ahead.append(len(read) - len(taken))
 
-    monkeypatch.setattr(detect, "find_nuclei", counting)
+    monkeypatch.setattr(detector, "find_nuclei", counting)
     find_cells(plate, diameter_px=28, on_site=on_site)
     assert taken == sites
     assert 1 <= max(ahead) <= 4

@@ -79,13 +79,15 @@ class ScoredPlate:
         p[self.state.is_left_out] = np.nan
         return p
 
-    def with_annotations(self, annotations: pd.DataFrame, threshold: float) -> ScoredPlate:
-        """Score with the annotations of now, without the disk.
+    def with_annotations(
+        self, annotations: pd.DataFrame, threshold: float, *, include_cut: bool | None = None
+    ) -> ScoredPlate:
+        """Score with the annotations and settings of now, without the disk.
 
         A cell that somebody has added since the model last scored counts by its annotation alone;
         the model has no prediction for it.
         """
-        state = self.state.with_annotations(annotations)
+        state = self.state.with_annotations(annotations, include_cut)
         before = added_places(self.state.matched.added)
         table = realigned(self.prediction.table, before, state)
         return score_state(

@@ -38,6 +38,8 @@ class AssaySettings(Part):
     """Thresholds of the flag rule that are not the defaults."""
     include_cut: bool | None = None
     """Whether cells that the image border cuts count as others do; no by default."""
+    detector: str | None = None
+    """What finds nuclei on the plates; ours by default."""
     kinds: Annotated[tuple[Kind, ...], accepted_by(_check_beside_the_built_in)] = ()
     """Kinds of abnormal cells that people added, after those that every assay has."""
     model: str | None = None

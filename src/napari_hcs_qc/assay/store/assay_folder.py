@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.store.plate_entry import PlateEntry, folder_name, same_
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.rule import FlagRule
 from napari_hcs_qc.text import count_of
 
@@ -208,6 +209,11 @@ class AssayFolder:
     def include_cut(self) -> bool:
         """Whether cells that the image border cuts are trained on and counted as others are."""
         return bool(self.settings.include_cut)
+
+    @property
+    def detector(self) -> str:
+        """What finds nuclei on its plates, see `nuclei_finder`."""
+        return self.settings.detector or BUILT_IN_DETECTOR
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -17,6 +17,7 @@ from napari_hcs_qc.assay.store.plate_cells import (
     load_cells,
 )
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
+from napari_hcs_qc.cells.detectors.detector import nuclei_finder
 from napari_hcs_qc.cells.imported import import_cells
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
@@ -24,6 +25,7 @@ from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import atomic_path, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def detect(
     *,
     channel: str | int = 0,
     source: Path | None = None,
+    detector: str = BUILT_IN_DETECTOR,
     projection: Projection = "max",
     seed: int = 0,
     job: Job = NO_JOB,
@@ -75,6 +78,9 @@ def detect(
         diameter_px = imported.diameter_px
     else:
         diameter_px = plate_diameter(plate, channel=index, projection=projection, job=job)
+    if imported is not None:
+        detector = BUILT_IN_DETECTOR
+    finder = nuclei_finder(detector, plate, diameter_px)
     looked_for = None if math.isnan(diameter_px) else diameter_px
     inputs = {
         "plate": plate.fingerprint,
@@ -83,6 +89,7 @@ def detect(
         "channel": index,
         "projection": projection,
         "imported": imported is not None,
+        "detector": [detector, finder.package],
     }
     parts = _Parts(
         folder=folder / "parts" / fingerprint(inputs),
@@ -91,7 +98,7 @@ def detect(
         channel=index,
         projection=projection,
         diameter_px=diameter_px,
-        finds_nuclei=imported is None,
+        detector=None if imported is not None else detector,
     )
     n_sites = len(plate.sites)
     for number, start in enumerate(range(0, n_sites, _SITES_A_PART)):
@@ -106,10 +113,12 @@ def detect(
     job.report(n_sites, n_sites, "Combining the cells")
     plate_cells, quality, unreadable = parts.join()
     if len(unreadable) == n_sites:
-        first = unreadable[0]
+        can, check = "be read", "the files or the disk they are on"
+        if detector != BUILT_IN_DETECTOR:
+            can, check = "be read and segmented", f"{check}, and the detector {detector}"
         raise HcsQcError(
-            f"None of the {n_sites} sites of plate {plate.name} can be read, for example {first}. "
-            "Check the files or the disk they are on."
+            f"None of the {n_sites} sites of plate {plate.name} can {can}, for example "
+            f"{unreadable[0]}. Check {check}."
         )
     cells = plate_cells if imported is None else imported.cells
     median_px = median_diameter(cells, diameter_px)
@@ -125,10 +134,12 @@ def detect(
         channel=name,
         projection=projection,
         source=NUCLEI if source is None else str(source),
+        detector=detector,
+        detector_package=finder.package,
         unreadable=tuple((problem.where, problem.what) for problem in unreadable),
         problems=tuple(
             (problem.where, problem.what, problem.fix)
-            for problem in (imported.problems if imported else ())
+            for problem in (imported.problems if imported else finder.guesses)
         ),
     ).save(folder / CELLS)
     shutil.rmtree(folder / "parts", ignore_errors=True)
@@ -145,7 +156,7 @@ class _Parts:
     channel: int
     projection: Projection
     diameter_px: float
-    finds_nuclei: bool
+    detector: str | None  # what finds nuclei; None where cells are imported
 
     def path(self, number: int) -> Path:
         """Give the file that says that a part is finished."""
@@ -166,12 +177,13 @@ class _Parts:
             )
             rows.extend((site, quality) for quality in measured)
 
-        if self.finds_nuclei:
+        if self.detector is not None:
             result = find_cells(
                 self.plate,
                 channel=self.channel,
                 projection=self.projection,
                 diameter_px=self.diameter_px,
+                detector=self.detector,
                 sites=block,
                 on_site=measure,
                 job=job,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI
 from napari_hcs_qc.cells.detect import plate_diameter
+from napari_hcs_qc.cells.detectors.detector import nuclei_finder
 from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
-from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.cells.table import cells_of_site
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
@@ -45,8 +45,8 @@ def site_masks(
 ) -> NDArray[np.int32] | None:
     """Give the masks of the cells of a site, for display.
 
-    The first call with `found` takes seconds where nuclei were found by us: it looks at nine
-    sites to learn the size of the nuclei, as was done then.
+    The first call takes seconds where nuclei were found: it looks at nine sites to learn the size
+    of the nuclei, as was done then, and loads the detector.
     """
     site = SiteKey(*site)
     if plate_cells.source != NUCLEI and not (plate_cells.cells["label"] > 0).any():
@@ -63,7 +63,7 @@ def site_masks(
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
             f"{site}: its masks are not those that the cells of plate {plate.name} come from "
-            f"({plate_cells.source}); {len(cells)} cells at the positions in the table were "
+            f"({plate_cells.origin}); {len(cells)} cells at the positions in the table were "
             "expected. Find or import the cells of this plate again."
         )
     return labels
@@ -75,8 +75,8 @@ def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
         diameter_px = plate_diameter(
             plate, channel=channel, projection=plate_cells.projection, job=job
         )
-        given = None if np.isnan(diameter_px) else diameter_px
-        return partial(_found_again, plate, channel, plate_cells.projection, given)
+        find = nuclei_finder(plate_cells.detector, plate, diameter_px).find
+        return partial(_found_again, plate, channel, plate_cells.projection, find)
     source = Path(plate_cells.source)
     if not source.exists():
         raise HcsQcError(
@@ -91,10 +91,13 @@ def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
 
 
 def _found_again(
-    plate: Plate, channel: int, projection: Projection, diameter_px: float | None, site: SiteKey
+    plate: Plate,
+    channel: int,
+    projection: Projection,
+    find: Callable[[NDArray[Any]], NDArray[np.int32]],
+    site: SiteKey,
 ) -> NDArray[np.int32]:
-    image = plate.read_site(site, [channel], projection=projection)[0]
-    return find_nuclei(image, diameter_px=diameter_px)
+    return find(plate.read_site(site, [channel], projection=projection)[0])
 
 
 def _read_again(

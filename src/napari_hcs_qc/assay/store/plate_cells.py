@@ -12,6 +12,7 @@ from napari_hcs_qc.cells.table import read_cells
 from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Projection, SiteKey
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
 from napari_hcs_qc.read_table import read_parquet
 
@@ -39,7 +40,17 @@ class PlateCells:
     projection: Projection  # how z stacks were read
     unreadable: dict[SiteKey, str]  # sites that could not be read, with the reason
     source: str  # `NUCLEI`, or the path that positions were imported from
-    problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why
+    detector: str = BUILT_IN_DETECTOR  # what found them, where they were not imported
+    detector_package: str = ""  # of another detector than ours, with its version
+    # Of an import: rows and masks left out, and why; of a detector: what had to be guessed
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where they come from, to be shown."""
+        if self.source != NUCLEI or self.detector == BUILT_IN_DETECTOR:
+            return self.source
+        return f"{NUCLEI} found by {self.detector} ({self.detector_package})"
 
 
 class CellsDocument(Document):
@@ -55,6 +66,8 @@ class CellsDocument(Document):
     channel: str
     projection: Projection
     source: str
+    detector: str = BUILT_IN_DETECTOR
+    detector_package: str = ""
     unreadable: tuple[tuple[str, str], ...]
     problems: tuple[tuple[str, str, str], ...]
 
@@ -88,6 +101,8 @@ def load_cells(folder: Path) -> PlateCells:
             projection=document.projection,
             unreadable={_site_key(where): what for where, what in document.unreadable},
             source=document.source,
+            detector=document.detector,
+            detector_package=document.detector_package,
             problems=tuple(Problem(*problem) for problem in document.problems),
         )
     except (ValueError, OSError) as error:

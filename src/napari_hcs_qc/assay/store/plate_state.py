@@ -87,14 +87,16 @@ class PlateState:
         positions = training_positions(self.annotations, self.matched)
         return positions, self.is_cut[positions["cell_id"].to_numpy()]
 
-    def with_annotations(self, annotations: pd.DataFrame) -> PlateState:
+    def with_annotations(
+        self, annotations: pd.DataFrame, include_cut: bool | None = None
+    ) -> PlateState:
         """Give the same plate with other annotations; nothing is opened or read again."""
         return joined_state(
             self.plate,
             self.plate_cells,
             annotations,
             self.by_site,
-            include_cut=self.include_cut,
+            include_cut=self.include_cut if include_cut is None else include_cut,
         )
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:

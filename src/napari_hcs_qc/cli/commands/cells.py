@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     lines, data = [], {}
     for name, plate in results.items():
         lines.append(
-            f"{name}: {count_of(len(plate.cells), 'cell')} from {plate.source} "
+            f"{name}: {count_of(len(plate.cells), 'cell')} from {plate.origin} "
             f"(channel {plate.channel}), median diameter {plate.diameter_px:.1f} px, "
             f"{count_of(len(plate.unreadable), 'unreadable site')}"
         )
@@ -40,6 +40,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             "diameter_px": plate.diameter_px,
             "channel": plate.channel,
             "source": plate.source,
+            "detector": plate.detector,
             "unreadable": {str(site): reason for site, reason in plate.unreadable.items()},
             "problems": [str(problem) for problem in plate.problems],
         }

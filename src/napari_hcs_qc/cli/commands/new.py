@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, add_plate_options, parameters
+from napari_hcs_qc.cli.arguments import add_assay, add_detector, add_plate_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.text import count_of
 
@@ -21,6 +21,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "plates", metavar="PLATE", nargs="+", type=Path, help="folder, CSV or .zarr"
     )
     add_plate_options(parser)
+    add_detector(parser)
 
 
 def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:

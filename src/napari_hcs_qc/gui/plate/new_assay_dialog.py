@@ -7,10 +7,12 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QDialog, QFileDialog, QWidget
 
-from napari_hcs_qc.gui.widgets.controls import form, lay_out, line_edit, name_parts
+from napari_hcs_qc.cells.detectors.detector import detector_names
+from napari_hcs_qc.gui.widgets.controls import combo_box, form, lay_out, line_edit, name_parts
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
+from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.workflow.steps import PlateSource
 
 _TABLES = "Plates (*.csv *.parquet *.HTD *.xml);;All files (*)"
@@ -52,6 +54,11 @@ class NewAssayDialog(QDialog):
             if_none="only if the file names are not those of a known microscope",
         )
         self._source = OptionForm(PlateSource, {"pattern": pattern}, self)
+        self._detector = combo_box(
+            {name: name for name in detector_names()},
+            "What finds the nuclei. A learned detector needs its package: pip install "
+            "'napari-hcs-qc[instanseg]'. Kept with the assay.",
+        )
         self._buttons = ok_or_cancel(self)
         lay_out(
             self,
@@ -69,6 +76,7 @@ class NewAssayDialog(QDialog):
                 ),
                 ("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder))),
                 ("Name pattern", self._source["pattern"]),
+                *([("Detector", self._detector)] if folder is None else []),
             ),
             self._buttons,
             margins=(9, 9, 9, 9),
@@ -84,6 +92,11 @@ class NewAssayDialog(QDialog):
         plate = Path(self._plate.text().strip()).expanduser()
         folder = Path(self._folder.text().strip()).expanduser()
         return PlateSource(plate, **self._source.value()), folder
+
+    def detector(self) -> str | None:
+        """Give what finds the nuclei of a new assay; None for ours, or what the assay has."""
+        name = str(self._detector.currentData())
+        return None if name == BUILT_IN_DETECTOR else name
 
     def set_value(self, plate: Path) -> None:
         """Fill in the plate; the folder is proposed."""

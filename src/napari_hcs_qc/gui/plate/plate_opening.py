@@ -62,13 +62,20 @@ def ask_for_plate(
     folder = session.assay.folder.path if add and session.assay.folder is not None else None
     dialog = NewAssayDialog(plate, folder, parent)
     if dialog.exec():
-        make_assay(session, *dialog.value())
+        make_assay(session, *dialog.value(), dialog.detector())
 
 
-def make_assay(session: Session, source: PlateSource, folder: Path) -> BackgroundJob:
+def make_assay(
+    session: Session, source: PlateSource, folder: Path, detector: str | None = None
+) -> BackgroundJob:
     """Make an assay of a plate in the background, or add it to one that exists, and open it."""
     job = session.start(
-        f"Opening plate {source.path.name}", desk_steps.new_assay, source, folder, slot="open"
+        f"Opening plate {source.path.name}",
+        desk_steps.new_assay,
+        source,
+        folder,
+        detector,
+        slot="open",
     )
     job.finished.connect(lambda name: _open_made(session, folder, name))
     return job

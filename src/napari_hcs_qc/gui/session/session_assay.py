@@ -21,6 +21,7 @@ class SessionAssay(QObject):
 
     changed = Signal()
     kinds_changed = Signal()
+    include_cut_changed = Signal(bool)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -70,6 +71,25 @@ class SessionAssay(QObject):
         if self.kinds != self._kinds_shown:
             self._kinds_shown = self.kinds
             self.kinds_changed.emit()
+
+    @property
+    def include_cut(self) -> bool:
+        """Whether cells that the image border cuts are trained on and counted as others are."""
+        return self.folder is not None and self.folder.include_cut
+
+    def set_include_cut(self, include_cut: bool) -> None:
+        """Train on and count cut cells, or leave them out; kept with the assay."""
+        if self._opened is None or include_cut == self.include_cut:
+            return
+        self._opened.folder.update_settings(include_cut=include_cut)
+        plates = {
+            name: plate
+            if plate.state is None
+            else replace(plate, state=replace(plate.state, include_cut=include_cut))
+            for name, plate in self._opened.plates.items()
+        }
+        self._opened = replace(self._opened, plates=plates)
+        self.include_cut_changed.emit(include_cut)
 
     def plate(self, name: str | None) -> OpenPlate | None:
         """Give a plate by its name."""

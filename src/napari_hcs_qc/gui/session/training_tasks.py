@@ -45,7 +45,8 @@ class TrainingTasks(TaskGroup):
         self._pause.setInterval(SETTLE_MS)
         self._pause.timeout.connect(self.score_again)
         session.assay.changed.connect(self._assay_changed)
-        session.models.threshold_changed.connect(self._threshold_changed)
+        session.models.threshold_changed.connect(self._setting_changed)
+        session.assay.include_cut_changed.connect(self._setting_changed)
         session.annotations.changed.connect(self._annotated)
         session.closing.connect(self._close)
 
@@ -240,7 +241,8 @@ class TrainingTasks(TaskGroup):
         session = self._session
         cache = session.annotations.cache
         is_past = cache is not None and cache.table is not frozen.annotations
-        if is_past or session.models.threshold != frozen.threshold:
+        settings = (session.models.threshold, session.assay.include_cut)
+        if is_past or settings != (frozen.threshold, frozen.include_cut):
             self.score_again()
 
     def _measured(self, model: Model) -> None:
@@ -293,7 +295,7 @@ class TrainingTasks(TaskGroup):
         elif self._session.models.model is not None:
             self._pause.start()  # annotations count for wells, once the hand rests
 
-    def _threshold_changed(self, _: float) -> None:
+    def _setting_changed(self, _: object) -> None:
         self.score_again()
 
     def _close(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 
 from napari_hcs_qc.assay.models.train_options import TrainOptions
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.session.job_bar import JobBar
@@ -50,6 +51,7 @@ class TrainDock(Dock):
             form(
                 ("Head", self._options["head"]),
                 ("Retrain", row(self._auto, self._every, None)),
+                ("Cut cells", self._include_cut),
                 ("Note", self._note),
             ),
             self._jobs,
@@ -66,6 +68,7 @@ class TrainDock(Dock):
             self._options["head"],
             self._auto,
             self._every,
+            self._include_cut,
             self._note,
             self.figures,
         )
@@ -95,6 +98,9 @@ class TrainDock(Dock):
         if shown != (models.model, models.threshold):
             self.figures.set_value(models.model, models.threshold)
         self.figures.set_measuring(session.jobs.newest("figures") is not None)
+        self._include_cut.setEnabled(session.assay.folder is not None)
+        with QSignalBlocker(self._include_cut):
+            self._include_cut.setChecked(session.assay.include_cut)
 
     # ---- actions -------------------------------------------------------------------------
 
@@ -111,6 +117,13 @@ class TrainDock(Dock):
     def _set_auto(self, *_: object) -> None:
         self._every.setEnabled(self._auto.isChecked())
         self._training.auto_retrain_every = self._every.value() if self._auto.isChecked() else 0
+
+    def _set_include_cut(self, include_cut: bool) -> None:
+        try:
+            self._session.assay.set_include_cut(include_cut)
+        except HcsQcError as error:  # while cells are being found, for example
+            self._session.message.emit("error", str(error))
+            self.refresh()
 
     def _list_models(self) -> None:
         job = self._training.list_models()
@@ -182,6 +195,12 @@ class TrainDock(Dock):
         )
         self._every.setValue(_AUTO_EVERY)
         self._every.setEnabled(False)
+        self._include_cut = check_box(
+            "train on them and count them",
+            "Cells that the image border cuts look abnormal to the model, so they are left out of "
+            "training, shares, flags and suggestions. Tick to treat them like whole cells. Wells "
+            "follow at once, the model with the next Retrain. Kept with the assay.",
+        )
         self._note = line_edit(
             "Stored with the next model and shown in the list below.", "what has changed"
         )
@@ -192,6 +211,7 @@ class TrainDock(Dock):
         self._options.value_changed.connect(self._choose_head)
         self._auto.toggled.connect(self._set_auto)
         self._every.valueChanged.connect(self._set_auto)
+        self._include_cut.toggled.connect(self._set_include_cut)
         self.figures.measure_requested.connect(lambda: training.measure())
         self.history.noted.connect(training.set_note)
         self.history.compare_requested.connect(self._compare)
@@ -199,6 +219,7 @@ class TrainDock(Dock):
         session.options.changed.connect(lambda: self.set_value(session.options.value()))
         training.model_changed.connect(self._model_changed)
         session.assay.changed.connect(self._assay_changed)
+        session.assay.include_cut_changed.connect(self.refresh)
         session.selection.plate_changed.connect(self.refresh)
         session.settled.connect(self.refresh)
         session.models.scored_changed.connect(self.refresh)

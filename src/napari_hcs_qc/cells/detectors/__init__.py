@@ -1,0 +1,1 @@
+"""What finds nuclei: ours, and others by name."""
