@@ -42,6 +42,7 @@ Key: TypeAlias = tuple[str, int | str]  # how annotations are drawn, and how man
 Drawn: TypeAlias = "dict[Key, NDArray[np.int64]]"
 
 SIZES = (10, 25, 50, 100)
+N_FOLDS = 5
 _SHARE = 0.7  # of the wells for training
 _RETRAIN_EVERY = 5  # clicks, in the simulation of a person
 
@@ -133,7 +134,7 @@ def figures_on_plate(
     cells, rows = plate.annotated, plate.store.embeddings
     called: dict[Key, NDArray[np.bool_]] = {}
     crops: dict[Key, NDArray[np.bool_]] = {}
-    for is_out, judged in well_folds(plate.state, cells, seed):
+    for is_out, judged in well_folds(plate.state, cells, seed, N_FOLDS):
         for key, fit_on in drawn_of(cells, ~is_out, seed).items():
             on_plate = called.setdefault(key, np.zeros(len(rows), dtype=bool))
             on_crops = crops.setdefault(key, np.zeros(len(is_out), dtype=bool))
