@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.session_assay import SessionAssay
     from napari_hcs_qc.plates.plate import Plate, SiteKey
+
+
+class CellId(NamedTuple):
+    """A cell of the plate shown, whatever list it is in."""
+
+    site: SiteKey
+    cell: int | tuple[float, float]  # `cell_id` of a found cell; (y, x) of one that people added
 
 
 class Selection(QObject):

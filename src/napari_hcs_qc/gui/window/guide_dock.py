@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QLabel
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.gui.widgets.controls import push_button, row
+from napari_hcs_qc.gui.window.message_line import MessageLine
 from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
