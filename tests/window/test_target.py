@@ -51,7 +51,9 @@ def annotated(person: Person, assay: Path) -> dict[tuple[str, int, int, int], st
     """What this person has annotated: well, site and place in whole pixels, and the class."""
     table = AssayFolder.open(assay).journal().annotations()
     mine = table[table["annotator"] == person.session.annotations.annotator]
-    places = zip(mine["well"], mine["site"], mine["y_px"].round(), mine["x_px"].round(), strict=True)
+    places = zip(
+        mine["well"], mine["site"], mine["y_px"].round(), mine["x_px"].round(), strict=True
+    )
     return {
         (str(well), int(site), int(y), int(x)): cls
         for (well, site, y, x), cls in zip(places, mine["class"], strict=True)
@@ -88,9 +90,7 @@ def inner(person: Person) -> list[int]:
     return [index for index in range(len(cells)) if is_inside[index]]
 
 
-def test_the_four_blockers(
-    sit_down: Callable[[], Person], assay_path: Path, subtests: Any
-) -> None:
+def test_the_four_blockers(sit_down: Callable[[], Person], assay_path: Path, subtests: Any) -> None:
     person = sit_down()
     sit_at(person, assay_path)
     with subtests.test("1: another site under a pointer that rests"):
@@ -122,7 +122,7 @@ def the_pointer_rests(person: Person, assay: Path) -> None:
         if expected is not None:
             before |= {key_of(person, expected): "abnormal"}
         assert new == before
-    assert 0 < n_hit
+    assert n_hit > 0
 
 
 def the_pointer_leaves(person: Person, assay: Path) -> None:

@@ -34,6 +34,7 @@ from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.gallery.gallery_orders import ORDERS, GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_tiles import ABNORMAL, CONFLICT, NORMAL, NOT_ANNOTATED
+from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     visited = []
     for _ in range(4):
         press(annotating, Qt.Key.Key_Space)
-        (row,) = gallery.selected().tolist()
+        (row,) = gallery.view.value().tolist()
         assert gallery.marks().annotated[row] == NOT_ANNOTATED
         visited.append(row)
         press(annotating, Qt.Key.Key_N)
@@ -203,7 +204,7 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     assert places == sorted(places) and len(set(places)) == 4
     gallery.view.set_current(ids[-1])
     press(annotating, Qt.Key.Key_Space)  # round to the beginning
-    assert ids.index(gallery.selected()[0]) <= max(places) + 60
+    assert ids.index(gallery.view.value()[0]) <= max(places) + 60
     gallery.view.set_cells(visited)
     press(annotating, Qt.Key.Key_Space)
     assert messages[-1] == "All cells shown here are annotated."
@@ -257,7 +258,8 @@ def test_letters_typed_as_a_name_annotate_nothing(
 def test_nothing_selected_says_so(annotating: AnnotateDock, messages: list[str]) -> None:
     annotating.gallery.view.set_value([])
     press(annotating, Qt.Key.Key_N)
-    assert messages == ["Select cells in the gallery first, then press the key."]
+    message = "Point at a cell, or select cells in the image or the gallery, then press the key."
+    assert messages == [message]
 
 
 def test_very_many_cells_are_asked_about_first(
@@ -271,7 +273,7 @@ def test_very_many_cells_are_asked_about_first(
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    monkeypatch.setattr("napari_hcs_qc.gui.gallery.gallery_panel._MANY", 3)
+    monkeypatch.setattr("napari_hcs_qc.gui.session.target._MANY", 3)
     open_cells(annotating, 4)
     press(annotating, Qt.Key.Key_A)
     assert not len(recorded(assay_path))
@@ -285,7 +287,6 @@ def test_the_buttons_act_where_cells_were_chosen_last(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     session, view = workspace.session, workspace.view
-    clicking = Clicking.of(workspace.viewer)
     qtbot.waitUntil(lambda: view.cells is not None and len(view.cells) > 0)
     (row,) = open_cells(annotating, 1)
     on_image = next(
@@ -293,7 +294,7 @@ def test_the_buttons_act_where_cells_were_chosen_last(
         for i, r in enumerate(view.cells.rows)
         if r != row and view.cells.annotated_class[i] is None
     )
-    clicking.choose([on_image])
+    session.target.select([cell_id(view.cells, on_image)], view.on_screen)
     annotating.findChild(ClassButtons).button("abnormal", "debris").click()
     place = tuple(recorded(assay_path)[["y_px", "x_px"]].iloc[0])
     assert place == tuple(view.cells.yx_px[on_image])
@@ -563,7 +564,13 @@ def test_another_window_that_annotates_is_followed(
 
 
 def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace) -> None:
-    options = AnnotateOptions("cleo", True, "normal", GalleryOptions("random", "annotated"))
+    options = AnnotateOptions(
+        annotator="cleo",
+        is_blind=True,
+        mode="normal",
+        goes_on=False,
+        gallery=GalleryOptions("random", "annotated"),
+    )
     with qtbot.waitSignal(annotating.value_changed):
         annotating.set_value(options)
     assert annotating.value() == options

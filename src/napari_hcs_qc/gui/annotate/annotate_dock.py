@@ -134,6 +134,7 @@ class AnnotateDock(Dock):
         self._workspace.training.model_changed.connect(self._list_label_issues)
         self.gallery.value_changed.connect(self._emit_value)
         self.gallery.cells_changed.connect(self._show_target)
+        self.gallery.view.sight_changed.connect(self._show_target)
         session.target.changed.connect(self._show_target)
         self._clicking.mode_changed.connect(self._show_mode)
         session.annotations.person_changed.connect(self._show_person)

@@ -68,8 +68,8 @@ class Selection(QObject):
         """The site shown."""
         return self._site
 
-    def show_plate(self, name: str) -> None:
-        """Show another plate of the assay, at its first site."""
+    def show_plate(self, name: str, site: SiteKey | None = None) -> None:
+        """Show another plate of the assay, at a site or else its first."""
         shown = self._assay.plate(name)
         if shown is None:
             return
@@ -80,7 +80,7 @@ class Selection(QObject):
             self._cache = SiteCache(shown.plate, projection=projection)
         self.plate_changed.emit()
         if shown.plate is not None and shown.plate.sites:
-            self.go_to(shown.plate.sites[0])
+            self.go_to(site or shown.plate.sites[0])
 
     def leave(self) -> None:
         """Show no plate; the signals are left to the caller."""
@@ -97,8 +97,8 @@ class Selection(QObject):
     def go_to_cell(self, plate: str, site: SiteKey, y_px: float, x_px: float) -> None:
         """Show a cell in its site."""
         if plate != self._plate_name:
-            self.show_plate(plate)
-        if site != self._site:
+            self.show_plate(plate, site)
+        elif site != self._site:
             self.go_to(site)
         self.cell_chosen.emit((y_px, x_px))
 
