@@ -122,6 +122,14 @@ class Desk:
         y_px, x_px = self.view.cells.yx_px[index]
         return float(y_px), float(x_px)
 
+    def point_at(self, index: int) -> None:
+        """Move the pointer onto a cell of the site on screen."""
+        self.session.target.point(self.cell(index), has_moved=True)
+
+    def leave_canvas(self) -> None:
+        """Take the pointer off the image."""
+        self.session.target.point(None)
+
     def select(self, *indices: int) -> None:
         """Select cells of the site on screen, as with the mouse."""
         assert self.view.cells is not None

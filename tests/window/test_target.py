@@ -51,12 +51,10 @@ def annotated(person: Person, assay: Path) -> dict[tuple[str, int, int, int], st
     """What this person has annotated: well, site and place in whole pixels, and the class."""
     table = AssayFolder.open(assay).journal().annotations()
     mine = table[table["annotator"] == person.session.annotations.annotator]
-    places = zip(
-        mine["well"], mine["site"], mine["y_px"].round(), mine["x_px"].round(), strict=True
-    )
+    columns = (mine["well"], mine["site"], mine["y_px"].round(), mine["x_px"].round())
     return {
         (str(well), int(site), int(y), int(x)): cls
-        for (well, site, y, x), cls in zip(places, mine["class"], strict=True)
+        for well, site, y, x, cls in zip(*columns, mine["class"], strict=True)
     }
 
 

@@ -169,7 +169,7 @@ def test_each_key_says_its_word_and_backspace_takes_it_back(
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
     press(annotating, Qt.Key.Key_Backspace)
-    assert messages[-1] == "anna has not annotated these cells."
+    assert messages[-1] == "anna has not annotated this cell."
 
 
 def test_words_given_beside_the_centroid_are_taken_back_too(

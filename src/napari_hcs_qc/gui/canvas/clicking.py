@@ -132,8 +132,8 @@ class Clicking(QObject):
     def _bind(self, target: Any) -> None:
         session = self._workspace.session
         for key, (cls, kind) in self._keys.items():
-            act = partial(self._target.annotate, cls, kind)
-            target.bind_key(key, _ignoring(act), overwrite=True)
+            annotate = partial(self._target.annotate, cls, kind)
+            target.bind_key(key, _ignoring(annotate), overwrite=True)
         others: dict[str, Callable[[], object]] = {
             "Space": session.suggestions.show_next,
             "[": partial(session.selection.step, -1),
@@ -286,7 +286,7 @@ class Clicking(QObject):
             return frozenset()
         measure: Any = skimage.measure  # it has no types
         inside = measure.points_in_poly(cells.yx_px, shape)
-        return frozenset(cell_id(cells, index) for index in np.flatnonzero(inside))
+        return frozenset(cell_id(cells, int(index)) for index in np.flatnonzero(inside))
 
     def _leave(self) -> None:
         for callbacks, mine in (

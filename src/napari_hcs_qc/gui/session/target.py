@@ -177,7 +177,9 @@ class Target(QObject):
         if not self._annotations.annotate_cells(cells, cls, kind):
             return False
         if cells == self._selection:
-            self._is_annotated = True
+            # The pointer takes over when it is moved from here, not by where it happens to rest.
+            self._is_annotated, self._has_moved = True, False
+            self.selected.emit()
             if cls is not None and self.goes_on and self._next is not None:
                 self._next()
         return True
