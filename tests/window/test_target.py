@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from qtpy.QtCore import QEvent, QPointF
-from qtpy.QtGui import QEnterEvent
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QEnterEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication
 from tests.gui.conftest import trained_folder
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.review.review_table import ReviewTable
-from napari_hcs_qc.gui.window.desk import REVIEW
+from napari_hcs_qc.gui.window.desk import ANNOTATE, REVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,3 +180,139 @@ def the_well_on_screen(person: Person, assay: Path) -> None:
     person.press("X", table)
     verdicts = AssayFolder.open(assay).journal().verdicts()
     assert dict(zip(verdicts["well"], verdicts["verdict"], strict=True)) == {flagged[0]: "exclude"}
+
+
+# ---- random days -------------------------------------------------------------------------
+
+
+def framed(person: Person) -> set[tuple[str, int, int, int]]:
+    """Cells in a bright frame, on the image as napari draws it and on the tiles in sight."""
+    view, gallery = person.view, person.panel(ANNOTATE).gallery.view
+    cells: set[tuple[str, int, int, int]] = set()
+    layer = next((one for one in person.viewer.layers if one.name == "target"), None)
+    if layer is not None and layer.visible and len(layer.data):
+        is_bright = (np.asarray(layer.border_color) == 1.0).all(axis=1)
+        for y_px, x_px in np.asarray(layer.data)[is_bright].round().astype(int):
+            cells.add((view.on_screen.well, view.on_screen.site, int(y_px), int(x_px)))
+    table = person.session.selection.state.plate_cells.cells
+    for row in gallery.targets() & set(gallery.in_sight().tolist()):
+        cell = table.iloc[row]
+        place = round(float(cell["y_px"])), round(float(cell["x_px"]))
+        cells.add((str(cell["well"]), int(cell["site"]), *place))
+    return cells
+
+
+def newest(person: Person, assay: Path) -> tuple[int, set[tuple[str, int, int, int]]]:
+    """The last action of this person, and the cells it annotated."""
+    table = AssayFolder.open(assay).journal().annotations()
+    mine = table[table["annotator"] == person.session.annotations.annotator]
+    if not len(mine):
+        return 0, set()
+    last = mine[mine["action"] == mine["action"].max()]
+    columns = (last["well"], last["site"], last["y_px"].round(), last["x_px"].round())
+    places = zip(*columns, strict=True)
+    return int(last["action"].iloc[0]), {
+        (str(well), int(site), int(y), int(x)) for well, site, y, x in places
+    }
+
+
+def press_a_class(person: Person, assay: Path, dice: random.Random) -> bool:
+    marked, (before, _) = framed(person), newest(person, assay)
+    where = dice.choice((person.canvas, person.canvas, person.panel(ANNOTATE).gallery.view))
+    person.press(dice.choice("NAU12"), where)
+    action, cells = newest(person, assay)
+    assert (cells if action != before else set()) == marked
+    return bool(marked)
+
+
+def anywhere(person: Person, dice: random.Random) -> QPoint:
+    """A place on the canvas, most often on a cell."""
+    cells = person.view.cells
+    if cells is not None and len(cells) and dice.random() < 0.8:
+        try:
+            return person.at(*cells.yx_px[dice.randrange(len(cells))])
+        except AssertionError:  # not in sight
+            pass
+    return QPoint(dice.randrange(person.canvas.width()), dice.randrange(person.canvas.height()))
+
+
+def turn_wheel(person: Person, dice: random.Random) -> None:
+    place = QPointF(anywhere(person, dice))
+    angle = QPoint(0, dice.choice((-240, 240)))
+    event = QWheelEvent(
+        place,
+        QPointF(person.canvas.mapToGlobal(place)),
+        QPoint(),
+        angle,
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(person.canvas, event)
+
+
+def click_a_tile(person: Person, dice: random.Random) -> None:
+    gallery = person.panel(ANNOTATE).gallery.view
+    seen = gallery.in_sight()
+    if len(seen):
+        places = np.flatnonzero(np.isin(gallery.cells(), seen))
+        middle = gallery.tile_rect(int(dice.choice(places.tolist()))).center()
+        leave_canvas(person)
+        person.click(gallery.viewport(), middle)
+
+
+def judge_again(person: Person, _dice: random.Random) -> None:
+    """As after a retrain: the same cells, as a new object."""
+    models = person.session.models
+    models.set_scored({name: replace(plate) for name, plate in models.by_plate.items()})
+
+
+def go_anywhere(person: Person, dice: random.Random) -> None:
+    person.session.selection.go_to(dice.choice(person.session.selection.plate.sites))
+    if dice.random() < 0.8:
+        person.until(lambda: person.view.on_screen == person.session.selection.site)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_random_sequences(sit_down: Callable[[], Person], assay_path: Path) -> None:
+    person = sit_down()
+    sit_at(person, assay_path)
+    bar = person.panel(ANNOTATE).gallery.view.verticalScrollBar()
+    events: dict[str, Callable[[random.Random], object]] = {
+        "point": lambda dice: person.move(person.canvas, anywhere(person, dice)),
+        "click": lambda dice: person.qtbot.mouseClick(
+            person.canvas, Qt.MouseButton.LeftButton, pos=anywhere(person, dice)
+        ),
+        "leave": lambda _: leave_canvas(person),
+        "wheel": lambda dice: turn_wheel(person, dice),
+        "home": lambda _: person.viewer.reset_view(),
+        "next site": lambda dice: person.press(dice.choice(("BracketLeft", "BracketRight"))),
+        "map": lambda dice: go_anywhere(person, dice),
+        "space": lambda _: person.press("Space"),
+        "space in gallery": lambda _: person.press("Space", person.panel(ANNOTATE).gallery.view),
+        "escape": lambda _: person.press("Escape"),
+        "tile": lambda dice: click_a_tile(person, dice),
+        "sort": lambda _: person.panel(ANNOTATE).gallery.sort(),
+        "scroll": lambda dice: bar.setValue(dice.randrange(bar.maximum() + 1)),
+        "undo": lambda _: person.press("Ctrl+Z"),
+        "retrain": lambda dice: judge_again(person, dice),
+        "wait": lambda _: person.qtbot.wait(60),
+    }
+    n_annotated = 0
+    for seed in range(100):
+        dice = random.Random(seed)
+        person.session.target.goes_on = dice.random() < 0.7
+        done = []
+        for name in dice.choices([*events, "press"], [1] * len(events) + [9], k=10):
+            done.append(name)
+            try:
+                if name == "press":
+                    n_annotated += press_a_class(person, assay_path, dice)
+                else:
+                    events[name](dice)
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}: {', '.join(done)}\n{error}") from error
+    assert n_annotated > 100
+    assert not person.errors()
