@@ -202,18 +202,17 @@ def framed(person: Person) -> set[tuple[str, int, int, int]]:
     return cells
 
 
-def newest(person: Person, assay: Path) -> tuple[int, set[tuple[str, int, int, int]]]:
+def newest(person: Person, assay: Path) -> tuple[str, set[tuple[str, int, int, int]]]:
     """The last action of this person, and the cells it annotated."""
     table = AssayFolder.open(assay).journal().annotations()
     mine = table[table["annotator"] == person.session.annotations.annotator]
     if not len(mine):
-        return 0, set()
-    last = mine[mine["action"] == mine["action"].max()]
+        return "", set()
+    action = str(mine.loc[mine["at"].idxmax(), "action"])
+    last = mine[mine["action"] == action]
     columns = (last["well"], last["site"], last["y_px"].round(), last["x_px"].round())
     places = zip(*columns, strict=True)
-    return int(last["action"].iloc[0]), {
-        (str(well), int(site), int(y), int(x)) for well, site, y, x in places
-    }
+    return action, {(str(well), int(site), int(y), int(x)) for well, site, y, x in places}
 
 
 def press_a_class(person: Person, assay: Path, dice: random.Random) -> bool:
