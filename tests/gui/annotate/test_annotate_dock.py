@@ -210,6 +210,51 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     assert messages[-1] == "All cells shown here are annotated."
 
 
+def test_after_space_each_class_key_goes_on_by_itself_unless_that_is_switched_off(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    gallery, goes_on = annotating.gallery, annotating.findChild(QAbstractButton, "goes_on")
+    press(annotating, Qt.Key.Key_Space)
+    rows = []
+    for _ in range(3):  # one key a cell
+        (row,) = gallery.view.value().tolist()
+        assert gallery.view.targets() == {row}
+        rows.append(row)
+        press(annotating, Qt.Key.Key_N)
+    assert len(set(rows)) == 3
+    assert gallery.marks().annotated[rows].tolist() == [NORMAL] * 3
+    goes_on.click()
+    (row,) = gallery.view.value().tolist()
+    press(annotating, Qt.Key.Key_N)
+    press(annotating, Qt.Key.Key_U)
+    assert gallery.view.value().tolist() == [row]
+    assert recorded(assay_path)["class"].tolist()[-1] == "unsure"
+
+
+def test_a_tile_that_is_out_of_view_is_not_annotated(
+    qtbot: QtBot,
+    annotating: AnnotateDock,
+    workspace: Workspace,
+    assay_path: Path,
+    messages: list[str],
+) -> None:
+    view = annotating.gallery.view
+    on_screen = set(workspace.view.cells.rows.tolist())
+    row = next(row for row in view.cells().tolist() if row not in on_screen)
+    view.set_current(row)
+    view.set_value([row])
+    assert view.targets() == {row}
+    bar = view.verticalScrollBar()
+    bar.setValue(0 if bar.value() > bar.maximum() // 2 else bar.maximum())
+    assert row not in view.in_sight() and not view.targets()
+    press(annotating, Qt.Key.Key_A)
+    assert not len(recorded(assay_path))
+    assert "out of view" in messages[-1]
+    view.set_current(row)  # scrolls to it
+    press(annotating, Qt.Key.Key_A)
+    assert len(recorded(assay_path)) == 1
+
+
 def test_a_key_that_is_held_down_says_its_word_once(
     annotating: AnnotateDock, assay_path: Path, workspace: Workspace
 ) -> None:
@@ -584,6 +629,21 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
     modes["look"].click()
     assert annotating.value().mode == "look"
     assert Clicking.of(workspace.viewer).mode == "look"
+
+
+def test_keys_go_on_where_they_act_once_another_panel_was_deleted(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    second = AnnotateDock(workspace.viewer)
+    second.show()
+    qtbot.waitUntil(lambda: len(second.gallery.view.cells()) > 0)
+    idle(qtbot, workspace)
+    rows = open_cells(annotating, 2)
+    assert sorted(second.gallery.view.value()) == sorted(rows)  # one selection for all galleries
+    with qtbot.waitSignal(second.gallery.destroyed):
+        second.deleteLater()
+    press(annotating, Qt.Key.Key_A)
+    assert len(recorded(assay_path)) == 2
 
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:

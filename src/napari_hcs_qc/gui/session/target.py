@@ -51,7 +51,7 @@ class Target(QObject):
         self._pointer: tuple[float, float] | None = None
         self._has_moved = False  # the pointer, since cells were selected
         self._sights: list[Sight] = []
-        selection.plate_changed.connect(lambda: self.select(()))
+        selection.plate_changed.connect(self._plate_changed)
         selection.site_changed.connect(self._site_changed)
         selection.cell_chosen.connect(self._select_at)
 
@@ -152,6 +152,9 @@ class Target(QObject):
     @property
     def _is_loading(self) -> bool:
         return self._on_screen is not None and self._on_screen.site != self._shown.site
+
+    def _plate_changed(self) -> None:
+        self.select(())
 
     def _site_changed(self, site: SiteKey | None) -> None:
         if self._site not in (None, site):
