@@ -35,9 +35,10 @@ CELLS, ANNOTATED, CROP, MASKS = "cells", "annotated", "crop", "masks"
 TARGET, SELECTION = "target", "selection"
 _AHEAD = 3
 
-# Frames of what is only selected, and of the target: its rim, and the frame on it. In diameters.
-_FRAME_DIAMETERS = np.array([2.3, 2.36, 2.3])
-_FRAME_WIDTHS = np.array([0.04, 0.16, 0.1])
+# Frames close about the rings, so that it is plain which cell they mean: of what is only selected,
+# and of the target its rim and the frame on it. In diameters of the cell and of nuclei.
+_FRAME_DIAMETERS, _FRAME_MARGINS = 1.4, np.array([0.2, 0.28, 0.22])
+_FRAME_WIDTHS = np.array([0.03, 0.14, 0.08])
 _FRAME_COLOURS = np.array([[1, 1, 1, 0.5], [0, 0, 0, 1], [1, 1, 1, 1]], dtype=float)
 
 
@@ -373,7 +374,8 @@ class SiteView(QObject):
             self._set_points(
                 TARGET,
                 cells.yx_px[at],
-                _FRAME_DIAMETERS[looks] * cells.diameter_px[at],
+                _FRAME_DIAMETERS * cells.diameter_px[at]
+                + _FRAME_MARGINS[looks] * self._diameter_px,
                 _FRAME_COLOURS[looks],
                 {},
                 None,
@@ -416,7 +418,7 @@ class SiteView(QObject):
                 face_color="transparent",
                 edge_color="white",
                 edge_width=max(1.0, 0.04 * self._diameter_px),
-                opacity=0.7,
+                opacity=0.7 if name == SELECTION else 0.4,  # a crop is less than the target
                 scale=(self.scale, self.scale),
                 metadata={"hcs_qc": name},
             )
