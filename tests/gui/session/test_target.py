@@ -39,6 +39,7 @@ class Screen(QObject):
 
     kinds_changed = Signal()
     closing = Signal()
+    shown = Signal(object)
 
     def __init__(self, viewer: ViewerModel, dice: random.Random) -> None:
         super().__init__()
@@ -63,23 +64,14 @@ class Screen(QObject):
         self.clicking = Clicking(self.workspace())
 
     def workspace(self) -> Any:
-        session = SimpleNamespace(
-            target=self.target,
-            selection=self.selection,
-            annotations=self,
-            assay=SimpleNamespace(kinds=(), kinds_changed=self.kinds_changed),
-            suggestions=SimpleNamespace(show_next=self.suggest),
-            message=SimpleNamespace(emit=lambda *_: None),
-            closing=self.closing,
-        )
-        # A session is the parent of its clicking; ours is this object.
-        parent: Any = type("_Session", (QObject,), {})(self)
-        for name, value in vars(session).items():
-            setattr(parent, name, value)
-        view = SimpleNamespace(outline_selection=lambda _: None)
-        workspace = SimpleNamespace(viewer=self.viewer, session=parent, view=_View(self, view))
-        workspace.training = SimpleNamespace(retrain=lambda: None)
-        return workspace
+        """What `Clicking` asks of a workspace and its session, whose parts this object plays."""
+        session: Any = QObject(self)
+        session.target, session.selection, session.annotations = self.target, self.selection, self
+        session.assay = SimpleNamespace(kinds=(), kinds_changed=self.kinds_changed)
+        session.suggestions = SimpleNamespace(show_next=self.suggest)
+        session.closing = self.closing
+        training = SimpleNamespace(retrain=lambda: None)
+        return SimpleNamespace(viewer=self.viewer, session=session, view=self, training=training)
 
     # ---- the cells, as found and as people added them --------------------------------------
 
@@ -150,6 +142,7 @@ class Screen(QObject):
         self.cells = None if site is None else self.cells_of(site)
         self.target.show(self.cells)
         self.draw()
+        self.shown.emit(site)
 
     def arrive(self) -> None:
         """Show the site that was asked for, whose pixels have been read."""
@@ -158,6 +151,9 @@ class Screen(QObject):
     def tiles(self) -> frozenset[CellId]:
         """Tiles of the gallery that are in sight."""
         return frozenset(self.list[self.top : self.top + N_IN_LIST])
+
+    def outline_selection(self, _shape: object) -> None:
+        """Draw no box."""
 
     def draw(self) -> None:
         self.framed = self.target.cells
@@ -175,18 +171,6 @@ class Screen(QObject):
         self.viewer.scene.camera.center = (0.0, y * self.scale, x * self.scale)
 
     model: Model
-
-
-class _View(QObject):
-    """The part of `SiteView` that clicking asks."""
-
-    def __init__(self, screen: Screen, parts: Any) -> None:
-        super().__init__(screen)
-        self._screen = screen
-        self.outline_selection = parts.outline_selection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._screen, name)
 
 
 class Model:

@@ -85,6 +85,7 @@ class Clicking(QObject):
         )
         for event, act in self._events:
             event.connect(act)
+        workspace.view.shown.connect(self._view_changed)  # another plate has another scale
         self._target.add_sight(self._in_sight)
         self._target.selected.connect(self._cells_selected)
         workspace.session.assay.kinds_changed.connect(self._kinds_changed)
