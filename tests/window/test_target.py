@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from tests.window.conftest import Person
 
-pytestmark = pytest.mark.window
+# A slow machine may take minutes.
+pytestmark = [pytest.mark.window, pytest.mark.timeout(900)]
 
 _NEXT_SITE = "BracketRight"
 
