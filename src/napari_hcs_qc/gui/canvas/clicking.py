@@ -231,6 +231,7 @@ class Clicking(QObject):
             return
         modifiers = tuple(event.modifiers)  # keys of vispy, which are equal to their names
         is_box, is_lasso = "Shift" in modifiers, "Control" in modifiers
+        site = self._workspace.view.on_screen
         start = np.asarray(event.pos, dtype=float)
         path = [self._at(event)]
         camera = viewer.scene.camera
@@ -251,6 +252,8 @@ class Clicking(QObject):
         finally:
             camera.mouse_pan = pan
             self._workspace.view.outline_selection(None)
+        if self._workspace.view.on_screen != site:
+            return  # another site has come under the hand
         if not has_moved:
             self._clicked(*path[0], adds_to_choice=is_box or is_lasso)
         elif is_box or is_lasso:
