@@ -645,6 +645,11 @@ def test_keys_go_on_where_they_act_once_another_panel_was_deleted(
     press(annotating, Qt.Key.Key_A)
     assert len(recorded(assay_path)) == 2
 
+    def n_galleries() -> int:  # the thread of the deleted one ends when it has nothing to do
+        return sum(thread.name == "hcs-qc gallery" for thread in threading.enumerate())
+
+    qtbot.waitUntil(lambda: n_galleries() <= 1, timeout=60_000)
+
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
     assert "Open an assay" in dock.gallery.view.message()
