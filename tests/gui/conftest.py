@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.plate import recent
+from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 from napari_hcs_qc.workflow import steps
 
@@ -120,6 +121,20 @@ class Desk:
         assert self.view.cells is not None
         y_px, x_px = self.view.cells.yx_px[index]
         return float(y_px), float(x_px)
+
+    def point_at(self, index: int) -> None:
+        """Move the pointer onto a cell of the site on screen."""
+        self.session.target.point(self.cell(index), has_moved=True)
+
+    def leave_canvas(self) -> None:
+        """Take the pointer off the image."""
+        self.session.target.point(None)
+
+    def select(self, *indices: int) -> None:
+        """Select cells of the site on screen, as with the mouse."""
+        assert self.view.cells is not None
+        cells = [cell_id(self.view.cells, index) for index in indices]
+        self.session.target.select(cells, self.view.on_screen)
 
     def annotate(self, cls: str | None, index: int = 0) -> bool:
         """Annotate a cell of the site on screen."""

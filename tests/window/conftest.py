@@ -12,7 +12,6 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QScrollArea, QTabBar, QWidget
 
-from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.window.desk import open_desk, panel
 from napari_hcs_qc.plates.plate import SiteKey
 
@@ -54,7 +53,6 @@ class Person:
         self.window.resize(1440, 900)
         workspace = open_desk(viewer)
         self.session, self.view = workspace.session, workspace.view
-        self.clicking = Clicking.of(viewer)
         self.messages: list[tuple[str, str]] = []
         messages = self.messages  # a signal that held this person would hold the window as well
         self.session.message.connect(lambda *message: messages.append(message))

@@ -264,12 +264,12 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     # In bulk, by box and lasso.
     person.go_to("E07", 1)  # saturated
     person.drag(corners(patch(person, truth, "abnormal", 6))[:3:2], "Shift")
-    assert len(person.clicking.chosen) == 6
+    assert len(person.session.target.cells) == 6
     person.press("A")
     person.press("Escape")
     person.go_to("D06", 1)
     person.drag(corners(patch(person, truth, "normal", 5)), "Ctrl")
-    assert len(person.clicking.chosen) == 5
+    assert len(person.session.target.cells) == 5
     person.press("N")
     person.press("Escape")
     assert said(person) == {"normal": 14, "abnormal": 12}

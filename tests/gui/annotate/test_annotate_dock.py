@@ -34,6 +34,7 @@ from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.gallery.gallery_orders import ORDERS, GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_tiles import ABNORMAL, CONFLICT, NORMAL, NOT_ANNOTATED
+from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def test_each_key_says_its_word_and_backspace_takes_it_back(
     press(annotating, Qt.Key.Key_Backspace)
     assert not len(recorded(assay_path))
     press(annotating, Qt.Key.Key_Backspace)
-    assert messages[-1] == "anna has not annotated these cells."
+    assert messages[-1] == "anna has not annotated this cell."
 
 
 def test_words_given_beside_the_centroid_are_taken_back_too(
@@ -194,7 +195,7 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     visited = []
     for _ in range(4):
         press(annotating, Qt.Key.Key_Space)
-        (row,) = gallery.selected().tolist()
+        (row,) = gallery.view.value().tolist()
         assert gallery.marks().annotated[row] == NOT_ANNOTATED
         visited.append(row)
         press(annotating, Qt.Key.Key_N)
@@ -203,10 +204,55 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     assert places == sorted(places) and len(set(places)) == 4
     gallery.view.set_current(ids[-1])
     press(annotating, Qt.Key.Key_Space)  # round to the beginning
-    assert ids.index(gallery.selected()[0]) <= max(places) + 60
+    assert ids.index(gallery.view.value()[0]) <= max(places) + 60
     gallery.view.set_cells(visited)
     press(annotating, Qt.Key.Key_Space)
     assert messages[-1] == "All cells shown here are annotated."
+
+
+def test_after_space_each_class_key_goes_on_by_itself_unless_that_is_switched_off(
+    annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    gallery, goes_on = annotating.gallery, annotating.findChild(QAbstractButton, "goes_on")
+    press(annotating, Qt.Key.Key_Space)
+    rows = []
+    for _ in range(3):  # one key a cell
+        (row,) = gallery.view.value().tolist()
+        assert gallery.view.targets() == {row}
+        rows.append(row)
+        press(annotating, Qt.Key.Key_N)
+    assert len(set(rows)) == 3
+    assert gallery.marks().annotated[rows].tolist() == [NORMAL] * 3
+    goes_on.click()
+    (row,) = gallery.view.value().tolist()
+    press(annotating, Qt.Key.Key_N)
+    press(annotating, Qt.Key.Key_U)
+    assert gallery.view.value().tolist() == [row]
+    assert recorded(assay_path)["class"].tolist()[-1] == "unsure"
+
+
+def test_a_tile_that_is_out_of_view_is_not_annotated(
+    qtbot: QtBot,
+    annotating: AnnotateDock,
+    workspace: Workspace,
+    assay_path: Path,
+    messages: list[str],
+) -> None:
+    view = annotating.gallery.view
+    on_screen = set(workspace.view.cells.rows.tolist())
+    row = next(row for row in view.cells().tolist() if row not in on_screen)
+    view.set_current(row)
+    view.set_value([row])
+    assert view.targets() == {row}
+    bar = view.verticalScrollBar()
+    bar.setValue(0 if bar.value() > bar.maximum() // 2 else bar.maximum())
+    assert row not in view.in_sight() and not view.targets()
+    press(annotating, Qt.Key.Key_A)
+    assert not len(recorded(assay_path))
+    assert "out of view" in messages[-1]
+    view.set_current(row)  # scrolls to it
+    press(annotating, Qt.Key.Key_A)
+    assert len(recorded(assay_path)) == 1
 
 
 def test_a_key_that_is_held_down_says_its_word_once(
@@ -257,7 +303,8 @@ def test_letters_typed_as_a_name_annotate_nothing(
 def test_nothing_selected_says_so(annotating: AnnotateDock, messages: list[str]) -> None:
     annotating.gallery.view.set_value([])
     press(annotating, Qt.Key.Key_N)
-    assert messages == ["Select cells in the gallery first, then press the key."]
+    message = "Point at a cell, or select cells in the image or the gallery, then press the key."
+    assert messages == [message]
 
 
 def test_very_many_cells_are_asked_about_first(
@@ -271,7 +318,7 @@ def test_very_many_cells_are_asked_about_first(
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    monkeypatch.setattr("napari_hcs_qc.gui.gallery.gallery_panel._MANY", 3)
+    monkeypatch.setattr("napari_hcs_qc.gui.session.target._MANY", 3)
     open_cells(annotating, 4)
     press(annotating, Qt.Key.Key_A)
     assert not len(recorded(assay_path))
@@ -285,7 +332,6 @@ def test_the_buttons_act_where_cells_were_chosen_last(
     qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     session, view = workspace.session, workspace.view
-    clicking = Clicking.of(workspace.viewer)
     qtbot.waitUntil(lambda: view.cells is not None and len(view.cells) > 0)
     (row,) = open_cells(annotating, 1)
     on_image = next(
@@ -293,7 +339,7 @@ def test_the_buttons_act_where_cells_were_chosen_last(
         for i, r in enumerate(view.cells.rows)
         if r != row and view.cells.annotated_class[i] is None
     )
-    clicking.choose([on_image])
+    session.target.select([cell_id(view.cells, on_image)], view.on_screen)
     annotating.findChild(ClassButtons).button("abnormal", "debris").click()
     place = tuple(recorded(assay_path)[["y_px", "x_px"]].iloc[0])
     assert place == tuple(view.cells.yx_px[on_image])
@@ -563,7 +609,13 @@ def test_another_window_that_annotates_is_followed(
 
 
 def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace) -> None:
-    options = AnnotateOptions("cleo", True, "normal", GalleryOptions("random", "annotated"))
+    options = AnnotateOptions(
+        annotator="cleo",
+        is_blind=True,
+        mode="normal",
+        goes_on=False,
+        gallery=GalleryOptions("random", "annotated"),
+    )
     with qtbot.waitSignal(annotating.value_changed):
         annotating.set_value(options)
     assert annotating.value() == options
@@ -577,6 +629,26 @@ def test_options_go_round(qtbot: QtBot, annotating: AnnotateDock, workspace: Wor
     modes["look"].click()
     assert annotating.value().mode == "look"
     assert Clicking.of(workspace.viewer).mode == "look"
+
+
+def test_keys_go_on_where_they_act_once_another_panel_was_deleted(
+    qtbot: QtBot, annotating: AnnotateDock, workspace: Workspace, assay_path: Path
+) -> None:
+    second = AnnotateDock(workspace.viewer)
+    second.show()
+    qtbot.waitUntil(lambda: len(second.gallery.view.cells()) > 0)
+    idle(qtbot, workspace)
+    rows = open_cells(annotating, 2)
+    assert sorted(second.gallery.view.value()) == sorted(rows)  # one selection for all galleries
+    with qtbot.waitSignal(second.gallery.destroyed):
+        second.deleteLater()
+    press(annotating, Qt.Key.Key_A)
+    assert len(recorded(assay_path)) == 2
+
+    def n_galleries() -> int:  # the thread of the deleted one ends when it has nothing to do
+        return sum(thread.name == "hcs-qc gallery" for thread in threading.enumerate())
+
+    qtbot.waitUntil(lambda: n_galleries() <= 1, timeout=60_000)
 
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:

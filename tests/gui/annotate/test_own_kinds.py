@@ -92,13 +92,13 @@ def test_a_kind_that_is_added_has_a_button_and_a_key_at_once(
     assert "Key 9." in buttons.button("abnormal", "fibre").toolTip()
 
     first, second, third = np.flatnonzero(desk.view.cells.annotated_class == None)[:3]  # noqa: E711
-    Clicking.of(desk.viewer).choose([first])
+    desk.select(first)
     press_on_image(desk, "9")
     assert desk.view.cells.annotated_kind[first] == "fibre"
-    Clicking.of(desk.viewer).choose([second])
+    desk.select(second)
     buttons.button("abnormal", "fibre").click()
     assert recorded(assay_path) == [("abnormal", "fibre")] * 2
-    Clicking.of(desk.viewer).choose([])
+    desk.select()
 
     row = int(desk.view.cells.rows[third])
     dock.gallery.view.set_value([row])
@@ -127,7 +127,7 @@ def test_it_is_there_when_the_assay_is_opened_again_and_gone_with_another(
     assert desk.session.assay.kinds[-1] == FIBRE
     assert buttons.button("abnormal", "fibre").text() == "F fibre"
     desk.session.assay.remove_kind("fibre")
-    Clicking.of(desk.viewer).choose([0])
+    desk.select(0)
     before = recorded(assay_path)
     press_on_image(desk, "F")
     dock.gallery.view.set_value([0])
@@ -163,7 +163,7 @@ def test_a_kind_is_removed_unless_annotations_have_it(
     desk.session.assay.add_kind(FIBRE)
     buttons = dock.findChild(ClassButtons)
     assert not buttons.button("abnormal", "blur").actions()
-    Clicking.of(desk.viewer).choose([0])
+    desk.select(0)
     press_on_image(desk, "F")
     [remove] = buttons.button("abnormal", "fibre").actions()
     remove.trigger()

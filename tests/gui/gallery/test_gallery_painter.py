@@ -32,6 +32,7 @@ def drawn(
     *,
     has_picture: bool = True,
     has_failed: bool = False,
+    is_target: bool = False,
     is_chosen: bool = False,
     is_current: bool = False,
 ) -> NDArray[np.uint8]:
@@ -43,7 +44,7 @@ def drawn(
         picture = QPixmap(tiles.tile_px, tiles.tile_px)
         picture.fill(QColor(30, 90, 30))
     painter = QPainter(image)
-    tiles.draw(painter, 0, 0, Tile(mark, picture, has_failed, is_chosen, is_current))
+    tiles.draw(painter, 0, 0, Tile(mark, picture, has_failed, is_target, is_chosen, is_current))
     painter.end()
     pointer = image.constBits()
     pointer.setsize(image.sizeInBytes())
@@ -126,16 +127,27 @@ def test_texts_never_leave_their_tile(tile_px: int, ratio: float) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_selected_and_current_are_seen_in_both_themes_and_told_apart(theme: str) -> None:
+def test_target_and_current_are_seen_in_both_themes_and_told_apart(theme: str) -> None:
     tiles = painter_of(theme=theme)
     looks = [
-        drawn(tiles, SAID[0], is_chosen=chosen, is_current=current)
-        for chosen, current in itertools.product((False, True), repeat=2)
+        drawn(tiles, SAID[0], is_target=target, is_current=current)
+        for target, current in itertools.product((False, True), repeat=2)
     ]
     ink = THEMES[theme][1]
-    plain, current, chosen, both = (count(look, ink) for look in looks)
+    plain, current, target, both = (count(look, ink) for look in looks)
     assert plain == 0
-    assert chosen > both > current > 200
+    assert target > both > current > 200
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_what_is_only_selected_has_a_dim_ring_and_the_target_a_bright_one(theme: str) -> None:
+    tiles = painter_of(theme=theme)
+    ink = THEMES[theme][1]
+    selected = drawn(tiles, SAID[0], is_chosen=True)
+    assert count(selected, ink) == 0
+    assert not np.array_equal(selected, drawn(tiles, SAID[0]))
+    both = drawn(tiles, SAID[0], is_chosen=True, is_target=True)
+    assert np.array_equal(both, drawn(tiles, SAID[0], is_target=True))
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -155,7 +167,7 @@ def test_picture_that_is_not_square_is_centred(qtbot: QtBot) -> None:
     picture = QPixmap(64, 20)
     picture.fill(QColor("red"))
     painter = QPainter(image)
-    tiles.draw(painter, 0, 0, Tile(SAID[0], picture, False, False, False))
+    tiles.draw(painter, 0, 0, Tile(SAID[0], picture, False, False, False, False))
     painter.end()
     red = [y for y in range(80) if QColor(image.pixel(40, y)) == QColor("red")]
     assert red == list(range(MARGIN + 22, MARGIN + 42))

@@ -169,13 +169,13 @@ def test_the_crop_under_the_cursor_is_outlined_as_the_encoder_sees_it(
     desk: Any, assay_path: Path
 ) -> None:
     desk.open(assay_path)
-    desk.view.outline_crop(0)
+    desk.point_at(0)
     layer = desk.viewer.layers[CROP]
     sides = [np.ptp(square, axis=0).max() for square in layer.data]
     assert sides == pytest.approx(list(desk.session.models.model.recipe.sides_px))
     centres = [square.mean(axis=0) for square in layer.data]
     np.testing.assert_allclose(centres, [desk.view.cells.yx_px[0]] * len(centres))
-    desk.view.outline_crop(None)
+    desk.leave_canvas()
     assert not layer.visible
 
 

@@ -14,7 +14,7 @@ from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog, proposed_folder
 from napari_hcs_qc.gui.plate.plate_opening import ask_for_assay, make_assay, open_path
 from napari_hcs_qc.gui.plate.recent import recent_assays
-from napari_hcs_qc.gui.session.message_line import MessageLine
+from napari_hcs_qc.gui.window.message_line import MessageLine
 from napari_hcs_qc.plugins import DETECTORS
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
+from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.rule import FLAG_CODES
 
@@ -102,12 +103,43 @@ def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path
     desk.session.selection.go_to(SiteKey("A01", 1))
     desk.idle()
     assert not dock.exclude_site()  # the site on screen is of another well
-    assert "Show a site of this well" in desk.messages[-1][1]
+    assert "Show a well of the list first" in desk.messages[-1][1]
     desk.session.selection.go_to(SiteKey("B02", 2))
     desk.idle()
     assert dock.exclude_site()
     row = verdicts(assay_path).iloc[0]
     assert (row["well"], row["site"], row["verdict"]) == ("B02", 2, "exclude")
+
+
+def test_row_picture_and_verdict_are_of_one_well(
+    desk: Any, dock: ReviewDock, assay_path: Path
+) -> None:
+    table = dock.findChild(ReviewTable)
+    listed = [entry.well for entry in dock.entries]
+    assert desk.session.selection.site.well not in listed
+    assert dock.value() is None and not table.selectedItems()  # nothing is preselected
+    assert not dock.findChild(QWidget, "exclude").isEnabled()
+    assert not dock.decide("exclude")
+    table.cellClicked.emit(0, 0)
+    assert dock.value().well == table.value().well == listed[0]
+    assert desk.view.on_screen.well != listed[0]
+    assert not dock.decide("exclude")  # its picture is on its way
+    assert "is still being read" in desk.messages[-1][1]
+    desk.idle()
+    assert desk.view.on_screen.well == listed[0]
+    # Another site of it, then its row again: its worst site is shown.
+    worst = desk.session.selection.site
+    desk.session.selection.go_to(SiteKey(worst.well, 3 - worst.site))
+    desk.idle()
+    assert dock.value().well == listed[0]
+    table.cellClicked.emit(0, 0)
+    assert desk.session.selection.site == worst
+    # The plate map goes elsewhere: no row is marked.
+    desk.session.selection.go_to(SiteKey("A01", 1))
+    desk.idle()
+    assert dock.value() is None and not table.selectedItems()
+    assert not dock.decide("exclude")
+    assert not len(verdicts(assay_path))
 
 
 def test_filter_by_reason_and_progress(desk: Any, dock: ReviewDock) -> None:
@@ -128,6 +160,7 @@ def test_filter_by_reason_and_progress(desk: Any, dock: ReviewDock) -> None:
     total = len(dock.entries)
     assert dock.findChild(QWidget, "progress").text() == f"0 of {total} decided"
     dock.set_value("SIM", dock.entries[0].well)
+    desk.idle()
     assert dock.decide("keep")
     assert dock.findChild(QWidget, "progress").text() == f"1 of {total} decided"
 
@@ -136,6 +169,7 @@ def test_the_export_holds_the_verdicts(
     desk: Any, dock: ReviewDock, assay_path: Path, tmp_path: Path
 ) -> None:
     dock.set_value("SIM", "B02")
+    desk.idle()
     assert dock.decide("exclude")
     dock.export_to(tmp_path / "out")
     desk.idle()

@@ -32,7 +32,7 @@ from napari_hcs_qc.gui.canvas import workspace as workspaces
 from napari_hcs_qc.gui.canvas.site_view import CELLS
 from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.gui.session.message_line import MessageLine
+from napari_hcs_qc.gui.window.message_line import MessageLine
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.workflow import training
 

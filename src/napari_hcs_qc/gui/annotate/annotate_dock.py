@@ -22,9 +22,6 @@ from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
 
@@ -35,13 +32,14 @@ _MODES: dict[Mode, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnnotateOptions:
     """How a person annotates."""
 
     annotator: str  # name that is recorded
     is_blind: bool = False  # whether predictions are hidden
     mode: Mode = "look"  # what a click on the image does
+    goes_on: bool = True  # whether the next suggested cell follows an annotated one by itself
     gallery: GalleryOptions = field(default_factory=GalleryOptions)  # order and filter
 
 
@@ -52,14 +50,12 @@ class AnnotateDock(Dock):
 
     def _make(self) -> None:
         self._clicking = Clicking.of(self._workspace.viewer)
-        # Of gallery and image the buttons act on the one where cells were chosen last.
-        self._acts_on_image = False
         self._make_widgets()
         name = QLabel("Annotator")
         name.setBuddy(self._annotator)
         self._lay_out(
             row(name, (self._annotator, 1), self._blind, self._undo, self._redo, spacing=4),
-            row(QLabel("Click on image"), *self._mode_buttons, None, self._target, spacing=2),
+            row(QLabel("Click"), *self._mode_buttons, self._goes_on, None, self._target, spacing=2),
             self._buttons,
             (self.gallery, 1),
             self._conflicts,
@@ -97,10 +93,17 @@ class AnnotateDock(Dock):
             button.setObjectName(f"mode {mode}")
             self._mode_buttons.append(button)  # a group of buttons does not keep them
             self._modes.addButton(button)
+        self._goes_on = check_box(
+            "Go on",
+            "After Space and a class key, go on to the next suggested cell by itself; in the "
+            "gallery to the next one that nobody has annotated. Space skips a cell.",
+        )
+        self._goes_on.setChecked(self._session.target.goes_on)
         self._buttons = ClassButtons()
         self._target = QLabel()
         self._target.setToolTip(
-            "What the buttons below act on: the cells selected in the gallery, or on the image."
+            "What keys and the buttons below annotate, in a bright frame on the image and in the "
+            "gallery: the cell under the cursor, or the selected cells."
         )
         self._conflicts = CellList(
             lambda n: f"≠ Annotators disagree about {count_of(n, 'cell')}",
@@ -121,7 +124,8 @@ class AnnotateDock(Dock):
         self._modes.buttonClicked.connect(
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
-        self._buttons.pressed.connect(self.annotate)
+        self._goes_on.toggled.connect(self._set_goes_on)
+        self._buttons.pressed.connect(session.target.annotate)
         self._buttons.add_pressed.connect(self._add_kind)
         self._buttons.remove_pressed.connect(self._remove_kind)
         session.assay.kinds_changed.connect(self._show_kinds)
@@ -129,9 +133,9 @@ class AnnotateDock(Dock):
         self._label_issues.activated.connect(self._show_cell)
         self._workspace.training.model_changed.connect(self._list_label_issues)
         self.gallery.value_changed.connect(self._emit_value)
-        self.gallery.selected_changed.connect(self._gallery_selected)
         self.gallery.cells_changed.connect(self._show_target)
-        self._clicking.chosen_changed.connect(self._image_chosen)
+        self.gallery.view.sight_changed.connect(self._show_target)
+        session.target.changed.connect(self._show_target)
         self._clicking.mode_changed.connect(self._show_mode)
         session.annotations.person_changed.connect(self._show_person)
         session.annotations.person_changed.connect(self._list_label_issues)
@@ -144,10 +148,11 @@ class AnnotateDock(Dock):
         """Give what is set."""
         session = self._session
         return AnnotateOptions(
-            session.annotations.annotator,
-            session.annotations.is_blind,
-            self._clicking.mode,
-            self.gallery.value(),
+            annotator=session.annotations.annotator,
+            is_blind=session.annotations.is_blind,
+            mode=self._clicking.mode,
+            goes_on=session.target.goes_on,
+            gallery=self.gallery.value(),
         )
 
     def set_value(self, options: AnnotateOptions) -> None:
@@ -156,6 +161,7 @@ class AnnotateDock(Dock):
         session.annotations.annotator = options.annotator
         session.annotations.is_blind = options.is_blind
         self._clicking.set_mode(options.mode)
+        self._goes_on.setChecked(options.goes_on)
         if options.gallery != self.gallery.value():
             self.gallery.set_value(options.gallery)
 
@@ -170,12 +176,6 @@ class AnnotateDock(Dock):
     def label_issues(self) -> tuple[Conflict | LabelIssue, ...]:
         """Give the cells whose annotation the model in use doubts; none in blind mode."""
         return self._label_issues.value()
-
-    def annotate(self, cls: str | None, kind: str | None = None) -> bool:
-        """Annotate the cells chosen last, in the gallery or on the image."""
-        if self._acts_on_image:
-            return self._clicking.act(cls, kind)
-        return self.gallery.annotate(cls, kind)
 
     # ---- what the person does ------------------------------------------------------------
 
@@ -200,22 +200,20 @@ class AnnotateDock(Dock):
         except HcsQcError as error:
             self._session.message.emit("info", str(error))
 
-    def _gallery_selected(self, rows: NDArray[np.int64]) -> None:
-        # When no cell is selected any more, those chosen on the image are the last.
-        self._acts_on_image = not len(rows) and bool(self._clicking.chosen)
-        self._show_target()
-
-    def _image_chosen(self, chosen: frozenset[int]) -> None:
-        self._acts_on_image = bool(chosen)
-        self._show_target()
+    def _set_goes_on(self, goes_on: bool) -> None:
+        self._session.target.goes_on = goes_on
+        self._emit_value()
 
     def _show_target(self) -> None:
-        if self._acts_on_image:
-            text = f"{len(self._clicking.chosen):,} selected on image"
+        target = self._session.target
+        n, n_shown = len(target.cells), len(self.gallery.view.cells())
+        if n == 1:
+            ((site, _),) = target.cells
+            text = f"1 cell of {site}"
         else:
-            n_shown, n_selected = len(self.gallery.view.cells()), len(self.gallery.selected())
-            text = f"{n_selected:,} of {n_shown:,}" if n_selected else count_of(n_shown, "cell")
-        self._target.setText(text)
+            text = f"{n:,} of {n_shown:,} cells" if n else count_of(n_shown, "cell")
+        n_hidden = n - len(target.in_sight(target.cells)) if n > 1 else 0
+        self._target.setText(f"{text}, {n_hidden:,} out of view" if n_hidden else text)
 
     def _show_cell(self, cell: Conflict | LabelIssue) -> None:
         session = self._session

@@ -113,12 +113,12 @@ class ClassButtons(QWidget):
         key = self._keys.get((cls, kind))
         if cls is None:
             button.setText("⌫ clear")
-            button.setToolTip(f"Remove your annotations of the selected cells (key {key}).")
+            button.setToolTip(f"Remove your annotations of the framed cells (key {key}).")
         else:
             label = f"abnormal, {kind}" if kind else cls
             about = _TIPS.get(kind or cls, "a kind of this assay. Right-click to remove it.")
             with_key = f" Key {key}." if key else ""
-            button.setToolTip(f"Label the selected cells as {label}: {about}{with_key}")
+            button.setToolTip(f"Label the framed cells as {label}: {about}{with_key}")
             button.setIcon(class_icon(cls, colour or CLASS_COLOURS[cls]))
         if kind is not None and kind not in _TIPS:
             remove = QAction("Remove this kind", button)

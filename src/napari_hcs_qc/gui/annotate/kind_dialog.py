@@ -35,7 +35,7 @@ class KindDialog(QDialog):
         self._name = line_edit("Name of the kind; up to 30 letters.", "such as fibre")
         keys: dict[str | None, str] = {key: key for key in free_keys(kinds)}
         keys = keys or {None: "none is free"}
-        self._key = combo_box(keys, "Key that labels the selected cells so.")
+        self._key = combo_box(keys, "Key that labels the framed cells so.")
         other = {None: "Other…"}
         self._colour = combo_box(other, "Colour of these cells, on the image and in the legend.")
         for colour in next_colours([kind.colour for kind in kinds], _OFFERED_COLOURS):

@@ -1,4 +1,4 @@
-"""Keys and mouse on the canvas: annotating the cells under the cursor."""
+"""Keys and mouse on the canvas: what is pointed at, selected and annotated there."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import skimage.measure
 from qtpy.QtCore import QObject, Signal
 
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.session.target import cell_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.gui.canvas.workspace import Workspace
+    from napari_hcs_qc.gui.session.selection import CellId
 
 Mode = Literal["look", "normal", "abnormal"]
-"""What a click does: choose a cell, or annotate it as normal or abnormal."""
+"""What a click does: select a cell, or annotate it as normal or abnormal."""
 
 CLASS_KEYS: dict[str, tuple[str | None, str | None]] = {
     "N": ("normal", None),
@@ -44,34 +46,48 @@ def keys_of(kinds: Sequence[Kind]) -> dict[str, tuple[str | None, str | None]]:
 class Clicking(QObject):
     """What keys and mouse do on the canvas of one viewer, made once by `of`.
 
-    A key acts on the chosen cells, or where there are none on the cell under the cursor. A click
-    chooses a cell or, in the modes normal and abnormal, says so of it; on empty ground it adds a
-    cell there. Shift and drag chooses all cells in a box, Control and drag all within a lasso.
+    A key acts on the session's target, which is told here where the pointer is. A click selects a
+    cell or, in the modes normal and abnormal, annotates it; on empty ground it adds a cell there.
+    Shift and drag selects all cells in a box, Control and drag all within a lasso.
 
     napari's own keys of a Points layer (A, digits, Delete) do not reach our layers: keys bound to
     a layer object go before those of its class.
     """
 
     mode_changed = Signal(str)
-    chosen_changed = Signal(object)
-    hovered_changed = Signal(object)
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)
         self._workspace = workspace
         self._viewer: Any = workspace.viewer
+        self._target = workspace.session.target
         self._mode: Mode = "look"
-        self._chosen: frozenset[int] = frozenset()
-        self._hovered: int | None = None
-        self._site_of_chosen: object = None
+        # The pointer: where on the canvas it is, where it was when cells were selected, and how
+        # far from the middle of the view, which tells where it is once the camera has moved.
+        self._at_px: NDArray[np.float64] | None = None
+        self._rested_px: NDArray[np.float64] | None = None
+        self._from_centre = np.zeros(2)
         self._keys = keys_of(workspace.session.assay.kinds)
-        self._viewer.mouse_drag_callbacks.append(self._pressed)
+        self._viewer.mouse_drag_callbacks.extend((self._dragged, self._pressed))
         self._viewer.mouse_move_callbacks.append(self._moved)
-        self._viewer.layers.events.inserted.connect(self._layer_added)
         for layer in self._viewer.layers:
             self._bind(layer)
         self._bind(self._viewer)
-        workspace.view.cells_changed.connect(self._cells_changed)
+        viewer, camera = self._viewer, self._viewer.scene.camera
+        self._events = (
+            (viewer.layers.events.inserted, self._layer_added),
+            (viewer.events.mouse_over_canvas, self._crossed_border),
+            (viewer.canvas.events.size, self._lose_pointer),
+            (viewer.dims.events.ndisplay, self._lose_pointer),
+            (viewer.dims.events.order, self._view_changed),
+            (camera.events.center, self._view_changed),
+            (camera.events.zoom, self._view_changed),
+        )
+        for event, act in self._events:
+            event.connect(act)
+        workspace.view.shown.connect(self._view_changed)  # another plate has another scale
+        self._target.add_sight(self._in_sight)
+        self._target.selected.connect(self._cells_selected)
         workspace.session.assay.kinds_changed.connect(self._kinds_changed)
         workspace.session.closing.connect(self._leave)
 
@@ -96,48 +112,7 @@ class Clicking(QObject):
             self._mode = mode
             self.mode_changed.emit(mode)
 
-    @property
-    def chosen(self) -> frozenset[int]:
-        """Indices of the chosen cells of the site on screen."""
-        return self._chosen
-
-    def choose(self, indices: Iterable[int]) -> None:
-        """Choose cells of the site on screen."""
-        chosen = frozenset(int(index) for index in indices)
-        if chosen == self._chosen:
-            return
-        self._chosen = chosen
-        self._site_of_chosen = self._workspace.view.on_screen
-        self._workspace.view.mark_chosen(sorted(chosen))
-        self.chosen_changed.emit(chosen)
-
-    @property
-    def hovered(self) -> int | None:
-        """Index of the cell under the cursor."""
-        return self._hovered
-
     # ---- annotating ----------------------------------------------------------------------
-
-    def act(self, cls: str | None, kind: str | None = None) -> bool:
-        """Annotate the chosen cells, or the cell under the cursor."""
-        targets = sorted(self._chosen) or ([] if self._hovered is None else [self._hovered])
-        if not targets:
-            self._workspace.session.message.emit(
-                "info",
-                "Point at a cell, or select some by dragging with Shift, then press the key.",
-            )
-            return False
-        return self._annotate(targets, cls, kind)
-
-    def _annotate(self, targets: Iterable[int], cls: str | None, kind: str | None) -> bool:
-        view, session = self._workspace.view, self._workspace.session
-        cells, site = view.cells, view.on_screen
-        if cells is None or site is None:
-            return False
-        if cls is None:
-            return session.annotations.clear(site, list(targets))
-        positions = [tuple(cells.yx_px[index]) for index in targets]
-        return session.annotations.annotate(site, positions, cls, kind)
 
     def add_cell(self, y_px: float, x_px: float, cls: str) -> bool:
         """Annotate a place where no cell was found, which adds a cell."""
@@ -158,12 +133,13 @@ class Clicking(QObject):
     def _bind(self, target: Any) -> None:
         session = self._workspace.session
         for key, (cls, kind) in self._keys.items():
-            target.bind_key(key, _ignoring(partial(self.act, cls, kind)), overwrite=True)
+            annotate = partial(self._target.annotate, cls, kind)
+            target.bind_key(key, _ignoring(annotate), overwrite=True)
         others: dict[str, Callable[[], object]] = {
-            "Space": self.go_to_suggested,
+            "Space": session.suggestions.show_next,
             "[": partial(session.selection.step, -1),
             "]": partial(session.selection.step, 1),
-            "Escape": partial(self.choose, ()),
+            "Escape": partial(self._target.select, ()),
             "Control-Z": session.annotations.undo,
             "Control-Y": session.annotations.redo,
             "Control-Shift-Z": session.annotations.redo,
@@ -184,10 +160,6 @@ class Clicking(QObject):
         if event.value.metadata.get("hcs_qc"):
             self._bind(event.value)
 
-    def go_to_suggested(self) -> None:
-        """Show the cell whose annotation would help the model most, and choose it."""
-        self._workspace.session.suggestions.show_next()
-
     # ---- mouse ---------------------------------------------------------------------------
 
     def _at(self, event: Any) -> tuple[float, float]:
@@ -195,18 +167,71 @@ class Clicking(QObject):
         return float(y), float(x)
 
     def _moved(self, _viewer: Any, event: Any) -> None:
-        cells = self._workspace.view.cells
-        index = None if cells is None else cells.nearest(*self._at(event))
-        if index != self._hovered:
-            self._hovered = index
-            self._workspace.view.outline_crop(index)
-            self.hovered_changed.emit(index)
+        at_px = np.asarray(event.pos, dtype=float)
+        width_height = np.asarray(self._viewer.canvas.size)[::-1]
+        if self._viewer.dims.ndisplay != 2 or not ((at_px >= 0) & (at_px < width_height)).all():
+            self._lose_pointer()
+            return
+        rested_px = self._rested_px
+        has_moved = rested_px is None or float(np.abs(at_px - rested_px).max()) > _CLICK_PX
+        camera = self._viewer.scene.camera
+        shown = np.asarray(event.position)[list(self._viewer.dims.displayed)]
+        self._at_px = at_px
+        self._from_centre = (shown - np.asarray(camera.center)[-2:]) * camera.zoom
+        self._target.point(self._at(event), has_moved=has_moved)
+
+    def _view_changed(self, _event: object = None) -> None:
+        """Look what is under a pointer that rests while the view moves."""
+        if self._at_px is None:
+            self._target.refresh()
+            return
+        camera, dims = self._viewer.scene.camera, self._viewer.dims
+        world = np.zeros(dims.ndim)
+        shown = np.asarray(camera.center)[-2:] + self._from_centre / camera.zoom
+        world[list(dims.displayed)] = shown
+        y, x = world[-2:] / self._workspace.view.scale
+        self._target.point((float(y), float(x)))
+
+    def _dragged(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Follow the pointer while a button is held, when it is not said to move."""
+        yield
+        while event.type == "mouse_move":
+            self._moved(viewer, event)
+            yield
+        self._moved(viewer, event)
+
+    def _crossed_border(self, _event: object) -> None:
+        if not self._viewer.mouse_over_canvas:
+            self._lose_pointer()
+
+    def _lose_pointer(self, _event: object = None) -> None:
+        """Point at nothing until the mouse moves over the canvas again."""
+        self._at_px = None
+        self._target.point(None)
+
+    def _cells_selected(self) -> None:
+        self._rested_px = self._at_px
+
+    def _in_sight(self, cells: frozenset[CellId]) -> frozenset[CellId]:
+        """Give those of some cells that lie in the view."""
+        site_cells, viewer = self._workspace.view.cells, self._viewer
+        here = self._target.here(cells)
+        if site_cells is None or not here or viewer.dims.ndisplay != 2:
+            return frozenset()
+        world = np.zeros((len(here), viewer.dims.ndim))
+        world[:, -2:] = site_cells.yx_px[[*here.values()]] * self._workspace.view.scale
+        camera = viewer.scene.camera
+        from_centre = world[:, list(viewer.dims.displayed)] - np.asarray(camera.center)[-2:]
+        room = np.asarray(viewer.canvas.viewbox_size(viewer.layers))
+        is_seen = (np.abs(from_centre) * camera.zoom <= room / 2).all(axis=1)
+        return frozenset(cell for cell, seen in zip(here, is_seen, strict=True) if seen)
 
     def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
         if event.button != 1 or self._workspace.view.cells is None:
             return
         modifiers = tuple(event.modifiers)  # keys of vispy, which are equal to their names
         is_box, is_lasso = "Shift" in modifiers, "Control" in modifiers
+        site = self._workspace.view.on_screen
         start = np.asarray(event.pos, dtype=float)
         path = [self._at(event)]
         camera = viewer.scene.camera
@@ -227,54 +252,56 @@ class Clicking(QObject):
         finally:
             camera.mouse_pan = pan
             self._workspace.view.outline_selection(None)
+        if self._workspace.view.on_screen != site:
+            return  # another site has come under the hand
         if not has_moved:
             self._clicked(*path[0], adds_to_choice=is_box or is_lasso)
         elif is_box or is_lasso:
             shape = _box(path[0], path[-1]) if is_box else np.array(path)
-            self.choose(self._chosen | set(self._within(shape)))
+            self._select(self._selection | self._within(shape))
 
     def _clicked(self, y_px: float, x_px: float, *, adds_to_choice: bool) -> None:
         cells = self._workspace.view.cells
         index = None if cells is None else cells.nearest(y_px, x_px)
+        clicked: frozenset[CellId] = frozenset()
+        if cells is not None and index is not None:
+            clicked = frozenset((cell_id(cells, index),))
         if adds_to_choice:
-            if index is not None:
-                self.choose(self._chosen ^ {index})
-            return
-        if self._mode == "look":
-            self.choose(() if index is None else (index,))
-        elif index is None:
-            self.add_cell(y_px, x_px, self._mode)
+            self._select(self._selection ^ clicked)
+        elif self._mode == "look":
+            self._select(clicked)
+        elif clicked:
+            self._target.select(())  # what was selected is not what was clicked
+            self._workspace.session.annotations.annotate_cells(clicked, self._mode)
         else:
-            self._annotate([index], self._mode, None)
+            self.add_cell(y_px, x_px, self._mode)
 
-    def _within(self, shape: NDArray[np.float64]) -> list[int]:
+    @property
+    def _selection(self) -> frozenset[CellId]:
+        """What is selected in the image."""
+        return self._target.selection if self._target.is_of_image else frozenset()
+
+    def _select(self, cells: frozenset[CellId]) -> None:
+        self._target.select(cells, self._workspace.view.on_screen)
+
+    def _within(self, shape: NDArray[np.float64]) -> frozenset[CellId]:
         cells = self._workspace.view.cells
         if cells is None or len(shape) < 3 or not len(cells):
-            return []
+            return frozenset()
         measure: Any = skimage.measure  # it has no types
         inside = measure.points_in_poly(cells.yx_px, shape)
-        return [int(index) for index in np.flatnonzero(inside)]
-
-    # ---- following -----------------------------------------------------------------------
-
-    def _cells_changed(self) -> None:
-        view = self._workspace.view
-        n = 0 if view.cells is None else len(view.cells)
-        if view.on_screen != self._site_of_chosen or any(index >= n for index in self._chosen):
-            self.choose(())
-        else:
-            view.mark_chosen(sorted(self._chosen))
-        if self._hovered is not None and self._hovered >= n:
-            self._hovered = None
+        return frozenset(cell_id(cells, int(index)) for index in np.flatnonzero(inside))
 
     def _leave(self) -> None:
         for callbacks, mine in (
+            (self._viewer.mouse_drag_callbacks, self._dragged),
             (self._viewer.mouse_drag_callbacks, self._pressed),
             (self._viewer.mouse_move_callbacks, self._moved),
         ):
             if mine in callbacks:
                 callbacks.remove(mine)
-        self._viewer.layers.events.inserted.disconnect(self._layer_added)
+        for event, act in self._events:
+            event.disconnect(act)
 
 
 def _ignoring(act: Callable[[], object]) -> Callable[[Any], None]:

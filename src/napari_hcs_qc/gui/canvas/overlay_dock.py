@@ -34,9 +34,9 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
         "Outer marks: circle for normal, square for abnormal, diamond for unsure.",
     ),
     (
-        "crop_on_hover",
-        "Outline the crop of the cell under the cursor",
-        "The squares around a cell that the encoder sees.",
+        "crop",
+        "Outline the crop of the framed cell",
+        "The squares around the cell under the cursor that the encoder sees.",
     ),
     (
         "masks",

@@ -15,7 +15,7 @@ class OverlayOptions:
     colour_by: ColourBy = "class"  # what the colour of a cell's outline says
     only_abnormal: bool = False  # whether normal cells are left out
     halo: bool = True  # whether annotated cells have a mark of their own
-    crop_on_hover: bool = True  # whether the crop of the cell under the cursor is outlined
+    crop: bool = True  # whether the crop of the cell that a key acts on is outlined
     # Whether nuclei are filled with the colour of their class, where masks exist
     masks: bool = False
     opacity: float = 1.0  # of the outlines, 0 to 1

@@ -16,7 +16,6 @@ from napari_hcs_qc.gui.canvas.overlay_options import OverlayOptions
 from napari_hcs_qc.gui.session.background_jobs import error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
@@ -33,8 +32,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 CELLS, ANNOTATED, CROP, MASKS = "cells", "annotated", "crop", "masks"
-CHOSEN, SELECTION = "chosen", "selection"
+TARGET, SELECTION = "target", "selection"
 _AHEAD = 3
+
+# Frames close about the rings, so that it is plain which cell they mean: of what is only selected,
+# and of the target its rim and the frame on it. In diameters of the cell and of nuclei.
+_FRAME_DIAMETERS, _FRAME_MARGINS = 1.4, np.array([0.2, 0.28, 0.22])
+_FRAME_WIDTHS = np.array([0.03, 0.14, 0.08])
+_FRAME_COLOURS = np.array([[1, 1, 1, 0.5], [0, 0, 0, 1], [1, 1, 1, 1]], dtype=float)
 
 
 class SiteView(QObject):
@@ -69,6 +74,8 @@ class SiteView(QObject):
         session.annotations.person_changed.connect(self._recolour)
         session.assay.kinds_changed.connect(self._recolour)
         session.selection.cell_chosen.connect(self.look_at)
+        session.target.changed.connect(self._mark_target)
+        session.target.selected.connect(self._mark_target)
 
     # ---- options -------------------------------------------------------------------------
 
@@ -82,8 +89,7 @@ class SiteView(QObject):
             return
         self._options = options
         self._recolour()
-        if not options.crop_on_hover:
-            self.outline_crop(None)
+        self._outline_crop()
         self.options_changed.emit(options)
 
     # ---- the site ------------------------------------------------------------------------
@@ -221,6 +227,7 @@ class SiteView(QObject):
             if layer.metadata.get("hcs_qc"):
                 self.viewer.layers.remove(layer)
         self._on_screen, self._plate_on_screen, self.cells = None, None, None
+        self._session.target.show(None)
         self.cells_changed.emit()
 
     def _caption(self, text: str) -> None:
@@ -244,7 +251,8 @@ class SiteView(QObject):
                 layer = self._layer(name)
                 if layer is not None:
                     layer.data = np.empty((0, 2))
-        self.outline_crop(None)
+        self._session.target.show(self.cells)
+        self._mark_target()
         self.cells_changed.emit()
 
     def _annotations_changed(self, changed: frozenset[Any]) -> None:
@@ -314,7 +322,7 @@ class SiteView(QObject):
         features: dict[str, Any],
         shown: Any,
         *,
-        border_width: float,
+        border_width: Any,
         opacity: float = 1.0,
         symbol: Any = "disc",
     ) -> None:
@@ -327,7 +335,6 @@ class SiteView(QObject):
                 name=name,
                 face_color="transparent",
                 border_width_is_relative=False,
-                border_width=border_width * self._diameter_px,
                 scale=(self.scale, self.scale),
                 metadata={"hcs_qc": name},
             )
@@ -342,7 +349,8 @@ class SiteView(QObject):
                 if len(yx_px):
                     layer.size = size
                     layer.border_color = colours
-                    layer.border_width = np.full(len(yx_px), border_width * self._diameter_px)
+                    widths = np.broadcast_to(border_width, len(yx_px))
+                    layer.border_width = widths * self._diameter_px
                     layer.symbol = symbol
                     layer.shown = np.ones(len(yx_px), dtype=bool) if shown is None else shown
                 layer.features = features
@@ -353,32 +361,43 @@ class SiteView(QObject):
         if layer.opacity != opacity:
             layer.opacity = opacity
 
-    def mark_chosen(self, indices: Sequence[int]) -> None:
-        """Mark the cells that are chosen, for a key to act on."""
-        if self._layer(CHOSEN) is None and not indices:
-            return
-        cells = self.cells
-        at = np.asarray(indices, dtype=np.int64)
-        self._set_points(
-            CHOSEN,
-            np.empty((0, 2)) if cells is None else cells.yx_px[at],
-            np.empty(0) if cells is None else 2.3 * cells.diameter_px[at],
-            np.ones((len(at), 4)),
-            {},
-            None,
-            border_width=0.06,
-        )
+    def _mark_target(self) -> None:
+        """Frame what a key acts on, brightly, and dimly what is only selected."""
+        target, cells = self._session.target, self.cells
+        bright = [*target.here(target.cells).values()]
+        dim = [*target.here(target.selection - target.cells).values()]
+        layer = self._layer(TARGET)
+        if cells is not None and (layer is not None or bright or dim):
+            # White in a dark rim: seen on nuclei of any brightness.
+            at = np.array([*dim, *bright, *bright], dtype=np.int64)
+            looks = np.repeat([0, 1, 2], [len(dim), len(bright), len(bright)])
+            self._set_points(
+                TARGET,
+                cells.yx_px[at],
+                _FRAME_DIAMETERS * cells.diameter_px[at]
+                + _FRAME_MARGINS[looks] * self._diameter_px,
+                _FRAME_COLOURS[looks],
+                {},
+                None,
+                border_width=_FRAME_WIDTHS[looks],
+                symbol="square",
+            )
+        elif layer is not None:
+            layer.data = np.empty((0, 2))
+        layer = self._layer(TARGET)
+        if bright and layer is not None and not layer.visible:
+            layer.visible = True  # a key would act on it all the same
+        self._outline_crop()
 
-    def outline_crop(self, index: int | None) -> None:
-        """Outline what the encoder sees of a cell; None takes the outline away."""
-        recipe = self._recipe()
-        if index is None or self.cells is None or recipe is None:
+    def _outline_crop(self) -> None:
+        """Outline what the encoder sees of the cell that a key acts on."""
+        target, recipe, cells = self._session.target, self._recipe(), self.cells
+        here = [*target.here(target.cells).values()]
+        if len(here) != 1 or recipe is None or cells is None or not self._options.crop:
             self._set_outline(CROP, [])
             return
-        is_outlined = self._options.crop_on_hover
-        y, x = self.cells.yx_px[index]
-        squares = [_square(y, x, side) for side in recipe.sides_px] if is_outlined else []
-        self._set_outline(CROP, squares)
+        y, x = cells.yx_px[here[0]]
+        self._set_outline(CROP, [_square(y, x, side) for side in recipe.sides_px])
 
     def outline_selection(self, shape: NDArray[np.float64] | None) -> None:
         """Draw the box or lasso, (n, 2) corners in pixels; None takes it away."""
@@ -399,7 +418,7 @@ class SiteView(QObject):
                 face_color="transparent",
                 edge_color="white",
                 edge_width=max(1.0, 0.04 * self._diameter_px),
-                opacity=0.7,
+                opacity=0.7 if name == SELECTION else 0.4,  # a crop is less than the target
                 scale=(self.scale, self.scale),
                 metadata={"hcs_qc": name},
             )

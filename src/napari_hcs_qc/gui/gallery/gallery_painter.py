@@ -52,8 +52,9 @@ class Tile(NamedTuple):
     mark: CellMark  # annotation and prediction of the cell
     picture: QPixmap | None  # of the cell; None while it is on its way
     has_failed: bool  # whether there will be no picture
+    is_target: bool  # whether a key would annotate it
     is_chosen: bool  # whether it is selected
-    is_current: bool  # whether the keys act on it and the gallery has the focus
+    is_current: bool  # whether the arrow keys start from it and the gallery has the focus
 
 
 class TilePainter:
@@ -68,6 +69,7 @@ class TilePainter:
         self.threshold = 0.5
         self.is_blind = False
         self._waiting = mixed(paper, ink, 0.12)
+        self._dim = mixed(paper, ink, 0.4)
         self._hatch = QBrush(mixed(paper, ink, 0.55), Qt.BrushStyle.BDiagPattern)
         self._font = QFont(font)
         self._font.setPixelSize(min(_LARGE_PX, max(_TINY_PX, round(0.17 * tile_px))))
@@ -81,13 +83,16 @@ class TilePainter:
     def draw(self, painter: QPainter, x: int, y: int, tile: Tile) -> None:
         """Draw a tile with its upper left corner at (x, y), px."""
         px = self.tile_px
-        if tile.is_chosen:
+        has_ring = tile.is_target or tile.is_chosen
+        if has_ring:
             side = px + 2 * (MARGIN - GAP)
-            painter.fillRect(x + GAP, y + GAP, side, side, self.ink)
+            painter.fillRect(
+                x + GAP, y + GAP, side, side, self.ink if tile.is_target else self._dim
+            )
             side -= 2 * RING
             painter.fillRect(x + GAP + RING, y + GAP + RING, side, side, self.paper)
         if tile.is_current:
-            painter.setPen(self._dashes_on_ring if tile.is_chosen else self._dashes)
+            painter.setPen(self._dashes_on_ring if has_ring else self._dashes)
             middle = GAP + RING / 2
             painter.drawRect(_square(x + middle, y + middle, px + 2 * (MARGIN - middle)))
         self._draw_picture(painter, x + MARGIN, y + MARGIN, tile)

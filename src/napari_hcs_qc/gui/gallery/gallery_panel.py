@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_hcs_qc.assay.annotations.annotation import annotations_at
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
-from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.gallery_order import order_cells
-from napari_hcs_qc.gui.canvas.clicking import Clicking, keys_of
+from napari_hcs_qc.gui.canvas.clicking import keys_of
 from napari_hcs_qc.gui.gallery.gallery_marks import PlateMarks
 from napari_hcs_qc.gui.gallery.gallery_orders import (
     BY_EMBEDDING,
@@ -27,18 +25,17 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
 from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
+from napari_hcs_qc.gui.session.selection import CellId
 from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
     from napari_hcs_qc.gui.canvas.workspace import Workspace
-
-_MANY = 500  # cells; saying something of more at once is asked about first
 
 _CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
@@ -57,12 +54,12 @@ class GalleryPanel(QWidget):
     Tiles stay where they are while a person annotates them; they are sorted again when another
     order is chosen, when a new model has scored the cells, or on `sort`.
 
-    Keys: those of `keys_of` annotate the selected cells, as one action; Space selects the
-    next cell that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
+    The cells selected here are those that the session's target has as selected, and the other way
+    round. Keys: those of `keys_of` annotate the target, as one action; Space selects the next cell
+    that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
     """
 
     value_changed = Signal(object)
-    selected_changed = Signal(object)
     cells_changed = Signal()
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
@@ -74,6 +71,7 @@ class GalleryPanel(QWidget):
         self._seed = 0
         self._on_screen = self._value
         self._sorted_for: Any = None  # the prediction that the order on screen goes by
+        self._is_following = False  # what was selected elsewhere
         self._order = combo_box(ORDERS, "Order of the cells.", least=8)
         self._filter = combo_box(FILTERS, "Cells to show.", least=8)
         self._again = QPushButton()
@@ -101,7 +99,13 @@ class GalleryPanel(QWidget):
         view.installEventFilter(self)
         view.pictures_requested.connect(source.request)
         view.activated.connect(self.go_to)
-        view.value_changed.connect(self.selected_changed)
+        view.value_changed.connect(self._select)
+        target, sight = session.target, self._in_sight
+        view.sight_changed.connect(target.refresh)
+        target.selected.connect(self._show_selected)
+        target.changed.connect(self._show_target)
+        target.add_sight(sight)
+        self.destroyed.connect(lambda: target.remove_sight(sight))
         source.arrived.connect(view.add_pictures)
         source.failed.connect(view.set_failed)
         source.message.connect(lambda text: session.message.emit("warning", text))
@@ -123,7 +127,7 @@ class GalleryPanel(QWidget):
     def set_value(self, options: GalleryOptions) -> None:
         """Show cells in another order, or others; says why where that cannot be."""
         why = why_not(self._workspace.session, options.order)
-        if options.order == "similar" and not len(self._targets()) and not len(self._like):
+        if options.order == "similar" and not len(self._meant()) and not len(self._like):
             why = why or "Select cells first; the gallery is then sorted by similarity to them."
         if why:
             self._workspace.session.message.emit("info", why)
@@ -135,10 +139,6 @@ class GalleryPanel(QWidget):
         self.sort()
         if options != was:
             self.value_changed.emit(options)
-
-    def selected(self) -> NDArray[np.int64]:
-        """Give the rows of the selected cells in the order shown."""
-        return self.view.value()
 
     def marks(self) -> Marks:
         """Give class, kind and P(abnormal) of each cell, as the tiles show them."""
@@ -165,7 +165,7 @@ class GalleryPanel(QWidget):
         if order == "random":
             self._seed += 1  # shuffled again
         elif order == "similar":
-            chosen = self._targets()
+            chosen = self._meant()
             self._like = chosen if len(chosen) else self._like
         marks = self._marks.value()
         among = None
@@ -225,19 +225,23 @@ class GalleryPanel(QWidget):
         filtered = FILTERS[self._value.shown][0].lower()
         nothing = f"No cell to show ({filtered}; {ORDERS[self._value.order][0].lower()})."
         self.view.set_message(nothing)
-        self.view.set_cells(rows)
+        self._set_cells(rows)
         self._show_stale(False)
         self.cells_changed.emit()
 
-    def _targets(self) -> NDArray[np.int64]:
-        """Rows of the cells selected here; else of those chosen on the image."""
-        selected = self.selected()
-        cells = self._workspace.view.cells
-        if len(selected) or cells is None:
-            return selected
-        chosen = sorted(Clicking.of(self._workspace.viewer).chosen)
-        rows = cells.rows[np.array(chosen, dtype=np.int64)]
-        return np.asarray(rows[rows >= 0])
+    def _set_cells(self, rows: NDArray[np.int64]) -> None:
+        self._is_following = True
+        self.view.set_cells(rows)
+        self._is_following = False
+        if self._workspace.session.target.is_of_image:
+            self._show_selected()
+        else:
+            self._select(self.view.value())  # what is not listed any more is not selected either
+
+    def _meant(self) -> NDArray[np.int64]:
+        """Rows of the cells that are selected, or else pointed at."""
+        target = self._workspace.session.target
+        return np.array(sorted(_rows(target.selection or target.cells)), dtype=np.int64)
 
     def _offer_orders(self) -> None:
         session = self._workspace.session
@@ -255,34 +259,29 @@ class GalleryPanel(QWidget):
             f"{why}Sort by the current values; until then tiles keep their places."
         )
 
-    # ---- annotating ----------------------------------------------------------------------
+    # ---- the target ----------------------------------------------------------------------
 
-    def annotate(self, cls: str | None, kind: str | None = None) -> bool:
-        """Record that the selected cells are of a class and kind; None takes back."""
-        session = self._workspace.session
-        state, cache, rows = session.selection.state, session.annotations.cache, self.selected()
-        if state is None or cache is None:
-            return False
-        if not len(rows):
-            session.message.emit("info", "Select cells in the gallery first, then press the key.")
-            return False
-        if len(rows) > _MANY and not self._is_confirmed(len(rows), cls):
-            return False
-        if cls is None:
-            back = to_take_back(state, cache.table, rows, session.annotations.annotator)
-            if not back:
-                session.message.emit(
-                    "info", f"{session.annotations.annotator} has not annotated these cells."
-                )
-            return session.annotations.annotate_cells(back)
-        cells = state.plate_cells.cells.iloc[rows]
-        annotations = annotations_at(state.plate.name, cells, cls, kind)
-        return session.annotations.annotate_cells(annotations)
+    def _select(self, rows: NDArray[np.int64]) -> None:
+        if not self._is_following:
+            self._workspace.session.target.select(self._ids(rows))
 
-    def _is_confirmed(self, n_cells: int, cls: str | None) -> bool:
-        text = f"Label {n_cells:,} cells as {cls}" if cls else f"Remove {n_cells:,} annotations"
-        answer = QMessageBox.question(self, "Many cells", f"{text}? You can undo this.")
-        return bool(answer == QMessageBox.StandardButton.Yes)
+    def _show_selected(self) -> None:
+        self._is_following = True
+        self.view.set_value(_rows(self._workspace.session.target.selection))
+        self._is_following = False
+
+    def _show_target(self) -> None:
+        self.view.set_targets(_rows(self._workspace.session.target.cells))
+
+    def _in_sight(self, cells: frozenset[CellId]) -> frozenset[CellId]:
+        return cells & self._ids(self.view.in_sight())
+
+    def _ids(self, rows: NDArray[np.int64]) -> frozenset[CellId]:
+        state = self._workspace.session.selection.state
+        if state is None:
+            return frozenset()
+        sites, codes = state.by_site.sites, state.by_site.code[rows].tolist()
+        return frozenset(map(CellId, (sites[code] for code in codes), rows.tolist()))
 
     def select_next_open(self) -> bool:
         """Select the next cell that nobody has annotated, from the current one on and round."""
@@ -299,6 +298,7 @@ class GalleryPanel(QWidget):
         cell = int(ids[later[0] if len(later) else unannotated[0]])
         self.view.set_current(cell)
         self.view.set_value([cell])
+        self._workspace.session.target.then(self.select_next_open)
         return True
 
     def go_to(self, row: int) -> None:
@@ -332,7 +332,7 @@ class GalleryPanel(QWidget):
             if key == Qt.Key.Key_Space:
                 return self.select_next_open
             label = self._labels.get(key)
-            return None if label is None else lambda: self.annotate(*label)
+            return None if label is None else lambda: session.target.annotate(*label)
         with_ctrl: dict[Qt.Key, Callable[[], object]] = {
             Qt.Key.Key_Z: session.annotations.undo,
             Qt.Key.Key_Y: session.annotations.redo,
@@ -453,3 +453,8 @@ class GalleryPanel(QWidget):
             kind = f", {annotated.kinds[row]}" if annotated.kinds[row] else ""
             lines.append(f"annotated {annotated.classes[row]}{kind}")
         return "\n".join(lines)
+
+
+def _rows(cells: Iterable[CellId]) -> list[int]:
+    """Rows of those cells that were found, which their ids are."""
+    return [cell.cell for cell in cells if isinstance(cell.cell, int)]

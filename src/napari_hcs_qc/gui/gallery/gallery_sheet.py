@@ -15,6 +15,8 @@ from napari_hcs_qc.gui.gallery.gallery_tiles import Grid, Marks, Pictures
 from napari_hcs_qc.gui.widgets.palette import ink, paper
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import ArrayLike, NDArray
 
 MIN_TILE_PX, MAX_TILE_PX = 32, 256
@@ -31,10 +33,12 @@ class TileSheet(QAbstractScrollArea):
 
     pictures_requested = Signal(object)
     tile_px_changed = Signal(int)
+    sight_changed = Signal()  # other tiles are in view
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._choice = Choice(np.zeros(0, dtype=np.int64))
+        self._targets: frozenset[int] = frozenset()
         self._marks = Marks.none()
         self._pictures = Pictures()
         self._failed: set[int] = set()
@@ -100,6 +104,16 @@ class TileSheet(QAbstractScrollArea):
         """Show annotations and predictions."""
         self._marks = marks
         self._view.update()
+
+    def targets(self) -> frozenset[int]:
+        """Give the ids of the cells that a key would annotate."""
+        return self._targets
+
+    def set_targets(self, cells: Collection[int]) -> None:
+        """Frame the cells that a key would annotate."""
+        changed = self._targets.symmetric_difference(cells)
+        self._targets = frozenset(cells)
+        self._update_tiles(changed)
 
     def set_threshold(self, threshold: float) -> None:
         """Change the P(abnormal) from which a cell is shown as abnormal."""
@@ -174,6 +188,24 @@ class TileSheet(QAbstractScrollArea):
             self._is_arranging = False
         self._view.update()
         self._schedule_request()
+        self.sight_changed.emit()
+
+    def in_sight(self) -> NDArray[np.int64]:
+        """Give the ids of the tiles whose middle can be seen."""
+        seen = self._view.visibleRegion().boundingRect() if self.isVisible() else QRect()
+        grid, top = self.grid(), self._bar.value()
+        places = [
+            place
+            for place in grid.between(seen.top() + top, seen.bottom() + 1 + top)
+            if seen.contains(self.tile_rect(place).center())
+        ]
+        return self._choice.ids[places]
+
+    def tile_rect(self, place: int) -> QRect:
+        """Where the tile at a position is in the view."""
+        grid = self.grid()
+        x, y = grid.corner(place)
+        return QRect(x, y - self._bar.value(), grid.pitch, grid.pitch)
 
     def _first_in_view(self) -> int:
         """Position of the first tile that is in view as a whole."""
@@ -188,15 +220,14 @@ class TileSheet(QAbstractScrollArea):
         lowest = top + grid.pitch - self._view.height()
         bar.setValue(min(top, max(lowest, bar.value())))
 
-    def _update_tiles(self, cells: list[int]) -> None:
+    def _update_tiles(self, cells: Collection[int]) -> None:
         """Redraw those of some cells that are in view."""
         grid, top = self.grid(), self._bar.value()
         shown = grid.between(top, top + self._view.height())
         changed = set(cells)
         for place in shown:
             if int(self._choice.ids[place]) in changed:
-                x, y = grid.corner(place)
-                self._view.update(x, y - top, grid.pitch, grid.pitch)
+                self._view.update(self.tile_rect(place))
 
     def _near(self) -> NDArray[np.int64]:
         """Ids in view, then those a page below, then above."""
@@ -255,6 +286,7 @@ class TileSheet(QAbstractScrollArea):
                 self._marks.of(cell),
                 picture,
                 cell in self._failed,
+                cell in self._targets,
                 bool(choice.is_chosen[place]),
                 place == current,
             )
@@ -280,6 +312,8 @@ class TileSheet(QAbstractScrollArea):
         else:
             self._view.update()
         self._schedule_request()
+        if not self._is_arranging:
+            self.sight_changed.emit()
 
     def resizeEvent(self, event: Any) -> None:
         """Fit the rows to the new room."""
@@ -290,6 +324,12 @@ class TileSheet(QAbstractScrollArea):
         """Ask for pictures, which is not done while hidden."""
         super().showEvent(event)
         self._schedule_request()
+        self.sight_changed.emit()
+
+    def hideEvent(self, event: Any) -> None:
+        """Tell that no tile is in sight."""
+        super().hideEvent(event)
+        self.sight_changed.emit()
 
     def changeEvent(self, event: Any) -> None:
         """Take over the colours and letters of another theme."""

@@ -308,11 +308,8 @@ class GalleryView(TileSheet):
             point = self._on_sheet(event.pos())
             place = self.grid().at(point.x(), point.y())
             if place is not None:
-                x, y = self.grid().corner(place)
-                top = self._bar.value()
-                tile = QRect(x, y - top, self.grid().pitch, self.grid().pitch)
                 text = self.describe_cell(int(self._choice.ids[place]))
-                QToolTip.showText(event.globalPos(), text, self._view, tile)
+                QToolTip.showText(event.globalPos(), text, self._view, self.tile_rect(place))
                 return True
         return bool(super().viewportEvent(event))
 

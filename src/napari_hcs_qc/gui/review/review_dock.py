@@ -34,7 +34,10 @@ _VERDICT_OF = {"kept": "keep", "excluded": "exclude", "look again": "look again"
 
 
 class ReviewDock(Dock):
-    """The queue of flagged wells, with keys to decide, undo, and the export."""
+    """The queue of flagged wells, with keys to decide, undo, and the export.
+
+    The row that is marked is that of the well on screen, and a verdict is on that well.
+    """
 
     value_changed = Signal(object)
 
@@ -54,7 +57,7 @@ class ReviewDock(Dock):
             row(self._export, self._export_all, None),
             self._jobs,
         )
-        self._table.value_changed.connect(self._chosen)
+        self._table.value_changed.connect(self._go_to)
         self._table.activated.connect(self._go_to)
         self._state.currentIndexChanged.connect(self._list_wells)
         self._reason.currentIndexChanged.connect(self._list_wells)
@@ -63,6 +66,8 @@ class ReviewDock(Dock):
         session = self._session
         for signal in (session.assay.changed, session.settled, session.models.verdicts_changed):
             signal.connect(self.refresh)
+        for signal in (session.selection.site_changed, session.selection.plate_changed):
+            signal.connect(self._follow_screen)
         self.refresh()
 
     def _make_widgets(self) -> None:
@@ -126,21 +131,20 @@ class ReviewDock(Dock):
         button.setObjectName(name.lower())
         shortcut = QShortcut(QKeySequence(key), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        shortcut.activated.connect(button.click)
+        shortcut.activated.connect(act)  # where the button is not enabled, too: it says why
         return button
 
     # ---- the queue -----------------------------------------------------------------------
 
     def value(self) -> QueueEntry | None:
-        """Give the well that is looked at."""
+        """Give the well on screen, or on its way there; None where it is not listed."""
         return self._table.value()
 
     def set_value(self, plate: str, well: str) -> None:
-        """Look at a well of the queue, and show it."""
-        self._table.set_value(plate, well)
-        entry = self.value()
-        if entry is not None and entry.key == (plate, well):
-            self._go_to(entry)
+        """Show a well of the queue; one that is not listed changes nothing."""
+        for entry in self.entries:
+            if entry.key == (plate, well):
+                self._go_to(entry)
 
     @property
     def entries(self) -> tuple[QueueEntry, ...]:
@@ -164,21 +168,24 @@ class ReviewDock(Dock):
             if (not code or code in entry.codes) and _is_in(entry, state)
         ]
         self._table.set_entries(shown)
-        self._look_at(self._table.value())
+        self._follow_screen()
 
-    def _chosen(self, entry: QueueEntry | None) -> None:
-        """Follow the person through the list: the plate panel shows the well's sites as well."""
-        self._look_at(entry)
-        if entry is not None:
-            self._go_to(entry)
+    def _follow_screen(self, *_: object) -> None:
+        selection = self._session.selection
+        plate, site = selection.plate, selection.site
+        self._table.set_value(None if plate is None or site is None else (plate.name, site.well))
+        self._look_at(self._table.value())
 
     def _look_at(self, entry: QueueEntry | None) -> None:
         for button in self._buttons.values():
             button.setEnabled(entry is not None or button is self._buttons["Undo"])
         if entry is None:
-            self._about.setText(
-                "No well in this list." if self._entries else "The queue of flagged wells is empty."
-            )
+            text = "The well on screen is not in this list; click a row to see its well."
+            if not self.entries:
+                text = "No well in this list."
+            if not self._entries:
+                text = "The queue of flagged wells is empty."
+            self._about.setText(text)
             self._montage.set_value(None)
         else:
             self._about.setText(_describe(entry))
@@ -230,11 +237,18 @@ class ReviewDock(Dock):
         if entry is not None and entry.well == montage.well:
             self._montage.set_value(montage)
 
-    def _go_to(self, entry: QueueEntry) -> None:
-        session = self._session
-        if session.selection.open_plate is None or session.selection.open_plate.name != entry.plate:
-            session.selection.show_plate(entry.plate)
-        session.selection.go_to(SiteKey(entry.well, entry.worst_site))
+    def _go_to(self, entry: QueueEntry | None) -> None:
+        session, selection = self._session, self._session.selection
+        if entry is None:
+            return
+        site = SiteKey(entry.well, entry.worst_site)
+        if selection.plate is not None and selection.plate.name == entry.plate:
+            if selection.site != site:
+                selection.go_to(site)
+            return
+        for item in session.assay.plates:  # its folder may have been renamed since
+            if item.plate is not None and item.plate.name == entry.plate:
+                selection.show_plate(item.name, site)
 
     def _show_cell(self, row: int) -> None:
         scored = self._session.models.scored
@@ -248,30 +262,35 @@ class ReviewDock(Dock):
     # ---- deciding ------------------------------------------------------------------------
 
     def decide(self, verdict: str | None) -> bool:
-        """Record a verdict on the well that is looked at, and go on to the next undecided one."""
-        entry = self.value()
+        """Record a verdict on the well on screen, and show the next undecided one of the list."""
+        entry = self._on_screen()
         if entry is None:
             return False
-        following = next_open(self._entries, entry)
+        following = next_open(self.entries, entry)
         if not self._record(entry, verdict, None):
             return False
-        if verdict is not None and following is not None:
-            self._table.set_value(following.plate, following.well)
-        # Where the list has moved up under the mark, no signal says that another well has it.
-        now, site = self.value(), self._session.selection.site
-        if now is not None and now.key != entry.key and (site is None or site.well != now.well):
-            self._go_to(now)
+        if verdict is not None:
+            self._go_to(following)
         return True
 
     def exclude_site(self) -> bool:
         """Exclude the site on screen; the verdict on its well stays as it is."""
-        entry, site = self.value(), self._session.selection.site
-        if entry is None or site is None or site.well != entry.well:
+        entry, site = self._on_screen(), self._session.selection.site
+        return entry is not None and site is not None and self._record(entry, "exclude", site.site)
+
+    def _on_screen(self) -> QueueEntry | None:
+        """Give the well whose picture is shown; says why there is none."""
+        entry = self.value()
+        if entry is None:
             self._session.message.emit(
-                "info", "Show a site of this well first (Enter), then exclude it."
+                "info", "Show a well of the list first: click its row, or press Enter in the list."
             )
-            return False
-        return self._record(entry, "exclude", site.site)
+        elif self._workspace.view.on_screen != self._session.selection.site:
+            self._session.message.emit(
+                "info", f"{entry.well} is still being read; decide when it is shown."
+            )
+            return None
+        return entry
 
     def _record(self, entry: QueueEntry, verdict: str | None, site: int | None) -> bool:
         scored = self._scored(entry.plate)

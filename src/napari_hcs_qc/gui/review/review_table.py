@@ -38,36 +38,34 @@ class ReviewTable(RowTable):
         super().__init__(_COLUMNS, stretched=_REASON, parent=parent)
         self.entries: tuple[QueueEntry, ...] = ()
         self.setMinimumHeight(100)
-        self.setToolTip("Flagged wells, worst first; move with the arrow keys.")
-        self.cellDoubleClicked.connect(lambda row, _column: self._activate(row))
+        self.setToolTip(
+            "Flagged wells, worst first; the row of the well on screen is marked. Click a row or "
+            "move with the arrow keys to see its well."
+        )
+        self.cellClicked.connect(lambda row, _column: self._activate(row))
 
     def value(self) -> QueueEntry | None:
         """Give the current well."""
         row = self.currentRow()
         return self.entries[row] if 0 <= row < len(self.entries) else None
 
-    def set_value(self, plate: str, well: str) -> None:
-        """Make a well current; one that is not listed changes nothing."""
-        for row, entry in enumerate(self.entries):
-            if entry.key == (plate, well):
-                self.setCurrentCell(row, 0)
-                return
+    def set_value(self, key: tuple[str, str] | None) -> None:
+        """Mark the row of a plate's well, or none where it is not listed; sends no signal."""
+        keys = [entry.key for entry in self.entries]
+        row = keys.index(key) if key in keys else -1
+        with QSignalBlocker(self):
+            self.setCurrentCell(row, 0 if row >= 0 else -1)
+            if row < 0:
+                self.clearSelection()
 
     def set_entries(self, entries: Sequence[QueueEntry]) -> None:
-        """List wells; the current one stays current where it is still listed."""
-        before, row_before = self.value(), self.currentRow()
+        """List wells."""
         with QSignalBlocker(self):
             self.entries = tuple(entries)
             self.setRowCount(len(self.entries))
             has_plates = len({entry.plate for entry in self.entries}) > 1
             for row, entry in enumerate(self.entries):
                 self._write_entry(row, entry, has_plates=has_plates)
-            if self.entries:
-                keys = [entry.key for entry in self.entries]
-                is_listed = before is not None and before.key in keys
-                last = len(keys) - 1
-                row = keys.index(before.key) if before is not None and is_listed else row_before
-                self.setCurrentCell(min(max(row, 0), last), 0)
 
     def _write_entry(self, row: int, entry: QueueEntry, *, has_plates: bool) -> None:
         name = f"{entry.plate} {entry.well}" if has_plates else entry.well
@@ -82,10 +80,10 @@ class ReviewTable(RowTable):
         return QSize(300, 126)
 
     def keyPressEvent(self, event: object) -> None:
-        """Show the current well on Enter."""
+        """Show the current well, or else the first, on Enter."""
         key = event.key() if hasattr(event, "key") else None
         if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self._activate(self.currentRow())
+            self._activate(max(0, self.currentRow()))
             return
         super().keyPressEvent(event)  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.session_assay import SessionAssay
     from napari_hcs_qc.plates.plate import Plate, SiteKey
+
+
+class CellId(NamedTuple):
+    """A cell of the plate shown, whatever list it is in."""
+
+    site: SiteKey
+    cell: int | tuple[float, float]  # `cell_id` of a found cell; (y, x) of one that people added
 
 
 class Selection(QObject):
@@ -61,8 +68,8 @@ class Selection(QObject):
         """The site shown."""
         return self._site
 
-    def show_plate(self, name: str) -> None:
-        """Show another plate of the assay, at its first site."""
+    def show_plate(self, name: str, site: SiteKey | None = None) -> None:
+        """Show another plate of the assay, at a site or else its first."""
         shown = self._assay.plate(name)
         if shown is None:
             return
@@ -73,7 +80,7 @@ class Selection(QObject):
             self._cache = SiteCache(shown.plate, projection=projection)
         self.plate_changed.emit()
         if shown.plate is not None and shown.plate.sites:
-            self.go_to(shown.plate.sites[0])
+            self.go_to(site or shown.plate.sites[0])
 
     def leave(self) -> None:
         """Show no plate; the signals are left to the caller."""
@@ -90,8 +97,8 @@ class Selection(QObject):
     def go_to_cell(self, plate: str, site: SiteKey, y_px: float, x_px: float) -> None:
         """Show a cell in its site."""
         if plate != self._plate_name:
-            self.show_plate(plate)
-        if site != self._site:
+            self.show_plate(plate, site)
+        elif site != self._site:
             self.go_to(site)
         self.cell_chosen.emit((y_px, x_px))
 

@@ -15,6 +15,7 @@ from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
 from napari_hcs_qc.gui.session.session_assay import SessionAssay
 from napari_hcs_qc.gui.session.session_models import SessionModels
 from napari_hcs_qc.gui.session.suggestions import Suggestions
+from napari_hcs_qc.gui.session.target import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +44,12 @@ class Session(QObject):
         self.selection = Selection(self.assay, self)
         self.models = SessionModels(self.assay, self.selection, self)
         self.annotations = SessionAnnotations(self.assay, self.selection, self.models, self)
+        self.target = Target(self.selection, self.annotations, self)
         self.suggestions = Suggestions(
-            self.jobs, self.selection, self.models, self.annotations, self
+            self.jobs, self.selection, self.models, self.annotations, self.target, self
         )
         self.options = ChosenOptions(self.assay, self)
-        for part in (self.models, self.annotations, self.suggestions, self.options):
+        for part in (self.models, self.annotations, self.target, self.suggestions, self.options):
             part.message.connect(self.message)
         self._open_windows: OpenWindows | None = None
         self._settle = QTimer(self)

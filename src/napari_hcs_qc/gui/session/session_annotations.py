@@ -6,9 +6,10 @@ import getpass
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_hcs_qc.assay.annotations.annotation import Annotation
+from napari_hcs_qc.assay.annotations.annotation import Annotation, annotations_at
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
@@ -17,11 +18,11 @@ from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
-    from napari_hcs_qc.gui.session.selection import Selection
+    from napari_hcs_qc.gui.session.selection import CellId, Selection
     from napari_hcs_qc.gui.session.session_assay import SessionAssay
     from napari_hcs_qc.gui.session.session_models import SessionModels
     from napari_hcs_qc.plates.plate import SiteKey
@@ -130,7 +131,7 @@ class SessionAnnotations(QObject):
         kind: str | None = None,
         note: str | None = None,
     ) -> bool:
-        """Annotate cells of one site, as one action."""
+        """Annotate places of one site, as one action."""
         plate = self._selection.plate
         if plate is None:
             return False
@@ -139,10 +140,36 @@ class SessionAnnotations(QObject):
         except HcsQcError as error:
             self.message.emit("error", str(error))
             return False
-        return self.annotate_cells(annotations)
+        return self._annotate(annotations)
 
-    def annotate_cells(self, annotations: Sequence[Annotation]) -> bool:
-        """Record annotations of any sites as one action."""
+    def annotate_cells(
+        self, cells: Collection[CellId], cls: str | None, kind: str | None = None
+    ) -> bool:
+        """Annotate cells of the plate shown, as one action; None takes the annotator's back.
+
+        That is wherever in a found cell the annotator had clicked.
+        """
+        state, cache = self._selection.state, self.cache
+        if state is None or cache is None:
+            return False
+        rows = np.array(sorted(c.cell for c in cells if isinstance(c.cell, int)), dtype=np.int64)
+        added = sorted((c.site, c.cell) for c in cells if not isinstance(c.cell, int))
+        plate = state.plate.name
+        annotations = (
+            to_take_back(state, cache.table, rows, self._annotator)
+            if cls is None
+            else annotations_at(plate, state.plate_cells.cells.iloc[rows], cls, kind)
+        )
+        annotations += tuple(
+            item for site, place in added for item in _on_site(plate, site, [place], cls, kind)
+        )
+        if not annotations:
+            these = "this cell" if len(cells) == 1 else "these cells"
+            self.message.emit("info", f"{self._annotator} has not annotated {these}.")
+            return False
+        return self._annotate(annotations)
+
+    def _annotate(self, annotations: Sequence[Annotation]) -> bool:
         cache = self.cache
         if cache is None or not annotations or not self._are_listed(annotations):
             return False
@@ -161,23 +188,6 @@ class SessionAnnotations(QObject):
         """Remember how a cell was chosen that is suggested, see `Annotation.chosen`."""
         (place,) = _on_site(plate, site, [(y_px, x_px)], None)
         self._suggested[place.place] = chosen
-
-    def clear(self, site: SiteKey, indices: Sequence[int]) -> bool:
-        """Remove the annotator's annotations of cells of a site, wherever they had clicked."""
-        state, cells = self._selection.state, self.cells_of(site)
-        if state is None or self.cache is None or cells is None:
-            return False
-        rows = cells.rows[list(indices)]
-        cleared = [
-            *to_take_back(state, self.cache.table, rows[rows >= 0], self._annotator),
-            *_on_site(
-                state.plate.name, site, cells.yx_px[[i for i in indices if cells.rows[i] < 0]], None
-            ),
-        ]
-        if not cleared:
-            self.message.emit("info", f"{self._annotator} has not annotated this cell.")
-            return False
-        return self.annotate_cells(cleared)
 
     def undo(self) -> bool:
         """Undo the annotator's last action, an annotation or a verdict."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.selection import Selection
     from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
     from napari_hcs_qc.gui.session.session_models import SessionModels
+    from napari_hcs_qc.gui.session.target import Target
 
 
 class Suggestions(QObject):
@@ -31,18 +32,19 @@ class Suggestions(QObject):
         selection: Selection,
         models: SessionModels,
         annotations: SessionAnnotations,
+        target: Target,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._jobs, self._selection = jobs, selection
-        self._models, self._annotations = models, annotations
+        self._models, self._annotations, self._target = models, annotations, target
         self._seen: list[int] = []
         self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         selection.plate_changed.connect(self._show_plate)
         models.embeddings_changed.connect(self._find_starting_cells)
 
     def show_next(self) -> None:
-        """Show the cell whose annotation would improve the model most."""
+        """Show the cell whose annotation would improve the model most; a key then acts on it."""
         state, annotated = self._selection.state, self._annotations.rows
         plate, scored = self._selection.plate, self._models.scored
         if state is None or annotated is None or plate is None:
@@ -75,6 +77,7 @@ class Suggestions(QObject):
         y_px, x_px = float(cell["y_px"]), float(cell["x_px"])
         self._annotations.expect(plate.name, site, y_px, x_px, suggestion.chosen)
         self._selection.go_to_cell(plate.name, site, y_px, x_px)
+        self._target.then(self.show_next)
 
     def _show_plate(self) -> None:
         self._seen, self._starting = [], np.empty(0, dtype=np.int64)

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QLabel
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.gui.session.message_line import MessageLine
 from napari_hcs_qc.gui.widgets.controls import push_button, row
+from napari_hcs_qc.gui.window.message_line import MessageLine
 from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
@@ -51,8 +51,9 @@ def next_step(session: Session) -> tuple[int, str]:
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
     if min(n_normal, n_abnormal) < FEW and session.models.model is None:
         return 2, (
-            "Point at a cell and press N if it is normal, A if it is abnormal (out of focus, "
-            "saturated, debris, dead). Space jumps to the most informative cell. So far "
+            "Point at a cell, which gets a frame, and press N if it is normal, A if it is abnormal "
+            "(out of focus, saturated, debris, dead). Space frames the most informative cell, and "
+            "each key goes on to the next. So far "
             f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
     if session.models.model is None:
