@@ -118,9 +118,9 @@ class TestPlatePrior:
             return np.asarray((values - np.median(usual)) / scale)
 
         looks, usual = prior_inputs(z_new) @ linear.coef, prior_inputs(z) @ linear.coef
-        total = robust(looks, usual) + 1.5 * robust(residual.score(z_new), residual.score(z))
-        of_plate = robust(usual, usual) + 1.5 * robust(residual.score(z), residual.score(z))
-        expected = robust(total, of_plate) - LINE
+        total = robust(looks, usual) + 0.75 * robust(residual.score(z_new), residual.score(z))
+        of_plate = robust(usual, usual) + 0.75 * robust(residual.score(z), residual.score(z))
+        expected = 1.5 * (robust(total, of_plate) - LINE)
         np.testing.assert_allclose(prior.score(new), expected, atol=1e-8)
 
     def test_without_a_linear_prior_the_residual_serves_and_the_name_tells(self) -> None:

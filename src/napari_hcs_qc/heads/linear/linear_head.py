@@ -46,9 +46,9 @@ _ROWS_AT_ONCE = 1024
 _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
-_FEW = 50  # annotations; with fewer, calibration would undo what an offset knows
-_MANY = 100  # annotations; with more, an offset counts less and less
-_INTERCEPT_SD = 0.3  # log-odds by which few annotations may move all cells, beside an offset
+_FEW = 50  # annotations; fewer must not calibrate or shift away what an offset knows
+_MANY = 250  # annotations; up to as many an offset was seen to help, with more it counts less
+_INTERCEPT_SD = 0.3  # log-odds by which so few may move all cells
 
 
 class Geometry(NamedTuple):
@@ -201,6 +201,11 @@ class LinearHead(Deciding):
         """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
         return probabilities(self._with_offset(self.decide(check_features(self, X)), offset))
 
+    def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """``(n_cells,)`` the most probable class (the first of `classes_` on a tie)."""
+        most: NDArray[Any] = self.classes_[self.predict_proba(X, offset).argmax(axis=1)]
+        return most
+
     def _with_offset(self, decision: Floats, offset: ArrayLike | None) -> Floats:
         if offset is None:
             if self.offset_weight_:
@@ -305,7 +310,7 @@ class LinearHead(Deciding):
         fitted = partial(
             solve,
             offset=offset,
-            intercept_penalty=INTERCEPT_PENALTY if offset is None else _INTERCEPT_SD**-2,
+            intercept_penalty=_INTERCEPT_SD**-2 if knows_little else INTERCEPT_PENALTY,
         )
         if not held_out.any():
             self.strength_ = _DEFAULT_STRENGTH

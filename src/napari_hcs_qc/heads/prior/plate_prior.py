@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 MIN_CELLS = 200
 """With fewer cells of a plate its usual cell is not known."""
 
-LINE = 3.0
+LINE = 2.25
 """Robust standard deviations above the plate's median where a cell counts as abnormal."""
 
 RESIDUAL_ALONE = "distance from the plate's usual cells"
 """Name of the prior of an encoder or recipe that no linear prior was made for."""
 
-_RESIDUAL_WEIGHT = 1.5  # beside the linear prior
+_RESIDUAL_WEIGHT = 0.75  # beside the linear prior
+_PER_DEVIATION = 1.5  # of the score: as an offset of log-odds it then helps few annotations most
 _ROWS_AT_ONCE = 4096
 
 
@@ -51,7 +52,8 @@ class PlatePrior:
 
     The score ``s`` adds up how much a cell looks like the artefacts that the linear prior learned
     and how far it lies from the principal components of its plate, each in robust standard
-    deviations. It is 0 at `LINE` of these, abnormal above, and no probability.
+    deviations. It is 0 at `LINE` of these and abnormal above. It serves as the offset of a head's
+    log-odds, but is not calibrated: no probability follows from it.
     """
 
     name: str
@@ -132,5 +134,6 @@ class PlatePrior:
                 total += self.usual_linear.standardised(self.linear.score(z))
             # Cut off, an Inf would look like any large number.
             total[~np.isfinite(part).all(axis=1)] = np.nan
-            scores[start : start + len(part)] = self.usual_sum.standardised(total) - LINE
+            above = self.usual_sum.standardised(total) - LINE
+            scores[start : start + len(part)] = _PER_DEVIATION * above
         return scores
