@@ -203,7 +203,8 @@ class LinearHead(Deciding):
 
     def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
         """``(n_cells,)`` the most probable class (the first of `classes_` on a tie)."""
-        most: NDArray[Any] = self.classes_[self.predict_proba(X, offset).argmax(axis=1)]
+        p = self.predict_proba(X, offset)
+        most: NDArray[Any] = self.classes_[p.argmax(axis=1)]
         return most
 
     def _with_offset(self, decision: Floats, offset: ArrayLike | None) -> Floats:

@@ -72,8 +72,7 @@ class LinearPrior:
 
     def score(self, z: Floats) -> Floats:
         """``(n_cells,)`` of cells standardised by their plate, up to a constant of the plate."""
-        signed, absolute = np.split(self.coef, 2)
-        value: Floats = z @ signed + (_DEVIATION * np.abs(z) - 1) @ absolute
+        value: Floats = prior_inputs(z) @ self.coef
         return value
 
 
