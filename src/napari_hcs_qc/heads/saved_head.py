@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.head_registry import Head
 
 FORMAT = "napari-hcs-qc head"
-VERSION = 3  # 1 knew no directions of the plate, 2 no examples of kinds
+VERSION = 4  # 1 knew no directions of the plate, 2 no examples of kinds, 3 no offset
 MANIFEST = "head.json"
 _EXAMPLE = "example_"  # begins the names of the tensors of the examples of kinds
 _EXAMPLE_ARRAYS = ("centre", "scale", "cells")
@@ -94,7 +94,7 @@ _ARRAYS: dict[str, tuple[str, ...]] = {
     "forest": ("roots_", "feature_", "threshold_", "left_", "right_", "share_"),
 }
 _FIGURES: dict[str, tuple[str, ...]] = {
-    "linear": ("strength_", "calibration_factor_", "folds_by_"),
+    "linear": ("strength_", "calibration_factor_", "folds_by_", "offset_weight_"),
     "forest": ("depth_",),
 }
 
@@ -156,6 +156,8 @@ def load_head(folder: Path) -> Head | KindHead:
         if version == 1 and "centre_" in arrays:
             arrays["directions_"] = np.empty((0, arrays["centre_"].size))
             arrays["offset_"] = np.empty(0)
+        if version < 4 and manifest.head is not None:
+            manifest.head.figures.setdefault("offset_weight_", 0.0)
         inner = None if manifest.head is None else _rebuild(manifest.head, arrays)
         if manifest.kind_head is None:
             if inner is None:
@@ -248,5 +250,9 @@ def _rebuild(described: _Described, arrays: dict[str, NDArray[Any]]) -> Head:
     if isinstance(head, KNNHead):
         head.remember(arrays["cells_"], arrays["codes_"], head.classes_)
     # Shapes that do not fit together show at once, not in the middle of a plate.
-    head.predict_proba(np.zeros((1, described.n_features), np.float32))
+    zeros = np.zeros((1, described.n_features), np.float32)
+    if isinstance(head, LinearHead):
+        head.decide(zeros)
+    else:
+        head.predict_proba(zeros)
     return head

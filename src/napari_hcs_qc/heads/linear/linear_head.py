@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -11,7 +12,15 @@ from napari_hcs_qc.heads.check_annotated import Deciding, check_annotated, check
 from napari_hcs_qc.heads.linear.calibration import Calibration, calibrate, log_loss
 from napari_hcs_qc.heads.linear.folds import assign_folds
 from napari_hcs_qc.heads.linear.plate_directions import PlateDirections, centre_and_scale
-from napari_hcs_qc.heads.linear.solver import Solution, rotate, rotate_gram, share_of_cells, solve
+from napari_hcs_qc.heads.linear.solver import (
+    INTERCEPT_PENALTY,
+    Solution,
+    probabilities,
+    rotate,
+    rotate_gram,
+    share_of_cells,
+    solve,
+)
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -37,6 +46,9 @@ _ROWS_AT_ONCE = 1024
 _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decision: 0.001 of P
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
+_FEW = 50  # annotations; fewer must not calibrate or shift away what an offset knows
+_MANY = 250  # annotations; up to as many an offset was seen to help, with more it counts less
+_INTERCEPT_SD = 0.3  # log-odds by which so few may move all cells
 
 
 class Geometry(NamedTuple):
@@ -95,19 +107,49 @@ class LinearHead(Deciding):
         self.calibrate = calibrate
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit on annotated cells."""
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """Fit on annotated cells.
+
+        An `offset`, ``(n_cells,)``, is what is known of them without annotations: log-odds of the
+        second of two classes, such as a prior's. The decision is the fitted one plus
+        `offset_weight_` times the offset.
+        """
         cells, self.classes_, codes = check_annotated(self, X, y, np.float64)
         n_classes = len(self.classes_)
+        known = self._check_offset(offset, len(codes))
         if groups is not None and len(np.asarray(groups)) != len(codes):
             raise ValueError(f"{len(np.asarray(groups))} groups were given for {len(codes)} cells.")
         # Many small products: threads would cost more than they bring, on a busy machine by far.
         with one_blas_thread():
-            self._fit(cells, codes, n_classes, groups)
+            self._fit(cells, codes, n_classes, groups, known)
         return self
 
+    def _check_offset(self, offset: ArrayLike | None, n_cells: int) -> Floats | None:
+        if offset is None:
+            return None
+        if len(self.classes_) != 2:
+            raise ValueError(f"An offset is for two classes; there are {len(self.classes_)}.")
+        known = np.asarray(offset, dtype=np.float64)
+        if known.shape != (n_cells,) or not np.isfinite(known).all():
+            raise ValueError(
+                f"The offset has the shape {known.shape}; one finite number was expected for each "
+                f"of the {n_cells} cells."
+            )
+        return known
+
     def _fit(
-        self, cells: Floats, codes: NDArray[np.int64], n_classes: int, groups: ArrayLike | None
+        self,
+        cells: Floats,
+        codes: NDArray[np.int64],
+        n_classes: int,
+        groups: ArrayLike | None,
+        offset: Floats | None,
     ) -> None:
         self.centre_, self.scale_ = centre_and_scale(cells)
         if self.plate is None:
@@ -123,8 +165,13 @@ class LinearHead(Deciding):
         uses_products = self.products and len(z) <= MAX_CELLS_FOR_PRODUCTS
         rotation = self._rotate(z, uses_products)
         unit = max(float(rotation.spread.sum()) / len(codes), float(np.finfo(float).tiny))
-        solution, calibration = self._choose_and_solve(rotation, codes, n_classes, unit, groups)
+        weight = 0.0 if offset is None else _offset_weight(len(codes))
+        added = None if offset is None else weight * offset[:, np.newaxis]
+        solution, calibration = self._choose_and_solve(
+            rotation, codes, n_classes, unit, groups, added
+        )
         self.calibration_factor_ = calibration.factor
+        self.offset_weight_ = calibration.factor * weight
         shares = calibration.factor * share_of_cells(rotation, solution.weights[:, 0])
         n_inputs = z.shape[1]
         self.coef_ = shares.T @ z / n_inputs
@@ -142,10 +189,32 @@ class LinearHead(Deciding):
         centred = calibration.factor * solution.intercepts[0] + calibration.shift
         self.intercept_ = centred - self.decide(cells).mean(axis=0)
 
-    def decision_function(self, X: ArrayLike) -> Floats:
-        """Calibrated log-odds, ``(n_cells,)`` for two classes (of the second), else per class."""
-        decision = self.decide(check_features(self, X))
+    def decision_function(self, X: ArrayLike, offset: ArrayLike | None = None) -> Floats:
+        """Calibrated log-odds, ``(n_cells,)`` for two classes (of the second), else per class.
+
+        A head that was fitted with an offset needs that of the cells.
+        """
+        decision = self._with_offset(self.decide(check_features(self, X)), offset)
         return decision[:, 0] if len(self.classes_) == 2 else decision
+
+    def predict_proba(self, X: ArrayLike, offset: ArrayLike | None = None) -> Floats:
+        """``(n_cells, n_classes)`` probabilities, columns as `classes_`."""
+        return probabilities(self._with_offset(self.decide(check_features(self, X)), offset))
+
+    def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """``(n_cells,)`` the most probable class (the first of `classes_` on a tie)."""
+        p = self.predict_proba(X, offset)
+        most: NDArray[Any] = self.classes_[p.argmax(axis=1)]
+        return most
+
+    def _with_offset(self, decision: Floats, offset: ArrayLike | None) -> Floats:
+        if offset is None:
+            if self.offset_weight_:
+                raise ValueError("The head was fitted with an offset; give that of these cells.")
+            return decision
+        known = self._check_offset(offset, len(decision))
+        assert known is not None
+        return decision + self.offset_weight_ * known[:, np.newaxis]
 
     def decide(self, features: NDArray[Any]) -> Floats:
         """``(n_cells, n_outputs)`` log-odds in the precision of `features`, without checks.
@@ -228,6 +297,7 @@ class LinearHead(Deciding):
         n_classes: int,
         unit: float,
         groups: ArrayLike | None,
+        offset: Floats | None,
     ) -> tuple[Solution, Calibration]:
         """Solve for all cells at the strength that held-out cells like best."""
         importance = np.ones(len(codes))
@@ -237,11 +307,18 @@ class LinearHead(Deciding):
         n_outputs = 1 if n_classes == 2 else n_classes
         as_it_is = Calibration(1.0, np.zeros(n_outputs), np.inf)
         everything = importance[:, np.newaxis]
+        knows_little = offset is not None and len(codes) < _FEW
+        fitted = partial(
+            solve,
+            offset=offset,
+            intercept_penalty=_INTERCEPT_SD**-2 if knows_little else INTERCEPT_PENALTY,
+        )
         if not held_out.any():
             self.strength_ = _DEFAULT_STRENGTH
             penalty = self.strength_ * unit
-            return solve(rotation, codes, n_classes, everything, penalty), as_it_is
-        tested = codes[np.nonzero(held_out)[0]]
+            return fitted(rotation, codes, n_classes, everything, penalty), as_it_is
+        rows = np.nonzero(held_out)[0]
+        tested = codes[rows]
         best, start, least = as_it_is, None, np.inf
         before: Solution | None = None
         path: Solution | None = None
@@ -251,9 +328,11 @@ class LinearHead(Deciding):
             # Strengths are all but evenly spaced on a log scale: the solution goes on as it went.
             ahead = path if before is None or path is None else _continued(before, path)
             before = path
-            path = solve(rotation, codes, n_classes, counts, penalty, ahead, tolerance=1e-3)
+            path = fitted(rotation, codes, n_classes, counts, penalty, ahead, tolerance=1e-3)
             decisions = path.decisions(rotation.cells)[held_out]
-            if self.calibrate:
+            if offset is not None:
+                decisions += offset[rows]
+            if self.calibrate and not knows_little:
                 calibration = calibrate(decisions, tested, len(codes))
             else:
                 calibration = as_it_is._replace(log_loss=log_loss(decisions, tested))
@@ -264,7 +343,7 @@ class LinearHead(Deciding):
                 best, self.strength_, least = calibration, strength, cost
                 start = Solution(path.weights[:, :1], path.intercepts[:1])
         penalty = self.strength_ * unit
-        exact = solve(rotation, codes, n_classes, everything, penalty, start, tolerance=1e-8)
+        exact = fitted(rotation, codes, n_classes, everything, penalty, start, tolerance=1e-8)
         return exact, best
 
     def _held_out(
@@ -278,6 +357,10 @@ class LinearHead(Deciding):
             by = folds.by if folds.n_folds else "none"
             columns += [folds.fold == number for number in range(folds.n_folds)]
         return np.stack(columns, axis=1), by
+
+
+def _offset_weight(n_cells: int) -> float:
+    return min(1.0, _MANY / n_cells)
 
 
 def _continued(before: Solution, now: Solution) -> Solution:

@@ -33,9 +33,14 @@ _LEAST = 256  # cells that are worth a processor of their own
 
 
 def score_embeddings(
-    head: Head, embeddings: NDArray[np.float32], *, chunk: int = 65536, job: Job = NO_JOB
+    head: Head,
+    embeddings: NDArray[np.float32],
+    offset: NDArray[np.float64] | None = None,
+    *,
+    chunk: int = 65536,
+    job: Job = NO_JOB,
 ) -> NDArray[np.float32]:
-    """Score cells chunk by chunk."""
+    """Score cells chunk by chunk; a head that was fitted with an offset needs theirs."""
     if embeddings.ndim != 2 or embeddings.shape[1] != head.n_features_in_:
         raise HcsQcError(
             f"The embeddings have the shape {embeddings.shape}; this head was fitted on "
@@ -44,6 +49,7 @@ def score_embeddings(
         )
     column = abnormal_column(head)
     n_cells = len(embeddings)
+    known = _known(head, offset, n_cells)
     row_bytes = max(1, embeddings.shape[1] * embeddings.dtype.itemsize)
     piece = max(1, min(chunk, _PIECE_BYTES // row_bytes))
     scores = np.full(n_cells, np.nan, np.float32)
@@ -55,7 +61,8 @@ def score_embeddings(
 
     def work(start: int) -> None:
         rows = embeddings[start : start + piece]
-        scores[start : start + len(rows)] = score(np.asarray(rows))
+        of_rows = None if known is None else known[start : start + len(rows)]
+        scores[start : start + len(rows)] = score(np.asarray(rows), of_rows)
 
     starts = range(0, n_cells, piece)
     with (
@@ -87,19 +94,41 @@ def abnormal_column(head: Head) -> int:
     return classes.index(ABNORMAL)
 
 
+def _known(
+    head: Head, offset: NDArray[np.float64] | None, n_cells: int
+) -> NDArray[np.float64] | None:
+    """Weigh the offset as the head does, ``(n_cells, 1)``; None where it has no part."""
+    weight = head.offset_weight_ if isinstance(head, LinearHead) else 0.0
+    if not weight:
+        return None
+    if offset is None or offset.shape != (n_cells,):
+        shape = "none" if offset is None else f"one of the shape {offset.shape}"
+        raise ValueError(
+            f"The head was fitted with an offset, and {shape} was given for {n_cells} cells."
+        )
+    return weight * offset[:, np.newaxis]
+
+
 def _scorer(
     head: Head, column: int, dtype: np.dtype[Any]
-) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+) -> Callable[[NDArray[Any], NDArray[np.float64] | None], NDArray[np.float64]]:
     """Give what makes P(abnormal) of rows in memory; NaN for rows with a NaN or Inf."""
     if isinstance(head, LinearHead):
         decide = Decider(head, dtype)
-        return lambda rows: probabilities(decide(rows))[:, column]
+
+        def with_offset(
+            rows: NDArray[Any], known: NDArray[np.float64] | None
+        ) -> NDArray[np.float64]:
+            decision = decide(rows)
+            return probabilities(decision if known is None else decision + known)[:, column]
+
+        return with_offset
     if isinstance(head, KNNHead):
         vote = Voter(head, dtype)
-        return lambda rows: vote(rows)[:, column]
+        return lambda rows, _: vote(rows)[:, column]
     # The dense layer's own checks of a whole array cost as much as its scoring.
 
-    def score(rows: NDArray[Any]) -> NDArray[np.float64]:
+    def score(rows: NDArray[Any], _: NDArray[np.float64] | None) -> NDArray[np.float64]:
         if rows.dtype == np.float16:
             rows = as_tensor(rows).float().numpy()
         # A product with zeros is 0 unless something in the row is not finite: one pass, no copy.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _RANK_TOLERANCE = 1e-10
-_INTERCEPT_PENALTY = 1e-4
+INTERCEPT_PENALTY = 1e-4
 _MAX_NEWTON = 30
 _MAX_CONJUGATE = 60
 _MAX_HALVINGS = 20
@@ -82,8 +82,13 @@ def solve(
     penalty: float,
     start: Solution | None = None,
     tolerance: float = 1e-4,
+    offset: Floats | None = None,
+    intercept_penalty: float = INTERCEPT_PENALTY,
 ) -> Solution:
-    """Minimise ``sum(counts * log-loss) + penalty / 2 * |weights|²`` for each column of counts."""
+    """Minimise ``sum(counts * log-loss) + penalty / 2 * |weights|²`` for each column of counts.
+
+    An `offset`, ``(n_cells, n_outputs)``, is added to the decisions and is no part of the weights.
+    """
     cells = np.hstack([rotation.cells, np.ones((len(codes), 1))])
     n_outputs = 1 if n_classes == 2 else n_classes
     first = n_classes - n_outputs
@@ -91,7 +96,7 @@ def solve(
     counts = counts[:, :, np.newaxis]
     size = (cells.shape[1], counts.shape[1], n_outputs)
     ridge = np.full((size[0], 1, 1), penalty)
-    ridge[-1] = _INTERCEPT_PENALTY
+    ridge[-1] = intercept_penalty
     diagonal = np.append(rotation.spread, len(codes))[:, np.newaxis, np.newaxis] / len(codes)
     theta = np.zeros(size)
     if start is not None:
@@ -115,6 +120,8 @@ def solve(
         return backward(curved) + ridge * vectors
 
     decision = forward(theta)
+    if offset is not None:
+        decision += offset[:, np.newaxis, :]
     value = objective(decision, theta)
     for _ in range(_MAX_NEWTON):
         p = np.exp(decision - _log_sum_exp(decision, first)[:, :, np.newaxis])

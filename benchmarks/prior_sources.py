@@ -1,0 +1,221 @@
+"""Normal and simulated abnormal nuclei of public images, embedded: what a prior is made of.
+
+Each group of images of one assay is opened as a plate, and its nuclei are found and embedded as the
+product does it. Artefacts are applied to them on the pixels of the camera. BBBC022 and BBBC039 have
+no part in it: priors are measured on them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+import tifffile
+import torch
+from benchmarks.labelled_plate import SHARED
+from skimage.io import imread
+from skimage.measure import regionprops_table
+
+from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.cells.crops import cut_crops
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.study.artefacts.artefact_cells import imaging_of
+from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
+from napari_hcs_qc.study.artefacts.objects import remove_cell
+from napari_hcs_qc.study.artefacts.scene import cut_scenes, scene_side_px
+from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
+from napari_hcs_qc.study.benchmark.labelled import open_crops
+from napari_hcs_qc.study.simulation.optics import blur_layers
+from napari_hcs_qc.study.simulation.synthetic_cells import Cell, NucleusPainter
+from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures
+from napari_hcs_qc.workflow import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.study.artefacts.scene import Scene
+
+DATA = SHARED / "data"
+ARTEFACTS = ("dead", "debris", "fibre", "empty", "saturation", "defocus")
+EXPERT_ABNORMAL = ("OutOfFocus", "Apoptosis")
+EXPERT_MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
+_SEVERITIES = (0.3, 1.0)
+_PER_NUCLEUS = 2  # artefacts
+_MOST_NUCLEI = 400  # of a plate that artefacts are applied to
+_MOST_MITOTIC = 150
+_FEWEST_NUCLEI = 60  # that tell what is usual in a group of images
+_MITOCHECK_PX = 56
+_APERTURE = 0.5
+_BATCH = 64
+_DARK = 8  # grey values: BBBC038's assays differ in their background
+_DIAMETERS_PX = (11.5, 19.0)  # and in the size of their nuclei
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Nuclei:
+    """The nuclei of one plate, and some of them with an artefact or replaced."""
+
+    cells: NDArray[np.float32]  # all that were found and are not cut by the border
+    abnormal: NDArray[np.float32]  # with a simulated artefact
+    mitotic: NDArray[np.float32]  # simulated ones in the place of others
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExpertNuclei:
+    """MitoCheck's nuclei with the class that experts gave them."""
+
+    cells: NDArray[np.float32]
+    classes: NDArray[np.str_]
+    plates: NDArray[np.str_]
+
+
+def plate_images() -> dict[str, list[Path]]:
+    """List the images in focus of each group that counts as one plate."""
+    groups = {
+        "bbbc006": sorted((DATA / "bbbc006_focus" / "in_focus").glob("*.png")),
+        "cell-painting": [DATA / "cell_painting_5ch" / "Hoechst.tif"],
+    }
+    assays: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted((DATA / "bbbc038_dsb2018" / "images").glob("*.png")):
+        mask = imread(DATA / "bbbc038_dsb2018" / "masks" / path.name)
+        areas = regionprops_table(mask, properties=("area",))["area"]
+        diameter_px = 2 * np.sqrt(np.median(areas) / np.pi)
+        size = path.name.partition("_")[0]
+        is_dark = np.percentile(imread(path), 5) < _DARK
+        band = int(np.searchsorted(_DIAMETERS_PX, diameter_px)) if size == "256x256" else 0
+        assays[f"bbbc038-{size}-{'dark' if is_dark else 'light'}-{band}"].append(path)
+    return groups | dict(assays)
+
+
+def open_images(paths: Iterable[Path], folder: Path) -> PlateState:
+    """Bring images into a plate, one well each, and find their nuclei."""
+    plate = folder / folder.name
+    plate.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(paths):
+        target = plate / f"{folder.name}_{'ABCDEFGH'[number // 12]}{number % 12 + 1:02}_s1_w1.tif"
+        if not target.exists():
+            tifffile.imwrite(target, imread(path))
+    assay, (entry, *_) = steps.new(folder / "assay", [steps.PlateSource(plate)])
+    steps.cells(assay)
+    return load_plate(assay, entry.name)
+
+
+def with_mitosis(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Replace a cell by a simulated one in mitosis: bright, compact, and normal."""
+    imaging, middle = scene.imaging, scene.centre_px
+    radius_px = imaging.diameter_px / 2
+    blob = Blob(
+        y_px=middle,
+        x_px=middle,
+        major_px=radius_px,
+        minor_px=radius_px,
+        angle=float(rng.uniform(0, np.pi)),
+    )
+    cell = Cell(blob, form="mitosis", brightness=float(rng.uniform(0.7, 1.3)))
+    textures = Textures((scene.side_px, scene.side_px), imaging.pixel_size_um, rng)
+    canvas = np.zeros((scene.side_px, scene.side_px))
+    NucleusPainter(textures, rng).paint(canvas, cell)
+    emptied = remove_cell(scene, 1.0, rng)
+    light = [
+        channel.signal * blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
+        for channel in imaging.channels
+    ]
+    return emptied.with_grey(emptied.grey + np.stack(light))
+
+
+def nuclei_of(
+    name: str, state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path, seed: int
+) -> Nuclei:
+    """Embed the nuclei of a plate, as they are, with artefacts, and replaced by mitotic ones."""
+    sized = recipe.with_diameter(state.plate_cells.diameter_px)
+    rows = np.asarray(fill_store(state, sized, encoder, folder).embeddings, dtype=np.float32)
+    table = state.plate_cells.cells
+    is_whole = ~table["is_cut"].to_numpy(bool) & np.isfinite(rows).all(axis=1)
+    rng = np.random.default_rng([seed, crc32(name.encode())])
+    chosen = rng.permutation(np.flatnonzero(is_whole))[:_MOST_NUCLEI]
+    becomes_mitotic = set(chosen[:_MOST_MITOTIC].tolist())
+    imaging = imaging_of(state, None, _APERTURE)
+    groups = sized.channel_groups([channel.name for channel in state.plate.channels])
+    side_px = scene_side_px(sized.sides_px, imaging.diameter_px)
+    kinds = get_kinds(ARTEFACTS)
+    altered, mitotic = [], []
+    for key, here in table.iloc[np.sort(chosen)].groupby(["well", "site"], sort=True):
+        raw = state.plate.read_site(SiteKey(str(key[0]), int(key[1])))
+        scenes = cut_scenes(raw, here["y_px"], here["x_px"], imaging, side_px)
+        for number, scene in zip(here.index, scenes, strict=True):
+            for turn in range(_PER_NUCLEUS):
+                kind = kinds[int(rng.integers(len(kinds)))]
+                severity, cell = float(rng.uniform(*_SEVERITIES)), f"{name}/{number}/{turn}"
+                altered.append(apply_artefact(scene, kind, severity, seed=seed, cell=cell))
+            if number in becomes_mitotic:
+                mitotic.append(with_mitosis(scene, rng))
+
+    def embed(scenes: list[Scene]) -> NDArray[np.float32]:
+        middle = [scenes[0].centre_px]
+        crops = [cut_crops(scene.scaled(), middle, middle, sized, groups) for scene in scenes]
+        return in_batches(torch.cat(crops), encoder)
+
+    return Nuclei(cells=rows[is_whole], abnormal=embed(altered), mitotic=embed(mitotic))
+
+
+def in_batches(crops: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:
+    """Embed crops ``(n, n_views, 1, side, side)``."""
+    parts = [
+        encoder.encode(batch.flatten(0, 1)).reshape(len(batch), -1).numpy()
+        for batch in torch.split(crops, _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def expert_nuclei(recipe: CropRecipe, encoder: Encoder) -> ExpertNuclei:
+    """Embed MitoCheck's labelled crops."""
+    source = SourceSpec(
+        name="mitocheck", kind="folder", path=DATA / "mitocheck", abnormal=EXPERT_ABNORMAL
+    )
+    crops = open_crops(source)
+    # The largest view is the whole crop: as wide as two of its nuclei, as the recipe has it.
+    margin = (crops.pixels.shape[1] - _MITOCHECK_PX) // 2
+    inner = slice(margin, margin + _MITOCHECK_PX)
+    crops = replace(crops, pixels=np.ascontiguousarray(crops.pixels[:, inner, inner]))
+    classes = np.array([name.partition("/")[0] for name in crops.ids])
+    views = crops.crops(recipe, np.arange(len(classes)))
+    return ExpertNuclei(cells=in_batches(views, encoder), classes=classes, plates=crops.groups)
+
+
+def defocused_nuclei(
+    recipe: CropRecipe, encoder: Encoder, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Embed the nuclei of BBBC006 in focus and 32 µm out of it; gives which are out of it."""
+    sharp = plate_images()["bbbc006"]
+    blurred = sorted((DATA / "bbbc006_focus" / "defocused").glob("*.tif"))
+    state = open_images([*sharp, *blurred], folder / "bbbc006-both")
+    sized = recipe.with_diameter(state.plate_cells.diameter_px)
+    store = fill_store(state, sized, encoder, folder / "bbbc006-both")
+    table = state.plate_cells.cells
+    is_whole = ~table["is_cut"].to_numpy(bool)
+    wells = sorted(set(state.plate.wells))[: len(sharp)]
+    is_blurred = ~table["well"].isin(wells).to_numpy()
+    return np.asarray(store.embeddings, dtype=np.float32)[is_whole], is_blurred[is_whole]
+
+
+def all_nuclei(
+    recipe: CropRecipe, encoder: Encoder, folder: Path, seed: int = 0
+) -> tuple[dict[str, Nuclei], ExpertNuclei]:
+    """Embed everything; groups of too few nuclei are left out."""
+    plates = {}
+    for name, paths in plate_images().items():
+        state = open_images(paths, folder / name)
+        if int((~state.plate_cells.cells["is_cut"]).sum()) >= _FEWEST_NUCLEI:
+            plates[name] = nuclei_of(name, state, recipe, encoder, folder / name, seed)
+            print(f"{name}: {len(paths)} images, {len(plates[name].cells)} nuclei", flush=True)
+    return plates, expert_nuclei(recipe, encoder)

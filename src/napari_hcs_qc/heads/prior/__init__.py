@@ -1,0 +1,5 @@
+"""The prior: scores of the cells of a plate before the first annotation.
+
+Made by ``benchmarks/make_prior.py`` and measured by ``benchmarks/bench_prior.py``; training and
+prediction do not use it yet.
+"""

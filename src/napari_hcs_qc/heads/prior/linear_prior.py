@@ -1,0 +1,126 @@
+"""The linear model of artefacts that ships, one for each encoder and recipe, and its file pair."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from napari_hcs_qc.documents import Document, Part
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+
+    Floats = NDArray[np.float64]
+
+SHIPPED = Path(__file__).parent / "weights"
+"""Folder of the priors in the package."""
+
+_COEF = "coef"
+_DEVIATION = 1.3  # about 1 / E|z| of a normal variable, so that the deviations have mean 0
+
+
+class PriorSource(Part):
+    """Images that a prior learned from."""
+
+    name: str
+    licence: str
+    origin: str
+    n_normal: int
+    n_abnormal: int
+
+
+class PriorDocument(Document):
+    """The file that describes a prior, beside its weights."""
+
+    remedy: ClassVar[str] = "Install napari-hcs-qc again, or make the prior again."
+
+    format: Literal["napari-hcs-qc prior"] = "napari-hcs-qc prior"
+    format_version: Literal[1] = 1
+    name: str
+    encoder: str
+    encoder_fingerprint: str  # `Encoder.network_fingerprint`
+    recipe: str
+    recipe_fingerprint: str  # of the recipe without a diameter
+    n_features: int
+    artefacts: tuple[str, ...]  # simulated
+    sources: tuple[PriorSource, ...]
+    seed: int
+    made_with: dict[str, str]  # versions
+    weights_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPrior:
+    """A linear model of what sets abnormal cells apart from the usual ones of their plate."""
+
+    name: str
+    coef: Floats  # ``(2 * n_features,)``: of ``z``, then of its absolute value
+
+    def score(self, z: Floats) -> Floats:
+        """``(n_cells,)`` of cells standardised by their plate, up to a constant of the plate."""
+        value: Floats = prior_inputs(z) @ self.coef
+        return value
+
+
+def prior_inputs(z: Floats) -> Floats:
+    """``(n_cells, 2 * n_features)``: what the weights of a `LinearPrior` are fitted to."""
+    return np.hstack([z, _DEVIATION * np.abs(z) - 1])
+
+
+def unsized(recipe: CropRecipe) -> str:
+    """Fingerprint of a recipe for nuclei of any size."""
+    return replace(recipe, diameter_px=None).fingerprint
+
+
+def find_prior(
+    encoder: Encoder, recipe: CropRecipe, folders: Iterable[Path] = (SHIPPED,)
+) -> LinearPrior | None:
+    """Find the prior that was made for an encoder and a recipe."""
+    wanted = encoder.network_fingerprint, unsized(recipe)
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            document = PriorDocument.load(path)
+            if (document.encoder_fingerprint, document.recipe_fingerprint) == wanted:
+                return load_prior(path)
+    return None
+
+
+def save_prior(folder: Path, prior: LinearPrior, document: PriorDocument) -> Path:
+    """Write the weights, then the file that describes them."""
+    data = save_tensors({_COEF: prior.coef.astype(np.float32)})
+    path = folder / f"{prior.name}.json"
+    with atomic_path(path.with_suffix(".safetensors")) as temporary:
+        temporary.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    document.model_copy(update={"weights_sha256": digest}).save(path)
+    return path
+
+
+def load_prior(path: Path) -> LinearPrior:
+    """Read a prior by the file that describes it."""
+    document = PriorDocument.load(path)
+    weights = path.with_suffix(".safetensors")
+    try:
+        data = weights.read_bytes()
+        if hashlib.sha256(data).hexdigest() != document.weights_sha256:
+            raise ValueError("it is not the file that was written (its SHA-256 differs)")
+        coef = load_tensors(data)[_COEF].astype(np.float64)
+        if coef.shape != (2 * document.n_features,):
+            raise ValueError(f"its shape is {coef.shape}, not {(2 * document.n_features,)}")
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise HcsQcError(f"{weights} cannot be used: {error}. {document.remedy}") from error
+    return LinearPrior(document.name, coef)

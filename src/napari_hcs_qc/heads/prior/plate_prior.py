@@ -1,0 +1,139 @@
+"""Scores of the cells of one plate before any annotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from napari_hcs_qc.heads.prior.plate_statistics import PlateStatistics, plate_statistics
+from napari_hcs_qc.heads.prior.residual import Residual
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_hcs_qc.heads.prior.linear_prior import LinearPrior
+
+    Floats = NDArray[np.float64]
+
+MIN_CELLS = 200
+"""With fewer cells of a plate its usual cell is not known."""
+
+LINE = 2.25
+"""Robust standard deviations above the plate's median where a cell counts as abnormal."""
+
+RESIDUAL_ALONE = "distance from the plate's usual cells"
+"""Name of the prior of an encoder or recipe that no linear prior was made for."""
+
+_RESIDUAL_WEIGHT = 0.75  # beside the linear prior
+_PER_DEVIATION = 1.5  # of the score: as an offset of log-odds it then helps few annotations most
+_ROWS_AT_ONCE = 4096
+
+
+class _Usual(NamedTuple):
+    """Median and robust standard deviation of a score over the plate."""
+
+    centre: float
+    scale: float
+
+    @classmethod
+    def of(cls, values: Floats) -> Self:
+        centre, scale = plate_statistics(values[:, np.newaxis])
+        return cls(float(centre[0]), float(scale[0]))
+
+    def standardised(self, values: Floats) -> Floats:
+        return (values - self.centre) / self.scale
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlatePrior:
+    """Scores cells against the usual cells of their plate; made by `fit`.
+
+    The score ``s`` adds up how much a cell looks like the artefacts that the linear prior learned
+    and how far it lies from the principal components of its plate, each in robust standard
+    deviations. It is 0 at `LINE` of these and abnormal above. It serves as the offset of a head's
+    log-odds, but is not calibrated: no probability follows from it.
+    """
+
+    name: str
+    statistics: PlateStatistics
+    linear: LinearPrior | None
+    residual: Residual
+    usual_linear: _Usual
+    usual_residual: _Usual
+    usual_sum: _Usual
+
+    @classmethod
+    def fit(cls, cells: ArrayLike, linear: LinearPrior | None = None, seed: int = 0) -> Self | None:
+        """Learn what is usual on a plate.
+
+        Parameters
+        ----------
+        cells : array_like, shape (n_cells, n_features)
+            Embeddings of a sample of the plate's cells, some thousand, those that the image border
+            cuts left out. Rows that are not finite are ignored.
+        linear : LinearPrior, optional
+            The prior of the encoder and recipe; without one the distance from the principal
+            components is the whole score.
+        seed : int
+            Which halves of the sample the components are found in.
+
+        Returns
+        -------
+        PlatePrior or None
+            None when there are fewer than `MIN_CELLS` cells.
+        """
+        rows = np.asarray(cells, dtype=np.float64)
+        rows = rows[np.isfinite(rows).all(axis=1)]
+        if len(rows) < MIN_CELLS:
+            return None
+        if linear is not None and len(linear.coef) != 2 * rows.shape[1]:
+            raise ValueError(
+                f"The prior {linear.name} is for {len(linear.coef) // 2} features, the cells have "
+                f"{rows.shape[1]}; use the prior of their encoder and recipe."
+            )
+        statistics = plate_statistics(rows)
+        z = statistics.standardised(rows)
+        residual = Residual.fit(z, seed)
+        distances = residual.score(z)
+        looks = distances if linear is None else linear.score(z)
+        usual_residual, usual_linear = _Usual.of(distances), _Usual.of(looks)
+        total = _RESIDUAL_WEIGHT * usual_residual.standardised(distances)
+        if linear is not None:
+            total += usual_linear.standardised(looks)
+        return cls(
+            name=RESIDUAL_ALONE if linear is None else linear.name,
+            statistics=statistics,
+            linear=linear,
+            residual=residual,
+            usual_linear=usual_linear,
+            usual_residual=usual_residual,
+            usual_sum=_Usual.of(total),
+        )
+
+    def score(self, features: NDArray[Any]) -> Floats:
+        """Score cells of the plate.
+
+        Parameters
+        ----------
+        features : ndarray, shape (n_cells, n_features)
+            Their embeddings, of any floating type.
+
+        Returns
+        -------
+        ndarray, shape (n_cells,)
+            ``s`` of each; NaN for a cell whose embedding is not finite.
+        """
+        scores = np.empty(len(features))
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            part = features[start : start + _ROWS_AT_ONCE]
+            z = self.statistics.standardised(part)
+            total = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
+            if self.linear is not None:
+                total += self.usual_linear.standardised(self.linear.score(z))
+            # Cut off, an Inf would look like any large number.
+            total[~np.isfinite(part).all(axis=1)] = np.nan
+            above = self.usual_sum.standardised(total) - LINE
+            scores[start : start + len(part)] = _PER_DEVIATION * above
+        return scores
