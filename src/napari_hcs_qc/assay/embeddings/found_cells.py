@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_hcs_qc.assay.embeddings.positions import PositionStore, position_keys
 from napari_hcs_qc.assay.store.masks import site_masks
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.store.plate_state import PlateState
 
+_MIDDLE = 0.4  # of the diameter of a cell: so near to its centre, its crop shows the same
+
 
 def found_cells_at(
     state: PlateState, positions: pd.DataFrame, stores: Path, job: Job = NO_JOB
@@ -28,23 +30,39 @@ def found_cells_at(
     """Give the found cells on whose masks annotated positions lie, each once, at its centre.
 
     A person points at an object, a model judges the crop around the centre of a found cell, which
-    may be another: of touching dead cells that are found as one, say. Left out are cells whose
-    centre is annotated itself, and those on which positions of different classes lie.
+    may be another: of touching dead cells that are found as one, say. Left out are cells in whose
+    middle a position lies, which shows the same, those on which people meant different classes, and
+    those that the image border cuts.
     """
     cells = state.plate_cells.cells
-    row_of = {key.tobytes(): row for row, key in enumerate(position_keys(cells))}
-    keys = _keys(positions)
-    beside = positions[[key not in row_of for key in keys]]
+    middle = _in_the_middle(state, positions)
+    beside = positions[middle < 0]
     centre_of = _centres(state, beside, stores, job)
     centre_yx = np.array([centre_of[key] for key in _keys(beside)]).reshape(-1, 2)
     moved = beside.assign(y_px=centre_yx[:, 0], x_px=centre_yx[:, 1])
-    n_classes = moved.groupby(["well", "site", "y_px", "x_px"])["class"].transform("nunique")
-    moved = moved[(n_classes == 1) & np.isfinite(centre_yx).all(axis=1)]
-    moved = moved.drop_duplicates(["well", "site", "y_px", "x_px"])
+    moved = moved[np.isfinite(centre_yx).all(axis=1)]
+    row_of = {key: row for row, key in enumerate(_keys(cells))} if len(moved) else {}
     moved = moved.assign(cell_id=[row_of.get(key, -1) for key in _keys(moved)])
-    is_new = ~np.isin(_keys(moved), keys) & (moved["cell_id"] >= 0)
-    chosen: pd.DataFrame = moved[is_new].reset_index(drop=True)
+    n_classes = moved.groupby("cell_id")["class"].transform("nunique")
+    left_out = [-1, *middle, *np.flatnonzero(state.is_cut)]
+    is_used = (n_classes == 1) & ~moved["cell_id"].isin(left_out)
+    chosen: pd.DataFrame = moved[is_used].drop_duplicates("cell_id").reset_index(drop=True)
     return chosen
+
+
+def _in_the_middle(state: PlateState, positions: pd.DataFrame) -> NDArray[np.int64]:
+    """Row of the found cell in whose middle each position lies, -1 where there is none."""
+    cells = state.plate_cells.cells
+    cell_yx = cells[["y_px", "x_px"]].to_numpy(np.float64)
+    diameter_px = cells["diameter_px"].to_numpy(np.float64)
+    middle = np.full(len(positions), -1, dtype=np.int64)
+    columns = zip(*(positions[name] for name in ("well", "site", "y_px", "x_px")), strict=True)
+    for number, (well, site, *yx) in enumerate(columns):
+        here = state.by_site.rows(SiteKey(str(well), int(site)))
+        far = np.hypot(*(cell_yx[here] - yx).T) / diameter_px[here]
+        if len(far) and far.min() <= _MIDDLE:
+            middle[number] = here[far.argmin()]
+    return middle
 
 
 def cells_fingerprint(state: PlateState) -> str:
@@ -73,11 +91,13 @@ def _centres(
         site = SiteKey(str(here["well"].iloc[0]), int(here["site"].iloc[0]))
         try:
             masks = site_masks(state.plate, state.plate_cells, site)
-        except HcsQcError:
-            # The site cannot be read, which is told where its crops are cut; or imported masks are
-            # gone: then what people clicked is all there is, this time.
+        except UnreadableSiteError:  # which is told where its crops are cut
             centre_of |= dict(zip(_keys(here), yx, strict=True))
             continue
+        except HcsQcError:
+            # Masks that were imported are gone, or another version finds other nuclei: for these
+            # cells what people clicked is all there is.
+            masks = None
         if masks is not None:
             yx = _centres_of_site(state, masks, site, here)
         store.append(position_keys(here), yx)
