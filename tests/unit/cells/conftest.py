@@ -66,31 +66,6 @@ def draw_field() -> Callable[..., Field]:
     return draw
 
 
-def count_matches(truth: NDArray[Any], found: NDArray[Any], *, min_px: int = 0) -> tuple[int, ...]:
-    """Match at IoU above 0.5: true positives, false positives, false negatives.
-
-    True objects below `min_px` count neither when they are found nor when they are missed.
-    """
-    size, size_found = np.bincount(truth.ravel()), np.bincount(found.ravel())
-    both = (truth > 0) & (found > 0)
-    pairs, overlap = np.unique(
-        np.stack([truth[both], found[both]], axis=1), axis=0, return_counts=True
-    )
-    union = size[pairs[:, 0]] + size_found[pairs[:, 1]] - overlap
-    matched = pairs[overlap / union > 0.5, 0]
-    is_large = size >= min_px
-    is_large[0] = False
-    n_hits = int(is_large[matched].sum())
-    n_small = len(matched) - n_hits
-    n_found = int((size_found[1:] > 0).sum())
-    return n_hits, n_found - n_hits - n_small, int((is_large & (size > 0)).sum()) - n_hits
-
-
-@pytest.fixture(scope="session")
-def matches() -> Callable[..., tuple[int, ...]]:
-    return count_matches
-
-
 def write_plate(folder: Path, images: Mapping[tuple[SiteKey, int], Any]) -> Plate:
     """Write ImageXpress-like files, `images` by site and channel from 1, and open them."""
     folder.mkdir(parents=True, exist_ok=True)

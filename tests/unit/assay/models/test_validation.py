@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
+from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.models.validation import validate
 
@@ -25,6 +25,7 @@ def annotated(n_others: int, n_suggested: int) -> AnnotatedCells:
         groups=np.array([f"P/A{1 + index // 2 % 10:02d}" for index in range(n)]),
         chosen=chosen,
         n_unreadable=0,
+        found=MoreCells(np.empty((0, 6), np.float32), np.empty(0, "U8"), np.empty(0, "U8")),
         rows=np.arange(n),
     )
 
