@@ -190,11 +190,11 @@ def say_in_gallery(person: Person, truth: Truth, cls: str, n: int) -> None:
             person.press(cls[0].upper(), gallery)
             left -= len(tiles)
         if left:
-            before = bar.value()
+            before = bar.value(), gallery.current()
             if gallery.current() is None:
                 person.press("Home", gallery)
             person.press("PageDown", gallery)
-            assert bar.value() != before, "no more such cells in the gallery"
+            assert (bar.value(), gallery.current()) != before, "no more such cells in the gallery"
 
 
 def colours(person: Person) -> NDArray[np.float64]:

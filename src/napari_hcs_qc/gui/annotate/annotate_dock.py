@@ -54,8 +54,16 @@ class AnnotateDock(Dock):
         name = QLabel("Annotator")
         name.setBuddy(self._annotator)
         self._lay_out(
-            row(name, (self._annotator, 1), self._blind, self._undo, self._redo, spacing=4),
-            row(QLabel("Click"), *self._mode_buttons, self._goes_on, None, self._target, spacing=2),
+            row(
+                name,
+                (self._annotator, 1),
+                self._blind,
+                self._goes_on,
+                self._undo,
+                self._redo,
+                spacing=4,
+            ),
+            row(QLabel("Click"), *self._mode_buttons, None, self._target, spacing=2),
             self._buttons,
             (self.gallery, 1),
             self._conflicts,
