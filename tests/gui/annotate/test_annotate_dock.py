@@ -48,13 +48,18 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.workspace import Workspace
 
 
+def gallery_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hcs-qc gallery"]
+
+
 @pytest.fixture
 def workspace(qtbot: QtBot) -> Iterator[Workspace]:
     made = workspace_of(ViewerModel())
     made.session.annotations.annotator = "anna"
     yield made
     made.close()
-    assert not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
+    # Closed ones end at once, that of a deleted panel when it has nothing more to do.
+    qtbot.waitUntil(lambda: not gallery_threads(), timeout=60_000)
 
 
 @pytest.fixture
@@ -645,11 +650,6 @@ def test_keys_go_on_where_they_act_once_another_panel_was_deleted(
     press(annotating, Qt.Key.Key_A)
     assert len(recorded(assay_path)) == 2
 
-    def n_galleries() -> int:  # the thread of the deleted one ends when it has nothing to do
-        return sum(thread.name == "hcs-qc gallery" for thread in threading.enumerate())
-
-    qtbot.waitUntil(lambda: n_galleries() <= 1, timeout=60_000)
-
 
 def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
     assert "Open an assay" in dock.gallery.view.message()
@@ -665,9 +665,7 @@ def test_closing_the_assay_empties_the_panel(
     workspace.session.close_assay()
     assert not len(annotating.gallery.view.cells())
     assert sum(annotating.counts().classes.values()) == 0
-    qtbot.waitUntil(
-        lambda: not [one for one in threading.enumerate() if one.name == "hcs-qc gallery"]
-    )
+    qtbot.waitUntil(lambda: not gallery_threads())
 
 
 def test_every_control_has_a_tooltip_and_the_panel_fits(annotating: AnnotateDock) -> None:

@@ -186,7 +186,7 @@ def test_a_well_of_a_homogeneous_plate_with_45_per_cent_is_flagged_in_words() ->
     scores = [simulate(rng, per_site=60, bad={7: 0.45}, n_wells=96) for _ in range(10)]
     assert all(plate.wells["is_flagged"][7] for plate in scores)
     reason = scores[0].wells["flag_reason"][7]
-    n, share = scores[0].wells.loc[7, ["n_scored", "share_abnormal"]]
+    n, share = (scores[0].wells[name][7] for name in ("n_scored", "share_abnormal"))
     assert reason.startswith(f"{100 * share:.0f} % of {n} cells abnormal (plate ")
     assert reason.endswith("chance less than 1 in 1,000,000)")
 
