@@ -42,7 +42,7 @@ def split_clumps(
     if len(first) == 0:
         return pieces
     top = label_maxima(pieces, depth)
-    level = np.concatenate([[0.0], label_medians(pieces, contrast)])
+    level = label_medians(pieces, contrast)
     area = np.bincount(pieces.ravel(), minlength=n + 1)
     typical = np.pi / 4 * diameter**2
     parent = np.arange(n + 1)
@@ -117,7 +117,7 @@ def label_maxima(labels: NDArray[np.int32], values: NDArray[np.float32]) -> NDAr
 def label_medians(
     labels: NDArray[np.int32], values: NDArray[np.float32], quantile: float = 0.5
 ) -> NDArray[np.float64]:
-    """Give the median, or another quantile, of `values` in each label from 1 on."""
+    """Give the median, or another quantile, of `values` in each label from 0, which has 0, on."""
     inside = labels > 0
     index, grey = labels[inside], values[inside]
     order = np.lexsort((grey, index))
@@ -128,5 +128,4 @@ def label_medians(
         if len(order)
         else order
     )
-    medians: NDArray[np.float64] = grey[middle].astype(np.float64)
-    return medians
+    return np.concatenate([[0.0], grey[middle].astype(np.float64)])

@@ -166,9 +166,8 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     plain, contrast = contrast, contrast - streak * line
     labels = _with_specks(_parted(contrast, threshold, diameter), contrast, threshold, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
-    on_streak = np.concatenate([[0.0], label_medians(labels, streak)]) > 0
-    levels = np.concatenate([[0.0], label_medians(labels, contrast)])
-    is_streak = on_streak & (levels < _STREAK_SHARE * typical)
+    levels = label_medians(labels, contrast)
+    is_streak = (label_medians(labels, streak) > 0) & (levels < _STREAK_SHARE * typical)
     noise = pixel_noise(image)
     nuclei = _without_odd(np.where(is_streak[labels], 0, labels), plain, levels, noise, diameter)
     dropped = (labels > 0) & (nuclei == 0)
@@ -176,8 +175,7 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     if not more.any():
         return nuclei
     labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
-    levels = np.concatenate([[0.0], label_medians(labels, plain)])
-    return _without_odd(labels, plain, levels, noise, diameter)
+    return _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
 
 
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
@@ -209,8 +207,7 @@ def _in_haze(
     # An edge to what is a nucleus already says nothing.
     beside = np.where(nuclei > 0, n, more).astype(np.int32)
     drop, _ = edge_drops(beside, contrast, max(1, round(_EDGE * diameter)))
-    level = np.concatenate([[0.0], label_medians(more, contrast)])
-    is_nucleus &= drop[:n] > _HAZE_DROP * level
+    is_nucleus &= drop[:n] > _HAZE_DROP * label_medians(more, contrast)
     is_nucleus[0] = False
     return np.where(is_nucleus[more], more, 0).astype(np.int32)
 
@@ -234,8 +231,9 @@ def _levels(
     labels: NDArray[np.int32], contrast: NDArray[np.float32], ground: float
 ) -> NDArray[np.float32]:
     """Give the brightness of each label from 0, the ground, on."""
-    inside = label_medians(labels, contrast, _OWN_QUANTILE)
-    return np.concatenate([[ground], inside]).astype(np.float32)
+    levels = label_medians(labels, contrast, _OWN_QUANTILE).astype(np.float32)
+    levels[0] = ground
+    return levels
 
 
 def _whole(

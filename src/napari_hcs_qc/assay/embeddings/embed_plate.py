@@ -106,7 +106,7 @@ def stored_plate(
     state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path
 ) -> EmbeddingStore | None:
     """Find the store of a plate's found cells; None when it is not complete."""
-    name = _store_name(state, recipe, encoder)
+    name = store_name(state, recipe, encoder)
     try:
         store = EmbeddingStore.open(folder / name)
     except HcsQcError:
@@ -114,7 +114,7 @@ def stored_plate(
     return store if store.complete else None
 
 
-def _store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:
+def store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:
     """Name the store of a plate's found cells; remembered, since all of them go into it."""
     plate_cells = state.plate_cells
     names = _names.setdefault(plate_cells, {})
@@ -192,7 +192,7 @@ def fill_store(
     """
     plate_cells = state.plate_cells
     arguments = (state.plate, plate_cells.cells, plate_cells.ranges, recipe, encoder)
-    name = _store_name(state, recipe, encoder)
+    name = store_name(state, recipe, encoder)
     with explained_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f".{name}.lock")

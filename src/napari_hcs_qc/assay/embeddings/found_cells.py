@@ -65,12 +65,6 @@ def _in_the_middle(state: PlateState, positions: pd.DataFrame) -> NDArray[np.int
     return middle
 
 
-def cells_fingerprint(state: PlateState) -> str:
-    """Content address of where the found cells of a plate are."""
-    positions = position_keys(state.plate_cells.cells).tobytes().hex()
-    return fingerprint({"plate": state.plate.fingerprint, "positions": positions})
-
-
 def _centres(
     state: PlateState, positions: pd.DataFrame, stores: Path, job: Job
 ) -> dict[bytes, NDArray[np.float32]]:
@@ -80,7 +74,9 @@ def _centres(
     """
     if not len(positions):
         return {}
-    store = PositionStore(stores / "positions" / f"{cells_fingerprint(state)}.bin", 2)
+    cells = position_keys(state.plate_cells.cells).tobytes().hex()
+    name = fingerprint({"plate": state.plate.fingerprint, "positions": cells})
+    store = PositionStore(stores / "positions" / f"{name}.bin", 2)
     centre_of = store.read()
     new = positions[[key not in centre_of for key in _keys(positions)]]
     by_site = new.groupby(["well", "site"])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_hcs_qc import __version__
-from napari_hcs_qc.assay.embeddings.found_cells import cells_fingerprint
+from napari_hcs_qc.assay.embeddings.embed_plate import store_name
 from napari_hcs_qc.assay.embeddings.plate_sample import are_embedded
 from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells, training_cells
 from napari_hcs_qc.assay.models.extra_cells import WithMoreCells, simulated_cells
@@ -137,7 +137,7 @@ def inputs_of(
                 [state.plate.fingerprint, state.plate_cells.ranges.fingerprint] for state in states
             ],
             "cells": training_cells(states),
-            "found": [cells_fingerprint(state) for state in states],
+            "found": [store_name(state, recipe, encoder) for state in states],
             "knows_plates": options.head not in FINE_TUNED
             and are_embedded(states, recipe, encoder, stores),
             "version": __version__,
