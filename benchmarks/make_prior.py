@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made_with={package: version(package) for package in ("napari-hcs-qc", "scikit-learn")},
         weights_sha256="",
     )
-    path = save_prior(options.out, LinearPrior(name, coef), document)
+    path = save_prior(options.out, LinearPrior(document, coef))
     print(f"\nWrote {path}\n\n| sources left out | |\n|---|---|")
     for source, figures in without_sources(plates, expert, both):
         print(f"| {source} | {figures} |")

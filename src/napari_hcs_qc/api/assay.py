@@ -230,7 +230,7 @@ class Assay(AssayData):
             device=device,
             backend=backend,
         )
-        return train(self._folder(), options, job=job).model
+        return train(self._folder(), options, embed_first=True, job=job).model
 
     def predict(
         self,
@@ -244,6 +244,9 @@ class Assay(AssayData):
         job: Job = NO_JOB,
     ) -> list[Prediction]:
         """Score every cell of the plates with a model; cells that are not known are found first.
+
+        Before the first training cells are classified by a prior: what artefacts look like in
+        general, and how far cells lie from the usual ones of their plate.
 
         Parameters
         ----------
@@ -267,7 +270,7 @@ class Assay(AssayData):
         Raises
         ------
         HcsQcError
-            When there is no model yet, or the plate does not fit the assay.
+            When there is no such model, or the plate does not fit the assay.
         Cancelled
             When `job` was cancelled.
 

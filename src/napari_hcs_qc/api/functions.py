@@ -64,8 +64,8 @@ def run(
     assay: str | Path,
     plate: str | Path,
     *,
-    labels: str | Path,
     out: str | Path,
+    labels: str | Path | None = None,
     pattern: str | None = None,
     image_root: str | Path | None = None,
     plate_name: str | None = None,
@@ -101,10 +101,12 @@ def run(
         Folder of the assay; made when there is none.
     plate
         Folder, LoadData table or OME-Zarr.
-    labels
-        CSV of annotated cells, see `Assay.annotate`.
     out
         Folder for the tables and ``report.html``.
+    labels
+        CSV of annotated cells, see `Assay.annotate`. Without it those count that the assay has;
+        where it has none, cells are classified by what is known of artefacts in general, see
+        `Assay.predict`.
     pattern, image_root, plate_name, platemap, include_cut
         See `Assay.new`.
     cells_from, channel, z, detector
@@ -145,7 +147,7 @@ def run(
     return steps.run(
         Path(assay),
         steps.PlateSource(as_location(plate), pattern, root, plate_name),
-        Path(labels),
+        None if labels is None else Path(labels),
         Path(out),
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 def figures(model: Model, threshold: float) -> list[str]:
     """List the cross-validated figures of a model at a threshold, with their intervals."""
-    validation = model.manifest.cross_validation
+    validation, origin = model.manifest.cross_validation, model.manifest.origin
     if validation is None:
-        return ["Cross-validation: not yet done"]
+        return [origin or "Cross-validation: not yet done"]
     validation = validation.at(threshold)
-    lines = [f"Cross-validation: {validation.explained()}"]
+    lines = [origin] if origin else []
+    lines.append(f"Cross-validation: {validation.explained()}")
     for figure in validation.figures:
         spread = "" if figure.sd is None else f" ± {figure.sd:.3f}"
         mean = figure.mean

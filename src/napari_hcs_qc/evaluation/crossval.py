@@ -53,6 +53,7 @@ def cross_validate(
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     counts: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     head_factory: Callable[[int], Head] | None = None,
     job: Job = NO_JOB,
 ) -> CrossValidation:
@@ -60,7 +61,8 @@ def cross_validate(
 
     Everything a head chooses (its strength, its calibration) it chooses within the cells it is
     given, so a held-out fold has no say in the figures of its own cells. All cells are trained on;
-    the figures are of those that count, by default of all.
+    the figures are of those that count, by default of all. An `offset`, what is known of each cell
+    without annotations, is for heads that take one.
     """
     cells, labels, wells, splits = divided(X, y, groups, n_splits, seeds, "cross-validation")
     make = head_factory or (lambda seed: make_head(head_name, seed, plate))
@@ -72,8 +74,8 @@ def cross_validate(
             job.report(done, total, f"cross-validating {head_name}")
             head = make(seed)
             fit_wells = None if wells is None else wells[fit_on]
-            head.fit(cells[fit_on], labels[fit_on], groups=fit_wells)
-            p = head.predict_proba(cells[held_out])
+            head.fit(cells[fit_on], labels[fit_on], groups=fit_wells, **of_rows(offset, fit_on))
+            p = head.predict_proba(cells[held_out], **of_rows(offset, held_out))
             p_abnormal[row, held_out] = np.clip(p[:, abnormal_column(head)], 0, 1)
             done += 1
     job.report(total, total, f"cross-validating {head_name}")
@@ -100,6 +102,11 @@ def cross_validate(
         n_wells=0 if wells is None else len(np.unique(wells)),
         note=worst.note,
     )
+
+
+def of_rows(offset: ArrayLike | None, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Give the offset of some cells as an argument of a head; none where there is none."""
+    return {} if offset is None else {"offset": np.asarray(offset)[rows]}
 
 
 def grouped_folds(

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.agreement import agreement, jackknife_interval
-from napari_hcs_qc.evaluation.crossval import divided, units_of, worst_of
+from napari_hcs_qc.evaluation.crossval import divided, of_rows, units_of, worst_of
 from napari_hcs_qc.evaluation.curves import LearningCurve
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, abnormal_column
@@ -34,6 +34,7 @@ def learning_curve(
     head_name: str = "linear",
     *,
     plate: PlateDirections | None = None,
+    offset: ArrayLike | None = None,
     sizes: Sequence[int] | None = None,
     n_splits: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
@@ -43,7 +44,8 @@ def learning_curve(
 
     From the cells that a fold may be fitted on, n are drawn from all wells, with the classes as
     frequent as they are annotated but at least one cell of each; a larger n adds cells to those of
-    the smaller. Every n is judged on all cells, each held out once per seed.
+    the smaller. Every n is judged on all cells, each held out once per seed. For `offset` see
+    `cross_validate`.
     """
     cells, labels, wells, splits = divided(X, y, groups, n_splits, seeds, "the learning curve")
     n_most = min(len(fit_on) for split in splits for fit_on, _ in split)
@@ -60,8 +62,10 @@ def learning_curve(
                 job.report(done, total, message)
                 some = order[:size]
                 head = make_head(head_name, seed, plate)
-                head.fit(cells[some], labels[some], groups=None if wells is None else wells[some])
-                p = head.predict_proba(cells[held_out])[:, abnormal_column(head)]
+                groups_of = None if wells is None else wells[some]
+                head.fit(cells[some], labels[some], groups=groups_of, **of_rows(offset, some))
+                p = head.predict_proba(cells[held_out], **of_rows(offset, held_out))
+                p = p[:, abnormal_column(head)]
                 p_abnormal[place, repeat, held_out] = np.clip(p, 0, 1)
                 done += 1
     job.report(total, total, message)

@@ -28,6 +28,9 @@ HEADS: dict[str, type[Head]] = {
 }
 """Head classes by the name in a file; `linear` is the default."""
 
+WITH_PRIOR = "linear"
+"""The head that takes what is known without annotations as an offset."""
+
 FINE_TUNED: tuple[str, ...] = ("finetune", "finetune-paper")
 """Heads that are trained on crops together with their encoder: ours, and as the paper does."""
 

@@ -226,11 +226,13 @@ def model_card(model: Model, threshold: float) -> ModelCard:
         scales = " and ".join(f"{scale:g}" for scale in recipe.scales)
         diameters = f" ({scales} nucleus diameters)"
     facts = [
-        ("Trained on", ", ".join(manifest.plate_names)),
+        ("Plates", ", ".join(manifest.plate_names)),
         ("Annotated wells", str(manifest.n_wells)),
-        ("Trained at", manifest.created),
+        ("Made at", manifest.created),
     ]
-    if figures is None:
+    if manifest.origin:
+        facts.append(("Rests on", manifest.origin))
+    if figures is None and not manifest.is_before_annotations:
         facts.append(("Cross-validation", "not yet cross-validated"))
     if manifest.note:
         facts.append(("Note", manifest.note))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate, stored_plate
+from napari_hcs_qc.assay.embeddings.plate_priors import find_plate_priors
 from napari_hcs_qc.assay.embeddings.training_set import collect_again, positions_again
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import model_encoder
@@ -64,7 +65,12 @@ def add_figures(
             assay, model, validate_fine_tuned(positions, model.recipe, options, job)
         )
     encoder = model_encoder(manifest, device=options.device, job=job)
-    annotated = collect_again(manifest, trained_on, encoder, assay.embeddings_folder, job)
+    stores, priors = assay.embeddings_folder, None
+    if manifest.prior is not None:
+        priors = find_plate_priors(
+            trained_on.values(), model.recipe, encoder, stores, model.linear_prior
+        )
+    annotated = collect_again(manifest, trained_on, encoder, stores, priors, job)
     figures = run_in_thread(lambda job: validate(annotated, options, job), job)
     model = _with_figures(assay, model, figures)
     if figures.figures:

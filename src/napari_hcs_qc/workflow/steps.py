@@ -7,7 +7,7 @@ assay, annotating and reviewing do not.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.journal import LabelsAdded
@@ -15,8 +15,9 @@ from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI, has_cells, load_cells
-from napari_hcs_qc.assay.store.plate_state import chosen_plates, open_assay_plate
+from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
+from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
@@ -248,15 +249,42 @@ def predict_plates(
     device: str = "auto",
     job: Job = NO_JOB,
 ) -> list[Prediction]:
-    """Score the cells of plates with a model, the latest by default; cells are found first."""
+    """Score the cells of plates with a model, the latest by default; cells are found first.
+
+    Before the first training by what is known without annotations.
+    """
     from napari_hcs_qc.assay.models.model_in_use import chosen_model
     from napari_hcs_qc.assay.scoring.prediction import predict
 
     names = chosen_plates(assay, plates)
+    if model is None and not model_folders(assay.models_folder):
+        cells(assay, plates=names, again=False, job=job)
+        train_before_annotations(assay, names, device=device, job=job)
     loaded = chosen_model(assay, model)
     options = _options_of(assay, loaded)
     cells(assay, options, names, again=False, job=job)
     return predict(assay, names, loaded, device=device, job=job)
+
+
+def train_before_annotations(
+    assay: AssayFolder,
+    plates: Sequence[str],
+    options: TrainOptions | None = None,
+    *,
+    device: str | None = None,
+    job: Job = NO_JOB,
+) -> Model:
+    """Make the model that judges plates by the prior alone; their cells are known."""
+    from napari_hcs_qc.assay.models.train_options import chosen_options
+    from napari_hcs_qc.workflow.training import train
+
+    options = options or chosen_options(assay)
+    if device is not None:
+        options = replace(options, device=device)
+    annotations = assay.journal().annotations()
+    states = {name: load_plate(assay, name, annotations) for name in plates}
+    trained = train(assay, options, states=states, before_annotations=True, reuse=True, job=job)
+    return trained.model
 
 
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
@@ -343,7 +371,7 @@ def set_verdict(
 def run(
     path: Path,
     plate: PlateSource,
-    labels: Path,
+    labels: Path | None,
     out: Path,
     *,
     annotator: str,
@@ -356,7 +384,10 @@ def run(
     exclude_unreviewed: bool = False,
     job: Job = NO_JOB,
 ) -> RunResult:
-    """Do all steps on one plate; started again after a kill, it goes on where it was."""
+    """Do all steps on one plate; started again after a kill, it goes on where it was.
+
+    Without any annotation in the assay its plates are judged by the prior alone.
+    """
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.scoring.plate_scores import score
     from napari_hcs_qc.assay.scoring.prediction import predict
@@ -370,14 +401,20 @@ def run(
     add_kinds(assay, add_kind)
     kept_kinds = listed_kinds(keep_kinds, assay.kinds)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
-    added = annotate(assay, labels, annotator, plate=opened[0].name)
+    added = LabelsAdded(0, 0)
+    if labels is not None:
+        added = annotate(assay, labels, annotator, plate=opened[0].name)
     # What is said of this plate (masks, say) holds for no other that the assay may have.
     cells(assay, cell_options, [opened[0].name], job=job)
     cells(assay, job=job)
-    # All is embedded anyway.
-    model = train(assay, train_options, reuse=True, embed_first=True, job=job).model
-    device = (train_options or TrainOptions()).device
-    predict(assay, chosen_plates(assay, None), model, device=device, job=job)
+    plates = chosen_plates(assay, None)
+    options = train_options or TrainOptions()
+    if len(assay.journal().annotations()):
+        # All is embedded anyway.
+        model = train(assay, options, reuse=True, embed_first=True, job=job).model
+    else:
+        model = train_before_annotations(assay, plates, options, job=job)
+    predict(assay, plates, model, device=options.device, job=job)
     scored = score(assay, model=model, keep_kinds=kept_kinds)
     exported = export(
         assay,

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import check_pools, fill_store, stored_plate
-from napari_hcs_qc.assay.embeddings.training_set import check_classes, collect
+from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors, find_plate_priors
+from napari_hcs_qc.assay.embeddings.training_set import (
+    AnnotatedCells,
+    check_classes,
+    collect,
+    no_annotated_cells,
+)
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.models.train_options import (
     TrainOptions,
@@ -25,6 +31,7 @@ from napari_hcs_qc.assay.models.training import (
     inputs_of,
     manifest_of,
     model_being_made,
+    prior_record,
     simulated_for,
     sized_recipe,
     use_latest,
@@ -44,7 +51,8 @@ from napari_hcs_qc.assay.store.saved_model import (
     save_heads,
 )
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
+from napari_hcs_qc.heads.head_registry import FINE_TUNED, WITH_PRIOR, make_head
+from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.text import count_of
@@ -83,6 +91,7 @@ def train(
     scores: bool = False,
     reuse: bool = False,
     embed_first: bool = False,
+    before_annotations: bool = False,
     note: str = "",
     job: Job = NO_JOB,
 ) -> Trained:
@@ -90,7 +99,8 @@ def train(
 
     With `states` on those of these plates, else on those of all plates; with `figures` it is
     cross-validated; with `scores` all cells of `states` are scored and their wells flagged. `reuse`
-    gives the latest model where nothing that it depends on has changed.
+    gives the latest model where nothing that it depends on has changed. `before_annotations` makes
+    the model that judges by the prior of each plate alone.
 
     The old model serves until the new one is complete: its manifest is written last, so whatever
     fails or is cancelled before leaves all as it was. With `scores` the lock of the assay is held
@@ -103,19 +113,29 @@ def train(
         states = _annotated_plates(assay)
     elif not states:
         raise HcsQcError("No plate is open, so there is nothing to train on; open one first.")
-    used = [state for state in states.values() if len(state.training)]
-    check_classes(used)
+    used = [state for state in states.values() if before_annotations or len(state.training)]
+    if before_annotations:
+        options = replace(options, head="linear", simulated=())
+    else:
+        check_classes(used)
     if encoder is None:
         encoder = requested_encoder(options, job=job)
     recipe = sized_recipe(assay, options, used)
     check_pools(recipe, encoder)
     job.check()
-    if embed_first and options.head not in FINE_TUNED:
+    stores = assay.embeddings_folder
+    if (embed_first or before_annotations) and options.head not in FINE_TUNED:
         for state in used:
-            if stored_plate(state, recipe, encoder, assay.embeddings_folder) is None:
-                fill_store(state, recipe, encoder, assay.embeddings_folder, job=job)
+            if stored_plate(state, recipe, encoder, stores) is None:
+                fill_store(state, recipe, encoder, stores, job=job)
+    priors = None
+    if options.head == WITH_PRIOR:
+        linear = find_prior(encoder, recipe)
+        priors = find_plate_priors(used, recipe, encoder, stores, linear)
+        if before_annotations:
+            priors = priors or PlatePriors(linear, {})
     watch = _Watch()
-    inputs = inputs_of(options, recipe, encoder, used, assay.embeddings_folder)
+    inputs = inputs_of(options, recipe, encoder, used, stores, prior_record(priors))
     with nullcontext() if scores else assay.lock():
         latest = _latest_of(assay, inputs) if reuse else None
         if latest is not None:
@@ -126,6 +146,8 @@ def train(
             options=options,
             recipe=recipe,
             used=used,
+            priors=priors,
+            before_annotations=before_annotations,
             inputs=inputs,
             watch=watch,
             job=job,
@@ -147,7 +169,8 @@ def _latest_of(assay: AssayFolder, inputs: str) -> Model | None:
     latest = load_model(folders[-1]) if folders else None
     if latest is None or latest.manifest.inputs != inputs:
         return None
-    return None if latest.manifest.cross_validation is None else latest
+    is_whole = latest.manifest.cross_validation or latest.manifest.is_before_annotations
+    return latest if is_whole else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +181,8 @@ class _Training:
     options: TrainOptions
     recipe: CropRecipe
     used: Sequence[PlateState]
+    priors: PlatePriors | None
+    before_annotations: bool
     inputs: str
     watch: _Watch
     job: Job
@@ -178,11 +203,11 @@ class _Training:
                 measured = validate_fine_tuned(positions, recipe, options, job)
         job.report(0, _STEPS, "Collecting annotated cells")
         with self.watch.step("collect"):
-            annotated = collect(used, recipe, encoder, stores, job)
+            annotated = self._collected(encoder)
             simulated = simulated_for(options, used, annotated, recipe, encoder, job)
-        if figures and tuned is None:
+        if figures and tuned is None and not self.before_annotations:
             measured = run_in_thread(lambda job: validate(annotated, options, job, simulated), job)
-        job.report(1, _STEPS, f"Fitting on {count_of(len(annotated.classes), 'cell')}")
+        job.report(1, _STEPS, f"Fitting on {count_of(len(annotated.classes), 'annotated cell')}")
         with self.watch.step("fit"):
             head, kind_head = run_in_thread(
                 lambda _job: fit_heads(annotated, options, tuned, simulated), job.silent()
@@ -201,7 +226,15 @@ class _Training:
                 no_novelty=no_novelty,
             ).model_copy(update={"cross_validation": measured})
         # Its number is known when it is written.
-        model = Model(id="", head=head, kind_head=kind_head, manifest=manifest, novelty=novelty)
+        linear = None if self.priors is None else self.priors.linear
+        model = Model(
+            id="",
+            head=head,
+            kind_head=kind_head,
+            manifest=manifest,
+            novelty=novelty,
+            linear_prior=linear,
+        )
         with self.watch.step("score"):
             predictions = self._scored(scored, model, encoder)
         job.report(3, _STEPS, "Scoring wells")
@@ -212,7 +245,7 @@ class _Training:
         with lock, model_being_made(assay) as folder, self.watch.step("save"):
             job.report(4, _STEPS, f"Saving model {folder.name}")
             try:
-                save_heads(folder, head, kind_head, tuned, novelty)
+                save_heads(folder, head, kind_head, tuned, novelty, linear)
                 for name, prediction in predictions.items():
                     numbered = replace(prediction, model=folder.name)
                     flagged[name] = replace(flagged[name], prediction=numbered)
@@ -227,6 +260,14 @@ class _Training:
                 raise
         job.report(_STEPS, _STEPS, f"Model {model.id} is in use")
         return Trained(model, flagged, self.watch.seconds())
+
+    def _collected(self, encoder: Encoder) -> AnnotatedCells:
+        stores, used = self.assay.embeddings_folder, self.used
+        if not self.before_annotations:
+            return collect(used, self.recipe, encoder, stores, self.priors, self.job)
+        assert self.priors is not None
+        n_features = self.recipe.n_views(len(used[0].plate.channels)) * encoder.n_features
+        return no_annotated_cells(n_features, self.priors)
 
     def _scored(
         self, states: Mapping[str, PlateState], model: Model, encoder: Encoder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors
     from napari_hcs_qc.assay.store.model_manifest import ModelManifest
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -66,6 +67,30 @@ class AnnotatedCells:
     rows: NDArray[np.int64]  # which of the annotated cells they are, as `training_cells` lists them
     # Main directions of their plates, see `sampled_directions`
     plate: PlateDirections | None = None
+    # What is known of them without annotations; None where that has no part in the model
+    priors: PlatePriors | None = None
+
+    @cached_property
+    def offset(self) -> NDArray[np.float64] | None:
+        """Offset of each cell for a head that has the priors, see `PlatePriors.offsets`."""
+        return None if self.priors is None else self.priors.offsets(self.embeddings, self.groups)
+
+
+def no_annotated_cells(n_features: int, priors: PlatePriors) -> AnnotatedCells:
+    """Give what there is before the first annotation."""
+    embeddings, texts = np.empty((0, n_features), np.float32), np.empty(0, "U8")
+    nothing = np.empty(0, dtype=object)
+    return AnnotatedCells(
+        embeddings=embeddings,
+        classes=texts,
+        kinds=nothing,
+        groups=texts,
+        chosen=nothing,
+        n_unreadable=0,
+        found=MoreCells(embeddings, texts, texts),
+        rows=np.empty(0, np.int64),
+        priors=priors,
+    )
 
 
 def collect(
@@ -73,6 +98,7 @@ def collect(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
+    priors: PlatePriors | None = None,
     job: Job = NO_JOB,
 ) -> AnnotatedCells:
     """Embed the annotated cells, each where the person clicked it, and the found cells there.
@@ -81,7 +107,8 @@ def collect(
     cell may be another object. A model that judges found cells learns from both. No plate has to be
     embedded before a model can be trained.
     """
-    return _embedded([(state, state.training) for state in states], recipe, encoder, stores, job)
+    positions = [(state, state.training) for state in states]
+    return _embedded(positions, recipe, encoder, stores, priors, job)
 
 
 def collect_again(
@@ -89,11 +116,12 @@ def collect_again(
     states: Mapping[str, PlateState],
     encoder: Encoder,
     stores: Path,
+    priors: PlatePriors | None = None,
     job: Job = NO_JOB,
 ) -> AnnotatedCells:
     """Embed the very cells that a model was trained on, whatever people have annotated since."""
     positions = positions_again(manifest, states)
-    return _embedded(positions, manifest.recipe, encoder, stores, job)
+    return _embedded(positions, manifest.recipe, encoder, stores, priors, job)
 
 
 def positions_again(
@@ -173,6 +201,7 @@ def _embedded(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
+    priors: PlatePriors | None,
     job: Job,
 ) -> AnnotatedCells:
     rows, classes, kinds, chosen, groups = [], [], [], [], []
@@ -200,6 +229,7 @@ def _embedded(
         found=reduce(MoreCells.__add__, found),
         rows=np.flatnonzero(usable),
         plate=sampled_directions([state for state, _ in positions], recipe, encoder, stores),
+        priors=priors,
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors
     from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -55,12 +56,25 @@ class WithMoreCells:
     part wells, those that are not whole have no part in it.
     """
 
-    def __init__(self, head: Head, more: MoreCells, groups: NDArray[np.str_]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        more: MoreCells,
+        groups: NDArray[np.str_],
+        priors: PlatePriors | None = None,
+    ) -> None:
         self.head, self.more = head, more
+        self._offset = None if priors is None else priors.offsets(more.embeddings, more.groups)
         self._n_in_well = Counter(groups.tolist())  # annotated cells of each, all that there are
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Fit the head."""
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the head, beside an offset where it has the priors."""
         if groups is None:
             raise HcsQcError("More cells are chosen by well; give the well of each cell.")
         wells = np.asarray(groups)
@@ -71,11 +85,20 @@ class WithMoreCells:
             np.concatenate([np.asarray(X), self.more.embeddings[mine]]),
             np.concatenate([np.asarray(y), self.more.classes[mine]]),
             groups=np.concatenate([wells, self.more.groups[mine]]),
+            **self._with_offset(offset, mine),
         )
         self.classes_ = self.head.classes_
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def _with_offset(
+        self, offset: ArrayLike | None, mine: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float64]]:
+        if offset is None or self._offset is None:
+            return {}
+        return {"offset": np.concatenate([np.asarray(offset), self._offset[mine]])}
+
+    def predict_proba(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Give the probabilities of the head."""
-        probabilities: NDArray[Any] = self.head.predict_proba(X)
+        known = {} if offset is None else {"offset": offset}
+        probabilities: NDArray[Any] = self.head.predict_proba(X, **known)
         return probabilities

@@ -23,6 +23,7 @@ from napari_hcs_qc.assay.store.model_manifest import (
     EncoderRecord,
     FineTuning,
     ModelManifest,
+    PriorRecord,
     TrainingPlate,
 )
 from napari_hcs_qc.assay.store.plate_cells import cells_document
@@ -31,12 +32,15 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
 from napari_hcs_qc.heads.kind_head import MIN_PER_KIND, KindHead
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -101,10 +105,14 @@ def fit_heads(
     """Fit the head, and beside it the one for kinds (None with too few of any kind)."""
     if tuned is not None:
         return tuned.head, fit_kinds(annotated, options.seed)
+    if not len(annotated.classes):
+        n_features = annotated.embeddings.shape[1]
+        return LinearHead.before_annotations(n_features, (ABNORMAL, NORMAL)), None
     head = make_head(options.head, options.seed, annotated.plate)
-    with_more = WithMoreCells(head, annotated.found + simulated, annotated.groups)
+    more, groups = annotated.found + simulated, annotated.groups
+    with_more = WithMoreCells(head, more, groups, annotated.priors)
     # Not side by side: both are many small steps, between which two threads would only wait.
-    with_more.fit(annotated.embeddings, annotated.classes, groups=annotated.groups)
+    with_more.fit(annotated.embeddings, annotated.classes, groups, annotated.offset)
     return head, fit_kinds(annotated, options.seed)
 
 
@@ -125,6 +133,7 @@ def inputs_of(
     encoder: Encoder,
     states: Sequence[PlateState],
     stores: Path,
+    prior: PriorRecord | None,
 ) -> str:
     """Content address of everything that a model depends on."""
     return fingerprint(
@@ -141,6 +150,7 @@ def inputs_of(
             "knows_plates": options.head not in FINE_TUNED
             and are_embedded(states, recipe, encoder, stores),
             "version": __version__,
+            "prior": None if prior is None else prior.model_dump(),
             **({"simulated": list(options.simulated)} if options.simulated else {}),
         }
     )
@@ -188,6 +198,7 @@ def manifest_of(
         n_cut=sum(state.n_cut_annotated for state in states),
         n_wells=len(set(annotated.groups.tolist())),
         uses_plate_directions=annotated.plate is not None and tuned is None,
+        prior=prior_record(annotated.priors),
         training_plates=tuple(
             TrainingPlate(name=state.plate.name, fingerprint=state.plate.fingerprint)
             for state in states
@@ -219,6 +230,14 @@ def first_diameter(assay: AssayFolder) -> float | None:
         if document is not None:
             return document.diameter_px
     return None
+
+
+def prior_record(priors: PlatePriors | None) -> PriorRecord | None:
+    """Describe the prior that a model has, for its manifest."""
+    if priors is None:
+        return None
+    sha256 = "" if priors.linear is None else priors.linear.document.weights_sha256
+    return PriorRecord(name=priors.name, weights_sha256=sha256)
 
 
 def versions() -> dict[str, str]:

@@ -70,7 +70,7 @@ def validate(
 
     def make(seed: int) -> Any:
         head = make_head(options.head, seed, annotated.plate)
-        return WithMoreCells(head, more, annotated.groups)
+        return WithMoreCells(head, more, annotated.groups, annotated.priors)
 
     validation = cross_validate(
         annotated.embeddings,
@@ -81,6 +81,7 @@ def validate(
         head_factory=make,
         seeds=tuple(range(options.seed, options.seed + options.n_seeds)),
         counts=counted(annotated.chosen, annotated.classes),
+        offset=annotated.offset,
         job=job,
     )
     return _figures(validation, annotated)
@@ -185,5 +186,6 @@ def curve(annotated: AnnotatedCells, options: TrainOptions, job: Job = NO_JOB) -
         annotated.groups,
         options.head,
         plate=annotated.plate,
+        offset=annotated.offset,
         job=job,
     )

@@ -31,6 +31,8 @@ _NAMED_WELLS = 3
 
 def fit_novelty(annotated: AnnotatedCells) -> tuple[Novelty | None, str]:
     """Learn what is usual among annotated cells, where they are enough."""
+    if not len(annotated.classes):
+        return None, "No cell was annotated yet, so none can be said to be unlike those annotated."
     try:
         novelty = Novelty().fit(annotated.embeddings, annotated.groups, annotated.plate)
     except HcsQcError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
@@ -17,8 +18,10 @@ from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN, Prediction, sav
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
+from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -112,7 +115,8 @@ def predict_plate(
     embedded = embed_plate(
         state, model.recipe, encoder, assay.embeddings_folder, try_again=try_again, job=job
     )
-    p_abnormal = score_embeddings(model.head, embedded.rows, job=job)
+    offset, no_prior = _offset_of(assay, state, model, encoder, embedded.rows, job)
+    p_abnormal = score_embeddings(model.head, embedded.rows, offset, job=job)
     has_kind = p_abnormal >= min(0.5, assay.threshold)
     kinds = _kinds(model, embedded.rows, has_kind, job)
     table = with_texts(
@@ -127,11 +131,41 @@ def predict_plate(
         plate=state.plate.name,
         model=model.id,
         table=table,
-        warnings=(*shift_warning, *backend_warning(model, encoder)),
+        warnings=(*_before_annotations(model), *no_prior, *shift_warning, *backend_warning(model, encoder)),
         unreadable=tuple((problem.where, problem.what) for problem in embedded.unreadable),
         shift=shift,
     )
     return with_novelty(prediction, state, model, embedded.rows, job) if novelty else prediction
+
+
+def _before_annotations(model: Model) -> tuple[str, ...]:
+    return (model.manifest.origin,) if model.manifest.is_before_annotations else ()
+
+
+def _offset_of(
+    assay: AssayFolder,
+    state: PlateState,
+    model: Model,
+    encoder: Encoder,
+    rows: NDArray[np.floating[Any]],
+    job: Job,
+) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
+    """Give what is known of cells without annotations, and a warning where that is nothing."""
+    if model.manifest.prior is None:
+        return None, ()
+    stores = assay.embeddings_folder
+    offset = prior_offsets(state, rows, model.recipe, encoder, stores, model.linear_prior, job)
+    if offset is not None:
+        return offset, ()
+    n_whole = int((~state.plate_cells.cells["is_cut"]).sum())
+    few = (
+        f"Plate {state.plate.name} has {count_of(n_whole, 'whole cell')}; {MIN_CELLS} are needed "
+        "to know what its usual cells look like"
+    )
+    if model.manifest.is_before_annotations:
+        why = f"{few}, so none is classified before there are annotations."
+        return np.full(len(rows), np.nan), (why,)
+    return np.zeros(len(rows)), (f"{few}, so its cells are classified by annotations alone.",)
 
 
 def with_novelty(

@@ -27,6 +27,10 @@ Recipe = Annotated[
 ]
 
 
+FEW_ANNOTATIONS = 50
+"""With fewer a model rests on its prior for the most part, and scores are not calibrated."""
+
+
 class TrainingCell(NamedTuple):
     """An annotated cell that a model was trained on; positions to 0.01 px."""
 
@@ -84,6 +88,14 @@ class FineTuning(Part):
     started_from_weights: str | None
 
 
+class PriorRecord(Part):
+    """What a model knows without annotations: the prior of each plate, see `heads.prior`."""
+
+    name: str
+    weights_sha256: str = ""
+    """Of what it learned of artefacts; empty where it is only the distance from usual cells."""
+
+
 class ModelManifest(Document):
     """The file `model.json`, without which a folder is no model."""
 
@@ -107,6 +119,8 @@ class ModelManifest(Document):
     """Annotated cells that were left out since the image border cuts them."""
     n_wells: int
     uses_plate_directions: bool = False
+    prior: PriorRecord | None = None
+    """None where annotations are all that the model knows."""
     training_plates: tuple[TrainingPlate, ...]
     training_cells: tuple[TrainingCell, ...]
     cross_validation: KeptFigures | None = None
@@ -124,6 +138,36 @@ class ModelManifest(Document):
         renamed: dict[str, Any] = with_new_names(data)
         renamed.pop("model_version", None)
         return renamed
+
+    @property
+    def is_before_annotations(self) -> bool:
+        """Whether it judges by its prior alone."""
+        return not self.n_annotated
+
+    @property
+    def origin(self) -> str:
+        """What the model's calls rest on, as a sentence; empty where that is mostly annotations."""
+        if self.prior is None:
+            return ""
+        general = (
+            f"the prior {self.prior.name}, a model of simulated artefacts and of images that "
+            "experts classified"
+            if self.prior.weights_sha256
+            else "their distance from the usual cells of their plate"
+        )
+        if self.is_before_annotations:
+            return (
+                f"Before any annotation: cells are classified by {general}. Artefacts of another "
+                "kind are missed, and rare but healthy cells may be called abnormal; annotate some "
+                "cells and train."
+            )
+        n_annotated = sum(self.n_annotated.values())
+        if n_annotated >= FEW_ANNOTATIONS:
+            return ""
+        return (
+            f"Few annotations ({n_annotated}): cells are classified by {general}, and by the "
+            "annotations."
+        )
 
     @property
     def plate_names(self) -> tuple[str, ...]:

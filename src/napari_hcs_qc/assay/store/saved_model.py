@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.evaluation.novelty import Novelty
     from napari_hcs_qc.heads.finetune import FineTuned
+    from napari_hcs_qc.heads.prior.linear_prior import LinearPrior
 
 _MANIFEST = "model.json"
 OWN_WEIGHTS = WEIGHTS
 """Weights of a fine-tuned encoder, in the folder of its model."""
 NOVELTY = "annotated.safetensors"
 """What the annotated cells look like, in the folder of the model."""
+PRIOR = "prior"
+"""Folder of what its prior learned of artefacts, in that of the model."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +37,8 @@ class Model:
     kind_head: Any | None  # fitted head for the kinds of abnormal cells
     manifest: ModelManifest  # weights that lie in the assay are named by their full path
     novelty: Novelty | None = None  # which cells are unlike those it was trained on
+    # What its prior learned of artefacts; None where it has none, see `ModelManifest.prior`
+    linear_prior: LinearPrior | None = None
 
     @property
     def recipe(self) -> CropRecipe:
@@ -52,6 +57,7 @@ def save_heads(
     kind_head: Any | None,
     tuned: FineTuned | None = None,
     novelty: Novelty | None = None,
+    linear_prior: LinearPrior | None = None,
 ) -> None:
     """Write the heads of a model; a folder is a model only with a manifest, `publish_model`."""
     from napari_hcs_qc.heads.saved_head import save_head
@@ -70,6 +76,10 @@ def save_heads(
     if novelty is not None:
         with atomic_path(folder / NOVELTY) as temporary:
             temporary.write_bytes(novelty.to_bytes())
+    if linear_prior is not None:
+        from napari_hcs_qc.heads.prior.linear_prior import save_prior
+
+        save_prior(folder / PRIOR, linear_prior)
 
 
 def publish_model(folder: Path, manifest: ModelManifest) -> ModelManifest:
@@ -101,7 +111,23 @@ def load_model(folder: Path) -> Model:
         kind_head=load_head(folder / "kinds") if manifest.has_kinds else None,
         manifest=manifest,
         novelty=_novelty(folder),
+        linear_prior=_linear_prior(manifest, folder),
     )
+
+
+def _linear_prior(manifest: ModelManifest, folder: Path) -> LinearPrior | None:
+    record = manifest.prior
+    if record is None or not record.weights_sha256:
+        return None
+    from napari_hcs_qc.heads.prior.linear_prior import load_prior
+
+    prior = load_prior(folder / PRIOR / f"{record.name}.json")
+    if prior.document.weights_sha256 != record.weights_sha256:
+        raise HcsQcError(
+            f"The prior in {folder / PRIOR} is not the one that the model was made with. Train "
+            "again, or restore the folder from a copy."
+        )
+    return prior
 
 
 def _novelty(folder: Path) -> Novelty | None:

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
     parser.add_argument("plate", metavar="PLATE", type=Path, help="folder, CSV or .zarr")
-    parser.add_argument("--labels", metavar="LABELS.csv", type=Path, required=True)
+    parser.add_argument(
+        "--labels",
+        metavar="LABELS.csv",
+        type=Path,
+        help="annotated cells; without them cells are classified as before any annotation",
+    )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for tables and report"
     )

@@ -78,8 +78,8 @@ class LinearHead(Deciding):
     Where the cells of the plate that nobody annotated are at hand, their main directions (see
     `plate_directions`) stand beside the features in all three sets, with a quarter of their
     weight. That helps where annotations are few: in BBBC022, classes drawn in equal parts, it
-    brought some +0.01 of weighted F1 with 10 to 50 annotations, and nothing from 100 on; see
-    ``benchmarks/README.md``.
+    brought +0.012, +0.009 and +0.003 of weighted F1 with 10, 25 and 50 annotations, and nothing
+    from 100 on; see ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
     """
@@ -129,6 +129,20 @@ class LinearHead(Deciding):
         with one_blas_thread():
             self._fit(cells, codes, n_classes, groups, known)
         return self
+
+    @classmethod
+    def before_annotations(cls, n_features: int, classes: tuple[str, str]) -> Self:
+        """Make a head that knows nothing: its decision is the offset."""
+        head = cls(deviations=False, products=False)
+        head.classes_, head.n_features_in_ = np.array(classes), n_features
+        head.centre_, head.scale_ = np.zeros(n_features), np.ones(n_features)
+        head.directions_, head.offset_ = np.empty((0, n_features)), np.empty(0)
+        head.coef_, head.intercept_ = np.zeros((1, n_features)), np.zeros(1)
+        head.deviation_coef_, head.anchor_coef_ = np.empty((1, 0)), np.empty((1, 0))
+        head.anchors_ = np.empty((0, n_features), np.float32)
+        head.strength_, head.folds_by_ = _DEFAULT_STRENGTH, "none"
+        head.calibration_factor_ = head.offset_weight_ = 1.0
+        return head
 
     def _check_offset(self, offset: ArrayLike | None, n_cells: int) -> Floats | None:
         if offset is None:

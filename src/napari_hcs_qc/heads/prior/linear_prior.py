@@ -67,8 +67,13 @@ class PriorDocument(Document):
 class LinearPrior:
     """A linear model of what sets abnormal cells apart from the usual ones of their plate."""
 
-    name: str
+    document: PriorDocument  # what it was made from
     coef: Floats  # ``(2 * n_features,)``: of ``z``, then of its absolute value
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        return self.document.name
 
     def score(self, z: Floats) -> Floats:
         """``(n_cells,)`` of cells standardised by their plate, up to a constant of the plate."""
@@ -99,14 +104,15 @@ def find_prior(
     return None
 
 
-def save_prior(folder: Path, prior: LinearPrior, document: PriorDocument) -> Path:
+def save_prior(folder: Path, prior: LinearPrior) -> Path:
     """Write the weights, then the file that describes them."""
+    folder.mkdir(exist_ok=True)
     data = save_tensors({_COEF: prior.coef.astype(np.float32)})
     path = folder / f"{prior.name}.json"
     with atomic_path(path.with_suffix(".safetensors")) as temporary:
         temporary.write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
-    document.model_copy(update={"weights_sha256": digest}).save(path)
+    prior.document.model_copy(update={"weights_sha256": digest}).save(path)
     return path
 
 
@@ -123,4 +129,4 @@ def load_prior(path: Path) -> LinearPrior:
             raise ValueError(f"its shape is {coef.shape}, not {(2 * document.n_features,)}")
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise HcsQcError(f"{weights} cannot be used: {error}. {document.remedy}") from error
-    return LinearPrior(document.name, coef)
+    return LinearPrior(document, coef)

@@ -59,13 +59,20 @@ class PlatePrior:
     name: str
     statistics: PlateStatistics
     linear: LinearPrior | None
+    columns: NDArray[np.int64]  # features that the linear prior is of
     residual: Residual
     usual_linear: _Usual
     usual_residual: _Usual
     usual_sum: _Usual
 
     @classmethod
-    def fit(cls, cells: ArrayLike, linear: LinearPrior | None = None, seed: int = 0) -> Self | None:
+    def fit(
+        cls,
+        cells: ArrayLike,
+        linear: LinearPrior | None = None,
+        seed: int = 0,
+        columns: NDArray[np.int64] | None = None,
+    ) -> Self | None:
         """Learn what is usual on a plate.
 
         Parameters
@@ -78,6 +85,9 @@ class PlatePrior:
             components is the whole score.
         seed : int
             Which halves of the sample the components are found in.
+        columns : ndarray, optional
+            Which features the linear prior is of, where there are more channels than that of the
+            nuclei; all by default.
 
         Returns
         -------
@@ -88,16 +98,17 @@ class PlatePrior:
         rows = rows[np.isfinite(rows).all(axis=1)]
         if len(rows) < MIN_CELLS:
             return None
-        if linear is not None and len(linear.coef) != 2 * rows.shape[1]:
+        used = np.arange(rows.shape[1]) if columns is None else columns
+        if linear is not None and len(linear.coef) != 2 * len(used):
             raise ValueError(
                 f"The prior {linear.name} is for {len(linear.coef) // 2} features, the cells have "
-                f"{rows.shape[1]}; use the prior of their encoder and recipe."
+                f"{len(used)}; use the prior of their encoder and recipe."
             )
         statistics = plate_statistics(rows)
         z = statistics.standardised(rows)
         residual = Residual.fit(z, seed)
         distances = residual.score(z)
-        looks = distances if linear is None else linear.score(z)
+        looks = distances if linear is None else linear.score(z[:, used])
         usual_residual, usual_linear = _Usual.of(distances), _Usual.of(looks)
         total = _RESIDUAL_WEIGHT * usual_residual.standardised(distances)
         if linear is not None:
@@ -106,6 +117,7 @@ class PlatePrior:
             name=RESIDUAL_ALONE if linear is None else linear.name,
             statistics=statistics,
             linear=linear,
+            columns=used,
             residual=residual,
             usual_linear=usual_linear,
             usual_residual=usual_residual,
@@ -131,7 +143,7 @@ class PlatePrior:
             z = self.statistics.standardised(part)
             total = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
             if self.linear is not None:
-                total += self.usual_linear.standardised(self.linear.score(z))
+                total += self.usual_linear.standardised(self.linear.score(z[:, self.columns]))
             # Cut off, an Inf would look like any large number.
             total[~np.isfinite(part).all(axis=1)] = np.nan
             above = self.usual_sum.standardised(total) - LINE

@@ -1,0 +1,154 @@
+"""The prior of each plate of an assay: what is known of its cells before any annotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
+from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS
+from napari_hcs_qc.heads.prior.plate_prior import RESIDUAL_ALONE, PlatePrior
+from napari_hcs_qc.job import NO_JOB, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.heads.prior.linear_prior import LinearPrior
+
+    Floats = NDArray[np.float64]
+
+_SEED = 0  # the same cells for every model of a plate
+_MOST_KNOWN = 8
+_ROWS_AT_ONCE = 65536
+_known: dict[tuple[Path, str], _OfPlate] = {}
+
+
+@dataclass(eq=False)
+class _OfPlate:
+    """The prior of one plate, and the scores of its found cells once somebody asks for them."""
+
+    prior: PlatePrior | None
+    scores: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PlatePriors:
+    """The priors of some plates, made by `find_plate_priors`."""
+
+    linear: LinearPrior | None  # what all have learned of artefacts; None for the residual alone
+    by_plate: Mapping[str, PlatePrior]
+
+    @property
+    def name(self) -> str:
+        """Name of the prior."""
+        return prior_name(self.linear)
+
+    def offsets(self, embeddings: NDArray[np.floating[Any]], groups: NDArray[np.str_]) -> Floats:
+        """Offsets for a head, ``(n_cells,)``, of cells of wells such as ``plate/A01``."""
+        plates = np.array([str(group).rpartition("/")[0] for group in groups], dtype=object)
+        offsets = np.empty(len(embeddings))
+        for plate in set(plates.tolist()):
+            mine = plates == plate
+            offsets[mine] = as_offset(self.by_plate[plate].score(embeddings[mine]))
+        return offsets
+
+
+def prior_name(linear: LinearPrior | None) -> str:
+    """Name a prior for people and files."""
+    return RESIDUAL_ALONE if linear is None else linear.name
+
+
+def as_offset(scores: Floats) -> Floats:
+    """Log-odds of the second class in the order of the alphabet, which is normal."""
+    return -scores
+
+
+def find_plate_priors(
+    states: Iterable[PlateState],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    linear: LinearPrior | None,
+) -> PlatePriors | None:
+    """Give the priors of plates; None where one is not embedded or has too few cells."""
+    by_plate = {}
+    for state in states:
+        known = _of_plate(state, recipe, encoder, stores, linear)
+        if known is None or known.prior is None:
+            return None
+        by_plate[state.plate.name] = known.prior
+    return PlatePriors(linear, by_plate) if by_plate else None
+
+
+def prior_offsets(
+    state: PlateState,
+    rows: NDArray[np.floating[Any]],
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    linear: LinearPrior | None,
+    job: Job = NO_JOB,
+) -> Floats | None:
+    """Give the offsets of all cells of an embedded plate; None where it has too few cells.
+
+    `rows` are their embeddings, those of the cells that people added last. What is asked again is
+    remembered.
+    """
+    known = _of_plate(state, recipe, encoder, stores, linear)
+    if known is None or known.prior is None:
+        return None
+    n_found = len(state.plate_cells.cells)
+    if known.scores is None:
+        parts = [np.empty(0)]
+        for start in range(0, n_found, _ROWS_AT_ONCE):
+            job.check()
+            job.report(start, n_found, "comparing cells with their plate")
+            parts.append(known.prior.score(rows[start : min(start + _ROWS_AT_ONCE, n_found)]))
+        known.scores = np.concatenate(parts)
+    return as_offset(np.concatenate([known.scores, known.prior.score(rows[n_found:])]))
+
+
+def _of_plate(
+    state: PlateState,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    linear: LinearPrior | None,
+) -> _OfPlate | None:
+    store = stored_plate(state, recipe, encoder, stores)
+    if store is None:
+        return None
+    key = store.folder, "" if linear is None else linear.document.weights_sha256
+    if key not in _known:
+        rows = store.embeddings
+        whole = np.flatnonzero(~state.plate_cells.cells["is_cut"].to_numpy(bool))
+        chosen = np.sort(np.random.default_rng(_SEED).permutation(whole)[:N_CELLS])
+        sample = np.asarray(rows[chosen], dtype=np.float32)
+        columns = _nuclear_columns(state, recipe, encoder)
+        prior = PlatePrior.fit(sample, linear, columns=columns)
+        while len(_known) >= _MOST_KNOWN:
+            _known.pop(next(iter(_known)))
+        _known[key] = _OfPlate(prior)
+    return _known[key]
+
+
+def _nuclear_columns(
+    state: PlateState, recipe: CropRecipe, encoder: Encoder
+) -> NDArray[np.int64] | None:
+    """Features of the channel of the nuclei, which priors are of; None where all are."""
+    n_channels = len(state.plate.channels)
+    if n_channels == 1 or recipe.channels != "each":
+        return None
+    nuclear = state.plate.channel_index(state.plate_cells.channel)
+    # Views are one scale after another, and of each scale one channel after another.
+    views = nuclear + n_channels * np.arange(len(recipe.scales))
+    columns = views[:, np.newaxis] * encoder.n_features + np.arange(encoder.n_features)
+    return columns.reshape(-1)
