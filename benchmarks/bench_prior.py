@@ -22,7 +22,11 @@ from benchmarks.labelled_plate import BBBC039, embedded_plate
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS
-from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
+from napari_hcs_qc.assay.views.first_cells import (
+    N_STARTING,
+    starting_cells,
+    starting_cells_by_score,
+)
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
@@ -44,7 +48,6 @@ SIZES = (10, 25, 50, 100)
 SUGGESTED_SIZES = (10, 25, 50)
 _N_FOLDS = 5
 _RETRAIN_EVERY = 5  # clicks, in the simulation of a person
-_TOP = 1 / 3  # of the scores, of which half of the first cells are
 _UNKNOWN = 0.5
 
 
@@ -100,7 +103,7 @@ def as_suggested(cells: Labelled, n: int, with_prior: bool) -> Order:
 
     def order_of(pool: Rows, seed: int) -> Rows:
         if with_prior:
-            first = by_prior(cells.scores[pool], seed)
+            first = starting_cells_by_score(cells.scores[pool], seed=seed)
         else:
             first = starting_cells(cells.embeddings[pool], seed=seed, plate=cells.directions)
         is_annotated = np.zeros(len(pool), dtype=bool)
@@ -119,16 +122,6 @@ def as_suggested(cells: Labelled, n: int, with_prior: bool) -> Order:
         return pool[order]
 
     return order_of
-
-
-def by_prior(scores: Floats, seed: int) -> Rows:
-    """Choose the first cells: half of the top third of the scores, half of the rest."""
-    rng = np.random.default_rng([seed, 2])
-    by_score = np.argsort(-scores)
-    n_top = round(_TOP * len(scores))
-    top, rest = rng.permutation(by_score[:n_top]), rng.permutation(by_score[n_top:])
-    n = N_STARTING // 2
-    return rng.permutation(np.concatenate([top[:n], rest[: N_STARTING - n]]))
 
 
 def out_of_fold(

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def figures(model: Model, threshold: float) -> list[str]:
     """List the cross-validated figures of a model at a threshold, with their intervals."""
     validation, origin = model.manifest.cross_validation, model.manifest.origin
+    if model.manifest.is_before_annotations:
+        return []  # the plates say so
     if validation is None:
-        return [origin or "Cross-validation: not yet done"]
+        return ["Cross-validation: not yet done"]
     validation = validation.at(threshold)
     lines = [origin] if origin else []
     lines.append(f"Cross-validation: {validation.explained()}")

@@ -129,6 +129,19 @@ def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Tra
     )
 
 
+def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
+    """Score every plate by what is known without annotations."""
+    return train(
+        frozen.folder,
+        frozen.options,
+        states=frozen.joined(),
+        before_annotations=True,
+        figures=False,
+        scores=True,
+        job=job,
+    )
+
+
 def measure_model(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
     """Cross-validate a model that was trained on just these annotations; figures are kept."""
     return add_figures(frozen.folder, model, frozen.joined(), frozen.options, job=job)

@@ -193,7 +193,7 @@ class _Training:
         assay, options, recipe, used, job = (
             self.assay, self.options, self.recipe, self.used, self.job
         )  # fmt: skip
-        stores, tuned, measured = assay.embeddings_folder, None, None
+        tuned, measured = None, None
         if options.head in FINE_TUNED:
             positions = [(state, state.training) for state in used]
             with self.watch.step("fine-tune"):

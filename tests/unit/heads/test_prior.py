@@ -45,9 +45,22 @@ def plate_cells(n: int, seed: int = 0) -> NDArray[np.float64]:
     return cells
 
 
-def linear_prior(seed: int = 1) -> LinearPrior:
+def linear_prior(seed: int = 1, n_features: int = N_FEATURES) -> LinearPrior:
     coef = np.random.default_rng(seed).normal(size=2 * N_FEATURES)
-    return LinearPrior("artefacts", coef)
+    document = PriorDocument(
+        name="artefacts",
+        encoder="efficientnet-lite0",
+        encoder_fingerprint="0" * 16,
+        recipe="nucleus",
+        recipe_fingerprint="1" * 16,
+        n_features=n_features,
+        artefacts=("dead",),
+        sources=(),
+        seed=0,
+        made_with={"napari-hcs-qc": "0"},
+        weights_sha256="",
+    )
+    return LinearPrior(document, coef)
 
 
 class TestPlateStatistics:
@@ -166,37 +179,37 @@ class TestPlatePrior:
             prior.score(cells)[-10:], prior.score(cells[-10:]), rtol=0, atol=1e-9
         )
 
+    def test_a_linear_prior_may_be_of_some_features_only(self) -> None:
+        # As with more channels than that of the nuclei; the distance is of all features.
+        cells, linear = plate_cells(600), linear_prior()
+        more = np.hstack([plate_cells(600, seed=4)[:, :20], cells])
+        prior = PlatePrior.fit(more, linear, columns=np.arange(20, 80))
+        assert prior is not None
+        z = plate_statistics(more).standardised(more)
+        looks, distance = linear.score(z[:, 20:]), Residual.fit(z).score(z)
+
+        def usual(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            scale = median_abs_deviation(values, scale=1 / 1.4826)
+            return (values - np.median(values)) / scale
+
+        total = usual(usual(looks) + 0.75 * usual(distance))
+        np.testing.assert_allclose(prior.score(more), 1.5 * (total - LINE), atol=1e-8)
+
     def test_a_prior_of_another_encoder_is_refused(self) -> None:
         with pytest.raises(ValueError, match="is for 60 features, the cells have 59"):
             PlatePrior.fit(plate_cells(300)[:, 1:], linear_prior())
 
 
 class TestFiles:
-    def document(self, **changes: object) -> PriorDocument:
-        values = {
-            "name": "artefacts",
-            "encoder": "efficientnet-lite0",
-            "encoder_fingerprint": "0" * 16,
-            "recipe": "nucleus",
-            "recipe_fingerprint": "1" * 16,
-            "n_features": N_FEATURES,
-            "artefacts": ("dead",),
-            "sources": (),
-            "seed": 0,
-            "made_with": {"napari-hcs-qc": "0"},
-            "weights_sha256": "",
-        }
-        return PriorDocument(**(values | changes))
-
     def test_what_is_saved_is_read_again(self, tmp_path: Path) -> None:
         prior = linear_prior()
-        path = save_prior(tmp_path, prior, self.document())
+        path = save_prior(tmp_path, prior)
         again = load_prior(path)
         assert again.name == prior.name
         np.testing.assert_allclose(again.coef, prior.coef, rtol=1e-6)
 
     def test_other_weights_than_those_written_are_refused(self, tmp_path: Path) -> None:
-        path = save_prior(tmp_path, linear_prior(), self.document())
+        path = save_prior(tmp_path, linear_prior())
         weights = path.with_suffix(".safetensors")
         data = bytearray(weights.read_bytes())
         data[-1] ^= 1
@@ -208,7 +221,7 @@ class TestFiles:
             load_prior(path)
 
     def test_weights_of_another_length_are_refused(self, tmp_path: Path) -> None:
-        path = save_prior(tmp_path, linear_prior(), self.document(n_features=59))
+        path = save_prior(tmp_path, linear_prior(n_features=59))
         with pytest.raises(HcsQcError, match=r"its shape is \(120,\), not \(118,\)"):
             load_prior(path)
 

@@ -131,7 +131,12 @@ def predict_plate(
         plate=state.plate.name,
         model=model.id,
         table=table,
-        warnings=(*_before_annotations(model), *no_prior, *shift_warning, *backend_warning(model, encoder)),
+        warnings=(
+            *_before_annotations(model),
+            *no_prior,
+            *shift_warning,
+            *backend_warning(model, encoder),
+        ),
         unreadable=tuple((problem.where, problem.what) for problem in embedded.unreadable),
         shift=shift,
     )

@@ -1,4 +1,4 @@
-"""The first cells to annotate: one that is typical of each group of a plate's cells."""
+"""The first cells to annotate: typical ones of groups of cells, or by the score of a prior."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _LIMIT = 5.0  # so that a single fibre is no group of its own
 _INITS = 3
 _ODD_CELLS = 0.1  # of the cells are called odd
 _ODD_SHARE = 0.4  # of the starting cells come from these
+_TOP = 1 / 3  # of the scores of a prior, of which half of the first cells are
 
 
 def starting_cells(
@@ -69,6 +70,29 @@ def starting_cells(
     job.report(2, 2, "Chose starting cells")
     chosen: NDArray[np.int64] = rng.permutation(rows[np.concatenate([from_odd, everywhere])])
     return chosen.astype(np.int64)
+
+
+def starting_cells_by_score(
+    scores: NDArray[np.floating[Any]],
+    n: int = N_STARTING,
+    *,
+    among: NDArray[np.integer[Any]] | None = None,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Choose the first cells where a prior has scored all: half from the top third, half not.
+
+    So both classes are among them, whatever is rare; figures are in ``benchmarks/README.md``.
+    """
+    rows = np.arange(len(scores)) if among is None else np.asarray(among)
+    rows = rows[np.isfinite(scores[rows])]
+    rng = np.random.default_rng([seed, 2])
+    by_score = rows[np.argsort(-scores[rows], kind="stable")]
+    n_top = round(_TOP * len(rows))
+    top, rest = rng.permutation(by_score[:n_top]), rng.permutation(by_score[n_top:])
+    chosen: NDArray[np.int64] = rng.permutation(
+        np.concatenate([top[: n // 2], rest[: n - n // 2]])
+    ).astype(np.int64)
+    return chosen
 
 
 def _typical(cells: NDArray[np.float64], n: int, seed: int) -> NDArray[np.int64]:

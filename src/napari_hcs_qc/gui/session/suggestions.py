@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
+from napari_hcs_qc.assay.views.first_cells import (
+    N_STARTING,
+    starting_cells,
+    starting_cells_by_score,
+)
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.plates.plate import SiteKey
 
@@ -42,6 +46,7 @@ class Suggestions(QObject):
         self._starting: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         selection.plate_changed.connect(self._show_plate)
         models.embeddings_changed.connect(self._find_starting_cells)
+        models.scored_changed.connect(self._start_by_score)
 
     def show_next(self) -> None:
         """Show the cell whose annotation would improve the model most; a key then acts on it."""
@@ -85,6 +90,8 @@ class Suggestions(QObject):
 
     def _find_starting_cells(self) -> None:
         """Choose in the background which cells of the plate shown are annotated first."""
+        if self._start_by_score():
+            return
         embeddings, name = self._models.embeddings, self._selection.plate_name
         annotated = self._annotations.rows
         if embeddings is None or annotated is None or self._selection.state is None:
@@ -103,5 +110,17 @@ class Suggestions(QObject):
         job.failed.connect(lambda text: self.message.emit("warning", text))
 
     def _start_with(self, plate: str | None, rows: NDArray[np.int64]) -> None:
-        if plate == self._selection.plate_name:
+        if plate == self._selection.plate_name and not self._start_by_score():
             self._starting = rows
+
+    def _start_by_score(self) -> bool:
+        """Choose them at once, where the plate was scored before any annotation."""
+        model, scored = self._models.model, self._models.scored
+        if model is None or scored is None or not model.manifest.is_before_annotations:
+            return False
+        state = scored.state
+        whole = np.flatnonzero(~state.is_cut[: len(state.plate_cells.cells)])
+        self._starting = starting_cells_by_score(
+            scored.prediction.table["p_abnormal"].to_numpy(np.float64), among=whole
+        )
+        return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QTimer, Signal
 
-from napari_hcs_qc.assay.store.saved_model import read_manifest
+from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import SETTLE_MS
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
+from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.workflow import desk_steps, model_history
 from napari_hcs_qc.workflow.measuring import add_novelty
 
@@ -48,6 +50,7 @@ class TrainingTasks(TaskGroup):
         session.models.threshold_changed.connect(self._setting_changed)
         session.assay.include_cut_changed.connect(self._setting_changed)
         session.annotations.changed.connect(self._annotated)
+        session.models.embeddings_changed.connect(self._score_before_annotations)
         session.closing.connect(self._close)
 
     @property
@@ -88,13 +91,37 @@ class TrainingTasks(TaskGroup):
         job.finished.connect(lambda made: self._retrained(frozen, made, n_clicks, note))
         return job
 
+    def _score_before_annotations(self) -> None:
+        """Score the plates as soon as they are embedded, where no model ever did."""
+        session = self._session
+        folder, models = session.assay.folder, session.models
+        is_first = folder is not None and not model_folders(folder.models_folder)
+        if not is_first or models.model is not None or session.jobs.newest("retrain") is not None:
+            return
+        frozen = self.freeze()
+        # With few cells nothing is known of the plate; annotations are, with fewest.
+        if frozen is None or not any(
+            np.count_nonzero(~state.is_cut) >= MIN_CELLS for state in frozen.states.values()
+        ):
+            return
+        job = session.start(
+            "First classification", desk_steps.score_before_annotations, frozen, slot="retrain"
+        )
+        job.finished.connect(lambda made: self._scored_before_annotations(frozen, made))
+
+    def _scored_before_annotations(self, frozen: desk_steps.Frozen, made: Trained) -> None:
+        self._session.models.set_scored(made.scored, made.model)
+        self.model_changed.emit()
+        self._catch_up(frozen)
+        self._session.message.emit("info", made.model.manifest.origin)
+
     def measure(
         self, frozen: desk_steps.Frozen | None = None, *, after_s: float = 0.0
     ) -> BackgroundJob | None:
         """Cross-validate the model in use; may wait until the window has drawn what is new."""
         model = self._session.models.model
         frozen = frozen or self.freeze()
-        if frozen is None or model is None:
+        if frozen is None or model is None or model.manifest.is_before_annotations:
             return None
         job = self._session.start(
             f"Figures of model {model.id}",
@@ -283,7 +310,8 @@ class TrainingTasks(TaskGroup):
         self._clicks_since = 0
         self.next_note = ""
         self.model_changed.emit()
-        if self._session.models.model is not None and self._session.models.all_scored:
+        models = self._session.models
+        if models.model is not None and models.all_scored:
             self._tasks.find_embeddings()
             self.measure_novelty()
 

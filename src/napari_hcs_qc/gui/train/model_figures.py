@@ -120,8 +120,9 @@ class ModelFigures(QWidget):
         self._numbers.setEnabled(model is None or shown is own)
         self._sentence.setText(self._text())
         # A model of an earlier version has figures, but not all that are drawn here.
-        is_partial = not own.is_measured or own.lacks_charts
-        self._measure.setVisible(model is not None and is_partial and not self._is_measuring)
+        is_partial = model is not None and not model.manifest.is_before_annotations
+        is_partial &= not own.is_measured or own.lacks_charts
+        self._measure.setVisible(is_partial and not self._is_measuring)
         self._measure.setText("Measure the rest" if own.is_measured else "Measure now")
 
     def _display(self) -> None:
@@ -139,8 +140,11 @@ class ModelFigures(QWidget):
             return (
                 "Annotate normal and abnormal cells, for a start ten of each, then press Retrain."
             )
+        origin = self._model.manifest.origin
+        if self._model.manifest.is_before_annotations:
+            return origin
         if self._recorded.is_measured:
-            return self._recorded.sentence
+            return f"{origin} {self._recorded.sentence}".strip()
         if self._is_measuring:
             return f"Model {self._model.id} is in use already; its figures are being measured."
         return "Not yet cross-validated."

@@ -49,14 +49,22 @@ def next_step(session: Session) -> tuple[int, str]:
     cache = session.annotations.cache
     classes = [] if cache is None else cache.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
-    if min(n_normal, n_abnormal) < FEW and session.models.model is None:
-        return 2, (
+    model = session.models.model
+    is_first = model is None or model.manifest.is_before_annotations
+    if min(n_normal, n_abnormal) < FEW and is_first:
+        judged = (
+            ""
+            if model is None
+            else "The cells were classified by what artefacts look like in general: sort the "
+            "gallery by score to see them. Annotations make the model this assay's own. "
+        )
+        return 2, judged + (
             "Point at a cell, which gets a frame, and press N if it is normal, A if it is abnormal "
             "(out of focus, saturated, debris, dead). Space frames the most informative cell, and "
             "each key goes on to the next. So far "
             f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
-    if session.models.model is None:
+    if is_first:
         return 3, (
             "Press Retrain (Ctrl+R). The first time, all cells are embedded, which takes minutes; "
             "after that, retraining takes about a second."
