@@ -1,0 +1,230 @@
+"""A plate before its first annotation, and what annotations then add."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial import cKDTree
+from sklearn.metrics import roc_auc_score
+
+from napari_hcs_qc import Assay, run
+from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
+from napari_hcs_qc.assay.embeddings.plate_priors import find_plate_priors
+from napari_hcs_qc.assay.embeddings.training_set import collect
+from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_encoder
+from napari_hcs_qc.assay.models.training import sized_recipe
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.assay.store.saved_model import load_model
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.heads.prior.linear_prior import find_prior
+from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
+from napari_hcs_qc.study.simulation.synthetic import (
+    SimulatedPlate,
+    SyntheticSpec,
+    simulate_plate,
+)
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.store.plate_state import PlateState
+    from napari_hcs_qc.workflow.steps import RunResult
+
+SPEC = SyntheticSpec(
+    name="SIM",
+    wells=("B02", "B03", "B04", "C02", "C03", "C04"),
+    sites_per_well=2,
+    shape_px=(400, 440),
+    channels=("DNA",),
+    seed=5,
+    nucleus_diameter_um=14.0,
+    cells_per_mm2=1500.0,
+    artefact_share=0.0,
+    schedule=(("C03", "debris"),),
+    abnormal_share=0.06,
+    n_labels=60,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimulatedPlate:
+    return simulate_plate(tmp_path_factory.mktemp("made"), SPEC)
+
+
+@pytest.fixture(scope="module")
+def ran(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    folder = tmp_path_factory.mktemp("ran")
+    return run(folder / "assay", made.plate_dir, out=folder / "out")
+
+
+@pytest.fixture
+def assay_copy(ran: RunResult, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ran.assay.path, tmp_path / "assay"))
+
+
+def is_abnormal(made: SimulatedPlate, state: PlateState) -> tuple[list[int], list[bool]]:
+    """Rows of the found cells that lie on a simulated one, and whether that is abnormal."""
+    truth = pd.read_parquet(made.plate_dir.parent / "truth_cells.parquet")
+    rows, classes = [], []
+    for (well, site), there in truth.groupby(["well", "site"]):
+        cells = state.cells[(state.cells["well"] == well) & (state.cells["site"] == site)]
+        cells = cells[~cells["is_cut"]]
+        distance, nearest = cKDTree(there[["y_px", "x_px"]]).query(cells[["y_px", "x_px"]])
+        near = distance < 5
+        rows += cells.index[near].tolist()
+        classes += (there["class"].to_numpy()[nearest[near]] == "abnormal").tolist()
+    return rows, classes
+
+
+class TestARunWithoutLabels:
+    def test_all_cells_sites_and_wells_are_scored(self, ran: RunResult) -> None:
+        [plate] = ran.scored
+        p_abnormal = plate.prediction.table["p_abnormal"]
+        assert len(p_abnormal) > MIN_CELLS
+        assert p_abnormal.between(0, 1).all()
+        assert set(plate.scores.wells["well"]) == set(SPEC.wells)
+        exported = pd.read_parquet(ran.report.parent / "cells.parquet")
+        np.testing.assert_array_equal(exported["p_abnormal"], p_abnormal)
+
+    def test_abnormal_cells_have_high_scores(self, ran: RunResult, made: SimulatedPlate) -> None:
+        [plate] = ran.scored
+        rows, classes = is_abnormal(made, plate.state)
+        p_abnormal = plate.prediction.table["p_abnormal"].to_numpy()[rows]
+        assert sum(classes) > 20
+        assert roc_auc_score(classes, p_abnormal) > 0.9
+        assert np.mean(p_abnormal[~np.array(classes)] >= 0.5) < 0.02
+
+    def test_report_and_provenance_say_on_what_the_scores_rest(self, ran: RunResult) -> None:
+        text = ran.report.read_text(encoding="utf-8")
+        assert "Before any annotation" in text
+        assert "not yet cross-validated" not in text
+        provenance = json.loads((ran.report.parent / "provenance.json").read_text("utf-8"))
+        prior = provenance["model_manifest"]["prior"]
+        assert prior["name"] == "efficientnet-lite0-nucleus"
+        assert any("Before any annotation" in text for text in provenance["plates"][0]["warnings"])
+
+    def test_run_again_it_has_the_same_model(
+        self, assay_copy: Path, made: SimulatedPlate, tmp_path: Path
+    ) -> None:
+        again = run(assay_copy, made.plate_dir, out=tmp_path / "out")
+        assert again.model.id == "0001"
+
+    def test_the_model_on_disk_gives_the_same_scores(
+        self, assay_copy: Path, ran: RunResult
+    ) -> None:
+        shutil.rmtree(AssayFolder.open(assay_copy).predictions_folder("SIM"))
+        [prediction] = Assay.open(assay_copy).predict()
+        expected = ran.scored[0].prediction.table["p_abnormal"]
+        np.testing.assert_array_equal(prediction.table["p_abnormal"], expected)
+
+    def test_another_prior_than_that_of_the_model_is_refused(self, assay_copy: Path) -> None:
+        folder = AssayFolder.open(assay_copy).models_folder / "0001"
+        [path] = (folder / "prior").glob("*.safetensors")
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(bytes(data))
+        with pytest.raises(HcsQcError, match="SHA-256 differs"):
+            load_model(folder)
+
+    def test_annotations_take_over(
+        self, assay_copy: Path, made: SimulatedPlate, tmp_path: Path
+    ) -> None:
+        result = run(
+            assay_copy, made.plate_dir, labels=made.labels, out=tmp_path / "out", seeds=1
+        )
+        assert result.model.id == "0002"
+        assert result.model.manifest.prior is not None
+        assert sum(result.model.manifest.n_annotated.values()) > 40
+        figures = result.model.manifest.cross_validation
+        assert figures is not None
+        assert "Before any annotation" not in result.report.read_text(encoding="utf-8")
+
+
+class TestPredictWithoutAModel:
+    def test_it_makes_one(self, made: SimulatedPlate, tmp_path: Path, ran: RunResult) -> None:
+        assay = Assay.new(tmp_path / "assay", [made.plate_dir])
+        [prediction] = assay.predict()
+        assert "Before any annotation" in prediction.warnings[0]
+        expected = ran.scored[0].prediction.table["p_abnormal"]
+        np.testing.assert_allclose(prediction.table["p_abnormal"], expected, atol=1e-5)
+        assert [model.id for model in assay.status().models] == ["0001"]
+        # And it is used from then on.
+        assert assay.predict()[0].model == "0001"
+
+    def test_an_encoder_without_a_prior_has_the_distance_from_usual_cells(
+        self, made: SimulatedPlate, tmp_path: Path
+    ) -> None:
+        result = run(
+            tmp_path / "assay", made.plate_dir, out=tmp_path / "out", recipe="nucleus-mean"
+        )
+        record = result.model.manifest.prior
+        assert record is not None
+        assert record.name == "distance from the plate's usual cells"
+        assert record.weights_sha256 == ""
+        assert "their distance from the usual cells" in result.scored[0].warnings[0]
+        assert result.scored[0].prediction.table["p_abnormal"].between(0, 1).all()
+
+    def test_a_plate_with_few_cells_is_not_classified(self, tmp_path: Path) -> None:
+        few = simulate_plate(
+            tmp_path / "made", SPEC.model_copy(update={"wells": ("B02",), "schedule": ()})
+        )
+        assay = Assay.new(tmp_path / "assay", [few.plate_dir])
+        [prediction] = assay.predict()
+        assert prediction.table["p_abnormal"].isna().all()
+        assert f"{MIN_CELLS} are needed to know" in " ".join(prediction.warnings)
+
+
+class TestTheHeadOnAnAnnotatedPlate:
+    def test_it_is_fitted_beside_the_prior(self, assay_copy: Path, made: SimulatedPlate) -> None:
+        assay = Assay.open(assay_copy)
+        assay.annotate(made.labels)
+        model = assay.train(seeds=1)
+        [prediction] = assay.predict()
+        folder = AssayFolder.open(assay_copy)
+        state = load_plate(folder, "SIM", folder.journal().annotations())
+        options = TrainOptions()
+        encoder = requested_encoder(options)
+        recipe = sized_recipe(folder, options, [state])
+        stores = folder.embeddings_folder
+        linear = find_prior(encoder, recipe)
+        priors = find_plate_priors([state], recipe, encoder, stores, linear)
+        assert priors is not None
+        cells = collect([state], recipe, encoder, stores, priors)
+        store = stored_plate(state, recipe, encoder, stores)
+        assert store is not None
+        rows = np.asarray(store.embeddings, np.float32)
+        of_plate = priors.by_plate["SIM"]
+        more = cells.found
+        X = np.concatenate([cells.embeddings, more.embeddings])
+        head = LinearHead(plate=cells.plate).fit(
+            X,
+            np.concatenate([cells.classes, more.classes]),
+            groups=np.concatenate([cells.groups, more.groups]),
+            # The second class in the order of the alphabet is normal.
+            offset=-of_plate.score(X),
+        )
+        assert head.offset_weight_ > 0
+        expected = head.predict_proba(rows, -of_plate.score(rows))[:, 0]
+        table = prediction.table["p_abnormal"].to_numpy()[: len(rows)]
+        np.testing.assert_allclose(table, expected, atol=1e-4)
+        assert model.manifest.prior is not None
+
+    def test_few_annotations_are_said_to_be_few(
+        self, assay_copy: Path, made: SimulatedPlate, tmp_path: Path
+    ) -> None:
+        labels = pd.read_csv(made.labels)
+        few = labels.groupby("label").head(6)
+        few.to_csv(tmp_path / "few.csv", index=False)
+        assay = Assay.open(assay_copy)
+        assay.annotate(tmp_path / "few.csv")
+        model = assay.train(seeds=1)
+        assert model.manifest.origin.startswith("Few annotations (12)")
+        assay.predict()
+        page = assay.report(tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "Few annotations (12)" in page
