@@ -135,9 +135,7 @@ class TestARunWithoutLabels:
     def test_annotations_take_over(
         self, assay_copy: Path, made: SimulatedPlate, tmp_path: Path
     ) -> None:
-        result = run(
-            assay_copy, made.plate_dir, labels=made.labels, out=tmp_path / "out", seeds=1
-        )
+        result = run(assay_copy, made.plate_dir, labels=made.labels, out=tmp_path / "out", seeds=1)
         assert result.model.id == "0002"
         assert result.model.manifest.prior is not None
         assert sum(result.model.manifest.n_annotated.values()) > 40

@@ -65,6 +65,18 @@ class Shares(NamedTuple):
         return cls(*(np.full(n, np.nan) for _ in range(3)))
 
 
+def upper_limit(hits: int, total: int, confidence: float = 0.95) -> float:
+    """Clopper-Pearson limit that a share of cells drawn at random does not exceed.
+
+    References
+    ----------
+    Clopper & Pearson 1934, Biometrika 26:404, doi:10.1093/biomet/26.4.404.
+    """
+    from scipy.stats import beta  # takes longer to import than what only reads figures
+
+    return 1.0 if hits >= total else float(beta.ppf(confidence, hits + 1, total - hits))
+
+
 def wilson_interval(
     hits: ArrayLike, totals: ArrayLike, z: float = _WILSON_Z
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,11 +18,13 @@ from napari_hcs_qc.assay.store.figures import (
     HeldOut,
     LabelIssueRecord,
 )
+from napari_hcs_qc.evaluation.agreement import agreement
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.evaluation.label_issues import label_issues
 from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
+from napari_hcs_qc.heads.linear.solver import probabilities
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -84,7 +86,23 @@ def validate(
         offset=annotated.offset,
         job=job,
     )
-    return _figures(validation, annotated)
+    figures = _figures(validation, annotated)
+    if annotated.offset is None:
+        return figures
+    alone = _prior_alone(annotated.offset, validation)
+    return figures.model_copy(update={"sentence": f"{figures.sentence} {alone}"})
+
+
+def _prior_alone(offset: NDArray[np.float64], validation: CrossValidation) -> str:
+    """Say what the prior is worth on the same cells, without any annotation."""
+    used = validation.counts
+    p_abnormal = probabilities(offset[used, np.newaxis])[np.newaxis, :, 0]
+    one_fold = np.zeros_like(p_abnormal, dtype=np.int64)
+    alone = agreement(validation.is_abnormal[used], p_abnormal, one_fold, None)
+    return (
+        f"Before any annotation their weighted F1 would be {alone.mean['f1_weighted']:.3f} and "
+        f"their AUC {alone.mean['auc']:.3f}, by the prior alone."
+    )
 
 
 def validate_fine_tuned(
@@ -145,6 +163,7 @@ def _figures(validation: CrossValidation, cells: AnnotatedCells | AnnotatedCrops
             counts=tuple(used.tolist()),
             fold=tuple(tuple(row) for row in validation.fold.tolist()),
             well=tuple(well.tolist()) if has_intervals else (),
+            random=tuple((cells.chosen == "random").tolist()),
         ),
     )
     return figures.at(DEFAULT_THRESHOLD)

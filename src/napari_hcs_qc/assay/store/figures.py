@@ -13,7 +13,8 @@ from napari_hcs_qc.documents import Part, problems_of
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.agreement import TOO_FEW, Agreement, agreement
 from napari_hcs_qc.evaluation.curves import LearningCurve, Reliability
-from napari_hcs_qc.qc.intervals import Rates
+from napari_hcs_qc.qc.intervals import Rates, upper_limit
+from napari_hcs_qc.text import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,10 @@ TITLES = {
     "recall_abnormal": "recall of the abnormal class",
 }
 """Cross-validated figures and their names for people."""
+
+MIN_DRAWN = 10
+"""Cells drawn at random that stay; with fewer a limit would say nothing."""
+_MANY_DRAWN = 300  # from which the limit is as low as it can usefully be
 
 CALIBRATION = "expected calibration error"
 """Another figure, of `Reliability`; the lower the better."""
@@ -106,17 +111,23 @@ class HeldOut(Part):
     """In which it was held out, in each repeat; empty in models of an earlier version."""
     well: tuple[int, ...] = ()
     """Number of its well; empty where the figures have no intervals."""
+    random: tuple[bool, ...] = ()
+    """Whether the cell was drawn at random from all of its plate; empty where that is not known."""
 
     def called(self, threshold: float) -> NDArray[np.bool_]:
         """Tell which cells each repeat calls abnormal, ``(n_repeats, n_cells)``."""
-        # Compared as all scores are, see `classes_at`.
-        called: NDArray[np.bool_] = np.array(self.p_abnormal, np.float32) >= np.float32(threshold)
-        return called
+        return _called(np.array(self.p_abnormal), threshold)
 
     @property
     def counted(self) -> NDArray[np.bool_]:
         """Which cells the figures are of."""
         return np.array(self.counts or [True] * len(self.is_abnormal), dtype=bool)
+
+    def staying(self, threshold: float) -> tuple[int, int]:
+        """Count the cells drawn at random that stay, called normal, and the abnormal of them."""
+        p_abnormal = np.array(self.p_abnormal, np.float64).mean(axis=0)
+        stays = np.array(self.random, dtype=bool) & ~_called(p_abnormal, threshold)
+        return int(stays.sum()), int(np.array(self.is_abnormal, dtype=bool)[stays].sum())
 
     def agreement(self, threshold: float) -> Agreement:
         """Compare with what was annotated, at a threshold."""
@@ -209,7 +220,32 @@ class Figures(Part):
                 f", {_count(hits)} of {hits + misses:.0f} abnormal and {_count(alarms)} of "
                 f"{passed + alarms:.0f} normal cells are called abnormal"
             )
-        return f"{self.sentence} {calls}. {NOT_OF_THE_PLATE}"
+        bound = self.bound_text()
+        return " ".join(filter(None, (f"{self.sentence} {calls}.", bound, NOT_OF_THE_PLATE)))
+
+    def bound(self, threshold: float) -> float | None:
+        """Limit of the share of abnormal cells among those that stay, at 95 % confidence.
+
+        It holds for cells drawn at random, each judged by a model that saw none of its well; None
+        with fewer than `MIN_DRAWN` of them that stay.
+        """
+        if self.held_out is None or not self.held_out.random or self.by != "well":
+            return None
+        n_stay, n_abnormal = self.held_out.staying(threshold)
+        return None if n_stay < MIN_DRAWN else upper_limit(n_abnormal, n_stay)
+
+    def bound_text(self) -> str:
+        """Say what `bound` is of; empty where there is none."""
+        limit = self.bound(self.threshold)
+        if limit is None or self.held_out is None:
+            return ""
+        n_stay, n_abnormal = self.held_out.staying(self.threshold)
+        wide = " The more such cells, the lower that limit." if n_stay < _MANY_DRAWN else ""
+        return (
+            f"Of {n_stay} annotated cells that were drawn at random and are called normal, "
+            f"{n_abnormal} {'is' if n_abnormal == 1 else 'are'} abnormal: at most "
+            f"{percent(limit)} of the cells of their plates that stay are (95 % confidence).{wide}"
+        )
 
     def rates(self, threshold: float) -> Rates | None:
         """Count what is called abnormal at a threshold.
@@ -227,6 +263,12 @@ class Figures(Part):
             n_normal=int((~is_abnormal).sum()),
             n_normal_called=float(called[~is_abnormal].sum()),
         )
+
+
+def _called(p_abnormal: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    # Compared as all scores are, see `classes_at`.
+    called: NDArray[np.bool_] = p_abnormal.astype(np.float32) >= np.float32(threshold)
+    return called
 
 
 def _count(mean: float) -> str:

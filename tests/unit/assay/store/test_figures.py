@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from scipy.stats import binom
 
-from napari_hcs_qc.assay.store.figures import Figures, KeptFigures
+from napari_hcs_qc.assay.store.figures import Figures, HeldOut, KeptFigures
 from napari_hcs_qc.evaluation.reliability import reliability
 
 ADAPTER: TypeAdapter[Figures] = TypeAdapter(KeptFigures)
@@ -99,3 +101,51 @@ def test_of_damaged_figures_the_sentence_names_what_is_wrong(
     assert figures.reliability is None
     assert "damaged" in figures.sentence
     assert place in figures.sentence
+
+
+def drawn(p_abnormal: Any, is_abnormal: Any, is_random: Any) -> Figures:
+    """Figures of annotated cells, some of them drawn at random."""
+    held_out = HeldOut(
+        p_abnormal=(tuple(map(float, p_abnormal)),),
+        is_abnormal=tuple(map(bool, is_abnormal)),
+        fold=((0,) * len(p_abnormal),),
+        random=tuple(map(bool, is_random)),
+    )
+    return Figures(sentence="", by="well", held_out=held_out)
+
+
+def test_the_share_of_what_stays_is_bounded_by_the_cells_drawn_at_random() -> None:
+    # Of 40 random cells 38 stay, 2 of them abnormal; what was picked has no part in it.
+    p_abnormal = [0.1] * 38 + [0.9] * 2 + [0.1] * 10
+    is_abnormal = [False] * 36 + [True] * 4 + [True] * 10
+    figures = drawn(p_abnormal, is_abnormal, [True] * 40 + [False] * 10)
+    # The limit at which two or fewer of 38 are seen in one of 20 draws.
+    limit = figures.bound(0.5)
+    assert limit is not None
+    assert binom.cdf(2, 38, limit) == pytest.approx(0.05)
+    assert "Of 38 annotated cells that were drawn at random" in figures.at(0.5).bound_text()
+    assert "at most 16 % of the cells" in figures.at(0.5).explained()
+    # Where the threshold lets none stay, or few were drawn, there is no limit.
+    assert figures.bound(0.05) is None
+    assert drawn(p_abnormal[:9], is_abnormal[:9], [True] * 9).bound(0.5) is None
+    assert drawn(p_abnormal, is_abnormal, []).bound(0.5) is None
+
+
+@pytest.mark.parametrize("n_random", [30, 100, 300])
+@pytest.mark.parametrize("recall", [0.3, 0.75])
+def test_the_bound_holds_in_95_of_100_draws_of_cells(n_random: int, recall: float) -> None:
+    """A plate of 10,000 cells, 6 % of them abnormal, of which a model calls some and not others."""
+    rng = np.random.default_rng(1)
+    n_cells = 10_000
+    is_abnormal = rng.random(n_cells) < 0.06
+    p_abnormal = np.where(rng.random(n_cells) < np.where(is_abnormal, recall, 0.01), 0.8, 0.1)
+    true = is_abnormal[p_abnormal < 0.5].mean()
+    limits = []
+    for _ in range(2000):
+        rows = rng.choice(n_cells, n_random, replace=False)
+        limit = drawn(p_abnormal[rows], is_abnormal[rows], [True] * n_random).bound(0.5)
+        assert limit is not None
+        limits.append(limit)
+    assert np.mean(np.array(limits) >= true) >= 0.94
+    if n_random >= 100 and true > 0.03:
+        assert np.median(limits) <= 3 * true
