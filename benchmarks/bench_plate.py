@@ -20,17 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from benchmarks.labelled_plate import BBBC039, labelled_assay
+from benchmarks.labelled_plate import BBBC039, embedded_plate
 from scipy.stats import binomtest
 
-from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.embeddings.training_set import collect
 from napari_hcs_qc.assay.models.extra_cells import WithMoreCells
-from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.cells.imported_masks import read_mask
-from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
@@ -74,16 +70,23 @@ def scores(
     annotated: AnnotatedCells, fit_on: NDArray[np.int64], rows: NDArray[np.floating], seed: int
 ) -> NDArray[np.float32]:
     """P(abnormal) of some cells by the default head, fitted on some of the annotated ones."""
-    with_more = product_head(annotated, seed)
-    classes = annotated.classes[fit_on]
-    with_more.fit(annotated.embeddings[fit_on], classes, groups=annotated.groups[fit_on])
-    return score_embeddings(with_more.head, np.asarray(rows))
+    with_more, offset = product_head(annotated, seed), annotated.offset
+    with_more.fit(
+        annotated.embeddings[fit_on],
+        annotated.classes[fit_on],
+        groups=annotated.groups[fit_on],
+        offset=None if offset is None else offset[fit_on],
+    )
+    rows, priors = np.asarray(rows), annotated.priors
+    # All are of one plate.
+    of_rows = priors and priors.offsets(rows, np.full(len(rows), annotated.groups[0]))
+    return score_embeddings(with_more.head, rows, of_rows)
 
 
 def product_head(annotated: AnnotatedCells, seed: int) -> WithMoreCells:
     """Make the default head as the product trains it."""
     head = make_head("linear", seed, annotated.plate)
-    return WithMoreCells(head, annotated.found, annotated.groups)
+    return WithMoreCells(head, annotated.found, annotated.groups, annotated.priors)
 
 
 class Found:
@@ -183,13 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The real images are not at {BBBC039}; nothing was measured.")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        assay, state = labelled_assay(options.assay or Path(folder) / "assay")
-        recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
-        encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
-        stores = assay.embeddings_folder
+        made = embedded_plate(options.assay or Path(folder) / "assay")
+        state, annotated, rows = made.state, made.annotated, made.store.embeddings
         cells = state.plate_cells.cells
-        rows = embed_plate(state, recipe, encoder, stores).rows[: len(cells)]
-        annotated = collect([state], recipe, encoder, stores)
         found = Found(state)
         inner = counted_objects(state, found)
         is_cut = cells["is_cut"].to_numpy(bool)
@@ -212,6 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
             annotated.embeddings,
             annotated.classes,
             annotated.groups,
+            offset=annotated.offset,
             head_factory=partial(product_head, annotated),
         )
         lines = {

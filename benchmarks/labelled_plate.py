@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
+from napari_hcs_qc.assay.embeddings.plate_priors import find_plate_priors
 from napari_hcs_qc.assay.embeddings.training_set import collect
 from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import load_encoder
+from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -52,5 +54,7 @@ def embedded_plate(folder: Path) -> Embedded:
     recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
     store = fill_store(state, recipe, encoder, assay.embeddings_folder)
-    annotated = collect([state], recipe, encoder, assay.embeddings_folder)
+    stores, linear = assay.embeddings_folder, find_prior(encoder, recipe)
+    priors = find_plate_priors([state], recipe, encoder, stores, linear)
+    annotated = collect([state], recipe, encoder, stores, priors)
     return Embedded(state, recipe, encoder, store, annotated)
