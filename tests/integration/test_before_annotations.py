@@ -226,3 +226,30 @@ class TestTheHeadOnAnAnnotatedPlate:
         assay.predict()
         page = assay.report(tmp_path / "report.html").read_text(encoding="utf-8")
         assert "Few annotations (12)" in page
+
+
+@pytest.mark.slow
+def test_of_clean_plates_few_cells_are_called_and_few_wells_flagged(tmp_path: Path) -> None:
+    """20 simulated plates without any artefact, of different density and cell size."""
+    called, flagged = [], []
+    for seed in range(20):
+        spec = SPEC.model_copy(
+            update={
+                "seed": seed,
+                "schedule": (),
+                "abnormal_share": 0.0,
+                "cells_per_mm2": (600.0, 1200.0, 1800.0)[seed % 3],
+                "nucleus_diameter_um": (12.0, 16.0)[seed % 2],
+                "shape_px": (600, 640) if seed % 3 == 0 else SPEC.shape_px,
+            }
+        )
+        folder = tmp_path / str(seed)
+        clean = simulate_plate(folder / "made", spec)
+        [plate] = run(folder / "assay", clean.plate_dir, out=folder / "out").scored
+        p_abnormal = plate.counted_p[np.isfinite(plate.counted_p)]
+        assert len(p_abnormal) >= MIN_CELLS
+        called.append(float((p_abnormal >= plate.threshold).mean()))
+        flagged.append(float(plate.scores.wells["is_flagged"].mean()))
+        shutil.rmtree(folder)
+    assert np.mean(called) <= 0.02
+    assert np.mean(flagged) <= 0.02

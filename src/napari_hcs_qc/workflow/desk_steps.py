@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store, stored_plate
+from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import requested_encoder
@@ -15,6 +16,8 @@ from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.head_registry import WITH_PRIOR
+from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.export import export, report
@@ -86,7 +89,7 @@ def embed(frozen: Frozen, *, job: Job = NO_JOB) -> dict[str, NDArray[np.floating
                 f"{frozen.folder.path} {name} PATH."
             )
         rows[name] = store.embeddings
-    _know_plates(frozen, encoder, recipe)
+    _know_plates(frozen, encoder, recipe, rows, job)
     return rows
 
 
@@ -99,15 +102,26 @@ def find_embeddings(frozen: Frozen, *, job: Job = NO_JOB) -> dict[str, NDArray[n
         if store is not None:
             rows[name] = store.embeddings
     if len(rows) == len(frozen.states):
-        _know_plates(frozen, encoder, recipe)
+        _know_plates(frozen, encoder, recipe, rows, job)
     return rows
 
 
-def _know_plates(frozen: Frozen, encoder: Encoder, recipe: CropRecipe) -> None:
-    """Find the main directions of the plates now, so that the first Retrain need not."""
-    states = list(frozen.joined().values())
-    used = [state for state in states if len(state.training)]
-    sampled_directions(used or states, recipe, encoder, frozen.folder.embeddings_folder)
+def _know_plates(
+    frozen: Frozen,
+    encoder: Encoder,
+    recipe: CropRecipe,
+    rows: Mapping[str, NDArray[np.floating[Any]]],
+    job: Job,
+) -> None:
+    """Find what is known of the plates without annotations now, so that Retrain need not."""
+    states, stores = frozen.joined(), frozen.folder.embeddings_folder
+    used = [state for state in states.values() if len(state.training)]
+    sampled_directions(used or list(states.values()), recipe, encoder, stores)
+    if frozen.options.head == WITH_PRIOR:
+        linear = find_prior(encoder, recipe)
+        for name, state in states.items():
+            found = rows[name][: len(state.plate_cells.cells)]
+            prior_offsets(state, found, recipe, encoder, stores, linear, job)
 
 
 def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
