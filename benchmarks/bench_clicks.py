@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 from benchmarks.bench_plate import Found, counted_objects, end_to_end, scores, share, well_folds
+from benchmarks.bench_prior import as_suggested, labelled
 from benchmarks.labelled_plate import SHARED, Embedded, embedded_plate
 from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
-from napari_hcs_qc.assay.views.first_cells import N_STARTING, starting_cells
-from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ Drawn: TypeAlias = "dict[Key, NDArray[np.int64]]"
 SIZES = (10, 25, 50, 100)
 N_FOLDS = 5
 _SHARE = 0.7  # of the wells for training
-_RETRAIN_EVERY = 5  # clicks, in the simulation of a person
 
 
 def divisions(cells: AnnotatedCells, n: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
@@ -86,26 +84,8 @@ def suggested(
     cells: AnnotatedCells, train: NDArray[np.bool_], n: int, seed: int
 ) -> NDArray[np.int64]:
     """Click n training cells as the desk suggests them, and retrain after every few."""
-    pool = np.flatnonzero(train)
-    along = cells.embeddings[pool]
-    starting = starting_cells(along, seed=seed, plate=cells.plate)
-    is_annotated = np.zeros(len(pool), dtype=bool)
-    p_abnormal = np.full(len(pool), np.nan)
-    order: list[int] = []
-    sites = np.arange(len(pool))
-    while len(order) < n:
-        known = pool[order]
-        is_due = len(order) >= N_STARTING and (len(order) - N_STARTING) % _RETRAIN_EVERY == 0
-        if is_due and len(set(cells.classes[known])) == 2:
-            head = LinearHead(plate=cells.plate)
-            head.fit(cells.embeddings[known], cells.classes[known], groups=cells.groups[known])
-            column = head.classes_.tolist().index("abnormal")
-            p_abnormal = head.predict_proba(along)[:, column]
-        suggestion = suggest_next(p_abnormal, is_annotated, sites, starting=starting, seed=seed)
-        assert suggestion is not None
-        is_annotated[suggestion.row] = True
-        order.append(suggestion.row)
-    return pool[order]
+    order = as_suggested(labelled(cells), n, with_prior=True)
+    return order(np.flatnonzero(train), seed)
 
 
 def drawn_of(cells: AnnotatedCells, train: NDArray[np.bool_], seed: int) -> Drawn:
@@ -121,9 +101,9 @@ def calls(
     cells: AnnotatedCells, fit_on: NDArray[np.int64], rows: NDArray[np.floating], seed: int
 ) -> NDArray[np.bool_]:
     """Whether each of some cells is called abnormal by a model with some annotations."""
-    classes = set(cells.classes[fit_on])
-    if len(classes) < 2:  # nothing can be fitted: all are called what is known
-        return np.full(len(rows), "abnormal" in classes)
+    if len(set(cells.classes[fit_on])) < 2:  # nothing can be fitted: the prior alone calls
+        assert cells.priors is not None
+        return cells.priors.offsets(rows, np.full(len(rows), cells.groups[0])) < 0
     return scores(cells, fit_on, rows, seed) >= DEFAULT_THRESHOLD
 
 

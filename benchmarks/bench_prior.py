@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.heads.linear.plate_directions import PlateDirections
 
     Floats = NDArray[np.float64]
@@ -71,6 +72,18 @@ def sampled_prior(
     prior = PlatePrior.fit(np.asarray(rows[chosen]), linear)
     assert prior is not None
     return prior
+
+
+def labelled(cells: AnnotatedCells) -> Labelled:
+    """Give annotated cells with the scores of their plate's prior."""
+    assert cells.offset is not None
+    return Labelled(
+        embeddings=cells.embeddings,
+        is_abnormal=cells.classes == "abnormal",
+        wells=cells.groups,
+        directions=cells.plate,
+        scores=-cells.offset,
+    )
 
 
 def p_abnormal(cells: Labelled, known: Rows, judged: Rows, with_prior: bool) -> Floats:
@@ -206,14 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{recall:.3f} | {is_called[is_normal].sum()} of {is_normal.sum()} | "
             f"{is_called[is_found].mean():.2f} | {(of_plate[~is_cut] > 0).mean():.1%} |"
         )
-    scores = sampled_prior(rows, is_cut, linear).score(annotated.embeddings)
-    cells = Labelled(
-        embeddings=annotated.embeddings,
-        is_abnormal=is_abnormal,
-        wells=annotated.groups,
-        directions=annotated.plate,
-        scores=scores,
-    )
+    cells = labelled(annotated)
     print(
         f"\nWith annotations of labels.csv (hand-centred crops), {options.draws} draws, mean ± sd"
     )
