@@ -47,7 +47,7 @@ _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decisio
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
 _FEW = 50  # annotations; fewer must not calibrate or shift away what an offset knows
-_MANY = 250  # annotations; up to as many an offset was seen to help, with more it counts less
+_MANY = 100  # annotations; with more an offset counts less: it costs recall on a plate otherwise
 _INTERCEPT_SD = 0.3  # log-odds by which so few may move all cells
 
 
