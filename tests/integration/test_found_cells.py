@@ -140,7 +140,7 @@ def test_other_cells_are_another_training(assay_copy: Path) -> None:
     other_cells = state.plate_cells.cells.assign(x_px=lambda cells: cells["x_px"] + 0.5)
     other = replace(state, plate_cells=replace(state.plate_cells, cells=other_cells))
     same, inputs, others = (
-        inputs_of(TrainOptions(), model.recipe, encoder, [chosen], stores)
+        inputs_of(TrainOptions(), model.recipe, encoder, [chosen], stores, prior=None)
         for chosen in (load_plate(assay, "SIM"), state, other)
     )
     assert same == inputs != others
