@@ -29,7 +29,7 @@ from napari_hcs_qc.assay.models.extra_cells import WithMoreCells
 from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.masks import site_masks
-from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.cells.imported.masks import read_mask
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.heads.head_registry import make_head

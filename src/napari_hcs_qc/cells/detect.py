@@ -46,6 +46,8 @@ class CellsResult:
     diameter_px: float  # median diameter of the nuclei that do not touch the border of their image
     unreadable: tuple[Problem, ...] = ()  # sites without cells for a reason: pixels, or detector
     problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why; guesses
+    check: str = ""  # of an import: how many positions lie on a nucleus
+    understood: str = ""  # of a table: which of its columns are what
 
 
 def plate_diameter(

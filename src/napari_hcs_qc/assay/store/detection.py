@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.store.plate_cells import (
 )
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
 from napari_hcs_qc.cells.detectors.detector import nuclei_finder
-from napari_hcs_qc.cells.imported import import_cells
+from napari_hcs_qc.cells.imported.import_cells import import_cells
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
 from napari_hcs_qc.documents import Document

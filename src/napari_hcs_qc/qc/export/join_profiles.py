@@ -19,7 +19,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.profile_keys import read_keys
-from napari_hcs_qc.qc.export.profiles import open_profiles
+from napari_hcs_qc.tables.profiles import open_profiles
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.qc.export.profiles import Profiles
+    from napari_hcs_qc.tables.profiles import Profiles
 
 MATCHED = "Metadata_hcs_qc_is_matched"
 """Added column: whether the row is one of our cells."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_hcs_qc.qc.export.profiles import Profiles
+    from napari_hcs_qc.tables.profiles import Profiles
 
 _PLATE = ("Metadata_Plate", "Image_Metadata_Plate", "Metadata_Barcode", "Image_Metadata_Barcode")
 _WELL = ("Metadata_Well", "Image_Metadata_Well", "Metadata_well_position")

@@ -291,7 +291,7 @@ def test_plates(tmp_path: Path) -> None:
     )
     assert (pd.read_parquet(result.out)["cell_id"].dropna() != 7).sum() > 30
     assert sum(n for key, n in result.unmatched_cells.items() if key[0] == "20586") == len(cells)
-    with pytest.raises(HcsQcError, match="has the plates other; 20585, 20586 were expected"):
+    with pytest.raises(HcsQcError, match="has the plate other; 20585, 20586 were expected"):
         path = as_parquet(profiles.assign(Image_Metadata_Plate="other"), tmp_path)
         join_onto(two, path, tmp_path / "o.parquet", diameter_px=20.0)
     with pytest.raises(HcsQcError, match="names no plate"):
@@ -387,7 +387,7 @@ def test_sqlite_values_of_mixed_types(tmp_path: Path) -> None:
 
 
 def test_written_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_hcs_qc.qc.export import profiles as module
+    from napari_hcs_qc.tables import profiles as module
 
     monkeypatch.setattr(module, "_VALUES", 40)  # four rows at a time
     cells = make_cells()
