@@ -90,6 +90,7 @@ def exported_outcome(exported: Exported) -> Outcome:
             "out": str(joined.out),
             "n_profiles": joined.n_profiles,
             "n_matched": joined.n_matched,
+            "check": joined.check,
         }
     return Outcome(lines, data)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.tables.columns import Columns, find_columns, missing_columns
 from napari_hcs_qc.tables.positions_are import PositionsAre
-from napari_hcs_qc.tables.profiles import open_profiles
+from napari_hcs_qc.tables.profiles import MISSING, open_profiles
 from napari_hcs_qc.tables.values import numbers, site_number, well_at, well_or_none
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ def _plates(
             )
         return [*ours, None][:1] * n_rows
     named = [str(name).strip().removesuffix(".0") for name in values]
+    named = ["" if name in MISSING else name for name in named]
     theirs = list(dict.fromkeys(filter(None, named)))
     if not set(theirs) & set(ours):
         if len(ours) == 1 and len(theirs) <= 1:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VALUES = 8_000_000  # values in memory at a time (64 MB as floats)
-_MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null", "NULL")
+MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null", "NULL")
 _IMAGE_TABLE = re.compile(r"(?:.*[-_. ])?(?:per_)?image", re.IGNORECASE)
 _NO_OBJECTS = re.compile(r"(?:.*[-_. ])?(?:per_)?(?:image|experiment|relationships?|well)", re.I)
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet")
@@ -52,7 +52,11 @@ def open_profiles(
     Where it names images by number only, the table of images is joined: `image_table`, or
     ``Image.csv`` beside it.
     """
-    source = _open_table(path, as_text=as_text)
+    return with_images(_open_table(path, as_text=as_text), path, image_table)
+
+
+def with_images(source: Profiles, path: Path, image_table: Path | None = None) -> Profiles:
+    """Join the table of images where the objects name theirs by number only."""
     columns = find_columns(source.columns, ("well", "site", "image_number", "table_number"))
     if "image_number" not in columns or isinstance(source, _WithImages):
         return source
@@ -157,6 +161,7 @@ class _WithImages:
         if images.duplicated(by).any():
             raise HcsQcError(f"{what} has two rows of one ImageNumber; one was expected.")
         self._objects, self._by = objects, by
+        images = images.reset_index(drop=True)
         added = images.drop(columns=by)
         self._images = added.assign(**{name: _key(images[name]) for name in by})
         metadata = pa.Schema.from_pandas(added, preserve_index=False)
@@ -207,6 +212,23 @@ class _Parquet:
             yield pa.Table.from_batches([batch], self.schema)
 
 
+class TextTable:
+    """A table in memory, of texts."""
+
+    def __init__(self, texts: pd.DataFrame) -> None:
+        self._texts = texts
+        self.columns = list(texts.columns)
+        self.schema = pa.Schema.from_pandas(texts, preserve_index=False)
+
+    def read(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Read some columns of all rows, in their order."""
+        return self._texts[list(columns)]
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Give all rows."""
+        yield pa.Table.from_pandas(self._texts, self.schema, preserve_index=False)
+
+
 class _Csv:
     """A CSV, which is text; types show only at its end."""
 
@@ -235,7 +257,7 @@ class _Csv:
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
         table = read_table(self._path, lambda _: columns)
-        return table[list(columns)].replace(list(_MISSING), None)
+        return table[list(columns)]
 
     def batches(self) -> Iterator[pa.Table]:
         yield self._table()
@@ -244,7 +266,7 @@ class _Csv:
 def _typed(text: pd.Series[Any]) -> pd.Series[Any]:
     """Numbers where all values are numbers; barcodes such as ``00117`` stay text."""
     values = text.str.strip()
-    is_missing = values.isin(_MISSING)
+    is_missing = values.isin(MISSING)
     present = values[~is_missing]
     if present.isin(("True", "False")).all() and len(present):
         truth = (values == "True").astype("boolean")

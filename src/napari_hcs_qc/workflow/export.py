@@ -39,6 +39,7 @@ from napari_hcs_qc.qc.reports.plate_report import (
     WellPictures,
     write_report,
 )
+from napari_hcs_qc.tables.plate_sites import PlateSites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.cells.imported.options import ImportOptions
 
 _SHOWN_CELLS = 8  # of each class in a well's montage
 _CROP_DIAMETERS = 2.5  # a cell with a little of what is around it
@@ -69,6 +71,7 @@ def export(
     keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     onto: Path | None = None,
+    importing: ImportOptions | None = None,
     scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Exported:
@@ -116,6 +119,8 @@ def export(
             for well, is_out in well_outliers(plate, options).items()
             if is_out
         ],
+        plates={plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored},
+        importing=importing,
         job=job,
     )
     return Exported((*files, joined.out), joined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from napari_hcs_qc.cells.imported.masks import (
     masks_in_folder,
     masks_in_ome_zarr,
 )
+from napari_hcs_qc.cells.imported.options import ImportOptions
 from napari_hcs_qc.cells.imported.plausibility import (
     PositionCheck,
     check_positions,
@@ -33,15 +34,6 @@ from napari_hcs_qc.tables.profiles import object_table, tables_in
 
 if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """How positions from outside are read, and whether they are believed."""
-
-    positions_are: PositionsAre = field(default_factory=PositionsAre)
-    accept_positions: bool = False
-    image_table: Path | None = None  # what the images are that a table names by number
 
 
 def import_cells(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import struct
 import zipfile
@@ -13,9 +12,10 @@ import numpy as np
 from skimage.draw import polygon as pixels_of_polygon
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.tables.geojson import outlines_of, read_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,13 +29,18 @@ def read_objects(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
     name = path.name.lower()
     if name.endswith("_seg.npy"):
         return _cellpose_masks(path)
-    outlines: Iterable[NDArray[np.float64]] = (
-        geojson_outlines(path) if name.endswith(".geojson") else _imagej_outlines(path)
-    )
     mask = np.zeros(shape, np.int32)
-    for number, yx in enumerate(outlines, start=1):
+    for number, yx in enumerate(_outlines(path), start=1):
         mask[pixels_of_polygon(yx[:, 0], yx[:, 1], shape)] = number
     return mask
+
+
+def _outlines(path: Path) -> Iterator[NDArray[np.float64]]:
+    if path.name.lower().endswith(".geojson"):
+        for feature in read_features(path):
+            yield from outlines_of(path, feature)
+    else:
+        yield from _imagej_outlines(path)
 
 
 # ---- Cellpose ----------------------------------------------------------------------------
@@ -75,46 +80,6 @@ def _cellpose_masks(path: Path) -> NDArray[np.int32]:
         raise HcsQcError(
             f"{path} cannot be read as Cellpose's masks: {error}. Save the masks as TIFF or PNG."
         ) from error
-
-
-# ---- GeoJSON -----------------------------------------------------------------------------
-
-
-def read_features(path: Path) -> list[dict[str, Any]]:
-    """Read the features of a GeoJSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise HcsQcError(f"{path} cannot be read as GeoJSON: {error}.") from error
-    features = content.get("features") if isinstance(content, dict) else content
-    if isinstance(content, dict) and content.get("type") == "Feature":
-        features = [content]
-    if not isinstance(features, list) or not all(isinstance(entry, dict) for entry in features):
-        raise HcsQcError(f"{path} is not GeoJSON: a list of features was expected.")
-    return features
-
-
-def geojson_outlines(path: Path) -> Iterator[NDArray[np.float64]]:
-    """Outlines (y, x) of the objects of a GeoJSON file; of QuPath's cells those of the nuclei."""
-    for feature in read_features(path):
-        yield from outlines_of(path, feature)
-
-
-def outlines_of(path: Path, feature: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
-    """Outline (y, x) of a feature; positions count from the corner of the first pixel."""
-    geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    try:
-        rings = {
-            "Polygon": lambda: [coordinates[0]],
-            "MultiPolygon": lambda: [max((part[0] for part in coordinates), key=len)],
-            "Point": lambda: [[coordinates]],
-            "MultiPoint": lambda: [[point] for point in coordinates],
-        }.get(kind or "", list)()
-        for ring in rings:
-            yield np.array([[point[1], point[0]] for point in ring], np.float64) - 0.5
-    except (TypeError, IndexError, ValueError) as error:
-        raise HcsQcError(f"{path} has a {kind} that cannot be read: {error}.") from error
 
 
 # ---- ImageJ ------------------------------------------------------------------------------

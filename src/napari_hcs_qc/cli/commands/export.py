@@ -9,6 +9,7 @@ from napari_hcs_qc.cli.arguments import (
     add_assay,
     add_export_options,
     add_keep_kinds,
+    add_position_options,
     parameters,
 )
 from napari_hcs_qc.cli.command import Command, Outcome
@@ -29,8 +30,10 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--onto",
         metavar="PROFILES",
         type=Path,
-        help="also add the columns to a CellProfiler or CytoTable table, joined by position",
+        help="also add the columns to a CellProfiler or CytoTable table, joined by position; "
+        "profiles of whole wells by their well",
     )
+    add_position_options(parser)
 
 
 def _export(options: argparse.Namespace, bars: Bars) -> Outcome:
