@@ -126,7 +126,7 @@ def new(
         )
     if platemap is not None:
         for plate in opened:
-            read_platemap(platemap, shape=plate.shape)
+            read_platemap(platemap, shape=plate.shape, plate=plate.name)
     first = None
     if (path / "assay.json").is_file():
         existing = AssayFolder.open(path)
