@@ -84,10 +84,10 @@ def file_start(path: Path) -> bytes:
         raise HcsQcError(f"{path} cannot be read: {reason}; a CSV file was expected.") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if is_gzip else path.open("rb")
+    return gzip.GzipFile(path) if is_gzip else path.open("rb")
 
 
 def _csv_rows(path: Path, file: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -144,7 +144,7 @@ def find_columns(names: Sequence[str], meanings: Iterable[str]) -> Columns:
             pair, unit = _find_position(names)
             chosen |= pair
             continue
-        name = next(
+        first = next(
             (
                 by_folded[folded][0]
                 for pattern in _MEANINGS[meaning]
@@ -153,8 +153,8 @@ def find_columns(names: Sequence[str], meanings: Iterable[str]) -> Columns:
             ),
             None,
         )
-        if name is not None:
-            chosen[meaning] = name
+        if first is not None:
+            chosen[meaning] = first
     return Columns(chosen, unit)
 
 

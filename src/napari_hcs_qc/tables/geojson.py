@@ -35,8 +35,9 @@ def outlines_of(path: Path, feature: dict[str, Any]) -> Iterator[NDArray[np.floa
 
     GeoJSON counts from the corner of the first pixel, we from its middle.
     """
-    geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+    geometry: dict[str, Any] = feature.get("nucleusGeometry") or feature.get("geometry") or {}
+    kind: str | None = geometry.get("type")
+    coordinates: Any = geometry.get("coordinates")
     try:
         rings: list[Any] = []
         if kind == "Polygon":

@@ -35,11 +35,12 @@ class PlacedTable:
     columns: Columns
     table: pd.DataFrame  # the columns that mean something, as texts, by line of the file
     places: pd.DataFrame  # plate, well, site, y_px, x_px as the table has them; missing if not
+    note: str = ""  # what had to be guessed
 
     @property
     def understood(self) -> str:
         """Say what was read from which column."""
-        return str(self.columns)
+        return "; ".join(filter(None, (str(self.columns), self.note)))
 
 
 def read_placed(
@@ -68,13 +69,40 @@ def read_placed(
     table = source.read(needed)
     if isinstance(table.index, pd.RangeIndex):
         table.index = pd.RangeIndex(1, len(table) + 1)
-    texts = table.astype(object).where(table.notna(), "").astype(str)
+    texts = _as_texts(table)
     places = _placed(path, texts, columns, plates, named)
     by_number = "image_number" in columns and not columns.has_well and "file" not in columns
     if by_number and len(places) and places["well"].isna().all():
         needed_too = f"{NEEDED}, or beside it the table of images (Image.csv, --image-table),"
         raise missing_columns(path, "site, well", needed_too, source.columns)
-    return PlacedTable(columns, texts, places)
+    is_guess = by_number or ("image_number" in columns and not {"site", "file"} & {*columns.names})
+    note = "images taken in the order of the plate's sites" if is_guess else ""
+    return PlacedTable(columns, texts, places, note)
+
+
+def read_wells(path: Path, source: Profiles, plates: Mapping[str, PlateSites]) -> pd.DataFrame:
+    """Read plate and well of the rows of a table."""
+    columns = find_columns(source.columns, ("plate", "well", "row", "column"))
+    texts = _as_texts(source.read(list(dict.fromkeys(columns.names.values()))))
+    plate = _plates(
+        path, texts[columns["plate"]] if "plate" in columns else None, plates, len(texts)
+    )
+    return pd.DataFrame({"plate": plate, "well": _wells(texts, columns)}, dtype=object)
+
+
+def _as_texts(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype(object).where(table.notna(), "").astype(str)
+
+
+def _wells(texts: pd.DataFrame, columns: Columns) -> list[Any]:
+    well: list[Any] = [None] * len(texts)
+    if "well" in columns:
+        well = _parsed(texts[columns["well"]], well_or_none)
+    if "row" in columns and "column" in columns:
+        rows = zip(texts[columns["row"]], texts[columns["column"]], strict=True)
+        # `Well` beside `Row` and `Col` may be a running number.
+        well = [own or well_at(*pair) for own, pair in zip(well, rows, strict=True)]
+    return well
 
 
 def _has_site(columns: Columns, plates: Mapping[str, PlateSites]) -> bool:
@@ -104,22 +132,14 @@ def _placed(
 ) -> pd.DataFrame:
     n = len(texts)
     plate = _plates(path, texts[columns["plate"]] if "plate" in columns else None, plates, n)
-    well: list[Any] = [None] * n
-    if "well" in columns:
-        well = _parsed(texts[columns["well"]], well_or_none)
-    if columns.has_well and "row" in columns and "column" in columns:
-        by_row = [
-            well_at(*pair)
-            for pair in zip(texts[columns["row"]], texts[columns["column"]], strict=True)
-        ]
-        # `Well` beside `Row` and `Col` may be a running number.
-        well = [own or other for own, other in zip(well, by_row, strict=True)]
+    well = _wells(texts, columns)
     site: list[Any] = [None] * n
     has_site = "site" in columns
     if has_site:
         site = _parsed(texts[columns["site"]], site_number)
-    elif "file" in columns:
-        _fill(well, site, _by_file(texts[columns["file"]], plate, plates))
+    if "file" in columns and not (has_site and columns.has_well):
+        keys = _by_file(texts[columns["file"]], plate, plates)
+        _fill(well, list(site) if has_site else site, keys)
     if not has_site and "image_number" in columns and not any(site):
         _fill(well, site, _by_number(texts[columns["image_number"]], plate, well, plates))
     if not columns.has_well and not any(well) and named is not None:

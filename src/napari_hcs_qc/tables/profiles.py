@@ -35,7 +35,10 @@ class Profiles(Protocol):
     """A table of profiles, one row an object."""
 
     columns: list[str]  # names, in order
-    schema: pa.Schema  # names and types in Arrow
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types in Arrow."""
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
         """Read some columns of all rows, in the order of the file."""
@@ -300,7 +303,7 @@ def _open_sqlite(path: Path) -> Profiles:
                 )
             types = _column_types(connection, objects)
             image_types = _column_types(connection, images)
-            by = [
+            by: list[str] = [
                 name
                 for name in ("TableNumber", "ImageNumber")
                 if name in types and name in image_types

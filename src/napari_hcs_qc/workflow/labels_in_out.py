@@ -88,14 +88,17 @@ def _nuclei(assay: AssayFolder, plate: Plate, places: pd.DataFrame, channel: int
     return Nuclei.of({plate.name: known.cells}, sites, radius_px, plate.layout.shape)
 
 
-def write_annotations(assay: AssayFolder, path: Path) -> int:
-    """Write what every person annotated as a CSV that `annotate` reads; give the number of rows."""
+def annotations_csv(assay: AssayFolder) -> str:
+    """Give what every person annotated as a CSV that `annotate` reads back."""
     table = assay.journal().annotations().rename(columns={"class": "label"})
     names = ["plate", "well", "site", "y_px", "x_px", "label", "kind", "annotator", "note", "at"]
     is_mitosis = (table["note"] == "mitosis") & (table["label"] != "abnormal")
     kind = np.where(is_mitosis, "mitosis", table["kind"].astype(object))
+    text: str = table.assign(kind=kind)[names].to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def write_annotations(assay: AssayFolder, path: Path) -> None:
+    """Write what every person annotated as a CSV."""
     with atomic_path(path) as temporary:
-        table.assign(kind=kind)[names].to_csv(
-            temporary, index=False, encoding="utf-8-sig", lineterminator="\n"
-        )
-    return len(table)
+        temporary.write_text(annotations_csv(assay), encoding="utf-8-sig", newline="\n")

@@ -31,7 +31,8 @@ def read_objects(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
         return _cellpose_masks(path)
     mask = np.zeros(shape, np.int32)
     for number, yx in enumerate(_outlines(path), start=1):
-        mask[pixels_of_polygon(yx[:, 0], yx[:, 1], shape)] = number
+        pixels = pixels_of_polygon(yx[:, 0], yx[:, 1], shape)  # type: ignore[no-untyped-call]
+        mask[pixels] = number
     return mask
 
 
@@ -92,7 +93,7 @@ def _imagej_outlines(path: Path) -> Iterator[NDArray[np.float64]]:
             return
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
-            if not names:
+            if not names and archive.namelist():
                 raise HcsQcError(f"{path} holds no ROIs of ImageJ; a RoiSet.zip was expected.")
             for name in names:
                 with archive.open(name) as file:

@@ -7,7 +7,7 @@ they are paired one to one, nearest first, when their centres lie within half a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,7 @@ class OntoResult:
     tolerance_px: float  # largest distance of a pair
     out: Path  # the file written
     check: str = ""  # how many positions lie on one of our cells, against chance
+    of: Literal["cells", "wells"] = "cells"  # what its rows are
 
     @property
     def unmatched_profiles(self) -> int:
@@ -65,6 +66,8 @@ class OntoResult:
         return {(str(plate), str(well), int(site)): int(n) for plate, well, site, n in rows}
 
     def __str__(self) -> str:
+        if self.of == "wells":
+            return f"{self.n_matched} of {self.n_profiles} wells matched by name"
         n_cells = sum(self.unmatched_cells.values())
         return (
             f"{self.n_matched} of {self.n_profiles} profiles matched within "
@@ -123,7 +126,7 @@ def join_onto(
     if not n_matched:
         raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
-    _write(source, ours, out, job)
+    write_joined(source, ours, out, job)
     return OntoResult(
         n_profiles=len(keys),
         n_matched=n_matched,
@@ -300,7 +303,8 @@ def _added_columns(
     return table.append_column(MATCHED, pa.array(is_matched))
 
 
-def _write(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
+def write_joined(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
+    """Write the profiles with our columns behind theirs."""
     schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
