@@ -143,10 +143,10 @@ def _placed(
     if not has_site and "image_number" in columns and not any(site):
         _fill(well, site, _by_number(texts[columns["image_number"]], plate, well, plates))
     if not columns.has_well and not any(well) and named is not None:
-        plate, well, site = ([value] * n for value in named)
+        plate, well, site = [named[0]] * n, [named[1]] * n, [named[2]] * n
     if not any(number is not None for number in site):
         only = {name: sites.only_sites() or {} for name, sites in plates.items()}
-        site = [only.get(p, {}).get(w) for p, w in zip(plate, well, strict=True)]
+        site = [only.get(p or "", {}).get(w) for p, w in zip(plate, well, strict=True)]
     return pd.DataFrame(
         {
             "plate": pd.Series(plate, dtype=object),

@@ -27,13 +27,14 @@ from napari_hcs_qc.cells.table import cells_of_site, is_cut_at, join_cells
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError, UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
+from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.tables.places import read_placed, with_unit
 from napari_hcs_qc.tables.plate_sites import PlateSites
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.profiles import object_table, tables_in
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
+    from napari_hcs_qc.plates.plate import Plate, Projection
 
 
 def import_cells(
@@ -172,4 +173,4 @@ def _by_site(plate: Plate, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
         return parts
     rank = {key: index for index, key in enumerate(plate.sites)}
     filled = [part for part in parts if len(part)]
-    return sorted(filled, key=lambda part: rank[(part["well"].iloc[0], part["site"].iloc[0])])
+    return sorted(filled, key=lambda part: rank[SiteKey(*part[["well", "site"]].iloc[0])])

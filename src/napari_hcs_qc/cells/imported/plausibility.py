@@ -10,9 +10,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.text import count_of, percent
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
+    from napari_hcs_qc.plates.plate import Plate, Projection
     from napari_hcs_qc.tables.plate_sites import PlateSites
     from napari_hcs_qc.tables.positions_are import PositionsAre
 
@@ -62,8 +64,9 @@ class Nuclei:
         }
         for plate, table in cells.items():
             yx = table[["y_px", "x_px"]].to_numpy(np.float64)
-            for (well, site), rows in table.groupby(["well", "site"]).indices.items():
-                by_site[plate, str(well), int(site)] = yx[rows]
+            places = CellsBySite.of(table)
+            for key in places.sites:
+                by_site[(plate, *key)] = yx[places.rows(key)]
         return cls(by_site, radius_px, shape)
 
     @cached_property
@@ -121,8 +124,8 @@ def check_positions(
     places: pd.DataFrame, nuclei: Nuclei, are: PositionsAre, plates: Mapping[str, PlateSites]
 ) -> PositionCheck:
     """Compare positions (plate, well, site, y_px, x_px as the table has them) with nuclei."""
-    is_finite = np.isfinite(places[["y_px", "x_px"]]).all(axis="columns")
-    places = _sampled(places[is_finite].dropna(), nuclei, plates)
+    finite = places.replace([np.inf, -np.inf], np.nan).dropna()
+    places = _sampled(finite, nuclei, plates)
     n, n_nuclei = len(places), sum(map(len, nuclei.by_site.values()))
     if not n:
         return PositionCheck(note="no position is on a site of the plate")
@@ -216,15 +219,16 @@ class _Rows:
         self._nuclei = nuclei
         self._y, self._x = (places[axis].to_numpy(np.float64) for axis in ("y_px", "x_px"))
         self._groups: list[tuple[PlateSites, cKDTree, int, NDArray[np.intp]]] = []
-        groups = places.reset_index(drop=True).groupby(["plate", "well", "site"]).indices
         first = {key: index for index, key in enumerate(nuclei.trees)}
-        for (name, well, site), rows in groups.items():
-            if name not in plates:
-                continue
-            key = (name, well, int(site) + are.site_shift(plates[name]))
-            if key in nuclei.trees:
-                number = 1_000_000 * first[key]  # which nucleus, over all sites
-                self._groups.append((plates[name], nuclei.trees[key], number, rows))
+        for name, plate in plates.items():
+            of_plate = np.flatnonzero(places["plate"] == name)
+            by_site = CellsBySite.of(places.iloc[of_plate])
+            for well, site in by_site.sites:
+                key = (name, well, site + are.site_shift(plate))
+                if key in nuclei.trees:
+                    rows = of_plate[by_site.rows(SiteKey(well, site))]
+                    number = 1_000_000 * first[key]  # which nucleus, over all sites
+                    self._groups.append((plate, nuclei.trees[key], number, rows))
 
     def _nearest(
         self, are: PositionsAre, down: float = 0.0, right: float = 0.0
@@ -261,7 +265,7 @@ class _Rows:
             here = np.stack(are.px(self._y[rows], self._x[rows], plate), axis=1)
             distance, index = tree.query(here)
             is_hit = distance <= self._nuclei.radius_px
-            products += float((here[is_hit] * tree.data[index[is_hit]]).sum())
+            products += float((here[is_hit] * tree.data[np.asarray(index)[is_hit]]).sum())
             squares += float((here[is_hit] ** 2).sum())
         return float(f"{um_per_px * squares / products:.3g}") if products > 0 else um_per_px
 
