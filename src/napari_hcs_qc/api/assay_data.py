@@ -167,7 +167,9 @@ class AssayData:
         )
         return steps.cells(
             self._folder(),
-            steps.CellOptions(source, channel, z, detector, importing),
+            steps.CellOptions(
+                source=source, channel=channel, projection=z, detector=detector, importing=importing
+            ),
             None if plate is None else [plate],
             # A file that is named may have changed since it was last read.
             again=True if again or source is not None else None,

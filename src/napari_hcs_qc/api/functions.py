@@ -159,7 +159,9 @@ def run(
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),
         include_cut=include_cut,
-        cell_options=steps.CellOptions(source, channel, z, detector, importing),
+        cell_options=steps.CellOptions(
+            source=source, channel=channel, projection=z, detector=detector, importing=importing
+        ),
         train_options=train_options(
             encoder=encoder,
             weights=weights,

@@ -38,7 +38,7 @@ _SAMPLE_SITES = 9
 _SAMPLE_SIDE_PX = 1024
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CellsResult:
     """The cells of a plate."""
 
@@ -135,7 +135,12 @@ def find_cells(
     cells = join_cells(tables)
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
     median_px = median_diameter(cells, diameter_px)
-    return CellsResult(cells, median_px, tuple(unreadable), finder.guesses)
+    return CellsResult(
+        cells=cells,
+        diameter_px=median_px,
+        unreadable=tuple(unreadable),
+        problems=finder.guesses,
+    )
 
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:

@@ -76,7 +76,7 @@ def read_placed(
         needed_too = f"{NEEDED}, or beside it the table of images (Image.csv, --image-table),"
         raise missing_columns(path, "site, well", needed_too, source.columns)
     is_guess = by_number or ("image_number" in columns and not {"site", "file"} & {*columns.names})
-    note = "images taken in the order of the plate's sites" if is_guess else ""
+    note = "images numbered in the order of the plate's sites" if is_guess else ""
     return PlacedTable(columns, texts, places, note)
 
 

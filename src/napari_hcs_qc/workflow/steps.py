@@ -54,7 +54,7 @@ class PlateSource:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellOptions:
     """How cells are found."""
 
@@ -276,7 +276,7 @@ def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     """Find cells on a further plate as they were found on the plate that the model is from."""
     first = model.manifest.plate_names[0]
     plate_cells = load_cells(assay.plate_folder(first))
-    return CellOptions(None, plate_cells.channel, plate_cells.projection)
+    return CellOptions(channel=plate_cells.channel, projection=plate_cells.projection)
 
 
 def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:

@@ -127,7 +127,7 @@ class _Reader:
         self.rows: list[_Row] = []
         self.understood = ""
         self._class_column = ""
-        self._words: dict[str, str] = {}
+        self._classes_of: dict[str, str] = {}
 
     def add(self, path: Path, placed: PlacedTable) -> None:
         """Take the rows of one file."""
@@ -189,7 +189,7 @@ class _Reader:
             raise ProblemsError(
                 f"{path}: {n_wrong} of {len(self.rows)} rows are not valid", problems
             )
-        self._say_words()
+        self._add_classes()
         values = [
             (row.plate, row.well, row.site, row.y_px, row.x_px, row.cls, row.kind, who, row.note)
             for row, who in kept
@@ -197,8 +197,8 @@ class _Reader:
         labels = pd.DataFrame(values, columns=LABEL_COLUMNS, index=pd.Index(lines, name="line"))
         return with_texts(labels, labels[["class", "kind", "note"]])
 
-    def _say_words(self) -> None:
-        words = [f"{word!r} is {cls}" for word, cls in self._words.items() if word != cls]
+    def _add_classes(self) -> None:
+        words = [f"{word!r} is {cls}" for word, cls in self._classes_of.items() if word != cls]
         if words:
             self.understood += "; " + ", ".join(words)
 
@@ -269,7 +269,7 @@ class _Reader:
             )
             return "", None, None
         if text:
-            self._words[text] = cls
+            self._classes_of[text] = cls
         if kind == _MITOSIS and cls != "abnormal":
             return cls, None, _MITOSIS
         if kind == _MITOSIS:

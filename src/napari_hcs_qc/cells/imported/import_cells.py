@@ -52,7 +52,13 @@ def import_cells(
     source = Path(source)
     if not source.exists():
         raise HcsQcError(f"{source} does not exist; masks or positions to import were expected.")
-    importing = _Import(plate, plate.channel_index(channel), projection, options, job)
+    importing = _Import(
+        plate=plate,
+        channel=plate.channel_index(channel),
+        projection=projection,
+        options=options,
+        job=job,
+    )
     tables = _tables(source)
     if source.is_dir() and is_ome_zarr(source):
         result = importing.of_masks(source, *masks_in_ome_zarr(plate, source, label_name))
@@ -76,7 +82,7 @@ def _tables(source: Path) -> list[Path]:
     return [] if any(map(is_mask_file, source.rglob("*"))) else tables_in(source)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Import:
     plate: Plate
     channel: int
@@ -128,7 +134,7 @@ class _Import:
         cells["diameter_px"] = cells["diameter_px"].fillna(np.float32(diameter))
         y, x = cells["y_px"].to_numpy(), cells["x_px"].to_numpy()
         cells["is_cut"] = is_cut_at(y, x, diameter, self.plate.layout.shape)
-        return CellsResult(cells, diameter, (), tuple(problems))
+        return CellsResult(cells=cells, diameter_px=diameter, problems=tuple(problems))
 
     def of_masks(
         self, source: Path, masks: dict[SiteKey, MaskReader], problems: list[Problem]
@@ -163,7 +169,11 @@ class _Import:
         places = cells[["well", "site", "y_px", "x_px"]].assign(plate=plate.name)
         check = self._check(source, places.astype({"site": "Int64"}), PositionsAre())
         return CellsResult(
-            cells, diameter, tuple(unreadable), tuple(problems), check=check.sentence
+            cells=cells,
+            diameter_px=diameter,
+            unreadable=tuple(unreadable),
+            problems=tuple(problems),
+            check=check.sentence,
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, new_kind
-from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, read_labels
+from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, LabelOptions, read_labels
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.tables.plate_sites import PlateSites
@@ -182,6 +183,60 @@ def test_missing_and_double_columns(tmp_path: Path, header: str, words: list[str
         read(tmp_path, ",".join(["A01"] * len(header.split(","))), header=header)
     for word in [*words, "labels ä.csv"]:
         assert word in str(caught.value)
+
+
+def test_words_of_other_programs(tmp_path: Path) -> None:
+    header = "Metadata_Well,Metadata_Site,Nuclei_Location_Center_Y,Nuclei_Location_Center_X,class"
+    rows = ['A01,f01,"10,5",20,good', "A01,1,11,20,BAD", "A01,1,12,20,1", "A01,1,13,20,debris",
+            "A01,1,14,20,mitosis", "A01,1,15,20,?"]  # fmt: skip
+    frame = read(tmp_path, *rows, header=header)
+    assert frame["y_px"].tolist() == [10.5, 11, 12, 13, 14, 15]
+    assert frame["class"].tolist() == [
+        "normal", "abnormal", "abnormal", "abnormal", "normal", "unsure"
+    ]  # fmt: skip
+    assert frame["kind"].dropna().tolist() == ["debris"]
+    assert frame["note"].dropna().tolist() == ["mitosis"]
+    options = LabelOptions(classes={"Smear": "abnormal"})
+    path = tmp_path / "words.csv"
+    path.write_text(f"{header}\nA01,1,1,1,smear\n")
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna", options=options)
+    assert labels.table["class"].tolist() == ["abnormal"]
+    assert "'smear' is abnormal" in labels.understood
+
+
+def test_where_all_cells_are_listed_only_the_annotated_ones_count(tmp_path: Path) -> None:
+    for name in ("annotated_class", "User Label", "Classification"):
+        rows = ["A01,1,1,1,normal", "A01,1,2,1,", "A01,1,3,1,abnormal"]
+        frame = read(tmp_path, *rows, header=f"well,site,y_px,x_px,{name}")
+        assert frame["y_px"].tolist() == [1, 3]
+
+
+def test_qupath_and_training_sets_of_cpa(tmp_path: Path) -> None:
+    plate = sites(("A01", 1), ("A01", 2))
+    folder = tmp_path / "annotated"
+    folder.mkdir()
+    for number in (1, 2):
+        corners = [[9.5, 19.5], [11.5, 19.5], [11.5, 21.5], [9.5, 21.5]]
+        feature = {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [corners]},
+            "properties": {"classification": {"name": "Normal" if number == 1 else "Abnormal"}},
+        }
+        path = folder / f"A01_s{number}.geojson"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    frame = read_labels(folder, {"p1": plate}, annotator="anna").table
+    assert frame[["site", "y_px", "x_px", "class"]].values.tolist() == [
+        [1, 20.0, 10.0, "normal"],
+        [2, 20.0, 10.0, "abnormal"],
+    ]
+    path = tmp_path / "training.txt"
+    path.write_text("label good bad\ngood 7 1 10 20\nbad 9 4 30 40\n")
+    read_set = read_labels(path, {"p1": plate}, annotator="anna")
+    assert read_set.table[["site", "y_px", "x_px", "class"]].values.tolist() == [
+        [1, 20.0, 10.0, "normal"],
+        [2, 40.0, 30.0, "abnormal"],
+    ]
+    assert "images numbered in the order of the plate's sites" in read_set.understood
 
 
 def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
