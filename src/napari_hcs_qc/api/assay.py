@@ -291,6 +291,7 @@ class Assay(AssayData):
         *,
         keep_kinds: Iterable[str] = (),
         exclude_unreviewed: bool = False,
+        geojson: bool = False,
         onto: str | Path | None = None,
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
@@ -307,6 +308,8 @@ class Assay(AssayData):
             Kinds of abnormal cells that are biology in this assay and stay in, such as ``"dead"``.
         exclude_unreviewed
             Flagged wells and sites are outliers until somebody keeps them.
+        geojson
+            Write the cells of each site as GeoJSON as well, which QuPath opens over the image.
         onto
             A CellProfiler or CytoTable table, to which our columns are added by position, too; to
             one of whole wells by their well.
@@ -347,6 +350,7 @@ class Assay(AssayData):
             Path(out),
             keep_kinds=listed_kinds(keep_kinds, folder.kinds),
             exclude_unreviewed=exclude_unreviewed,
+            geojson=geojson,
             onto=None if onto is None else Path(onto),
             importing=importing,
             job=job,

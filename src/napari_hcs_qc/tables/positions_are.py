@@ -54,12 +54,12 @@ class PositionsAre:
         """Say it in words."""
         size = "" if self.um_per_px is None else f" ({self.um_per_px:.4g} µm a pixel)"
         parts = [
-            f"µm, not px{size}" if self.is_um else "",
-            "" if self.binned == 1 else f"px of images binned by {self.binned:g}",
+            f"positions in µm, not px{size}" if self.is_um else "",
+            "" if self.binned == 1 else f"positions in px of images binned by {self.binned:g}",
             "x and y swapped" if self.is_swapped else "",
             "" if self.sites_from is None else f"sites counted from {self.sites_from}",
             "y counted from the bottom" if self.is_y_up else "",
-            "measured from the middle of the image" if self.is_centred else "",
+            "positions from the middle of the image" if self.is_centred else "",
         ]
         return " and ".join(filter(None, parts))
 

@@ -36,6 +36,7 @@ from napari_hcs_qc.qc.export.export_tables import (
 )
 from napari_hcs_qc.qc.export.join_profiles import OntoResult, join_onto
 from napari_hcs_qc.qc.export.join_wells import is_of_wells, join_wells
+from napari_hcs_qc.qc.export.write_geojson import write_geojson
 from napari_hcs_qc.qc.export.write_tables import export_tables
 from napari_hcs_qc.qc.reports.plate_report import (
     CrossValidated,
@@ -79,6 +80,7 @@ def export(
     *,
     keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
+    geojson: bool = False,
     onto: Path | None = None,
     importing: ImportOptions | None = None,
     scored: Sequence[ScoredPlate] | None = None,
@@ -106,6 +108,8 @@ def export(
     options = ExportOptions(keep_kinds, exclude_unreviewed)
     source = provenance(assay, model, scored).plain()
     files = export_tables(plates, out, options=options, provenance=source, job=job)
+    if geojson:
+        files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
     if onto is None:
         return Exported(files)
     sites = {plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored}

@@ -254,8 +254,8 @@ class _Reader:
         return plate, well, -1 if site is None else site
 
     def _content(self, row: _Row, wrong: list[str]) -> tuple[str, str | None, str | None]:
-        text = row.texts["class"]
-        kind = row.texts.get("kind", "").casefold()
+        text, _, named = row.texts["class"].partition(": ")  # QuPath has `Abnormal: debris`
+        kind = (row.texts.get("kind", "") or named).casefold()
         word = text.casefold()
         cls = self._classes.get(word) or class_of(text, self._class_column)
         if cls is None and word == _MITOSIS:

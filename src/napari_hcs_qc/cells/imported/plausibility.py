@@ -110,8 +110,8 @@ class PositionCheck:
         accepted = f"If the {what} are meant so, give --accept-positions."
         if self.better is not None:
             raise HcsQcError(
-                f"{source}: {self.sentence}. They fit if they are {self.better.meaning}: then "
-                f"{self.n_better:,} are. If so, give --positions-are {self.better}. {accepted}"
+                f"{source}: {self.sentence}. With {self.better.meaning}, {self.n_better:,} would "
+                f"be. If that is so, give --positions-are {self.better}. {accepted}"
             )
         raise HcsQcError(
             f"{source}: {self.sentence}. Another unit, binning, swapped x and y, or another count "

@@ -27,6 +27,11 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="DIR", type=Path, help="folder for the tables")
     add_export_options(parser)
     parser.add_argument(
+        "--geojson",
+        action="store_true",
+        help="also write the cells of each site as GeoJSON, which QuPath opens over the image",
+    )
+    parser.add_argument(
         "--onto",
         metavar="PROFILES",
         type=Path,
