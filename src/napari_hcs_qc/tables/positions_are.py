@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.tables.plate_sites import PlateSites
@@ -65,13 +64,13 @@ class PositionsAre:
 
     def moved(self, places: pd.DataFrame, plates: Mapping[str, PlateSites]) -> pd.DataFrame:
         """Give rows (plate, well, site, y_px, x_px) in px and site numbers of the plates."""
-        y, x = (places[axis].to_numpy(np.float64, copy=True) for axis in ("y_px", "x_px"))
-        site = places["site"].to_numpy(np.float64, na_value=np.nan, copy=True)
+        y, x = (places[axis].to_numpy("float64", copy=True) for axis in ("y_px", "x_px"))
+        site = places["site"]
         for name, plate in plates.items():
             rows = (places["plate"] == name).to_numpy()
             y[rows], x[rows] = self.px(y[rows], x[rows], plate)
-            site[rows] += self.site_shift(plate)
-        return places.assign(y_px=y, x_px=x, site=pd.array(site, dtype="Float64").astype("Int64"))
+            site = site.where(~rows, site + self.site_shift(plate))
+        return places.assign(y_px=y, x_px=x, site=site)
 
     def site_shift(self, plate: PlateSites) -> int:
         """Give what is added to the number of a site."""
