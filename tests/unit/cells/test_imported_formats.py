@@ -138,6 +138,17 @@ def test_folders_of_wells_and_masks_of_cells_beside_nuclei(
     assert all("_cells.tif" in problem.where for problem in result.problems)
 
 
+def test_masks_of_other_images_are_refused(plate: Plate, fields: Fields, tmp_path: Path) -> None:
+    turned = {SITES[0]: SITES[1], SITES[1]: SITES[2], SITES[2]: SITES[0], SITES[3]: SITES[3]}
+    for site, other in turned.items():
+        labels = np.ascontiguousarray(fields[other].labels[::-1]).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{site.well}_s{site.site}.tif", labels)
+    with pytest.raises(HcsQcError, match=r"of 30 positions on a nucleus .*name of its image"):
+        import_cells(plate, tmp_path)
+    accepted = import_cells(plate, tmp_path, options=ImportOptions(accept_positions=True))
+    assert len(accepted.cells) == 30
+
+
 def test_two_masks_that_may_be_meant_are_refused_by_name(
     plate: Plate, fields: Fields, tmp_path: Path
 ) -> None:

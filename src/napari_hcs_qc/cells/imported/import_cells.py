@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -114,7 +114,13 @@ class _Import:
         result = self._sized(join_cells(_by_site(self.plate, parts)), problems)
         return replace(result, check=check.sentence, understood=understood)
 
-    def _check(self, source: Path, places: pd.DataFrame, are: PositionsAre) -> PositionCheck:
+    def _check(
+        self,
+        source: Path,
+        places: pd.DataFrame,
+        are: PositionsAre,
+        of: Literal["positions", "masks"] = "positions",
+    ) -> PositionCheck:
         plates = {self.plate.name: PlateSites.of(self.plate)}
         on_plate = places[places["plate"] == self.plate.name]
         if on_plate.dropna().empty:
@@ -123,7 +129,7 @@ class _Import:
             self.plate, on_plate, channel=self.channel, projection=self.projection, job=self.job
         )
         check = check_positions(on_plate, nuclei, are, plates)
-        return check.checked(source, accept=self.options.accept_positions)
+        return check.checked(source, accept=self.options.accept_positions, of=of)
 
     def _sized(self, cells: pd.DataFrame, problems: list[Problem]) -> CellsResult:
         diameter = median_diameter(cells, float("nan"))
@@ -167,7 +173,7 @@ class _Import:
         job.report(len(plate.sites), len(plate.sites), f"Imported {len(cells)} cells")
         diameter = median_diameter(cells, float("nan"))
         places = cells[["well", "site", "y_px", "x_px"]].assign(plate=plate.name)
-        check = self._check(source, places.astype({"site": "Int64"}), PositionsAre())
+        check = self._check(source, places.astype({"site": "Int64"}), PositionsAre(), "masks")
         return CellsResult(
             cells=cells,
             diameter_px=diameter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -33,6 +33,7 @@ _EXCESS = 0.2  # and of what chance leaves to be explained, so much is explained
 _FEW_ROWS = 20  # fewer are not refused for what they do not show
 _BETTER = 0.5  # share of the rows that another reading must explain beyond chance
 _SHIFTS = 5  # positions are moved by multiples of 1/5 of the image, to see what chance gives
+_ROWS_FOR_CHANCE = 5000
 _MOST_ROWS = 600  # compared under each of many readings
 _COST = 0.02  # share of the rows that one more thing said of the positions must explain
 _SAMPLE_SITES = 9
@@ -103,15 +104,26 @@ class PositionCheck:
         )
         return text if self.fits else f"{text}: not clearly more than by chance"
 
-    def checked(self, source: Path, *, accept: bool, what: str = "positions") -> PositionCheck:
+    def checked(
+        self, source: Path, *, accept: bool, of: Literal["positions", "masks"] = "positions"
+    ) -> PositionCheck:
         """Refuse positions that are not to be believed, naming the likely cause."""
         if not self.is_refused or accept:
             return self
-        accepted = f"If the {what} are meant so, give --accept-positions."
+        accepted = f"If the {of} are meant so, give --accept-positions."
+        otherwise = ""
         if self.better is not None:
+            otherwise = f"With {self.better.meaning}, {self.n_better:,} would be. "
+        if of == "masks":
             raise HcsQcError(
-                f"{source}: {self.sentence}. With {self.better.meaning}, {self.n_better:,} would "
-                f"be. If that is so, give --positions-are {self.better}. {accepted}"
+                f"{source}: {self.sentence}. {otherwise}The masks may be of another plate, turned, "
+                "or named otherwise than the images that they were made from; give each the name "
+                f"of its image. {accepted}"
+            )
+        if otherwise:
+            raise HcsQcError(
+                f"{source}: {self.sentence}. {otherwise}If that is so, give --positions-are "
+                f"{self.better}. {accepted}"
             )
         raise HcsQcError(
             f"{source}: {self.sentence}. Another unit, binning, swapped x and y, or another count "
@@ -132,23 +144,28 @@ def check_positions(
     if n_nuclei < 0.2 * min(n, _MOST_ROWS):
         return PositionCheck(note="too few nuclei were found on the plate to check the positions")
     rows = _Rows(places, nuclei, plates, are)
-    n_hit, chance = int(rows.hits(are).sum()), rows.chance(are)
+    some = (
+        rows
+        if n <= _ROWS_FOR_CHANCE
+        else _Rows(_some(places, _ROWS_FOR_CHANCE), nuclei, plates, are)
+    )
+    n_hit, chance = int(rows.hits(are).sum()), some.chance(are)
     check = PositionCheck(n=n, n_on_nucleus=n_hit, chance=chance, fits=_is_clear(n_hit, n, chance))
     if (check.fits and n_hit > 0.8 * n) or n < _LEAST_GAIN:
         return check
-    few = places if n <= _MOST_ROWS else places.sample(_MOST_ROWS, random_state=0)
+    few = _some(places, _MOST_ROWS)
     base = _Rows(few, nuclei, plates, are).hits(are)
     best, hits, best_rows, best_score, n_tried = are, base & False, rows, 0.0, 0
     for first, readings in _readings(are, plates, nuclei, int(places["site"].min())):
-        some = _Rows(few, nuclei, plates, first)
+        moved = _Rows(few, nuclei, plates, first)
         for reading in readings:
             n_tried += 1
-            some_hits = some.distinct_hits(reading)
+            some_hits = moved.distinct_hits(reading)
             score = some_hits.mean() - _COST * str(reading).count(",")
             # Of many sizes of a pixel one fits a little better than the truth, by chance.
             score -= 3 * _COST * (reading.um_per_px is not None)
             if score > best_score:
-                best, hits, best_rows, best_score = reading, some_hits, some, score
+                best, hits, best_rows, best_score = reading, some_hits, moved, score
     if not _is_better(hits, base, best_rows.chance(best), n_tried):
         return check
     if best.um_per_px is not None:
@@ -204,6 +221,10 @@ def _sampled(
     unread = known - set(nuclei.by_site)
     keys = zip(places["plate"], places["well"], places["site"], strict=True)
     return places[[key[:2] in looked_at and key not in unread for key in keys]]
+
+
+def _some(places: pd.DataFrame, most: int) -> pd.DataFrame:
+    return places if len(places) <= most else places.sample(most, random_state=0)
 
 
 class _Rows:
