@@ -24,7 +24,7 @@ from skimage.io import imread
 from tests.unit.cells.confluent_field import confluent_field
 
 from napari_hcs_qc.cells.detect import plate_diameter
-from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.cells.imported.masks import read_mask
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
 from napari_hcs_qc.plates.open import open_plate
 

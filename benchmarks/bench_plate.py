@@ -26,7 +26,7 @@ from scipy.stats import binomtest
 from napari_hcs_qc.assay.models.extra_cells import WithMoreCells
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.assay.store.masks import site_masks
-from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.cells.imported.masks import read_mask
 from napari_hcs_qc.evaluation.crossval import cross_validate
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import score_embeddings

@@ -1,7 +1,6 @@
 from ._version import __version__
 from .api.assay import Assay
 from .api.functions import convert, encoders, run, screen
-from .assay.annotations.journal import LabelsAdded
 from .assay.annotations.kinds import Kind
 from .assay.scoring.saved_prediction import Prediction
 from .assay.store.plate_cells import PlateCells
@@ -23,6 +22,7 @@ from .study.datasets.fetch import Fetched
 from .study.simulation.synthetic import SimulatedPlate
 from .workflow.encoder_list import EncoderList
 from .workflow.export import Exported
+from .workflow.labels_in_out import LabelsImported
 from .workflow.status import AssayStatus, PlateStatus
 from .workflow.steps import RunResult
 
@@ -39,7 +39,7 @@ __all__ = [
     "HcsQcError",
     "Job",
     "Kind",
-    "LabelsAdded",
+    "LabelsImported",
     "Model",
     "Plate",
     "PlateCells",

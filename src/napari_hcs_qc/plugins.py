@@ -12,6 +12,7 @@ COMMANDS = {
     "new": "napari_hcs_qc.cli.commands.new:NEW",
     "cells": "napari_hcs_qc.cli.commands.cells:CELLS",
     "annotate": "napari_hcs_qc.cli.commands.annotate:ANNOTATE",
+    "annotations": "napari_hcs_qc.cli.commands.annotate:ANNOTATIONS",
     "encoders": "napari_hcs_qc.cli.commands.encoders:ENCODERS",
     "train": "napari_hcs_qc.cli.commands.train:TRAIN",
     "predict": "napari_hcs_qc.cli.commands.predict:PREDICT",

@@ -1,11 +1,18 @@
-"""Read a table a person or another program wrote: CSV in several encodings, or Parquet."""
+"""Read a table a person or another program wrote: CSV in several encodings, Parquet, Excel."""
 
 from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
-from typing import TYPE_CHECKING
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, TypeAlias
+from xml.etree import ElementTree
 
 import pandas as pd
 import pyarrow as pa
@@ -16,8 +23,16 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+Wanted: TypeAlias = Callable[[list[str]], Collection[str]]
+"""Chooses of the names of columns those to be kept."""
+
 _DELIMITERS = (",", ";", "\t")
 _SAVE_AS = "Save it as CSV in UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')."
+_START = 65_536
+_HEAD = 40  # lines among which a header is looked for
+_DATA = "[Data]"
+_SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_MOST_SHEET_BYTES = 512 * 2**20  # of one part of a workbook, which is compressed
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -29,29 +44,73 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file; every value as text, nothing guessed.
+def read_table(path: Path, wanted: Wanted | None = None) -> pd.DataFrame:
+    """Read a CSV, Parquet or Excel (.xlsx) file; every value as text, nothing guessed.
 
-    A CSV is UTF-8 (with or without a byte order mark) or UTF-16 with one; its delimiter is the
-    comma, semicolon or tab that splits its header into the most columns. Blank lines are left out.
-    A file is taken as Parquet by its content, whatever its name.
+    A CSV is UTF-8 (with or without a byte order mark) or UTF-16 with one, also gzipped; its
+    delimiter is the comma, semicolon or tab that splits its header into the most columns. Blank
+    lines are left out. What a file is, is told by its content, whatever its name. `wanted` chooses
+    the columns to be kept: tables of features have thousands.
     """
+    start = file_start(path)
+    if start[:4] == b"PAR1":
+        return _read_parquet(path, wanted)
+    if start[:4] == b"PK\x03\x04":
+        return _of_rows(path, _workbook_rows(path), wanted)
+    text = _decode(path, start)
+    if not text.strip():
+        raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
+    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
-        content = path.read_bytes()
+        with io.TextIOWrapper(_open(path), encoding, newline="") as file:
+            return _of_rows(path, _csv_rows(path, file, _delimiter(text)), wanted)
+    except UnicodeDecodeError:
+        with _open(path) as binary:
+            _decode(path, binary.read())  # says which byte on which line
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise HcsQcError(f"{path} cannot be read: {error}.") from error
+
+
+def file_start(path: Path) -> bytes:
+    """Read the first bytes of a file, unpacked where it is gzipped."""
+    try:
+        with _open(path) as file:
+            return file.read(_START)
     except FileNotFoundError as error:
         raise HcsQcError(f"{path} does not exist.") from error
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
         raise HcsQcError(f"{path} cannot be read: {reason}; a CSV file was expected.") from error
-    if content[:4] == b"PAR1":
-        return _read_parquet(path, content)
-    return _parse_csv(path, _decode(path, content))
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return gzip.GzipFile(path) if is_gzip else path.open("rb")
+
+
+def _csv_rows(path: Path, file: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV, each with the line on which it begins."""
+    reader = csv.reader(file, delimiter=delimiter)
+    begins = 1
+    try:
+        for row in reader:
+            yield begins, row
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}.") from error
 
 
 def _decode(path: Path, content: bytes) -> str:
-    if content[:4] == b"PK\x03\x04" or content[:4] == b"\xd0\xcf\x11\xe0":
-        raise HcsQcError(f"{path} is a spreadsheet workbook; a CSV file was expected. {_SAVE_AS}")
+    if content[:4] == b"\xd0\xcf\x11\xe0":
+        raise HcsQcError(
+            f"{path} is a spreadsheet workbook of the old kind (.xls); a CSV or .xlsx file was "
+            f"expected. {_SAVE_AS}"
+        )
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if content[:15] == b"SQLite format 3":
+        raise HcsQcError(f"{path} is an SQLite database; a CSV, Parquet or .xlsx was expected.")
     if not is_utf16 and b"\x00" in content:
         raise HcsQcError(
             f"{path} holds zero bytes: it is binary, or UTF-16 without a byte order mark. "
@@ -59,7 +118,8 @@ def _decode(path: Path, content: bytes) -> str:
         )
     encoding = "utf-16" if is_utf16 else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        return decoder.decode(content, final=len(content) != _START)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = content[error.start]
@@ -69,40 +129,55 @@ def _decode(path: Path, content: bytes) -> str:
         ) from error
 
 
-def _split_header(first_line: str) -> str:
+def _delimiter(text: str) -> str:
     """Delimiter that splits the header into the most columns; the comma when none does."""
-    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first_line], delimiter=mark))))
+    lines = [line for line in text.splitlines() if line.strip()][:_HEAD]
+    begin = next((n + 1 for n, line in enumerate(lines) if line.strip() == _DATA), 0)
+    header = lines[begin] if begin < len(lines) else ""
+    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark))))
 
 
-def _parse_csv(path: Path, text: str) -> pd.DataFrame:
-    first_line = next((line for line in text.splitlines() if line.strip()), None)
-    if first_line is None:
+def _of_rows(
+    path: Path, numbered: Iterator[tuple[int, list[str]]], wanted: Wanted | None
+) -> pd.DataFrame:
+    """Make a table of rows, the first of which is the header."""
+    filled = ((line, row) for line, row in numbered if any(map(str.strip, row)))
+    head = list(islice(filled, _HEAD))
+    # Instruments put what they measured before the header, and mark where the table begins.
+    begin = next((n + 1 for n, (_, row) in enumerate(head) if "".join(row).strip() == _DATA), 0)
+    if begin == len(head):
         raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_split_header(first_line))
-    header: list[str] | None = None
+    first = head[begin][1]
+    if len(head) > begin + 1 and _names_objects(first, head[begin + 1][1]):
+        begin += 1
+        columns = zip(first, head[begin][1], strict=True)
+        first = [name if of.strip() == "Image" else f"{of.strip()}_{name}" for of, name in columns]
+    header = _column_names(path, first)
+    chosen = set(header if wanted is None else wanted(header))
+    picks = [index for index, name in enumerate(header) if name in chosen]
     rows: list[list[str]] = []
     lines: list[int] = []
     problems: list[Problem] = []
-    begins = 1
-    try:
-        for row in reader:
-            line, begins = begins, reader.line_num + 1
-            if not any(value.strip() for value in row):
-                continue
-            if header is None:
-                header = _column_names(path, row)
-            elif len(row) == len(header):
-                rows.append(row)
-                lines.append(line)
-            else:
-                what = f"has {len(row)} values; the header names {len(header)} columns."
-                problems.append(Problem(f"{path.name} line {line}", what))
-    except csv.Error as error:
-        raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}.") from error
+    for line, row in chain(head[begin + 1 :], filled):
+        if len(row) == len(header):
+            rows.append([row[pick] for pick in picks])
+            lines.append(line)
+        else:
+            what = f"has {len(row)} values; the header names {len(header)} columns."
+            problems.append(Problem(f"{path.name} line {line}", what))
     if problems:
         raise ProblemsError(f"{path}: {len(problems)} lines do not fit the header", problems)
     index = pd.Index(lines, dtype="int64", name="line")
-    return pd.DataFrame(rows, columns=header, index=index, dtype=str)
+    return pd.DataFrame(rows, columns=[header[pick] for pick in picks], index=index, dtype=str)
+
+
+def _names_objects(first: list[str], second: list[str]) -> bool:
+    """Tell whether a header has two lines, as CellProfiler writes several objects into one file."""
+    return (
+        len(first) == len(second)
+        and first[0].strip() == "Image"
+        and second[0].strip() == "ImageNumber"
+    )
 
 
 def _column_names(path: Path, header: list[str]) -> list[str]:
@@ -115,15 +190,19 @@ def _column_names(path: Path, header: list[str]) -> list[str]:
     return names
 
 
-def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
+def _read_parquet(path: Path, wanted: Wanted | None) -> pd.DataFrame:
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        file = pq.ParquetFile(path)
+        names = _column_names(path, list(file.schema_arrow.names))
+        chosen = set(names if wanted is None else wanted(names))
+        pairs = zip(names, file.schema_arrow.names, strict=True)
+        picks = {name: own for name, own in pairs if name in chosen}
+        table = file.read(list(picks.values()))
     except (pa.ArrowException, OSError) as error:
         raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
-    names = _column_names(path, list(table.column_names))
-    columns = [_as_text(column) for column in table.columns]
+    columns = {name: _as_text(table[own]) for name, own in picks.items()}
     index = pd.RangeIndex(1, table.num_rows + 1, name="line")
-    return pd.DataFrame(dict(zip(names, columns, strict=True)), index=index, dtype=str)
+    return pd.DataFrame(columns, index=index, dtype=str)
 
 
 def _as_text(column: pa.ChunkedArray) -> list[str]:
@@ -132,3 +211,64 @@ def _as_text(column: pa.ChunkedArray) -> list[str]:
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         values = [None if value is None else str(value) for value in column.to_pylist()]
     return ["" if value is None else value for value in values]
+
+
+# ---- Excel -------------------------------------------------------------------------------
+
+
+def _workbook_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of the first sheet of a workbook; what is shown of a cell is its text or number."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            sheets = sorted(
+                (int(match[1]), name)
+                for name in names
+                if (match := re.fullmatch(r"xl/worksheets/sheet(\d+)\.xml", name))
+            )
+            if not sheets:
+                raise HcsQcError(
+                    f"{path} is a ZIP archive but no Excel workbook (.xlsx); a CSV, Parquet or "
+                    ".xlsx file was expected."
+                )
+            shared: list[str] = []
+            if "xl/sharedStrings.xml" in names:
+                strings = _part(path, archive, "xl/sharedStrings.xml")
+                shared = [_texts(entry) for entry in strings.iterfind(f"{_SHEET}si")]
+            sheet = _part(path, archive, sheets[0][1])
+            rows = [_cells(row, shared) for row in sheet.iter(f"{_SHEET}row")]
+    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, IndexError) as error:
+        raise HcsQcError(f"{path} cannot be read as an Excel workbook: {error}. {_SAVE_AS}") from (
+            error
+        )
+    width = max((max(row, default=-1) for _, row in rows), default=-1) + 1
+    for number, row in rows:
+        yield number, [row.get(column, "") for column in range(width)]
+
+
+def _part(path: Path, archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    if archive.getinfo(name).file_size > _MOST_SHEET_BYTES:
+        raise HcsQcError(f"The sheet {name} of {path} is too large to be read. {_SAVE_AS}")
+    return ElementTree.fromstring(archive.read(name))
+
+
+def _texts(element: ElementTree.Element) -> str:
+    return "".join(text.text or "" for text in element.iter(f"{_SHEET}t"))
+
+
+def _cells(row: ElementTree.Element, shared: list[str]) -> tuple[int, dict[int, str]]:
+    """Read the number of a row, and its values by column."""
+    values: dict[int, str] = {}
+    for cell in row.iterfind(f"{_SHEET}c"):
+        column = 0
+        for letter in cell.get("r", "").rstrip("0123456789"):
+            column = column * 26 + ord(letter) - ord("A") + 1
+        kind, value = cell.get("t", "n"), cell.findtext(f"{_SHEET}v", "")
+        if kind == "s":
+            value = shared[int(value)]
+        elif kind == "inlineStr":
+            value = _texts(cell)
+        elif kind == "b":
+            value = "True" if value == "1" else "False"
+        values[column - 1 if column else len(values)] = value
+    return int(row.get("r", "0")), values

@@ -179,14 +179,15 @@ def test_all_problems_of_a_label_file_are_told_at_once(
     made: SimulatedPlate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = tmp_path / "labels.csv"
-    rows = ["A01,1,20,20,good", "Z99,1,20,20,normal", "A01,1,2000,20,normal", "A01,9,20,20,normal"]
+    rows = ["A01,1,20,20,wicked", "Z99,1,20,20,normal", "A01,1,2000,20,normal"]
+    rows += ["A01,9,20,20,normal"]
     rows += [f"A01,1,{y},x,normal" for y in range(4)]
     labels.write_text("well,site,y_px,x_px,label\n" + "\n".join(rows) + "\n")
     out = ["--out", str(tmp_path / "out"), "--quiet"]
     code = main(["run", str(tmp_path / "a"), str(made.plate_dir), "--labels", str(labels), *out])
     assert code == 2
     told = capsys.readouterr().err
-    for words in ("good", "Z99", "2000", "no site 9", "line 9"):
+    for words in ("wicked", "Z99", "2000", "no site 9", "line 9"):
         assert words in told
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from napari_hcs_qc.cells.detect import plate_diameter
-from napari_hcs_qc.cells.imported_masks import read_mask
+from napari_hcs_qc.cells.imported.masks import read_mask
 from napari_hcs_qc.cells.nuclei import estimate_diameter, find_nuclei
 from napari_hcs_qc.plates.open import open_plate
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import zipfile
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -125,3 +127,58 @@ def test_whatever_csv_wrote_is_read_back(
     path.write_bytes(buffer.getvalue().encode())
     kept = [row for row in rows if any(value.strip() for value in row)]
     assert list(read_table(path).itertuples(index=False, name=None)) == kept
+
+
+def workbook(path: Path, rows: list[list[str | float]]) -> None:
+    """An Excel workbook as Excel lays it out: texts apart, blank cells left out."""
+    texts = sorted({value for row in rows for value in row if isinstance(value, str) and value})
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    lines = []
+    for number, row in enumerate(rows, start=1):
+        cells = [
+            f'<c r="{chr(65 + column)}{number}" t="s"><v>{texts.index(value)}</v></c>'
+            if isinstance(value, str)
+            else f'<c r="{chr(65 + column)}{number}"><v>{value}</v></c>'
+            for column, value in enumerate(row)
+            if value != ""
+        ]
+        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "xl/sharedStrings.xml",
+            f"<sst {main}>{''.join(f'<si><r><t>{text}</t></r></si>' for text in texts)}</sst>",
+        )
+        sheet = f"<worksheet {main}><sheetData>{''.join(lines)}</sheetData></worksheet>"
+        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+
+
+def test_excel_workbooks(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    workbook(path, [["well", "y_px", "label"], ["A01", 20.5, ""], ["", "", ""], ["B02", 3, "ä"]])
+    table = read_table(path)
+    assert table.values.tolist() == [["A01", "20.5", ""], ["B02", "3", "ä"]]
+    assert list(table.columns) == ["well", "y_px", "label"]
+    assert list(table.index) == [2, 4]
+
+
+def test_gzip_preamble_and_two_header_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("Database\tx\n\n[Data]\nRow\tColumn\n1\t2\n")
+    assert read_table(path).to_dict("list") == {"Row": ["1"], "Column": ["2"]}
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n")[:-6])
+    with pytest.raises(HcsQcError, match="cannot be read"):
+        read_table(path)
+    path = tmp_path / "object.csv"
+    path.write_text("Image,Image,Nuclei\nImageNumber,Metadata_Well,Location_Center_X\n1,A01,3\n")
+    assert list(read_table(path).columns) == [
+        "ImageNumber",
+        "Metadata_Well",
+        "Nuclei_Location_Center_X",
+    ]
+
+
+def test_only_the_wanted_columns_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,2,3\n")
+    assert read_table(path, lambda names: names[1:]).to_dict("list") == {"b": ["2"], "c": ["3"]}

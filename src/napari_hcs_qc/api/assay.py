@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from napari_hcs_qc.api.assay_data import AssayData
-from napari_hcs_qc.api.options import train_options
+from napari_hcs_qc.api.options import import_options, train_options
 from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
@@ -294,7 +294,11 @@ class Assay(AssayData):
         *,
         keep_kinds: Iterable[str] = (),
         exclude_unreviewed: bool = False,
+        geojson: bool = False,
         onto: str | Path | None = None,
+        positions_are: Iterable[str] = (),
+        image_table: str | Path | None = None,
+        accept_positions: bool = False,
         job: Job = NO_JOB,
     ) -> Exported:
         """Write the tables of cells, sites and wells.
@@ -307,8 +311,19 @@ class Assay(AssayData):
             Kinds of abnormal cells that are biology in this assay and stay in, such as ``"dead"``.
         exclude_unreviewed
             Flagged wells and sites are outliers until somebody keeps them.
+        geojson
+            Write the cells of each site as GeoJSON as well, which QuPath opens over the image.
         onto
-            A CellProfiler or CytoTable table, to which our columns are added by position, too.
+            A CellProfiler or CytoTable table, to which our columns are added by position, too; to
+            one of whole wells by their well.
+        positions_are
+            What the positions are where they are not px of the plate's images, such as ``["um"]``,
+            ``["um:0.65"]``, ``["binned:2"]``, ``["swapped"]``, ``["sites-from:0"]``.
+        image_table
+            Table of images (``Image.csv`` of CellProfiler), where objects name theirs by number;
+            by default the one beside the file.
+        accept_positions
+            Believe positions of which no more lie on nuclei than by chance.
         job
             Reports progress and cancels.
 
@@ -330,12 +345,17 @@ class Assay(AssayData):
         from napari_hcs_qc.workflow.export import export
 
         folder = self._folder()
+        importing = import_options(
+            positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
+        )
         return export(
             folder,
             Path(out),
             keep_kinds=listed_kinds(keep_kinds, folder.kinds),
             exclude_unreviewed=exclude_unreviewed,
+            geojson=geojson,
             onto=None if onto is None else Path(onto),
+            importing=importing,
             job=job,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from napari_hcs_qc.api.options import import_options, label_options
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.job import NO_JOB, Job
@@ -12,15 +13,15 @@ from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
-    from napari_hcs_qc.assay.annotations.journal import LabelsAdded
     from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.workflow.labels_in_out import LabelsImported
     from napari_hcs_qc.workflow.status import AssayStatus
 
 Verdict: TypeAlias = Literal["keep", "exclude", "look-again", "clear"]
@@ -65,8 +66,14 @@ class AssayData:
         """
         return self._folder().threshold
 
-    def annotations(self) -> pd.DataFrame:
+    def annotations(self, *, export: str | Path | None = None) -> pd.DataFrame:
         """Give what people annotated, one row a cell.
+
+        Parameters
+        ----------
+        export
+            CSV to be written as well, with a row for each person's annotation; `annotate` reads
+            it back.
 
         Returns
         -------
@@ -79,7 +86,12 @@ class AssayData:
         >>> sorted(Assay.open(assay_path).annotations()["class"].unique())
         ['abnormal', 'normal']
         """
-        return self._folder().journal().consensus()
+        folder = self._folder()
+        if export is not None:
+            from napari_hcs_qc.workflow.labels_in_out import write_annotations
+
+            write_annotations(folder, Path(export))
+        return folder.journal().consensus()
 
     def cells(
         self,
@@ -89,6 +101,9 @@ class AssayData:
         channel: str | int | None = None,
         z: Projection | None = None,
         detector: str | None = None,
+        positions_are: Iterable[str] = (),
+        image_table: str | Path | None = None,
+        accept_positions: bool = False,
         again: bool = False,
         job: Job = NO_JOB,
     ) -> dict[str, PlateCells]:
@@ -101,7 +116,10 @@ class AssayData:
         plate
             Name of the only plate to work on; all by default.
         cells_from
-            Masks or positions to import instead of finding nuclei.
+            Masks, outlines or positions to import instead of finding nuclei: a folder or file of
+            CellProfiler, CytoTable, Cellpose, QuPath, ImageJ, Harmony and others. They are
+            compared with the nuclei of the plate, and refused where no more lie on one than by
+            chance.
         channel
             Channel of the nuclei, by name or index; by default the one named like a nuclear
             stain, else the first.
@@ -111,6 +129,14 @@ class AssayData:
             What finds nuclei: ``"built-in"`` (default); ``"instanseg"``, a learned one that
             ``pip install "napari-hcs-qc[instanseg]"`` installs; or one that another package adds.
             Kept in the assay: None takes the one that is.
+        positions_are
+            What the positions are where they are not px of the plate's images, such as ``["um"]``,
+            ``["um:0.65"]``, ``["binned:2"]``, ``["swapped"]``, ``["sites-from:0"]``.
+        image_table
+            Table of images (``Image.csv`` of CellProfiler), where objects name theirs by number;
+            by default the one beside the file.
+        accept_positions
+            Believe positions of which no more lie on nuclei than by chance.
         again
             Find cells again where they are known.
         job
@@ -136,9 +162,14 @@ class AssayData:
         ['cell_id', 'well', 'site', 'y_px']
         """
         source = None if cells_from is None else Path(cells_from)
+        importing = import_options(
+            positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
+        )
         return steps.cells(
             self._folder(),
-            steps.CellOptions(source, channel, z, detector),
+            steps.CellOptions(
+                source=source, channel=channel, projection=z, detector=detector, importing=importing
+            ),
             None if plate is None else [plate],
             # A file that is named may have changed since it was last read.
             again=True if again or source is not None else None,
@@ -221,22 +252,37 @@ class AssayData:
         *,
         annotator: str | None = None,
         add_kind: Iterable[str] = (),
-    ) -> LabelsAdded:
-        """Import annotated cells from a CSV; the same file again adds nothing.
+        classes: Mapping[str, str] | None = None,
+        positions_are: Iterable[str] = (),
+        image_table: str | Path | None = None,
+        accept_positions: bool = False,
+    ) -> LabelsImported:
+        """Import annotated cells from a file; the same file again adds nothing.
 
         Parameters
         ----------
         labels
-            Columns ``well``, ``site``, ``y_px``, ``x_px``, ``label`` (the class); ``plate``,
-            ``kind`` and ``annotator`` are optional. Needed unless a kind is added.
+            Table with the well, site, position and class of each cell (plate, kind and annotator
+            are optional), by the names that common programs give them; GeoJSON; or a folder with a
+            file for each image. Needed unless a kind is added.
         annotator
             Who annotated the rows that name nobody; by default the user who is logged in.
         add_kind
             Kinds to add first, each as ``"NAME"`` or ``"NAME:KEY:#rrggbb"``, see `add_kind`.
+        classes
+            Class of words of the file, such as ``{"smear": "abnormal"}``.
+        positions_are
+            What the positions are where they are not px of the plate's images, such as ``["um"]``,
+            ``["um:0.65"]``, ``["binned:2"]``, ``["swapped"]``, ``["sites-from:0"]``.
+        image_table
+            Table of images (``Image.csv`` of CellProfiler), where objects name theirs by number;
+            by default the one beside the file.
+        accept_positions
+            Believe positions of which no more lie on nuclei than by chance.
 
         Returns
         -------
-        LabelsAdded
+        LabelsImported
             How many annotations were new, and how many known before.
 
         Raises
@@ -251,11 +297,16 @@ class AssayData:
         >>> Assay.open(assay_path).annotate(labels, annotator="Ada").n_new
         0
         """
+        importing = import_options(
+            positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
+        )
         return steps.annotate(
             self._folder(),
             None if labels is None else Path(labels),
             annotator or user_name(),
             add_kind=add_kind,
+            label_options=label_options(importing, classes or {}),
+            accept_positions=accept_positions,
         )
 
     def verdict(

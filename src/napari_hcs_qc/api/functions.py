@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from napari_hcs_qc.api.options import train_options
+from napari_hcs_qc.api.options import import_options, label_options, train_options
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
@@ -13,7 +13,7 @@ from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.remote import as_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_hcs_qc.plates.ome_zarr.convert import Conversion, NgffVersion
     from napari_hcs_qc.plates.plate import Projection
@@ -77,6 +77,10 @@ def run(
     detector: str | None = None,
     annotator: str | None = None,
     add_kind: Iterable[str] = (),
+    classes: Mapping[str, str] | None = None,
+    positions_are: Iterable[str] = (),
+    image_table: str | Path | None = None,
+    accept_positions: bool = False,
     encoder: str | None = None,
     weights: str | Path | None = None,
     recipe: str | None = None,
@@ -111,8 +115,10 @@ def run(
         See `Assay.new`.
     cells_from, channel, z, detector
         See `Assay.cells`.
-    annotator, add_kind
+    annotator, add_kind, classes
         See `Assay.annotate`.
+    positions_are, image_table, accept_positions
+        See `Assay.annotate`; of `labels` and of `cells_from`.
     encoder, weights, recipe, rgb, head, simulated, seeds, seed, device, backend
         See `Assay.train`.
     keep_kinds, exclude_unreviewed
@@ -144,6 +150,9 @@ def run(
 
     root = None if image_root is None else as_location(image_root)
     source = None if cells_from is None else Path(cells_from)
+    importing = import_options(
+        positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
+    )
     return steps.run(
         Path(assay),
         steps.PlateSource(as_location(plate), pattern, root, plate_name),
@@ -152,7 +161,9 @@ def run(
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),
         include_cut=include_cut,
-        cell_options=steps.CellOptions(source, channel, z, detector),
+        cell_options=steps.CellOptions(
+            source=source, channel=channel, projection=z, detector=detector, importing=importing
+        ),
         train_options=train_options(
             encoder=encoder,
             weights=weights,
@@ -168,6 +179,8 @@ def run(
         add_kind=add_kind,
         keep_kinds=keep_kinds,
         exclude_unreviewed=exclude_unreviewed,
+        label_options=label_options(importing, classes or {}),
+        accept_positions=accept_positions,
         job=job,
     )
 

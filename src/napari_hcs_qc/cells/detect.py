@@ -38,7 +38,7 @@ _SAMPLE_SITES = 9
 _SAMPLE_SIDE_PX = 1024
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CellsResult:
     """The cells of a plate."""
 
@@ -46,6 +46,8 @@ class CellsResult:
     diameter_px: float  # median diameter of the nuclei that do not touch the border of their image
     unreadable: tuple[Problem, ...] = ()  # sites without cells for a reason: pixels, or detector
     problems: tuple[Problem, ...] = ()  # of an import: rows and masks left out, and why; guesses
+    check: str = ""  # of an import: how many positions lie on a nucleus
+    understood: str = ""  # of a table: which of its columns are what
 
 
 def plate_diameter(
@@ -133,7 +135,12 @@ def find_cells(
     cells = join_cells(tables)
     job.report(len(wanted), len(wanted), f"Found {len(cells)} cells")
     median_px = median_diameter(cells, diameter_px)
-    return CellsResult(cells, median_px, tuple(unreadable), finder.guesses)
+    return CellsResult(
+        cells=cells,
+        diameter_px=median_px,
+        unreadable=tuple(unreadable),
+        problems=finder.guesses,
+    )
 
 
 def median_diameter(cells: pd.DataFrame, otherwise: float) -> float:

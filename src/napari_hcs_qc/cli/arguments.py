@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.tables.positions_are import POSITIONS_ARE_HELP
 
 OUT_HELP = "output folder; reused to resume"
 
@@ -37,6 +38,17 @@ def _projection(text: str) -> Literal["max"] | int:
     if not text.isdigit():
         raise HcsQcError(f"--z is {text!r}; 'max' or the number of a plane was expected.")
     return int(text)
+
+
+def _classes(text: str) -> dict[str, str]:
+    pairs = dict(part.rpartition("=")[::2] for part in names(text))
+    for word, name in pairs.items():
+        if not word or name not in ("normal", "abnormal", "unsure"):
+            raise HcsQcError(
+                f"--classes has {word}={name}; WORD=normal, WORD=abnormal or WORD=unsure was "
+                "expected."
+            )
+    return pairs
 
 
 # ---- arguments ---------------------------------------------------------------------------
@@ -129,7 +141,8 @@ def add_cell_options(parser: argparse.ArgumentParser, *, flag: str) -> None:
         dest="cells_from",
         metavar="FILE",
         type=Path,
-        help="masks or positions to import instead of finding nuclei",
+        help="masks, outlines or positions to import instead of finding nuclei: a folder or file "
+        "of CellProfiler, CytoTable, Cellpose, QuPath, ImageJ, Harmony, ...",
     )
     group.add_argument(
         "--channel",
@@ -141,6 +154,41 @@ def add_cell_options(parser: argparse.ArgumentParser, *, flag: str) -> None:
         "--z", metavar="MAX|N", type=_projection, help="maximum over z (default) or one plane"
     )
     add_detector(group)
+
+
+def add_position_options(parser: argparse.ArgumentParser) -> None:
+    """Add how positions of another program are read."""
+    group = parser.add_argument_group("positions from another program")
+    group.add_argument(
+        "--positions-are",
+        metavar="WHAT",
+        type=names,
+        default=(),
+        help="where they are not px of these images: " + POSITIONS_ARE_HELP.replace("%", "%%"),
+    )
+    group.add_argument(
+        "--image-table",
+        metavar="CSV",
+        type=Path,
+        help="table of images (Image.csv of CellProfiler) where objects name theirs by number; "
+        "by default the one beside the file",
+    )
+    group.add_argument(
+        "--accept-positions",
+        action="store_true",
+        help="import positions although no more of them lie on nuclei than by chance",
+    )
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """Add what the words of a file mean."""
+    parser.add_argument(
+        "--classes",
+        metavar="WORD=CLASS,...",
+        type=_classes,
+        help="class (normal, abnormal or unsure) of words of the file, such as "
+        "mitotic=normal,smear=abnormal",
+    )
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:

@@ -83,7 +83,11 @@ def shown_path(path: Path) -> str:
 def exported_outcome(exported: Exported) -> Outcome:
     """List the files of an export."""
     folder = exported.files[0].parent
-    names = ", ".join(path.name for path in exported.files)
+    tables = [path.name for path in exported.files if path.parent == folder]
+    n_further = len(exported.files) - len(tables)
+    names = ", ".join(tables) + (
+        f", and {count_of(n_further, 'GeoJSON file')}" if n_further else ""
+    )
     lines = [f"Tables in {shown_path(folder)}: {names}"]
     data: dict[str, Any] = {"files": [str(path) for path in exported.files]}
     if exported.onto is not None:
@@ -93,6 +97,7 @@ def exported_outcome(exported: Exported) -> Outcome:
             "out": str(joined.out),
             "n_profiles": joined.n_profiles,
             "n_matched": joined.n_matched,
+            "check": joined.check,
         }
     return Outcome(lines, data)
 

@@ -77,9 +77,9 @@ def _work(folder: PlateFolder, task: JobContent, device: str, job: Job) -> None:
     assay, plate = _assay_of(folder, task, bundle)
     requested = task.cells
     options = steps.CellOptions(
-        None if requested.source is None else Path(requested.source.path),
-        bundle.channel if requested.channel is None else requested.channel,
-        bundle.projection if requested.z is None else requested.z,
+        source=None if requested.source is None else Path(requested.source.path),
+        channel=bundle.channel if requested.channel is None else requested.channel,
+        projection=bundle.projection if requested.z is None else requested.z,
     )
     # That cells were found otherwise, or masks have changed since, only this setting tells.
     has_cells = cells_document(assay.plate_folder(plate.name)) is not None

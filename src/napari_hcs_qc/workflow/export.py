@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +24,7 @@ from napari_hcs_qc.assay.store.model_manifest import ModelManifest
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
+from napari_hcs_qc.files import sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export.export_tables import (
@@ -27,8 +32,11 @@ from napari_hcs_qc.qc.export.export_tables import (
     cell_table,
     site_outliers,
     well_outliers,
+    well_table,
 )
 from napari_hcs_qc.qc.export.join_profiles import OntoResult, join_onto
+from napari_hcs_qc.qc.export.join_wells import is_of_wells, join_wells
+from napari_hcs_qc.qc.export.write_geojson import write_geojson
 from napari_hcs_qc.qc.export.write_tables import export_tables
 from napari_hcs_qc.qc.reports.plate_report import (
     CrossValidated,
@@ -39,15 +47,19 @@ from napari_hcs_qc.qc.reports.plate_report import (
     WellPictures,
     write_report,
 )
+from napari_hcs_qc.tables.plate_sites import PlateSites
+from napari_hcs_qc.tables.profiles import open_profiles
+from napari_hcs_qc.text_columns import rows_of
+from napari_hcs_qc.workflow.labels_in_out import annotations_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.cells.imported.options import ImportOptions
 
 _SHOWN_CELLS = 8  # of each class in a well's montage
 _CROP_DIAMETERS = 2.5  # a cell with a little of what is around it
@@ -68,7 +80,9 @@ def export(
     *,
     keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
+    geojson: bool = False,
     onto: Path | None = None,
+    importing: ImportOptions | None = None,
     scored: Sequence[ScoredPlate] | None = None,
     job: Job = NO_JOB,
 ) -> Exported:
@@ -94,13 +108,22 @@ def export(
     options = ExportOptions(keep_kinds, exclude_unreviewed)
     source = provenance(assay, model, scored).plain()
     files = export_tables(plates, out, options=options, provenance=source, job=job)
+    if geojson:
+        files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
     if onto is None:
         return Exported(files)
+    sites = {plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored}
+    joined_path = out / f"{onto.name.removesuffix('.gz').rpartition('.')[0]}_qc.parquet"
+    source_table = open_profiles(onto)
+    if is_of_wells(source_table):
+        wells = pd.concat([well_table(plate, options) for plate in plates], ignore_index=True)
+        of_wells = join_wells(wells, source_table, onto, joined_path, sites, job=job)
+        return Exported((*files, of_wells.out), of_wells)
     tables = [cell_table(plate, options) for plate in plates]
     joined = join_onto(
         pd.concat(tables, ignore_index=True),
         onto,
-        out / f"{onto.stem}_qc.parquet",
+        joined_path,
         diameter_px={
             plate.state.plate.name: plate.state.plate_cells.diameter_px for plate in scored
         },
@@ -116,6 +139,8 @@ def export(
             for well, is_out in well_outliers(plate, options).items()
             if is_out
         ],
+        plates=sites,
+        importing=importing,
         job=job,
     )
     return Exported((*files, joined.out), joined)
@@ -136,10 +161,31 @@ class PlateProvenance(Part):
     cells_from: str
     threshold: float
     compared_with: str
+    channel: str = ""
+    cells_check: str = ""
+    """Of imported cells: how many lie on a nucleus."""
     unreadable: tuple[str, ...]
     warnings: tuple[str, ...]
     shift: ShiftRecord | None
     novelty: NoveltySummary | None
+
+
+class FileRecord(Part):
+    """A file that the result depends on."""
+
+    path: str
+    sha256: str
+
+
+class VerdictRecord(Part):
+    """A person's decision on a well, or on one site of it."""
+
+    plate: str
+    well: str
+    site: int | None
+    verdict: str
+    reviewer: str
+    note: str | None
 
 
 class Provenance(Document):
@@ -156,6 +202,13 @@ class Provenance(Document):
     flag_rule_in_words: tuple[str, ...]
     plates: tuple[PlateProvenance, ...]
     versions: dict[str, str]
+    command: str = ""
+    """As it was started."""
+    n_annotations: int = 0
+    annotations_sha256: str = ""
+    """Of what ``hcs-qc annotations ASSAY --export`` writes."""
+    platemap: FileRecord | None = None
+    verdicts: tuple[VerdictRecord, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Give plain data, without the training cells."""
@@ -163,7 +216,11 @@ class Provenance(Document):
 
 
 def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) -> Provenance:
-    """Say where predictions and flags come from."""
+    """Say where predictions and flags come from, so that they can be made again."""
+    annotations = annotations_csv(assay)
+    platemap = assay.platemap_path
+    verdicts = assay.journal().verdicts()
+    names = [plate.state.plate.name for plate in scored]
     return Provenance(
         assay=str(assay.path.resolve()),
         model=model.id,
@@ -178,6 +235,8 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
                 format=plate.state.plate.format,
                 fingerprint=plate.state.plate.fingerprint,
                 cells_from=plate.state.plate_cells.origin,
+                channel=plate.state.plate_cells.channel,
+                cells_check=plate.state.plate_cells.check,
                 threshold=plate.threshold,
                 compared_with=", ".join(filter(None, (plate.scores.reference, plate.scores.note))),
                 unreadable=tuple(str(problem) for problem in plate.unreadable),
@@ -188,6 +247,26 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
             for plate in scored
         ),
         versions=versions(),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        n_annotations=annotations.count("\n") - 1,
+        annotations_sha256=hashlib.sha256(annotations.encode("utf-8-sig")).hexdigest(),
+        platemap=FileRecord(path=str(platemap.resolve()), sha256=sha256_of(platemap))
+        if platemap.is_file()
+        else None,
+        verdicts=tuple(
+            VerdictRecord(
+                plate=plate,
+                well=well,
+                site=None if site is None else int(site),
+                verdict=verdict,
+                reviewer=reviewer,
+                note=note,
+            )
+            for plate, well, site, verdict, reviewer, note in rows_of(
+                verdicts, ["plate", "well", "site", "verdict", "reviewer", "note"]
+            )
+            if plate in names
+        ),
     )
 
 

@@ -7,28 +7,27 @@ assay, annotating and reviewing do not.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.journal import LabelsAdded
 from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
-from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI, has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate, open_assay_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders
+from napari_hcs_qc.cells.imported.options import ImportOptions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
-from napari_hcs_qc.read_table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from napari_hcs_qc.assay.annotations.labels_csv import LabelOptions
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import Plate, Projection
     from napari_hcs_qc.workflow.export import Exported
+    from napari_hcs_qc.workflow.labels_in_out import LabelsImported
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PlateSource:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellOptions:
     """How cells are found."""
 
@@ -63,6 +63,7 @@ class CellOptions:
     channel: str | int | None = None
     projection: Projection | None = None
     detector: str | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
 
     def differ_from(self, plate: Plate, plate_cells: PlateCells) -> bool:
         """Tell whether something is asked for that is not how the cells were found."""
@@ -87,7 +88,7 @@ class RunResult:
     """What `run` made."""
 
     assay: AssayFolder
-    labels: LabelsAdded
+    labels: LabelsImported
     model: Model
     scored: list[ScoredPlate]
     exported: Exported
@@ -126,7 +127,7 @@ def new(
         )
     if platemap is not None:
         for plate in opened:
-            read_platemap(platemap, shape=plate.shape)
+            read_platemap(platemap, shape=plate.shape, plate=plate.name)
     first = None
     if (path / "assay.json").is_file():
         existing = AssayFolder.open(path)
@@ -200,6 +201,7 @@ def cells(
                 source=None if options.source is None else options.source.resolve(),
                 detector=assay.detector,
                 projection="max" if options.projection is None else options.projection,
+                importing=options.importing,
                 job=job,
             )
     return by_plate
@@ -219,7 +221,9 @@ def annotate(
     plate: str | None = None,
     add_kind: Iterable[str] = (),
     any_kind: bool = False,
-) -> LabelsAdded:
+    label_options: LabelOptions | None = None,
+    accept_positions: bool = False,
+) -> LabelsImported:
     """Import a CSV of annotated cells; the same file again adds nothing.
 
     With `any_kind` the assay need not list the kinds: one that no person opens.
@@ -229,16 +233,25 @@ def annotate(
             "There is nothing to annotate: a CSV of annotated cells (--from), or a kind to add "
             "(--add-kind) was expected."
         )
+    from napari_hcs_qc.assay.annotations.labels_csv import LabelOptions, names_plates
+    from napari_hcs_qc.workflow.labels_in_out import LabelsImported, import_labels
+
     add_kinds(assay, add_kind)
     if labels is None:
-        return LabelsAdded(0, 0)
+        return LabelsImported(0, 0)
     names = chosen_plates(assay, None)
-    if plate is not None and "plate" not in map(str.casefold, read_table(labels).columns):
+    if plate is not None and not names_plates(labels):
         names = [assay.plate(plate).name]
-    shapes = {name: site_shapes(open_assay_plate(assay, name)) for name in names}
-    kinds = None if any_kind else assay.kinds
-    table = read_labels(labels, shapes, annotator=annotator, kinds=kinds)
-    return assay.journal().add_labels(table, source=labels.name)
+    return import_labels(
+        assay,
+        labels,
+        annotator,
+        names,
+        kinds=None if any_kind else assay.kinds,
+        options=label_options or LabelOptions(),
+        accept_positions=accept_positions,
+        channel_of=nuclear_channel,
+    )
 
 
 def predict_plates(
@@ -291,7 +304,7 @@ def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     """Find cells on a further plate as they were found on the plate that the model is from."""
     first = model.manifest.plate_names[0]
     plate_cells = load_cells(assay.plate_folder(first))
-    return CellOptions(None, plate_cells.channel, plate_cells.projection)
+    return CellOptions(channel=plate_cells.channel, projection=plate_cells.projection)
 
 
 def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
@@ -382,6 +395,8 @@ def run(
     add_kind: Iterable[str] = (),
     keep_kinds: Iterable[str] = (),
     exclude_unreviewed: bool = False,
+    label_options: LabelOptions | None = None,
+    accept_positions: bool = False,
     job: Job = NO_JOB,
 ) -> RunResult:
     """Do all steps on one plate; started again after a kill, it goes on where it was.
@@ -392,6 +407,7 @@ def run(
     from napari_hcs_qc.assay.scoring.plate_scores import score
     from napari_hcs_qc.assay.scoring.prediction import predict
     from napari_hcs_qc.workflow.export import export, report
+    from napari_hcs_qc.workflow.labels_in_out import LabelsImported
     from napari_hcs_qc.workflow.training import train
 
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
@@ -401,9 +417,16 @@ def run(
     add_kinds(assay, add_kind)
     kept_kinds = listed_kinds(keep_kinds, assay.kinds)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
-    added = LabelsAdded(0, 0)
+    added = LabelsImported(0, 0)
     if labels is not None:
-        added = annotate(assay, labels, annotator, plate=opened[0].name)
+        added = annotate(
+            assay,
+            labels,
+            annotator,
+            plate=opened[0].name,
+            label_options=label_options,
+            accept_positions=accept_positions,
+        )
     # What is said of this plate (masks, say) holds for no other that the assay may have.
     cells(assay, cell_options, [opened[0].name], job=job)
     cells(assay, job=job)

@@ -304,7 +304,7 @@ class _Training:
                 predictions[name],
                 verdicts=verdicts,
                 rule=self.assay.flag_rule,
-                roles=well_roles(self.assay, state.plate.shape),
+                roles=well_roles(self.assay, state.plate),
                 threshold=self.assay.threshold,
                 figures=measured,
             )

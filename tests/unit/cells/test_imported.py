@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_hcs_qc.cells.imported import import_cells
+from napari_hcs_qc.cells.imported.import_cells import import_cells
 from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.plates.plate import Plate, SiteKey
@@ -122,7 +122,7 @@ def test_bad_masks_are_listed_once_each(plate: Plate, fields: Fields, tmp_path: 
     assert "157×200 px; 160×200 px were expected" in said["A01 s1"]
     assert "truncated" in said["A01 s2"]
     assert "whole ids" in said["B03 s2"]
-    assert "has the mask" in said["B03_s1_mask.tif"]
+    assert "has the mask B03_s1_mask.tif" in said["B03_s1.tif"]
     assert "no site C07 s1" in said["C07_s1.tif"]
     assert "no image of the plate" in said["whatever.tif"]
 

@@ -1,11 +1,13 @@
-"""Read LABELS.csv: positions of cells and what a person says about each."""
+"""Read files of annotated cells: positions of cells and what a person says about each."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.annotations.annotation import CLASSES, Annotation, checked_person
@@ -14,203 +16,274 @@ from napari_hcs_qc.assay.annotations.kinds import (
     checked_kind_name,
     unlisted_text,
 )
+from napari_hcs_qc.assay.annotations.label_files import label_files, open_labels
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.wells import parse_well
-from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.tables.columns import check_twice, find_columns, missing_columns
+from napari_hcs_qc.tables.places import NEEDED, read_placed, with_unit
+from napari_hcs_qc.tables.positions_are import PositionsAre
+from napari_hcs_qc.tables.values import UNSURE, class_of
 from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_hcs_qc.assay.annotations.kinds import Kind
-    from napari_hcs_qc.plates.plate import Plate
-
-SiteShapes: TypeAlias = "Mapping[tuple[str, int], tuple[int, int]]"
-"""Of one plate: (well, site) to (height, width) in px."""
+    from napari_hcs_qc.tables.places import PlacedTable
+    from napari_hcs_qc.tables.plate_sites import PlateSites
 
 LABEL_COLUMNS = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "annotator", "note")
-_REQUIRED = ("well", "site", "y_px", "x_px", "label")
-_OPTIONAL = ("plate", "kind", "annotator")
+_MEANINGS = ("class", "kind", "annotator")
 _MITOSIS = "mitosis"
+_ONLY_WHERE_GIVEN = ("annotated_class", "user_label", "user label", "classification", "annotations")
+"""Columns, in lower case, of tables of all cells: one that is blank is of a cell nobody annotated.
+"""
 
 
-def site_shapes(plate: Plate) -> SiteShapes:
-    """Give the shape of every site of `plate`; sites of another shape are unreadable."""
-    height, width = plate.layout.shape
-    return {(site.well, site.site): (height, width) for site in plate.sites}
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """How a file of annotated cells is read."""
+
+    positions_are: PositionsAre = field(default_factory=PositionsAre)
+    image_table: Path | None = None  # what the images are that it names by number
+    classes: Mapping[str, str] = field(default_factory=dict)  # its words, and which class each is
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What a file says, and how it was understood."""
+
+    table: pd.DataFrame  # `LABEL_COLUMNS`
+    understood: str
 
 
 def read_labels(
     path: Path,
-    plates: Mapping[str, SiteShapes],
+    plates: Mapping[str, PlateSites],
     *,
     annotator: str,
     kinds: Sequence[Kind] | None = BUILT_IN_KINDS,
-) -> pd.DataFrame:
-    """Read a CSV or Parquet file of labelled cells.
+    options: LabelOptions | None = None,
+    check: Callable[[pd.DataFrame, PositionsAre], object] | None = None,
+) -> Labels:
+    """Read a table or GeoJSON of annotated cells, or a folder with one for each image.
 
-    It has the columns ``well, site, y_px, x_px, label`` and may have ``plate`` (needed when there
-    are several plates), ``kind`` and ``annotator``; further columns are ignored. `label` is
-    normal, abnormal, or empty (or ``unsure``) for unsure. `kind` says why a cell is abnormal, one
-    of `kinds` (any for None); only ``mitosis`` may stand at a cell that is not, and becomes its
-    note. Upper and lower case are the same, and so are ``A1`` and ``A01``.
+    Columns are told by their names (`napari_hcs_qc.tables.columns`): plate (needed when there are
+    several), well, site, position, class, and where there are any kind and annotator. A blank class
+    is unsure. The kind says why a cell is abnormal, one of `kinds` (any for None); only ``mitosis``
+    may stand at a cell that is not, and becomes its note. `check` is given all positions before
+    rows are refused one by one.
     """
-    table = _named_columns(path, read_table(path), needs_plate=len(plates) > 1)
-    person = checked_person(annotator)
-    kept: dict[int, Annotation] = {}
-    people: dict[int, str] = {}
-    first: dict[tuple[Any, ...], int] = {}
-    problems: list[Problem] = []
+    options = options or LabelOptions()
     listed = None if kinds is None else {kind.name for kind in kinds}
-    unlisted: dict[str, list[int]] = defaultdict(list)
-    for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
-        row = dict(zip(table.columns, (value.strip() for value in values), strict=True))
-        where = f"{path.name} line {line}"
-        try:
-            annotation = _annotation(row, plates)
-            who = checked_person(row["annotator"]) if row.get("annotator") else person
-        except HcsQcError as error:
-            problems.append(Problem(where, str(error)))
-            continue
-        if listed is not None and annotation.kind is not None and annotation.kind not in listed:
-            unlisted[annotation.kind].append(line)
-            continue
-        before = first.setdefault((who, *annotation.place), line)
-        if before == line:
-            kept[line], people[line] = annotation, who
-        elif kept[before].content != annotation.content:
-            what = (
-                f"{who} annotates the position of line {before} as {_content_text(annotation)}, "
-                f"there it is {_content_text(kept[before])}; remove one of the two."
-            )
-            problems.append(Problem(where, what))
-    n_wrong = len(problems) + sum(map(len, unlisted.values()))
-    for kind, lines in unlisted.items():  # each kind once, however many rows have it
-        more = f" and {count_of(len(lines) - 1, 'further row')}" if len(lines) > 1 else ""
-        where = f"{path.name} line {lines[0]}{more}"
-        problems.append(Problem(where, unlisted_text(kind, kinds or ())))
-    if problems:
-        raise ProblemsError(f"{path}: {n_wrong} of {len(table)} rows are not valid", problems)
-    rows = [
-        (row.plate, row.well, row.site, row.y_px, row.x_px, row.cls, row.kind, people[line],
-         row.note)
-        for line, row in kept.items()
-    ]  # fmt: skip
-    labels = pd.DataFrame(rows, columns=LABEL_COLUMNS, index=pd.Index(kept, name="line"))
-    return with_texts(labels, labels[["class", "kind", "note"]])
-
-
-def _named_columns(path: Path, table: pd.DataFrame, *, needs_plate: bool) -> pd.DataFrame:
-    """Keep the columns that mean something here, by their names in lower case."""
-    table = table.rename(columns=str.casefold)
-    required = ("plate", *_REQUIRED) if needs_plate else _REQUIRED
-    missing = [name for name in required if name not in table.columns]
-    if missing:
-        why = " (the assay has several plates)" if "plate" in missing else ""
-        raise HcsQcError(
-            f"{path} has no column {', '.join(missing)}{why}; the columns "
-            f"{', '.join(required)} were expected, and it has {', '.join(table.columns)}."
-        )
-    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in table.columns]
-    table = table[used]
-    if not table.columns.is_unique:
-        twice = sorted(set(table.columns[table.columns.duplicated()]))
-        raise HcsQcError(
-            f"{path} has the column {', '.join(twice)} twice, in upper and lower case."
-        )
-    if table.empty:
+    reader = _Reader(plates, checked_person(annotator), options, listed)
+    places = []
+    for file in label_files(path):
+        source = open_labels(file, options.image_table)
+        placed = read_placed(file, plates, _MEANINGS, source=source)
+        if "class" not in placed.columns:
+            needed = f"{NEEDED}, and a class (label, class or annotated_class)"
+            raise missing_columns(file, "label", needed, source.columns)
+        check_twice(file, placed.columns, source.columns)
+        reader.add(file, placed)
+        places.append(placed.places)
+    if not reader.rows:
         raise HcsQcError(
             f"{path} has a header but no rows; one row per labelled cell was expected."
         )
-    return table
+    if check is not None:
+        check(pd.concat(places, ignore_index=True), reader.are)
+    return Labels(reader.labels(path, kinds), reader.understood)
 
 
-def _annotation(row: dict[str, str], plates: Mapping[str, SiteShapes]) -> Annotation:
-    """Read one row."""
-    wrong: list[str] = []
-    plate, well, site = _place(row, plates, wrong)
-    y_px, x_px = (_position(row[name], name, wrong) for name in ("y_px", "x_px"))
-    shape = plates.get(plate, {}).get((well, site))
-    if shape is not None:
-        for value, name, extent in ((y_px, "y_px", shape[0]), (x_px, "x_px", shape[1])):
-            # The middle of the first pixel is 0, so the image reaches half a pixel beyond.
-            if not math.isnan(value) and not -0.5 <= value <= extent - 0.5:
-                wrong.append(
-                    f"{name} {value:g} is outside the image, which is {shape[0]} px high and "
-                    f"{shape[1]} px wide."
+def names_plates(path: Path) -> bool:
+    """Tell whether a file of annotated cells names the plate of each."""
+    return "plate" in find_columns(open_labels(label_files(path)[0], None).columns, ["plate"])
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of a file."""
+
+    where: str
+    line: int
+    texts: dict[str, str]  # by meaning
+    place: tuple[str | None, str | None, int | None, float, float]
+
+
+class _Reader:
+    def __init__(
+        self,
+        plates: Mapping[str, PlateSites],
+        person: str,
+        options: LabelOptions,
+        listed: set[str] | None,
+    ) -> None:
+        self._plates, self._person, self._listed = plates, person, listed
+        self._classes = {key.strip().casefold(): value for key, value in options.classes.items()}
+        self.are = options.positions_are
+        self.rows: list[_Row] = []
+        self.understood = ""
+        self._class_column = ""
+        self._classes_of: dict[str, str] = {}
+
+    def add(self, path: Path, placed: PlacedTable) -> None:
+        """Take the rows of one file."""
+        columns = placed.columns
+        self._class_column = columns["class"]
+        self.understood = self.understood or placed.understood
+        self.are = with_unit(columns, self.are, placed.places)
+        moved = self.are.moved(placed.places, self._plates)
+        names = columns.names
+        values = placed.table.to_dict("list")
+        site = [None if pd.isna(number) else int(number) for number in moved["site"]]
+        places = zip(moved["plate"], moved["well"], site, moved["y_px"], moved["x_px"], strict=True)
+        for index, (line, place) in enumerate(zip(placed.table.index, places, strict=True)):
+            texts = {meaning: values[name][index].strip() for meaning, name in names.items()}
+            if not self._is_given(texts["class"]):
+                continue
+            self.rows.append(_Row(f"{path.name} line {line}", int(line), texts, place))
+
+    def _is_given(self, text: str) -> bool:
+        if self._class_column.strip().casefold() not in _ONLY_WHERE_GIVEN:
+            return True
+        return text.casefold() not in ("", "0", "-1", *UNSURE - {"unsure"})
+
+    def labels(self, path: Path, kinds: Sequence[Kind] | None) -> pd.DataFrame:
+        """Give all rows, or all that is wrong with them."""
+        kept: list[tuple[Annotation, str]] = []
+        lines: list[int] = []
+        first: dict[tuple[Any, ...], tuple[_Row, Annotation]] = {}
+        problems: list[Problem] = []
+        unlisted: dict[str, list[_Row]] = defaultdict(list)
+        for row in self.rows:
+            try:
+                annotation = self._annotation(row)
+                named = row.texts.get("annotator")
+                who = checked_person(named) if named else self._person
+            except HcsQcError as error:
+                problems.append(Problem(row.where, str(error)))
+                continue
+            kind = annotation.kind
+            if self._listed is not None and kind is not None and kind not in self._listed:
+                unlisted[kind].append(row)
+                continue
+            before, earlier = first.setdefault((who, *annotation.place), (row, annotation))
+            if before is row:
+                kept.append((annotation, who))
+                lines.append(row.line)
+            elif earlier.content != annotation.content:
+                what = (
+                    f"{who} annotates the position of line {before.line} as "
+                    f"{_content_text(annotation)}, there it is {_content_text(earlier)}; remove "
+                    "one of the two."
                 )
-    cls, kind, note = _content(row, wrong)
-    if wrong:
-        raise HcsQcError(" ".join(wrong))
-    return Annotation(
-        plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
-    )
+                problems.append(Problem(row.where, what))
+        n_wrong = len(problems) + sum(map(len, unlisted.values()))
+        for name, rows in unlisted.items():  # each kind once, however many rows have it
+            more = f" and {count_of(len(rows) - 1, 'further row')}" if len(rows) > 1 else ""
+            problems.append(Problem(f"{rows[0].where}{more}", unlisted_text(name, kinds or ())))
+        if problems:
+            raise ProblemsError(
+                f"{path}: {n_wrong} of {len(self.rows)} rows are not valid", problems
+            )
+        self._add_classes()
+        values = [
+            (row.plate, row.well, row.site, row.y_px, row.x_px, row.cls, row.kind, who, row.note)
+            for row, who in kept
+        ]
+        labels = pd.DataFrame(values, columns=LABEL_COLUMNS, index=pd.Index(lines, name="line"))
+        return with_texts(labels, labels[["class", "kind", "note"]])
 
+    def _add_classes(self) -> None:
+        words = [f"{word!r} is {cls}" for word, cls in self._classes_of.items() if word != cls]
+        if words:
+            self.understood += "; " + ", ".join(words)
 
-def _place(
-    row: dict[str, str], plates: Mapping[str, SiteShapes], wrong: list[str]
-) -> tuple[str, str, int]:
-    plate = row.get("plate") or (next(iter(plates)) if len(plates) == 1 else "")
-    well, site = "", -1
-    if plate not in plates:
-        wrong.append(f"The plate {plate!r} is not in the assay, which has {_some(list(plates))}.")
-    try:
-        well = str(parse_well(row["well"]))
-    except HcsQcError as error:
-        wrong.append(str(error))
-    number = _number(row["site"])
-    if not number.is_integer():  # NaN and infinity are not
-        wrong.append(f"The site {row['site']!r} is not a whole number.")
-    else:
-        site = int(number)
-    if plate in plates and well:
-        known = plates[plate]
-        sites = sorted(number for name, number in known if name == well)
-        if not sites:
-            wells = sorted({name for name, _ in known}, key=parse_well)
-            wrong.append(f"The well {well} is not on the plate {plate}, which has {_some(wells)}.")
-        elif site not in sites and number.is_integer():
-            wrong.append(f"The well {well} has no site {site}; it has {_some(sites)}.")
-    return plate, well, site
-
-
-def _content(row: dict[str, str], wrong: list[str]) -> tuple[str, str | None, str | None]:
-    cls = row["label"].casefold() or "unsure"
-    kind = row.get("kind", "").casefold()
-    if cls not in CLASSES:
-        wrong.append(f"The label {row['label']!r} is not normal, abnormal or empty (unsure).")
-    elif kind == _MITOSIS and cls != "abnormal":
-        return cls, None, _MITOSIS
-    elif kind == _MITOSIS:
-        wrong.append("mitosis is normal; give the label normal, or another kind.")
-    elif kind and cls != "abnormal":
-        wrong.append(
-            f"The kind {kind} says why a cell is abnormal, but the label is {cls}; change one."
+    def _annotation(self, row: _Row) -> Annotation:
+        wrong: list[str] = []
+        plate, well, site = self._place(row, wrong)
+        y_px, x_px = row.place[3:]
+        for value, name in ((y_px, "y_px"), (x_px, "x_px")):
+            if not math.isfinite(value):
+                wrong.append(f"{name} {row.texts[name]!r} is not a number.")
+        shape = self._plates[plate].shape if plate in self._plates and well and site >= 0 else None
+        if shape is not None:
+            for value, name, extent in ((y_px, "y_px", shape[0]), (x_px, "x_px", shape[1])):
+                # The middle of the first pixel is 0, so the image reaches half a pixel beyond.
+                if np.isfinite(value) and not -0.5 <= value <= extent - 0.5:
+                    wrong.append(
+                        f"{name} {value:g} is outside the image, which is {shape[0]} px high and "
+                        f"{shape[1]} px wide."
+                    )
+        cls, kind, note = self._content(row, wrong)
+        if wrong:
+            raise HcsQcError(" ".join(wrong))
+        return Annotation(
+            plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
         )
-    elif kind:
-        try:
-            checked_kind_name(kind)
-        except HcsQcError as error:
-            wrong.append(str(error))
-    return cls, kind or None, None
 
+    def _place(self, row: _Row, wrong: list[str]) -> tuple[str, str, int]:
+        plate, well, site = (row.place[0] or "", row.place[1] or "", row.place[2])
+        if plate not in self._plates:
+            wrong.append(
+                f"The plate {row.texts.get('plate', plate)!r} is not in the assay, which has "
+                f"{_some(list(self._plates))}."
+            )
+        if not well:
+            try:
+                well = str(parse_well(row.texts.get("well", "")))
+            except HcsQcError as error:
+                wrong.append(str(error))
+        if site is None:
+            text = row.texts.get("site")
+            what = "Its image names no site." if text is None else ""
+            wrong.append(what or f"The site {text!r} is not a whole number.")
+        elif plate in self._plates and well:
+            known = self._plates[plate].sites
+            sites = sorted(key.site for key in known if key.well == well)
+            if not sites:
+                wells = sorted({key.well for key in known}, key=parse_well)
+                wrong.append(
+                    f"The well {well} is not on the plate {plate}, which has {_some(wells)}."
+                )
+            elif site not in sites:
+                wrong.append(f"The well {well} has no site {site}; it has {_some(sites)}.")
+        return plate, well, -1 if site is None else site
 
-def _position(text: str, name: str, wrong: list[str]) -> float:
-    value = _number(text)
-    if not math.isfinite(value):
-        hint = " with a decimal point" if "," in text else ""
-        wrong.append(f"{name} {text!r} is not a number{hint}.")
-        return math.nan
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    def _content(self, row: _Row, wrong: list[str]) -> tuple[str, str | None, str | None]:
+        text, _, named = row.texts["class"].partition(": ")  # QuPath has `Abnormal: debris`
+        kind = (row.texts.get("kind", "") or named).casefold()
+        word = text.casefold()
+        cls = self._classes.get(word) or class_of(text, self._class_column)
+        if cls is None and word == _MITOSIS:
+            cls, kind = "normal", kind or word
+        if cls is None and not kind and word in (self._listed or {k.name for k in BUILT_IN_KINDS}):
+            cls, kind = "abnormal", word  # a column of kinds
+        if cls is None or cls not in CLASSES:
+            wrong.append(
+                f"The label {text!r} is not normal, abnormal or empty (unsure); say which it is, "
+                f"such as --classes {text or 'WORD'}=abnormal."
+            )
+            return "", None, None
+        if text:
+            self._classes_of[text] = cls
+        if kind == _MITOSIS and cls != "abnormal":
+            return cls, None, _MITOSIS
+        if kind == _MITOSIS:
+            wrong.append("mitosis is normal; give the label normal, or another kind.")
+        elif kind and cls != "abnormal":
+            wrong.append(
+                f"The kind {kind} says why a cell is abnormal, but the label is {cls}; change one."
+            )
+        elif kind:
+            try:
+                checked_kind_name(kind)
+            except HcsQcError as error:
+                wrong.append(str(error))
+        return cls, kind or None, None
 
 
 def _some(values: list[Any]) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.figures import Figures
     from napari_hcs_qc.assay.store.saved_model import Model
-    from napari_hcs_qc.plates.plate import SiteKey
+    from napari_hcs_qc.plates.plate import Plate, SiteKey
     from napari_hcs_qc.qc.intervals import Rates
 
 
@@ -136,11 +136,11 @@ class ScoredPlate:
         )
 
 
-def well_roles(assay: AssayFolder, shape: tuple[int, int]) -> WellRoles:
+def well_roles(assay: AssayFolder, plate: Plate) -> WellRoles:
     """Read what the assay's plate map tells of wells; nothing without one."""
     if not assay.platemap_path.is_file():
         return WellRoles()
-    platemap = read_platemap(assay.platemap_path, shape=shape)
+    platemap = read_platemap(assay.platemap_path, shape=plate.shape, plate=plate.name)
     return WellRoles(
         tuple(platemap.loc[platemap["role"] == "control", "well"]),
         tuple(platemap.loc[platemap["role"] == "empty", "well"]),
@@ -186,7 +186,7 @@ def score(
                 prediction,
                 verdicts=verdicts,
                 rule=rule,
-                roles=well_roles(assay, state.plate.shape),
+                roles=well_roles(assay, state.plate),
                 threshold=threshold,
                 keep_kinds=keep_kinds,
                 figures=manifest.cross_validation,

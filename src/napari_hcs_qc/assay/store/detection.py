@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.store.plate_cells import (
 )
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
 from napari_hcs_qc.cells.detectors.detector import nuclei_finder
-from napari_hcs_qc.cells.imported import import_cells
+from napari_hcs_qc.cells.imported.import_cells import import_cells
 from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
 from napari_hcs_qc.documents import Document
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.cells.imported.options import ImportOptions
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
     from napari_hcs_qc.qc.image_quality import ChannelQuality
@@ -62,6 +63,7 @@ def detect(
     detector: str = BUILT_IN_DETECTOR,
     projection: Projection = "max",
     seed: int = 0,
+    importing: ImportOptions | None = None,
     job: Job = NO_JOB,
 ) -> PlateCells:
     """Find or import the cells of a plate, and measure every site's image quality.
@@ -74,7 +76,9 @@ def detect(
     ranges = measure_intensity(plate, seed=seed, projection=projection, job=job)
     imported = None
     if source is not None:
-        imported = import_cells(plate, source, channel=index, job=job)
+        imported = import_cells(
+            plate, source, channel=index, projection=projection, options=importing, job=job
+        )
         diameter_px = imported.diameter_px
     else:
         diameter_px = plate_diameter(plate, channel=index, projection=projection, job=job)
@@ -141,6 +145,8 @@ def detect(
             (problem.where, problem.what, problem.fix)
             for problem in (imported.problems if imported else finder.guesses)
         ),
+        check=imported.check if imported else "",
+        understood=imported.understood if imported else "",
     ).save(folder / CELLS)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     return load_cells(folder)

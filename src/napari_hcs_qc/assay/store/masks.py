@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI
 from napari_hcs_qc.cells.detect import plate_diameter
 from napari_hcs_qc.cells.detectors.detector import nuclei_finder
-from napari_hcs_qc.cells.imported_masks import MaskReader, masks_in_folder, masks_in_ome_zarr
+from napari_hcs_qc.cells.imported.masks import MaskReader, masks_in_folder, masks_in_ome_zarr
 from napari_hcs_qc.cells.table import cells_of_site
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job

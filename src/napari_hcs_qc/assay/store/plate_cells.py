@@ -44,6 +44,8 @@ class PlateCells:
     detector_package: str = ""  # of another detector than ours, with its version
     # Of an import: rows and masks left out, and why; of a detector: what had to be guessed
     problems: tuple[Problem, ...] = ()
+    check: str = ""  # of an import: how many positions lie on a nucleus
+    understood: str = ""  # of a table: which of its columns are what
 
     @property
     def origin(self) -> str:
@@ -70,6 +72,8 @@ class CellsDocument(Document):
     detector_package: str = ""
     unreadable: tuple[tuple[str, str], ...]
     problems: tuple[tuple[str, str, str], ...]
+    check: str = ""
+    understood: str = ""
 
 
 def cells_document(folder: Path) -> CellsDocument | None:
@@ -104,6 +108,8 @@ def load_cells(folder: Path) -> PlateCells:
             detector=document.detector,
             detector_package=document.detector_package,
             problems=tuple(Problem(*problem) for problem in document.problems),
+            check=document.check,
+            understood=document.understood,
         )
     except (ValueError, OSError) as error:
         raise HcsQcError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hcs_qc.cells.imported_masks import checked_mask
+from napari_hcs_qc.cells.imported.masks import checked_mask
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR, DETECTOR_GROUP, DETECTORS, load

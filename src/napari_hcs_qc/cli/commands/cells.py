@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, add_cell_options, parameters
+from napari_hcs_qc.cli.arguments import (
+    add_assay,
+    add_cell_options,
+    add_position_options,
+    parameters,
+)
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.job import Job
 from napari_hcs_qc.text import count_of
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
     add_cell_options(parser, flag="--from")
+    add_position_options(parser)
     parser.add_argument("--plate", metavar="NAME", help="only this plate of the assay")
     parser.add_argument("--again", action="store_true", help="also where cells were found before")
 
@@ -33,6 +39,10 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             f"(channel {plate.channel}), median diameter {plate.diameter_px:.1f} px, "
             f"{count_of(len(plate.unreadable), 'unreadable site')}"
         )
+        if plate.understood:
+            lines.append(f"  Read: {plate.understood}")
+        if plate.check:
+            lines.append(f"  Positions: {plate.check}")
         lines.extend(f"  {site}: {reason}" for site, reason in plate.unreadable.items())
         lines.extend(f"  {problem}" for problem in plate.problems)
         data[name] = {
@@ -42,6 +52,8 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             "source": plate.source,
             "detector": plate.detector,
             "unreadable": {str(site): reason for site, reason in plate.unreadable.items()},
+            "check": plate.check,
+            "understood": plate.understood,
             "problems": [str(problem) for problem in plate.problems],
         }
     return Outcome(lines, {"plates": data})

@@ -9,6 +9,7 @@ from napari_hcs_qc.cli.arguments import (
     add_assay,
     add_export_options,
     add_keep_kinds,
+    add_position_options,
     parameters,
 )
 from napari_hcs_qc.cli.command import Command, Outcome
@@ -26,11 +27,18 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="DIR", type=Path, help="folder for the tables")
     add_export_options(parser)
     parser.add_argument(
+        "--geojson",
+        action="store_true",
+        help="also write the cells of each site as GeoJSON, which QuPath opens over the image",
+    )
+    parser.add_argument(
         "--onto",
         metavar="PROFILES",
         type=Path,
-        help="also add the columns to a CellProfiler or CytoTable table, joined by position",
+        help="also add the columns to a CellProfiler or CytoTable table, joined by position; "
+        "profiles of whole wells by their well",
     )
+    add_position_options(parser)
 
 
 def _export(options: argparse.Namespace, bars: Bars) -> Outcome:

@@ -9,9 +9,11 @@ from napari_hcs_qc.cli.arguments import (
     add_annotator,
     add_assay,
     add_cell_options,
+    add_classes,
     add_export_options,
     add_kind_option,
     add_plate_options,
+    add_position_options,
     add_train_options,
     parameters,
 )
@@ -30,7 +32,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plate", metavar="PLATE", type=Path, help="folder, CSV or .zarr")
     parser.add_argument(
         "--labels",
-        metavar="LABELS.csv",
+        metavar="LABELS",
         type=Path,
         help="annotated cells; without them cells are classified as before any annotation",
     )
@@ -41,6 +43,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cell_options(parser, flag="--cells-from")
     add_annotator(parser)
     add_kind_option(parser)
+    add_classes(parser)
+    add_position_options(parser)
     add_train_options(parser)
     add_export_options(parser)
 

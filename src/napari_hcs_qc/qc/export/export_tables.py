@@ -74,6 +74,8 @@ SITE_TABLE: dict[str, str] = {
     "n_cut": "int64",
     "share_abnormal": "float64",
     **_FLAGS,
+    SITE_IS_OUTLIER: "bool",
+    WELL_IS_OUTLIER: "bool",
 }
 """Columns of the exported table of sites.
 
@@ -89,6 +91,7 @@ WELL_TABLE: dict[str, str] = {
     "share_abnormal": "float64",
     **dict.fromkeys(ESTIMATED, "float64"),
     **_FLAGS,
+    WELL_IS_OUTLIER: "bool",
 }
 """Columns of the exported table of wells.
 
@@ -202,15 +205,26 @@ def cell_table(
     return _typed(columns, CELL_TABLE)
 
 
-def site_table(plate: ExportPlate) -> pd.DataFrame:
+def site_table(plate: ExportPlate, options: ExportOptions | None = None) -> pd.DataFrame:
     """Make the table of sites (`SITE_TABLE`)."""
-    return _scores_table(plate, plate.sites, site_keys(plate.sites), SITE_TABLE)
+    options = options or ExportOptions()
+    keys = site_keys(plate.sites)
+    site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
+    sites = plate.sites.assign(
+        **{
+            SITE_IS_OUTLIER: [site_is_out[key] for key in keys],
+            WELL_IS_OUTLIER: [well_is_out.get(key.well, False) for key in keys],
+        }
+    )
+    return _scores_table(plate, sites, keys, SITE_TABLE)
 
 
-def well_table(plate: ExportPlate) -> pd.DataFrame:
+def well_table(plate: ExportPlate, options: ExportOptions | None = None) -> pd.DataFrame:
     """Make the table of wells (`WELL_TABLE`)."""
     keys = [(str(well), None) for well in plate.wells["well"]]
-    return _scores_table(plate, plate.wells, keys, WELL_TABLE)
+    well_is_out = well_outliers(plate, options or ExportOptions())
+    wells = plate.wells.assign(**{WELL_IS_OUTLIER: [well_is_out[well] for well, _ in keys]})
+    return _scores_table(plate, wells, keys, WELL_TABLE)
 
 
 def _scores_table(

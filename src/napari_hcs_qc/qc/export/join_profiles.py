@@ -7,7 +7,7 @@ they are paired one to one, nearest first, when their centres lie within half a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
+from napari_hcs_qc.cells.imported.options import ImportOptions
+from napari_hcs_qc.cells.imported.plausibility import Nuclei, check_positions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.export.profile_keys import read_keys
-from napari_hcs_qc.qc.export.profiles import open_profiles
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.tables.places import read_placed, with_unit
+from napari_hcs_qc.tables.plate_sites import PlateSites
+from napari_hcs_qc.tables.profiles import open_profiles
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.qc.export.profiles import Profiles
+    from napari_hcs_qc.tables.profiles import Profiles
 
 MATCHED = "Metadata_hcs_qc_is_matched"
 """Added column: whether the row is one of our cells."""
@@ -46,6 +50,8 @@ class OntoResult:
     by_site: pd.DataFrame
     tolerance_px: float  # largest distance of a pair
     out: Path  # the file written
+    check: str = ""  # how many positions lie on one of our cells, against chance
+    of: Literal["cells", "wells"] = "cells"  # what its rows are
 
     @property
     def unmatched_profiles(self) -> int:
@@ -60,11 +66,14 @@ class OntoResult:
         return {(str(plate), str(well), int(site)): int(n) for plate, well, site, n in rows}
 
     def __str__(self) -> str:
+        if self.of == "wells":
+            return f"{self.n_matched} of {self.n_profiles} wells matched by name"
         n_cells = sum(self.unmatched_cells.values())
         return (
             f"{self.n_matched} of {self.n_profiles} profiles matched within "
             f"{self.tolerance_px:.1f} px; {count_of(self.unmatched_profiles, 'profile')} and "
             f"{count_of(n_cells, 'cell')} without a match"
+            + (f"\nPositions: {self.check}" if self.check else "")
         )
 
 
@@ -76,6 +85,8 @@ def join_onto(
     diameter_px: float | Mapping[str, float] | None = None,
     outlier_sites: Iterable[tuple[str, str, int]] = (),
     outlier_wells: Iterable[tuple[str, str]] = (),
+    plates: Mapping[str, PlateSites] | None = None,
+    importing: ImportOptions | None = None,
     job: Job = NO_JOB,
 ) -> OntoResult:
     """Append the columns of our cells to a table of profiles: same rows, same order.
@@ -94,7 +105,10 @@ def join_onto(
     missing = [name for name in (*_KEYS[:3], "y_px", "x_px") if name not in cells.columns]
     if missing:
         raise HcsQcError(f"The table of cells lacks the columns {', '.join(missing)}.")
-    source = open_profiles(profiles, as_text=out.suffix == ".csv")
+    importing = importing or ImportOptions()
+    source = open_profiles(
+        profiles, as_text=out.suffix == ".csv", image_table=importing.image_table
+    )
     added = [name for name in cells.columns if name not in _KEYS]
     twice = [name for name in (*added, MATCHED) if name in source.columns]
     if twice:
@@ -104,21 +118,68 @@ def join_onto(
         )
     job.check()
     job.report(0, 0, "reading positions of the profiles")
-    keys = read_keys(profiles, source, cells)
     tolerances = _tolerances(cells, diameter_px)
+    plates = _plates_of(cells) if plates is None else plates
+    keys, check = _read_keys(profiles, source, cells, plates, tolerances, importing)
     partner, by_site = _match(keys, cells, tolerances, job)
     n_matched = int((partner >= 0).sum())
     if not n_matched:
         raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
-    _write(source, ours, out, job)
+    write_joined(source, ours, out, job)
     return OntoResult(
         n_profiles=len(keys),
         n_matched=n_matched,
         by_site=by_site,
         tolerance_px=max(tolerances.values()),
         out=out,
+        check=check,
     )
+
+
+# Positions ------------------------------------------------------------------------------------
+
+
+def _plates_of(cells: pd.DataFrame) -> dict[str, PlateSites]:
+    """Tell of the plates what a table of cells says of them."""
+    shape = tuple(int(cells[axis].max()) + 1 for axis in ("y_px", "x_px")) if len(cells) else (1, 1)
+    plates = {}
+    for name, group in cells.groupby("Metadata_Plate"):
+        pairs = group[["Metadata_Well", "Metadata_Site"]].drop_duplicates()
+        rows = pairs.itertuples(index=False, name=None)
+        sites = tuple(SiteKey(str(well), int(site)) for well, site in rows)
+        plates[str(name)] = PlateSites(name=str(name), sites=sites, shape=(shape[0], shape[1]))
+    return plates
+
+
+def _read_keys(
+    path: Path,
+    source: Profiles,
+    cells: pd.DataFrame,
+    plates: Mapping[str, PlateSites],
+    tolerances: Mapping[str, float],
+    importing: ImportOptions,
+) -> tuple[pd.DataFrame, str]:
+    """Read where every profile lies, and make sure that they lie on our cells."""
+    placed = read_placed(path, plates, source=source)
+    are = with_unit(placed.columns, importing.positions_are, placed.places)
+    sentences = []
+    for name, plate in plates.items():
+        on_plate = placed.places[placed.places["plate"] == name]
+        ours = cells[cells["Metadata_Plate"] == name]
+        if on_plate.dropna().empty or ours.empty or plate.shape is None:
+            continue
+        columns = {"Metadata_Well": "well", "Metadata_Site": "site"}
+        nuclei = Nuclei.of(
+            {name: ours.rename(columns=columns)},
+            [(name, *site) for site in plate.sites],
+            tolerances[name],
+            plate.shape,
+        )
+        check = check_positions(on_plate, nuclei, are, {name: plate})
+        sentences.append(check.checked(path, accept=importing.accept_positions).sentence)
+    moved = are.moved(placed.places, plates).rename(columns={"y_px": "y", "x_px": "x"})
+    return moved, "; ".join(sentences)
 
 
 # Matching -------------------------------------------------------------------------------------
@@ -242,7 +303,8 @@ def _added_columns(
     return table.append_column(MATCHED, pa.array(is_matched))
 
 
-def _write(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
+def write_joined(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
+    """Write the profiles with our columns behind theirs."""
     schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":

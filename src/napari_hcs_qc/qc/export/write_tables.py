@@ -16,17 +16,15 @@ from pandas.api.types import union_categoricals
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, write_json
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, described
 from napari_hcs_qc.qc.export.export_tables import (
     CELL_TABLE,
-    SITE_TABLE,
-    WELL_TABLE,
     ExportOptions,
     ExportPlate,
     cell_table,
     site_table,
     well_table,
 )
-from napari_hcs_qc.qc.image_quality import MEASURES
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -44,14 +42,6 @@ _ARROW = {
     "float64": pa.float64(),
 }
 _TEXTS = [name for name, dtype in CELL_TABLE.items() if dtype == "str"]
-QUALITY_TABLE: dict[str, str] = {
-    "Metadata_Plate": "str",
-    "Metadata_Well": "str",
-    "Metadata_Site": "int64",
-    "channel": "str",
-    **dict.fromkeys(MEASURES, "float64"),
-}
-"""Columns of the exported table of image quality: a row for each site and channel."""
 
 
 def export_tables(
@@ -65,8 +55,9 @@ def export_tables(
     r"""Write everything into a folder.
 
     ``cells``, ``sites`` and ``wells`` (and ``image_quality`` when measured) as ``.parquet`` and
-    ``.csv`` (UTF-8, comma, ``\n``, ``True``/``False``, empty when missing), ``cells.h5ad`` when
-    the plates have embeddings, and ``provenance.json``. The same input gives the same bytes.
+    ``.csv`` (UTF-8 with a byte order mark for Excel, comma, ``\n``, ``True``/``False``, empty when
+    missing), ``columns.json`` with what each column means, ``cells.h5ad`` when the plates have
+    embeddings, and ``provenance.json``. The same input gives the same bytes.
     Memory does not grow with the embeddings, which are copied block by block.
     """
     options = options or ExportOptions()
@@ -80,20 +71,25 @@ def export_tables(
             "exclude_unreviewed": options.exclude_unreviewed,
         },
     }
-    tables = {"cells": CELL_TABLE, "sites": SITE_TABLE, "wells": WELL_TABLE}
-    if any(plate.quality is not None for plate in plates):
-        tables["image_quality"] = QUALITY_TABLE
+    tables = {name: dict(columns) for name, columns in TABLES.items()}
+    if all(plate.quality is None for plate in plates):
+        del tables["image_quality"]
+    if all(plate.cells["object_number"].isna().all() for plate in plates):
+        # A key that is missing everywhere would join nothing, and nobody would be told.
+        del tables["cells"]["Metadata_ObjectNumber"]
     names = [f"{table}.{suffix}" for table in tables for suffix in ("parquet", "csv")]
     if plates[0].embeddings is not None:
         names.append("cells.h5ad")
-    files = [out / name for name in (*names, "provenance.json")]
+    files = [out / name for name in (*names, "columns.json", "provenance.json")]
     for done, path in enumerate(files):
         job.check()
         job.report(done, len(files), f"Writing {path.name}")
-        if path.suffix == ".json":
+        if path.name == "columns.json":
+            write_json(path, described(tables))
+        elif path.suffix == ".json":
             write_json(path, source)
         elif path.suffix == ".h5ad":
-            _write_anndata(path, plates, options, source, job)
+            _write_anndata(path, plates, options, source, list(tables["cells"]), job)
         else:
             write = _write_parquet if path.suffix == ".parquet" else _write_csv
             write(path, _parts(path.stem, plates, options, job), tables[path.stem])
@@ -134,17 +130,20 @@ def _parts(
                 job.check()
                 yield cell_table(plate, options, slice(start, start + _ROWS))
         elif name == "sites":
-            yield site_table(plate)
+            yield site_table(plate, options)
         elif name == "wells":
-            yield well_table(plate)
+            yield well_table(plate, options)
         elif plate.quality is not None:
             names = {"well": "Metadata_Well", "site": "Metadata_Site"}
             table = plate.quality.rename(columns=names)
-            yield table.assign(Metadata_Plate=plate.name)[list(QUALITY_TABLE)]
+            yield table.assign(Metadata_Plate=plate.name)[list(TABLES["image_quality"])]
 
 
 def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
-    schema = pa.schema([(name, _ARROW[dtype]) for name, dtype in dtypes.items()])
+    schema = pa.schema(
+        pa.field(name, _ARROW[dtype], metadata=COLUMNS[name]._asdict())
+        for name, dtype in dtypes.items()
+    )
     # The pandas part of the schema makes pandas give nullable integers back as such.
     empty = pd.DataFrame(
         {
@@ -159,15 +158,18 @@ def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[st
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         for part in parts:
-            table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            table = pa.Table.from_pandas(part[list(dtypes)], schema=schema, preserve_index=False)
             writer.write_table(table.replace_schema_metadata(schema.metadata))
 
 
 def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8-sig", newline="") as file,
+    ):
         pd.DataFrame(columns=list(dtypes)).to_csv(file, index=False, lineterminator="\n")
         for part in parts:
-            part.to_csv(file, index=False, header=False, lineterminator="\n")
+            part[list(dtypes)].to_csv(file, index=False, header=False, lineterminator="\n")
 
 
 def _write_anndata(
@@ -175,6 +177,7 @@ def _write_anndata(
     plates: Sequence[ExportPlate],
     options: ExportOptions,
     provenance: Mapping[str, Any],
+    columns: list[str],
     job: Job,
 ) -> None:
     """Write ``obs`` by anndata, then ``X`` block by block beside it.
@@ -184,6 +187,7 @@ def _write_anndata(
     blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
     n_features = blocks[0].shape[1]
     obs = _joined([_observations(part) for part in _parts("cells", plates, options, job)])
+    obs = obs[columns]
     names = [f"feature_{index}" for index in range(n_features)]
     var = pd.DataFrame(index=pd.Index(names, dtype=object))
     data = anndata.AnnData(

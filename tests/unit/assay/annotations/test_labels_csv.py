@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -7,15 +8,20 @@ import pytest
 
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS, new_kind
-from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, read_labels
+from napari_hcs_qc.assay.annotations.labels_csv import LABEL_COLUMNS, LabelOptions, read_labels
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
+from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.tables.plate_sites import PlateSites
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_hcs_qc.assay.annotations.labels_csv import SiteShapes
 
-PLATE: SiteShapes = {("A01", 1): (100, 200), ("A01", 2): (100, 200), ("B02", 1): (100, 200)}
+def sites(*keys: tuple[str, int], shape: tuple[int, int] = (100, 200)) -> PlateSites:
+    return PlateSites(name="p1", sites=tuple(SiteKey(*key) for key in keys), shape=shape)
+
+
+PLATE = sites(("A01", 1), ("A01", 2), ("B02", 1))
 HEADER = "well,site,y_px,x_px,label"
 
 
@@ -23,11 +29,11 @@ def read(
     tmp_path: Path,
     *rows: str,
     header: str = HEADER,
-    plates: dict[str, SiteShapes] | None = None,
+    plates: dict[str, PlateSites] | None = None,
 ) -> pd.DataFrame:
     path = tmp_path / "labels ä.csv"
     path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
-    return read_labels(path, plates or {"p1": PLATE}, annotator="anna")
+    return read_labels(path, plates or {"p1": PLATE}, annotator="anna").table
 
 
 def problems(tmp_path: Path, *rows: str, **kwargs: object) -> list[tuple[str, str]]:
@@ -68,7 +74,7 @@ def test_further_columns_and_their_order_do_not_matter(tmp_path: Path) -> None:
 
 
 def test_plates_by_name(tmp_path: Path) -> None:
-    plates = {"p1": PLATE, "p2": {("C03", 1): (50, 50)}}
+    plates = {"p1": PLATE, "p2": sites(("C03", 1), shape=(50, 50))}
     header = "plate," + HEADER
     frame = read(tmp_path, "p2,C03,1,1,1,", "p1,A01,1,1,1,", header=header, plates=plates)
     assert frame["plate"].tolist() == ["p2", "p1"]
@@ -80,7 +86,7 @@ def test_plates_by_name(tmp_path: Path) -> None:
         ("labels ä.csv line 3", "The plate '' is not in the assay, which has p1, p2."),
         ("labels ä.csv line 4", "The well A01 is not on the plate p2, which has C03."),
     ]
-    with pytest.raises(HcsQcError, match=r"no column plate \(the assay has several plates\)"):
+    with pytest.raises(HcsQcError, match=r"names no plate and the assay has 2 \(p1, p2\)"):
         read(tmp_path, "A01,1,1,1,", plates=plates)
 
 
@@ -95,10 +101,9 @@ def test_plates_by_name(tmp_path: Path) -> None:
         ("A01,inf,1,1,normal,", ["site 'inf'"]),
         ("A01,1,,1,normal,", ["y_px ''", "not a number"]),
         ("A01,1,1,nan,normal,", ["x_px 'nan'"]),
-        ('A01,1,1,"1,5",normal,', ["x_px '1,5'", "decimal point"]),
         ("A01,1,100,1,normal,", ["y_px 100", "100 px high"]),
         ("A01,1,1,-1,normal,", ["x_px -1", "200 px wide"]),
-        ("A01,1,1,1,bad,", ["'bad'", "normal, abnormal or empty"]),
+        ("A01,1,1,1,wicked,", ["'wicked'", "normal, abnormal or empty", "--classes wicked="]),
         ("A01,1,1,1,abnormal,mitosis", ["mitosis is normal"]),
         ("A01,1,1,1,abnormal,fuzzy", ["'fuzzy'", "blur, saturation"]),
         ("A01,1,1,1,abnormal,9 lives", ["'9 lives'", "beginning with a letter"]),
@@ -123,7 +128,7 @@ def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path)
         for x, kind in enumerate(("Fibre", "neurite"))
     ]
     path = tmp_path / "labels.csv"
-    path.write_text("\n".join([HEADER + ",kind", *rows, "A01,1,9,9,bad,"]), encoding="utf-8")
+    path.write_text("\n".join([HEADER + ",kind", *rows, "A01,1,9,9,wicked,"]), encoding="utf-8")
     with pytest.raises(ProblemsError, match="7 of 7 rows are not valid") as caught:
         read_labels(path, {"p1": PLATE}, annotator="anna")
     bad, fibre, neurite = caught.value.problems
@@ -141,13 +146,13 @@ def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path)
     for name in ("fibre", "neurite"):
         kinds.append(new_kind(kinds, name))
     for listed in (kinds, None):
-        frame = read_labels(path, {"p1": PLATE}, annotator="anna", kinds=listed)
+        frame = read_labels(path, {"p1": PLATE}, annotator="anna", kinds=listed).table
         assert frame["kind"].tolist() == ["fibre", "neurite"] * 3
 
 
 def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match="7 of 8 rows are not valid") as caught:
-        read(tmp_path, "A01,1,1,1,normal", *["A01,1,1,1,bad"] * 7)
+        read(tmp_path, "A01,1,1,1,normal", *["A01,1,1,1,wicked"] * 7)
     assert len(caught.value.problems) == 7
 
 
@@ -169,7 +174,7 @@ def test_the_same_word_twice_is_fine_another_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("well,site,label", ["y_px, x_px", "it has well, site, label"]),
+        ("well,site,label", ["x_px, y_px", "It has well, site, label"]),
         ("well,Well,site,y_px,x_px,label", ["well", "twice"]),
     ],
 )
@@ -180,6 +185,60 @@ def test_missing_and_double_columns(tmp_path: Path, header: str, words: list[str
         assert word in str(caught.value)
 
 
+def test_words_of_other_programs(tmp_path: Path) -> None:
+    header = "Metadata_Well,Metadata_Site,Nuclei_Location_Center_Y,Nuclei_Location_Center_X,class"
+    rows = ['A01,f01,"10,5",20,good', "A01,1,11,20,BAD", "A01,1,12,20,1", "A01,1,13,20,debris",
+            "A01,1,14,20,mitosis", "A01,1,15,20,?"]  # fmt: skip
+    frame = read(tmp_path, *rows, header=header)
+    assert frame["y_px"].tolist() == [10.5, 11, 12, 13, 14, 15]
+    assert frame["class"].tolist() == [
+        "normal", "abnormal", "abnormal", "abnormal", "normal", "unsure"
+    ]  # fmt: skip
+    assert frame["kind"].dropna().tolist() == ["debris"]
+    assert frame["note"].dropna().tolist() == ["mitosis"]
+    options = LabelOptions(classes={"Smear": "abnormal"})
+    path = tmp_path / "words.csv"
+    path.write_text(f"{header}\nA01,1,1,1,smear\n")
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna", options=options)
+    assert labels.table["class"].tolist() == ["abnormal"]
+    assert "'smear' is abnormal" in labels.understood
+
+
+def test_where_all_cells_are_listed_only_the_annotated_ones_count(tmp_path: Path) -> None:
+    for name in ("annotated_class", "User Label", "Classification"):
+        rows = ["A01,1,1,1,normal", "A01,1,2,1,", "A01,1,3,1,abnormal"]
+        frame = read(tmp_path, *rows, header=f"well,site,y_px,x_px,{name}")
+        assert frame["y_px"].tolist() == [1, 3]
+
+
+def test_qupath_and_training_sets_of_cpa(tmp_path: Path) -> None:
+    plate = sites(("A01", 1), ("A01", 2))
+    folder = tmp_path / "annotated"
+    folder.mkdir()
+    for number in (1, 2):
+        corners = [[9.5, 19.5], [11.5, 19.5], [11.5, 21.5], [9.5, 21.5]]
+        feature = {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [corners]},
+            "properties": {"classification": {"name": "Normal" if number == 1 else "Abnormal"}},
+        }
+        path = folder / f"A01_s{number}.geojson"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    frame = read_labels(folder, {"p1": plate}, annotator="anna").table
+    assert frame[["site", "y_px", "x_px", "class"]].values.tolist() == [
+        [1, 20.0, 10.0, "normal"],
+        [2, 20.0, 10.0, "abnormal"],
+    ]
+    path = tmp_path / "training.txt"
+    path.write_text("label good bad\ngood 7 1 10 20\nbad 9 4 30 40\n")
+    read_set = read_labels(path, {"p1": plate}, annotator="anna")
+    assert read_set.table[["site", "y_px", "x_px", "class"]].values.tolist() == [
+        [1, 20.0, 10.0, "normal"],
+        [2, 40.0, 30.0, "abnormal"],
+    ]
+    assert "images numbered in the order of the plate's sites" in read_set.understood
+
+
 def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="no rows"):
         read(tmp_path)
@@ -188,7 +247,9 @@ def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="not UTF-8"):
         read_labels(path, {"p1": PLATE}, annotator="anna")
     path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("utf-16"))
-    assert read_labels(path, {"p1": PLATE}, annotator="anna")["annotator"].tolist() == ["Jürg"]
+    assert read_labels(path, {"p1": PLATE}, annotator="anna").table["annotator"].tolist() == [
+        "Jürg"
+    ]
 
 
 def test_labels_go_into_the_journal(tmp_path: Path) -> None:
@@ -203,8 +264,9 @@ def test_labels_go_into_the_journal(tmp_path: Path) -> None:
 def test_labels_of_bbbc039(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "bbbc039" / "labels.csv"
     raw = pd.read_csv(path)
-    shapes = dict.fromkeys(zip(raw["well"], raw["site"], strict=True), (520, 696))
-    frame = read_labels(path, {"20585": shapes}, annotator="consensus")
+    keys = zip(raw["well"], raw["site"], strict=True)
+    plate = sites(*dict.fromkeys(keys), shape=(520, 696))
+    frame = read_labels(path, {"20585": plate}, annotator="consensus").table
     assert frame["class"].value_counts().to_dict() == {"normal": 194, "abnormal": 94, "unsure": 12}
     assert (frame["note"] == "mitosis").sum() == (raw["kind"] == "mitosis").sum() == 44
     assert frame["kind"].value_counts().to_dict() == {

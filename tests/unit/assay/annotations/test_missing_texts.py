@@ -26,6 +26,7 @@ from napari_hcs_qc.cells.table import typed_cells
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export.export_tables import CELL_TABLE, ExportOptions, ExportPlate, cell_table
 from napari_hcs_qc.qc.flags import score_plate
+from napari_hcs_qc.tables.plate_sites import PlateSites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,8 @@ def test_labels_of_a_file(tmp_path: Path, journal: Journal) -> None:
         "well,site,y_px,x_px,label,kind\nA01,1,1,1,abnormal,blur\nA01,1,9,9,normal,mitosis\n"
         "A01,1,5,5,,\n"
     )
-    labels = read_labels(path, {"P1": {("A01", 1): (100, 100)}}, annotator="anna")
+    plate = PlateSites(name="P1", sites=(SiteKey("A01", 1),), shape=(100, 100))
+    labels = read_labels(path, {"P1": plate}, annotator="anna").table
     assert labels["kind"].tolist() == ["blur", None, None]
     assert labels["note"].tolist() == [None, "mitosis", None]
     assert journal.add_labels(labels, source="labels.csv") == (3, 0)

@@ -69,6 +69,7 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "share_abnormal",
         *estimated,
         *ends,
+        "Metadata_cqc_well_is_outlier",
     ]
     assert list(site_table(scored).columns) == [
         "Metadata_Plate",
@@ -78,6 +79,8 @@ def test_the_columns_are_those_promised(scored: ExportPlate) -> None:
         "n_cut",
         "share_abnormal",
         *ends,
+        "Metadata_cqc_site_is_outlier",
+        "Metadata_cqc_well_is_outlier",
     ]
 
 

@@ -1,0 +1,1 @@
+"""Cells from other programs, each checked before it is believed."""
