@@ -24,7 +24,7 @@ from napari_hcs_qc.plates.pixels import (
     read_plane,
 )
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.plates.readers.patterns import FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.known_names import FORMATS, match_name
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:

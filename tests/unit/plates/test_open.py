@@ -264,7 +264,7 @@ def test_empty_and_imageless_folders(tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="it holds no files"):
         open_plate(tmp_path)
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(HcsQcError, match=r"1 files, such as a\.txt"):
+    with pytest.raises(HcsQcError, match=r"1 file, such as a\.txt"):
         open_plate(tmp_path)
     (tmp_path / "p.zarr").mkdir()
     with pytest.raises(HcsQcError, match=r"OME-Zarr p\.zarr"):

@@ -14,7 +14,17 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_hcs_qc.plates.plate import Plate
+
 ROLES = ("control", "empty", "sample")
+
+
+def with_platemap(plate: Plate, path: Path) -> Plate:
+    """Check a plate map, and give the plate with a shape that has its wells where it is a guess."""
+    table = read_platemap(path)
+    grown = plate.grown(table["well"], f"the plate map {path.name}")
+    read_platemap(path, shape=grown.shape)
+    return grown
 
 
 def read_platemap(path: Path, *, shape: tuple[int, int] | None = None) -> pd.DataFrame:

@@ -49,6 +49,7 @@ class ImageFacts:
     level: str  # path of the array in the image group
     axes: tuple[str, ...]  # of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``
     shape: tuple[int, ...]  # of the array; axes are ``t``, ``c``, ``z``, ``y``, ``x``
+    chunks: tuple[int, ...]  # shape of what lies in one file: a chunk, or a shard
     channel_names: tuple[str, ...]  # empty where none are given
     pixel_size_um: float | None  # none where it is unknown
 
@@ -125,15 +126,43 @@ def _decode(folder: Path) -> ImageFacts:
             level=image.path,
             axes=tuple(image.axes),
             shape=tuple(image.shape),
+            chunks=stored_chunks(image.zarr_array),
             channel_names=tuple(each.label for each in channels.channels) if channels else (),
             pixel_size_um=_pixel_size_of(image, folder),
         )
     except RemoteError as error:
         raise UnreadableImageError(str(error)) from error
-    except Exception as error:  # Whatever a damaged group makes the libraries raise.
+    except Exception as error:  # noqa: BLE001  Whatever a damaged group makes the libraries raise.
+        refusal = error
+    from napari_hcs_qc.plates.ome_zarr.plain_metadata import image_facts
+
+    try:
+        return image_facts(folder)
+    except Exception as error:  # ngio says better what is wrong.
         raise UnreadableImageError(
-            f"cannot be opened as an OME-Zarr image ({short_reason(error)})"
+            f"cannot be opened as an OME-Zarr image ({short_reason(refusal)})"
         ) from error
+
+
+def stored_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
+    """Shape of what lies in one file of an array."""
+    return tuple(array.shards if array.shards is not None else array.chunks)
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Tell channels of the same name apart by a number: ``Cy3``, ``Cy3 2``."""
+    result: list[str] = []
+    for name in names:
+        number, candidate = 2, name
+        while candidate.casefold() in {each.casefold() for each in result}:
+            candidate, number = f"{name} {number}", number + 1
+        result.append(candidate)
+    return tuple(result)
+
+
+def micrometres_per(unit: str) -> float | None:
+    """Micrometres in a unit of NGFF; None for one that is none of length."""
+    return _MICROMETRES.get(unit)
 
 
 def _raw_metadata(folder: Path) -> _Raw | None:

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates import parse_well, well_name
-from napari_hcs_qc.plates.readers.patterns import (
-    FORMATS,
-    NO_CHANNEL,
-    NO_Z,
-    Place,
-    UserPattern,
+from napari_hcs_qc.plates import open_plate, parse_well, well_name
+from napari_hcs_qc.plates.readers.names.instruments.evident import scanr_shape
+from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import (
     is_thumbnail,
-    match_name,
-    scanr_shape,
     site_in_name,
 )
+from napari_hcs_qc.plates.readers.names.known_names import FORMATS, NAME_FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z, Place
+from napari_hcs_qc.plates.readers.names.user_pattern import UserPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_hcs_qc.plates.readers.names.name_format import Example, NameFormat
 
 WELLS = st.builds(well_name, st.integers(0, 31), st.integers(0, 47))
 GUIDS = st.uuids().map(lambda each: str(each).upper())
@@ -139,7 +143,27 @@ def test_cellvoyager_names_round_trip(
     ],
 )
 def test_a_name_fits_one_format_only(name: str) -> None:
-    assert sum(match_name(each, "", name) is not None for each in FORMATS) == 1
+    particular = [each for each in NAME_FORMATS.values() if not each.is_loose]
+    assert sum(each.match("", name) is not None for each in particular) == 1
+
+
+@pytest.mark.parametrize(
+    ("name_format", "example"),
+    [(each, example) for each in NAME_FORMATS.values() for example in each.examples],
+    ids=lambda value: getattr(value, "path", getattr(value, "name", "")),
+)
+def test_every_example_of_an_instrument_is_read(
+    write_images: Callable[..., Path], name_format: NameFormat, example: Example
+) -> None:
+    plate = open_plate(write_images([example.path], folder="plate"))
+    assert plate.format == name_format.name
+    assert plate.sites == ((example.well, example.site),)
+    channel = example.channel
+    prefix = name_format.channel_prefix if channel.isdecimal() else ""
+    assert [each.name for each in plate.channels] == [f"{prefix}{channel}" if channel else "C1"]
+    assert plate.planes["z"].tolist() == [max(example.z, 0)]
+    assert plate.time_points == (example.time,)
+    assert plate.read_site(plate.sites[0]).shape == (1, 6, 8)
 
 
 @given(st.text(max_size=60))
