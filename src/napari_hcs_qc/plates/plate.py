@@ -289,7 +289,7 @@ class Plate:
         for plane in (self._planes[site][channel][0] for site in sites):
             try:
                 if self.format == OME_ZARR:
-                    yield _layout_of(_read_zarr(plane))
+                    yield _layout_of(self._read_zarr(plane))
                 else:
                     yield inspect_image(plane.path).layout
             except HcsQcError as error:
@@ -378,6 +378,12 @@ class Plate:
             )
         return chosen
 
+    def _read_zarr(self, plane: _Plane) -> NDArray[Any]:
+        # Imported late: that module imports this one, and zarr is slow to load.
+        from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_plane
+
+        return read_ome_zarr_plane(plane.path, plane.part, plane.z, self.time_points[plane.time])
+
     def _read_file(
         self, site: SiteKey, path: str, layout: Layout | None, slots: list[tuple[int, _Plane]]
     ) -> list[NDArray[Any]]:
@@ -388,7 +394,7 @@ class Plate:
                     "that binned, was expected"
                 )
             if self.format == OME_ZARR:
-                return [_checked(_read_zarr(plane), layout) for _, plane in slots]
+                return [_checked(self._read_zarr(plane), layout) for _, plane in slots]
             return read_planes(path, [plane.part for _, plane in slots], layout=layout)
         except HcsQcError as error:
             raise UnreadableSiteError(f"{site}: {path} {error}") from error
@@ -400,13 +406,6 @@ def _common_folder(paths: set[str]) -> str:
         return os.path.commonpath({os.path.dirname(path) for path in paths})
     except ValueError:
         return ""
-
-
-def _read_zarr(plane: _Plane) -> NDArray[Any]:
-    # Imported late: that module imports this one, and zarr is slow to load.
-    from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_plane
-
-    return read_ome_zarr_plane(plane.path, plane.part, plane.z, plane.time)
 
 
 def _layout_of(pixels: NDArray[Any]) -> Layout:

@@ -159,7 +159,7 @@ def open_ome_zarr_plate(
         planes=planes,
         pixel_size_um=size,
         problems=tuple(reading.problems),
-        time_points=tuple(sorted(planes["time"].unique().tolist())),
+        time_points=(time,) if time is not None else tuple(range(1 + int(planes["time"].max()))),
         reasons=Reasons(
             shape=GIVEN_SHAPE if shape else "",
             channels="the OME-Zarr" if any(each.is_named for each in reading.fields) else "",
@@ -314,13 +314,14 @@ def _join_channels(fields: Sequence[_Field]) -> list[str]:
 def _plane_table(
     fields: Sequence[_Field], channels: Sequence[str], only_time: int | None
 ) -> pd.DataFrame:
+    only = None if only_time is None else (only_time,)
     rows = [
-        (str(each.well), each.site, channels.index(name), z, time, str(each.path), part)
+        (str(each.well), each.site, channels.index(name), z, rank, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
         for z in range(each.facts.size("z"))
-        for time in range(each.facts.size("t"))
-        if only_time is None or time == only_time
+        for rank, time in enumerate(range(each.facts.size("t")) if only is None else only)
+        if time < each.facts.size("t")
     ]
     return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
 

@@ -178,7 +178,7 @@ def _on_the_plate(files: list[PlaneFile], parts: Parts) -> list[PlaneFile]:
         return files
     if parts.shape_reason == GIVEN_SHAPE:
         raise HcsQcError(
-            f"{parts.source}: {next(iter(reasons.values()))} Give a larger plate shape, or none."
+            f"{parts.source}: {reasons[max(reasons)]} Give a larger plate shape, or none."
         )
     dropped: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
