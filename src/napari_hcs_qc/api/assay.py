@@ -142,7 +142,14 @@ class Assay(AssayData):
             )
         root = None if image_root is None else as_location(image_root)
         sources = [
-            steps.PlateSource(path, pattern, root, plate_name, plate_shape, time)
+            steps.PlateSource(
+                path,
+                pattern=pattern,
+                image_root=root,
+                name=plate_name,
+                plate_shape=plate_shape,
+                time=time,
+            )
             for path in locations
         ]
         folder, opened = steps.new(
@@ -289,7 +296,12 @@ class Assay(AssayData):
         if plate is not None and str(plate) not in {entry.name for entry in folder.plates}:
             root = None if image_root is None else as_location(image_root)
             source = steps.PlateSource(
-                as_location(plate), pattern, root, plate_name, plate_shape, time
+                as_location(plate),
+                pattern=pattern,
+                image_root=root,
+                name=plate_name,
+                plate_shape=plate_shape,
+                time=time,
             )
             names = [steps.add_plate(folder, source).name]
         return steps.predict_plates(folder, names, model=model, device=device, job=job)

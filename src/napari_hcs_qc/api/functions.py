@@ -146,7 +146,14 @@ def run(
     source = None if cells_from is None else Path(cells_from)
     return steps.run(
         Path(assay),
-        steps.PlateSource(as_location(plate), pattern, root, plate_name, plate_shape, time),
+        steps.PlateSource(
+            as_location(plate),
+            pattern=pattern,
+            image_root=root,
+            name=plate_name,
+            plate_shape=plate_shape,
+            time=time,
+        ),
         Path(labels),
         Path(out),
         annotator=annotator or user_name(),

@@ -146,9 +146,8 @@ class Plate:
 
     def named_like(self, names: Sequence[str]) -> Plate:
         """Give the plate with the channels of its file names where those are what is expected."""
-        if list(names) == [channel.name for channel in self.channels]:
-            return self
-        if list(names) != [channel.name for channel in self.plain_channels]:
+        plain = [channel.name for channel in self.plain_channels]
+        if not plain or list(names) != plain or self.plain_channels == self.channels:
             return self
         reasons = replace(self.reasons, channels="the names of the files")
         return replace(self, channels=self.plain_channels, reasons=reasons)

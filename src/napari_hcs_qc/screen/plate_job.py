@@ -124,11 +124,11 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
     root = task.plate.image_root
     source = steps.PlateSource(
         Path(task.plate.path),
-        task.plate.pattern,
-        None if root is None else Path(root).resolve(),
-        task.plate.chosen_name,
-        task.plate.plate_shape,
-        task.plate.time,
+        pattern=task.plate.pattern,
+        image_root=None if root is None else Path(root).resolve(),
+        name=task.plate.chosen_name,
+        plate_shape=task.plate.plate_shape,
+        time=task.plate.time,
     )
     plate = source.open().named_like(bundle.channels)
     have = [channel.name for channel in plate.channels]

@@ -7,7 +7,7 @@ assay, annotating and reviewing do not.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.journal import LabelsAdded
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from napari_hcs_qc.workflow.export import Exported
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateSource:
     """Where a plate lies and how it is read, see `napari_hcs_qc.plates.open_plate`."""
 
-    path: Path
+    path: Path = field(kw_only=False)
     pattern: str | None = None
     image_root: Path | None = None
     name: str | None = None
@@ -329,11 +329,11 @@ def relocate(
     old = assay.plate(name)
     moved_source = PlateSource(
         source,
-        old.pattern,
-        image_root or old.image_root,
-        old.name,
-        old.plate_shape,
-        old.time,
+        pattern=old.pattern,
+        image_root=image_root or old.image_root,
+        name=old.name,
+        plate_shape=old.plate_shape,
+        time=old.time,
     )
     moved = moved_source.open().as_added(old.fingerprint)
     folder = assay.plate_folder(name)

@@ -57,6 +57,7 @@ def test_ome_xml_names_the_channel_of_each_file(tmp_path: Path) -> None:
     assert names_of(plate) == ["DAPI", "GFP"]
     assert plate.named_like(["w1", "w2"]).channel_index("w2") == 1
     assert plate.named_like(["a", "b"]) is plate
+    assert plate.named_like([]) is plate
 
 
 def test_names_of_files_are_kept_where_an_assay_has_them(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.ome_zarr.zarr_chunks import truncated_blosc, truncated_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     ImageFacts,
-    describe_image,
     load_plane,
     open_level0,
     opened,

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.ome_zarr.plain_metadata import (
     PlateMetadata,
     field_paths,
@@ -25,7 +26,6 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
     ImageFacts,
     attributes_of,
-    describe_image,
     short_reason,
 )
 from napari_hcs_qc.plates.pixels import UnreadableImageError

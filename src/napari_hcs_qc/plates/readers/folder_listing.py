@@ -84,7 +84,7 @@ def list_folder(root: Path) -> Listing:
     return listing
 
 
-def is_aside(image: Image) -> bool:
+def is_mask_or_overview(image: Image) -> bool:
     """Whether a file beside the images of a plate is a mask, a flat field, an overview."""
     return _ASIDE.search("/".join(image)) is not None
 

@@ -18,7 +18,12 @@ from napari_hcs_qc.plates.readers.assemble import (
     natural_key,
     which_plate,
 )
-from napari_hcs_qc.plates.readers.folder_listing import COMPANIONS, Listing, is_aside, list_folder
+from napari_hcs_qc.plates.readers.folder_listing import (
+    COMPANIONS,
+    Listing,
+    is_mask_or_overview,
+    list_folder,
+)
 from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import is_thumbnail
 from napari_hcs_qc.plates.readers.names.known_names import NAME_FORMATS, best_format
 from napari_hcs_qc.plates.readers.names.learnt_pattern import learnt_pattern
@@ -81,7 +86,7 @@ def open_folder(
     matches = matched.images
     if user is not None:
         matches, name = _one_plate(root, matches, name)
-    images, name = one_run(root, matches, name, are_told=user is not None)
+    images, name = one_run(root, matches, name, is_pattern=user is not None)
     if user is not None:
         refuse_collisions(root, images, user.groups)
     elif matched.name_format is not None and matched.name_format.times_are_dates:
@@ -176,10 +181,10 @@ def _with(
 
 def _match(images: list[Image], pattern: UserPattern | None) -> _Matched | None:
     matched = _match_user(images, pattern) if pattern else _match_known(images)
-    main = [match for match in matched.images if not is_aside(match[0])]
+    main = [match for match in matched.images if not is_mask_or_overview(match[0])]
     if not main or len(main) == len(matched.images):
         return matched
-    aside = [image for image, _ in matched.images if is_aside(image)]
+    aside = [image for image, _ in matched.images if is_mask_or_overview(image)]
     return _Matched(
         images=main,
         name_format=matched.name_format,
@@ -194,7 +199,7 @@ def _match_known(images: list[Image]) -> _Matched:
         return _Matched(images=[], name_format=None, unmatched=[])
     fitting = {image for image, _ in matches}
     rest = [image for image in images if image not in fitting and not is_thumbnail(image[1])]
-    if len(matches) < sum(not is_aside(image) for image in rest):
+    if len(matches) < sum(not is_mask_or_overview(image) for image in rest):
         raise HcsQcError(_minority(best, matches, rest))
     return _Matched(
         images=matches,

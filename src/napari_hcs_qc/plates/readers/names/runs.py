@@ -37,13 +37,13 @@ class _Spot(NamedTuple):
 
 
 def one_run(
-    root: Path, matches: Sequence[tuple[Image, NamedPlace]], name: str | None, *, are_told: bool
+    root: Path, matches: Sequence[tuple[Image, NamedPlace]], name: str | None, *, is_pattern: bool
 ) -> tuple[list[tuple[Image, Place]], str | None]:
     """Choose the images of one plate or run.
 
     Files belong to one run when their folders and the beginnings of their names are alike. Runs
     that have imaged the same places are different; so are those with other wells, unless a user's
-    pattern has told what the names mean (`are_told`).
+    pattern says what the names mean (`is_pattern`).
 
     Returns
     -------
@@ -54,7 +54,7 @@ def one_run(
         return _places(matches), name
     labels = _labels(runs, root.name)
     spots = {run: {_spot(place.place) for _, place in each} for run, each in runs.items()}
-    pair = _different(spots, are_told)
+    pair = _different(spots, is_pattern)
     if pair is None:
         # Of files for one place the first is used: a stray must not go before the plate's.
         largest = sorted(runs.values(), key=len, reverse=True)
@@ -156,8 +156,8 @@ def _is_of_place(folder: str, places: Sequence[Place]) -> bool:
     """Whether a folder says where its images belong, and they all agree: a well, a channel."""
     return any(
         len(values := {of(place) for place in places}) == 1
-        and _names(folder, words, str(next(iter(values))))
-        for words, of in _FOLDERS
+        and _names(folder, markers, str(next(iter(values))))
+        for markers, of in _FOLDERS
     )
 
 
@@ -181,16 +181,16 @@ _FOLDERS: tuple[tuple[str, Callable[[Place], object]], ...] = (
 )
 
 
-def _names(folder: str, words: str, value: str) -> bool:
+def _names(folder: str, markers: str, value: str) -> bool:
     if not value or value == "-1":
         return False
     text = re.escape(value)
     if value.isdecimal():
         # A number alone may be that of a run: it is the whole name, or follows a word.
-        if words.endswith("?") and re.fullmatch(f"0*{text}", folder):
+        if markers.endswith("?") and re.fullmatch(f"0*{text}", folder):
             return True
-        words, text = words.removesuffix("?"), f"0*{text}"
-    pattern = rf"(?:.*[_\- ])?{words}[_\- ]?{text}(?:[_\- ].*)?"
+        markers, text = markers.removesuffix("?"), f"0*{text}"
+    pattern = rf"(?:.*[_\- ])?{markers}[_\- ]?{text}(?:[_\- ].*)?"
     return re.fullmatch(pattern, folder, re.IGNORECASE) is not None
 
 
@@ -210,7 +210,7 @@ def _labels(runs: Iterable[_Run], name: str) -> dict[_Run, str]:
     return labels
 
 
-def _different(spots: dict[_Run, set[_Spot]], are_told: bool) -> tuple[_Run, _Run] | None:
+def _different(spots: dict[_Run, set[_Spot]], is_pattern: bool) -> tuple[_Run, _Run] | None:
     """Find two runs that are not parts of one plate."""
     wells = {run: {spot.well for spot in each} for run, each in spots.items()}
     seen: dict[_Spot, _Run] = {}
@@ -227,7 +227,7 @@ def _different(spots: dict[_Run, set[_Spot]], are_told: bool) -> tuple[_Run, _Ru
         is_same = spots[run] == spots[other]
         if is_same or (count >= _AT_LEAST and 2 * count >= fewer):
             return other, run
-    if are_told:
+    if is_pattern:
         return None
     large = sorted(run for run in spots if len(wells[run]) >= _AT_LEAST)
     return (large[0], large[1]) if len(large) > 1 else None
