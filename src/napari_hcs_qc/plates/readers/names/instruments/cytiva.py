@@ -24,9 +24,9 @@ FORMATS = (
         name="incell",
         instrument="Cytiva/GE IN Cell Analyzer",
         pattern=compiled(
-            r"(?:.*[ _])??(?P<row>[A-Z]{1,2}) ?- ?(?P<column>\d{1,2}) ?"
-            r"\((?:fld|field) ?(?P<site>\d+)(?: wv (?P<channel>.+?))?(?: z (?P<z>\d+))?"
-            r"(?: time (?P<time>\d+)(?: - \d+(?:\.\d+)? ?ms)?)?\)"
+            r"(?:(?P<before>.*)[ _])??(?P<row>[A-Z]{1,2})(?: ?- ?)?(?P<column>\d{1,2}) ?"
+            r"\((?:fld|field) ?(?P<site>\d+)(?: wv (?P<channel>.+?))?(?: wix \d+)?"
+            r"(?: z (?P<z>\d+))?(?: time (?P<time>\d+)(?: - \d+(?:\.\d+)? ?ms)?)?\)"
         ),
         examples=(
             Example("A - 01(fld 1 wv UV - DAPI).tif", "A01", 1, "UV - DAPI"),
@@ -35,6 +35,16 @@ FORMATS = (
                 "B - 02(fld 1 wv UV - DAPI z 3 time 2 - 2636ms).tif", "B02", 1, "UV - DAPI", 3, 2
             ),
             Example("A - 13(fld 2).tif", "A13", 2),
+            Example("A - 1(fld 1 wv Cy5 - Cy5).tif", "A01", 1, "Cy5 - Cy5"),
+            Example("CORR_B - 2(fld 1 wv Cy3 - Cy3 wix 1).tif", "B02", 1, "Cy3 - Cy3"),
+            Example(
+                "C - 6(fld 1 wv TL - Bright field - open z 01).tif",
+                "C06",
+                1,
+                "TL - Bright field - open",
+                1,
+            ),
+            Example("Plate1_A01(fld 1 wv 390 - Blue).tif", "A01", 1, "390 - Blue"),
         ),
         metadata="TIFF header: pixel size",
     ),

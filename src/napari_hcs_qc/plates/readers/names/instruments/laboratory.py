@@ -80,11 +80,13 @@ def _values(tokens: list[str]) -> dict[str, str] | None:
     values: dict[str, str] = {}
     joined: list[str] = []
     for token in tokens:
-        joined.append(
-            joined.pop() + token
-            if joined and _ALONE.fullmatch(joined[-1]) and token.isdecimal()
-            else token
-        )
+        before = joined[-1] if joined else ""
+        if _ALONE.fullmatch(before) and token.isdecimal():
+            joined[-1] += token
+        elif re.fullmatch(_NUMBERS["channel"], before, re.IGNORECASE):
+            joined[-1] = token
+        else:
+            joined.append(token)
     was_word = False
     for token in joined:
         key, value = _value(token)
@@ -132,6 +134,9 @@ FORMATS = (
             Example("screen 7/P24_field_3_ch2.png", "P24", 3, "2"),
             Example("DAPI/b02_s3.tif", "B02", 3, "DAPI"),
             Example("exp1_GFP_B02_pos4_z3_t2.tif", "B02", 4, "GFP", 3, 2),
+            Example("plate-P1_well-A01_site-1_channel-DAPI.tif", "A01", 1, "DAPI"),
+            Example("A01_F0001_T0001_Z0004_C01.tif", "A01", 1, "1", 4, 1),
+            Example("040423_frank_VSV_B02_25_w460.tif", "B02", 25, "460"),
             Example("C7_s2_Texas_Red.tif", "C07", 2, "Texas_Red"),
         ),
     ),

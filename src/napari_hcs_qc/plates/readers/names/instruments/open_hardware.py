@@ -40,6 +40,24 @@ FORMATS = (
         metadata="OME-XML: channels, pixel size",
     ),
     NameFormat(
+        name="squid-sites",
+        instrument="Squid, numbered sites",
+        pattern=compiled(
+            rf"(?:.*/)??{WELL}_s(?P<site>\d+)_x\d+_y\d+(?:_z(?P<z>\d+))?_(?P<channel>[^/]+)"
+        ),
+        is_path=True,
+        examples=(
+            Example(
+                "run/K09_s4_x0_y1_z0_Fluorescence_488_nm_Ex.tiff",
+                "K09",
+                4,
+                "Fluorescence_488_nm_Ex",
+                0,
+            ),
+            Example("B03_s1_x0_y0_Fluorescence_405_nm_Ex.tif", "B03", 1, "Fluorescence_405_nm_Ex"),
+        ),
+    ),
+    NameFormat(
         name="squid",
         instrument="Squid",
         pattern=compiled(
