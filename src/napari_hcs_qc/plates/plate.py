@@ -65,6 +65,16 @@ class _Plane(NamedTuple):
     part: int
 
 
+def time_points_problem(times: Sequence[int]) -> list[Problem]:
+    """Note that a plate has several time points, of which one is used."""
+    if len(times) < 2:
+        return []
+    what = f"{len(times)} ({', '.join(map(str, times[:6]))}{', …' if len(times) > 6 else ''});"
+    return [
+        Problem("time points", f"{what} the first, {times[0]}, is used.", "--time N reads another.")
+    ]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plate:
     """A plate as it lies on disk. Made by `open_plate`; reads no pixels until asked.

@@ -36,6 +36,7 @@ from napari_hcs_qc.plates.plate import (
     Channel,
     Plate,
     Reasons,
+    time_points_problem,
 )
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape, row_letters
@@ -150,6 +151,7 @@ def open_ome_zarr_plate(
             f"{path} has no time point {time}; it has {', '.join(map(str, range(n_times)))}. Give "
             "one of them (--time), or none for the first."
         )
+    times = (time,) if time is not None else tuple(range(1 + int(planes["time"].max())))
     return Plate(
         name=name or meta.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
         source=path,
@@ -158,8 +160,8 @@ def open_ome_zarr_plate(
         channels=tuple(Channel(each) for each in channels),
         planes=planes,
         pixel_size_um=size,
-        problems=tuple(reading.problems),
-        time_points=(time,) if time is not None else tuple(range(1 + int(planes["time"].max()))),
+        problems=(*time_points_problem(times), *reading.problems),
+        time_points=times,
         reasons=Reasons(
             shape=GIVEN_SHAPE if shape else "",
             channels="the OME-Zarr" if any(each.is_named for each in reading.fields) else "",

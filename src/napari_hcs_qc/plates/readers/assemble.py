@@ -21,6 +21,7 @@ from napari_hcs_qc.plates.plate import (
     Plate,
     Reasons,
     SiteKey,
+    time_points_problem,
 )
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, WellName, parse_well, plate_shape
@@ -134,7 +135,7 @@ def assemble_plate(parts: Parts) -> Plate:
         channels=tuple(channels),
         planes=planes,
         pixel_size_um=size,
-        problems=tuple(problems),
+        problems=(*time_points_problem(tuple(times)), *problems),
         plain_channels=tuple(_unique(plain)),
         time_points=tuple(times),
         reasons=Reasons(

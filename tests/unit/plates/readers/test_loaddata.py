@@ -400,7 +400,7 @@ def test_rows_of_planes_and_times_are_planes(
     table.to_csv(path, index=False)
     plate = open_plate(path)
     assert plate.sites == (("A01", 1), ("B02", 1))
-    assert plate.problems == ()
+    assert [problem.where for problem in plate.problems] == ["time points"]
     assert (plate.pixel_size_um, plate.reasons.pixel_size) == (pytest.approx(0.65), "t.csv")
     assert plate.time_points == (1, 2)
     assert [value_of(plate.read_site(site)[0]) for site in plate.sites] == [3, 9]
