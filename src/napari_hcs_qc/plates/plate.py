@@ -271,6 +271,11 @@ class Plate:
         )
 
     @cached_property
+    def _varying(self) -> set[int]:
+        """Channels whose images differ in size from site to site, such as stitched wells."""
+        return set()
+
+    @cached_property
     def _unreadable(self) -> list[str]:
         """Why files could not be read while the layout was looked for."""
         return ["it has no files"]
@@ -287,7 +292,10 @@ class Plate:
             spread = np.linspace(0, len(sites) - 1, _LAYOUT_SITES).round().astype(int)
             chosen = [sites[index] for index in dict.fromkeys(spread.tolist())] if sites else []
             counts = Counter(self._layouts_of(chosen, channel))
-            if counts:
+            if _vary(counts):
+                layouts[channel] = _largest(self._layouts_of(sites, channel))
+                self._varying.add(channel)
+            elif counts:
                 layouts[channel] = counts.most_common(1)[0][0]
             else:  # A bad sample must not stop the plate: any readable file will do.
                 layouts[channel] = next(self._layouts_of(sites, channel), None)
@@ -350,18 +358,20 @@ class Plate:
         jobs: dict[tuple[str, Layout | None], list[tuple[int, _Plane]]] = {}
         for slot, channel in enumerate(wanted):
             for plane in self._choose(site, channel, by_channel.get(channel, []), projection, time):
-                key = plane.path, self._channel_layouts[channel]
+                own = None if channel in self._varying else self._channel_layouts[channel]
+                key = plane.path, own
                 jobs.setdefault(key, []).append((slot, plane))
         layout, reason = self._layout_or_reason
         if layout is None:
             raise UnreadableSiteError(f"{site}: {reason}")
         pixels = np.empty((len(wanted), *layout.shape), layout.dtype)
         filled = [False] * len(wanted)
-        for (path, own), slots in jobs.items():
-            planes = self._read_file(site, path, own, slots)
+        for (path, expected), slots in jobs.items():
+            planes = self._read_file(site, path, expected, slots)
             for (slot, _), grey in zip(slots, planes, strict=True):
                 if grey.shape != layout.shape:
-                    grey = _scaled(grey, layout.shape)
+                    is_varying = wanted[slot] in self._varying
+                    grey = (_padded if is_varying else _scaled)(grey, layout.shape)
                 if filled[slot]:
                     np.maximum(pixels[slot], grey, out=pixels[slot])
                 else:
@@ -425,6 +435,26 @@ def _is_scaled(shape: tuple[int, int], largest: tuple[int, int]) -> bool:
     """Whether a shape is the largest one, or that with fewer pixels a side, but for rounding."""
     height, width = (large / small for large, small in zip(largest, shape, strict=True))
     return abs(height - width) <= 0.02 * max(height, width)
+
+
+def _vary(counts: Counter[Layout]) -> bool:
+    """Whether images are of many sizes, none of which is that of most."""
+    is_one_dtype = len({layout.dtype for layout in counts}) == 1
+    return is_one_dtype and len(counts) > 2 and 2 * max(counts.values()) <= counts.total()
+
+
+def _largest(layouts: Iterable[Layout]) -> Layout:
+    shapes, dtypes = zip(*layouts, strict=True)
+    heights, widths = zip(*shapes, strict=True)
+    return Layout((max(heights), max(widths)), dtypes[0])
+
+
+def _padded(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Fill up a smaller image below and to the right with its own background."""
+    padded = np.full(shape, np.median(plane).astype(plane.dtype), plane.dtype)
+    height, width = (min(sides) for sides in zip(shape, plane.shape, strict=True))
+    padded[:height, :width] = plane[:height, :width]
+    return padded
 
 
 def _scaled(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -218,6 +218,25 @@ def test_a_channel_of_another_form_is_unreadable_alone(tmp_path: Path) -> None:
         plate.read_site(plate.sites[0])
 
 
+def test_stitched_wells_of_many_sizes_are_filled_up(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = {
+        f"A{number:02d}": random.integers(90, 110, (40 + number, 60 - number)).astype(np.uint16)
+        for number in range(1, 8)
+    }
+    for well, image in images.items():
+        for wave in (1, 2):
+            tifffile.imwrite(tmp_path / f"P_{well}_w{wave}.tif", image * wave)
+    plate = open_plate(tmp_path)
+    assert plate.layout.shape == (47, 59)
+    for site in plate.sites:
+        image = images[site.well]
+        pixels = plate.read_site(site)
+        height, width = image.shape
+        assert np.array_equal(pixels[:, :height, :width], [image, image * 2])
+        assert np.all(pixels[0, height:] == np.median(image).astype(np.uint16))
+
+
 # Files of the microscope ----------------------------------------------------------------------
 
 _NAMESPACE = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'

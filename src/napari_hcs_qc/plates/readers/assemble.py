@@ -207,6 +207,15 @@ def _without_duplicates(files: list[PlaneFile], problems: list[Problem]) -> list
         first = seen.setdefault(key, file)
         if first is not file and (first.path, first.part) != (file.path, file.part):
             again.append((first, file))
+    if len(again) > 1 and 2 * len(again) >= len(seen):
+        first, second = again[0]
+        raise HcsQcError(
+            f"Most planes have several files, such as {first.path} and {second.path} for "
+            f"{SiteKey(str(parse_well(first.well)), first.site)}: two plates or runs, or planes "
+            "that the names or the table do not tell apart. Put each plate into a folder or table "
+            "of its own, or tell them apart: names by a --pattern, rows by a column such as "
+            "Metadata_Plate, Metadata_Site or Metadata_PlaneID."
+        )
     for first, second in again[:_MAX_DUPLICATES]:
         site = SiteKey(str(parse_well(first.well)), first.site)
         what = f"{second.path} is a second file for the same plane as {first.path}."

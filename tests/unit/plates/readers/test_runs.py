@@ -75,6 +75,11 @@ TWO = {
         names("run2/P_{w}_s1_w1.tif"),
         ("run1", "run2"),
     ),
+    "a flat run beside a time series": (
+        names("TimePoint_1/P_{w}_s1_w1.tif"),
+        names("P_{w}_s1_w1.tif"),
+        ("plate 20 µ", "without TimePoint"),
+    ),
     "two measurements of Harmony": (
         names("plate__1/Images/r{r}c01f01p01-ch1sk1fk1fl1.tiff", ("",), r=("01", "02")),
         names("plate__2/Images/r{r}c01f01p01-ch1sk1fk1fl1.tiff", ("",), r=("01", "02")),
@@ -143,6 +148,20 @@ def test_folders_and_beginnings_that_tell_the_place_are_one_plate(
     assert [problem.where for problem in plate.problems] == (
         ["time points"] if len(plate.time_points) > 1 else []
     )
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        names("P_{w}_s1_w1.tif") + names("P_{w}_s1_w1.tiff"),
+        names("{w}_f1_DAPI.tif") + names("{w}_f01_DAPI.tif"),
+    ],
+)
+def test_names_that_do_not_tell_files_apart_are_refused(
+    write_images: Callable[..., Path], files: list[str]
+) -> None:
+    with pytest.raises(HcsQcError, match=r"Most planes have several files.*--pattern"):
+        open_plate(write_images(files))
 
 
 def test_a_stray_copy_is_noted_and_does_not_stand_in_for_the_plate(

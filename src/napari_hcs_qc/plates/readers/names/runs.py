@@ -24,6 +24,9 @@ PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?)(
 Image = tuple[str, str]
 """Folder relative to that of the plate, and name."""
 
+_TIME_FOLDER = re.compile(r"(?:^|/)timepoint_\d+(?=/|$)", re.IGNORECASE)
+_NO_TIME = "without TimePoint"
+
 _AT_LEAST = 2  # places or wells of a run; fewer are strays
 _SHOWN = 6
 
@@ -143,9 +146,17 @@ def _runs(matches: Sequence[tuple[Image, NamedPlace]]) -> dict[_Run, _Matches]:
     for match in matches:
         by_folder[match[0][0]].append(match)
     runs: defaultdict[_Run, _Matches] = defaultdict(list)
+    with_times = {
+        PARTS_OF_PLATE.sub("", folder) for folder in by_folder if _TIME_FOLDER.search(folder)
+    }
     for folder, of_folder in by_folder.items():
         places = [named.place for _, named in of_folder]
-        parts = [part for part in PARTS_OF_PLATE.sub("", folder).split("/") if part]
+        # Beside a time series, what lies in no folder of a time point is another run. (What lies
+        # beside the planes of a stack is its projection.)
+        rest = PARTS_OF_PLATE.sub("", folder)
+        if rest in with_times and not _TIME_FOLDER.search(folder):
+            rest = f"{rest}/{_NO_TIME}"
+        parts = [part for part in rest.split("/") if part]
         key = tuple(part for part in parts if not _is_of_place(part, places))
         for match in of_folder:
             runs[key, match[1].prefix].append(match)
