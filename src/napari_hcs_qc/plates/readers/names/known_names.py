@@ -71,6 +71,8 @@ def best_format(
     best: NameFormat | None = None
     matches: list[tuple[tuple[str, str], NamedPlace]] = []
     for each in NAME_FORMATS.values():
+        if len(matches) == len(images) and _has_channel(matches):
+            break  # none can fit better
         if len(sample) < len(images) and not any(each.match(*image) for image in sample):
             continue
         fitting = [(image, place) for image in images if (place := each.match(*image))]
