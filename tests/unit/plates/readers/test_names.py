@@ -225,6 +225,7 @@ def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
         (["{w}_{l}_DAPI"], "well site"),
         (["{w} {s} {c3} extra 17"], "well site channel"),
         (["a--{w}--s{s}--w{c2}--01234567-89ab-cdef-0123-456789abcdef"], "well site channel"),
+        (["{w}_f1_DAPI_rep{s}"], "well plate"),
         (["field {s} of {w} ({c}) z{s} t{s}"], "site well channel z time"),
     ],
 )
@@ -249,8 +250,9 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     assert sum(name in text for name in files) == 3
     pattern = text.split("--pattern '")[1].split("'.")[0]
     assert list(re.compile(pattern).groupindex) == groups.split()
-    plate = open_plate(root, pattern=pattern)
-    assert len(plate.planes) == len(files)
+    of_plate = "plate" in groups
+    plate = open_plate(root, pattern=pattern, name="2" if of_plate else None)
+    assert len(plate.planes) * (2 if of_plate else 1) == len(files)
     assert {problem.where for problem in plate.problems} <= {"wells", "time points"}
 
 

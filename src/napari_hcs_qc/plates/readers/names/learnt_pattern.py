@@ -30,6 +30,7 @@ _MARKERS = {
     "time": r"t|time|tp|timepoint|frame",
     "row": r"r|row|v",
     "column": r"c|col|column|u",
+    "plate": r"plate|run|rep|repl|replicate|scan|batch|exp|experiment|measurement|day|round|cycle",
     "u": "u",
     "v": "v",
     "number": r"well|wellnr|wellno|w",
@@ -234,9 +235,9 @@ def _with_roles(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
     marked = list(pieces)
     taken = {piece.role for piece in pieces}
     for at, piece in enumerate(marked):
-        if piece.role or not piece.is_number:
+        if piece.role or not piece.is_number or piece.is_fixed:
             continue
-        for name in ("z", "time", "channel", "site"):
+        for name in ("z", "time", "channel", "site", "plate"):
             if name not in taken and _marker_before(marked, at, name):
                 marked[at] = replace(piece, role=name)
                 taken.add(name)

@@ -31,6 +31,10 @@ _NUMBERED = {
     for name, words in _NUMBERS.items()
 }
 _ALONE = re.compile("|".join(_NUMBERS.values()), re.IGNORECASE)
+_RUN = re.compile(
+    r"(?:run|rep|repl|replicate|plate|scan|batch|exp|experiment|copy|measurement|day|round|cycle)\d*",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[A-Za-z][\w.+ ]*[A-Za-z0-9]", re.ASCII)
 
 
@@ -108,7 +112,7 @@ def _value(token: str) -> tuple[str, str]:
             return name, str(int(match[1]))
     if token.isdecimal():
         return "site", str(int(token))
-    is_word = _STAIN.fullmatch(token) or _WORD.fullmatch(token)
+    is_word = _STAIN.fullmatch(token) or (_WORD.fullmatch(token) and not _RUN.fullmatch(token))
     return ("channel", token) if is_word else ("", "")
 
 
