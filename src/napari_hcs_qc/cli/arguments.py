@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates.readers.names.user_pattern import PATTERN_HELP
+from napari_hcs_qc.pattern_groups import PATTERN_HELP
 
 OUT_HELP = "output folder; reused to resume"
 

@@ -7,34 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.pattern_groups import GROUPS
 from napari_hcs_qc.plates.readers.names.place import (
     NO_CHANNEL,
     NO_Z,
     NUMBERED,
     Place,
     well_text,
-)
-
-GROUPS = {
-    "well": "name of the well, such as A01",
-    "row": "row, as letter or as number from 1",
-    "column": "column, from 1",
-    "row0": "row, from 0",
-    "column0": "column, from 0",
-    "number": "number of the well along the rows, from 1",
-    "site": "site: a whole number, or one letter in all names",
-    "channel": "name or number of the channel",
-    "z": "plane, a whole number",
-    "time": "time point, a whole number",
-    "plate": "name of the plate, of which --plate-name chooses one",
-}
-"""The groups of a pattern."""
-
-PATTERN_HELP = (
-    "regular expression that is searched in the path of each image from the plate's folder, with "
-    "the named groups "
-    + "; ".join(f"{name} ({meaning})" for name, meaning in GROUPS.items())
-    + ". Needed are well, or row and column, or number"
 )
 
 _EXAMPLE = r"'(?P<well>[A-P]\d\d)_f(?P<site>\d+)_(?P<channel>\w+)\.tif$'"
