@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from qtpy.QtWidgets import QPushButton
 from tests.gui.session.test_first_classification import SPEC
+from tests.window.test_workflow import Truth, colours
 
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.window.desk import ANNOTATE, ENCODER, TRAIN
 from napari_hcs_qc.study.simulation.synthetic import simulate_plate
 from napari_hcs_qc.workflow import steps
-from tests.window.test_workflow import Truth, colours
 
 if TYPE_CHECKING:
     from collections.abc import Callable

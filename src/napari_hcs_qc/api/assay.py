@@ -87,6 +87,8 @@ class Assay(AssayData):
         pattern: str | None = None,
         image_root: str | Path | None = None,
         plate_name: str | None = None,
+        plate_shape: str | None = None,
+        time: int | None = None,
         platemap: str | Path | None = None,
         include_cut: bool | None = None,
         detector: str | None = None,
@@ -100,8 +102,8 @@ class Assay(AssayData):
         plates
             Folder, LoadData table or OME-Zarr of each plate, see `open_plate`. Each is opened
             before anything is written; one that is in the assay already stays as it is.
-        pattern, image_root
-            How the plates are read, see `open_plate`.
+        pattern, image_root, plate_shape, time
+            How the plates are read, see `open_plate`. Kept in the assay.
         plate_name
             Name of the plate, or which of several in a table; with one plate only.
         platemap
@@ -139,7 +141,17 @@ class Assay(AssayData):
                 "add them one at a time."
             )
         root = None if image_root is None else as_location(image_root)
-        sources = [steps.PlateSource(path, pattern, root, plate_name) for path in locations]
+        sources = [
+            steps.PlateSource(
+                path,
+                pattern=pattern,
+                image_root=root,
+                name=plate_name,
+                plate_shape=plate_shape,
+                time=time,
+            )
+            for path in locations
+        ]
         folder, opened = steps.new(
             Path(assay),
             sources,
@@ -241,6 +253,8 @@ class Assay(AssayData):
         pattern: str | None = None,
         image_root: str | Path | None = None,
         plate_name: str | None = None,
+        plate_shape: str | None = None,
+        time: int | None = None,
         job: Job = NO_JOB,
     ) -> list[Prediction]:
         """Score every cell of the plates with a model; cells that are not known are found first.
@@ -257,7 +271,7 @@ class Assay(AssayData):
             Id of an earlier model; the one in use by default.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        pattern, image_root, plate_name
+        pattern, image_root, plate_name, plate_shape, time
             How a new plate is read, see `open_plate`.
         job
             Reports progress and cancels.
@@ -284,7 +298,14 @@ class Assay(AssayData):
         names = None if plate is None else [str(plate)]
         if plate is not None and str(plate) not in {entry.name for entry in folder.plates}:
             root = None if image_root is None else as_location(image_root)
-            source = steps.PlateSource(as_location(plate), pattern, root, plate_name)
+            source = steps.PlateSource(
+                as_location(plate),
+                pattern=pattern,
+                image_root=root,
+                name=plate_name,
+                plate_shape=plate_shape,
+                time=time,
+            )
             names = [steps.add_plate(folder, source).name]
         return steps.predict_plates(folder, names, model=model, device=device, job=job)
 

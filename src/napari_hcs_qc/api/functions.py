@@ -69,6 +69,8 @@ def run(
     pattern: str | None = None,
     image_root: str | Path | None = None,
     plate_name: str | None = None,
+    plate_shape: str | None = None,
+    time: int | None = None,
     platemap: str | Path | None = None,
     include_cut: bool | None = None,
     cells_from: str | Path | None = None,
@@ -111,7 +113,7 @@ def run(
         CSV of annotated cells, see `Assay.annotate`. Without it those count that the assay has;
         where it has none, cells are classified by what is known of artefacts in general, see
         `Assay.predict`.
-    pattern, image_root, plate_name, platemap, include_cut
+    pattern, image_root, plate_name, plate_shape, time, platemap, include_cut
         See `Assay.new`.
     cells_from, channel, z, detector
         See `Assay.cells`.
@@ -155,7 +157,14 @@ def run(
     )
     return steps.run(
         Path(assay),
-        steps.PlateSource(as_location(plate), pattern, root, plate_name),
+        steps.PlateSource(
+            as_location(plate),
+            pattern=pattern,
+            image_root=root,
+            name=plate_name,
+            plate_shape=plate_shape,
+            time=time,
+        ),
         None if labels is None else Path(labels),
         Path(out),
         annotator=annotator or user_name(),
@@ -303,6 +312,8 @@ def convert(
     pattern: str | None = None,
     image_root: str | Path | None = None,
     plate_name: str | None = None,
+    plate_shape: str | None = None,
+    time: int | None = None,
     job: Job = NO_JOB,
 ) -> Conversion:
     """Write a plate as OME-Zarr (pyramidal, resumable).
@@ -315,7 +326,7 @@ def convert(
         Folder of the OME-Zarr plate, such as ``plate.zarr``.
     ngff
         Version of the format: ``"0.4"`` or ``"0.5"``.
-    pattern, image_root, plate_name
+    pattern, image_root, plate_name, plate_shape, time
         How the plate is read, see `open_plate`.
     job
         Reports progress and cancels.
@@ -339,5 +350,12 @@ def convert(
     """
     from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
 
-    opened = open_plate(plate, pattern=pattern, image_root=image_root, name=plate_name)
+    opened = open_plate(
+        plate,
+        pattern=pattern,
+        image_root=image_root,
+        name=plate_name,
+        plate_shape=plate_shape,
+        time=time,
+    )
     return convert_plate(opened, Path(out), version=ngff, job=job)

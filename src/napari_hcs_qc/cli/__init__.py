@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
-        options = make_parser(*arguments[:1]).parse_args(arguments)
+        options = make_parser(*arguments[:1]).parse_args(_joined_pattern(arguments))
         with Bars(enabled=not options.quiet and not is_second_process()) as bars:
             outcome = load_command(options.command).run(options, bars)
     except HcsQcError as error:
@@ -42,6 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in outcome.lines:
             print(line)
     return outcome.exit_code
+
+
+def _joined_pattern(arguments: Sequence[str]) -> list[str]:
+    """Take what follows ``--pattern`` for its value, though it begins with dashes."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--pattern":
+            joined[-1] = f"--pattern={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def is_second_process() -> bool:

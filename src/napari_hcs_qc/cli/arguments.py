@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.pattern_groups import PATTERN_HELP
 from napari_hcs_qc.tables.positions_are import POSITIONS_ARE_HELP
 
 OUT_HELP = "output folder; reused to resume"
@@ -103,13 +104,28 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
     group.add_argument(
         "--pattern",
         metavar="REGEX",
-        help="regular expression of the file names, with the groups well, site and channel",
+        help=PATTERN_HELP.replace("%", "%%"),
     )
     group.add_argument(
         "--image-root", metavar="DIR", type=Path, help="folder of the images of a CSV, if moved"
     )
     group.add_argument(
-        "--plate-name", metavar="NAME", help="name to give, or which plate of a CSV to open"
+        "--plate-name",
+        metavar="NAME",
+        help="name to give, or which of several plates or runs in a CSV or folder to open",
+    )
+    group.add_argument(
+        "--plate-shape",
+        metavar="RxC|N",
+        help="rows and columns of the plate, such as 8x12, or its number of wells, such as 384; by "
+        "default what metadata, names or the plate map say, or the smallest with all wells",
+    )
+    group.add_argument(
+        "--time",
+        metavar="N",
+        type=int,
+        help="the only time point to read, by its number in names or metadata; by default the "
+        "first",
     )
     if platemap:
         group.add_argument(

@@ -8,6 +8,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
+from napari_hcs_qc.plates.wells import parse_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,24 +26,34 @@ def open_plate(
     pattern: str | None = None,
     image_root: str | Path | None = None,
     name: str | None = None,
+    plate_shape: str | int | None = None,
+    time: int | None = None,
 ) -> Plate:
     """Open a plate: names and metadata are read, pixels are not.
 
     Parameters
     ----------
     path
-        A folder of images with names of ImageXpress/MetaXpress, Opera/Operetta/Phenix, ScanR or
-        CellVoyager; a CellProfiler LoadData CSV or Parquet file; an OME-Zarr plate; or a format
-        that was added by `register_reader`. LoadData tables and OME-Zarr plates may lie on a
-        server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
+        A folder of images with names of a common instrument (``docs/instruments.md`` lists them)
+        or of well, field and stain; a CellProfiler LoadData CSV or Parquet file; an OME-Zarr
+        plate; or a format that was added by `register_reader`. LoadData tables and OME-Zarr
+        plates may lie on a server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
     pattern
-        For a folder with other names: a regular expression with the named groups ``well`` (or
-        ``row`` and ``column``), ``site``, ``channel``, and optionally ``z``, ``time``, ``plate``,
-        searched in the path relative to the folder.
+        For a folder with other names: a regular expression, searched in the path relative to the
+        folder, with the named groups ``well`` (or ``row`` and ``column`` that count from 1, or
+        ``row0`` and ``column0`` that count from 0, or ``number`` of the well along the rows),
+        ``site`` (a number, or one letter in all names), ``channel``, and optionally ``z``,
+        ``time``, ``plate``. A group that is missing so that files fall together is an error.
     image_root
         For a LoadData table whose images moved: the folder they are in now.
     name
-        Name of the plate, or which of several to open.
+        Name of the plate, or which of several plates or runs to open.
+    plate_shape
+        Rows and columns (``"8x12"``), or number of wells (``384``), of the plate. By default what
+        the source states, or the smallest plate that has all the wells.
+    time
+        The only time point to read, by the number it has in the source. By default all are in
+        the plate, and the first is used.
 
     Returns
     -------
@@ -77,6 +88,12 @@ def open_plate(
         if not is_remote(root) and not root.is_dir():
             raise HcsQcError(f"The image root {root} is not a folder.")
         options["image_root"] = root
+    if plate_shape is not None:
+        _check_option(reader, "plate_shape", "A plate shape", path)
+        options["shape"] = parse_shape(plate_shape)
+    if time is not None:
+        _check_option(reader, "time", "A time point", path)
+        options["time"] = time
     return reader.open(path, name=name, **options)
 
 
@@ -98,4 +115,6 @@ def _not_recognised(path: Path) -> str:
     expected = f"{', '.join(others)}, or {last} was expected."
     if not path.exists():
         return f"{path} does not exist; {expected}"
+    if path.name.lower().endswith(".zarr.zip"):
+        return f"{path} is a zipped OME-Zarr, which is not read; unpack it and open the folder."
     return f"{path} is a single file that is not recognised; {expected}"

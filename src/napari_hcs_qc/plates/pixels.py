@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
+from napari_hcs_qc.plates.tiff_facts import TiffFacts, tiff_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _MAX_CHANNELS = 16
 _COLOUR = frozenset({"RGB", "YCBCR", "CMYK", "SEPARATED", "CIELAB", "ICCLAB", "ITULAB"})
-_GREY_MODES = frozenset({"1", "L", "P", "I", "F"})
+_GREY_MODES = frozenset({"1", "L", "LA", "P", "I", "F"})
+_COLOUR_MODES = frozenset({"RGB", "RGBA"})
 
 
 class UnreadableImageError(HcsQcError):
@@ -58,12 +60,15 @@ class ImageInfo:
     layout: Layout  # shape and dtype of one plane
     n_channels: int = 1  # planes in the file: plane number ``channel * n_z + z``
     n_z: int = 1  # planes in the file: plane number ``channel * n_z + z``
+    n_scenes: int = 1  # further images of that kind, whose planes count on
+    channel_names: tuple[str, ...] = ()  # where the file states them
     is_declared: bool = True  # whether the file itself names its third axis
     pixel_size_um: float | None = None  # where the file states it
+    reason: str = ""  # which part of the header states names and pixel size
 
     @property
     def n_parts(self) -> int:
-        """Number of planes in the file."""
+        """Number of planes of one scene."""
         return self.n_channels * self.n_z
 
 
@@ -148,9 +153,9 @@ def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> lis
                 f"holds {info.n_parts} planes ({info.n_channels} channels, {info.n_z} z); one "
                 "was expected"
             )
-        if part >= info.n_parts:
+        if part >= info.n_parts * info.n_scenes:
             raise UnreadableImageError(
-                f"holds {info.n_parts} planes; plane {part + 1} was expected too"
+                f"holds {info.n_parts * info.n_scenes} planes; plane {part + 1} was expected too"
             )
         chosen.append(max(part, 0))
     return chosen
@@ -175,50 +180,113 @@ def _read_tiff(
     with tifffile.TiffFile(path) as tif:
         page: Any = tif.pages.first
         photometric = getattr(page.photometric, "name", str(page.photometric))
-        if photometric in _COLOUR:
-            raise UnreadableImageError(
-                f"is a colour image ({photometric}); grey images were expected: export every "
-                "channel as its own grey image"
-            )
         dtype = _grey_dtype(page.dtype)
-        series: Any = None
+        if photometric in _COLOUR:
+            return _read_colour_tiff(tif, size, parts, layout)
+        scenes: list[Any] = []
         if len(tif.pages) == 1 and page.ndim == 2 and not tif.is_imagej:
             axes, shape = _Axes((0, 1), 1, 1, True), page.shape
         else:
-            series = tif.series[0]
+            scenes = _scenes(tif)
+            series = scenes[0]
             shape = tuple(n for n in series.shape if n != 1)
             names = "".join(a for a, n in zip(series.axes, series.shape, strict=True) if n != 1)
             if len(shape) < 2:
                 shape, names = page.shape, "YX"
             axes = _axes_of(names, shape)
         height, width = (int(shape[axis]) for axis in axes.order[-2:])
+        facts = tiff_facts(tif, axes.n_channels) if parts is None else TiffFacts()
         info = ImageInfo(
             layout=Layout((height, width), dtype),
             n_channels=axes.n_channels,
             n_z=axes.n_z,
+            n_scenes=max(1, len(scenes)),
+            channel_names=facts.channel_names,
             is_declared=axes.is_declared,
-            pixel_size_um=_pixel_size(tif) if parts is None else None,
+            pixel_size_um=facts.pixel_size_um,
+            reason=facts.reason,
         )
         chosen = _select(info, parts or [], layout)
-        pages_are_planes = series is None or (
-            len(series) == info.n_parts and axes.order == (*range(len(shape) - 2), *axes.order[-2:])
-        )
         _check_chain(tif, size)
         for each in tif.pages:
             _check_data(each, size)
-        if series is not None and series.dataoffset is not None:
-            _check_bytes(series.dataoffset + series.nbytes, size)
+        for series in scenes:
+            if series.dataoffset is not None:
+                _check_bytes(series.dataoffset + series.nbytes, size)
         if not parts:
             return info, []
-        if series is None:
+        if not scenes:
             pixels = page.asarray().reshape(1, height, width)
-        elif pages_are_planes and series.dataoffset is None:
-            pages = [series.pages[part].asarray().reshape(height, width) for part in chosen]
-            return info, [_native(plane, dtype) for plane in pages]
-        else:
-            whole = series.asarray().reshape(shape)
-            pixels = whole.transpose(axes.order).reshape(info.n_parts, height, width)
-        return info, [_native(pixels[part], dtype) for part in chosen]
+            return info, [_native(pixels[part], dtype) for part in chosen]
+        planes: dict[int, NDArray[Any]] = {}
+        for scene, series in enumerate(scenes):
+            first = scene * info.n_parts
+            own = {part for part in chosen if first <= part < first + info.n_parts}
+            pages_are_planes = len(series) == info.n_parts and axes.order == (
+                *range(len(shape) - 2),
+                *axes.order[-2:],
+            )
+            if own and pages_are_planes and series.dataoffset is None:
+                for part in own:
+                    planes[part] = series.pages[part - first].asarray().reshape(height, width)
+            elif own:
+                whole = series.asarray().reshape(shape).transpose(axes.order)
+                pixels = whole.reshape(info.n_parts, height, width)
+                planes |= {part: pixels[part - first] for part in own}
+        return info, [_native(planes[part], dtype) for part in chosen]
+
+
+def _scenes(tif: tifffile.TiffFile) -> list[Any]:
+    """Give the first image of a file, and others of an OME-TIFF that are like it."""
+    series: list[Any] = list(tif.series)
+    if not tif.is_ome:
+        return series[:1]
+    first = series[0]
+    return [each for each in series if (each.shape, each.dtype) == (first.shape, first.dtype)]
+
+
+def _read_colour_tiff(
+    tif: tifffile.TiffFile, size: int, parts: Sequence[int] | None, layout: Layout | None
+) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    """Read a colour image that holds one grey image."""
+    page: Any = tif.pages.first
+    photometric = getattr(page.photometric, "name", str(page.photometric))
+    if len(tif.pages) > 1 or page.ndim != 3:
+        raise UnreadableImageError(_colour(photometric))
+    dtype = _grey_dtype(page.dtype)
+    facts = tiff_facts(tif, 1) if parts is None else TiffFacts()
+    info = ImageInfo(
+        layout=Layout((page.imagelength, page.imagewidth), dtype),
+        pixel_size_um=facts.pixel_size_um,
+        reason=facts.reason,
+    )
+    _check_chain(tif, size)
+    _check_data(page, size)
+    if not parts:
+        return info, []
+    pixels = page.asarray()
+    if pixels.shape[-1] != page.samplesperpixel:  # colour planes one after another
+        pixels = np.moveaxis(pixels, 0, -1)
+    grey = _native(_grey_of(pixels, photometric), dtype)
+    return info, [grey for _ in _select(info, parts, layout)]
+
+
+def _grey_of(pixels: NDArray[Any], mode: str) -> NDArray[Any]:
+    """Give the one grey image of a colour image: its components are alike, or one is filled."""
+    components = [pixels[..., number] for number in range(min(3, pixels.shape[-1]))]
+    if all(np.array_equal(components[0], other) for other in components[1:]):
+        return components[0]
+    filled = [component for component in components if component.any()]
+    if len(filled) == 1:
+        return filled[0]
+    raise UnreadableImageError(_colour(mode))
+
+
+def _colour(mode: str) -> str:
+    return (
+        f"is a colour image ({mode}); grey images were expected: export every channel as its own "
+        "grey image"
+    )
 
 
 def _native(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -307,21 +375,6 @@ def _check_bytes(needed: int, size: int) -> None:
         )
 
 
-def _pixel_size(tif: tifffile.TiffFile) -> float | None:
-    """Pixel size in µm as MetaMorph/MetaXpress or ImageJ wrote it; None where not stated."""
-    try:
-        if tif.metaseries_metadata:
-            plane = tif.metaseries_metadata.get("PlaneInfo", {})
-            if plane.get("spatial-calibration-units") == "um":
-                return float(plane["spatial-calibration-x"]) or None
-        elif tif.imagej_metadata and tif.imagej_metadata.get("unit") in ("micron", "um", "µm"):
-            pixels, units = tif.pages.first.tags["XResolution"].value
-            return float(units / pixels) if pixels else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return None
-
-
 # PNG, JPEG, BMP -------------------------------------------------------------------------------
 
 
@@ -332,11 +385,9 @@ def _read_picture(
 
     with Image.open(path) as picture:
         mode = picture.mode
-        if mode not in _GREY_MODES and not mode.startswith("I;16"):
-            raise UnreadableImageError(
-                f"is a colour image ({mode}); grey images were expected: export every channel as "
-                "its own grey image"
-            )
+        is_colour = mode in _COLOUR_MODES
+        if not is_colour and mode not in _GREY_MODES and not mode.startswith("I;16"):
+            raise UnreadableImageError(_colour(mode))
         is_16_bit = mode.startswith("I;16") or (mode == "I" and picture.format == "PNG")
         dtype = np.dtype("u2" if is_16_bit else {"I": "i4", "F": "f4"}.get(mode, "u1"))
         info = ImageInfo(layout=Layout((picture.height, picture.width), dtype))
@@ -344,5 +395,10 @@ def _read_picture(
         if not parts:
             return info, []
         # Pillow raises on a truncated file as long as LOAD_TRUNCATED_IMAGES is off, its default.
-        plane = _native(np.asarray(picture), dtype)
+        pixels = np.asarray(picture)
+        if mode == "LA":
+            pixels = pixels[..., 0]
+        elif is_colour:
+            pixels = _grey_of(pixels, mode)
+        plane = _native(pixels, dtype)
         return info, [plane for _ in chosen]

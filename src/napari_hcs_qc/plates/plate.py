@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
-from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +27,7 @@ Projection: TypeAlias = Literal["max"] | int
 
 PLANE_COLUMNS = ("well", "site", "channel", "z", "time", "path", "part")
 OME_ZARR = "ome-zarr"
+GIVEN_SHAPE = "--plate-shape"
 _LAYOUT_SITES = 9
 
 
@@ -48,11 +49,30 @@ class Channel:
     wavelength_nm: float | None = None
 
 
+@dataclass(frozen=True)
+class Reasons:
+    """What says how a plate is read, in words; empty where nothing does."""
+
+    shape: str = ""  # a guess from the wells without one
+    channels: str = ""
+    pixel_size: str = ""
+
+
 class _Plane(NamedTuple):
     z: int
     time: int
     path: str
     part: int
+
+
+def time_points_problem(times: Sequence[int]) -> list[Problem]:
+    """Note that a plate has several time points, of which one is used."""
+    if len(times) < 2:
+        return []
+    what = f"{len(times)} ({', '.join(map(str, times[:6]))}{', …' if len(times) > 6 else ''});"
+    return [
+        Problem("time points", f"{what} the first, {times[0]}, is used.", "--time N reads another.")
+    ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,7 +89,8 @@ class Plate:
         ``imagexpress``, ``operetta``, ``scanr``, ``cellvoyager``, ``pattern``, ``loaddata`` or
         ``ome-zarr``.
     shape
-        Rows and columns of the plate, a standard format.
+        Rows and columns of the plate, a standard format: as something states it, see `reasons`,
+        or the smallest with all wells, which is a guess that only grows (`grown`).
     channels
         In the order of the first axis of `read_site`.
     planes
@@ -80,6 +101,12 @@ class Plate:
         Where the source states it.
     problems
         What was not understood while opening: files left out, promised files without trace.
+    reasons
+        What says how it is read.
+    time_points
+        The numbers that names or metadata give the time points, which `planes` counts from 0.
+    plain_channels
+        The channels as file names alone call them, where headers call them otherwise.
     """
 
     name: str
@@ -90,6 +117,9 @@ class Plate:
     planes: pd.DataFrame
     pixel_size_um: float | None = None
     problems: tuple[Problem, ...] = ()
+    reasons: Reasons = Reasons()
+    time_points: tuple[int, ...] = (0,)
+    plain_channels: tuple[Channel, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [column for column in PLANE_COLUMNS if column not in self.planes.columns]
@@ -105,6 +135,32 @@ class Plate:
             f"{len(self.wells)} imaged, {len(self.sites)} sites, "
             f"channels {', '.join(channel.name for channel in self.channels)}>"
         )
+
+    def grown(self, wells: Iterable[str], reason: str) -> Plate:
+        """Give the plate with a shape that has these wells, too, where its shape is a guess."""
+        if self.reasons.shape:
+            return self
+        corner = WellName(self.shape[0] - 1, self.shape[1] - 1)
+        shape = plate_shape([corner, *map(parse_well, wells)])
+        if shape == self.shape:
+            return self
+        return replace(self, shape=shape, reasons=replace(self.reasons, shape=reason))
+
+    def as_added(self, fingerprint: str) -> Plate:
+        """Give the plate with the names of channels that it had when its fingerprint was taken.
+
+        0.1.0 took them from file names where headers have better ones.
+        """
+        plain = self.named_like([channel.name for channel in self.plain_channels])
+        return plain if plain is not self and plain.fingerprint == fingerprint else self
+
+    def named_like(self, names: Sequence[str]) -> Plate:
+        """Give the plate with the channels of its file names where those are what is expected."""
+        plain = [channel.name for channel in self.plain_channels]
+        if not plain or list(names) != plain or self.plain_channels == self.channels:
+            return self
+        reasons = replace(self.reasons, channels="the names of the files")
+        return replace(self, channels=self.plain_channels, reasons=reasons)
 
     @cached_property
     def wells(self) -> tuple[str, ...]:
@@ -189,7 +245,7 @@ class Plate:
 
     @property
     def layout(self) -> Layout:
-        """Shape in px and dtype of a plane: those of most of nine sites spread over the plate.
+        """Shape in px and dtype of a site as it is read: of the largest of the channels.
 
         Raises
         ------
@@ -204,30 +260,57 @@ class Plate:
     @cached_property
     def _layout_or_reason(self) -> tuple[Layout | None, str]:
         """The layout, or why there is none: found once, since a plate may be large and damaged."""
-        spread = np.linspace(0, len(self.sites) - 1, _LAYOUT_SITES).round().astype(int)
-        chosen = [self.sites[index] for index in dict.fromkeys(spread.tolist())]
-        reasons = ["it has no files"]
-        layouts = Counter(self._layouts_of(chosen, reasons))
+        layouts = [layout for layout in self._channel_layouts.values() if layout is not None]
         if layouts:
-            return layouts.most_common(1)[0][0], ""
-        # A bad sample must not stop the plate: any readable file will do.
-        for layout in self._layouts_of(self.sites, reasons):
-            return layout, ""
+            heights, widths = zip(*(layout.shape for layout in layouts), strict=True)
+            dtype = np.result_type(*(layout.dtype for layout in layouts))
+            return Layout((max(heights), max(widths)), dtype), ""
         return None, (
-            f"No image of plate {self.name} can be read, for example: {reasons[-1]}. Check the "
-            "files or the disk they are on."
+            f"No image of plate {self.name} can be read, for example: {self._unreadable[-1]}. "
+            "Check the files or the disk they are on."
         )
 
-    def _layouts_of(self, sites: Iterable[SiteKey], reasons: list[str]) -> Iterator[Layout]:
-        """Layouts of the first planes that can be read; why others cannot goes to `reasons`."""
-        for plane in (planes[0] for site in sites for planes in self._planes[site].values()):
+    @cached_property
+    def _varying(self) -> set[int]:
+        """Channels whose images differ in size from site to site, such as stitched wells."""
+        return set()
+
+    @cached_property
+    def _unreadable(self) -> list[str]:
+        """Why files could not be read while the layout was looked for."""
+        return ["it has no files"]
+
+    @cached_property
+    def _channel_layouts(self) -> dict[int, Layout | None]:
+        """Layout of each channel: that of most of nine sites spread over the plate.
+
+        Channels differ where a camera bins them, or where they are saved with another depth.
+        """
+        layouts: dict[int, Layout | None] = {}
+        for channel in range(len(self.channels)):
+            sites = [site for site in self.sites if channel in self._planes[site]]
+            spread = np.linspace(0, len(sites) - 1, _LAYOUT_SITES).round().astype(int)
+            chosen = [sites[index] for index in dict.fromkeys(spread.tolist())] if sites else []
+            counts = Counter(self._layouts_of(chosen, channel))
+            if _vary(counts):
+                layouts[channel] = _largest(self._layouts_of(sites, channel))
+                self._varying.add(channel)
+            elif counts:
+                layouts[channel] = counts.most_common(1)[0][0]
+            else:  # A bad sample must not stop the plate: any readable file will do.
+                layouts[channel] = next(self._layouts_of(sites, channel), None)
+        return layouts
+
+    def _layouts_of(self, sites: Iterable[SiteKey], channel: int) -> Iterator[Layout]:
+        """Layouts of a channel's first planes that can be read."""
+        for plane in (self._planes[site][channel][0] for site in sites):
             try:
                 if self.format == OME_ZARR:
-                    yield _layout_of(_read_zarr(plane))
+                    yield _layout_of(self._read_zarr(plane))
                 else:
                     yield inspect_image(plane.path).layout
             except HcsQcError as error:
-                reasons.append(f"{plane.path} {error}")
+                self._unreadable.append(f"{plane.path} {error}")
 
     def read_site(
         self,
@@ -254,13 +337,14 @@ class Plate:
         Returns
         -------
         ndarray, (n_channels, height, width)
-            In the plate's own dtype. Each file is opened once.
+            In the plate's own dtype. Each file is opened once. A channel with fewer pixels than
+            others (binned) is scaled to their grid.
 
         Raises
         ------
         UnreadableSiteError
             When a channel or plane is missing, or a file is damaged, no image, a colour image,
-            of another shape or dtype than the plate's, or holds NaN or Inf. The message names
+            of another shape or dtype than its channel's, or holds NaN or Inf. The message names
             the site, the file and the reason.
         """
         site = SiteKey(*site)
@@ -271,17 +355,23 @@ class Plate:
                 f"Plate {self.name} has no site {site}; it has {len(self.sites)} sites in "
                 f"{len(self.wells)} wells."
             )
-        jobs: dict[str, list[tuple[int, _Plane]]] = {}
+        jobs: dict[tuple[str, Layout | None], list[tuple[int, _Plane]]] = {}
         for slot, channel in enumerate(wanted):
             for plane in self._choose(site, channel, by_channel.get(channel, []), projection, time):
-                jobs.setdefault(plane.path, []).append((slot, plane))
+                own = None if channel in self._varying else self._channel_layouts[channel]
+                key = plane.path, own
+                jobs.setdefault(key, []).append((slot, plane))
         layout, reason = self._layout_or_reason
         if layout is None:
             raise UnreadableSiteError(f"{site}: {reason}")
         pixels = np.empty((len(wanted), *layout.shape), layout.dtype)
         filled = [False] * len(wanted)
-        for path, slots in jobs.items():
-            for (slot, _), grey in zip(slots, self._read_file(site, path, slots), strict=True):
+        for (path, expected), slots in jobs.items():
+            planes = self._read_file(site, path, expected, slots)
+            for (slot, _), grey in zip(slots, planes, strict=True):
+                if grey.shape != layout.shape:
+                    is_varying = wanted[slot] in self._varying
+                    grey = (_padded if is_varying else _scaled)(grey, layout.shape)
                 if filled[slot]:
                     np.maximum(pixels[slot], grey, out=pixels[slot])
                 else:
@@ -307,13 +397,24 @@ class Plate:
             )
         return chosen
 
+    def _read_zarr(self, plane: _Plane) -> NDArray[Any]:
+        # Imported late: that module imports this one, and zarr is slow to load.
+        from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_plane
+
+        return read_ome_zarr_plane(plane.path, plane.part, plane.z, self.time_points[plane.time])
+
     def _read_file(
-        self, site: SiteKey, path: str, slots: list[tuple[int, _Plane]]
+        self, site: SiteKey, path: str, layout: Layout | None, slots: list[tuple[int, _Plane]]
     ) -> list[NDArray[Any]]:
         try:
+            if layout is not None and not _is_scaled(layout.shape, self.layout.shape):
+                raise UnreadableImageError(
+                    f"is {layout} as those of its channel; {self.layout} as in other channels, or "
+                    "that binned, was expected"
+                )
             if self.format == OME_ZARR:
-                return [_checked(_read_zarr(plane), self.layout) for _, plane in slots]
-            return read_planes(path, [plane.part for _, plane in slots], layout=self.layout)
+                return [_checked(self._read_zarr(plane), layout) for _, plane in slots]
+            return read_planes(path, [plane.part for _, plane in slots], layout=layout)
         except HcsQcError as error:
             raise UnreadableSiteError(f"{site}: {path} {error}") from error
 
@@ -326,20 +427,48 @@ def _common_folder(paths: set[str]) -> str:
         return ""
 
 
-def _read_zarr(plane: _Plane) -> NDArray[Any]:
-    # Imported late: that module imports this one, and zarr is slow to load.
-    from napari_hcs_qc.plates.ome_zarr.zarr_planes import read_ome_zarr_plane
-
-    return read_ome_zarr_plane(plane.path, plane.part, plane.z, plane.time)
-
-
 def _layout_of(pixels: NDArray[Any]) -> Layout:
     return Layout((pixels.shape[0], pixels.shape[1]), pixels.dtype)
 
 
-def _checked(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
+def _is_scaled(shape: tuple[int, int], largest: tuple[int, int]) -> bool:
+    """Whether a shape is the largest one, or that with fewer pixels a side, but for rounding."""
+    height, width = (large / small for large, small in zip(largest, shape, strict=True))
+    return abs(height - width) <= 0.02 * max(height, width)
+
+
+def _vary(counts: Counter[Layout]) -> bool:
+    """Whether images are of many sizes, none of which is that of most."""
+    is_one_dtype = len({layout.dtype for layout in counts}) == 1
+    return is_one_dtype and len(counts) > 2 and 2 * max(counts.values()) <= counts.total()
+
+
+def _largest(layouts: Iterable[Layout]) -> Layout:
+    shapes, dtypes = zip(*layouts, strict=True)
+    heights, widths = zip(*shapes, strict=True)
+    return Layout((max(heights), max(widths)), dtypes[0])
+
+
+def _padded(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Fill up a smaller image below and to the right with its own background."""
+    padded = np.full(shape, np.median(plane).astype(plane.dtype), plane.dtype)
+    height, width = (min(sides) for sides in zip(shape, plane.shape, strict=True))
+    padded[:height, :width] = plane[:height, :width]
+    return padded
+
+
+def _scaled(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Repeat the pixels of a binned plane until it has a shape; no value is changed."""
+    rows, columns = (
+        np.arange(large) * small // large for large, small in zip(shape, plane.shape, strict=True)
+    )
+    scaled: NDArray[Any] = plane[np.ix_(rows, columns)]
+    return scaled
+
+
+def _checked(pixels: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
     read_layout = _layout_of(pixels)
-    if read_layout != layout:
+    if layout is not None and read_layout != layout:
         raise UnreadableImageError(f"is {read_layout}; {layout} was expected, as in the plate")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise UnreadableImageError("holds NaN or Inf pixels; finite grey values were expected")

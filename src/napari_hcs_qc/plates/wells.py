@@ -97,3 +97,15 @@ def plate_shape(wells: Iterable[WellName]) -> tuple[int, int]:
         f"Wells up to row {rows} and column {columns} fit no standard plate; the largest has "
         f"{_MAX_ROWS} rows and {_MAX_COLUMNS} columns."
     )
+
+
+def parse_shape(shape: str | int) -> tuple[int, int]:
+    """Read the shape of a standard plate: ``384``, ``"384"`` or ``"16x24"``."""
+    text = str(shape).strip().lower().replace("×", "x").replace(" ", "")
+    for n_wells, (rows, columns) in PLATE_SHAPES.items():
+        if text in (str(n_wells), f"{rows}x{columns}"):
+            return rows, columns
+    listed = ", ".join(f"{n} ({rows}x{columns})" for n, (rows, columns) in PLATE_SHAPES.items())
+    raise HcsQcError(
+        f"The plate shape {shape!r} is none of a standard plate; {listed} were expected."
+    )

@@ -38,6 +38,18 @@ class PlateTask(Part):
     pattern: str | None
     image_root: str | None
     chosen_name: str | None
+    plate_shape: str | None = None
+    time: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what 0.1.0 did not have where it is not given, so that its jobs stay done."""
+        added = ("plate_shape", "time")
+        return {
+            name: value
+            for name, value in dump(self).items()
+            if value is not None or name not in added
+        }
 
 
 class CellsTask(Part):

@@ -16,6 +16,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import cells_document
+from napari_hcs_qc.assay.store.plate_entry import PlateEntry
 from napari_hcs_qc.assay.store.saved_model import load_model
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes
@@ -123,11 +124,13 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
     root = task.plate.image_root
     source = steps.PlateSource(
         Path(task.plate.path),
-        task.plate.pattern,
-        None if root is None else Path(root).resolve(),
-        task.plate.chosen_name,
+        pattern=task.plate.pattern,
+        image_root=None if root is None else Path(root).resolve(),
+        name=task.plate.chosen_name,
+        plate_shape=task.plate.plate_shape,
+        time=task.plate.time,
     )
-    plate = source.open()
+    plate = source.open().named_like(bundle.channels)
     have = [channel.name for channel in plate.channels]
     if have != list(bundle.channels):
         raise HcsQcError(
@@ -137,14 +140,22 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         )
     assay = AssayFolder.open_or_create(folder.assay)
     for entry in assay.plates:
-        requested = (source.path.resolve(), source.pattern, source.image_root, plate.name)
-        if (entry.source, entry.pattern, entry.image_root, entry.name) != requested:
+        requested = PlateEntry(
+            name=plate.name,
+            source=source.path.resolve(),
+            pattern=source.pattern,
+            image_root=source.image_root,
+            plate_shape=source.plate_shape,
+            time=source.time,
+            fingerprint=entry.fingerprint,
+        )
+        if entry != requested:
             assay.remove_plate(entry.name)  # its annotations stay
     platemap = None if task.platemap is None else Path(task.platemap.path)
     if platemap is None:
         with explained_writes(assay.platemap_path):
             assay.platemap_path.unlink(missing_ok=True)
-    assay, opened = steps.new(folder.assay, [source], platemap=platemap)
+    assay, opened = steps.new(folder.assay, [source], platemap=platemap, channels=bundle.channels)
     copy_model(bundle.folder, assay.models_folder / bundle.model.id)
     settings = bundle.settings
     assay.update_settings(

@@ -136,7 +136,12 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
     images, trouble = None, ""
     try:
         images = open_plate(
-            plate.path, pattern=plate.pattern, image_root=plate.image_root, name=plate.chosen_name
+            plate.path,
+            pattern=plate.pattern,
+            image_root=plate.image_root,
+            name=plate.chosen_name,
+            plate_shape=plate.plate_shape,
+            time=plate.time,
         ).fingerprint
     except (HcsQcError, OSError) as error:
         trouble = str(error)
@@ -148,6 +153,8 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
             pattern=plate.pattern,
             image_root=None if plate.image_root is None else str(plate.image_root),
             chosen_name=plate.chosen_name,
+            plate_shape=plate.plate_shape,
+            time=plate.time,
         ),
         images=images,
         platemap=_stamp(plate.platemap, by_content=True),

@@ -85,6 +85,10 @@ class PlateTable(StrictPart):
     name: Text | None = None
     pattern: Annotated[Text, AfterValidator(_pattern)] | None = None
     image_root: Text | None = None
+    plate_shape: Text | None = None
+    """Rows and columns, such as "8x12", or the number of wells."""
+    time: int | None = None
+    """The only time point to read."""
     platemap: Text | None = None
     cells: Text | None = None
     """Masks or positions to import."""
@@ -120,6 +124,8 @@ class ScreenPlate:
     image_root: Path | None = None
     # Name for `open_plate`: of a table with several plates which one, None for the only one
     chosen_name: str | None = None
+    plate_shape: str | None = None  # rows and columns, or the number of wells; None as stated
+    time: int | None = None  # the only time point, None for the first
     platemap: Path | None = None  # its plate map, None without one
     cells: Path | None = None  # masks or positions to import; None finds nuclei
     acquired: dt.datetime | str | None = None  # when it was imaged, `FROM_FILES`, or None
@@ -297,6 +303,8 @@ class _Specification:
                     image_root=self._placed(table.image_root),
                     # A table has the names of its plates itself.
                     chosen_name=chosen if path.suffix.lower() in _TABLES else name,
+                    plate_shape=table.plate_shape,
+                    time=table.time,
                     platemap=platemap,
                     cells=self._placed(table.cells),
                     acquired=table.acquired,

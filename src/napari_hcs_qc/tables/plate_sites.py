@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.plates.readers.patterns import FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.known_names import FORMATS, match_name
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:

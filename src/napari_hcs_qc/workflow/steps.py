@@ -14,7 +14,7 @@ from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI, has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate, open_assay_plate
-from napari_hcs_qc.assay.store.platemap import read_platemap
+from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.cells.imported.options import ImportOptions
 from napari_hcs_qc.errors import HcsQcError
@@ -39,19 +39,26 @@ if TYPE_CHECKING:
     from napari_hcs_qc.workflow.labels_in_out import LabelsImported
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlateSource:
     """Where a plate lies and how it is read, see `napari_hcs_qc.plates.open_plate`."""
 
-    path: Path
+    path: Path = field(kw_only=False)
     pattern: str | None = None
     image_root: Path | None = None
     name: str | None = None
+    plate_shape: str | None = None
+    time: int | None = None
 
     def open(self) -> Plate:
         """Open it."""
         return open_plate(
-            self.path, pattern=self.pattern, image_root=self.image_root, name=self.name
+            self.path,
+            pattern=self.pattern,
+            image_root=self.image_root,
+            name=self.name,
+            plate_shape=self.plate_shape,
+            time=self.time,
         )
 
 
@@ -111,13 +118,20 @@ def new(
     platemap: Path | None = None,
     include_cut: bool | None = None,
     detector: str | None = None,
+    channels: Sequence[str] = (),
 ) -> tuple[AssayFolder, list[Plate]]:
-    """Make an assay, or go on with it; a plate that is in it already stays as it is."""
+    """Make an assay, or go on with it; a plate that is in it already stays as it is.
+
+    Where `channels` are the names that the plates have by their files, headers do not count.
+    """
     if detector is not None:
         from napari_hcs_qc.cells.detectors.detector import check_detector
 
         check_detector(detector)
-    opened = [source.open() for source in plates]
+    opened = [source.open().named_like(channels) for source in plates]
+    if (path / "assay.json").is_file():
+        known = {entry.name: entry.fingerprint for entry in AssayFolder.open(path).plates}
+        opened = [plate.as_added(known.get(plate.name, "")) for plate in opened]
     names = [plate.name for plate in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -126,15 +140,15 @@ def new(
             "(--plate-name)."
         )
     if platemap is not None:
-        for plate in opened:
-            read_platemap(platemap, shape=plate.shape, plate=plate.name)
+        opened = [with_platemap(plate, platemap) for plate in opened]
     first = None
     if (path / "assay.json").is_file():
         existing = AssayFolder.open(path)
         existing.opened = {plate.name: plate for plate in opened}
         first = _first_plate(existing)
-    for plate in opened:
-        first = _checked_channels(plate, first)
+    for number, plate in enumerate(opened):
+        opened[number] = _checked_channels(plate, first)
+        first = first or opened[number]
     assay = AssayFolder.open_or_create(path)
     for source, plate in zip(plates, opened, strict=True):
         assay.add_plate(
@@ -142,6 +156,8 @@ def new(
             source.path,
             pattern=source.pattern,
             image_root=source.image_root,
+            plate_shape=source.plate_shape,
+            time=source.time,
             fingerprint=plate.fingerprint,
         )
     if platemap is not None and platemap.resolve() != assay.platemap_path.resolve():
@@ -309,8 +325,7 @@ def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
 
 def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
     """Add a further plate; it needs no annotations of its own."""
-    plate = source.open()
-    _checked_channels(plate, _first_plate(assay))
+    plate = _checked_channels(source.open(), _first_plate(assay))
     if assay.opened is not None:
         assay.opened[plate.name] = plate
     return assay.add_plate(
@@ -318,6 +333,8 @@ def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
         source.path,
         pattern=source.pattern,
         image_root=source.image_root,
+        plate_shape=source.plate_shape,
+        time=source.time,
         fingerprint=plate.fingerprint,
     )
 
@@ -331,18 +348,19 @@ def _first_plate(assay: AssayFolder) -> Plate | None:
 
 
 def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
-    """Refuse a plate whose channels are not those of the first; give the first."""
+    """Refuse a plate whose channels are not those of the first."""
     if first is None:
         return plate
-    have = [channel.name for channel in plate.channels]
     expected = [channel.name for channel in first.channels]
+    plate = plate.named_like(expected)
+    have = [channel.name for channel in plate.channels]
     if have != expected:
         raise HcsQcError(
             f"Plate {plate.name} has the channels {', '.join(have)}; the assay's plate "
             f"{first.name} has {', '.join(expected)}. One assay needs the same channels in the "
             "same order; create another assay for this plate."
         )
-    return first
+    return plate
 
 
 def relocate(
@@ -350,7 +368,15 @@ def relocate(
 ) -> tuple[PlateEntry, bool]:
     """Tell an assay where a plate lies now, after making sure that it can be opened there."""
     old = assay.plate(name)
-    moved = PlateSource(source, old.pattern, image_root or old.image_root, old.name).open()
+    moved_source = PlateSource(
+        source,
+        pattern=old.pattern,
+        image_root=image_root or old.image_root,
+        name=old.name,
+        plate_shape=old.plate_shape,
+        time=old.time,
+    )
+    moved = moved_source.open().as_added(old.fingerprint)
     folder = assay.plate_folder(name)
     is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
     return assay.relocate_plate(name, source, image_root=image_root), is_same

@@ -264,7 +264,7 @@ def test_empty_and_imageless_folders(tmp_path: Path) -> None:
     with pytest.raises(HcsQcError, match="it holds no files"):
         open_plate(tmp_path)
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(HcsQcError, match=r"1 files, such as a\.txt"):
+    with pytest.raises(HcsQcError, match=r"1 file, such as a\.txt"):
         open_plate(tmp_path)
     (tmp_path / "p.zarr").mkdir()
     with pytest.raises(HcsQcError, match=r"OME-Zarr p\.zarr"):
@@ -328,3 +328,59 @@ def test_opening_reads_no_more_than_a_few_headers(
     monkeypatch.setattr(tifffile, "TiffFile", counted)
     assert len(open_plate(root).sites) == 96
     assert len(opened) == 1
+
+
+# Shape and time -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [96, "96", "8x12", "8×12", "8 X 12"])
+def test_a_given_shape_goes_before_the_guess(
+    write_images: Callable[..., Path], shape: str | int
+) -> None:
+    root = write_images(["x_C03_s1_w1.tif", "x_F08_s1_w1.tif"])
+    guess = open_plate(root)
+    assert (guess.shape, guess.reasons.shape) == ((6, 8), "")
+    given = open_plate(root, plate_shape=shape)
+    assert (given.shape, given.reasons.shape) == ((8, 12), "--plate-shape")
+    with pytest.raises(HcsQcError, match="F08 is outside this plate of 2×3 wells"):
+        open_plate(root, plate_shape=6)
+    with pytest.raises(HcsQcError, match=r"'7x9' is none of a standard plate; 6 \(2x3\)"):
+        open_plate(root, plate_shape="7x9")
+
+
+def test_a_guess_grows_and_a_fact_does_not(write_images: Callable[..., Path]) -> None:
+    root = write_images(["x_C03_s1_w1.tif"])
+    plate = open_plate(root).grown(["H12"], "the plate map")
+    assert (plate.shape, plate.reasons.shape) == ((8, 12), "the plate map")
+    assert plate.fingerprint == open_plate(root).fingerprint
+    assert open_plate(root).grown(["A01"], "the plate map").shape == (3, 4)
+    assert open_plate(root, plate_shape=96).grown(["P24"], "the plate map").shape == (8, 12)
+
+
+def test_the_name_of_a_plate_tells_its_size(write_images: Callable[..., Path]) -> None:
+    root = write_images(["x_C03_s1_w1.tif"], folder="Greiner_384well_P7")
+    assert open_plate(root).shape == (16, 24)
+    assert open_plate(root, plate_shape=96).shape == (8, 12)
+    assert open_plate(write_images(["x_C03_s1_w1.tif"], folder="P1384 well")).shape == (3, 4)
+
+
+def test_one_time_point_is_chosen_by_its_number(
+    write_images: Callable[..., Path], value_of: Callable[[NDArray[Any]], int]
+) -> None:
+    root = write_images([f"TimePoint_{time}/x_A01_s1_w1.tif" for time in (3, 7)])
+    plate = open_plate(root)
+    assert plate.time_points == (3, 7)
+    assert value_of(plate.read_site(plate.sites[0])[0]) == 1
+    later = open_plate(root, time=7)
+    assert later.time_points == (7,)
+    assert value_of(later.read_site(later.sites[0])[0]) == 2
+    assert later.fingerprint != plate.fingerprint
+    with pytest.raises(HcsQcError, match="no time point 5; it has 3, 7"):
+        open_plate(root, time=5)
+
+
+def test_a_zipped_ome_zarr_is_to_be_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "p.zarr.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(HcsQcError, match="unpack it"):
+        open_plate(path)

@@ -215,12 +215,30 @@ def test_random_damage_is_an_error_of_that_file_only(tmp_path: Path) -> None:
 def test_colour_images_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     colour = np.zeros((20, 30, 3), np.uint8)
+    colour[:10, :, 0], colour[10:, :, 1] = 200, 90
     if path.suffix == ".tif":
         tifffile.imwrite(path, colour)
     else:
         Image.fromarray(colour).save(path)
     with pytest.raises(UnreadableImageError, match=r"colour image \(RGB\).*grey"):
-        inspect_image(str(path))
+        read_plane(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+@pytest.mark.parametrize("filled", [(0, 1, 2), (0,), (2,)])
+def test_colour_images_that_hold_one_grey_image_are_read(
+    tmp_path: Path, name: str, filled: tuple[int, ...]
+) -> None:
+    path = tmp_path / name
+    grey = (np.arange(600).reshape(20, 30) % 250).astype(np.uint8)
+    colour = np.zeros((20, 30, 3), np.uint8)
+    colour[..., filled] = grey[..., None]
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, colour, photometric="rgb")
+    else:
+        Image.fromarray(colour).save(path)
+    assert inspect_image(str(path)).layout == Layout((20, 30), np.dtype(np.uint8))
+    assert np.array_equal(read_plane(str(path)), grey)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

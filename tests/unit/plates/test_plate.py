@@ -167,7 +167,8 @@ def damage(path: Path, how: str) -> None:
     elif how == "text":
         path.write_text("this is no image")
     elif how == "rgb":
-        tifffile.imwrite(path, np.zeros((6, 8, 3), np.uint8))
+        colour = np.random.default_rng(0).integers(0, 9, (6, 8, 3), np.uint8)
+        tifffile.imwrite(path, colour, photometric="rgb")
     elif how == "shape":
         tifffile.imwrite(path, np.zeros((8, 6), np.uint16))
     elif how == "dtype":

@@ -21,7 +21,7 @@ from napari_hcs_qc.cli import main
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.plates import open_plate, remote
 from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
-from napari_hcs_qc.plates.ome_zarr.zarr_image import describe_image
+from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 

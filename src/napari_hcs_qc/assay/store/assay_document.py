@@ -24,6 +24,8 @@ class PlateRecord(Part):
     pattern: str | None = None
     image_root: str | None = None
     image_root_from_assay: str | None = None
+    plate_shape: str | None = None
+    time: int | None = None
     fingerprint: str = ""
 
 

@@ -128,6 +128,8 @@ class AssayFolder:
         *,
         pattern: str | None = None,
         image_root: Path | None = None,
+        plate_shape: str | None = None,
+        time: int | None = None,
         fingerprint: str = "",
     ) -> PlateEntry:
         """Add a plate; the same plate again changes nothing, so that a command can be repeated."""
@@ -139,6 +141,8 @@ class AssayFolder:
             source=as_location(source).resolve(),
             pattern=pattern,
             image_root=root,
+            plate_shape=plate_shape,
+            time=time,
             fingerprint=fingerprint,
         )
         with self.lock():
@@ -150,6 +154,8 @@ class AssayFolder:
                     new,
                     pattern=new.pattern or entry.pattern,
                     image_root=new.image_root or entry.image_root,
+                    plate_shape=new.plate_shape or entry.plate_shape,
+                    time=entry.time if new.time is None else new.time,
                     fingerprint=entry.fingerprint,
                 )
                 if requested == entry:
@@ -347,10 +353,15 @@ def _clash(entry: PlateEntry, new: PlateEntry) -> str:
             "lower case."
         )
     return (
-        f"The plate {entry.name} is in the assay with pattern {entry.pattern} and image root "
-        f"{entry.image_root}, but pattern {new.pattern} and image root {new.image_root} were "
+        f"The plate {entry.name} is in the assay with {_options(entry)}, but {_options(new)} were "
         "given. Omit them, or create another assay."
     )
+
+
+def _options(entry: PlateEntry) -> str:
+    shape = f", plate shape {entry.plate_shape}" if entry.plate_shape else ""
+    time = f", time point {entry.time}" if entry.time is not None else ""
+    return f"pattern {entry.pattern} and image root {entry.image_root}{shape}{time}"
 
 
 def _is_temporary(name: str) -> bool:

@@ -27,6 +27,8 @@ class PlateEntry:
     source: Path  # what `open_plate` is given: a folder, a CSV or an OME-Zarr; absolute
     pattern: str | None = None  # file name pattern, where one was given
     image_root: Path | None = None  # folder of the images, where one was given; absolute
+    plate_shape: str | None = None  # where one was given
+    time: int | None = None  # the only time point, where one was given
     fingerprint: str = ""  # of the plate when it was added (`Plate.fingerprint`)
 
     def opened_with(self) -> dict[str, Any]:
@@ -43,6 +45,8 @@ class PlateEntry:
             "pattern": self.pattern,
             "image_root": self.image_root,
             "name": self.name,
+            "plate_shape": self.plate_shape,
+            "time": self.time,
         }
 
     def to_record(self, assay: Path) -> PlateRecord:
@@ -54,6 +58,8 @@ class PlateEntry:
             pattern=self.pattern,
             image_root=None if self.image_root is None else str(self.image_root),
             image_root_from_assay=_from_assay(self.image_root, assay),
+            plate_shape=self.plate_shape,
+            time=self.time,
             fingerprint=self.fingerprint,
         )
 
@@ -72,6 +78,8 @@ class PlateEntry:
             image_root=None
             if root is None
             else _located(root, record.image_root_from_assay, assay),
+            plate_shape=record.plate_shape,
+            time=record.time,
             fingerprint=record.fingerprint,
         )
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
 from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_cells
+from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.plates.plate import Plate
 
 
@@ -108,10 +110,15 @@ def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
     """Open the images of a plate of an assay; once where the assay keeps its plates open."""
     entry = assay.plate(name)
     if assay.opened is None:
-        return open_plate(**entry.opened_with())
+        return _opened(assay, entry)
     if entry.name not in assay.opened:
-        assay.opened[entry.name] = open_plate(**entry.opened_with())
+        assay.opened[entry.name] = _opened(assay, entry)
     return assay.opened[entry.name]
+
+
+def _opened(assay: AssayFolder, entry: PlateEntry) -> Plate:
+    plate = open_plate(**entry.opened_with()).as_added(entry.fingerprint)
+    return with_platemap(plate, assay.platemap_path) if assay.platemap_path.is_file() else plate
 
 
 def load_plate(

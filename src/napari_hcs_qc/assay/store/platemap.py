@@ -16,12 +16,21 @@ from napari_hcs_qc.text import a_few, count_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_hcs_qc.plates.plate import Plate
     from napari_hcs_qc.tables.columns import Columns
 
 ROLES = ("control", "empty", "sample")
 _MEANINGS = ("plate", "well", "row", "column", "role", "treatment")
 _VEHICLE = "DMSO"
 """What a negative control is treated with where the map (JUMP's) leaves it blank."""
+
+
+def with_platemap(plate: Plate, path: Path) -> Plate:
+    """Check a plate map, and give the plate with a shape that has its wells where it is a guess."""
+    table = read_platemap(path, plate=plate.name)
+    grown = plate.grown(table["well"], f"the plate map {path.name}")
+    read_platemap(path, shape=grown.shape, plate=plate.name)
+    return grown
 
 
 def read_platemap(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from napari_hcs_qc.plates.ome_zarr.zarr_chunks import check_chunks, truncated_blosc
+from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
+from napari_hcs_qc.plates.ome_zarr.zarr_chunks import truncated_blosc, truncated_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     ImageFacts,
-    describe_image,
     load_plane,
     open_level0,
     opened,
@@ -32,13 +32,15 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
     array, store = open_level0(location, facts.level)
     if store is not None:  # Chunks are looked at once they are here, not asked for twice.
         pixels = load_plane(array, selection, facts.axes)
-        lacking = f"{len(store.absent)} of the chunks"
-        truncated = truncated_blosc(array, store.fetched)
-        _refuse_damage(facts, store.absent, lacking, truncated, " to the server")
+        if store.absent and not store.fetched:
+            raise UnreadableImageError(
+                f"lacks {len(store.absent)} of the chunks of this plane, which are all of them "
+                f"({a_few(store.absent)} of array {facts.level}); copy the plate to the server "
+                "again"
+            )
+        _refuse_damage(facts, truncated_blosc(array, store.fetched), " to the server")
         return pixels
-    check = check_chunks(array, location / facts.level, index)
-    lacking = f"{check.n_absent} of the {check.n_needed} chunks"
-    _refuse_damage(facts, check.absent, lacking, check.truncated)
+    _refuse_damage(facts, truncated_chunks(array, location / facts.level, index))
     return load_plane(array, selection, facts.axes)
 
 
@@ -52,16 +54,8 @@ def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:
     return [wanted.get(axis) for axis in facts.axes]
 
 
-def _refuse_damage(
-    facts: ImageFacts, absent: list[str], lacking: str, truncated: list[str], where: str = ""
-) -> None:
-    """Refuse a plane some of whose chunks are absent or cut off."""
-    if absent:
-        raise UnreadableImageError(
-            f"lacks {lacking} of this plane ({a_few(absent)} of array {facts.level}), which Zarr "
-            f"reads as zeros: copy the plate{where} again, or, where its writer left out chunks "
-            "that are all zero, have it write empty chunks too"
-        )
+def _refuse_damage(facts: ImageFacts, truncated: list[str], where: str = "") -> None:
+    """Refuse a plane some of whose chunks are cut off."""
     if truncated:
         raise UnreadableImageError(
             f"has a damaged chunk: {a_few(truncated)} of array {facts.level} is truncated; copy "

@@ -1,4 +1,4 @@
-"""OME-Zarr plates (NGFF 0.4 and 0.5), read through ngio at full resolution.
+"""OME-Zarr plates (NGFF 0.1 to 0.5), read at full resolution.
 
 The specification of both versions: https://ngff.openmicroscopy.org. ngio is imported within the
 functions: it takes seconds, and most plates are not OME-Zarr.
@@ -6,6 +6,7 @@ functions: it takes seconds, and most plates are not OME-Zarr.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,18 +15,32 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
+from napari_hcs_qc.plates.ome_zarr.plain_metadata import (
+    PlateMetadata,
+    field_paths,
+    plate_metadata,
+)
+from napari_hcs_qc.plates.ome_zarr.zarr_chunks import absent_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
     ImageFacts,
     attributes_of,
-    describe_image,
-    opened,
     short_reason,
 )
 from napari_hcs_qc.plates.pixels import UnreadableImageError
-from napari_hcs_qc.plates.plate import OME_ZARR, PLANE_COLUMNS, Channel, Plate
-from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.plates.plate import (
+    GIVEN_SHAPE,
+    OME_ZARR,
+    PLANE_COLUMNS,
+    Channel,
+    Plate,
+    Reasons,
+    time_points_problem,
+)
+from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape, row_letters
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +57,9 @@ class ConversionRecord(BaseModel):
     complete: bool = False
     unreadable: tuple[Problem, ...] = ()  # sites that were left out
 
+
+_FIELDS_LOOKED_AT = 1_000  # for absent chunks
+_SUSPICIOUS = 0.25  # share of absent chunks
 
 ATTRIBUTE = "napari_hcs_qc"
 """Attribute of the plate group with its `ConversionRecord`."""
@@ -64,6 +82,7 @@ class _Field:
     path: Path
     channels: tuple[str, ...]
     facts: ImageFacts
+    is_named: bool  # whether its channels have names
 
 
 @dataclass
@@ -71,6 +90,7 @@ class _Reading:
     """What was found and not understood so far."""
 
     root: Path
+    first_number: int  # of rows and columns that are numbered
     fields: list[_Field] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -83,10 +103,14 @@ def is_ome_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in (*METADATA_FILES, ".zgroup"))
 
 
-def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
+def open_ome_zarr_plate(
+    path: Path,
+    *,
+    name: str | None = None,
+    shape: tuple[int, int] | None = None,
+    time: int | None = None,
+) -> Plate:
     """Index an OME-Zarr plate: every field of every well, from metadata alone."""
-    from ngio import open_ome_zarr_plate as open_with_ngio
-
     path = as_location(path).absolute()
     if not is_ome_zarr(path):
         raise HcsQcError(
@@ -94,50 +118,76 @@ def open_ome_zarr_plate(path: Path, *, name: str | None = None) -> Plate:
             "OME-Zarr plate was expected."
         )
     try:
-        meta = open_with_ngio(opened(path), mode="r").meta
+        meta = plate_metadata(path)
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise HcsQcError(
-            f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.4 or 0.5 "
+            f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.1 to 0.5 "
             f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
         ) from error
-    reading = _Reading(path)
+    reading = _Reading(path, _numbers_from(meta))
     record = read_record(path)
     if record is not None:
         _note_conversion(reading, record)
     seen: set[WellName] = set()
-    for well_path in meta.wells_paths:
-        _read_well(reading, well_path, seen)
-    if len(meta.acquisition_ids) > 1:
+    for well in meta.wells:
+        _read_well(reading, well.path, seen)
+    if meta.n_acquisitions > 1:
         reading.note(
             path.name,
-            f"has {len(meta.acquisition_ids)} acquisitions; each of their images is its own site",
+            f"has {meta.n_acquisitions} acquisitions; each of their images is its own site",
         )
     if not reading.fields:
         first = f", for example: {reading.problems[0]}" if reading.problems else ";"
         raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
-    corner = _declared_corner(meta.rows, meta.columns)
+    _note_absent_chunks(reading)
+    corner = _declared_corner(meta.rows, meta.columns, reading.first_number)
     channels = _join_channels(reading.fields)
     is_unknown = record is not None and record.pixel_size_um is None
+    size = None if is_unknown else _pixel_size(reading)
+    planes = _plane_table(reading.fields, channels, time)
+    if planes.empty:
+        n_times = max(each.facts.size("t") for each in reading.fields)
+        raise HcsQcError(
+            f"{path} has no time point {time}; it has {', '.join(map(str, range(n_times)))}. Give "
+            "one of them (--time), or none for the first."
+        )
+    times = (time,) if time is not None else tuple(range(1 + int(planes["time"].max())))
     return Plate(
-        name=name or meta.plate.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
+        name=name or meta.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
         source=path,
         format=OME_ZARR,
-        shape=plate_shape([corner, *seen]),
+        shape=_shape(path, shape, [corner, *seen]),
         channels=tuple(Channel(each) for each in channels),
-        planes=_plane_table(reading.fields, channels),
-        pixel_size_um=None if is_unknown else _pixel_size(reading),
-        problems=tuple(reading.problems),
+        planes=planes,
+        pixel_size_um=size,
+        problems=(*time_points_problem(times), *reading.problems),
+        time_points=times,
+        reasons=Reasons(
+            shape=GIVEN_SHAPE if shape else "",
+            channels="the OME-Zarr" if any(each.is_named for each in reading.fields) else "",
+            pixel_size="the OME-Zarr" if size else "",
+        ),
     )
+
+
+def _shape(path: Path, shape: tuple[int, int] | None, wells: list[WellName]) -> tuple[int, int]:
+    if shape is None:
+        return plate_shape(wells)
+    for well in wells[1:]:
+        if well.row >= shape[0] or well.column >= shape[1]:
+            raise HcsQcError(
+                f"{path}: well {well} is outside a plate of {shape[0]}×{shape[1]} wells. Give a "
+                "larger plate shape, or none."
+            )
+    return shape
 
 
 # Wells and fields -----------------------------------------------------------------------------
 
 
 def _read_well(reading: _Reading, well_path: str, seen: set[WellName]) -> None:
-    from ngio import open_ome_zarr_well
-
     try:
-        well = _well_of(well_path)
+        well = _well_of(well_path, reading.first_number)
     except HcsQcError as error:
         reading.note(well_path, f"left out: {error}")
         return
@@ -146,7 +196,7 @@ def _read_well(reading: _Reading, well_path: str, seen: set[WellName]) -> None:
         return
     seen.add(well)
     try:
-        paths = open_ome_zarr_well(opened(reading.root / well_path), mode="r").paths()
+        paths = field_paths(reading.root / well_path)
     except Exception as error:  # noqa: BLE001  A damaged well must not stop the plate.
         reading.note(
             str(well),
@@ -175,10 +225,19 @@ def _read_field(reading: _Reading, well: WellName, site: int, path: str) -> None
                 f"{path} names {len(names)} channels and has {n_channels}; they are numbered",
             )
         names = tuple(f"channel {index}" for index in range(n_channels))
-    reading.fields.append(_Field(well=well, site=site, path=folder, channels=names, facts=facts))
+    reading.fields.append(
+        _Field(
+            well=well,
+            site=site,
+            path=folder,
+            channels=names,
+            facts=facts,
+            is_named=bool(facts.channel_names),
+        )
+    )
 
 
-def _well_of(well_path: str) -> WellName:
+def _well_of(well_path: str, first_number: int) -> WellName:
     """Position of a well from its path: row name, then column name."""
     parts = well_path.strip("/").split("/")
     if len(parts) != 2:
@@ -187,8 +246,22 @@ def _well_of(well_path: str) -> WellName:
         )
     row, column = parts
     if row.isdecimal():  # Some writers number the rows.
-        row = row_letters(int(row) - 1)
+        row = row_letters(int(row) - first_number)
+    if column.isdecimal() and first_number == 0:
+        column = str(int(column) + 1)
     return parse_well(f"{row}{column}")
+
+
+def _numbers_from(meta: PlateMetadata) -> int:
+    """Whether rows and columns are numbered from 0 or from 1.
+
+    They are from 0 where one has that name, or where the names of numbered rows are their indices.
+    """
+    if "0" in {name.lstrip("0") or "0" for name in (*meta.rows, *meta.columns)}:
+        return 0
+    rows = [(well.path.split("/")[0], well.row_index) for well in meta.wells]
+    is_index = all(name.isdecimal() and int(name) == index for name, index in rows)
+    return 0 if rows and is_index else 1
 
 
 def _site_numbers(reading: _Reading, well: WellName, paths: Sequence[str]) -> list[int]:
@@ -220,12 +293,12 @@ def _note_conversion(reading: _Reading, record: ConversionRecord) -> None:
         reading.note(problem.where, f"not converted: {problem.what}", problem.fix)
 
 
-def _declared_corner(rows: Sequence[str], columns: Sequence[str]) -> WellName:
+def _declared_corner(rows: Sequence[str], columns: Sequence[str], first_number: int) -> WellName:
     """Last row and column that the plate declares, imaged or not."""
     corner = WellName(0, 0)
     for path in (*(f"{row}/1" for row in rows), *(f"A/{column}" for column in columns)):
         try:
-            well = _well_of(path)
+            well = _well_of(path, first_number)
         except HcsQcError:
             continue  # A well that is really there is reported where it is read.
         corner = WellName(max(corner.row, well.row), max(corner.column, well.column))
@@ -240,15 +313,38 @@ def _join_channels(fields: Sequence[_Field]) -> list[str]:
     )
 
 
-def _plane_table(fields: Sequence[_Field], channels: Sequence[str]) -> pd.DataFrame:
+def _plane_table(
+    fields: Sequence[_Field], channels: Sequence[str], only_time: int | None
+) -> pd.DataFrame:
+    only = None if only_time is None else (only_time,)
     rows = [
-        (str(each.well), each.site, channels.index(name), z, time, str(each.path), part)
+        (str(each.well), each.site, channels.index(name), z, rank, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
         for z in range(each.facts.size("z"))
-        for time in range(each.facts.size("t"))
+        for rank, time in enumerate(range(each.facts.size("t")) if only is None else only)
+        if time < each.facts.size("t")
     ]
     return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
+
+
+def _note_absent_chunks(reading: _Reading) -> None:
+    """Name the fields much of which is not on disk, and reads as the fill value."""
+    if is_remote(reading.root):
+        return  # a server tells of each chunk only where it is asked for it
+    step = math.ceil(len(reading.fields) / _FIELDS_LOOKED_AT)
+    lacking = []
+    for each in reading.fields[::step]:
+        absent = absent_chunks(each.facts, each.path)
+        if absent.n_planes or absent.n_chunks > _SUSPICIOUS * absent.of_chunks:
+            lacking.append(f"{each.well} s{each.site} {absent.n_chunks} of {absent.of_chunks}")
+    if lacking:
+        reading.note(
+            reading.root.name,
+            f"{count_of(len(lacking), 'field lacks', 'fields lack')} many of their chunks, which "
+            f"are read as the fill value: {a_few(lacking)}.",
+            "That is right where they are black; else copy the plate again.",
+        )
 
 
 def _pixel_size(reading: _Reading) -> float | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.pixels import PICTURE_EXTENSIONS, TIFF_EXTENSIONS
-from napari_hcs_qc.plates.readers import imagexpress, operetta
+from napari_hcs_qc.plates.plate import GIVEN_SHAPE
+from napari_hcs_qc.plates.readers import microscope_files
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
@@ -18,160 +18,210 @@ from napari_hcs_qc.plates.readers.assemble import (
     natural_key,
     which_plate,
 )
-from napari_hcs_qc.plates.readers.patterns import (
-    EXAMPLES,
-    FORMATS,
-    Place,
-    UserPattern,
-    is_thumbnail,
-    match_name,
-    scanr_shape,
+from napari_hcs_qc.plates.readers.folder_listing import (
+    COMPANIONS,
+    Listing,
+    is_mask_or_overview,
+    list_folder,
 )
+from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import is_thumbnail
+from napari_hcs_qc.plates.readers.names.known_names import NAME_FORMATS, best_format
+from napari_hcs_qc.plates.readers.names.learnt_pattern import learnt_pattern
+from napari_hcs_qc.plates.readers.names.name_format import NamedPlace
+from napari_hcs_qc.plates.readers.names.place import (
+    NUMBERED,
+    Place,
+    numbered_shape,
+    numbered_well,
+)
+from napari_hcs_qc.plates.readers.names.runs import PARTS_OF_PLATE, one_run, refuse_collisions
+from napari_hcs_qc.plates.readers.names.user_pattern import UserPattern
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import is_remote
+from napari_hcs_qc.plates.wells import PLATE_SHAPES
 from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
+    from napari_hcs_qc.plates.readers.names.name_format import NameFormat
+    from napari_hcs_qc.plates.readers.names.runs import Image
 
-T = TypeVar("T")
-
-_COMPANIONS = frozenset(
-    {".csv", ".tsv", ".txt", ".parquet", ".xls", ".xlsx", ".json", ".yaml", ".yml", ".xml"}
-    | {".xsl", ".xslt", ".xsd", ".htd", ".mrf", ".mes", ".mlf", ".wpi", ".wpp", ".icr", ".dat"}
-    | {".md", ".pdf", ".htm", ".html", ".log", ".ini", ".cfg", ".db", ".sqlite", ".zip", ".npy"}
-    | {"", ".py", ".ipynb", ".cppipe", ".cpproj", ".lnk"}
+_WELLS_IN_NAME = re.compile(
+    rf"(?<!\d)({'|'.join(map(str, PLATE_SHAPES))})[ _-]?(?:wells?|wp|wellplate)(?![a-z])",
+    re.IGNORECASE,
 )
-"""Files that lie beside images for good reason and are no loss when not read."""
-
-_PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?)(?=/|$)", re.I)
-_MIN_OVERLAP = 4
-_CHANNEL_PREFIX = {"imagexpress": "w", "operetta": "ch", "cellvoyager": "C"}
 
 
-@dataclass
-class Listing:
-    """Names below a folder. Nothing is opened, and no file's status is asked for."""
+@dataclass(frozen=True, kw_only=True)
+class _Matched:
+    """Images with what their names say, and what did not fit."""
 
-    root: Path  # the folder
-    # Of files ``(folder relative to root with "/", name)``, sorted
-    tiffs: list[tuple[str, str]] = field(default_factory=list)
-    pictures: list[tuple[str, str]] = field(default_factory=list)
-    others: list[tuple[str, str]] = field(default_factory=list)
-    # OME-Zarr folders met, which are plates of their own and not looked into
-    plates: list[str] = field(default_factory=list)
+    images: list[tuple[Image, NamedPlace]]
+    name_format: NameFormat | None  # None for a user's pattern
+    unmatched: list[tuple[str, list[Image]]]  # by reason
 
-
-def list_folder(root: Path) -> Listing:
-    """List a folder and all below it, without hidden files."""
-
-    def refuse(error: OSError) -> None:
-        raise HcsQcError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-
-    listing = Listing(root)
-    for folder, below, names in os.walk(root, onerror=refuse):
-        relative = os.path.relpath(folder, root).replace(os.sep, "/")
-        relative = "" if relative == "." else relative
-        listing.plates += [f"{relative}/{name}".lstrip("/") for name in below if _is_zarr(name)]
-        below[:] = sorted(n for n in below if not _is_zarr(n) and not n.startswith((".", "__MAC")))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            extension = os.path.splitext(name)[1].lower()
-            if extension in TIFF_EXTENSIONS:
-                listing.tiffs.append((relative, name))
-            elif extension in PICTURE_EXTENSIONS:
-                listing.pictures.append((relative, name))
-            else:
-                listing.others.append((relative, name))
-    return listing
+    def problems(self) -> list[Problem]:
+        """List what was left out."""
+        return [problem for reason, rest in self.unmatched for problem in _left_out(rest, reason)]
 
 
-def _is_zarr(name: str) -> bool:
-    return name.lower().endswith(".zarr")
-
-
-def open_folder(root: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
+def open_folder(
+    root: Path,
+    *,
+    pattern: str | None = None,
+    name: str | None = None,
+    shape: tuple[int, int] | None = None,
+    time: int | None = None,
+) -> Plate:
     """Index a folder of images by their names."""
     listing = list_folder(root)
-    matches, plate_format, problems = _matched(listing, UserPattern(pattern) if pattern else None)
-    if not matches:
-        raise HcsQcError(_nothing(listing, pattern))
-    problems += _left_over(listing)
-    if pattern:
+    user = UserPattern(pattern) if pattern else None
+    matched = _choose(listing, user)
+    if matched is None:
+        raise HcsQcError(_nothing(listing, user))
+    problems = matched.problems() + _left_over(listing)
+    matches = matched.images
+    if user is not None:
         matches, name = _one_plate(root, matches, name)
-    folders = {folder for (folder, _), _ in matches}
-    paths = {f: os.path.join(root, *f.split("/")) if f else str(root) for f in folders}
-    files = [
-        PlaneFile(f"{paths[folder]}{os.sep}{file}", *place[:5]) for (folder, file), place in matches
-    ]
-    if len(folders) > 1:
-        _refuse_several(root, matches)
+    images, name = one_run(root, matches, name, is_pattern=user is not None)
+    if user is not None:
+        refuse_collisions(root, images, user.groups)
+    elif matched.name_format is not None and matched.name_format.times_are_dates:
+        images = _ranked_times(images)
+    plate_format = matched.name_format.name if matched.name_format else "pattern"
     parts = Parts(
         name=name or _plate_name(root),
         source=root,
         format=plate_format,
-        files=files,
-        channel_prefix=_CHANNEL_PREFIX.get(plate_format, ""),
+        files=(),
+        channel_prefix=matched.name_format.channel_prefix if matched.name_format else "",
         problems=problems,
+        time=time,
     )
+    microscope_files.describe(parts, listing, {place.channel for _, place in images})
+    if parts.shape is None and matched.name_format is not None:
+        parts.shape = matched.name_format.shape(file for (_, file), _ in images)
+        parts.shape_reason = "the names of the wells"
+    parts.least_shape = _shape_in_name(parts.name)
+    if shape is not None:
+        parts.shape, parts.shape_reason = shape, GIVEN_SHAPE
+    files = _files(root, images, parts)
+    parts.files = files
     if plate_format == "imagexpress":
-        _describe_imagexpress(parts, listing)
-    elif plate_format == "operetta":
-        _describe_operetta(parts, listing)
-    elif plate_format == "scanr":
-        parts.shape = scanr_shape(file for (_, file), _ in matches)
+        microscope_files.use_htd(parts, listing)
     return assemble_plate(parts)
 
 
-_Images = list[tuple[str, str]]
-_Matches = list[tuple[tuple[str, str], Place]]
-
-
-def _matched(listing: Listing, pattern: UserPattern | None) -> tuple[_Matches, str, list[Problem]]:
-    """Match TIFFs by their names, or where none fits pictures, which may be masks otherwise."""
-    for images, set_aside in ((listing.tiffs, listing.pictures), (listing.pictures, [])):
-        matches, plate_format, problems = (
-            _match_user(images, pattern) if pattern else _match_known(images)
+def _files(root: Path, images: Sequence[tuple[Image, Place]], parts: Parts) -> list[PlaneFile]:
+    """Give the files, with the names of wells that are numbered."""
+    folders = {folder for (folder, _), _ in images}
+    paths = {f: os.path.join(root, *f.split("/")) if f else str(root) for f in folders}
+    numbers = [int(place.well[1:]) for _, place in images if place.well.startswith(NUMBERED)]
+    shape = parts.shape
+    if numbers and shape is None:
+        shape = parts.least_shape = parts.least_shape or numbered_shape(numbers)
+        rows, columns = shape
+        parts.problems.append(
+            Problem(
+                "wells",
+                f"are numbered; {rows} × {columns} wells are assumed, in which number 14 is "
+                f"{numbered_well(14, shape)}.",
+                "Give --plate-shape if the plate is another.",
+            )
         )
-        if matches:
-            what = "the plate's images are TIFF and these are not"
-            return matches, plate_format, problems + _unmatched(set_aside, what)
-    return [], "", []
+    files = []
+    for (folder, file), place in images:
+        well = place.well
+        if well.startswith(NUMBERED) and shape is not None:
+            well = numbered_well(int(well[1:]), shape)
+        files.append(PlaneFile(f"{paths[folder]}{os.sep}{file}", well, *place[1:5]))
+    return files
 
 
-def _match_known(images: _Images) -> tuple[_Matches, str, list[Problem]]:
-    """Take the format that most names fit."""
-    best, matches = "", _Matches()
-    for plate_format in FORMATS:
-        places = ((image, match_name(plate_format, *image)) for image in images)
-        fitting = [(image, place) for image, place in places if place is not None]
-        if len(fitting) > len(matches):
-            best, matches = plate_format, fitting
-    if not matches:
-        return [], "", []
-    matched = {image for image, _ in matches}
-    rest = [image for image in images if image not in matched and not is_thumbnail(image[1])]
-    return matches, best, _unmatched(rest, f"names do not fit {EXAMPLES[best]}")
+def _ranked_times(images: list[tuple[Image, Place]]) -> list[tuple[Image, Place]]:
+    """Give dates numbers from 1, in their order."""
+    ranks = {time: n for n, time in enumerate(sorted({p.time for _, p in images}), start=1)}
+    return [(image, place._replace(time=ranks[place.time])) for image, place in images]
 
 
-def _match_user(images: _Images, pattern: UserPattern) -> tuple[_Matches, str, list[Problem]]:
-    matches: _Matches = []
-    reasons: defaultdict[str, _Images] = defaultdict(list)
-    for folder, name in images:
-        place = pattern.match(f"{folder}/{name}" if folder else name)
+# Which images ---------------------------------------------------------------------------------
+
+
+def _choose(listing: Listing, pattern: UserPattern | None) -> _Matched | None:
+    """Match TIFFs and pictures by their names, and take those that are the plate."""
+    tiffs, pictures = (_match(images, pattern) for images in (listing.tiffs, listing.pictures))
+    if not (tiffs and tiffs.images):
+        return pictures if pictures and pictures.images else None
+    if not (pictures and pictures.images):
+        return _with(tiffs, listing.pictures)
+    # Pictures beside TIFFs are masks and previews of them, unless they show more of the plate.
+    seen, more = (
+        {(named.place.well, named.place.site) for _, named in each.images}
+        for each in (tiffs, pictures)
+    )
+    if len(more) > 2 * len(seen):
+        return _with(pictures, listing.tiffs, "most of the plate is in pictures and these are not")
+    return _with(tiffs, listing.pictures)
+
+
+def _with(
+    matched: _Matched,
+    others: list[Image],
+    reason: str = "the plate's images are TIFF and these are not",
+) -> _Matched:
+    return _Matched(
+        images=matched.images,
+        name_format=matched.name_format,
+        unmatched=[*matched.unmatched, (reason, others)],
+    )
+
+
+def _match(images: list[Image], pattern: UserPattern | None) -> _Matched | None:
+    matched = _match_user(images, pattern) if pattern else _match_known(images)
+    main = [match for match in matched.images if not is_mask_or_overview(match[0])]
+    if not main or len(main) == len(matched.images):
+        return matched
+    aside = [image for image, _ in matched.images if is_mask_or_overview(image)]
+    return _Matched(
+        images=main,
+        name_format=matched.name_format,
+        unmatched=[*matched.unmatched, ("named as masks, flat fields or overviews", aside)],
+    )
+
+
+def _match_known(images: list[Image]) -> _Matched:
+    """Take the format that most names fit; where most fit none there is no plate."""
+    best, matches = best_format(images)
+    if best is None:
+        return _Matched(images=[], name_format=None, unmatched=[])
+    fitting = {image for image, _ in matches}
+    rest = [image for image in images if image not in fitting and not is_thumbnail(image[1])]
+    if len(matches) < sum(not is_mask_or_overview(image) for image in rest):
+        raise HcsQcError(_minority(best, matches, rest))
+    return _Matched(
+        images=matches,
+        name_format=best,
+        unmatched=[(f"names do not fit {best.examples[0].path} ({best.instrument})", rest)],
+    )
+
+
+def _match_user(images: list[Image], pattern: UserPattern) -> _Matched:
+    pattern = pattern.with_letters(["/".join(filter(None, image)) for image in images])
+    matches: list[tuple[Image, NamedPlace]] = []
+    reasons: defaultdict[str, list[Image]] = defaultdict(list)
+    for image in images:
+        place = pattern.match("/".join(filter(None, image)))
         if isinstance(place, Place):
-            matches.append(((folder, name), place))
+            matches.append((image, NamedPlace(place, "")))
         else:
-            reasons[place or "names do not fit the pattern"].append((folder, name))
-    problems = [p for reason, rest in reasons.items() for p in _unmatched(rest, reason)]
-    return matches, "pattern", problems
+            reasons[place or "names do not fit the pattern"].append(image)
+    return _Matched(images=matches, name_format=None, unmatched=list(reasons.items()))
 
 
-def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
+def _left_out(images: Sequence[Image], reason: str) -> list[Problem]:
     if not images:
         return []
     names = a_few(name for _, name in images)
@@ -181,7 +231,7 @@ def _unmatched(images: list[tuple[str, str]], reason: str) -> list[Problem]:
 def _left_over(listing: Listing) -> list[Problem]:
     problems = []
     strange = [
-        name for _, name in listing.others if os.path.splitext(name)[1].lower() not in _COMPANIONS
+        name for _, name in listing.others if os.path.splitext(name)[1].lower() not in COMPANIONS
     ]
     if strange:
         what = f"of a type that cannot be read: {a_few(strange)}."
@@ -193,118 +243,114 @@ def _left_over(listing: Listing) -> list[Problem]:
     return problems
 
 
-def _nothing(listing: Listing, pattern: str | None) -> str:
-    images = listing.tiffs + listing.pictures
-    names = [f"{folder}/{name}" if folder else name for folder, name in images or listing.others]
-    what = "images" if images else "files"
-    files = f"{len(names)} {what}, such as {a_few(names)}" if names else "no files"
-    text = f"No images of a plate were recognised in {listing.root}; it holds {files}. "
-    if listing.plates:
-        return f"{text}It holds the OME-Zarr {a_few(listing.plates)}: open that by its own path."
-    if pattern:
-        return f"{text}None fits the pattern {pattern!r}, searched in the path from that folder."
+# Refusals -------------------------------------------------------------------------------------
+
+
+def _minority(best: NameFormat, matches: list[tuple[Image, NamedPlace]], rest: list[Image]) -> str:
+    paths = ["/".join(filter(None, image)) for image in rest]
     return (
-        f"{text}Known names: {'; '.join(EXAMPLES.values())}. For others give a pattern with "
-        "(?P<well>…), (?P<site>…) and (?P<channel>…), or a CellProfiler LoadData CSV."
+        f"Only {len(matches)} of {len(matches) + len(rest)} images have names of "
+        f"{best.instrument}, such as {matches[0][0][1]}; the others, such as "
+        f"{a_few(name for _, name in rest)}, have not, so that this is not the plate. "
+        f"{_advice(paths)}"
     )
 
 
-def _one_plate(root: Path, matches: _Matches, name: str | None) -> tuple[_Matches, str | None]:
+def _nothing(listing: Listing, pattern: UserPattern | None) -> str:
+    images = listing.tiffs + listing.pictures
+    paths = ["/".join(filter(None, image)) for image in images or listing.others]
+    files = f"{count_of(len(paths), 'image' if images else 'file')}, such as {a_few(paths)}"
+    holds = files if paths else "no files"
+    text = f"No images of a plate were recognised in {listing.root}; it holds {holds}. "
+    if listing.plates:
+        return f"{text}It holds the OME-Zarr {a_few(listing.plates)}: open that by its own path."
+    if pattern is not None:
+        reason = next((each for path in paths if (each := pattern.match(path))), None)
+        why = f" ({reason})" if isinstance(reason, str) else ""
+        return (
+            f"{text}None fits the pattern {pattern.text!r}, searched in the path from that "
+            f"folder{why}. {_learnt(paths)}"
+        )
+    return f"{text}{_advice(paths)}" if images else f"{text}{_KNOWN}"
+
+
+_KNOWN = (
+    "Known names: "
+    + "; ".join(
+        f"{NAME_FORMATS[name].examples[0].path} ({NAME_FORMATS[name].instrument})"
+        for name in (
+            "imagexpress",
+            "operetta",
+            "scanr",
+            "cellvoyager",
+            "incell",
+            "cellomics",
+            "names",
+        )
+    )
+    + " and more (docs/instruments.md). "
+)
+
+
+def _advice(paths: list[str]) -> str:
+    return (
+        f"{_learnt(paths)}{_KNOWN}For others give a pattern with (?P<well>…), (?P<site>…) and "
+        "(?P<channel>…), or a CellProfiler LoadData CSV."
+    )
+
+
+def _learnt(paths: list[str]) -> str:
+    learnt = learnt_pattern(paths)
+    return f"This pattern would read them: --pattern '{learnt}'. " if learnt else ""
+
+
+def _one_plate(
+    root: Path, matches: list[tuple[Image, NamedPlace]], name: str | None
+) -> tuple[list[tuple[Image, NamedPlace]], str | None]:
     """Choose one of the plates that a user's pattern tells apart."""
-    plates = sorted({place.plate for _, place in matches if place.plate}, key=natural_key)
+    plates = sorted({named.place.plate for _, named in matches if named.place.plate})
+    plates.sort(key=natural_key)
     if len(plates) < 2:
         return matches, name or (plates[0] if plates else None)
     if name not in plates:
         what = f"{root} holds {len(plates)} plates by the pattern's group 'plate'"
         raise HcsQcError(which_plate(what, plates, name))
-    return [match for match in matches if match[1].plate == name], name
+    return [match for match in matches if match[1].place.plate == name], name
 
 
-def _refuse_several(root: Path, matches: _Matches) -> None:
-    """Refuse a folder of plates: their files would stand in for one another's.
-
-    A few files that lie there twice are duplicates and only noted; a folder half of whose places
-    another folder has too is a second plate.
-    """
-    places: defaultdict[str, set[Place]] = defaultdict(set)
-    for (folder, _), place in matches:
-        places[_PARTS_OF_PLATE.sub("", folder)].add(place._replace(well=place.well.upper()))
-    if len(places) < 2:
-        return
-    seen: dict[Place, str] = {}
-    for folder in sorted(places):
-        both: defaultdict[str, int] = defaultdict(int)
-        for place in places[folder]:
-            first = seen.setdefault(place, folder)
-            if first != folder:
-                both[first] += 1
-        count = sum(both.values())
-        if count >= _MIN_OVERLAP and 2 * count >= len(places[folder]):
-            first = max(both, key=lambda key: both[key])
-            raise HcsQcError(
-                f"{root} holds several plates, such as {first or '.'} and {folder or '.'}: they "
-                f"have {count} wells, sites and channels in common. Open each by its own path."
-            )
+# The plate ------------------------------------------------------------------------------------
 
 
 def _plate_name(root: Path) -> str:
     """Name of the folder, or of the one above where it is but a part of a plate."""
     folder = root
-    while _PARTS_OF_PLATE.fullmatch(folder.name) and folder.parent != folder:
+    while PARTS_OF_PLATE.fullmatch(folder.name) and folder.parent != folder:
         folder = folder.parent
     return folder.name or "plate"
 
 
-def _companion(listing: Listing, names: re.Pattern[str]) -> Path | None:
-    """Find the file of that name nearest to the folder; also one level up inside a plate."""
-    companions = [(f.count("/") + bool(f), f, n) for f, n in listing.others if names.fullmatch(n)]
-    if companions:
-        _, folder, name = min(companions)
-        return listing.root / folder / name
-    if _PARTS_OF_PLATE.fullmatch(listing.root.name):
-        beside = sorted(p for p in listing.root.parent.iterdir() if names.fullmatch(p.name))
-        return beside[0] if beside else None
-    return None
-
-
-def _described(parts: Parts, listing: Listing, names: str, read: Callable[[Path], T]) -> T | None:
-    """Read the file of the microscope that describes the images; None without a readable one."""
-    path = _companion(listing, re.compile(names, re.IGNORECASE))
-    try:
-        return None if path is None else read(path)
-    except HcsQcError as error:
-        assert path is not None
-        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
-        return None
-
-
-def _describe_imagexpress(parts: Parts, listing: Listing) -> None:
-    description = _described(parts, listing, r"[^.].*\.htd", imagexpress.read_htd)
-    if description is not None:
-        parts.shape = description.shape
-        parts.channels = imagexpress.wave_channels(description)
-        parts.problems += imagexpress.unkept_promises(description, parts.files)
-    parts.files = imagexpress.without_projections(parts.files, description)
-
-
-def _describe_operetta(parts: Parts, listing: Listing) -> None:
-    channels = {file.channel for file in parts.files}
-    index = _described(
-        parts, listing, r"index(?:\.idx)?\.xml", lambda path: operetta.read_index(path, channels)
-    )
-    if index is not None:
-        parts.shape, parts.channels = index.shape, index.channels
-        parts.pixel_size_um = index.pixel_size_um
+def _shape_in_name(name: str) -> tuple[int, int] | None:
+    """Shape that the name of a plate tells, such as ``Greiner_384well``."""
+    match = _WELLS_IN_NAME.search(name)
+    return PLATE_SHAPES[int(match[1])] if match else None
 
 
 def _is_folder(path: Path) -> bool:
     """Whether it is a folder, or a file of the microscope about the images beside it."""
-    is_description = path.suffix.lower() in {".htd", ".xml"}
+    is_description = path.suffix.lower() in {".htd", ".xml", ".mrf", ".mes", ".mlf"}
     return not is_remote(path) and (path.is_dir() or (is_description and path.is_file()))
 
 
-def _open(path: Path, *, pattern: str | None = None, name: str | None = None) -> Plate:
-    return open_folder(path.parent if path.is_file() else path, pattern=pattern, name=name)
+def _open(
+    path: Path,
+    *,
+    pattern: str | None = None,
+    name: str | None = None,
+    shape: tuple[int, int] | None = None,
+    time: int | None = None,
+) -> Plate:
+    folder = path.parent if path.is_file() else path
+    return open_folder(folder, pattern=pattern, name=name, shape=shape, time=time)
 
 
 READER = Reader(
@@ -312,5 +358,5 @@ READER = Reader(
     title="a folder of images",
     recognises=_is_folder,
     open=_open,
-    options=frozenset({"pattern"}),
+    options=frozenset({"pattern", "plate_shape", "time"}),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Channel
-from napari_hcs_qc.plates.readers.patterns import NO_CHANNEL, NO_Z
+from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import parse_well, well_name
 from napari_hcs_qc.text import a_few
 

@@ -11,8 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.plates.plate import GIVEN_SHAPE
 from napari_hcs_qc.plates.readers.assemble import (
     Parts,
     PlaneFile,
@@ -21,7 +23,8 @@ from napari_hcs_qc.plates.readers.assemble import (
     which_plate,
 )
 from napari_hcs_qc.plates.readers.load_data_table import read_load_data
-from napari_hcs_qc.plates.readers.patterns import site_in_name, well_text
+from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import site_in_name
+from napari_hcs_qc.plates.readers.names.place import NO_Z, well_text
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_well
@@ -42,6 +45,14 @@ _WELL = ("well", "wellid", "well_id", "wellname", "well_position", "cpd_well_pos
 _SITE = ("site", "siteid", "field", "fieldid", "fieldindex", "fov", "position")
 _ROW = ("row", "wellrow", "well_row")
 _COLUMN = ("col", "column", "wellcolumn", "well_column", "wellcol")
+_Z = ("planeid", "plane", "z", "zplane", "z_plane", "zindex", "z_index", "slice")
+_TIME = ("timepointid", "timepoint", "time_point", "t", "time")
+_RESOLUTION = ("imageresolutionx", "pixelsizex", "physicalsizex", "pixel_size", "pixelsize")
+_LEAST_UM = 1e-3  # what is smaller is in metres, as Harmony has it
+_SITE_TEXT = re.compile(r"\s*(?:s|f|site|field|fov|pos)[_ -]?(\d+)\s*", re.IGNORECASE)
+_NO_CHANNEL = re.compile(
+    r"illum|.*(?:outlines?|overlay|objects?|masks?|labels?|segmentation)$", re.IGNORECASE
+)
 _INTEGER = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
 
 
@@ -57,15 +68,29 @@ class _Columns:
     row: str | None
     column: str | None
     site: str | None
+    z: str | None
+    time: str | None
+    resolution: str | None
 
 
-def open_load_data(path: Path, *, image_root: Path | None = None, name: str | None = None) -> Plate:
+def open_load_data(
+    path: Path,
+    *,
+    image_root: Path | None = None,
+    name: str | None = None,
+    shape: tuple[int, int] | None = None,
+    time: int | None = None,
+) -> Plate:
     """Index the plate that a LoadData CSV or Parquet file describes."""
     table, problems = read_load_data(path)
     columns = _find_columns(path, table)
     table, plate_name = _one_plate(path, table, columns, name, problems)
     wells = _wells(table, columns)
-    sites, site_problems = _sites(path, table, columns, wells)
+    planes = _numbers(table, columns.z, NO_Z)
+    times = _numbers(table, columns.time, 0)
+    sites, site_problems = _sites(
+        path, table, columns, list(zip(wells, planes, times, strict=True))
+    )
     problems += site_problems
     finder = _Finder(path.parent, image_root)
     files: list[PlaneFile] = []
@@ -77,8 +102,8 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
             table[column[channel]].tolist() if channel in column else [""] * len(names)
             for column in (columns.folders, columns.frames)
         )
-        for well, site, folder, file, frame in zip(
-            wells, sites, folders, names, frames, strict=True
+        for well, site, z, at_time, folder, file, frame in zip(
+            wells, sites, planes, times, folders, names, frames, strict=True
         ):
             if site is None:
                 continue
@@ -90,7 +115,7 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
                 missing.append(file_path)
             part = _integer(frame)
             files.append(
-                PlaneFile(file_path, well, site, channel, part=-1 if part is None else part)
+                PlaneFile(file_path, well, site, channel, z, at_time, -1 if part is None else part)
             )
     if files and len(missing) == len(files):
         raise HcsQcError(_all_missing(path, missing, image_root))
@@ -109,6 +134,12 @@ def open_load_data(path: Path, *, image_root: Path | None = None, name: str | No
             format="loaddata",
             files=_shared_files(files, tuple(columns.files)),
             channel_order=tuple(columns.files),
+            channels_reason=path.name,
+            shape=shape,
+            shape_reason=GIVEN_SHAPE if shape else "",
+            time=time,
+            pixel_size_um=_pixel_size(table, columns),
+            pixel_size_reason=path.name,
             problems=problems,
         )
     )
@@ -126,7 +157,7 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
     files = {
         channel: column
         for channel, column in (addresses | files).items()
-        if not re.match(r"illum|.*(?:outlines?|overlay)$", channel, re.IGNORECASE)
+        if not _NO_CHANNEL.match(channel)
     }
 
     def metadata(wanted: tuple[str, ...]) -> str | None:
@@ -147,6 +178,9 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
         row=metadata(_ROW),
         column=metadata(_COLUMN),
         site=metadata(_SITE),
+        z=metadata(_Z),
+        time=metadata(_TIME),
+        resolution=metadata(_RESOLUTION),
     )
     problems = []
     if not files:
@@ -198,13 +232,39 @@ def _integer(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _numbers(table: pd.DataFrame, column: str | None, without: int) -> list[int]:
+    """Whole numbers of a column; those of none where it is missing or holds other things."""
+    if column is None:
+        return [without] * len(table)
+    numbers = [_integer(text) for text in table[column].tolist()]
+    return [without if None in numbers else number or 0 for number in numbers]
+
+
+def _pixel_size(table: pd.DataFrame, columns: _Columns) -> float | None:
+    """Pixel size in µm, where all rows have the same."""
+    if columns.resolution is None:
+        return None
+    texts = {text.strip() for text in table[columns.resolution].tolist()}
+    try:
+        sizes = {float(text) for text in texts}
+    except ValueError:
+        return None
+    size = sizes.pop()
+    if sizes or not 0 < size < float("inf"):
+        return None
+    return round(size * 1e6, 6) if size < _LEAST_UM else size
+
+
 def _sites(
-    path: Path, table: pd.DataFrame, columns: _Columns, wells: list[str]
+    path: Path,
+    table: pd.DataFrame,
+    columns: _Columns,
+    places: list[tuple[str, int, int]],
 ) -> tuple[list[int | None], list[Problem]]:
     """Site of every row; where the table has none, from the file names, or else by order."""
     if columns.site is not None:
         texts = table[columns.site].tolist()
-        sites = [_integer(text) for text in texts]
+        sites = [_site_number(text) for text in texts]
         bad = [text for text, site in zip(texts, sites, strict=True) if site is None]
         if not bad:
             return sites, []
@@ -215,15 +275,21 @@ def _sites(
             )
         what = f"without a whole number in {columns.site}; left out: {a_few(map(repr, bad))}."
         return sites, [Problem(f"{path.name}: {count_of(len(bad), 'row')}", what)]
+    wells = [well for well, _, _ in places]
     named = _sites_of_names(next(iter(table[list(columns.files.values())[:1]].items()))[1], wells)
     if named is not None:
         return [*named], []
-    counts: defaultdict[str, int] = defaultdict(int)
+    counts: defaultdict[tuple[str, int, int], int] = defaultdict(int)
     numbered: list[int | None] = []
-    for well in wells:
-        counts[well] += 1
-        numbered.append(counts[well])
+    for place in places:
+        counts[place] += 1
+        numbered.append(counts[place])
     return numbered, []
+
+
+def _site_number(text: str) -> int | None:
+    match = _SITE_TEXT.fullmatch(text)
+    return int(match[1]) if match else _integer(text)
 
 
 def _sites_of_names(names: pd.Series[str], wells: list[str]) -> list[int] | None:
@@ -274,8 +340,7 @@ class _Finder:
             address = self._address(folder, file)
             if address:  # whether it is there is seen when it is read
                 return address, True
-        folder = re.sub(r"^file:/+", "/", folder)
-        file = re.sub(r"^file:/+", "/", file)
+        folder, file = _plain_path(folder), _plain_path(file)
         pieces = _pieces(file)
         folder = "/".join([folder, *pieces[:-1]]) if len(pieces) > 1 else folder
         name = pieces[-1] if pieces else file
@@ -321,6 +386,13 @@ class _Finder:
         return self._names[folder]
 
 
+def _plain_path(text: str) -> str:
+    """Path of a ``file:`` address, in which ``%20`` is a space; a path as it is."""
+    if not text.lower().startswith("file:"):
+        return text
+    return unquote(re.sub(r"^file:/+", "/", text, flags=re.IGNORECASE))
+
+
 def _is_absolute(folder: str) -> bool:
     """Whether a folder is absolute on any system."""
     return PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive != ""
@@ -350,5 +422,5 @@ READER = Reader(
     title="a LoadData CSV or Parquet file",
     recognises=_is_table,
     open=open_load_data,
-    options=frozenset({"image_root"}),
+    options=frozenset({"image_root", "plate_shape", "time"}),
 )

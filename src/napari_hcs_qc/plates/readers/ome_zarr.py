@@ -20,11 +20,23 @@ def _is_ome_zarr(path: Path) -> bool:
     return path.is_dir() and (is_named or any((path / mark).is_file() for mark in ZARR_MARKS))
 
 
-def _open(path: Path, *, name: str | None = None) -> Plate:
+def _open(
+    path: Path,
+    *,
+    name: str | None = None,
+    shape: tuple[int, int] | None = None,
+    time: int | None = None,
+) -> Plate:
     # Imported late: zarr and ngio take seconds to load and most plates need neither.
     from napari_hcs_qc.plates.ome_zarr.zarr_plate import open_ome_zarr_plate
 
-    return open_ome_zarr_plate(path, name=name)
+    return open_ome_zarr_plate(path, name=name, shape=shape, time=time)
 
 
-READER = Reader(name="ome-zarr", title="an OME-Zarr plate", recognises=_is_ome_zarr, open=_open)
+READER = Reader(
+    name="ome-zarr",
+    title="an OME-Zarr plate",
+    recognises=_is_ome_zarr,
+    open=_open,
+    options=frozenset({"plate_shape", "time"}),
+)

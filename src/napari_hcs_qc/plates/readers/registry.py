@@ -31,7 +31,8 @@ class Reader:
         Called with the path and the keyword ``name`` (the name of the plate, or which of several
         to open; None by default), and with those of `options` that were given; gives the plate.
     options
-        Which of ``"pattern"`` and ``"image_root"`` it takes.
+        Which of ``"pattern"``, ``"image_root"``, ``"plate_shape"`` (given as ``shape``, a pair of
+        rows and columns) and ``"time"`` it takes.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_hcs_qc.download import bytes_text, need_space
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import explained_writes
-from napari_hcs_qc.plates.readers.patterns import match_name
+from napari_hcs_qc.plates.readers.names.known_names import match_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

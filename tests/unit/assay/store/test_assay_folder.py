@@ -51,6 +51,8 @@ def test_a_new_assay_can_be_opened(assay: AssayFolder, plate: Path) -> None:
         "pattern": "(?P<well>.*)",
         "image_root": None,
         "name": "plate 1",
+        "plate_shape": None,
+        "time": None,
     }
     assert again.plate("plate 1").fingerprint == "abc"
     assert again.settings.model_extra == {"channel": "DNA"}  # which a later version may know

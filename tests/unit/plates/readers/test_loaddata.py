@@ -374,3 +374,79 @@ def test_a_large_table_asks_the_disk_once_a_folder(
     monkeypatch.setattr("os.listdir", counted)
     assert len(open_plate(root / "t.csv").sites) == 30
     assert len(asked) == 1
+
+
+# Planes, addresses and what is no channel -------------------------------------------------------
+
+
+def test_rows_of_planes_and_times_are_planes(
+    write_images: Callable[..., Path], value_of: Callable[[NDArray[Any]], int]
+) -> None:
+    names = [f"{w}_z{z}_t{t}.tif" for w in ("A01", "B02") for t in (1, 2) for z in (1, 2, 3)]
+    root = write_images(names, folder="images")
+    table = pd.DataFrame(
+        {
+            "FileName_DNA": names,
+            "PathName_DNA": "images",
+            "Metadata_Well": [name[:3] for name in names],
+            "Metadata_Site": "1",
+            "Metadata_PlaneID": [name[5] for name in names],
+            "Metadata_TimepointID": [name[8] for name in names],
+            "Metadata_ImageResolutionX": "6.5e-07",
+            "Metadata_PositionZ": [f"{int(name[5]) * 1.5e-6}" for name in names],
+        }
+    )
+    path = root.parent / "t.csv"
+    table.to_csv(path, index=False)
+    plate = open_plate(path)
+    assert plate.sites == (("A01", 1), ("B02", 1))
+    assert [problem.where for problem in plate.problems] == ["time points"]
+    assert (plate.pixel_size_um, plate.reasons.pixel_size) == (pytest.approx(0.65), "t.csv")
+    assert plate.time_points == (1, 2)
+    assert [value_of(plate.read_site(site)[0]) for site in plate.sites] == [3, 9]
+    assert value_of(plate.read_site(plate.sites[1], projection=2)[0]) == 8
+    later = open_plate(path, time=2, plate_shape=96)
+    assert (later.shape, value_of(later.read_site(later.sites[0])[0])) == ((8, 12), 6)
+    table.drop(columns="Metadata_Site").to_csv(path, index=False)
+    assert open_plate(path).sites == plate.sites
+
+
+@pytest.mark.parametrize(("value", "size"), [("0.65", 0.65), ("6.5e-07", 0.65), ("x", None)])
+def test_the_unit_of_the_resolution(images: Path, value: str, size: float | None) -> None:
+    path = images.parent / "t.csv"
+    rows(str(images)).assign(Metadata_ImageResolutionX=value).to_csv(path, index=False)
+    assert open_plate(path).pixel_size_um == (None if size is None else pytest.approx(size))
+
+
+def test_an_address_of_this_machine_is_decoded(
+    write_images: Callable[..., Path], value_of: Callable[[NDArray[Any]], int]
+) -> None:
+    root = write_images(["A01 µ.tif"], folder="im ages")
+    path = root.parent / "t.csv"
+    url = (root / "A01 µ.tif").as_uri()
+    assert "%20" in url
+    pd.DataFrame({"URL_DNA": [url], "Metadata_Well": ["A01"]}).to_csv(path, index=False)
+    plate = open_plate(path)
+    assert value_of(plate.read_site(plate.sites[0])[0]) == 1
+
+
+@pytest.mark.parametrize("form", ["s{}", "f{:02d}", "Site_{}", "{}.0"])
+def test_sites_with_a_letter(
+    images: Path, value_of: Callable[[NDArray[Any]], int], form: str
+) -> None:
+    path = images.parent / "t.csv"
+    table = rows(str(images))
+    table["Metadata_Site"] = [form.format(site) for site in table["Metadata_Site"]]
+    table.to_csv(path, index=False)
+    assert values(open_plate(path), value_of) == ALL
+
+
+@pytest.mark.parametrize(
+    "extra", ["IllumDNA", "NucleiOutlines", "NucleiObjects", "CellMasks", "NucleiLabels"]
+)
+def test_saved_objects_are_no_channels(images: Path, extra: str) -> None:
+    path = images.parent / "t.csv"
+    table = rows(str(images))
+    table[f"FileName_{extra}"] = table["FileName_DNA"]
+    table.to_csv(path, index=False)
+    assert [channel.name for channel in open_plate(path).channels] == ["DNA", "Actin"]

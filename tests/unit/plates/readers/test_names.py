@@ -1,24 +1,30 @@
 from __future__ import annotations
 
+import itertools
+import re
 import uuid
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates import parse_well, well_name
-from napari_hcs_qc.plates.readers.patterns import (
-    FORMATS,
-    NO_CHANNEL,
-    NO_Z,
-    Place,
-    UserPattern,
+from napari_hcs_qc.plates import open_plate, parse_well, well_name
+from napari_hcs_qc.plates.readers.names.instruments.evident import scanr_shape
+from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import (
     is_thumbnail,
-    match_name,
-    scanr_shape,
     site_in_name,
 )
+from napari_hcs_qc.plates.readers.names.known_names import FORMATS, NAME_FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z, Place
+from napari_hcs_qc.plates.readers.names.user_pattern import UserPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_hcs_qc.plates.readers.names.name_format import Example, NameFormat
 
 WELLS = st.builds(well_name, st.integers(0, 31), st.integers(0, 47))
 GUIDS = st.uuids().map(lambda each: str(each).upper())
@@ -139,7 +145,27 @@ def test_cellvoyager_names_round_trip(
     ],
 )
 def test_a_name_fits_one_format_only(name: str) -> None:
-    assert sum(match_name(each, "", name) is not None for each in FORMATS) == 1
+    particular = [each for each in NAME_FORMATS.values() if not each.is_loose]
+    assert sum(each.match("", name) is not None for each in particular) == 1
+
+
+@pytest.mark.parametrize(
+    ("name_format", "example"),
+    [(each, example) for each in NAME_FORMATS.values() for example in each.examples],
+    ids=lambda value: getattr(value, "path", getattr(value, "name", "")),
+)
+def test_every_example_of_an_instrument_is_read(
+    write_images: Callable[..., Path], name_format: NameFormat, example: Example
+) -> None:
+    plate = open_plate(write_images([example.path], folder="plate"))
+    assert plate.format == name_format.name
+    assert plate.sites == ((example.well, example.site),)
+    channel = example.channel
+    prefix = name_format.channel_prefix if channel.isdecimal() else ""
+    assert [each.name for each in plate.channels] == [f"{prefix}{channel}" if channel else "C1"]
+    assert plate.planes["z"].tolist() == [max(example.z, 0)]
+    assert plate.time_points == (example.time,)
+    assert plate.read_site(plate.sites[0]).shape == (1, 6, 8)
 
 
 @given(st.text(max_size=60))
@@ -185,3 +211,79 @@ def test_a_user_pattern_reads_the_relative_path() -> None:
 def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
     with pytest.raises(HcsQcError, match=words):
         UserPattern(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["{w}!{s}!{c}.xtif"], None),
+        (["x!{w}!field{s}!{c}"], "well site channel"),
+        (["img_r{r}_c{c2}_f{s}_488"], "row column site"),
+        (["Exp~Row{r0}~Col{r0}~{c}"], "row0 column0 channel"),
+        (["img_U0{r}_V0{c2}_X0{s}_end"], "column0 row0 site"),
+        (["well{n}x{s}"], "number site"),
+        (["{w}_{l}_DAPI"], "well site"),
+        (["{w} {s} {c3} extra 17"], "well site channel"),
+        (["a--{w}--s{s}--w{c2}--01234567-89ab-cdef-0123-456789abcdef"], "well site channel"),
+        (["{w}_f1_DAPI_rep{s}"], "well plate"),
+        (["field {s} of {w} ({c}) z{s} t{s}"], "site well channel z time"),
+    ],
+)
+def test_a_refusal_shows_a_pattern_that_reads_the_names(
+    write_images: Callable[..., Path], names: list[str], groups: str | None
+) -> None:
+    values: dict[str, list[Any]] = {
+        "w": ["A01", "B02", "P24"], "s": [1, 2], "c": ["DAPI", "Cy5"], "r": [1, 2, 3],
+        "r0": [0, 1, 2], "c2": [1, 2], "n": [1, 2, 14], "l": ["a", "b"], "c3": [405, 488],
+    }  # fmt: skip
+    keys = [key for key in values if "{%s}" % key in names[0]]  # noqa: UP031
+    files = [
+        f"{names[0].format(**dict(zip(keys, each, strict=True)))}.tif".replace(".xtif.tif", ".tif")
+        for each in itertools.product(*(values[key] for key in keys))
+    ]
+    if groups is None:  # the first form with a mark at which a lab name would be read
+        groups = "well site channel"
+    root = write_images(files)
+    with pytest.raises(HcsQcError, match="This pattern would read them") as caught:
+        open_plate(root)
+    text = str(caught.value)
+    assert sum(name in text for name in files) == 3
+    pattern = text.split("--pattern '")[1].split("'.")[0]
+    assert list(re.compile(pattern).groupindex) == groups.split()
+    of_plate = "plate" in groups
+    plate = open_plate(root, pattern=pattern, name="2" if of_plate else None)
+    assert len(plate.planes) * (2 if of_plate else 1) == len(files)
+    assert {problem.where for problem in plate.problems} <= {"wells", "time points"}
+
+
+def test_letters_are_sites_and_other_texts_are_named() -> None:
+    pattern = UserPattern(r"(?P<well>[A-P]\d\d)_(?P<site>\w+)_")
+    assert "'a' of the pattern's group 'site'" in str(pattern.match("A01_a_x.tif"))
+    letters = pattern.with_letters(["A01_a_x.tif", "A01_C_x.tif"])
+    assert letters.match("A01_C_x.tif") == Place("A01", 3)
+    assert pattern.with_letters(["A01_a_x.tif", "A01_ab_x.tif"]) is pattern
+
+
+def test_rows_and_columns_count_from_1_or_from_0() -> None:
+    from_zero = UserPattern(r"U(?P<column0>\d+)_V(?P<row0>\d+)")
+    assert from_zero.match("U01_V00") == Place("A02", 1)
+    with pytest.raises(HcsQcError, match=r"counts from 1 and is 00 .*\(\?P<row0>"):
+        UserPattern(r"U(?P<column>\d+)_V(?P<row>\d+)").match("U01_V00")
+
+
+def test_a_pattern_without_a_group_that_tells_files_apart_is_refused(
+    write_images: Callable[..., Path],
+) -> None:
+    root = write_images([f"{w}_f{s}_{c}.tif" for w in ("A01", "B02") for s in (1, 2) for c in "gd"])
+    pattern = r"(?P<well>[A-P]\d\d)_f\d+_(?P<channel>\w+)\.tif$"
+    with pytest.raises(HcsQcError, match=r"the same place: well A01.*\(\?P<site>…\)"):
+        open_plate(root, pattern=pattern)
+    with pytest.raises(HcsQcError, match=r"same place.*\(\?P<channel>…\)"):
+        open_plate(root, pattern=r"(?P<well>[A-P]\d\d)_f(?P<site>\d+)")
+
+
+def test_numbered_wells_of_a_pattern(write_images: Callable[..., Path]) -> None:
+    root = write_images(["w001.tif", "w014.tif"])
+    assert open_plate(root, pattern=r"w(?P<number>\d+)").wells == ("A01", "B02")
+    plate = open_plate(root, pattern=r"w(?P<number>\d+)", plate_shape="16x24")
+    assert plate.wells == ("A01", "A14")

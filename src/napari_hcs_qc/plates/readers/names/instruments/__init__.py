@@ -1,0 +1,1 @@
+"""How the images of each maker's instruments are named."""
