@@ -24,6 +24,7 @@ _ADVICE = {
     errno.EACCES: "permission was denied; choose another folder or change its permissions",
     errno.EPERM: "permission was denied; choose another folder or change its permissions",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EFBIG: "the file system or a limit of your account takes no larger file; choose another",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.limits import readable
 from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
@@ -77,7 +78,8 @@ def open_plate(
         if not is_remote(root) and not root.is_dir():
             raise HcsQcError(f"The image root {root} is not a folder.")
         options["image_root"] = root
-    return reader.open(path, name=name, **options)
+    with readable(path, reader.title):
+        return reader.open(path, name=name, **options)
 
 
 def _check_option(reader: Reader, option: str, what: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_hcs_qc.plates.limits import excessive_size
 from napari_hcs_qc.plates.pixels import UnreadableImageError
 from napari_hcs_qc.plates.remote import MissingRemoteError, RemoteError, RemotePath, as_location
 
@@ -120,6 +121,8 @@ def _decode(folder: Path) -> ImageFacts:
     try:
         # The largest array comes first, by the specification; ngio checks axes and transforms.
         image = open_image(opened(folder), mode="r")
+        if excess := excessive_size(image.shape):
+            raise UnreadableImageError(excess)
         channels = image.meta.channels_meta
         return ImageFacts(
             level=image.path,
@@ -130,6 +133,8 @@ def _decode(folder: Path) -> ImageFacts:
         )
     except RemoteError as error:
         raise UnreadableImageError(str(error)) from error
+    except UnreadableImageError:
+        raise
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
         raise UnreadableImageError(
             f"cannot be opened as an OME-Zarr image ({short_reason(error)})"
@@ -225,6 +230,8 @@ def attributes_of(folder: Path) -> dict[str, Any]:
 
 def short_reason(error: BaseException) -> str:
     """Put a library's message on one line, cut where it gets long."""
+    if isinstance(error, MemoryError):
+        raise error  # no fault of the file
     # ngio lists what each NGFF version has to say: the one that came furthest has most to say.
     text = max(re.split(r"Version \d\.\d: ", str(error)), key=len)
     text = " ".join(

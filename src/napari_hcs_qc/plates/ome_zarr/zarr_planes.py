@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_hcs_qc.plates.limits import excessive_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_chunks import check_chunks, truncated_blosc
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     ImageFacts,
@@ -36,6 +37,8 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
         truncated = truncated_blosc(array, store.fetched)
         _refuse_damage(facts, store.absent, lacking, truncated, " to the server")
         return pixels
+    if excess := excessive_chunks(array.shape, array.chunks):
+        raise UnreadableImageError(excess)
     check = check_chunks(array, location / facts.level, index)
     lacking = f"{check.n_absent} of the {check.n_needed} chunks"
     _refuse_damage(facts, check.absent, lacking, check.truncated)

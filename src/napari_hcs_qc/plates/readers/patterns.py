@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.limits import search_in_time
 from napari_hcs_qc.plates.pixels import IMAGE_EXTENSIONS
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well, row_letters
 
@@ -190,7 +191,7 @@ class UserPattern:
 
     def match(self, path: str) -> Place | str | None:
         """Read a relative path: its place, the reason why it has none, or None for no match."""
-        match = self._compiled().search(path)
+        match = search_in_time(self.text, path)
         if match is None:
             return None
         groups = match.groupdict()

@@ -26,6 +26,7 @@ from napari_hcs_qc.qc.export.export_tables import (
     site_table,
     well_table,
 )
+from napari_hcs_qc.qc.export.hdf5_sink import hdf5_sink
 from napari_hcs_qc.qc.image_quality import MEASURES
 from napari_hcs_qc.text import count_of
 
@@ -189,10 +190,12 @@ def _write_anndata(
     data = anndata.AnnData(
         obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
     )
-    with atomic_path(path) as temporary:
-        data.write_h5ad(temporary)
+    with atomic_path(path) as temporary, hdf5_sink(temporary) as sink:
+        # As `AnnData.write_h5ad` does, into a file that outlives a full disk.
+        with h5py.File(sink, "w") as file:
+            anndata.io.write_elem(file, "/", data)
         n_rows = max(1, _VALUES // max(1, n_features))
-        with h5py.File(temporary, "r+") as file:
+        with h5py.File(sink, "r+") as file:
             if "X" in file:
                 del file["X"]
             target = file.create_dataset(
@@ -207,6 +210,7 @@ def _write_anndata(
             for block in blocks:
                 for start in range(0, len(block), n_rows):
                     job.check()
+                    sink.check()
                     rows = np.asarray(block[start : start + n_rows], dtype=np.float32)
                     target[first + start : first + start + len(rows)] = rows
                 first += len(block)
