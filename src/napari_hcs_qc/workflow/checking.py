@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.journal_copies import copies
+from napari_hcs_qc.assay.annotations.journal_integrity import copies
 from napari_hcs_qc.assay.annotations.journal_repair import repair_journal
 from napari_hcs_qc.assay.scoring.saved_prediction import check_prediction
 from napari_hcs_qc.assay.store.plate_cells import CELLS, CellsDocument, load_cells

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotations import journal_csv
 from napari_hcs_qc.assay.annotations.annotation import Annotation
-from napari_hcs_qc.assay.annotations.journal_checksums import checksum, described, row_hash
-from napari_hcs_qc.assay.annotations.journal_copies import copies
 from napari_hcs_qc.assay.annotations.journal_csv import ROW_COLUMNS, ROW_TABLE, Action
+from napari_hcs_qc.assay.annotations.journal_integrity import checksum, copies, described, row_hash
 from napari_hcs_qc.assay.annotations.journal_schema import appending, create_schema, reading
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes
@@ -106,7 +105,7 @@ def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
         shutil.copyfile(path, work)
         if copy is not None:
             _replace_schema(work, copy)
-        with suppress(sqlite3.Error), closing(sqlite3.connect(work)) as database:
+        with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(work)) as database:
             salvaged = _actions_in(database)
             if salvaged.whole:
                 return salvaged
@@ -194,7 +193,7 @@ def _is_plausible(action: Action) -> bool:
 def _first(
     database: sqlite3.Connection, query: str, values: tuple[object, ...]
 ) -> tuple[Any, ...] | None:
-    with suppress(sqlite3.Error):
+    with suppress(sqlite3.Error, UnicodeError):
         row: tuple[Any, ...] | None = database.execute(query, values).fetchone()
         return row
     return None

@@ -6,13 +6,13 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.journal_checksums import (
+from napari_hcs_qc.assay.annotations.journal_integrity import (
     CHECKSUMS,
     JournalDamage,
     append_checksums,
     find_damage,
+    keep_copy,
 )
-from napari_hcs_qc.assay.annotations.journal_copies import keep_copy
 from napari_hcs_qc.errors import HcsQcError, Problem, WriteError
 
 if TYPE_CHECKING:

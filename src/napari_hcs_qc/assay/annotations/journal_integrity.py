@@ -1,19 +1,21 @@
-"""What makes damage of a journal show: a checksum of every action, and a running one of all."""
+"""What makes damage of a journal show, and what mends it: checksums of its actions, and copies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.errors import DamagedError, Problem, ProblemsError
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -35,6 +37,8 @@ _ROWS = {
     "annotations": "action, row, plate, well, site, y_px, x_px, class, kind, note, chosen",
     "verdicts": "action, row, plate, well, site, verdict, note, seen",
 }
+_COPIES = "journal-copies"  # folder
+_KEPT = 3  # the last three states in which a journal was opened
 _MOST = 20  # findings of SQLite that are listed
 
 
@@ -144,3 +148,31 @@ def _hash(*texts: str) -> str:
         digest.update(text.encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+# ---- copies ------------------------------------------------------------------------------
+
+
+def keep_copy(path: Path, database: sqlite3.Connection) -> None:
+    """Copy a journal that is whole, unless its newest state has a copy; where it cannot, nothing.
+
+    By SQLite: closing the file by any other way would let go of the locks of this process.
+    """
+    query = "SELECT action, running FROM checksums ORDER BY action DESC LIMIT 1"
+    newest = database.execute(query).fetchone()
+    if newest is None:
+        return
+    copy = path.parent / _COPIES / f"{newest[0]:08d}-{newest[1][:8]}.sqlite"
+    with suppress(OSError, HcsQcError, sqlite3.Error):
+        if copy.is_file():
+            return
+        with atomic_path(copy) as temporary, closing(sqlite3.connect(temporary)) as target:
+            database.backup(target)
+        for old in copies(path)[_KEPT:]:
+            old.unlink()
+
+
+def copies(path: Path) -> list[Path]:
+    """Give the copies of a journal, the newest first."""
+    found = (path.parent / _COPIES).glob("[!.]*.sqlite")
+    return sorted(found, key=lambda copy: (copy.stat().st_mtime_ns, copy.name), reverse=True)
