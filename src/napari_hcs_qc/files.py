@@ -6,7 +6,11 @@ import errno
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import re
+import socket
+import time
+import zlib
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 
 
 _CHECKSUM = "checksum"
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
+_DAY_S = 86_400.0
+_SWEPT: set[tuple[int, Path]] = set()
 
 _ADVICE = {
     errno.EROFS: "the folder is read-only; choose another folder or change its permissions",
@@ -49,9 +57,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary file is removed and `path` is as it was.
     """
     # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.tmp{path.suffix}")
+    owner = f"{_HOST}-{os.getpid()}-{uuid4().hex[:8]}"
+    temporary = path.with_name(f".{path.stem}.{owner}.tmp{path.suffix}")
     with explained_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         try:
             yield temporary
             with temporary.open("rb+") as handle:
@@ -60,6 +70,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed, once a process and folder."""
+    key = (os.getpid(), folder.absolute())
+    if key in _SWEPT:
+        return
+    _SWEPT.add(key)
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is None:
+                continue
+            is_ours = match["host"] == _HOST and os.name == "posix"
+            is_over = time.time() - entry.stat().st_mtime > _DAY_S
+            if is_over or (is_ours and not _is_alive(int(match["pid"]))):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks only; on Windows it would end the process
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -210,3 +211,41 @@ def test_the_plate_map_and_stores_of_others_are_left_alone(path: Path) -> None:
     assert after == before
     shutil.rmtree(path / "embeddings")
     assert Assay.open(path).check().damaged == ()
+
+
+# ---- a plate is its content ----------------------------------------------------------------
+
+
+def _touched(folder: Path) -> None:
+    for number, file in enumerate(sorted(folder.rglob("*.tif"))):
+        os.utime(file, (1_600_000_000 + number, 1_600_000_000 + number))
+
+
+def test_a_copy_with_other_dates_keeps_everything(path: Path, tmp_path: Path) -> None:
+    assay = Assay.open(path)
+    [entry] = assay.plates
+    [expected] = assay.predict()
+    copy = tmp_path / "copy" / entry.source.name
+    shutil.copytree(entry.source, copy)
+    _touched(copy)
+    moved, is_same = assay.relocate(entry.name, copy)
+    assert is_same and moved.source == copy
+    stores = sorted(each.name for each in (path / "embeddings").iterdir() if each.is_dir())
+    assert assay.status().plates[0].predicted_with == "0001"
+    [predicted] = assay.predict()
+    pd.testing.assert_frame_equal(predicted.table, expected.table)
+    assert stores == sorted(each.name for each in (path / "embeddings").iterdir() if each.is_dir())
+
+
+def test_other_pixels_in_a_copy_are_noticed(path: Path, tmp_path: Path) -> None:
+    assay = Assay.open(path)
+    [entry] = assay.plates
+    copy = tmp_path / "copy" / entry.source.name
+    shutil.copytree(entry.source, copy)
+    image = sorted(copy.rglob("*.tif"))[3]
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2] ^= 255
+    image.write_bytes(data)
+    _, is_same = assay.relocate(entry.name, copy)
+    assert not is_same
+    assert assay.status().plates[0].n_cells is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,3 +88,22 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_other(tmp_path: Path, nu
         raise OSError(number, os.strerror(number))
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="whether a process lives is asked on POSIX only")
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from napari_hcs_qc.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1]) / 'cells.csv') as temporary:\n"
+        "    temporary.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    [left] = tmp_path.iterdir()
+    of_others = tmp_path / ".cells.0123abcd-1-0123abcd.tmp.csv"  # at work on another computer
+    of_others.touch()
+    with atomic_path(tmp_path / "wells.csv") as temporary:
+        temporary.touch()
+        assert temporary.is_file()
+    assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"wells.csv", of_others.name}

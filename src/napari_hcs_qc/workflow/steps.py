@@ -22,7 +22,7 @@ from napari_hcs_qc.assay.store.plate_cells import (
     has_cells,
     load_cells,
 )
-from napari_hcs_qc.assay.store.plate_state import chosen_plates, open_assay_plate
+from napari_hcs_qc.assay.store.plate_state import as_known, chosen_plates, open_assay_plate
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
@@ -327,6 +327,7 @@ def relocate(
     """Tell an assay where a plate lies now, after making sure that it can be opened there."""
     old = assay.plate(name)
     moved = PlateSource(source, old.pattern, image_root or old.image_root, old.name).open()
+    moved = as_known(assay, moved)
     folder = assay.plate_folder(name)
     is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
     return assay.relocate_plate(name, source, image_root=image_root), is_same

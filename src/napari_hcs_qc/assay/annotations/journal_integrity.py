@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zlib
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import atomic_path
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import count_of, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ CREATE TABLE checksums (
     running TEXT    NOT NULL
 );
 """
-"""`own` is of an action and its rows, `running` of it and all before it."""
+"""`own` is of an action and each of its rows, `running` of it and all before it."""
 
 _ACTIONS = """
 SELECT seq, uuid, at_us, actor, type, target, source FROM actions NOT INDEXED
@@ -84,7 +85,9 @@ def _differing(database: sqlite3.Connection) -> Iterator[Problem]:
     for seq, about, own in _actions(database):
         kept_own, kept_running = kept.pop(seq, (None, None))
         if own != kept_own:
-            yield Problem(described(seq, about), "differs from what was recorded.")
+            wrong = rows_that_differ(own, kept_own or "")
+            which = f" in its {listing(wrong)}" if wrong else ""
+            yield Problem(described(seq, about), f"differs from what was recorded{which}.")
         # From here on by what is kept: damage is told once, where it is.
         running = _hash(running, own if kept_own is None else kept_own)
         if kept_running not in (running, None):
@@ -107,21 +110,34 @@ def _actions(
         found = database.execute(query, {"after": after})
         for action, group in groupby(found, key=itemgetter(0)):
             contents = {number: values for _, number, *values in group}
-            rows.setdefault(action, []).append(row_hash(table, contents))
+            rows.setdefault(action, []).extend(row_hashes(table, contents))
     for seq, *about in database.execute(_ACTIONS, {"after": after}):
         yield seq, tuple(about), checksum(about, rows.pop(seq, []))
     for seq in sorted(rows):
         yield seq, (), checksum((), rows[seq])
 
 
-def row_hash(table: str, rows: Mapping[int, Sequence[Any]]) -> str:
-    """Give the hash of the rows of one action in a table, by their numbers."""
-    return _hash("".join(_plain([table, number, *values]) for number, values in rows.items()))
+def row_hashes(table: str, rows: Mapping[int, Sequence[Any]]) -> list[str]:
+    """Give number and checksum of each row of one action in a table."""
+    return [
+        f"{number}:{zlib.crc32(_plain([table, number, *values]).encode()):08x}"
+        for number, values in rows.items()
+    ]
 
 
 def checksum(about: Sequence[Any], rows: Sequence[str]) -> str:
-    """Give the checksum of an action by its columns and the hashes of its rows."""
-    return _hash(_plain(list(about)), *rows)
+    """Give the checksum of an action by its columns and the checksums of its rows."""
+    return " ".join([_hash(_plain(list(about))), *rows])
+
+
+def rows_that_differ(own: str, kept: str) -> list[str]:
+    """Name the rows that are not as a kept checksum says; none where the action itself is not."""
+    about, *rows = own.split(" ")
+    kept_about, *kept_rows = kept.split(" ")
+    if about != kept_about:
+        return []
+    numbers = {row.partition(":")[0] for row in {*rows} ^ {*kept_rows}}
+    return [f"row {number}" for number in sorted(numbers)]
 
 
 def described(seq: int, about: Sequence[Any]) -> str:

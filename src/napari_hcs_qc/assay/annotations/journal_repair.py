@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.annotations import journal_csv
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.journal_csv import ROW_COLUMNS, ROW_TABLE, Action
-from napari_hcs_qc.assay.annotations.journal_integrity import checksum, copies, described, row_hash
+from napari_hcs_qc.assay.annotations.journal_integrity import (
+    checksum,
+    copies,
+    described,
+    row_hashes,
+    rows_that_differ,
+)
 from napari_hcs_qc.assay.annotations.journal_schema import appending, create_schema, reading
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes
+from napari_hcs_qc.text import listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +58,7 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
     sources = copies(path)
     with tempfile.TemporaryDirectory(prefix="hcs-qc-") as folder:
         held = _salvaged(path, sources, Path(folder))
+        is_readable = bool(held.numbers)
         kept = dict(held.whole)
         for source in sources:
             further = _salvaged(source, (), Path(folder))
@@ -60,7 +68,8 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
     for export in exports:
         for uuid, action in journal_csv.read_actions(export).items():
             kept.setdefault(uuid, action)
-    kept = _without_orphans(kept)
+    partial = {uuid: action for uuid, action in held.partial.items() if uuid not in kept}
+    kept = _without_orphans({**kept, **partial})
     if not kept:
         raise HcsQcError(
             f"Nothing of {path} can be read, and it has no copies; it was not changed. Restore it "
@@ -77,12 +86,13 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
         # Of the damaged file, and not to be applied to the new one.
         path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
     lost = [text for uuid, text in held.numbers.items() if uuid not in kept]
-    if not held.whole and sources:
+    lost += [held.lost_rows[uuid] for uuid in partial]
+    if not is_readable and sources:
         lost.append("what was recorded since the newest copy")
     n_whole = sum(uuid in kept for uuid in held.whole)
     return JournalRepair(
         n_whole=n_whole,
-        n_restored=len(kept) - n_whole,
+        n_restored=len(kept) - n_whole - len(partial),
         lost=tuple(lost),
         damaged=aside if was_there else None,
     )
@@ -93,6 +103,8 @@ class _Salvaged:
     """What can be read of a file of a journal."""
 
     whole: dict[str, Action] = field(default_factory=dict)
+    partial: dict[str, Action] = field(default_factory=dict)  # without the rows that are damaged
+    lost_rows: dict[str, str] = field(default_factory=dict)  # of these
     numbers: dict[str, str] = field(default_factory=dict)  # of all actions: id, and what they are
 
 
@@ -101,15 +113,17 @@ def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
     if not path.exists():
         return _Salvaged()
     work = folder / "journal.sqlite"  # SQLite may write to what it reads
+    known = _Salvaged()
     for copy in (None, *copies):
         shutil.copyfile(path, work)
         if copy is not None:
             _replace_schema(work, copy)
         with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(work)) as database:
             salvaged = _actions_in(database)
-            if salvaged.whole:
+            if salvaged.whole or salvaged.partial:
                 return salvaged
-    return _Salvaged()
+            known.numbers.update(salvaged.numbers)
+    return known
 
 
 def _replace_schema(path: Path, copy: Path) -> None:
@@ -161,16 +175,30 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
             action = Action(*(about or ()))
             rows = _rows(database, seq, action.type)
             action.rows.update(rows)
-            is_whole = kept is not None and kept[0] == checksum(
-                action.about, [row_hash(ROW_TABLE[action.type], rows)] if rows else []
-            )
-            if is_whole or (not has_checksums and _is_plausible(action)):
+            if has_checksums:
+                _judge(salvaged, seq, action, str(kept[0]) if kept else "")
+            elif _is_plausible(action):
                 salvaged.whole[action.uuid] = action
         except (TypeError, KeyError, HcsQcError, ValueError, sqlite3.Error):
             pass  # not whole
         if about or kept:
             salvaged.numbers[uuid] = described(seq, about or ())
     return salvaged
+
+
+def _judge(salvaged: _Salvaged, seq: int, action: Action, kept: str) -> None:
+    """Keep an action whose checksum is that which was kept, or those of its rows that are whole."""
+    table = ROW_TABLE.get(action.type, "")
+    own = checksum(action.about, row_hashes(table, action.rows))
+    if own == kept:
+        salvaged.whole[action.uuid] = action
+        return
+    wrong = rows_that_differ(own, kept)
+    for name in wrong:
+        action.rows.pop(int(name.removeprefix("row ")), None)
+    if wrong and action.rows:
+        salvaged.partial[action.uuid] = action
+        salvaged.lost_rows[action.uuid] = f"{described(seq, action.about)}: {listing(wrong)}"
 
 
 def _rows(database: sqlite3.Connection, seq: int, event: str) -> dict[int, tuple[Any, ...]]:

@@ -25,6 +25,7 @@ from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import atomic_path, fingerprint, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 from napari_hcs_qc.read_table import read_parquet
@@ -145,6 +146,7 @@ def detect(
             (problem.where, problem.what, problem.fix)
             for problem in (imported.problems if imported else finder.guesses)
         ),
+        content=content_of(plate),
         cells_sha256=sha256_of(table),
         quality_sha256=sha256_of(measured),
     ).save(folder / CELLS)

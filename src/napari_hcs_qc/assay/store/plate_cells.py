@@ -70,6 +70,8 @@ class CellsDocument(Document):
     detector_package: str = ""
     unreadable: tuple[tuple[str, str], ...]
     problems: tuple[tuple[str, str, str], ...]
+    content: str = ""
+    """Of the plate's files, without their dates; empty in assays of an earlier version."""
     cells_sha256: str = ""
     """Of the file with their table; empty in assays of an earlier version, as the next one."""
     quality_sha256: str = ""

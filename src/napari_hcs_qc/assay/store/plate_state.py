@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
-from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import (
+    CELLS,
+    CellsDocument,
+    PlateCells,
+    has_cells,
+    load_cells,
+)
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
@@ -108,10 +115,23 @@ def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
     """Open the images of a plate of an assay; once where the assay keeps its plates open."""
     entry = assay.plate(name)
     if assay.opened is None:
-        return open_plate(**entry.opened_with())
+        return as_known(assay, open_plate(**entry.opened_with()))
     if entry.name not in assay.opened:
-        assay.opened[entry.name] = open_plate(**entry.opened_with())
+        assay.opened[entry.name] = as_known(assay, open_plate(**entry.opened_with()))
     return assay.opened[entry.name]
+
+
+def as_known(assay: AssayFolder, plate: Plate) -> Plate:
+    """Give a plate whose files have other dates, but the same content, its known fingerprint.
+
+    All that was computed of it is named by that.
+    """
+    known = CellsDocument.load_if_valid(assay.plate_folder(plate.name) / CELLS)
+    if known is None or not known.content or known.plate_fingerprint == plate.fingerprint:
+        return plate
+    if content_of(plate) == known.content:
+        plate.__dict__["fingerprint"] = known.plate_fingerprint  # where a cached property is
+    return plate
 
 
 def load_plate(

@@ -29,6 +29,7 @@ from napari_hcs_qc.qc.export.export_tables import (
 from napari_hcs_qc.qc.export.hdf5_sink import hdf5_sink
 from napari_hcs_qc.qc.image_quality import MEASURES
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text_columns import without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,7 +169,7 @@ def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, s
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         pd.DataFrame(columns=list(dtypes)).to_csv(file, index=False, lineterminator="\n")
         for part in parts:
-            part.to_csv(file, index=False, header=False, lineterminator="\n")
+            without_formulas(part).to_csv(file, index=False, header=False, lineterminator="\n")
 
 
 def _write_anndata(
