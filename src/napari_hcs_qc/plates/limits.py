@@ -6,12 +6,12 @@ import csv
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import regex
-
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import regex
 
 MAX_SITES = 10_000
 """Sites of a well."""
@@ -54,6 +54,8 @@ def readable(path: object, expected: str) -> Iterator[None]:
 
 def search_in_time(pattern: str, text: str) -> regex.Match[str] | None:
     """Search with a person's pattern; one that never ends is refused after a second."""
+    import regex  # for patterns only; it has what `re` has, and a time limit
+
     try:
         return regex.search(pattern, text, timeout=_PATTERN_S)
     except TimeoutError as error:
