@@ -23,7 +23,7 @@ from napari_hcs_qc.assay.annotations.journal_integrity import (
     rows_that_differ,
 )
 from napari_hcs_qc.assay.annotations.journal_schema import appending, create_schema, reading
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import atomic_path, explained_writes
 from napari_hcs_qc.text import listing
 
@@ -51,10 +51,9 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
 
     A whole one stays as it is. The caller holds the lock of the assay.
     """
-    with suppress(HcsQcError), reading(path, busy_timeout_s=_TIMEOUT_S) as database:
-        count = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
-        if not exports:
-            return JournalRepair(n_whole=count)
+    if path.exists():
+        with suppress(DamagedError):
+            return _completed(path, exports)
     sources = copies(path)
     with tempfile.TemporaryDirectory(prefix="hcs-qc-") as folder:
         held = _salvaged(path, sources, Path(folder))
@@ -65,6 +64,7 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
             for uuid, action in further.whole.items():
                 kept.setdefault(uuid, action)
             held.numbers.update(further.numbers)
+            held.whole_numbers.update(further.whole_numbers)
     for export in exports:
         for uuid, action in journal_csv.read_actions(export).items():
             kept.setdefault(uuid, action)
@@ -85,7 +85,8 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
                 journal_csv.add_actions(database, kept, path.name)
         # Of the damaged file, and not to be applied to the new one.
         path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
-    lost = [text for uuid, text in held.numbers.items() if uuid not in kept]
+    restored = {*kept, *held.whole_numbers}
+    lost = [text for uuid, text in held.numbers.items() if uuid not in restored]
     lost += [held.lost_rows[uuid] for uuid in partial]
     if not is_readable and sources:
         lost.append("what was recorded since the newest copy")
@@ -98,6 +99,18 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
     )
 
 
+def _completed(path: Path, exports: Sequence[Path]) -> JournalRepair:
+    """Add what a whole journal lacks of exports."""
+    with reading(path, busy_timeout_s=_TIMEOUT_S) as database:
+        n_whole: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
+    n_new = 0
+    for export in exports:
+        actions = journal_csv.read_actions(export)
+        with appending(path, busy_timeout_s=_TIMEOUT_S) as database:
+            n_new += journal_csv.add_actions(database, actions, export.name)
+    return JournalRepair(n_whole=n_whole, n_restored=n_new)
+
+
 @dataclass(frozen=True)
 class _Salvaged:
     """What can be read of a file of a journal."""
@@ -105,7 +118,9 @@ class _Salvaged:
     whole: dict[str, Action] = field(default_factory=dict)
     partial: dict[str, Action] = field(default_factory=dict)  # without the rows that are damaged
     lost_rows: dict[str, str] = field(default_factory=dict)  # of these
-    numbers: dict[str, str] = field(default_factory=dict)  # of all actions: id, and what they are
+    # What all actions are, by their ids, or by their numbers where these cannot be read
+    numbers: dict[str, str] = field(default_factory=dict)
+    whole_numbers: set[str] = field(default_factory=set)
 
 
 def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
@@ -170,7 +185,8 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
     for seq in range(1, last + 1):
         about = _first(database, query, (seq,))
         kept = _first(database, "SELECT own FROM checksums WHERE action = ?", (seq,))
-        uuid = str(about[0]) if about else f"number {seq}"
+        number = f"number {seq}"
+        uuid = str(about[0]) if about else number
         try:
             action = Action(*(about or ()))
             rows = _rows(database, seq, action.type)
@@ -181,6 +197,8 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
                 salvaged.whole[action.uuid] = action
         except (TypeError, KeyError, HcsQcError, ValueError, sqlite3.Error):
             pass  # not whole
+        if uuid in salvaged.whole:
+            salvaged.whole_numbers.add(number)
         if about or kept:
             salvaged.numbers[uuid] = described(seq, about or ())
     return salvaged

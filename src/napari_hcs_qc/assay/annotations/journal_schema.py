@@ -13,7 +13,7 @@ from napari_hcs_qc.assay.annotations.journal_integrity import (
     find_damage,
     keep_copy,
 )
-from napari_hcs_qc.errors import HcsQcError, Problem, WriteError
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def _connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection
 def _check_version(path: Path, database: sqlite3.Connection) -> None:
     application = database.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
-        raise HcsQcError(
+        raise DamagedError(
             f"{path} is an SQLite file but not an annotation journal of hcs-qc, or it is damaged. "
             f"Restore the journal from its copies: hcs-qc repair {path.parent}."
         )

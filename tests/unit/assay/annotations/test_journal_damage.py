@@ -160,6 +160,25 @@ def test_a_whole_journal_stays_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_locked_or_newer_journal_is_not_repaired(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA user_version = 9")
+    before = path.read_bytes()
+    with pytest.raises(HcsQcError, match="newer version"):
+        repair_journal(path)
+    other.close()
+    assert path.read_bytes() == before
+    assert {each.name for each in path.parent.iterdir()} == {"journal.sqlite", "journal-copies"}
+
+
+def test_an_export_adds_what_a_whole_journal_lacks(path: Path, tmp_path: Path) -> None:
+    Journal(path).export(tmp_path / "e.csv")
+    other = Journal.open(tmp_path / "other.sqlite")
+    other.annotate("P", "A01", 1, 0, 0, "normal", None, "me")
+    assert repair_journal(other.path, [tmp_path / "e.csv"]).n_restored == 71
+    assert repair_journal(other.path, [tmp_path / "e.csv"]).n_restored == 0
+
+
 def test_a_damaged_action_comes_back_from_the_copy(path: Path) -> None:
     expected = content(Journal(path))
     flip(path, path.read_bytes().find(b"abnormal") + 3)
