@@ -130,9 +130,9 @@ def checksum(about: Sequence[Any], rows: Sequence[str]) -> str:
     return " ".join([_hash(_plain(list(about))), *rows])
 
 
-def rows_that_differ(own: str, kept: str) -> list[str]:
+def rows_that_differ(actual: str, kept: str) -> list[str]:
     """Name the rows that are not as a kept checksum says; none where the action itself is not."""
-    about, *rows = own.split(" ")
+    about, *rows = actual.split(" ")
     kept_about, *kept_rows = kept.split(" ")
     if about != kept_about:
         return []

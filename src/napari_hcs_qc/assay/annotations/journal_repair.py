@@ -75,10 +75,10 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
             f"Nothing of {path} can be read, and it has no copies; it was not changed. Restore it "
             f"from a backup, or give an exported journal: hcs-qc repair {path.parent} --csv FILE."
         )
-    aside, was_there = _beside(path), path.exists()
+    damaged_path, was_there = _beside(path), path.exists()
     with explained_writes(path):
         if was_there:
-            shutil.copy2(path, aside)
+            shutil.copy2(path, damaged_path)
         with atomic_path(path) as temporary:
             create_schema(temporary, busy_timeout_s=_TIMEOUT_S)
             with appending(temporary, busy_timeout_s=_TIMEOUT_S) as database:
@@ -95,7 +95,7 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
         n_whole=n_whole,
         n_restored=len(kept) - n_whole - len(partial),
         lost=tuple(lost),
-        damaged=aside if was_there else None,
+        damaged=damaged_path if was_there else None,
     )
 
 
@@ -111,7 +111,7 @@ def _completed(path: Path, exports: Sequence[Path]) -> JournalRepair:
     return JournalRepair(n_whole=n_whole, n_restored=n_new)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Salvaged:
     """What can be read of a file of a journal."""
 
@@ -192,7 +192,7 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
             rows = _rows(database, seq, action.type)
             action.rows.update(rows)
             if has_checksums:
-                _judge(salvaged, seq, action, str(kept[0]) if kept else "")
+                _keep_whole(salvaged, seq, action, str(kept[0]) if kept else "")
             elif _is_plausible(action):
                 salvaged.whole[action.uuid] = action
         except (TypeError, KeyError, HcsQcError, ValueError, sqlite3.Error):
@@ -204,14 +204,14 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
     return salvaged
 
 
-def _judge(salvaged: _Salvaged, seq: int, action: Action, kept: str) -> None:
+def _keep_whole(salvaged: _Salvaged, seq: int, action: Action, kept: str) -> None:
     """Keep an action whose checksum is that which was kept, or those of its rows that are whole."""
     table = ROW_TABLE.get(action.type, "")
-    own = checksum(action.about, row_hashes(table, action.rows))
-    if own == kept:
+    actual = checksum(action.about, row_hashes(table, action.rows))
+    if actual == kept:
         salvaged.whole[action.uuid] = action
         return
-    wrong = rows_that_differ(own, kept)
+    wrong = rows_that_differ(actual, kept)
     for name in wrong:
         action.rows.pop(int(name.removeprefix("row ")), None)
     if wrong and action.rows:
