@@ -1,6 +1,7 @@
 from ._version import __version__
 from .api.assay import Assay
 from .api.functions import convert, encoders, run, screen
+from .assay.annotations.journal_repair import JournalRepair
 from .assay.annotations.kinds import Kind
 from .assay.scoring.saved_prediction import Prediction
 from .assay.store.plate_cells import PlateCells
@@ -20,6 +21,7 @@ from .study.api.data import fetch, simulate
 from .study.api.pretraining import pretrain
 from .study.datasets.fetch import Fetched
 from .study.simulation.synthetic import SimulatedPlate
+from .workflow.checking import AssayCheck
 from .workflow.encoder_list import EncoderList
 from .workflow.export import Exported
 from .workflow.labels_in_out import LabelsImported
@@ -28,6 +30,7 @@ from .workflow.steps import RunResult
 
 __all__ = [
     "Assay",
+    "AssayCheck",
     "AssayStatus",
     "BenchmarkResult",
     "Cancelled",
@@ -38,6 +41,7 @@ __all__ = [
     "Fetched",
     "HcsQcError",
     "Job",
+    "JournalRepair",
     "Kind",
     "LabelsImported",
     "Model",

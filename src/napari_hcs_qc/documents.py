@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
-from napari_hcs_qc.files import read_json, write_json
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.files import checksum_error, load_json, write_json
 from napari_hcs_qc.text import count_of, unknown_setting
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class StrictPart(Part):
     model_config = ConfigDict(extra="forbid")
 
 
+class DamagedDocument(ProblemsError, DamagedError):
+    """A file whose content is not what its model says."""
+
+
 class Document(Part):
     """One file. A subclass gives `format` and `format_version` as literals with defaults."""
 
@@ -72,7 +76,11 @@ class Document(Part):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a JSON file; all that is wrong with it is reported at once."""
-        return cls.parse(read_json(path), path)
+        data, is_whole = load_json(path, remedy=cls.remedy)
+        document = cls.parse(data, path)
+        if not is_whole:
+            raise checksum_error(path, cls.remedy)
+        return document
 
     @classmethod
     def load_if_valid(cls, path: Path) -> Self | None:
@@ -100,7 +108,7 @@ class Document(Part):
         except ValidationError as error:
             problems = list(problems_of(error, cls))
             summary = f"{path} is damaged, {count_of(len(problems), 'problem')}. {cls.remedy}"
-            raise ProblemsError(summary.rstrip(), problems) from error
+            raise DamagedDocument(summary.rstrip(), problems) from error
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""

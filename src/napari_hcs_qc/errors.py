@@ -21,6 +21,10 @@ class WriteError(HcsQcError):
     """A file could not be written: read-only folder, full disk, missing permission."""
 
 
+class DamagedError(HcsQcError):
+    """A file of ours is not as it was written; the message says which command mends it."""
+
+
 class UnreadableSiteError(HcsQcError):
     """The pixels of one site cannot be had. Recorded and shown; never fatal for the plate."""
 

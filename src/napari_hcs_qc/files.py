@@ -6,22 +6,33 @@ import errno
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import re
+import socket
+import time
+import zlib
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.errors import DamagedError, HcsQcError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
+_CHECKSUM = "checksum"
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
+_DAY_S = 86_400.0
+_SWEPT: set[tuple[int, Path]] = set()
+
 _ADVICE = {
     errno.EROFS: "the folder is read-only; choose another folder or change its permissions",
     errno.EACCES: "permission was denied; choose another folder or change its permissions",
     errno.EPERM: "permission was denied; choose another folder or change its permissions",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EFBIG: "the file system or a limit of your account takes no larger file; choose another",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
 }
 
@@ -46,9 +57,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary file is removed and `path` is as it was.
     """
     # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.tmp{path.suffix}")
+    owner = f"{_HOST}-{os.getpid()}-{uuid4().hex[:8]}"
+    temporary = path.with_name(f".{path.stem}.{owner}.tmp{path.suffix}")
     with explained_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         try:
             yield temporary
             with temporary.open("rb+") as handle:
@@ -59,6 +72,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed, once a process and folder."""
+    key = (os.getpid(), folder.absolute())
+    if key in _SWEPT:
+        return
+    _SWEPT.add(key)
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is None:
+                continue
+            is_ours = match["host"] == _HOST and os.name == "posix"
+            is_over = time.time() - entry.stat().st_mtime > _DAY_S
+            if is_over or (is_ours and not _is_alive(int(match["pid"]))):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks only; on Windows it would end the process
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
@@ -66,21 +107,59 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` as indented JSON, atomically."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `data` as indented JSON, atomically, with a checksum that `read_json` compares."""
+    plain = {name: value for name, value in data.items() if name != _CHECKSUM}
+    text = json.dumps(
+        {**plain, _CHECKSUM: fingerprint(plain)}, indent=2, ensure_ascii=False, allow_nan=False
+    )
+    write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+def read_json(path: Path, *, remedy: str = "") -> dict[str, Any]:
+    """Read a JSON object; one without a checksum is by a person, or by version 0.1.0."""
+    data, is_whole = load_json(path, remedy=remedy)
+    if not is_whole:
+        raise checksum_error(path, remedy)
+    return data
+
+
+def load_json(path: Path, *, remedy: str = "") -> tuple[dict[str, Any], bool]:
+    """Read a JSON object, and tell whether it fits its checksum, for who can say more of it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise HcsQcError(f"{path} does not exist.") from error
-    except (OSError, ValueError) as error:
-        raise HcsQcError(f"{path} cannot be read as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        what = f"{path} cannot be read as JSON: {error}. {remedy}"
+        raise DamagedError(what.rstrip()) from error
     if not isinstance(data, dict):
-        raise HcsQcError(f"{path} holds a {type(data).__name__}; a JSON object was expected.")
-    return data
+        what = f"{path} holds a {type(data).__name__}; a JSON object was expected. {remedy}"
+        raise DamagedError(what.rstrip())
+    checksum = data.pop(_CHECKSUM, None)
+    return data, checksum in (None, fingerprint(data))
+
+
+def checksum_error(path: Path, remedy: str) -> DamagedError:
+    """Say that a JSON file does not fit its checksum."""
+    return DamagedError(
+        f"{path} is damaged: it does not fit its checksum. {remedy} If you have edited it, delete "
+        f'the line "{_CHECKSUM}" in it.'
+    )
+
+
+def read_checked(path: Path, sha256: str, remedy: str) -> bytes:
+    """Read a whole file whose SHA-256 was kept when it was written; empty: it was not kept."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} does not exist. {remedy}".rstrip()) from error
+    except OSError as error:
+        raise HcsQcError(f"{path} cannot be read: {error.strerror or error}. {remedy}") from error
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedError(
+            f"{path} is damaged: it is not as it was written (its SHA-256 differs). {remedy}"
+        )
+    return content
 
 
 def fingerprint(data: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "napari_hcs_qc.cli.commands.run:RUN",
     "screen": "napari_hcs_qc.cli.commands.screen:SCREEN",
     "status": "napari_hcs_qc.cli.commands.status:STATUS",
+    "check": "napari_hcs_qc.cli.commands.check:CHECK",
+    "repair": "napari_hcs_qc.cli.commands.check:REPAIR",
     "relocate": "napari_hcs_qc.cli.commands.relocate:RELOCATE",
     "remove": "napari_hcs_qc.cli.commands.relocate:REMOVE",
     "convert": "napari_hcs_qc.cli.commands.convert:CONVERT",

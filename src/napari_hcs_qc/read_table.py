@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, ProblemsError
+from napari_hcs_qc.files import read_checked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +36,22 @@ _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _MOST_SHEET_BYTES = 512 * 2**20  # of one part of a workbook, which is compressed
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file of ours.
+def read_arrow(path: Path, *, sha256: str = "", remedy: str = "") -> pa.Table:
+    """Read a Parquet file of ours, after a look at its checksum where that was kept.
 
     Without pyarrow's datasets, which `pandas.read_parquet` takes longer to import than to use.
     """
-    table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+    content = read_checked(path, sha256, remedy)
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. {remedy}"
+        raise DamagedError(what.rstrip()) from error
+
+
+def read_parquet(path: Path, *, sha256: str = "", remedy: str = "") -> pd.DataFrame:
+    """Read a Parquet file of ours as a data frame, see `read_arrow`."""
+    table: pd.DataFrame = read_arrow(path, sha256=sha256, remedy=remedy).to_pandas()
     return table
 
 

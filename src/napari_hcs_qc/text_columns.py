@@ -38,3 +38,29 @@ def with_texts(
 def rows_of(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[tuple[Any, ...]]:
     """Give some columns row by row, None for what is missing."""
     return zip(*(none_if_missing(table[name]) for name in columns), strict=True)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula, for a CSV.
+
+    Names of plates and treatments come from files of strangers. Numbers stay as they are.
+    """
+    changes = {}
+    for name in table.columns:
+        column = table[name]
+        if not (column.dtype == object or isinstance(column.dtype, pd.StringDtype)):
+            continue
+        is_formula = column.map(_is_formula).to_numpy(dtype=bool)
+        if is_formula.any():
+            changes[name] = column.where(~is_formula, "'" + column.astype(str))
+    return table.assign(**changes) if changes else table
+
+
+def _is_formula(value: object) -> bool:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False

@@ -157,7 +157,7 @@ def test_too_few_annotations_are_told_and_stop_nothing(opened, monkeypatch) -> N
 def test_a_damaged_file_is_told(opened) -> None:
     assay, _, _ = opened
     (assay.models_folder / "0001" / NOVELTY).write_bytes(b"no tensors")
-    with pytest.raises(HcsQcError, match=r"annotated\.safetensors: .*damaged.* Train again"):
+    with pytest.raises(HcsQcError, match=r"annotated\.safetensors.*damaged.* Train again"):
         chosen_model(assay)
 
 

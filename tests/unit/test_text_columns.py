@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts
+from napari_hcs_qc.text_columns import none_if_missing, rows_of, with_texts, without_formulas
 
 pytestmark = pytest.mark.usefixtures("pandas_3_texts")
 
@@ -54,3 +54,12 @@ def test_rows_are_json_and_python_numbers() -> None:
     rows = [*rows_of(table, ["well", "site", "kind"])]
     text = json.dumps(rows, allow_nan=False)
     assert json.loads(text) == [["A01", 1, "blur"], ["A02", 2, None]]
+
+
+def test_texts_that_a_spreadsheet_would_run_are_made_harmless() -> None:
+    texts = ["=1+1", "+A1", "-cmd", "@SUM(A1)", "\tx", "-1.5", "+3e2", "DMSO", "", None]
+    table = pd.DataFrame({"treatment": pd.Series(texts, dtype=object), "n": range(len(texts))})
+    written = without_formulas(table)
+    assert written["treatment"].tolist() == [*(f"'{text}" for text in texts[:5]), *texts[5:]]
+    assert written["n"].equals(table["n"])
+    assert table["treatment"].tolist() == texts

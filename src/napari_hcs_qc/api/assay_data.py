@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from napari_hcs_qc.assay.annotations.journal_repair import JournalRepair
     from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.workflow.checking import AssayCheck
     from napari_hcs_qc.workflow.labels_in_out import LabelsImported
     from napari_hcs_qc.workflow.status import AssayStatus
 
@@ -379,6 +381,66 @@ class AssayData:
         from napari_hcs_qc.workflow.status import assay_status
 
         return assay_status(self._folder())
+
+    def check(self, *, job: Job = NO_JOB) -> AssayCheck:
+        """Compare every file of the assay with the checksum that was kept when it was written.
+
+        Nothing is changed. Files that version 0.1.0 wrote have no checksums; whether they can be
+        read and are plausible is all that is known of them.
+
+        Parameters
+        ----------
+        job
+            Reports progress and cancels.
+
+        Returns
+        -------
+        AssayCheck
+            Its ``parts``, and of them the ``damaged`` ones, each with the command that mends it.
+
+        Raises
+        ------
+        Cancelled
+            When `job` was cancelled.
+
+        Examples
+        --------
+        >>> Assay.open(assay_path).check().damaged
+        ()
+        """
+        from napari_hcs_qc.workflow.checking import check
+
+        return check(self._folder(), job=job)
+
+    def repair(self, *, csv: Iterable[str | Path] = ()) -> JournalRepair:
+        """Restore a damaged journal of annotations and verdicts.
+
+        What of it is whole is kept, the rest is taken from its copies and from exported journals.
+        The damaged file is kept beside the new one. A journal that is whole stays as it is.
+
+        Parameters
+        ----------
+        csv
+            Exported journals.
+
+        Returns
+        -------
+        JournalRepair
+            How much was whole, restored and lost.
+
+        Raises
+        ------
+        HcsQcError
+            When nothing can be restored.
+
+        Examples
+        --------
+        >>> Assay.open(assay_path).repair().lost
+        ()
+        """
+        from napari_hcs_qc.workflow.checking import repair
+
+        return repair(self._folder(), [Path(path) for path in csv])
 
     def relocate(
         self, plate: str, source: str | Path, *, image_root: str | Path | None = None

@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.read_table import read_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,25 +143,21 @@ def write_cells(cells: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | N
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_cells(path: Path) -> pd.DataFrame:
+def read_cells(path: Path, *, sha256: str = "") -> pd.DataFrame:
     """Read a table of cells that `write_cells` wrote."""
-    table = _read(path)
+    table = read_arrow(path, sha256=sha256, remedy="Find or import the cells again.")
     table = table.rename_columns([_OLD_NAMES.get(name, name) for name in table.column_names])
     missing = [name for name in CELL_COLUMNS if name not in table.column_names]
     if missing:
-        raise HcsQcError(
+        raise DamagedError(
             f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells again."
         )
     frame = table.select(list(CELL_COLUMNS)).to_pandas(types_mapper={pa.int64(): None}.get)
     object_number = table.column("object_number").to_pandas(integer_object_nulls=True)
     frame["object_number"] = pd.Series(object_number, dtype="object")
-    return typed_cells(frame)
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.ParquetFile(path).read()
-    except FileNotFoundError as error:
-        raise HcsQcError(f"{path} does not exist; find or import the cells first.") from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+    cells = typed_cells(frame)
+    if not np.isfinite(cells[["y_px", "x_px"]].to_numpy()).all():
+        raise DamagedError(
+            f"{path} is damaged: positions of cells are not finite numbers. Find the cells again."
+        )
+    return cells

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cli.bars import Bars
 
 
+DAMAGED = 2
+"""Exit code of a command that looked at an assay and found files that are damaged."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command did: lines for a person, and the same as plain data."""

@@ -13,11 +13,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.documents import problems_text
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
+    checksum_error,
     explained_writes,
-    read_json,
+    load_json,
     sha256_of,
     write_json,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 FORMAT = "napari-hcs-qc head"
 VERSION = 4  # 1 knew no directions of the plate, 2 no examples of kinds, 3 no offset
 MANIFEST = "head.json"
+_REMEDY = "Train again (hcs-qc train), or restore the folder from a copy."
 _EXAMPLE = "example_"  # begins the names of the tensors of the examples of kinds
 _EXAMPLE_ARRAYS = ("centre", "scale", "cells")
 
@@ -137,7 +139,15 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
 def load_head(folder: Path) -> Head | KindHead:
     """Read a head written by `save_head`; it predicts exactly as the one saved."""
     path = folder / MANIFEST
-    data = read_json(path)
+    data, is_whole = load_json(path, remedy=_REMEDY)
+    head = _head_of(folder, data)
+    if not is_whole:
+        raise checksum_error(path, _REMEDY)
+    return head
+
+
+def _head_of(folder: Path, data: dict[str, Any]) -> Head | KindHead:
+    path = folder / MANIFEST
     if data.get("format") != FORMAT:
         raise HcsQcError(
             f"{path} is not a saved head (format {data.get('format')!r}, expected {FORMAT!r})."
@@ -167,9 +177,8 @@ def load_head(folder: Path) -> Head | KindHead:
             raise ValueError(f"a kind head rests on a linear head, not {head_name(inner)}")
         return _rebuild_kinds(manifest.kind_head, inner, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        raise HcsQcError(
-            f"The head in {folder} is damaged: {_reason(error)}. Train again, or restore the "
-            "folder from a copy."
+        raise DamagedError(
+            f"The head in {folder} is damaged: {_reason(error)}. {_REMEDY}"
         ) from error
 
 

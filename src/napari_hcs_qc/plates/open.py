@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.limits import readable
 from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
@@ -94,7 +95,8 @@ def open_plate(
     if time is not None:
         _check_option(reader, "time", "A time point", path)
         options["time"] = time
-    return reader.open(path, name=name, **options)
+    with readable(path, reader.title):
+        return reader.open(path, name=name, **options)
 
 
 def _check_option(reader: Reader, option: str, what: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.limits import excessive_size
 from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
 from napari_hcs_qc.plates.tiff_facts import TiffFacts, tiff_facts
 
@@ -127,10 +128,8 @@ def _read(
         raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("does not exist") from error
-    except MemoryError as error:
-        raise UnreadableImageError(
-            "claims to be larger than the memory; it is damaged, or too large to read"
-        ) from error
+    except MemoryError:
+        raise  # of the computer, not of this image: its size was checked
     except OSError as error:
         reason = error.strerror or str(error)
         raise UnreadableImageError(f"cannot be read ({reason}); it may be damaged") from error
@@ -144,6 +143,8 @@ def _read(
 
 def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> list[int]:
     """Check a header against what was asked; plane numbers with -1 resolved."""
+    if excess := excessive_size(info.layout.shape):
+        raise UnreadableImageError(excess)
     if layout is not None and info.layout != layout:
         raise UnreadableImageError(f"is {info.layout}; {layout} was expected, as in the plate")
     chosen = []

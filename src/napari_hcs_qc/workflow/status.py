@@ -10,7 +10,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import joined_state, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ class PlateStatus:
     predicted_with: str | None = None
     novelty: NoveltySummary | None = None
     problems: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()  # files that are not as they were written, and what mends them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +110,12 @@ def plate_status(
         n_sites=len(plate.sites),
         problems=tuple(str(problem) for problem in plate.problems),
     )
-    if not has_cells(assay.plate_folder(name), plate):
-        return opened
-    cells = load_cells(assay.plate_folder(name))
+    try:
+        if not has_cells(assay.plate_folder(name), plate):
+            return opened
+        cells = load_cells(assay.plate_folder(name))
+    except HcsQcError as error:
+        return replace(opened, damage=(str(error),))
     try:
         state = joined_state(
             plate,
@@ -120,11 +124,12 @@ def plate_status(
             include_cut=assay.include_cut,
         )
         [scored] = score(assay, [name], states={entry.name: state})
-    except HcsQcError:  # not predicted yet
+    except HcsQcError as error:  # not predicted yet
+        damage = (str(error),) if isinstance(error, DamagedError) else ()
         unreadable = tuple(f"{site}: {reason}" for site, reason in cells.unreadable.items())
         imported = tuple(str(problem) for problem in cells.problems)
         problems = (*unreadable, *imported, *opened.problems)
-        return replace(opened, n_cells=len(cells.cells), problems=problems)
+        return replace(opened, n_cells=len(cells.cells), problems=problems, damage=damage)
     return replace(
         opened,
         n_cells=len(scored.state.cells),

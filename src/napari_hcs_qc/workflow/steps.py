@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.assay.store.plate_cells import NUCLEI, has_cells, load_cells
-from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate, open_assay_plate
+from napari_hcs_qc.assay.store.plate_cells import (
+    CELLS,
+    NUCLEI,
+    CellsDocument,
+    has_cells,
+    load_cells,
+)
+from napari_hcs_qc.assay.store.plate_state import (
+    as_known,
+    chosen_plates,
+    load_plate,
+    open_assay_plate,
+)
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.cells.imported.options import ImportOptions
@@ -25,7 +37,6 @@ from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from napari_hcs_qc.assay.annotations.labels_csv import LabelOptions
     from napari_hcs_qc.assay.models.train_options import TrainOptions
@@ -200,9 +211,20 @@ def cells(
     for name in chosen_plates(assay, plates):
         plate = open_assay_plate(assay, name)
         folder = assay.plate_folder(name)
+        source = options.source
         with assay.lock():
-            if not again and has_cells(folder, plate):
-                known = load_cells(folder)
+            known = None
+            try:
+                if not again and has_cells(folder, plate):
+                    known = load_cells(folder)
+            except HcsQcError:
+                if again is False:
+                    raise
+                # Damaged: as they were made before, where that can still be read.
+                before = CellsDocument.load_if_valid(folder / CELLS)
+                if before is not None and before.source != NUCLEI and source is None:
+                    source = Path(before.source)
+            if known is not None:
                 # What the assay is set to holds for what was found, not for what was imported.
                 is_set = assay.settings.detector is not None and known.source == NUCLEI
                 is_other = is_set and known.detector != assay.detector
@@ -214,7 +236,7 @@ def cells(
                 plate,
                 folder,
                 channel=nuclear_channel(plate) if channel is None else channel,
-                source=None if options.source is None else options.source.resolve(),
+                source=None if source is None else source.resolve(),
                 detector=assay.detector,
                 projection="max" if options.projection is None else options.projection,
                 importing=options.importing,
@@ -376,7 +398,7 @@ def relocate(
         plate_shape=old.plate_shape,
         time=old.time,
     )
-    moved = moved_source.open().as_added(old.fingerprint)
+    moved = as_known(assay, moved_source.open().as_added(old.fingerprint))
     folder = assay.plate_folder(name)
     is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
     return assay.relocate_plate(name, source, image_root=image_root), is_same

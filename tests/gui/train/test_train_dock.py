@@ -24,6 +24,7 @@ from napari_hcs_qc.assay.models.train_options import chosen_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import write_json
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.gui.widgets.charts import ConfusionChart, LearningCurveChart
@@ -400,7 +401,7 @@ def test_figures_that_were_cancelled_can_be_measured_later(
 ) -> None:
     manifest = assay_path / "models" / "0001" / "model.json"
     data = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**data, "cross_validation": None}))
+    write_json(manifest, {**data, "cross_validation": None})
     opened(qtbot, workspace, assay_path)
     assert dock.figures.findChild(QWidget, "sentence").text() == "Not yet cross-validated."
     assert numbers(dock.figures) == []
@@ -457,7 +458,7 @@ def test_damaged_figures_are_told(
     manifest = assay_path / "models" / "0001" / "model.json"
     data = json.loads(manifest.read_text())
     data["cross_validation"]["reliability"] = {"bins": "none"}
-    manifest.write_text(json.dumps(data))
+    write_json(manifest, data)
     opened(qtbot, workspace, assay_path)
     assert "damaged" in dock.figures.findChild(QWidget, "sentence").text()
     assert dock.findChild(QWidget, "retrain").isEnabled()

@@ -88,7 +88,7 @@ def test_an_empty_table_keeps_its_types(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_cell_table_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(HcsQcError, match="does not exist; find or import"):
+    with pytest.raises(HcsQcError, match=r"does not exist\. Find or import"):
         read_cells(tmp_path / "none.parquet")
     text = tmp_path / "text.parquet"
     text.write_text("not Parquet at all")

@@ -20,6 +20,7 @@ from napari_hcs_qc.encoders.custom_encoder import (
 )
 from napari_hcs_qc.encoders.registry import encoder_names, list_encoders, load_encoder
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import write_json
 
 TOLD = {
     "family": "timm",
@@ -118,7 +119,7 @@ def test_weights_that_are_not_those_of_the_manifest_are_refused(own) -> None:
 )
 def test_a_damaged_one_is_listed_with_what_is_wrong(own, change, text) -> None:
     path = own.folder / "encoder.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_json(path, {**json.loads(path.read_text()), **change})
     with pytest.raises(HcsQcError, match=text):
         read_custom_encoder(own.folder)
     info = list_encoders(own.folder.parent)[-1]

@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 
+from napari_hcs_qc.files import write_json
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.linear.solver import rotate, share_of_cells, solve
@@ -150,7 +151,7 @@ def test_a_head_of_a_version_that_knew_no_offset_has_none(cells: Any, tmp_path: 
     path = tmp_path / MANIFEST
     manifest = json.loads(path.read_text("utf-8"))
     del manifest["head"]["figures"]["offset_weight_"]
-    path.write_text(json.dumps(manifest | {"version": 3}), encoding="utf-8")
+    write_json(path, manifest | {"version": 3})
     again = load_head(tmp_path)
     assert isinstance(again, LinearHead)
     assert again.offset_weight_ == 0.0

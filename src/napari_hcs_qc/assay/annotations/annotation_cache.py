@@ -34,6 +34,7 @@ COLUMNS = (
     "at",
     "action",
 )
+_PATIENCE_S = 2.0
 _ABOUT_SITE = 3  # plate, well and site begin a place and a row
 _CHOSEN, _ANNOTATOR = COLUMNS.index("chosen"), COLUMNS.index("annotator")
 
@@ -53,6 +54,8 @@ class AnnotationCache:
     """
 
     def __init__(self, journal: Journal) -> None:
+        # A window that waits for another program's lock stands still.
+        journal.busy_timeout_s = min(journal.busy_timeout_s, _PATIENCE_S)
         self.journal = journal
         self._rows: dict[_Key, tuple[Any, ...]] = {}
         self._of_site: dict[PlateSite, dict[_Key, None]] = {}

@@ -24,6 +24,7 @@ from napari_hcs_qc.assay.annotations.consensus import agree
 from napari_hcs_qc.assay.annotations.journal_schema import (
     appending,
     create_schema,
+    forget_check,
     has_chosen,
     has_seen,
     reading,
@@ -196,6 +197,11 @@ class Journal:
             count: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
         return count
 
+    def check(self) -> int:
+        """Compare all of it with its checksums again; count the actions."""
+        forget_check(self.path)
+        return self.n_actions()
+
     # ---- out and in ----------------------------------------------------------------------
 
     def export(self, path: Path) -> int:
@@ -240,4 +246,5 @@ def _with_position(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _times(at_us: pd.Series) -> pd.Series:
-    return pd.to_datetime(at_us.astype("int64"), unit="us", utc=True)
+    # In microseconds: nanoseconds, which pandas takes by default, end in the year 2262.
+    return at_us.astype("int64").astype("datetime64[us]").dt.tz_localize("UTC")

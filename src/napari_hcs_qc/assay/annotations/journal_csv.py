@@ -37,8 +37,8 @@ _ANNOTATION = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "note",
 _VERDICT = ("plate", "well", "site", "verdict", "note", "seen")
 _FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-2], "verdict", "note")
 _COLUMNS = (*_FIRST_COLUMNS, "seen", "chosen")  # which older exports do not have
-_ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
-_ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
+ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
+ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
 
 
 @dataclass
@@ -68,13 +68,13 @@ def load_actions(database: sqlite3.Connection) -> dict[str, Action]:
     """All actions of a journal by id, in their order, undone ones and undos included."""
     query = "SELECT uuid, at_us, actor, type, target, source FROM actions ORDER BY at_us, uuid"
     actions = {row[0]: Action(*row) for row in database.execute(query)}
-    for event, table in _ROW_TABLE.items():
+    for event, table in ROW_TABLE.items():
         missing = {
             name
             for name, is_there in (("seen", has_seen), ("chosen", has_chosen))
             if not is_there(database)
         }
-        columns = ", ".join("NULL" if name in missing else name for name in _ROW_COLUMNS[event])
+        columns = ", ".join("NULL" if name in missing else name for name in ROW_COLUMNS[event])
         query = f"SELECT uuid, row, {columns} FROM {table} JOIN actions ON seq = action"
         for uuid, row, *values in database.execute(query):
             actions[uuid].rows[row] = tuple(values)
@@ -93,7 +93,7 @@ def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
             if not action.rows:
                 writer.writerow(about)
             for row, annotation in sorted(action.rows.items()):
-                columns = zip(_ROW_COLUMNS[action.type], annotation, strict=True)
+                columns = zip(ROW_COLUMNS[action.type], annotation, strict=True)
                 writer.writerow({**about, "row": row, **dict(columns)})
 
 
@@ -123,8 +123,8 @@ def read_actions(path: Path) -> dict[str, Action]:
 
 def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
     event = line["type"]
-    if event not in _ROW_COLUMNS:
-        raise HcsQcError(f"the type {event!r} is not one of {', '.join(_ROW_COLUMNS)}.")
+    if event not in ROW_COLUMNS:
+        raise HcsQcError(f"the type {event!r} is not one of {', '.join(ROW_COLUMNS)}.")
     given = Action(
         checked_text(line["action"], "action"),
         _microseconds(line["at"]),
@@ -138,7 +138,7 @@ def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
     action = actions.setdefault(given.uuid, given)
     if action.about != given.about:
         raise HcsQcError(f"the action {given.uuid} differs from an earlier line.")
-    if event in _ROW_TABLE:
+    if event in ROW_TABLE:
         row = checked_site(int(line["row"]), "row")
         if row in action.rows:
             raise HcsQcError(
@@ -185,9 +185,9 @@ def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], nam
             action.about,
         )
         if action.rows:
-            marks = ", ".join("?" * (2 + len(_ROW_COLUMNS[action.type])))
+            marks = ", ".join("?" * (2 + len(ROW_COLUMNS[action.type])))
             database.executemany(
-                f"INSERT INTO {_ROW_TABLE[action.type]} VALUES ({marks})",
+                f"INSERT INTO {ROW_TABLE[action.type]} VALUES ({marks})",
                 ((cursor.lastrowid, row, *entry) for row, entry in sorted(action.rows.items())),
             )
     return len(new)
@@ -215,7 +215,7 @@ def _contradictions(
         target = actions.get(action.target) or known.get(action.target)
         if target is None:
             yield Problem(where, f"an {action.type} of {action.target}, which is in neither file.")
-        elif target.type not in _ROW_TABLE or target.actor != action.actor:
+        elif target.type not in ROW_TABLE or target.actor != action.actor:
             yield Problem(where, f"an {action.type} of {action.target}, not this person's action.")
         elif target.order >= action.order:
             yield Problem(where, f"an {action.type} of {action.target} that is older than it.")

@@ -12,10 +12,22 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+_ACTIVE = """
+WITH active_actions AS (
+  SELECT a.* FROM actions AS a
+  WHERE a.type IN ('annotate', 'verdict') AND COALESCE(
+    (SELECT e.type FROM actions AS e WHERE e.target = a.uuid
+     ORDER BY e.at_us DESC, e.uuid DESC LIMIT 1), 'redo') = 'redo')
+"""
+"""An annotate or verdict action counts unless the last word on it is an undo.
+
+Not a view of the database, whose text could be damaged.
+"""
+
 # SQLite takes a CROSS JOIN in the order written: actions in the order of their index, so that
 # nothing needs sorting.
-ANNOTATIONS = """
-SELECT n.plate, n.well, n.site, n.y_px, n.x_px, n.class, n.kind, n.note, {chosen},
+ANNOTATIONS = f"""{_ACTIVE}
+SELECT n.plate, n.well, n.site, n.y_px, n.x_px, n.class, n.kind, n.note, {{chosen}},
   a.actor, a.at_us, a.uuid
 FROM active_actions AS a CROSS JOIN annotations AS n ON n.action = a.seq
 ORDER BY a.at_us, a.uuid, n.row
@@ -23,15 +35,15 @@ ORDER BY a.at_us, a.uuid, n.row
 """Annotations of the actions that are in effect, oldest first: the last at a position counts.
 `chosen` is the column of that name, or NULL in a journal that has none."""
 
-VERDICTS = """
-SELECT v.plate, v.well, v.site, v.verdict, v.note, a.actor, a.at_us, a.uuid, {seen}
+VERDICTS = f"""{_ACTIVE}
+SELECT v.plate, v.well, v.site, v.verdict, v.note, a.actor, a.at_us, a.uuid, {{seen}}
 FROM active_actions AS a CROSS JOIN verdicts AS v ON v.action = a.seq
 ORDER BY a.at_us, a.uuid, v.row
 """
 """Verdicts of the actions that are in effect, oldest first: the last on a well or site counts.
 `seen` is the column of that name, or NULL in a journal that has none."""
 
-LAST_ACTIVE = """
+LAST_ACTIVE = f"""{_ACTIVE}
 SELECT uuid FROM active_actions WHERE actor = :actor ORDER BY at_us DESC, uuid DESC LIMIT 1
 """
 """What an undo takes back. An actor's own undos always run from the newest action backwards, so
@@ -51,7 +63,7 @@ ORDER BY u.at_us DESC, u.uuid DESC LIMIT 1
 """
 """What a redo puts back: the newest undo that still stands and that no new action followed."""
 
-_FROM_FILES = """
+_FROM_FILES = f"""{_ACTIVE}
 SELECT a.actor, n.plate, n.well, n.site, n.y_px, n.x_px, n.class, n.kind, n.note
 FROM active_actions AS a CROSS JOIN annotations AS n ON n.action = a.seq
 WHERE a.source IS NOT NULL

@@ -6,15 +6,22 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.assay.annotations.journal_integrity import (
+    CHECKSUMS,
+    JournalDamage,
+    append_checksums,
+    find_damage,
+    keep_copy,
+)
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 3
-"""1 had no `seen` with verdicts, 1 and 2 no `chosen` with annotations; such a journal is read as it
-is and upgraded when written to."""
+SCHEMA_VERSION = 4
+"""1 had no `seen` with verdicts, 1 and 2 no `chosen` with annotations, 1 to 3 no checksums; such a
+journal is read as it is and upgraded when written to."""
 
 APPLICATION_ID = 0x48435143  # "HCQC": tells our journal from any other SQLite file
 
@@ -57,12 +64,6 @@ CREATE TABLE verdicts (
     seen    TEXT,
     PRIMARY KEY (action, row)
 ) WITHOUT ROWID;
--- An annotate or verdict action counts unless the last word on it is an undo.
-CREATE VIEW active_actions AS
-SELECT a.* FROM actions AS a
-WHERE a.type IN ('annotate', 'verdict') AND COALESCE(
-    (SELECT e.type FROM actions AS e WHERE e.target = a.uuid
-     ORDER BY e.at_us DESC, e.uuid DESC LIMIT 1), 'redo') = 'redo';
 """
 
 # INSERT OR REPLACE deletes without firing delete triggers, hence the guard on insert as well.
@@ -83,6 +84,10 @@ _SCHEMA = (
     + _APPEND_ONLY.format(table="annotations", same=_SAME_ROW)
     + _APPEND_ONLY.format(table="verdicts", same=_SAME_ROW)
 )
+_CHECKSUM_TABLE = CHECKSUMS + _APPEND_ONLY.format(table="checksums", same="action = NEW.action")
+
+# Journals that this process has checked, and how their files were then.
+_CHECKED: dict[Path, tuple[int, int, int]] = {}
 
 
 def create_schema(path: Path, *, busy_timeout_s: float) -> None:
@@ -92,12 +97,13 @@ def create_schema(path: Path, *, busy_timeout_s: float) -> None:
     """
     with explained_sqlite(path, writing=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        database = _connect(path, "rwc", busy_timeout_s)
+        path.touch()  # SQLite's own files are not writable for a group, whatever the umask
+        database = _connect(path, "rw", busy_timeout_s)
         try:
             database.execute("BEGIN IMMEDIATE")
             if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
                 # executescript() would commit first and lose the lock, so statement by statement.
-                for statement in _statements(_SCHEMA):
+                for statement in _statements(_SCHEMA + _CHECKSUM_TABLE):
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -112,8 +118,9 @@ def reading(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connection
     with explained_sqlite(path, writing=False):
         database = _connect(path, "rw", busy_timeout_s)
         try:
-            _check_version(path, database)
             database.execute("BEGIN")
+            _check_version(path, database)
+            _check_content(path, database)
             yield database
         finally:
             database.close()
@@ -128,9 +135,13 @@ def appending(path: Path, *, busy_timeout_s: float) -> Iterator[sqlite3.Connecti
             _check_version(path, database)
             # IMMEDIATE takes the write lock now, so what is read in here stays true.
             database.execute("BEGIN IMMEDIATE")
-            _upgrade(path, database)
+            _check_version(path, database)  # another process may have upgraded it
+            _check_content(path, database)
+            _upgrade(database)
             yield database
+            append_checksums(database)
             database.execute("COMMIT")
+            _CHECKED[path.absolute()] = _file_mark(path)
         finally:
             database.close()  # rolls back what was not committed
 
@@ -145,13 +156,19 @@ def has_chosen(database: sqlite3.Connection) -> bool:
     return _version(database) > 2
 
 
-def _upgrade(path: Path, database: sqlite3.Connection) -> None:
+def _has_checksums(database: sqlite3.Connection) -> bool:
+    return _version(database) > 3
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
     """Bring an older journal up to `SCHEMA_VERSION`, as part of what is being written."""
-    _check_version(path, database)  # another process may have upgraded it, beyond what we know
     if not has_seen(database):
         database.execute("ALTER TABLE verdicts ADD COLUMN seen TEXT")
     if not has_chosen(database):
         database.execute("ALTER TABLE annotations ADD COLUMN chosen TEXT")
+    if not _has_checksums(database):
+        for statement in _statements(_CHECKSUM_TABLE):
+            database.execute(statement)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -192,9 +209,9 @@ def _connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection
 def _check_version(path: Path, database: sqlite3.Connection) -> None:
     application = database.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
-        raise HcsQcError(
-            f"{path} is an SQLite file but not an annotation journal of hcs-qc. Move it aside and "
-            f"restore the journal from a backup, or import a CSV export of it into a new one."
+        raise DamagedError(
+            f"{path} is an SQLite file but not an annotation journal of hcs-qc, or it is damaged. "
+            f"Restore the journal from its copies: hcs-qc repair {path.parent}."
         )
     version = _version(database)
     if version > SCHEMA_VERSION:
@@ -202,6 +219,36 @@ def _check_version(path: Path, database: sqlite3.Connection) -> None:
             f"{path} was made by a newer version of napari-hcs-qc (journal format {version}; this "
             f"one reads up to {SCHEMA_VERSION}). Upgrade: pip install -U napari-hcs-qc."
         )
+    query = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'checksums'"
+    if not _has_checksums(database) and database.execute(query).fetchone()[0]:
+        what = f"its format is {version}, and it has checksums, which formats before 4 have not."
+        raise JournalDamage(path, [Problem(path.name, what)])
+
+
+def _check_content(path: Path, database: sqlite3.Connection) -> None:
+    """Compare all that a journal holds with its checksums, once for each state of its file.
+
+    The first time in a process, which is when an assay is opened, a copy is kept.
+    """
+    key, mark = path.absolute(), _file_mark(path)
+    if _CHECKED.get(key) == mark:
+        return
+    problems = find_damage(database, has_checksums=_has_checksums(database))
+    if problems:
+        raise JournalDamage(path, problems)
+    if key not in _CHECKED and _has_checksums(database):
+        keep_copy(path, database)
+    _CHECKED[key] = mark
+
+
+def forget_check(path: Path) -> None:
+    """Have a journal compared with its checksums again, though its file looks the same."""
+    _CHECKED[path.absolute()] = (0, 0, 0)
+
+
+def _file_mark(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @contextmanager
@@ -211,7 +258,7 @@ def explained_sqlite(path: Path, *, writing: bool) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise  # a broken rule of the journal is an error of the program, not of the user
-    except (sqlite3.DatabaseError, OSError) as error:
+    except (sqlite3.DatabaseError, OSError, UnicodeDecodeError) as error:
         raise _explanation(path, error, writing=writing) from error
 
 
@@ -237,15 +284,14 @@ def _explanation(path: Path, error: Exception, *, writing: bool) -> HcsQcError:
             f"{path} is locked by another program that has been writing to it for too long; "
             f"close that program and repeat the last step."
         )
-    if is_("NOTADB", "not a database") or is_("CORRUPT", "malformed"):
-        return HcsQcError(
-            f"{path} is damaged ({text}); it was not changed. Move it aside and restore it from a "
-            "backup, or import a CSV export of it into a new journal."
-        )
+    is_damaged = is_("NOTADB", "not a database") or is_("CORRUPT", "malformed")
+    # What we ask of a whole journal is never refused as such: a name in its tables has changed.
+    if is_damaged or code == "ERROR" or is_("none", "decode"):
+        return JournalDamage(path, [Problem(path.name, f"{text}.")])
     if is_("CANTOPEN", "unable to open"):
         if not path.exists():
             return HcsQcError(
-                f"{path} does not exist; restore the journal from a backup or import a CSV export."
+                f"{path} does not exist; restore it from its copies: hcs-qc repair {path.parent}."
             )
         return HcsQcError(f"{path} cannot be opened; check the permissions of it and its folder.")
     if writing:

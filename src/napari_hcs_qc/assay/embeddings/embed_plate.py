@@ -105,13 +105,13 @@ def embed_plate(
 def stored_plate(
     state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path
 ) -> EmbeddingStore | None:
-    """Find the store of a plate's found cells; None when it is not complete."""
+    """Find the store of a plate's found cells; None when it is not complete, or damaged."""
     name = store_name(state, recipe, encoder)
     try:
         store = EmbeddingStore.open(folder / name)
     except HcsQcError:
         return None
-    return store if store.complete else None
+    return store if store.complete and store.is_sound else None
 
 
 def store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:

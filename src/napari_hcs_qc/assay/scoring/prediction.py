@@ -14,7 +14,12 @@ from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
-from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN, Prediction, save_prediction
+from napari_hcs_qc.assay.scoring.saved_prediction import (
+    COLUMN,
+    Prediction,
+    classes_of,
+    save_prediction,
+)
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
@@ -201,13 +206,6 @@ def with_novelty(
         warnings=(*prediction.warnings, *warning),
         novelty=summary,
     )
-
-
-def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
-    """Class of each probability: abnormal from one half on; None where there is none."""
-    classes = np.where(p_abnormal >= 0.5, "abnormal", "normal").astype(object)
-    classes[np.isnan(p_abnormal)] = None
-    return classes
 
 
 def _kinds(

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from napari_hcs_qc.documents import Document, Part
-from napari_hcs_qc.files import atomic_path, fingerprint
+from napari_hcs_qc.errors import DamagedError
+from napari_hcs_qc.files import atomic_path, fingerprint, sha256_of
 from napari_hcs_qc.old_names import RENAMED, with_new_names
 from napari_hcs_qc.read_table import read_parquet
+from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -63,6 +66,8 @@ class PredictionDocument(Document):
 
     format: Literal["napari-hcs-qc prediction"] = "napari-hcs-qc prediction"
     format_version: Literal[2] = 2
+    table_sha256: str = ""
+    """Of the file of the table; empty in assays of an earlier version."""
     cells: str
     """Content address of all cells it was made for."""
     found: str = ""
@@ -114,8 +119,8 @@ def load_prediction(
     content = document.found or document.cells
     if not is_of_all and not (partial and content == _mark(state, state.plate_cells.cells)):
         return None
-    table = read_parquet(path.with_suffix(".parquet")).rename(columns=RENAMED)
-    table = with_texts(table, table[_TEXTS])
+    n_cells = len(state.plate_cells.cells) + len(document.added)
+    table = _read_table(assay, state.plate.name, model, document.table_sha256, n_cells)
     if not is_of_all:
         table = realigned(table, list(document.added), state)
     return Prediction(
@@ -129,12 +134,57 @@ def load_prediction(
     )
 
 
+def check_prediction(assay: AssayFolder, plate: str, model: str) -> tuple[int, str]:
+    """Read a prediction whatever cells it is of; give their number, and its table's SHA-256."""
+    document = PredictionDocument.load(assay.predictions_folder(plate) / f"{model}.json")
+    table = _read_table(assay, plate, model, document.table_sha256, None)
+    return len(table), document.table_sha256
+
+
+def _read_table(
+    assay: AssayFolder, plate: str, model: str, sha256: str, n_cells: int | None
+) -> pd.DataFrame:
+    """Read the table of a prediction, and look whether it can be one."""
+    path = assay.predictions_folder(plate) / f"{model}.parquet"
+    again = f"Predict the plate again: hcs-qc predict {assay.path} --plate {plate} --model {model}."
+    table = read_parquet(path, sha256=sha256, remedy=again).rename(columns=RENAMED)
+    missing = [name for name in ("p_abnormal", *_TEXTS) if name not in table]
+    if missing:
+        raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing)}. {again}")
+    if n_cells is not None and len(table) != n_cells:
+        raise DamagedError(
+            f"{path} is damaged: it is of {count_of(len(table), 'cell')}; {n_cells:,} were "
+            f"expected. {again}"
+        )
+    p_abnormal = pd.to_numeric(table["p_abnormal"], errors="coerce").to_numpy(np.float32)
+    is_wrong = (p_abnormal < 0) | (p_abnormal > 1)
+    if is_wrong.any():
+        raise DamagedError(
+            f"{path} is damaged: a score is {p_abnormal[is_wrong][0]:g}; numbers from 0 to 1 were "
+            f"expected. {again}"
+        )
+    table = with_texts(table, table[_TEXTS])
+    if (table["predicted_class"].to_numpy() != classes_of(p_abnormal)).any():
+        raise DamagedError(f"{path} is damaged: classes contradict the scores. {again}")
+    return table
+
+
+def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
+    """Class of each probability: abnormal from one half on; None where there is none."""
+    classes = np.where(p_abnormal >= 0.5, "abnormal", "normal").astype(object)
+    classes[np.isnan(p_abnormal)] = None
+    return classes
+
+
 def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
     """Write a prediction into the assay; the caller holds its lock."""
     path = assay.predictions_folder(prediction.plate) / f"{prediction.model}.json"
     with atomic_path(path.with_suffix(".parquet")) as temporary:
         prediction.table.to_parquet(temporary, index=False)
+        table_sha256 = sha256_of(temporary)
+        path.unlink(missing_ok=True)  # the old one does not go with the new table
     PredictionDocument(
+        table_sha256=table_sha256,
         cells=cells_mark(state),
         found=_mark(state, state.plate_cells.cells),
         added=tuple(added_places(state.matched.added)),

@@ -23,10 +23,12 @@ from napari_hcs_qc.cells.intensity import measure_intensity
 from napari_hcs_qc.cells.table import empty_cells, join_cells, read_cells, write_cells
 from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.files import atomic_path, fingerprint
+from napari_hcs_qc.files import atomic_path, fingerprint, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
+from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +54,8 @@ class PartDocument(Document):
     format: Literal["napari-hcs-qc part"] = "napari-hcs-qc part"
     format_version: Literal[2] = 2
     unreadable: tuple[tuple[str, str], ...]
+    cells_sha256: str = ""
+    quality_sha256: str = ""
 
 
 def detect(
@@ -126,8 +130,9 @@ def detect(
         )
     cells = plate_cells if imported is None else imported.cells
     median_px = median_diameter(cells, diameter_px)
-    write_cells(cells, folder / "cells.parquet", {"plate": plate.name, "channel": name})
-    with atomic_path(folder / "quality.parquet") as temporary:
+    table, measured = folder / "cells.parquet", folder / "quality.parquet"
+    write_cells(cells, table, {"plate": plate.name, "channel": name})
+    with atomic_path(measured) as temporary:
         quality.to_parquet(temporary, index=False)
     # Last: without it the step counts as not done.
     CellsDocument(
@@ -147,6 +152,9 @@ def detect(
         ),
         check=imported.check if imported else "",
         understood=imported.understood if imported else "",
+        content=content_of(plate),
+        cells_sha256=sha256_of(table),
+        quality_sha256=sha256_of(measured),
     ).save(folder / CELLS)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     return load_cells(folder)
@@ -166,7 +174,7 @@ class _Parts:
 
     def path(self, number: int) -> Path:
         """Give the file that says that a part is finished."""
-        return self.folder / f"{number:05d}.parquet"
+        return self.folder / f"{number:05d}.json"
 
     def work(self, number: int, block: Sequence[SiteKey], job: Job) -> None:
         """Find the cells of a block and measure its image quality."""
@@ -198,11 +206,15 @@ class _Parts:
         else:
             cells, unreadable = empty_cells(), self._measure_only(block, measure, job)
         part = self.path(number)
-        with atomic_path(part.with_suffix(".quality.parquet")) as temporary:
+        table, quality = part.with_suffix(".parquet"), part.with_suffix(".quality.parquet")
+        write_cells(cells, table, {})
+        with atomic_path(quality) as temporary:
             quality_table(rows).to_parquet(temporary, index=False)
-        problems = tuple((problem.where, problem.what) for problem in unreadable)
-        PartDocument(unreadable=problems).save(part.with_suffix(".json"))
-        write_cells(cells, part, {})
+        PartDocument(
+            unreadable=tuple((problem.where, problem.what) for problem in unreadable),
+            cells_sha256=sha256_of(table),
+            quality_sha256=sha256_of(quality),
+        ).save(part)
 
     def _measure_only(
         self,
@@ -225,14 +237,21 @@ class _Parts:
 
     def join(self) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
         """Give the cells, the image quality and the unreadable sites of all parts."""
-        finished = sorted(self.folder.glob("?????.parquet"))
-        unreadable = [
-            Problem(where, what)
-            for part in finished
-            for where, what in PartDocument.load(part.with_suffix(".json")).unreadable
-        ]
-        quality = pd.concat(
-            [pd.read_parquet(part.with_suffix(".quality.parquet")) for part in finished],
-            ignore_index=True,
-        )
-        return join_cells([read_cells(part) for part in finished]), quality, unreadable
+        try:
+            return self._joined()
+        except HcsQcError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise HcsQcError(
+                f"A part of the cells that an earlier run had found is damaged ({error}). Run the "
+                "same command again; it finds all cells anew."
+            ) from error
+
+    def _joined(self) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
+        cells, qualities, unreadable = [], [], []
+        for part in sorted(self.folder.glob("?????.json")):
+            document = PartDocument.load(part)
+            unreadable += [Problem(where, what) for where, what in document.unreadable]
+            table, quality = part.with_suffix(".parquet"), part.with_suffix(".quality.parquet")
+            cells.append(read_cells(table, sha256=document.cells_sha256))
+            qualities.append(read_parquet(quality, sha256=document.quality_sha256))
+        return join_cells(cells), pd.concat(qualities, ignore_index=True), unreadable

@@ -129,6 +129,8 @@ class ModelManifest(Document):
     inputs: str = ""
     """Content address of all that the model depends on."""
     has_kinds: bool
+    novelty_sha256: str = ""
+    """Of the file by which novelty is measured; empty without one, and in earlier versions."""
     no_novelty: str = ""
     """Why novelty cannot be measured; empty when it can, and in models of an earlier version."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
 from napari_hcs_qc.documents import Document
-from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Projection, SiteKey
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
@@ -74,6 +74,11 @@ class CellsDocument(Document):
     problems: tuple[tuple[str, str, str], ...]
     check: str = ""
     understood: str = ""
+    content: str = ""
+    """Of the plate's files, without their dates; empty in assays of an earlier version."""
+    cells_sha256: str = ""
+    """Of the file with their table; empty in assays of an earlier version, as the next one."""
+    quality_sha256: str = ""
 
 
 def cells_document(folder: Path) -> CellsDocument | None:
@@ -97,9 +102,9 @@ def load_cells(folder: Path) -> PlateCells:
         )
     try:
         return PlateCells(
-            cells=read_cells(folder / "cells.parquet"),
+            cells=read_cells(folder / "cells.parquet", sha256=document.cells_sha256),
             ranges=document.ranges,
-            quality=_quality(folder / "quality.parquet"),
+            quality=_quality(folder / "quality.parquet", document.quality_sha256),
             diameter_px=document.diameter_px,
             channel=document.channel,
             projection=document.projection,
@@ -111,15 +116,15 @@ def load_cells(folder: Path) -> PlateCells:
             check=document.check,
             understood=document.understood,
         )
-    except (ValueError, OSError) as error:
-        raise HcsQcError(
+    except (HcsQcError, ValueError, OSError) as error:
+        raise DamagedError(
             f"The cells of plate {folder.name} are damaged ({error}); run 'hcs-qc cells' again."
         ) from error
 
 
-def _quality(path: Path) -> pd.DataFrame:
+def _quality(path: Path, sha256: str) -> pd.DataFrame:
     """Read the image quality, also as 0.1.0 wrote it."""
-    table = read_parquet(path).rename(columns={"power_slope": "octave_power_slope"})
+    table = read_parquet(path, sha256=sha256).rename(columns={"power_slope": "octave_power_slope"})
     if "power_log_log_slope" not in table:
         table["power_log_log_slope"] = np.nan
     if missing := [name for name in QUALITY_COLUMNS if name not in table]:

@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
-from napari_hcs_qc.assay.store.plate_cells import PlateCells, has_cells, load_cells
+from napari_hcs_qc.assay.store.plate_cells import (
+    CELLS,
+    CellsDocument,
+    PlateCells,
+    has_cells,
+    load_cells,
+)
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
@@ -118,7 +125,22 @@ def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
 
 def _opened(assay: AssayFolder, entry: PlateEntry) -> Plate:
     plate = open_plate(**entry.opened_with()).as_added(entry.fingerprint)
-    return with_platemap(plate, assay.platemap_path) if assay.platemap_path.is_file() else plate
+    if assay.platemap_path.is_file():
+        plate = with_platemap(plate, assay.platemap_path)
+    return as_known(assay, plate)
+
+
+def as_known(assay: AssayFolder, plate: Plate) -> Plate:
+    """Give a plate whose files have other dates, but the same content, its known fingerprint.
+
+    All that was computed of it is named by that.
+    """
+    known = CellsDocument.load_if_valid(assay.plate_folder(plate.name) / CELLS)
+    if known is None or not known.content or known.plate_fingerprint == plate.fingerprint:
+        return plate
+    if content_of(plate) == known.content:
+        plate.__dict__["fingerprint"] = known.plate_fingerprint  # where a cached property is
+    return plate
 
 
 def load_plate(

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from napari_hcs_qc.assay.store.model_manifest import EncoderRecord, ModelManifest
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, write_json
+from napari_hcs_qc.files import (
+    atomic_path,
+    explained_writes,
+    read_checked,
+    sha256_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +32,9 @@ NOVELTY = "annotated.safetensors"
 """What the annotated cells look like, in the folder of the model."""
 PRIOR = "prior"
 """Folder of what its prior learned of artefacts, in that of the model."""
+
+
+_REMEDY = "Train again: hcs-qc train."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +93,9 @@ def save_heads(
 
 def publish_model(folder: Path, manifest: ModelManifest) -> ModelManifest:
     """Write the manifest of a model whose heads are there; from then on it is one."""
+    if not manifest.novelty_sha256 and (folder / NOVELTY).is_file():
+        sha256 = sha256_of(folder / NOVELTY)
+        manifest = manifest.model_copy(update={"novelty_sha256": sha256})
     _with_weights(manifest, lambda weights: _portable(weights, folder)).save(folder / _MANIFEST)
     return read_manifest(folder)
 
@@ -110,7 +122,7 @@ def load_model(folder: Path) -> Model:
         head=load_head(folder / "head"),
         kind_head=load_head(folder / "kinds") if manifest.has_kinds else None,
         manifest=manifest,
-        novelty=_novelty(folder),
+        novelty=_novelty(folder, manifest.novelty_sha256),
         linear_prior=_linear_prior(manifest, folder),
     )
 
@@ -130,19 +142,18 @@ def _linear_prior(manifest: ModelManifest, folder: Path) -> LinearPrior | None:
     return prior
 
 
-def _novelty(folder: Path) -> Novelty | None:
+def _novelty(folder: Path, sha256: str) -> Novelty | None:
     """Read what `save_heads` wrote; None where the model has none."""
     from napari_hcs_qc.evaluation.novelty import Novelty
 
     path = folder / NOVELTY
-    if not path.is_file():
+    if not sha256 and not path.is_file():
         return None
+    content = read_checked(path, sha256, _REMEDY)
     try:
-        return Novelty.from_bytes(path.read_bytes())
-    except OSError as error:
-        raise HcsQcError(f"{path} cannot be read ({error}); train again.") from error
+        return Novelty.from_bytes(content)
     except HcsQcError as error:
-        raise HcsQcError(f"{path}: {error} Train again.") from error
+        raise HcsQcError(f"{path}: {error} {_REMEDY}") from error
 
 
 def _with_weights(

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import add_assay
-from napari_hcs_qc.cli.command import Command, Outcome
+from napari_hcs_qc.cli.command import DAMAGED, Command, Outcome
 from napari_hcs_qc.cli.outcome_text import as_data, novelty_lines
 from napari_hcs_qc.text import count_of
 
@@ -53,7 +53,8 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         "n_verdicts": status.n_verdicts,
         "models": [asdict(model) for model in status.models],
     }
-    return Outcome(lines, data)
+    is_damaged = any(plate.damage for plate in status.plates)
+    return Outcome(lines, data, DAMAGED if is_damaged else 0)
 
 
 def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
@@ -72,7 +73,7 @@ def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
         scored = f", not yet classified by model {status.models[-1].id}"
     return [
         f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}",
-        *(f"  {problem}" for problem in plate.problems),
+        *(f"  {problem}" for problem in (*plate.damage, *plate.problems)),
         *novelty_lines(plate.novelty),
     ]
 

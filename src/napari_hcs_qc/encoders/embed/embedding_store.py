@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from errno import ENOSPC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -34,6 +35,11 @@ StoreDtype: TypeAlias = Literal["float32", "float16"]
 
 FORMAT_VERSION = 1
 MANIFEST, ARRAY, JOURNAL = "manifest.json", "embeddings.npy", "done.jsonl"
+_REMEDY = "Run the same command again; it computes the embeddings anew."
+_READERS = 4  # threads that compare rows with their checksums
+
+# Array files whose rows have their checksums, and how each was then: they are read once a process.
+_SOUND: dict[Path, tuple[int, int]] = {}
 
 
 class StoreManifest(BaseModel, extra="allow"):
@@ -70,6 +76,20 @@ class StoreManifest(BaseModel, extra="allow"):
         """Length of the array file."""
         return len(self.header) + self.shape[0] * self.row_bytes
 
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.shape[0] // self.chunk_cells)
+
+    def rows(self, chunk: int) -> range:
+        """Rows of a chunk."""
+        start = chunk * self.chunk_cells
+        return range(start, min(start + self.chunk_cells, self.shape[0]))
+
+    def offset(self, chunk: int) -> int:
+        """Where a chunk begins in the array file."""
+        return len(self.header) + self.rows(chunk).start * self.row_bytes
+
 
 class EmbeddingStore:
     """Embeddings of one cell table, as they lie in a folder."""
@@ -81,7 +101,7 @@ class EmbeddingStore:
     @classmethod
     def open(cls, folder: Path) -> EmbeddingStore:
         """Open a store, finished or not."""
-        data = read_json(folder / MANIFEST)
+        data = read_json(folder / MANIFEST, remedy=_REMEDY)
         version = data.get("format_version")
         if version != FORMAT_VERSION:
             raise HcsQcError(
@@ -114,6 +134,30 @@ class EmbeddingStore:
             return False
 
     @property
+    def is_sound(self) -> bool:
+        """Whether every chunk has its checksum; looked up where the file is as it was then."""
+        path = self.folder / ARRAY
+        if _SOUND.get(path.absolute()) == _mark(path):
+            return True
+        return not self.damaged_chunks()
+
+    def damaged_chunks(self) -> list[int]:
+        """Compare all rows with the checksums that were kept when they were written."""
+        path, (finished, _) = self.folder / ARRAY, _finished(self.folder)
+        mark, chunks = _mark(path), range(self.manifest.n_chunks)
+
+        def is_damaged(chunk: int) -> bool:
+            entry = finished.get(chunk)
+            return entry is None or _checksum(path, self.manifest, chunk) != entry.crc32
+
+        with ThreadPoolExecutor(_READERS, "hcs-qc checksums") as pool:
+            is_wrong = list(pool.map(is_damaged, chunks))
+        damaged = [chunk for chunk, wrong in zip(chunks, is_wrong, strict=True) if wrong]
+        if not damaged:
+            _SOUND[path.absolute()] = mark
+        return damaged
+
+    @property
     def unreadable(self) -> tuple[Problem, ...]:
         """Sites whose pixels could not be had; the rows of their cells are NaN."""
         return self.manifest.unreadable
@@ -139,6 +183,52 @@ class _Finished(BaseModel, frozen=True):
     chunk: int
     crc32: int
     unreadable: tuple[Problem, ...]
+    line: int | None = None  # checksum of the rest; None in stores of an earlier version
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the line is as it was written."""
+        return self.line in (None, self.checksum)
+
+    @property
+    def checksum(self) -> int:
+        """What `line` has to be."""
+        return zlib.crc32(self.model_dump_json(exclude={"line"}).encode())
+
+
+def _finished(folder: Path) -> tuple[dict[int, _Finished], int]:
+    """Read which chunks are finished, and how long the part of the journal is that is whole."""
+    try:
+        journal = (folder / JOURNAL).read_bytes()
+    except FileNotFoundError:
+        journal = b""
+    entries: dict[int, _Finished] = {}
+    length = 0
+    for line in journal.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            entry = _Finished.model_validate_json(line)
+        except ValueError:
+            break
+        length += len(line)
+        if entry.is_whole:
+            entries[entry.chunk] = entry
+    return entries, length
+
+
+def _checksum(path: Path, manifest: StoreManifest, chunk: int) -> int:
+    with path.open("rb") as handle:
+        handle.seek(manifest.offset(chunk))
+        return zlib.crc32(handle.read(len(manifest.rows(chunk)) * manifest.row_bytes))
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)
+    return status.st_mtime_ns, status.st_size
 
 
 class StoreWriter:
@@ -166,14 +256,14 @@ class StoreWriter:
             self._create()
         else:
             self._manifest = store.manifest
-            self._resume()
+            self._resume(store)
+            self.reopen(())
         self._check_room()
 
     @property
     def pending(self) -> list[int]:
         """Chunks still to be written, ascending."""
-        n_chunks = -(-self._manifest.shape[0] // self._manifest.chunk_cells)
-        return [chunk for chunk in range(n_chunks) if chunk not in self._done]
+        return [chunk for chunk in range(self._manifest.n_chunks) if chunk not in self._done]
 
     @property
     def unreadable(self) -> dict[int, tuple[Problem, ...]]:
@@ -182,8 +272,7 @@ class StoreWriter:
 
     def rows(self, chunk: int) -> range:
         """Rows of a chunk."""
-        start = chunk * self._manifest.chunk_cells
-        return range(start, min(start + self._manifest.chunk_cells, self._manifest.shape[0]))
+        return self._manifest.rows(chunk)
 
     def reopen(self, chunks: Iterable[int]) -> None:
         """Count finished chunks as not done."""
@@ -203,8 +292,9 @@ class StoreWriter:
             features = np.clip(features, np.finfo(np.float16).min, np.finfo(np.float16).max)
         data = np.ascontiguousarray(features, dtype=dtype).tobytes()
         line = _Finished(chunk=chunk, crc32=zlib.crc32(data), unreadable=tuple(unreadable))
+        line = line.model_copy(update={"line": line.checksum})
         with explained_writes(self._array_path), self._array_path.open("rb+") as handle:
-            write_at(handle, self._offset(chunk), data)
+            write_at(handle, self._manifest.offset(chunk), data)
         with explained_writes(self._journal_path), self._journal_path.open("ab") as handle:
             write_at(handle, None, line.model_dump_json().encode() + b"\n")
         self._done[chunk] = line.unreadable
@@ -249,33 +339,19 @@ class StoreWriter:
             write_at(handle, 0, self._manifest.header)
         write_json(self.folder / MANIFEST, self._manifest.model_dump(mode="json"))
 
-    def _resume(self) -> None:
+    def _resume(self, store: EmbeddingStore) -> None:
         """Read which chunks are finished, and cut off a line that a kill left half-written."""
-        valid = 0
-        # A complete store is trusted by its size: reading gigabytes at every opening would cost.
-        trusted = self._manifest.complete
-        try:
-            journal = self._journal_path.read_bytes()
-        except FileNotFoundError:
-            journal = b""
-        with self._array_path.open("rb") as handle:
-            for line in journal.splitlines(keepends=True):
-                try:
-                    entry = _Finished.model_validate_json(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                valid += len(line)
-                if trusted or self._checksum(handle, entry.chunk) == entry.crc32:
-                    self._done[entry.chunk] = entry.unreadable
-        if valid < len(journal):
+        finished, length = _finished(self.folder)
+        # What is complete is read once a process: gigabytes at every step would cost.
+        is_known = store.complete and store.is_sound
+        self._done = {
+            chunk: entry.unreadable
+            for chunk, entry in finished.items()
+            if is_known or _checksum(self._array_path, store.manifest, chunk) == entry.crc32
+        }
+        if self._journal_path.is_file() and length < self._journal_path.stat().st_size:
             with explained_writes(self._journal_path):
-                os.truncate(self._journal_path, valid)
-
-    def _checksum(self, handle: BinaryIO, chunk: int) -> int:
-        handle.seek(self._offset(chunk))
-        return zlib.crc32(handle.read(len(self.rows(chunk)) * self._manifest.row_bytes))
+                os.truncate(self._journal_path, length)
 
     def _check_room(self) -> None:
         """Say at the start, not after hours, that the disk is too small."""
@@ -286,10 +362,6 @@ class StoreWriter:
             if needed > free:
                 reason = f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free"
                 raise OSError(ENOSPC, reason)
-
-    def _offset(self, chunk: int) -> int:
-        start = self.rows(chunk).start
-        return len(self._manifest.header) + start * self._manifest.row_bytes
 
 
 def write_at(handle: BinaryIO, offset: int | None, data: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_hcs_qc.plates.limits import excessive_size
 from napari_hcs_qc.plates.ome_zarr.plain_metadata import image_facts
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
@@ -66,6 +67,8 @@ def _decode(folder: Path) -> ImageFacts:
     try:
         # The largest array comes first, by the specification; ngio checks axes and transforms.
         image = open_image(opened(folder), mode="r")
+        if excess := excessive_size(image.shape):
+            raise UnreadableImageError(excess)
         channels = image.meta.channels_meta
         return ImageFacts(
             level=image.path,
@@ -77,6 +80,8 @@ def _decode(folder: Path) -> ImageFacts:
         )
     except RemoteError as error:
         raise UnreadableImageError(str(error)) from error
+    except UnreadableImageError:
+        raise
     except Exception as error:  # noqa: BLE001  Whatever a damaged group makes the libraries raise.
         refusal = error
     try:

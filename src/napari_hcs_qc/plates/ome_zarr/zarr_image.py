@@ -141,6 +141,8 @@ def attributes_of(folder: Path) -> dict[str, Any]:
 
 def short_reason(error: BaseException) -> str:
     """Put a library's message on one line, cut where it gets long."""
+    if isinstance(error, MemoryError):
+        raise error  # no fault of the file
     # ngio lists what each NGFF version has to say: the one that came furthest has most to say.
     text = max(re.split(r"Version \d\.\d: ", str(error)), key=len)
     text = " ".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_hcs_qc.plates.limits import excessive_chunks
 from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.ome_zarr.zarr_chunks import truncated_blosc, truncated_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
@@ -40,6 +41,8 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
             )
         _refuse_damage(facts, truncated_blosc(array, store.fetched), " to the server")
         return pixels
+    if excess := excessive_chunks(array.shape, array.chunks):
+        raise UnreadableImageError(excess)
     _refuse_damage(facts, truncated_chunks(array, location / facts.level, index))
     return load_plane(array, selection, facts.axes)
 

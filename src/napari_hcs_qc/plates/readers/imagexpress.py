@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
+from napari_hcs_qc.plates.limits import MAX_CHANNELS, MAX_SITES, readable
 from napari_hcs_qc.plates.plate import Channel
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z
-from napari_hcs_qc.plates.wells import parse_well, well_name
+from napari_hcs_qc.plates.wells import PLATE_SHAPES, parse_well, well_name
 from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hcs_qc.plates.readers.assemble import PlaneFile
+
+
+_DIGITS = 12  # of a number in the file that are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +43,25 @@ def read_htd(path: Path) -> Description:
         text = path.read_text(encoding="latin-1")
     except OSError as error:
         raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
-    entries = {
-        row[0]: [value.strip() for value in row[1:]]
-        for row in csv.reader(text.replace("\0", "").splitlines(), skipinitialspace=True)
-        if len(row) > 1
-    }
+    with readable(path, "an HTD file"):
+        entries = {
+            row[0]: [value.strip() for value in row[1:]]
+            for row in csv.reader(text.replace("\0", "").splitlines(), skipinitialspace=True)
+            if len(row) > 1
+        }
     rows, columns = _number(entries, "YWells"), _number(entries, "XWells")
+    most_rows, most_columns = PLATE_SHAPES[1536]
+    if rows > most_rows or columns > most_columns:
+        raise HcsQcError(
+            f"{path} is of a plate of {rows:,} × {columns:,} wells; plates of up to {most_rows} × "
+            f"{most_columns} (1,536 wells) are read."
+        )
+    for key, most in (("YSites", MAX_SITES), ("NWavelengths", MAX_CHANNELS)):
+        if _number(entries, key) > most:
+            raise HcsQcError(
+                f"{path} is damaged: {key} is {_number(entries, key):,}; at most {most:,} were "
+                "expected."
+            )
     if "HTSInfoFile" not in entries and not (rows and columns):
         raise HcsQcError(f'{path} is not an HTD file; a line "HTSInfoFile" was expected.')
     wells = set()
@@ -104,7 +121,9 @@ def htd_text(
 
 def _number(entries: dict[str, list[str]], key: str) -> int:
     values = entries.get(key, [])
-    return int(values[0]) if values and values[0].isdecimal() else 0
+    if not values or not values[0].isdecimal():
+        return 0
+    return int(values[0][:_DIGITS])  # beyond every limit already
 
 
 def _flag(entries: dict[str, list[str]], key: str) -> bool | None:

@@ -25,7 +25,9 @@ from napari_hcs_qc.qc.export.export_tables import (
     site_table,
     well_table,
 )
+from napari_hcs_qc.qc.export.hdf5_sink import hdf5_sink
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text_columns import without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,7 +171,8 @@ def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, s
     ):
         pd.DataFrame(columns=list(dtypes)).to_csv(file, index=False, lineterminator="\n")
         for part in parts:
-            part[list(dtypes)].to_csv(file, index=False, header=False, lineterminator="\n")
+            chosen = without_formulas(part[list(dtypes)])
+            chosen.to_csv(file, index=False, header=False, lineterminator="\n")
 
 
 def _write_anndata(
@@ -193,10 +196,12 @@ def _write_anndata(
     data = anndata.AnnData(
         obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
     )
-    with atomic_path(path) as temporary:
-        data.write_h5ad(temporary)
+    with atomic_path(path) as temporary, hdf5_sink(temporary) as sink:
+        # As `AnnData.write_h5ad` does, into a file that outlives a full disk.
+        with h5py.File(sink, "w") as file:
+            anndata.io.write_elem(file, "/", data)
         n_rows = max(1, _VALUES // max(1, n_features))
-        with h5py.File(temporary, "r+") as file:
+        with h5py.File(sink, "r+") as file:
             if "X" in file:
                 del file["X"]
             target = file.create_dataset(
@@ -211,6 +216,7 @@ def _write_anndata(
             for block in blocks:
                 for start in range(0, len(block), n_rows):
                     job.check()
+                    sink.check()
                     rows = np.asarray(block[start : start + n_rows], dtype=np.float32)
                     target[first + start : first + start + len(rows)] = rows
                 first += len(block)

@@ -180,6 +180,7 @@ def first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     path = tmp_path / "first.sqlite"
     with monkeypatch.context() as patch:
         patch.setattr(journal_schema, "_SCHEMA", schema)
+        patch.setattr(journal_schema, "_CHECKSUM_TABLE", "")
         patch.setattr(journal_schema, "SCHEMA_VERSION", 1)
         Journal.open(path)
     database = sqlite3.connect(path, isolation_level=None)
@@ -232,7 +233,7 @@ def test_the_first_write_upgrades_a_journal_and_keeps_all(
         journal.export(tmp_path / "e.csv")
         assert journal.import_(tmp_path / "e.csv") == 0
     journal.verdict("p", "A03", "keep", reviewer="ben", seen={"flag_codes": "blur"})
-    assert version_of(journal) == journal_schema.SCHEMA_VERSION == 3
+    assert version_of(journal) == journal_schema.SCHEMA_VERSION == 4
     assert journal.verdicts()["seen"].tolist() == [None, None, {"flag_codes": "blur"}]
     assert journal.verdicts().iloc[:2].equals(before)
     database = sqlite3.connect(journal.path)
@@ -247,6 +248,7 @@ def test_annotations_of_the_second_version_stay_when_how_cells_are_chosen_is_add
     path = tmp_path / "second.sqlite"
     with monkeypatch.context() as patch:
         patch.setattr(journal_schema, "_SCHEMA", older_schema("chosen"))
+        patch.setattr(journal_schema, "_CHECKSUM_TABLE", "")
         patch.setattr(journal_schema, "SCHEMA_VERSION", 2)
         Journal.open(path)
     database = sqlite3.connect(path, isolation_level=None)
@@ -266,7 +268,7 @@ def test_annotations_of_the_second_version_stay_when_how_cells_are_chosen_is_add
         plate="p", well="A02", site=1, y_px=1, x_px=1, cls="normal", chosen="suggested"
     )
     journal.annotate_many([second], "ben")
-    assert version_of(journal) == 3
+    assert version_of(journal) == 4
     assert journal.annotations()["chosen"].tolist() == [None, "suggested"]
     assert journal.annotations().iloc[:1].equals(before)
     assert journal.import_(tmp_path / "e.csv") == 0

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import pytest
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.open_windows import OpenWindows, Person
+from napari_hcs_qc.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,8 +103,7 @@ def test_who_came_first_is_named_first_and_half_written_entries_are_passed_over(
     names = sorted(path.stem for path in (assay / "presence").glob("*.json"))
     for since, name in zip(("2025", "2023", "2024"), names, strict=True):
         path = assay / "presence" / f"{name}.json"
-        data = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps({**data, "since": since}), encoding="utf-8")
+        write_json(path, {**read_json(path), "since": since})
     looking = OpenWindows.enter(assay)
     assert [person.since for person in looking.others] == ["2023", "2024", "2025"]
     (assay / "presence" / f"{names[0]}.json").write_text("{", encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from napari_hcs_qc.files import write_json
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.plate_directions import (
     MIN_CELLS,
@@ -115,7 +116,7 @@ def test_a_head_of_the_version_before_is_still_read(tmp_path: Path) -> None:
     save_head(head, tmp_path)
     manifest = json.loads((tmp_path / "head.json").read_text())
     manifest["version"] = 1
-    (tmp_path / "head.json").write_text(json.dumps(manifest))
+    write_json(tmp_path / "head.json", manifest)
     again = load_head(tmp_path)
     np.testing.assert_array_equal(again.predict_proba(X), head.predict_proba(X))
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.files import read_json
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.export import write_tables
 from napari_hcs_qc.qc.export.export_tables import (
@@ -148,7 +149,7 @@ def test_image_quality_is_exported_when_measured(
 def test_provenance_says_how_the_tables_were_made(scored: ExportPlate, tmp_path: Path) -> None:
     options = ExportOptions(keep_kinds=("dead",), exclude_unreviewed=True)
     export_tables([scored], tmp_path, options=options, provenance={"model": "m1"})
-    assert json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8")) == {
+    assert read_json(tmp_path / "provenance.json") == {
         "model": "m1",
         "export": {
             "plates": ["P ä1"],

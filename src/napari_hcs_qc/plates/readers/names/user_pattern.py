@@ -8,6 +8,7 @@ from functools import cached_property
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.pattern_groups import GROUPS
+from napari_hcs_qc.plates.limits import search_in_time
 from napari_hcs_qc.plates.readers.names.place import (
     NO_CHANNEL,
     NO_Z,
@@ -64,7 +65,7 @@ class UserPattern:
 
     def match(self, path: str) -> Place | str | None:
         """Read a relative path: its place, the reason why it has none, or None for no match."""
-        match = self._compiled.search(path)
+        match = search_in_time(self.text, path)
         if match is None:
             return None
         groups = match.groupdict()
@@ -84,7 +85,7 @@ class UserPattern:
 
     def with_letters(self, paths: list[str]) -> UserPattern:
         """Take letters for sites where all paths that match have one."""
-        matches = [match for path in paths if (match := self._compiled.search(path))]
+        matches = [match for path in paths if (match := search_in_time(self.text, path))]
         if "site" not in self.groups or not matches:
             return self
         if all(match["site"] and _LETTER.fullmatch(match["site"]) for match in matches):
