@@ -18,6 +18,7 @@ from napari_hcs_qc.gui.canvas.clicking import Clicking, Mode
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
+from napari_hcs_qc.gui.keys.key_names import NEXT
 from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button, row
 from napari_hcs_qc.text import count_of
 
@@ -81,7 +82,8 @@ class AnnotateDock(Dock):
         self._annotator = line_edit("Your name, stored with each annotation.", "your name")
         self._blind = check_box(
             "Blind",
-            "Hide predictions, on the image and in the gallery, so that they do not influence you.",
+            "Hide predictions, flags and the annotations of others everywhere, so that they do not "
+            "influence you.",
         )
         self._undo = push_button(
             "Undo",
@@ -90,7 +92,10 @@ class AnnotateDock(Dock):
             takes_focus=False,  # the gallery keeps the keyboard
         )
         self._redo = push_button(
-            "Redo", "Redo the last undone action (Ctrl+Y).", annotations.redo, takes_focus=False
+            "Redo",
+            "Redo the last undone action (Ctrl+Shift+Z).",
+            annotations.redo,
+            takes_focus=False,
         )
         self._modes = QButtonGroup(self)
         self._mode_buttons: list[QPushButton] = []
@@ -103,8 +108,8 @@ class AnnotateDock(Dock):
             self._modes.addButton(button)
         self._goes_on = check_box(
             "Go on",
-            "After Space and a class key, go on to the next suggested cell by itself; in the "
-            "gallery to the next one that nobody has annotated. Space skips a cell.",
+            f"After {NEXT} and a class key, go on to the next suggested cell by itself; in the "
+            f"gallery to the next one that nobody has annotated. {NEXT} skips a cell.",
         )
         self._goes_on.setChecked(self._session.target.goes_on)
         self._buttons = ClassButtons()
@@ -146,7 +151,7 @@ class AnnotateDock(Dock):
         session.target.changed.connect(self._show_target)
         self._clicking.mode_changed.connect(self._show_mode)
         session.annotations.person_changed.connect(self._show_person)
-        session.annotations.person_changed.connect(self._list_label_issues)
+        session.annotations.person_changed.connect(self._count)
         session.assay.changed.connect(self._assay_changed)
         session.settled.connect(self._count)
 
@@ -259,12 +264,15 @@ class AnnotateDock(Dock):
 
     def _count(self, *_: object) -> None:
         session = self._session
-        cache = session.annotations.cache
+        cache = session.annotations.shown
         if cache is None:
             self._buttons.set_value(Counts({}, {}))
             return
         self._buttons.set_value(count_annotations(cache.table))
         self._list_label_issues()
+        if session.annotations.is_blind:
+            self._conflicts.set_value(())
+            return
         states = {item.name: item.state for item in session.assay.plates if item.state is not None}
         job = session.start(
             "Comparing annotators",

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
-from napari_hcs_qc.gui.canvas.site_view import MASKS
+from napari_hcs_qc.gui.canvas.our_layers import MASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

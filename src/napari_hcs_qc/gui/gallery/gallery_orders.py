@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
 
+from napari_hcs_qc.gui.gallery.gallery_filters import EVERY_CELL, CellFilter
+
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QComboBox
 
@@ -55,6 +57,18 @@ class GalleryOptions:
 
     order: Order = "random"
     shown: Filter = "all"
+    only: CellFilter = EVERY_CELL  # what else a cell has to be
+    measurement: str = ""  # sorts the cells in place of the order; empty for none
+    is_rising: bool = False  # whether the smallest measurement is first
+    n_most: int | None = None  # so many cells at most
+
+
+def differ(now: Any, before: Any, column: str, n_cells: int) -> bool:
+    """Whether two predictions of a plate's cells differ in a column; one may be missing."""
+    if now is before or now is None or before is None:
+        return now is not before
+    values, then = (item.table.reindex(columns=[column])[:n_cells] for item in (now, before))
+    return bool(now.model != before.model or not values.equals(then))
 
 
 def why_not(session: Session, order: Order) -> str:
