@@ -135,6 +135,7 @@ def test_the_gallery_takes_the_window_by_its_key_and_nothing_unseen_is_annotated
     y_px, x_px = person.view.cells.yx_px[len(person.view.cells) // 2]
     person.click_at(y_px, x_px)
     person.press("F9")
+    person.qtbot.wait(50)
     assert gallery.is_filled and not person.canvas.isVisible()
     assert gallery.view.viewport().width() > 1000
     seen = person.session.target.in_sight(person.session.target.selection)

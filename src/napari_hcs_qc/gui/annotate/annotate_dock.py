@@ -40,6 +40,7 @@ class AnnotateOptions:
     annotator: str  # name that is recorded
     is_blind: bool = False  # whether predictions are hidden
     mode: Mode = "look"  # what a click on the image does
+    is_live: bool = True  # whether predictions follow each annotation
     goes_on: bool = True  # whether the next suggested cell follows an annotated one by itself
     gallery: GalleryOptions = field(default_factory=GalleryOptions)  # order and filter
 
@@ -64,7 +65,7 @@ class AnnotateDock(Dock):
                 self._redo,
                 spacing=4,
             ),
-            row(QLabel("Click"), *self._mode_buttons, None, self._target, spacing=2),
+            row(QLabel("Click"), *self._mode_buttons, self._live, None, self._target, spacing=2),
             self._buttons,
             (self.gallery, 1),
             self._conflicts,
@@ -112,6 +113,12 @@ class AnnotateDock(Dock):
             f"gallery to the next one that nobody has annotated. {NEXT} skips a cell.",
         )
         self._goes_on.setChecked(self._session.target.goes_on)
+        self._live = check_box(
+            "Live",
+            "Predictions on the image and in the gallery follow each annotation. Wells, flags and "
+            "exported tables are those of the model until you press Retrain.",
+        )
+        self._live.setChecked(self._session.live.is_on)
         self._buttons = ClassButtons()
         self._target = QLabel()
         self._target.setToolTip(
@@ -138,6 +145,7 @@ class AnnotateDock(Dock):
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
         self._goes_on.toggled.connect(self._set_goes_on)
+        self._live.toggled.connect(self._set_live)
         self._buttons.pressed.connect(session.target.annotate)
         self._buttons.add_pressed.connect(self._add_kind)
         self._buttons.remove_pressed.connect(self._remove_kind)
@@ -164,6 +172,7 @@ class AnnotateDock(Dock):
             annotator=session.annotations.annotator,
             is_blind=session.annotations.is_blind,
             mode=self._clicking.mode,
+            is_live=session.live.is_on,
             goes_on=session.target.goes_on,
             gallery=self.gallery.value(),
         )
@@ -175,6 +184,7 @@ class AnnotateDock(Dock):
         session.annotations.is_blind = options.is_blind
         self._clicking.set_mode(options.mode)
         self._goes_on.setChecked(options.goes_on)
+        self._live.setChecked(options.is_live)
         if options.gallery != self.gallery.value():
             self.gallery.set_value(options.gallery)
 
@@ -215,6 +225,10 @@ class AnnotateDock(Dock):
 
     def _set_goes_on(self, goes_on: bool) -> None:
         self._session.target.goes_on = goes_on
+        self._emit_value()
+
+    def _set_live(self, is_live: bool) -> None:
+        self._session.live.is_on = is_live
         self._emit_value()
 
     def _show_target(self) -> None:

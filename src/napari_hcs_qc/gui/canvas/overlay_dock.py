@@ -39,6 +39,12 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
         "The squares around the cell under the cursor that the encoder sees.",
     ),
     (
+        "contours",
+        "Contours in place of rings",
+        "Outlines nuclei along their contour; cells predicted abnormal keep their square. Needs "
+        "detected nuclei or imported masks, not positions alone.",
+    ),
+    (
         "masks",
         "Fill nuclei",
         "Fills nuclei with the colour of their cell. Needs detected nuclei or imported masks, not "

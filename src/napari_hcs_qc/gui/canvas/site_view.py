@@ -79,6 +79,7 @@ class SiteView(QObject):
         self._layers = OurLayers(viewer, self._look_timer.start)
         self._options = OverlayOptions()
         self._is_raw = False
+        self._projected = ""  # how planes of the plate became one
         self._before_solo: dict[str, bool] | None = None  # which channels were shown
         self.cells: SiteCells | None = None
         self._on_screen: SiteKey | None = None
@@ -130,6 +131,11 @@ class SiteView(QObject):
         """Length of a pixel in the units of the viewer."""
         plate = self._session.selection.plate
         return 1.0 if plate is None or not plate.pixel_size_um else plate.pixel_size_um
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Scale and units of a layer of the plate on screen."""
+        return self._layers.place
 
     def look_at(self, yx_px: tuple[float, float]) -> None:
         """Bring a position of the site into the middle, close enough to see a cell."""
@@ -203,11 +209,14 @@ class SiteView(QObject):
         if is_new_plate:
             self._before_solo = None
             self._layers.pixel_um = shown.plate.pixel_size_um
+            projection = "max" if shown.state is None else shown.state.plate_cells.projection
+            n_planes = shown.plate.planes.groupby("channel")["z"].nunique()
+            self._projected = f"  ({projection} of z)" if (n_planes > 1).any() else ""
         for data, options, _ in layers:
             self._layers.set_image(data, options)
         self._on_screen = site
         self.refresh_cells()
-        self._caption(f"{shown.plate.name}  {site}")
+        self._caption(f"{shown.plate.name}  {site}{self._projected}")
         if is_new_plate:
             self.viewer.reset_view()
         if self._centre_on is not None:
@@ -306,13 +315,19 @@ class SiteView(QObject):
             "annotation": _texts(cells.annotated_class, len(cells)),
             "annotated_kind": _texts(cells.annotated_kind, len(cells)),
         }
+        outline = look.outline
+        masks = self.mask_layer
+        if self._options.contours and masks is not None and masks.visible:
+            has_contour = (cells.rows >= 0) & ~is_abnormal
+            if masks.metadata.get("site") == self._on_screen:
+                outline = np.where(has_contour[:, np.newaxis], outline * [1, 1, 1, 0], outline)
         state = session.selection.state
         self._layers.diameter_px = 20.0 if state is None else state.plate_cells.diameter_px
         size = _RING_DIAMETERS * cells.diameter_px
         self._layers.set_rims(
             cells.yx_px,
             size,
-            look.outline[:, 3] * self._options.opacity,
+            outline[:, 3] * self._options.opacity,
             shown,
             border_width=_RING_WIDTH,
             symbol=look.ring,
@@ -321,7 +336,7 @@ class SiteView(QObject):
             CELLS,
             cells.yx_px,
             size,
-            look.outline,
+            outline,
             features,
             shown,
             border_width=_RING_WIDTH,

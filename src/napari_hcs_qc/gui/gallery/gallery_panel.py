@@ -182,10 +182,11 @@ class GalleryPanel(QWidget):
             self.filters.offer(self._workspace.session)
             self.filters.set_tile_px(self.view.tile_px())
             self.view.setFocus()
+            self.filters.setVisible(is_filled)
         else:
+            self.filters.setVisible(False)
             self._whole_window.leave()
-        self.filters.setVisible(is_filled)
-        if not is_filled:  # nothing that cannot be seen may hide cells
+            # Nothing that cannot be seen may hide cells.
             self.set_value(GalleryOptions(self._value.order, self._value.shown))
         self.filled_changed.emit(is_filled)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 if TYPE_CHECKING:
@@ -54,11 +54,17 @@ class WholeWindow:
             widget.show()
         self._hidden = []
         if isinstance(window, QMainWindow):
-            docks = [*self._sizes]
-            sizes = [*self._sizes.values()]
-            across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
-            window.resizeDocks(docks, [size.width() for size in sizes], across)
-            window.resizeDocks(docks, [size.height() for size in sizes], down)
+            self._restore_sizes(window)
+            # Again when the layout knows what is shown now.
+            QTimer.singleShot(0, window, lambda: self._restore_sizes(window))
+
+    def _restore_sizes(self, window: QMainWindow) -> None:
+        if self._hidden:
+            return  # filled again meanwhile
+        docks, sizes = [*self._sizes], [*self._sizes.values()]
+        across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+        window.resizeDocks(docks, [size.width() for size in sizes], across)
+        window.resizeDocks(docks, [size.height() for size in sizes], down)
 
     def _dock(self) -> QDockWidget | None:
         parent: QWidget | None = self._part

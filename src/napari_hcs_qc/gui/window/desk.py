@@ -57,7 +57,7 @@ _TABS: dict[str, type[QWidget]] = {
     ENCODER: EncoderDock,
 }
 _LEFT_PX, _RIGHT_PX = 310, 400
-_GUIDE_PX = 215
+_GUIDE_PX, _GUIDE_LEAST_PX = 215, 200
 
 
 def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
@@ -67,7 +67,8 @@ def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
     MaskLayer.of(workspace)
     is_first = any(dock_with(viewer, kind) is None for kind in _kinds().values())
     plate = _dock(viewer, PLATE, area="left", scrolls=False)  # its map takes what room there is
-    _dock(viewer, GUIDE, area="left")
+    guide = _dock(viewer, GUIDE, area="left")
+    guide.setMinimumHeight(_GUIDE_LEAST_PX)  # its advice and messages are there in a low window
     tabs = [_dock(viewer, name, area="right") for name in (*_TABS, *PANELS)]
     window = viewer.window._qt_window
     if is_first:
