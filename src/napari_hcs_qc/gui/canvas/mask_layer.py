@@ -61,6 +61,8 @@ class MaskLayer(QObject):
         if layer is not None and self._on_screen == (state.plate.name, site):
             self._draw(layer, site)
             return
+        if layer is not None:
+            layer.visible = False  # it has those of another site
         job = session.start(
             f"Masks of {site}",
             _masks,

@@ -18,6 +18,10 @@ class WholeWindow:
     def __init__(self, part: QWidget) -> None:
         self._part = part
         self._hidden: list[QWidget] = []
+        self._later = QTimer(part)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._restore_sizes)
         self._sizes: dict[QDockWidget, QSize] = {}  # of the docks before
 
     @property
@@ -49,17 +53,15 @@ class WholeWindow:
 
     def leave(self) -> None:
         """Show what was hidden."""
-        window = self._part.window()
         for widget in self._hidden:
             widget.show()
         self._hidden = []
-        if isinstance(window, QMainWindow):
-            self._restore_sizes(window)
-            # Again when the layout knows what is shown now.
-            QTimer.singleShot(0, window, lambda: self._restore_sizes(window))
+        self._restore_sizes()
+        self._later.start()  # again when the layout knows what is shown now
 
-    def _restore_sizes(self, window: QMainWindow) -> None:
-        if self._hidden:
+    def _restore_sizes(self) -> None:
+        window = self._part.window()
+        if self._hidden or not isinstance(window, QMainWindow):
             return  # filled again meanwhile
         docks, sizes = [*self._sizes], [*self._sizes.values()]
         across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical

@@ -21,7 +21,10 @@ def guide_of_desk() -> QWidget:
         raise RuntimeError("There is no napari viewer in which to open HCS quality control.")
     guide = GuideDock(viewer)
     # Once napari has docked it, which it does with what is given here.
-    QTimer.singleShot(0, guide, lambda: open_desk(viewer))
+    later = QTimer(guide)
+    later.setSingleShot(True)
+    later.timeout.connect(lambda: open_desk(viewer))
+    later.start(0)
     return guide
 
 
