@@ -39,7 +39,7 @@ SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflic
 RINGS = {"abnormal": "square"}  # of predictions; all others are circles
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CellLook:
     """How the cells of a site look."""
 
@@ -80,7 +80,13 @@ def cell_colours(
     outline[cells.is_cut & is_open, 3] *= CUT_OPACITY
     symbol = np.array([SYMBOLS.get(name, "disc") for name in annotated], dtype=object)
     ring = np.array([RINGS.get(name, "disc") for name in predicted], dtype=object)
-    return CellLook(predicted, outline, _by_name(annotated, CLASS_COLOURS), symbol, ring)
+    return CellLook(
+        predicted_class=predicted,
+        outline=outline,
+        halo=_by_name(annotated, CLASS_COLOURS),
+        symbol=symbol,
+        ring=ring,
+    )
 
 
 def _by_name(names: Any, colours: dict[str, str]) -> NDArray[np.float64]:

@@ -86,6 +86,9 @@ class SiteView(QObject):
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
         self._arrived.connect(self._receive)
+        self._fitted: tuple[Any, ...] = ()  # the camera when all of the image was last fitted
+        viewer.canvas.events.size.connect(self._fit_again)
+        session.closing.connect(lambda: viewer.canvas.events.size.disconnect(self._fit_again))
         session.selection.plate_changed.connect(self._plate_changed)
         session.selection.site_changed.connect(self._go_to)
         session.annotations.changed.connect(self._annotations_changed)
@@ -149,6 +152,18 @@ class SiteView(QObject):
         if state is not None:  # a cell as large as a thumb
             zoom = 60.0 / (state.plate_cells.diameter_px * self.scale)
             camera.zoom = max(camera.zoom, zoom)
+
+    def _fit(self) -> None:
+        """Show all of the image."""
+        self.viewer.reset_view()
+        camera = self.viewer.scene.camera
+        self._fitted = (*camera.center, camera.zoom)
+
+    def _fit_again(self, _event: object) -> None:
+        """Fit the image into a canvas of another size, unless the person has moved or zoomed."""
+        camera = self.viewer.scene.camera
+        if self._fitted and np.allclose((*camera.center, camera.zoom), self._fitted):
+            self._fit()
 
     def _plate_changed(self) -> None:
         """Forget the cells on screen: a key pressed now must not act on those of another plate."""
@@ -218,7 +233,7 @@ class SiteView(QObject):
         self.refresh_cells()
         self._caption(f"{shown.plate.name}  {site}{self._projected}")
         if is_new_plate:
-            self.viewer.reset_view()
+            self._fit()
         if self._centre_on is not None:
             self.look_at(self._centre_on)
         self._read_ahead(site)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QMenu, QSlider, QToolButton, 
 from napari_hcs_qc.gui.gallery.gallery_filters import (
     CellFilter,
     ClassFilter,
+    Measurement,
     annotators,
     measurements,
 )
@@ -46,7 +47,7 @@ class FilterBar(QWidget):
     """Chooses which cells are shown, the measurement by which they are sorted, and their size."""
 
     value_changed = Signal(object)
-    measurement_chosen = Signal(str, bool)
+    measurement_chosen = Signal(object)
     tile_px_changed = Signal(int)
     accept_pressed = Signal()
     fetch_pressed = Signal(str)
@@ -188,6 +189,7 @@ class FilterBar(QWidget):
                 is_novel=self._novel.isChecked(),
                 p_low=round(self._low.value(), 2),
                 p_high=round(self._high.value(), 2),
+                n_most=None,
             )
         )
 
@@ -196,9 +198,9 @@ class FilterBar(QWidget):
         self._choose_measurement()
 
     def _choose_measurement(self, *_: object) -> None:
-        self.measurement_chosen.emit(
-            self._measurement.currentData() or "", self._falling.text() == "↑"
-        )
+        name = self._measurement.currentData()
+        is_rising = self._falling.text() == "↑"
+        self.measurement_chosen.emit(Measurement(name, is_rising) if name else None)
 
 
 def _probability(tip: str) -> QDoubleSpinBox:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,13 @@ _CODES = {"normal": NORMAL, "abnormal": ABNORMAL, "unsure": UNSURE, "conflict": 
 _NOT_MEASURED = ("cell_id", "site", "label", "object_number")  # numbers, but no measurements
 
 
+class Measurement(NamedTuple):
+    """A column of the table of cells, to sort them by."""
+
+    name: str
+    is_rising: bool  # whether the smallest is first
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellFilter:
     """What a cell has to be to be shown; as it is made, every cell is."""
@@ -37,6 +44,7 @@ class CellFilter:
     is_novel: bool = False  # whether only cells unlike the annotated ones are shown
     p_low: float = 0.0  # least P(abnormal); cells without one pass where all do
     p_high: float = 1.0  # greatest
+    n_most: int | None = None  # so many cells at most, the first of the order
 
     def matching(
         self, session: Session, marks: Marks, novelty: NDArray[np.floating[Any]] | None
@@ -94,14 +102,14 @@ def measurements(session: Session) -> tuple[str, ...]:
 
 
 def by_measurement(
-    session: Session, name: str, is_shown: NDArray[np.bool_], *, is_rising: bool
+    session: Session, by: Measurement, is_shown: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Order cells by a column of the table of cells; those without a value come last."""
     state = session.selection.state
     assert state is not None
-    values = state.plate_cells.cells[name].to_numpy(np.float64)
+    values = state.plate_cells.cells[by.name].to_numpy(np.float64)
     rows = np.flatnonzero(is_shown)
-    return rows[np.argsort(values[rows] if is_rising else -values[rows], kind="stable")]
+    return rows[np.argsort(values[rows] if by.is_rising else -values[rows], kind="stable")]
 
 
 def _annotated_by(session: Session, annotator: str) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
 
-from napari_hcs_qc.gui.gallery.gallery_filters import EVERY_CELL, CellFilter
+from napari_hcs_qc.gui.gallery.gallery_filters import EVERY_CELL, CellFilter, Measurement
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QComboBox
@@ -58,9 +58,7 @@ class GalleryOptions:
     order: Order = "random"
     shown: Filter = "all"
     only: CellFilter = EVERY_CELL  # what else a cell has to be
-    measurement: str = ""  # sorts the cells in place of the order; empty for none
-    is_rising: bool = False  # whether the smallest measurement is first
-    n_most: int | None = None  # so many cells at most
+    by: Measurement | None = None  # sorts the cells in place of the order
 
 
 def differ(now: Any, before: Any, column: str, n_cells: int) -> bool:

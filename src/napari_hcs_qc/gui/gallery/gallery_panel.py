@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
     from napari_hcs_qc.assay.views.gallery_order import Order
     from napari_hcs_qc.gui.canvas.workspace import Workspace
-    from napari_hcs_qc.gui.gallery.gallery_filters import ClassFilter
+    from napari_hcs_qc.gui.gallery.gallery_filters import ClassFilter, Measurement
 
 
 N_FETCHED = 20
@@ -116,7 +116,7 @@ class GalleryPanel(QWidget):
         self._filter.activated.connect(self._chosen)
         self._again.clicked.connect(self.sort)
         self.filters.value_changed.connect(
-            lambda only: self.set_value(replace(self._value, only=only, n_most=None))
+            lambda only: self.set_value(replace(self._value, only=only))
         )
         self.filters.measurement_chosen.connect(self._sort_by)
         self.filters.tile_px_changed.connect(view.set_tile_px)
@@ -198,20 +198,18 @@ class GalleryPanel(QWidget):
         order, shown = self._order.currentData(), self._filter.currentData()
         self.set_value(GalleryOptions(order, shown, self._value.only))
 
-    def _sort_by(self, measurement: str, is_rising: bool) -> None:
-        self.set_value(
-            replace(self._value, measurement=measurement, is_rising=is_rising, n_most=None)
-        )
+    def _sort_by(self, by: Measurement | None) -> None:
+        self.set_value(replace(self._value, by=by))
 
     def fetch(self, order: Order) -> None:
         """Show a few cells that nobody has annotated: the first of an order of the gallery."""
         cls: ClassFilter = "any"
         if order in ("normal", "abnormal"):
             cls = "predicted normal" if order == "normal" else "predicted abnormal"
-        only = CellFilter(cls=cls)
+        only = CellFilter(cls=cls, n_most=N_FETCHED)
         # Of a class any, and not those of which the model is surest: they teach nothing.
         order = "random" if cls != "any" else order
-        self.set_value(GalleryOptions(order, "open", only, n_most=N_FETCHED))
+        self.set_value(GalleryOptions(order, "open", only))
 
     def accept_in_sight(self) -> bool:
         """Annotate the tiles in sight that nobody has annotated as they are predicted."""
@@ -221,7 +219,7 @@ class GalleryPanel(QWidget):
     def _show_value(self) -> None:
         with QSignalBlocker(self.filters):
             self.filters.set_value(self._value.only)
-        if not self._value.measurement:
+        if self._value.by is None:
             self.filters.forget_measurement()
         self._order.setCurrentIndex(self._order.findData(self._value.order))
         self._filter.setCurrentIndex(self._filter.findData(self._value.shown))
@@ -248,11 +246,9 @@ class GalleryPanel(QWidget):
             is_annotated = marks.annotated != NOT_ANNOTATED
             is_shown &= is_annotated if self._value.shown == "annotated" else ~is_annotated
         request = _Request(self._value, self._marks, self._prediction())
-        if self._value.measurement:
-            rows = by_measurement(
-                session, self._value.measurement, is_shown, is_rising=self._value.is_rising
-            )
-            self._show_order(rows[: self._value.n_most], request)
+        if self._value.by is not None:
+            rows = by_measurement(session, self._value.by, is_shown)
+            self._show_order(rows[: self._value.only.n_most], request)
             return
         job = session.jobs.start(
             f"Sorting the gallery: {ORDERS[order][0]}",
@@ -268,7 +264,7 @@ class GalleryPanel(QWidget):
             threshold=session.models.threshold,
             seed=self._seed,
             among=None if is_shown.all() else np.flatnonzero(is_shown),
-            limit=self._value.n_most,
+            limit=self._value.only.n_most,
             last=state.is_left_out[: len(marks.annotated)],
         )
         job.finished.connect(lambda rows: self._show_order(rows, request))
@@ -450,9 +446,8 @@ class GalleryPanel(QWidget):
     def _show_live(self) -> None:
         """Show the predictions of now on the tiles in sight."""
         rows = self.view.in_sight()
-        p_abnormal = self._workspace.session.live.p_abnormal(rows)
-        if p_abnormal is None:
-            p_abnormal = self._marks.model_p(rows)
+        followed = self._workspace.session.live.p_abnormal(rows)
+        p_abnormal = self._marks.model_p(rows) if followed is None else followed
         if not np.array_equal(p_abnormal, self._marks.value().p_abnormal[rows], equal_nan=True):
             self._marks.set_live(rows, p_abnormal)
             self.view.set_marks(self._marks.value())

@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.store.open_windows import OpenWindows
 from napari_hcs_qc.assay.views.open_assay import open_assay
-from napari_hcs_qc.gui.live.live_predictions import LivePredictions
+from napari_hcs_qc.gui.refit.live_predictions import LivePredictions
 from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.chosen_options import ChosenOptions
 from napari_hcs_qc.gui.session.selection import Selection

@@ -23,7 +23,8 @@ def inner_widget(dock: QDockWidget) -> QWidget | None:
 
 def dock_with(viewer: Viewer, kind: type[QWidget]) -> QDockWidget | None:
     """Give the dock with a panel of a kind, however it was opened; None where there is none."""
-    for dock in viewer.window._qt_window.findChildren(QDockWidget):
+    docks: list[QDockWidget] = viewer.window._qt_window.findChildren(QDockWidget)
+    for dock in docks:
         if isinstance(inner_widget(dock), kind):
             return dock
     return None

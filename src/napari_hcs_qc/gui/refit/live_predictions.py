@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_hcs_qc.gui.live.live_head import FEWEST, LiveHead, Scale
+from napari_hcs_qc.gui.refit.light_head import FEWEST, LightHead, Scale
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,7 @@ _MOST = 400  # annotated cells that are fitted: those of since the model, and so
 
 
 class LivePredictions(QObject):
-    """Judges cells by the model in use and what was annotated since it was trained.
+    """Classifies cells by the model in use and what was annotated since it was trained.
 
     They are shown on the image and in the gallery only. Wells, flags and exported tables are those
     of the model until it is trained again.
@@ -43,7 +43,7 @@ class LivePredictions(QObject):
         self._jobs, self._selection = jobs, selection
         self._models, self._annotations = models, annotations
         self._is_on = True
-        self._head: LiveHead | None = None
+        self._head: LightHead | None = None
         self._is_fitted = False
         self._model: object = None
         self._before: NDArray[np.object_] | None = None  # annotated classes at that model
@@ -123,7 +123,7 @@ class LivePredictions(QObject):
 
     def _take(self, scale: Scale, plate: str | None) -> None:
         if plate == self._selection.plate_name:
-            self._head = LiveHead(scale)
+            self._head = LightHead(scale)
             self._fit()
 
     def _fit(self, *_: object) -> None:
@@ -135,8 +135,8 @@ class LivePredictions(QObject):
         if before is None or len(before) != len(annotated.classes):
             return
         is_new = annotated.classes != before
-        is_judged = np.isin(annotated.classes, ("normal", "abnormal"))
-        rows = np.flatnonzero(is_judged[: len(embeddings)])
+        has_class = np.isin(annotated.classes, ("normal", "abnormal"))
+        rows = np.flatnonzero(has_class[: len(embeddings)])
         if is_new.any() and len(rows):
             rows = self._chosen(rows, is_new)
             rows = rows[np.isfinite(np.asarray(embeddings[rows])).all(axis=1)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
-from napari_hcs_qc.gui.live.live_head import LiveHead, Scale
+from napari_hcs_qc.gui.refit.light_head import LightHead, Scale
 from napari_hcs_qc.gui.session.target import cell_id
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def plate() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def test_it_learns_a_class_from_few_cells(plate: Any) -> None:
     embeddings, is_abnormal = plate
-    head = LiveHead(Scale.of(embeddings))
+    head = LightHead(Scale.of(embeddings))
     rows = np.arange(20)
     head.fit(embeddings, rows, is_abnormal[rows], np.full(20, np.nan))
     others = np.arange(20, N_CELLS)
@@ -43,7 +43,7 @@ def test_what_the_model_knows_is_kept_and_what_it_got_wrong_is_corrected(plate: 
     embeddings, is_abnormal = plate
     rows = np.arange(40)
     right = np.where(is_abnormal, 0.97, 0.03)
-    head = LiveHead(Scale.of(embeddings))
+    head = LightHead(Scale.of(embeddings))
     head.fit(embeddings, rows, is_abnormal[rows], right[rows])
     p = head.p_abnormal(embeddings, right)
     assert ((p > 0.5) == is_abnormal).all() and np.abs(p - right).max() < 0.2
@@ -56,10 +56,10 @@ def test_what_the_model_knows_is_kept_and_what_it_got_wrong_is_corrected(plate: 
 def test_one_cell_more_or_less_gives_what_a_new_head_gives(plate: Any) -> None:
     embeddings, is_abnormal = plate
     scale, p_model = Scale.of(embeddings), np.full(N_CELLS, 0.3)
-    head = LiveHead(scale)
+    head = LightHead(scale)
     for rows in (np.arange(10), np.arange(12), np.array([0, 1, 3, 4, 5, 6, 7, 30, 2])):
         head.fit(embeddings, rows, is_abnormal[rows], p_model[rows])
-        new = LiveHead(scale)
+        new = LightHead(scale)
         new.fit(embeddings, np.sort(rows), is_abnormal[np.sort(rows)], p_model[rows])
         np.testing.assert_allclose(
             head.p_abnormal(embeddings, p_model), new.p_abnormal(embeddings, p_model), atol=2e-3

@@ -48,7 +48,7 @@ class Scale(NamedTuple):
         return np.clip(z, -_LIMIT, _LIMIT, out=z)
 
 
-class LiveHead:
+class LightHead:
     """Fitted on annotated cells of one plate, again at each annotation; keeps what stays the same.
 
     The decision is the log-odds of the model in use plus a linear function of the features, whose
