@@ -208,6 +208,9 @@ def _probability(tip: str) -> QDoubleSpinBox:
     spin.setRange(0.0, 1.0)
     spin.setSingleStep(0.05)
     spin.setToolTip(tip)
+    line = spin.lineEdit()
+    if line is not None:
+        line.setToolTip(tip)
     return spin
 
 

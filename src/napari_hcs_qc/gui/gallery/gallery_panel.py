@@ -481,9 +481,9 @@ class GalleryPanel(QWidget):
         session = self._workspace.session
         self.view.set_blind(session.annotations.is_blind)
         self.filters.set_blind(session.annotations.is_blind)
-        annotated = session.annotations.rows
+        annotated, n_cells = session.annotations.rows, len(self._marks.value().annotated)
         if annotated is not None:  # others' are hidden now, or shown again
-            self._marks.set_annotated(annotated, np.arange(len(annotated.classes)))
+            self._marks.set_annotated(annotated, np.arange(n_cells))
             self.view.set_marks(self._marks.value())
         self._offer_orders()
 

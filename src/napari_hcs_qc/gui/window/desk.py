@@ -128,9 +128,9 @@ def _dock(viewer: Viewer, name: str, *, area: str, scrolls: bool = True) -> QDoc
     kind: Any = _kinds()[name]
     dock = dock_with(viewer, kind)
     if dock is None:
-        inner = kind(viewer)
+        made = kind(viewer)
         dock = viewer.window.add_dock_widget(
-            scrolling(inner) if scrolls else inner,
+            scrolling(made) if scrolls else made,
             name=_DOCK_NAME.format(name),
             area=area,
             add_vertical_stretch=False,
@@ -141,7 +141,7 @@ def _dock(viewer: Viewer, name: str, *, area: str, scrolls: bool = True) -> QDoc
             side = Qt.DockWidgetArea.RightDockWidgetArea
         if viewer.window._qt_window.dockWidgetArea(dock) != side:
             viewer.window._qt_window.addDockWidget(side, dock)
-    inner = inner_widget(dock)
+    inner: Any = inner_widget(dock)
     inner.set_alone(False)
     keep_place(dock)
     # Tabs side by side have room for a single word each; the menu keeps the whole name.
