@@ -124,10 +124,11 @@ def test_the_sample_opens_the_desk_on_the_sample_plate(
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("napari_hcs_qc.study.simulation.sample_assay.make_sample_assay", make)
-    assert not viewer.open_sample(_NAME, "sample_plate")
+    viewer.open_sample(_NAME, "sample_plate")
     session = workspace_of(viewer).session
     qtbot.waitUntil(lambda: session.selection.site is not None, timeout=60_000)
     qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["DNA", "Actin", "Mito", "cells"]
     for name, kind in _PANELS.items():
         assert isinstance(desk.panel(viewer, name), kind)
 
@@ -135,7 +136,7 @@ def test_the_sample_opens_the_desk_on_the_sample_plate(
 def test_a_panel_that_is_opened_alone_offers_the_others(viewer: Viewer, qtbot: QtBot) -> None:
     _, plate = viewer.window.add_plugin_dock_widget(_NAME, desk.PLATE)
     offer = plate.findChild(QPushButton, "open_rest")
-    assert offer.isVisible()
+    qtbot.waitUntil(offer.isVisible)
     offer.click()
     qtbot.wait(50)
     assert not offer.isVisible() and desk.panel(viewer, desk.PLATE) is plate

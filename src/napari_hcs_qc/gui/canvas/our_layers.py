@@ -25,6 +25,14 @@ _RIM_MARGIN = 0.03
 _RIM_COLOUR = (0.0, 0.0, 0.0, 0.75)
 
 
+_RINGS = {"ndim": 2, "face_color": "transparent", "border_width_is_relative": False}
+
+
+def empty_cells() -> tuple[NDArray[np.float64], dict[str, Any], str]:
+    """Give our layer of cells before there are any, as layer data."""
+    return np.empty((0, 2)), {"name": CELLS, "metadata": {"hcs_qc": CELLS}, **_RINGS}, "points"
+
+
 class OurLayers:
     """Makes, finds and changes them; layers that are not ours are left alone."""
 
@@ -104,13 +112,7 @@ class OurLayers:
         if layer is None:
             active = self.viewer.layers.selection.active
             layer = self.viewer.add_points(
-                np.empty((0, 2)),
-                ndim=2,
-                name=name,
-                face_color="transparent",
-                border_width_is_relative=False,
-                metadata={"hcs_qc": name},
-                **self.place,
+                np.empty((0, 2)), name=name, metadata={"hcs_qc": name}, **_RINGS, **self.place
             )
             layer.editable = False  # cells come from the journal, not from napari's own tools
             layer.help = STATUS

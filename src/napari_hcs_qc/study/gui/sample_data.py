@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import napari
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.canvas.our_layers import empty_cells
 from napari_hcs_qc.gui.window.desk import GUIDE, open_desk, panel
 
 if TYPE_CHECKING:
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def load_sample() -> list[LayerData]:
-    """Open the desk on the sample plate, which is made at the first time; give no layers."""
+    """Open the desk on the sample plate, which is made at the first time.
+
+    napari wants a layer at once: it is given that of the cells, which is empty until then.
+    """
     viewer = napari.current_viewer()
     if viewer is None:
         raise HcsQcError("The sample plate is shown in a window; there is no napari viewer.")
     open_desk(viewer)
     panel(viewer, GUIDE).open_sample()
-    return []
+    return [empty_cells()]
