@@ -55,6 +55,9 @@ PANELS = {
 }
 """Dock widgets that the desk shows beside the core's own; each takes the viewer."""
 
+DESK = "napari_hcs_qc.gui.window.desk:open_desk"
+"""Opens all panels in a viewer; a panel that was opened alone offers that."""
+
 BUILT_IN_DETECTOR = "built-in"
 """Name of our own detector of nuclei, `napari_hcs_qc.cells.nuclei.find_nuclei`."""
 

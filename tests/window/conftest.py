@@ -138,7 +138,9 @@ class Person:
     def press(self, keys: str, widget: Any = None) -> None:
         """Press a key, as ``A`` or ``Ctrl+Z``, on the canvas or on a widget."""
         *held, key = keys.split("+")
-        modifier = _HELD[held[0] if held else ""]
+        modifier = _HELD[""]
+        for name in held:
+            modifier |= _HELD[name]
         code = getattr(Qt.Key, f"Key_{key}")
         self.qtbot.keyClick(self.canvas if widget is None else widget, code, modifier)
 

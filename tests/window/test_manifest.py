@@ -10,6 +10,7 @@ import npe2
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
+from qtpy.QtWidgets import QPushButton
 
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
@@ -106,16 +107,40 @@ def test_an_assay_opens_in_the_desk(viewer: Viewer, qtbot: QtBot, assay: Path) -
     assert isinstance(desk.panel(viewer, desk.PLATE), PlateDock)
 
 
-def test_a_plate_opens_as_layers_and_so_does_the_sample(viewer: Viewer) -> None:
+def test_a_plate_opens_as_layers(viewer: Viewer) -> None:
     viewer.open(str(_SAMPLE), plugin=_NAME)
     assert [layer.name for layer in viewer.layers] == ["DNA", "Actin", "Mito"]
     assert not has_workspace(viewer)
     limits = [tuple(layer.contrast_limits) for layer in viewer.layers]
     assert all(low < high < 65535 for low, high in limits), "the plate's contrast"
-    viewer.layers.clear()
-    viewer.open_sample(_NAME, "simulated_site")
-    assert len(viewer.layers) == 3
-    assert np.ptp(np.asarray(viewer.layers[0].data)) > 0
+
+
+def test_the_sample_opens_the_desk_on_the_sample_plate(
+    viewer: Viewer, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assay: Path
+) -> None:
+    def make(folder: Path, **_job: Any) -> Path:
+        assert folder.name == "sample-assay"
+        return assay
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("napari_hcs_qc.study.simulation.sample_assay.make_sample_assay", make)
+    viewer.open_sample(_NAME, "sample_plate")
+    session = workspace_of(viewer).session
+    qtbot.waitUntil(lambda: session.selection.site is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: not session.jobs.running, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["DNA", "Actin", "Mito", "cells"]
+    for name, kind in _PANELS.items():
+        assert isinstance(desk.panel(viewer, name), kind)
+
+
+def test_a_panel_that_is_opened_alone_offers_the_others(viewer: Viewer, qtbot: QtBot) -> None:
+    _, plate = viewer.window.add_plugin_dock_widget(_NAME, desk.PLATE)
+    offer = plate.findChild(QPushButton, "open_rest")
+    qtbot.waitUntil(offer.isVisible)
+    offer.click()
+    qtbot.wait(50)
+    assert not offer.isVisible() and desk.panel(viewer, desk.PLATE) is plate
+    assert desk.panel(viewer, desk.REVIEW) is not None
 
 
 def test_other_folders_are_left_to_others(viewer: Viewer, tmp_path: Path) -> None:

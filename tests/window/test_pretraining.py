@@ -62,7 +62,7 @@ def test_from_unlabelled_cells_to_the_overlay(
     (line,) = table.findItems("vicreg", Qt.MatchFlag.MatchExactly | Qt.MatchFlag.MatchRecursive, 0)
     person.click(table.viewport(), table.visualItemRect(line).center())
     assert table.value() == "vicreg"
-    person.press("Ctrl+R")
+    person.press("Ctrl+Shift+R")
     person.until(lambda: person.session.models.scored is not None, 240)
     person.idle()
     assert person.errors() == []

@@ -138,10 +138,10 @@ def the_pointer_leaves(person: Person, assay: Path) -> None:
 
 
 def the_suggested_cell(person: Person, assay: Path) -> None:
-    """Space, then keys: each annotates the suggested cell, in the middle, and goes on."""
+    """The next cell, then keys: each annotates the suggested cell, in the middle, and goes on."""
     person.go_to("A01", 1)
     person.point_at(*person.view.cells.yx_px[inner(person)[1]])
-    person.press("Space")
+    person.press("Period")
     for _ in range(4):
         person.until(lambda: person.view.on_screen == person.session.selection.site)
         person.qtbot.wait(30)
@@ -290,8 +290,8 @@ def test_a_hundred_random_sequences(sit_down: Callable[[], Person], assay_path: 
         "home": lambda _: person.viewer.reset_view(),
         "next site": lambda dice: person.press(dice.choice(("BracketLeft", "BracketRight"))),
         "map": lambda dice: go_anywhere(person, dice),
-        "space": lambda _: person.press("Space"),
-        "space in gallery": lambda _: person.press("Space", person.panel(ANNOTATE).gallery.view),
+        "next": lambda _: person.press("Period"),
+        "next in gallery": lambda _: person.press("Period", person.panel(ANNOTATE).gallery.view),
         "escape": lambda _: person.press("Escape"),
         "tile": lambda dice: click_a_tile(person, dice),
         "sort": lambda _: person.panel(ANNOTATE).gallery.sort(),

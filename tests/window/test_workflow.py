@@ -248,8 +248,8 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     person.press("Ctrl+Z")
     assert said(person) == {"normal": 5, "abnormal": 3}
     assert len(journal(assay)) == 8
-    person.press("Ctrl+Y")
-    person.press("Ctrl+Y")
+    person.press("Ctrl+Shift+Z")
+    person.press("Ctrl+Shift+Z")
     assert journal(assay) == spoken_of
 
     # With the click mode, on the map's well; a click on empty ground adds a cell.
@@ -283,7 +283,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     assert len(spoken_of) == 2 * _EACH
     person.press("Ctrl+Z", gallery)
     assert said(person)["abnormal"] < _EACH
-    person.press("Ctrl+Y", gallery)
+    person.press("Ctrl+Shift+Z", gallery)
     assert journal(assay) == spoken_of
 
     person.go_to("C06", 1)
@@ -349,7 +349,7 @@ def a_short_day(
     assert said(person) == {"normal": _EACH, "abnormal": _EACH}
     person.press("Ctrl+Z")
     assert sum(said(person).values()) < 2 * _EACH
-    person.press("Ctrl+Y")
+    person.press("Ctrl+Shift+Z")
     assert said(person) == {"normal": _EACH, "abnormal": _EACH}
     person.go_to("E05", 2)
     retrain(person)
@@ -369,7 +369,7 @@ def retrain(person: Person) -> None:
     plate = person.panel(PLATE)
     assert plate.measure() == "cell_count"
     before, map_before = colours(person), well_values_shown(person)
-    person.press("Ctrl+R")
+    person.press("Ctrl+Shift+R")
     person.until(lambda: person.session.models.scored is not None, 240)
     assert person.session.models.model is not None
     assert not np.array_equal(colours(person), before)
@@ -514,7 +514,7 @@ def come_back(person: Person, assay: Path, was: dict[str, Any]) -> None:
     *others, _ = decided  # in the order in which they were said
     person.press("Ctrl+Z")
     assert list(verdicts(assay)) == others
-    person.press("Ctrl+Y")
+    person.press("Ctrl+Shift+Z")
     assert verdicts(assay) == decided
     for _ in decided:
         person.press("Ctrl+Z", person.panel(ANNOTATE).gallery.view)

@@ -95,6 +95,9 @@ def idle(qtbot: QtBot, workspace: Workspace) -> None:
     qtbot.waitUntil(lambda: not workspace.session.jobs.running, timeout=120_000)
 
 
+CTRL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+
+
 def press(dock: AnnotateDock, key: Any, held: Any = Qt.KeyboardModifier.NoModifier) -> None:
     QTest.keyClick(dock.gallery.view, key, held)
 
@@ -143,7 +146,7 @@ def test_a_key_annotates_all_selected_cells_at_their_centroids_as_one_action(
     press(annotating, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not len(recorded(assay_path))
     assert set(marks.annotated[rows]) == {NOT_ANNOTATED}
-    press(annotating, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
+    press(annotating, Qt.Key.Key_Z, CTRL_SHIFT)
     assert len(recorded(assay_path)) == 5
     assert set(marks.annotated[rows]) == {ABNORMAL}
 
@@ -193,13 +196,13 @@ def test_words_given_beside_the_centroid_are_taken_back_too(
     assert annotating.gallery.marks().annotated[row] == NOT_ANNOTATED
 
 
-def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
+def test_the_next_key_goes_on_to_the_next_cell_nobody_has_annotated(
     annotating: AnnotateDock, messages: list[str]
 ) -> None:
     gallery = annotating.gallery
     visited = []
     for _ in range(4):
-        press(annotating, Qt.Key.Key_Space)
+        press(annotating, Qt.Key.Key_Period)
         (row,) = gallery.view.value().tolist()
         assert gallery.marks().annotated[row] == NOT_ANNOTATED
         visited.append(row)
@@ -208,18 +211,18 @@ def test_space_goes_on_to_the_next_cell_nobody_has_annotated(
     places = [ids.index(row) for row in visited]
     assert places == sorted(places) and len(set(places)) == 4
     gallery.view.set_current(ids[-1])
-    press(annotating, Qt.Key.Key_Space)  # round to the beginning
+    press(annotating, Qt.Key.Key_Period)  # round to the beginning
     assert ids.index(gallery.view.value()[0]) <= max(places) + 60
     gallery.view.set_cells(visited)
-    press(annotating, Qt.Key.Key_Space)
+    press(annotating, Qt.Key.Key_Period)
     assert messages[-1] == "All cells shown here are annotated."
 
 
-def test_after_space_each_class_key_goes_on_by_itself_unless_that_is_switched_off(
+def test_after_the_next_key_each_class_key_goes_on_by_itself_unless_that_is_switched_off(
     annotating: AnnotateDock, workspace: Workspace, assay_path: Path
 ) -> None:
     gallery, goes_on = annotating.gallery, annotating.findChild(QAbstractButton, "goes_on")
-    press(annotating, Qt.Key.Key_Space)
+    press(annotating, Qt.Key.Key_Period)
     rows = []
     for _ in range(3):  # one key a cell
         (row,) = gallery.view.value().tolist()
@@ -278,8 +281,11 @@ def test_the_keys_of_the_gallery_are_not_taken_by_shortcuts_of_the_window(
     none, ctrl = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ControlModifier
     for key, held, is_ours in (
         (Qt.Key.Key_N, none, True),
-        (Qt.Key.Key_Space, none, True),
-        (Qt.Key.Key_R, ctrl, True),
+        (Qt.Key.Key_Period, none, True),
+        (Qt.Key.Key_R, ctrl | Qt.KeyboardModifier.ShiftModifier, True),
+        (Qt.Key.Key_R, ctrl, False),
+        (Qt.Key.Key_Y, ctrl, False),
+        (Qt.Key.Key_Space, none, False),
         (Qt.Key.Key_N, ctrl, False),
         (Qt.Key.Key_Q, ctrl, False),
     ):
@@ -521,7 +527,7 @@ def test_a_new_model_sorts_anew(
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
     was = workspace.session.models.model.id
-    press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    press(annotating, Qt.Key.Key_R, CTRL_SHIFT)
     qtbot.waitUntil(lambda: workspace.session.models.model.id != was, timeout=60_000)
     idle(qtbot, workspace)
     p = workspace.session.models.scored.prediction.table["p_abnormal"].to_numpy()
@@ -539,7 +545,7 @@ def test_a_new_model_keeps_the_order_by_unlikeness_and_sorts_when_it_is_measured
     press(annotating, Qt.Key.Key_1)
     idle(qtbot, workspace)
     was = session.models.model.id
-    press(annotating, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    press(annotating, Qt.Key.Key_R, CTRL_SHIFT)
     qtbot.waitUntil(lambda: session.models.model.id != was, timeout=60_000)
     assert gallery.value().order == "novelty"
     qtbot.waitUntil(lambda: session.models.scored.prediction.is_novelty_measured, timeout=60_000)
@@ -655,7 +661,7 @@ def test_nothing_open_says_what_to_do(dock: AnnotateDock) -> None:
     assert "Open an assay" in dock.gallery.view.message()
     assert not dock.findChild(QWidget, "undo").isEnabled()
     press(dock, Qt.Key.Key_N)
-    press(dock, Qt.Key.Key_Space)
+    press(dock, Qt.Key.Key_Period)
     assert not len(dock.gallery.view.cells())
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.action_manager import action_manager
-from napari.utils.key_bindings import KeymapHandler
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
@@ -29,9 +28,11 @@ from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.annotate.kind_dialog import KindDialog
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
-from napari_hcs_qc.gui.canvas.clicking import CLASS_KEYS, Clicking
+from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
 from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
+from napari_hcs_qc.gui.keys.key_actions import KeyActions
+from napari_hcs_qc.gui.keys.key_names import CLASS_KEYS
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, rgba
 
@@ -60,9 +61,9 @@ def dock(qtbot: QtBot, desk: Any, assay_path: Path) -> Iterator[AnnotateDock]:
 
 def press_on_image(desk: Any, key: str) -> None:
     """Press a key as the canvas gets it: our layer of cells is the active one."""
-    handler = KeymapHandler()
-    handler.keymap_providers = [desk.view.cell_layer, desk.viewer]
-    handler.press_key(key)
+    canvas = QWidget()
+    KeyActions.of(desk.workspace).watch_canvas(canvas)
+    QTest.keyClick(canvas, getattr(Qt.Key, f"Key_{key}"))
 
 
 def recorded(path: Path) -> list[tuple[str, str | None]]:

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QRadioButton, QWidget
 
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.scoring.well_values import MEASURES
+from napari_hcs_qc.gui.canvas.our_layers import CELLS, CROP, MASKS
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
-from napari_hcs_qc.gui.canvas.site_view import CELLS, CROP, MASKS
 from napari_hcs_qc.gui.plate.plate_dock import PlateDock
 from napari_hcs_qc.gui.widgets.palette import NEUTRAL_COLOUR, rgba
 from napari_hcs_qc.gui.window import guide_dock

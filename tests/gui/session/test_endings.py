@@ -29,7 +29,7 @@ from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_rec
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.encoders import registry
 from napari_hcs_qc.gui.canvas import workspace as workspaces
-from napari_hcs_qc.gui.canvas.site_view import CELLS
+from napari_hcs_qc.gui.canvas.our_layers import CELLS
 from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.window.message_line import MessageLine
@@ -698,7 +698,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
 from napari_hcs_qc.gui.widgets.palette import rgba
-from napari_hcs_qc.gui.canvas.site_view import ANNOTATED, CELLS
+from napari_hcs_qc.gui.canvas.our_layers import ANNOTATED, CELLS
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 
 app = QApplication([])

@@ -86,3 +86,18 @@ def test_only_its_own_work_is_shown(qtbot: QtBot, jobs: BackgroundJobs, bar: Job
     gate.set()
     qtbot.waitUntil(lambda: not jobs.running)
     assert everything.value() == ""
+
+
+def test_a_long_failure_takes_little_room_and_is_whole_in_its_tooltip(
+    qtbot: QtBot, jobs: BackgroundJobs, bar: JobBar
+) -> None:
+    reason = "No image of a plate is recognised. " * 20
+
+    def fail(**_job: Any) -> None:
+        raise HcsQcError(reason)
+
+    with qtbot.waitSignal(jobs.start("Opening", fail, slot="embed").failed):
+        pass
+    label = bar.findChild(QWidget, "text")
+    assert reason.strip() in bar.value() and reason.strip() in label.toolTip()
+    assert len(label.text()) < 250

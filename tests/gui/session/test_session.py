@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.gui.canvas.site_view import ANNOTATED, CELLS
+from napari_hcs_qc.gui.canvas.our_layers import ANNOTATED, CELLS
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.workflow import steps
 

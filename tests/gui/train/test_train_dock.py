@@ -102,7 +102,7 @@ def test_without_an_assay_it_says_what_to_do(dock: TrainDock) -> None:
     assert "Open" in dock.findChild(QWidget, "clicks").text()
     assert "No model" in dock.figures.findChild(QWidget, "title").text()
     assert ids(dock) == []
-    assert "Ctrl+R" in dock.findChild(QWidget, "retrain").text()
+    assert "Ctrl+Shift+R" in dock.findChild(QWidget, "retrain").text()
 
 
 def test_the_model_of_an_assay_is_shown_with_its_figures(

@@ -27,12 +27,13 @@ TAKEN_KEYS = {
     "X": "exclude, in the Review panel",
     "L": "look again, in the Review panel",
     "S": "exclude site, in the Review panel",
+    "I": "raw image",
     "V": "napari, to show and hide layers",
 }
 """Keys that no kind can have, and what they do."""
 
 # First those without a meaning in napari; the others have one on layers that are not ours.
-_KEYS = "1234567890GHJQWBCDEFIMOPRTYZ"
+_KEYS = "1234567890GHJQWBCDEFMOPRTYZ"
 
 
 def checked_kind_name(name: str) -> str:
@@ -69,7 +70,7 @@ class Kind(Part):
 
 # Not validated: that builds pydantic's checks, which takes longer than all else of this import.
 BUILT_IN_KINDS = (
-    Kind.model_construct(name="blur", colour="#0072b2", key="1"),
+    Kind.model_construct(name="blur", colour="#a04020", key="1"),
     Kind.model_construct(name="saturation", colour="#f0e442", key="2"),
     Kind.model_construct(name="debris", colour="#009e73", key="3"),
     Kind.model_construct(name="dead", colour="#d55e00", key="4"),
@@ -78,8 +79,8 @@ BUILT_IN_KINDS = (
     Kind.model_construct(name="noise", colour="#b4eeb4", key="7"),
     Kind.model_construct(name="other", colour="#e69f00", key="8"),
 )
-"""Kinds of every assay. Hues of Okabe & Ito; `other` has that of abnormal, and the two for which
-they have no hue are apart from the rest in lightness."""
+"""Kinds of every assay. Hues of Okabe & Ito, but for their blue, which looks like that of normal;
+`other` has that of abnormal, and the three for which they have no hue are apart from the rest."""
 
 
 def listed_kinds(names: Iterable[str], kinds: Sequence[Kind]) -> tuple[str, ...]:

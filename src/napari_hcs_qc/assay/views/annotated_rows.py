@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,42 @@ from napari_hcs_qc.text_columns import none_if_missing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey
+
+
+class ShownAnnotations(Protocol):
+    """Annotations that change while somebody looks at them: all of an assay, or some."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All of them."""
+
+    def at_site(self, where: PlateSite) -> pd.DataFrame:
+        """Those of one site."""
+
+
+class OwnAnnotations:
+    """What one person has annotated of all that is in a cache: all that blind mode shows."""
+
+    def __init__(self, cache: ShownAnnotations, annotator: str) -> None:
+        self._cache, self._annotator = cache, annotator
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Their annotations."""
+        return self._own(self._cache.table)
+
+    def at_site(self, where: PlateSite) -> pd.DataFrame:
+        """Those of one site."""
+        return self._own(self._cache.at_site(where))
+
+    def _own(self, table: pd.DataFrame) -> pd.DataFrame:
+        if not len(table):
+            return table
+        return table[table["annotator"] == self._annotator].reset_index(drop=True)
 
 
 class AnnotatedRows:
@@ -29,7 +60,7 @@ class AnnotatedRows:
         plate: str,
         plate_cells: PlateCells,
         by_site: CellsBySite,
-        annotations: AnnotationCache,
+        annotations: ShownAnnotations,
     ) -> None:
         self._plate, self._found, self._by_site, self._live = (
             plate,

@@ -18,6 +18,7 @@ from napari_hcs_qc.gui.canvas.clicking import Clicking, Mode
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
+from napari_hcs_qc.gui.keys.key_names import NEXT
 from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button, row
 from napari_hcs_qc.text import count_of
 
@@ -39,6 +40,7 @@ class AnnotateOptions:
     annotator: str  # name that is recorded
     is_blind: bool = False  # whether predictions are hidden
     mode: Mode = "look"  # what a click on the image does
+    is_live: bool = True  # whether predictions follow each annotation
     goes_on: bool = True  # whether the next suggested cell follows an annotated one by itself
     gallery: GalleryOptions = field(default_factory=GalleryOptions)  # order and filter
 
@@ -63,7 +65,7 @@ class AnnotateDock(Dock):
                 self._redo,
                 spacing=4,
             ),
-            row(QLabel("Click"), *self._mode_buttons, None, self._target, spacing=2),
+            row(QLabel("Click"), *self._mode_buttons, self._live, None, self._target, spacing=2),
             self._buttons,
             (self.gallery, 1),
             self._conflicts,
@@ -81,7 +83,8 @@ class AnnotateDock(Dock):
         self._annotator = line_edit("Your name, stored with each annotation.", "your name")
         self._blind = check_box(
             "Blind",
-            "Hide predictions, on the image and in the gallery, so that they do not influence you.",
+            "Hide predictions, flags and the annotations of others everywhere, so that they do not "
+            "influence you.",
         )
         self._undo = push_button(
             "Undo",
@@ -90,7 +93,10 @@ class AnnotateDock(Dock):
             takes_focus=False,  # the gallery keeps the keyboard
         )
         self._redo = push_button(
-            "Redo", "Redo the last undone action (Ctrl+Y).", annotations.redo, takes_focus=False
+            "Redo",
+            "Redo the last undone action (Ctrl+Shift+Z).",
+            annotations.redo,
+            takes_focus=False,
         )
         self._modes = QButtonGroup(self)
         self._mode_buttons: list[QPushButton] = []
@@ -103,10 +109,16 @@ class AnnotateDock(Dock):
             self._modes.addButton(button)
         self._goes_on = check_box(
             "Go on",
-            "After Space and a class key, go on to the next suggested cell by itself; in the "
-            "gallery to the next one that nobody has annotated. Space skips a cell.",
+            f"After {NEXT} and a class key, go on to the next suggested cell by itself; in the "
+            f"gallery to the next one that nobody has annotated. {NEXT} skips a cell.",
         )
         self._goes_on.setChecked(self._session.target.goes_on)
+        self._live = check_box(
+            "Live",
+            "Predictions on the image and in the gallery follow each annotation. Wells, flags and "
+            "exported tables are those of the model until you press Retrain.",
+        )
+        self._live.setChecked(self._session.live.is_on)
         self._buttons = ClassButtons()
         self._target = QLabel()
         self._target.setToolTip(
@@ -133,6 +145,7 @@ class AnnotateDock(Dock):
             lambda button: self._clicking.set_mode(button.property("mode"))
         )
         self._goes_on.toggled.connect(self._set_goes_on)
+        self._live.toggled.connect(self._set_live)
         self._buttons.pressed.connect(session.target.annotate)
         self._buttons.add_pressed.connect(self._add_kind)
         self._buttons.remove_pressed.connect(self._remove_kind)
@@ -146,7 +159,7 @@ class AnnotateDock(Dock):
         session.target.changed.connect(self._show_target)
         self._clicking.mode_changed.connect(self._show_mode)
         session.annotations.person_changed.connect(self._show_person)
-        session.annotations.person_changed.connect(self._list_label_issues)
+        session.annotations.person_changed.connect(self._count)
         session.assay.changed.connect(self._assay_changed)
         session.settled.connect(self._count)
 
@@ -159,6 +172,7 @@ class AnnotateDock(Dock):
             annotator=session.annotations.annotator,
             is_blind=session.annotations.is_blind,
             mode=self._clicking.mode,
+            is_live=session.live.is_on,
             goes_on=session.target.goes_on,
             gallery=self.gallery.value(),
         )
@@ -170,6 +184,7 @@ class AnnotateDock(Dock):
         session.annotations.is_blind = options.is_blind
         self._clicking.set_mode(options.mode)
         self._goes_on.setChecked(options.goes_on)
+        self._live.setChecked(options.is_live)
         if options.gallery != self.gallery.value():
             self.gallery.set_value(options.gallery)
 
@@ -210,6 +225,10 @@ class AnnotateDock(Dock):
 
     def _set_goes_on(self, goes_on: bool) -> None:
         self._session.target.goes_on = goes_on
+        self._emit_value()
+
+    def _set_live(self, is_live: bool) -> None:
+        self._session.live.is_on = is_live
         self._emit_value()
 
     def _show_target(self) -> None:
@@ -259,12 +278,15 @@ class AnnotateDock(Dock):
 
     def _count(self, *_: object) -> None:
         session = self._session
-        cache = session.annotations.cache
+        cache = session.annotations.shown
         if cache is None:
             self._buttons.set_value(Counts({}, {}))
             return
         self._buttons.set_value(count_annotations(cache.table))
         self._list_label_issues()
+        if session.annotations.is_blind:
+            self._conflicts.set_value(())
+            return
         states = {item.name: item.state for item in session.assay.plates if item.state is not None}
         job = session.start(
             "Comparing annotators",

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QPushButton, QSizePolicy, QWidget
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.views.annotation_summary import Counts
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
-from napari_hcs_qc.gui.canvas.clicking import keys_of
+from napari_hcs_qc.gui.keys.key_names import keys_of
 from napari_hcs_qc.gui.widgets.controls import column, holder, lay_out, row, tool_button
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ClassButtons(QWidget):
         button = QPushButton()
         key = self._keys.get((cls, kind))
         if cls is None:
-            button.setText("⌫ clear")
+            button.setText("⌫")
             button.setToolTip(f"Remove your annotations of the framed cells (key {key}).")
         else:
             label = f"abnormal, {kind}" if kind else cls
@@ -129,6 +129,8 @@ class ClassButtons(QWidget):
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.setMinimumWidth(_LEAST_PX)
+        if cls is None:
+            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         button.setStyleSheet("QPushButton { text-align: left; padding: 2px 3px; }")
         button.clicked.connect(lambda: self.pressed.emit(cls, kind))
         return button

@@ -33,12 +33,13 @@ CLASS_COLOURS = {
     "conflict": UNSURE_COLOUR,
     "not classified": NEUTRAL_COLOUR,
 }
-# Shapes beside colours, so that everybody can see the class.
 CUT_OPACITY = 0.35  # of cells that the image border cuts: shown, but not counted
+# Shapes beside colours, so that everybody can see the class.
 SYMBOLS = {"normal": "disc", "abnormal": "square", "unsure": "diamond", "conflict": "cross"}
+RINGS = {"abnormal": "square"}  # of predictions; all others are circles
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CellLook:
     """How the cells of a site look."""
 
@@ -46,6 +47,7 @@ class CellLook:
     outline: NDArray[np.float64]  # (n, 4) RGBA in [0, 1] of the outlines
     halo: NDArray[np.float64]  # (n, 4) RGBA of the mark of annotated cells
     symbol: NDArray[np.object_]  # (n,) napari symbol of that mark
+    ring: NDArray[np.object_]  # (n,) napari symbol of the outlines
 
 
 def cell_colours(
@@ -77,7 +79,14 @@ def cell_colours(
     is_open = np.array([text is None for text in annotated], dtype=bool)
     outline[cells.is_cut & is_open, 3] *= CUT_OPACITY
     symbol = np.array([SYMBOLS.get(name, "disc") for name in annotated], dtype=object)
-    return CellLook(predicted, outline, _by_name(annotated, CLASS_COLOURS), symbol)
+    ring = np.array([RINGS.get(name, "disc") for name in predicted], dtype=object)
+    return CellLook(
+        predicted_class=predicted,
+        outline=outline,
+        halo=_by_name(annotated, CLASS_COLOURS),
+        symbol=symbol,
+        ring=ring,
+    )
 
 
 def _by_name(names: Any, colours: dict[str, str]) -> NDArray[np.float64]:

@@ -1,8 +1,7 @@
-"""Keys and mouse on the canvas: what is pointed at, selected and annotated there."""
+"""The mouse on the canvas: what is pointed at, selected and annotated there."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -13,45 +12,29 @@ from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.session.target import cell_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.annotations.kinds import Kind
     from napari_hcs_qc.gui.canvas.workspace import Workspace
     from napari_hcs_qc.gui.session.selection import CellId
 
 Mode = Literal["look", "normal", "abnormal"]
 """What a click does: select a cell, or annotate it as normal or abnormal."""
 
-CLASS_KEYS: dict[str, tuple[str | None, str | None]] = {
-    "N": ("normal", None),
-    "A": ("abnormal", None),
-    "U": ("unsure", None),
-    "Backspace": (None, None),
-    "Delete": (None, None),
-}
-"""Keys that annotate a cell without a kind: class and kind; None removes the annotation."""
-
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
 _OUTLINE = "selection"
 
 
-def keys_of(kinds: Sequence[Kind]) -> dict[str, tuple[str | None, str | None]]:
-    """Give all keys that annotate a cell: class and kind."""
-    return CLASS_KEYS | {kind.key: ("abnormal", kind.name) for kind in kinds if kind.key}
-
-
 class Clicking(QObject):
-    """What keys and mouse do on the canvas of one viewer, made once by `of`.
+    """What the mouse does on the canvas of one viewer, made once by `of`.
 
     A key acts on the session's target, which is told here where the pointer is. A click selects a
     cell or, in the modes normal and abnormal, annotates it; on empty ground it adds a cell there.
     Shift and drag selects all cells in a box, Control and drag all within a lasso.
 
-    napari's own keys of a Points layer (A, digits, Delete) do not reach our layers: keys bound to
-    a layer object go before those of its class.
+    What keys do is said by `KeyActions`.
     """
 
     mode_changed = Signal(str)
@@ -67,15 +50,10 @@ class Clicking(QObject):
         self._at_px: NDArray[np.float64] | None = None
         self._rested_px: NDArray[np.float64] | None = None
         self._from_centre = np.zeros(2)
-        self._keys = keys_of(workspace.session.assay.kinds)
         self._viewer.mouse_drag_callbacks.extend((self._dragged, self._pressed))
         self._viewer.mouse_move_callbacks.append(self._moved)
-        for layer in self._viewer.layers:
-            self._bind(layer)
-        self._bind(self._viewer)
         viewer, camera = self._viewer, self._viewer.scene.camera
         self._events = (
-            (viewer.layers.events.inserted, self._layer_added),
             (viewer.events.mouse_over_canvas, self._crossed_border),
             (viewer.canvas.events.size, self._lose_pointer),
             (viewer.dims.events.ndisplay, self._lose_pointer),
@@ -88,7 +66,6 @@ class Clicking(QObject):
         workspace.view.shown.connect(self._view_changed)  # another plate has another scale
         self._target.add_sight(self._in_sight)
         self._target.selected.connect(self._cells_selected)
-        workspace.session.assay.kinds_changed.connect(self._kinds_changed)
         workspace.session.closing.connect(self._leave)
 
     @classmethod
@@ -127,38 +104,6 @@ class Clicking(QObject):
         if not (0 <= y_px <= height - 1 and 0 <= x_px <= width - 1):
             return False  # beside the image
         return session.annotations.annotate(view.on_screen, [(y_px, x_px)], cls)
-
-    # ---- keys ----------------------------------------------------------------------------
-
-    def _bind(self, target: Any) -> None:
-        session = self._workspace.session
-        for key, (cls, kind) in self._keys.items():
-            annotate = partial(self._target.annotate, cls, kind)
-            target.bind_key(key, _ignoring(annotate), overwrite=True)
-        others: dict[str, Callable[[], object]] = {
-            "Space": session.suggestions.show_next,
-            "[": partial(session.selection.step, -1),
-            "]": partial(session.selection.step, 1),
-            "Escape": partial(self._target.select, ()),
-            "Control-Z": session.annotations.undo,
-            "Control-Y": session.annotations.redo,
-            "Control-Shift-Z": session.annotations.redo,
-            "Control-R": self._workspace.training.retrain,
-        }
-        for key, act in others.items():
-            target.bind_key(key, _ignoring(act), overwrite=True)
-
-    def _kinds_changed(self) -> None:
-        before, self._keys = self._keys, keys_of(self._workspace.session.assay.kinds)
-        layers = [layer for layer in self._viewer.layers if layer.metadata.get("hcs_qc")]
-        for target in (*layers, self._viewer):
-            for key in before.keys() - self._keys.keys():
-                target.bind_key(key, None)
-            self._bind(target)
-
-    def _layer_added(self, event: Any) -> None:
-        if event.value.metadata.get("hcs_qc"):
-            self._bind(event.value)
 
     # ---- mouse ---------------------------------------------------------------------------
 
@@ -216,7 +161,7 @@ class Clicking(QObject):
         """Give those of some cells that lie in the view."""
         site_cells, viewer = self._workspace.view.cells, self._viewer
         here = self._target.here(cells)
-        if site_cells is None or not here or viewer.dims.ndisplay != 2:
+        if site_cells is None or not here or viewer.dims.ndisplay != 2 or not self._is_shown:
             return frozenset()
         world = np.zeros((len(here), viewer.dims.ndim))
         world[:, -2:] = site_cells.yx_px[[*here.values()]] * self._workspace.view.scale
@@ -225,6 +170,12 @@ class Clicking(QObject):
         room = np.asarray(viewer.canvas.viewbox_size(viewer.layers))
         is_seen = (np.abs(from_centre) * camera.zoom <= room / 2).all(axis=1)
         return frozenset(cell for cell, seen in zip(here, is_seen, strict=True) if seen)
+
+    @property
+    def _is_shown(self) -> bool:
+        """Whether the canvas is on screen: the gallery may fill the window."""
+        window = getattr(self._viewer, "window", None)
+        return window is None or not window._qt_window.centralWidget().isHidden()
 
     def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
         if event.button != 1 or self._workspace.view.cells is None:
@@ -302,15 +253,6 @@ class Clicking(QObject):
                 callbacks.remove(mine)
         for event, act in self._events:
             event.disconnect(act)
-
-
-def _ignoring(act: Callable[[], object]) -> Callable[[Any], None]:
-    """Give what napari binds: it hands over the layer or viewer, and looks at what is returned."""
-
-    def pressed(_target: Any) -> None:
-        act()
-
-    return pressed
 
 
 def _box(first: tuple[float, float], last: tuple[float, float]) -> NDArray[np.float64]:

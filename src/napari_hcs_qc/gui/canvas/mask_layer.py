@@ -1,4 +1,4 @@
-"""Nuclei filled with the colour of their class, where masks exist."""
+"""Nuclei filled or outlined with the colour of their class, where masks exist."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from qtpy.QtCore import QObject
 
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
-from napari_hcs_qc.gui.canvas.site_view import MASKS
+from napari_hcs_qc.gui.canvas.our_layers import MASKS
+from napari_hcs_qc.gui.keys.key_names import STATUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.gui.canvas.overlay_options import OverlayOptions
     from napari_hcs_qc.gui.canvas.workspace import Workspace
     from napari_hcs_qc.plates.plate import SiteKey
+
+_FILLED = 0.4  # opacity of filled nuclei
+_CONTOUR_PX = 2
 
 
 class MaskLayer(QObject):
@@ -48,14 +53,16 @@ class MaskLayer(QObject):
         view, session = self._workspace.view, self._workspace.session
         layer: Any = view.mask_layer
         site, state = view.on_screen, session.selection.state
-        if not view.value().masks or site is None or state is None:
-            if layer is not None:
+        if not _is_shown(view.value()) or view.is_raw or site is None or state is None:
+            if layer is not None and layer.visible:
                 layer.visible = False
+                view.refresh_cells()  # with rings again
             return
         if layer is not None and self._on_screen == (state.plate.name, site):
-            layer.visible = True
-            self._recolour()
+            self._draw(layer, site)
             return
+        if layer is not None:
+            layer.visible = False  # it has those of another site
         job = session.start(
             f"Masks of {site}",
             _masks,
@@ -84,18 +91,27 @@ class MaskLayer(QObject):
             layer = view.viewer.add_labels(
                 labels,
                 name=MASKS,
-                opacity=0.4,
-                scale=(view.scale, view.scale),
                 metadata={"hcs_qc": MASKS},
+                **view.place,
             )
             layer.editable = False
+            layer.help = STATUS
             view.viewer.layers.selection.active = active
         else:
             layer.data = labels
-            layer.scale = (view.scale, view.scale)
-        layer.visible = view.value().masks
+            layer.scale, layer.units = view.place["scale"], view.place["units"]
         self._on_screen = (state.plate.name, site)
-        self._recolour()
+        self._draw(layer, site)
+
+    def _draw(self, layer: Any, site: SiteKey) -> None:
+        """Show the layer filled or as contours, and rings where it shows none."""
+        view = self._workspace.view
+        options = view.value()
+        layer.metadata["site"] = site
+        layer.contour = 0 if options.masks else _CONTOUR_PX
+        layer.opacity = _FILLED if options.masks else 1.0
+        layer.visible = _is_shown(options)
+        view.refresh_cells()
 
     def _recolour(self, *_: object) -> None:
         view, session = self._workspace.view, self._workspace.session
@@ -118,6 +134,10 @@ class MaskLayer(QObject):
             for number, colour in zip(ids, look.outline[is_detected], strict=True)
         )
         layer.colormap = DirectLabelColormap(color_dict=colours)
+
+
+def _is_shown(options: OverlayOptions) -> bool:
+    return options.masks or options.contours
 
 
 def _masks(plate: Any, plate_cells: Any, site: SiteKey, **_job: Any) -> NDArray[np.int32] | None:

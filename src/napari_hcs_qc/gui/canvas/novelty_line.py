@@ -23,13 +23,18 @@ class NoveltyLine(WrappedLabel):
             "cells are from those of other wells. The gallery (Annotate panel) shows them first "
             "in the order 'Novel', and the plate map can colour wells by their share."
         )
-        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
+        for signal in (
+            session.settled,
+            session.selection.plate_changed,
+            session.assay.changed,
+            session.annotations.person_changed,
+        ):
             signal.connect(self.refresh)
         self.refresh()
 
     def refresh(self, *_: object) -> None:
         """Show it for the plate of now."""
-        scored = self._session.models.scored
+        scored = self._session.shown_scored
         novelty = None if scored is None else scored.prediction.novelty
         sentence = "" if novelty is None else novelty.sentence
         self.setText(f"⚠ {sentence}" if novelty is not None and novelty.is_much else sentence)

@@ -39,6 +39,12 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
         "The squares around the cell under the cursor that the encoder sees.",
     ),
     (
+        "contours",
+        "Contours in place of rings",
+        "Outlines nuclei along their contour; cells predicted abnormal keep their square. Needs "
+        "detected nuclei or imported masks, not positions alone.",
+    ),
+    (
         "masks",
         "Fill nuclei",
         "Fills nuclei with the colour of their cell. Needs detected nuclei or imported masks, not "
@@ -111,7 +117,12 @@ class OverlayDock(Dock):
         view.options_changed.connect(self._show_options)
         session.models.threshold_changed.connect(self._show_threshold)
         session.assay.kinds_changed.connect(self._show_kinds)
-        for signal in (session.settled, session.selection.plate_changed, session.assay.changed):
+        for signal in (
+            session.settled,
+            session.selection.plate_changed,
+            session.assay.changed,
+            session.annotations.person_changed,
+        ):
             signal.connect(self._refresh)
 
     def value(self) -> OverlayOptions:
@@ -155,14 +166,17 @@ class OverlayDock(Dock):
 
     def _refresh(self) -> None:
         session = self._session
-        scored = session.models.scored
+        scored = session.shown_scored
         self._threshold.setEnabled(scored is not None)
         self._histogram.set_value(np.empty(0) if scored is None else scored.counted_p)
         self._show_threshold(session.models.threshold)
 
     def _show_effect(self) -> None:
         session = self._session
-        scored = session.models.scored
+        scored = session.shown_scored
+        if session.annotations.is_blind:
+            self._effect.setText("Blind mode hides predictions.")
+            return
         if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return

@@ -18,4 +18,5 @@ class OverlayOptions:
     crop: bool = True  # whether the crop of the cell that a key acts on is outlined
     # Whether nuclei are filled with the colour of their class, where masks exist
     masks: bool = False
+    contours: bool = False  # whether they have their contour in place of a ring
     opacity: float = 1.0  # of the outlines, 0 to 1

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
-from napari_hcs_qc.gui.canvas.layers import image_layers
+from napari_hcs_qc.gui.canvas.layers import image_layers, picture_look
+from napari_hcs_qc.gui.canvas.our_layers import (
+    ANNOTATED,
+    CELLS,
+    CROP,
+    MASKS,
+    RIMS,
+    SELECTION,
+    TARGET,
+    OurLayers,
+)
 from napari_hcs_qc.gui.canvas.overlay_options import OverlayOptions
 from napari_hcs_qc.gui.session.background_jobs import error_text
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Points, Shapes
+    from napari.layers import Labels, Points, Shapes
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.views.pictures import PictureStyle
     from napari_hcs_qc.assay.views.site_cells import SiteCells
+    from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.plates.plate import SiteKey
@@ -31,14 +41,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-CELLS, ANNOTATED, CROP, MASKS = "cells", "annotated", "crop", "masks"
-TARGET, SELECTION = "target", "selection"
 _AHEAD = 3
+_LOOK_MS = 150
+_OVERLAYS = (CELLS, RIMS, ANNOTATED)  # which the raw image is without
+_OPACITIES = {SELECTION: 0.7, CROP: 0.4}  # a crop is less than the target
 
 # Frames close about the rings, so that it is plain which cell they mean: of what is only selected,
 # and of the target its rim and the frame on it. In diameters of the cell and of nuclei.
 _FRAME_DIAMETERS, _FRAME_MARGINS = 1.4, np.array([0.2, 0.28, 0.22])
 _FRAME_WIDTHS = np.array([0.03, 0.14, 0.08])
+_RING_DIAMETERS, _RING_WIDTH = 1.4, 0.06  # of the cell, of nuclei
 _FRAME_COLOURS = np.array([[1, 1, 1, 0.5], [0, 0, 0, 1], [1, 1, 1, 1]], dtype=float)
 
 
@@ -53,25 +65,38 @@ class SiteView(QObject):
     shown = Signal(object)
     cells_changed = Signal()
     options_changed = Signal(object)
+    look_changed = Signal()
     _arrived = Signal(object, object, object)
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         super().__init__(session)
         self.viewer = viewer
         self._session = session
+        self._look_timer = QTimer(self)  # a slider changes the contrast many times a second
+        self._look_timer.setSingleShot(True)
+        self._look_timer.setInterval(_LOOK_MS)
+        self._look_timer.timeout.connect(self.look_changed)
+        self._layers = OurLayers(viewer, self._look_timer.start)
         self._options = OverlayOptions()
+        self._is_raw = False
+        self._projected = ""  # how planes of the plate became one
+        self._before_solo: dict[str, bool] | None = None  # which channels were shown
         self.cells: SiteCells | None = None
         self._on_screen: SiteKey | None = None
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
         self._arrived.connect(self._receive)
+        self._fitted: tuple[Any, ...] = ()  # the camera when all of the image was last fitted
+        viewer.canvas.events.size.connect(self._fit_again)
+        session.closing.connect(lambda: viewer.canvas.events.size.disconnect(self._fit_again))
         session.selection.plate_changed.connect(self._plate_changed)
         session.selection.site_changed.connect(self._go_to)
         session.annotations.changed.connect(self._annotations_changed)
         session.models.scored_changed.connect(self.refresh_cells)
         session.models.novelty_changed.connect(self.refresh_cells)
+        session.live.changed.connect(self.refresh_cells)
         session.models.threshold_changed.connect(self._recolour)
-        session.annotations.person_changed.connect(self._recolour)
+        session.annotations.person_changed.connect(self.refresh_cells)
         session.assay.kinds_changed.connect(self._recolour)
         session.selection.cell_chosen.connect(self.look_at)
         session.target.changed.connect(self._mark_target)
@@ -97,7 +122,7 @@ class SiteView(QObject):
     @property
     def cell_layer(self) -> Points | None:
         """Our layer of cells, None where there is none."""
-        return self._layer(CELLS)
+        return self._layers.find(CELLS)
 
     @property
     def on_screen(self) -> SiteKey | None:
@@ -109,6 +134,11 @@ class SiteView(QObject):
         """Length of a pixel in the units of the viewer."""
         plate = self._session.selection.plate
         return 1.0 if plate is None or not plate.pixel_size_um else plate.pixel_size_um
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Scale and units of a layer of the plate on screen."""
+        return self._layers.place
 
     def look_at(self, yx_px: tuple[float, float]) -> None:
         """Bring a position of the site into the middle, close enough to see a cell."""
@@ -122,6 +152,18 @@ class SiteView(QObject):
         if state is not None:  # a cell as large as a thumb
             zoom = 60.0 / (state.plate_cells.diameter_px * self.scale)
             camera.zoom = max(camera.zoom, zoom)
+
+    def _fit(self) -> None:
+        """Show all of the image."""
+        self.viewer.reset_view()
+        camera = self.viewer.scene.camera
+        self._fitted = (*camera.center, camera.zoom)
+
+    def _fit_again(self, _event: object) -> None:
+        """Fit the image into a canvas of another size, unless the person has moved or zoomed."""
+        camera = self.viewer.scene.camera
+        if self._fitted and np.allclose((*camera.center, camera.zoom), self._fitted):
+            self._fit()
 
     def _plate_changed(self) -> None:
         """Forget the cells on screen: a key pressed now must not act on those of another plate."""
@@ -172,40 +214,33 @@ class SiteView(QObject):
         self._plate_on_screen = shown.plate
         layers = image_layers(shown.plate, site, loaded.pixels, shown.ranges)
         names = {options["name"] for _, options, _ in layers}
-        for layer in self._image_layers():
+        for layer in self._layers.images():
             # Another plate has other channels; a channel that only this site lacks is hidden.
             if is_new_plate:
                 self.viewer.layers.remove(layer)
             elif layer.visible and layer.name not in names:
                 layer.visible = False
                 layer.metadata["hidden"] = True
+        if is_new_plate:
+            self._before_solo = None
+            self._layers.pixel_um = shown.plate.pixel_size_um
+            projection = "max" if shown.state is None else shown.state.plate_cells.projection
+            n_planes = shown.plate.planes.groupby("channel")["z"].nunique()
+            self._projected = f"  ({projection} of z)" if (n_planes > 1).any() else ""
         for data, options, _ in layers:
-            self._set_image(data, options, session.selection.plate is shown.plate)
+            self._layers.set_image(data, options)
         self._on_screen = site
         self.refresh_cells()
-        self._caption(f"{shown.plate.name}  {site}")
+        self._caption(f"{shown.plate.name}  {site}{self._projected}")
         if is_new_plate:
-            self.viewer.reset_view()
+            self._fit()
         if self._centre_on is not None:
             self.look_at(self._centre_on)
         self._read_ahead(site)
         self.shown.emit(site)
 
-    def _set_image(self, data: Any, options: dict[str, Any], _same: bool) -> None:
-        layer = self._layer(options["name"])
-        if layer is None:
-            metadata = {**options["metadata"], "hcs_qc": "channel"}
-            added = self.viewer.add_image(data, **{**options, "metadata": metadata})
-            # Channels lie below the cells, whichever was made first.
-            self.viewer.layers.move(self.viewer.layers.index(added), len(self._image_layers()) - 1)
-            return
-        layer.data = data
-        if layer.metadata.pop("hidden", False):
-            layer.visible = True
-        layer.metadata.update(options["metadata"])
-
     def _show_unreadable(self, site: SiteKey, reason: str) -> None:
-        for layer in self._image_layers():
+        for layer in self._layers.images():
             layer.data = np.zeros_like(layer.data)
         self._on_screen = site
         self.refresh_cells()
@@ -223,9 +258,7 @@ class SiteView(QObject):
         session.selection.cache.prefetch([*ahead, sites[at - 1]])
 
     def _clear(self) -> None:
-        for layer in list(self.viewer.layers):
-            if layer.metadata.get("hcs_qc"):
-                self.viewer.layers.remove(layer)
+        self._layers.clear()
         self._on_screen, self._plate_on_screen, self.cells = None, None, None
         self._session.target.show(None)
         self.cells_changed.emit()
@@ -247,8 +280,8 @@ class SiteView(QObject):
         if self.cells is not None:
             self._show_cells(self.cells)
         else:
-            for name in (CELLS, ANNOTATED):
-                layer = self._layer(name)
+            for name in (CELLS, RIMS, ANNOTATED):
+                layer = self._layers.find(name)
                 if layer is not None:
                     layer.data = np.empty((0, 2))
         self._session.target.show(self.cells)
@@ -256,7 +289,9 @@ class SiteView(QObject):
         self.cells_changed.emit()
 
     def _annotations_changed(self, changed: frozenset[Any]) -> None:
-        if any(item.site == self._on_screen for item in changed):
+        # What is live has refreshed them already.
+        is_here = any(item.site == self._on_screen for item in changed)
+        if is_here and not self._session.live.is_active:
             self.refresh_cells()
 
     def _recolour(self, *_: object) -> None:
@@ -279,7 +314,12 @@ class SiteView(QObject):
             if self._options.only_abnormal and not session.annotations.is_blind
             else None
         )
+        plate = session.selection.plate
         features = {
+            "plate": np.full(len(cells), "" if plate is None else plate.name, dtype=object),
+            "well": np.full(len(cells), cells.site.well, dtype=object),
+            "site": np.full(len(cells), cells.site.site),
+            "cell_id": cells.rows,  # as in the exported table; -1 for a cell that people added
             "class": look.predicted_class.astype(str),
             "p_abnormal": np.where(session.annotations.is_blind, np.nan, cells.p_abnormal),
             "novelty": cells.novelty,
@@ -290,101 +330,70 @@ class SiteView(QObject):
             "annotation": _texts(cells.annotated_class, len(cells)),
             "annotated_kind": _texts(cells.annotated_kind, len(cells)),
         }
-        self._set_points(
+        outline = look.outline
+        masks = self.mask_layer
+        if self._options.contours and masks is not None and masks.visible:
+            has_contour = (cells.rows >= 0) & ~is_abnormal
+            if masks.metadata.get("site") == self._on_screen:
+                outline = np.where(has_contour[:, np.newaxis], outline * [1, 1, 1, 0], outline)
+        state = session.selection.state
+        self._layers.diameter_px = 20.0 if state is None else state.plate_cells.diameter_px
+        size = _RING_DIAMETERS * cells.diameter_px
+        self._layers.set_rims(
+            cells.yx_px,
+            size,
+            outline[:, 3] * self._options.opacity,
+            shown,
+            border_width=_RING_WIDTH,
+            symbol=look.ring,
+        )
+        self._layers.set_points(
             CELLS,
             cells.yx_px,
-            1.4 * cells.diameter_px,
-            look.outline,
+            size,
+            outline,
             features,
             shown,
-            border_width=0.06,
+            border_width=_RING_WIDTH,
             opacity=self._options.opacity,
+            symbol=look.ring,
         )
         is_annotated = np.array([text is not None for text in cells.annotated_class], dtype=bool)
         marked = is_annotated if self._options.halo else np.zeros(len(cells), dtype=bool)
-        self._set_points(
+        self._layers.set_points(
             ANNOTATED,
             cells.yx_px[marked],
             1.9 * cells.diameter_px[marked],
             look.halo[marked],
             {"annotation": features["annotation"][marked]},
-            None,
             border_width=0.1,
             symbol=look.symbol[marked],
         )
-
-    def _set_points(
-        self,
-        name: str,
-        yx_px: Any,
-        size: Any,
-        colours: Any,
-        features: dict[str, Any],
-        shown: Any,
-        *,
-        border_width: Any,
-        opacity: float = 1.0,
-        symbol: Any = "disc",
-    ) -> None:
-        layer = self._layer(name)
-        if layer is None:
-            active = self.viewer.layers.selection.active
-            layer = self.viewer.add_points(
-                np.empty((0, 2)),
-                ndim=2,
-                name=name,
-                face_color="transparent",
-                border_width_is_relative=False,
-                scale=(self.scale, self.scale),
-                metadata={"hcs_qc": name},
-            )
-            layer.editable = False  # cells come from the journal, not from napari's own tools
-            # The person acts on the cells, so that layer is the active one.
-            self.viewer.layers.selection.active = layer if name == CELLS else active
-        # One change and one redraw instead of seven: the person waits for the colour.
-        with layer.events.blocker_all():
-            if len(yx_px) != len(layer.data) or not np.array_equal(yx_px, layer.data):
-                layer.data = yx_px
-            with _single_refresh(layer):
-                if len(yx_px):
-                    layer.size = size
-                    layer.border_color = colours
-                    widths = np.broadcast_to(border_width, len(yx_px))
-                    layer.border_width = widths * self._diameter_px
-                    layer.symbol = symbol
-                    layer.shown = np.ones(len(yx_px), dtype=bool) if shown is None else shown
-                layer.features = features
-        layer.refresh()
-        layer.events.features()
-        if not np.allclose(layer.scale, self.scale):
-            layer.scale = (self.scale, self.scale)
-        if layer.opacity != opacity:
-            layer.opacity = opacity
+        self._hide_if_raw()
 
     def _mark_target(self) -> None:
         """Frame what a key acts on, brightly, and dimly what is only selected."""
         target, cells = self._session.target, self.cells
         bright = [*target.here(target.cells).values()]
         dim = [*target.here(target.selection - target.cells).values()]
-        layer = self._layer(TARGET)
+        layer = self._layers.find(TARGET)
         if cells is not None and (layer is not None or bright or dim):
             # White in a dark rim: seen on nuclei of any brightness.
             at = np.array([*dim, *bright, *bright], dtype=np.int64)
             looks = np.repeat([0, 1, 2], [len(dim), len(bright), len(bright)])
-            self._set_points(
+            self._layers.set_points(
                 TARGET,
                 cells.yx_px[at],
                 _FRAME_DIAMETERS * cells.diameter_px[at]
-                + _FRAME_MARGINS[looks] * self._diameter_px,
+                + _FRAME_MARGINS[looks] * self._layers.diameter_px,
                 _FRAME_COLOURS[looks],
                 {},
-                None,
                 border_width=_FRAME_WIDTHS[looks],
                 symbol="square",
             )
         elif layer is not None:
             layer.data = np.empty((0, 2))
-        layer = self._layer(TARGET)
+        layer = self._layers.find(TARGET)
         if bright and layer is not None and not layer.visible:
             layer.visible = True  # a key would act on it all the same
         self._outline_crop()
@@ -394,76 +403,79 @@ class SiteView(QObject):
         target, recipe, cells = self._session.target, self._recipe(), self.cells
         here = [*target.here(target.cells).values()]
         if len(here) != 1 or recipe is None or cells is None or not self._options.crop:
-            self._set_outline(CROP, [])
+            self._outline(CROP, [])
             return
         y, x = cells.yx_px[here[0]]
-        self._set_outline(CROP, [_square(y, x, side) for side in recipe.sides_px])
+        self._outline(CROP, [_square(y, x, side) for side in recipe.sides_px])
 
     def outline_selection(self, shape: NDArray[np.float64] | None) -> None:
         """Draw the box or lasso, (n, 2) corners in pixels; None takes it away."""
-        self._set_outline(SELECTION, [] if shape is None or len(shape) < 3 else [shape])
+        self._outline(SELECTION, [] if shape is None or len(shape) < 3 else [shape])
 
-    def _set_outline(self, name: str, shapes: list[NDArray[np.float64]]) -> None:
-        layer = self._layer(name)
-        if not shapes:
-            if layer is not None and layer.visible:
-                layer.visible = False
-            return
-        if layer is None:
-            active = self.viewer.layers.selection.active
-            self.viewer.add_shapes(
-                shapes,
-                shape_type="polygon",
-                name=name,
-                face_color="transparent",
-                edge_color="white",
-                edge_width=max(1.0, 0.04 * self._diameter_px),
-                opacity=0.7 if name == SELECTION else 0.4,  # a crop is less than the target
-                scale=(self.scale, self.scale),
-                metadata={"hcs_qc": name},
-            )
-            self.viewer.layers.selection.active = active
-            return
-        layer.data = shapes
-        layer.scale = (self.scale, self.scale)
-        layer.visible = True
-
-    @property
-    def _diameter_px(self) -> float:
-        """Nucleus diameter of the plate, the measure of all line widths."""
-        state = self._session.selection.state
-        return 20.0 if state is None else state.plate_cells.diameter_px
+    def _outline(self, name: str, shapes: list[NDArray[np.float64]]) -> None:
+        self._layers.set_outline(name, shapes, _OPACITIES[name])
 
     def _recipe(self) -> CropRecipe | None:
         model = self._session.models.model
         return None if model is None else model.recipe
 
+    # ---- what is seen --------------------------------------------------------------------
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the image is shown without cells and marks."""
+        return self._is_raw
+
+    def toggle_raw(self) -> None:
+        """Show the image without cells and marks, but for the frame of the target; or with."""
+        self._is_raw = not self._is_raw
+        for name in _OVERLAYS:
+            layer = self._layers.find(name)
+            if layer is not None and not self._is_raw:
+                layer.visible = True
+        self._hide_if_raw()
+        self.options_changed.emit(self._options)
+
+    def look(self) -> tuple[PictureStyle, IntensityRanges] | None:
+        """Give colours, gamma and contrast of the channels, as they are shown now."""
+        shown = self._session.selection.open_plate
+        if shown is None or shown.plate is None or shown.ranges is None:
+            return None
+        return picture_look(shown.plate, shown.ranges, self._layers.images())
+
+    def _hide_if_raw(self) -> None:
+        for name in (*_OVERLAYS, MASKS) if self._is_raw else ():
+            layer = self._layers.find(name)
+            if layer is not None and layer.visible:
+                layer.visible = False
+
+    def solo(self, index: int) -> None:
+        """Show one channel alone, by its number from 0; again shows those that were shown."""
+        images = self._layers.images()
+        if index >= len(images):
+            return
+        is_alone = all(item.visible == (at == index) for at, item in enumerate(images))
+        if is_alone and self._before_solo is not None:
+            for item in images:
+                item.visible = self._before_solo.get(item.name, False)
+            self._before_solo = None
+            return
+        if self._before_solo is None:
+            self._before_solo = {item.name: item.visible for item in images}
+        for at, item in enumerate(images):
+            item.visible = at == index
+
     # ---- finding layers ------------------------------------------------------------------
-
-    def _layer(self, name: str) -> Any:
-        for layer in self.viewer.layers:
-            if layer.name == name and layer.metadata.get("hcs_qc"):
-                return layer
-        return None
-
-    def _image_layers(self) -> list[Image]:
-        return [item for item in self.viewer.layers if item.metadata.get("hcs_qc") == "channel"]
 
     @property
     def mask_layer(self) -> Labels | None:
         """Our layer of masks, None where there is none."""
-        return self._layer(MASKS)
+        return self._layers.find(MASKS)
 
     @property
     def crop_layer(self) -> Shapes | None:
         """Our layer with the outline of a crop, None where there is none."""
-        return self._layer(CROP)
-
-
-def _single_refresh(layer: Any) -> AbstractContextManager[None]:
-    """Keep a layer from refreshing itself at each change; napari has no public way."""
-    blocked: AbstractContextManager[None] = getattr(layer, "_block_refresh", nullcontext)()
-    return blocked
+        return self._layers.find(CROP)
 
 
 def _square(y: float, x: float, side_px: float) -> NDArray[np.float64]:

@@ -17,10 +17,13 @@ from napari_hcs_qc.gui.gallery.gallery_tiles import (
 from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
+    from napari_hcs_qc.gui.session.selection import CellId
 
 CODES = {"normal": NORMAL, "abnormal": ABNORMAL, "unsure": UNSURE, "conflict": CONFLICT}
 
@@ -59,9 +62,28 @@ class PlateMarks:
         self._value = Marks(p_abnormal, self._value.annotated, kind)
         return True
 
+    def model_p(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Give P(abnormal) of some cells as the model in use predicts it."""
+        if self._prediction is None:
+            return np.full(len(rows), np.nan, dtype=np.float32)
+        p_abnormal: NDArray[np.floating[Any]] = self._prediction.table["p_abnormal"].to_numpy()
+        return p_abnormal[rows]
+
+    def set_live(self, rows: NDArray[np.int64], p_abnormal: NDArray[np.floating[Any]]) -> None:
+        """Show newer predictions of some cells, until `set_prediction` has all."""
+        marks = self._value
+        newer = marks.p_abnormal.copy()  # a job may be sorting by those before
+        newer[rows] = p_abnormal
+        self._value = Marks(newer, marks.annotated, marks.kind)
+
     def set_annotated(self, annotated: AnnotatedRows, rows: NDArray[np.int64]) -> None:
         """Show the annotations of some cells."""
         marks: Any = self._value
         marks.annotated[rows] = [CODES.get(cls, NOT_ANNOTATED) for cls in annotated.classes[rows]]
         is_annotated = marks.annotated[rows] != NOT_ANNOTATED
         marks.kind[rows] = np.where(is_annotated, annotated.kinds[rows], self._predicted_kind[rows])
+
+
+def found_rows(cells: Iterable[CellId]) -> list[int]:
+    """Rows of those cells that were found, which their ids are."""
+    return [cell.cell for cell in cells if isinstance(cell.cell, int)]

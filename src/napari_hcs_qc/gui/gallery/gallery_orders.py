@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
 
+from napari_hcs_qc.gui.gallery.gallery_filters import EVERY_CELL, CellFilter, Measurement
+
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QComboBox
 
@@ -55,6 +57,16 @@ class GalleryOptions:
 
     order: Order = "random"
     shown: Filter = "all"
+    only: CellFilter = EVERY_CELL  # what else a cell has to be
+    by: Measurement | None = None  # sorts the cells in place of the order
+
+
+def differ(now: Any, before: Any, column: str, n_cells: int) -> bool:
+    """Whether two predictions of a plate's cells differ in a column; one may be missing."""
+    if now is before or now is None or before is None:
+        return now is not before
+    values, then = (item.table.reindex(columns=[column])[:n_cells] for item in (now, before))
+    return bool(now.model != before.model or not values.equals(then))
 
 
 def why_not(session: Session, order: Order) -> str:

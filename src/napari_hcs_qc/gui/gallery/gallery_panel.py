@@ -6,38 +6,47 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, QSignalBlocker, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
 from napari_hcs_qc.assay.views.gallery_order import order_cells
-from napari_hcs_qc.gui.canvas.clicking import keys_of
-from napari_hcs_qc.gui.gallery.gallery_marks import PlateMarks
+from napari_hcs_qc.gui.gallery.accepting import accept_predictions
+from napari_hcs_qc.gui.gallery.filter_bar import FilterBar
+from napari_hcs_qc.gui.gallery.gallery_filters import CellFilter, by_measurement
+from napari_hcs_qc.gui.gallery.gallery_marks import PlateMarks, found_rows
 from napari_hcs_qc.gui.gallery.gallery_orders import (
     BY_EMBEDDING,
     BY_MODEL,
     FILTERS,
     ORDERS,
     GalleryOptions,
+    differ,
     offer,
     why_not,
 )
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
+from napari_hcs_qc.gui.gallery.gallery_texts import describe_cell, empty_text
 from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
+from napari_hcs_qc.gui.keys.key_actions import KeyActions
+from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, key_name
 from napari_hcs_qc.gui.session.selection import CellId
-from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row
+from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row, tool_button
+from napari_hcs_qc.gui.widgets.whole_window import WholeWindow
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
+    from napari_hcs_qc.assay.views.gallery_order import Order
     from napari_hcs_qc.gui.canvas.workspace import Workspace
+    from napari_hcs_qc.gui.gallery.gallery_filters import ClassFilter, Measurement
 
-_CTRL, _SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+N_FETCHED = 20
+"""Cells that are fetched at once."""
 
 
 class _Request(NamedTuple):
@@ -55,16 +64,18 @@ class GalleryPanel(QWidget):
     order is chosen, when a new model has scored the cells, or on `sort`.
 
     The cells selected here are those that the session's target has as selected, and the other way
-    round. Keys: those of `keys_of` annotate the target, as one action; Space selects the next cell
-    that nobody has annotated; Ctrl+Z and Ctrl+Y undo and redo; Ctrl+R retrains.
+    round. Keys are those of `KeyActions`, but for the key of the next cell: it selects the next one
+    here that nobody has annotated.
     """
 
     value_changed = Signal(object)
     cells_changed = Signal()
+    filled_changed = Signal(bool)
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
+        self._keys = KeyActions.of(workspace)
         self._value = GalleryOptions()
         self._marks = PlateMarks(0)
         self._like: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -72,21 +83,29 @@ class GalleryPanel(QWidget):
         self._on_screen = self._value
         self._sorted_for: Any = None  # the prediction that the order on screen goes by
         self._is_following = False  # what was selected elsewhere
-        self._order = combo_box(ORDERS, "Order of the cells.", least=8)
-        self._filter = combo_box(FILTERS, "Cells to show.", least=8)
+        self._order = combo_box(ORDERS, "Order of the cells.", least=5)
+        self._filter = combo_box(FILTERS, "Cells to show.", least=5)
         self._again = QPushButton()
+        self._fill = tool_button(
+            "Large",
+            f"The gallery in the whole window, and back (key {GALLERY}).",
+            lambda: self.set_filled(not self.is_filled),
+        )
+        self._whole_window = WholeWindow(self)
+        self.filters = FilterBar()
+        self.filters.setVisible(False)
         self.view = GalleryView(self, describe=self.describe)
         self.view.setMinimumHeight(100)
         self._source = GallerySource(self)
         lay_out(
             self,
-            row((self._order, 3), (self._filter, 2), self._again, spacing=4),
+            row((self._order, 3), (self._filter, 2), self._again, self._fill, spacing=4),
+            self.filters,
             (self.view, 1),
         )
         name_parts(self)
         self._follow()
         self._show_stale(False)
-        self._kinds_changed()
         self._person_changed()
         self._threshold_changed(workspace.session.models.threshold)
         self._show_plate()
@@ -96,6 +115,14 @@ class GalleryPanel(QWidget):
         self._order.activated.connect(self._chosen)
         self._filter.activated.connect(self._chosen)
         self._again.clicked.connect(self.sort)
+        self.filters.value_changed.connect(
+            lambda only: self.set_value(replace(self._value, only=only))
+        )
+        self.filters.measurement_chosen.connect(self._sort_by)
+        self.filters.tile_px_changed.connect(view.set_tile_px)
+        self.filters.fetch_pressed.connect(self.fetch)
+        self.filters.accept_pressed.connect(self.accept_in_sight)
+        self._workspace.view.look_changed.connect(self._show_look)
         view.installEventFilter(self)
         view.pictures_requested.connect(source.request)
         view.activated.connect(self.go_to)
@@ -111,12 +138,13 @@ class GalleryPanel(QWidget):
         source.message.connect(lambda text: session.message.emit("warning", text))
         session.selection.plate_changed.connect(self._show_plate)
         session.settled.connect(self._scored_changed)
+        session.live.changed.connect(self._show_live)
+        view.sight_changed.connect(self._show_live)
         session.models.threshold_changed.connect(self._threshold_changed)
         session.annotations.changed.connect(self._annotations_changed)
         session.annotations.person_changed.connect(self._person_changed)
         session.models.embeddings_changed.connect(self._offer_orders)
         session.closing.connect(source.close)
-        session.assay.kinds_changed.connect(self._kinds_changed)
 
     # ---- value ---------------------------------------------------------------------------
 
@@ -140,14 +168,59 @@ class GalleryPanel(QWidget):
         if options != was:
             self.value_changed.emit(options)
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether the gallery fills the window."""
+        return self._whole_window.is_filled
+
+    def set_filled(self, is_filled: bool) -> None:
+        """Let the gallery fill the window, all else hidden; or show the rest again."""
+        if is_filled == self.is_filled:
+            return
+        if is_filled:
+            is_filled = self._whole_window.fill()
+            self.filters.offer(self._workspace.session)
+            self.filters.set_tile_px(self.view.tile_px())
+            self.view.setFocus()
+            self.filters.setVisible(is_filled)
+        else:
+            self.filters.setVisible(False)
+            self._whole_window.leave()
+            # Nothing that cannot be seen may hide cells.
+            self.set_value(GalleryOptions(self._value.order, self._value.shown))
+        self.filled_changed.emit(is_filled)
+
     def marks(self) -> Marks:
         """Give class, kind and P(abnormal) of each cell, as the tiles show them."""
         return self._marks.value()
 
     def _chosen(self, *_: object) -> None:
-        self.set_value(GalleryOptions(self._order.currentData(), self._filter.currentData()))
+        order, shown = self._order.currentData(), self._filter.currentData()
+        self.set_value(GalleryOptions(order, shown, self._value.only))
+
+    def _sort_by(self, by: Measurement | None) -> None:
+        self.set_value(replace(self._value, by=by))
+
+    def fetch(self, order: Order) -> None:
+        """Show a few cells that nobody has annotated: the first of an order of the gallery."""
+        cls: ClassFilter = "any"
+        if order in ("normal", "abnormal"):
+            cls = "predicted normal" if order == "normal" else "predicted abnormal"
+        only = CellFilter(cls=cls, n_most=N_FETCHED)
+        # Of a class any, and not those of which the model is surest: they teach nothing.
+        order = "random" if cls != "any" else order
+        self.set_value(GalleryOptions(order, "open", only))
+
+    def accept_in_sight(self) -> bool:
+        """Annotate the tiles in sight that nobody has annotated as they are predicted."""
+        session = self._workspace.session
+        return accept_predictions(session, self.view.in_sight(), self._marks.value(), self)
 
     def _show_value(self) -> None:
+        with QSignalBlocker(self.filters):
+            self.filters.set_value(self._value.only)
+        if self._value.by is None:
+            self.filters.forget_measurement()
         self._order.setCurrentIndex(self._order.findData(self._value.order))
         self._filter.setCurrentIndex(self._filter.findData(self._value.shown))
 
@@ -168,12 +241,15 @@ class GalleryPanel(QWidget):
             chosen = self._meant()
             self._like = chosen if len(chosen) else self._like
         marks = self._marks.value()
-        among = None
+        is_shown = self._value.only.matching(session, marks, self._novelty())
         if self._value.shown != "all":
             is_annotated = marks.annotated != NOT_ANNOTATED
-            among = np.flatnonzero(
-                is_annotated if self._value.shown == "annotated" else ~is_annotated
-            )
+            is_shown &= is_annotated if self._value.shown == "annotated" else ~is_annotated
+        request = _Request(self._value, self._marks, self._prediction())
+        if self._value.by is not None:
+            rows = by_measurement(session, self._value.by, is_shown)
+            self._show_order(rows[: self._value.only.n_most], request)
+            return
         job = session.jobs.start(
             f"Sorting the gallery: {ORDERS[order][0]}",
             order_cells,
@@ -187,10 +263,10 @@ class GalleryPanel(QWidget):
             chosen=self._like,
             threshold=session.models.threshold,
             seed=self._seed,
-            among=among,
+            among=None if is_shown.all() else np.flatnonzero(is_shown),
+            limit=self._value.only.n_most,
             last=state.is_left_out[: len(marks.annotated)],
         )
-        request = _Request(self._value, self._marks, self._prediction())
         job.finished.connect(lambda rows: self._show_order(rows, request))
         job.failed.connect(lambda text: self._show_failure(text, request))
 
@@ -241,7 +317,7 @@ class GalleryPanel(QWidget):
     def _meant(self) -> NDArray[np.int64]:
         """Rows of the cells that are selected, or else pointed at."""
         target = self._workspace.session.target
-        return np.array(sorted(_rows(target.selection or target.cells)), dtype=np.int64)
+        return np.array(sorted(found_rows(target.selection or target.cells)), dtype=np.int64)
 
     def _offer_orders(self) -> None:
         session = self._workspace.session
@@ -267,11 +343,11 @@ class GalleryPanel(QWidget):
 
     def _show_selected(self) -> None:
         self._is_following = True
-        self.view.set_value(_rows(self._workspace.session.target.selection))
+        self.view.set_value(found_rows(self._workspace.session.target.selection))
         self._is_following = False
 
     def _show_target(self) -> None:
-        self.view.set_targets(_rows(self._workspace.session.target.cells))
+        self.view.set_targets(found_rows(self._workspace.session.target.cells))
 
     def _in_sight(self, cells: frozenset[CellId]) -> frozenset[CellId]:
         return cells & self._ids(self.view.in_sight())
@@ -307,6 +383,7 @@ class GalleryPanel(QWidget):
         state, shown = session.selection.state, session.selection.open_plate
         if state is None or shown is None:
             return
+        self.set_filled(False)  # the image is where the cell is shown
         cell = state.plate_cells.cells.iloc[row]
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         session.selection.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
@@ -316,31 +393,15 @@ class GalleryPanel(QWidget):
         kind = event.type()
         if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
             return bool(super().eventFilter(watched, event))
-        act = self._act_of(event)
-        if act is None:
+        is_next = key_name(event) == NEXT
+        if self._keys.action(key_name(event)) is None:
             return bool(super().eventFilter(watched, event))
         event.accept()  # as an override: no shortcut of the window takes this key
-        if kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
-            act()
+        if kind == QEvent.Type.KeyPress and not is_next:
+            self._keys.press(event)
+        elif kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
+            self.select_next_open()
         return True
-
-    def _act_of(self, event: Any) -> Callable[[], object] | None:
-        session = self._workspace.session
-        held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        key = Qt.Key(event.key())
-        if held == Qt.KeyboardModifier.NoModifier:
-            if key == Qt.Key.Key_Space:
-                return self.select_next_open
-            label = self._labels.get(key)
-            return None if label is None else lambda: session.target.annotate(*label)
-        with_ctrl: dict[Qt.Key, Callable[[], object]] = {
-            Qt.Key.Key_Z: session.annotations.undo,
-            Qt.Key.Key_Y: session.annotations.redo,
-            Qt.Key.Key_R: self._workspace.training.retrain,
-        }
-        if held == _CTRL:
-            return with_ctrl.get(key)
-        return session.annotations.redo if held == _CTRL | _SHIFT and key == Qt.Key.Key_Z else None
 
     # ---- following the session -----------------------------------------------------------
 
@@ -353,7 +414,7 @@ class GalleryPanel(QWidget):
         self._source.set_plate(
             session.selection.plate, None if state is None else state.plate_cells
         )
-        self.view.set_message(self._empty_text())
+        self.view.set_message(empty_text(session))
         self.view.set_cells(np.empty(0, dtype=np.int64))
         self.view.clear_pictures()
         if annotated is not None:
@@ -363,20 +424,6 @@ class GalleryPanel(QWidget):
         self._offer_orders()
         self.cells_changed.emit()
         self.sort()
-
-    def _empty_text(self) -> str:
-        session = self._workspace.session
-        if session.assay.folder is None:
-            return "Open an assay or a plate in the Plate panel; its cells appear here."
-        if session.selection.plate is None:
-            return "The images of this plate have moved or are missing."
-        if session.selection.state is None:
-            return "Press Find cells in the Plate panel; the cells appear here."
-        return (
-            "Sorting …"
-            if len(session.selection.state.plate_cells.cells)
-            else "No cell was found on this plate."
-        )
 
     def _prediction(self) -> Any:
         scored = self._workspace.session.models.scored
@@ -388,19 +435,22 @@ class GalleryPanel(QWidget):
         if not is_new:
             return
         self.view.set_marks(self._marks.value())
+        self._show_live()
         self._offer_orders()
-        if self._value.order in (*BY_MODEL, "novelty") and self._is_out_of_order(prediction):
+        order, n_cells = self._value.order, len(self._marks.value().p_abnormal)
+        column = COLUMN if order == "novelty" else "p_abnormal"
+        is_by_model = order in (*BY_MODEL, "novelty")
+        if is_by_model and differ(prediction, self._sorted_for, column, n_cells):
             self.sort()
 
-    def _is_out_of_order(self, prediction: Any) -> bool:
-        """Whether the model says something else of the cells than when they were sorted."""
-        before = self._sorted_for
-        if prediction is before or prediction is None or before is None:
-            return prediction is not before
-        columns = [COLUMN] if self._value.order == "novelty" else ["p_abnormal"]
-        n_cells = len(self._marks.value().p_abnormal)
-        now, then = (item.table.reindex(columns=columns)[:n_cells] for item in (prediction, before))
-        return prediction.model != before.model or not now.equals(then)
+    def _show_live(self) -> None:
+        """Show the predictions of now on the tiles in sight."""
+        rows = self.view.in_sight()
+        followed = self._workspace.session.live.p_abnormal(rows)
+        p_abnormal = self._marks.model_p(rows) if followed is None else followed
+        if not np.array_equal(p_abnormal, self._marks.value().p_abnormal[rows], equal_nan=True):
+            self._marks.set_live(rows, p_abnormal)
+            self.view.set_marks(self._marks.value())
 
     def _threshold_changed(self, threshold: float) -> None:
         self.view.set_threshold(threshold)
@@ -421,40 +471,23 @@ class GalleryPanel(QWidget):
         if self._value.shown != "all" or self._value.order in ("disagreement", "diverse"):
             self._show_stale(True)
 
-    def _kinds_changed(self) -> None:
-        keys = keys_of(self._workspace.session.assay.kinds)
-        self._labels = {getattr(Qt.Key, f"Key_{key}"): label for key, label in keys.items()}
+    def _show_look(self) -> None:
+        """Draw the tiles in the channels and contrast in which the image is drawn."""
+        look = self._workspace.view.look()
+        if look is not None and self._source.set_look(*look):
+            self.view.clear_pictures()
 
     def _person_changed(self) -> None:
-        self.view.set_blind(self._workspace.session.annotations.is_blind)
+        session = self._workspace.session
+        self.view.set_blind(session.annotations.is_blind)
+        self.filters.set_blind(session.annotations.is_blind)
+        annotated, n_cells = session.annotations.rows, len(self._marks.value().annotated)
+        if annotated is not None:  # others' are hidden now, or shown again
+            self._marks.set_annotated(annotated, np.arange(n_cells))
+            self.view.set_marks(self._marks.value())
         self._offer_orders()
 
     def describe(self, row: int) -> str:
         """Describe a cell."""
-        session = self._workspace.session
-        state, annotated = session.selection.state, session.annotations.rows
-        if state is None or annotated is None or not 0 <= row < len(state.plate_cells.cells):
-            return ""
-        cell = state.plate_cells.cells.iloc[row]
-        lines = [f"{cell['well']} site {cell['site']}, y {cell['y_px']:.0f}, x {cell['x_px']:.0f}"]
-        p_abnormal = float(self._marks.value().p_abnormal[row])
-        if not session.annotations.is_blind and np.isfinite(p_abnormal):
-            lines.append(f"abnormal score {p_abnormal:.2f}")
-        ratio = self._novelty()
-        if ratio is not None and np.isfinite(ratio[row]):
-            lines.append(
-                f"novel: {ratio[row]:.1f} times the usual distance from annotated cells"
-                if ratio[row] > 1
-                else f"similar to annotated cells ({ratio[row]:.1f} of the usual distance)"
-            )
-        if annotated.classes[row] == "conflict":
-            lines.append("annotated: annotators disagree")
-        elif annotated.classes[row] is not None:
-            kind = f", {annotated.kinds[row]}" if annotated.kinds[row] else ""
-            lines.append(f"annotated {annotated.classes[row]}{kind}")
-        return "\n".join(lines)
-
-
-def _rows(cells: Iterable[CellId]) -> list[int]:
-    """Rows of those cells that were found, which their ids are."""
-    return [cell.cell for cell in cells if isinstance(cell.cell, int)]
+        p_abnormal = self._marks.value().p_abnormal
+        return describe_cell(self._workspace.session, row, p_abnormal, self._novelty())

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
+    from napari_hcs_qc.assay.views.pictures import PictureStyle
+    from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.plates.plate import Plate
 
 _CACHE_BYTES = 2**28  # of pixels; the viewer has a cache of its own
@@ -58,6 +60,10 @@ class GallerySource(QObject):
         self._makers = [maker for maker in self._makers if maker.is_alive]
         if plate is not None and cells is not None and len(cells.cells):
             self._makers.append(_Maker(plate, cells))
+
+    def set_look(self, style: PictureStyle, ranges: IntensityRanges) -> bool:
+        """Make pictures in other colours from now on; give whether they are others."""
+        return bool(self._makers) and self._makers[-1].set_look(style, ranges)
 
     def request(self, rows: ArrayLike) -> None:
         """Make these pictures, in place of all that were wanted before."""
@@ -119,6 +125,13 @@ class _Maker:
         self.has_ended = False
         self._has_reported = False
         self._thread: threading.Thread | None = None
+
+    def set_look(self, style: PictureStyle, ranges: IntensityRanges) -> bool:
+        """Use other colours; give whether they are others."""
+        with self._changed:
+            is_new = (style, ranges) != (self._style, self._ranges)
+            self._style, self._ranges = style, ranges
+        return is_new
 
     @property
     def is_alive(self) -> bool:

@@ -15,10 +15,13 @@ from napari_hcs_qc.gui.plate.plate_map import PlateMap
 from napari_hcs_qc.gui.plate.recent import recent_assays
 from napari_hcs_qc.gui.plate.site_pictures import SitePictures
 from napari_hcs_qc.gui.session.job_bar import JobBar
-from napari_hcs_qc.gui.widgets.controls import column, combo_box, push_button, row, tool_button
+from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
 
 if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import SiteKey
+
+
+_BLIND_MEASURES = ("cell_count", "annotations")  # which tell nothing of a model
 
 
 class PlateDock(Dock):
@@ -38,9 +41,11 @@ class PlateDock(Dock):
             "▶", "Next site (key ] on the canvas)", lambda: session.selection.step(1)
         )
         self._lay_out(
-            row(self._open, (self._plates, 1), QLabel("Colour"), (self._measure, 1)),
+            row(self._open, (self._plates, 1)),
+            row(QLabel("Colour"), (self._measure, 1)),
             (self._map, 1),
-            row((self._sites, 1), column(self._where, row(back, forward), self._find, None)),
+            row(back, forward, (self._where, 1), self._find),
+            self._sites,
             self._jobs,
         )
         self._plates.activated.connect(self._choose_plate)
@@ -55,6 +60,7 @@ class PlateDock(Dock):
         session.models.novelty_changed.connect(lambda: self._colour_if("novelty"))
         session.models.verdicts_changed.connect(self._colour)
         session.annotations.changed.connect(lambda _: self._colour_if("annotations"))
+        session.annotations.person_changed.connect(self._person_changed)
         self._assay_changed()
         self._plate_changed()
 
@@ -174,14 +180,25 @@ class PlateDock(Dock):
                 if all(site in bad for site in sites):
                     unreadable[well] = bad[sites[0]]
         self._map.set_plate(plate.shape, frozenset(plate.wells), unreadable)
-        is_scored = self._session.models.scored is not None
+        is_scored = self._session.shown_scored is not None
         if not is_scored and self.measure() != "cell_count" and state is not None:
             self.set_measure("cell_count")
             self._is_stand_in = True
         self._colour()
 
+    def _person_changed(self) -> None:
+        """Show what blind mode lets the person see: no predictions, flags and verdicts."""
+        if self._session.annotations.is_blind and self.measure() not in _BLIND_MEASURES:
+            self.set_measure("cell_count")
+            self._is_stand_in = True
+        model: Any = self._measure.model()
+        for index in range(self._measure.count()):
+            is_offered = self._measure.itemData(index) in _BLIND_MEASURES
+            model.item(index).setEnabled(is_offered or not self._session.annotations.is_blind)
+        self._scored_changed()
+
     def _scored_changed(self) -> None:
-        scored, site = self._session.models.scored, self._session.selection.site
+        scored, site = self._session.shown_scored, self._session.selection.site
         if self._is_stand_in and scored is not None and self.measure() == "cell_count":
             self.set_measure("share_abnormal")  # what the person has waited for
             self._is_stand_in = False
@@ -196,7 +213,7 @@ class PlateDock(Dock):
     def _colour(self, *_: object) -> None:
         session = self._session
         plate, state = session.selection.plate, session.selection.state
-        cache, scored = session.annotations.cache, session.models.scored
+        cache, scored = session.annotations.shown, session.shown_scored
         if plate is None:
             return
         values = well_values(
@@ -217,7 +234,7 @@ class PlateDock(Dock):
         self._map.set_marks(flagged, dict(zip(whole["well"], whole["verdict"], strict=True)))
 
     def _go_to_well(self, well: str) -> None:
-        selection, scored = self._session.selection, self._session.models.scored
+        selection, scored = self._session.selection, self._session.shown_scored
         plate, shown = selection.plate, selection.site
         if plate is None or (shown is not None and shown.well == well):
             return
@@ -238,4 +255,4 @@ class PlateDock(Dock):
         with QSignalBlocker(self._map):
             self._map.set_current(site.well)
         self._where.setText(f"{site.well}, site {site.site}")
-        self._sites.set_well(site.well, self._session.models.scored)
+        self._sites.set_well(site.well, self._session.shown_scored)

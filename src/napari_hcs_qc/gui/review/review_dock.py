@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_hcs_qc.assay.scoring.review_queue import next_open, progress, seen_now
 from napari_hcs_qc.assay.views.montage import well_montage
@@ -54,7 +54,8 @@ class ReviewDock(Dock):
             self._about,
             self._montage,
             row(*(self._buttons[name] for name in ("Exclude site", "Remove", "Undo"))),
-            row(self._export, self._export_all, None),
+            self._export_all,
+            self._export,
             self._jobs,
         )
         self._table.value_changed.connect(self._go_to)
@@ -64,20 +65,25 @@ class ReviewDock(Dock):
         self._montage.activated.connect(self._show_cell)
         self._note.returnPressed.connect(self._table.setFocus)  # where the keys decide
         session = self._session
-        for signal in (session.assay.changed, session.settled, session.models.verdicts_changed):
+        for signal in (
+            session.assay.changed,
+            session.settled,
+            session.models.verdicts_changed,
+            session.annotations.person_changed,
+        ):
             signal.connect(self.refresh)
         for signal in (session.selection.site_changed, session.selection.plate_changed):
             signal.connect(self._follow_screen)
         self.refresh()
 
     def _make_widgets(self) -> None:
-        self._progress = QLabel()
+        self._progress = WrappedLabel()
         self._progress.setToolTip("Flagged wells with a verdict, of all flagged wells.")
         self._state = combo_box(
-            {state: state for state in _STATES}, "Verdict of the wells to list.", least=9
+            {state: state for state in _STATES}, "Verdict of the wells to list.", least=6
         )
         self._reason = combo_box(
-            {"": "any reason"} | FLAG_CODES, "Flag reason of the wells to list.", least=9
+            {"": "any reason"} | FLAG_CODES, "Flag reason of the wells to list.", least=6
         )
         self._table = ReviewTable()
         self._about = WrappedLabel()
@@ -153,10 +159,13 @@ class ReviewDock(Dock):
 
     def refresh(self) -> None:
         """List the wells again, after predictions or verdicts have changed."""
-        self._entries = self._session.models.queue
+        is_blind = self._session.annotations.is_blind
+        self._entries = () if is_blind else self._session.models.queue
         done, total = progress(self._entries)
         self._progress.setText(f"{done} of {total} decided" if total else "No well is flagged.")
-        if not self._session.models.all_scored:
+        if is_blind:
+            self._progress.setText("Blind mode hides predictions and flags.")
+        elif not self._session.models.all_scored:
             self._progress.setText("Nothing was classified yet; annotate cells and press Retrain.")
         self._list_wells()
 

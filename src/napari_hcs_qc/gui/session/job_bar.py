@@ -28,6 +28,7 @@ class JobBar(QWidget):
         super().__init__(parent)
         self._slots = frozenset(slots)
         self._job: BackgroundJob | None = None
+        self._whole_text = ""
         self._text = WrappedLabel()
         self._bar = QProgressBar()
         self._bar.setRange(0, _STEPS)
@@ -49,7 +50,7 @@ class JobBar(QWidget):
 
     def value(self) -> str:
         """Text shown: what is being done, or how it ended."""
-        return self._text.text()
+        return self._whole_text
 
     def _started(self, job: BackgroundJob) -> None:
         is_mine = job.slot in self._slots if self._slots else not job.is_quiet
@@ -81,7 +82,11 @@ class JobBar(QWidget):
         count = f" ({done:,} of {total:,})" if total > 1 else ""
         if job.is_cancelling:
             return
-        self._text.setText(f"{job.title}: {message}{count}" if message else f"{job.title}{count}")
+        self._write(f"{job.title}: {message}{count}" if message else f"{job.title}{count}")
+
+    def _write(self, text: str) -> None:
+        self._whole_text = text
+        self._text.set_brief(text)
 
     def _ended(self, job: BackgroundJob, text: str) -> None:
         if job is self._job:
@@ -92,11 +97,11 @@ class JobBar(QWidget):
     def _show_idle(self, text: str) -> None:
         self._bar.setVisible(False)
         self._cancel.setVisible(False)
-        self._text.setText(text)
+        self._write(text)
         self._text.setVisible(bool(text))
 
     def _cancel_job(self) -> None:
         if self._job is not None:
             self._cancel.setEnabled(False)
-            self._text.setText(f"{self._job.title}: stopping …")
+            self._write(f"{self._job.title}: stopping …")
             self._job.cancel()

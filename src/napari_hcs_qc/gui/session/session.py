@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.assay.store.open_windows import OpenWindows
 from napari_hcs_qc.assay.views.open_assay import open_assay
+from napari_hcs_qc.gui.refit.live_predictions import LivePredictions
 from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
 from napari_hcs_qc.gui.session.chosen_options import ChosenOptions
 from napari_hcs_qc.gui.session.selection import Selection
@@ -20,9 +21,11 @@ from napari_hcs_qc.gui.session.target import Target
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
 
+_RECORDING = "recording an annotation"
 _SETTLE_MS = 50  # the image is painted by then, also without a graphics card
 
 
@@ -34,6 +37,7 @@ class Session(QObject):
     """
 
     message = Signal(str, str)  # level and text
+    message_over = Signal(str)  # the text of a message whose cause is gone
     settled = Signal()  # soon after annotations, scores, novelty or verdicts changed
     closing = Signal()
 
@@ -44,6 +48,8 @@ class Session(QObject):
         self.selection = Selection(self.assay, self)
         self.models = SessionModels(self.assay, self.selection, self)
         self.annotations = SessionAnnotations(self.assay, self.selection, self.models, self)
+        # First of all that follow annotations: the others show what it makes of them.
+        self.live = LivePredictions(self.jobs, self.selection, self.models, self.annotations, self)
         self.target = Target(self.selection, self.annotations, self)
         self.suggestions = Suggestions(
             self.jobs, self.selection, self.models, self.annotations, self.target, self
@@ -51,6 +57,9 @@ class Session(QObject):
         self.options = ChosenOptions(self.assay, self)
         for part in (self.models, self.annotations, self.target, self.suggestions, self.options):
             part.message.connect(self.message)
+        self._failures: dict[str, str] = {}  # of jobs by their slots, until one succeeds
+        self.annotations.message.connect(self._note_failure)
+        self.annotations.changed.connect(lambda _: self._end_failure(_RECORDING))
         self._open_windows: OpenWindows | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -63,6 +72,11 @@ class Session(QObject):
             self.models.verdicts_changed,
         ):
             signal.connect(self._unsettle)
+
+    @property
+    def shown_scored(self) -> ScoredPlate | None:
+        """The plate shown as the model in use scores it; None in blind mode, which hides that."""
+        return None if self.annotations.is_blind else self.models.scored
 
     @property
     def is_settled(self) -> bool:
@@ -78,8 +92,23 @@ class Session(QObject):
     ) -> BackgroundJob:
         """Start a background job; a message of the level `failure` follows where it fails."""
         job = self.jobs.start(title, function, *args, **{"slot": title, **kwargs})
-        job.failed.connect(lambda text: self.message.emit(failure, text))
+        slot = job.slot
+        job.failed.connect(lambda text: self._fail(slot, failure, text))
+        job.finished.connect(lambda _: self._end_failure(slot))
         return job
+
+    def _fail(self, slot: str, level: str, text: str) -> None:
+        self._failures[slot] = text
+        self.message.emit(level, text)
+
+    def _note_failure(self, level: str, text: str) -> None:
+        if level == "error":
+            self._failures[_RECORDING] = text
+
+    def _end_failure(self, slot: str) -> None:
+        text = self._failures.pop(slot, "")
+        if text:
+            self.message_over.emit(text)
 
     def open(self, path: Path, plate: str | None = None) -> BackgroundJob:
         """Open an assay in the background; the one that is open is closed when this is ready."""

@@ -12,13 +12,15 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_hcs_qc.assay.annotations.annotation import Annotation, annotations_at
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.annotations.kinds import listed_kinds
-from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows
+from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows, OwnAnnotations
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
@@ -48,6 +50,8 @@ class SessionAnnotations(QObject):
         self._suggested: dict[tuple[Any, ...], str] = {}
         self._rows: AnnotatedRows | None = None
         self._gathered: dict[SiteKey, tuple[ScoredPlate | None, SiteCells]] = {}
+        # Brings the predictions of the cells of a site up to what was annotated since.
+        self.adjust: Callable[[SiteCells], SiteCells] = lambda cells: cells
         self.watch = QTimer(self)
         self.watch.setInterval(_WATCH_MS)
         self._watch_ms = _WATCH_MS
@@ -65,17 +69,19 @@ class SessionAnnotations(QObject):
     def annotator(self, name: str) -> None:
         if name.strip() and name.strip() != self._annotator:
             self._annotator = name.strip()
+            self._show_plate()
             self.person_changed.emit()
 
     @property
     def is_blind(self) -> bool:
-        """Whether predictions are hidden, so that they do not sway the annotator."""
+        """Whether predictions, flags and the annotations of others are hidden from the person."""
         return self._is_blind
 
     @is_blind.setter
     def is_blind(self, blind: bool) -> None:
         if blind != self._is_blind:
             self._is_blind = blind
+            self._show_plate()
             self.person_changed.emit()
 
     # ---- what is annotated ---------------------------------------------------------------
@@ -86,18 +92,26 @@ class SessionAnnotations(QObject):
         return self._assay.annotation_cache
 
     @property
+    def shown(self) -> AnnotationCache | OwnAnnotations | None:
+        """The annotations that the person may see: in blind mode only their own."""
+        cache = self.cache
+        return (
+            cache if cache is None or not self._is_blind else OwnAnnotations(cache, self._annotator)
+        )
+
+    @property
     def rows(self) -> AnnotatedRows | None:
         """The annotation of each found cell of the plate shown."""
         return self._rows
 
     def cells_of(self, site: SiteKey) -> SiteCells | None:
         """Gather the cells of a site of the plate shown; None before cells were found."""
-        state, cache, scored = self._selection.state, self.cache, self._models.scored
+        state, cache, scored = self._selection.state, self.shown, self._models.scored
         if state is None or cache is None:
             return None
         known = self._gathered.get(site)
         if known is not None and known[0] is scored:
-            return known[1]
+            return self.adjust(known[1])
         shown = self._selection.open_plate
         assert shown is not None
         # The journal knows a plate by the name it was opened with.
@@ -106,10 +120,10 @@ class SessionAnnotations(QObject):
         shape = state.plate.layout.shape
         cells = site_cells(state.plate_cells, state.by_site, site, annotated, scored, shape)
         self._gathered = {site: (scored, cells)}  # the site on screen, most often
-        return cells
+        return self.adjust(cells)
 
     def _show_plate(self) -> None:
-        state, cache = self._selection.state, self.cache
+        state, cache = self._selection.state, self.shown
         self._gathered, self._rows = {}, None
         if state is not None and cache is not None:
             self._rows = AnnotatedRows(state.plate.name, state.plate_cells, state.by_site, cache)
@@ -168,6 +182,17 @@ class SessionAnnotations(QObject):
             self.message.emit("info", f"{self._annotator} has not annotated {these}.")
             return False
         return self._annotate(annotations)
+
+    def annotate_rows(self, rows: NDArray[np.int64], classes: Sequence[str]) -> bool:
+        """Annotate found cells of the plate shown, each as its class, as one action."""
+        state = self._selection.state
+        if state is None:
+            return False
+        cells, plate = state.plate_cells.cells.iloc[rows], state.plate.name
+        annotations = annotations_at(plate, cells, "normal")
+        return self._annotate(
+            [replace(item, cls=cls) for item, cls in zip(annotations, classes, strict=True)]
+        )
 
     def _annotate(self, annotations: Sequence[Annotation]) -> bool:
         cache = self.cache

@@ -11,6 +11,7 @@ from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
+from napari_hcs_qc.gui.keys.key_names import RETRAIN
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.model_figures import ModelFigures
 from napari_hcs_qc.gui.train.model_history_view import ModelHistory
@@ -171,9 +172,9 @@ class TrainDock(Dock):
 
     def _make_widgets(self) -> None:
         self._retrain = push_button(
-            "Retrain  (Ctrl+R)",
+            f"Retrain  ({RETRAIN})",
             "Trains on all annotations and classifies every cell and well of the assay again "
-            "(Ctrl+R). The previous model stays in use until the new one is ready.",
+            f"({RETRAIN}). The previous model stays in use until the new one is ready.",
             lambda: self._training.retrain(),
         )
         font = self._retrain.font()

@@ -1,21 +1,38 @@
-"""The whole desk: every panel of the plugin in one window, laid out for a 1440 × 900 screen."""
+"""The whole desk: every panel of the plugin in one window, laid out for a 1280 × 720 screen.
+
+The plate and the guide are on the left, where napari has its layers, the other panels share the
+right side, each as high as the window; the image has the middle.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QScrollArea, QWidget
 
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
 from napari_hcs_qc.gui.canvas.clicking import Clicking
 from napari_hcs_qc.gui.canvas.mask_layer import MaskLayer
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
 from napari_hcs_qc.gui.canvas.workspace import Workspace, workspace_of
+from napari_hcs_qc.gui.keys.cheat_sheet import CheatSheet
+from napari_hcs_qc.gui.keys.key_actions import KeyActions
 from napari_hcs_qc.gui.plate.plate_dock import PlateDock
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.train_dock import TrainDock
+from napari_hcs_qc.gui.window.furniture import (
+    dock_with,
+    inner_widget,
+    keep_place,
+    layer_docks,
+    layers_shown,
+    scrolling,
+    show_layers,
+    take_keys,
+    take_screen,
+)
 from napari_hcs_qc.gui.window.guide_dock import GuideDock
 from napari_hcs_qc.plugins import PANELS, load
 
@@ -23,45 +40,55 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari import Viewer
+    from qtpy.QtWidgets import QDockWidget, QWidget
 
-GUIDE, PLATE, ANNOTATE = "HCS guide", "HCS plate", "HCS annotate"
+GUIDE, PLATE, ANNOTATE = "HCS guide and all panels", "HCS plate", "HCS annotate"
 TRAIN, OVERLAY, REVIEW, ENCODER = "HCS train", "HCS overlay", "HCS review", "HCS encoder"
 
-_PLUGIN = "napari-hcs-qc"
+# As napari's own menu names a dock: it then shows and hides ours, in place of making a second.
+_DOCK_NAME = "{} (HCS quality control)"
 
-# In the order of a day's work. The plate stays in sight; the others share the place below it.
-_TABS: tuple[tuple[str, type[QWidget]], ...] = (
-    (ANNOTATE, AnnotateDock),
-    (TRAIN, TrainDock),
-    (OVERLAY, OverlayDock),
-    (REVIEW, ReviewDock),
-    (ENCODER, EncoderDock),
-)
-_WIDTH_PX = 460
-_GUIDE_PX = 190
-_PLATE_PX = 430
-_TABS_PX = 430
+# In the order of a day's work.
+_TABS: dict[str, type[QWidget]] = {
+    ANNOTATE: AnnotateDock,
+    TRAIN: TrainDock,
+    OVERLAY: OverlayDock,
+    REVIEW: ReviewDock,
+    ENCODER: EncoderDock,
+}
+_LEFT_PX, _RIGHT_PX = 310, 400
+_GUIDE_PX, _GUIDE_LEAST_PX = 215, 200
 
 
 def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
-    """Open all panels in a viewer; those that are open stay as they are."""
+    """Open all panels in a viewer; those that are open take their places."""
     workspace = workspace_of(viewer)
     Clicking.of(viewer)
     MaskLayer.of(workspace)
-    _dock(viewer, GUIDE, GuideDock, None, area="left")
-    _dock(viewer, PLATE, PlateDock, None, scrolls=False)  # its map takes whatever room there is
-    first: QDockWidget | None = None
-    for name, kind in (*_TABS, *((name, load(panel)) for name, panel in PANELS.items())):
-        dock = _dock(viewer, name, kind, first)
-        first = first or dock
-    if first is not None:
-        first.raise_()
-    _lay_out(viewer)
-    # Again when the window is on the screen: before, Qt does not know its size.
-    later = QTimer(workspace.session)
-    later.setSingleShot(True)
-    later.timeout.connect(lambda: _lay_out(viewer))
-    later.start(0)
+    is_first = any(dock_with(viewer, kind) is None for kind in _kinds().values())
+    plate = _dock(viewer, PLATE, area="left", scrolls=False)  # its map takes what room there is
+    guide = _dock(viewer, GUIDE, area="left")
+    guide.setMinimumHeight(_GUIDE_LEAST_PX)  # its advice and messages are there in a low window
+    tabs = [_dock(viewer, name, area="right") for name in (*_TABS, *PANELS)]
+    window = viewer.window._qt_window
+    if is_first:
+        for beside in tabs[1:]:
+            window.tabifyDockWidget(tabs[0], beside)
+        for napari_dock in layer_docks(viewer):
+            window.tabifyDockWidget(plate, napari_dock)
+        show_layers(viewer, False)
+        for dock in (plate, *tabs):
+            dock.show()
+        plate.raise_()
+        tabs[0].raise_()
+        take_screen(viewer)
+        _connect(viewer, workspace)
+        _lay_out(viewer)
+        # Again when the window is on the screen: before, Qt does not know its size.
+        later = QTimer(workspace.session)
+        later.setSingleShot(True)
+        later.timeout.connect(lambda: _lay_out(viewer))
+        later.start(0)
     if assay is not None:
         workspace.session.open(assay)
     return workspace
@@ -78,72 +105,93 @@ def show_desk(assay: Path | None = None) -> None:
 
 def panel(viewer: Viewer, name: str) -> Any:
     """Give a panel of the desk by its name, None where it is not open."""
-    widget = viewer.window.dock_widgets.get(_name_of(viewer, name))
-    return widget.widget() if isinstance(widget, QScrollArea) else widget
+    dock = dock_with(viewer, _kinds()[name])
+    return None if dock is None else inner_widget(dock)
 
 
 def show_panel(viewer: Viewer, name: str) -> None:
     """Bring a panel to the front."""
-    dock = _dock_of(viewer, name)
+    dock = dock_with(viewer, _kinds()[name])
     if dock is not None:
         dock.show()
         dock.raise_()
 
 
-def _dock(
-    viewer: Viewer,
-    name: str,
-    kind: type[QWidget],
-    beside: QDockWidget | None,
-    *,
-    area: str = "right",
-    scrolls: bool = True,
-) -> QDockWidget | None:
-    if _name_of(viewer, name) not in viewer.window.dock_widgets:
-        make: Any = kind
-        inner = make(viewer)
-        shown = _scrolling(inner) if scrolls else inner
+def _kinds() -> dict[str, type[QWidget]]:
+    """Panels of the desk by their names."""
+    others = {name: load(panel) for name, panel in PANELS.items()}
+    return {GUIDE: GuideDock, PLATE: PlateDock, **_TABS, **others}
+
+
+def _dock(viewer: Viewer, name: str, *, area: str, scrolls: bool = True) -> QDockWidget:
+    """Give the dock of a panel, made where it is not open."""
+    kind: Any = _kinds()[name]
+    dock = dock_with(viewer, kind)
+    if dock is None:
+        made = kind(viewer)
         dock = viewer.window.add_dock_widget(
-            shown, name=name, area=area, add_vertical_stretch=False
+            scrolling(made) if scrolls else made,
+            name=_DOCK_NAME.format(name),
+            area=area,
+            add_vertical_stretch=False,
         )
-        if beside is not None:
-            viewer.window._qt_window.tabifyDockWidget(beside, dock)
-        # Tabs side by side have room for a single word each; the menu keeps the whole name.
-        dock.setWindowTitle(name.removeprefix("HCS ").capitalize())
-        action = dock.toggleViewAction()
-        if action is not None:
-            action.setText(name)
-    return _dock_of(viewer, name)
+    elif not dock.isFloating():
+        side = Qt.DockWidgetArea.LeftDockWidgetArea
+        if area == "right":
+            side = Qt.DockWidgetArea.RightDockWidgetArea
+        if viewer.window._qt_window.dockWidgetArea(dock) != side:
+            viewer.window._qt_window.addDockWidget(side, dock)
+    inner: Any = inner_widget(dock)
+    inner.set_alone(False)
+    keep_place(dock)
+    # Tabs side by side have room for a single word each; the menu keeps the whole name.
+    title = name.split()[1].capitalize()
+    dock.setWindowTitle(title)
+    bar = getattr(dock, "title", None)  # napari's own title bar, which has a label of that name
+    if bar is not None:
+        bar.title.setText(title)
+    action = dock.toggleViewAction()
+    if action is not None:
+        action.setText(name)
+        # Opened again it comes to the front of its tabs.
+        action.toggled.connect(lambda is_open: dock.raise_() if is_open else None)
+    return dock
 
 
-def _name_of(viewer: Viewer, name: str) -> str:
-    """Give the name under which napari knows a panel, another when its own menu has opened it."""
-    by_menu = f"{name} ({_PLUGIN})"
-    return by_menu if by_menu in viewer.window.dock_widgets else name
+def _connect(viewer: Viewer, workspace: Workspace) -> None:
+    """Let the keys act, the guide's switches switch, and errors reach napari's notifications."""
+    keys, guide, gallery = KeyActions.of(workspace), panel(viewer, GUIDE), panel(viewer, ANNOTATE)
+    take_keys(viewer, keys)
+    window = viewer.window._qt_window
+    session = workspace.session
+    keys.help_requested.connect(lambda: CheatSheet(session.assay.kinds, window).show())
+    keys.gallery_requested.connect(lambda: _switch_gallery(viewer))
+    gallery.gallery.filled_changed.connect(guide.set_gallery_shown)
+    guide.layers_toggled.connect(lambda are_shown: show_layers(viewer, are_shown))
+    for dock in layer_docks(viewer):
+        dock.visibilityChanged.connect(lambda _: guide.set_layers_shown(layers_shown(viewer)))
+    session.message.connect(_notify)
 
 
-def _scrolling(inner: QWidget) -> QScrollArea:
-    scroll = QScrollArea()
-    scroll.setWidget(inner)
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return scroll
+def _notify(level: str, text: str) -> None:
+    """Show an error among napari's notifications, too, where it stays and can be copied."""
+    if level == "error":
+        show_error(text)
 
 
-def _dock_of(viewer: Viewer, name: str) -> QDockWidget | None:
-    widget = viewer.window.dock_widgets.get(_name_of(viewer, name))
-    while widget is not None and not isinstance(widget, QDockWidget):
-        widget = widget.parentWidget()
-    return widget
+def _switch_gallery(viewer: Viewer) -> None:
+    gallery = panel(viewer, ANNOTATE).gallery
+    if not gallery.is_filled:
+        show_panel(viewer, ANNOTATE)
+    gallery.set_filled(not gallery.is_filled)
 
 
 def _lay_out(viewer: Viewer) -> None:
     window = viewer.window._qt_window
-    plate, tabs, guide = (_dock_of(viewer, name) for name in (PLATE, ANNOTATE, GUIDE))
-    if plate is None or tabs is None:
+    plate, tabs, guide = (dock_with(viewer, kind) for kind in (PlateDock, AnnotateDock, GuideDock))
+    if plate is None or tabs is None or guide is None:
         return
-    window.resizeDocks([plate, tabs], [_WIDTH_PX, _WIDTH_PX], Qt.Orientation.Horizontal)
-    window.resizeDocks([plate, tabs], [_PLATE_PX, _TABS_PX], Qt.Orientation.Vertical)
-    if guide is not None:
-        window.resizeDocks([guide], [_GUIDE_PX], Qt.Orientation.Vertical)
+    window.resizeDocks([plate, tabs], [_LEFT_PX, _RIGHT_PX], Qt.Orientation.Horizontal)
+    window.resizeDocks(
+        [plate, guide], [window.height() - _GUIDE_PX, _GUIDE_PX], Qt.Orientation.Vertical
+    )

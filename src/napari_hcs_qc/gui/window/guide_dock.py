@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import platformdirs
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_hcs_qc.gui.canvas.dock import Dock
+from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, RETRAIN
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import push_button, row
@@ -60,14 +61,20 @@ def next_step(session: Session) -> tuple[int, str]:
         )
         return 2, judged + (
             "Point at a cell, which gets a frame, and press N if it is normal, A if it is abnormal "
-            "(out of focus, saturated, debris, dead). Space frames the most informative cell, and "
-            "each key goes on to the next. So far "
+            "(out of focus, saturated, debris, dead). "
+            f"The key {NEXT} frames the most informative cell, and each key goes on to the next. "
+            "So far "
             f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
         )
     if is_first:
         return 3, (
-            "Press Retrain (Ctrl+R). The first time, all cells are embedded, which takes minutes; "
-            "after that, retraining takes about a second."
+            f"Press Retrain ({RETRAIN}). The first time, all cells are embedded, which takes "
+            "minutes; after that, retraining takes about a second."
+        )
+    if session.annotations.is_blind:
+        return 2, (
+            "Blind mode hides predictions, flags and the annotations of others; switch it off in "
+            "the Annotate panel to go on to the review."
         )
     n_open = sum(1 for entry in session.models.queue if not entry.is_done)
     if n_open:
@@ -85,6 +92,7 @@ class GuideDock(Dock):
     """The next step, with what is running and the last message."""
 
     value_changed = Signal(int)
+    layers_toggled = Signal(bool)
 
     def _make(self) -> None:
         session = self._session
@@ -105,16 +113,47 @@ class GuideDock(Dock):
         )
         self._jobs = JobBar(session.jobs)
         self._messages = MessageLine(session)
-        self._lay_out(
-            self._path, self._advice, row(self._sample, None), self._jobs, self._messages, None
+        self._layers = _switch(
+            "Layers", "Show napari's layers and their controls, as tabs beside the plate; or not."
         )
-        for signal in (session.assay.changed, session.selection.plate_changed, session.settled):
+        self._gallery = _switch(
+            "Gallery", f"The gallery of cells in the whole window, or not (key {GALLERY})."
+        )
+        self._show_keys = push_button(
+            "Keys ?", "All keys, and what the mouse does (key ?).", self._keys.help_requested.emit
+        )
+        self._lay_out(
+            row(self._layers, self._gallery, self._show_keys, None),
+            self._path,
+            self._messages,
+            self._advice,
+            row(self._sample, None),
+            self._jobs,
+            None,
+        )
+        self._layers.toggled.connect(self.layers_toggled)
+        self._gallery.clicked.connect(self._keys.gallery_requested)
+        for signal in (
+            session.assay.changed,
+            session.selection.plate_changed,
+            session.settled,
+            session.annotations.person_changed,
+        ):
             signal.connect(self.refresh)
         self.refresh()
 
     def value(self) -> int:
         """Give the number of the step that is next, an index of `STEPS`."""
         return self._step
+
+    def set_layers_shown(self, are_shown: bool) -> None:
+        """Show whether napari's layers are shown."""
+        with QSignalBlocker(self._layers):
+            self._layers.setChecked(are_shown)
+
+    def set_gallery_shown(self, is_shown: bool) -> None:
+        """Show whether the gallery fills the window."""
+        self._gallery.setChecked(is_shown)
 
     def refresh(self, *_: object) -> None:
         """Show what is next."""
@@ -135,3 +174,9 @@ class GuideDock(Dock):
         session = self._session
         job = session.start("Sample plate", load(SAMPLE_ASSAY), sample_folder(), slot="open sample")
         job.finished.connect(lambda path: open_assay_folder(session, path))
+
+
+def _switch(text: str, tip: str) -> QPushButton:
+    button = push_button(text, tip, takes_focus=False)
+    button.setCheckable(True)
+    return button

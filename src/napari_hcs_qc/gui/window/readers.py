@@ -12,6 +12,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.layers import first_readable, image_layers
 from napari_hcs_qc.gui.canvas.workspace import has_workspace
 from napari_hcs_qc.gui.plate.plate_opening import is_assay
+from napari_hcs_qc.gui.window.plate_signs import looks_like_plate
 from napari_hcs_qc.plates import open_plate
 
 if TYPE_CHECKING:
@@ -36,11 +37,9 @@ def get_reader(path: str | Sequence[str]) -> Read | None:
     where = Path(path)
     if is_assay(where):
         return lambda _path: _open_in_desk(where)
-    try:
-        plate = open_plate(where)
-    except HcsQcError:
+    if not looks_like_plate(where):
         return None
-    return lambda _path: _open_in_desk(where) if _has_desk() else read_plate(plate)
+    return lambda _path: _open_in_desk(where) if _has_desk() else read_plate(open_plate(where))
 
 
 def _has_desk() -> bool:

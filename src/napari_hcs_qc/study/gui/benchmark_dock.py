@@ -82,9 +82,9 @@ class BenchmarkDock(Dock):
             self._run,
             self._jobs,
             form(("Show", self._which)),
+            row((self._use, 1), self._export),  # in sight, however low the window is
             self._table,
             self._state,
-            row((self._use, 1), self._export),
             self._detail,
             None,
             spacing=6,

@@ -48,7 +48,7 @@ class BenchmarkTable(RowTable):
         columns = [Column(name, f"{tip}. Click to sort.") for name, tip, _ in _COLUMNS]
         super().__init__(columns, stretched=0, parent=parent)
         self._shown: dict[int, Planned] = {}
-        self.setMinimumHeight(190)
+        self.setMinimumHeight(120)
         header = self.horizontalHeader()
         assert header is not None
         header.setMinimumSectionSize(28)

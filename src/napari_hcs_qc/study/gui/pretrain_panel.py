@@ -262,6 +262,7 @@ class PretrainPanel(QWidget):
         lay_out(
             self,
             heading("Train one on this assay's own cells"),
+            row((self._train, 1), self._pause),  # in sight, however low the window is
             form(
                 ("Method", row((options["method"], 1), options["preset"])),
                 ("Epochs", row(epochs, QLabel("Cells"), (options["n_cells"], 1))),
@@ -270,7 +271,6 @@ class PretrainPanel(QWidget):
                 ("Name", options["name"]),
             ),
             self._about,
-            row((self._train, 1), self._pause),
             self._jobs,
             self._progress,
             self._warnings,

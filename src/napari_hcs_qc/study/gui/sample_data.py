@@ -1,26 +1,27 @@
-"""npe2 sample data: the first site of the simulated sample plate."""
+"""npe2 sample data: the simulated sample plate in the desk."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.gui.window.readers import read_plate
-from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.study.simulation.synthetic import sample_spec, simulate_plate
+import napari
+
+from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.gui.canvas.our_layers import empty_cells
+from napari_hcs_qc.gui.window.desk import GUIDE, open_desk, panel
 
 if TYPE_CHECKING:
     from napari_hcs_qc.gui.canvas.layers import LayerData
 
-_WELLS = 2
-
 
 def load_sample() -> list[LayerData]:
-    """Simulate the first wells of the sample plate and give the layers of their first site."""
-    spec = sample_spec()
-    wells = spec.wells[:_WELLS]
-    schedule = tuple(item for item in spec.schedule if item[0] in wells)
-    with tempfile.TemporaryDirectory() as folder:
-        made = simulate_plate(Path(folder), spec.with_changes(wells=wells, schedule=schedule))
-        return read_plate(open_plate(made.plate_dir))
+    """Open the desk on the sample plate, which is made at the first time.
+
+    napari wants a layer at once: it is given that of the cells, which is empty until then.
+    """
+    viewer = napari.current_viewer()
+    if viewer is None:
+        raise HcsQcError("The sample plate is shown in a window; there is no napari viewer.")
+    open_desk(viewer)
+    panel(viewer, GUIDE).open_sample()
+    return [empty_cells()]

@@ -62,13 +62,13 @@ def test_a_name_that_cannot_be_one_is_refused(name: str, message: str) -> None:
         new_kind(BUILT_IN_KINDS, name)
 
 
-def test_keys_are_the_next_that_are_free_and_run_out_after_twenty_kinds() -> None:
+def test_keys_are_the_next_that_are_free_and_run_out_after_nineteen_kinds() -> None:
     kinds = many(22)[8:]
     assert [kind.key for kind in kinds[:4]] == ["9", "0", "G", "H"]
     keys = [kind.key for kind in kinds if kind.key is not None]
-    assert len(set(keys)) == len(keys) == 20
+    assert len(set(keys)) == len(keys) == 19
     assert not set(keys) & set(TAKEN_KEYS)
-    assert [kind.key for kind in kinds[20:]] == [None, None]
+    assert [kind.key for kind in kinds[19:]] == [None, None, None]
     assert free_keys([*BUILT_IN_KINDS, *kinds]) == ()
 
 
@@ -104,7 +104,7 @@ def test_a_colour_that_is_given_is_kept() -> None:
         ("#56b4e9", "of 'normal'"),
         ("#66ccee", "of 'normal'"),  # another light blue
         ("#3399dd", "of 'normal'"),
-        ("#0072b2", "of 'blur'"),
+        ("#a04020", "of 'blur'"),
         ("#ffa500", "of 'other'"),  # which has the colour of abnormal
         ("#f8f8f8", "of 'selected'"),
         ("#c0c0c0", "of 'not classified'"),

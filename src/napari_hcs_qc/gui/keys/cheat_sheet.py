@@ -1,0 +1,106 @@
+"""The sheet with all keys and what the mouse does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QLabel, QWidget
+
+from napari_hcs_qc.gui.keys import key_names as keys
+from napari_hcs_qc.gui.widgets.controls import column, heading, lay_out, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_hcs_qc.assay.annotations.kinds import Kind
+
+Section = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
+    """Give all keys by what they are for: title, and pairs of key and meaning."""
+    return (
+        (
+            "Annotate: the framed cell, or the selected cells",
+            (
+                ("N, A, U", "normal, abnormal, unsure"),
+                *((kind.key, f"abnormal: {kind.name}") for kind in kinds if kind.key),
+                ("Backspace", "remove your annotation"),
+                (keys.NEXT, "next cell that teaches most; in the gallery the next open one"),
+                (f"{keys.UNDO}, {keys.REDO}", "undo, redo"),
+                (keys.RETRAIN, "retrain"),
+            ),
+        ),
+        (
+            "Image",
+            (
+                (f"{keys.BEFORE}, {keys.AFTER}", "previous, next site"),
+                (keys.RAW, "raw image: without cells and marks; again: with them"),
+                (f"{keys.CHANNELS[0]} to {keys.CHANNELS[-1]}", "one channel alone; again: all"),
+                ("Click", "select a cell, or annotate it in the modes normal and abnormal"),
+                ("Shift+drag, Ctrl+drag", "select the cells in a box, in a lasso"),
+                (keys.DESELECT, "select nothing; back from a layer of your own to the cells"),
+            ),
+        ),
+        (
+            "Gallery",
+            (
+                (keys.GALLERY, "gallery in the whole window, and back"),
+                ("Arrows, Shift+arrows", "go to a cell, select up to it"),
+                ("Ctrl+A", "select all cells shown"),
+                ("Enter", "show the cell in its site"),
+                ("Ctrl+wheel", "size of the tiles"),
+            ),
+        ),
+        (
+            "Review panel",
+            (
+                ("K, X, L", "keep, exclude, look again: the well on screen"),
+                ("S", "exclude the site on screen"),
+                ("Backspace", "remove the verdict"),
+            ),
+        ),
+    )
+
+
+class CheatSheet(QDialog):
+    """All keys, in two columns."""
+
+    def __init__(self, kinds: Sequence[Kind], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys of HCS quality control")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        first, *others = sections(kinds)
+        lay_out(
+            self,
+            row(
+                column(*_parts(first), None, spacing=2),
+                column(*(part for item in others for part in _parts(item)), None, spacing=2),
+                spacing=24,
+            ),
+            QLabel(
+                "Keys act while the image or a panel of HCS quality control has the focus; on the "
+                "image, a layer of your own that is active keeps its keys."
+            ),
+            margins=(16, 12, 16, 12),
+            spacing=12,
+        )
+
+    def keyPressEvent(self, event: object) -> None:
+        """Close on the key that opens it, too."""
+        if keys.key_name(event) == keys.HELP:
+            self.close()
+            return
+        super().keyPressEvent(event)  # type: ignore[arg-type]
+
+
+def _parts(section: Section) -> tuple[QWidget, QWidget]:
+    title, lines = section
+    rows = "".join(
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;&nbsp;</td><td>{meaning}</td></tr>"
+        for key, meaning in lines
+    )
+    table = QLabel(f"<table>{rows}</table>")
+    table.setTextFormat(Qt.TextFormat.RichText)
+    return heading(title), table

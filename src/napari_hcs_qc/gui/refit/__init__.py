@@ -1,0 +1,1 @@
+"""Predictions that follow each annotation, until the next model is trained."""
