@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 from tests.gui.session.test_first_classification import SPEC
-from tests.window.test_workflow import Truth, colours
+from tests.window.test_workflow import Truth
 
+from napari_hcs_qc.gui.keys.key_names import NEXT, RETRAIN
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.window.desk import ANNOTATE, ENCODER, TRAIN
 from napari_hcs_qc.study.simulation.synthetic import simulate_plate
@@ -38,28 +40,46 @@ def test_a_plate_is_judged_without_a_click_and_follows_ten(
     person.click(person.button(person.panel(ENCODER), QPushButton, "Compute"))
     person.until(lambda: person.session.models.model is not None, 300)
     person.idle()
-    first = person.session.models
+    first = SimpleNamespace(model=person.session.models.model, scored=person.session.models.scored)
     assert first.model.manifest.is_before_annotations
-    assert "Before any annotation" in person.panel(TRAIN).figures.text()
+    shown = [label.text() for label in person.panel(TRAIN).figures.findChildren(QLabel)]
+    assert any(text.startswith("Before any annotation") for text in shown)
     p_abnormal = first.scored.prediction.table["p_abnormal"].to_numpy()
     assert np.isfinite(p_abnormal).all()
-    before = colours(person).copy()
 
-    # The gallery shows what has the highest scores, which are the abnormal cells.
-    gallery = person.panel(ANNOTATE).gallery
-    assert gallery.view.cells()[0] == int(np.argmax(p_abnormal))
+    # The gallery begins with the highest scores, and the image shows what they are.
+    view = person.panel(ANNOTATE).gallery.view
+    person.until(lambda: len(view.cells()) == len(p_abnormal))
+    assert view.cells()[0] == int(np.argmax(p_abnormal))
+    rows = person.view.cells.rows
+    np.testing.assert_allclose(person.view.cells.p_abnormal, p_abnormal[rows])
+    person.picture("before-annotations")
 
-    person.panel(ANNOTATE)
-    person.press(SUGGEST)
+    # Ten suggested cells, each by the key of what it is; predictions on screen follow.
+    person.press(NEXT)
     for _ in range(10):
         person.idle()
         [target] = person.session.target.cells
-        row = target.cell
-        cells = person.session.selection.state.plate_cells.cells
-        cls = truth.of(cells.iloc[[row]])[0] or "abnormal"
-        person.press("N" if cls == "normal" else "A")
+        cell = person.session.selection.state.plate_cells.cells.iloc[[target.cell]]
+        person.press("A" if truth.of(cell)[0] == "abnormal" else "N")
+    person.idle()
     annotated = person.session.annotations.cache.table
     assert len(annotated) == 10
     assert set(annotated["class"]) == {"normal", "abnormal"}
-    person.session.tasks
-    del before
+    assert person.session.live.is_active
+    rows = person.view.cells.rows
+    assert not np.allclose(person.view.cells.p_abnormal, p_abnormal[rows], atol=0.01)
+
+    # And a model is fitted to them beside what was known before.
+    person.press(RETRAIN)
+    person.until(lambda: person.session.models.model.id == "0002", 240)
+    person.idle()
+    second = person.session.models
+    assert second.model.manifest.prior == first.model.manifest.prior
+    assert not second.model.manifest.is_before_annotations
+    cells = person.session.selection.state.plate_cells.cells
+    known = truth.of(cells)
+    p_abnormal = second.scored.prediction.table["p_abnormal"].to_numpy()
+    is_right = (p_abnormal >= 0.5) == (known == "abnormal")
+    assert is_right[known != ""].mean() > 0.9
+    assert person.errors() == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt
@@ -59,6 +59,15 @@ class GalleryOptions:
     shown: Filter = "all"
     only: CellFilter = EVERY_CELL  # what else a cell has to be
     by: Measurement | None = None  # sorts the cells in place of the order
+
+
+def first_options(session: Session, options: GalleryOptions) -> GalleryOptions:
+    """Sort by score where a plate was scored before any annotation, unless a person chose."""
+    model = session.models.model
+    is_first = model is not None and model.manifest.is_before_annotations
+    if not is_first or options != GalleryOptions() or why_not(session, "abnormal"):
+        return options
+    return replace(options, order="abnormal")
 
 
 def differ(now: Any, before: Any, column: str, n_cells: int) -> bool:

@@ -22,6 +22,7 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
     ORDERS,
     GalleryOptions,
     differ,
+    first_options,
     offer,
     why_not,
 )
@@ -423,7 +424,7 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         self._offer_orders()
         self.cells_changed.emit()
-        self.sort()
+        self.set_value(first_options(self._workspace.session, self._value))
 
     def _prediction(self) -> Any:
         scored = self._workspace.session.models.scored
@@ -437,6 +438,10 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         self._show_live()
         self._offer_orders()
+        options = first_options(self._workspace.session, self._value)
+        if options != self._value:
+            self.set_value(options)
+            return
         order, n_cells = self._value.order, len(self._marks.value().p_abnormal)
         column = COLUMN if order == "novelty" else "p_abnormal"
         is_by_model = order in (*BY_MODEL, "novelty")
