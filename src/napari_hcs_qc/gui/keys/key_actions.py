@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 
 from napari_hcs_qc.gui.keys import key_names as keys
 from napari_hcs_qc.gui.keys.key_names import key_name, keys_of
@@ -129,7 +130,8 @@ class _CanvasKeys(QObject):
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take the keys that are ours."""
         kind = event.type()
-        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
+        # PyQt may give an event in the wrapper of one that was at its address before.
+        if not isinstance(event, QKeyEvent) or kind == QEvent.Type.KeyRelease:
             return False
         name = key_name(event)
         if self._actions.action(name) is None:
@@ -156,7 +158,7 @@ class _LayerListKeys(QObject):
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take the keys by which a layer of ours would be deleted, or another one chosen."""
-        if event.type() != QEvent.Type.KeyPress:
+        if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
             return False
         name = key_name(event)
         if event.key() in (Qt.Key.Key_Backspace, Qt.Key.Key_Delete):
