@@ -166,7 +166,7 @@ def rewrite(source: Path, out: Path, change: Callable[[str, bytes], bytes]) -> N
             new.writestr(name, change(name, old.read(name)))
 
 
-def test_excel_workbooks_with_wrong_dimensions_and_odd_styles(tmp_path: Path) -> None:
+def test_excel_workbooks_with_wrong_dimensions_and_extensions(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     for row in (["well", "label"], ["A01", "good"]):
         book.active.append(row)
@@ -174,9 +174,14 @@ def test_excel_workbooks_with_wrong_dimensions_and_odd_styles(tmp_path: Path) ->
     path = tmp_path / "odd.xlsx"
 
     def odd(name: str, content: bytes) -> bytes:
-        if name == "xl/styles.xml":  # without its default style, of which openpyxl warns
-            return re.sub(rb"<cellStyles>.*</cellStyles>", b"", content)
-        return content.replace(b'<dimension ref="A1:B2" />', b'<dimension ref="A1" />')
+        if name != "xl/worksheets/sheet1.xml":
+            return content
+        content, n_dimensions = re.subn(rb'(<dimension ref="A1):B2"', rb'\1"', content)
+        assert n_dimensions == 1
+        # Rules of Excel 2010 and later for the format of cells: openpyxl warns of them.
+        uri = b"{78C0D931-6437-407d-A8EE-F0AAD7539E65}"
+        extension = b'<extLst><ext uri="' + uri + b'"/></extLst></worksheet>'
+        return content.replace(b"</worksheet>", extension)
 
     rewrite(tmp_path / "t.xlsx", path, odd)
     assert read_table(path).to_dict("list") == {"well": ["A01"], "label": ["good"]}

@@ -197,6 +197,16 @@ def test_kinds_of_imagej_rois(tmp_path: Path) -> None:
     rois[0].tofile(tmp_path / "only.roi")
     only = read_mask(tmp_path / "only.roi", (40, 40)).labels
     assert np.array_equal(only > 0, labels == 1)
+    # Two parts joined into one ROI, (x, y) after each command: begin 0, line 1, close 4.
+    small = [0, 5, 5, 1, 5, 9, 1, 9, 9, 4]
+    large = [0, 20, 20, 1, 20, 30, 1, 30, 30, 1, 30, 20, 4]
+    path = np.array(small + large, np.float32)
+    box = {"left": 5, "top": 5, "right": 30, "bottom": 30}
+    ImagejRoi(
+        roitype=ROI_TYPE.RECT, **box, shape_roi_size=len(path), multi_coordinates=path
+    ).tofile(tmp_path / "parts.roi")
+    parts = read_mask(tmp_path / "parts.roi", (40, 40)).labels
+    assert np.argwhere(parts).tolist() == [[y, x] for y in range(20, 30) for x in range(20, 30)]
 
 
 def test_damaged_imagej_rois_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
