@@ -6,13 +6,12 @@ import codecs
 import csv
 import gzip
 import io
-import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, TypeAlias
-from xml.etree import ElementTree
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -32,8 +31,8 @@ _SAVE_AS = "Save it as CSV in UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimi
 _START = 65_536
 _HEAD = 40  # lines among which a header is looked for
 _DATA = "[Data]"
-_SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-_MOST_SHEET_BYTES = 512 * 2**20  # of one part of a workbook, which is compressed
+_MOST_PART_BYTES = 512 * 2**20  # of one part of a workbook, which is compressed
+_MOST_ROWS = 2**20  # of a sheet in Excel
 
 
 def read_arrow(path: Path, *, sha256: str = "", remedy: str = "") -> pa.Table:
@@ -228,58 +227,49 @@ def _as_text(column: pa.ChunkedArray) -> list[str]:
 
 
 def _workbook_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of the first sheet of a workbook; what is shown of a cell is its text or number."""
+    """Rows of the first sheet of a workbook, as long as the longest; formulas give their values."""
+    from openpyxl import load_workbook
+
+    rows: list[tuple[Any, ...]] = []
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            sheets = sorted(
-                (int(match[1]), name)
-                for name in names
-                if (match := re.fullmatch(r"xl/worksheets/sheet(\d+)\.xml", name))
-            )
-            if not sheets:
-                raise HcsQcError(
-                    f"{path} is a ZIP archive but no Excel workbook (.xlsx); a CSV, Parquet or "
-                    ".xlsx file was expected."
-                )
-            shared: list[str] = []
-            if "xl/sharedStrings.xml" in names:
-                strings = _part(path, archive, "xl/sharedStrings.xml")
-                shared = [_texts(entry) for entry in strings.iterfind(f"{_SHEET}si")]
-            sheet = _part(path, archive, sheets[0][1])
-            rows = [_cells(row, shared) for row in sheet.iter(f"{_SHEET}row")]
-    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, IndexError) as error:
-        raise HcsQcError(f"{path} cannot be read as an Excel workbook: {error}. {_SAVE_AS}") from (
-            error
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and extensions, which are not read
+            _check_workbook(path, file)
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # several programs state them wrong
+            for row in sheet.iter_rows(values_only=True):
+                rows.append(row)
+                if len(rows) > _MOST_ROWS:
+                    raise ValueError(f"its first sheet has more than {_MOST_ROWS} rows")
+    except HcsQcError:
+        raise
+    except Exception as error:  # Whatever a damaged workbook makes openpyxl raise.
+        reason = str(error.__cause__ or error).rstrip(".")
+        what = f"{path} cannot be read as an Excel workbook: {reason}. {_SAVE_AS}"
+        raise HcsQcError(what) from error
+    width = max(map(len, rows), default=0)
+    for number, row in enumerate(rows, start=1):
+        yield number, [_shown(value) for value in row] + [""] * (width - len(row))
+
+
+def _check_workbook(path: Path, file: IO[bytes]) -> None:
+    """Look at the kind and the size of what is in a ZIP archive, before it is unpacked."""
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+    if not any(part.filename.startswith("xl/worksheets/") for part in parts):
+        raise HcsQcError(
+            f"{path} is a ZIP archive but no Excel workbook (.xlsx); a CSV, Parquet or .xlsx file "
+            "was expected."
         )
-    width = max((max(row, default=-1) for _, row in rows), default=-1) + 1
-    for number, row in rows:
-        yield number, [row.get(column, "") for column in range(width)]
+    for part in parts:
+        if part.file_size > _MOST_PART_BYTES:
+            what = f"The part {part.filename} of {path} is too large to be read. {_SAVE_AS}"
+            raise HcsQcError(what)
 
 
-def _part(path: Path, archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
-    if archive.getinfo(name).file_size > _MOST_SHEET_BYTES:
-        raise HcsQcError(f"The sheet {name} of {path} is too large to be read. {_SAVE_AS}")
-    return ElementTree.fromstring(archive.read(name))
-
-
-def _texts(element: ElementTree.Element) -> str:
-    return "".join(text.text or "" for text in element.iter(f"{_SHEET}t"))
-
-
-def _cells(row: ElementTree.Element, shared: list[str]) -> tuple[int, dict[int, str]]:
-    """Read the number of a row, and its values by column."""
-    values: dict[int, str] = {}
-    for cell in row.iterfind(f"{_SHEET}c"):
-        column = 0
-        for letter in cell.get("r", "").rstrip("0123456789"):
-            column = column * 26 + ord(letter) - ord("A") + 1
-        kind, value = cell.get("t", "n"), cell.findtext(f"{_SHEET}v", "")
-        if kind == "s":
-            value = shared[int(value)]
-        elif kind == "inlineStr":
-            value = _texts(cell)
-        elif kind == "b":
-            value = "True" if value == "1" else "False"
-        values[column - 1 if column else len(values)] = value
-    return int(row.get("r", "0")), values
+def _shown(value: Any) -> str:
+    """Text of a value as a table shows it: 3 for 3.0, and a day without the time of midnight."""
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return "" if value is None else str(value).removesuffix(" 00:00:00")

@@ -3,9 +3,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zipfile
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.read_table import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXT = "well,treatment\nA01,Käse\nB02,\n"
@@ -129,36 +133,87 @@ def test_whatever_csv_wrote_is_read_back(
     assert list(read_table(path).itertuples(index=False, name=None)) == kept
 
 
-def workbook(path: Path, rows: list[list[str | float]]) -> None:
-    """An Excel workbook as Excel lays it out: texts apart, blank cells left out."""
-    texts = sorted({value for row in rows for value in row if isinstance(value, str) and value})
-    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    lines = []
-    for number, row in enumerate(rows, start=1):
-        cells = [
-            f'<c r="{chr(65 + column)}{number}" t="s"><v>{texts.index(value)}</v></c>'
-            if isinstance(value, str)
-            else f'<c r="{chr(65 + column)}{number}"><v>{value}</v></c>'
-            for column, value in enumerate(row)
-            if value != ""
-        ]
-        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "xl/sharedStrings.xml",
-            f"<sst {main}>{''.join(f'<si><r><t>{text}</t></r></si>' for text in texts)}</sst>",
-        )
-        sheet = f"<worksheet {main}><sheetData>{''.join(lines)}</sheetData></worksheet>"
-        archive.writestr("xl/worksheets/sheet1.xml", sheet)
-
-
 def test_excel_workbooks(tmp_path: Path) -> None:
-    path = tmp_path / "t.xlsx"
-    workbook(path, [["well", "y_px", "label"], ["A01", 20.5, ""], ["", "", ""], ["B02", 3, "ä"]])
+    path = tmp_path / "t.dat"  # what a file is, is told by its content
+    book = openpyxl.Workbook()
+    rows: list[list[Any]] = [
+        ["well", "y_px", "good", "day"],
+        ["A01", 20.5, None, datetime(2026, 3, 1)],
+        [],
+        ["B02", 3.0, True, datetime(2026, 3, 1, 12, 30)],
+        ["ä", 1e-7, False],
+        ["007", 0.1, "=1+1"],  # a formula no program has computed
+    ]
+    for row in rows:
+        book.active.append(row)
+    book.create_sheet("other").append(["not read"])
+    book.save(path)
     table = read_table(path)
-    assert table.values.tolist() == [["A01", "20.5", ""], ["B02", "3", "ä"]]
-    assert list(table.columns) == ["well", "y_px", "label"]
-    assert list(table.index) == [2, 4]
+    assert list(table.columns) == ["well", "y_px", "good", "day"]
+    assert table.values.tolist() == [
+        ["A01", "20.5", "", "2026-03-01"],
+        ["B02", "3", "True", "2026-03-01 12:30:00"],
+        ["ä", "1e-07", "False", ""],
+        ["007", "0.1", "", ""],
+    ]
+    assert list(table.index) == [2, 4, 5, 6]
+
+
+def rewrite(source: Path, out: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """Write a workbook with other contents of its parts."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+
+
+def test_excel_workbooks_with_wrong_dimensions_and_extensions(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["well", "label"], ["A01", "good"]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    path = tmp_path / "odd.xlsx"
+
+    def odd(name: str, content: bytes) -> bytes:
+        if name != "xl/worksheets/sheet1.xml":
+            return content
+        content, n_dimensions = re.subn(rb'(<dimension ref="A1):B2"', rb'\1"', content)
+        assert n_dimensions == 1
+        # Rules of Excel 2010 and later for the format of cells: openpyxl warns of them.
+        uri = b"{78C0D931-6437-407d-A8EE-F0AAD7539E65}"
+        extension = b'<extLst><ext uri="' + uri + b'"/></extLst></worksheet>'
+        return content.replace(b"</worksheet>", extension)
+
+    rewrite(tmp_path / "t.xlsx", path, odd)
+    assert read_table(path).to_dict("list") == {"well": ["A01"], "label": ["good"]}
+
+
+def test_damaged_excel_workbooks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["well", "label"])
+    book.active.append(["A01", "x" * 1000])
+    whole = tmp_path / "t.xlsx"
+    book.save(whole)
+    path = tmp_path / "damaged.xlsx"
+
+    def refused(why: str) -> None:
+        with pytest.raises(HcsQcError, match=rf"damaged\.xlsx.* {why}"):
+            read_table(path)
+
+    path.write_bytes(whole.read_bytes()[:-100])
+    refused(r"cannot be read as an Excel workbook: .*CSV UTF-8")
+    rewrite(whole, path, lambda name, content: content[: -40 if "sheet1" in name else None])
+    refused(r"cannot be read as an Excel workbook: .*CSV UTF-8")
+    rewrite(whole, path, lambda _, content: content.replace(b'row r="2"', b'row r="9999999999"'))
+    refused(r"more than 1048576 rows.*CSV UTF-8")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", "<a/>")
+    refused(r"no Excel workbook \(\.xlsx\)")
+    monkeypatch.setattr("napari_hcs_qc.read_table._MOST_PART_BYTES", 500)
+    path.write_bytes(whole.read_bytes())
+    with pytest.raises(HcsQcError, match=r"part .* is too large to be read\. Save it as CSV"):
+        read_table(path)
 
 
 def test_gzip_preamble_and_two_header_lines(tmp_path: Path) -> None:

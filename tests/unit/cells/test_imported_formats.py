@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import sqlite3
-import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from skimage.measure import find_contours
 
 from napari_hcs_qc.cells.imported.import_cells import import_cells
@@ -79,24 +79,9 @@ def as_geojson(labels: np.ndarray, path: Path) -> None:
     )
 
 
-def roi(yx: np.ndarray) -> bytes:
-    """A polygon as ImageJ writes it, with coordinates of less than a pixel."""
-    yx = yx + 0.5
-    top, left = np.floor(yx.min(axis=0)).astype(int)
-    bottom, right = np.ceil(yx.max(axis=0)).astype(int)
-    head = bytearray(64)
-    head[:8] = b"Iout" + struct.pack(">hBB", 227, 0, 0)
-    struct.pack_into(">hhhhH", head, 8, top, left, bottom, right, len(yx))
-    struct.pack_into(">H", head, 50, 128)
-    whole = np.concatenate([yx[:, 1] - left, yx[:, 0] - top]).round().astype(">i2").tobytes()
-    exact = np.concatenate([yx[:, 1], yx[:, 0]]).astype(">f4").tobytes()
-    return bytes(head) + whole + exact
-
-
 def as_roi_set(labels: np.ndarray, path: Path) -> None:
-    with zipfile.ZipFile(path.with_name(f"{path.name}_RoiSet.zip"), "w") as archive:
-        for number, yx in enumerate(outlines(labels)):
-            archive.writestr(f"{number:04d}.roi", roi(yx))
+    rois = [ImagejRoi.frompoints(yx[:, ::-1] + 0.5) for yx in outlines(labels)]
+    roiwrite(path.with_name(f"{path.name}_RoiSet.zip"), rois)
 
 
 def as_seg_npy(labels: np.ndarray, path: Path) -> None:
@@ -192,6 +177,60 @@ def test_a_seg_npy_runs_no_code(plate: Plate, tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match=r"mkdir, which no mask needs"):
         import_cells(plate, path)
     assert not (tmp_path / "made").exists()
+
+
+def test_kinds_of_imagej_rois(tmp_path: Path) -> None:
+    rois = [
+        ImagejRoi(roitype=ROI_TYPE.RECT, left=2, top=3, right=6, bottom=5),
+        ImagejRoi(roitype=ROI_TYPE.OVAL, left=10, top=2, right=20, bottom=12),
+        ImagejRoi(roitype=ROI_TYPE.LINE, x1=1, y1=1, x2=30, y2=30),
+        ImagejRoi.frompoints(np.array([[2, 20], [8, 20], [8, 26], [2, 26]])),
+    ]
+    rois[3].roitype = ROI_TYPE.POLYGON
+    roiwrite(tmp_path / "RoiSet.zip", rois)
+    labels = read_mask(tmp_path / "RoiSet.zip", (40, 40)).labels
+    assert np.argwhere(labels == 1).tolist() == [[y, x] for y in (3, 4) for x in range(2, 6)]
+    assert (labels == 2).sum() == pytest.approx(np.pi * 25, rel=0.1)
+    assert np.argwhere(labels == 2).mean(axis=0) == pytest.approx([6.5, 14.5], abs=0.2)
+    assert np.argwhere(labels == 3).mean(axis=0) == pytest.approx([22.5, 4.5], abs=0.1)
+    assert labels.max() == 3  # a line is no cell
+    rois[0].tofile(tmp_path / "only.roi")
+    only = read_mask(tmp_path / "only.roi", (40, 40)).labels
+    assert np.array_equal(only > 0, labels == 1)
+    # Two parts joined into one ROI, (x, y) after each command: begin 0, line 1, close 4.
+    small = [0, 5, 5, 1, 5, 9, 1, 9, 9, 4]
+    large = [0, 20, 20, 1, 20, 30, 1, 30, 30, 1, 30, 20, 4]
+    path = np.array(small + large, np.float32)
+    box = {"left": 5, "top": 5, "right": 30, "bottom": 30}
+    ImagejRoi(
+        roitype=ROI_TYPE.RECT, **box, shape_roi_size=len(path), multi_coordinates=path
+    ).tofile(tmp_path / "parts.roi")
+    parts = read_mask(tmp_path / "parts.roi", (40, 40)).labels
+    assert np.argwhere(parts).tolist() == [[y, x] for y in range(20, 30) for x in range(20, 30)]
+
+
+def test_damaged_imagej_rois_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ImagejRoi.frompoints(np.array([[2.0, 20], [8, 20], [8, 26]])).tobytes()
+
+    def refused(name: str, why: str) -> None:
+        with pytest.raises(HcsQcError, match=rf"{name} .*{why}"):
+            read_mask(tmp_path / name, (40, 40))
+
+    def write_zip(name: str, content: bytes) -> None:
+        with zipfile.ZipFile(tmp_path / "RoiSet.zip", "w") as archive:
+            archive.writestr(name, content)
+
+    (tmp_path / "cut.roi").write_bytes(whole[:70])
+    refused("cut.roi", "cannot be read as ROIs of ImageJ: .*save it again")
+    (tmp_path / "cut.zip").write_bytes(b"PK")
+    refused("cut.zip", "cannot be read as ROIs of ImageJ: .*save it again")
+    write_zip("1.roi", b"Jout" + whole[4:])
+    refused("RoiSet.zip", "cannot be read as ROIs of ImageJ: .*save it again")
+    write_zip("notes.txt", b"")
+    refused("RoiSet.zip", "holds no ROIs")
+    monkeypatch.setattr("napari_hcs_qc.cells.imported.objects._MOST_BYTES", 100)
+    write_zip("1.roi", whole)
+    refused("RoiSet.zip", r"1\.roi is larger than any outline")
 
 
 # ---- tables of all images ----------------------------------------------------------------

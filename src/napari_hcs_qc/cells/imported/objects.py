@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import struct
 import zipfile
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skimage.draw import polygon as pixels_of_polygon
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OBJECT_ENDINGS = ("_seg.npy", ".geojson", ".zip", ".roi")
+_AREAS = ("POLYGON", "RECT", "OVAL", "POLYLINE", "FREEHAND", "TRACED")  # kinds of ROIs
 _MOST_BYTES = 64 * 2**20  # of one ROI, which is compressed
 
 
@@ -89,49 +88,35 @@ def _cellpose_masks(path: Path) -> NDArray[np.int32]:
 def _imagej_outlines(path: Path) -> Iterator[NDArray[np.float64]]:
     try:
         if path.suffix.lower() == ".roi":
-            yield from _roi(path.read_bytes())
+            yield from _roi_outline(path.read_bytes())
             return
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
-            if not names and archive.namelist():
+            rois = [roi for roi in archive.infolist() if roi.filename.lower().endswith(".roi")]
+            if not rois and archive.namelist():
                 raise HcsQcError(f"{path} holds no ROIs of ImageJ; a RoiSet.zip was expected.")
-            for name in names:
-                with archive.open(name) as file:
-                    yield from _roi(_limited(file))
-    except (zipfile.BadZipFile, struct.error, ValueError) as error:
-        raise HcsQcError(f"{path} cannot be read as ROIs of ImageJ: {error}.") from error
+            for roi in rois:
+                if roi.file_size > _MOST_BYTES:
+                    raise ValueError(f"{roi.filename} is larger than any outline")
+                with archive.open(roi) as file:
+                    yield from _roi_outline(file.read(roi.file_size))
+    except HcsQcError:
+        raise
+    except Exception as error:  # Whatever a damaged file makes roifile raise.
+        raise HcsQcError(
+            f"{path} cannot be read as ROIs of ImageJ: {str(error).rstrip('.')}. A RoiSet.zip or "
+            ".roi was expected; save it again by ImageJ's ROI Manager."
+        ) from error
 
 
-def _limited(file: IO[bytes]) -> bytes:
-    content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ValueError("a ROI is larger than any outline")
-    return content
+def _roi_outline(content: bytes) -> Iterator[NDArray[np.float64]]:
+    """Outline of a ROI that is an area; of one of several parts that with the most points.
 
-
-def _roi(content: bytes) -> Iterator[NDArray[np.float64]]:
-    """Outlines of a ROI, as https://imagej.net/ij/developer/source/ij/io/RoiDecoder.java reads it.
-
-    Written here since `roifile` would be a dependency for forty lines.
+    ImageJ counts from the corner of the first pixel, we from its middle.
     """
-    file = io.BytesIO(content)
-    if file.read(4) != b"Iout":
-        raise ValueError("it does not begin as a ROI does")
-    kind = content[6]
-    top, left, bottom, right, n_points = struct.unpack_from(">hhhhH", content, 8)
-    is_exact = bool(struct.unpack_from(">H", content, 50)[0] & 128)
-    if kind == 1:  # rectangle
-        bottom, right = bottom - 1, right - 1
-        yield np.array([[top, left], [top, right], [bottom, right], [bottom, left]], np.float64)
-    elif kind == 2:  # oval
-        angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-        middle = np.array([top + bottom - 1, left + right - 1]) / 2
-        half = np.array([bottom - top, right - left]) / 2
-        yield middle + half * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    elif kind in (0, 5, 7, 8) and n_points:  # polygon, polyline, freehand, traced
-        begin = 64 + (4 * n_points if is_exact else 0)
-        numbers = np.frombuffer(content, ">f4" if is_exact else ">i2", 2 * n_points, begin)
-        x, y = numbers.reshape(2, n_points).astype(np.float64)
-        if not is_exact:
-            x, y = x + left, y + top
-        yield np.stack([y, x], axis=1) - 0.5
+    from roifile import ImagejRoi
+
+    roi = ImagejRoi.frombytes(content)
+    if roi.roitype.name in _AREAS:
+        xy = np.asarray(roi.coordinates(), np.float64)
+        if len(xy):
+            yield xy[:, ::-1] - 0.5
