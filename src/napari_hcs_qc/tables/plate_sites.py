@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.plates.readers.names.known_names import FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.known_names import NAME_FORMATS, match_name
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _ENDING = re.compile(
     r"object[-_ ]identities|simple[-_ ]segmentation)$",
     re.IGNORECASE,
 )
+# Plain names are read here with what the plate has.
+_PARTICULAR = tuple(name for name, each in NAME_FORMATS.items() if not each.is_loose)
 _WELL = r"(?:^|[-_. /])(?P<well>[A-Z]{1,2}[-_]?\d{1,2})"
 _WELL_AND_SITE = re.compile(
     # The number of a site has something before it: `A011` is no site 1 of A01.
@@ -84,7 +86,7 @@ class PlateSites:
             if text.casefold() in self.stems:
                 return self.stems[text.casefold()]
         for text in _shortened(stem):
-            for plate_format in FORMATS:
+            for plate_format in _PARTICULAR:
                 place = match_name(plate_format, "", f"{text}.tif")
                 if place is not None and (key := _site_key(place.well, place.site)) is not None:
                     return key

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from scipy import ndimage
 
 from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
@@ -25,9 +22,6 @@ from napari_hcs_qc.qc.image_quality import (
     power_log_log_slope,
     quality_table,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])
@@ -320,40 +314,3 @@ def test_the_table_has_a_row_for_each_site_and_channel(
     empty = quality_table([])
     assert list(empty.columns) == list(QUALITY_COLUMNS)
     assert empty["site"].dtype == np.int32
-
-
-def test_a_channel_of_a_usual_size_takes_a_tenth_of_a_second_at_most(draw_site: Any) -> None:
-    site = draw_site(0)
-    pixels = np.tile(site.pixels(), (1, 3, 3))[:, :520, :696]
-    labels = np.tile(site.labels, (3, 3))[:520, :696]
-    grey = IntensityRanges(
-        (
-            ChannelRange(
-                channel="DNA",
-                low=110.0,
-                high=950.0,
-                saturation_level=4095.0,
-                background=120.0,
-                dtype="uint16",
-            ),
-        )
-    )
-    taken = []
-    for _ in range(4):
-        start = time.process_time()
-        measure_site(pixels, labels, grey, diameter_px=20.0)
-        taken.append(time.process_time() - start)
-    assert min(taken) < 0.1
-
-
-@pytest.mark.realdata
-def test_focus_of_real_defocused_fields_is_far_from_that_of_sharp_ones(shared_data: Path) -> None:
-    folder = shared_data / "bbbc006_focus"
-    sharp = [np.asarray(Image.open(path)) for path in sorted((folder / "in_focus").iterdir())]
-    blurred = [tifffile.imread(path) for path in sorted((folder / "defocused").iterdir())]
-    widths = []
-    for images in (sharp, blurred):
-        widths.append([edge_width(image.astype(np.float32), 25.0, 40.0) for image in images])
-    assert len(widths[0]) == 9
-    assert len(widths[1]) == 25
-    assert min(widths[1]) > 2 * max(widths[0])

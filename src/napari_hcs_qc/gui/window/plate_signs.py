@@ -8,7 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.plates.readers.names.known_names import FORMATS, match_name
+from napari_hcs_qc.plates.readers.names.known_names import NAME_FORMATS
 from napari_hcs_qc.plates.readers.registry import readers
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def _has_zarr_plate(path: Path) -> bool:
 
 
 def _has_images_of_wells(path: Path) -> bool:
-    names = itertools.islice(_names(path), _MOST_NAMES)
-    return any(
-        match_name(plate_format, folder, name) is not None
-        for folder, name in names
-        for plate_format in FORMATS
-    )
+    names = list(itertools.islice(_names(path), _MOST_NAMES))
+    n_loose = 0
+    for folder, name in names:
+        fitting = [each for each in NAME_FORMATS.values() if each.match(folder, name) is not None]
+        if any(not each.is_loose for each in fitting):
+            return True
+        n_loose += bool(fitting)
+    return 2 * n_loose > len(names)  # plain names: of other pictures a few may look like wells
 
 
 def _names(path: Path) -> Iterator[tuple[str, str]]:

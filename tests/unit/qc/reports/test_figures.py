@@ -141,7 +141,8 @@ assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.mod
 def test_nothing_else_draws_charts() -> None:
     source = Path(napari_hcs_qc.__file__).parent
     for path in source.rglob("*.py"):
-        assert not re.search(r"ImageDraw|<svg |<html|<table", path.read_text("utf-8")), path
+        if "gui" not in path.relative_to(source).parts:  # where Qt takes rich text
+            assert not re.search(r"ImageDraw|<svg |<html|<table", path.read_text("utf-8")), path
 
 
 @given(st.floats(1e-6, 1e9))
