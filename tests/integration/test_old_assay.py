@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
-from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.scoring.plate_scores import score
@@ -20,6 +19,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
+from napari_hcs_qc.assay.views.label_issues_list import label_issues
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.plates.plate import Plate

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
+    from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.workflow.export import Exported
 
@@ -412,3 +413,65 @@ class Assay(AssayData):
         folder = self._folder()
         kinds = listed_kinds(keep_kinds, folder.kinds)
         return report(folder, Path(out), keep_kinds=kinds, job=job)
+
+    def relocate(
+        self, plate: str, source: str | Path, *, image_root: str | Path | None = None
+    ) -> tuple[PlateEntry, bool]:
+        """Record where a plate has moved to, after making sure that it can be opened there.
+
+        Parameters
+        ----------
+        plate
+            Name of the plate in the assay.
+        source
+            Where it is now.
+        image_root
+            Where the images of a LoadData table are now.
+
+        Returns
+        -------
+        entry : PlateEntry
+        is_same : bool
+            Whether the files are those that its cells were found on.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate, or none can be opened there; then nothing changes.
+
+        Examples
+        --------
+        >>> entry, is_same = Assay.open(assay_path).relocate("SIM", plate_path)
+        >>> is_same
+        True
+        """
+        root = None if image_root is None else as_location(image_root)
+        return steps.relocate(self._folder(), plate, as_location(source), image_root=root)
+
+    def remove(self, plate: str) -> PlateEntry:
+        """Remove a plate from the assay; its images and annotations stay.
+
+        Parameters
+        ----------
+        plate
+            Name of the plate in the assay.
+
+        Returns
+        -------
+        PlateEntry
+            What the assay knew of it; `new` adds it again.
+
+        Raises
+        ------
+        HcsQcError
+            When there is no such plate.
+
+        Examples
+        --------
+        >>> assay = Assay.new(folder / "removing", [plate_path])
+        >>> assay.remove("SIM").name
+        'SIM'
+        >>> assay.plates
+        ()
+        """
+        return self._folder().remove_plate(plate)

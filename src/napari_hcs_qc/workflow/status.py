@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue, label_issues
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import joined_state, open_assay_plate
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
+from napari_hcs_qc.assay.views.label_issues_list import LabelIssue, label_issues
 from napari_hcs_qc.errors import DamagedError, HcsQcError
 
 if TYPE_CHECKING:

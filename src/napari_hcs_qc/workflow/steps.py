@@ -7,7 +7,7 @@ assay, annotating and reviewing do not.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ from napari_hcs_qc.assay.store.plate_cells import (
 from napari_hcs_qc.assay.store.plate_state import (
     as_known,
     chosen_plates,
-    load_plate,
     open_assay_plate,
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
@@ -306,6 +305,7 @@ def predict_plates(
     """
     from napari_hcs_qc.assay.models.model_in_use import chosen_model
     from napari_hcs_qc.assay.scoring.prediction import predict
+    from napari_hcs_qc.workflow.training import train_before_annotations
 
     names = chosen_plates(assay, plates)
     if model is None and not model_folders(assay.models_folder):
@@ -315,27 +315,6 @@ def predict_plates(
     options = _options_of(assay, loaded)
     cells(assay, options, names, again=False, job=job)
     return predict(assay, names, loaded, device=device, job=job)
-
-
-def train_before_annotations(
-    assay: AssayFolder,
-    plates: Sequence[str],
-    options: TrainOptions | None = None,
-    *,
-    device: str | None = None,
-    job: Job = NO_JOB,
-) -> Model:
-    """Make the model that judges plates by the prior alone; their cells are known."""
-    from napari_hcs_qc.assay.models.train_options import chosen_options
-    from napari_hcs_qc.workflow.training import train
-
-    options = options or chosen_options(assay)
-    if device is not None:
-        options = replace(options, device=device)
-    annotations = assay.journal().annotations()
-    states = {name: load_plate(assay, name, annotations) for name in plates}
-    trained = train(assay, options, states=states, before_annotations=True, reuse=True, job=job)
-    return trained.model
 
 
 def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
@@ -456,7 +435,7 @@ def run(
     from napari_hcs_qc.assay.scoring.prediction import predict
     from napari_hcs_qc.workflow.export import export, report
     from napari_hcs_qc.workflow.labels_in_out import LabelsImported
-    from napari_hcs_qc.workflow.training import train
+    from napari_hcs_qc.workflow.training import train, train_before_annotations
 
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")

@@ -22,6 +22,7 @@ from napari_hcs_qc.assay.embeddings.training_set import (
 from napari_hcs_qc.assay.models.finetuning import fine_tuned, forget_training
 from napari_hcs_qc.assay.models.train_options import (
     TrainOptions,
+    chosen_options,
     requested_encoder,
     with_custom_weights,
 )
@@ -153,6 +154,24 @@ def train(
             job=job,
         )
         return training.run(encoder, states if scores else {}, figures=figures, note=note)
+
+
+def train_before_annotations(
+    assay: AssayFolder,
+    plates: Sequence[str],
+    options: TrainOptions | None = None,
+    *,
+    device: str | None = None,
+    job: Job = NO_JOB,
+) -> Model:
+    """Make the model that judges plates by the prior alone; their cells are known."""
+    options = options or chosen_options(assay)
+    if device is not None:
+        options = replace(options, device=device)
+    annotations = assay.journal().annotations()
+    states = {name: load_plate(assay, name, annotations) for name in plates}
+    trained = train(assay, options, states=states, before_annotations=True, reuse=True, job=job)
+    return trained.model
 
 
 def _annotated_plates(assay: AssayFolder) -> dict[str, PlateState]:

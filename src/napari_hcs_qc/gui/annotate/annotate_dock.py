@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QButtonGroup, QLabel, QPushButton
 
-from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.views.annotation_summary import Counts, count_annotations, find_conflicts
+from napari_hcs_qc.assay.views.label_issues_list import label_issues
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.annotate.cell_list import CellList
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
@@ -23,8 +23,8 @@ from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
+    from napari_hcs_qc.assay.views.label_issues_list import LabelIssue
 
 _MODES: dict[Mode, tuple[str, str]] = {
     "look": ("Look", "A click on the image selects a cell without labelling it."),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_hcs_qc.assay.annotations.label_issues_list import LabelIssue
     from napari_hcs_qc.assay.views.annotation_summary import Conflict
+    from napari_hcs_qc.assay.views.label_issues_list import LabelIssue
 
 _HEIGHT_PX = 84
 

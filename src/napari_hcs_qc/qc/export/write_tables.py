@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, write_json
+from napari_hcs_qc.files import atomic_path, write_json, write_text
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, described
 from napari_hcs_qc.qc.export.export_tables import (
@@ -87,7 +87,7 @@ def export_tables(
         job.check()
         job.report(done, len(files), f"Writing {path.name}")
         if path.name == "columns.json":
-            write_json(path, described(tables))
+            write_text(path, json.dumps(described(tables), indent=2, ensure_ascii=False) + "\n")
         elif path.suffix == ".json":
             write_json(path, source)
         elif path.suffix == ".h5ad":

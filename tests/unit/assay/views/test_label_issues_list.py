@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from napari_hcs_qc.assay.annotations.label_issues_list import label_issues
 from napari_hcs_qc.assay.store.figures import Figures, LabelIssueRecord
 from napari_hcs_qc.assay.store.model_manifest import TrainingCell
+from napari_hcs_qc.assay.views.label_issues_list import label_issues
 from napari_hcs_qc.plates.plate import SiteKey
 
 CELLS = (
