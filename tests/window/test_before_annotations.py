@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QPushButton
 from tests.gui.session.test_first_classification import SPEC
 from tests.window.test_workflow import Truth
 
-from napari_hcs_qc.gui.keys.key_names import NEXT, RETRAIN
+from napari_hcs_qc.gui.keys.key_names import RETRAIN
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.window.desk import ANNOTATE, ENCODER, TRAIN
 from napari_hcs_qc.study.simulation.synthetic import simulate_plate
@@ -56,7 +56,7 @@ def test_a_plate_is_judged_without_a_click_and_follows_ten(
     person.picture("before-annotations")
 
     # Ten suggested cells, each by the key of what it is; predictions on screen follow.
-    person.press(NEXT)
+    person.press("Period")  # `NEXT`
     for _ in range(10):
         person.idle()
         [target] = person.session.target.cells

@@ -156,6 +156,7 @@ def the_suggested_cell(person: Person, assay: Path) -> None:
 def one_clicked_then_another(person: Person, assay: Path) -> None:
     """Click a cell, N; point at another, A: either is what was said of it."""
     person.go_to("B01", 1)
+    person.viewer.reset_view()  # which was on the suggested cells
     first, second = inner(person)[:2]
     before = annotated(person, assay)
     person.click_at(*person.view.cells.yx_px[first])

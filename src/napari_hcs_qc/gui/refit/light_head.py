@@ -19,7 +19,7 @@ _STRENGTH = 0.01  # L2, in units of the mean squared norm: the linear head's bef
 _LIMIT = 5.0  # standardised features stop here, as in the linear head
 _SCALE_ROWS = 4096  # of embeddings that mean and spread are measured on
 _SUREST = 1e-4  # of a probability that is turned into log-odds
-FEWEST = 3
+FEWEST = 1
 """Annotations of each class below which nothing is fitted."""
 
 
