@@ -138,6 +138,7 @@ def suggest_next(
     *,
     seen: Sequence[int] | NDArray[np.integer[Any]] = (),
     starting: Sequence[int] | NDArray[np.integer[Any]] = (),
+    left_out: NDArray[np.bool_] | None = None,
     threshold: float = 0.5,
     seed: int = 0,
 ) -> Suggestion | None:
@@ -152,16 +153,19 @@ def suggest_next(
     left, in random order; so before the first model the choice is random.
 
     Every `RANDOM_EVERY`-th is drawn at random from all that the model has judged, whatever it
-    thinks of them: it may be sure and wrong.
+    thinks of them: it may be sure and wrong. What is `left_out` is never suggested.
     """
     n_cells = len(p_abnormal)
     before = np.asarray(seen, dtype=np.int64)
     _check_rows(before, n_cells)
     is_open = ~np.asarray(is_annotated, dtype=bool)
     is_open[before] = False
+    n_done = n_cells - int(is_open.sum())
+    if left_out is not None:
+        is_open &= ~left_out
     first = np.asarray(starting, dtype=np.int64)
     _check_rows(first, n_cells)
-    if n_cells - int(is_open.sum()) < len(first):
+    if n_done < len(first):
         for row in first[is_open[first]]:
             return Suggestion(int(row), "first")
     rows = np.flatnonzero(is_open)
@@ -170,7 +174,7 @@ def suggest_next(
         rows = rows[is_scored]
     if not len(rows):
         return None
-    n_after_start = max(0, n_cells - int(is_open.sum()) - len(first))
+    n_after_start = max(0, n_done - len(first))
     if is_scored.any() and n_after_start % RANDOM_EVERY == RANDOM_EVERY - 1:
         return Suggestion(_random_one(rows, n_cells, seed), "random")
     n_seen = np.bincount(sites[before], minlength=int(sites.max()) + 1)

@@ -62,9 +62,9 @@ class Suggestions(QObject):
             p_abnormal = scored.prediction.table["p_abnormal"].to_numpy()[: len(p_abnormal)]
         suggestion = suggest_next(
             p_abnormal,
-            np.array([cls is not None for cls in annotated.classes], dtype=bool)
-            | state.is_cut[: len(annotated.classes)],
+            np.array([cls is not None for cls in annotated.classes], dtype=bool),
             state.by_site.code,
+            left_out=state.is_cut[: len(annotated.classes)],
             seen=self._seen,
             starting=self._starting,
             threshold=self._models.threshold,

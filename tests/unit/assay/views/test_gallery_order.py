@@ -383,3 +383,12 @@ def test_nothing_to_suggest() -> None:
     assert _suggested([0.5], [0], 1, annotated=np.array([True])) == [None]
     with pytest.raises(HcsQcError, match="no cell 9"):
         suggest_next(np.array([0.5]), np.array([False]), np.array([0]), seen=[9])
+
+
+def test_cells_that_are_left_out_do_not_count_as_annotated_and_are_never_suggested() -> None:
+    p, sites = np.array([0.5, 0.5, 0.1, 0.9, 0.45, 0.2]), np.arange(6)
+    none, cut = np.zeros(6, bool), np.array([True, True, False, True, False, False])
+    # Three are left out, which are not the two starting cells that were dealt with.
+    assert suggest_next(p, none, sites, starting=[1, 5, 2], left_out=cut) == (5, "first")
+    assert suggest_next(p, none, sites, left_out=cut) == (4, "suggested")
+    assert suggest_next(p, ~cut, sites, left_out=cut) is None
