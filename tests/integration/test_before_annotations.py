@@ -141,7 +141,9 @@ class TestARunWithoutLabels:
         assert sum(result.model.manifest.n_annotated.values()) > 40
         figures = result.model.manifest.cross_validation
         assert figures is not None
-        assert "Before any annotation" not in result.report.read_text(encoding="utf-8")
+        text = result.report.read_text(encoding="utf-8")
+        assert "Before any annotation: cells are classified" not in text
+        assert "Before any annotation their weighted F1 would be" in text
 
 
 class TestPredictWithoutAModel:

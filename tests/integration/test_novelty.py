@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_hcs_qc.assay.store.saved_model import NOVELTY, change_manifest
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.outcome_text import scored_lines
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import write_json
 from napari_hcs_qc.workflow import export, steps
 from napari_hcs_qc.workflow.measuring import add_novelty
 from napari_hcs_qc.workflow.training import train
@@ -120,11 +122,12 @@ def test_a_model_of_an_earlier_version_still_works(opened, tmp_path) -> None:
     assay, states, _ = opened
     folder = assay.models_folder / "0001"
     (folder / NOVELTY).unlink()
-    manifest = chosen_model(assay).manifest
     with assay.lock():
-        change_manifest(folder, no_novelty="")
+        change_manifest(folder, no_novelty="", novelty_sha256="")
+    manifest = chosen_model(assay).manifest
     for path in assay.predictions_folder("SIM").glob("*.json"):
-        path.write_text(path.read_text().replace('"novelty"', '"other"'))
+        text = path.read_text(encoding="utf-8").replace('"novelty"', '"other"')
+        write_json(path, {**json.loads(text), "table_sha256": ""})
     table_path = assay.predictions_folder("SIM") / "0001.parquet"
     pd.read_parquet(table_path).drop(columns="novelty").to_parquet(table_path, index=False)
     [scored] = score(assay)

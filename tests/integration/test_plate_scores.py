@@ -169,7 +169,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
     assert opened.state is state
     prediction = load_prediction(assay, state, chosen_model(assay).id)
     assert prediction is not None
-    roles = well_roles(assay, state.plate.shape)
+    roles = well_roles(assay, state.plate)
     assert roles.platemap is not None
     pure = score_state(
         state,
@@ -186,7 +186,7 @@ def test_plates_that_are_open_are_judged_as_loaded_ones(assay: AssayFolder) -> N
 
 def test_wells_have_no_roles_without_a_plate_map(assay: AssayFolder) -> None:
     assay.platemap_path.unlink()
-    roles = well_roles(assay, (8, 12))
+    roles = well_roles(assay, load_plate(assay, "SIM").plate)
     assert (roles.control, roles.empty, roles.platemap) == (WellRoles().control, (), None)
     assert score(assay)[0].roles.platemap is None
 

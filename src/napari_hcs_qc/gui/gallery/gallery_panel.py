@@ -128,12 +128,11 @@ class GalleryPanel(QWidget):
         view.pictures_requested.connect(source.request)
         view.activated.connect(self.go_to)
         view.value_changed.connect(self._select)
-        target, sight = session.target, self._in_sight
+        target = session.target
         view.sight_changed.connect(target.refresh)
         target.selected.connect(self._show_selected)
         target.changed.connect(self._show_target)
-        target.add_sight(sight)
-        self.destroyed.connect(lambda: target.remove_sight(sight))
+        target.add_sight(self._in_sight)
         source.arrived.connect(view.add_pictures)
         source.failed.connect(view.set_failed)
         source.message.connect(lambda text: session.message.emit("warning", text))

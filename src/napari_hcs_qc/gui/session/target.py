@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication, QMessageBox
 
@@ -78,17 +79,16 @@ class Target(QObject):
 
     def in_sight(self, cells: frozenset[CellId]) -> frozenset[CellId]:
         """Give those that can be seen now, in the image or the gallery."""
-        return _NONE.union(*(sight(cells) for sight in self._sights)) if cells else _NONE
+        if not cells:
+            return _NONE
+        self._sights = [sight for sight in self._sights if _is_open(sight)]
+        return _NONE.union(*(sight(cells) for sight in self._sights))
 
     # ---- what it follows -----------------------------------------------------------------
 
     def add_sight(self, sight: Sight) -> None:
-        """Ask this, too, which of some cells can be seen."""
+        """Ask this, too, which of some cells can be seen, until its widget is closed."""
         self._sights.append(sight)
-
-    def remove_sight(self, sight: Sight) -> None:
-        """Ask this no longer: it is closed."""
-        self._sights.remove(sight)
 
     def show(self, cells: SiteCells | None) -> None:
         """Take the cells of the site that is on screen now; None for none."""
@@ -201,6 +201,11 @@ def cell_id(cells: SiteCells, index: int) -> CellId:
     row = int(cells.rows[index])
     y_px, x_px = cells.yx_px[index].tolist()
     return CellId(cells.site, row if row >= 0 else (y_px, x_px))
+
+
+def _is_open(sight: Sight) -> bool:
+    owner = getattr(sight, "__self__", None)
+    return not isinstance(owner, QObject) or bool(isalive(owner))  # type: ignore[no-untyped-call]
 
 
 def _is_confirmed(n_cells: int, cls: str | None) -> bool:
