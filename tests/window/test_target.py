@@ -106,6 +106,9 @@ def test_the_four_blockers(sit_down: Callable[[], Person], assay_path: Path, sub
     with subtests.test("4: the well on screen"):
         the_well_on_screen(person, assay_path)
     assert not person.errors()
+    person.idle()
+    person.viewer.close()
+    person.qtbot.wait(200)  # what Qt deletes later is gone before napari counts its windows
 
 
 def the_pointer_rests(person: Person, assay: Path) -> None:
