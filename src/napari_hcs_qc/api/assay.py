@@ -338,14 +338,8 @@ class Assay(AssayData):
         onto
             A CellProfiler or CytoTable table, to which our columns are added by position, too; to
             one of whole wells by their well.
-        positions_are
-            What the positions are where they are not px of the plate's images, such as ``["um"]``,
-            ``["um:0.65"]``, ``["binned:2"]``, ``["swapped"]``, ``["sites-from:0"]``.
-        image_table
-            Table of images (``Image.csv`` of CellProfiler), where objects name theirs by number;
-            by default the one beside the file.
-        accept_positions
-            Believe positions of which no more lie on nuclei than by chance.
+        positions_are, image_table, accept_positions
+            See `cells`.
         job
             Reports progress and cancels.
 

@@ -272,14 +272,8 @@ class AssayData:
             Kinds to add first, each as ``"NAME"`` or ``"NAME:KEY:#rrggbb"``, see `add_kind`.
         classes
             Class of words of the file, such as ``{"smear": "abnormal"}``.
-        positions_are
-            What the positions are where they are not px of the plate's images, such as ``["um"]``,
-            ``["um:0.65"]``, ``["binned:2"]``, ``["swapped"]``, ``["sites-from:0"]``.
-        image_table
-            Table of images (``Image.csv`` of CellProfiler), where objects name theirs by number;
-            by default the one beside the file.
-        accept_positions
-            Believe positions of which no more lie on nuclei than by chance.
+        positions_are, image_table, accept_positions
+            See `cells`.
 
         Returns
         -------

@@ -37,30 +37,33 @@ class PositionsAre:
 
     def __str__(self) -> str:
         """Write it as the option is given."""
-        size = "" if self.um_per_px is None else f":{self.um_per_px:.4g}"
-        parts = [
-            f"um{size}" if self.is_um else "",
-            "" if self.binned == 1 else f"binned:{self.binned:g}",
-            "swapped" if self.is_swapped else "",
-            "" if self.sites_from is None else f"sites-from:{self.sites_from}",
-            "y-up" if self.is_y_up else "",
-            "centred" if self.is_centred else "",
-        ]
-        return ",".join(filter(None, parts))
+        return ",".join(option for option, _ in self._parts())
 
     @property
     def meaning(self) -> str:
         """Say it in words."""
-        size = "" if self.um_per_px is None else f" ({self.um_per_px:.4g} µm a pixel)"
-        parts = [
-            f"positions in µm, not px{size}" if self.is_um else "",
-            "" if self.binned == 1 else f"positions in px of images binned by {self.binned:g}",
-            "x and y swapped" if self.is_swapped else "",
-            "" if self.sites_from is None else f"sites counted from {self.sites_from}",
-            "y counted from the bottom" if self.is_y_up else "",
-            "positions from the middle of the image" if self.is_centred else "",
-        ]
-        return " and ".join(filter(None, parts))
+        return " and ".join(words for _, words in self._parts())
+
+    def _parts(self) -> list[tuple[str, str]]:
+        """Give what is not as in the plate's images, each as an option and in words."""
+        pixel = f"{self.um_per_px or 0:.4g}"
+        um, um_words = (
+            ("", "") if self.um_per_px is None else (f":{pixel}", f" ({pixel} µm a pixel)")
+        )
+        binned = f"{self.binned:g}"
+        parts = (
+            (self.is_um, f"um{um}", f"positions in µm, not px{um_words}"),
+            (self.binned != 1, f"binned:{binned}", f"positions in px of images binned by {binned}"),
+            (self.is_swapped, "swapped", "x and y swapped"),
+            (
+                self.sites_from is not None,
+                f"sites-from:{self.sites_from}",
+                f"sites counted from {self.sites_from}",
+            ),
+            (self.is_y_up, "y-up", "y counted from the bottom"),
+            (self.is_centred, "centred", "positions from the middle of the image"),
+        )
+        return [(option, words) for is_so, option, words in parts if is_so]
 
     def moved(self, places: pd.DataFrame, plates: Mapping[str, PlateSites]) -> pd.DataFrame:
         """Give rows (plate, well, site, y_px, x_px) in px and site numbers of the plates."""

@@ -423,7 +423,14 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         self._offer_orders()
         self.cells_changed.emit()
-        self.set_value(first_options(self._workspace.session, self._value))
+        if not self._rank_first():
+            self.sort()
+
+    def _rank_first(self) -> bool:
+        was = self._value
+        if (options := first_options(self._workspace.session, was)) != was:
+            self.set_value(options)
+        return options != was
 
     def _prediction(self) -> Any:
         scored = self._workspace.session.models.scored
@@ -431,15 +438,12 @@ class GalleryPanel(QWidget):
 
     def _scored_changed(self) -> None:
         prediction = self._prediction()
-        is_new = self._marks.set_prediction(prediction)
-        if not is_new:
+        if not self._marks.set_prediction(prediction):
             return
         self.view.set_marks(self._marks.value())
         self._show_live()
         self._offer_orders()
-        options = first_options(self._workspace.session, self._value)
-        if options != self._value:
-            self.set_value(options)
+        if self._rank_first():
             return
         order, n_cells = self._value.order, len(self._marks.value().p_abnormal)
         column = COLUMN if order == "novelty" else "p_abnormal"
