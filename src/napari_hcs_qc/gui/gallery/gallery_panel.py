@@ -447,8 +447,9 @@ class GalleryPanel(QWidget):
             return
         order, n_cells = self._value.order, len(self._marks.value().p_abnormal)
         column = COLUMN if order == "novelty" else "p_abnormal"
-        is_by_model = order in (*BY_MODEL, "novelty")
-        if is_by_model and differ(prediction, self._sorted_for, column, n_cells):
+        if order in (*BY_MODEL, "novelty") and differ(
+            prediction, self._sorted_for, column, n_cells
+        ):
             self.sort()
 
     def _show_live(self) -> None:
