@@ -10,6 +10,8 @@ from qtpy.QtCore import Qt
 from napari_hcs_qc.gui.gallery.gallery_filters import EVERY_CELL, CellFilter, Measurement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qtpy.QtWidgets import QComboBox
 
     from napari_hcs_qc.assay.views.gallery_order import Order
@@ -61,13 +63,16 @@ class GalleryOptions:
     by: Measurement | None = None  # sorts the cells in place of the order
 
 
-def first_options(session: Session, options: GalleryOptions) -> GalleryOptions:
+def rank_first(
+    session: Session, options: GalleryOptions, show: Callable[[GalleryOptions], None]
+) -> bool:
     """Sort by score where a plate was scored before any annotation, unless a person chose."""
     model = session.models.model
     is_first = model is not None and model.manifest.is_before_annotations
     if not is_first or options != GalleryOptions() or why_not(session, "abnormal"):
-        return options
-    return replace(options, order="abnormal")
+        return False
+    show(replace(options, order="abnormal"))
+    return True
 
 
 def differ(now: Any, before: Any, column: str, n_cells: int) -> bool:

@@ -22,8 +22,8 @@ from napari_hcs_qc.gui.gallery.gallery_orders import (
     ORDERS,
     GalleryOptions,
     differ,
-    first_options,
     offer,
+    rank_first,
     why_not,
 )
 from napari_hcs_qc.gui.gallery.gallery_source import GallerySource
@@ -423,14 +423,8 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         self._offer_orders()
         self.cells_changed.emit()
-        if not self._rank_first():
+        if not rank_first(self._workspace.session, self._value, self.set_value):
             self.sort()
-
-    def _rank_first(self) -> bool:
-        was = self._value
-        if (options := first_options(self._workspace.session, was)) != was:
-            self.set_value(options)
-        return options != was
 
     def _prediction(self) -> Any:
         scored = self._workspace.session.models.scored
@@ -443,7 +437,7 @@ class GalleryPanel(QWidget):
         self.view.set_marks(self._marks.value())
         self._show_live()
         self._offer_orders()
-        if self._rank_first():
+        if rank_first(self._workspace.session, self._value, self.set_value):
             return
         order, n_cells = self._value.order, len(self._marks.value().p_abnormal)
         column = COLUMN if order == "novelty" else "p_abnormal"
