@@ -81,17 +81,20 @@ def starting_cells_by_score(
 ) -> NDArray[np.int64]:
     """Choose the first cells where a prior has scored all: half from the top third, half not.
 
-    So both classes are among them, whatever is rare; figures are in ``benchmarks/README.md``.
+    The higher a cell of the top third stands the likelier it is drawn (by 1 / rank), so that both
+    classes are among them however few cells are abnormal; figures are in ``benchmarks/README.md``.
     """
     rows = np.arange(len(scores)) if among is None else np.asarray(among)
     rows = rows[np.isfinite(scores[rows])]
     rng = np.random.default_rng([seed, 2])
     by_score = rows[np.argsort(-scores[rows], kind="stable")]
     n_top = round(_TOP * len(rows))
-    top, rest = rng.permutation(by_score[:n_top]), rng.permutation(by_score[n_top:])
-    chosen: NDArray[np.int64] = rng.permutation(
-        np.concatenate([top[: n // 2], rest[: n - n // 2]])
-    ).astype(np.int64)
+    odds = 1 / np.arange(1, n_top + 1)
+    top = rng.choice(
+        by_score[:n_top], min(n // 2, n_top), replace=False, p=odds / odds.sum(), shuffle=False
+    )
+    rest = rng.permutation(by_score[n_top:])[: n - n // 2]
+    chosen: NDArray[np.int64] = rng.permutation(np.concatenate([top, rest])).astype(np.int64)
     return chosen
 
 
