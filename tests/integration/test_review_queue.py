@@ -17,6 +17,7 @@ from napari_hcs_qc.cli import main
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.cell_options import CellOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,14 +61,14 @@ def test_cells_asked_for_otherwise_are_found_again(
     n_nuclei = len(load_plate(assay, "SIM").cells)
     assert n_nuclei > 3
     # As `run --cells-from` asks on an assay whose cells are known; it used to be passed over.
-    asked = steps.CellOptions(source=positions)
+    asked = CellOptions(source=positions)
     assert len(steps.cells(assay, asked)["SIM"].cells) == 3
     # What was not asked for stays, and so does what is as asked for.
     written = assay.plate_folder("SIM") / "cells.json"
     date = written.stat().st_mtime_ns
     steps.cells(assay)
     steps.cells(assay, asked)
-    steps.cells(assay, steps.CellOptions(channel="DNA", projection="max"))
+    steps.cells(assay, CellOptions(channel="DNA", projection="max"))
     assert written.stat().st_mtime_ns == date
     assert len(steps.cells(assay, again=True)["SIM"].cells) == n_nuclei
     # A model asks for its own way of finding cells, but does not undo a person's choice.

@@ -10,6 +10,7 @@ from napari_hcs_qc.api.person import user_name
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.cell_options import CellOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -168,7 +169,7 @@ class AssayData:
         )
         return steps.cells(
             self._folder(),
-            steps.CellOptions(
+            CellOptions(
                 source=source, channel=channel, projection=z, detector=detector, importing=importing
             ),
             None if plate is None else [plate],

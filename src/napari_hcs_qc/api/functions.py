@@ -149,6 +149,7 @@ def run(
     'report.html'
     """
     from napari_hcs_qc.workflow import steps
+    from napari_hcs_qc.workflow.cell_options import CellOptions
 
     root = None if image_root is None else as_location(image_root)
     source = None if cells_from is None else Path(cells_from)
@@ -170,7 +171,7 @@ def run(
         annotator=annotator or user_name(),
         platemap=None if platemap is None else Path(platemap),
         include_cut=include_cut,
-        cell_options=steps.CellOptions(
+        cell_options=CellOptions(
             source=source, channel=channel, projection=z, detector=detector, importing=importing
         ),
         train_options=train_options(

@@ -26,6 +26,7 @@ from napari_hcs_qc.qc.plate_level.position_effects import places_of
 from napari_hcs_qc.screen.bundle import Bundle, copy_model, load_bundle
 from napari_hcs_qc.screen.documents import DoneDocument, PlateSummary
 from napari_hcs_qc.workflow import steps
+from napari_hcs_qc.workflow.cell_options import CellOptions
 from napari_hcs_qc.workflow.export import export, report
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _work(folder: PlateFolder, task: JobContent, device: str, job: Job) -> None:
     bundle = load_bundle(folder.path.parent.parent / task.bundle)
     assay, plate = _assay_of(folder, task, bundle)
     requested = task.cells
-    options = steps.CellOptions(
+    options = CellOptions(
         source=None if requested.source is None else Path(requested.source.path),
         channel=bundle.channel if requested.channel is None else requested.channel,
         projection=bundle.projection if requested.z is None else requested.z,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,17 @@ from napari_hcs_qc.assay.models.training import sized_recipe
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
+from napari_hcs_qc.assay.store.plate_state import open_assay_plate
+from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
+from napari_hcs_qc.assay.views.plate_look import PlateLook, look_at
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
+from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
 from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.measuring import add_figures
 from napari_hcs_qc.workflow.training import Trained, train
@@ -65,10 +71,15 @@ class Frozen:
 
 
 def find_cells(
-    folder: AssayFolder, plate: str, annotations: AnnotationCache, *, job: Job = NO_JOB
+    folder: AssayFolder,
+    plate: str,
+    annotations: AnnotationCache,
+    options: CellOptions | None = None,
+    *,
+    job: Job = NO_JOB,
 ) -> OpenPlate:
     """Find the cells of a plate and load it with them."""
-    steps.cells(folder, plates=[plate], job=job)
+    steps.cells(folder, options, [plate], job=job)
     return load_open_plate(folder, plate, annotations, None, job)
 
 
@@ -239,11 +250,51 @@ def write_results(
     return (*exported.files, page)
 
 
-def new_assay(
-    source: steps.PlateSource, folder: Path, detector: str | None = None, *, job: Job = NO_JOB
-) -> str:
-    """Make an assay of a plate, or add the plate to the assay that is there."""
+@dataclass(frozen=True, kw_only=True)
+class NewAssay:
+    """What an assay is made of, or the plate that is added to one."""
+
+    source: steps.PlateSource
+    folder: Path
+    platemap: Path | None = None
+    detector: str | None = None  # ours by default
+    nuclear_channel: str | None = None  # its name; by default that of a nuclear stain
+
+
+def look_at_plate(source: steps.PlateSource, *, job: Job = NO_JOB) -> PlateLook:
+    """Open a plate and read a picture of each channel."""
+    job.report(0, 0, f"Reading {source.path}")
+    return look_at(source.open(), job=job)
+
+
+def new_assay(request: NewAssay, *, job: Job = NO_JOB) -> str:
+    """Make an assay of a plate, or add the plate to the assay that is there; gives its name."""
+    source = request.source
     job.report(0, 0, f"Reading {source.path}")
     job.check()
-    _, opened = steps.new(folder, [source], detector=detector)
+    folder, opened = steps.new(
+        request.folder, [source], platemap=request.platemap, detector=request.detector
+    )
+    if request.nuclear_channel is not None:
+        index = opened[0].channel_index(request.nuclear_channel)
+        if index != nuclear_channel(opened[0], folder.settings):
+            folder.update_settings(nuclear_channel=request.nuclear_channel)
     return opened[0].name
+
+
+def set_platemap(folder: AssayFolder, path: Path, *, job: Job = NO_JOB) -> None:
+    """Keep another plate map with an assay, once it fits all plates that can be opened."""
+    for done, entry in enumerate(folder.plates):
+        job.check()
+        job.report(done, len(folder.plates), f"Comparing the map with {entry.name}")
+        if entry.source.exists():
+            with_platemap(open_assay_plate(folder, entry.name), path)
+    with atomic_path(folder.platemap_path) as temporary:
+        shutil.copyfile(path, temporary)
+
+
+def relocate(folder: AssayFolder, plate: str, source: Path, *, job: Job = NO_JOB) -> bool:
+    """Tell an assay where a plate lies now; gives whether its files are as they were."""
+    job.report(0, 0, f"Reading {source}")
+    _, is_same = steps.relocate(folder, plate, source)
+    return is_same

@@ -27,12 +27,12 @@ from napari_hcs_qc.assay.store.plate_state import (
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders
-from napari_hcs_qc.cells.imported.options import ImportOptions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, settings_differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
-    from napari_hcs_qc.plates.plate import Plate, Projection
+    from napari_hcs_qc.plates.plate import Plate
     from napari_hcs_qc.workflow.export import Exported
     from napari_hcs_qc.workflow.labels_in_out import LabelsImported
 
@@ -72,34 +72,6 @@ class PlateSource:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellOptions:
-    """How cells are found."""
-
-    source: Path | None = None
-    channel: str | int | None = None
-    projection: Projection | None = None
-    detector: str | None = None
-    importing: ImportOptions = field(default_factory=ImportOptions)
-
-    def differ_from(self, plate: Plate, plate_cells: PlateCells) -> bool:
-        """Tell whether something is asked for that is not how the cells were found."""
-        channel = plate_cells.channel
-        if self.channel is not None:
-            channel = plate.channels[plate.channel_index(self.channel)].name
-        return (
-            (self.source is not None and str(self.source.resolve()) != plate_cells.source)
-            or channel != plate_cells.channel
-            or (self.projection is not None and self.projection != plate_cells.projection)
-            or (self.detector is not None and self.detector != _detector_of(plate_cells))
-        )
-
-
-def _detector_of(plate_cells: PlateCells) -> str | None:
-    """Name of what found cells; None where they were imported."""
-    return plate_cells.detector if plate_cells.source == NUCLEI else None
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunResult:
     """What `run` made."""
@@ -110,15 +82,6 @@ class RunResult:
     scored: list[ScoredPlate]
     exported: Exported
     report: Path
-
-
-def nuclear_channel(plate: Plate) -> int:
-    """Choose the channel of the nuclei: the first that is named like a nuclear stain, else 0."""
-    words = ("dna", "dapi", "hoechst", "draq", "nucle", "sytox", "h2b")
-    for index, channel in enumerate(plate.channels):
-        if any(word in channel.name.casefold() for word in words):
-            return index
-    return 0
 
 
 def new(
@@ -190,22 +153,12 @@ def cells(
 ) -> dict[str, PlateCells]:
     """Find or import the cells of an assay's plates, and measure the image quality of each site.
 
-    A detector that is named is the assay's from then on.
+    Detector, channel and z that are named are the assay's from then on.
     """
     from napari_hcs_qc.assay.store.detection import detect
 
     options = options or CellOptions()
-    if options.detector is not None:
-        if options.source is not None:
-            raise HcsQcError(
-                f"Both the file {options.source} to import cells from and the detector "
-                f"{options.detector} to find them with were given; give one of the two."
-            )
-        from napari_hcs_qc.cells.detectors.detector import check_detector
-
-        check_detector(options.detector)
-        if options.detector != assay.detector:
-            assay.update_settings(detector=options.detector)
+    _set_options(assay, options, chosen_plates(assay, plates))
     by_plate = {}
     for name in chosen_plates(assay, plates):
         plate = open_assay_plate(assay, name)
@@ -225,23 +178,49 @@ def cells(
                     source = Path(before.source)
             if known is not None:
                 # What the assay is set to holds for what was found, not for what was imported.
-                is_set = assay.settings.detector is not None and known.source == NUCLEI
-                is_other = is_set and known.detector != assay.detector
+                is_other = settings_differ(assay.settings, known)
                 if again is False or not (is_other or options.differ_from(plate, known)):
                     by_plate[name] = known
                     continue
-            channel = options.channel
+            channel, projection = options.channel, options.projection
+            if projection is None:
+                projection = assay.settings.projection
             by_plate[name] = detect(
                 plate,
                 folder,
-                channel=nuclear_channel(plate) if channel is None else channel,
+                channel=nuclear_channel(plate, assay.settings) if channel is None else channel,
                 source=None if source is None else source.resolve(),
                 detector=assay.detector,
-                projection="max" if options.projection is None else options.projection,
+                projection="max" if projection is None else projection,
                 importing=options.importing,
                 job=job,
             )
     return by_plate
+
+
+def _set_options(assay: AssayFolder, options: CellOptions, plates: Sequence[str]) -> None:
+    """Keep with the assay how cells are found, after a look at whether they can be."""
+    changes: dict[str, object] = {}
+    if options.detector is not None:
+        if options.source is not None:
+            raise HcsQcError(
+                f"Both the file {options.source} to import cells from and the detector "
+                f"{options.detector} to find them with were given; give one of the two."
+            )
+        from napari_hcs_qc.cells.detectors.detector import check_detector
+
+        check_detector(options.detector)
+        if options.detector != assay.detector:
+            changes["detector"] = options.detector
+    if options.channel is not None and plates:
+        plate = open_assay_plate(assay, plates[0])
+        index = plate.channel_index(options.channel)
+        if index != nuclear_channel(plate, assay.settings):
+            changes["nuclear_channel"] = plate.channels[index].name
+    if options.projection not in (None, assay.settings.projection or "max"):
+        changes["projection"] = options.projection
+    if changes:
+        assay.update_settings(**changes)
 
 
 def add_kinds(assay: AssayFolder, texts: Iterable[str]) -> None:
@@ -287,7 +266,7 @@ def annotate(
         kinds=None if any_kind else assay.kinds,
         options=label_options or LabelOptions(),
         accept_positions=accept_positions,
-        channel_of=nuclear_channel,
+        channel_of=lambda plate: nuclear_channel(plate, assay.settings),
     )
 
 

@@ -42,6 +42,10 @@ class AssaySettings(Part):
     """Whether cells that the image border cuts count as others do; no by default."""
     detector: str | None = None
     """What finds nuclei on the plates; ours by default."""
+    nuclear_channel: str | None = None
+    """Name of the channel that shows nuclei; by default the first named like their stain."""
+    projection: Literal["max"] | Annotated[int, Field(ge=0)] | None = None
+    """The maximum over z, or the z plane, on which cells are found; the maximum by default."""
     kinds: Annotated[tuple[Kind, ...], accepted_by(_check_beside_the_built_in)] = ()
     """Kinds of abnormal cells that people added, after those that every assay has."""
     model: str | None = None

@@ -2,40 +2,108 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QDialog, QFileDialog, QWidget
 
 from napari_hcs_qc.cells.detectors.detector import detector_names
+from napari_hcs_qc.gui.plate.plate_preview import PlatePreview
 from napari_hcs_qc.gui.widgets.controls import combo_box, form, lay_out, line_edit, name_parts
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
+from napari_hcs_qc.workflow import desk_steps
+from napari_hcs_qc.workflow.cell_options import stained_channel
 from napari_hcs_qc.workflow.steps import PlateSource
 
+if TYPE_CHECKING:
+    from napari_hcs_qc.assay.views.plate_look import PlateLook
+    from napari_hcs_qc.gui.session.session import Session
+
 _TABLES = "Plates (*.csv *.parquet *.HTD *.xml);;All files (*)"
+MAPS = "Plate maps (*.csv *.tsv *.txt *.xlsx *.parquet);;All files (*)"
+_LOOK_MS = 400  # after the last letter that was typed
+DETECTOR_TIP = (
+    "What finds the nuclei. A learned detector needs its package: pip install "
+    "'napari-hcs-qc[instanseg]'. Kept with the assay."
+)
 
 
 def proposed_folder(plate: Path) -> Path:
-    """Propose a folder for the assay of a plate: beside it, or at home where that is read-only."""
-    beside = plate.parent
-    root = beside if os.access(beside, os.W_OK) else Path.home()
-    return root / f"{plate.stem if plate.is_file() else plate.name}-qc"
+    """Propose a folder for the assay of a plate: at home, never among the raw data."""
+    name = plate.stem if plate.is_file() else plate.name
+    return Path.home() / "hcs-qc" / f"{name}-qc"
 
 
 class NewAssayDialog(QDialog):
-    """Asks for a plate and for the folder of its assay."""
+    """Asks for a plate and for the folder of its assay, and shows what it finds there.
+
+    It stays open, with what was typed, until the assay is made.
+    """
+
+    made = Signal(object, str)  # the folder, and the name of the plate
 
     def __init__(
-        self, plate: Path | None = None, folder: Path | None = None, parent: QWidget | None = None
+        self,
+        session: Session,
+        plate: Path | None = None,
+        folder: Path | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._fixed = folder
+        self._session, self._fixed = session, folder
+        self._slot = f"look {id(self)}"
+        self._look: PlateLook | None = None
         self.setWindowTitle("New assay" if folder is None else "Add a plate")
-        self.setMinimumWidth(520)
-        # Two lines by hand: a plate is a folder or a file, and magicgui looks for one of them.
+        self.setMinimumWidth(560)
+        self._make_widgets(plate, folder)
+        lay_out(
+            self,
+            WrappedLabel(
+                "An assay is one or more plates that share a model. The images stay where they are."
+            ),
+            form(
+                (
+                    "Plate",
+                    path_row(
+                        self._plate,
+                        ("Folder…", self._choose_plate_folder),
+                        ("File…", self._choose_plate_file),
+                    ),
+                ),
+                ("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder))),
+                ("Name pattern", self._source["pattern"]),
+                ("Time point", self._source["time"]),
+                *(
+                    [
+                        ("Plate map", path_row(self._platemap, ("File…", self._choose_map))),
+                        ("Detector", self._detector),
+                    ]
+                    if folder is None
+                    else []
+                ),
+            ),
+            self._preview,
+            self._buttons,
+            margins=(9, 9, 9, 9),
+            spacing=None,
+        )
+        name_parts(self)
+        self._waiting = QTimer(self)
+        self._waiting.setSingleShot(True)
+        self._waiting.setInterval(_LOOK_MS)
+        self._waiting.timeout.connect(self.look)
+        self._plate.textChanged.connect(self._plate_changed)
+        self._folder.textChanged.connect(self._check)
+        self._source.value_changed.connect(self._source_changed)
+        self._preview.value_changed.connect(self._check)
+        self._plate_changed(self._plate.text())
+
+    def _make_widgets(self, plate: Path | None, folder: Path | None) -> None:
+        # Lines by hand: a plate is a folder or a file, and magicgui looks for one of them.
         self._plate = line_edit(
             "Folder of images, LoadData table, or OME-Zarr plate.",
             text="" if plate is None else str(plate),
@@ -53,63 +121,119 @@ class NewAssayDialog(QDialog):
             ),
             if_none="only if the file names are not those of a known microscope",
         )
-        self._source = OptionForm(PlateSource, {"pattern": pattern}, self)
-        self._detector = combo_box(
-            {name: name for name in detector_names()},
-            "What finds the nuclei. A learned detector needs its package: pip install "
-            "'napari-hcs-qc[instanseg]'. Kept with the assay.",
+        time = Option(
+            tip="Time point of the images to use, as the files count it.", low=-1, if_none="first"
         )
+        self._source = OptionForm(PlateSource, {"pattern": pattern, "time": time}, self)
+        self._platemap = line_edit(
+            "Table of treatments and controls, a row for each well or a grid.", "optional"
+        )
+        self._detector = combo_box({name: name for name in detector_names()}, DETECTOR_TIP)
+        self._preview = PlatePreview()
         self._buttons = ok_or_cancel(self)
-        lay_out(
-            self,
-            WrappedLabel(
-                "An assay is one or more plates that share a model. The images stay where they are."
-            ),
-            form(
-                (
-                    "Plate",
-                    path_row(
-                        self._plate,
-                        ("Folder…", self._choose_plate_folder),
-                        ("File…", self._choose_plate_file),
-                    ),
-                ),
-                ("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder))),
-                ("Name pattern", self._source["pattern"]),
-                *([("Detector", self._detector)] if folder is None else []),
-            ),
-            self._buttons,
-            margins=(9, 9, 9, 9),
-            spacing=None,
+
+    # ---- value ---------------------------------------------------------------------------
+
+    def value(self) -> desk_steps.NewAssay:
+        """Give the plate and the folder of the assay, and what is said of them."""
+        detector, platemap = str(self._detector.currentData()), self._platemap.text().strip()
+        is_new = self._fixed is None
+        return desk_steps.NewAssay(
+            source=self._plate_source(),
+            folder=Path(self._folder.text().strip()).expanduser(),
+            platemap=Path(platemap).expanduser() if platemap and is_new else None,
+            detector=None if detector == BUILT_IN_DETECTOR or not is_new else detector,
+            nuclear_channel=self._preview.value() if is_new else None,
         )
-        name_parts(self)
-        self._plate.textChanged.connect(self._plate_changed)
-        self._folder.textChanged.connect(self._check)
-        self._plate_changed(self._plate.text())
-
-    def value(self) -> tuple[PlateSource, Path]:
-        """Give the plate and the folder of the assay."""
-        plate = Path(self._plate.text().strip()).expanduser()
-        folder = Path(self._folder.text().strip()).expanduser()
-        return PlateSource(plate, **self._source.value()), folder
-
-    def detector(self) -> str | None:
-        """Give what finds the nuclei of a new assay; None for ours, or what the assay has."""
-        name = str(self._detector.currentData())
-        return None if name == BUILT_IN_DETECTOR else name
 
     def set_value(self, plate: Path) -> None:
         """Fill in the plate; the folder is proposed."""
         self._plate.setText(str(plate))
 
+    def preview(self) -> PlatePreview:
+        """Give what is shown of the plate."""
+        return self._preview
+
+    def _plate_source(self) -> PlateSource:
+        path = Path(self._plate.text().strip()).expanduser()
+        return PlateSource(path, **self._source.value())
+
+    # ---- looking -------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Read the plate in the background and show what was found, or what is wrong."""
+        self._waiting.stop()
+        self._preview.set_text(f"Reading {self._plate.text().strip()} …")
+        job = self._session.jobs.start(
+            "Looking at a plate",
+            desk_steps.look_at_plate,
+            self._plate_source(),
+            slot=self._slot,
+            quiet=True,
+        )
+        job.finished.connect(self._show)
+        job.failed.connect(self._show_problem)
+
+    def _show(self, look: PlateLook) -> None:
+        self._look = look
+        known = stained_channel(look.plate)
+        self._preview.set_look(look, None if known is None else look.plate.channels[known].name)
+        self._check()
+
+    def _show_problem(self, text: str) -> None:
+        self._preview.set_text(f"✖ {text}")
+        self._check()
+
     def _plate_changed(self, text: str) -> None:
         if self._fixed is None and text.strip():
             self._folder.setText(str(proposed_folder(Path(text.strip()).expanduser())))
+        self._source_changed()
+
+    def _source_changed(self, *_: object) -> None:
+        self._look = None
+        self._preview.set_text("")
+        if self._plate.text().strip():
+            self._waiting.start()
+        else:
+            self._waiting.stop()
         self._check()
 
     def _check(self, *_: object) -> None:
-        is_complete = bool(self._plate.text().strip() and self._folder.text().strip())
-        enable_ok(self._buttons, is_complete)
+        is_complete = self._look is not None and bool(self._folder.text().strip())
+        is_chosen = self._fixed is not None or self._preview.value() is not None
+        enable_ok(self._buttons, is_complete and is_chosen)
+
+    # ---- making --------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Make the assay in the background; where that is refused the dialog says why."""
+        value = self.value()
+        job = self._session.start(
+            f"Opening plate {value.source.path.name}", desk_steps.new_assay, value, slot="open"
+        )
+        enable_ok(self._buttons, False)
+        job.finished.connect(lambda name: self._made(value.folder, name))
+        job.failed.connect(self._refused)
+        job.cancelled.connect(self._check)
+
+    def done(self, result: int) -> None:
+        """End, and the look at a plate with it."""
+        self._waiting.stop()
+        job = self._session.jobs.newest(self._slot)
+        if job is not None:
+            job.cancel()
+        super().done(result)
+
+    def _made(self, folder: Path, plate: str) -> None:
+        self.made.emit(folder, plate)
+        super().accept()
+
+    def _refused(self, text: str) -> None:
+        if self._look is not None:
+            self._show(self._look)
+            self._preview.add_problem(text)
+
+    # ---- choosing ------------------------------------------------------------------------
 
     def _choose_plate_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Folder of a plate", self._plate.text())
@@ -127,3 +251,8 @@ class NewAssayDialog(QDialog):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the assay", self._folder.text())
         if chosen:
             self._folder.setText(chosen)
+
+    def _choose_map(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Plate map", self._platemap.text(), MAPS)
+        if chosen:
+            self._platemap.setText(chosen)

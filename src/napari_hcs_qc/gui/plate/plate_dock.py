@@ -16,6 +16,7 @@ from napari_hcs_qc.gui.plate.recent import recent_assays
 from napari_hcs_qc.gui.plate.site_pictures import SitePictures
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
+from napari_hcs_qc.workflow.cell_options import stained_channel
 
 if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import SiteKey
@@ -84,7 +85,7 @@ class PlateDock(Dock):
         self._find = push_button(
             "Find cells",
             "Find the nuclei of every site and measure image quality; needed once per plate.",
-            lambda: self._workspace.tasks.find_cells(),
+            self._find_cells,
         )
         self._jobs = JobBar(self._session.jobs, ("open", "open sample", "cells"))
 
@@ -124,16 +125,58 @@ class PlateDock(Dock):
             "Add a plate to this assay…",
             lambda: plate_opening.ask_for_plate(session, None, self, add=True),
         )
-        close = self._menu.addAction("Close assay", session.close_assay)
-        for action in (add, close):
-            if action is not None:
-                action.setEnabled(session.assay.folder is not None)
+        plate = self._plates.currentData()
+        of_assay = [
+            add,
+            self._menu.addAction(
+                "Plate map…", lambda: plate_opening.ask_for_platemap(session, self)
+            ),
+            self._menu.addAction("Close assay", session.close_assay),
+        ]
+        self._menu.addSeparator()
+        name = str(plate or "the plate").replace("&", "&&")
+        of_plate = [
+            self._menu.addAction(f"Find the cells of {name}…", self._ask_for_cells),
+            self._menu.addAction(
+                f"Locate {name} (folder)…", lambda: plate_opening.ask_where(session, plate, self)
+            ),
+            self._menu.addAction(
+                f"Locate {name} (table)…",
+                lambda: plate_opening.ask_where(session, plate, self, file=True),
+            ),
+            self._menu.addAction(
+                f"Remove {name}…", lambda: plate_opening.ask_to_remove(session, plate, self)
+            ),
+        ]
+        is_open = session.assay.folder is not None
+        for actions, is_offered in ((of_assay, is_open), (of_plate, is_open and plate is not None)):
+            for action in actions:
+                if action is not None:
+                    action.setEnabled(is_offered)
         self._menu.addSeparator()
         for path in recent_assays():
             text = f"{path.name}  ({path.parent})".replace("&", "&&")
             self._menu.addAction(
                 text, lambda path=path: plate_opening.open_assay_folder(session, path)
             )
+
+    def _find_cells(self) -> None:
+        """Find the cells; where no channel is named like a nuclear stain, ask which it is."""
+        plate, folder = self._session.selection.plate, self._session.assay.folder
+        is_clear = (
+            plate is None
+            or folder is None
+            or len(plate.channels) == 1
+            or folder.settings.nuclear_channel is not None
+            or stained_channel(plate) is not None
+        )
+        if is_clear:
+            self._workspace.tasks.find_cells()
+        else:
+            self._ask_for_cells()
+
+    def _ask_for_cells(self) -> None:
+        plate_opening.ask_for_cells(self._workspace.tasks, self._session, self)
 
     def dragEnterEvent(self, event: Any) -> None:
         """Take files and folders."""

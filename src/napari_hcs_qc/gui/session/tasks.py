@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.open_assay import OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
+    from napari_hcs_qc.workflow.cell_options import CellOptions
 
 
 class Tasks(TaskGroup):
@@ -43,8 +44,8 @@ class Tasks(TaskGroup):
         """What the session's embeddings were computed with; None before there are any."""
         return self._embedded_with
 
-    def find_cells(self) -> BackgroundJob | None:
-        """Find the cells of the plate shown."""
+    def find_cells(self, options: CellOptions | None = None) -> BackgroundJob | None:
+        """Find the cells of the plate shown, or import them."""
         session = self._session
         shown, folder = session.selection.open_plate, session.assay.folder
         cache = session.annotations.cache
@@ -53,8 +54,11 @@ class Tasks(TaskGroup):
             return None
         name = shown.name
         title = f"Finding the cells of {name}"
-        job = self._session.start(title, desk_steps.find_cells, folder, name, cache, slot="cells")
-        job.finished.connect(self._show_cells)
+        is_first = shown.state is None
+        job = self._session.start(
+            title, desk_steps.find_cells, folder, name, cache, options, slot="cells"
+        )
+        job.finished.connect(lambda plate: self._show_cells(plate, is_first=is_first))
         return job
 
     def embed(self) -> BackgroundJob | None:
@@ -118,8 +122,12 @@ class Tasks(TaskGroup):
         job.finished.connect(self._exported)
         return job
 
-    def _show_cells(self, plate: OpenPlate) -> None:
-        self._session.set_plate(plate)
+    def _show_cells(self, plate: OpenPlate, *, is_first: bool) -> None:
+        folder = self._session.assay.folder
+        if is_first or folder is None:
+            self._session.set_plate(plate)
+        else:  # what was embedded and scored was of other cells
+            self._session.open(folder.path, plate.name)
         self._session.message.emit("info", _cells_text(plate))
 
     def _embedded(
