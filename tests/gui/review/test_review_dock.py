@@ -186,3 +186,31 @@ def test_without_an_assay_the_panel_says_what_to_do(desk: Any) -> None:
     assert "Retrain" in dock.findChild(QWidget, "progress").text()
     assert dock.value() is None
     assert not dock.decide("keep")
+
+
+def test_every_well_is_listed_and_sorted_by_any_column(
+    desk: Any, dock: ReviewDock, assay_path: Path
+) -> None:
+    table = dock.findChild(ReviewTable)
+    dock.findChild(QWidget, "state").setCurrentText("every well")
+    wells = desk.session.models.scored.scores.wells.set_index("well")
+    assert {entry.well for entry in dock.entries} == set(wells.index)
+    titles = [column.title for column in table.columns]
+    table.horizontalHeader().sectionClicked.emit(titles.index("Cells"))
+    counts = [entry.n_cells for entry in dock.entries]
+    assert counts == sorted(wells["n_cells"], reverse=True)
+    table.horizontalHeader().sectionClicked.emit(titles.index("Cells"))
+    assert [entry.n_cells for entry in dock.entries] == counts[::-1]
+    table.horizontalHeader().sectionClicked.emit(titles.index("Well"))
+    assert [entry.well for entry in dock.entries] == sorted(wells.index)
+    assert [table.item(row, 0).text() for row in range(len(wells))] == sorted(wells.index)
+    # One that is not flagged is decided on as well.
+    unflagged = next(entry.well for entry in dock.entries if not entry.is_flagged)
+    assert table.item([e.well for e in dock.entries].index(unflagged), 3).text() == "–"
+    dock.set_value("SIM", unflagged)
+    desk.idle()
+    press(dock, "Exclude")
+    row = verdicts(assay_path).set_index("well").loc[unflagged]
+    assert (row["verdict"], row["seen"]["is_flagged"]) == ("exclude", False)
+    desk.session.annotations.is_blind = True
+    assert dock.entries == ()

@@ -1,4 +1,4 @@
-"""The queue of wells that a person decides on: flagged ones, and those with a verdict."""
+"""The wells that a person decides on, and the queue of those that are flagged or decided."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SiteVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueEntry:
-    """One well to be decided on, or that was."""
+    """One well, with what the machine and people say of it."""
 
     plate: str  # which
     well: str  # which
@@ -79,6 +79,11 @@ class QueueEntry:
         return bool(self.codes)
 
     @property
+    def is_queued(self) -> bool:
+        """Whether it is flagged or somebody has decided on it or one of its sites."""
+        return self.is_flagged or self.verdict is not None or bool(self.site_verdicts)
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing is left to decide, by the rule of the export.
 
@@ -97,6 +102,11 @@ class QueueEntry:
 
 def review_queue(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
     """List the wells that are flagged or have a verdict, also one on a single site."""
+    return tuple(entry for entry in well_entries(scored) if entry.is_queued)
+
+
+def well_entries(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
+    """List all wells of plates, those first that a person should look at first."""
     entries = [entry for plate in scored for entry in _of_plate(plate)]
     return tuple(sorted(entries, key=lambda entry: -entry.severity))
 
@@ -161,9 +171,8 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
     for (well, site), codes in codes_of.items():
         if codes:
             flagged_sites[well].append(site)
-    in_queue = wells["is_flagged"] | wells["well"].isin([*whole, *single])
     entries = []
-    for row in wells[in_queue].to_dict("records"):
+    for row in wells.to_dict("records"):
         well = str(row["well"])
         verdicts = whole.get(well, {})
         on_sites = tuple(

@@ -62,7 +62,7 @@ class FindCellsDialog(QDialog):
         self._buttons = ok_or_cancel(self)
         lay_out(
             self,
-            self._preview,
+            (self._preview, 1),
             form(
                 *([("Planes", self._z)] if most_planes(plate) > 1 else []),
                 ("Detector", self._detector),

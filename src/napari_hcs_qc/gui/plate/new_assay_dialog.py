@@ -86,7 +86,7 @@ class NewAssayDialog(QDialog):
                     else []
                 ),
             ),
-            self._preview,
+            (self._preview, 1),
             self._buttons,
             margins=(9, 9, 9, 9),
             spacing=None,

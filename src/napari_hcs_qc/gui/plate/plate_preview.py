@@ -31,7 +31,7 @@ class PlatePreview(QWidget):
         self._grid = QGridLayout()
         self._group = QButtonGroup(self)
         self._channels = holder(self._grid)
-        lay_out(self, self._text, self._choice, self._channels)
+        lay_out(self, self._text, self._choice, self._channels, None)
         self._text.setObjectName("understood")
         self._group.buttonClicked.connect(lambda _: self._changed())
         self.set_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
     from napari_hcs_qc.assay.views.montage import Montage
 
-_STATES = ("to decide", "all", "kept", "excluded", "look again", "changed since")
+_EVERY = "every well"
+_STATES = ("to decide", "all", "kept", "excluded", "look again", "changed since", _EVERY)
 _VERDICT_OF = {"kept": "keep", "excluded": "exclude", "look again": "look again"}
 
 
@@ -80,7 +82,9 @@ class ReviewDock(Dock):
         self._progress = WrappedLabel()
         self._progress.setToolTip("Flagged wells with a verdict, of all flagged wells.")
         self._state = combo_box(
-            {state: state for state in _STATES}, "Verdict of the wells to list.", least=6
+            {state: state for state in _STATES},
+            "Verdict of the wells to list; flagged or not: every well.",
+            least=6,
         )
         self._reason = combo_box(
             {"": "any reason"} | FLAG_CODES, "Flag reason of the wells to list.", least=6
@@ -171,10 +175,11 @@ class ReviewDock(Dock):
 
     def _list_wells(self, *_: object) -> None:
         state, code = self._state.currentText(), self._reason.currentData()
+        listed = self._entries
+        if state == _EVERY and not self._session.annotations.is_blind:
+            listed = self._session.models.wells
         shown = [
-            entry
-            for entry in self._entries
-            if (not code or code in entry.codes) and _is_in(entry, state)
+            entry for entry in listed if (not code or code in entry.codes) and _is_in(entry, state)
         ]
         self._table.set_entries(shown)
         self._follow_screen()
@@ -192,7 +197,7 @@ class ReviewDock(Dock):
             text = "The well on screen is not in this list; click a row to see its well."
             if not self.entries:
                 text = "No well in this list."
-            if not self._entries:
+            if not self._entries and not self.entries:
                 text = "The queue of flagged wells is empty."
             self._about.setText(text)
             self._montage.set_value(None)
@@ -334,14 +339,16 @@ def _is_in(entry: QueueEntry, state: str) -> bool:
         return not entry.is_done or bool(entry.change)
     if state == "changed since":
         return bool(entry.change)
-    return state == "all" or entry.verdict == _VERDICT_OF[state]
+    return state in ("all", _EVERY) or entry.verdict == _VERDICT_OF[state]
 
 
 def _describe(entry: QueueEntry) -> str:
     lines = [f"{entry.plate} {entry.well}: {entry.reason or 'not flagged'}."]
+    is_known = math.isfinite(entry.share_abnormal)  # not in a well without judged cells
+    share = f", {entry.share_abnormal:.0%} abnormal" if is_known else ""
     lines.append(
-        f"{count_of(entry.n_cells, 'cell')}, {entry.share_abnormal:.0%} abnormal; severity "
-        f"{entry.severity:.1f}; worst site {entry.worst_site}."
+        f"{count_of(entry.n_cells, 'cell')}{share}; severity {entry.severity:.1f}; worst site "
+        f"{entry.worst_site}."
     )
     if entry.verdict is not None:
         note = f" “{entry.note}”" if entry.note else ""

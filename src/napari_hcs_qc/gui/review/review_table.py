@@ -1,22 +1,26 @@
-"""The list of flagged wells."""
+"""The list of flagged wells, or of all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 
 from napari_hcs_qc.gui.widgets.tables import Column, RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtWidgets import QWidget
 
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
 
+_Key: TypeAlias = "Callable[[QueueEntry], Any]"
 _COLUMNS = (
     Column("Well", "Plate and well"),
+    Column("Cells", "Cells found on its readable sites", is_number=True),
+    Column("Abnormal", "Share of its cells that are abnormal", is_number=True),
     Column(
         "Severity",
         "How far the flag rule's threshold is exceeded, as a multiple of it",
@@ -25,7 +29,16 @@ _COLUMNS = (
     Column("Reason", "Why the well is flagged; worst reason first"),
     Column("Verdict", "✓ kept, ✗ excluded, ↻ look again; ! the prediction has changed since"),
 )
-_REASON, _VERDICT = 2, 3
+_REASON, _VERDICT = 4, 5
+_KEYS: tuple[_Key, ...] = (
+    lambda entry: entry.key,
+    lambda entry: -entry.n_cells,
+    lambda entry: -entry.share_abnormal if np.isfinite(entry.share_abnormal) else np.inf,
+    lambda entry: -entry.severity,
+    lambda entry: entry.reason or "~",  # those without one last
+    lambda entry: entry.verdict or "~",
+)
+_SEVERITY = 3
 _SIGNS = {"keep": "✓ keep", "exclude": "✗ exclude", "look again": "↻ again"}
 
 
@@ -37,11 +50,16 @@ class ReviewTable(RowTable):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(_COLUMNS, stretched=_REASON, parent=parent)
         self.entries: tuple[QueueEntry, ...] = ()
+        self._sorted_by, self._is_reversed = _SEVERITY, False
         self.setMinimumHeight(100)
         self.setToolTip(
-            "Flagged wells, worst first; the row of the well on screen is marked. Click a row or "
-            "move with the arrow keys to see its well."
+            "Wells, worst first; click a heading to sort by it. The row of the well on screen is "
+            "marked. Click a row or move with the arrow keys to see its well."
         )
+        header = self.horizontalHeader()
+        assert header is not None
+        header.setSectionsClickable(True)
+        header.sectionClicked.connect(self.sort_by)
         self.cellClicked.connect(lambda row, _column: self._activate(row))
 
     def value(self) -> QueueEntry | None:
@@ -61,16 +79,34 @@ class ReviewTable(RowTable):
     def set_entries(self, entries: Sequence[QueueEntry]) -> None:
         """List wells."""
         with QSignalBlocker(self):
-            self.entries = tuple(entries)
+            self.entries = self._sorted(entries)
             self.setRowCount(len(self.entries))
             has_plates = len({entry.plate for entry in self.entries}) > 1
             for row, entry in enumerate(self.entries):
                 self._write_entry(row, entry, has_plates=has_plates)
 
+    def sort_by(self, column: int) -> None:
+        """Sort by a column, the other way round when it is chosen again."""
+        current = self.value()
+        self._is_reversed = column == self._sorted_by and not self._is_reversed
+        self._sorted_by = column
+        self.set_entries(self.entries)
+        self.set_value(None if current is None else current.key)
+
+    def _sorted(self, entries: Sequence[QueueEntry]) -> tuple[QueueEntry, ...]:
+        return tuple(sorted(entries, key=_KEYS[self._sorted_by], reverse=self._is_reversed))
+
     def _write_entry(self, row: int, entry: QueueEntry, *, has_plates: bool) -> None:
         name = f"{entry.plate} {entry.well}" if has_plates else entry.well
         verdict = _SIGNS.get(entry.verdict or "", "") + (" !" if entry.change else "")
-        texts = (name, f"{entry.severity:.1f}", entry.reason, verdict)
+        texts = (
+            name,
+            f"{entry.n_cells:,}",
+            f"{entry.share_abnormal:.0%}" if np.isfinite(entry.share_abnormal) else "–",
+            f"{entry.severity:.1f}" if entry.is_flagged else "–",
+            entry.reason,
+            verdict,
+        )
         for column, text in enumerate(texts):
             tip = entry.change if column == _VERDICT and entry.change else entry.reason
             self.write(row, column, text, tip)

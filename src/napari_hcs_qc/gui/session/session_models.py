@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_hcs_qc.assay.scoring.review_queue import review_queue
+from napari_hcs_qc.assay.scoring.review_queue import well_entries
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class SessionModels(QObject):
         self._with_novelty: dict[str, ScoredPlate] = {}  # as the model in use measured it
         self._embeddings: dict[str, NDArray[np.floating[Any]]] = {}
         self._threshold = 0.5
-        self._queue_of: tuple[ScoredPlate, ...] = ()
-        self._queue: tuple[QueueEntry, ...] = ()
+        self._wells_of: tuple[ScoredPlate, ...] = ()
+        self._wells: tuple[QueueEntry, ...] = ()
 
     def set_assay(self, opened: OpenAssay | None) -> None:
         """Begin with what an assay had when it was opened; no signal is sent."""
@@ -86,10 +86,15 @@ class SessionModels(QObject):
     @property
     def queue(self) -> tuple[QueueEntry, ...]:
         """Wells to be reviewed, of all plates, with the scores and verdicts of now."""
+        return tuple(entry for entry in self.wells if entry.is_queued)
+
+    @property
+    def wells(self) -> tuple[QueueEntry, ...]:
+        """All wells of the scored plates, with the scores and verdicts of now."""
         scored = self.all_scored
-        if scored != self._queue_of:
-            self._queue_of, self._queue = scored, review_queue(scored)
-        return self._queue
+        if scored != self._wells_of:
+            self._wells_of, self._wells = scored, well_entries(scored)
+        return self._wells
 
     def set_scored(self, scored: Mapping[str, ScoredPlate], model: Model | None = None) -> None:
         """Show new scores, and with `model` those of another model."""
