@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QCursor
 from qtpy.QtWidgets import QButtonGroup, QLabel, QPushButton
 
 from napari_hcs_qc.assay.views.annotation_summary import Counts, count_annotations, find_conflicts
 from napari_hcs_qc.assay.views.label_issues_list import label_issues
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.annotate.cell_list import CellList
+from napari_hcs_qc.gui.annotate.cell_menu import show_cell_menu
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.annotate.kind_dialog import KindDialog
 from napari_hcs_qc.gui.canvas.clicking import Clicking, Mode
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
+from napari_hcs_qc.gui.keys.key_actions import KeyActions
 from napari_hcs_qc.gui.keys.key_names import NEXT
 from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button, row
 from napari_hcs_qc.text import count_of
@@ -154,6 +157,18 @@ class AnnotateDock(Dock):
         self._label_issues.activated.connect(self._show_cell)
         self._workspace.training.model_changed.connect(self._list_label_issues)
         self.gallery.value_changed.connect(self._emit_value)
+        actions, view = KeyActions.of(self._workspace), self.gallery.view
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(
+            lambda point: show_cell_menu(session, actions, view.mapToGlobal(point), self)
+        )
+        self._clicking.menu_requested.connect(
+            lambda: show_cell_menu(session, actions, QCursor.pos(), self)
+        )
+        actions.similar_requested.connect(
+            lambda: self.gallery.set_value(replace(self.gallery.value(), order="similar"))
+        )
+        actions.site_requested.connect(self._clicking.select_site)
         self.gallery.cells_changed.connect(self._show_target)
         self.gallery.view.sight_changed.connect(self._show_target)
         session.target.changed.connect(self._show_target)

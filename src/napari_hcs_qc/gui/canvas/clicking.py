@@ -25,6 +25,7 @@ Mode = Literal["look", "normal", "abnormal"]
 
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
 _OUTLINE = "selection"
+_RIGHT = 2
 
 
 class Clicking(QObject):
@@ -38,6 +39,7 @@ class Clicking(QObject):
     """
 
     mode_changed = Signal(str)
+    menu_requested = Signal()  # about the marked cells
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)
@@ -178,7 +180,12 @@ class Clicking(QObject):
         return window is None or not window._qt_window.centralWidget().isHidden()
 
     def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
-        if event.button != 1 or self._workspace.view.cells is None:
+        if self._workspace.view.cells is None:
+            return
+        if event.button == _RIGHT:
+            yield from self._pressed_right(event)
+            return
+        if event.button != 1:
             return
         modifiers = tuple(event.modifiers)  # keys of vispy, which are equal to their names
         is_box, is_lasso = "Shift" in modifiers, "Control" in modifiers
@@ -210,6 +217,29 @@ class Clicking(QObject):
         elif is_box or is_lasso:
             shape = _box(path[0], path[-1]) if is_box else np.array(path)
             self._select(self._selection | self._within(shape))
+
+    def _pressed_right(self, event: Any) -> Iterator[None]:
+        """Ask for the menu of a cell, unless the hand zooms with the right button."""
+        start, has_moved = np.asarray(event.pos, dtype=float), False
+        yield
+        while event.type == "mouse_move":
+            far = float(np.abs(np.asarray(event.pos, dtype=float) - start).max())
+            has_moved = has_moved or far > _CLICK_PX
+            yield
+        cells = self._workspace.view.cells
+        if has_moved or cells is None:
+            return
+        index = cells.nearest(*self._at(event))
+        cell = None if index is None else cell_id(cells, index)
+        if cell is not None and cell not in self._selection:
+            self._select(frozenset((cell,)))
+        self.menu_requested.emit()
+
+    def select_site(self) -> None:
+        """Select all cells of the site on screen."""
+        cells = self._workspace.view.cells
+        if cells is not None:
+            self._select(frozenset(cell_id(cells, index) for index in range(len(cells))))
 
     def _clicked(self, y_px: float, x_px: float, *, adds_to_choice: bool) -> None:
         cells = self._workspace.view.cells

@@ -30,6 +30,8 @@ class KeyActions(QObject):
 
     help_requested = Signal()
     gallery_requested = Signal()
+    similar_requested = Signal()
+    site_requested = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)

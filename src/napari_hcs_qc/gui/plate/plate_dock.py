@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QPoint, QPointF, QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QLabel, QMenu, QToolButton
 
 from napari_hcs_qc.assay.scoring.well_values import MEASURES, well_values
@@ -14,6 +14,7 @@ from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
 from napari_hcs_qc.gui.plate.recent import recent_assays
 from napari_hcs_qc.gui.plate.site_pictures import SitePictures
+from napari_hcs_qc.gui.review.well_menu import show_well_menu
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
 from napari_hcs_qc.workflow.cell_options import stained_channel
@@ -53,6 +54,8 @@ class PlateDock(Dock):
         self._measure.currentIndexChanged.connect(self._colour)
         self._map.current_changed.connect(self._go_to_well)
         self._map.value_changed.connect(self.value_changed)
+        self._map.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._map.customContextMenuRequested.connect(self._show_menu)
         self._sites.activated.connect(session.selection.go_to)
         session.assay.changed.connect(self._assay_changed)
         session.selection.plate_changed.connect(self._plate_changed)
@@ -275,6 +278,16 @@ class PlateDock(Dock):
         flagged = dict(zip(wells["well"], wells["flag_reason"], strict=True))
         whole = scored.verdicts[scored.verdicts["site"].isna()]
         self._map.set_marks(flagged, dict(zip(whole["well"], whole["verdict"], strict=True)))
+
+    def _show_menu(self, point: QPoint) -> None:
+        """Open the menu of the well under the mouse, or of all that are selected with it."""
+        well, chosen = self._map.grid().well_at(QPointF(point)), self._map.value()
+        if well is None or well not in self._map.imaged:
+            return
+        wells = (well, *(other for other in chosen if other != well and well in chosen))
+        show_well_menu(
+            self._session, wells, self._map.mapToGlobal(point), self, self._map.set_current
+        )
 
     def _go_to_well(self, well: str) -> None:
         selection, scored = self._session.selection, self._session.shown_scored

@@ -157,7 +157,11 @@ class SessionAnnotations(QObject):
         return self._annotate(annotations)
 
     def annotate_cells(
-        self, cells: Collection[CellId], cls: str | None, kind: str | None = None
+        self,
+        cells: Collection[CellId],
+        cls: str | None,
+        kind: str | None = None,
+        note: str | None = None,
     ) -> bool:
         """Annotate cells of the plate shown, as one action; None takes the annotator's back.
 
@@ -177,6 +181,8 @@ class SessionAnnotations(QObject):
         annotations += tuple(
             item for site, place in added for item in _on_site(plate, site, [place], cls, kind)
         )
+        if note is not None:
+            annotations = tuple(replace(item, note=note) for item in annotations)
         if not annotations:
             these = "this cell" if len(cells) == 1 else "these cells"
             self.message.emit("info", f"{self._annotator} has not annotated {these}.")
