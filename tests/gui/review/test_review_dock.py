@@ -9,6 +9,8 @@ import pytest
 from qtpy.QtWidgets import QWidget
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+from napari_hcs_qc.gui.plate.plate_dock import PlateDock
+from napari_hcs_qc.gui.plate.thumbnails import SiteStrip
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.plates.plate import SiteKey
@@ -109,6 +111,19 @@ def test_a_single_site_is_excluded(desk: Any, dock: ReviewDock, assay_path: Path
     assert dock.exclude_site()
     row = verdicts(assay_path).iloc[0]
     assert (row["well"], row["site"], row["verdict"]) == ("B02", 2, "exclude")
+    dock.findChild(QWidget, "state").setCurrentText("all")
+    desk.idle()
+    table = dock.findChild(ReviewTable)
+    listed = [entry.well for entry in dock.entries].index("B02")
+    assert table.item(listed, len(table.columns) - 1).text() == "✗ s2"
+    # The plate map and the strip of sites show it, too.
+    plate = PlateDock(desk.viewer)
+    desk.qtbot.addWidget(plate)
+    assert "site excluded" in plate.plate_map.legend_marks()
+    assert "Verdict: site excluded" in plate.plate_map.describe("B02")
+    strip = plate.findChild(SiteStrip)
+    assert "Verdict: exclude" in strip.describe(SiteKey("B02", 2))
+    assert "Verdict" not in strip.describe(SiteKey("B02", 1))
 
 
 def test_row_picture_and_verdict_are_of_one_well(

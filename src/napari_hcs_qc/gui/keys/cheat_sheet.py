@@ -39,6 +39,7 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
                 (keys.RAW, "raw image: without cells and marks; again: with them"),
                 (f"{keys.CHANNELS[0]} to {keys.CHANNELS[-1]}", "one channel alone; again: all"),
                 ("Click", "select a cell, or annotate it in the modes normal and abnormal"),
+                ("Right click", "menu of the cell; in the gallery, too"),
                 ("Shift+drag, Ctrl+drag", "select the cells in a box, in a lasso"),
                 (keys.DESELECT, "select nothing; back from a layer of your own to the cells"),
             ),
@@ -59,6 +60,7 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
                 ("K, X, L", "keep, exclude, look again: the well on screen"),
                 ("S", "exclude the site on screen"),
                 ("Backspace", "remove the verdict"),
+                ("Right click", "on the plate map: verdicts on wells, flagged or not"),
             ),
         ),
     )

@@ -14,6 +14,7 @@ from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
 from napari_hcs_qc.gui.plate.recent import recent_assays
 from napari_hcs_qc.gui.plate.site_pictures import SitePictures
+from napari_hcs_qc.gui.plate.well_marks import SITE_EXCLUDED
 from napari_hcs_qc.gui.review.well_menu import show_well_menu
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
@@ -276,8 +277,15 @@ class PlateDock(Dock):
         wells = scored.scores.wells
         wells = wells[wells["is_flagged"]]
         flagged = dict(zip(wells["well"], wells["flag_reason"], strict=True))
-        whole = scored.verdicts[scored.verdicts["site"].isna()]
-        self._map.set_marks(flagged, dict(zip(whole["well"], whole["verdict"], strict=True)))
+        is_whole = scored.verdicts["site"].isna()
+        whole, single = scored.verdicts[is_whole], scored.verdicts[~is_whole]
+        # A word on the whole well stands above those on its sites.
+        marks = dict.fromkeys(single.loc[single["verdict"] == "exclude", "well"], SITE_EXCLUDED)
+        self._map.set_marks(
+            flagged, marks | dict(zip(whole["well"], whole["verdict"], strict=True))
+        )
+        if session.selection.site is not None:
+            self._sites.set_well(session.selection.site.well, scored)
 
     def _show_menu(self, point: QPoint) -> None:
         """Open the menu of the well under the mouse, or of all that are selected with it."""

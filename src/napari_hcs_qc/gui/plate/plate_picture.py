@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetricsF
 
 from napari_hcs_qc.gui.plate.plate_grid import PlateGrid, header_texts
 from napari_hcs_qc.gui.plate.plate_legend import PlateLegend
+from napari_hcs_qc.gui.plate.well_marks import SITE_EXCLUDED
 from napari_hcs_qc.gui.widgets.palette import (
     category_colours,
     mixed,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.scoring.well_values import WellValues
     from napari_hcs_qc.gui.plate.well_marks import Stamps
 
-_VERDICTS = ("keep", "exclude", "look again")
+_VERDICTS = ("keep", "exclude", "look again", SITE_EXCLUDED)
 _LATTICE = 0.22  # share of ink between the wells: dark and light wells both stand out from it
 
 

@@ -52,10 +52,14 @@ class SitePictures(QWidget):
             sites = [site for site in shown.plate.sites if site.well == well]
         flagged: set[SiteKey] = set()
         unreadable: set[SiteKey] = set()
+        verdicts: dict[SiteKey, str] = {}
         if scored is not None:
             table = scored.scores.sites
             mine = table[(table["well"] == well) & table["is_flagged"]]
             flagged = {site for site in sites if site.site in set(mine["site"])}
+            said = scored.verdicts[scored.verdicts["well"] == well].dropna(subset=["site"])
+            numbers = dict(zip(said["site"].astype(int), said["verdict"], strict=True))
+            verdicts = {site: numbers[site.site] for site in sites if site.site in numbers}
         if session.selection.state is not None:
             unreadable = {
                 site for site in sites if site in session.selection.state.plate_cells.unreadable
@@ -63,7 +67,7 @@ class SitePictures(QWidget):
         is_same = well == self._well and self._source is cache
         self._well, self._source = well, cache
         was_blocked = self._strip.blockSignals(True)  # only what the person does is signalled
-        self._strip.set_sites(sites, flagged, unreadable)
+        self._strip.set_sites(sites, flagged, unreadable, verdicts)
         self._strip.blockSignals(was_blocked)
         if is_same and sites:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable
+from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable, draw_verdict
 from napari_hcs_qc.gui.widgets.controls import to_image
 from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
 
@@ -46,6 +47,7 @@ class SiteStrip(QWidget):
         self._sites: tuple[SiteKey, ...] = ()
         self._flagged: dict[SiteKey, str] = {}
         self._unreadable: dict[SiteKey, str] = {}
+        self._verdicts: dict[SiteKey, str] = {}
         self._pictures: dict[SiteKey, QPixmap] = {}
         self._value: SiteKey | None = None
         self._aspect = 1.0  # height to width of the pictures, once one is there
@@ -68,10 +70,12 @@ class SiteStrip(QWidget):
         sites: Sequence[SiteKey],
         flagged: Mapping[SiteKey, str] | Iterable[SiteKey] = (),
         unreadable: Mapping[SiteKey, str] | Iterable[SiteKey] = (),
+        verdicts: Mapping[SiteKey, str] = MappingProxyType({}),
     ) -> None:
         """Show other sites; pictures of those that stay are kept, and so is the chosen one."""
         self._sites = tuple(sites)
         self._flagged, self._unreadable = _reasons(flagged), _reasons(unreadable)
+        self._verdicts = dict(verdicts)
         self._pictures = {
             site: picture for site, picture in self._pictures.items() if site in self._sites
         }
@@ -109,6 +113,8 @@ class SiteStrip(QWidget):
             lines.append(_joined("Unreadable", self._unreadable[site]))
         if site in self._flagged:
             lines.append(_joined("Flagged", self._flagged[site]))
+        if site in self._verdicts:
+            lines.append(_joined("Verdict", self._verdicts[site]))
         return "\n".join(lines)
 
     # ---- what is chosen ------------------------------------------------------------------
@@ -250,6 +256,10 @@ class SiteStrip(QWidget):
             painter.drawPixmap(area, picture, QRectF(picture.rect()))
         if site in self._flagged:
             draw_flag(painter, area)
+        if site in self._verdicts:
+            for colour in (_SHADE, QColor("white")):  # a white sign that is seen on any picture
+                field = area if colour == _SHADE else area.translated(-1.0, -1.0)
+                draw_verdict(painter, field, self._verdicts[site], colour)
         self._draw_number(painter, site, area)
         if site == self._value:
             self._draw_ring(painter, area)

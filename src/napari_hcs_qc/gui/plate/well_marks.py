@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 FLAG_SHARE = 0.42
 """Side of the triangle of a flag, as a share of its field."""
 
+SITE_EXCLUDED = "site excluded"
+"""Mark of a well of which single sites are excluded, and itself is not."""
+
 _LEAST_FLAG_PX = 5.0
 _RIM = QColor("white")
 # Strokes of each sign, in a square from 0 to 1.
 _SIGNS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
     "keep": (((0.10, 0.55), (0.40, 0.85), (0.92, 0.15)),),
     "exclude": (((0.12, 0.12), (0.88, 0.88)), ((0.88, 0.12), (0.12, 0.88))),
+    SITE_EXCLUDED: (((0.0, 0.6), (0.4, 1.0)), ((0.4, 0.6), (0.0, 1.0))),  # small, in a corner
 }
 
 

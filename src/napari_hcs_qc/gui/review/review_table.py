@@ -98,7 +98,8 @@ class ReviewTable(RowTable):
 
     def _write_entry(self, row: int, entry: QueueEntry, *, has_plates: bool) -> None:
         name = f"{entry.plate} {entry.well}" if has_plates else entry.well
-        verdict = _SIGNS.get(entry.verdict or "", "") + (" !" if entry.change else "")
+        verdict = _SIGNS.get(entry.verdict or "", "") or _sites_text(entry)
+        verdict += " !" if entry.change else ""
         texts = (
             name,
             f"{entry.n_cells:,}",
@@ -126,3 +127,9 @@ class ReviewTable(RowTable):
     def _activate(self, row: int) -> None:
         if 0 <= row < len(self.entries):
             self.activated.emit(self.entries[row])
+
+
+def _sites_text(entry: QueueEntry) -> str:
+    """Say which single sites are excluded."""
+    sites = [str(word.site) for word in entry.site_verdicts if word.verdict == "exclude"]
+    return f"✗ s{', s'.join(sites)}" if sites else ""

@@ -107,7 +107,10 @@ class Tasks(TaskGroup):
         if frozen is None:
             return None
         if self._session.models.model is None:
-            self.refuse("There is no model yet; annotate cells and press Retrain.")
+            self.refuse(
+                "Nothing was classified yet; compute embeddings (Encoder panel), or annotate cells "
+                "and press Retrain."
+            )
             return None
         self.threshold.save()
         job = self._session.start(
