@@ -19,6 +19,7 @@ COMMANDS = {
     "verdict": "napari_hcs_qc.cli.commands.annotate:VERDICT",
     "export": "napari_hcs_qc.cli.commands.export:EXPORT",
     "report": "napari_hcs_qc.cli.commands.export:REPORT",
+    "crops": "napari_hcs_qc.cli.commands.export:CROPS",
     "run": "napari_hcs_qc.cli.commands.run:RUN",
     "screen": "napari_hcs_qc.cli.commands.screen:SCREEN",
     "status": "napari_hcs_qc.cli.commands.status:STATUS",

@@ -5,24 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from napari_hcs_qc.api.assay_data import AssayData
-from napari_hcs_qc.api.options import import_options, train_options
-from napari_hcs_qc.assay.annotations.kinds import listed_kinds
+from napari_hcs_qc.api.assay_out import AssayOut
+from napari_hcs_qc.api.options import train_options
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
-    from napari_hcs_qc.workflow.export import Exported
 
 
-class Assay(AssayData):
+class Assay(AssayOut):
     """One or more plates that one model scores, in a folder of their own.
 
     Made by `open` or `new`. The methods are the steps of the command line, and take the same
@@ -309,104 +307,6 @@ class Assay(AssayData):
             )
             names = [steps.add_plate(folder, source).name]
         return steps.predict_plates(folder, names, model=model, device=device, job=job)
-
-    def export(
-        self,
-        out: str | Path,
-        *,
-        keep_kinds: Iterable[str] = (),
-        exclude_unreviewed: bool = False,
-        geojson: bool = False,
-        onto: str | Path | None = None,
-        positions_are: Iterable[str] = (),
-        image_table: str | Path | None = None,
-        accept_positions: bool = False,
-        job: Job = NO_JOB,
-    ) -> Exported:
-        """Write the tables of cells, sites and wells.
-
-        Parameters
-        ----------
-        out
-            Folder for the tables.
-        keep_kinds
-            Kinds of abnormal cells that are biology in this assay and stay in, such as ``"dead"``.
-        exclude_unreviewed
-            Flagged wells and sites are outliers until somebody keeps them.
-        geojson
-            Write the cells of each site as GeoJSON as well, which QuPath opens over the image.
-        onto
-            A CellProfiler or CytoTable table, to which our columns are added by position, too; to
-            one of whole wells by their well.
-        positions_are, image_table, accept_positions
-            See `cells`.
-        job
-            Reports progress and cancels.
-
-        Returns
-        -------
-        Exported
-
-        Raises
-        ------
-        HcsQcError
-            When a plate was not scored, or the table cannot be joined.
-
-        Examples
-        --------
-        >>> exported = Assay.open(assay_path).export(folder / "tables")
-        >>> "wells.csv" in [path.name for path in exported.files]
-        True
-        """
-        from napari_hcs_qc.workflow.export import export
-
-        folder = self._folder()
-        importing = import_options(
-            positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
-        )
-        return export(
-            folder,
-            Path(out),
-            keep_kinds=listed_kinds(keep_kinds, folder.kinds),
-            exclude_unreviewed=exclude_unreviewed,
-            geojson=geojson,
-            onto=None if onto is None else Path(onto),
-            importing=importing,
-            job=job,
-        )
-
-    def report(self, out: str | Path, *, keep_kinds: Iterable[str] = (), job: Job = NO_JOB) -> Path:
-        """Write the report, one HTML file that opens offline.
-
-        Parameters
-        ----------
-        out
-            The file.
-        keep_kinds
-            See `export`.
-        job
-            Reports progress and cancels.
-
-        Returns
-        -------
-        Path
-            Of the file.
-
-        Raises
-        ------
-        HcsQcError
-            When a plate was not scored.
-
-        Examples
-        --------
-        >>> Assay.open(assay_path).report(folder / "report.html").name
-        'report.html'
-        """
-        from napari_hcs_qc.workflow.export import report
-
-        folder = self._folder()
-        kinds = listed_kinds(keep_kinds, folder.kinds)
-        return report(folder, Path(out), keep_kinds=kinds, job=job)
 
     def relocate(
         self, plate: str, source: str | Path, *, image_root: str | Path | None = None

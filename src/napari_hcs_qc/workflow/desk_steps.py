@@ -26,12 +26,14 @@ from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
+from napari_hcs_qc.workflow.crop_export import CropsWritten, write_crops
 from napari_hcs_qc.workflow.export import export, report
+from napari_hcs_qc.workflow.labels_in_out import LabelsImported, write_annotations
 from napari_hcs_qc.workflow.measuring import add_figures
 from napari_hcs_qc.workflow.training import Trained, train
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.workflow.crop_export import Source
     from napari_hcs_qc.workflow.model_history import Comparison
 
 
@@ -298,3 +301,27 @@ def relocate(folder: AssayFolder, plate: str, source: Path, *, job: Job = NO_JOB
     job.report(0, 0, f"Reading {source}")
     _, is_same = steps.relocate(folder, plate, source)
     return is_same
+
+
+def import_annotations(
+    folder: AssayFolder, path: Path, annotator: str, *, job: Job = NO_JOB
+) -> LabelsImported:
+    """Add the annotated cells of a file to the journal."""
+    job.report(0, 0, f"Reading {path.name}")
+    job.check()
+    return steps.annotate(folder, path, annotator)
+
+
+def export_annotations(folder: AssayFolder, path: Path, *, job: Job = NO_JOB) -> int:
+    """Write what everybody annotated as a CSV; gives how many annotations."""
+    job.report(0, 0, f"Writing {path.name}")
+    job.check()
+    write_annotations(folder, path)
+    return len(folder.journal().annotations())
+
+
+def export_crops(
+    scored: Sequence[ScoredPlate], out: Path, source: Source, *, job: Job = NO_JOB
+) -> CropsWritten:
+    """Write crops of cells by class, with pictures of their sites."""
+    return write_crops(scored, out, source=source, overlays=True, job=job)

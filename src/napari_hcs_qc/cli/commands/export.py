@@ -1,4 +1,4 @@
-"""``hcs-qc export`` and ``report``: what leaves an assay."""
+"""``hcs-qc export``, ``report`` and ``crops``: what leaves an assay."""
 
 from __future__ import annotations
 
@@ -61,9 +61,50 @@ def _report(options: argparse.Namespace, bars: Bars) -> Outcome:
     return Outcome([f"Report: {shown_path(written)}"], {"report": str(written)})
 
 
+def _add_crops_arguments(parser: argparse.ArgumentParser) -> None:
+    add_assay(parser)
+    parser.add_argument("out", metavar="DIR", type=Path, help="new folder for the crops")
+    parser.add_argument(
+        "--of",
+        choices=("annotated", "predicted"),
+        default="annotated",
+        help="cells that people annotated, or all cells by their predictions (default: annotated)",
+    )
+    parser.add_argument(
+        "--most", metavar="N", type=int, help="at most so many cells of each class, at random"
+    )
+    parser.add_argument(
+        "--overlays",
+        action="store_true",
+        help="also write a picture of each of their sites, with all cells in circles by class",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of what is random")
+
+
+def _crops(options: argparse.Namespace, bars: Bars) -> Outcome:
+    from napari_hcs_qc.api.assay import Assay
+    from napari_hcs_qc.workflow.crop_export import crops_text
+
+    written = Assay.open(options.assay).crops(**parameters(options, "assay"), job=Job(bars))
+    unreadable = [str(problem) for problem in written.unreadable]
+    data = {
+        "folder": str(written.folder),
+        "n_by_class": written.n_by_class,
+        "n_sites": written.n_sites,
+        "unreadable": unreadable,
+    }
+    return Outcome([crops_text(written), *(f"  {text}" for text in unreadable)], data)
+
+
 EXPORT = Command(
     "export", "Write the tables of cells, sites and wells.", _add_export_arguments, _export
 )
 REPORT = Command(
     "report", "Write the report, one HTML file that opens offline.", _add_report_arguments, _report
+)
+CROPS = Command(
+    "crops",
+    "Write crops of cells as TIFF, in folders by class.",
+    _add_crops_arguments,
+    _crops,
 )

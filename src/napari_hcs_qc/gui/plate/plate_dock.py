@@ -9,6 +9,7 @@ from qtpy.QtCore import QPoint, QPointF, QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QLabel, QMenu, QToolButton
 
 from napari_hcs_qc.assay.scoring.well_values import MEASURES, well_values
+from napari_hcs_qc.gui.annotate import annotation_files
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
@@ -91,7 +92,7 @@ class PlateDock(Dock):
             "Find the nuclei of every site and measure image quality; needed once per plate.",
             self._find_cells,
         )
-        self._jobs = JobBar(self._session.jobs, ("open", "open sample", "cells"))
+        self._jobs = JobBar(self._session.jobs, ("open", "open sample", "cells", "crops"))
 
     # ---- value ---------------------------------------------------------------------------
 
@@ -134,6 +135,21 @@ class PlateDock(Dock):
             add,
             self._menu.addAction(
                 "Plate map…", lambda: plate_opening.ask_for_platemap(session, self)
+            ),
+            self._menu.addAction(
+                "Import annotations…", lambda: annotation_files.ask_for_annotations(session, self)
+            ),
+            self._menu.addAction(
+                "Export annotations…",
+                lambda: annotation_files.ask_where_annotations_go(session, self),
+            ),
+            self._menu.addAction(
+                "Write crops of annotated cells…",
+                lambda: annotation_files.ask_where_crops_go(session, "annotated", self),
+            ),
+            self._menu.addAction(
+                "Write crops of all cells…",
+                lambda: annotation_files.ask_where_crops_go(session, "predicted", self),
             ),
             self._menu.addAction("Close assay", session.close_assay),
         ]

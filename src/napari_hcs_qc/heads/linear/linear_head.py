@@ -47,6 +47,7 @@ _TOLERANCE = 4e-3  # log-odds by which leaving directions out may move a decisio
 _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
 _FEW = 50  # annotations; fewer must not calibrate or shift away what an offset knows
+_OFFSET_WEIGHT = 0.85  # of an offset: with 1 more normal cells of a plate are called abnormal
 _MANY = 100  # annotations; with more an offset counts less: it costs recall on a plate otherwise
 _INTERCEPT_SD = 0.3  # log-odds by which so few may move all cells
 
@@ -374,7 +375,7 @@ class LinearHead(Deciding):
 
 
 def _offset_weight(n_cells: int) -> float:
-    return min(1.0, _MANY / n_cells)
+    return _OFFSET_WEIGHT * min(1.0, _MANY / n_cells)
 
 
 def _continued(before: Solution, now: Solution) -> Solution:
