@@ -16,7 +16,7 @@ from napari_hcs_qc.cli.parser import make_parser
 from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate, SyntheticSpec, simulate_plate
 
 VERBS = [
-    "new", "cells", "annotate", "encoders", "train", "predict", "export", "report", "run",
+    "new", "cells", "annotate", "encoders", "train", "predict", "export", "report", "crops", "run",
     "verdict", "status", "relocate", "remove", "convert", "simulate", "open", "demo",
     "benchmark", "fetch", "sensitivity", "pretrain", "screen",
 ]  # fmt: skip
