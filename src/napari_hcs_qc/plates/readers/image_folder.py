@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
@@ -301,7 +302,12 @@ def _advice(paths: list[str]) -> str:
 
 def _learnt(paths: list[str]) -> str:
     learnt = learnt_pattern(paths)
-    return f"This pattern would read them: --pattern '{learnt}'. " if learnt else ""
+    if learnt is None:
+        return ""
+    return (
+        f"This pattern would read them: --pattern {quote(learnt.text)}. In the first it takes "
+        f"{learnt.reading}. "
+    )
 
 
 def _one_plate(
