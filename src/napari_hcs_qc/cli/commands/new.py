@@ -44,13 +44,11 @@ def _lines(plate: Plate) -> list[str]:
     shape = plate.reasons.shape or "a guess: the smallest plate with all wells"
     names = ", ".join(channel.name for channel in plate.channels)
     named = f" ({plate.reasons.channels})" if plate.reasons.channels else ""
-    n_times = len(plate.time_points)
-    time = "1 time point"
+    n_times, first = len(plate.time_points), plate.time_points[0]
+    time = f"1 time point ({first})" if first else "1 time point"
     if n_times > 1:
-        time = (
-            f"{n_times} time points ({a_few(plate.time_points)}), the first is used (--time for "
-            "another)"
-        )
+        listed = a_few(plate.time_points)
+        time = f"{n_times} time points ({listed}), {first} is read (--time for another)"
     size = "unknown: neither names nor headers state it"
     if plate.pixel_size_um:
         size = f"{plate.pixel_size_um:g} µm ({plate.reasons.pixel_size})"

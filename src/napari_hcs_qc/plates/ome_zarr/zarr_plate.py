@@ -308,17 +308,20 @@ def _declared_corner(rows: Sequence[str], columns: Sequence[str], first_number: 
 def _join_channels(fields: Sequence[_Field]) -> list[str]:
     """Names of all channels, in the order of the first field that has the most of them."""
     fullest = max(fields, key=lambda each: len(each.channels))
-    return list(
-        dict.fromkeys([*fullest.channels, *(name for each in fields for name in each.channels)])
-    )
+    names: dict[str, str] = {}
+    for each in (fullest, *fields):
+        for name in each.channels:  # of which no two are alike in upper and lower case
+            names.setdefault(name.casefold(), name)
+    return list(names.values())
 
 
 def _plane_table(
     fields: Sequence[_Field], channels: Sequence[str], only_time: int | None
 ) -> pd.DataFrame:
     only = None if only_time is None else (only_time,)
+    index = {name.casefold(): number for number, name in enumerate(channels)}
     rows = [
-        (str(each.well), each.site, channels.index(name), z, rank, str(each.path), part)
+        (str(each.well), each.site, index[name.casefold()], z, rank, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
         for z in range(each.facts.size("z"))

@@ -24,9 +24,10 @@ COMPANIONS = frozenset(
 """Files that lie beside images for good reason and are no loss when not read."""
 
 _ASIDE = re.compile(
-    r"(?:^|[_\-. /])(?:flat[ _-]?fields?|dark(?:[ _-]?frames?)?|illum\w*|shading|masks?|labels?"
-    r"|outlines?|overlays?|segmentations?|thumb\w*|overview|montage|stitch\w*|preview)"
-    r"(?=[_\-. /]|$)",
+    r"(?:^|[^A-Za-z0-9])(?:flat[ _-]?fields?|dark(?:[ _-]?frames?)?|illum\w*|shading|masks?|labels?"
+    r"|outlines?|overlays?|segmentations?|thumb\w*|overview|montage|stitch\w*|preview"
+    r"|(?:zproj|tsf|decon)(?=\[))"  # Gen5 puts what it did before the channel: ZProj[DAPI]
+    r"(?=[^A-Za-z0-9]|$)",
     re.IGNORECASE,
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.plates.readers import cellvoyager, imagexpress, operetta
 from napari_hcs_qc.plates.readers.names.runs import PARTS_OF_PLATE
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +58,14 @@ def use_htd(parts: Parts, listing: Listing) -> None:
         description = None
     if description is not None:
         parts.problems += imagexpress.unkept_promises(description, parts.files)
-    parts.files = imagexpress.without_projections(parts.files, description)
+    files = imagexpress.without_projections(parts.files, description)
+    planes = {file.path for file in files}
+    projections = [file.path for file in parts.files if file.path not in planes]
+    if projections:
+        names = a_few(os.path.relpath(path, listing.root) for path in projections)
+        what = f"left out, projections of stacks whose planes are there: {names}."
+        parts.problems.append(Problem(count_of(len(projections), "image"), what))
+    parts.files = files
 
 
 def _use(parts: Parts, index: operetta.Index, name: str) -> None:
