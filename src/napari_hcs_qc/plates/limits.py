@@ -28,7 +28,7 @@ def excessive_size(shape: Sequence[int]) -> str:
         return ""
     return (
         f"claims {height:,} × {width:,} pixels; images of up to {_MAX_PIXELS:,} pixels are read. "
-        "Its header is damaged, or it is no image of one site"
+        "Its header is damaged, or it is no image of one site; copy it again, or move it elsewhere"
     )
 
 
@@ -39,7 +39,10 @@ def excessive_chunks(shape: Sequence[int], chunks: Sequence[int]) -> str:
         n_chunks *= -(-int(length) // max(1, int(chunk)))
     if n_chunks <= _MAX_CHUNKS:
         return ""
-    return f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read. Its metadata is damaged"
+    return (
+        f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read. Its metadata is damaged; "
+        "copy it again"
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
+from napari_hcs_qc.plates.remote import is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PLANE_COLUMNS = ("well", "site", "channel", "z", "time", "path", "part")
 OME_ZARR = "ome-zarr"
 GIVEN_SHAPE = "--plate-shape"
 _LAYOUT_SITES = 9
+_REMOTE_LAYOUT_SITES = 3  # each of which is downloaded
 
 
 class SiteKey(NamedTuple):
@@ -289,7 +291,8 @@ class Plate:
         layouts: dict[int, Layout | None] = {}
         for channel in range(len(self.channels)):
             sites = [site for site in self.sites if channel in self._planes[site]]
-            spread = np.linspace(0, len(sites) - 1, _LAYOUT_SITES).round().astype(int)
+            most = _REMOTE_LAYOUT_SITES if is_remote(self.source) else _LAYOUT_SITES
+            spread = np.linspace(0, len(sites) - 1, most).round().astype(int)
             chosen = [sites[index] for index in dict.fromkeys(spread.tolist())] if sites else []
             counts = Counter(self._layouts_of(chosen, channel))
             if _vary(counts):
@@ -306,7 +309,9 @@ class Plate:
         for plane in (self._planes[site][channel][0] for site in sites):
             try:
                 if self.format == OME_ZARR:
-                    yield _layout_of(self._read_zarr(plane))
+                    from napari_hcs_qc.plates.ome_zarr.zarr_planes import ome_zarr_layout
+
+                    yield ome_zarr_layout(plane.path)
                 else:
                     yield inspect_image(plane.path).layout
             except HcsQcError as error:
@@ -409,8 +414,8 @@ class Plate:
         try:
             if layout is not None and not _is_scaled(layout.shape, self.layout.shape):
                 raise UnreadableImageError(
-                    f"is {layout} as those of its channel; {self.layout} as in other channels, or "
-                    "that binned, was expected"
+                    f"is {layout}, as all of its channel; {self.layout} as in other channels, or "
+                    "that binned, was expected. Export it with the same field of view"
                 )
             if self.format == OME_ZARR:
                 return [_checked(self._read_zarr(plane), layout) for _, plane in slots]
@@ -469,9 +474,14 @@ def _scaled(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
 def _checked(pixels: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
     read_layout = _layout_of(pixels)
     if layout is not None and read_layout != layout:
-        raise UnreadableImageError(f"is {read_layout}; {layout} was expected, as in the plate")
+        raise UnreadableImageError(
+            f"is {read_layout}; {layout} was expected, as in most of the plate: export it like the "
+            "others"
+        )
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise UnreadableImageError("holds NaN or Inf pixels; finite grey values were expected")
+        raise UnreadableImageError(
+            "holds NaN or Inf pixels; finite grey values were expected. Export it again as integers"
+        )
     return pixels
 
 
