@@ -50,7 +50,20 @@ def looked_at(plate: Plate) -> Plate:
             "its columns out of the table",
             unreadable,
         )
+    found += _scaled_channels(plate)
     return replace(plate, problems=(*plate.problems, *found)) if found else plate
+
+
+def _scaled_channels(plate: Plate) -> list[Problem]:
+    """Note the channels that are scaled to the pixels of others."""
+    shape = plate.layout.shape
+    problems = []
+    for index, channel in enumerate(plate.channels):
+        own = plate.channel_layouts[index]
+        if own is not None and own.shape != shape and index not in plate.varying:
+            what = f"has {own.shape[0]}×{own.shape[1]} px and is scaled to {shape[0]}×{shape[1]} px"
+            problems.append(Problem(f"channel {channel.name}", f"{what} of other channels."))
+    return problems
 
 
 def _images(plate: Plate, channel: int) -> Iterator[tuple[SiteKey, int, int]]:

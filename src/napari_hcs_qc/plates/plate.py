@@ -262,7 +262,7 @@ class Plate:
     @cached_property
     def _layout_or_reason(self) -> tuple[Layout | None, str]:
         """The layout, or why there is none: found once, since a plate may be large and damaged."""
-        layouts = [layout for layout in self._channel_layouts.values() if layout is not None]
+        layouts = [layout for layout in self.channel_layouts.values() if layout is not None]
         if layouts:
             heights, widths = zip(*(layout.shape for layout in layouts), strict=True)
             dtype = np.result_type(*(layout.dtype for layout in layouts))
@@ -273,7 +273,7 @@ class Plate:
         )
 
     @cached_property
-    def _varying(self) -> set[int]:
+    def varying(self) -> set[int]:
         """Channels whose images differ in size from site to site, such as stitched wells."""
         return set()
 
@@ -283,7 +283,7 @@ class Plate:
         return ["it has no files"]
 
     @cached_property
-    def _channel_layouts(self) -> dict[int, Layout | None]:
+    def channel_layouts(self) -> dict[int, Layout | None]:
         """Layout of each channel: that of most of nine sites spread over the plate.
 
         Channels differ where a camera bins them, or where they are saved with another depth.
@@ -297,7 +297,7 @@ class Plate:
             counts = Counter(self._layouts_of(chosen, channel))
             if _vary(counts):
                 layouts[channel] = _largest(self._layouts_of(sites, channel))
-                self._varying.add(channel)
+                self.varying.add(channel)
             elif counts:
                 layouts[channel] = counts.most_common(1)[0][0]
             else:  # A bad sample must not stop the plate: any readable file will do.
@@ -363,7 +363,7 @@ class Plate:
         jobs: dict[tuple[str, Layout | None], list[tuple[int, _Plane]]] = {}
         for slot, channel in enumerate(wanted):
             for plane in self._choose(site, channel, by_channel.get(channel, []), projection, time):
-                own = None if channel in self._varying else self._channel_layouts[channel]
+                own = None if channel in self.varying else self.channel_layouts[channel]
                 key = plane.path, own
                 jobs.setdefault(key, []).append((slot, plane))
         layout, reason = self._layout_or_reason
@@ -375,7 +375,7 @@ class Plate:
             planes = self._read_file(site, path, expected, slots)
             for (slot, _), grey in zip(slots, planes, strict=True):
                 if grey.shape != layout.shape:
-                    is_varying = wanted[slot] in self._varying
+                    is_varying = wanted[slot] in self.varying
                     grey = (_padded if is_varying else _scaled)(grey, layout.shape)
                 if filled[slot]:
                     np.maximum(pixels[slot], grey, out=pixels[slot])

@@ -53,20 +53,28 @@ def _lines(plate: Plate) -> list[str]:
     if plate.pixel_size_um:
         size = f"{plate.pixel_size_um:g} µm ({plate.reasons.pixel_size})"
     n_problems = len(plate.problems)
-    n_z = _n_z(plate)
+    numbers = _z_planes(plate)
+    z = f"{count_of(len(numbers), 'z plane')}"
+    if len(numbers) > 1:
+        z += f" ({a_few(numbers)}), their maximum is used"
+    elif numbers[0]:
+        z += f" ({numbers[0]})"
     return [
         f"Plate: {rows} × {columns} wells ({shape}); {count_of(len(plate.wells), 'well')} imaged "
         f"({a_few(plate.wells)}), {count_of(len(plate.sites), 'site')}",
         f"Channels: {names}{named}",
-        f"Planes: {count_of(n_z, 'z plane')}{', their maximum is used' if n_z > 1 else ''}; {time}",
+        f"Planes: {z}; {time}",
         f"Pixel size: {size}",
         f"Left out or in doubt: {count_of(n_problems, 'note') + ':' if n_problems else 'nothing'}",
     ]
 
 
-def _n_z(plate: Plate) -> int:
-    """Most planes that a channel has."""
-    return int(plate.planes.groupby("channel")["z"].nunique().max())
+def _z_planes(plate: Plate) -> list[int]:
+    """Numbers of the planes of the channel that has most."""
+    numbers: list[list[int]] = [
+        sorted(each.unique().tolist()) for _, each in plate.planes.groupby("channel")["z"]
+    ]
+    return max(numbers, key=len)
 
 
 def _data(plate: Plate) -> dict[str, Any]:
@@ -81,7 +89,9 @@ def _data(plate: Plate) -> dict[str, Any]:
         "n_sites": len(plate.sites),
         "channels": [channel.name for channel in plate.channels],
         "channels_reason": plate.reasons.channels,
-        "n_z": _n_z(plate),
+        "n_z": len(_z_planes(plate)),
+        "z_planes": _z_planes(plate),
+        "z_projection": "max" if len(_z_planes(plate)) > 1 else None,
         "time_points": list(plate.time_points),
         "time_point": plate.time_points[0],
         "pixel_size_um": plate.pixel_size_um,
