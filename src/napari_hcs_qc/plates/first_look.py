@@ -46,8 +46,8 @@ def looked_at(plate: Plate) -> Plate:
     if unreadable:
         raise ProblemsError(
             f"{plate.source}: {len(unreadable)} of {count_of(len(plate.channels), 'channel')} "
-            "cannot be read. To do without a channel, move its files out of the folder, or take "
-            "its columns out of the table",
+            "cannot be read. To do without a channel, move its files out of the folder, give a "
+            "pattern (--pattern) that they do not fit, or take its columns out of the table",
             unreadable,
         )
     found += _scaled_channels(plate)

@@ -52,7 +52,10 @@ def readable(path: object, expected: str) -> Iterator[None]:
         yield
     except (csv.Error, OverflowError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise HcsQcError(f"{path} cannot be read: {reason}. {expected} was expected.") from error
+        raise HcsQcError(
+            f"{path} is damaged or no text of the kind that was expected, {expected} ({reason}). "
+            "Copy it again, or save it anew from the program that it is from."
+        ) from error
 
 
 def search_in_time(pattern: str, text: str) -> regex.Match[str] | None:

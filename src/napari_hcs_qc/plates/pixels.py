@@ -134,7 +134,7 @@ def _read(
     except MemoryError:
         raise  # of the computer, not of this image: its size was checked
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or str(error).replace(f" {path!r}", "")
         raise UnreadableImageError(
             f"cannot be read ({reason}); copy it again from the microscope, or check the disk"
         ) from error

@@ -256,7 +256,7 @@ class Plate:
         """
         layout, reason = self._layout_or_reason
         if layout is None:
-            raise HcsQcError(reason)
+            raise HcsQcError(f"{reason}.")
         return layout
 
     @cached_property
@@ -267,10 +267,8 @@ class Plate:
             heights, widths = zip(*(layout.shape for layout in layouts), strict=True)
             dtype = np.result_type(*(layout.dtype for layout in layouts))
             return Layout((max(heights), max(widths)), dtype), ""
-        return None, (
-            f"No image of plate {self.name} can be read, for example: {self._unreadable[-1]}. "
-            "Check the files or the disk they are on."
-        )
+        reasons = self._unreadable or ["it has no files"]
+        return None, f"No image of plate {self.name} can be read, for example: {reasons[0]}"
 
     @cached_property
     def varying(self) -> set[int]:
@@ -280,7 +278,7 @@ class Plate:
     @cached_property
     def _unreadable(self) -> list[str]:
         """Why files could not be read while the layout was looked for."""
-        return ["it has no files"]
+        return []
 
     @cached_property
     def channel_layouts(self) -> dict[int, Layout | None]:

@@ -214,7 +214,7 @@ def test_a_channel_of_another_form_is_unreadable_alone(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"P_{well}_s1_w2.tif", np.ones((32, 60), np.uint16))
     plate = open_plate(tmp_path)
     assert plate.read_site(plate.sites[0], [0]).shape == (1, 64, 64)
-    with pytest.raises(UnreadableSiteError, match="32×60 px uint16 as those of its channel"):
+    with pytest.raises(UnreadableSiteError, match="32×60 px uint16, as all of its channel"):
         plate.read_site(plate.sites[0])
 
 

@@ -115,14 +115,19 @@ def open_ome_zarr_plate(
     if not is_ome_zarr(path):
         raise HcsQcError(
             f"{path} is not an OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
-            "OME-Zarr plate was expected."
+            "OME-Zarr plate was expected; check that it was copied whole."
         )
     try:
         meta = plate_metadata(path)
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
+        if isinstance(error, KeyError) and error.args == ("plate",):
+            raise HcsQcError(
+                f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.1 to 0.5: its "
+                "metadata has no 'plate'. Give the group above it that has, not one image."
+            ) from error
         raise HcsQcError(
-            f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.1 to 0.5 "
-            f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
+            f"{path} has metadata that are damaged, or not of an OME-Zarr plate of NGFF 0.1 to 0.5 "
+            f"({short_reason(error)}). Copy it again from its source."
         ) from error
     reading = _Reading(path, _numbers_from(meta))
     record = read_record(path)
@@ -138,7 +143,10 @@ def open_ome_zarr_plate(
         )
     if not reading.fields:
         first = f", for example: {reading.problems[0]}" if reading.problems else ";"
-        raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
+        raise HcsQcError(
+            f"{path} holds no readable field{first} Check that it was copied whole, or write it "
+            "anew from its source."
+        )
     _note_absent_chunks(reading)
     corner = _declared_corner(meta.rows, meta.columns, reading.first_number)
     channels = _join_channels(reading.fields)

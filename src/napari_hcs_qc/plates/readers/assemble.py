@@ -101,7 +101,8 @@ def assemble_plate(parts: Parts) -> Plate:
     if not files:
         raise HcsQcError(
             f"{parts.source} holds no image of a plate. "
-            + "; ".join(str(problem) for problem in problems[:_SHOWN])
+            + " ".join(str(problem) for problem in problems[:_SHOWN])
+            + " Say by a pattern (--pattern) what in the names is what, or correct the table."
         )
     headers = _Headers(files)
     info = headers.first

@@ -57,7 +57,10 @@ def list_folder(root: Path) -> Listing:
     """List a folder and all below it, without hidden files; a linked folder is followed once."""
 
     def refuse(error: OSError) -> None:
-        raise HcsQcError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
+        raise HcsQcError(
+            f"{error.filename} cannot be read: {error.strerror or error}. Check the disk, and that "
+            "you may read this folder."
+        ) from error
 
     listing = Listing(root)
     visited = {os.path.realpath(root)}

@@ -46,6 +46,10 @@ def describe(parts: Parts, listing: Listing, channels: set[str]) -> None:
             _use(parts, details[1], details[0].name)
 
 
+_WITHOUT = (
+    "The plate is opened without it; copy it again from the microscope for what it says of plate, "
+    "channels and pixels."
+)
 _HTD = r"[^.].*\.htd"
 
 
@@ -99,5 +103,5 @@ def _described(
         return None if path is None else (path, read(path))
     except HcsQcError as error:
         assert path is not None
-        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+        parts.problems.append(Problem(path.name, str(error), _WITHOUT))
         return None
