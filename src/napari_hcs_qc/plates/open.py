@@ -120,8 +120,6 @@ def _not_recognised(path: Path) -> str:
     expected = f"{', '.join(others)}, or {last} was expected."
     if not path.exists():
         return f"{path} does not exist; {expected} Check the path."
-    if path.name.lower().endswith(".zarr.zip"):
-        return f"{path} is a zipped OME-Zarr, which is not read; unpack it and open the folder."
     return (
         f"{path} is a single file that is not recognised; {expected} If it is an image, give the "
         "folder that it is in."

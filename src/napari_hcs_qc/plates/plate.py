@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.plates.file_stamps import file_stamps
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
 from napari_hcs_qc.plates.remote import is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape
@@ -203,7 +204,10 @@ class Plate:
         paths = set(self.planes["path"])
         start = len(_common_folder(paths))
         stats = {
-            path: [path[start:].replace(os.sep, "/").lstrip("/"), *_stat(path, self.format)]
+            path: [
+                path[start:].replace(os.sep, "/").lstrip("/"),
+                *file_stamps(path, is_zarr=self.format == OME_ZARR),
+            ]
             for path in paths
         }
         columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
@@ -481,18 +485,3 @@ def _checked(pixels: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
             "holds NaN or Inf pixels; finite grey values were expected. Export it again as integers"
         )
     return pixels
-
-
-def _stat(path: str, plate_format: str) -> list[int]:
-    """Size in bytes and date in ns of a file; of an OME-Zarr image, those of its metadata."""
-    names = (
-        ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray") if plate_format == OME_ZARR else ("",)
-    )
-    numbers = []
-    for name in names:
-        try:
-            status = os.stat(os.path.join(path, name) if name else path)
-            numbers += [status.st_size, status.st_mtime_ns]
-        except OSError:
-            numbers += [-1, -1]
-    return numbers

@@ -378,10 +378,3 @@ def test_one_time_point_is_chosen_by_its_number(
     assert later.fingerprint != plate.fingerprint
     with pytest.raises(HcsQcError, match="no time point 5; it has 3, 7"):
         open_plate(root, time=5)
-
-
-def test_a_zipped_ome_zarr_is_to_be_unpacked(tmp_path: Path) -> None:
-    path = tmp_path / "p.zarr.zip"
-    path.write_bytes(b"PK")
-    with pytest.raises(HcsQcError, match="unpack it"):
-        open_plate(path)

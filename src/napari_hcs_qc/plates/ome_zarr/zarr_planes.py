@@ -19,6 +19,7 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
 )
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError
 from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.plates.zip_archive import archive_of
 from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
     array, store = open_level0(location, facts.level)
     if store is not None:  # Chunks are looked at once they are here, not asked for twice.
         pixels = load_plane(array, selection, facts.axes)
-        if store.absent and not store.fetched:
+        # In an archive absent chunks are the fill value; a server that lost them looks alike.
+        if store.absent and not store.fetched and archive_of(path) is None:
             raise UnreadableImageError(
                 f"lacks {len(store.absent)} of the chunks of this plane, which are all of them "
                 f"({a_few(store.absent)} of array {facts.level}); copy the plate to the server "

@@ -7,6 +7,7 @@ functions: it takes seconds, and most plates are not OME-Zarr.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -161,7 +162,7 @@ def open_ome_zarr_plate(
         )
     times = (time,) if time is not None else tuple(range(1 + int(planes["time"].max())))
     return Plate(
-        name=name or meta.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
+        name=name or meta.name or re.sub(r"(\.ome)?\.(zarr(\.zip)?|ozx)$", "", path.name),
         source=path,
         format=OME_ZARR,
         shape=_shape(path, shape, [corner, *seen]),
