@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,6 +215,20 @@ def zarr_flag(**given: Any) -> Callable[[Path, str], Options]:
     return lambda root, _text: {"path": root / "p.zarr", **given}
 
 
+def bad_archive(root: Path) -> Options:
+    root.mkdir(parents=True)
+    (root / "p.zarr.zip").write_bytes(b"PK")
+    return {"path": root / "p.zarr.zip"}
+
+
+def archive_again(root: Path, _text: str) -> Options:
+    folder = zarr_again(root, "")["path"]
+    with zipfile.ZipFile(root / "p.zarr.zip", "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder).as_posix())
+    return {"path": root / "p.zarr.zip"}
+
+
 def picture(mode: str) -> Callable[[Path], Options]:
     def make(root: Path) -> Options:
         root.mkdir(parents=True)
@@ -406,6 +421,8 @@ CASES: dict[str, Case] = {
     # OME-Zarr
     "a Zarr without metadata": Case(
         zarr_folder(None), "p.zarr", "check that it was copied whole", zarr_again),
+    "a zipped Zarr that is no archive": Case(
+        bad_archive, "p.zarr.zip", "copy it again", archive_again),
     "a Zarr that is no plate": Case(
         zarr_folder('{"multiscales": []}'), "p.zarr", "Give the group above it that has",
         zarr_again),
@@ -495,7 +512,9 @@ def test_an_error_names_the_file_and_a_step_that_works(tmp_path: Path, case: str
 
 XML = '<?xml version="1.0"?><!DOCTYPE x><x/>'
 CELLVOYAGER = "P_{w}_T0001F001L01A01Z01C01.tif"
+SCANR = "{w}--W00001--P00001--Z00000--T00000--GFP.tif"
 HARMONY = "r01c01f01p01-ch1sk1fk1fl1.tiff"
+_PIXELS = "conversion factor um/pixel"
 COMPANIONS = {
     "an HTD that is none": ("P_{w}_s1_w1.tif", "P.HTD", b"garbage"),
     "an HTD of too many wells": ("P_{w}_s1_w1.tif", "P.HTD", b'"XWells", 9999\n"YWells", 9999\n'),
@@ -503,6 +522,9 @@ COMPANIONS = {
         "P_{w}_s1_w1.tif", "P.HTD", b'"HTSInfoFile", 1\n"YSites", 99999\n'),
     "an Index.xml that is none": (HARMONY, "Index.xml", b"<EvaluationInputData>"),
     "an Index.xml with a document type": (HARMONY, "Index.xml", XML.encode()),
+    "a descriptor of ScanR that is none": (SCANR, "experiment_descriptor.xml", b"<LVData>x</x>"),
+    "a descriptor of ScanR with a document type": (
+        SCANR, "experiment_descriptor.xml", XML.encode()),
     "an mrf that is none": (CELLVOYAGER, "MeasurementDetail.mrf", b"<bts:"),
     "an mrf with a document type": (CELLVOYAGER, "MeasurementDetail.mrf", XML.encode()),
     "an mrf that is too large": (CELLVOYAGER, "MeasurementDetail.mrf", b" " * 50_000_001),
@@ -522,11 +544,16 @@ def test_a_damaged_file_of_the_microscope_is_noted_with_a_step_that_works(
     whole = {
         "P.HTD": '"HTSInfoFile", 1\n"XWells", 12\n"YWells", 8\n',
         "Index.xml": "<x><PlateRows>8</PlateRows><PlateColumns>12</PlateColumns></x>",
+        "experiment_descriptor.xml": f"<x><Name>{_PIXELS}</Name><Val>0.65</Val></x>",
         "MeasurementDetail.mrf": '<MeasurementDetail RowCount="8" ColumnCount="12"/>',
     }
     (tmp_path / name).write_text(whole[name])
     plate = opened(given)
-    assert (plate.problems, plate.shape, plate.reasons.shape) == ((), (8, 12), name)
+    assert plate.problems == ()
+    if name == "experiment_descriptor.xml":
+        assert (plate.pixel_size_um, plate.reasons.pixel_size) == (0.65, name)
+    else:
+        assert (plate.shape, plate.reasons.shape) == ((8, 12), name)
 
 
 def raises(path: Path) -> list[ast.Raise]:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.readers import cellvoyager, imagexpress, operetta
+from napari_hcs_qc.plates.readers import cellvoyager, imagexpress, operetta, scanr
 from napari_hcs_qc.plates.readers.names.runs import PARTS_OF_PLATE
 from napari_hcs_qc.text import a_few, count_of
 
@@ -38,6 +38,12 @@ def describe(parts: Parts, listing: Listing, channels: set[str]) -> None:
         )
         if index is not None:
             _use(parts, index[1], index[0].name)
+    elif parts.format in ("scanr", "scanr-numbers"):
+        descriptor = _described(
+            parts, listing, r"experiment_descriptor\.xml", scanr.read_descriptor
+        )
+        if descriptor is not None:
+            _use(parts, descriptor[1], descriptor[0].name)
     elif parts.format in ("cellvoyager", "cq1"):
         details = _described(
             parts, listing, r"measurementdetail\.mrf", cellvoyager.read_measurement

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.plates.readers.names.name_format import NamedPlace
 
-PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?)(?=/|$)", re.I)
+PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?|data)(?=/|$)", re.I)
 """Folders that are but a part of a plate."""
 
 Image = tuple[str, str]
