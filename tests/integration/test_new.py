@@ -62,7 +62,7 @@ def test_five_lines_say_what_was_understood_and_why(
         "Plate: 6 × 8 wells (a guess: the smallest plate with all wells); 6 wells imaged (C03, "
         "C04, D03 and 3 more), 6 sites",
         "Channels: Hoechst (OME-XML)",
-        "Planes: 1 z plane; 2 time points (1, 2), the first is used (--time for another)",
+        "Planes: 1 z plane; 2 time points (1, 2), 1 is read (--time for another)",
         "Pixel size: 0.65 µm (OME-XML)",
         "Left out or in doubt: 2 notes:",
         "time points: 2 (1, 2); the first, 1, is used. --time N reads another.",
@@ -102,7 +102,7 @@ def test_shape_time_and_pattern_are_remembered(
     arguments += ["--pattern", r"TimePoint_(?P<time>\d)/p_(?P<well>[A-P]\d\d)_s(?P<site>\d)"]
     text = run(capsys, *arguments)
     assert "Plate: 16 × 24 wells (--plate-shape)" in text
-    assert "1 time point" in text
+    assert "1 time point (2)" in text
     again = opened(assay)
     assert (again.format, again.shape, again.time_points) == ("pattern", (16, 24), (2,))
     assert again.read_site(again.sites[0]).max() == 2

@@ -28,7 +28,7 @@ def excessive_size(shape: Sequence[int]) -> str:
         return ""
     return (
         f"claims {height:,} × {width:,} pixels; images of up to {_MAX_PIXELS:,} pixels are read. "
-        "Its header is damaged, or it is no image of one site"
+        "Its header is damaged, or it is no image of one site; copy it again, or move it elsewhere"
     )
 
 
@@ -39,7 +39,10 @@ def excessive_chunks(shape: Sequence[int], chunks: Sequence[int]) -> str:
         n_chunks *= -(-int(length) // max(1, int(chunk)))
     if n_chunks <= _MAX_CHUNKS:
         return ""
-    return f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read. Its metadata is damaged"
+    return (
+        f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read. Its metadata is damaged; "
+        "copy it again"
+    )
 
 
 @contextmanager
@@ -49,7 +52,10 @@ def readable(path: object, expected: str) -> Iterator[None]:
         yield
     except (csv.Error, OverflowError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise HcsQcError(f"{path} cannot be read: {reason}. {expected} was expected.") from error
+        raise HcsQcError(
+            f"{path} is damaged or no text of the kind that was expected, {expected} ({reason}). "
+            "Copy it again, or save it anew from the program that it is from."
+        ) from error
 
 
 def search_in_time(pattern: str, text: str) -> regex.Match[str] | None:

@@ -87,7 +87,10 @@ def open_plate(
         _check_option(reader, "image_root", "An image root", path)
         root = as_location(image_root).expanduser().absolute()
         if not is_remote(root) and not root.is_dir():
-            raise HcsQcError(f"The image root {root} is not a folder.")
+            raise HcsQcError(
+                f"The image root {root} is not a folder. Give the one that the images are in now "
+                "(--image-root)."
+            )
         options["image_root"] = root
     if plate_shape is not None:
         _check_option(reader, "plate_shape", "A plate shape", path)
@@ -116,7 +119,8 @@ def _not_recognised(path: Path) -> str:
     *others, last = [reader.title for reader in reversed(readers())]
     expected = f"{', '.join(others)}, or {last} was expected."
     if not path.exists():
-        return f"{path} does not exist; {expected}"
-    if path.name.lower().endswith(".zarr.zip"):
-        return f"{path} is a zipped OME-Zarr, which is not read; unpack it and open the folder."
-    return f"{path} is a single file that is not recognised; {expected}"
+        return f"{path} does not exist; {expected} Check the path."
+    return (
+        f"{path} is a single file that is not recognised; {expected} If it is an image, give the "
+        "folder that it is in."
+    )

@@ -101,7 +101,8 @@ def read_planes(
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():
             count = int(np.count_nonzero(~np.isfinite(plane)))
             raise UnreadableImageError(
-                f"holds {count} NaN or Inf pixels; finite grey values were expected"
+                f"holds {count} NaN or Inf pixels; finite grey values were expected. Export it "
+                "again as integers"
             )
     return planes
 
@@ -127,18 +128,26 @@ def _read(
     except RemoteError as error:
         raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
-        raise UnreadableImageError("does not exist") from error
+        raise UnreadableImageError(
+            "does not exist; copy it again, or open the plate anew if it was moved"
+        ) from error
     except MemoryError:
         raise  # of the computer, not of this image: its size was checked
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UnreadableImageError(f"cannot be read ({reason}); it may be damaged") from error
+        reason = error.strerror or str(error).replace(f" {path!r}", "")
+        raise UnreadableImageError(
+            f"cannot be read ({reason}); copy it again from the microscope, or check the disk"
+        ) from error
     # A damaged file can make a decoder raise anything; whatever it is, only this file is lost.
     except Exception as error:
         raise UnreadableImageError(
-            f"is not a readable image ({type(error).__name__}: {error}); it is damaged, truncated "
-            "or another kind of file"
+            f"is not a readable image ({type(error).__name__}: {_line(error)}): it is damaged, "
+            "truncated or another kind of file; copy it again from the microscope"
         ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> list[int]:
@@ -146,17 +155,21 @@ def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> lis
     if excess := excessive_size(info.layout.shape):
         raise UnreadableImageError(excess)
     if layout is not None and info.layout != layout:
-        raise UnreadableImageError(f"is {info.layout}; {layout} was expected, as in the plate")
+        raise UnreadableImageError(
+            f"is {info.layout}; {layout} was expected, as in most of the plate: export it like the "
+            "others"
+        )
     chosen = []
     for part in parts:
         if part < 0 and info.n_parts != 1:
             raise UnreadableImageError(
                 f"holds {info.n_parts} planes ({info.n_channels} channels, {info.n_z} z); one "
-                "was expected"
+                "was expected: export one file per plane"
             )
         if part >= info.n_parts * info.n_scenes:
             raise UnreadableImageError(
-                f"holds {info.n_parts * info.n_scenes} planes; plane {part + 1} was expected too"
+                f"holds {info.n_parts * info.n_scenes} planes; plane {part + 1} was expected too, "
+                "as in the first files of the plate: export it like the others"
             )
         chosen.append(max(part, 0))
     return chosen
@@ -164,9 +177,14 @@ def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> lis
 
 def _grey_dtype(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
     if dtype is None:
-        raise UnreadableImageError("is not a readable image: its header describes no pixels")
+        raise UnreadableImageError(
+            "is not a readable image: its header describes no pixels; copy it again from the "
+            "microscope"
+        )
     if dtype.kind not in "buif":
-        raise UnreadableImageError(f"holds {dtype} pixels; integers or floats were expected")
+        raise UnreadableImageError(
+            f"holds {dtype} pixels; integers or floats were expected: export it as 16-bit integers"
+        )
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
 
 
@@ -331,11 +349,14 @@ def _axes_of(names: str, shape: tuple[int, ...]) -> _Axes:
 def _check_data(page: Any, size: int) -> None:
     """Refuse a page whose data the file cannot hold."""
     if page is None:
-        raise UnreadableImageError("lacks one of the planes that its header announces")
+        raise UnreadableImageError(
+            "lacks one of the planes that its header announces; copy it again from the microscope"
+        )
     offsets, counts = page.dataoffsets, page.databytecounts
     if not offsets or len(offsets) != len(counts) or not all(offsets) or not all(counts):
         raise UnreadableImageError(
-            "has a header that announces more image data than the file holds; it is truncated"
+            "is truncated: its header announces more image data than the file holds; copy it "
+            "again from the microscope"
         )
     _check_bytes(max(o + c for o, c in zip(offsets, counts, strict=True)), size)
     keyframe = page.keyframe
@@ -344,7 +365,8 @@ def _check_data(page: Any, size: int) -> None:
         needed = -(-bits // 8) * keyframe.imagelength
         if sum(counts) < needed:
             raise UnreadableImageError(
-                f"is truncated: its pixels take {needed:,} bytes and it holds {sum(counts):,}"
+                f"is truncated: its pixels take {needed:,} bytes and it holds {sum(counts):,}; "
+                "copy it again from the microscope"
             )
 
 

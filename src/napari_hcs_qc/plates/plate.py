@@ -12,7 +12,9 @@ import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
+from napari_hcs_qc.plates.file_stamps import file_stamps
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
+from napari_hcs_qc.plates.remote import is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ PLANE_COLUMNS = ("well", "site", "channel", "z", "time", "path", "part")
 OME_ZARR = "ome-zarr"
 GIVEN_SHAPE = "--plate-shape"
 _LAYOUT_SITES = 9
+_REMOTE_LAYOUT_SITES = 3  # each of which is downloaded
 
 
 class SiteKey(NamedTuple):
@@ -201,7 +204,10 @@ class Plate:
         paths = set(self.planes["path"])
         start = len(_common_folder(paths))
         stats = {
-            path: [path[start:].replace(os.sep, "/").lstrip("/"), *_stat(path, self.format)]
+            path: [
+                path[start:].replace(os.sep, "/").lstrip("/"),
+                *file_stamps(path, is_zarr=self.format == OME_ZARR),
+            ]
             for path in paths
         }
         columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
@@ -254,34 +260,32 @@ class Plate:
         """
         layout, reason = self._layout_or_reason
         if layout is None:
-            raise HcsQcError(reason)
+            raise HcsQcError(f"{reason}.")
         return layout
 
     @cached_property
     def _layout_or_reason(self) -> tuple[Layout | None, str]:
         """The layout, or why there is none: found once, since a plate may be large and damaged."""
-        layouts = [layout for layout in self._channel_layouts.values() if layout is not None]
+        layouts = [layout for layout in self.channel_layouts.values() if layout is not None]
         if layouts:
             heights, widths = zip(*(layout.shape for layout in layouts), strict=True)
             dtype = np.result_type(*(layout.dtype for layout in layouts))
             return Layout((max(heights), max(widths)), dtype), ""
-        return None, (
-            f"No image of plate {self.name} can be read, for example: {self._unreadable[-1]}. "
-            "Check the files or the disk they are on."
-        )
+        reasons = self._unreadable or ["it has no files"]
+        return None, f"No image of plate {self.name} can be read, for example: {reasons[0]}"
 
     @cached_property
-    def _varying(self) -> set[int]:
+    def varying(self) -> set[int]:
         """Channels whose images differ in size from site to site, such as stitched wells."""
         return set()
 
     @cached_property
     def _unreadable(self) -> list[str]:
         """Why files could not be read while the layout was looked for."""
-        return ["it has no files"]
+        return []
 
     @cached_property
-    def _channel_layouts(self) -> dict[int, Layout | None]:
+    def channel_layouts(self) -> dict[int, Layout | None]:
         """Layout of each channel: that of most of nine sites spread over the plate.
 
         Channels differ where a camera bins them, or where they are saved with another depth.
@@ -289,12 +293,13 @@ class Plate:
         layouts: dict[int, Layout | None] = {}
         for channel in range(len(self.channels)):
             sites = [site for site in self.sites if channel in self._planes[site]]
-            spread = np.linspace(0, len(sites) - 1, _LAYOUT_SITES).round().astype(int)
+            most = _REMOTE_LAYOUT_SITES if is_remote(self.source) else _LAYOUT_SITES
+            spread = np.linspace(0, len(sites) - 1, most).round().astype(int)
             chosen = [sites[index] for index in dict.fromkeys(spread.tolist())] if sites else []
             counts = Counter(self._layouts_of(chosen, channel))
             if _vary(counts):
                 layouts[channel] = _largest(self._layouts_of(sites, channel))
-                self._varying.add(channel)
+                self.varying.add(channel)
             elif counts:
                 layouts[channel] = counts.most_common(1)[0][0]
             else:  # A bad sample must not stop the plate: any readable file will do.
@@ -306,7 +311,9 @@ class Plate:
         for plane in (self._planes[site][channel][0] for site in sites):
             try:
                 if self.format == OME_ZARR:
-                    yield _layout_of(self._read_zarr(plane))
+                    from napari_hcs_qc.plates.ome_zarr.zarr_planes import ome_zarr_layout
+
+                    yield ome_zarr_layout(plane.path)
                 else:
                     yield inspect_image(plane.path).layout
             except HcsQcError as error:
@@ -358,7 +365,7 @@ class Plate:
         jobs: dict[tuple[str, Layout | None], list[tuple[int, _Plane]]] = {}
         for slot, channel in enumerate(wanted):
             for plane in self._choose(site, channel, by_channel.get(channel, []), projection, time):
-                own = None if channel in self._varying else self._channel_layouts[channel]
+                own = None if channel in self.varying else self.channel_layouts[channel]
                 key = plane.path, own
                 jobs.setdefault(key, []).append((slot, plane))
         layout, reason = self._layout_or_reason
@@ -370,7 +377,7 @@ class Plate:
             planes = self._read_file(site, path, expected, slots)
             for (slot, _), grey in zip(slots, planes, strict=True):
                 if grey.shape != layout.shape:
-                    is_varying = wanted[slot] in self._varying
+                    is_varying = wanted[slot] in self.varying
                     grey = (_padded if is_varying else _scaled)(grey, layout.shape)
                 if filled[slot]:
                     np.maximum(pixels[slot], grey, out=pixels[slot])
@@ -409,8 +416,8 @@ class Plate:
         try:
             if layout is not None and not _is_scaled(layout.shape, self.layout.shape):
                 raise UnreadableImageError(
-                    f"is {layout} as those of its channel; {self.layout} as in other channels, or "
-                    "that binned, was expected"
+                    f"is {layout}, as all of its channel; {self.layout} as in other channels, or "
+                    "that binned, was expected. Export it with the same field of view"
                 )
             if self.format == OME_ZARR:
                 return [_checked(self._read_zarr(plane), layout) for _, plane in slots]
@@ -469,22 +476,12 @@ def _scaled(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
 def _checked(pixels: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
     read_layout = _layout_of(pixels)
     if layout is not None and read_layout != layout:
-        raise UnreadableImageError(f"is {read_layout}; {layout} was expected, as in the plate")
+        raise UnreadableImageError(
+            f"is {read_layout}; {layout} was expected, as in most of the plate: export it like the "
+            "others"
+        )
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise UnreadableImageError("holds NaN or Inf pixels; finite grey values were expected")
+        raise UnreadableImageError(
+            "holds NaN or Inf pixels; finite grey values were expected. Export it again as integers"
+        )
     return pixels
-
-
-def _stat(path: str, plate_format: str) -> list[int]:
-    """Size in bytes and date in ns of a file; of an OME-Zarr image, those of its metadata."""
-    names = (
-        ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray") if plate_format == OME_ZARR else ("",)
-    )
-    numbers = []
-    for name in names:
-        try:
-            status = os.stat(os.path.join(path, name) if name else path)
-            numbers += [status.st_size, status.st_mtime_ns]
-        except OSError:
-            numbers += [-1, -1]
-    return numbers

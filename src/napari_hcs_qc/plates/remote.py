@@ -13,6 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.zip_archive import (
+    MissingMemberError,
+    archive_of,
+    has_member,
+    read_member,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 else:
     _Base = PurePosixPath
 
-_ADDRESS = re.compile(r"(https?|s3|gs|gcs|az|abfs|memory):/+(?=[^/])", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?|s3|gs|gcs|az|abfs|memory|zip):/+(?=[^/])", re.IGNORECASE)
 _TRIES = 4
 _FIRST_WAIT_S = 0.25  # doubled from one try to the next
 _TIMEOUT_S = 20.0  # without a byte
@@ -70,6 +76,9 @@ class RemotePath(_Base):
 
     def is_file(self) -> bool:
         """Whether there is a file."""
+        archive = archive_of(str(self))
+        if archive is not None:
+            return has_member(*archive)
         try:
             _repeat(lambda: _file_system(str(self)).info(str(self)))
         except RemoteError:
@@ -110,10 +119,22 @@ def as_location(path: str | Path) -> Path:
 
 def fetch(address: str, start: int | None = None, end: int | None = None) -> bytes:
     """Fetch a file, or the bytes from `start` (counted from the end if negative) to `end`."""
+    archive = archive_of(address)
+    if archive is not None:
+        return _unzipped(*archive)[start:end]
     data: bytes = _repeat(
         lambda: bytes(_file_system(address).cat_file(address, start=start, end=end))
     )
     return data
+
+
+def _unzipped(archive: str, name: str) -> bytes:
+    try:
+        return read_member(archive, name)
+    except MissingMemberError as error:
+        raise MissingRemoteError(str(error)) from error
+    except HcsQcError as error:
+        raise RemoteError(str(error)) from error
 
 
 def _repeat(work: Callable[[], Any]) -> Any:

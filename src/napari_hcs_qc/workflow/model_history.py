@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,7 +163,7 @@ def _scored(
         if stored_plate(state, model.recipe, encoder, assay.embeddings_folder) is None:
             raise HcsQcError(
                 f"Model {model.id} has not classified plate {name}, and its embeddings are "
-                f"missing; run: hcs-qc predict {assay.path} --model {model.id}."
+                f"missing; run: hcs-qc predict {quote(str(assay.path))} --model {model.id}."
             )
         predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
     return score(assay, [name], model=model, states=states)[0]

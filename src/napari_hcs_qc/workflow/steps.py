@@ -31,6 +31,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.plates.first_look import looked_at
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, settings_differ
 
@@ -120,7 +121,7 @@ def new(
         existing.opened = {plate.name: plate for plate in opened}
         first = _first_plate(existing)
     for number, plate in enumerate(opened):
-        opened[number] = _checked_channels(plate, first)
+        opened[number] = looked_at(_checked_channels(plate, first))
         first = first or opened[number]
     assay = AssayFolder.open_or_create(path)
     for source, plate in zip(plates, opened, strict=True):

@@ -214,7 +214,7 @@ def test_a_channel_of_another_form_is_unreadable_alone(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"P_{well}_s1_w2.tif", np.ones((32, 60), np.uint16))
     plate = open_plate(tmp_path)
     assert plate.read_site(plate.sites[0], [0]).shape == (1, 64, 64)
-    with pytest.raises(UnreadableSiteError, match="32×60 px uint16 as those of its channel"):
+    with pytest.raises(UnreadableSiteError, match="32×60 px uint16, as all of its channel"):
         plate.read_site(plate.sites[0])
 
 
@@ -291,3 +291,21 @@ def test_a_damaged_measurement_is_noted(write_images: Callable[..., Path]) -> No
     plate = open_plate(root)
     assert "MeasurementDetail.mrf" in str(plate.problems[0])
     assert plate.wells == ("C03",)
+
+
+@pytest.mark.parametrize("where", ["", "data"])
+def test_the_pixel_size_of_scanr_is_beside_or_above_the_images(tmp_path: Path, where: str) -> None:
+    folder = tmp_path / "my run" / "data"
+    folder.mkdir(parents=True)
+    for well in ("A1--W00001", "B2--W00014"):
+        path = folder / f"{well}--P00001--Z00000--T00000--GFP.tif"
+        tifffile.imwrite(path, np.ones((6, 8), np.uint16))
+    (tmp_path / "my run" / "experiment_descriptor.xml").write_text(
+        "<?xml version='1.0' encoding='ISO-8859-1'?><LVData><Cluster><Name>acquisition</Name>"
+        "<String><Name>plate name</Name><Val>p</Val></String>"
+        "<DBL><Name>conversion factor um/pixel</Name><Val>0.3225</Val></DBL></Cluster></LVData>"
+    )
+    plate = open_plate(tmp_path / "my run" / where)
+    assert plate.name == "my run"
+    assert plate.pixel_size_um == 0.3225
+    assert plate.reasons.pixel_size == "experiment_descriptor.xml"

@@ -47,8 +47,9 @@ def test_imagexpress_3434(shared_data: Path) -> None:
     assert plate.sites == (("B02", 1), ("B02", 2), ("B03", 1), ("B03", 2))
     assert plate.pixel_size_um == 1.3672
     assert sorted(set(plate.planes["z"])) == [1, 2]  # ZStep_0 is their projection
-    assert len(plate.problems) == 1
+    assert len(plate.problems) == 2
     assert "wavelength w4 Cy5" in str(plate.problems[0])
+    assert "left out, projections of stacks" in str(plate.problems[1])
     folder = plate.source / "TimePoint_1"
     z1, z2 = (tifffile.imread(folder / f"ZStep_{z}" / "9987_B02_s1_w1.TIF") for z in (1, 2))
     site = SiteKey("B02", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
@@ -19,7 +20,7 @@ def id_in_use(assay: AssayFolder, model: str | None = None) -> tuple[str, str]:
     """
     known = [folder.name for folder in model_folders(assay.models_folder)]
     if not known:
-        raise HcsQcError(f"No model was trained yet; run: hcs-qc train {assay.path}.")
+        raise HcsQcError(f"No model was trained yet; run: hcs-qc train {quote(str(assay.path))}.")
     if model is not None:
         if model not in known:
             raise HcsQcError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,7 +179,7 @@ def score(
         if prediction is None:
             raise HcsQcError(
                 f"Plate {name} was not predicted with model {model_id} since its cells last "
-                f"changed; run: hcs-qc predict {assay.path}."
+                f"changed; run: hcs-qc predict {quote(str(assay.path))}."
             )
         scored.append(
             score_state(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -146,7 +147,10 @@ def _read_table(
 ) -> pd.DataFrame:
     """Read the table of a prediction, and look whether it can be one."""
     path = assay.predictions_folder(plate) / f"{model}.parquet"
-    again = f"Predict the plate again: hcs-qc predict {assay.path} --plate {plate} --model {model}."
+    again = (
+        f"Predict the plate again: hcs-qc predict {quote(str(assay.path))} --plate {quote(plate)} "
+        f"--model {model}."
+    )
     table = read_parquet(path, sha256=sha256, remedy=again).rename(columns=RENAMED)
     missing = [name for name in ("p_abnormal", *_TEXTS) if name not in table]
     if missing:

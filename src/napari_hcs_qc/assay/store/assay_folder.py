@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
@@ -91,7 +92,9 @@ class AssayFolder:
         """Open an assay; a read-only one too."""
         if not (path / _MANIFEST).is_file():
             what = "is not an assay: it has no assay.json" if path.exists() else "does not exist"
-            raise HcsQcError(f"{path} {what}. Make an assay with: hcs-qc new {path} PLATE.")
+            raise HcsQcError(
+                f"{path} {what}. Make an assay with: hcs-qc new {quote(str(path))} PLATE."
+            )
         return cls(path)
 
     @classmethod
@@ -345,7 +348,7 @@ def _clash(entry: PlateEntry, new: PlateEntry) -> str:
         return (
             f"The assay already has a plate {entry.name}, from {entry.source}; {new.source} cannot "
             "have the same name. Give it another (--plate-name), or if the plate has moved: "
-            f"hcs-qc relocate ASSAY {entry.name} {new.source}."
+            f"hcs-qc relocate ASSAY {quote(entry.name)} {quote(str(new.source))}."
         )
     if entry.name != new.name:
         return (

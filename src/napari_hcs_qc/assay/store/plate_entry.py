@@ -6,6 +6,7 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
@@ -38,7 +39,7 @@ class PlateEntry:
             if path is not None and not is_remote(path) and not path.exists():
                 raise HcsQcError(
                     f"The plate {self.name} is no longer at {path}. Move it back, or set its new "
-                    f"path: hcs-qc relocate ASSAY {self.name} NEW_PATH."
+                    f"path: hcs-qc relocate ASSAY {quote(self.name)} NEW_PATH."
                 )
         return {
             "path": self.source,

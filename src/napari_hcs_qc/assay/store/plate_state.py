@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,8 +153,8 @@ def load_plate(
     if not has_cells(folder, plate):
         raise HcsQcError(
             f"The cells of plate {plate.name} have not been found yet, or its images have changed "
-            f"since; run: hcs-qc cells {assay.path}. To remove a plate that was added by mistake: "
-            f"hcs-qc remove {assay.path} {plate.name}."
+            f"since; run: hcs-qc cells {quote(str(assay.path))}. To remove a plate that was added "
+            f"by mistake: hcs-qc remove {quote(str(assay.path))} {quote(plate.name)}."
         )
     plate_cells = load_cells(folder)
     if annotations is None:
@@ -195,6 +196,7 @@ def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:
         return [assay.plate(name).name for name in names]
     if not assay.plates:
         raise HcsQcError(
-            f"The assay {assay.path} has no plate; add one: hcs-qc new {assay.path} PLATE."
+            f"The assay {assay.path} has no plate; add one: hcs-qc new {quote(str(assay.path))} "
+            "PLATE."
         )
     return [entry.name for entry in assay.plates]

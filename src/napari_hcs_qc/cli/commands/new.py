@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.arguments import add_assay, add_detector, add_plate_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.plates.summary import most_planes, plate_lines
+from napari_hcs_qc.plates.summary import plate_lines, z_planes
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def _data(plate: Plate) -> dict[str, Any]:
         "n_sites": len(plate.sites),
         "channels": [channel.name for channel in plate.channels],
         "channels_reason": plate.reasons.channels,
-        "n_z": most_planes(plate),
+        "n_z": len(z_planes(plate)),
+        "z_planes": z_planes(plate),
+        "z_projection": "max" if len(z_planes(plate)) > 1 else None,
         "time_points": list(plate.time_points),
         "time_point": plate.time_points[0],
         "pixel_size_um": plate.pixel_size_um,

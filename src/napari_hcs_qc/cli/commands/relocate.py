@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import add_assay, parameters
@@ -35,7 +36,7 @@ def _relocate(options: argparse.Namespace, _bars: Bars) -> Outcome:
     if not is_same:
         lines.append(
             "Its files differ in size or date from those in which its cells were found; the next "
-            f"'hcs-qc cells {options.assay}' finds the cells again."
+            f"'hcs-qc cells {quote(str(options.assay))}' finds the cells again."
         )
     data = {"plate": entry.name, "source": str(entry.source), "is_same": is_same}
     return Outcome(lines, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.arguments import add_assay, add_train_options, parameters
@@ -40,7 +41,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     if n_left_out:
         lines.append(
             f"Left out: {count_of(n_left_out, 'annotated cell')} of sites that cannot be read, see "
-            f"'hcs-qc status {options.assay}'."
+            f"'hcs-qc status {quote(str(options.assay))}'."
         )
     lines.extend(figures(model, assay.threshold))
     return Outcome(lines, {"model": model.id, "manifest": model.manifest.plain()})

@@ -21,7 +21,7 @@ from napari_hcs_qc.gui.widgets.controls import (
 )
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.plates.summary import most_planes
+from napari_hcs_qc.plates.summary import z_planes
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, stained_channel
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class FindCellsDialog(QDialog):
             self,
             (self._preview, 1),
             form(
-                *([("Planes", self._z)] if most_planes(plate) > 1 else []),
+                *([("Planes", self._z)] if len(z_planes(plate)) > 1 else []),
                 ("Detector", self._detector),
                 (
                     "Import from",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, TypeAlias
 
 import napari
@@ -55,7 +56,9 @@ def _open_in_desk(path: Path) -> list[tuple[None]]:
 
     viewer = napari.current_viewer()
     if viewer is None:
-        raise HcsQcError(f"The assay {path} is shown in a window; use: hcs-qc open {path}.")
+        raise HcsQcError(
+            f"The assay {path} is shown in a window; use: hcs-qc open {quote(str(path))}."
+        )
     workspace = open_desk(viewer)
     open_path(workspace.session, path, viewer.window._qt_window)
     return _NOTHING

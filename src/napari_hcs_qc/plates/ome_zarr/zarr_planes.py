@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from napari_hcs_qc.plates.limits import excessive_chunks
 from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.ome_zarr.zarr_chunks import truncated_blosc, truncated_chunks
@@ -15,12 +17,12 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     opened,
     short_reason,
 )
-from napari_hcs_qc.plates.pixels import UnreadableImageError
+from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError
 from napari_hcs_qc.plates.remote import as_location
+from napari_hcs_qc.plates.zip_archive import archive_of
 from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -33,7 +35,8 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
     array, store = open_level0(location, facts.level)
     if store is not None:  # Chunks are looked at once they are here, not asked for twice.
         pixels = load_plane(array, selection, facts.axes)
-        if store.absent and not store.fetched:
+        # In an archive absent chunks are the fill value; a server that lost them looks alike.
+        if store.absent and not store.fetched and archive_of(path) is None:
             raise UnreadableImageError(
                 f"lacks {len(store.absent)} of the chunks of this plane, which are all of them "
                 f"({a_few(store.absent)} of array {facts.level}); copy the plate to the server "
@@ -45,6 +48,14 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
         raise UnreadableImageError(excess)
     _refuse_damage(facts, truncated_chunks(array, location / facts.level, index))
     return load_plane(array, selection, facts.axes)
+
+
+def ome_zarr_layout(path: str) -> Layout:
+    """Give shape and dtype of the planes of an image, from metadata alone."""
+    facts = describe_image(path)
+    array, _ = open_level0(as_location(path), facts.level)
+    dtype = np.dtype(array.dtype).newbyteorder("=")
+    return Layout((facts.size("y"), facts.size("x")), dtype)
 
 
 def _index_of(facts: ImageFacts, wanted: dict[str, int]) -> list[int | None]:

@@ -7,6 +7,7 @@ functions: it takes seconds, and most plates are not OME-Zarr.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -115,14 +116,19 @@ def open_ome_zarr_plate(
     if not is_ome_zarr(path):
         raise HcsQcError(
             f"{path} is not an OME-Zarr: it has neither zarr.json nor .zattrs. The folder of an "
-            "OME-Zarr plate was expected."
+            "OME-Zarr plate was expected; check that it was copied whole."
         )
     try:
         meta = plate_metadata(path)
     except Exception as error:  # Whatever a damaged group makes the libraries raise.
+        if isinstance(error, KeyError) and error.args == ("plate",):
+            raise HcsQcError(
+                f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.1 to 0.5: its "
+                "metadata has no 'plate'. Give the group above it that has, not one image."
+            ) from error
         raise HcsQcError(
-            f"{path} is a Zarr group but not an OME-Zarr plate of NGFF 0.1 to 0.5 "
-            f"({short_reason(error)}). Give the group whose metadata has 'plate', not one image."
+            f"{path} has metadata that are damaged, or not of an OME-Zarr plate of NGFF 0.1 to 0.5 "
+            f"({short_reason(error)}). Copy it again from its source."
         ) from error
     reading = _Reading(path, _numbers_from(meta))
     record = read_record(path)
@@ -138,7 +144,10 @@ def open_ome_zarr_plate(
         )
     if not reading.fields:
         first = f", for example: {reading.problems[0]}" if reading.problems else ";"
-        raise HcsQcError(f"{path} holds no readable field{first} Check that it was copied whole.")
+        raise HcsQcError(
+            f"{path} holds no readable field{first} Check that it was copied whole, or write it "
+            "anew from its source."
+        )
     _note_absent_chunks(reading)
     corner = _declared_corner(meta.rows, meta.columns, reading.first_number)
     channels = _join_channels(reading.fields)
@@ -153,7 +162,7 @@ def open_ome_zarr_plate(
         )
     times = (time,) if time is not None else tuple(range(1 + int(planes["time"].max())))
     return Plate(
-        name=name or meta.name or path.name.removesuffix(".zarr").removesuffix(".ome"),
+        name=name or meta.name or re.sub(r"(\.ome)?\.(zarr(\.zip)?|ozx)$", "", path.name),
         source=path,
         format=OME_ZARR,
         shape=_shape(path, shape, [corner, *seen]),
@@ -308,17 +317,20 @@ def _declared_corner(rows: Sequence[str], columns: Sequence[str], first_number: 
 def _join_channels(fields: Sequence[_Field]) -> list[str]:
     """Names of all channels, in the order of the first field that has the most of them."""
     fullest = max(fields, key=lambda each: len(each.channels))
-    return list(
-        dict.fromkeys([*fullest.channels, *(name for each in fields for name in each.channels)])
-    )
+    names: dict[str, str] = {}
+    for each in (fullest, *fields):
+        for name in each.channels:  # of which no two are alike in upper and lower case
+            names.setdefault(name.casefold(), name)
+    return list(names.values())
 
 
 def _plane_table(
     fields: Sequence[_Field], channels: Sequence[str], only_time: int | None
 ) -> pd.DataFrame:
     only = None if only_time is None else (only_time,)
+    index = {name.casefold(): number for number, name in enumerate(channels)}
     rows = [
-        (str(each.well), each.site, channels.index(name), z, rank, str(each.path), part)
+        (str(each.well), each.site, index[name.casefold()], z, rank, str(each.path), part)
         for each in fields
         for part, name in enumerate(each.channels)
         for z in range(each.facts.size("z"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -25,7 +26,7 @@ from napari_hcs_qc.plates.plate import (
 )
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, WellName, parse_well, plate_shape
-from napari_hcs_qc.text import a_few, count_of
+from napari_hcs_qc.text import a_few, count_of, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +86,8 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 def which_plate(what: str, plates: Sequence[str], name: str | None) -> str:
     """Write that one of several plates has to be named; `name` is what was given, if anything."""
     unknown = f"none is called {name}; " if name else ""
-    return f"{what}: {a_few(plates, 20)}; {unknown}give the name of one."
+    example = f"--plate-name {quote(plates[0])}"
+    return f"{what}: {a_few(plates, 20)}; {unknown}give the name of one, such as {example}."
 
 
 def assemble_plate(parts: Parts) -> Plate:
@@ -93,12 +95,14 @@ def assemble_plate(parts: Parts) -> Plate:
     problems = parts.problems
     files = _at_time(list(parts.files), parts)
     files = _on_the_plate(files, parts)
+    files = _with_one_spelling(files, parts)
     files = _without_duplicates(files, problems)
     files = _with_one_way_of_naming(files, problems)
     if not files:
         raise HcsQcError(
             f"{parts.source} holds no image of a plate. "
-            + "; ".join(str(problem) for problem in problems[:_SHOWN])
+            + " ".join(str(problem) for problem in problems[:_SHOWN])
+            + " Say by a pattern (--pattern) what in the names is what, or correct the table."
         )
     headers = _Headers(files)
     info = headers.first
@@ -196,6 +200,37 @@ def _outside(well: WellName, shape: tuple[int, int] | None) -> str:
         return ""
     last = WellName(shape[0] - 1, shape[1] - 1)
     return f"{well} is outside this plate of {shape[0]}×{shape[1]} wells, A01 to {last}."
+
+
+def _with_one_spelling(files: list[PlaneFile], parts: Parts) -> list[PlaneFile]:
+    """Join channels that differ in upper and lower case alone, where no place has both."""
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for file in files:
+        spellings[file.channel.casefold()].add(file.channel)
+    joined: dict[str, str] = {}
+    for several in (each for each in spellings.values() if len(each) > 1):
+        counts = Counter(file.channel for file in files if file.channel in several)
+        names = listing(sorted(several))
+        seen: dict[tuple[WellName, int, int, int], PlaneFile] = {}
+        for file in files:
+            if file.channel not in several:
+                continue
+            place = (parse_well(file.well), file.site, file.z, file.time)
+            other = seen.setdefault(place, file)
+            if other.channel != file.channel:
+                site = SiteKey(str(place[0]), file.site)
+                raise HcsQcError(
+                    f"The channels {names} of {parts.source} differ only in upper and lower case, "
+                    f"and {site} has both: {other.path} and {file.path}. Rename the files of one "
+                    "of them, or move them out of the folder; in a table, rename the column."
+                )
+        common = counts.most_common(1)[0][0]
+        joined |= dict.fromkeys(several, common)
+        what = f"differ in upper and lower case, and are read as one: {common}."
+        parts.problems.append(Problem(f"channels {names}", what))
+    if not joined:
+        return files
+    return [file._replace(channel=joined.get(file.channel, file.channel)) for file in files]
 
 
 def _without_duplicates(files: list[PlaneFile], problems: list[Problem]) -> list[PlaneFile]:

@@ -42,7 +42,7 @@ class _Facts:
         self.names: dict[str, str] = {}
 
     def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise HcsQcError("it declares a document type, which no microscope writes.")
+        raise HcsQcError("It declares a document type, which no microscope writes.")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = _local(tag)
@@ -82,7 +82,7 @@ def _parse(path: Path, facts: _Facts) -> None:
         parser.feed(content)
         parser.close()
     except ParseError as error:
-        raise HcsQcError(f"{path} cannot be read as XML: {error}.") from error
+        raise HcsQcError(f"{path} is damaged or no XML ({error}).") from error
     except OSError as error:
         raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
 

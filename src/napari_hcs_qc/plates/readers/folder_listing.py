@@ -24,9 +24,10 @@ COMPANIONS = frozenset(
 """Files that lie beside images for good reason and are no loss when not read."""
 
 _ASIDE = re.compile(
-    r"(?:^|[_\-. /])(?:flat[ _-]?fields?|dark(?:[ _-]?frames?)?|illum\w*|shading|masks?|labels?"
-    r"|outlines?|overlays?|segmentations?|thumb\w*|overview|montage|stitch\w*|preview)"
-    r"(?=[_\-. /]|$)",
+    r"(?:^|[^A-Za-z0-9])(?:flat[ _-]?fields?|dark(?:[ _-]?frames?)?|illum\w*|shading|masks?|labels?"
+    r"|outlines?|overlays?|segmentations?|thumb\w*|overview|montage|stitch\w*|preview"
+    r"|(?:zproj|tsf|decon)(?=\[))"  # Gen5 puts what it did before the channel: ZProj[DAPI]
+    r"(?=[^A-Za-z0-9]|$)",
     re.IGNORECASE,
 )
 
@@ -56,7 +57,10 @@ def list_folder(root: Path) -> Listing:
     """List a folder and all below it, without hidden files; a linked folder is followed once."""
 
     def refuse(error: OSError) -> None:
-        raise HcsQcError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
+        raise HcsQcError(
+            f"{error.filename} cannot be read: {error.strerror or error}. Check the disk, and that "
+            "you may read this folder."
+        ) from error
 
     listing = Listing(root)
     visited = {os.path.realpath(root)}

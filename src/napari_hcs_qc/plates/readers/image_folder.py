@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError, Problem
@@ -34,7 +35,12 @@ from napari_hcs_qc.plates.readers.names.place import (
     numbered_shape,
     numbered_well,
 )
-from napari_hcs_qc.plates.readers.names.runs import PARTS_OF_PLATE, one_run, refuse_collisions
+from napari_hcs_qc.plates.readers.names.runs import (
+    PARTS_OF_PLATE,
+    one_acquisition,
+    one_run,
+    refuse_collisions,
+)
 from napari_hcs_qc.plates.readers.names.user_pattern import UserPattern
 from napari_hcs_qc.plates.readers.registry import Reader
 from napari_hcs_qc.plates.remote import is_remote
@@ -49,6 +55,10 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.readers.names.name_format import NameFormat
     from napari_hcs_qc.plates.readers.names.runs import Image
 
+_ASIDE = (
+    "named as masks, flat fields, overviews, or images that are stitched or computed from others "
+    "(in a folder of their own they are read)"
+)
 _WELLS_IN_NAME = re.compile(
     rf"(?<!\d)({'|'.join(map(str, PLATE_SHAPES))})[ _-]?(?:wells?|wp|wellplate)(?![a-z])",
     re.IGNORECASE,
@@ -86,11 +96,14 @@ def open_folder(
     matches = matched.images
     if user is not None:
         matches, name = _one_plate(root, matches, name)
+    if matched.name_format is not None:
+        matches = one_acquisition(root, matches, name, matched.name_format.acquisition)
     images, name = one_run(root, matches, name, is_pattern=user is not None)
     if user is not None:
         refuse_collisions(root, images, user.groups)
-    elif matched.name_format is not None and matched.name_format.times_are_dates:
-        images = _ranked_times(images)
+    elif matched.name_format is not None and matched.name_format.number_times is not None:
+        numbers = matched.name_format.number_times({place.time for _, place in images})
+        images = [(image, place._replace(time=numbers[place.time])) for image, place in images]
     plate_format = matched.name_format.name if matched.name_format else "pattern"
     parts = Parts(
         name=name or _plate_name(root),
@@ -141,12 +154,6 @@ def _files(root: Path, images: Sequence[tuple[Image, Place]], parts: Parts) -> l
     return files
 
 
-def _ranked_times(images: list[tuple[Image, Place]]) -> list[tuple[Image, Place]]:
-    """Give dates numbers from 1, in their order."""
-    ranks = {time: n for n, time in enumerate(sorted({p.time for _, p in images}), start=1)}
-    return [(image, place._replace(time=ranks[place.time])) for image, place in images]
-
-
 # Which images ---------------------------------------------------------------------------------
 
 
@@ -154,7 +161,8 @@ def _choose(listing: Listing, pattern: UserPattern | None) -> _Matched | None:
     """Match TIFFs and pictures by their names, and take those that are the plate."""
     tiffs, pictures = (_match(images, pattern) for images in (listing.tiffs, listing.pictures))
     if not (tiffs and tiffs.images):
-        return pictures if pictures and pictures.images else None
+        reason = "names do not fit those of the plate's images"
+        return _with(pictures, listing.tiffs, reason) if pictures and pictures.images else None
     if not (pictures and pictures.images):
         return _with(tiffs, listing.pictures)
     # Pictures beside TIFFs are masks and previews of them, unless they show more of the plate.
@@ -188,7 +196,7 @@ def _match(images: list[Image], pattern: UserPattern | None) -> _Matched | None:
     return _Matched(
         images=main,
         name_format=matched.name_format,
-        unmatched=[*matched.unmatched, ("named as masks, flat fields or overviews", aside)],
+        unmatched=[*matched.unmatched, (_ASIDE, aside)],
     )
 
 
@@ -198,13 +206,18 @@ def _match_known(images: list[Image]) -> _Matched:
     if best is None:
         return _Matched(images=[], name_format=None, unmatched=[])
     fitting = {image for image, _ in matches}
-    rest = [image for image in images if image not in fitting and not is_thumbnail(image[1])]
+    others = [image for image in images if image not in fitting]
+    thumbnails = [image for image in others if is_thumbnail(image[1])]
+    rest = [image for image in others if not is_thumbnail(image[1])]
     if len(matches) < sum(not is_mask_or_overview(image) for image in rest):
         raise HcsQcError(_minority(best, matches, rest))
     return _Matched(
         images=matches,
         name_format=best,
-        unmatched=[(f"names do not fit {best.examples[0].path} ({best.instrument})", rest)],
+        unmatched=[
+            (f"names do not fit {best.examples[0].path} ({best.instrument})", rest),
+            ("thumbnails of MetaXpress", thumbnails),
+        ],
     )
 
 
@@ -224,7 +237,7 @@ def _match_user(images: list[Image], pattern: UserPattern) -> _Matched:
 def _left_out(images: Sequence[Image], reason: str) -> list[Problem]:
     if not images:
         return []
-    names = a_few(name for _, name in images)
+    names = a_few("/".join(filter(None, image)) for image in images)
     return [Problem(count_of(len(images), "image"), f"left out, {reason}: {names}.")]
 
 
@@ -301,7 +314,12 @@ def _advice(paths: list[str]) -> str:
 
 def _learnt(paths: list[str]) -> str:
     learnt = learnt_pattern(paths)
-    return f"This pattern would read them: --pattern '{learnt}'. " if learnt else ""
+    if learnt is None:
+        return ""
+    return (
+        f"This pattern would read them: --pattern {quote(learnt.text)}. In the first it takes "
+        f"{learnt.reading}. "
+    )
 
 
 def _one_plate(

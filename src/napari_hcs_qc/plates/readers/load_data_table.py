@@ -31,14 +31,19 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     except RemoteError as error:
         raise HcsQcError(f"{path} {error}.") from error
     except OSError as error:
-        raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise HcsQcError(
+            f"{path} cannot be read: {error.strerror or error}. Check the disk, and that you may "
+            "read it."
+        ) from error
     if content.startswith(b"PAR1") or path.suffix.lower() == ".parquet":
         return read_table(path), []
     text = decode(path, content)
     lines = text.splitlines()
     first = next((line for line in lines if line.strip()), "")
     if not first:
-        raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
+        raise HcsQcError(
+            f"{path} is empty; a header line with column names was expected. Export it again."
+        )
     delimiter = max(",;\t", key=first.count)
     # A stray quote swallows the lines after it; line by line it spoils only its own.
     by_line = [next(csv.reader([line], delimiter=delimiter)) for line in lines if line.strip()]
@@ -51,7 +56,7 @@ def read_load_data(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     if not good:
         raise HcsQcError(
             f"{path} has no line of {len(header)} values below its header; one line per site was "
-            "expected."
+            "expected. Export it again."
         )
     problems = []
     if bad:

@@ -191,7 +191,10 @@ def _find_columns(path: Path, table: pd.DataFrame) -> _Columns:
         problems.append(Problem("Metadata_Well", what))
     if problems:
         listed = a_few(names)
-        raise ProblemsError(f"{path} is not a LoadData table (its columns are {listed})", problems)
+        summary = (
+            f"{path} is not a LoadData table (its columns are {listed}); add or rename columns"
+        )
+        raise ProblemsError(summary, problems)
     return columns
 
 
@@ -271,7 +274,8 @@ def _sites(
         if len(bad) == len(texts):
             raise HcsQcError(
                 f"{path}: column {columns.site} holds {a_few(map(repr, bad))}; whole numbers were "
-                "expected."
+                "expected. Number the sites, or rename the column: without it the rows of a well "
+                "are counted in their order."
             )
         what = f"without a whole number in {columns.site}; left out: {a_few(map(repr, bad))}."
         return sites, [Problem(f"{path.name}: {count_of(len(bad), 'row')}", what)]
@@ -409,7 +413,7 @@ def _all_missing(path: Path, missing: list[str], image_root: Path | None) -> str
     text = f"None of the {len(missing)} images that {path} names exist, such as {missing[0]}. "
     if image_root is not None:
         return f"{text}Nothing of their folders is found below {image_root}; check the image root."
-    return f"{text}If they moved, give the folder they are in now as the image root."
+    return f"{text}If they moved, give the folder they are in now as the image root (--image-root)."
 
 
 def _is_table(path: Path) -> bool:

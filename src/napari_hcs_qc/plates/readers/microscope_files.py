@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_hcs_qc.errors import HcsQcError, Problem
-from napari_hcs_qc.plates.readers import cellvoyager, imagexpress, operetta
+from napari_hcs_qc.plates.readers import cellvoyager, imagexpress, operetta, scanr
 from napari_hcs_qc.plates.readers.names.runs import PARTS_OF_PLATE
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,12 @@ def describe(parts: Parts, listing: Listing, channels: set[str]) -> None:
         )
         if index is not None:
             _use(parts, index[1], index[0].name)
+    elif parts.format in ("scanr", "scanr-numbers"):
+        descriptor = _described(
+            parts, listing, r"experiment_descriptor\.xml", scanr.read_descriptor
+        )
+        if descriptor is not None:
+            _use(parts, descriptor[1], descriptor[0].name)
     elif parts.format in ("cellvoyager", "cq1"):
         details = _described(
             parts, listing, r"measurementdetail\.mrf", cellvoyager.read_measurement
@@ -44,6 +52,10 @@ def describe(parts: Parts, listing: Listing, channels: set[str]) -> None:
             _use(parts, details[1], details[0].name)
 
 
+_WITHOUT = (
+    "The plate is opened without it; copy it again from the microscope for what it says of plate, "
+    "channels and pixels."
+)
 _HTD = r"[^.].*\.htd"
 
 
@@ -56,7 +68,14 @@ def use_htd(parts: Parts, listing: Listing) -> None:
         description = None
     if description is not None:
         parts.problems += imagexpress.unkept_promises(description, parts.files)
-    parts.files = imagexpress.without_projections(parts.files, description)
+    files = imagexpress.without_projections(parts.files, description)
+    planes = {file.path for file in files}
+    projections = [file.path for file in parts.files if file.path not in planes]
+    if projections:
+        names = a_few(os.path.relpath(path, listing.root) for path in projections)
+        what = f"left out, projections of stacks whose planes are there: {names}."
+        parts.problems.append(Problem(count_of(len(projections), "image"), what))
+    parts.files = files
 
 
 def _use(parts: Parts, index: operetta.Index, name: str) -> None:
@@ -90,5 +109,5 @@ def _described(
         return None if path is None else (path, read(path))
     except HcsQcError as error:
         assert path is not None
-        parts.problems.append(Problem(path.name, str(error), "Opened without it."))
+        parts.problems.append(Problem(path.name, str(error), _WITHOUT))
         return None

@@ -52,7 +52,7 @@ def read_index(path: Path, wanted: set[str]) -> Index:
                     return listener.index()
         parser.close()
     except ParseError as error:
-        raise HcsQcError(f"{path} cannot be read as XML: {error}.") from error
+        raise HcsQcError(f"{path} is damaged or no XML ({error}).") from error
     except OSError as error:
         raise HcsQcError(f"{path} cannot be read: {error.strerror or error}.") from error
     return listener.index()

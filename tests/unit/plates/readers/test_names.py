@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.readers.names.name_format import Example, NameFormat
 
 WELLS = st.builds(well_name, st.integers(0, 31), st.integers(0, 47))
+WELL_NAMES = ("A01", "A02", "B01", "B02")
 GUIDS = st.uuids().map(lambda each: str(each).upper())
 EXTENSIONS = st.sampled_from([".tif", ".TIF", ".tiff", ".TIFF", ".png"])
 PREFIXES = st.sampled_from(
@@ -227,6 +228,12 @@ def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
         (["a--{w}--s{s}--w{c2}--01234567-89ab-cdef-0123-456789abcdef"], "well site channel"),
         (["{w}_f1_DAPI_rep{s}"], "well plate"),
         (["field {s} of {w} ({c}) z{s} t{s}"], "site well channel z time"),
+        (["exp~{w}~{h}h~DAPI"], "well time"),
+        (["exp~{w}~{h}min~{s}~{c}"], "well time site channel"),
+        (["x!{w}!20x!{c}!{s}"], "well channel site"),
+        (["x!{w}!{m}x!{c}!{s}"], "well plate channel site"),
+        (["scan {w3} {c} {s} end"], "well channel site"),
+        (["{w} {c3} {s} extra 17"], "well channel site"),
     ],
 )
 def test_a_refusal_shows_a_pattern_that_reads_the_names(
@@ -235,6 +242,7 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     values: dict[str, list[Any]] = {
         "w": ["A01", "B02", "P24"], "s": [1, 2], "c": ["DAPI", "Cy5"], "r": [1, 2, 3],
         "r0": [0, 1, 2], "c2": [1, 2], "n": [1, 2, 14], "l": ["a", "b"], "c3": [405, 488],
+        "h": [0, 24], "m": [20, 40], "w3": ["A001", "B002", "P024"],
     }  # fmt: skip
     keys = [key for key in values if "{%s}" % key in names[0]]  # noqa: UP031
     files = [
@@ -251,9 +259,80 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     pattern = text.split("--pattern '")[1].split("'.")[0]
     assert list(re.compile(pattern).groupindex) == groups.split()
     of_plate = "plate" in groups
-    plate = open_plate(root, pattern=pattern, name="2" if of_plate else None)
+    label = str(values["m" if "m" in keys else "s"][1]) if of_plate else None
+    plate = open_plate(root, pattern=pattern, name=label)
     assert len(plate.planes) * (2 if of_plate else 1) == len(files)
     assert {problem.where for problem in plate.problems} <= {"wells", "time points"}
+
+
+def test_what_a_pattern_takes_for_what_is_said(write_images: Callable[..., Path]) -> None:
+    names = [f"x~{w}~{h}h~{c}.tif" for w in WELL_NAMES for h in (6, 24) for c in ("DAPI", "GFP")]
+    root = write_images(names)
+    with pytest.raises(HcsQcError, match="This pattern would read them") as caught:
+        open_plate(root)
+    reading = (
+        "In the first it takes A01 for the well, 24 for the time point and DAPI for the channel"
+    )
+    assert reading in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "x~{w}~{treatment}~{site}~{counter}.tif",  # no evidence which number is the site
+        "{counter}~{site}~{w}~{treatment}.tif",
+    ],
+)
+def test_no_pattern_is_proposed_without_evidence(
+    write_images: Callable[..., Path], form: str
+) -> None:
+    numbers = itertools.count(100)
+    root = write_images(
+        form.format(w=well, treatment=treatment, site=site, counter=next(numbers) % 103)
+        for well, treatment in zip(WELL_NAMES, ("drug", "DMSO", "drug", "DMSO"), strict=True)
+        for site in (1, 2)
+        for _ in range(2)
+    )
+    with pytest.raises(HcsQcError, match="No images of a plate") as caught:
+        open_plate(root)
+    assert "This pattern" not in str(caught.value)
+
+
+def test_treatments_and_running_numbers_are_no_channels_and_sites(
+    write_images: Callable[..., Path],
+) -> None:
+    numbers = itertools.count(1)
+    names = [
+        f"{next(numbers):04d}~{well}~{treatment}~{stain}.tif"
+        for well, treatment in zip(WELL_NAMES, ("drug", "DMSO", "drug", "DMSO"), strict=True)
+        for stain in ("DAPI", "GFP")
+    ]
+    with pytest.raises(HcsQcError, match=r"A01 for the well and DAPI for the channel\.") as caught:
+        open_plate(write_images(names))
+    pattern = str(caught.value).split("--pattern '")[1].split("'.")[0]
+    plate = open_plate(write_images(names), pattern=pattern)
+    assert [channel.name for channel in plate.channels] == ["DAPI", "GFP"]
+    assert len(plate.sites) == 4
+
+
+@pytest.mark.parametrize("well", ["A1", "A01", "A001"])
+def test_wells_by_form_hours_and_magnification_of_plain_names(
+    write_images: Callable[..., Path], well: str
+) -> None:
+    names = [
+        f"{well}_20x_{h}h_{c}_{s}.tif" for h in (0, 24) for c in ("DAPI", "GFP") for s in (1, 2)
+    ]
+    plate = open_plate(write_images(names))
+    assert plate.sites == (("A01", 1), ("A01", 2))
+    assert plate.time_points == (0, 24)
+    assert [channel.name for channel in plate.channels] == ["DAPI", "GFP"]
+
+
+def test_two_magnifications_are_two_runs(write_images: Callable[..., Path]) -> None:
+    root = write_images([f"{w}_{m}x_DAPI.tif" for w in WELL_NAMES for m in (20, 40)])
+    with pytest.raises(HcsQcError, match="20x and 40x"):
+        open_plate(root)
+    assert len(open_plate(root, name="40x").planes) == 4
 
 
 def test_letters_are_sites_and_other_texts_are_named() -> None:

@@ -63,9 +63,9 @@ def test_without_an_index_the_names_suffice(write_images: Callable[..., Path]) -
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("<EvaluationInputData><Images>", "cannot be read as XML"),
-        ("", "cannot be read as XML"),
-        ("no xml", "cannot be read as XML"),
+        ("<EvaluationInputData><Images>", "is damaged or no XML"),
+        ("", "is damaged or no XML"),
+        ("no xml", "is damaged or no XML"),
         (
             index(IMAGE, head='<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'),
             "declares a document type",

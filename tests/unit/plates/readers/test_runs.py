@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,10 +110,10 @@ def test_two_runs_are_refused_by_their_names_of_which_one_is_chosen(
 ) -> None:
     first, second, labels = TWO[case]
     root = write_images(first + second)
-    with pytest.raises(HcsQcError, match="several plates") as caught:
+    with pytest.raises(HcsQcError, match="several plates, or several runs of one: ") as caught:
         open_plate(root)
     assert all(label in str(caught.value) for label in labels)
-    assert f"--plate-name {labels[0]}" in str(caught.value)
+    assert f"--plate-name {quote(labels[0])}" in str(caught.value)
     own = {*range(1, len(first) + 1)}
     for label, numbers in zip(
         labels, (own, {*range(len(first) + 1, len(first + second) + 1)}), strict=True
@@ -218,3 +219,135 @@ def test_a_linked_folder_is_followed_once(
     opened = open_plate(plate)
     assert opened.wells == WELLS
     assert opened.problems == ()
+
+
+def test_images_that_gen5_stitched_are_told_from_tiles(
+    write_images: Callable[..., Path], value_of: Callable[[NDArray[Any]], int]
+) -> None:
+    tiles = names("{w}_01_1_{s}_DAPI 377,447_001.tif", s=(1, 2))
+    computed = [
+        name
+        for form in ("Stitched[DAPI 377,447]", "ZProj[DAPI 377,447]", "Tsf[Stitched[DAPI 377,447]]")
+        for name in names(f"{{w}}_-1_1_1_{form}_001.tif")
+    ]
+    plate = open_plate(write_images(tiles + computed))
+    assert [channel.name for channel in plate.channels] == ["DAPI 377,447"]
+    assert len(plate.planes) == 8
+    (problem,) = plate.problems
+    assert str(problem).startswith("12 images: left out, named as")
+    assert "Stitched[DAPI 377,447]" in str(problem)
+    assert "in a folder of their own they are read" in str(problem)
+    own = open_plate(write_images(computed[:4], folder="stitched"))
+    assert [channel.name for channel in own.channels] == ["Stitched[DAPI 377,447]"]
+    assert own.problems == ()
+
+
+def test_thumbnails_masks_and_what_fits_nothing_are_named(
+    write_images: Callable[..., Path],
+) -> None:
+    root = write_images(
+        [
+            *names("P_{w}_s1_w1.tif"),
+            *names("P_{w}_s1_w1_thumb.tif"),
+            *names("masks/P_{w}_s1_w1.tif"),
+        ]
+    )
+    assert [str(problem) for problem in open_plate(root).problems] == [
+        "4 images: left out, thumbnails of MetaXpress: P_A01_s1_w1_thumb.tif, "
+        "P_A02_s1_w1_thumb.tif, P_B01_s1_w1_thumb.tif and 1 more.",
+        "4 images: left out, named as masks, flat fields, overviews, or images that are stitched "
+        "or computed from others (in a folder of their own they are read): "
+        "masks/P_A01_s1_w1.tif, masks/P_A02_s1_w1.tif, masks/P_B01_s1_w1.tif and 1 more.",
+    ]
+
+
+def test_tiffs_that_fit_nothing_beside_pictures_are_named(
+    write_images: Callable[..., Path],
+) -> None:
+    root = write_images(["overview of all.tif"])
+    for well in WELLS:
+        Image.fromarray(np.ones((6, 8), np.uint16)).save(root / f"P_{well}_s1_w1.png")
+    (problem,) = open_plate(root).problems
+    assert str(problem).startswith("1 image: left out, names do not fit")
+
+
+def test_projections_beside_their_planes_are_named(write_images: Callable[..., Path]) -> None:
+    root = write_images(names("TimePoint_1/ZStep_{z}/P_{w}_s1_w1.tif", z=(0, 1, 2)))
+    plate = open_plate(root)
+    assert len(plate.planes) == 8
+    (problem,) = plate.problems
+    assert str(problem).startswith("4 images: left out, projections of stacks")
+
+
+def test_channels_that_differ_in_case_are_one_unless_a_site_has_both(
+    write_images: Callable[..., Path],
+) -> None:
+    root = write_images([*names("{w}_f1_DAPI.tif", WELLS[:3]), "B02_f1_dapi.tif"])
+    plate = open_plate(root)
+    assert [channel.name for channel in plate.channels] == ["DAPI"]
+    assert len(plate.sites) == 4
+    assert "channels DAPI and dapi: differ in upper and lower case" in str(plate.problems[0])
+    (root / "A01_f1_Dapi.tif").write_bytes((root / "B02_f1_dapi.tif").read_bytes())
+    with pytest.raises(HcsQcError, match=r"DAPI, Dapi and dapi of .* A01 s1 has both") as caught:
+        open_plate(root)
+    assert "Rename the files of one of them" in str(caught.value)
+    (root / "A01_f1_Dapi.tif").rename(root / "A01_f1_other.tif")
+    assert [channel.name for channel in open_plate(root).channels] == ["DAPI", "other"]
+
+
+@pytest.mark.parametrize(
+    ("files", "labels", "own"),
+    [
+        (
+            [
+                f"r01c0{c}f01p01-ch{k}sk1fk1fl{fl}.tiff"
+                for c in (1, 2)
+                for fl in (1, 2)
+                for k in "12"
+            ],
+            ("fl1", "fl2"),
+            4,
+        ),
+        (
+            names("P_{w}_T0001F001L01A0{a}Z01C01.tif", a=(1, 2))
+            + names("P_{w}_T0001F001L01A03Z01C02.tif"),
+            ("L01A01", "L01A02"),
+            8,
+        ),
+        (names("P_{w}_T0001F001L0{l}A01Z01C01.tif", l=(1, 2)), ("L01A01", "L02A01"), 4),
+    ],
+)
+def test_acquisitions_of_the_same_places_are_chosen_by_name(
+    write_images: Callable[..., Path], files: list[str], labels: tuple[str, str], own: int
+) -> None:
+    root = write_images(files)
+    with pytest.raises(HcsQcError, match="several images of the same places") as caught:
+        open_plate(root)
+    assert f"--plate-name {labels[0]}" in str(caught.value)
+    assert "emove" not in str(caught.value)
+    for label in labels:
+        plate = open_plate(root, name=label)
+        assert (plate.name, len(plate.planes), plate.problems) == (label, own, ())
+        assert any(label in path for path in plate.planes["path"])
+    with pytest.raises(HcsQcError, match="None is called fl9"):
+        open_plate(root, name="fl9")
+
+
+@pytest.mark.parametrize(
+    ("marks", "times"),
+    [
+        (["sk1fk1", "sk2fk1", "sk5fk1"], (1, 2, 5)),
+        (["sk1fk1", "sk1fk2", "sk1fk3"], (1, 2, 3)),
+        (["sk1fk1", "sk1fk2", "sk2fk1", "sk2fk2"], (1, 2, 3, 4)),
+    ],
+)
+def test_fast_and_slow_kinetics_of_harmony_are_time_points(
+    write_images: Callable[..., Path],
+    value_of: Callable[[NDArray[Any]], int],
+    marks: list[str],
+    times: tuple[int, ...],
+) -> None:
+    plate = open_plate(write_images([f"r01c01f01p01-ch1{mark}fl1.tiff" for mark in marks]))
+    assert plate.time_points == times
+    for rank in range(len(times)):
+        assert value_of(plate.read_site(plate.sites[0], time=rank)[0]) == rank + 1

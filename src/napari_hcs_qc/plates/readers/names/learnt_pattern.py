@@ -1,8 +1,9 @@
 """A pattern that reads names of no known format, learnt from the names themselves.
 
-Names are split where they have the same marks. What differs between them is the well where it
-looks like one, and site, channel, z or time by the letters before it; a word that differs is the
-channel. A pattern is only given where it reads the names and tells all of them apart.
+Names are split where they have the same marks. What differs between them is the well where it has
+the form of one. The rest has a role only on evidence: letters before a number or a unit after it;
+or values that come back in most wells, as those of sites and stains do and those of treatments,
+dates and running numbers do not. A pattern is only given where it tells all names apart.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.plates.readers.names.place import Place
+from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, Place
 from napari_hcs_qc.plates.readers.names.user_pattern import UserPattern
 from napari_hcs_qc.plates.wells import parse_well
+from napari_hcs_qc.text import listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,9 +37,34 @@ _MARKERS = {
     "v": "v",
     "number": r"well|wellnr|wellno|w",
 }
+# Letters right after a number. Wells imaged with two objectives are imaged twice, as by two runs.
+_UNITS = {"time": r"h|hrs?|hours?|min|mins|minutes?|days?|wk|weeks?", "plate": r"x"}
+_ROLES = {
+    "well": "well",
+    "row": "row",
+    "column": "column",
+    "row0": "row from 0",
+    "column0": "column from 0",
+    "number": "number of the well",
+    "site": "site",
+    "channel": "channel",
+    "z": "z plane",
+    "time": "time point",
+    "plate": "plate",
+}
+_WELL_ROLES = ("well", "row", "column", "row0", "column0", "number")
+_WAVELENGTHS_NM = range(300, 1_100)
 _SAMPLE = 2_000
 _MOST_CHANNELS = 12
 _LEAST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class LearntPattern:
+    """A pattern, and what it takes for what."""
+
+    text: str
+    reading: str  # ``A01 for the well and 24 for the time point``, of the first path
 
 
 @dataclass(frozen=True)
@@ -56,6 +83,11 @@ class _Piece:
     def is_number(self) -> bool:
         return not self.is_separator and all(value.isdecimal() for value in self.values)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it differs and has no role yet."""
+        return not (self.role or self.is_separator or self.is_fixed)
+
     def text(self) -> str:
         if self.role:
             body = r"\d+" if self.is_number else self._letters()
@@ -69,10 +101,13 @@ class _Piece:
             return "[A-Za-z]"
         if self.role == "row":
             return "[A-Za-z]{1,2}"
-        return r"[A-Za-z]{1,2}\d{1,2}" if self.role == "well" else "[^/]+?"
+        if self.role != "well":
+            return "[^/]+?"
+        most = max(sum(letter.isdecimal() for letter in value) for value in self.values)
+        return rf"[A-Za-z]{{1,2}}\d{{1,{max(2, most)}}}"
 
 
-def learnt_pattern(paths: Sequence[str]) -> str | None:
+def learnt_pattern(paths: Sequence[str]) -> LearntPattern | None:
     """Give a pattern that reads most of the paths; None where there is none to be seen."""
     paths = list(paths[:: max(1, len(paths) // _SAMPLE)])
     groups = Counter(_marks(path) for path in paths)
@@ -82,13 +117,18 @@ def learnt_pattern(paths: Sequence[str]) -> str | None:
     if count < _LEAST_SHARE * len(paths):
         return None
     alike = [path for path in paths if _marks(path) == marks]
-    pieces = _pieces(alike)
-    for with_well in _with_wells(pieces):
-        for candidate in _with_roles(with_well):
-            text = _text(candidate)
-            if _reads(text, alike):
-                return text
+    for with_well in _with_wells(_pieces(alike)):
+        pieces = _with_roles(with_well)
+        text = _text(pieces)
+        if _reads(text, alike):
+            return LearntPattern(text, _reading(pieces))
     return None
+
+
+def _reading(pieces: Sequence[_Piece]) -> str:
+    return listing(
+        [f"{piece.values[0]} for the {_ROLES[piece.role]}" for piece in pieces if piece.role], 12
+    )
 
 
 def _text(pieces: Sequence[_Piece]) -> str:
@@ -101,18 +141,24 @@ def _text(pieces: Sequence[_Piece]) -> str:
 
 
 def _reads(text: str, paths: Sequence[str]) -> bool:
+    """Whether a pattern gives each path a place of its own, and most sites all channels."""
     try:
         pattern = UserPattern(text)
         pattern = pattern.with_letters(list(paths))
-        places = [pattern.match(path) for path in paths]
+        places = {place for path in paths if isinstance(place := pattern.match(path), Place)}
         for place in places:
-            if not isinstance(place, Place):
-                return False
             if not place.well.startswith("#"):
                 parse_well(place.well)
     except HcsQcError:
         return False
-    return len(set(places)) == len(paths)
+    sites = {place._replace(channel=NO_CHANNEL) for place in places}
+    channels = {place.channel for place in places}
+    return len(places) == len(paths) and _is_crossed(len(places), len(sites), len(channels))
+
+
+def _is_crossed(n_pairs: int, n_first: int, n_second: int) -> bool:
+    """Whether most of one kind of values occur with most of another: treatments do not."""
+    return min(n_first, n_second) < 2 or 2 * n_pairs > n_first * n_second
 
 
 def _marks(path: str) -> str:
@@ -176,20 +222,21 @@ def _well_at(pieces: list[_Piece], at: int) -> list[_Piece] | None:
     piece = pieces[at]
     if piece.is_separator or piece.is_number:
         return None
-    if piece.is_fixed and re.fullmatch(r"[A-Za-z]\d{1,2}", piece.values[0]):
+    if piece.is_fixed and re.fullmatch(r"[A-Za-z]0?\d{1,2}", piece.values[0]):
         return [*pieces[:at], replace(piece, role="well"), *pieces[at + 1 :]]
-    heads = {value[:-1] for value in piece.values}
-    rows = tuple(value[-1:] for value in piece.values)
-    if len(heads) > 1 or not all(re.fullmatch("[A-Pa-p]", row) for row in rows):
+    # Rows beyond P are those of a plate of 1536 wells, which has others, too.
+    form = "[A-Pa-p]" if piece.is_fixed else "[A-Za-z]|[Aa][A-Fa-f]"
+    parts = [re.fullmatch(rf"((?:.*[^A-Za-z])?well)?({form})", v, re.I) for v in piece.values]
+    if not all(parts):
         return None
-    if heads != {""} and not re.fullmatch(r"(?:.*[^A-Za-z])?well", next(iter(heads)), re.I):
-        return None
+    heads = {part[1] or "" for part in parts if part}
+    rows = tuple(part[2] for part in parts if part)
     column = at + 1
     if column < len(pieces) and pieces[column].is_separator:
         column += 1
-    if column >= len(pieces) or not pieces[column].is_number:
+    if len(heads) > 1 or column >= len(pieces) or not pieces[column].is_number:
         return None
-    if not all(1 <= int(value) <= 48 for value in pieces[column].values):
+    if not all(1 <= int(value) <= 48 and len(value) <= 3 for value in pieces[column].values):
         return None
     head = [_Piece(tuple(heads) * len(piece.values))] if heads != {""} else []
     if column == at + 1:
@@ -230,50 +277,69 @@ def _marker_before(pieces: Sequence[_Piece], at: int, name: str) -> bool:
 # Other groups ---------------------------------------------------------------------------------
 
 
-def _with_roles(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """Give the pieces with what else differs, by marker; then with what is left as sites."""
+def _with_roles(pieces: list[_Piece]) -> list[_Piece]:
+    """Give the pieces with the roles there is evidence for; what is left is not read."""
+    roles = {piece.role: at for at, piece in enumerate(pieces) if piece.role}
     marked = list(pieces)
-    taken = {piece.role for piece in pieces}
-    for at, piece in enumerate(marked):
-        if piece.role or not piece.is_number or piece.is_fixed:
+
+    def give(role: str, at: int) -> None:
+        marked[at], roles[role] = replace(marked[at], role=role), at
+
+    alone = []
+    for at, piece in enumerate(pieces):
+        if not piece.is_open or not piece.is_number:
             continue
-        for name in ("z", "time", "channel", "site", "plate"):
-            if name not in taken and _marker_before(marked, at, name):
-                marked[at] = replace(piece, role=name)
-                taken.add(name)
-                break
+        unit = _unit_after(pieces, at)
+        role = _role_by_unit(unit) if unit else _role_by_marker(marked, at, set(roles))
+        if role and role not in roles:
+            give(role, at)
+        elif not unit:
+            alone.append(at)
+    alone = [at for at in alone if _comes_back_in_wells(marked, at)]
     words = [
         at
         for at, piece in enumerate(marked)
-        if not (piece.role or piece.is_separator or piece.is_number or piece.is_fixed)
-        and len(set(piece.values)) <= _MOST_CHANNELS
+        if piece.is_open and not piece.is_number and _comes_back_in_wells(marked, at)
     ]
     letters = [at for at in words if all(len(value) == 1 for value in marked[at].values)]
-    if letters and "site" not in taken:
-        marked[letters[-1]] = replace(marked[letters[-1]], role="site")
-        taken.add("site")
-        words = [at for at in words if at != letters[-1]]
-    if words and "channel" not in taken:
-        marked[words[-1]] = replace(marked[words[-1]], role="channel")
-        taken.add("channel")
-    yield marked
-    numbers = [
-        at
-        for at, piece in enumerate(marked)
-        if piece.is_number and not piece.role and not piece.is_fixed
-    ]
-    for role in ("site", "channel"):
-        if role in taken:
-            continue
-        for at in numbers:
-            with_number = list(marked)
-            with_number[at] = replace(marked[at], role=role)
-            yield with_number
-    if "site" not in taken and "channel" not in taken:
-        for site in numbers:
-            for channel in numbers:
-                if site != channel:
-                    both = list(marked)
-                    both[site] = replace(marked[site], role="site")
-                    both[channel] = replace(marked[channel], role="channel")
-                    yield both
+    if letters and "site" not in roles:
+        give("site", letters[-1])
+        words.remove(letters[-1])
+    waves = [at for at in alone if all(int(v) in _WAVELENGTHS_NM for v in marked[at].values)]
+    stains = [at for at in words + waves if len(set(marked[at].values)) <= _MOST_CHANNELS]
+    if stains and "channel" not in roles:
+        at = (waves if set(waves) >= set(stains) else [at for at in stains if at in words])[-1]
+        give("channel", at)
+    alone = [at for at in alone if not marked[at].role and at not in waves]
+    # Of several numbers without a word to them none is known to be that of the site.
+    if len(alone) == 1 and "site" not in roles:
+        give("site", alone[0])
+    return marked
+
+
+def _unit_after(pieces: Sequence[_Piece], at: int) -> str:
+    """Letters right after a number that are the same in all names."""
+    after = pieces[at + 1] if at + 1 < len(pieces) else None
+    is_unit = after is not None and not (after.is_separator or after.is_number or after.role)
+    match = re.match("[A-Za-z]+", after.values[0]) if after and is_unit and after.is_fixed else None
+    # Letters before a further number are the name of that: s1f2.
+    is_last = at + 2 >= len(pieces) or pieces[at + 2].is_separator
+    return match[0] if match and is_last else ""
+
+
+def _role_by_unit(unit: str) -> str:
+    return next((r for r, units in _UNITS.items() if re.fullmatch(units, unit, re.I)), "")
+
+
+def _role_by_marker(pieces: Sequence[_Piece], at: int, taken: set[str]) -> str:
+    names = ("z", "time", "channel", "site", "plate")
+    return next((n for n in names if n not in taken and _marker_before(pieces, at, n)), "")
+
+
+def _comes_back_in_wells(pieces: Sequence[_Piece], at: int) -> bool:
+    """Whether most wells have most of the values."""
+    parts = [piece.values for piece in pieces if piece.role in _WELL_ROLES]
+    wells = list(zip(*parts, strict=True))
+    values = pieces[at].values
+    pairs = set(zip(wells, values, strict=True))
+    return _is_crossed(len(pairs), len(set(wells)), len(set(values)))

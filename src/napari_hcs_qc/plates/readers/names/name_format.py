@@ -12,7 +12,7 @@ from napari_hcs_qc.plates.pixels import IMAGE_EXTENSIONS
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z, Place, well_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 EXTENSION = r"(?:\.ome)?\.(?:" + "|".join(sorted(e[1:] for e in IMAGE_EXTENSIONS)) + ")"
 WELL = r"(?P<well>[A-Z]{1,2}(?!0+(?!\d))\d{1,2})"
@@ -39,10 +39,11 @@ class Example(NamedTuple):
 
 
 class NamedPlace(NamedTuple):
-    """What a name says, and what precedes it: often the name of the plate or the run."""
+    """What a name says of the place, and of the run and the acquisition that it is from."""
 
     place: Place
-    prefix: str
+    prefix: str  # what precedes the place: often the name of the plate or the run
+    acquisition: str = ""  # tells images of one place apart where an instrument makes several
 
 
 def place_of(folder: str, match: re.Match[str]) -> Place | None:
@@ -78,7 +79,9 @@ class NameFormat:
     read: Callable[[str, re.Match[str]], Place | None] = place_of  # folder and match to place
     is_path: bool = False  # whether the pattern is one of the path from the plate's folder
     is_loose: bool = False  # whether it fits much: only asked where others do not fit
-    times_are_dates: bool = False  # whether `time` only tells the order of time points
+    # Number of each time point, from the times of all names, where a name alone does not tell it
+    number_times: Callable[[Collection[int]], Mapping[int, int]] | None = None
+    acquisition: str = ""  # what the pattern's group of that name is
     channel_prefix: str = ""  # put before the key of a channel nothing is known of
     # What the names of a folder tell of the plate's shape, where they do
     shape: Callable[[Iterable[str]], tuple[int, int] | None] = lambda _names: None
@@ -93,7 +96,8 @@ class NameFormat:
         place = self.read(folder, match)
         if place is None:
             return None
-        return NamedPlace(place, place.plate or _prefix(match))
+        acquisition = match.groupdict().get("acquisition") or ""
+        return NamedPlace(place, place.plate or _prefix(match), acquisition)
 
 
 def _prefix(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from functools import lru_cache
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_hcs_qc.errors import HcsQcError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.plates.readers.names.name_format import NamedPlace
 
-PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?)(?=/|$)", re.I)
+PARTS_OF_PLATE = re.compile(r"(?:^|/)(?:timepoint_\d+|zstep_\d+|images?|tiffs?|data)(?=/|$)", re.I)
 """Folders that are but a part of a plate."""
 
 Image = tuple[str, str]
@@ -66,21 +67,51 @@ def one_run(
         chosen = [run for run, label in labels.items() if name in (label, label.split("/")[-1])]
         if len(chosen) == 1:
             return _places(runs[chosen[0]]), name
-    first, second = (labels[run] for run in pair)
+    first, second = (quote(labels[run]) for run in pair)
     unknown = f"None is called {name}. " if name else ""
-    more = f" It has {listing(sorted(labels.values()), _SHOWN)}." if len(labels) > 2 else ""
+    own = root / labels[pair[0]]
+    folder = f", or by its own folder ({quote(str(own))})" if own.is_dir() and own != root else ""
     same = len(spots[pair[0]] & spots[pair[1]])
     why = (
-        f"they have {count_of(same, 'image')} of the same wells, sites and channels in common"
+        f"{first} and {second} both show {count_of(same, 'place')}, such as "
+        f"{_some_spot(spots[pair[0]] & spots[pair[1]])}"
         if same
-        else f"of their wells {_some_wells(spots[pair[0]])} are of the one and "
-        f"{_some_wells(spots[pair[1]])} of the other"
+        else f"{first} has the wells {_some_wells(spots[pair[0]])}, and {second} "
+        f"{_some_wells(spots[pair[1]])}"
     )
     raise HcsQcError(
-        f"{root} holds several plates, such as {first} and {second}, or several runs of one: "
-        f"{why}.{more} {unknown}Choose one by its name (--plate-name {first}), or open its own "
-        "folder; if they are one plate, give a pattern (--pattern) for the names."
+        f"{root} holds several plates, or several runs of one: "
+        f"{listing(sorted(map(quote, labels.values())), _SHOWN)}; {why}. {unknown}Open one by its "
+        f"name (--plate-name {first}){folder}; if they are one plate, say by a pattern (--pattern) "
+        "what in their names is what."
     )
+
+
+def one_acquisition(
+    root: Path, matches: Sequence[tuple[Image, NamedPlace]], name: str | None, what: str
+) -> list[tuple[Image, NamedPlace]]:
+    """Choose among the acquisitions of the same places that an instrument made; `what` they are."""
+    acquisitions: defaultdict[tuple[str, str, Place], set[str]] = defaultdict(set)
+    for (folder, _), named in matches:
+        acquisitions[folder, named.prefix, named.place].add(named.acquisition)
+    several = {key: each for key, each in acquisitions.items() if len(each) > 1}
+    labels = sorted({label for each in several.values() for label in each})
+    if not several:
+        return list(matches)
+    if name not in labels:
+        (_, _, place), same = min(several.items())
+        unknown = f"None is called {name}. " if name else ""
+        raise HcsQcError(
+            f"{root} holds several images of the same places in the {what}: "
+            f"{listing(sorted(same), _SHOWN)} of {_described(place)}, for example. {unknown}Choose "
+            f"one by its name (--plate-name {quote(min(same))}); it has {listing(labels, _SHOWN)}."
+        )
+    return [
+        match
+        for match in matches
+        if match[1].acquisition == name
+        or (match[0][0], match[1].prefix, match[1].place) not in several
+    ]
 
 
 def refuse_collisions(
@@ -128,6 +159,11 @@ def _well(text: str) -> str:
 
 def _spot(place: Place) -> _Spot:
     return _Spot(_well(place.well), place.site, place.channel)
+
+
+def _some_spot(spots: Iterable[_Spot]) -> str:
+    spot = min(spots)
+    return _described(Place(spot.well, spot.site, spot.channel))
 
 
 def _some_wells(spots: Iterable[_Spot]) -> str:

@@ -69,7 +69,7 @@ class UserPattern:
         if match is None:
             return None
         groups = match.groupdict()
-        well = _well(groups)
+        well = _well(groups, path)
         numbers = {"site": 1, "z": NO_Z, "time": 0}
         for group in numbers:
             text = groups.get(group)
@@ -93,26 +93,26 @@ class UserPattern:
         return self
 
 
-def _well(groups: dict[str, str | None]) -> str:
+def _well(groups: dict[str, str | None], path: str) -> str:
     if groups.get("well"):
         return str(groups["well"])
     if groups.get("number"):
         return f"{NUMBERED}{groups['number']}"
     row, column = (
-        _from_one(groups, "row"),
-        _from_one(groups, "column"),
+        _from_one(groups, "row", path),
+        _from_one(groups, "column", path),
     )
     return well_text(row, column)
 
 
-def _from_one(groups: dict[str, str | None], name: str) -> str:
+def _from_one(groups: dict[str, str | None], name: str, path: str) -> str:
     """Row or column, counted from 1."""
     text, from_zero = groups.get(name), groups.get(f"{name}0")
     if text is None and from_zero is not None and from_zero.isdecimal():
         return str(int(from_zero) + 1)
     if text is not None and text.isdecimal() and int(text) == 0:
         raise HcsQcError(
-            f"The pattern's group '{name}' counts from 1 and is {text} in a name; where {name}s "
+            f"The pattern's group '{name}' counts from 1 and is {text} in {path}; where {name}s "
             f"count from 0, call it (?P<{name}0>…)."
         )
     return text or from_zero or ""

@@ -64,6 +64,7 @@ FORMATS = (
             Example("A1--W00001--P00001--Z00000--T00000--GFP.tif", "A01", 1, "GFP", 0, 0),
             Example("run--B12--W00024--P00002--Z00001--T00003--Cy5.tif", "B12", 2, "Cy5", 1, 3),
         ),
+        metadata="experiment_descriptor.xml: pixel size",
     ),
     NameFormat(
         name="scanr-numbers",
@@ -74,5 +75,6 @@ FORMATS = (
             Example("--W00014--P00001--Z00000--T00000--cherry.tif", "B02", 1, "cherry", 0, 0),
             Example("sirna--W0013--P002--T0001--Z000--dapi.ome.tif", "B01", 2, "dapi", 0, 1),
         ),
+        metadata="experiment_descriptor.xml: pixel size",
     ),
 )

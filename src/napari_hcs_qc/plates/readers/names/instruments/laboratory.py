@@ -19,7 +19,7 @@ _STAIN = re.compile(
     r"|bright ?field|bf|phase|dic|tl|trans|lamin\w*|edu|ki67|h2b",
     re.IGNORECASE,
 )
-_WELL = re.compile(r"(?:well)?([A-P](?!0+$)\d{1,2})", re.ASCII | re.IGNORECASE)
+_WELL = re.compile(r"(?:well)?([A-P](?!0+$)0?\d{1,2})", re.ASCII | re.IGNORECASE)
 _NUMBERS = {
     "site": r"f|fld|field|s|site|fov|pos|position|xy|tile|p",
     "z": r"z|slice|plane",
@@ -36,6 +36,10 @@ _RUN = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z][\w.+ ]*[A-Za-z0-9]", re.ASCII)
+_MAGNIFICATION = re.compile(r"\d+x", re.IGNORECASE)
+_WITH_UNIT = re.compile(
+    r"t?(\d+)(?:h|hrs?|hours?|min|mins|minutes?|days?)", re.ASCII | re.IGNORECASE
+)
 
 
 def _read(_folder: str, match: re.Match[str]) -> Place | None:
@@ -46,11 +50,14 @@ def _read(_folder: str, match: re.Match[str]) -> Place | None:
         return None
     name = _WELL.fullmatch(tokens[well])
     assert name is not None
-    values = _values(tokens[well + 1 :])
+    # Wells imaged with two objectives are imaged twice, as by two runs.
+    objectives = [token for token in tokens[well + 1 :] if _MAGNIFICATION.fullmatch(token)]
+    values = _values([token for token in tokens[well + 1 :] if token not in objectives])
     if values is None:
         return None
     before = [token for token in re.split(r"[_\-. ]+", os.path.basename(stem)) if token]
     before = before[: before.index(tokens[well])] if tokens[well] in before else []
+    before += objectives
     if "channel" not in values:
         for token in reversed(tokens[:well]):
             number = _NUMBERED["channel"].fullmatch(token)
@@ -69,10 +76,10 @@ def _read(_folder: str, match: re.Match[str]) -> Place | None:
 
 
 def _well_at(tokens: Sequence[str]) -> int | None:
-    """Find the token of the well: ``A01`` goes before ``A1``, and that before ``f1``."""
+    """Find the token of the well: ``A01`` goes before ``A1``, ``A001``, and those before ``f1``."""
     wells = [number for number, token in enumerate(tokens) if _WELL.fullmatch(token)]
     ranks = {
-        number: (len(tokens[number]) < 3, not tokens[number][0].isupper(), number)
+        number: (len(tokens[number]) in (2, 4), not tokens[number][0].isupper(), number)
         for number in wells
         if len(tokens[number]) > 2 or tokens[number][0].isupper()
     }
@@ -107,12 +114,15 @@ def _values(tokens: list[str]) -> dict[str, str] | None:
 
 def _value(token: str) -> tuple[str, str]:
     """Give what a token tells, and its value; nothing where it is not understood."""
+    if match := _WITH_UNIT.fullmatch(token):
+        return "time", str(int(match[1]))
     for name, number in _NUMBERED.items():
         if match := number.fullmatch(token):
             return name, str(int(match[1]))
     if token.isdecimal():
         return "site", str(int(token))
-    is_word = _STAIN.fullmatch(token) or (_WORD.fullmatch(token) and not _RUN.fullmatch(token))
+    is_other = _RUN.fullmatch(token) or _WELL.fullmatch(token)
+    is_word = _STAIN.fullmatch(token) or (_WORD.fullmatch(token) and not is_other)
     return ("channel", token) if is_word else ("", "")
 
 
@@ -142,6 +152,7 @@ FORMATS = (
             Example("A01_F0001_T0001_Z0004_C01.tif", "A01", 1, "1", 4, 1),
             Example("040423_frank_VSV_B02_25_w460.tif", "B02", 25, "460"),
             Example("C7_s2_Texas_Red.tif", "C07", 2, "Texas_Red"),
+            Example("A001_20x_24h_DAPI_2.tif", "A01", 2, "DAPI", time=24),
         ),
     ),
 )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.plates.readers.names.name_format import WELL, Example, NameFormat, compiled
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _TIME = re.compile(r"(?:(\d{4})y(\d\d)m)?(\d+)d_?(\d\d)h(\d\d)m", re.IGNORECASE)
 _CHANNEL = re.compile(r"(?:phase|green|red|orange|blue|nir|near)\w*", re.IGNORECASE)
@@ -32,6 +36,10 @@ def _read(folder: str, match: re.Match[str]) -> Place | None:
     return Place(match["well"], int(match["site"]), channel, time=minutes, plate=run)
 
 
+def _by_rank(dates: Collection[int]) -> dict[int, int]:
+    return {date: number for number, date in enumerate(sorted(dates), start=1)}
+
+
 FORMATS = (
     NameFormat(
         name="incucyte",
@@ -41,7 +49,7 @@ FORMATS = (
             r"(?P<time>(?:\d{4}y\d\dm)?\d+d_?\d\dh\d\dm)"
         ),
         read=_read,
-        times_are_dates=True,
+        number_times=_by_rank,
         examples=(
             Example("Phase_B2_1_00d06h00m.tif", "B02", 1, "Phase", time=1),
             Example("Green_H12_4_2019y05m03d_12h30m.tif", "H12", 4, "Green", time=1),

@@ -52,7 +52,7 @@ def _shape(names: Iterable[str]) -> tuple[int, int] | None:
 
 _CELLVOYAGER = compiled(
     rf"(?:(?P<plate>.*)_)?{WELL}(?:\.(?P<quarter>[a-d])(?P<sixteenth>[1-4]))?"
-    rf"_T(?P<time>\d+)F(?P<site>\d+)L\d+A\d+{_TAIL}"
+    rf"_T(?P<time>\d+)F(?P<site>\d+)(?P<acquisition>L\d+A\d+){_TAIL}"
 )
 
 FORMATS = (
@@ -62,6 +62,7 @@ FORMATS = (
         pattern=_CELLVOYAGER,
         read=_read,
         shape=_shape,
+        acquisition="timelines (L) and actions (A) of the measurement",
         examples=(
             Example("plate_A01_T0001F001L01A01Z01C01.tif", "A01", 1, "1", 1, 1),
             Example("plate_A01.a2_T0001F001L01A01Z01C01.tif", "A02", 1, "1", 1, 1),
