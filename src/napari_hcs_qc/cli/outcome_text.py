@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.command import Outcome
+from napari_hcs_qc.errors import some_lines
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
         )
         lines.extend(f"  Warning: {warning}" for warning in plate.warnings)
         lines.extend(novelty_lines(plate.prediction.novelty))
-        lines.extend(f"  Not read: {problem}" for problem in plate.unreadable)
+        lines.extend(f"  Not read: {problem}" for problem in some_lines(plate.unreadable))
     return lines
 
 
