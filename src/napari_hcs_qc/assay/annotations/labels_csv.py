@@ -67,15 +67,15 @@ def read_labels(
     annotator: str,
     kinds: Sequence[Kind] | None = BUILT_IN_KINDS,
     options: LabelOptions | None = None,
-    check: Callable[[pd.DataFrame, PositionsAre], object] | None = None,
+    check: Callable[[pd.DataFrame, PositionsAre, str], object] | None = None,
 ) -> Labels:
     """Read a table or GeoJSON of annotated cells, or a folder with one for each image.
 
     Columns are told by their names (`napari_hcs_qc.tables.columns`): plate (needed when there are
     several), well, site, position, class, and where there are any kind and annotator. A blank class
     is unsure. The kind says why a cell is abnormal, one of `kinds` (any for None); only ``mitosis``
-    may stand at a cell that is not, and becomes its note. `check` is given all positions before
-    rows are refused one by one.
+    may stand at a cell that is not, and becomes its note. `check` is given all positions, what
+    they are and the plate's name in the file if it is another, before rows are refused one by one.
     """
     options = options or LabelOptions()
     listed = None if kinds is None else {kind.name for kind in kinds}
@@ -95,7 +95,7 @@ def read_labels(
             f"{path} has a header but no rows; one row per labelled cell was expected."
         )
     if check is not None:
-        check(pd.concat(places, ignore_index=True), reader.are)
+        check(pd.concat(places, ignore_index=True), reader.are, reader.other_plate)
     return Labels(reader.labels(path, kinds), reader.understood)
 
 
@@ -127,6 +127,7 @@ class _Reader:
         self.are = options.positions_are
         self.rows: list[_Row] = []
         self.understood = ""
+        self.other_plate = ""
         self._class_column = ""
         self._classes_of: dict[str, str] = {}
         self._unknown: dict[str, list[_Row]] = defaultdict(list)  # by the word, as it stands
@@ -137,6 +138,7 @@ class _Reader:
         columns = placed.columns
         self._class_column = columns["class"]
         self.understood = self.understood or placed.understood
+        self.other_plate = self.other_plate or placed.other_plate
         self.are = with_unit(columns, self.are, placed.places)
         moved = self.are.moved(placed.places, self._plates)
         names = columns.names

@@ -177,7 +177,11 @@ def _read_keys(
             plate.shape,
         )
         check = check_positions(on_plate, nuclei, are, {name: plate})
-        sentences.append(check.checked(path, accept=importing.accept_positions).sentence)
+        check = check.checked(
+            path, accept=importing.accept_positions, other_plate=placed.other_plate
+        )
+        sentences.append(check.sentence)
+    sentences += [placed.note] if placed.note else []
     moved = are.moved(placed.places, plates).rename(columns={"y_px": "y", "x_px": "x"})
     return moved, "; ".join(sentences)
 

@@ -90,6 +90,18 @@ def test_plates_by_name(tmp_path: Path) -> None:
         read(tmp_path, "A01,1,1,1,", plates=plates)
 
 
+def test_another_name_of_the_plate_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(f"Barcode,{HEADER}\nBR00117,A01,1,1,1,normal\n")
+    seen = []
+    labels = read_labels(
+        path, {"p1": PLATE}, annotator="anna", check=lambda *arguments: seen.append(arguments[2])
+    )
+    assert labels.table["plate"].tolist() == ["p1"]
+    assert "its plate is called BR00117, here it is p1" in labels.understood
+    assert seen == ["BR00117"]
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -297,12 +309,13 @@ def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
         read(tmp_path)
     path = tmp_path / "latin.csv"
     path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("latin-1"))
-    with pytest.raises(HcsQcError, match="not UTF-8"):
-        read_labels(path, {"p1": PLATE}, annotator="anna")
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna")
+    assert labels.table["annotator"].tolist() == ["Jürg"]
+    assert "read as Windows-1252 (Latin-1)" in labels.understood
     path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("utf-16"))
-    assert read_labels(path, {"p1": PLATE}, annotator="anna").table["annotator"].tolist() == [
-        "Jürg"
-    ]
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna")
+    assert labels.table["annotator"].tolist() == ["Jürg"]
+    assert "read as UTF-16" in labels.understood
 
 
 def test_labels_go_into_the_journal(tmp_path: Path) -> None:
