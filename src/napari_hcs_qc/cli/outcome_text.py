@@ -49,10 +49,12 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     for plate in scored:
         wells = plate.scores.wells
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
-        n_abnormal = int(wells["n_abnormal"].sum())
+        n_cut = int(wells["n_cut"].sum())
+        cut = f" ({n_cut:,} cut by the image border and not counted)" if n_cut else ""
         lines.append(
-            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}, "
-            f"{n_abnormal:,} abnormal; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
+            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}{cut}, "
+            f"{plate.n_abnormal:,} of {plate.n_counted:,} abnormal by model "
+            f"{plate.prediction.model}; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
         )
         lines.extend(
             f"  {well}: {reason}"
@@ -62,6 +64,16 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
         lines.extend(novelty_lines(plate.prediction.novelty))
         lines.extend(f"  Not read: {problem}" for problem in some_lines(plate.unreadable))
     return lines
+
+
+def counts(plate: ScoredPlate) -> dict[str, int]:
+    """Count the cells of a plate for ``--json``, as everything else does."""
+    return {
+        "n_cells": len(plate.state.cells),
+        "n_cut": int(plate.scores.wells["n_cut"].sum()),
+        "n_counted": plate.n_counted,
+        "n_abnormal": plate.n_abnormal,
+    }
 
 
 def novelty_lines(summary: NoveltySummary | None) -> list[str]:
@@ -123,7 +135,7 @@ def run_outcome(result: RunResult) -> Outcome:
         "plates": [
             {
                 "name": plate.state.plate.name,
-                "n_cells": len(plate.state.cells),
+                **counts(plate),
                 "n_wells": len(plate.scores.wells),
                 "flagged": plate.scores.wells.loc[
                     plate.scores.wells["is_flagged"], ["well", "flag_reason"]

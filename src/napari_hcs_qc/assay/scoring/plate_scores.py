@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -71,6 +72,16 @@ class ScoredPlate:
     def rates(self) -> Rates | None:
         """How often the model is wrong on annotated cells at the threshold, if that is known."""
         return _rates(self.figures, self.threshold, self.keep_kinds)
+
+    @property
+    def n_counted(self) -> int:
+        """Number of cells that count: classified or annotated, and not left out as cut."""
+        return int(self.scores.wells["n_scored"].sum())
+
+    @property
+    def n_abnormal(self) -> int:
+        """How many of them are abnormal: the one count, which every text and table gives."""
+        return int(self.scores.wells["n_abnormal"].sum())
 
     @cached_property
     def counted_p(self) -> NDArray[np.float32]:
@@ -178,7 +189,7 @@ def score(
         if prediction is None:
             raise HcsQcError(
                 f"Plate {name} was not predicted with model {model_id} since its cells last "
-                f"changed; run: hcs-qc predict {assay.path}."
+                f"changed; run: hcs-qc predict {shlex.quote(str(assay.path))}."
             )
         scored.append(
             score_state(
