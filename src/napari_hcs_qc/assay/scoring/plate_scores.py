@@ -151,7 +151,12 @@ def well_roles(assay: AssayFolder, plate: Plate) -> WellRoles:
     """Read what the assay's plate map tells of wells; nothing without one."""
     if not assay.platemap_path.is_file():
         return WellRoles()
-    platemap = read_platemap(assay.platemap_path, shape=plate.shape, plate=plate.name)
+    platemap = read_platemap(
+        assay.platemap_path,
+        shape=plate.shape,
+        plate=plate.name,
+        plates=[entry.name for entry in assay.plates],
+    )
     return WellRoles(
         tuple(platemap.loc[platemap["role"] == "control", "well"]),
         tuple(platemap.loc[platemap["role"] == "empty", "well"]),
