@@ -29,7 +29,7 @@ NEEDED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlacedTable:
     """Rows of a table and where they lie."""
 
@@ -84,7 +84,9 @@ def read_placed(
     other = _other_plate(texts, columns, plates)
     if other:
         notes.append(f"its plate is called {other}, here it is {next(iter(plates))}")
-    return PlacedTable(columns, texts, places, "; ".join(notes), other)
+    return PlacedTable(
+        columns=columns, table=texts, places=places, note="; ".join(notes), other_plate=other
+    )
 
 
 def read_wells(path: Path, source: Profiles, plates: Mapping[str, PlateSites]) -> pd.DataFrame:

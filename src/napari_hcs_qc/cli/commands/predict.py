@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, add_device, add_plate_options, parameters
+from napari_hcs_qc.cli.arguments import (
+    add_assay,
+    add_device,
+    add_plate_options,
+    add_position_options,
+    parameters,
+)
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.cli.outcome_text import as_data, counts, scored_lines
 from napari_hcs_qc.job import Job
@@ -21,8 +28,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plate", metavar="PLATE", help="only this plate; a new one is added to the assay"
     )
     parser.add_argument("--model", metavar="ID", help="an earlier model instead of the latest")
+    parser.add_argument(
+        "--rule",
+        metavar="TABLE",
+        type=Path,
+        help="table of cells in which coSMicQC says which are outliers (cqc.*.is_outlier or "
+        "Metadata_cqc_*): taken as predictions, which people overrule; export --onto hands it back",
+    )
     add_device(parser)
     add_plate_options(parser, platemap=False)
+    add_position_options(parser)
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
@@ -34,7 +49,10 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     predictions = Assay.open(options.assay).predict(**parameters(options, "assay"), job=Job(bars))
     folder = AssayFolder.open(options.assay)
     names = [prediction.plate for prediction in predictions]
-    scored = score(folder, names, model=chosen_model(folder, predictions[0].model))
+    model = chosen_model(folder, predictions[0].model)
+    scored = score(folder, names, model=model)
+    rule = model.manifest.rule
+    read = [] if rule is None else [f"Read: {rule.understood}.", f"Positions: {rule.check}."]
     data = [
         {
             "plate": prediction.plate,
@@ -49,7 +67,7 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
         }
         for prediction, plate in zip(predictions, scored, strict=True)
     ]
-    return Outcome(scored_lines(scored), {"plates": data})
+    return Outcome([*read, *scored_lines(scored)], {"plates": data})
 
 
 PREDICT = Command(
