@@ -341,6 +341,7 @@ class Assay(AssayData):
         keep_kinds: Iterable[str] = (),
         exclude_unreviewed: bool = False,
         geojson: bool = False,
+        labels: bool = False,
         onto: str | Path | None = None,
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
@@ -359,6 +360,9 @@ class Assay(AssayData):
             Flagged wells and sites are outliers until somebody keeps them.
         geojson
             Write the cells of each site as GeoJSON as well, which QuPath opens over the image.
+        labels
+            Write the cells of each plate as label images of an OME-Zarr plate as well, with their
+            classes, kinds and scores.
         onto
             A CellProfiler or CytoTable table, to which our columns are added by position, too; to
             one of whole wells by their well.
@@ -394,6 +398,7 @@ class Assay(AssayData):
             keep_kinds=listed_kinds(keep_kinds, folder.kinds),
             exclude_unreviewed=exclude_unreviewed,
             geojson=geojson,
+            labels=labels,
             onto=None if onto is None else Path(onto),
             importing=importing,
             job=job,

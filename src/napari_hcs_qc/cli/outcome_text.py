@@ -97,10 +97,11 @@ def exported_outcome(exported: Exported) -> Outcome:
     """List the files of an export."""
     folder = exported.files[0].parent
     tables = [path.name for path in exported.files if path.parent == folder]
-    n_further = len(exported.files) - len(tables)
-    names = ", ".join(tables) + (
-        f", and {count_of(n_further, 'GeoJSON file')}" if n_further else ""
-    )
+    n_geojson = sum(path.suffix == ".geojson" for path in exported.files)
+    n_labels = sum(path.suffix == ".zarr" for path in exported.files)
+    names = ", ".join(tables)
+    names += f", and {count_of(n_geojson, 'GeoJSON file')}" if n_geojson else ""
+    names += f", and labels of {count_of(n_labels, 'plate')}" if n_labels else ""
     lines = [f"Tables in {shown_path(folder)}: {names}"]
     data: dict[str, Any] = {"files": [str(path) for path in exported.files]}
     if exported.onto is not None:

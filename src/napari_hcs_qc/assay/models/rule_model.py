@@ -137,7 +137,8 @@ def rule_scores(
         )
         named = table["rule"].to_numpy(dtype=object)[rows[pairs[:, 0]]]
         p_abnormal[cells[pairs[:, 1]]] = named != ""
-        kinds[cells[pairs[:, 1]]] = np.where(named != "", named, None)
+        named[named == ""] = None
+        kinds[cells[pairs[:, 1]]] = named
     return p_abnormal, kinds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 _FEW, _HALF, _MOST = 0.1, 0.5, 0.9
 _READINGS = {
-    "rows and columns exchanged": (lambda row, column: (column, row), "Exchange them in the map"),
-    "rows and columns counted from 0": (lambda row, column: (row + 1, column + 1), "Add 1 to both"),
-    "columns counted from 0": (lambda row, column: (row, column + 1), "Add 1 to the columns"),
-    "rows counted from 0": (lambda row, column: (row + 1, column), "Add 1 to the rows"),
+    "rows and columns exchanged": (True, 0, 0, "Exchange them in the map"),
+    "rows and columns counted from 0": (False, 1, 1, "Add 1 to both"),
+    "columns counted from 0": (False, 0, 1, "Add 1 to the columns"),
+    "rows counted from 0": (False, 1, 0, "Add 1 to the rows"),
 }
-"""How the wells of a map may be meant, and what to do then."""
+"""How the wells of a map may be meant (exchanged, and moved by rows and columns), and the remedy.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,12 @@ class PlatemapMatch:
     def _better(self) -> tuple[str, int, str] | None:
         """Give another reading by which clearly more wells match, their number, and the remedy."""
         counts = []
-        for name, (move, remedy) in _READINGS.items():
+        for name, (is_exchanged, down, right, remedy) in _READINGS.items():
             moved = set()
             for well in self.wells:
+                row, column = parse_well(well)[:: -1 if is_exchanged else 1]
                 try:
-                    moved.add(well_name(*move(*parse_well(well))))
+                    moved.add(well_name(row + down, column + right))
                 except HcsQcError:  # beyond every plate
                     continue
             counts.append((len(moved & {*self.imaged}), name, remedy))
@@ -113,7 +116,7 @@ def match_platemap(
         file=name or path.name,
         wells=tuple(table["well"]),
         imaged=plate.wells,
-        roles=table.loc[is_imaged, "role"].value_counts().to_dict(),
+        roles=dict(Counter(sorted(table.loc[is_imaged, "role"]))),
         named=() if plate.name in named else named,
         note=encoding_note(path),
     )

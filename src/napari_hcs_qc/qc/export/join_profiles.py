@@ -353,7 +353,9 @@ def _joined(
     source: Profiles, ours: pa.Table, job: Job, overruled: NDArray[np.bool_] | None
 ) -> Iterator[pa.Table]:
     """Give the profiles in parts, our columns behind theirs."""
-    rules = [] if overruled is None else list(rule_columns(source.columns))
+    rules = list(rule_columns(source.columns))
+    if overruled is None:
+        overruled = np.zeros(ours.num_rows, bool)
     done = 0
     for batch in source.batches():
         job.check()
@@ -371,7 +373,7 @@ def _with_false(batch: pa.Table, name: str, rows: pa.Array) -> pa.Table:
     """Set some rows of a column of a rule to false, in the words of the column."""
     index = batch.column_names.index(name)
     column = batch.column(index)
-    false = "False" if pa.types.is_string(column.type) else False
+    false: str | int = "False" if pa.types.is_string(column.type) else False
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         false = 0
     changed = pc.if_else(rows, pa.scalar(false, column.type), column)
