@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+SHOWN = 5
+"""Kinds of problems, and problems of one kind, that are shown at a time."""
+_VALUE = re.compile(r"'[^']*'|\w*\d[\w.,]*")
 
 
 class HcsQcError(Exception):
@@ -65,7 +70,31 @@ class ProblemsError(HcsQcError):
 
     def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        shown = "; ".join(str(problem) for problem in self.problems[:5])
-        more = len(self.problems) - 5
-        tail = f"; and {more} more" if more > 0 else ""
+        kinds = kinds_of(self.problems)
+        shown = "; ".join(
+            str(alike[0]) + (f" (and {len(alike) - 1} more like it)" if len(alike) > 1 else "")
+            for alike in kinds[:SHOWN]
+        )
+        more = sum(map(len, kinds[SHOWN:]))
+        tail = f"; and {more} more" if more else ""
         super().__init__(f"{summary}: {shown}{tail}" if shown else summary)
+
+
+def kinds_of(problems: Iterable[Problem]) -> list[list[Problem]]:
+    """Put problems together that differ in their values only."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(_VALUE.sub("…", str(problem)), []).append(problem)
+    return list(kinds.values())
+
+
+def some_lines(problems: Iterable[Problem]) -> list[str]:
+    """Write the first problems of each kind, a line each, and how many more there are."""
+    kinds = kinds_of(problems)
+    lines = []
+    for alike in kinds[:SHOWN]:
+        lines += [str(problem) for problem in alike[:SHOWN]]
+        if len(alike) > SHOWN:
+            lines.append(f"and {len(alike) - SHOWN} more like it (--json lists all)")
+    more = sum(map(len, kinds[SHOWN:]))
+    return [*lines, f"and {more} more (--json lists all)"] if more else lines

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import warnings
 import zipfile
 import zlib
@@ -28,6 +29,15 @@ Wanted: TypeAlias = Callable[[list[str]], Collection[str]]
 
 _DELIMITERS = (",", ";", "\t")
 _SAVE_AS = "Save it as CSV in UTF-8 (in Excel: Save As, 'CSV UTF-8 (Comma delimited)')."
+_NAMES = {
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "cp1252": "Windows-1252 (Latin-1), since it is not UTF-8",
+    "latin-1": "Latin-1, since it is not UTF-8",
+}
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")  # in Windows-1252
 _START = 65_536
 _HEAD = 40  # lines among which a header is looked for
 _DATA = "[Data]"
@@ -57,7 +67,7 @@ def read_parquet(path: Path, *, sha256: str = "", remedy: str = "") -> pd.DataFr
 def read_table(path: Path, wanted: Wanted | None = None) -> pd.DataFrame:
     """Read a CSV, Parquet or Excel (.xlsx) file; every value as text, nothing guessed.
 
-    A CSV is UTF-8 (with or without a byte order mark) or UTF-16 with one, also gzipped; its
+    A CSV is UTF-8, UTF-16 or what Windows has for Western Europe (`encoding_of`), also gzipped; its
     delimiter is the comma, semicolon or tab that splits its header into the most columns. Blank
     lines are left out. What a file is, is told by its content, whatever its name. `wanted` chooses
     the columns to be kept: tables of features have thousands.
@@ -67,17 +77,16 @@ def read_table(path: Path, wanted: Wanted | None = None) -> pd.DataFrame:
         return _read_parquet(path, wanted)
     if start[:4] == b"PK\x03\x04":
         return _of_rows(path, _workbook_rows(path), wanted)
-    text = _decode(path, start)
-    if not text.strip():
-        raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
-    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    encoding = _encoding(path, start)
     try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        text = decoder.decode(start, final=len(start) != _START)
+        if not text.strip():
+            raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
         with io.TextIOWrapper(_open(path), encoding, newline="") as file:
             return _of_rows(path, _csv_rows(path, file, _delimiter(text)), wanted)
-    except UnicodeDecodeError:
-        with _open(path) as binary:
-            _decode(path, binary.read())  # says which byte on which line
-        raise
+    except UnicodeError as error:  # UTF-16 that breaks off or is damaged
+        raise HcsQcError(f"{path} is not {encoding.upper()}: {error}. {_SAVE_AS}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise HcsQcError(f"{path} cannot be read: {error}.") from error
 
@@ -112,31 +121,66 @@ def _csv_rows(path: Path, file: IO[str], delimiter: str) -> Iterator[tuple[int, 
         raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}.") from error
 
 
-def _decode(path: Path, content: bytes) -> str:
-    if content[:4] == b"\xd0\xcf\x11\xe0":
+def encoding_note(path: Path) -> str:
+    """Say in which encoding a CSV is read where it is not UTF-8."""
+    start = file_start(path)
+    if start[:4] in (b"PAR1", b"PK\x03\x04") or start.startswith(b"SQLite format 3"):
+        return ""
+    name = _NAMES.get(_encoding(path, start), "")
+    return f"read as {name}" if name else ""
+
+
+def _encoding(path: Path, start: bytes) -> str:
+    """Tell the encoding of a CSV by its content."""
+    if start[:4] == b"\xd0\xcf\x11\xe0":
         raise HcsQcError(
             f"{path} is a spreadsheet workbook of the old kind (.xls); a CSV or .xlsx file was "
             f"expected. {_SAVE_AS}"
         )
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if content[:15] == b"SQLite format 3":
+    if start[:15] == b"SQLite format 3":
         raise HcsQcError(f"{path} is an SQLite database; a CSV, Parquet or .xlsx was expected.")
-    if not is_utf16 and b"\x00" in content:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\x00" in start:
+        # Of letters of Western languages every second byte is zero.
+        even, odd = (start[first::2].count(0) / max(1, len(start) // 2) for first in (0, 1))
+        for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+            if zeros > 0.5 and others < 0.1:
+                return encoding
+        raise HcsQcError(f"{path} is binary; a CSV, Parquet or .xlsx file was expected. {_SAVE_AS}")
+    wrong = _not_utf8(path)
+    if wrong is None:
+        return "utf-8-sig"
+    if _CONTROL.search(start):
+        raise HcsQcError(f"{path} is binary; a CSV, Parquet or .xlsx file was expected. {_SAVE_AS}")
+    with _open(path) as file:
+        content = file.read()
+    if not content.decode("utf-8", errors="ignore").isascii():  # other letters are UTF-8
+        line = content.count(b"\n", 0, wrong) + 1
         raise HcsQcError(
-            f"{path} holds zero bytes: it is binary, or UTF-16 without a byte order mark. "
-            f"{_SAVE_AS}"
+            f"{path} is not UTF-8: byte 0x{content[wrong]:02x} on line {line} does not fit. "
+            f"Correct this line. {_SAVE_AS}"
         )
-    encoding = "utf-16" if is_utf16 else "utf-8-sig"
+    return "cp1252" if _UNDEFINED.isdisjoint(content) else "latin-1"
+
+
+def _not_utf8(path: Path) -> int | None:
+    """Where a file is not UTF-8; None where it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done = 0
     try:
-        decoder = codecs.getincrementaldecoder(encoding)()
-        return decoder.decode(content, final=len(content) != _START)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = content[error.start]
-        raise HcsQcError(
-            f"{path} is not {encoding.upper().removesuffix('-SIG')}: byte 0x{byte:02x} on line "
-            f"{line} does not fit. {_SAVE_AS}"
-        ) from error
+        with _open(path) as file:
+            while part := file.read(2**20):
+                pending = len(decoder.getstate()[0])
+                try:
+                    decoder.decode(part)
+                except UnicodeDecodeError as error:
+                    return done - pending + error.start
+                done += len(part)
+    except (OSError, EOFError, zlib.error) as error:
+        raise HcsQcError(f"{path} cannot be read: {error}.") from error
+    pending = len(decoder.getstate()[0])
+    return done - pending if pending else None
 
 
 def _delimiter(text: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +19,18 @@ from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.cli import main
+from napari_hcs_qc.cli.outcome_text import scored_lines
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.workflow.export import export
+from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
+
+    from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate
 
 OPTIONS = TrainOptions(n_seeds=1)
 
@@ -116,3 +125,46 @@ def test_an_assay_may_include_them(assay_copy: Path) -> None:
     folder.reload()
     assert folder.include_cut
     assert chosen_model(folder).manifest.n_cut >= 0
+
+
+def test_every_count_of_abnormal_cells_is_the_same(
+    assay_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `predict`, `run`, the tables and the report give it; people may differ from the model."""
+    assay = AssayFolder.open(assay_copy)
+    cells = score(assay)[0].state.cells
+    annotate(assay, cells[cells["is_cut"]].iloc[:3], "abnormal")
+    annotate(assay, cells[~cells["is_cut"]].iloc[:5], "normal")
+    scored = score(assay)[0]
+    p_abnormal = scored.prediction.table["p_abnormal"]
+    n = scored.n_abnormal
+    assert n not in (0, (p_abnormal >= assay.threshold).sum())
+
+    assert main(["predict", str(assay_copy), "--quiet", "--json"]) == 0
+    [data] = json.loads(capsys.readouterr().out)["plates"]
+    assert main(["predict", str(assay_copy), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert (data["n_abnormal"], data["n_counted"]) == (n, scored.n_counted)
+    assert f", {n} of {scored.n_counted} abnormal by model 0001; " in printed
+    assert scored_lines([scored])[0] in printed  # what `run` prints
+    export(assay, tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    assert table["Metadata_cqc_cell_is_outlier"].sum() == n
+    page = report(assay, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"{n:,} of {scored.n_counted:,}" in page
+
+
+def test_before_any_prediction_the_step_is_named_that_needs_no_annotations(
+    made: SimulatedPlate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "an assay"
+    Assay.new(path, [made.plate_dir])
+    for command in (["export", str(path), str(tmp_path / "out")],
+                    ["report", str(path), str(tmp_path / "r.html")]):  # fmt: skip
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        step = re.search(r"run: hcs-qc (.*?) \(it needs no annotations\)", error)
+        assert step is not None
+        assert main([*shlex.split(step[1]), "--quiet"]) == 0
+        assert main(command) == 0
+        shutil.rmtree(path / "models")

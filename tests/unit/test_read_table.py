@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
-from napari_hcs_qc.read_table import read_table
+from napari_hcs_qc.read_table import encoding_note, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,12 +86,14 @@ def test_parquet_is_read_as_text_under_any_name(tmp_path: Path) -> None:
     [
         (b"", ["is empty"]),
         (b"\n  \n", ["is empty"]),
-        ("well,treatment\nA01,ok\nA02,Käse\n".encode("latin-1"), ["UTF-8", "0xe4", "line 3"]),
-        (TEXT.encode("utf-16-le"), ["byte order mark"]),
+        ("well,x\nA01,ä\nA02,K".encode() + b"\xe4se\n", ["UTF-8", "0xe4", "line 3"]),
+        (b"well,x\nA01,\x00\x01\x02\xfe\n", ["binary"]),
+        (b"well,x\nA01,\x01\x02\xfe\n", ["binary"]),
         (b"PK\x03\x04rest", ["workbook", "CSV UTF-8"]),
         (b"PAR1 but not", ["Parquet"]),
         (b"a,b,a\n1,2,3\n", ["'a'", "twice"]),
-        (b"\xff\xfea", ["UTF-16", "0x61"]),
+        (b"\xff\xfea", ["UTF-16"]),
+        (b"\xff\xfew\x00,\x00x\x00\n\x001", ["UTF-16"]),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, words: list[str]) -> None:
@@ -101,6 +103,29 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, words: list
         read_table(path)
     for word in [*words, "t.csv"]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "note"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("utf-16", "read as UTF-16"),
+        ("utf-16-le", "read as UTF-16"),
+        ("utf-16-be", "read as UTF-16"),
+        ("latin-1", "read as Windows-1252 (Latin-1), since it is not UTF-8"),
+        ("cp1252", "read as Windows-1252 (Latin-1), since it is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("n_rows", [1, 9000])  # more than is looked at first
+def test_the_encoding_is_told_by_the_content_and_said(
+    tmp_path: Path, encoding: str, note: str, n_rows: int
+) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"A01;plain {n}" for n in range(n_rows)]
+    path.write_bytes("\n".join(["well;x", *rows, "A02;Käse 2 µM"]).encode(encoding))
+    assert read_table(path)["x"].iloc[-1] == "Käse 2 µM"
+    assert encoding_note(path) == note
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from napari_hcs_qc.api.assay_out import AssayOut
-from napari_hcs_qc.api.options import train_options
+from napari_hcs_qc.api.options import import_options, train_options
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
@@ -248,12 +248,16 @@ class Assay(AssayOut):
         *,
         plate: str | Path | None = None,
         model: str | None = None,
+        rule: str | Path | None = None,
         device: str = "auto",
         pattern: str | None = None,
         image_root: str | Path | None = None,
         plate_name: str | None = None,
         plate_shape: str | None = None,
         time: int | None = None,
+        positions_are: Iterable[str] = (),
+        image_table: str | Path | None = None,
+        accept_positions: bool = False,
         job: Job = NO_JOB,
     ) -> list[Prediction]:
         """Score every cell of the plates with a model; cells that are not known are found first.
@@ -268,10 +272,16 @@ class Assay(AssayOut):
             default.
         model
             Id of an earlier model; the one in use by default.
+        rule
+            Table of the cells in which columns such as ``cqc.large_nuclei.is_outlier`` or
+            ``Metadata_cqc_…`` say which are outliers, as coSMicQC labels them: what it says is
+            taken as the predictions, which people overrule; `export` hands it back.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         pattern, image_root, plate_name, plate_shape, time
             How a new plate is read, see `open_plate`.
+        positions_are, image_table, accept_positions
+            How the table of `rule` is read, see `cells`.
         job
             Reports progress and cancels.
 
@@ -294,6 +304,20 @@ class Assay(AssayOut):
         True
         """
         folder = self._folder()
+        if rule is not None:
+            from napari_hcs_qc.workflow.rule_predictions import predict_by_rule
+
+            if plate is not None or model is not None:
+                raise HcsQcError(
+                    "The table of a rule is of all plates and makes a model of its own; give "
+                    "neither a plate nor a model with it (--plate, --model)."
+                )
+            importing = import_options(
+                positions_are=positions_are,
+                image_table=image_table,
+                accept_positions=accept_positions,
+            )
+            return predict_by_rule(folder, Path(rule), importing, device=device, job=job)
         names = None if plate is None else [str(plate)]
         if plate is not None and str(plate) not in {entry.name for entry in folder.plates}:
             root = None if image_root is None else as_location(image_root)

@@ -27,6 +27,7 @@ class AssayOut(AssayData):
         keep_kinds: Iterable[str] = (),
         exclude_unreviewed: bool = False,
         geojson: bool = False,
+        labels: bool = False,
         onto: str | Path | None = None,
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
@@ -45,6 +46,9 @@ class AssayOut(AssayData):
             Flagged wells and sites are outliers until somebody keeps them.
         geojson
             Write the cells of each site as GeoJSON as well, which QuPath opens over the image.
+        labels
+            Write the cells of each plate as label images of an OME-Zarr plate as well, with their
+            classes, kinds and scores.
         onto
             A CellProfiler or CytoTable table, to which our columns are added by position, too; to
             one of whole wells by their well.
@@ -80,6 +84,7 @@ class AssayOut(AssayData):
             keep_kinds=listed_kinds(keep_kinds, folder.kinds),
             exclude_unreviewed=exclude_unreviewed,
             geojson=geojson,
+            labels=labels,
             onto=None if onto is None else Path(onto),
             importing=importing,
             job=job,

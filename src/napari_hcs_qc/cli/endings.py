@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.errors import HcsQcError, ProblemsError
+from napari_hcs_qc.errors import HcsQcError, ProblemsError, some_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ UNEXPECTED = 3
 """Exit code of an error of the program itself."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SHOWN = 5  # problems that the line of the error shows
 
 
 def encode_anything() -> None:
@@ -37,10 +36,8 @@ def encode_anything() -> None:
 def explain(error: Exception, arguments: Sequence[str]) -> int:
     """Print what went wrong, for a person and with ``--json`` as data; give the exit code."""
     code, text, details = BAD_INPUT, str(error), None
-    problems: tuple[str, ...] = ()
-    if isinstance(error, ProblemsError):
-        problems = tuple(str(problem) for problem in error.problems)
-    elif isinstance(error, HcsQcError):
+    problems = error.problems if isinstance(error, ProblemsError) else ()
+    if isinstance(error, HcsQcError):
         pass
     elif isinstance(error, MemoryError):
         text = (
@@ -62,13 +59,14 @@ def explain(error: Exception, arguments: Sequence[str]) -> int:
         )
     line = " ".join(text.split())
     print(f"hcs-qc: error: {line}", file=sys.stderr)
-    for problem in problems[_SHOWN:]:  # here is every one
-        print(f"  {problem}", file=sys.stderr)
+    shown = [" ".join(text.split()) for text in some_lines(problems)]
+    if any(problem not in line for problem in shown):  # else the line has all of them
+        print(*(f"  {problem}" for problem in shown), sep="\n", file=sys.stderr)
     if "--json" in arguments:
         data = {
             "error": line,
             "exit_code": code,
-            "problems": list(problems),
+            "problems": [str(problem) for problem in problems],
             "details": None if details is None else str(details),
         }
         print(json.dumps(data, indent=2))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.command import Outcome
+from napari_hcs_qc.errors import some_lines
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     for plate in scored:
         wells = plate.scores.wells
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
-        n_abnormal = int(wells["n_abnormal"].sum())
+        n_cut = int(wells["n_cut"].sum())
+        cut = f" ({n_cut:,} cut by the image border and not counted)" if n_cut else ""
         lines.append(
-            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}, "
-            f"{n_abnormal:,} abnormal; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
+            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}{cut}, "
+            f"{plate.n_abnormal:,} of {plate.n_counted:,} abnormal by model "
+            f"{plate.prediction.model}; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
         )
         lines.extend(
             f"  {well}: {reason}"
@@ -59,8 +62,18 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
         )
         lines.extend(f"  Warning: {warning}" for warning in plate.warnings)
         lines.extend(novelty_lines(plate.prediction.novelty))
-        lines.extend(f"  Not read: {problem}" for problem in plate.unreadable)
+        lines.extend(f"  Not read: {problem}" for problem in some_lines(plate.unreadable))
     return lines
+
+
+def counts(plate: ScoredPlate) -> dict[str, int]:
+    """Count the cells of a plate for ``--json``, as everything else does."""
+    return {
+        "n_cells": len(plate.state.cells),
+        "n_cut": int(plate.scores.wells["n_cut"].sum()),
+        "n_counted": plate.n_counted,
+        "n_abnormal": plate.n_abnormal,
+    }
 
 
 def novelty_lines(summary: NoveltySummary | None) -> list[str]:
@@ -84,10 +97,11 @@ def exported_outcome(exported: Exported) -> Outcome:
     """List the files of an export."""
     folder = exported.files[0].parent
     tables = [path.name for path in exported.files if path.parent == folder]
-    n_further = len(exported.files) - len(tables)
-    names = ", ".join(tables) + (
-        f", and {count_of(n_further, 'GeoJSON file')}" if n_further else ""
-    )
+    n_geojson = sum(path.suffix == ".geojson" for path in exported.files)
+    n_labels = sum(path.suffix == ".zarr" for path in exported.files)
+    names = ", ".join(tables)
+    names += f", and {count_of(n_geojson, 'GeoJSON file')}" if n_geojson else ""
+    names += f", and labels of {count_of(n_labels, 'plate')}" if n_labels else ""
     lines = [f"Tables in {shown_path(folder)}: {names}"]
     data: dict[str, Any] = {"files": [str(path) for path in exported.files]}
     if exported.onto is not None:
@@ -122,7 +136,7 @@ def run_outcome(result: RunResult) -> Outcome:
         "plates": [
             {
                 "name": plate.state.plate.name,
-                "n_cells": len(plate.state.cells),
+                **counts(plate),
                 "n_wells": len(plate.scores.wells),
                 "flagged": plate.scores.wells.loc[
                     plate.scores.wells["is_flagged"], ["well", "flag_reason"]

@@ -55,8 +55,10 @@ _MEANINGS: dict[str, tuple[str, ...]] = {
     ),
     "class": (
         r"annotated_class",
-        r"class|label|user_label",
-        r"classification|annotations?|category|class_?(?:name|label)|label_?name|manual_\w+|qc",
+        r"class|user_label",
+        r"classification|annotations?|category|class_?(?:name|label)|label_?name",
+        r"label",  # beside a class it is the number of the object
+        r"manual_\w+|qc",
         r"quality|quality_control|qc_?(?:label|class|status)|user_class|human_label|rating|grade",
         r"(?:is_)?(?:abnormal|outlier|bad|artefact|artifact|reject(?:ed)?|fail(?:ed)?|excluded?)",
         r"(?:is_)?(?:normal|good|ok|okay|keep|kept|pass(?:ed)?|healthy)",

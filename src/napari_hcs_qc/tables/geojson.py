@@ -21,12 +21,18 @@ def read_features(path: Path) -> list[dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise HcsQcError(f"{path} cannot be read as GeoJSON: {error}.") from error
+        raise HcsQcError(
+            f"{path} cannot be read as GeoJSON: {error}. Export it again from QuPath (File > "
+            "Export objects as GeoJSON)."
+        ) from error
     features = content.get("features") if isinstance(content, dict) else content
     if isinstance(content, dict) and content.get("type") == "Feature":
         features = [content]
     if not isinstance(features, list) or not all(isinstance(entry, dict) for entry in features):
-        raise HcsQcError(f"{path} is not GeoJSON: a list of features was expected.")
+        raise HcsQcError(
+            f"{path} is neither GeoJSON (a list of features) nor COCO (images and annotations). "
+            "Export the objects from QuPath (File > Export objects as GeoJSON), or a table."
+        )
     return features
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.read_table import encoding_note
 from napari_hcs_qc.tables.columns import Columns, find_columns, missing_columns
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.profiles import MISSING, open_profiles
@@ -28,7 +29,7 @@ NEEDED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PlacedTable:
     """Rows of a table and where they lie."""
 
@@ -36,6 +37,7 @@ class PlacedTable:
     table: pd.DataFrame  # the columns that mean something, as texts, by line of the file
     places: pd.DataFrame  # plate, well, site, y_px, x_px as the table has them; missing if not
     note: str = ""  # what had to be guessed
+    other_plate: str = ""  # name that it gives the plate, where that is not ours
 
     @property
     def understood(self) -> str:
@@ -76,8 +78,15 @@ def read_placed(
         needed_too = f"{NEEDED}, or beside it the table of images (Image.csv, --image-table),"
         raise missing_columns(path, "site, well", needed_too, source.columns)
     is_guess = by_number or ("image_number" in columns and not {"site", "file"} & {*columns.names})
-    note = "images numbered in the order of the plate's sites" if is_guess else ""
-    return PlacedTable(columns, texts, places, note)
+    notes = ["images numbered in the order of the plate's sites"] if is_guess else []
+    if path.is_file():
+        notes += filter(None, [encoding_note(path)])
+    other = _other_plate(texts, columns, plates)
+    if other:
+        notes.append(f"its plate is called {other}, here it is {next(iter(plates))}")
+    return PlacedTable(
+        columns=columns, table=texts, places=places, note="; ".join(notes), other_plate=other
+    )
 
 
 def read_wells(path: Path, source: Profiles, plates: Mapping[str, PlateSites]) -> pd.DataFrame:
@@ -220,8 +229,7 @@ def _plates(
                 "column such as plate, Metadata_Plate or Metadata_Barcode was expected."
             )
         return [*ours, None][:1] * n_rows
-    named = [str(name).strip().removesuffix(".0") for name in values]
-    named = ["" if name in MISSING else name for name in named]
+    named = _plate_names(values)
     theirs = list(dict.fromkeys(filter(None, named)))
     if not set(theirs) & set(ours):
         if len(ours) == 1 and len(theirs) <= 1:
@@ -232,6 +240,17 @@ def _plates(
             f"{'was' if len(ours) == 1 else 'were'} expected. Rename them in one of the two."
         )
     return [name or None for name in named]
+
+
+def _plate_names(values: pd.Series[Any]) -> list[str]:
+    names = [str(name).strip().removesuffix(".0") for name in values]
+    return ["" if name in MISSING else name for name in names]
+
+
+def _other_plate(texts: pd.DataFrame, columns: Columns, plates: Mapping[str, PlateSites]) -> str:
+    """Name of the plate in a table of one plate, where it is not ours."""
+    theirs = set(filter(None, _plate_names(texts[columns["plate"]]))) if "plate" in columns else ()
+    return next(iter(theirs)) if len(theirs) == 1 and not set(theirs) & set(plates) else ""
 
 
 def with_unit(columns: Columns, are: PositionsAre, places: pd.DataFrame) -> PositionsAre:

@@ -29,6 +29,14 @@ UNSURE = frozenset(
     ["unsure", "unknown", "uncertain", "unclear", "ambiguous", "maybe", "?", "-", "na", "nan",
      "n/a", "none", "null", "unlabeled", "unlabelled", "unclassified", "unassigned", "background"]
 )  # fmt: skip
+_ASKS_NORMAL = re.compile(
+    r"(?:metadata_)?(?:is_)?(normal|good|ok|okay|keep|kept|pass|passed|healthy)", re.IGNORECASE
+)
+_ASKS_ABNORMAL = re.compile(
+    r"(?:metadata_)?(?:is_)?(abnormal|outlier|bad|artefact|artifact|reject(ed)?|fail(ed)?|"
+    r"excluded?)",
+    re.IGNORECASE,
+)
 _ROLES = {
     "control": (
         r"control|ctrl|neg(?:ative)?[-_ ]?(?:con(?:trol)?|ctrl|c)?|nc|vehicle|dmso|mock|untreated|"
@@ -66,6 +74,11 @@ def numbers(texts: pd.Series[Any]) -> NDArray[np.float64]:
     return values
 
 
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number."""
+    return not np.isnan(number(text))
+
+
 def site_number(text: object) -> int | None:
     """Read 3, 3.0, ``03``, ``s3``, ``f03`` or ``site 3`` as 3."""
     match = _SITE.fullmatch(str(text))
@@ -94,6 +107,11 @@ def well_at(row: object, column: object) -> str | None:
         return None
 
 
+def asks(column: str) -> bool:
+    """Tell whether a column is a question that yes and no, or 1 and 0, answer."""
+    return any(pattern.fullmatch(column.strip()) for pattern in (_ASKS_NORMAL, _ASKS_ABNORMAL))
+
+
 def class_of(text: str, column: str = "") -> str | None:
     """Class that a word means; None where it means none that is known.
 
@@ -105,11 +123,8 @@ def class_of(text: str, column: str = "") -> str | None:
     is_yes = folded in ("1", "1.0", "true", "yes")
     is_no = folded in ("0", "0.0", "false", "no")
     if is_yes or is_no:
-        names_normal = re.fullmatch(
-            r"(?:metadata_)?(?:is_)?(normal|good|ok|okay|keep|kept|pass|passed|healthy)",
-            column.strip().casefold(),
-        )
-        return "normal" if is_no != (names_normal is not None) else "abnormal"
+        asks_normal = _ASKS_NORMAL.fullmatch(column.strip()) is not None
+        return "normal" if is_no != asks_normal else "abnormal"
     if folded in NORMAL:
         return "normal"
     return "abnormal" if folded in ABNORMAL else None

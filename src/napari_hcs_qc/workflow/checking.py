@@ -10,7 +10,7 @@ from napari_hcs_qc.assay.annotations.journal_integrity import copies
 from napari_hcs_qc.assay.annotations.journal_repair import repair_journal
 from napari_hcs_qc.assay.scoring.saved_prediction import check_prediction
 from napari_hcs_qc.assay.store.plate_cells import CELLS, CellsDocument, load_cells
-from napari_hcs_qc.assay.store.platemap import read_platemap
+from napari_hcs_qc.assay.store.platemap import plates_of_platemap, read_platemap
 from napari_hcs_qc.assay.store.saved_model import OWN_WEIGHTS, load_model, model_folders
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
@@ -105,7 +105,9 @@ def _journal(assay: AssayFolder) -> str:
 
 
 def _platemap(assay: AssayFolder) -> str:
-    return count_of(len(read_platemap(assay.platemap_path)), "well")
+    path = assay.platemap_path
+    plates = plates_of_platemap(path) or (None,)
+    return count_of(sum(len(read_platemap(path, plate=plate)) for plate in plates), "well")
 
 
 def _cells(folder: Path) -> str:

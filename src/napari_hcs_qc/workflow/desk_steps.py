@@ -24,6 +24,7 @@ from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.first_look import looked_at
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
 from napari_hcs_qc.workflow.crop_export import CropsWritten, write_crops
@@ -267,7 +268,7 @@ class NewAssay:
 def look_at_plate(source: steps.PlateSource, *, job: Job = NO_JOB) -> PlateLook:
     """Open a plate and read a picture of each channel."""
     job.report(0, 0, f"Reading {source.path}")
-    return look_at(source.open(), job=job)
+    return look_at(looked_at(source.open()), job=job)
 
 
 def new_assay(request: NewAssay, *, job: Job = NO_JOB) -> str:

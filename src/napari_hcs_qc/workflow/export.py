@@ -50,6 +50,7 @@ from napari_hcs_qc.qc.reports.plate_report import (
 from napari_hcs_qc.tables.plate_sites import PlateSites
 from napari_hcs_qc.tables.profiles import open_profiles
 from napari_hcs_qc.text_columns import rows_of
+from napari_hcs_qc.workflow.export_labels import write_labels
 from napari_hcs_qc.workflow.labels_in_out import annotations_csv
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def export(
     keep_kinds: tuple[str, ...] = (),
     exclude_unreviewed: bool = False,
     geojson: bool = False,
+    labels: bool = False,
     onto: Path | None = None,
     importing: ImportOptions | None = None,
     scored: Sequence[ScoredPlate] | None = None,
@@ -110,6 +112,8 @@ def export(
     files = export_tables(plates, out, options=options, provenance=source, job=job)
     if geojson:
         files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
+    if labels:
+        files = (*files, *write_labels(scored, out / "labels", options=options, job=job))
     if onto is None:
         return Exported(files)
     sites = {plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored}

@@ -57,7 +57,7 @@ def import_labels(
     sites = {name: PlateSites.of(plate) for name, plate in plates.items()}
     sentences: list[str] = []
 
-    def check(places: pd.DataFrame, are: PositionsAre) -> None:
+    def check(places: pd.DataFrame, are: PositionsAre, other_plate: str) -> None:
         for name, plate in plates.items():
             on_plate = places[places["plate"] == name]
             if on_plate.dropna().empty:
@@ -67,7 +67,7 @@ def import_labels(
                 _nuclei(assay, plate, on_plate, channel_of(plate)),
                 are,
                 {name: sites[name]},
-            ).checked(path, accept=accept_positions)
+            ).checked(path, accept=accept_positions, other_plate=other_plate)
             sentences.append(result.sentence)
 
     labels = read_labels(

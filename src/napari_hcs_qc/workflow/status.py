@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import joined_state, open_assay_plate
+from napari_hcs_qc.assay.store.platemap_match import assay_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
 from napari_hcs_qc.assay.views.label_issues_list import LabelIssue, label_issues
 from napari_hcs_qc.errors import DamagedError, HcsQcError
@@ -34,6 +35,7 @@ class PlateStatus:
     n_flagged: int | None = None
     predicted_with: str | None = None
     novelty: NoveltySummary | None = None
+    platemap: str = ""  # how many of its wells are in the plate map, and their roles
     problems: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()  # files that are not as they were written, and what mends them
 
@@ -101,6 +103,7 @@ def plate_status(
     source = str(entry.source)
     try:
         plate = open_assay_plate(assay, name)
+        platemap = assay_platemap(assay, plate)
     except HcsQcError as error:
         return PlateStatus(name=entry.name, source=source, problems=(str(error),))
     opened = PlateStatus(
@@ -108,6 +111,7 @@ def plate_status(
         source=source,
         n_wells=len(plate.wells),
         n_sites=len(plate.sites),
+        platemap="" if platemap is None else platemap.sentence,
         problems=tuple(str(problem) for problem in plate.problems),
     )
     try:

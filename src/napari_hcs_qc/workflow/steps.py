@@ -26,6 +26,7 @@ from napari_hcs_qc.assay.store.plate_state import (
     open_assay_plate,
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
+from napari_hcs_qc.assay.store.platemap_match import check_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
@@ -103,6 +104,7 @@ def new(
 
         check_detector(detector)
     opened = [source.open().named_like(channels) for source in plates]
+    known: dict[str, str] = {}
     if (path / "assay.json").is_file():
         known = {entry.name: entry.fingerprint for entry in AssayFolder.open(path).plates}
         opened = [plate.as_added(known.get(plate.name, "")) for plate in opened]
@@ -114,7 +116,8 @@ def new(
             "(--plate-name)."
         )
     if platemap is not None:
-        opened = [with_platemap(plate, platemap) for plate in opened]
+        check_platemap(opened, platemap, known)
+        opened = [with_platemap(plate, platemap, {*known, *names}) for plate in opened]
     first = None
     if (path / "assay.json").is_file():
         existing = AssayFolder.open(path)
@@ -137,6 +140,7 @@ def new(
     if platemap is not None and platemap.resolve() != assay.platemap_path.resolve():
         with atomic_path(assay.platemap_path) as temporary:
             shutil.copyfile(platemap, temporary)
+        assay.update_settings(platemap=platemap.name)
     if include_cut is not None and include_cut != assay.include_cut:
         assay.update_settings(include_cut=include_cut)
     if detector is not None and detector != assay.detector:

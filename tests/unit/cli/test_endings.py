@@ -83,7 +83,22 @@ def test_all_problems_are_in_the_data(ending, capsys) -> None:
     assert ending(ProblemsError("8 lines", problems), "--json") == 2
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["problems"]) == 8
-    assert printed.err.count("is wrong.") == 8
+
+
+def test_of_many_problems_the_first_of_each_kind_are_shown(ending, capsys) -> None:
+    problems = [
+        Problem(f"labels.csv line {n}", f"y_px {n}.5 is outside the image.") for n in range(300)
+    ]
+    problems.insert(200, Problem("labels.csv line 900", "The site 'x' is not a whole number."))
+    assert ending(ProblemsError("labels.csv: 301 of 301 rows are not valid", problems)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8
+    assert "line 0: y_px 0.5 is outside the image. (and 299 more like it); " in lines[0]
+    assert "line 900: The site 'x' is not" in lines[0]  # another kind is not crowded out
+    assert sum("is outside" in line for line in lines[1:]) == 5
+    assert lines[6].strip() == "and 295 more like it (--json lists all)"
+    assert ending(ProblemsError("2 rows", [problems[0], problems[200]])) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1  # the line has all of them
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locales of a POSIX system")

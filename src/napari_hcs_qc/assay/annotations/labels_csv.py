@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.tables.columns import check_twice, find_columns, missing_columns
 from napari_hcs_qc.tables.places import NEEDED, read_placed, with_unit
 from napari_hcs_qc.tables.positions_are import PositionsAre
-from napari_hcs_qc.tables.values import UNSURE, class_of
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.tables.values import UNSURE, asks, class_of, is_number, number
+from napari_hcs_qc.text import count_of, listing
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -66,15 +67,15 @@ def read_labels(
     annotator: str,
     kinds: Sequence[Kind] | None = BUILT_IN_KINDS,
     options: LabelOptions | None = None,
-    check: Callable[[pd.DataFrame, PositionsAre], object] | None = None,
+    check: Callable[[pd.DataFrame, PositionsAre, str], object] | None = None,
 ) -> Labels:
     """Read a table or GeoJSON of annotated cells, or a folder with one for each image.
 
     Columns are told by their names (`napari_hcs_qc.tables.columns`): plate (needed when there are
     several), well, site, position, class, and where there are any kind and annotator. A blank class
     is unsure. The kind says why a cell is abnormal, one of `kinds` (any for None); only ``mitosis``
-    may stand at a cell that is not, and becomes its note. `check` is given all positions before
-    rows are refused one by one.
+    may stand at a cell that is not, and becomes its note. `check` is given all positions, what
+    they are and the plate's name in the file if it is another, before rows are refused one by one.
     """
     options = options or LabelOptions()
     listed = None if kinds is None else {kind.name for kind in kinds}
@@ -94,7 +95,7 @@ def read_labels(
             f"{path} has a header but no rows; one row per labelled cell was expected."
         )
     if check is not None:
-        check(pd.concat(places, ignore_index=True), reader.are)
+        check(pd.concat(places, ignore_index=True), reader.are, reader.other_plate)
     return Labels(reader.labels(path, kinds), reader.understood)
 
 
@@ -126,14 +127,18 @@ class _Reader:
         self.are = options.positions_are
         self.rows: list[_Row] = []
         self.understood = ""
+        self.other_plate = ""
         self._class_column = ""
         self._classes_of: dict[str, str] = {}
+        self._unknown: dict[str, list[_Row]] = defaultdict(list)  # by the word, as it stands
+        self._has_codes = False
 
     def add(self, path: Path, placed: PlacedTable) -> None:
         """Take the rows of one file."""
         columns = placed.columns
         self._class_column = columns["class"]
         self.understood = self.understood or placed.understood
+        self.other_plate = self.other_plate or placed.other_plate
         self.are = with_unit(columns, self.are, placed.places)
         moved = self.are.moved(placed.places, self._plates)
         names = columns.names
@@ -153,6 +158,7 @@ class _Reader:
 
     def labels(self, path: Path, kinds: Sequence[Kind] | None) -> pd.DataFrame:
         """Give all rows, or all that is wrong with them."""
+        self._has_codes = _are_codes([row.texts["class"] for row in self.rows], self._class_column)
         kept: list[tuple[Annotation, str]] = []
         lines: list[int] = []
         first: dict[tuple[Any, ...], tuple[_Row, Annotation]] = {}
@@ -161,6 +167,8 @@ class _Reader:
         for row in self.rows:
             try:
                 annotation = self._annotation(row)
+                if annotation is None:
+                    continue
                 named = row.texts.get("annotator")
                 who = checked_person(named) if named else self._person
             except HcsQcError as error:
@@ -181,10 +189,13 @@ class _Reader:
                     "one of the two."
                 )
                 problems.append(Problem(row.where, what))
-        n_wrong = len(problems) + sum(map(len, unlisted.values()))
+        unknown = [row for rows in self._unknown.values() for row in rows]
+        listed = [*unknown, *(row for rows in unlisted.values() for row in rows)]
+        n_wrong = len({problem.where for problem in problems} | {row.where for row in listed})
         for name, rows in unlisted.items():  # each kind once, however many rows have it
-            more = f" and {count_of(len(rows) - 1, 'further row')}" if len(rows) > 1 else ""
-            problems.append(Problem(f"{rows[0].where}{more}", unlisted_text(name, kinds or ())))
+            problems.append(Problem(_where(rows), unlisted_text(name, kinds or ())))
+        if unknown:
+            problems.insert(0, Problem(_where(unknown), self._unknown_text()))
         if problems:
             raise ProblemsError(
                 f"{path}: {n_wrong} of {len(self.rows)} rows are not valid", problems
@@ -202,7 +213,20 @@ class _Reader:
         if words:
             self.understood += "; " + ", ".join(words)
 
-    def _annotation(self, row: _Row) -> Annotation:
+    def _unknown_text(self) -> str:
+        counts = ", ".join(
+            f"{word!r} ({count_of(len(rows), 'row')})" for word, rows in self._unknown.items()
+        )
+        known = sorted({row.texts["class"] for row in self.rows} - set(self._unknown) - {""})
+        beside = f", beside {listing(list(map(repr, known)))}, which are known" if known else ""
+        pairs = ",".join(f"{word}=CLASS" for word in self._unknown)
+        return (
+            f"The column {self._class_column} has {counts}{beside}. Say for each which class it "
+            f"means: --classes {shlex.quote(pairs)}, where CLASS is normal, abnormal or unsure."
+        )
+
+    def _annotation(self, row: _Row) -> Annotation | None:
+        """Give what a row says; None where its word is unknown, which is reported for all rows."""
         wrong: list[str] = []
         plate, well, site = self._place(row, wrong)
         y_px, x_px = row.place[3:]
@@ -221,6 +245,8 @@ class _Reader:
         cls, kind, note = self._content(row, wrong)
         if wrong:
             raise HcsQcError(" ".join(wrong))
+        if not cls:
+            return None
         return Annotation(
             plate=plate, well=well, site=site, y_px=y_px, x_px=x_px, cls=cls, kind=kind, note=note
         )
@@ -257,16 +283,15 @@ class _Reader:
         text, _, named = row.texts["class"].partition(": ")  # QuPath has `Abnormal: debris`
         kind = (row.texts.get("kind", "") or named).casefold()
         word = text.casefold()
-        cls = self._classes.get(word) or class_of(text, self._class_column)
+        cls = self._classes.get(word)
+        if cls is None and not (self._has_codes and is_number(text)):
+            cls = class_of(text, self._class_column)
         if cls is None and word == _MITOSIS:
             cls, kind = "normal", kind or word
         if cls is None and not kind and word in (self._listed or {k.name for k in BUILT_IN_KINDS}):
             cls, kind = "abnormal", word  # a column of kinds
         if cls is None or cls not in CLASSES:
-            wrong.append(
-                f"The label {text!r} is not normal, abnormal or empty (unsure); say which it is, "
-                f"such as --classes {text or 'WORD'}=abnormal."
-            )
+            self._unknown[text].append(row)
             return "", None, None
         if text:
             self._classes_of[text] = cls
@@ -284,6 +309,24 @@ class _Reader:
             except HcsQcError as error:
                 wrong.append(str(error))
         return cls, kind or None, None
+
+
+def _are_codes(words: Sequence[str], column: str) -> bool:
+    """Tell whether numbers are codes of classes, of which 1 need not mean abnormal.
+
+    0 and 1 mean no and yes where the column is a question (`is_outlier`), or where both or words
+    stand in it and no other number.
+    """
+    found = {number(word) for word in words if is_number(word)}
+    if found - {0.0, 1.0}:
+        return True
+    has_words = any(class_of(word) != "unsure" for word in words if not is_number(word))
+    return len(found) == 1 and not has_words and not asks(column)
+
+
+def _where(rows: Sequence[_Row]) -> str:
+    more = f" and {count_of(len(rows) - 1, 'further row')}" if len(rows) > 1 else ""
+    return f"{rows[0].where}{more}"
 
 
 def _some(values: list[Any]) -> str:

@@ -20,7 +20,10 @@ def id_in_use(assay: AssayFolder, model: str | None = None) -> tuple[str, str]:
     """
     known = [folder.name for folder in model_folders(assay.models_folder)]
     if not known:
-        raise HcsQcError(f"No model was trained yet; run: hcs-qc train {quote(str(assay.path))}.")
+        raise HcsQcError(
+            "No cell was classified yet; run: hcs-qc predict "
+            f"{quote(str(assay.path))} (it needs no annotations)."
+        )
     if model is not None:
         if model not in known:
             raise HcsQcError(

@@ -73,6 +73,16 @@ class ScoredPlate:
         """How often the model is wrong on annotated cells at the threshold, if that is known."""
         return _rates(self.figures, self.threshold, self.keep_kinds)
 
+    @property
+    def n_counted(self) -> int:
+        """Number of cells that count: classified or annotated, and not left out as cut."""
+        return int(self.scores.wells["n_scored"].sum())
+
+    @property
+    def n_abnormal(self) -> int:
+        """How many of them are abnormal: the one count, which every text and table gives."""
+        return int(self.scores.wells["n_abnormal"].sum())
+
     @cached_property
     def counted_p(self) -> NDArray[np.float32]:
         """P(abnormal) of each cell that counts; NaN where it was left out or not judged."""
@@ -141,7 +151,12 @@ def well_roles(assay: AssayFolder, plate: Plate) -> WellRoles:
     """Read what the assay's plate map tells of wells; nothing without one."""
     if not assay.platemap_path.is_file():
         return WellRoles()
-    platemap = read_platemap(assay.platemap_path, shape=plate.shape, plate=plate.name)
+    platemap = read_platemap(
+        assay.platemap_path,
+        shape=plate.shape,
+        plate=plate.name,
+        plates=[entry.name for entry in assay.plates],
+    )
     return WellRoles(
         tuple(platemap.loc[platemap["role"] == "control", "well"]),
         tuple(platemap.loc[platemap["role"] == "empty", "well"]),

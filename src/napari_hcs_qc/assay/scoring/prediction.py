@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
+from napari_hcs_qc.assay.models.rule_model import rule_scores
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
 from napari_hcs_qc.assay.scoring.plate_shift import ShiftMeter
@@ -120,10 +121,14 @@ def predict_plate(
     embedded = embed_plate(
         state, model.recipe, encoder, assay.embeddings_folder, try_again=try_again, job=job
     )
-    offset, no_prior = _offset_of(assay, state, model, encoder, embedded.rows, job)
-    p_abnormal = score_embeddings(model.head, embedded.rows, offset, job=job)
-    has_kind = p_abnormal >= min(0.5, assay.threshold)
-    kinds = _kinds(model, embedded.rows, has_kind, job)
+    no_prior: tuple[str, ...] = ()
+    if model.manifest.rule is not None:
+        p_abnormal, kinds = rule_scores(assay, model, model.manifest.rule, state)
+    else:
+        offset, no_prior = _offset_of(assay, state, model, encoder, embedded.rows, job)
+        p_abnormal = score_embeddings(model.head, embedded.rows, offset, job=job)
+        has_kind = p_abnormal >= min(0.5, assay.threshold)
+        kinds = _kinds(model, embedded.rows, has_kind, job)
     table = with_texts(
         pd.DataFrame({"p_abnormal": p_abnormal}),
         {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},

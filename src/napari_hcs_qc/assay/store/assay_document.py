@@ -50,6 +50,8 @@ class AssaySettings(Part):
     """Kinds of abnormal cells that people added, after those that every assay has."""
     model: str | None = None
     """Id of an older model that was restored."""
+    platemap: str | None = None
+    """Name of the file that the plate map was copied from."""
     train_options: JsonValue = None
     """Checked when it is used, see `train_options`: the assay opens whatever stands there."""
     screen_cells: JsonValue = None

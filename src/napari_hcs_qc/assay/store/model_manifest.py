@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, PlainSerializer, PlainValidator
@@ -11,6 +12,7 @@ from napari_hcs_qc.cells.recipe import CropRecipe, Pooling, Stages
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.old_names import with_new_names
+from napari_hcs_qc.text import listing
 
 
 def _as_recipe(value: Any) -> CropRecipe:
@@ -96,6 +98,22 @@ class PriorRecord(Part):
     """Of what it learned of artefacts; empty where it is only the distance from usual cells."""
 
 
+class RuleRecord(Part):
+    """What a rule of another program says of the cells, where that is what a model predicts."""
+
+    source: str
+    """Table of cells, such as coSMicQC labels it."""
+    source_sha256: str
+    columns: tuple[str, ...]
+    """Of the rules."""
+    understood: str = ""
+    """Which of its further columns is what."""
+    check: str = ""
+    """How many of its positions lie on a nucleus."""
+    table_sha256: str
+    """Of our copy of the positions and rules, in the folder of the model."""
+
+
 class ModelManifest(Document):
     """The file `model.json`, without which a folder is no model."""
 
@@ -121,6 +139,8 @@ class ModelManifest(Document):
     uses_plate_directions: bool = False
     prior: PriorRecord | None = None
     """None where annotations are all that the model knows."""
+    rule: RuleRecord | None = None
+    """Where a rule of another program predicts, and not the head."""
     training_plates: tuple[TrainingPlate, ...]
     training_cells: tuple[TrainingCell, ...]
     cross_validation: KeptFigures | None = None
@@ -149,6 +169,12 @@ class ModelManifest(Document):
     @property
     def origin(self) -> str:
         """What the model's calls rest on, as a sentence; empty where that is mostly annotations."""
+        if self.rule is not None:
+            return (
+                f"Cells are classified by {listing(self.rule.columns)} of "
+                f"{Path(self.rule.source).name}, not by their images; cells that are not in this "
+                "table are not classified."
+            )
         if self.prior is None:
             return ""
         general = (

@@ -127,7 +127,8 @@ def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
 def _opened(assay: AssayFolder, entry: PlateEntry) -> Plate:
     plate = open_plate(**entry.opened_with()).as_added(entry.fingerprint)
     if assay.platemap_path.is_file():
-        plate = with_platemap(plate, assay.platemap_path)
+        names = [entry.name for entry in assay.plates]
+        plate = with_platemap(plate, assay.platemap_path, names)
     return as_known(assay, plate)
 
 

@@ -14,6 +14,7 @@ from napari_hcs_qc.tables.values import is_vehicle, role_of, site_number, well_a
 from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
@@ -25,16 +26,32 @@ _VEHICLE = "DMSO"
 """What a negative control is treated with where the map (JUMP's) leaves it blank."""
 
 
-def with_platemap(plate: Plate, path: Path) -> Plate:
+def with_platemap(plate: Plate, path: Path, plates: Collection[str] = ()) -> Plate:
     """Check a plate map, and give the plate with a shape that has its wells where it is a guess."""
-    table = read_platemap(path, plate=plate.name)
+    table = read_platemap(path, plate=plate.name, plates=plates)
     grown = plate.grown(table["well"], f"the plate map {path.name}")
-    read_platemap(path, shape=grown.shape, plate=plate.name)
+    read_platemap(path, shape=grown.shape, plate=plate.name, plates=plates)
     return grown
 
 
+def plates_of_platemap(path: Path) -> tuple[str, ...]:
+    """Names of the plates in a plate map; none where it names none."""
+    columns: list[str] = []
+
+    def wanted(names: list[str]) -> list[str]:
+        columns.extend(find_columns(names, ["plate"]).names.values())
+        return columns
+
+    table = read_table(path, wanted)
+    return tuple(dict.fromkeys(_plate_names(table[columns[0]]))) if columns else ()
+
+
 def read_platemap(
-    path: Path, *, shape: tuple[int, int] | None = None, plate: str | None = None
+    path: Path,
+    *,
+    shape: tuple[int, int] | None = None,
+    plate: str | None = None,
+    plates: Collection[str] = (),
 ) -> pd.DataFrame:
     """Read a table with a row for each well, or a grid with the wells' treatments in their places.
 
@@ -42,14 +59,16 @@ def read_platemap(
     treatment and role. A role is control (also negcon, DMSO, mock, ...), empty or sample (also trt,
     poscon, ...); where it is blank or the column is missing, sample. In a grid, which cannot name
     roles, DMSO and other vehicles are controls. Rows of other plates than `plate` and wells that
-    were not imaged may be in the map.
+    were not imaged may be in the map. A map of one plate that is called otherwise is of `plate`,
+    unless that is another one of `plates`.
     """
     table = read_table(path)
     columns = find_columns(list(table.columns), _MEANINGS)
     if not columns.has_well and _is_grid(table):
         table, columns = _of_grid(table)
     _check_columns(path, table, columns)
-    table = _of_plate(table, columns, plate)
+    table = _of_plate(table, columns, plate, plates)
+    _check_from_1(path, table, columns)
     rows: dict[str, tuple[tuple[int, int], str, str]] = {}
     first: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -106,12 +125,38 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: Columns) -> None:
         raise HcsQcError(f"{path} has a header but no rows; one row per well was expected.")
 
 
-def _of_plate(table: pd.DataFrame, columns: Columns, plate: str | None) -> pd.DataFrame:
-    """Keep the rows of one plate, where the map names several and that among them."""
+def _of_plate(
+    table: pd.DataFrame, columns: Columns, plate: str | None, plates: Collection[str]
+) -> pd.DataFrame:
+    """Keep the rows of one plate; all where the map names none, or one that may be it."""
     if plate is None or "plate" not in columns:
         return table
-    is_ours = table[columns["plate"]].str.strip().str.removesuffix(".0") == plate
-    return table[is_ours] if is_ours.any() else table
+    names = _plate_names(table[columns["plate"]])
+    theirs = set(names)
+    if plate in theirs:
+        return table[names == plate]
+    return table[:0] if len(theirs) > 1 or theirs & {*plates} else table
+
+
+def _plate_names(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.str.strip().str.removesuffix(".0")
+
+
+def _check_from_1(path: Path, table: pd.DataFrame, columns: Columns) -> None:
+    """Refuse rows and columns that are counted from 0."""
+    zero = {"row": r"0+(\.0)?", "column": r"0+(\.0)?", "well": r"[A-Za-z]{1,2}[-_ ]?0+"}
+    for meaning, pattern in zero.items():
+        if meaning not in columns:
+            continue
+        texts = table[columns[meaning]].str.strip()
+        is_zero = texts.str.fullmatch(pattern)
+        if is_zero.any():
+            what = "rows" if meaning == "row" else "columns"
+            raise HcsQcError(
+                f"{path} counts {what} from 0 (column {columns[meaning]}, such as "
+                f"{texts[is_zero].iloc[0]!r}); the first well is A01, row 1 and column 1. Add 1 to "
+                f"the {what}."
+            )
 
 
 def _names_images(columns: Columns, table: pd.DataFrame) -> bool:

@@ -97,20 +97,23 @@ class _Import:
         places: list[pd.DataFrame] = []
         problems: list[Problem] = []
         are = self.options.positions_are
-        understood = ""
+        understood = other_plate = ""
         for path in paths:
             self.job.check()
             placed = read_placed(
                 path, plates, POSITION_MEANINGS, image_table=self.options.image_table
             )
             understood = understood or placed.understood
+            other_plate = other_plate or placed.other_plate
             are = with_unit(placed.columns, self.options.positions_are, placed.places)
             moved = are.moved(placed.places, plates)
             cells, reasons = cells_of_rows(self.plate, path, placed, moved)
             parts.append(cells)
             places.append(placed.places)
             problems += reasons
-        check = self._check(source, pd.concat(places, ignore_index=True), are)
+        check = self._check(
+            source, pd.concat(places, ignore_index=True), are, other_plate=other_plate
+        )
         result = self._sized(join_cells(_by_site(self.plate, parts)), problems)
         return replace(result, check=check.sentence, understood=understood)
 
@@ -120,6 +123,7 @@ class _Import:
         places: pd.DataFrame,
         are: PositionsAre,
         of: Literal["positions", "masks"] = "positions",
+        other_plate: str = "",
     ) -> PositionCheck:
         plates = {self.plate.name: PlateSites.of(self.plate)}
         on_plate = places[places["plate"] == self.plate.name]
@@ -129,7 +133,9 @@ class _Import:
             self.plate, on_plate, channel=self.channel, projection=self.projection, job=self.job
         )
         check = check_positions(on_plate, nuclei, are, plates)
-        return check.checked(source, accept=self.options.accept_positions, of=of)
+        return check.checked(
+            source, accept=self.options.accept_positions, of=of, other_plate=other_plate
+        )
 
     def _sized(self, cells: pd.DataFrame, problems: list[Problem]) -> CellsResult:
         diameter = median_diameter(cells, float("nan"))

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
@@ -15,13 +16,12 @@ from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.text import count_of, percent
+from napari_hcs_qc.text import a_few, count_of, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.plates.plate import Plate, Projection
@@ -86,6 +86,8 @@ class PositionCheck:
     fits: bool = True  # whether clearly more are on a nucleus than by chance
     better: PositionsAre | None = None  # a reading that explains clearly more
     n_better: int = 0
+    wells: tuple[str, ...] = ()  # the only ones for which it does; none: for all
+    n_wells: int = 0  # positions in these
     note: str = ""  # why nothing was compared
 
     @property
@@ -105,10 +107,18 @@ class PositionCheck:
         return text if self.fits else f"{text}: not clearly more than by chance"
 
     def checked(
-        self, source: Path, *, accept: bool, of: Literal["positions", "masks"] = "positions"
+        self,
+        source: Path,
+        *,
+        accept: bool,
+        of: Literal["positions", "masks"] = "positions",
+        other_plate: str = "",
     ) -> PositionCheck:
-        """Refuse positions that are not to be believed, naming the likely cause."""
-        if not self.is_refused or accept:
+        """Refuse positions that are not to be believed, naming the likely cause.
+
+        Of a plate that is called otherwise few positions must lie on nuclei as well.
+        """
+        if accept or not (self.is_refused or (other_plate and not self.fits)):
             return self
         accepted = f"If the {of} are meant so, give --accept-positions."
         otherwise = ""
@@ -120,10 +130,22 @@ class PositionCheck:
                 "or named otherwise than the images that they were made from; give each the name "
                 f"of its image. {accepted}"
             )
+        if self.better is not None and self.wells:
+            raise HcsQcError(
+                f"{source}: {self.sentence}. In {count_of(len(self.wells), 'well')} "
+                f"({a_few(self.wells, 6)}) the positions seem to be others than in the rest: with "
+                f"{self.better.meaning}, {self.n_better:,} of {self.n_wells:,} would be on a "
+                f"nucleus. Correct the rows of these wells. {accepted}"
+            )
         if otherwise:
             raise HcsQcError(
                 f"{source}: {self.sentence}. {otherwise}If that is so, give --positions-are "
                 f"{self.better}. {accepted}"
+            )
+        if other_plate:
+            raise HcsQcError(
+                f"{source}: {self.sentence}, and its plate is called {other_plate}: it is likely "
+                f"of another plate. Give the file of this plate. {accepted}"
             )
         raise HcsQcError(
             f"{source}: {self.sentence}. Another unit, binning, swapped x and y, or another count "
@@ -149,29 +171,78 @@ def check_positions(
         if n <= _ROWS_FOR_CHANCE
         else _Rows(_some(places, _ROWS_FOR_CHANCE), nuclei, plates, are)
     )
-    n_hit, chance = int(rows.hits(are).sum()), some.chance(are)
+    hits = rows.hits(are)
+    n_hit, chance = int(hits.sum()), some.chance(are)
     check = PositionCheck(n=n, n_on_nucleus=n_hit, chance=chance, fits=_is_clear(n_hit, n, chance))
-    if (check.fits and n_hit > 0.8 * n) or n < _LEAST_GAIN:
+    if n < _LEAST_GAIN:
         return check
-    few = _some(places, _MOST_ROWS)
-    base = _Rows(few, nuclei, plates, are).hits(are)
-    best, hits, best_rows, best_score, n_tried = are, base & False, rows, 0.0, 0
-    for first, readings in _readings(are, plates, nuclei, int(places["site"].min())):
-        moved = _Rows(few, nuclei, plates, first)
-        for reading in readings:
-            n_tried += 1
-            some_hits = moved.distinct_hits(reading)
-            score = some_hits.mean() - _COST * str(reading).count(",")
-            # Of many sizes of a pixel one fits a little better than the truth, by chance.
-            score -= 3 * _COST * (reading.um_per_px is not None)
-            if score > best_score:
-                best, hits, best_rows, best_score = reading, some_hits, moved, score
-    if not _is_better(hits, base, best_rows.chance(best), n_tried):
+    poor = _poor_wells(places, hits)
+    if poor.any() and not poor.all():
+        in_wells = _Check(places[poor], nuclei, are, plates)
+        rest = _Rows(places[~poor], nuclei, plates, are)
+        better = in_wells.better()
+        if better is not None and (rest.hits(are).sum() - rest.hits(better).sum() >= _LEAST_GAIN):
+            wells = tuple(dict.fromkeys(places.loc[poor, "well"]))
+            return replace(
+                check,
+                better=better,
+                n_better=in_wells.n_hits(better),
+                wells=wells,
+                n_wells=int(poor.sum()),
+            )
+    if check.fits and n_hit > 0.8 * n:
         return check
-    if best.um_per_px is not None:
-        best = replace(best, um_per_px=best_rows.fitted_size(best, best.um_per_px))
-    n_better = int(_Rows(places, nuclei, plates, best).hits(best).sum())
-    return replace(check, better=best, n_better=n_better)
+    of_all = _Check(places, nuclei, are, plates)
+    better = of_all.better()
+    if better is None:
+        return check
+    return replace(check, better=better, n_better=of_all.n_hits(better))
+
+
+def _poor_wells(places: pd.DataFrame, hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which rows are of wells in which most positions are on no nucleus."""
+    wells = [places["plate"].to_numpy(), places["well"].to_numpy()]
+    share = pd.Series(hits, places.index).groupby(wells).transform("mean")
+    return share.to_numpy() < 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Check:
+    """The search for a reading of positions that explains clearly more of them."""
+
+    places: pd.DataFrame
+    nuclei: Nuclei
+    are: PositionsAre
+    plates: Mapping[str, PlateSites]
+
+    def _rows(self, places: pd.DataFrame, are: PositionsAre) -> _Rows:
+        return _Rows(places, self.nuclei, self.plates, are)
+
+    def n_hits(self, are: PositionsAre) -> int:
+        """Count the positions on a nucleus."""
+        return int(self._rows(self.places, are).hits(are).sum())
+
+    def better(self) -> PositionsAre | None:
+        """Find it; None where there is none."""
+        are, few = self.are, _some(self.places, _MOST_ROWS)
+        base = self._rows(few, are).hits(are)
+        best, hits, best_rows, best_score, n_tried = are, base & False, self._rows(few, are), 0.0, 0
+        least_named = int(self.places["site"].min())
+        for first, readings in _readings(are, self.plates, self.nuclei, least_named):
+            moved = self._rows(few, first)
+            for reading in readings:
+                n_tried += 1
+                some_hits = moved.distinct_hits(reading)
+                score = some_hits.mean() - _COST * str(reading).count(",")
+                # Of many sizes of a pixel one fits a little better than the truth, by chance.
+                score -= 3 * _COST * (reading.um_per_px is not None)
+                if score > best_score:
+                    best, hits, best_rows, best_score = reading, some_hits, moved, score
+        if not _is_better(hits, base, best_rows.chance(best), n_tried):
+            return None
+        if best.um_per_px is not None:
+            return replace(best, um_per_px=best_rows.fitted_size(best, best.um_per_px))
+        return best
 
 
 def sample_nuclei(

@@ -11,6 +11,7 @@ from napari_hcs_qc.cli.arguments import (
     parameters,
 )
 from napari_hcs_qc.cli.command import Command, Outcome
+from napari_hcs_qc.errors import Problem, some_lines
 from napari_hcs_qc.job import Job
 from napari_hcs_qc.text import count_of
 
@@ -43,8 +44,8 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             lines.append(f"  Read: {plate.understood}")
         if plate.check:
             lines.append(f"  Positions: {plate.check}")
-        lines.extend(f"  {site}: {reason}" for site, reason in plate.unreadable.items())
-        lines.extend(f"  {problem}" for problem in plate.problems)
+        unreadable = [Problem(str(site), reason) for site, reason in plate.unreadable.items()]
+        lines.extend(f"  {problem}" for problem in some_lines([*unreadable, *plate.problems]))
         data[name] = {
             "n_cells": len(plate.cells),
             "diameter_px": plate.diameter_px,

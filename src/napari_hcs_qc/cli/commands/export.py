@@ -32,6 +32,12 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the cells of each site as GeoJSON, which QuPath opens over the image",
     )
     parser.add_argument(
+        "--labels",
+        action="store_true",
+        help="also write the cells of each plate as label images of an OME-Zarr plate, with their "
+        "classes, kinds and scores",
+    )
+    parser.add_argument(
         "--onto",
         metavar="PROFILES",
         type=Path,

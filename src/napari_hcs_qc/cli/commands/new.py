@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.platemap_match import assay_platemap
 
     assay = Assay.new(**parameters(options))
     plates = assay.opened.values()
+    folder = AssayFolder.open(assay.path)
+    platemaps = {plate.name: assay_platemap(folder, plate) for plate in plates}
     lines = [f"Assay {assay.path} with {count_of(len(assay.plates), 'plate')}."]
     for plate in plates:
         lines += [
@@ -38,7 +43,15 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
             *(f"    {line}" for line in plate_lines(plate)),
         ]
         lines += [f"      {problem}" for problem in plate.problems]
-    data = {"assay": str(assay.path), "plates": [_data(plate) for plate in plates]}
+        match = platemaps[plate.name]
+        lines += [] if match is None else [f"    Plate map {match.sentence}"]
+    data = {
+        "assay": str(assay.path),
+        "plates": [
+            _data(plate) | {"platemap": match and {**asdict(match), "n_matched": match.n_matched}}
+            for plate, match in zip(plates, platemaps.values(), strict=True)
+        ],
+    }
     return Outcome(lines, data)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, add_device, add_plate_options, parameters
+from napari_hcs_qc.cli.arguments import (
+    add_assay,
+    add_device,
+    add_plate_options,
+    add_position_options,
+    parameters,
+)
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.cli.outcome_text import as_data, novelty_lines
+from napari_hcs_qc.cli.outcome_text import as_data, counts, scored_lines
 from napari_hcs_qc.job import Job
-from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -22,44 +28,46 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plate", metavar="PLATE", help="only this plate; a new one is added to the assay"
     )
     parser.add_argument("--model", metavar="ID", help="an earlier model instead of the latest")
+    parser.add_argument(
+        "--rule",
+        metavar="TABLE",
+        type=Path,
+        help="table of cells in which coSMicQC says which are outliers (cqc.*.is_outlier or "
+        "Metadata_cqc_*): taken as predictions, which people overrule; export --onto hands it back",
+    )
     add_device(parser)
     add_plate_options(parser, platemap=False)
+    add_position_options(parser)
 
 
 def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
-    from napari_hcs_qc.assay.scoring.plate_scores import classes_at
+    from napari_hcs_qc.assay.models.model_in_use import chosen_model
+    from napari_hcs_qc.assay.scoring.plate_scores import score
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 
-    assay = Assay.open(options.assay)
-    predictions = assay.predict(**parameters(options, "assay"), job=Job(bars))
-    threshold = assay.threshold
-    lines, data = [], []
-    for prediction in predictions:
-        p_abnormal = prediction.table["p_abnormal"]
-        n_scored = int(p_abnormal.notna().sum())
-        n_abnormal = int((classes_at(p_abnormal, threshold) == "abnormal").sum())
-        unreadable = [f"{where}: {why}" for where, why in prediction.unreadable]
-        lines.append(
-            f"{prediction.plate}: {n_scored:,} of {count_of(len(p_abnormal), 'cell')} classified "
-            f"by model {prediction.model}, {n_abnormal:,} abnormal"
-        )
-        lines.extend(f"  Warning: {warning}" for warning in prediction.warnings)
-        lines.extend(novelty_lines(prediction.novelty))
-        lines.extend(f"  Not read: {line}" for line in unreadable)
-        data.append(
-            {
-                "plate": prediction.plate,
-                "model": prediction.model,
-                "n_cells": len(p_abnormal),
-                "n_scored": n_scored,
-                "n_abnormal": n_abnormal,
-                "shift": as_data(prediction.shift),
-                "novelty": as_data(prediction.novelty),
-                "warnings": list(prediction.warnings),
-                "unreadable": unreadable,
-            }
-        )
-    return Outcome(lines, {"plates": data})
+    predictions = Assay.open(options.assay).predict(**parameters(options, "assay"), job=Job(bars))
+    folder = AssayFolder.open(options.assay)
+    names = [prediction.plate for prediction in predictions]
+    model = chosen_model(folder, predictions[0].model)
+    scored = score(folder, names, model=model)
+    rule = model.manifest.rule
+    read = [] if rule is None else [f"Read: {rule.understood}.", f"Positions: {rule.check}."]
+    data = [
+        {
+            "plate": prediction.plate,
+            "model": prediction.model,
+            **counts(plate),
+            "n_scored": int(prediction.table["p_abnormal"].notna().sum()),
+            "n_flagged": int(plate.scores.wells["is_flagged"].sum()),
+            "shift": as_data(prediction.shift),
+            "novelty": as_data(prediction.novelty),
+            "warnings": list(plate.warnings),
+            "unreadable": [f"{where}: {why}" for where, why in prediction.unreadable],
+        }
+        for prediction, plate in zip(predictions, scored, strict=True)
+    ]
+    return Outcome([*read, *scored_lines(scored)], {"plates": data})
 
 
 PREDICT = Command(

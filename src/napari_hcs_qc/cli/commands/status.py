@@ -73,6 +73,7 @@ def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
         scored = f", not yet classified by model {status.models[-1].id}"
     return [
         f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}",
+        *([f"  Plate map {plate.platemap}"] if plate.platemap else []),
         *(f"  {problem}" for problem in (*plate.damage, *plate.problems)),
         *novelty_lines(plate.novelty),
     ]

@@ -180,9 +180,9 @@ class OverlayDock(Dock):
         if scored is None:
             self._effect.setText("No predictions yet; annotate cells and press Retrain.")
             return
-        p = scored.counted_p
-        n_scored = int(np.isfinite(p).sum())
-        n_abnormal = int((p >= session.models.threshold).sum())
+        n_scored, n_abnormal = scored.n_counted, scored.n_abnormal
+        if scored.threshold != session.models.threshold:  # until the plate is scored with it
+            n_abnormal = int((scored.counted_p >= session.models.threshold).sum())
         n_flagged = int(scored.scores.wells["is_flagged"].sum())
         share = n_abnormal / n_scored if n_scored else 0.0
         self._effect.setText(

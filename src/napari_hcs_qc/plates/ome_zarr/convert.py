@@ -74,7 +74,7 @@ def convert_plate(
     for done, site in enumerate(plate.sites):
         job.check()
         job.report(done, len(plate.sites), f"converting {site}")
-        folder = out / _well_path(site.well) / str(site.site)
+        folder = out / well_path(site.well) / str(site.site)
         if folder.is_dir():
             continue
         try:
@@ -85,7 +85,7 @@ def convert_plate(
     record.complete, record.unreadable = True, tuple(unreadable.values())
     written = [site for site in plate.sites if site not in unreadable]
     with explained_writes(out):
-        _write_plate_metadata(plate, out, version, written, record)
+        write_plate_metadata(plate, out, version, written, record)
     job.report(len(plate.sites), len(plate.sites), "converted")
     return Conversion(out, len(written), n_written, record.unreadable)
 
@@ -97,7 +97,7 @@ def _start(plate: Plate, out: Path, version: NgffVersion, record: ConversionReco
     """Make the plate group, or check that the one that is there can be gone on with."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         with explained_writes(out):
-            _write_plate_metadata(plate, out, version, plate.sites, record)
+            write_plate_metadata(plate, out, version, plate.sites, record)
         return
     earlier = read_record(out) if is_ome_zarr(out) else None
     if earlier is None:
@@ -112,7 +112,7 @@ def _start(plate: Plate, out: Path, version: NgffVersion, record: ConversionReco
         )
 
 
-def _write_plate_metadata(
+def write_plate_metadata(
     plate: Plate,
     out: Path,
     version: NgffVersion,
@@ -132,7 +132,7 @@ def _write_plate_metadata(
         fields.setdefault(site.well, []).append(site.site)
     places = {well: parse_well(well) for well in fields}
     wells = [
-        {"path": _well_path(well), "rowIndex": row, "columnIndex": column}
+        {"path": well_path(well), "rowIndex": row, "columnIndex": column}
         for well, (row, column) in places.items()
     ]
     meta = NgioPlateMeta.model_validate(
@@ -153,7 +153,7 @@ def _write_plate_metadata(
     for well, numbers in fields.items():
         images = [{"path": str(number)} for number in numbers]
         well_meta = NgioWellMeta.model_validate({"images": images, "version": version})
-        update_ngio_well_meta(_group(out / _well_path(well), version), well_meta)
+        update_ngio_well_meta(_group(out / well_path(well), version), well_meta)
 
 
 def _group(folder: Path, version: NgffVersion) -> Any:
@@ -163,7 +163,8 @@ def _group(folder: Path, version: NgffVersion) -> Any:
     return ZarrGroupHandler(store=folder, mode="a", zarr_format=2 if version == "0.4" else 3)
 
 
-def _well_path(well: str) -> str:
+def well_path(well: str) -> str:
+    """Give the path of a well in a plate, such as ``A/01``."""
     row, column = parse_well(well)
     return f"{row_letters(row)}/{column + 1:02d}"
 

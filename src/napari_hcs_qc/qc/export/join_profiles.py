@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
@@ -24,6 +25,7 @@ from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.tables.places import read_placed, with_unit
 from napari_hcs_qc.tables.plate_sites import PlateSites
 from napari_hcs_qc.tables.profiles import open_profiles
+from napari_hcs_qc.tables.rules import rule_columns
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class OntoResult:
     tolerance_px: float  # largest distance of a pair
     out: Path  # the file written
     check: str = ""  # how many positions lie on one of our cells, against chance
+    n_overruled: int = 0  # annotated normal, so that the rules of the table are set to false
     of: Literal["cells", "wells"] = "cells"  # what its rows are
 
     @property
@@ -74,6 +77,12 @@ class OntoResult:
             f"{self.tolerance_px:.1f} px; {count_of(self.unmatched_profiles, 'profile')} and "
             f"{count_of(n_cells, 'cell')} without a match"
             + (f"\nPositions: {self.check}" if self.check else "")
+            + (
+                f"\n{count_of(self.n_overruled, 'cell')} annotated normal: no outlier by the rules "
+                "in the table either"
+                if self.n_overruled
+                else ""
+            )
         )
 
 
@@ -126,7 +135,8 @@ def join_onto(
     if not n_matched:
         raise HcsQcError(_no_match(profiles, keys, cells, max(tolerances.values(), default=0.0)))
     ours = _added_columns(keys, cells, added, partner, set(outlier_sites), set(outlier_wells))
-    write_joined(source, ours, out, job)
+    overruled = _overruled(cells, partner)
+    write_joined(source, ours, out, job, overruled)
     return OntoResult(
         n_profiles=len(keys),
         n_matched=n_matched,
@@ -134,6 +144,7 @@ def join_onto(
         tolerance_px=max(tolerances.values()),
         out=out,
         check=check,
+        n_overruled=int(overruled.sum()) if rule_columns(source.columns) else 0,
     )
 
 
@@ -177,7 +188,11 @@ def _read_keys(
             plate.shape,
         )
         check = check_positions(on_plate, nuclei, are, {name: plate})
-        sentences.append(check.checked(path, accept=importing.accept_positions).sentence)
+        check = check.checked(
+            path, accept=importing.accept_positions, other_plate=placed.other_plate
+        )
+        sentences.append(check.sentence)
+    sentences += [placed.note] if placed.note else []
     moved = are.moved(placed.places, plates).rename(columns={"y_px": "y", "x_px": "x"})
     return moved, "; ".join(sentences)
 
@@ -303,31 +318,63 @@ def _added_columns(
     return table.append_column(MATCHED, pa.array(is_matched))
 
 
-def write_joined(source: Profiles, ours: pa.Table, out: Path, job: Job) -> None:
-    """Write the profiles with our columns behind theirs."""
+def _overruled(cells: pd.DataFrame, partner: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Tell which profiles a person has annotated as normal, whatever a rule says of them."""
+    if "annotated_class" not in cells:
+        return np.zeros(len(partner), bool)
+    is_normal = (cells["annotated_class"] == "normal").to_numpy(bool, na_value=False)
+    return (partner >= 0) & is_normal[partner]
+
+
+def write_joined(
+    source: Profiles,
+    ours: pa.Table,
+    out: Path,
+    job: Job,
+    overruled: NDArray[np.bool_] | None = None,
+) -> None:
+    """Write the profiles with our columns behind theirs; rules are false of what is `overruled`."""
     schema = pa.schema([*source.schema, *ours.schema], metadata=source.schema.metadata)
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for table in _joined(source, ours, job):
+                for table in _joined(source, ours, job, overruled):
                     writer.write_table(table.cast(schema))
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 pd.DataFrame(columns=schema.names).to_csv(file, index=False, lineterminator="\n")
-                for table in _joined(source, ours, job):
+                for table in _joined(source, ours, job, overruled):
                     frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
                     frame.to_csv(file, index=False, header=False, lineterminator="\n")
     job.report(ours.num_rows, ours.num_rows, "joined")
 
 
-def _joined(source: Profiles, ours: pa.Table, job: Job) -> Iterator[pa.Table]:
+def _joined(
+    source: Profiles, ours: pa.Table, job: Job, overruled: NDArray[np.bool_] | None
+) -> Iterator[pa.Table]:
     """Give the profiles in parts, our columns behind theirs."""
+    rules = list(rule_columns(source.columns))
+    if overruled is None:
+        overruled = np.zeros(ours.num_rows, bool)
     done = 0
     for batch in source.batches():
         job.check()
         job.report(done, ours.num_rows, "writing profiles")
         part = ours.slice(done, batch.num_rows)
+        for name in rules:
+            batch = _with_false(batch, name, pa.array(overruled[done : done + batch.num_rows]))
         done += batch.num_rows
         for name, column in zip(part.column_names, part.columns, strict=True):
             batch = batch.append_column(name, column)
         yield batch
+
+
+def _with_false(batch: pa.Table, name: str, rows: pa.Array) -> pa.Table:
+    """Set some rows of a column of a rule to false, in the words of the column."""
+    index = batch.column_names.index(name)
+    column = batch.column(index)
+    false: str | int = "False" if pa.types.is_string(column.type) else False
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        false = 0
+    changed = pc.if_else(rows, pa.scalar(false, column.type), column)
+    return batch.set_column(index, batch.schema.field(index), changed)

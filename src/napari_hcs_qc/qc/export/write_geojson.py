@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CORNERS = 24  # of the polygon that stands for a circle
-_COLOURS = {"normal": [0, 158, 115], "abnormal": [213, 94, 0], "unsure": [150, 150, 150]}
+CLASS_COLOURS = {"normal": [0, 158, 115], "abnormal": [213, 94, 0], "unsure": [150, 150, 150]}
 _COLUMNS = (
     "y_px", "x_px", "diameter_px", "p_abnormal", "novelty", "predicted_class", "predicted_kind",
     "annotated_class", "annotated_kind",
@@ -66,6 +66,6 @@ def _feature(circle: np.ndarray[Any, Any], cell: dict[str, Any]) -> dict[str, An
     }
     if name:
         label = f"{name}: {kind}" if kind else name
-        properties["classification"] = {"name": label, "color": _COLOURS.get(name)}
+        properties["classification"] = {"name": label, "color": CLASS_COLOURS.get(name)}
     geometry = {"type": "Polygon", "coordinates": [ring]}
     return {"type": "Feature", "geometry": geometry, "properties": properties}

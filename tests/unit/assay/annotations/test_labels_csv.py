@@ -90,6 +90,18 @@ def test_plates_by_name(tmp_path: Path) -> None:
         read(tmp_path, "A01,1,1,1,", plates=plates)
 
 
+def test_another_name_of_the_plate_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(f"Barcode,{HEADER}\nBR00117,A01,1,1,1,normal\n")
+    seen = []
+    labels = read_labels(
+        path, {"p1": PLATE}, annotator="anna", check=lambda *arguments: seen.append(arguments[2])
+    )
+    assert labels.table["plate"].tolist() == ["p1"]
+    assert "its plate is called BR00117, here it is p1" in labels.understood
+    assert seen == ["BR00117"]
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -103,13 +115,13 @@ def test_plates_by_name(tmp_path: Path) -> None:
         ("A01,1,1,nan,normal,", ["x_px 'nan'"]),
         ("A01,1,100,1,normal,", ["y_px 100", "100 px high"]),
         ("A01,1,1,-1,normal,", ["x_px -1", "200 px wide"]),
-        ("A01,1,1,1,wicked,", ["'wicked'", "normal, abnormal or empty", "--classes wicked="]),
+        ("A01,1,1,1,wicked,", ["'wicked'", "normal, abnormal or unsure", "--classes wicked="]),
         ("A01,1,1,1,abnormal,mitosis", ["mitosis is normal"]),
         ("A01,1,1,1,abnormal,fuzzy", ["'fuzzy'", "blur, saturation"]),
         ("A01,1,1,1,abnormal,9 lives", ["'9 lives'", "beginning with a letter"]),
         ("A01,1,1,1,normal,dead", ["dead", "label is normal"]),
         ("A01,1,1,1,,dead", ["dead", "label is unsure"]),
-        ("Q,x,1,-9,nope,", ["'Q'", "'x'", "'nope'"]),  # all that is wrong with a row
+        ("Q,x,1,-9,normal,", ["'Q'", "'x'"]),  # all that is wrong with a row
     ],
 )
 def test_bad_rows_are_named_with_line_value_and_expectation(
@@ -132,7 +144,7 @@ def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path)
     with pytest.raises(ProblemsError, match="7 of 7 rows are not valid") as caught:
         read_labels(path, {"p1": PLATE}, annotator="anna")
     bad, fibre, neurite = caught.value.problems
-    assert bad.where == "labels.csv line 8"
+    assert bad.where == "labels.csv line 8" and "'wicked' (1 row)" in bad.what
     assert fibre.where == "labels.csv line 2 and 2 further rows"
     assert "'fibre' is not one of blur, saturation" in fibre.what
     assert '--add-kind "fibre"' in fibre.what and "+ in the Annotate panel" in fibre.what
@@ -152,8 +164,61 @@ def test_each_kind_that_the_assay_does_not_list_is_reported_once(tmp_path: Path)
 
 def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match="7 of 8 rows are not valid") as caught:
-        read(tmp_path, "A01,1,1,1,normal", *["A01,1,1,1,wicked"] * 7)
+        read(tmp_path, "A01,1,1,1,normal", *["A01,1,x,1,normal"] * 7)
     assert len(caught.value.problems) == 7
+
+
+def options(**classes: str) -> LabelOptions:
+    return LabelOptions(classes=classes)
+
+
+def test_all_unknown_words_are_listed_and_none_is_assumed(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    rows = ["A01,1,1,1,2", "A01,1,2,1,1", "A01,1,3,1,1", "A01,1,4,1,ugly one", "B02,9,1,1,vile"]
+    path.write_text("\n".join([HEADER, *rows]), encoding="utf-8")
+    with pytest.raises(ProblemsError, match="5 of 5 rows") as caught:
+        read_labels(path, {"p1": PLATE}, annotator="anna")
+    words, site = caught.value.problems
+    assert words.where == "labels.csv line 2 and 4 further rows"
+    assert "'2' (1 row), '1' (2 rows), 'ugly one' (1 row), 'vile' (1 row)" in words.what
+    assert "--classes '2=CLASS,1=CLASS,ugly one=CLASS,vile=CLASS'" in words.what
+    assert "=abnormal" not in words.what and "=normal" not in words.what
+    assert "no site 9" in site.what
+
+    path.write_text("\n".join([HEADER, *rows[:3]]), encoding="utf-8")
+    with pytest.raises(ProblemsError, match=r"2 of 3 rows .* '1' \(2 rows\), beside '2'"):
+        read_labels(path, {"p1": PLATE}, annotator="anna", options=options(**{"2": "abnormal"}))
+    both = options(**{"2": "abnormal", "1": "normal"})
+    read_both = read_labels(path, {"p1": PLATE}, annotator="anna", options=both)
+    assert read_both.table["class"].tolist() == ["abnormal", "normal", "normal"]
+    assert "'1' is normal" in read_both.understood
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "classes"),
+    [
+        ("class", ["0", "1"], ["normal", "abnormal"]),
+        ("is_outlier", ["1", "1"], ["abnormal", "abnormal"]),
+        ("Metadata_good", ["1", "1"], ["normal", "normal"]),
+        ("class", ["1", "1"], None),  # of a file with one class of 1 and 2, say
+        ("class", ["0", "0"], None),
+        ("class", ["1", "3"], None),
+        ("class", ["1", ""], None),
+        ("annotations", ["1", "0"], None),  # 0 is of a cell that nobody annotated
+        ("class", ["1", "good"], ["abnormal", "normal"]),
+    ],
+)
+def test_numbers_are_yes_and_no_only_where_that_is_plain(
+    tmp_path: Path, column: str, words: list[str], classes: list[str] | None
+) -> None:
+    header = f"well,site,y_px,x_px,{column}"
+    rows = [f"A01,1,{n},1,{word}" for n, word in enumerate(words)]
+    if classes is None:
+        assert (
+            "CLASS is normal, abnormal or unsure" in problems(tmp_path, *rows, header=header)[0][1]
+        )
+    else:
+        assert read(tmp_path, *rows, header=header)["class"].tolist() == classes
 
 
 def test_the_same_word_twice_is_fine_another_is_not(tmp_path: Path) -> None:
@@ -244,12 +309,13 @@ def test_no_rows_and_other_encoding(tmp_path: Path) -> None:
         read(tmp_path)
     path = tmp_path / "latin.csv"
     path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("latin-1"))
-    with pytest.raises(HcsQcError, match="not UTF-8"):
-        read_labels(path, {"p1": PLATE}, annotator="anna")
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna")
+    assert labels.table["annotator"].tolist() == ["Jürg"]
+    assert "read as Windows-1252 (Latin-1)" in labels.understood
     path.write_bytes((HEADER + ",annotator\nA01,1,1,1,normal,Jürg\n").encode("utf-16"))
-    assert read_labels(path, {"p1": PLATE}, annotator="anna").table["annotator"].tolist() == [
-        "Jürg"
-    ]
+    labels = read_labels(path, {"p1": PLATE}, annotator="anna")
+    assert labels.table["annotator"].tolist() == ["Jürg"]
+    assert "read as UTF-16" in labels.understood
 
 
 def test_labels_go_into_the_journal(tmp_path: Path) -> None:
