@@ -19,6 +19,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.remote import RemoteImagesError
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.measuring import add_figures
@@ -241,9 +242,15 @@ def write_results(
 
 def new_assay(
     source: steps.PlateSource, folder: Path, detector: str | None = None, *, job: Job = NO_JOB
-) -> str:
-    """Make an assay of a plate, or add the plate to the assay that is there."""
+) -> str | RemoteImagesError:
+    """Make an assay of a plate, or add the plate to the assay that is there.
+
+    An error where nothing was done since a person has to allow it first.
+    """
     job.report(0, 0, f"Reading {source.path}")
     job.check()
-    _, opened = steps.new(folder, [source], detector=detector)
+    try:
+        _, opened = steps.new(folder, [source], detector=detector)
+    except RemoteImagesError as error:
+        return error
     return opened[0].name

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qtpy.QtWidgets import QComboBox, QDialogButtonBox, QWidget
+from qtpy.QtWidgets import QComboBox, QDialogButtonBox, QMessageBox, QWidget
 
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.cells.nuclei import find_nuclei
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog, proposed_folder
@@ -98,6 +99,29 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     assert line.value()[-1] == f"✖ {said}"
     assert f"✖ {said}".startswith(line.text().removesuffix("…").rstrip())
     assert desk.session.assay.folder.path == tmp_path / "SIM-qc"  # what was open still is
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_servers_that_a_table_names_are_contacted_after_a_yes(
+    desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    table = tmp_path / "load_data.csv"
+    table.write_text("Metadata_Well,Metadata_Site,URL_DNA\nA01,1,https://127.0.0.1:1/a.tif\n")
+    questions: list[str] = []
+
+    def question(_parent: object, _title: str, text: str) -> QMessageBox.StandardButton:
+        questions.append(text)
+        return getattr(QMessageBox.StandardButton, answer)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    make_assay(desk.session, NewAssayDialog(table).value()[0], tmp_path / "new")
+    desk.idle()
+    (text,) = questions
+    assert f"{table} names images on https://127.0.0.1:1." in text
+    assert (tmp_path / "new" / "assay.json").is_file() is (answer == "Yes")
+    if answer == "Yes":
+        (entry,) = AssayFolder.open(tmp_path / "new").plates
+        assert entry.allow_remote
 
 
 def test_another_detector_is_kept_in_the_new_assay(

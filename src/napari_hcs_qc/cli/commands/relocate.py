@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, parameters
+from napari_hcs_qc.cli.arguments import add_allow_remote, add_assay, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def _add_relocate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-root", metavar="DIR", type=Path, help="folder of the images of a CSV, if moved"
     )
+    add_allow_remote(parser)
 
 
 def _add_remove_arguments(parser: argparse.ArgumentParser) -> None:

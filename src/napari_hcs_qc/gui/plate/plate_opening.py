@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_hcs_qc.gui.plate.new_assay_dialog import NewAssayDialog
 from napari_hcs_qc.gui.plate.recent import remember
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
+    from napari_hcs_qc.plates.remote import RemoteImagesError
     from napari_hcs_qc.workflow.steps import PlateSource
 
 
@@ -77,8 +79,22 @@ def make_assay(
         detector,
         slot="open",
     )
-    job.finished.connect(lambda name: _open_made(session, folder, name))
+
+    def go_on(made: str | RemoteImagesError) -> None:
+        if isinstance(made, str):
+            _open_made(session, folder, made)
+        elif _may_contact(made):
+            make_assay(session, replace(source, allow_remote=True), folder, detector)
+
+    job.finished.connect(go_on)
     return job
+
+
+def _may_contact(error: RemoteImagesError) -> bool:
+    text = f"{error.named}. Contact them? Say yes only if you trust the file."
+    window = QApplication.activeWindow()
+    answer = QMessageBox.question(window, "Images on servers", text)
+    return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def _open_made(session: Session, folder: Path, plate: str) -> None:
