@@ -13,6 +13,7 @@ from napari_hcs_qc.tables.columns import Columns, find_columns, missing_columns
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.profiles import MISSING, open_profiles
 from napari_hcs_qc.tables.values import numbers, site_number, well_at, well_or_none
+from napari_hcs_qc.text_columns import with_formula
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -220,7 +221,7 @@ def _plates(
                 "column such as plate, Metadata_Plate or Metadata_Barcode was expected."
             )
         return [*ours, None][:1] * n_rows
-    named = [str(name).strip().removesuffix(".0") for name in values]
+    named = [with_formula(str(name).strip()).removesuffix(".0") for name in values]
     named = ["" if name in MISSING else name for name in named]
     theirs = list(dict.fromkeys(filter(None, named)))
     if not set(theirs) & set(ours):
