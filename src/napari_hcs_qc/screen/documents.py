@@ -195,6 +195,8 @@ class ReferenceRecord(Part):
 
     wells: tuple[str, ...]
     plates: tuple[PlateContent, ...]
+    sha256: str = ""
+    """Of that file; empty where 0.1.0 wrote it."""
 
 
 class BundleDocument(Document):
