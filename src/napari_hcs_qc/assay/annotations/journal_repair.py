@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TIMEOUT_S = 30.0
+_LEAST_BYTES = 32  # that an action takes in its file: its id alone has as many
 # Of the format of SQLite's files: where the header says of how many pages it is, and the kind of a
 # page of a table that has others below it.
 _PAGE_COUNT, _INTERIOR = slice(28, 32), 5
@@ -161,7 +162,7 @@ def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
         if copy is not None:
             _replace_schema(work, copy)
         with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(work)) as database:
-            salvaged = _actions_in(database)
+            salvaged = _actions_in(database, work.stat().st_size // _LEAST_BYTES)
             if salvaged.whole or salvaged.partial:
                 return salvaged
             known.numbers.update(salvaged.numbers)
@@ -196,7 +197,7 @@ def _schema_pages(content: bytes, size: int, page: int, depth: int = 0) -> list[
     ]
 
 
-def _actions_in(database: sqlite3.Connection) -> _Salvaged:
+def _actions_in(database: sqlite3.Connection, most: int) -> _Salvaged:
     database.text_factory = _text
     has_checksums = _first(database, "SELECT COUNT(*) FROM checksums", ()) is not None
     highest = [
@@ -210,7 +211,7 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
     last = max([int(row[0]) for row in highest if row and isinstance(row[0], int)], default=0)
     salvaged = _Salvaged()
     query = "SELECT uuid, at_us, actor, type, target, source FROM actions WHERE seq = ?"
-    for seq in range(1, last + 1):
+    for seq in range(1, min(last, most) + 1):  # numbers without gaps, one of which may be damaged
         about = _first(database, query, (seq,))
         kept = _first(database, "SELECT own FROM checksums WHERE action = ?", (seq,))
         number = f"number {seq}"

@@ -228,6 +228,20 @@ def test_what_is_lost_is_told_and_an_export_brings_it_back(path: Path, tmp_path:
     assert content(opened_anew(path)) == expected
 
 
+@pytest.mark.timeout(60)
+def test_a_damaged_number_of_an_action_is_no_loop_count(path: Path) -> None:
+    expected = content(Journal(path))
+    database = sqlite3.connect(path, isolation_level=None)
+    for table in ("actions", "annotations"):
+        database.execute(f"DROP TRIGGER {table}_no_update")
+    database.execute("UPDATE annotations SET action = 1 << 40 WHERE action = 3")
+    database.execute("UPDATE actions SET seq = 1 << 40 WHERE seq = 3")
+    database.close()
+    repaired = repair_journal(path)
+    assert (repaired.n_whole, repaired.n_restored, repaired.lost) == (70, 1, ())
+    assert content(opened_anew(path)) == expected
+
+
 def test_of_many_rows_the_good_ones_are_kept_and_the_damaged_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     rows = [
