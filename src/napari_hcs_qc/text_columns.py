@@ -56,6 +56,11 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**changes) if changes else table
 
 
+def with_formula(text: str) -> str:
+    """Give a text of a CSV as it was before `without_formulas`."""
+    return text[1:] if text[:1] == "'" and _is_formula(text[1:]) else text
+
+
 def _is_formula(value: object) -> bool:
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return False

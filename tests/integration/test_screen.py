@@ -15,7 +15,7 @@ import pytest
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_cells import load_cells
 from napari_hcs_qc.cli import main, screen_job
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.plugins import DETECTORS
 from napari_hcs_qc.screen.bundle import load_bundle, make_bundle
 from napari_hcs_qc.screen.gather import gather
@@ -210,9 +210,16 @@ def test_other_channels_are_refused_in_words(screen: Screen) -> None:
     assert bundle.model.id == plan.model.model
     damaged = screen.root / "damaged"
     shutil.copytree(screen.out / plan.bundle, damaged)
-    (damaged / "reference.npy").write_bytes(b"half")
-    with pytest.raises(HcsQcError, match="damaged"):
-        load_bundle(damaged)
+    for name in ("reference.npy", f"{bundle.model.id}/head/head.json"):
+        path = damaged / name
+        whole = path.read_bytes()
+        for content in (b"half", whole[:-1] + bytes([whole[-1] ^ 1])):
+            path.unlink()  # linked with that of the assay
+            path.write_bytes(content)
+            with pytest.raises(DamagedError, match=r"damaged.*run the same command again"):
+                load_bundle(damaged)
+        path.write_bytes(whole)
+    assert load_bundle(damaged).channels == ("DNA",)
     facts = plan.model.model_copy(update={"files": {"head": "0"}})
     with pytest.raises(HcsQcError, match="has changed"):
         make_bundle(AssayFolder.open(screen.root / "assay"), facts, screen.root / "new")

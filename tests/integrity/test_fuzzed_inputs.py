@@ -14,16 +14,18 @@ import tifffile
 from tests.integrity.damages import garbled
 
 from napari_hcs_qc import open_plate
-from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
+from napari_hcs_qc.assay.annotations.labels_csv import read_labels
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
 from napari_hcs_qc.plates.pixels import inspect_image
+from napari_hcs_qc.plates.readers.cellvoyager import read_measurement
 from napari_hcs_qc.plates.readers.imagexpress import read_htd
 from napari_hcs_qc.plates.readers.operetta import read_index
 from napari_hcs_qc.screen.screen_spec import read_screen
 from napari_hcs_qc.study.benchmark.benchmark_spec import read_spec
 from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate, SyntheticSpec, simulate_plate
+from napari_hcs_qc.tables.plate_sites import PlateSites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,12 @@ _INDEX = """<?xml version="1.0"?><EvaluationInputData><Plates><Plate><PlateRows>
 <ChannelName>DAPI</ChannelName><ImageResolutionX Unit="m">1.2E-06</ImageResolutionX>
 <MainEmissionWavelength Unit="nm">456</MainEmissionWavelength></Image></Images>
 </EvaluationInputData>"""
+_MRF = """<?xml version="1.0"?><bts:MeasurementDetail xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"
+ bts:RowCount="16" bts:ColumnCount="24" bts:MeasurementSettingFileName="a.mes">
+<bts:MeasurementChannel bts:Ch="1" bts:HorizontalPixelDimension="0.65"/></bts:MeasurementDetail>"""
+_MES = """<?xml version="1.0"?><bts:MeasurementSetting xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0">
+<bts:ChannelList><bts:Channel bts:Ch="1" bts:Target="DNA" bts:Fluorophore="DAPI"/></bts:ChannelList>
+</bts:MeasurementSetting>"""
 _SCREEN = """name = "S"\nassay = "assay"\n[cells]\nchannel = "DNA"\nz = 2\n[export]
 keep_kinds = ["dead"]\n[rule]\nz_limit = 5\n[[plate]]\npath = "plate"\npattern = "(?P<well>.*)"
 acquired = 2026-02-03T09:30:00\n"""
@@ -66,9 +74,15 @@ def seeds(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> dic
     ]
     table.write_text("\n".join(lines), encoding="utf-8")
     files = {"labels": made.labels, "platemap": made.platemap, "loaddata": table}
-    for name, text in (("Index.xml", _INDEX), ("SCREEN.toml", _SCREEN), ("SPEC.toml", _SPEC)):
+    for kind, name, text in (
+        ("Index.xml", "Index.xml", _INDEX),
+        ("SCREEN.toml", "SCREEN.toml", _SCREEN),
+        ("SPEC.toml", "SPEC.toml", _SPEC),
+        ("mrf", "MeasurementDetail.mrf", _MRF),
+        ("mes", "a.mes", _MES),
+    ):
         (folder / name).write_text(text, encoding="utf-8")
-        files[name] = folder / name
+        files[kind] = folder / name
     files["HTD"] = next(made.plate_dir.glob("*.HTD"))
     for version, name in (("0.4", ".zattrs"), ("0.5", "zarr.json")):
         zarr = folder / f"{version}.zarr"
@@ -96,15 +110,17 @@ def _zarr(path: Path) -> None:
 
 def _reader(name: str, made: SimulatedPlate) -> Callable[[Path], object]:
     plate = open_plate(made.plate_dir)
-    shapes = {plate.name: site_shapes(plate)}
+    plates = {plate.name: PlateSites.of(plate)}
     readers: dict[str, Callable[[Path], object]] = {
-        "labels": lambda path: read_labels(path, shapes, annotator="a"),
+        "labels": lambda path: read_labels(path, plates, annotator="a"),
         "platemap": lambda path: read_platemap(path, shape=plate.shape),
         "loaddata": open_plate,
         "SCREEN.toml": read_screen,
         "SPEC.toml": read_spec,
         "Index.xml": lambda path: read_index(path, {"1"}),
         "HTD": read_htd,
+        "mrf": read_measurement,
+        "mes": lambda path: read_measurement(path.parent / "MeasurementDetail.mrf"),
         "OME-XML": lambda path: inspect_image(str(path)),
     }
     return readers.get(name, _zarr)
@@ -118,6 +134,8 @@ _NAMES = (
     "SPEC.toml",
     "Index.xml",
     "HTD",
+    "mrf",
+    "mes",
     ".zattrs",
     "zarr.json",
     "image .zattrs",

@@ -88,6 +88,7 @@ class Assay(AssayOut):
         plate_name: str | None = None,
         plate_shape: str | None = None,
         time: int | None = None,
+        allow_remote: bool = False,
         platemap: str | Path | None = None,
         include_cut: bool | None = None,
         detector: str | None = None,
@@ -101,7 +102,7 @@ class Assay(AssayOut):
         plates
             Folder, LoadData table or OME-Zarr of each plate, see `open_plate`. Each is opened
             before anything is written; one that is in the assay already stays as it is.
-        pattern, image_root, plate_shape, time
+        pattern, image_root, plate_shape, time, allow_remote
             How the plates are read, see `open_plate`. Kept in the assay.
         plate_name
             Name of the plate, or which of several in a table; with one plate only.
@@ -148,6 +149,7 @@ class Assay(AssayOut):
                 name=plate_name,
                 plate_shape=plate_shape,
                 time=time,
+                allow_remote=allow_remote,
             )
             for path in locations
         ]
@@ -258,6 +260,7 @@ class Assay(AssayOut):
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
         accept_positions: bool = False,
+        allow_remote: bool = False,
         job: Job = NO_JOB,
     ) -> list[Prediction]:
         """Score every cell of the plates with a model; cells that are not known are found first.
@@ -278,7 +281,7 @@ class Assay(AssayOut):
             taken as the predictions, which people overrule; `export` hands it back.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        pattern, image_root, plate_name, plate_shape, time
+        pattern, image_root, plate_name, plate_shape, time, allow_remote
             How a new plate is read, see `open_plate`.
         positions_are, image_table, accept_positions
             How the table of `rule` is read, see `cells`.
@@ -328,12 +331,18 @@ class Assay(AssayOut):
                 name=plate_name,
                 plate_shape=plate_shape,
                 time=time,
+                allow_remote=allow_remote,
             )
             names = [steps.add_plate(folder, source).name]
         return steps.predict_plates(folder, names, model=model, device=device, job=job)
 
     def relocate(
-        self, plate: str, source: str | Path, *, image_root: str | Path | None = None
+        self,
+        plate: str,
+        source: str | Path,
+        *,
+        image_root: str | Path | None = None,
+        allow_remote: bool = False,
     ) -> tuple[PlateEntry, bool]:
         """Record where a plate has moved to, after making sure that it can be opened there.
 
@@ -345,6 +354,8 @@ class Assay(AssayOut):
             Where it is now.
         image_root
             Where the images of a LoadData table are now.
+        allow_remote
+            Whether they may be read from servers that the table names, see `open_plate`.
 
         Returns
         -------
@@ -364,7 +375,9 @@ class Assay(AssayOut):
         True
         """
         root = None if image_root is None else as_location(image_root)
-        return steps.relocate(self._folder(), plate, as_location(source), image_root=root)
+        return steps.relocate(
+            self._folder(), plate, as_location(source), image_root=root, allow_remote=allow_remote
+        )
 
     def remove(self, plate: str) -> PlateEntry:
         """Remove a plate from the assay; its images and annotations stay.

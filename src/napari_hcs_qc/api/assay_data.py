@@ -409,13 +409,14 @@ class AssayData:
     def repair(self, *, csv: Iterable[str | Path] = ()) -> JournalRepair:
         """Restore a damaged journal of annotations and verdicts.
 
-        What of it is whole is kept, the rest is taken from its copies and from exported journals.
+        What of it is whole is kept, the rest is taken from its copies and from exports.
         The damaged file is kept beside the new one. A journal that is whole stays as it is.
 
         Parameters
         ----------
         csv
-            Exported journals.
+            What `annotations` exported, or ``hcs-qc annotations --export``. One that cannot be
+            used stops nothing; it is in ``refused``.
 
         Returns
         -------

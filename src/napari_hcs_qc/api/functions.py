@@ -71,6 +71,7 @@ def run(
     plate_name: str | None = None,
     plate_shape: str | None = None,
     time: int | None = None,
+    allow_remote: bool = False,
     platemap: str | Path | None = None,
     include_cut: bool | None = None,
     cells_from: str | Path | None = None,
@@ -113,7 +114,7 @@ def run(
         CSV of annotated cells, see `Assay.annotate`. Without it those count that the assay has;
         where it has none, cells are classified by what is known of artefacts in general, see
         `Assay.predict`.
-    pattern, image_root, plate_name, plate_shape, time, platemap, include_cut
+    pattern, image_root, plate_name, plate_shape, time, allow_remote, platemap, include_cut
         See `Assay.new`.
     cells_from, channel, z, detector
         See `Assay.cells`.
@@ -165,6 +166,7 @@ def run(
             name=plate_name,
             plate_shape=plate_shape,
             time=time,
+            allow_remote=allow_remote,
         ),
         None if labels is None else Path(labels),
         Path(out),
@@ -315,6 +317,7 @@ def convert(
     plate_name: str | None = None,
     plate_shape: str | None = None,
     time: int | None = None,
+    allow_remote: bool = False,
     job: Job = NO_JOB,
 ) -> Conversion:
     """Write a plate as OME-Zarr (pyramidal, resumable).
@@ -327,7 +330,7 @@ def convert(
         Folder of the OME-Zarr plate, such as ``plate.zarr``.
     ngff
         Version of the format: ``"0.4"`` or ``"0.5"``.
-    pattern, image_root, plate_name, plate_shape, time
+    pattern, image_root, plate_name, plate_shape, time, allow_remote
         How the plate is read, see `open_plate`.
     job
         Reports progress and cancels.
@@ -358,5 +361,6 @@ def convert(
         name=plate_name,
         plate_shape=plate_shape,
         time=time,
+        allow_remote=allow_remote,
     )
     return convert_plate(opened, Path(out), version=ngff, job=job)

@@ -127,6 +127,7 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
         help="the only time point to read, by its number in names or metadata; by default the "
         "first",
     )
+    add_allow_remote(group)
     if platemap:
         group.add_argument(
             "--platemap", metavar="CSV", type=Path, help="columns well,treatment,role"
@@ -137,6 +138,16 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
             help="train on and count cells that the image border cuts; by default they are left "
             "out. Kept in the assay",
         )
+
+
+def add_allow_remote(parser: argparse._ActionsContainer) -> None:
+    """Add the permission to contact servers."""
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="read images from the servers that a CSV names (URLs); without it they are not "
+        "contacted. Kept in the assay",
+    )
 
 
 def add_detector(parser: argparse._ActionsContainer) -> None:

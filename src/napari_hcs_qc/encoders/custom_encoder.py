@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -23,7 +24,7 @@ from napari_hcs_qc.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
@@ -32,7 +33,8 @@ _VERSION = 1
 # A folder of this name can be made on every file system, and no other encoder is called so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
-_Triple: TypeAlias = tuple[float, float, float]
+_Mean = Annotated[float, Field(ge=0, le=1)]
+_Std = Annotated[float, Field(gt=0, le=10)]
 
 
 class CustomEncoder(BaseModel, frozen=True, extra="allow", allow_inf_nan=False):
@@ -42,14 +44,21 @@ class CustomEncoder(BaseModel, frozen=True, extra="allow", allow_inf_nan=False):
     format: Literal["napari-hcs-qc encoder"]
     version: int
     family: Family
-    architecture: str
-    mean: _Triple  # normalisation of its input, red, green, blue
-    std: _Triple
-    input_px: int | None  # side of the crops that it was trained on, to which all are brought
-    n_features: int  # length of a crop's vector with the stages ``"last"``
-    weights_sha256: str  # of its weights' file when it was written
+    architecture: Annotated[str, Field(pattern=r"^\w[\w./:@-]*$", max_length=200)]
+    mean: tuple[_Mean, _Mean, _Mean]  # normalisation of its input, red, green, blue
+    std: tuple[_Std, _Std, _Std]
+    # side of the crops that it was trained on, to which all are brought
+    input_px: Annotated[int, Field(ge=1, le=4096)] | None
+    n_features: Annotated[
+        int, Field(ge=1, le=1_000_000)
+    ]  # length of a crop's vector with the stages ``"last"``
+    weights_sha256: Annotated[
+        str, Field(pattern=r"^[0-9a-f]{64}$")
+    ]  # of its weights' file when it was written
     warnings: tuple[str, ...] = ()  # what a person should know before using it
     origin: str = "trained here"
+    recipe: Mapping[str, Any] | None = None  # of the crops that it was trained on
+    comparison: Mapping[str, Any] | None = None  # with untrained networks
 
     @property
     def name(self) -> str:
@@ -68,13 +77,15 @@ class CustomEncoder(BaseModel, frozen=True, extra="allow", allow_inf_nan=False):
 
     def load(self) -> Architecture:
         """Build its network with its weights, in evaluation mode."""
-        state = read_safetensors(self.weights)
+        if not self.weights.is_file():
+            raise HcsQcError(f"{self.weights} does not exist. Import the encoder again.")
         sha256 = sha256_of(self.weights)
         if sha256 != self.weights_sha256:
             raise HcsQcError(
                 f"{self.weights} has SHA-256 {sha256}; {self.weights_sha256} was expected from "
                 f"{MANIFEST} beside it. Import the encoder again, or train it again."
             )
+        state = read_safetensors(self.weights)
         built = build_architecture(self.family, self.architecture)
         load_strictly(built.module, state, built.classifier, f"{self.weights}")
         input_px = self.input_px or built.input_px

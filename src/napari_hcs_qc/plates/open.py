@@ -29,6 +29,7 @@ def open_plate(
     name: str | None = None,
     plate_shape: str | int | None = None,
     time: int | None = None,
+    allow_remote: bool = False,
 ) -> Plate:
     """Open a plate: names and metadata are read, pixels are not.
 
@@ -55,6 +56,9 @@ def open_plate(
     time
         The only time point to read, by the number it has in the source. By default all are in
         the plate, and the first is used.
+    allow_remote
+        Whether a LoadData table may have images read from servers that it names. The server of
+        the `path` or `image_root` itself needs no permission.
 
     Returns
     -------
@@ -98,6 +102,8 @@ def open_plate(
     if time is not None:
         _check_option(reader, "time", "A time point", path)
         options["time"] = time
+    if "allow_remote" in reader.options:
+        options["allow_remote"] = allow_remote
     with readable(path, reader.title):
         return reader.open(path, name=name, **options)
 

@@ -44,6 +44,17 @@ class MissingRemoteError(RemoteError):
     """There is nothing at that address."""
 
 
+class RemoteImagesError(HcsQcError):
+    """A table names images on servers that nobody has allowed to be contacted."""
+
+    def __init__(self, table: Path, servers: str) -> None:
+        self.named = f"{table} names images on {servers}"
+        super().__init__(
+            f"{self.named}. Servers that a file names are contacted only when you allow it: add "
+            "--allow-remote (allow_remote=True in Python) if you trust the file."
+        )
+
+
 class RemotePath(_Base):
     """An address with the manners of a path, such as ``https://server/plate.zarr``.
 
@@ -101,6 +112,11 @@ class RemotePath(_Base):
 def is_remote(path: object) -> bool:
     """Whether something is an address on a server, be it a text or a path made of one."""
     return isinstance(path, RemotePath) or _ADDRESS.match(str(path)) is not None
+
+
+def server_of(address: str) -> str:
+    """Give the part of an address that names a server or a bucket: ``https://server``."""
+    return "/".join(str(as_location(address)).split("/")[:3])
 
 
 def as_location(path: str | Path) -> Path:

@@ -6,10 +6,12 @@ be retrained meanwhile, and its images may be elsewhere.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -22,8 +24,8 @@ from napari_hcs_qc.assay.scoring.prediction import check_encoder
 from napari_hcs_qc.assay.store.plate_cells import load_cells
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model, read_manifest
-from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, explained_writes, sha256_of
+from napari_hcs_qc.errors import DamagedError, HcsQcError
+from napari_hcs_qc.files import atomic_path, explained_writes, read_checked, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.screen.documents import (
     BundleDocument,
@@ -33,8 +35,6 @@ from napari_hcs_qc.screen.documents import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.plates.plate import Projection
@@ -97,7 +97,9 @@ def make_bundle(assay: AssayFolder, facts: BundleFacts, folder: Path, *, job: Jo
         facts=facts,
         channels=tuple(channel.name for channel in plate.channels),
         reference=ReferenceRecord(
-            wells=tuple(reference.wells.tolist()), plates=tuple(reference.plates)
+            wells=tuple(reference.wells.tolist()),
+            plates=tuple(reference.plates),
+            sha256=sha256_of(folder / _REFERENCE),
         ),
     ).save(folder / BUNDLE)
 
@@ -106,15 +108,24 @@ def load_bundle(folder: Path) -> Bundle:
     """Read what `make_bundle` wrote."""
     document = BundleDocument.load(folder / BUNDLE)
     facts, reference = document.facts, document.reference
+    if Path(facts.model).name != facts.model:
+        raise _damaged(folder, f"its model is {facts.model!r}, which names no folder in it")
+    if _checksums(folder / facts.model) != facts.files:
+        raise _damaged(folder, f"the files of model {facts.model} are not those that were copied")
+    model = load_model(folder / facts.model)
+    content = read_checked(
+        folder / _REFERENCE, reference.sha256, "Remove its folder and run the same command again."
+    )
     try:
-        rows = np.load(folder / _REFERENCE, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise HcsQcError(
-            f"{folder} is damaged ({error}); remove it and run the same command again."
-        ) from error
+        rows = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(folder, str(error)) from error
+    shape = (len(reference.wells), model.head.n_features_in_)
+    if rows.shape != shape or rows.dtype != np.float32 or not np.isfinite(rows).all():
+        raise _damaged(folder, f"{_REFERENCE} is not of {shape} finite numbers")
     return Bundle(
         folder=folder / facts.model,
-        model=load_model(folder / facts.model),
+        model=model,
         reference=ShiftReference(
             rows, np.array(reference.wells, dtype=np.str_), list(reference.plates)
         ),
@@ -123,6 +134,10 @@ def load_bundle(folder: Path) -> Bundle:
         projection=facts.projection,
         settings=facts.settings,
     )
+
+
+def _damaged(folder: Path, why: str) -> DamagedError:
+    return DamagedError(f"{folder} is damaged: {why}. Remove it and run the same command again.")
 
 
 def _checksums(folder: Path) -> dict[str, str]:

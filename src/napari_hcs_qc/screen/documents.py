@@ -40,11 +40,12 @@ class PlateTask(Part):
     chosen_name: str | None
     plate_shape: str | None = None
     time: int | None = None
+    allow_remote: bool | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what 0.1.0 did not have where it is not given, so that its jobs stay done."""
-        added = ("plate_shape", "time")
+        added = ("plate_shape", "time", "allow_remote")
         return {
             name: value
             for name, value in dump(self).items()
@@ -194,6 +195,8 @@ class ReferenceRecord(Part):
 
     wells: tuple[str, ...]
     plates: tuple[PlateContent, ...]
+    sha256: str = ""
+    """Of that file; empty where 0.1.0 wrote it."""
 
 
 class BundleDocument(Document):

@@ -130,6 +130,7 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         name=task.plate.chosen_name,
         plate_shape=task.plate.plate_shape,
         time=task.plate.time,
+        allow_remote=bool(task.plate.allow_remote),
     )
     plate = source.open().named_like(bundle.channels)
     have = [channel.name for channel in plate.channels]
@@ -144,10 +145,7 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         requested = PlateEntry(
             name=plate.name,
             source=source.path.resolve(),
-            pattern=source.pattern,
-            image_root=source.image_root,
-            plate_shape=source.plate_shape,
-            time=source.time,
+            **source.options,
             fingerprint=entry.fingerprint,
         )
         if entry != requested:

@@ -142,6 +142,7 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
             name=plate.chosen_name,
             plate_shape=plate.plate_shape,
             time=plate.time,
+            allow_remote=plate.allow_remote,
         ).fingerprint
     except (HcsQcError, OSError) as error:
         trouble = str(error)
@@ -155,6 +156,7 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
             chosen_name=plate.chosen_name,
             plate_shape=plate.plate_shape,
             time=plate.time,
+            allow_remote=plate.allow_remote or None,
         ),
         images=images,
         platemap=_stamp(plate.platemap, by_content=True),

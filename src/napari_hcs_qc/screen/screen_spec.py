@@ -89,6 +89,8 @@ class PlateTable(StrictPart):
     """Rows and columns, such as "8x12", or the number of wells."""
     time: int | None = None
     """The only time point to read."""
+    allow_remote: bool = False
+    """Read images from servers that the table names."""
     platemap: Text | None = None
     cells: Text | None = None
     """Masks or positions to import."""
@@ -126,6 +128,7 @@ class ScreenPlate:
     chosen_name: str | None = None
     plate_shape: str | None = None  # rows and columns, or the number of wells; None as stated
     time: int | None = None  # the only time point, None for the first
+    allow_remote: bool = False  # whether servers that its table names may be contacted
     platemap: Path | None = None  # its plate map, None without one
     cells: Path | None = None  # masks or positions to import; None finds nuclei
     acquired: dt.datetime | str | None = None  # when it was imaged, `FROM_FILES`, or None
@@ -305,6 +308,7 @@ class _Specification:
                     chosen_name=chosen if path.suffix.lower() in _TABLES else name,
                     plate_shape=table.plate_shape,
                     time=table.time,
+                    allow_remote=table.allow_remote,
                     platemap=platemap,
                     cells=self._placed(table.cells),
                     acquired=table.acquired,

@@ -14,6 +14,7 @@ from napari_hcs_qc.tables.columns import Columns, find_columns, missing_columns
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.profiles import MISSING, open_profiles
 from napari_hcs_qc.tables.values import numbers, site_number, well_at, well_or_none
+from napari_hcs_qc.text_columns import with_formula
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -243,7 +244,7 @@ def _plates(
 
 
 def _plate_names(values: pd.Series[Any]) -> list[str]:
-    names = [str(name).strip().removesuffix(".0") for name in values]
+    names = [with_formula(str(name).strip()).removesuffix(".0") for name in values]
     return ["" if name in MISSING else name for name in names]
 
 

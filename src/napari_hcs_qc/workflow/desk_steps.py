@@ -25,6 +25,7 @@ from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.first_look import looked_at
+from napari_hcs_qc.plates.remote import RemoteImagesError
 from napari_hcs_qc.workflow import model_history, steps
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
 from napari_hcs_qc.workflow.crop_export import CropsWritten, write_crops
@@ -265,10 +266,16 @@ class NewAssay:
     nuclear_channel: str | None = None  # its name; by default that of a nuclear stain
 
 
-def look_at_plate(source: steps.PlateSource, *, job: Job = NO_JOB) -> PlateLook:
-    """Open a plate and read a picture of each channel."""
+def look_at_plate(source: steps.PlateSource, *, job: Job = NO_JOB) -> PlateLook | RemoteImagesError:
+    """Open a plate and read a picture of each channel.
+
+    An error where nothing was read since a person has to allow it first.
+    """
     job.report(0, 0, f"Reading {source.path}")
-    return look_at(looked_at(source.open()), job=job)
+    try:
+        return look_at(looked_at(source.open()), job=job)
+    except RemoteImagesError as error:
+        return error
 
 
 def new_assay(request: NewAssay, *, job: Job = NO_JOB) -> str:

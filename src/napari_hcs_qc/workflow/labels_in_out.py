@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_hcs_qc.assay.annotations.journal_csv import EXPORTED, MITOSIS
 from napari_hcs_qc.assay.annotations.labels_csv import LabelOptions, read_labels
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import open_assay_plate
@@ -18,6 +19,7 @@ from napari_hcs_qc.cells.imported.plausibility import (
 )
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.tables.plate_sites import PlateSites
+from napari_hcs_qc.text_columns import without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,10 +93,10 @@ def _nuclei(assay: AssayFolder, plate: Plate, places: pd.DataFrame, channel: int
 def annotations_csv(assay: AssayFolder) -> str:
     """Give what every person annotated as a CSV that `annotate` reads back."""
     table = assay.journal().annotations().rename(columns={"class": "label"})
-    names = ["plate", "well", "site", "y_px", "x_px", "label", "kind", "annotator", "note", "at"]
-    is_mitosis = (table["note"] == "mitosis") & (table["label"] != "abnormal")
-    kind = np.where(is_mitosis, "mitosis", table["kind"].astype(object))
-    text: str = table.assign(kind=kind)[names].to_csv(index=False, lineterminator="\n")
+    is_mitosis = (table["note"] == MITOSIS) & (table["label"] != "abnormal")
+    kind = np.where(is_mitosis, MITOSIS, table["kind"].astype(object))
+    exported = without_formulas(table.assign(kind=kind)[[*EXPORTED]])
+    text: str = exported.to_csv(index=False, lineterminator="\n")
     return text
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotations.kinds import kind_parts, listed_kinds
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -61,17 +61,17 @@ class PlateSource:
     name: str | None = None
     plate_shape: str | None = None
     time: int | None = None
+    allow_remote: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Give how it is read, which the assay keeps."""
+        names = ("pattern", "image_root", "plate_shape", "time", "allow_remote")
+        return {name: getattr(self, name) for name in names}
 
     def open(self) -> Plate:
         """Open it."""
-        return open_plate(
-            self.path,
-            pattern=self.pattern,
-            image_root=self.image_root,
-            name=self.name,
-            plate_shape=self.plate_shape,
-            time=self.time,
-        )
+        return open_plate(self.path, name=self.name, **self.options)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,15 +128,7 @@ def new(
         first = first or opened[number]
     assay = AssayFolder.open_or_create(path)
     for source, plate in zip(plates, opened, strict=True):
-        assay.add_plate(
-            plate.name,
-            source.path,
-            pattern=source.pattern,
-            image_root=source.image_root,
-            plate_shape=source.plate_shape,
-            time=source.time,
-            fingerprint=plate.fingerprint,
-        )
+        assay.add_plate(plate.name, source.path, **source.options, fingerprint=plate.fingerprint)
     if platemap is not None and platemap.resolve() != assay.platemap_path.resolve():
         with atomic_path(assay.platemap_path) as temporary:
             shutil.copyfile(platemap, temporary)
@@ -313,15 +305,7 @@ def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
     plate = _checked_channels(source.open(), _first_plate(assay))
     if assay.opened is not None:
         assay.opened[plate.name] = plate
-    return assay.add_plate(
-        plate.name,
-        source.path,
-        pattern=source.pattern,
-        image_root=source.image_root,
-        plate_shape=source.plate_shape,
-        time=source.time,
-        fingerprint=plate.fingerprint,
-    )
+    return assay.add_plate(plate.name, source.path, **source.options, fingerprint=plate.fingerprint)
 
 
 def _first_plate(assay: AssayFolder) -> Plate | None:
@@ -349,7 +333,12 @@ def _checked_channels(plate: Plate, first: Plate | None) -> Plate:
 
 
 def relocate(
-    assay: AssayFolder, name: str, source: Path, *, image_root: Path | None = None
+    assay: AssayFolder,
+    name: str,
+    source: Path,
+    *,
+    image_root: Path | None = None,
+    allow_remote: bool = False,
 ) -> tuple[PlateEntry, bool]:
     """Tell an assay where a plate lies now, after making sure that it can be opened there."""
     old = assay.plate(name)
@@ -360,11 +349,15 @@ def relocate(
         name=old.name,
         plate_shape=old.plate_shape,
         time=old.time,
+        allow_remote=allow_remote or old.allow_remote,
     )
     moved = as_known(assay, moved_source.open().as_added(old.fingerprint))
     folder = assay.plate_folder(name)
     is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
-    return assay.relocate_plate(name, source, image_root=image_root), is_same
+    entry = assay.relocate_plate(
+        name, source, image_root=image_root, allow_remote=moved_source.allow_remote
+    )
+    return entry, is_same
 
 
 def set_verdict(

@@ -165,6 +165,33 @@ def test_a_plate_becomes_an_assay_or_says_why_not(
     assert desk.session.assay.folder.settings.nuclear_channel is None  # DNA, as by default
 
 
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_servers_that_a_table_names_are_contacted_after_a_yes(
+    desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    table = tmp_path / "load_data.csv"
+    table.write_text("Metadata_Well,Metadata_Site,URL_DNA\nA01,1,https://127.0.0.1:1/a.tif\n")
+    questions: list[str] = []
+
+    def question(_parent: object, _title: str, text: str) -> QMessageBox.StandardButton:
+        questions.append(text)
+        return getattr(QMessageBox.StandardButton, answer)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    dialog = ask_for_plate(desk.session, table, None)
+    text = looked(desk, dialog)
+    (asked,) = questions
+    assert f"{table} names images on https://127.0.0.1:1." in asked
+    assert dialog.value().source.allow_remote is (answer == "Yes")
+    if answer == "Yes":  # nobody answers there, which is said
+        assert "none of 1 image can be read" in text
+    else:
+        assert "--allow-remote" in text
+    assert not ok(dialog).isEnabled()
+    dialog.set_value(tmp_path)  # a yes is of one table
+    assert not dialog.value().source.allow_remote
+
+
 def test_another_detector_is_kept_in_the_new_assay(
     desk: Any, plate_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

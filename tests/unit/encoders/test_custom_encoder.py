@@ -115,6 +115,12 @@ def test_weights_that_are_not_those_of_the_manifest_are_refused(own) -> None:
         ({"format": "x"}, "its format is 'x'"),
         ({"mean": [1]}, "damaged"),
         ({"family": "pickle"}, "damaged"),
+        ({"architecture": "resnet18; x"}, "damaged"),
+        ({"std": [0, 1, 1]}, "damaged"),
+        ({"input_px": 10**9}, "damaged"),
+        ({"n_features": 10**12}, "damaged"),
+        ({"recipe": "nucleus"}, "damaged"),
+        ({"weights_sha256": ""}, "damaged"),
     ],
 )
 def test_a_damaged_one_is_listed_with_what_is_wrong(own, change, text) -> None:
@@ -125,6 +131,16 @@ def test_a_damaged_one_is_listed_with_what_is_wrong(own, change, text) -> None:
     info = list_encoders(own.folder.parent)[-1]
     assert (info.name, info.ready) == ("mine", False)
     assert text in info.needs
+
+
+def test_one_from_elsewhere_with_numbers_that_are_not_finite_is_refused(tmp_path) -> None:
+    state = build_architecture("timm", "test_resnet").module.state_dict()
+    name = next(name for name in state if name.endswith("conv1.weight"))
+    state[name][0, 0] = float("nan")
+    broken = save_custom_encoder(tmp_path / "a" / "mine", safetensors.torch.save(state), TOLD)
+    with pytest.raises(HcsQcError, match=f"not finite, in {name}"):
+        import_custom_encoder(broken.folder, tmp_path / "b", "")
+    assert not (tmp_path / "b").exists()
 
 
 def test_without_its_weights_it_is_not_ready(own) -> None:

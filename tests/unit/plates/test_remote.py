@@ -200,8 +200,12 @@ def test_images_of_a_table_lie_on_a_server(server: Server, folder: Path, tmp_pat
     urls.write_text(
         text.replace("PathName_DNA,FileName_DNA", "URL_DNA").replace("SERVER,", f"{server.url}/")
     )
+    for path in (table, urls):
+        with pytest.raises(HcsQcError, match=rf"{path} names .*{server.url}\..* --allow-remote"):
+            open_plate(path)
+    assert server.asked == []
     for path in (table, urls, f"{server.url}/beside.csv"):
-        plate = open_plate(path)
+        plate = open_plate(path, allow_remote=path in (table, urls))
         for site in here.sites:
             np.testing.assert_array_equal(plate.read_site(site), here.read_site(site))
 

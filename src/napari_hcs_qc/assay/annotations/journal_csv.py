@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
 from napari_hcs_qc.assay.annotations.annotation import (
     VERDICTS,
@@ -23,6 +25,7 @@ from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.read_table import read_table
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text_columns import with_formula
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,6 +41,10 @@ _VERDICT = ("plate", "well", "site", "verdict", "note", "seen")
 _FIRST_COLUMNS = (*_ABOUT, "row", *_ANNOTATION[:-2], "verdict", "note")
 _COLUMNS = (*_FIRST_COLUMNS, "seen", "chosen")  # which older exports do not have
 ROW_COLUMNS = {"annotate": _ANNOTATION, "verdict": _VERDICT, "undo": (), "redo": ()}
+# What `hcs-qc annotations --export` writes: what annotators say now, without how it came to be.
+EXPORTED = ("plate", "well", "site", "y_px", "x_px", "label", "kind", "annotator", "note", "at")
+MITOSIS = "mitosis"  # there the kind of a cell that is not abnormal; here its note
+_OF_EXPORT = "export-"  # begins the ids of actions read from one
 ROW_TABLE = {"annotate": "annotations", "verdict": "verdicts"}
 
 
@@ -57,6 +64,11 @@ class Action:
     def order(self) -> tuple[int, str]:
         """Place in the order of events."""
         return (self.at_us, self.uuid)
+
+    @property
+    def is_of_export(self) -> bool:
+        """Whether it was read from exported annotations, which do not have its id."""
+        return self.uuid.startswith(_OF_EXPORT)
 
     @property
     def about(self) -> tuple[Any, ...]:
@@ -98,20 +110,22 @@ def write_actions(path: Path, actions: Mapping[str, Action]) -> None:
 
 
 def read_actions(path: Path) -> dict[str, Action]:
-    """Read actions that `write_actions` wrote."""
+    """Read actions that `write_actions` wrote, or annotations that ``annotations --export`` did."""
     table = read_table(path)
-    missing = [name for name in _FIRST_COLUMNS if name not in table.columns]
-    if missing:
+    names = list(table.columns)
+    missing = [name for name in _FIRST_COLUMNS if name not in names]
+    is_of_annotations = "action" in missing and {*EXPORTED} <= {*names}
+    if missing and not is_of_annotations:
         raise HcsQcError(
-            f"{path} is not an exported journal: it has no column {', '.join(missing)}. To import "
-            "a file of labelled cells, use hcs-qc annotate."
+            f"{path} is not an export of annotations: it has no column {', '.join(missing)}. To "
+            "import a file of labelled cells, use hcs-qc annotate."
         )
+    take = partial(_take_annotation, source=path.name) if is_of_annotations else _take_line
     actions: dict[str, Action] = {}
     problems = []
-    names = list(table.columns)
     for line, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
         try:
-            _take_line(actions, dict(zip(names, values, strict=True)))
+            take(actions, dict(zip(names, values, strict=True)))
         except (HcsQcError, ValueError, OverflowError) as error:
             problems.append(Problem(f"{path.name} line {line}", str(error)))
     if problems:
@@ -147,6 +161,40 @@ def _take_line(actions: dict[str, Action], line: dict[str, str]) -> None:
         action.rows[row] = _row(event, line)
 
 
+def _take_annotation(actions: dict[str, Action], line: dict[str, str], source: str) -> None:
+    """Take a line of `EXPORTED` columns: its action is told by the person and the time alone."""
+    line = {name: with_formula(text) for name, text in line.items()}
+    actor, at_us = checked_person(line["annotator"]), _microseconds(line["at"])
+    uuid = f"{_OF_EXPORT}{uuid5(NAMESPACE_URL, f'{at_us} {actor}')}"
+    action = actions.setdefault(uuid, Action(uuid, at_us, actor, "annotate", None, source))
+    kind = "" if line["kind"] == MITOSIS and line["label"] != "abnormal" else line["kind"]
+    row = _row("annotate", {**line, "class": line["label"], "kind": kind})
+    action.rows[len(action.rows)] = row
+
+
+def without_known(actions: Mapping[str, Action], known: Mapping[str, Action]) -> dict[str, Action]:
+    """Leave annotations of an export out on which the journal has the same or a later word."""
+    latest: dict[tuple[object, ...], int] = {}
+    for action in known.values():
+        for row in action.rows.values() if action.type == "annotate" else ():
+            place = (action.actor, *Annotation.of_row(row).place)
+            latest[place] = max(action.at_us, latest.get(place, action.at_us))
+    new = {}
+    for uuid, action in actions.items():
+        rows = action.rows
+        if action.is_of_export:
+            rows = {
+                number: row
+                for number, row in rows.items()
+                if latest.get((action.actor, *Annotation.of_row(row).place), action.at_us - 1)
+                < action.at_us
+            }
+            if not rows:
+                continue
+        new[uuid] = replace(action, rows=rows)
+    return new
+
+
 def _row(event: str, line: dict[str, str]) -> tuple[Any, ...]:
     def given(name: str) -> str | None:
         return line[name] or None
@@ -172,7 +220,8 @@ def _microseconds(text: str) -> int:
 def add_actions(database: sqlite3.Connection, actions: Mapping[str, Action], name: str) -> int:
     """Add those actions that the journal does not have; return how many."""
     known = load_actions(database)
-    problems = list(_contradictions(actions, known, name))
+    actions = without_known(actions, known)
+    problems = list(contradictions(actions, known, name))
     if problems:
         raise ProblemsError(
             f"{name}: {count_of(len(problems), 'event')} cannot be imported", problems
@@ -197,7 +246,7 @@ def _order(action: Action) -> tuple[int, str]:
     return action.order
 
 
-def _contradictions(
+def contradictions(
     actions: Mapping[str, Action], known: Mapping[str, Action], name: str
 ) -> Iterator[Problem]:
     for action in actions.values():

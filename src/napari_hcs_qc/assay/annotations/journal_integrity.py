@@ -48,8 +48,9 @@ class JournalDamage(ProblemsError, DamagedError):
 
     def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
         super().__init__(
-            f"{path} is damaged; it was not changed. Restore it from its copies, or from a backup "
-            f"or CSV export: hcs-qc repair {path.parent}. "
+            f"{path} is damaged; it was not changed. Restore it from its copies (with --csv FILE "
+            "also from what hcs-qc annotations --export wrote) or from a backup: hcs-qc repair "
+            f"{path.parent}. "
             f"{count_of(len(problems), 'problem').capitalize()}",
             problems,
         )

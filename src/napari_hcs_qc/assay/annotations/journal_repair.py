@@ -23,14 +23,15 @@ from napari_hcs_qc.assay.annotations.journal_integrity import (
     rows_that_differ,
 )
 from napari_hcs_qc.assay.annotations.journal_schema import appending, create_schema, reading
-from napari_hcs_qc.errors import DamagedError, HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError, ProblemsError
 from napari_hcs_qc.files import atomic_path, explained_writes
 from napari_hcs_qc.text import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _TIMEOUT_S = 30.0
+_LEAST_BYTES = 32  # that an action takes in its file: its id alone has as many
 # Of the format of SQLite's files: where the header says of how many pages it is, and the kind of a
 # page of a table that has others below it.
 _PAGE_COUNT, _INTERIOR = slice(28, 32), 5
@@ -44,6 +45,7 @@ class JournalRepair:
     n_restored: int = 0  # actions that were not, or were missing, from copies and exports
     lost: tuple[str, ...] = ()  # actions that are nowhere
     damaged: Path | None = None  # where the damaged file is kept; None where nothing was damaged
+    refused: tuple[str, ...] = ()  # why a given export was not used
 
 
 def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
@@ -65,15 +67,19 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
                 kept.setdefault(uuid, action)
             held.numbers.update(further.numbers)
             held.whole_numbers.update(further.whole_numbers)
+    refused = []
     for export in exports:
-        for uuid, action in journal_csv.read_actions(export).items():
-            kept.setdefault(uuid, action)
+        try:
+            kept.update(_new_actions(export, kept, held.partial))
+        except HcsQcError as error:
+            refused.append(str(error))
     partial = {uuid: action for uuid, action in held.partial.items() if uuid not in kept}
     kept = _without_orphans({**kept, **partial})
     if not kept:
         raise HcsQcError(
             f"Nothing of {path} can be read, and it has no copies; it was not changed. Restore it "
-            f"from a backup, or give an exported journal: hcs-qc repair {path.parent} --csv FILE."
+            "from a backup, or from a CSV that hcs-qc annotations --export wrote: hcs-qc repair "
+            f"{path.parent} --csv FILE. {' '.join(refused)}".rstrip()
         )
     damaged_path, was_there = _beside(path), path.exists()
     with explained_writes(path):
@@ -85,9 +91,12 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
                 journal_csv.add_actions(database, kept, path.name)
         # Of the damaged file, and not to be applied to the new one.
         path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
-    restored = {*kept, *held.whole_numbers}
+    # Of annotations exported without the ids of their actions, person and time tell which they are.
+    exported = {(action.actor, action.at_us) for action in kept.values() if action.is_of_export}
+    came_back = {uuid for uuid, made in held.made.items() if made in exported}
+    restored = {*kept, *held.whole_numbers, *came_back}
     lost = [text for uuid, text in held.numbers.items() if uuid not in restored]
-    lost += [held.lost_rows[uuid] for uuid in partial]
+    lost += [held.lost_rows[uuid] for uuid in partial if uuid not in came_back]
     if not is_readable and sources:
         lost.append("what was recorded since the newest copy")
     n_whole = sum(uuid in kept for uuid in held.whole)
@@ -96,7 +105,19 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
         n_restored=len(kept) - n_whole - len(partial),
         lost=tuple(lost),
         damaged=damaged_path if was_there else None,
+        refused=tuple(refused),
     )
+
+
+def _new_actions(
+    export: Path, kept: Mapping[str, Action], partial: Mapping[str, Action]
+) -> dict[str, Action]:
+    """Give what an export has and `kept` lacks; refuse one that contradicts it."""
+    actions = journal_csv.without_known(journal_csv.read_actions(export), {**partial, **kept})
+    problems = list(journal_csv.contradictions(actions, kept, export.name))
+    if problems:
+        raise ProblemsError(f"{export} contradicts the journal", problems)
+    return {uuid: action for uuid, action in actions.items() if uuid not in kept}
 
 
 def _completed(path: Path, exports: Sequence[Path]) -> JournalRepair:
@@ -104,11 +125,17 @@ def _completed(path: Path, exports: Sequence[Path]) -> JournalRepair:
     with reading(path, busy_timeout_s=_TIMEOUT_S) as database:
         n_whole: int = database.execute("SELECT COUNT(*) FROM actions").fetchone()[0]
     n_new = 0
+    refused = []
     for export in exports:
-        actions = journal_csv.read_actions(export)
-        with appending(path, busy_timeout_s=_TIMEOUT_S) as database:
-            n_new += journal_csv.add_actions(database, actions, export.name)
-    return JournalRepair(n_whole=n_whole, n_restored=n_new)
+        try:
+            actions = journal_csv.read_actions(export)
+            with appending(path, busy_timeout_s=_TIMEOUT_S) as database:
+                n_new += journal_csv.add_actions(database, actions, export.name)
+        except DamagedError:
+            raise
+        except HcsQcError as error:
+            refused.append(str(error))
+    return JournalRepair(n_whole=n_whole, n_restored=n_new, refused=tuple(refused))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +148,7 @@ class _Salvaged:
     # What all actions are, by their ids, or by their numbers where these cannot be read
     numbers: dict[str, str] = field(default_factory=dict)
     whole_numbers: set[str] = field(default_factory=set)
+    made: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # by whom and when
 
 
 def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
@@ -134,10 +162,11 @@ def _salvaged(path: Path, copies: Sequence[Path], folder: Path) -> _Salvaged:
         if copy is not None:
             _replace_schema(work, copy)
         with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(work)) as database:
-            salvaged = _actions_in(database)
+            salvaged = _actions_in(database, work.stat().st_size // _LEAST_BYTES)
             if salvaged.whole or salvaged.partial:
                 return salvaged
             known.numbers.update(salvaged.numbers)
+            known.made.update(salvaged.made)
     return known
 
 
@@ -168,7 +197,7 @@ def _schema_pages(content: bytes, size: int, page: int, depth: int = 0) -> list[
     ]
 
 
-def _actions_in(database: sqlite3.Connection) -> _Salvaged:
+def _actions_in(database: sqlite3.Connection, most: int) -> _Salvaged:
     database.text_factory = _text
     has_checksums = _first(database, "SELECT COUNT(*) FROM checksums", ()) is not None
     highest = [
@@ -182,7 +211,7 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
     last = max([int(row[0]) for row in highest if row and isinstance(row[0], int)], default=0)
     salvaged = _Salvaged()
     query = "SELECT uuid, at_us, actor, type, target, source FROM actions WHERE seq = ?"
-    for seq in range(1, last + 1):
+    for seq in range(1, min(last, most) + 1):  # numbers without gaps, one of which may be damaged
         about = _first(database, query, (seq,))
         kept = _first(database, "SELECT own FROM checksums WHERE action = ?", (seq,))
         number = f"number {seq}"
@@ -201,6 +230,8 @@ def _actions_in(database: sqlite3.Connection) -> _Salvaged:
             salvaged.whole_numbers.add(number)
         if about or kept:
             salvaged.numbers[uuid] = described(seq, about or ())
+        if about:
+            salvaged.made[uuid] = about[2], about[1]
     return salvaged
 
 

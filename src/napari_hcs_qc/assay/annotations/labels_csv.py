@@ -25,7 +25,7 @@ from napari_hcs_qc.tables.places import NEEDED, read_placed, with_unit
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.values import UNSURE, asks, class_of, is_number, number
 from napari_hcs_qc.text import count_of, listing
-from napari_hcs_qc.text_columns import with_texts
+from napari_hcs_qc.text_columns import with_formula, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +146,10 @@ class _Reader:
         site = [None if pd.isna(number) else int(number) for number in moved["site"]]
         places = zip(moved["plate"], moved["well"], site, moved["y_px"], moved["x_px"], strict=True)
         for index, (line, place) in enumerate(zip(placed.table.index, places, strict=True)):
-            texts = {meaning: values[name][index].strip() for meaning, name in names.items()}
+            texts = {
+                meaning: with_formula(values[name][index].strip())
+                for meaning, name in names.items()
+            }
             if not self._is_given(texts["class"]):
                 continue
             self.rows.append(_Row(f"{path.name} line {line}", int(line), texts, place))

@@ -89,7 +89,7 @@ def compare_encoder(
     and so in the list of encoders.
     """
     own = assay_encoder(assay, name)
-    requested = recipe or str(own.manifest.get("recipe", {}).get("name") or "") or None
+    requested = recipe or str((own.recipe or {}).get("name") or "") or None
     sized = requested_recipe(TrainOptions(recipe=requested, rgb=rgb)).with_diameter(
         first_diameter(assay) or 1.0
     )

@@ -133,6 +133,7 @@ class AssayFolder:
         image_root: Path | None = None,
         plate_shape: str | None = None,
         time: int | None = None,
+        allow_remote: bool = False,
         fingerprint: str = "",
     ) -> PlateEntry:
         """Add a plate; the same plate again changes nothing, so that a command can be repeated."""
@@ -146,6 +147,7 @@ class AssayFolder:
             image_root=root,
             plate_shape=plate_shape,
             time=time,
+            allow_remote=allow_remote,
             fingerprint=fingerprint,
         )
         with self.lock():
@@ -159,29 +161,47 @@ class AssayFolder:
                     image_root=new.image_root or entry.image_root,
                     plate_shape=new.plate_shape or entry.plate_shape,
                     time=entry.time if new.time is None else new.time,
+                    allow_remote=entry.allow_remote,
                     fingerprint=entry.fingerprint,
                 )
                 if requested == entry:
+                    if new.allow_remote and not entry.allow_remote:
+                        allowed = replace(entry, allow_remote=True)
+                        self._replace(entry, allowed)
+                        return allowed
                     return entry
                 raise HcsQcError(_clash(entry, new))
             self._write(plates=(*self._plates, new))
         return new
 
     def relocate_plate(
-        self, name: str, source: Path, *, image_root: Path | None = None
+        self,
+        name: str,
+        source: Path,
+        *,
+        image_root: Path | None = None,
+        allow_remote: bool = False,
     ) -> PlateEntry:
         """Tell the assay where a plate lies now. Its cells and embeddings stay."""
         with self.lock():
             self.reload()
             old = self.plate(name)
             root = old.image_root if image_root is None else as_location(image_root).resolve()
-            new = replace(old, source=as_location(source).resolve(), image_root=root)
+            new = replace(
+                old,
+                source=as_location(source).resolve(),
+                image_root=root,
+                allow_remote=allow_remote or old.allow_remote,
+            )
             if not new.source.exists():
                 raise HcsQcError(
                     f"{source} does not exist; the plate {old.name} stays at {old.source}."
                 )
-            self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
+            self._replace(old, new)
         return new
+
+    def _replace(self, old: PlateEntry, new: PlateEntry) -> None:
+        self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
 
     def remove_plate(self, name: str) -> PlateEntry:
         """Take a plate out; its images, and what people said about it, stay where they are."""

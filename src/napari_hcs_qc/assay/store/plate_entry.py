@@ -30,6 +30,7 @@ class PlateEntry:
     image_root: Path | None = None  # folder of the images, where one was given; absolute
     plate_shape: str | None = None  # where one was given
     time: int | None = None  # the only time point, where one was given
+    allow_remote: bool = False  # whether servers that a table names may be contacted
     fingerprint: str = ""  # of the plate when it was added (`Plate.fingerprint`)
 
     def opened_with(self) -> dict[str, Any]:
@@ -48,6 +49,7 @@ class PlateEntry:
             "name": self.name,
             "plate_shape": self.plate_shape,
             "time": self.time,
+            "allow_remote": self.allow_remote,
         }
 
     def to_record(self, assay: Path) -> PlateRecord:
@@ -61,6 +63,7 @@ class PlateEntry:
             image_root_from_assay=_from_assay(self.image_root, assay),
             plate_shape=self.plate_shape,
             time=self.time,
+            allow_remote=self.allow_remote or None,
             fingerprint=self.fingerprint,
         )
 
@@ -81,6 +84,7 @@ class PlateEntry:
             else _located(root, record.image_root_from_assay, assay),
             plate_shape=record.plate_shape,
             time=record.time,
+            allow_remote=bool(record.allow_remote),
             fingerprint=record.fingerprint,
         )
 

@@ -25,7 +25,8 @@ def _add_repair_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="an exported journal to restore from, beside the copies. Can be repeated",
+        help="a CSV that hcs-qc annotations --export wrote, to restore from beside the copies. Can "
+        "be repeated",
     )
 
 
@@ -59,17 +60,22 @@ def _repair(options: argparse.Namespace, _bars: Bars) -> Outcome:
         "n_restored": repaired.n_restored,
         "lost": list(repaired.lost),
         "damaged": None if repaired.damaged is None else str(repaired.damaged),
+        "refused": list(repaired.refused),
     }
+    refused = [f"Not used: {text}" for text in repaired.refused]
+    exit_code = DAMAGED if refused else 0
     if repaired.damaged is None and not repaired.n_restored:
-        return Outcome([f"The journal is whole: {count_of(repaired.n_whole, 'action')}."], data)
+        line = f"The journal is whole: {count_of(repaired.n_whole, 'action')}."
+        return Outcome([line, *refused], data, exit_code)
     lines = [
         f"The journal was restored: {count_of(repaired.n_whole, 'action')} of it were whole, "
         f"{repaired.n_restored:,} came from copies and exports, {len(repaired.lost):,} are lost.",
         *(f"  Lost: {text}" for text in repaired.lost),
+        *refused,
     ]
     if repaired.damaged is not None:
         lines.append(f"The damaged file is kept as {repaired.damaged}.")
-    return Outcome(lines, data)
+    return Outcome(lines, data, exit_code)
 
 
 CHECK = Command(

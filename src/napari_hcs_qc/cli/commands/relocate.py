@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.cli.arguments import add_assay, parameters
+from napari_hcs_qc.cli.arguments import add_allow_remote, add_assay, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def _add_relocate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-root", metavar="DIR", type=Path, help="folder of the images of a CSV, if moved"
     )
+    add_allow_remote(parser)
 
 
 def _add_remove_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QDialog, QFileDialog, QWidget
+from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QWidget
 
 from napari_hcs_qc.cells.detectors.detector import detector_names
 from napari_hcs_qc.gui.plate.plate_preview import PlatePreview
@@ -14,6 +14,7 @@ from napari_hcs_qc.gui.widgets.controls import combo_box, form, lay_out, line_ed
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
+from napari_hcs_qc.plates.remote import RemoteImagesError
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.workflow import desk_steps
 from napari_hcs_qc.workflow.cell_options import stained_channel
@@ -57,6 +58,7 @@ class NewAssayDialog(QDialog):
         self._session, self._fixed = session, folder
         self._slot = f"look {id(self)}"
         self._look: PlateLook | None = None
+        self._allow_remote = False
         self.setWindowTitle("New assay" if folder is None else "Add a plate")
         self.setMinimumWidth(560)
         self._make_widgets(plate, folder)
@@ -156,7 +158,7 @@ class NewAssayDialog(QDialog):
 
     def _plate_source(self) -> PlateSource:
         path = Path(self._plate.text().strip()).expanduser()
-        return PlateSource(path, **self._source.value())
+        return PlateSource(path, allow_remote=self._allow_remote, **self._source.value())
 
     # ---- looking -------------------------------------------------------------------------
 
@@ -174,7 +176,13 @@ class NewAssayDialog(QDialog):
         job.finished.connect(self._show)
         job.failed.connect(self._show_problem)
 
-    def _show(self, look: PlateLook) -> None:
+    def _show(self, look: PlateLook | RemoteImagesError) -> None:
+        if isinstance(look, RemoteImagesError):
+            self._preview.set_text(f"✖ {look}")
+            if _may_contact(look, self):
+                self._allow_remote = True
+                self.look()
+            return
         self._look = look
         known = stained_channel(look.plate)
         self._preview.set_look(look, None if known is None else look.plate.channels[known].name)
@@ -185,6 +193,7 @@ class NewAssayDialog(QDialog):
         self._check()
 
     def _plate_changed(self, text: str) -> None:
+        self._allow_remote = False
         if self._fixed is None and text.strip():
             self._folder.setText(str(proposed_folder(Path(text.strip()).expanduser())))
         self._source_changed()
@@ -256,3 +265,9 @@ class NewAssayDialog(QDialog):
         chosen, _ = QFileDialog.getOpenFileName(self, "Plate map", self._platemap.text(), MAPS)
         if chosen:
             self._platemap.setText(chosen)
+
+
+def _may_contact(error: RemoteImagesError, parent: QWidget) -> bool:
+    text = f"{error.named}. Contact them? Say yes only if you trust the file."
+    answer = QMessageBox.question(parent, "Images on servers", text)
+    return bool(answer == QMessageBox.StandardButton.Yes)

@@ -26,7 +26,7 @@ from napari_hcs_qc.plates.readers.load_data_table import read_load_data
 from napari_hcs_qc.plates.readers.names.instruments.molecular_devices import site_in_name
 from napari_hcs_qc.plates.readers.names.place import NO_Z, well_text
 from napari_hcs_qc.plates.readers.registry import Reader
-from napari_hcs_qc.plates.remote import as_location, is_remote
+from napari_hcs_qc.plates.remote import RemoteImagesError, as_location, is_remote, server_of
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.text import a_few, count_of
 
@@ -80,6 +80,7 @@ def open_load_data(
     name: str | None = None,
     shape: tuple[int, int] | None = None,
     time: int | None = None,
+    allow_remote: bool = False,
 ) -> Plate:
     """Index the plate that a LoadData CSV or Parquet file describes."""
     table, problems = read_load_data(path)
@@ -117,6 +118,8 @@ def open_load_data(
             files.append(
                 PlaneFile(file_path, well, site, channel, z, at_time, -1 if part is None else part)
             )
+    if finder.servers and not allow_remote:
+        raise RemoteImagesError(path, a_few(sorted(finder.servers)))
     if files and len(missing) == len(files):
         raise HcsQcError(_all_missing(path, missing, image_root))
     if missing:
@@ -337,12 +340,16 @@ class _Finder:
         self._is_moved = image_root is not None
         self._resolved: dict[str, tuple[str, bool]] = {}
         self._names: dict[str, dict[str, str]] = {}
+        self.servers: set[str] = set()  # which the table names, and the person did not
 
     def find(self, folder: str, file: str) -> tuple[str, bool]:
         """Absolute path of a file, and whether it exists."""
         if not self._is_moved or is_remote(self._base):
             address = self._address(folder, file)
             if address:  # whether it is there is seen when it is read
+                server = server_of(address)
+                if not (is_remote(self._base) and server == server_of(self._base)):
+                    self.servers.add(server)
                 return address, True
         folder, file = _plain_path(folder), _plain_path(file)
         pieces = _pieces(file)
@@ -426,5 +433,5 @@ READER = Reader(
     title="a LoadData CSV or Parquet file",
     recognises=_is_table,
     open=open_load_data,
-    options=frozenset({"image_root", "plate_shape", "time"}),
+    options=frozenset({"image_root", "plate_shape", "time", "allow_remote"}),
 )

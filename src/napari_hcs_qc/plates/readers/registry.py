@@ -32,7 +32,7 @@ class Reader:
         to open; None by default), and with those of `options` that were given; gives the plate.
     options
         Which of ``"pattern"``, ``"image_root"``, ``"plate_shape"`` (given as ``shape``, a pair of
-        rows and columns) and ``"time"`` it takes.
+        rows and columns), ``"time"`` and ``"allow_remote"`` (always given) it takes.
 
     Examples
     --------

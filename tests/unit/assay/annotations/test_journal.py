@@ -447,7 +447,7 @@ def test_events_must_fit_each_other(journal: Journal, tmp_path: Path) -> None:
 def test_a_label_file_is_no_export(journal: Journal, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("well,site,y_px,x_px,label\nA01,1,1,1,normal\n", encoding="utf-8")
-    with pytest.raises(HcsQcError, match="not an exported journal"):
+    with pytest.raises(HcsQcError, match="not an export of annotations"):
         journal.import_(path)
 
 

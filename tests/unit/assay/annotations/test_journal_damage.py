@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.annotations import journal_schema
@@ -17,7 +18,9 @@ from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.journal_integrity import copies
 from napari_hcs_qc.assay.annotations.journal_repair import JournalRepair, repair_journal
+from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.errors import DamagedError, HcsQcError
+from napari_hcs_qc.workflow.labels_in_out import write_annotations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,6 +228,20 @@ def test_what_is_lost_is_told_and_an_export_brings_it_back(path: Path, tmp_path:
     assert content(opened_anew(path)) == expected
 
 
+@pytest.mark.timeout(60)
+def test_a_damaged_number_of_an_action_is_no_loop_count(path: Path) -> None:
+    expected = content(Journal(path))
+    database = sqlite3.connect(path, isolation_level=None)
+    for table in ("actions", "annotations"):
+        database.execute(f"DROP TRIGGER {table}_no_update")
+    database.execute("UPDATE annotations SET action = 1 << 40 WHERE action = 3")
+    database.execute("UPDATE actions SET seq = 1 << 40 WHERE seq = 3")
+    database.close()
+    repaired = repair_journal(path)
+    assert (repaired.n_whole, repaired.n_restored, repaired.lost) == (70, 1, ())
+    assert content(opened_anew(path)) == expected
+
+
 def test_of_many_rows_the_good_ones_are_kept_and_the_damaged_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     rows = [
@@ -241,6 +258,73 @@ def test_of_many_rows_the_good_ones_are_kept_and_the_damaged_one_is_named(tmp_pa
     assert lost.endswith(": row 6")
     wells = opened_anew(path).annotations()["well"].tolist()
     assert wells == [row.well for row in rows if row.well != "A07"]
+
+
+def exported_annotations(path: Path, out: Path) -> Path:
+    assay = AssayFolder.create(out.parent / "of the export")
+    shutil.copy(path, assay.journal_path)
+    write_annotations(assay, out)
+    return out
+
+
+def test_exported_annotations_bring_back_what_is_in_no_copy(path: Path, tmp_path: Path) -> None:
+    expected = Journal(path).annotations().drop(columns=["action", "chosen"])
+    export = exported_annotations(path, tmp_path / "annotations.csv")
+    assert repair_journal(path, [export]).n_restored == 0  # it has nothing that is not there
+    shutil.rmtree(path.parent / "journal-copies")
+    flip(path, path.read_bytes().rfind(b"B01"))
+    repaired = repair_journal(path, [export])
+    assert (repaired.n_restored, repaired.lost, repaired.refused) == (1, (), ())
+    restored = opened_anew(path).annotations().drop(columns=["action", "chosen"])
+    pd.testing.assert_frame_equal(restored, expected)
+    assert repair_journal(path, [export]).n_restored == 0
+
+
+def test_exported_annotations_do_not_change_what_people_said_since(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "assay" / "journal.sqlite")
+    for x, note in enumerate(("=1+1", "mitosis", None)):
+        journal.annotate("SIM", "A01", 1, 1.0, float(x), "normal", None, "=me", note)
+    export = exported_annotations(journal.path, tmp_path / "annotations.csv")
+    assert "'=1+1" in export.read_text(encoding="utf-8")
+    journal.annotate("SIM", "A01", 1, 1.0, 0.0, None, None, "=me")
+    journal.annotate("SIM", "A01", 1, 1.0, 1.0, "abnormal", "blur", "=me")
+    journal.undo("=me")
+    before = content(journal)
+    assert repair_journal(journal.path, [export]).n_restored == 0
+    assert content(journal) == before
+    # In a journal that has nothing of it all comes back, as it was.
+    other = Journal.open(tmp_path / "other" / "journal.sqlite")
+    assert repair_journal(other.path, [export]).n_restored == 3
+    columns = ["class", "kind", "note", "annotator", "x_px"]
+    assert other.annotations()[columns].values.tolist() == [
+        ["normal", None, "=1+1", "=me", 0.0],
+        ["normal", None, "mitosis", "=me", 1.0],
+        ["normal", None, None, "=me", 2.0],
+    ]
+
+
+def test_a_file_that_is_no_export_stops_nothing(path: Path, tmp_path: Path) -> None:
+    expected = content(Journal(path))
+    journal_export, edited, other = (tmp_path / f"{name}.csv" for name in ("all", "edited", "no"))
+    Journal(path).export(journal_export)
+    text = journal_export.read_text(encoding="utf-8")
+    edited.write_text(text.replace(",A01,1,0.0,", ",A01,1,0.5,"), encoding="utf-8")
+    other.write_text("well,site\nA01,1\n", encoding="utf-8")
+    files = [tmp_path / "missing.csv", other, edited, journal_export]
+    flip(path, path.read_bytes().rfind(b"B01"))
+    damaged = path.read_bytes()
+    for _ in range(2):  # damaged, then whole
+        repaired = repair_journal(path, files)
+        missing, no_export, contradicting = repaired.refused
+        assert "does not exist" in missing
+        assert f"{other} is not an export of annotations" in no_export
+        assert "differs from the event of that id" in contradicting
+        assert repaired.lost == ()
+        assert content(opened_anew(path)) == expected
+    path.write_bytes(damaged)
+    shutil.rmtree(path.parent / "journal-copies")
+    assert len(repair_journal(path, files[:3]).lost) == 1
+    assert "B01" not in content(opened_anew(path))[0]
 
 
 def test_nothing_to_restore_from_is_an_error_that_changes_nothing(tmp_path: Path) -> None:

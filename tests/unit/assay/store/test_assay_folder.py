@@ -9,6 +9,7 @@ import string
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,10 @@ def test_pattern_and_image_root_need_not_be_said_again(assay: AssayFolder, plate
     first = assay.add_plate("p", plate, pattern="x", image_root=plate / "..")
     assert first.image_root == plate.parent.resolve()
     assert assay.add_plate("p", plate) == first
+    # A permission is no contradiction, and is not taken back by not being given again.
+    assert assay.add_plate("p", plate, allow_remote=True) == replace(first, allow_remote=True)
+    assert assay.add_plate("p", plate).allow_remote
+    assert AssayFolder.open(assay.path).plate("p").allow_remote
 
 
 def test_two_programs_may_add_plates(assay: AssayFolder, plate: Path) -> None:
@@ -251,6 +256,7 @@ def test_names_that_a_file_system_may_not_tell_apart() -> None:
 
 HOLDER = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 with AssayFolder.open(Path(sys.argv[1])).lock():
@@ -336,6 +342,7 @@ def test_a_write_that_fails_leaves_the_assay_as_it_was(
 
 READ_ONLY = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.errors import WriteError
