@@ -64,15 +64,27 @@ def explain(error: Exception, arguments: Sequence[str]) -> int:
     print(f"hcs-qc: error: {line}", file=sys.stderr)
     for problem in problems[_SHOWN:]:  # here is every one
         print(f"  {problem}", file=sys.stderr)
+    print_failure(arguments, line, code, problems=problems, details=details)
+    return code
+
+
+def print_failure(
+    arguments: Sequence[str],
+    text: str,
+    code: int,
+    *,
+    problems: Sequence[str] = (),
+    details: Path | None = None,
+) -> None:
+    """Print with ``--json`` why a command failed, as data."""
     if "--json" in arguments:
         data = {
-            "error": line,
+            "error": text,
             "exit_code": code,
             "problems": list(problems),
             "details": None if details is None else str(details),
         }
         print(json.dumps(data, indent=2))
-    return code
 
 
 def _keep_details(error: Exception, arguments: Sequence[str]) -> Path | None:
