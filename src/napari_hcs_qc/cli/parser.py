@@ -73,7 +73,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="show the version and exit",
     )
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON, errors too")
     common.add_argument("-q", "--quiet", action="store_true", help="do not show progress bars")
     common.add_argument(

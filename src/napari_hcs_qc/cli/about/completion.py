@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     return Outcome([script], {"shell": options.shell, "script": script})
 
 
-def _complete_files(parser: argparse.ArgumentParser, complete: dict[str, str]) -> None:
+def _complete_files(parser: argparse.ArgumentParser, complete: object) -> None:
     """Let paths be completed, which argparse knows by their type."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
