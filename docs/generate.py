@@ -65,6 +65,9 @@ def pages() -> dict[str, str]:
         "changelog.md": root_page("CHANGELOG.md"),
         "explanations/measurements.md": root_page("benchmarks/README.md", up="../"),
         "citing.md": citing_page(),
+    } | {
+        f"notebooks/{path.stem}.md": notebook_page(path)
+        for path in sorted((DOCS / "notebooks").glob("*.ipynb"))
     }
 
 
@@ -304,6 +307,23 @@ def root_page(name: str, *, up: str = "") -> str:
     text = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/([^)]+)\)", rf"]({up}\1)", text)
     return re.sub(r"\]\((CHANGELOG|CONTRIBUTING)\.md", lambda m: f"]({up}{m[1].lower()}.md", text)
+
+
+def notebook_page(path: Path) -> str:
+    """Give a notebook with the texts that it put out as a page."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            text = output.get("text") or output.get("data", {}).get("text/plain", "")
+            if text:
+                parts.append(f"```text\n{''.join(text).rstrip()}\n```")
+    parts.append(f"[This page as a notebook]({path.name})")
+    return "\n\n".join(parts) + "\n"
 
 
 def citing_page() -> str:

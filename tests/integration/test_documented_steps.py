@@ -1,7 +1,8 @@
-"""What Get started and the guide to profiles tell the reader to type, typed."""
+"""What Get started and the guide to profiles tell the reader to type, typed; the notebooks."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -42,3 +43,16 @@ def test_the_blocks_of_the_pages_run_one_after_another(tmp_path: Path) -> None:
     listed = (DOCS / "reference" / "assay-folder.md").read_text(encoding="utf-8")
     for path in (tmp_path / "my-assay").iterdir():
         assert f"`{path.name}" in listed, path.name
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_notebook_runs_and_was_saved_with_its_output(path: Path, tmp_path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    outputs = [output for cell in codes for output in cell["outputs"]]
+    assert outputs and not any(output["output_type"] == "error" for output in outputs)
+    code = "\n".join("".join(cell["source"]) for cell in codes)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def _run(_options: argparse.Namespace, _bars: Bars) -> Outcome:
         "optional": {name: _version(name) for name in _OPTIONAL},
         "devices": _devices(),
         "backend": choose_backend(),
-        "window": why_no_window() or "can be opened",
+        "window": why_no_window().removesuffix(", so napari was not opened.") or "can be opened",
         "caches": _caches(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
