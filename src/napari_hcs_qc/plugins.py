@@ -28,6 +28,8 @@ COMMANDS = {
     "relocate": "napari_hcs_qc.cli.commands.relocate:RELOCATE",
     "remove": "napari_hcs_qc.cli.commands.relocate:REMOVE",
     "convert": "napari_hcs_qc.cli.commands.convert:CONVERT",
+    "info": "napari_hcs_qc.cli.about.info:INFO",
+    "completion": "napari_hcs_qc.cli.about.completion:COMPLETION",
     "open": "napari_hcs_qc.cli.commands.open:OPEN",
     "pretrain": "napari_hcs_qc.study.cli.pretrain:COMMAND",
     "benchmark": "napari_hcs_qc.study.cli.benchmark:COMMAND",

@@ -71,7 +71,7 @@ def test_what_the_core_finds_by_name_is_there() -> None:
 
 # ---- like the commands -------------------------------------------------------------------
 
-_ONLY_COMMANDS = {"open", "demo"}
+_ONLY_COMMANDS = {"open", "demo", "info", "completion"}
 
 
 def _function(command: str) -> Any:

@@ -8,11 +8,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.cli.bars import Bars
-from napari_hcs_qc.cli.endings import encode_anything, explain
-from napari_hcs_qc.cli.parser import load_command, make_parser
+from napari_hcs_qc.cli.endings import encode_anything, explain, print_failure
+from napari_hcs_qc.cli.parser import WrongArgumentsError, load_command, make_parser
+from napari_hcs_qc.cli.step_log import step_log
 from napari_hcs_qc.job import Cancelled
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
@@ -24,10 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     encode_anything()
     try:
         options = make_parser(*arguments[:1]).parse_args(_joined_pattern(arguments))
-        with Bars(enabled=not options.quiet and not is_second_process()) as bars:
+        with (
+            step_log(arguments, verbose=options.verbose, file=options.log_file),
+            _bars(options) as bars,
+        ):
             outcome = load_command(options.command).run(options, bars)
+    except WrongArgumentsError as error:
+        print_failure(arguments, error.text, int(str(error.code)))
+        raise
     except (KeyboardInterrupt, Cancelled):
-        print("hcs-qc: stopped; run the same command again to resume.", file=sys.stderr)
+        text = "stopped; run the same command again to resume."
+        print(f"hcs-qc: {text}", file=sys.stderr)
+        print_failure(arguments, text, _INTERRUPTED)
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is ends in a line
         return explain(error, arguments)
@@ -45,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads it has seen enough: `hcs-qc status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return outcome.exit_code
+
+
+def _bars(options: argparse.Namespace) -> Bars:
+    """Draw bars where a person sees them; lines of a file or another program's input are none."""
+    is_shown = not options.quiet and not is_second_process()
+    return Bars(enabled=is_shown and not options.verbose and sys.stderr.isatty(), notes=is_shown)
 
 
 def _joined_pattern(arguments: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ OUT_HELP = "output folder; reused to resume"
 
 def parameters(options: argparse.Namespace, *without: str) -> dict[str, Any]:
     """Give what the function of a command takes: it has the command's parameters by name."""
-    left_out = {"command", "json", "quiet", *without}
+    left_out = {"command", "json", "quiet", "verbose", "log_file", *without}
     return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
@@ -250,7 +250,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seeds", metavar="N", type=int, default=5, help="number of cross-validation repeats"
     )
-    group.add_argument("--seed", metavar="N", type=int, default=0)
+    group.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the folds and all random numbers"
+    )
     add_device(group)
     add_backend(group)
 

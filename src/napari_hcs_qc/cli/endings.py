@@ -62,15 +62,28 @@ def explain(error: Exception, arguments: Sequence[str]) -> int:
     shown = [" ".join(text.split()) for text in some_lines(problems)]
     if any(problem not in line for problem in shown):  # else the line has all of them
         print(*(f"  {problem}" for problem in shown), sep="\n", file=sys.stderr)
+    texts = [str(problem) for problem in problems]
+    print_failure(arguments, line, code, problems=texts, details=details)
+    return code
+
+
+def print_failure(
+    arguments: Sequence[str],
+    text: str,
+    code: int,
+    *,
+    problems: Sequence[str] = (),
+    details: Path | None = None,
+) -> None:
+    """Print with ``--json`` why a command failed, as data."""
     if "--json" in arguments:
         data = {
-            "error": line,
+            "error": text,
             "exit_code": code,
-            "problems": [str(problem) for problem in problems],
+            "problems": list(problems),
             "details": None if details is None else str(details),
         }
         print(json.dumps(data, indent=2))
-    return code
 
 
 def _keep_details(error: Exception, arguments: Sequence[str]) -> Path | None:

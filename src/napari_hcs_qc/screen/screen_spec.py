@@ -65,26 +65,33 @@ class CellsTable(StrictPart):
     """How cells are found; as for the model by default."""
 
     channel: str | int | None = None
+    """Channel of the nuclei, by name or number from 0."""
     z: Literal["max"] | Annotated[int, Field(ge=0)] | None = None
     """How z stacks are read: their maximum, or one plane."""
 
 
 class ExportTable(StrictPart):
-    """What is exported, see `ExportOptions`."""
+    """What is exported."""
 
     keep_kinds: tuple[str, ...] = ()
     """Abnormal cells of these kinds of the assay stay in."""
     exclude_unreviewed: bool = False
+    """Flagged wells and sites are outliers until a reviewer keeps them."""
 
 
 class PlateTable(StrictPart):
     """One plate, or with `glob` as many as match."""
 
     path: Text | None = None
+    """Folder, table or OME-Zarr; this or `glob`."""
     glob: Text | None = None
+    """Pattern of paths with wildcards; each match is a plate."""
     name: Text | None = None
+    """Name of the plate; of a table with several plates which one."""
     pattern: Annotated[Text, AfterValidator(_pattern)] | None = None
+    """Regular expression on the paths of images, as `--pattern`."""
     image_root: Text | None = None
+    """Folder of the images of a table, if they were moved."""
     plate_shape: Text | None = None
     """Rows and columns, such as "8x12", or the number of wells."""
     time: int | None = None
@@ -92,6 +99,7 @@ class PlateTable(StrictPart):
     allow_remote: bool = False
     """Read images from servers that the table names."""
     platemap: Text | None = None
+    """Plate map of this plate."""
     cells: Text | None = None
     """Masks or positions to import."""
     acquired: Annotated[
@@ -106,14 +114,21 @@ class ScreenFile(StrictPart):
     """The TOML file of a screen; paths are relative to it."""
 
     name: Text | None = None
+    """Name of the screen, in its report."""
     assay: Text | None = None
+    """Folder of the assay with the trained model; needed."""
     model: Text | None = None
+    """Number of the model, such as "0003"; by default the one in use."""
     platemap: Text | None = None
+    """Plate map of every plate without its own."""
     cells: CellsTable = CellsTable()
+    """How cells are found."""
     export: ExportTable = ExportTable()
+    """Which cells, sites and wells are outliers in the tables."""
     rule: dict[str, JsonValue] = Field(default_factory=dict)
-    """Thresholds of `PlateRule`."""
+    """Thresholds by which plates are flagged."""
     plate: tuple[PlateTable, ...] = ()
+    """The plates; at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)

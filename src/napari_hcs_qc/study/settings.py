@@ -18,7 +18,12 @@ class Settings(BaseModel):
     """Frozen settings; a `ProblemsError` lists everything that is wrong with them."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        allow_inf_nan=False,
+        # What is said of a field below it is in the documentation.
+        use_attribute_docstrings=True,
     )
     title: ClassVar[str] = "The settings"
 

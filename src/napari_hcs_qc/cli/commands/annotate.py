@@ -102,7 +102,7 @@ def _add_verdict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plate", metavar="NAME", help="required if the assay has several plates")
     parser.add_argument("--site", metavar="N", type=int, help="only this site of the well")
-    parser.add_argument("--note", metavar="TEXT")
+    parser.add_argument("--note", metavar="TEXT", help="why, kept with the decision")
     add_annotator(parser)
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plate", metavar="PLATE", type=Path)
-    parser.add_argument("out", metavar="OUT.zarr", type=Path)
+    parser.add_argument("plate", metavar="PLATE", type=Path, help="folder, CSV or .zarr")
+    parser.add_argument("out", metavar="OUT.zarr", type=Path, help="the OME-Zarr plate")
     parser.add_argument("--ngff", choices=["0.4", "0.5"], default="0.5", help="NGFF version")
     add_plate_options(parser, platemap=False)
 

@@ -56,7 +56,7 @@ def _export(options: argparse.Namespace, bars: Bars) -> Outcome:
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
-    parser.add_argument("out", metavar="OUT.html", type=Path)
+    parser.add_argument("out", metavar="OUT.html", type=Path, help="the report")
     add_keep_kinds(parser)
 
 

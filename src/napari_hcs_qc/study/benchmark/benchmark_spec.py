@@ -84,13 +84,18 @@ class SourceSpec(Settings):
 
     title: ClassVar[str] = "The source of labelled cells"
 
-    name: StrictStr  # how the tables call it
+    name: StrictStr
+    """Name in the tables."""
     kind: Literal["plate", "assay", "folder", "arrays"]
-    path: _LocalPath  # the plate, the assay, the folder or the file
-    labels: _LocalPath | None = None  # CSV of labelled cells, of a plate
-    # Folder names (or array classes) that are abnormal
+    """In the file the name of the setting that holds the path: `plate = "..."`."""
+    path: _LocalPath
+    """The plate, the assay, the folder of crops or the file of arrays."""
+    labels: _LocalPath | None = None
+    """CSV of labelled cells, of a plate."""
     abnormal: tuple[StrictStr, ...] = ("abnormal",)
+    """Folder names (or array classes) that are abnormal."""
     group: Annotated[StrictStr, AfterValidator(check_group)] = FILE_GROUP
+    """Regular expression on a crop's file name, whose first group is its plate."""
 
     @model_validator(mode="before")
     @classmethod
@@ -127,26 +132,36 @@ class BenchmarkSpec(Settings):
     title: ClassVar[str] = "The benchmark"
 
     preset: Literal["grouped", "paper"] = "grouped"
-    # Labelled cells; each is split into training and test cells
+    """Where the settings that are not given come from."""
     sources: tuple[SourceSpec, ...] = Field(validation_alias="source")
-    # Pairs of source names: trained on the first, tested on the second
+    """Labelled cells; each is split into training and test cells."""
     transfers: tuple[Annotated[tuple[StrictStr, StrictStr], BeforeValidator(_pair)], ...] = Field(
         default=(), validation_alias="transfer"
     )
-    # Rows of the tables: encoders, recipes and heads
+    """Pairs of source names: trained on the first, tested on the second."""
     encoders: tuple[EncoderSpec, ...] = Field(
         default=(EncoderSpec("efficientnet-lite0"),), validation_alias="encoder"
     )
+    """Encoders, by name, with a local file of weights where one is needed."""
     recipes: tuple[Annotated[str, one_of(tuple(PRESETS))], ...] = ("nucleus",)
+    """How crops are cut."""
     heads: tuple[Annotated[str, one_of(HEAD_NAMES)], ...] = ("knn", "linear")
-    sizes: tuple[StrictInt, ...] = (0, 100, 50, 25, 10)  # numbers of annotations
-    seeds: tuple[StrictInt, ...] = tuple(range(10))  # one split each
-    fine_tuned_seeds: Annotated[StrictInt, Field(ge=0)] = 0  # 0: as many as of other heads
+    """Heads that are fitted on the embeddings, or on crops."""
+    sizes: tuple[StrictInt, ...] = (0, 100, 50, 25, 10)
+    """Numbers of annotations; 0 is all."""
+    seeds: tuple[StrictInt, ...] = tuple(range(10))
+    """One split each."""
+    fine_tuned_seeds: Annotated[StrictInt, Field(ge=0)] = 0
+    """Seeds of fine-tuned heads; 0 is as many as of other heads."""
     fine_tuned_matched: StrictBool = False
-    # ``grouped``: wells or plates are on one side only
+    """Whether `finetune-paper` is only measured with the recipe `paper-128px`, and `finetune` only
+    with all others."""
     protocol: Literal["grouped", "paper"] = "grouped"
-    baseline: StrictBool = True  # whether the row of hand-made features is there
+    """With `grouped` wells or plates are on one side of a split only; `paper` splits by cell."""
+    baseline: StrictBool = True
+    """Whether the row of hand-made features is there."""
     plate_directions: StrictBool = True
+    """Whether the head `linear` also gets a sample of the plate's unlabelled cells."""
 
     @model_validator(mode="before")
     @classmethod

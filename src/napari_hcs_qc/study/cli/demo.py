@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("demo"))
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("demo"),
+        help="folder for the sample plate, its assay and the results",
+    )
     parser.add_argument("--no-window", action="store_true", help="do not open napari")
 
 

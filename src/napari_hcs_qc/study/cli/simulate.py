@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="DIR", type=Path)
+    parser.add_argument("out", metavar="DIR", type=Path, help="folder for the plate")
     texts = {
         "wells": ("N", "number of wells"),
         "sites": ("N", "sites per well"),

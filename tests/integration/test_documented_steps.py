@@ -1,0 +1,58 @@
+"""What Get started and the guide to profiles tell the reader to type, typed; the notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = ("start/install.md", "start/first-plate.md", "guides/profiles.md")
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_blocks_of_the_pages_run_one_after_another(tmp_path: Path) -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DISPLAY", "WAYLAND_DISPLAY")  # no window opens, and that is said
+    }
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    printed = ""
+    for page in PAGES:
+        blocks = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+        assert blocks, page
+        code = "\n".join(block for language, block in blocks if language == "python")
+        script = "\n".join(block for language, block in blocks if language == "bash")
+        for command in (["bash", "-euc", script], [sys.executable, "-c", code]):
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path
+            )
+            assert done.returncode == 0, f"{page}:\n{done.stdout}\n{done.stderr}"
+            printed += done.stdout
+    assert "7 of 20 wells flagged" in printed  # as first-plate.md shows
+    assert "There is no display here" in printed
+    assert (tmp_path / "my-tables" / "wells.csv").is_file()
+    listed = (DOCS / "reference" / "assay-folder.md").read_text(encoding="utf-8")
+    for path in (tmp_path / "my-assay").iterdir():
+        assert f"`{path.name}" in listed, path.name
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_notebook_runs_and_was_saved_with_its_output(path: Path, tmp_path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    outputs = [output for cell in codes for output in cell["outputs"]]
+    assert outputs and not any(output["output_type"] == "error" for output in outputs)
+    code = "\n".join("".join(cell["source"]) for cell in codes)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

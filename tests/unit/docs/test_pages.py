@@ -1,0 +1,165 @@
+"""What pages say is there: commands and options, links, pictures, extras."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from napari_hcs_qc.cli.parser import make_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[3]
+with (ROOT / "pyproject.toml").open("rb") as _file:
+    PROJECT: dict[str, Any] = tomllib.load(_file)["project"]
+BLOCK = re.compile(r"^```(?:bash|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OTHER_TOOLS = {
+    # pip, tox, pytest, torchrun, snakemake, Docker, Apptainer, Nextflow
+    "--index-url", "--nproc-per-node", "--resources", "--gres", "--notest", "--retries",
+}  # fmt: skip
+"""Options of other programs that pages name."""
+
+
+def texts(pages: dict[str, str]) -> dict[str, str]:
+    """Give the pages for users, and the README."""
+    not_users = ("contributing.md", "changelog.md", "architecture.md", "measurements.md")
+    users = {name: text for name, text in pages.items() if not name.endswith(not_users)}
+    return users | {"README.md": (ROOT / "README.md").read_text(encoding="utf-8")}
+
+
+def command_lines(text: str) -> Iterator[str]:
+    for block in BLOCK.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("hcs-qc "):
+                yield line.partition(" # ")[0]
+
+
+def test_every_command_line_on_the_site_is_one(pages: dict[str, str]) -> None:
+    parser, n_lines = make_parser(), 0
+    for name, text in texts(pages).items():
+        for line in command_lines(text):
+            n_lines += 1
+            arguments = shlex.split(line.partition(" > ")[0])[1:]
+            try:
+                parser.parse_args(arguments)
+            except SystemExit:
+                pytest.fail(f"{name}: {line}")
+    assert n_lines > 30
+
+
+def test_every_option_that_a_page_names_is_one(pages: dict[str, str]) -> None:
+    parser = make_parser()
+    [subparsers] = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    known = {
+        option
+        for command in (parser, *subparsers.choices.values())
+        for option in command._option_string_actions
+    }
+    unknown = {
+        f"{name}: {option}"
+        for name, text in texts(pages).items()
+        for span in re.findall(r"`([^`\n]+)`", text)
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)
+        if option not in known | OTHER_TOOLS
+    }
+    assert unknown == set()
+
+
+def test_every_extra_that_a_page_names_is_one(pages: dict[str, str]) -> None:
+    extras = set(PROJECT["optional-dependencies"])
+    named = {
+        extra
+        for text in texts(pages).values()
+        for extras_ in re.findall(r"napari-hcs-qc\[([\w,]+)\]", text)
+        for extra in extras_.split(",")
+    }
+    assert named and named <= extras
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_is_a_page(pages: dict[str, str]) -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(_leaves(site["nav"])) == sorted(pages)
+
+
+def _leaves(nav: Any) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for entry in nav if isinstance(nav, list) else nav.values():
+            yield from _leaves(entry)
+
+
+def test_every_link_and_picture_is_there(pages: dict[str, str]) -> None:
+    broken = []
+    for name, text in pages.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path = target.partition("#")[0]
+            if not path or re.match(r"https?:", path):
+                continue
+            place = (ROOT / "docs" / name).parent / path
+            relative = Path(*place.parts).resolve().relative_to(ROOT / "docs")
+            if relative.as_posix() not in pages and not place.is_file():
+                broken.append(f"{name}: {target}")
+    assert broken == []
+
+
+def test_generated_pages_are_not_kept_in_the_repository(generated: dict[str, str]) -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    kept = [
+        name
+        for name in generated
+        if not any(Path(f"docs/{name}").match(pattern) for pattern in ignored if pattern)
+    ]
+    assert kept == []
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site["theme"]["font"] is False
+    assets = [*site["extra_css"], *site["extra"]["polyfills"], *site.get("extra_javascript", [])]
+    assert all((ROOT / "docs" / asset).is_file() for asset in assets)
+    # The theme takes this name for its own remedy, and loads none from elsewhere then.
+    assert any("iframe-worker" in asset for asset in assets)
+
+
+# ---- the README, as an index page shows it -----------------------------------------------
+
+
+def test_links_and_pictures_of_the_readme_work_on_an_index_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert targets
+    assert [target for target in targets if not target.startswith("https://")] == []
+
+
+def test_the_address_of_the_project_is_the_same_everywhere() -> None:
+    """It is a placeholder until there is one: `git grep -l OWNER/napari-hcs-qc` lists the files."""
+    base = PROJECT["urls"]["Repository"]
+    owner = base.removeprefix("https://github.com/").split("/")[0]
+    for name in ("README.md", "mkdocs.yml", "CITATION.cff"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        addresses = re.findall(
+            r"https://(?:github\.com|raw\.githubusercontent\.com)/([\w-]+)/napari-hcs-qc", text
+        )
+        assert addresses and set(addresses) == {owner}
+
+
+def test_pictures_of_the_readme_are_in_the_repository() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"raw\.githubusercontent\.com/[\w-]+/[\w-]+/[\w.-]+/([^)\s]+)", text)
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
+    command = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
