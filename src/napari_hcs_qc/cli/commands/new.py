@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.arguments import add_assay, add_detector, add_plate_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.text import a_few, count_of
+from napari_hcs_qc.plates.summary import plate_lines, z_planes
+from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -32,49 +33,13 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     plates = assay.opened.values()
     lines = [f"Assay {assay.path} with {count_of(len(assay.plates), 'plate')}."]
     for plate in plates:
-        lines += [f"  {plate.name} ({plate.format})", *(f"    {line}" for line in _lines(plate))]
+        lines += [
+            f"  {plate.name} ({plate.format})",
+            *(f"    {line}" for line in plate_lines(plate)),
+        ]
         lines += [f"      {problem}" for problem in plate.problems]
     data = {"assay": str(assay.path), "plates": [_data(plate) for plate in plates]}
     return Outcome(lines, data)
-
-
-def _lines(plate: Plate) -> list[str]:
-    """Say in five lines how a plate was understood, and why."""
-    rows, columns = plate.shape
-    shape = plate.reasons.shape or "a guess: the smallest plate with all wells"
-    names = ", ".join(channel.name for channel in plate.channels)
-    named = f" ({plate.reasons.channels})" if plate.reasons.channels else ""
-    n_times, first = len(plate.time_points), plate.time_points[0]
-    time = f"1 time point ({first})" if first else "1 time point"
-    if n_times > 1:
-        listed = a_few(plate.time_points)
-        time = f"{n_times} time points ({listed}), {first} is read (--time for another)"
-    size = "unknown: neither names nor headers state it"
-    if plate.pixel_size_um:
-        size = f"{plate.pixel_size_um:g} µm ({plate.reasons.pixel_size})"
-    n_problems = len(plate.problems)
-    numbers = _z_planes(plate)
-    z = f"{count_of(len(numbers), 'z plane')}"
-    if len(numbers) > 1:
-        z += f" ({a_few(numbers)}), their maximum is used"
-    elif numbers[0]:
-        z += f" ({numbers[0]})"
-    return [
-        f"Plate: {rows} × {columns} wells ({shape}); {count_of(len(plate.wells), 'well')} imaged "
-        f"({a_few(plate.wells)}), {count_of(len(plate.sites), 'site')}",
-        f"Channels: {names}{named}",
-        f"Planes: {z}; {time}",
-        f"Pixel size: {size}",
-        f"Left out or in doubt: {count_of(n_problems, 'note') + ':' if n_problems else 'nothing'}",
-    ]
-
-
-def _z_planes(plate: Plate) -> list[int]:
-    """Numbers of the planes of the channel that has most."""
-    numbers: list[list[int]] = [
-        sorted(each.unique().tolist()) for _, each in plate.planes.groupby("channel")["z"]
-    ]
-    return max(numbers, key=len)
 
 
 def _data(plate: Plate) -> dict[str, Any]:
@@ -89,9 +54,9 @@ def _data(plate: Plate) -> dict[str, Any]:
         "n_sites": len(plate.sites),
         "channels": [channel.name for channel in plate.channels],
         "channels_reason": plate.reasons.channels,
-        "n_z": len(_z_planes(plate)),
-        "z_planes": _z_planes(plate),
-        "z_projection": "max" if len(_z_planes(plate)) > 1 else None,
+        "n_z": len(z_planes(plate)),
+        "z_planes": z_planes(plate),
+        "z_projection": "max" if len(z_planes(plate)) > 1 else None,
         "time_points": list(plate.time_points),
         "time_point": plate.time_points[0],
         "pixel_size_um": plate.pixel_size_um,
