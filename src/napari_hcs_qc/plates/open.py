@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.limits import readable
-from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
+from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr, scenes
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_shape
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 # The last is asked first: a folder that is an OME-Zarr plate is not one of images.
-for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER):
+for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER, scenes.READER):
     register_reader(_reader)
 
 
