@@ -328,6 +328,21 @@ def test_wells_by_form_hours_and_magnification_of_plain_names(
     assert [channel.name for channel in plate.channels] == ["DAPI", "GFP"]
 
 
+@pytest.mark.parametrize("stains", [("DAPI",), ("DAPI", "GFP")])
+def test_treatments_in_plain_names_are_no_channels(
+    write_images: Callable[..., Path], stains: tuple[str, ...]
+) -> None:
+    treatments = zip(WELL_NAMES, ("DMSO", "drugA", "DMSO", "drugB"), strict=True)
+    root = write_images([f"{w}_{each}_{stain}.tif" for w, each in treatments for stain in stains])
+    with pytest.raises(HcsQcError, match="This pattern would read them") as caught:
+        open_plate(root)
+    pattern = str(caught.value).split("--pattern '")[1].split("'.")[0]
+    plate = open_plate(root, pattern=pattern)
+    assert len(plate.sites) == 4
+    names = [channel.name for channel in plate.channels]
+    assert names == (list(stains) if len(stains) > 1 else ["C1"])
+
+
 def test_two_magnifications_are_two_runs(write_images: Callable[..., Path]) -> None:
     root = write_images([f"{w}_{m}x_DAPI.tif" for w in WELL_NAMES for m in (20, 40)])
     with pytest.raises(HcsQcError, match="20x and 40x"):

@@ -51,6 +51,7 @@ FORMATS = tuple(NAME_FORMATS)
 
 _SAMPLE = 500
 _LEAST_TOLD_APART = 4
+_LEAST_WELLS = 3
 
 
 def match_name(plate_format: str, folder: str, name: str) -> Place | None:
@@ -76,7 +77,7 @@ def best_format(
         if len(sample) < len(images) and not any(each.match(*image) for image in sample):
             continue
         fitting = [(image, place) for image in images if (place := each.match(*image))]
-        if _is_blind(fitting):
+        if _is_blind(fitting) or (each.is_loose and _takes_wells_for_channels(fitting)):
             continue
         is_better = len(fitting) > len(matches)
         if each.is_loose and best is not None:
@@ -94,6 +95,14 @@ def _is_blind(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
         return False
     places = {(folder, named.place._replace(plate="")) for (folder, _), named in matches}
     return len({place.well for _, place in places}) == 1 and 2 * len(places) <= len(matches)
+
+
+def _takes_wells_for_channels(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
+    """Whether most channels are in few of the wells: they are treatments, then, not stains."""
+    pairs = {(named.place.well, named.place.channel.casefold()) for _, named in matches}
+    wells, channels = ({pair[number] for pair in pairs} for number in (0, 1))
+    is_small = len(wells) < _LEAST_WELLS or len(channels) < 2
+    return not is_small and 2 * len(pairs) <= len(wells) * len(channels)
 
 
 def _has_channel(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
