@@ -149,13 +149,15 @@ def _read(
     # A damaged file can make a decoder raise anything; whatever it is, only this file is lost.
     except Exception as error:
         raise UnreadableImageError(
-            f"is not a readable image ({type(error).__name__}: {_line(error)}): it is damaged, "
-            "truncated or another kind of file; copy it again from the microscope"
+            f"is not a readable image{_reason(error)}: it is damaged, truncated or another kind of "
+            "file; copy it again from the microscope"
         ) from error
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+def _reason(error: Exception) -> str:
+    """Give what a library says, in brackets, where it is more than a number or a key."""
+    text = " ".join(str(error).split())[:160]
+    return f" ({type(error).__name__}: {text})" if " " in text else ""
 
 
 def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> list[int]:
