@@ -343,6 +343,24 @@ def test_treatments_in_plain_names_are_no_channels(
     assert names == (list(stains) if len(stains) > 1 else ["C1"])
 
 
+def test_running_numbers_in_plain_names_are_no_sites(write_images: Callable[..., Path]) -> None:
+    numbers = itertools.count(1)
+    names = [f"{w}_{next(numbers):04d}_{c}.tif" for w in WELL_NAMES for c in ("DAPI", "GFP")]
+    root = write_images(names)
+    with pytest.raises(HcsQcError, match="A01 for the well and DAPI for the channel") as caught:
+        open_plate(root)
+    pattern = str(caught.value).split("--pattern '")[1].split("'.")[0]
+    assert open_plate(root, pattern=pattern).sites == tuple((well, 1) for well in WELL_NAMES)
+
+
+def test_dates_in_plain_names_are_no_sites(write_images: Callable[..., Path]) -> None:
+    root = write_images([f"{w}_20240131_DAPI_2.tif" for w in WELL_NAMES])
+    assert open_plate(root).sites == tuple((well, 2) for well in WELL_NAMES)
+    root = write_images([f"{w}_{d}_DAPI.tif" for w in WELL_NAMES for d in (240131, 240201)], "two")
+    with pytest.raises(HcsQcError, match="240131 and 240201"):
+        open_plate(root)
+
+
 def test_two_magnifications_are_two_runs(write_images: Callable[..., Path]) -> None:
     root = write_images([f"{w}_{m}x_DAPI.tif" for w in WELL_NAMES for m in (20, 40)])
     with pytest.raises(HcsQcError, match="20x and 40x"):

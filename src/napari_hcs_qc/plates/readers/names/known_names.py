@@ -77,7 +77,7 @@ def best_format(
         if len(sample) < len(images) and not any(each.match(*image) for image in sample):
             continue
         fitting = [(image, place) for image in images if (place := each.match(*image))]
-        if _is_blind(fitting) or (each.is_loose and _takes_wells_for_channels(fitting)):
+        if _is_blind(fitting) or (each.is_loose and _is_torn(fitting)):
             continue
         is_better = len(fitting) > len(matches)
         if each.is_loose and best is not None:
@@ -97,12 +97,24 @@ def _is_blind(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
     return len({place.well for _, place in places}) == 1 and 2 * len(places) <= len(matches)
 
 
-def _takes_wells_for_channels(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
-    """Whether most channels are in few of the wells: they are treatments, then, not stains."""
-    pairs = {(named.place.well, named.place.channel.casefold()) for _, named in matches}
-    wells, channels = ({pair[number] for pair in pairs} for number in (0, 1))
-    is_small = len(wells) < _LEAST_WELLS or len(channels) < 2
-    return not is_small and 2 * len(pairs) <= len(wells) * len(channels)
+def _is_torn(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
+    """Whether most channels are at few of the wells or sites.
+
+    Treatments were taken for stains then, or running numbers for sites.
+    """
+    wells = {named.place.well for _, named in matches}
+    channels = {named.place.channel.casefold() for _, named in matches}
+    if len(wells) < _LEAST_WELLS or len(channels) < 2:
+        return False
+    for key in ("well",), ("well", "site"):
+        places = {tuple(getattr(named.place, part) for part in key) for _, named in matches}
+        pairs = {
+            (*(getattr(named.place, part) for part in key), named.place.channel.casefold())
+            for _, named in matches
+        }
+        if 2 * len(pairs) <= len(places) * len(channels):
+            return True
+    return False
 
 
 def _has_channel(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
