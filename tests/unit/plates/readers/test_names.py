@@ -233,6 +233,7 @@ def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
         (["x!{w}!20x!{c}!{s}"], "well channel site"),
         (["x!{w}!{m}x!{c}!{s}"], "well plate channel site"),
         (["scan {w3} {c} {s} end"], "well channel site"),
+        (["x!{w}!{d}!{c}!{s}"], "well plate channel site"),
         (["{w} {c3} {s} extra 17"], "well channel site"),
     ],
 )
@@ -242,7 +243,7 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     values: dict[str, list[Any]] = {
         "w": ["A01", "B02", "P24"], "s": [1, 2], "c": ["DAPI", "Cy5"], "r": [1, 2, 3],
         "r0": [0, 1, 2], "c2": [1, 2], "n": [1, 2, 14], "l": ["a", "b"], "c3": [405, 488],
-        "h": [0, 24], "m": [20, 40], "w3": ["A001", "B002", "P024"],
+        "h": [0, 24], "m": [20, 40], "d": [20240131, 20240201], "w3": ["A001", "B002", "P024"],
     }  # fmt: skip
     keys = [key for key in values if "{%s}" % key in names[0]]  # noqa: UP031
     files = [
@@ -259,7 +260,7 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     pattern = text.split("--pattern '")[1].split("'.")[0]
     assert list(re.compile(pattern).groupindex) == groups.split()
     of_plate = "plate" in groups
-    label = str(values["m" if "m" in keys else "s"][1]) if of_plate else None
+    label = str(values[next(key for key in "mds" if key in keys)][1]) if of_plate else None
     plate = open_plate(root, pattern=pattern, name=label)
     assert len(plate.planes) * (2 if of_plate else 1) == len(files)
     assert {problem.where for problem in plate.problems} <= {"wells", "time points"}
