@@ -106,6 +106,7 @@ class AssayData:
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
         accept_positions: bool = False,
+        labels: str | None = None,
         again: bool = False,
         job: Job = NO_JOB,
     ) -> dict[str, PlateCells]:
@@ -139,6 +140,8 @@ class AssayData:
             by default the one beside the file.
         accept_positions
             Believe positions of which no more lie on nuclei than by chance.
+        labels
+            Name of the label image to import, where an OME-Zarr has several.
         again
             Find cells again where they are known.
         job
@@ -165,7 +168,10 @@ class AssayData:
         """
         source = None if cells_from is None else Path(cells_from)
         importing = import_options(
-            positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
+            positions_are=positions_are,
+            image_table=image_table,
+            accept_positions=accept_positions,
+            labels=labels,
         )
         return steps.cells(
             self._folder(),

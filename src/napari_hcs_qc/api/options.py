@@ -48,7 +48,11 @@ def train_options(
 
 
 def import_options(
-    *, positions_are: Iterable[str], image_table: str | Path | None, accept_positions: bool
+    *,
+    positions_are: Iterable[str],
+    image_table: str | Path | None,
+    accept_positions: bool,
+    labels: str | None = None,
 ) -> ImportOptions:
     """Gather how positions of another program are read."""
     from napari_hcs_qc.cells.imported.options import ImportOptions
@@ -57,6 +61,7 @@ def import_options(
     return ImportOptions(
         positions_are=read_positions_are(positions_are),
         accept_positions=accept_positions,
+        labels=labels,
         image_table=None if image_table is None else Path(image_table),
     )
 

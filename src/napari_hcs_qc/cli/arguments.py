@@ -112,7 +112,7 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
     group.add_argument(
         "--plate-name",
         metavar="NAME",
-        help="name to give, or which of several plates or runs in a CSV or folder to open",
+        help="name to give, or which of several plates, runs or acquisitions to open",
     )
     group.add_argument(
         "--plate-shape",

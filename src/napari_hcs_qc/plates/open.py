@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.limits import readable
-from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr
+from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr, scenes
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_shape
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import Plate
 
 # The last is asked first: a folder that is an OME-Zarr plate is not one of images.
-for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER):
+for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER, scenes.READER):
     register_reader(_reader)
 
 
@@ -38,8 +38,10 @@ def open_plate(
     path
         A folder of images with names of a common instrument (``docs/instruments.md`` lists them)
         or of well, field and stain; a CellProfiler LoadData CSV or Parquet file; an OME-Zarr
-        plate; or a format that was added by `register_reader`. LoadData tables and OME-Zarr
-        plates may lie on a server (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
+        plate, also zipped (``.zarr.zip``, ``.ozx``); a CZI, ND2, LIF or VSI file whose scenes are
+        named by wells, with ``pip install "napari-hcs-qc[bioio]"``; or a format that was added by
+        `register_reader`. LoadData tables and OME-Zarr plates may lie on a server
+        (``https://…/plate.zarr``, ``s3://bucket/load_data.csv``).
     pattern
         For a folder with other names: a regular expression, searched in the path relative to the
         folder, with the named groups ``well`` (or ``row`` and ``column`` that count from 1, or
@@ -49,7 +51,7 @@ def open_plate(
     image_root
         For a LoadData table whose images moved: the folder they are in now.
     name
-        Name of the plate, or which of several plates or runs to open.
+        Name of the plate, or which of several plates, runs or acquisitions to open.
     plate_shape
         Rows and columns (``"8x12"``), or number of wells (``384``), of the plate. By default what
         the source states, or the smallest plate that has all the wells.

@@ -17,6 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.bioio_image import (
+    BIOIO_EXTENSIONS,
+    BioioError,
+    bioio_facts,
+    read_bioio_planes,
+)
 from napari_hcs_qc.plates.limits import excessive_size
 from napari_hcs_qc.plates.remote import RemoteError, fetch, is_remote
 from napari_hcs_qc.plates.tiff_facts import TiffFacts, tiff_facts
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 TIFF_EXTENSIONS = frozenset({".tif", ".tiff"})
 PICTURE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
-IMAGE_EXTENSIONS = TIFF_EXTENSIONS | PICTURE_EXTENSIONS
+IMAGE_EXTENSIONS = TIFF_EXTENSIONS | PICTURE_EXTENSIONS | BIOIO_EXTENSIONS
 
 # What tifffile warns of here is raised as an error; without a handler it would go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -121,11 +127,13 @@ def _read(
             size = os.stat(path).st_size
         if size == 0:
             raise UnreadableImageError("is empty (0 bytes); copy it again from the microscope")
+        if extension in BIOIO_EXTENSIONS:
+            return _read_with_bioio(path, parts, layout)
         read = _read_tiff if extension in TIFF_EXTENSIONS else _read_picture
         return read(source, size, parts, layout)
     except UnreadableImageError:
         raise
-    except RemoteError as error:
+    except (RemoteError, BioioError) as error:
         raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
         raise UnreadableImageError(
@@ -141,13 +149,15 @@ def _read(
     # A damaged file can make a decoder raise anything; whatever it is, only this file is lost.
     except Exception as error:
         raise UnreadableImageError(
-            f"is not a readable image ({type(error).__name__}: {_line(error)}): it is damaged, "
-            "truncated or another kind of file; copy it again from the microscope"
+            f"is not a readable image{_reason(error)}: it is damaged, truncated or another kind of "
+            "file; copy it again from the microscope"
         ) from error
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+def _reason(error: Exception) -> str:
+    """Give what a library says, in brackets, where it is more than a number or a key."""
+    text = " ".join(str(error).split())[:160]
+    return f" ({type(error).__name__}: {text})" if " " in text else ""
 
 
 def _select(info: ImageInfo, parts: Sequence[int], layout: Layout | None) -> list[int]:
@@ -396,6 +406,40 @@ def _check_bytes(needed: int, size: int) -> None:
             f"is truncated: its header announces {needed:,} bytes and it has {size:,}; copy it "
             "again from the microscope"
         )
+
+
+# CZI, ND2, LIF, LSM, VSI ----------------------------------------------------------------------
+
+
+def _read_with_bioio(
+    path: str, parts: Sequence[int] | None, layout: Layout | None
+) -> tuple[ImageInfo, list[NDArray[Any]]]:
+    facts = bioio_facts(path)
+    if facts.n_times > 1:
+        raise UnreadableImageError(
+            f"holds {facts.n_times} time points; time series in one file are not read: export one "
+            "file per time point"
+        )
+    info = ImageInfo(
+        layout=Layout(facts.shape, _grey_dtype(facts.dtype)),
+        n_channels=len(facts.channels),
+        n_z=facts.n_z,
+        n_scenes=len(facts.scenes),
+        channel_names=facts.channels,
+        pixel_size_um=facts.pixel_size_um,
+        reason="the metadata of the file",
+    )
+    chosen = _select(info, parts or [], layout)
+    if not parts:
+        return info, []
+    planes = read_bioio_planes(path, chosen, facts)
+    for plane in planes:
+        if plane.shape != facts.shape:
+            raise UnreadableImageError(
+                f"has scenes of {plane.shape[0]}×{plane.shape[1]} px beside {info.layout}; scenes "
+                "that are alike were expected: export them to files of their own"
+            )
+    return info, [_native(plane, info.layout.dtype) for plane in planes]
 
 
 # PNG, JPEG, BMP -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_hcs_qc.cells.imported.import_cells import import_cells
+from napari_hcs_qc.cells.imported.options import ImportOptions
 from napari_hcs_qc.cells.table import cells_of_site, join_cells
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.plates.plate import Plate, SiteKey
@@ -329,8 +330,14 @@ def test_labels_of_an_ome_zarr(fields: Fields, plate: Plate, tmp_path: Path) -> 
         result = import_cells(target, path)
         assert result.problems == ()
         pd.testing.assert_frame_equal(result.cells, expected(fields, has_ids=True))
-    with pytest.raises(ProblemsError, match="nuclei"):
-        import_cells(zarr_plate, path, label_name="cells")
+    with pytest.raises(ProblemsError, match=r"label images nuclei, and none called cells"):
+        import_cells(zarr_plate, path, options=ImportOptions(labels="cells"))
+    for row in planes.itertuples():
+        ngio.open_ome_zarr_container(row.path).derive_label("cells")
+    with pytest.raises(ProblemsError, match="--labels nuclei"):
+        import_cells(zarr_plate, path)
+    result = import_cells(zarr_plate, path, options=ImportOptions(labels="nuclei"))
+    pd.testing.assert_frame_equal(result.cells, expected(fields, has_ids=True))
 
 
 @pytest.mark.realdata

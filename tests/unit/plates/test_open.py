@@ -164,7 +164,7 @@ def test_the_format_most_names_fit_is_taken_and_the_rest_listed_once(
     text = str(plate.problems[0])
     assert text.startswith("4 images: left out, names do not fit")
     assert "dark.tif, flat.tif, overview.tif and 1 more" in text
-    (root / "screen.czi").write_text("x")
+    (root / "screen.oib").write_text("x")
     assert "1 file: of a type that cannot be read: screen" in words_of(open_plate(root).problems)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from napari_hcs_qc.assay.views.pictures import PictureStyle, cell_pictures, site_thumbnail
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.job import NO_JOB, Job
+from napari_hcs_qc.plates.plate import OME_ZARR
+from napari_hcs_qc.plates.site_cache import SitePixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +100,20 @@ def site_pictures(
         job.check()
         job.report(done, len(sites), f"Reading {site}")
         try:
-            pictures[site] = site_thumbnail(cache.get(site), ranges, style, longer_px)
+            pixels = cache.peek(site) or _coarse(cache, site, longer_px) or cache.get(site)
+            pictures[site] = site_thumbnail(pixels, ranges, style, longer_px)
         except UnreadableSiteError:
             pictures[site] = None
     return pictures
+
+
+def _coarse(cache: SiteCache, site: SiteKey, longer_px: int) -> SitePixels | None:
+    """Read a site from the pyramid of an OME-Zarr, of which a thumbnail takes little."""
+    if cache.plate.format != OME_ZARR:
+        return None
+    from napari_hcs_qc.plates.ome_zarr.pyramid import read_coarse_site  # zarr is slow to load
+
+    pixels = read_coarse_site(cache.plate, site, longer_px, cache.projection)
+    if pixels is None:
+        return None
+    return SitePixels(site, cache.plate.available_channels(site), pixels)

@@ -43,7 +43,6 @@ def import_cells(
     *,
     channel: int = 0,
     projection: Projection = "max",
-    label_name: str | None = None,
     options: ImportOptions | None = None,
     job: Job = NO_JOB,
 ) -> CellsResult:
@@ -61,7 +60,7 @@ def import_cells(
     )
     tables = _tables(source)
     if source.is_dir() and is_ome_zarr(source):
-        result = importing.of_masks(source, *masks_in_ome_zarr(plate, source, label_name))
+        result = importing.of_masks(source, *masks_in_ome_zarr(plate, source, options.labels))
     elif tables:
         job.report(0, 0, f"Reading {source.name}")
         result = importing.of_tables(source, tables)

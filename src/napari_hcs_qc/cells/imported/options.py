@@ -17,4 +17,5 @@ class ImportOptions:
 
     positions_are: PositionsAre = field(default_factory=PositionsAre)
     accept_positions: bool = False
+    labels: str | None = None  # which label image of an OME-Zarr, where it has several
     image_table: Path | None = None  # what the images are that a table names by number

@@ -25,6 +25,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
     add_cell_options(parser, flag="--from")
     add_position_options(parser)
+    parser.add_argument(
+        "--labels", metavar="NAME", help="label image to import, where an OME-Zarr has several"
+    )
     parser.add_argument("--plate", metavar="NAME", help="only this plate of the assay")
     parser.add_argument("--again", action="store_true", help="also where cells were found before")
 

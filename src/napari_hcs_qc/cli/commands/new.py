@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
     parser.add_argument(
-        "plates", metavar="PLATE", nargs="+", type=Path, help="folder, CSV or .zarr"
+        "plates",
+        metavar="PLATE",
+        nargs="+",
+        type=Path,
+        help="folder, CSV, .zarr, .zarr.zip, or a CZI, ND2, LIF or VSI file",
     )
     add_plate_options(parser)
     add_detector(parser)

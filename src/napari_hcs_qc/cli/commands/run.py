@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assay(parser)
-    parser.add_argument("plate", metavar="PLATE", type=Path, help="folder, CSV or .zarr")
+    parser.add_argument("plate", metavar="PLATE", type=Path, help="folder, CSV, .zarr or .zarr.zip")
     parser.add_argument(
         "--labels",
         metavar="LABELS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -95,9 +96,13 @@ def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.intege
     if name is None and len(names) == 1:
         name = names[0]
     if name is None or name not in names:
-        has = f"the label images {', '.join(names)}" if names else "no label images"
-        wanted = "one of them by name" if name is None else f"'{name}'"
-        raise UnreadableImageError(f"has {has}; {wanted} was expected")
+        if not names:
+            raise UnreadableImageError("has no label images; give masks of another file")
+        wanted = "" if name is None else f", and none called {name}"
+        raise UnreadableImageError(
+            f"has the label images {', '.join(names)}{wanted}; choose one by its name (--labels "
+            f"{quote(names[0])})"
+        )
     try:
         label = open_ome_zarr_container(opened(Path(path)), mode="r").get_label(name)
         array, axes = label.zarr_array, label.axes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates.bioio_image import BIOIO_EXTENSIONS
 from napari_hcs_qc.plates.pixels import PICTURE_EXTENSIONS, TIFF_EXTENSIONS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ COMPANIONS = frozenset(
     {".csv", ".tsv", ".txt", ".parquet", ".xls", ".xlsx", ".json", ".yaml", ".yml", ".xml"}
     | {".xsl", ".xslt", ".xsd", ".htd", ".mrf", ".mes", ".mlf", ".wpi", ".wpp", ".icr", ".dat"}
     | {".md", ".pdf", ".htm", ".html", ".log", ".ini", ".cfg", ".db", ".sqlite", ".zip", ".npy"}
-    | {"", ".py", ".ipynb", ".cppipe", ".cpproj", ".lnk", ".xdce", ".acapx", ".settings"}
+    | {"", ".py", ".ipynb", ".cppipe", ".cpproj", ".lnk", ".xdce", ".acapx", ".settings", ".ets"}
 )
 """Files that lie beside images for good reason and are no loss when not read."""
 
@@ -79,7 +80,7 @@ def list_folder(root: Path) -> Listing:
             if name.startswith("."):
                 continue
             extension = os.path.splitext(name)[1].lower()
-            if extension in TIFF_EXTENSIONS:
+            if extension in TIFF_EXTENSIONS | BIOIO_EXTENSIONS:
                 listing.tiffs.append((relative, name))
             elif extension in PICTURE_EXTENSIONS:
                 listing.pictures.append((relative, name))

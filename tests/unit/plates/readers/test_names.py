@@ -233,6 +233,7 @@ def test_a_bad_user_pattern_is_refused(text: str, words: str) -> None:
         (["x!{w}!20x!{c}!{s}"], "well channel site"),
         (["x!{w}!{m}x!{c}!{s}"], "well plate channel site"),
         (["scan {w3} {c} {s} end"], "well channel site"),
+        (["x!{w}!{d}!{c}!{s}"], "well plate channel site"),
         (["{w} {c3} {s} extra 17"], "well channel site"),
     ],
 )
@@ -242,7 +243,7 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     values: dict[str, list[Any]] = {
         "w": ["A01", "B02", "P24"], "s": [1, 2], "c": ["DAPI", "Cy5"], "r": [1, 2, 3],
         "r0": [0, 1, 2], "c2": [1, 2], "n": [1, 2, 14], "l": ["a", "b"], "c3": [405, 488],
-        "h": [0, 24], "m": [20, 40], "w3": ["A001", "B002", "P024"],
+        "h": [0, 24], "m": [20, 40], "d": [20240131, 20240201], "w3": ["A001", "B002", "P024"],
     }  # fmt: skip
     keys = [key for key in values if "{%s}" % key in names[0]]  # noqa: UP031
     files = [
@@ -259,7 +260,7 @@ def test_a_refusal_shows_a_pattern_that_reads_the_names(
     pattern = text.split("--pattern '")[1].split("'.")[0]
     assert list(re.compile(pattern).groupindex) == groups.split()
     of_plate = "plate" in groups
-    label = str(values["m" if "m" in keys else "s"][1]) if of_plate else None
+    label = str(values[next(key for key in "mds" if key in keys)][1]) if of_plate else None
     plate = open_plate(root, pattern=pattern, name=label)
     assert len(plate.planes) * (2 if of_plate else 1) == len(files)
     assert {problem.where for problem in plate.problems} <= {"wells", "time points"}
@@ -326,6 +327,39 @@ def test_wells_by_form_hours_and_magnification_of_plain_names(
     assert plate.sites == (("A01", 1), ("A01", 2))
     assert plate.time_points == (0, 24)
     assert [channel.name for channel in plate.channels] == ["DAPI", "GFP"]
+
+
+@pytest.mark.parametrize("stains", [("DAPI",), ("DAPI", "GFP")])
+def test_treatments_in_plain_names_are_no_channels(
+    write_images: Callable[..., Path], stains: tuple[str, ...]
+) -> None:
+    treatments = zip(WELL_NAMES, ("DMSO", "drugA", "DMSO", "drugB"), strict=True)
+    root = write_images([f"{w}_{each}_{stain}.tif" for w, each in treatments for stain in stains])
+    with pytest.raises(HcsQcError, match="This pattern would read them") as caught:
+        open_plate(root)
+    pattern = str(caught.value).split("--pattern '")[1].split("'.")[0]
+    plate = open_plate(root, pattern=pattern)
+    assert len(plate.sites) == 4
+    names = [channel.name for channel in plate.channels]
+    assert names == (list(stains) if len(stains) > 1 else ["C1"])
+
+
+def test_running_numbers_in_plain_names_are_no_sites(write_images: Callable[..., Path]) -> None:
+    numbers = itertools.count(1)
+    names = [f"{w}_{next(numbers):04d}_{c}.tif" for w in WELL_NAMES for c in ("DAPI", "GFP")]
+    root = write_images(names)
+    with pytest.raises(HcsQcError, match="A01 for the well and DAPI for the channel") as caught:
+        open_plate(root)
+    pattern = str(caught.value).split("--pattern '")[1].split("'.")[0]
+    assert open_plate(root, pattern=pattern).sites == tuple((well, 1) for well in WELL_NAMES)
+
+
+def test_dates_in_plain_names_are_no_sites(write_images: Callable[..., Path]) -> None:
+    root = write_images([f"{w}_20240131_DAPI_2.tif" for w in WELL_NAMES])
+    assert open_plate(root).sites == tuple((well, 2) for well in WELL_NAMES)
+    root = write_images([f"{w}_{d}_DAPI.tif" for w in WELL_NAMES for d in (240131, 240201)], "two")
+    with pytest.raises(HcsQcError, match="240131 and 240201"):
+        open_plate(root)
 
 
 def test_two_magnifications_are_two_runs(write_images: Callable[..., Path]) -> None:

@@ -51,6 +51,7 @@ FORMATS = tuple(NAME_FORMATS)
 
 _SAMPLE = 500
 _LEAST_TOLD_APART = 4
+_LEAST_WELLS = 3
 
 
 def match_name(plate_format: str, folder: str, name: str) -> Place | None:
@@ -76,7 +77,7 @@ def best_format(
         if len(sample) < len(images) and not any(each.match(*image) for image in sample):
             continue
         fitting = [(image, place) for image in images if (place := each.match(*image))]
-        if _is_blind(fitting):
+        if _is_blind(fitting) or (each.is_loose and _is_torn(fitting)):
             continue
         is_better = len(fitting) > len(matches)
         if each.is_loose and best is not None:
@@ -94,6 +95,26 @@ def _is_blind(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
         return False
     places = {(folder, named.place._replace(plate="")) for (folder, _), named in matches}
     return len({place.well for _, place in places}) == 1 and 2 * len(places) <= len(matches)
+
+
+def _is_torn(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:
+    """Whether most channels are at few of the wells or sites.
+
+    Treatments were taken for stains then, or running numbers for sites.
+    """
+    wells = {named.place.well for _, named in matches}
+    channels = {named.place.channel.casefold() for _, named in matches}
+    if len(wells) < _LEAST_WELLS or len(channels) < 2:
+        return False
+    for key in ("well",), ("well", "site"):
+        places = {tuple(getattr(named.place, part) for part in key) for _, named in matches}
+        pairs = {
+            (*(getattr(named.place, part) for part in key), named.place.channel.casefold())
+            for _, named in matches
+        }
+        if 2 * len(pairs) <= len(places) * len(channels):
+            return True
+    return False
 
 
 def _has_channel(matches: Sequence[tuple[tuple[str, str], NamedPlace]]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _GUID = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+_DATE = re.compile(r"(?:\d\d)?\d\d[01]\d[0-3]\d")
 _MARK = "\0"  # stands for a GUID
 _SEPARATORS = re.compile(r"([^A-Za-z0-9]+)")
 _MARKERS = {
@@ -291,6 +292,8 @@ def _with_roles(pieces: list[_Piece]) -> list[_Piece]:
             continue
         unit = _unit_after(pieces, at)
         role = _role_by_unit(unit) if unit else _role_by_marker(marked, at, set(roles))
+        if not (unit or role) and all(_DATE.fullmatch(value) for value in piece.values):
+            role = "plate"  # wells imaged on two days are imaged twice
         if role and role not in roles:
             give(role, at)
         elif not unit:

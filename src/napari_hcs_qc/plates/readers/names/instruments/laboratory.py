@@ -36,7 +36,7 @@ _RUN = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z][\w.+ ]*[A-Za-z0-9]", re.ASCII)
-_MAGNIFICATION = re.compile(r"\d+x", re.IGNORECASE)
+_OF_RUN = re.compile(r"\d+x|(?:\d\d)?\d\d[01]\d[0-3]\d", re.IGNORECASE)  # 20x, 240131
 _WITH_UNIT = re.compile(
     r"t?(\d+)(?:h|hrs?|hours?|min|mins|minutes?|days?)", re.ASCII | re.IGNORECASE
 )
@@ -50,14 +50,14 @@ def _read(_folder: str, match: re.Match[str]) -> Place | None:
         return None
     name = _WELL.fullmatch(tokens[well])
     assert name is not None
-    # Wells imaged with two objectives are imaged twice, as by two runs.
-    objectives = [token for token in tokens[well + 1 :] if _MAGNIFICATION.fullmatch(token)]
-    values = _values([token for token in tokens[well + 1 :] if token not in objectives])
+    # Wells imaged on two days or with two objectives are imaged twice, as by two runs.
+    of_run = [token for token in tokens[well + 1 :] if _OF_RUN.fullmatch(token)]
+    values = _values([token for token in tokens[well + 1 :] if token not in of_run])
     if values is None:
         return None
     before = [token for token in re.split(r"[_\-. ]+", os.path.basename(stem)) if token]
     before = before[: before.index(tokens[well])] if tokens[well] in before else []
-    before += objectives
+    before += of_run
     if "channel" not in values:
         for token in reversed(tokens[:well]):
             number = _NUMBERED["channel"].fullmatch(token)
