@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
-from napari_hcs_qc.text import listing, number, percent
+from napari_hcs_qc.errors import Problem, ProblemsError
+from napari_hcs_qc.text import listing, number, percent, unknown_setting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -126,9 +126,9 @@ class Rule:
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(data) - set(known) - set(cls.retired))
         if unknown:
-            raise HcsQcError(
-                f"The {cls.title} has no threshold {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(known)}."
+            raise ProblemsError(
+                f"The {cls.title} cannot be used",
+                [Problem(name, unknown_setting(name, known)) for name in unknown],
             )
         changed = sorted(name for name, old in cls.retired.items() if data.get(name, old) != old)
         if changed:

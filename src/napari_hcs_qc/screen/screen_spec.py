@@ -268,8 +268,6 @@ class _Specification:
         except ProblemsError as error:
             for problem in error.problems:
                 self._report(f"rule.{problem.where}", problem.what)
-        except HcsQcError as error:
-            self._report("rule", str(error))
         return PlateRule()
 
     def _plates(self, file: ScreenFile) -> tuple[ScreenPlate, ...]:

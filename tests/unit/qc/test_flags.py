@@ -298,7 +298,7 @@ def test_the_rule_survives_json_and_refuses_what_cannot_be_meant() -> None:
     rule = FlagRule(z_limit=4.5)
     assert FlagRule.from_dict(rule.to_dict()) == rule
     assert FlagRule.from_dict({}) == FlagRule()
-    with pytest.raises(HcsQcError, match="no threshold 'zlimit'"):
+    with pytest.raises(HcsQcError, match='zlimit: unknown setting; did you mean "z_limit"'):
         FlagRule.from_dict({"zlimit": 3})
     with pytest.raises(HcsQcError, match=r"blur_ratio: is 0\.8"):
         FlagRule(blur_ratio=0.8)

@@ -412,5 +412,5 @@ def test_all_that_is_wrong_with_it_is_reported_at_once(assay: AssayFolder) -> No
     assert [problem.where for problem in caught.value.problems] == [
         "created", "plates 1 source", "plates 2 name", "settings.flag_rule",
     ]  # fmt: skip
-    assert "'z_limt'" in caught.value.problems[3].what
+    assert 'z_limt: unknown setting; did you mean "z_limit"?' in caught.value.problems[3].what
     assert "Correct the file" in str(caught.value)

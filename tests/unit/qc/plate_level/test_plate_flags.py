@@ -103,7 +103,7 @@ def test_the_rule_tells_all_that_is_wrong_with_it_and_reads_back() -> None:
     with pytest.raises(ProblemsError) as told:
         PlateRule(z_limit=-1, blur_ratio=0.9, few_cells=2.0)
     assert [one.where for one in told.value.problems] == ["z_limit", "few_cells", "blur_ratio"]
-    with pytest.raises(HcsQcError, match="'zlimit'"):
+    with pytest.raises(HcsQcError, match='did you mean "z_limit"'):
         PlateRule.from_dict({"zlimit": 3})
     rule = PlateRule(z_limit=5, noise_ratio=2)
     assert PlateRule.from_dict(rule.to_dict()) == rule

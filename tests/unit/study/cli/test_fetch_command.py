@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +24,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bbbc_server: Any) -> N
 
 
 def test_fetch_says_what_is_there_and_what_is_next(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # bars are for terminals
     fetch = ["fetch", "bbbc022", "--plate", "20585", "--channels", "w1,Mito"]
     assert main(fetch) == 0
     out, err = capsys.readouterr()
