@@ -92,7 +92,8 @@ def read_labels(
         places.append(placed.places)
     if not reader.rows:
         raise HcsQcError(
-            f"{path} has a header but no rows; one row per labelled cell was expected."
+            f"{path} has a header but no rows; one row per annotated cell was expected. "
+            "Annotate some in the program that it is from."
         )
     if check is not None:
         check(pd.concat(places, ignore_index=True), reader.are, reader.other_plate)
@@ -198,7 +199,8 @@ class _Reader:
             problems.insert(0, Problem(_where(unknown), self._unknown_text()))
         if problems:
             raise ProblemsError(
-                f"{path}: {n_wrong} of {len(self.rows)} rows are not valid", problems
+                f"{path}: {n_wrong} of {len(self.rows)} rows are not valid; correct or remove them",
+                problems,
             )
         self._add_classes()
         values = [
