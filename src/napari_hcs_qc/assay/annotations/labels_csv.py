@@ -313,17 +313,17 @@ class _Reader:
         return cls, kind or None, None
 
 
-def _are_codes(words: Sequence[str], column: str) -> bool:
+def _are_codes(texts: Sequence[str], column: str) -> bool:
     """Tell whether numbers are codes of classes, of which 1 need not mean abnormal.
 
-    0 and 1 mean no and yes where the column is a question (`is_outlier`), or where both or words
-    stand in it and no other number.
+    0 and 1 mean no and yes where the column is a question (`is_outlier`), or where both or other
+    names of classes stand in it and no other number.
     """
-    found = {number(word) for word in words if is_number(word)}
+    found = {number(text) for text in texts if is_number(text)}
     if found - {0.0, 1.0}:
         return True
-    has_words = any(class_of(word) != "unsure" for word in words if not is_number(word))
-    return len(found) == 1 and not has_words and not asks(column)
+    has_names = any(class_of(text) != "unsure" for text in texts if not is_number(text))
+    return len(found) == 1 and not has_names and not asks(column)
 
 
 def _where(rows: Sequence[_Row]) -> str:
