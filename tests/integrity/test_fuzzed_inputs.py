@@ -14,7 +14,7 @@ import tifffile
 from tests.integrity.damages import garbled
 
 from napari_hcs_qc import open_plate
-from napari_hcs_qc.assay.annotations.labels_csv import read_labels, site_shapes
+from napari_hcs_qc.assay.annotations.labels_csv import read_labels
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.ome_zarr.convert import convert_plate
@@ -24,6 +24,7 @@ from napari_hcs_qc.plates.readers.operetta import read_index
 from napari_hcs_qc.screen.screen_spec import read_screen
 from napari_hcs_qc.study.benchmark.benchmark_spec import read_spec
 from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate, SyntheticSpec, simulate_plate
+from napari_hcs_qc.tables.plate_sites import PlateSites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,9 +97,9 @@ def _zarr(path: Path) -> None:
 
 def _reader(name: str, made: SimulatedPlate) -> Callable[[Path], object]:
     plate = open_plate(made.plate_dir)
-    shapes = {plate.name: site_shapes(plate)}
+    sites = {plate.name: PlateSites.of(plate)}
     readers: dict[str, Callable[[Path], object]] = {
-        "labels": lambda path: read_labels(path, shapes, annotator="a"),
+        "labels": lambda path: read_labels(path, sites, annotator="a"),
         "platemap": lambda path: read_platemap(path, shape=plate.shape),
         "loaddata": open_plate,
         "SCREEN.toml": read_screen,
