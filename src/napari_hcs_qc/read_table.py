@@ -38,6 +38,7 @@ _NAMES = {
 }
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")  # in Windows-1252
+_AGAIN = "Copy it again, or save it again from the program that it is from."
 _START = 65_536
 _HEAD = 40  # lines among which a header is looked for
 _DATA = "[Data]"
@@ -82,13 +83,15 @@ def read_table(path: Path, wanted: Wanted | None = None) -> pd.DataFrame:
         decoder = codecs.getincrementaldecoder(encoding)()
         text = decoder.decode(start, final=len(start) != _START)
         if not text.strip():
-            raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
+            raise HcsQcError(
+                f"{path} is empty; a header line with column names was expected. {_AGAIN}"
+            )
         with io.TextIOWrapper(_open(path), encoding, newline="") as file:
             return _of_rows(path, _csv_rows(path, file, _delimiter(text)), wanted)
     except UnicodeError as error:  # UTF-16 that breaks off or is damaged
         raise HcsQcError(f"{path} is not {encoding.upper()}: {error}. {_SAVE_AS}") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise HcsQcError(f"{path} cannot be read: {error}.") from error
+        raise HcsQcError(f"{path} cannot be read: {error}. {_AGAIN}") from error
 
 
 def file_start(path: Path) -> bytes:
@@ -97,10 +100,10 @@ def file_start(path: Path) -> bytes:
         with _open(path) as file:
             return file.read(_START)
     except FileNotFoundError as error:
-        raise HcsQcError(f"{path} does not exist.") from error
+        raise HcsQcError(f"{path} does not exist. Check its path.") from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise HcsQcError(f"{path} cannot be read: {reason}; a CSV file was expected.") from error
+        raise HcsQcError(f"{path} cannot be read: {reason}. Give a table that can be.") from error
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
@@ -118,7 +121,7 @@ def _csv_rows(path: Path, file: IO[str], delimiter: str) -> Iterator[tuple[int, 
             yield begins, row
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}.") from error
+        raise HcsQcError(f"{path} line {reader.line_num} is not CSV: {error}. {_AGAIN}") from error
 
 
 def encoding_note(path: Path) -> str:
@@ -138,7 +141,10 @@ def _encoding(path: Path, start: bytes) -> str:
             f"expected. {_SAVE_AS}"
         )
     if start[:15] == b"SQLite format 3":
-        raise HcsQcError(f"{path} is an SQLite database; a CSV, Parquet or .xlsx was expected.")
+        raise HcsQcError(
+            f"{path} is an SQLite database; a CSV, Parquet or .xlsx was expected. "
+            "Export its table as CSV."
+        )
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\x00" in start:
@@ -178,7 +184,7 @@ def _not_utf8(path: Path) -> int | None:
                     return done - pending + error.start
                 done += len(part)
     except (OSError, EOFError, zlib.error) as error:
-        raise HcsQcError(f"{path} cannot be read: {error}.") from error
+        raise HcsQcError(f"{path} cannot be read: {error}. {_AGAIN}") from error
     pending = len(decoder.getstate()[0])
     return done - pending if pending else None
 
@@ -200,7 +206,7 @@ def _of_rows(
     # Instruments put what they measured before the header, and mark where the table begins.
     begin = next((n + 1 for n, (_, row) in enumerate(head) if "".join(row).strip() == _DATA), 0)
     if begin == len(head):
-        raise HcsQcError(f"{path} is empty; a header line with column names was expected.")
+        raise HcsQcError(f"{path} is empty; a header line with column names was expected. {_AGAIN}")
     first = head[begin][1]
     if len(head) > begin + 1 and _names_objects(first, head[begin + 1][1]):
         begin += 1
@@ -220,7 +226,9 @@ def _of_rows(
             what = f"has {len(row)} values; the header names {len(header)} columns."
             problems.append(Problem(f"{path.name} line {line}", what))
     if problems:
-        raise ProblemsError(f"{path}: {len(problems)} lines do not fit the header", problems)
+        raise ProblemsError(
+            f"{path}: {len(problems)} lines do not fit the header; correct them", problems
+        )
     index = pd.Index(lines, dtype="int64", name="line")
     return pd.DataFrame(rows, columns=[header[pick] for pick in picks], index=index, dtype=str)
 
@@ -253,7 +261,8 @@ def _read_parquet(path: Path, wanted: Wanted | None) -> pd.DataFrame:
         picks = {name: own for name, own in pairs if name in chosen}
         table = file.read(list(picks.values()))
     except (pa.ArrowException, OSError) as error:
-        raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+        what = f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. {_AGAIN}"
+        raise HcsQcError(what) from error
     columns = {name: _as_text(table[own]) for name, own in picks.items()}
     index = pd.RangeIndex(1, table.num_rows + 1, name="line")
     return pd.DataFrame(columns, index=index, dtype=str)
@@ -304,7 +313,7 @@ def _check_workbook(path: Path, file: IO[bytes]) -> None:
     if not any(part.filename.startswith("xl/worksheets/") for part in parts):
         raise HcsQcError(
             f"{path} is a ZIP archive but no Excel workbook (.xlsx); a CSV, Parquet or .xlsx file "
-            "was expected."
+            "was expected. Give the table itself, unpacked."
         )
     for part in parts:
         if part.file_size > _MOST_PART_BYTES:

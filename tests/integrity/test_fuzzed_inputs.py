@@ -110,9 +110,15 @@ def _zarr(path: Path) -> None:
 
 def _reader(name: str, made: SimulatedPlate) -> Callable[[Path], object]:
     plate = open_plate(made.plate_dir)
+<<<<<<< HEAD
     plates = {plate.name: PlateSites.of(plate)}
     readers: dict[str, Callable[[Path], object]] = {
         "labels": lambda path: read_labels(path, plates, annotator="a"),
+=======
+    sites = {plate.name: PlateSites.of(plate)}
+    readers: dict[str, Callable[[Path], object]] = {
+        "labels": lambda path: read_labels(path, sites, annotator="a"),
+>>>>>>> out
         "platemap": lambda path: read_platemap(path, shape=plate.shape),
         "loaddata": open_plate,
         "SCREEN.toml": read_screen,

@@ -168,14 +168,16 @@ def check_twice(path: Path, columns: Columns, names: Collection[str]) -> None:
     )
     if twice:
         raise HcsQcError(
-            f"{path} has the column {', '.join(twice)} twice, in upper and lower case."
+            f"{path} has the column {', '.join(twice)} twice, in upper and lower case; rename or "
+            "remove one."
         )
 
 
 def missing_columns(path: Path, missing: str, needed: str, names: Sequence[str]) -> HcsQcError:
     """Say what a table lacks."""
     return HcsQcError(
-        f"{path} lacks a column for {missing}; {needed} were expected. It has {a_few(names, 12)}."
+        f"{path} lacks a column for {missing}; {needed} were expected. It has {a_few(names, 12)}. "
+        "Rename the column that means it, or add one."
     )
 
 

@@ -57,7 +57,9 @@ def outlines_of(path: Path, feature: dict[str, Any]) -> Iterator[NDArray[np.floa
         for ring in rings:
             yield np.array([[point[1], point[0]] for point in ring], np.float64) - 0.5
     except (TypeError, IndexError, ValueError) as error:
-        raise HcsQcError(f"{path} has a {kind} that cannot be read: {error}.") from error
+        raise HcsQcError(
+            f"{path} has a {kind} that cannot be read: {error}. Export it again."
+        ) from error
 
 
 def class_of_feature(feature: dict[str, Any]) -> str:

@@ -227,7 +227,7 @@ def _plates(
         if len(ours) > 1 and n_rows:
             raise HcsQcError(
                 f"{path} names no plate and the assay has {len(ours)} ({', '.join(ours)}); a "
-                "column such as plate, Metadata_Plate or Metadata_Barcode was expected."
+                "column such as plate, Metadata_Plate or Metadata_Barcode was expected. Add it."
             )
         return [*ours, None][:1] * n_rows
     named = _plate_names(values)

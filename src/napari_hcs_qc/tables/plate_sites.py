@@ -30,11 +30,12 @@ _PARTICULAR = tuple(name for name, each in NAME_FORMATS.items() if not each.is_l
 _WELL = r"(?:^|[-_. /])(?P<well>[A-Z]{1,2}[-_]?\d{1,2})"
 _WELL_AND_SITE = re.compile(
     # The number of a site has something before it: `A011` is no site 1 of A01.
-    rf"{_WELL}(?:[-_. /]+|(?=[sf]))(?:site|field|fov|pos|s|f)?[-_. ]?(?P<site>\d+)(?=$|[-_. ])",
+    rf"{_WELL}(?:[-_. /]+|(?=[sf]))(?:site|field|fov|pos|s|f)?[-_. ]?"
+    r"(?P<site>\d{1,9})(?=$|[-_. ])",
     re.IGNORECASE | re.ASCII,
 )
 _SITE_ONLY = re.compile(
-    r"(?:^|[-_. ])(?:site|field|fov|pos|s|f)[-_. ]?(?P<site>\d+)(?=$|[-_. ])", re.I | re.A
+    r"(?:^|[-_. ])(?:site|field|fov|pos|s|f)[-_. ]?(?P<site>\d{1,9})(?=$|[-_. ])", re.I | re.A
 )
 _WELL_ONLY = re.compile(rf"{_WELL}(?=$|[-_. /])", re.IGNORECASE | re.ASCII)
 

@@ -136,7 +136,10 @@ def _run(stem: str) -> str:
 
 def _joined_by_number(source: Profiles, path: Path) -> Profiles:
     if not path.exists():
-        raise HcsQcError(f"{path} does not exist; a table of images (Image.csv) was expected.")
+        raise HcsQcError(
+            f"{path} does not exist; a table of images (Image.csv) was expected. Check its "
+            "path (--image-table)."
+        )
     images = _open_table(path, as_text=True)
     own, theirs = (
         find_columns(table.columns, ("table_number", "image_number")).names
@@ -144,7 +147,8 @@ def _joined_by_number(source: Profiles, path: Path) -> Profiles:
     )
     if "image_number" not in theirs:
         raise HcsQcError(
-            f"{path} has no column ImageNumber, by which its images are joined to the objects."
+            f"{path} has no column ImageNumber, by which its images are joined to the objects. "
+            "Give the table of images of the same run (--image-table)."
         )
     both = [meaning for meaning in own if meaning in theirs]
     added = [
@@ -162,7 +166,10 @@ class _WithImages:
 
     def __init__(self, objects: Profiles, images: pd.DataFrame, by: list[str], what: str) -> None:
         if images.duplicated(by).any():
-            raise HcsQcError(f"{what} has two rows of one ImageNumber; one was expected.")
+            raise HcsQcError(
+                f"{what} has two rows of one ImageNumber; one was expected. Give the tables of a "
+                "single run."
+            )
         self._objects, self._by = objects, by
         images = images.reset_index(drop=True)
         added = images.drop(columns=by)
@@ -202,7 +209,8 @@ class _Parquet:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise HcsQcError(f"{path} cannot be read as Parquet: {error}") from error
+            what = f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. Write it again."
+            raise HcsQcError(what) from error
         self.schema = self._file.schema_arrow
         self.columns = list(self.schema.names)
 
@@ -299,7 +307,8 @@ def _open_sqlite(path: Path) -> Profiles:
             if objects is None or images is None:
                 raise HcsQcError(
                     f"{path} has the tables {', '.join(tables) or 'none'}; Per_Image and "
-                    "Per_Object or Per_Nuclei were expected, as CellProfiler writes them."
+                    "Per_Object or Per_Nuclei were expected, as CellProfiler writes them. Export "
+                    "them again (ExportToDatabase), or as CSV (ExportToSpreadsheet)."
                 )
             types = _column_types(connection, objects)
             image_types = _column_types(connection, images)
@@ -311,7 +320,7 @@ def _open_sqlite(path: Path) -> Profiles:
             if "ImageNumber" not in by:
                 raise HcsQcError(
                     f"{path}: {objects} and {images} were expected to have the column "
-                    "ImageNumber, which joins them."
+                    "ImageNumber, which joins them. Export them again (ExportToDatabase)."
                 )
             added = [
                 name
@@ -322,7 +331,7 @@ def _open_sqlite(path: Path) -> Profiles:
                 f"SELECT {_quoted([*by, *added])} FROM {_quoted([images])}", connection
             )
     except sqlite3.Error as error:
-        raise HcsQcError(f"{path} cannot be read as SQLite: {error}") from error
+        raise HcsQcError(f"{path} cannot be read as SQLite: {error}. Copy it again.") from error
     return _WithImages(_Sqlite(path, objects, types), frame, by, f"{path}: {images}")
 
 
@@ -344,7 +353,8 @@ class _Sqlite:
             with _connected(self._path) as connection:
                 yield from pd.read_sql_query(query, connection, chunksize=n_rows or 1_000_000)
         except sqlite3.Error as error:
-            raise HcsQcError(f"{self._path} cannot be read as SQLite: {error}") from error
+            what = f"{self._path} cannot be read as SQLite: {error}. Copy it again."
+            raise HcsQcError(what) from error
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
         parts = list(self._parts(columns, None))

@@ -47,15 +47,15 @@ def read_rules(path: Path, source: Profiles) -> tuple[dict[str, str], NDArray[np
             "cells with coSMicQC first (cosmicqc.label_outliers)."
         )
     table = source.read(list(columns))
-    said = {name: _truths(table[name]) for name in columns}
-    wrong = [name for name, truths in said.items() if truths is None]
+    by_column = {name: _truths(table[name]) for name in columns}
+    wrong = [name for name, truths in by_column.items() if truths is None]
     if wrong:
         raise HcsQcError(
             f"{path}: the column {a_few(wrong)} of a rule holds other values than true and false. "
             "Rename or remove it."
         )
     rules = np.full(len(table), None, dtype=object)
-    for name, truths in said.items():
+    for name, truths in by_column.items():
         assert truths is not None
         for row in np.flatnonzero(np.isfinite(truths)):
             named = [rules[row]] if rules[row] else []

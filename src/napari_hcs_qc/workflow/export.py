@@ -108,7 +108,8 @@ def export(
             plate = plate.with_novelty(plate.state, measured)
         plates.append(plate.to_export(rows))
     options = ExportOptions(keep_kinds, exclude_unreviewed)
-    source = provenance(assay, model, scored).plain()
+    made_of = provenance(assay, model, scored, options=options, onto=onto)
+    source = made_of.plain()
     files = export_tables(plates, out, options=options, provenance=source, job=job)
     if geojson:
         files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
@@ -155,6 +156,13 @@ def _model_of(assay: AssayFolder, scored: Sequence[ScoredPlate] | None) -> Model
     return chosen_model(assay, scored[0].prediction.model if scored else None)
 
 
+class FileRecord(Part):
+    """A file that the result depends on."""
+
+    path: str
+    sha256: str
+
+
 class PlateProvenance(Part):
     """Where the predictions and flags of one plate come from."""
 
@@ -163,6 +171,8 @@ class PlateProvenance(Part):
     format: str
     fingerprint: str
     cells_from: str
+    cells_file: FileRecord | None = None
+    """That they were imported from, where that is one file, as it is now."""
     threshold: float
     compared_with: str
     channel: str = ""
@@ -172,13 +182,6 @@ class PlateProvenance(Part):
     warnings: tuple[str, ...]
     shift: ShiftRecord | None
     novelty: NoveltySummary | None
-
-
-class FileRecord(Part):
-    """A file that the result depends on."""
-
-    path: str
-    sha256: str
 
 
 class VerdictRecord(Part):
@@ -208,6 +211,11 @@ class Provenance(Document):
     versions: dict[str, str]
     command: str = ""
     """As it was started."""
+    keep_kinds: tuple[str, ...] = ()
+    exclude_unreviewed: bool = False
+    include_cut: bool = False
+    onto: FileRecord | None = None
+    """Table that our columns were added to."""
     n_annotations: int = 0
     annotations_sha256: str = ""
     """Of what ``hcs-qc annotations ASSAY --export`` writes."""
@@ -219,7 +227,19 @@ class Provenance(Document):
         return self.model_dump(mode="json", exclude={"model_manifest": {"training_cells"}})
 
 
-def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) -> Provenance:
+def _file_record(path: Path) -> FileRecord | None:
+    """Name a file with its content; None where there is none."""
+    return FileRecord(path=str(path.resolve()), sha256=sha256_of(path)) if path.is_file() else None
+
+
+def provenance(
+    assay: AssayFolder,
+    model: Model,
+    scored: Sequence[ScoredPlate],
+    *,
+    options: ExportOptions,
+    onto: Path | None = None,
+) -> Provenance:
     """Say where predictions and flags come from, so that they can be made again."""
     annotations = annotations_csv(assay)
     platemap = assay.platemap_path
@@ -239,6 +259,7 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
                 format=plate.state.plate.format,
                 fingerprint=plate.state.plate.fingerprint,
                 cells_from=plate.state.plate_cells.origin,
+                cells_file=_file_record(Path(plate.state.plate_cells.source)),
                 channel=plate.state.plate_cells.channel,
                 cells_check=plate.state.plate_cells.check,
                 threshold=plate.threshold,
@@ -254,9 +275,11 @@ def provenance(assay: AssayFolder, model: Model, scored: Sequence[ScoredPlate]) 
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         n_annotations=annotations.count("\n") - 1,
         annotations_sha256=hashlib.sha256(annotations.encode("utf-8-sig")).hexdigest(),
-        platemap=FileRecord(path=str(platemap.resolve()), sha256=sha256_of(platemap))
-        if platemap.is_file()
-        else None,
+        platemap=_file_record(platemap),
+        keep_kinds=options.keep_kinds,
+        exclude_unreviewed=options.exclude_unreviewed,
+        include_cut=assay.include_cut,
+        onto=None if onto is None else _file_record(onto),
         verdicts=tuple(
             VerdictRecord(
                 plate=plate,

@@ -77,3 +77,8 @@ def test_roles(word: str, role: str | None) -> None:
 def test_vehicles() -> None:
     assert all(map(is_vehicle, ["DMSO", "dmso 0.1 %", "untreated", "Vehicle"]))
     assert not any(map(is_vehicle, ["Taxol", "controlled release", ""]))
+
+
+def test_a_number_of_thousands_of_digits_is_no_site() -> None:
+    """Python refuses to read it, which a damaged file can hold."""
+    assert site_number("9" * 5000) is None

@@ -92,7 +92,8 @@ def read_labels(
         places.append(placed.places)
     if not reader.rows:
         raise HcsQcError(
-            f"{path} has a header but no rows; one row per labelled cell was expected."
+            f"{path} has a header but no rows; one row per annotated cell was expected. "
+            "Annotate some in the program that it is from."
         )
     if check is not None:
         check(pd.concat(places, ignore_index=True), reader.are, reader.other_plate)
@@ -201,7 +202,8 @@ class _Reader:
             problems.insert(0, Problem(_where(unknown), self._unknown_text()))
         if problems:
             raise ProblemsError(
-                f"{path}: {n_wrong} of {len(self.rows)} rows are not valid", problems
+                f"{path}: {n_wrong} of {len(self.rows)} rows are not valid; correct or remove them",
+                problems,
             )
         self._add_classes()
         values = [
@@ -314,17 +316,17 @@ class _Reader:
         return cls, kind or None, None
 
 
-def _are_codes(words: Sequence[str], column: str) -> bool:
+def _are_codes(texts: Sequence[str], column: str) -> bool:
     """Tell whether numbers are codes of classes, of which 1 need not mean abnormal.
 
-    0 and 1 mean no and yes where the column is a question (`is_outlier`), or where both or words
-    stand in it and no other number.
+    0 and 1 mean no and yes where the column is a question (`is_outlier`), or where both or other
+    names of classes stand in it and no other number.
     """
-    found = {number(word) for word in words if is_number(word)}
+    found = {number(text) for text in texts if is_number(text)}
     if found - {0.0, 1.0}:
         return True
-    has_words = any(class_of(word) != "unsure" for word in words if not is_number(word))
-    return len(found) == 1 and not has_words and not asks(column)
+    has_names = any(class_of(text) != "unsure" for text in texts if not is_number(text))
+    return len(found) == 1 and not has_names and not asks(column)
 
 
 def _where(rows: Sequence[_Row]) -> str:

@@ -91,7 +91,10 @@ def read_platemap(
             continue
         well = str(position)
         if shape is not None and (position.row >= shape[0] or position.column >= shape[1]):
-            what = f"the well {well} is outside the plate of {shape[0]} × {shape[1]} wells."
+            what = (
+                f"the well {well} is outside the plate of {shape[0]} × {shape[1]} wells; give its "
+                "shape if it is another (--plate-shape)."
+            )
             problems.append(Problem(where, what))
         entry = ((position.row, position.column), treatment, role)
         if rows.setdefault(well, entry) != entry or (
@@ -106,7 +109,8 @@ def read_platemap(
     if problems:
         problems.sort(key=lambda problem: problem.where)
         raise ProblemsError(
-            f"{path}: {count_of(len(problems), 'problem')} in the plate map", problems
+            f"{path}: {count_of(len(problems), 'problem')} in the plate map; correct these lines",
+            problems,
         )
     ordered = sorted((place, well, *rest) for well, (place, *rest) in rows.items())
     return pd.DataFrame([row[1:] for row in ordered], columns=["well", "treatment", "role"])
@@ -118,11 +122,14 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: Columns) -> None:
     if missing:
         raise HcsQcError(
             f"{path} has no column {', '.join(missing)}; a plate map has the columns well, "
-            f"treatment and role, or is a grid, and this file has {a_few(table.columns, 12)}."
+            f"treatment and role, or is a grid, and this file has {a_few(table.columns, 12)}. "
+            "Rename the columns that mean these, or add them."
         )
     check_twice(path, columns, list(table.columns))
     if table.empty:
-        raise HcsQcError(f"{path} has a header but no rows; one row per well was expected.")
+        raise HcsQcError(
+            f"{path} has a header but no rows; one row per well was expected. Add them."
+        )
 
 
 def _of_plate(

@@ -50,7 +50,9 @@ def import_cells(
     options = options or ImportOptions()
     source = Path(source)
     if not source.exists():
-        raise HcsQcError(f"{source} does not exist; masks or positions to import were expected.")
+        raise HcsQcError(
+            f"{source} does not exist; masks or positions to import were expected. Check its path."
+        )
     importing = _Import(
         plate=plate,
         channel=plate.channel_index(channel),
@@ -67,7 +69,9 @@ def import_cells(
     else:
         result = importing.of_masks(source, *masks_in_folder(plate, source, importing.channel))
     if result.cells.empty and result.problems:
-        raise ProblemsError(f"{source} gives no cells of plate {plate.name}", result.problems)
+        raise ProblemsError(
+            f"{source} gives no cells of plate {plate.name}; correct this", result.problems
+        )
     return result
 
 

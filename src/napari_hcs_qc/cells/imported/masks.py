@@ -78,7 +78,7 @@ def masks_in_folder(
     if not files:
         raise HcsQcError(
             f"{source} holds no label masks; TIFF or PNG images, or outlines (.geojson, _seg.npy, "
-            "RoiSet.zip) were expected."
+            "RoiSet.zip) were expected. Give the folder that has them."
         )
     sites = PlateSites.of(plate)
     nuclear = plate.planes[plate.planes["channel"] == channel]["path"]
@@ -201,11 +201,15 @@ def checked_mask(
     if pixels.shape != shape:
         size = "×".join(map(str, pixels.shape))
         expected = "×".join(map(str, shape))
-        raise HcsQcError(f"{what} has {size} px; {expected} px were expected.")
+        raise HcsQcError(
+            f"{what} has {size} px; {expected} px were expected. Give "
+            "masks of the size of the images."
+        )
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= np.iinfo(np.int32).max) or (pixels % 1 != 0).any():
         raise HcsQcError(
-            f"{what} has values from {low} to {high}; whole ids from 0 to 2147483647 were expected."
+            f"{what} has values from {low} to {high}; whole ids from 0 to 2147483647 were "
+            "expected. Save the ids."
         )
     ids = pixels.astype(np.int32)
     if by_components or (ids[ids > 0] == high).all():
@@ -221,7 +225,7 @@ def _plausible_mask(
     if pixels.shape == shape and _is_image(pixels):
         raise HcsQcError(
             f"{what} is an image, not a mask: neighbouring pixels differ. Ids were expected, one "
-            "for all pixels of a nucleus and 0 elsewhere."
+            "for all pixels of a nucleus and 0 elsewhere. Give the masks themselves."
         )
     mask = checked_mask(pixels, by_components, shape, what)
     ids = mask.labels
@@ -230,13 +234,14 @@ def _plausible_mask(
     if n_areas >= 2 * n_ids + 2:
         raise HcsQcError(
             f"{what} has {n_ids} values in {n_areas} separate areas: classes of pixels, not "
-            "objects. Ids were expected, one for each nucleus."
+            "objects. Ids were expected, one for each nucleus. Save the objects instead."
         )
     largest = np.bincount(ids[ids > 0]).max(initial=0) / ids.size
     if largest > _LARGEST_OBJECT:
         raise HcsQcError(
             f"{what} has an object of {largest:.0%} of the image: classes of pixels or an inverted "
-            "mask, not nuclei. Ids were expected, one for each nucleus and 0 elsewhere."
+            "mask, not nuclei. Ids were expected, one for each nucleus and 0 elsewhere. Save the "
+            "objects instead."
         )
     return mask
 

@@ -93,7 +93,10 @@ def _imagej_outlines(path: Path) -> Iterator[NDArray[np.float64]]:
         with zipfile.ZipFile(path) as archive:
             rois = [roi for roi in archive.infolist() if roi.filename.lower().endswith(".roi")]
             if not rois and archive.namelist():
-                raise HcsQcError(f"{path} holds no ROIs of ImageJ; a RoiSet.zip was expected.")
+                raise HcsQcError(
+                    f"{path} holds no ROIs of ImageJ; a RoiSet.zip was expected. Save it "
+                    "by ImageJ's ROI Manager."
+                )
             for roi in rois:
                 if roi.file_size > _MOST_BYTES:
                     raise ValueError(f"{roi.filename} is larger than any outline")

@@ -22,6 +22,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
+from napari_hcs_qc.tables.columns import find_columns
 from napari_hcs_qc.tables.places import read_placed, with_unit
 from napari_hcs_qc.tables.plate_sites import PlateSites
 from napari_hcs_qc.tables.profiles import open_profiles
@@ -118,7 +119,8 @@ def join_onto(
     source = open_profiles(
         profiles, as_text=out.suffix == ".csv", image_table=importing.image_table
     )
-    added = [name for name in cells.columns if name not in _KEYS]
+    own = find_columns(source.columns, ["position"]).names.values()  # may be called as ours are
+    added = [name for name in cells.columns if name not in {*_KEYS, *own}]
     twice = [name for name in (*added, MATCHED) if name in source.columns]
     if twice:
         raise HcsQcError(
