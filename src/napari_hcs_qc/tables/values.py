@@ -14,7 +14,7 @@ from napari_hcs_qc.plates.wells import parse_well, well_name
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SITE = re.compile(r"\s*(?:[a-z]+[-_ ]?)?0*(\d+)(?:[.,]0*)?\s*", re.IGNORECASE | re.ASCII)
+_SITE = re.compile(r"\s*(?:[a-z]+[-_ ]?)?0*(\d{1,9})(?:[.,]0*)?\s*", re.IGNORECASE | re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 NORMAL = frozenset(

@@ -53,6 +53,8 @@ def describe_image(path: str) -> ImageFacts:
     raw = _raw_metadata(folder)
     if raw is None or raw not in _known:
         facts = _decode(folder)
+        if min(facts.chunks, default=1) < 1:
+            raise UnreadableImageError("claims chunks of no pixels. Its metadata is damaged")
         if raw is None:
             return facts
         if len(_known) >= _KNOWN_AT_MOST:
