@@ -88,9 +88,9 @@ def seeds(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> dic
         zarr = folder / f"{version}.zarr"
         convert_plate(plate, zarr, version=version)
         files[name] = zarr / name
-        files[f"image {name}"] = next(
-            path for path in sorted(zarr.rglob(name)) if path.parent.name == "0"
-        )
+        files[f"image {name}"] = next(zarr.glob(f"*/*/*/{name}"))
+        array = ".zarray" if name == ".zattrs" else name
+        files[f"array {array}"] = next(zarr.glob(f"*/*/*/0/{array}"))
     tifffile.imwrite(
         folder / "ome.ome.tif",
         np.zeros((2, 16, 16), np.uint16),
@@ -103,22 +103,17 @@ def seeds(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> dic
 def _zarr(path: Path) -> None:
     root = next(parent for parent in path.parents if parent.suffix == ".zarr")
     plate = open_plate(root)
-    plate.read_site(plate.sites[0])
+    for site in plate.sites:
+        plate.read_site(site)
     if plate.problems:
         raise HcsQcError(str(plate.problems[0]))
 
 
 def _reader(name: str, made: SimulatedPlate) -> Callable[[Path], object]:
     plate = open_plate(made.plate_dir)
-<<<<<<< HEAD
-    plates = {plate.name: PlateSites.of(plate)}
-    readers: dict[str, Callable[[Path], object]] = {
-        "labels": lambda path: read_labels(path, plates, annotator="a"),
-=======
     sites = {plate.name: PlateSites.of(plate)}
     readers: dict[str, Callable[[Path], object]] = {
         "labels": lambda path: read_labels(path, sites, annotator="a"),
->>>>>>> out
         "platemap": lambda path: read_platemap(path, shape=plate.shape),
         "loaddata": open_plate,
         "SCREEN.toml": read_screen,
@@ -146,6 +141,8 @@ _NAMES = (
     "zarr.json",
     "image .zattrs",
     "image zarr.json",
+    "array .zarray",
+    "array zarr.json",
     "OME-XML",
 )
 

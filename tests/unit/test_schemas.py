@@ -15,6 +15,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import PredictionDocument
 from napari_hcs_qc.assay.store.assay_document import AssayDocument
 from napari_hcs_qc.assay.store.detection import CellsDocument
 from napari_hcs_qc.assay.store.model_manifest import ModelManifest
+from napari_hcs_qc.assay.store.plate_cells import ContentDocument
 from napari_hcs_qc.screen.documents import (
     BundleDocument,
     DoneDocument,
@@ -37,6 +38,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 SCHEMAS: dict[str, type[Part]] = {
     "assay": AssayDocument,
     "cells": CellsDocument,
+    "content": ContentDocument,
     "model": ModelManifest,
     "prediction": PredictionDocument,
     "provenance": Provenance,

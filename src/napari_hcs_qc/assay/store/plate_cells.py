@@ -81,6 +81,15 @@ class CellsDocument(Document):
     quality_sha256: str = ""
 
 
+class ContentDocument(Document):
+    """The file `content.json`: the content of a plate whose files have other dates than before."""
+
+    format: Literal["napari-hcs-qc content"] = "napari-hcs-qc content"
+    format_version: Literal[1] = 1
+    plate_fingerprint: str
+    content: str
+
+
 def cells_document(folder: Path) -> CellsDocument | None:
     """Read what is known of the cells of a plate; None before they were found."""
     path = folder / CELLS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from shlex import quote
@@ -14,19 +15,21 @@ from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations,
 from napari_hcs_qc.assay.store.plate_cells import (
     CELLS,
     CellsDocument,
+    ContentDocument,
     PlateCells,
     has_cells,
     load_cells,
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.cells.by_site import CellsBySite
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -137,12 +140,24 @@ def as_known(assay: AssayFolder, plate: Plate) -> Plate:
 
     All that was computed of it is named by that.
     """
-    known = CellsDocument.load_if_valid(assay.plate_folder(plate.name) / CELLS)
+    folder = assay.plate_folder(plate.name)
+    known = CellsDocument.load_if_valid(folder / CELLS)
     if known is None or not known.content or known.plate_fingerprint == plate.fingerprint:
         return plate
-    if content_of(plate) == known.content:
+    if _content_of(plate, folder / "content.json") == known.content:
         plate.__dict__["fingerprint"] = known.plate_fingerprint  # where a cached property is
     return plate
+
+
+def _content_of(plate: Plate, path: Path) -> str:
+    """Hash a plate's files once for each change of their dates: a plate may have 100,000."""
+    kept = ContentDocument.load_if_valid(path)
+    if kept is not None and kept.plate_fingerprint == plate.fingerprint:
+        return kept.content
+    content = content_of(plate)
+    with suppress(WriteError):  # an assay that cannot be written to is hashed again
+        ContentDocument(plate_fingerprint=plate.fingerprint, content=content).save(path)
+    return content
 
 
 def load_plate(

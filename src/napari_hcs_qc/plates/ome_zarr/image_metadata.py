@@ -53,6 +53,10 @@ def describe_image(path: str) -> ImageFacts:
     raw = _raw_metadata(folder)
     if raw is None or raw not in _known:
         facts = _decode(folder)
+        if min(facts.chunks, default=1) < 1:
+            raise UnreadableImageError("claims chunks of no pixels. Its metadata is damaged")
+        if len(set(facts.axes)) < len(facts.axes):
+            raise UnreadableImageError(f"has the axes {', '.join(facts.axes)}, one of them twice")
         if raw is None:
             return facts
         if len(_known) >= _KNOWN_AT_MOST:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError, XMLParser
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGEST = 50_000_000  # bytes; the files have some ten thousand
+_COUNT = re.compile(r"[0-9]{1,6}")
 _PLACEHOLDERS = frozenset({"", "none", "-"})
 
 
@@ -50,14 +53,14 @@ class _Facts:
         if name == "MeasurementDetail":
             self.settings = values.get("MeasurementSettingFileName", "")
             rows, columns = (values.get(key, "") for key in ("RowCount", "ColumnCount"))
-            if rows.isdecimal() and columns.isdecimal():
+            if _COUNT.fullmatch(rows) and _COUNT.fullmatch(columns):
                 self.shape = int(rows), int(columns)
         elif name == "MeasurementChannel" and "Ch" in values:
             try:
                 size = float(values.get("HorizontalPixelDimension", ""))
             except ValueError:
                 return
-            if size > 0:
+            if 0 < size < math.inf:
                 self.sizes[values["Ch"]] = size
         elif name == "Channel" and "Ch" in values:
             self.names[values["Ch"]] = next(

@@ -54,6 +54,7 @@ def test_a_new_assay_can_be_opened(assay: AssayFolder, plate: Path) -> None:
         "name": "plate 1",
         "plate_shape": None,
         "time": None,
+        "allow_remote": False,
     }
     assert again.plate("plate 1").fingerprint == "abc"
     assert again.settings.model_extra == {"channel": "DNA"}  # which a later version may know

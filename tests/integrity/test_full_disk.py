@@ -1,0 +1,81 @@
+"""On a full disk every command that writes ends in a line, and goes on once there is room."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_hcs_qc import Assay
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hcs_qc.study.simulation.synthetic import SimulatedPlate
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount"),
+]
+
+# A small file system with the assay in it, of which all but some kB are taken; then not any more.
+_ON_A_FULL_DISK = """
+disk=$1; assay=$2; shift 2
+size=$(( $(du -sk "$assay" | cut -f1) + 4000 ))
+mount -t tmpfs -o size=${size}k tmpfs "$disk" || exit 77
+cp -r "$assay" "$disk/assay"
+left=$(( $(df --output=avail "$disk" | tail -1) - 8 ))
+dd if=/dev/zero of="$disk/filler" bs=1024 count=$left status=none
+"$@"; echo "exit $?" >&2
+rm "$disk/filler"
+mount -o remount,size=$(( size + 400000 ))k "$disk"
+"$@"; echo "exit $?" >&2
+rm -rf "$assay"; cp -r "$disk/assay" "$assay"
+"""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["new", "cells", "annotate", "train", "predict", "export", "report", "convert", "pretrain"],
+)
+def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
+    verb: str, assay: Path, made: SimulatedPlate, tmp_path: Path
+) -> None:
+    disk, copy = tmp_path / "disk", tmp_path / "assay"
+    disk.mkdir()
+    shutil.copytree(assay, copy)
+    on_disk = str(disk / "assay")
+    arguments: dict[str, tuple[str, ...]] = {
+        "new": (str(disk / "other"), str(made.plate_dir), "--platemap", str(made.platemap)),
+        "cells": (on_disk, "--again"),
+        "annotate": (on_disk, "--from", str(made.labels), "--annotator", "Ben"),
+        "train": (on_disk, "--seeds", "1", "--head", "knn", "--device", "cpu"),
+        "predict": (on_disk, "--device", "cpu"),
+        "export": (on_disk, str(disk / "out")),
+        "report": (on_disk, str(disk / "out.html")),
+        "convert": (str(made.plate_dir), str(disk / "plate.zarr")),
+        "pretrain": (on_disk, "--method", "simclr", "--epochs", "1", "--cells", "64",
+                     "--batch-size", "16", "--input-px", "32", "--no-compare", "--device", "cpu"),
+    }  # fmt: skip
+    if verb == "predict":
+        shutil.rmtree(copy / "predictions")
+        shutil.rmtree(copy / "embeddings")
+    command = [sys.executable, "-m", "napari_hcs_qc", verb, *arguments[verb], "--quiet"]
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", _ON_A_FULL_DISK, "sh", str(disk), str(copy), *command],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    if ran.returncode == 77:
+        pytest.skip("this machine lets nobody mount")
+    assert "Traceback" not in ran.stderr
+    full, _, later = ran.stderr.partition("exit 2\n")
+    assert "disk is full" in full or "quota is full" in full, ran.stderr
+    assert len([line for line in full.splitlines() if "error" in line]) == 1, full
+    assert later.splitlines()[-1:] == ["exit 0"], ran.stderr
+    assert Assay.open(copy).check().damaged == ()
