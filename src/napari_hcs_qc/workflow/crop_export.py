@@ -124,8 +124,8 @@ def crops_text(written: CropsWritten) -> str:
 def _chosen(plate: ScoredPlate, source: Source) -> pd.DataFrame:
     """Give the cells to be written, with the names of their folders."""
     predictions = plate.predictions
-    said = predictions["annotated_class"]
-    cls = said if source == "annotated" else effective_class(predictions)
+    annotated = predictions["annotated_class"]
+    cls = annotated if source == "annotated" else effective_class(predictions)
     kind = effective_kind(predictions)
     folder = cls.astype(object).where(kind.isna(), cls.astype(str) + "-" + kind.astype(str))
     table = plate.state.cells.assign(
@@ -210,15 +210,15 @@ def _rings(
     cells, diameter_px = plate.state.cells, plate.state.plate_cells.diameter_px
     is_here = ((cells["well"] == site.well) & (cells["site"] == site.site)).to_numpy()
     cls = effective_class(plate.predictions)[is_here]
-    said = plate.predictions["annotated_class"][is_here].notna()
+    by_person = plate.predictions["annotated_class"][is_here].notna()
     left_out = plate.state.is_left_out[is_here]
-    for (_, cell), name, is_said, is_out in zip(
-        cells[is_here].iterrows(), cls, said, left_out, strict=True
+    for (_, cell), name, is_annotated, is_out in zip(
+        cells[is_here].iterrows(), cls, by_person, left_out, strict=True
     ):
         own_px = cell["diameter_px"]
         radius_px = 0.75 * float(diameter_px if pd.isna(own_px) else own_px)
         colour = _GREY if is_out else _RINGS.get(str(name), _GREY)
-        yield float(cell["y_px"]), float(cell["x_px"]), radius_px, colour, 3 if is_said else 1
+        yield float(cell["y_px"]), float(cell["x_px"]), radius_px, colour, 3 if is_annotated else 1
 
 
 def _safe(name: str) -> str:

@@ -57,8 +57,8 @@ class SitePictures(QWidget):
             table = scored.scores.sites
             mine = table[(table["well"] == well) & table["is_flagged"]]
             flagged = {site for site in sites if site.site in set(mine["site"])}
-            said = scored.verdicts[scored.verdicts["well"] == well].dropna(subset=["site"])
-            numbers = dict(zip(said["site"].astype(int), said["verdict"], strict=True))
+            on_sites = scored.verdicts[scored.verdicts["well"] == well].dropna(subset=["site"])
+            numbers = dict(zip(on_sites["site"].astype(int), on_sites["verdict"], strict=True))
             verdicts = {site: numbers[site.site] for site in sites if site.site in numbers}
         if session.selection.state is not None:
             unreadable = {
