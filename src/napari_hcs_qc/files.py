@@ -136,7 +136,13 @@ def load_json(path: Path, *, remedy: str = "") -> tuple[dict[str, Any], bool]:
         what = f"{path} holds a {type(data).__name__}; a JSON object was expected. {remedy}"
         raise DamagedError(what.rstrip())
     checksum = data.pop(_CHECKSUM, None)
+    if checksum is None and any(_is_nearly(name, _CHECKSUM) for name in data):
+        return data, False  # the name itself is damaged
     return data, checksum in (None, fingerprint(data))
+
+
+def _is_nearly(name: str, other: str) -> bool:
+    return len(name) == len(other) and sum(map(str.__ne__, name, other)) == 1
 
 
 def checksum_error(path: Path, remedy: str) -> DamagedError:

@@ -107,3 +107,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
         assert temporary.is_file()
     assert not left.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"wells.csv", of_others.name}
+
+
+def test_a_damaged_name_of_the_checksum_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"value": 1})
+    assert read_json(path) == {"value": 1}
+    path.write_text(path.read_text().replace("checksum", "checkrum"))
+    with pytest.raises(DamagedError, match="does not fit its checksum"):
+        read_json(path)
