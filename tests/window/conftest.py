@@ -70,7 +70,7 @@ class Person:
             jobs = [job.title for job in self.session.jobs.running]
             pytest.fail(f"Waited {timeout_s} s. Running: {jobs}. Messages: {self.messages}")
 
-    def idle(self, timeout_s: float = 120.0) -> None:
+    def idle(self, timeout_s: float = 240.0) -> None:
         """Wait until no job runs, and all that comes after the last has come."""
         for _ in range(2):
             self.until(lambda: self.session.is_settled and not self.session.jobs.running, timeout_s)

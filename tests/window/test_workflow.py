@@ -524,6 +524,9 @@ def come_back(person: Person, assay: Path, was: dict[str, Any]) -> None:
     assert len(journal(assay)) < len(spoken_of)
     assert sum(said(person).values()) == len(journal(assay))
     assert not person.errors()
+    person.idle()
+    person.viewer.close()
+    person.qtbot.wait(200)  # what Qt deletes later is gone before napari counts its windows
 
 
 # ---- what can be seen ------------------------------------------------------------------------
