@@ -149,7 +149,7 @@ def checksum_error(path: Path, remedy: str) -> DamagedError:
     """Say that a JSON file does not fit its checksum."""
     return DamagedError(
         f"{path} is damaged: it does not fit its checksum. {remedy} If you have edited it, delete "
-        f'the line "{_CHECKSUM}" in it.'
+        f'the line "{_CHECKSUM}" in it, and the comma before it.'
     )
 
 

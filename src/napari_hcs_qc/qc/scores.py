@@ -256,13 +256,20 @@ def _count_cells(
     }
 
 
+_LEAST_SCORED = 0.5  # of the cells that count, else there is no share of abnormal ones
+
+
 def _add_shares(columns: dict[str, Any]) -> None:
     for name, hits, total in (
         ("share_abnormal", "n_abnormal", "n_scored"),
         ("share_small", "n_small", "n_sized"),
     ):
         n = columns[total].astype(np.float64)
-        columns[name] = columns[hits].astype(np.float64) / np.where(n > 0, n, np.nan)
+        is_known = n > 0
+        if total == "n_scored":  # a few annotated cells say nothing of a well without predictions
+            n_cells = pd.array(columns["n_cells"]).to_numpy(np.float64, na_value=np.nan)
+            is_known &= ~(n < _LEAST_SCORED * (n_cells - columns["n_cut"]))
+        columns[name] = columns[hits].astype(np.float64) / np.where(is_known, n, np.nan)
 
 
 def _measures_of(

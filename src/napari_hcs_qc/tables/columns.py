@@ -64,6 +64,7 @@ _MEANINGS: dict[str, tuple[str, ...]] = {
         r"(?:is_)?(?:normal|good|ok|okay|keep|kept|pass(?:ed)?|healthy)",
     ),
     "kind": (r"annotated_kind", r"kind|reason|defect|artefact_?(?:type|kind)|artifact_?(?:type)"),
+    "note": (r"note", r"notes|comments?|remarks?"),
     "annotator": (r"annotator|annotated_by|observer|rater|user|curator|scorer",),
     "treatment": (
         r"treatment",

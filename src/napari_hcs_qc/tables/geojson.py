@@ -63,8 +63,10 @@ def outlines_of(path: Path, feature: dict[str, Any]) -> Iterator[NDArray[np.floa
 
 
 def class_of_feature(feature: dict[str, Any]) -> str:
-    """Name of the class of a feature, empty where it has none."""
+    """Name of the class that a person gave a feature, empty where there is none."""
     properties = feature.get("properties") or {}
+    if (properties.get("metadata") or {}).get("classified by") == "model":
+        return ""  # our own prediction, which nobody has looked at
     named = properties.get("classification") or {}
     if isinstance(named, dict):
         return str(named.get("name") or ": ".join(map(str, named.get("names") or ())))

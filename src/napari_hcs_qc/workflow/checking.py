@@ -105,7 +105,11 @@ def _journal(assay: AssayFolder) -> str:
 
 
 def _platemap(assay: AssayFolder) -> str:
-    path = assay.platemap_path
+    path, sha256 = assay.platemap_path, assay.settings.platemap_sha256
+    if sha256:
+        source = assay.settings.platemap or path.name
+        remedy = f"If you changed it, give it again: hcs-qc new ASSAY PLATE --platemap {path}; else"
+        _compare(path, sha256, f"{remedy} give {source} again.")
     plates = plates_of_platemap(path) or (None,)
     return count_of(sum(len(read_platemap(path, plate=plate)) for plate in plates), "well")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.plate_state import open_assay_plate
 from napari_hcs_qc.assay.store.platemap import with_platemap
+from napari_hcs_qc.assay.store.platemap_match import check_platemap, keep_platemap
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.assay.views.plate_look import PlateLook, look_at
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
@@ -295,13 +294,16 @@ def new_assay(request: NewAssay, *, job: Job = NO_JOB) -> str:
 
 def set_platemap(folder: AssayFolder, path: Path, *, job: Job = NO_JOB) -> None:
     """Keep another plate map with an assay, once it fits all plates that can be opened."""
+    names = [entry.name for entry in folder.plates]
+    opened = []
     for done, entry in enumerate(folder.plates):
         job.check()
-        job.report(done, len(folder.plates), f"Comparing the map with {entry.name}")
+        job.report(done, len(names), f"Comparing the map with {entry.name}")
         if entry.source.exists():
-            with_platemap(open_assay_plate(folder, entry.name), path)
-    with atomic_path(folder.platemap_path) as temporary:
-        shutil.copyfile(path, temporary)
+            opened.append(open_assay_plate(folder, entry.name))
+            with_platemap(opened[-1], path, names)
+    check_platemap(opened, path, names)
+    keep_platemap(folder, path)
 
 
 def relocate(folder: AssayFolder, plate: str, source: Path, *, job: Job = NO_JOB) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.scoring.plate_scores import score
@@ -15,7 +16,6 @@ from napari_hcs_qc.errors import DamagedError, HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import pandas as pd
 
@@ -50,6 +50,7 @@ class ModelStatus:
     recipe: str
     head: str
     backend: str
+    rule: str = ""  # table of a rule of another program that predicts instead of the head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def assay_status(assay: AssayFolder) -> AssayStatus:
                 recipe=manifest.recipe.name,
                 head=manifest.head,
                 backend=manifest.encoder.backend,
+                rule="" if manifest.rule is None else Path(manifest.rule.source).name,
             )
             for folder, manifest in zip(folders, manifests, strict=True)
         ),

@@ -6,7 +6,6 @@ assay, annotating and reviewing do not.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,13 @@ from napari_hcs_qc.assay.store.plate_state import (
     open_assay_plate,
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
-from napari_hcs_qc.assay.store.platemap_match import check_platemap
+from napari_hcs_qc.assay.store.platemap_match import (
+    check_platemap,
+    check_replaced,
+    keep_platemap,
+)
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.first_look import looked_at
@@ -123,16 +125,16 @@ def new(
         existing = AssayFolder.open(path)
         existing.opened = {plate.name: plate for plate in opened}
         first = _first_plate(existing)
+        if platemap is not None:
+            check_replaced(existing, platemap, names)
     for number, plate in enumerate(opened):
         opened[number] = looked_at(_checked_channels(plate, first))
         first = first or opened[number]
     assay = AssayFolder.open_or_create(path)
     for source, plate in zip(plates, opened, strict=True):
         assay.add_plate(plate.name, source.path, **source.options, fingerprint=plate.fingerprint)
-    if platemap is not None and platemap.resolve() != assay.platemap_path.resolve():
-        with atomic_path(assay.platemap_path) as temporary:
-            shutil.copyfile(platemap, temporary)
-        assay.update_settings(platemap=platemap.name)
+    if platemap is not None:
+        keep_platemap(assay, platemap)
     if include_cut is not None and include_cut != assay.include_cut:
         assay.update_settings(include_cut=include_cut)
     if detector is not None and detector != assay.detector:

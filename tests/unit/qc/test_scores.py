@@ -90,6 +90,24 @@ def test_every_site_has_a_row_in_the_order_of_the_plate(
     assert scores["problem"].iloc[2] == "truncated"
 
 
+def test_a_few_annotated_cells_are_no_share_of_a_site_that_was_not_classified(
+    make_cells: Cells, no_quality: pd.DataFrame
+) -> None:
+    sites = [SiteKey("A01", 1), SiteKey("A02", 1)]
+    cells = make_cells({sites[0]: 10, sites[1]: 10})
+    predicted = ["normal"] * 5 + [None] * 5 + [None] * 10
+    annotated = [None] * 17 + ["abnormal"] * 3
+    said = pd.DataFrame(
+        {"predicted_class": predicted, "annotated_class": annotated}, dtype=object
+    ).assign(predicted_kind=None, annotated_kind=None)
+    table = score_sites(sites, cells, said, no_quality).table
+    assert table["n_scored"].tolist() == [5, 3]
+    assert table["share_abnormal"].iloc[0] == 0.0
+    assert np.isnan(table["share_abnormal"].iloc[1])
+    wells = score_wells(table).table
+    assert wells["share_abnormal"].isna().tolist() == [False, True]
+
+
 def test_without_predictions_nothing_is_judged(make_cells: Cells, no_quality: pd.DataFrame) -> None:
     key = SiteKey("A01", 1)
     scores = score_sites([key], make_cells({key: 3}), None, no_quality).table

@@ -98,7 +98,7 @@ def repair_journal(path: Path, exports: Sequence[Path] = ()) -> JournalRepair:
     lost = [text for uuid, text in held.numbers.items() if uuid not in restored]
     lost += [held.lost_rows[uuid] for uuid in partial if uuid not in came_back]
     if not is_readable and sources:
-        lost.append("what was recorded since the newest copy")
+        lost.append("what was recorded since the newest copy, if anything was")
     n_whole = sum(uuid in kept for uuid in held.whole)
     return JournalRepair(
         n_whole=n_whole,

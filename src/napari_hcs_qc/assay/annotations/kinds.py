@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -94,8 +95,11 @@ def listed_kinds(names: Iterable[str], kinds: Sequence[Kind]) -> tuple[str, ...]
 
 def unlisted_text(name: str, kinds: Sequence[Kind]) -> str:
     """Say that an assay does not have a kind, and how it is added."""
+    names = [kind.name for kind in kinds]
+    near = get_close_matches(name.casefold(), names, 1)
+    meant = f" Did you mean {near[0]}?" if near else ""
     return (
-        f"The kind {name!r} is not one of {', '.join(kind.name for kind in kinds)}. To add it: "
+        f"The kind {name!r} is not one of {', '.join(names)}.{meant} To add it: "
         f'hcs-qc annotate ASSAY --add-kind "{name}", or + in the Annotate panel.'
     )
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.tables.plate_sites import PlateSites
 
 LABEL_COLUMNS = ("plate", "well", "site", "y_px", "x_px", "class", "kind", "annotator", "note")
-_MEANINGS = ("class", "kind", "annotator")
+_MEANINGS = ("class", "kind", "annotator", "note")
 _MITOSIS = "mitosis"
 _ONLY_WHERE_GIVEN = ("annotated_class", "user_label", "user label", "classification", "annotations")
 """Columns, in lower case, of tables of all cells: one that is blank is of a cell nobody annotated.
@@ -313,7 +313,7 @@ class _Reader:
                 checked_kind_name(kind)
             except HcsQcError as error:
                 wrong.append(str(error))
-        return cls, kind or None, None
+        return cls, kind or None, row.texts.get("note") or None
 
 
 def _are_codes(texts: Sequence[str], column: str) -> bool:

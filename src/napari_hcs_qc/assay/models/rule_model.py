@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +106,9 @@ def save_rule_model(
                 check="; ".join(sentences),
                 table_sha256=sha256_of(folder / RULE),
             )
-            publish_model(folder, base.manifest.model_copy(update={"rule": record, **_UNLEARNED}))
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            changes = {"rule": record, "created": created, **_UNLEARNED}
+            publish_model(folder, base.manifest.model_copy(update=changes))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -54,6 +54,8 @@ class AssaySettings(Part):
     """Id of an older model that was restored."""
     platemap: str | None = None
     """Name of the file that the plate map was copied from."""
+    platemap_sha256: str | None = None
+    """Of the copy; None where an earlier version made it."""
     train_options: JsonValue = None
     """Checked when it is used, see `train_options`: the assay opens whatever stands there."""
     screen_cells: JsonValue = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.store.platemap import plates_of_platemap, read_platemap
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import atomic_path, sha256_of
 from napari_hcs_qc.plates.wells import parse_well, well_name
 from napari_hcs_qc.read_table import encoding_note
 from napari_hcs_qc.text import a_few, count_of
@@ -137,3 +139,28 @@ def assay_platemap(assay: AssayFolder, plate: Plate) -> PlatemapMatch | None:
         return None
     names = [entry.name for entry in assay.plates]
     return match_platemap(plate, path, name=assay.settings.platemap or "", plates=names)
+
+
+def keep_platemap(assay: AssayFolder, path: Path) -> None:
+    """Copy a plate map into an assay."""
+    if path.resolve() != assay.platemap_path.resolve():
+        with atomic_path(assay.platemap_path) as temporary:
+            shutil.copyfile(path, temporary)
+        name = path.name
+    else:
+        name = assay.settings.platemap or path.name
+    assay.update_settings(platemap=name, platemap_sha256=sha256_of(assay.platemap_path))
+
+
+def check_replaced(assay: AssayFolder, path: Path, plates: Collection[str]) -> None:
+    """Refuse a map that would replace, for other plates than those it is given for, theirs."""
+    others = [entry.name for entry in assay.plates if entry.name not in plates]
+    before = assay.platemap_path
+    if not others or not before.is_file() or sha256_of(before) == sha256_of(path):
+        return
+    if not set(others) <= {*plates_of_platemap(path)}:
+        raise HcsQcError(
+            f"The assay {assay.path} has the plate map {assay.settings.platemap or before.name}, "
+            f"which is of {a_few(others)} too; {path.name} would replace it. Write all plates into "
+            "one map with a column plate, or name all plates of the assay beside it."
+        )

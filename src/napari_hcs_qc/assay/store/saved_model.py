@@ -34,7 +34,7 @@ PRIOR = "prior"
 """Folder of what its prior learned of artefacts, in that of the model."""
 
 
-_REMEDY = "Train again: hcs-qc train."
+_REMEDY = "Train again: hcs-qc train; this folder can then be deleted."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

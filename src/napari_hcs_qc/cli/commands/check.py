@@ -69,7 +69,8 @@ def _repair(options: argparse.Namespace, _bars: Bars) -> Outcome:
         return Outcome([line, *refused], data, exit_code)
     lines = [
         f"The journal was restored: {count_of(repaired.n_whole, 'action')} of it were whole, "
-        f"{repaired.n_restored:,} came from copies and exports, {len(repaired.lost):,} are lost.",
+        f"{repaired.n_restored:,} came from copies and exports"
+        + (f"; {count_of(len(repaired.lost), 'part')} may be lost." if repaired.lost else "."),
         *(f"  Lost: {text}" for text in repaired.lost),
         *refused,
     ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.arguments import add_assay, add_detector, add_plate_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
-from napari_hcs_qc.plates.summary import plate_lines, z_planes
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.platemap_match import assay_platemap
+    from napari_hcs_qc.plates.summary import plate_lines
 
     assay = Assay.new(**parameters(options))
     plates = assay.opened.values()
@@ -60,6 +60,8 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
 
 
 def _data(plate: Plate) -> dict[str, Any]:
+    from napari_hcs_qc.plates.summary import z_planes
+
     return {
         "name": plate.name,
         "format": plate.format,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_hcs_qc.cli.bars import Bars
-    from napari_hcs_qc.workflow.status import AssayStatus, PlateStatus
+    from napari_hcs_qc.workflow.status import AssayStatus, ModelStatus, PlateStatus
 
 _LABEL_ISSUES = 5  # listed in lines; the data hold them all
 
@@ -34,11 +34,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         lines.append(f"{count_of(len(issues), 'annotation')} to review, most likely wrong first:")
         lines.extend(f"  {issue}" for issue in issues[:_LABEL_ISSUES])
     lines.append(f"Verdicts: {status.n_verdicts}")
-    lines.extend(
-        f"Model {model.id}: {model.encoder}, {model.recipe}, {model.head}, by {model.backend}, "
-        f"{model.created}"
-        for model in status.models
-    )
+    lines.extend(f"Model {model.id}: {_how(model)}, {model.created}" for model in status.models)
     if not status.models:
         lines.append("Models: none yet")
     data = {
@@ -77,6 +73,12 @@ def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
         *(f"  {problem}" for problem in (*plate.damage, *plate.problems)),
         *novelty_lines(plate.novelty),
     ]
+
+
+def _how(model: ModelStatus) -> str:
+    if model.rule:
+        return f"the rules in {model.rule}"
+    return f"{model.encoder}, {model.recipe}, {model.head}, by {model.backend}"
 
 
 STATUS = Command(

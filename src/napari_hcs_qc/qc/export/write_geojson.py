@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+CLASSIFIED_BY = "classified by"
+"""Key of the metadata that says whether a class is of a person or of a model."""
+
 _CORNERS = 24  # of the polygon that stands for a circle
 CLASS_COLOURS = {"normal": [0, 158, 115], "abnormal": [213, 94, 0], "unsure": [150, 150, 150]}
 _COLUMNS = (
@@ -66,6 +69,7 @@ def _feature(circle: np.ndarray[Any, Any], cell: dict[str, Any]) -> dict[str, An
     }
     if name:
         label = f"{name}: {kind}" if kind else name
+        properties["metadata"] = {CLASSIFIED_BY: "person" if source == "annotated" else "model"}
         properties["classification"] = {"name": label, "color": CLASS_COLOURS.get(name)}
     geometry = {"type": "Polygon", "coordinates": [ring]}
     return {"type": "Feature", "geometry": geometry, "properties": properties}

@@ -66,6 +66,28 @@ def test_rows_are_read(tmp_path: Path) -> None:
     assert list(frame.index) == [2, 3, 4, 5, 6, 7]
 
 
+def test_notes_are_read(tmp_path: Path) -> None:
+    rows = ["A01,1,10,20,normal,telophase", "A01,1,50,20,abnormal,", "A01,2,50,20,normal, two "]
+    frame = read(tmp_path, *rows, header=HEADER + ",note")
+    assert frame["note"].tolist() == ["telophase", None, "two"]
+
+
+def test_our_own_predictions_in_geojson_are_no_annotations(tmp_path: Path) -> None:
+    def feature(name: str, by: str, x: int) -> dict[str, object]:
+        ring = [[x, 10], [x + 8, 10], [x + 8, 18], [x, 18], [x, 10]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"classification": {"name": name}, "metadata": {"classified by": by}},
+        }
+
+    path = tmp_path / "p1_A01_s1.geojson"
+    features = [feature("abnormal: debris", "person", 10), feature("abnormal", "model", 40)]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    table = read_labels(path, {"p1": PLATE}, annotator="anna").table
+    assert table[["class", "kind"]].to_numpy().tolist() == [["abnormal", "debris"]]
+
+
 def test_further_columns_and_their_order_do_not_matter(tmp_path: Path) -> None:
     frame = read(
         tmp_path, "x,normal,2,1,1,A01,y", header="crop, Label ,X_px,Y_px,Site,WELL,label_a"

@@ -142,3 +142,43 @@ def test_new_and_status_show_the_map(
     assert line in capsys.readouterr().out
     assert main([*new[:4], str(platemap(tmp_path, ["H12"]))]) == 2
     assert "give the map of this one" in capsys.readouterr().err
+
+
+def test_a_map_of_one_plate_does_not_replace_that_of_another(
+    plate: Plate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    source = plate.source
+    shutil.copytree(source, tmp_path / "P2")
+    for path in (tmp_path / "P2").iterdir():
+        path.rename(path.with_name(path.name.replace("P1_", "P2_")))
+    first = platemap(tmp_path, INNER).rename(tmp_path / "first.csv")
+    assay = str(tmp_path / "assay")
+    shape = ["--plate-shape", "8x12"]
+    assert main(["new", assay, str(source), "--platemap", str(first), *shape]) == 0
+    kept = (tmp_path / "assay" / "platemap.csv").read_text()
+    second = platemap(tmp_path, INNER[:20]).rename(tmp_path / "second.csv")
+    add = ["new", assay, str(tmp_path / "P2"), *shape]
+    capsys.readouterr()
+    assert main([*add, "--platemap", str(second)]) == 2
+    text = capsys.readouterr().err
+    assert "first.csv" in text and "P1" in text and "second.csv" in text
+    assert (tmp_path / "assay" / "platemap.csv").read_text() == kept
+    # As it says: both plates in one map, or all plates beside it.
+    rows = [f"{name},{well},x" for name in ("P1", "P2") for well in INNER]
+    both = tmp_path / "both.csv"
+    both.write_text("\n".join(["plate,well,treatment", *rows]))
+    assert main([*add, "--platemap", str(both)]) == 0
+    both_plates = ["new", assay, str(source), str(tmp_path / "P2"), *shape]
+    assert main([*both_plates, "--platemap", str(second)]) == 0
+
+    # What was changed after it was given is told, and giving it again mends that.
+    inside = tmp_path / "assay" / "platemap.csv"
+    assert main(["check", assay]) == 0
+    inside.write_text(inside.read_text().replace("B02", "H12"))
+    capsys.readouterr()
+    assert main(["check", assay]) == 2
+    assert "platemap.csv" in "".join(capsys.readouterr())
+    assert main([*both_plates, "--platemap", str(inside)]) == 0
+    assert main(["check", assay]) == 0

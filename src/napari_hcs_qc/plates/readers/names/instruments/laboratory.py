@@ -21,7 +21,9 @@ _STAIN = re.compile(
 )
 _WELL = re.compile(r"(?:well)?([A-P](?!0+$)0?\d{1,2})", re.ASCII | re.IGNORECASE)
 _NUMBERS = {
-    "site": r"f|fld|field|s|site|fov|pos|position|xy|tile|p",
+    # Also German, French, Spanish, Portuguese and Italian.
+    "site": r"f|fld|field|s|site|fov|pos|position|xy|tile|p|img|image|pic|view|spot|roi|region"
+    r"|feld|bild|ort|stelle|champ|vue|campo|imagen|imagem|immagine|posicion|posizione",
     "z": r"z|slice|plane",
     "time": r"t|time|tp|timepoint|frame",
     "channel": r"c|ch|channel|w|wv|wave",
@@ -152,6 +154,7 @@ FORMATS = (
             Example("A01_F0001_T0001_Z0004_C01.tif", "A01", 1, "1", 4, 1),
             Example("040423_frank_VSV_B02_25_w460.tif", "B02", 25, "460"),
             Example("C7_s2_Texas_Red.tif", "C07", 2, "Texas_Red"),
+            Example("B03_Feld2_DAPI.tif", "B03", 2, "DAPI"),
             Example("A001_20x_24h_DAPI_2.tif", "A01", 2, "DAPI", time=24),
         ),
     ),
