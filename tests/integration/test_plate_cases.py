@@ -45,6 +45,8 @@ def understood(
     code, out, _ = new(capsys, folder / "assay", *arguments)
     assert code == 0
     lines = [line.strip() for line in out.splitlines()[2:]]
+    has_map = "--platemap" in arguments
+    platemap = lines.pop() if has_map else ""
     _, out, _ = new(capsys, folder / "assay as json", *arguments, "--json")
     (data,) = json.loads(out)["plates"]
     shape, channels, planes, size, left_out, *problems = lines
@@ -62,6 +64,9 @@ def understood(
     known = f"{data['pixel_size_um']} µm ({data['pixel_size_reason']})"
     assert size == f"Pixel size: {known if is_known else UNKNOWN}"
     assert problems == data["problems"]
+    assert has_map == (data["platemap"] is not None)
+    if has_map:
+        assert platemap.startswith(f"Plate map {data['platemap']['file']}: ")
     assert left_out.startswith("Left out or in doubt: ")
     assert left_out.endswith("nothing") == (not problems)
     return lines, data
