@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 import tifffile
-from PIL import Image, ImageDraw
+from PIL import Image
+from skimage.draw import circle_perimeter
 
 from napari_hcs_qc.assay.views.pictures import PictureStyle, composite
 from napari_hcs_qc.cells.crops import cut_squares
@@ -193,14 +194,15 @@ def _write_site(
             for index in range(len(state.plate.channels))
         )
     )
-    picture = Image.fromarray(composite(pixels, channels, ranges, style))
-    draw = ImageDraw.Draw(picture)
+    picture = composite(pixels, channels, ranges, style)
     for y_px, x_px, radius_px, colour, width in _rings(plate, site):
-        box = (x_px - radius_px, y_px - radius_px, x_px + radius_px, y_px + radius_px)
-        draw.ellipse(box, outline=colour, width=width)
+        for more in range(width):
+            middle = round(y_px), round(x_px)
+            ring: Any = circle_perimeter(*middle, round(radius_px) + more, shape=picture.shape)
+            picture[ring] = colour
     path = out / _SITES / f"{_safe(f'{state.plate.name}_{site.well}_s{site.site}')}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    Image.fromarray(picture).save(path)
 
 
 def _rings(
