@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import skimage.draw
 import tifffile
 from PIL import Image
-from skimage.draw import circle_perimeter
 
 from napari_hcs_qc.assay.views.pictures import PictureStyle, composite
 from napari_hcs_qc.cells.crops import cut_squares
@@ -195,11 +195,12 @@ def _write_site(
         )
     )
     picture = composite(pixels, channels, ranges, style)
+    drawing: Any = skimage.draw  # it has no types
     for y_px, x_px, radius_px, colour, width in _rings(plate, site):
         for more in range(width):
             middle = round(y_px), round(x_px)
-            ring: Any = circle_perimeter(*middle, round(radius_px) + more, shape=picture.shape)
-            picture[ring] = colour
+            radius = round(radius_px) + more
+            picture[drawing.circle_perimeter(*middle, radius, shape=picture.shape)] = colour
     path = out / _SITES / f"{_safe(f'{state.plate.name}_{site.well}_s{site.site}')}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
