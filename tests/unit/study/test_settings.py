@@ -36,8 +36,8 @@ def test_nested_problems_are_reported_with_their_place(tmp_path: Path) -> None:
     assert "exactly one of plate, assay, folder, arrays" in problems["source 2"]
     assert problems["encoder 2 weigths"] == 'unknown setting; did you mean "weights"?'
     assert "expected train and test" in problems["transfer 1"]
-    assert problems["seeds 2"] == "is 'two'; a valid integer was expected."
-    assert problems["baseline"] == "is 'yes'; a valid boolean was expected."
+    assert problems["seeds 2"] == "is 'two'; a valid integer was expected (One split each.)."
+    assert problems["baseline"].startswith("is 'yes'; a valid boolean was expected (")
     assert problems["recipe"] == 'unknown setting; did you mean "recipes"?'
     assert len(problems) == 7
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 
 def test_cells_go_out_and_come_back(scored: ExportPlate, tmp_path: Path) -> None:
+    # A person has said the same of all: what a model says comes back as no annotation.
+    said = scored.predictions.assign(
+        annotated_class=scored.predictions["predicted_class"],
+        annotated_kind=scored.predictions["predicted_kind"],
+    )
+    scored = replace(scored, predictions=said)
     files = write_geojson([scored], tmp_path / "geojson", options=ExportOptions())
     cells = cell_table(scored, ExportOptions())
     keys = cells[["Metadata_Well", "Metadata_Site"]].drop_duplicates()
