@@ -88,7 +88,7 @@ def swapped(table: pd.DataFrame, wells: int = 99) -> pd.DataFrame:
     y, x = positions(table)
     well = table.columns[0]
     rows = table[well].isin(sorted(table[well].unique())[:wells])
-    table.loc[rows, [y, x]] = table.loc[rows, [x, y]].to_numpy()
+    table.loc[rows, [y, x]] = table.loc[rows, [x, y]].to_numpy(copy=True)
     return table
 
 
