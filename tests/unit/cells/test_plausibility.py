@@ -57,7 +57,7 @@ def with_others(places: pd.DataFrame, wells: list[str], are: str) -> pd.DataFram
     changed = places.copy()
     rows = places["well"].isin(wells)
     if are == "swapped":
-        changed.loc[rows, ["y_px", "x_px"]] = places.loc[rows, ["x_px", "y_px"]].to_numpy()
+        changed.loc[rows, ["y_px", "x_px"]] = places.loc[rows, ["x_px", "y_px"]].to_numpy(copy=True)
     elif are == "binned:2":
         changed.loc[rows, ["y_px", "x_px"]] /= 2
     else:
