@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+CLASSIFIED_BY, BY_PERSON, BY_MODEL = "classified by", "person", "model"
+"""Key of the metadata of our own features, and whose class a feature may have."""
+
 
 def read_features(path: Path) -> list[dict[str, Any]]:
     """Read the features of a file."""
@@ -65,7 +68,7 @@ def outlines_of(path: Path, feature: dict[str, Any]) -> Iterator[NDArray[np.floa
 def class_of_feature(feature: dict[str, Any]) -> str:
     """Name of the class that a person gave a feature, empty where there is none."""
     properties = feature.get("properties") or {}
-    if (properties.get("metadata") or {}).get("classified by") == "model":
+    if (properties.get("metadata") or {}).get(CLASSIFIED_BY) == BY_MODEL:
         return ""  # our own prediction, which nobody has looked at
     named = properties.get("classification") or {}
     if isinstance(named, dict):

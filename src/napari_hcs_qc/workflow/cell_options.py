@@ -57,10 +57,15 @@ def settings_differ(settings: AssaySettings, plate_cells: PlateCells) -> bool:
 
 def nuclear_channel(plate: Plate, settings: AssaySettings) -> int:
     """Choose the channel of the nuclei: the assay's, or that of a nuclear stain, or the first."""
+    known = known_nuclear_channel(plate, settings)
+    return 0 if known is None else known
+
+
+def known_nuclear_channel(plate: Plate, settings: AssaySettings) -> int | None:
+    """Give the assay's channel of the nuclei, or that of a nuclear stain; None: somebody says."""
     if settings.nuclear_channel is not None:
         return plate.channel_index(settings.nuclear_channel)
-    known = stained_channel(plate)
-    return 0 if known is None else known
+    return stained_channel(plate)
 
 
 def stained_channel(plate: Plate) -> int | None:

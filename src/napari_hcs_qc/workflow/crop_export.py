@@ -12,6 +12,7 @@ import skimage.draw
 import tifffile
 from PIL import Image
 
+from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
 from napari_hcs_qc.assay.views.pictures import PictureStyle, composite
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = Literal["annotated", "predicted"]
 """Cells that people annotated, or all cells by what the model predicts."""
-
-CROP_DIAMETERS = 2.5
-"""Side of a crop in nucleus diameters: a cell with a little of what is around it."""
 
 _COLOURS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))  # nuclei, and two channels more
 _WHITE, _BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)

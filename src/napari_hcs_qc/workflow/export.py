@@ -21,6 +21,7 @@ from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import with_novelty
 from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, ShiftRecord
 from napari_hcs_qc.assay.store.model_manifest import ModelManifest
+from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.imported.options import ImportOptions
 
 _SHOWN_CELLS = 8  # of each class in a well's montage
-_CROP_DIAMETERS = 2.5  # a cell with a little of what is around it
 _THUMBNAIL_PX = 360  # longer side of a site's picture
 
 
@@ -420,7 +420,7 @@ def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
     order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
     abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= scored.threshold]
     normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < scored.threshold]
-    side_px = max(16, round(_CROP_DIAMETERS * state.plate_cells.diameter_px))
+    side_px = max(16, round(CROP_DIAMETERS * state.plate_cells.diameter_px))
     crops: dict[int, Picture] = {}
     thumbnail = None
     for site in [key for key in state.plate.sites if key.well == worst.well]:

@@ -24,7 +24,6 @@ Mode = Literal["look", "normal", "abnormal"]
 """What a click does: select a cell, or annotate it as normal or abnormal."""
 
 _CLICK_PX = 4.0  # a hand that moves less between press and release has clicked
-_OUTLINE = "selection"
 _RIGHT = 2
 
 

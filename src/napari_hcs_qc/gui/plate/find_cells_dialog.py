@@ -22,7 +22,7 @@ from napari_hcs_qc.gui.widgets.controls import (
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.plates.summary import z_planes
-from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, stained_channel
+from napari_hcs_qc.workflow.cell_options import CellOptions, known_nuclear_channel
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -40,12 +40,11 @@ class FindCellsDialog(QDialog):
         self, session: Session, folder: AssayFolder, plate: Plate, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self._plate = plate
         self.setWindowTitle(f"Find the cells of {plate.name}")
         self.setMinimumWidth(560)
         settings = folder.settings
-        is_known = settings.nuclear_channel is not None or stained_channel(plate) is not None
-        self._nuclei = plate.channels[nuclear_channel(plate, settings)].name if is_known else None
+        known = known_nuclear_channel(plate, settings)
+        self._nuclei = None if known is None else plate.channels[known].name
         self._preview = PlatePreview()
         choices: dict[Projection, str] = {"max": "maximum over z"}
         numbers = sorted({int(z) for z in plate.planes["z"]})

@@ -19,7 +19,7 @@ from napari_hcs_qc.gui.plate.well_marks import SITE_EXCLUDED
 from napari_hcs_qc.gui.review.well_menu import show_well_menu
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
-from napari_hcs_qc.workflow.cell_options import stained_channel
+from napari_hcs_qc.workflow.cell_options import known_nuclear_channel
 
 if TYPE_CHECKING:
     from napari_hcs_qc.plates.plate import SiteKey
@@ -187,8 +187,7 @@ class PlateDock(Dock):
             plate is None
             or folder is None
             or len(plate.channels) == 1
-            or folder.settings.nuclear_channel is not None
-            or stained_channel(plate) is not None
+            or known_nuclear_channel(plate, folder.settings) is not None
         )
         if is_clear:
             self._workspace.tasks.find_cells()

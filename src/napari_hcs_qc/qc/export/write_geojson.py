@@ -11,14 +11,12 @@ from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.export_tables import ExportOptions, ExportPlate, cell_table
+from napari_hcs_qc.tables.geojson import BY_MODEL, BY_PERSON, CLASSIFIED_BY
 from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-CLASSIFIED_BY = "classified by"
-"""Key of the metadata that says whether a class is of a person or of a model."""
 
 _CORNERS = 24  # of the polygon that stands for a circle
 CLASS_COLOURS = {"normal": [0, 158, 115], "abnormal": [213, 94, 0], "unsure": [150, 150, 150]}
@@ -69,7 +67,7 @@ def _feature(circle: np.ndarray[Any, Any], cell: dict[str, Any]) -> dict[str, An
     }
     if name:
         label = f"{name}: {kind}" if kind else name
-        properties["metadata"] = {CLASSIFIED_BY: "person" if source == "annotated" else "model"}
+        properties["metadata"] = {CLASSIFIED_BY: BY_PERSON if source == "annotated" else BY_MODEL}
         properties["classification"] = {"name": label, "color": CLASS_COLOURS.get(name)}
     geometry = {"type": "Polygon", "coordinates": [ring]}
     return {"type": "Feature", "geometry": geometry, "properties": properties}
