@@ -40,6 +40,8 @@ class FindCellsDialog(QDialog):
         self, session: Session, folder: AssayFolder, plate: Plate, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
+        session.closing.connect(self.reject)
+        session.assay.changed.connect(self.reject)  # another assay may not have this plate
         self.setWindowTitle(f"Find the cells of {plate.name}")
         self.setMinimumWidth(560)
         settings = folder.settings
@@ -90,7 +92,7 @@ class FindCellsDialog(QDialog):
             "Looking at a plate", look_at, plate, slot=f"look {id(self)}", quiet=True
         )
         job.finished.connect(self._show)
-        job.failed.connect(lambda text: self._preview.set_text(f"✖ {text}"))
+        job.failed.connect(self._show_problem)
         self._check()
 
     def value(self) -> CellOptions:
@@ -109,6 +111,9 @@ class FindCellsDialog(QDialog):
 
     def _show(self, look: PlateLook) -> None:
         self._preview.set_look(look, self._nuclei, lines=False)
+
+    def _show_problem(self, text: str) -> None:
+        self._preview.set_text(f"✖ {text}")
 
     def _check(self, *_: object) -> None:
         self._detector.setEnabled(not self._files.text().strip())

@@ -22,6 +22,7 @@ from napari_hcs_qc.workflow.steps import PlateSource
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.plate_look import PlateLook
+    from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.gui.session.session import Session
 
 _TABLES = "Plates (*.csv *.parquet *.HTD *.xml);;All files (*)"
@@ -59,6 +60,9 @@ class NewAssayDialog(QDialog):
         self._slot = f"look {id(self)}"
         self._look: PlateLook | None = None
         self._allow_remote = False
+        self._making: BackgroundJob | None = None
+        self._made_in = folder
+        session.closing.connect(self.reject)  # nothing is read for a viewer that is gone
         self.setWindowTitle("New assay" if folder is None else "Add a plate")
         self.setMinimumWidth(560)
         self._make_widgets(plate, folder)
@@ -220,24 +224,32 @@ class NewAssayDialog(QDialog):
         job = self._session.start(
             f"Opening plate {value.source.path.name}", desk_steps.new_assay, value, slot="open"
         )
+        self._making, self._made_in = job, value.folder
         enable_ok(self._buttons, False)
-        job.finished.connect(lambda name: self._made(value.folder, name))
+        # Methods, not lambdas: Qt lets go of them when the dialog is closed and deleted.
+        job.finished.connect(self._made)
         job.failed.connect(self._refused)
-        job.cancelled.connect(self._check)
+        job.cancelled.connect(self._cancelled)
 
     def done(self, result: int) -> None:
-        """End, and the look at a plate with it."""
+        """End, and the work that was begun for it."""
         self._waiting.stop()
-        job = self._session.jobs.newest(self._slot)
-        if job is not None:
-            job.cancel()
+        for job in (self._session.jobs.newest(self._slot), self._making):
+            if job is not None:
+                job.cancel()
         super().done(result)
 
-    def _made(self, folder: Path, plate: str) -> None:
-        self.made.emit(folder, plate)
+    def _made(self, plate: str) -> None:
+        self._making = None
+        self.made.emit(self._made_in, plate)
         super().accept()
 
+    def _cancelled(self) -> None:
+        self._making = None
+        self._check()
+
     def _refused(self, text: str) -> None:
+        self._making = None
         if self._look is not None:
             self._show(self._look)
             self._preview.add_problem(text)
