@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.scoring.saved_prediction import Prediction
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
     from napari_hcs_qc.assay.store.saved_model import Model
+    from napari_hcs_qc.plates.open import TimePoint
 
 
 class Assay(AssayOut):
@@ -87,7 +88,7 @@ class Assay(AssayOut):
         image_root: str | Path | None = None,
         plate_name: str | None = None,
         plate_shape: str | None = None,
-        time: int | None = None,
+        time: TimePoint | None = None,
         allow_remote: bool = False,
         platemap: str | Path | None = None,
         include_cut: bool | None = None,
@@ -102,8 +103,13 @@ class Assay(AssayOut):
         plates
             Folder, LoadData table or OME-Zarr of each plate, see `open_plate`. Each is opened
             before anything is written; one that is in the assay already stays as it is.
-        pattern, image_root, plate_shape, time, allow_remote
+        pattern, image_root, plate_shape, allow_remote
             How the plates are read, see `open_plate`. Kept in the assay.
+        time
+            The only time point, see `open_plate`; or ``"all"``: each time point is then a plate
+            of the assay, called such as ``P1_t03``. The exported tables have the columns
+            ``Metadata_TimeSeries`` (``P1``) and ``Metadata_Time`` too, a well lies at all times in
+            the same fold, and a plate map or a table of others may call the plate ``P1``.
         plate_name
             Name of the plate, or which of several in a table; with one plate only.
         platemap
@@ -256,7 +262,7 @@ class Assay(AssayOut):
         image_root: str | Path | None = None,
         plate_name: str | None = None,
         plate_shape: str | None = None,
-        time: int | None = None,
+        time: TimePoint | None = None,
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
         accept_positions: bool = False,
@@ -282,7 +288,7 @@ class Assay(AssayOut):
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         pattern, image_root, plate_name, plate_shape, time, allow_remote
-            How a new plate is read, see `open_plate`.
+            How a new plate is read, see `new`.
         positions_are, image_table, accept_positions
             How the table of `rule` is read, see `cells`.
         job
@@ -322,7 +328,8 @@ class Assay(AssayOut):
             )
             return predict_by_rule(folder, Path(rule), importing, device=device, job=job)
         names = None if plate is None else [str(plate)]
-        if plate is not None and str(plate) not in {entry.name for entry in folder.plates}:
+        known = {name for entry in folder.plates for name in (entry.name, entry.plate_name)}
+        if plate is not None and str(plate) not in known:
             root = None if image_root is None else as_location(image_root)
             source = steps.PlateSource(
                 as_location(plate),
@@ -333,7 +340,7 @@ class Assay(AssayOut):
                 time=time,
                 allow_remote=allow_remote,
             )
-            names = [steps.add_plate(folder, source).name]
+            names = [entry.name for entry in steps.add_plate(folder, source)]
         return steps.predict_plates(folder, names, model=model, device=device, job=job)
 
     def relocate(

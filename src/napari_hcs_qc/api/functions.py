@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari_hcs_qc.plates.ome_zarr.convert import Conversion, NgffVersion
+    from napari_hcs_qc.plates.open import TimePoint
     from napari_hcs_qc.plates.plate import Projection
     from napari_hcs_qc.screen.running import ScreenResult
     from napari_hcs_qc.screen.screen_plan import ScreenPlan
@@ -70,7 +71,7 @@ def run(
     image_root: str | Path | None = None,
     plate_name: str | None = None,
     plate_shape: str | None = None,
-    time: int | None = None,
+    time: TimePoint | None = None,
     allow_remote: bool = False,
     platemap: str | Path | None = None,
     include_cut: bool | None = None,
@@ -316,7 +317,7 @@ def convert(
     image_root: str | Path | None = None,
     plate_name: str | None = None,
     plate_shape: str | None = None,
-    time: int | None = None,
+    time: TimePoint | None = None,
     allow_remote: bool = False,
     job: Job = NO_JOB,
 ) -> Conversion:
@@ -331,7 +332,7 @@ def convert(
     ngff
         Version of the format: ``"0.4"`` or ``"0.5"``.
     pattern, image_root, plate_name, plate_shape, time, allow_remote
-        How the plate is read, see `open_plate`.
+        How the plate is read, see `open_plate`; ``time="all"`` is the default.
     job
         Reports progress and cancels.
 
@@ -360,7 +361,7 @@ def convert(
         image_root=image_root,
         name=plate_name,
         plate_shape=plate_shape,
-        time=time,
+        time=None if time == "all" else time,
         allow_remote=allow_remote,
     )
     return convert_plate(opened, Path(out), version=ngff, job=job)

@@ -98,6 +98,17 @@ def add_backend(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _time_point(text: str) -> int | str:
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time point; its number, or all, was expected"
+        ) from None
+
+
 def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True) -> None:
     """Add how a plate is read."""
     group = parser.add_argument_group("reading the plate")
@@ -122,10 +133,10 @@ def add_plate_options(parser: argparse.ArgumentParser, *, platemap: bool = True)
     )
     group.add_argument(
         "--time",
-        metavar="N",
-        type=int,
-        help="the only time point to read, by its number in names or metadata; by default the "
-        "first",
+        metavar="N|all",
+        type=_time_point,
+        help="the only time point to read, by its number in names or metadata, or all: each as a "
+        "plate of its own, named after its time; by default the first",
     )
     add_allow_remote(group)
     if platemap:

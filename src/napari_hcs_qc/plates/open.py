@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.limits import readable
+from napari_hcs_qc.plates.plate import time_points_problem
 from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr, scenes
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
 from napari_hcs_qc.plates.wells import parse_shape
+from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hcs_qc.plates.plate import Plate
+
+TimePoint = int | Literal["all"]
+"""A time point by its number in the source, or each of them as a plate of its own."""
 
 # The last is asked first: a folder that is an OME-Zarr plate is not one of images.
 for _reader in (image_folder.READER, ome_zarr.READER, loaddata.READER, scenes.READER):
@@ -108,6 +114,35 @@ def open_plate(
         options["allow_remote"] = allow_remote
     with readable(path, reader.title):
         return reader.open(path, name=name, **options)
+
+
+def each_time_point(plate: Plate) -> list[Plate]:
+    """Give each time point of a plate as a plate of its own, called such as ``NAME_t03``."""
+    digits = len(str(max(plate.time_points)))
+    return [
+        at_time_point(plate, number, f"{plate.name}_t{number:0{digits}}")
+        for number in plate.time_points
+    ]
+
+
+def at_time_point(plate: Plate, number: int, name: str) -> Plate:
+    """Give one time point of a plate, by the number it has in the source, as a plate."""
+    if number not in plate.time_points:
+        raise HcsQcError(
+            f"Plate {plate.name} at {plate.source} has no time point {number}, which is {name} "
+            f"here; it has {a_few(plate.time_points, 20)}. Bring its images back, or remove {name} "
+            "from the assay."
+        )
+    planes = plate.planes[plate.planes["time"] == plate.time_points.index(number)]
+    note = time_points_problem(plate.time_points)
+    return replace(
+        plate,
+        name=name,
+        series=plate.name,
+        planes=planes.assign(time=0).reset_index(drop=True),
+        time_points=(number,),
+        problems=tuple(problem for problem in plate.problems if problem not in note),
+    )
 
 
 def _check_option(reader: Reader, option: str, what: str, path: Path) -> None:

@@ -74,7 +74,11 @@ def time_points_problem(times: Sequence[int]) -> list[Problem]:
         return []
     what = f"{len(times)} ({', '.join(map(str, times[:6]))}{', …' if len(times) > 6 else ''});"
     return [
-        Problem("time points", f"{what} the first, {times[0]}, is used.", "--time N reads another.")
+        Problem(
+            "time points",
+            f"{what} the first, {times[0]}, is used.",
+            "--time N reads another, --time all each.",
+        )
     ]
 
 
@@ -110,6 +114,8 @@ class Plate:
         The numbers that names or metadata give the time points, which `planes` counts from 0.
     plain_channels
         The channels as file names alone call them, where headers call them otherwise.
+    series
+        Of one time point of a time series: the name of the plate, see `each_time_point`.
     """
 
     name: str
@@ -123,6 +129,7 @@ class Plate:
     reasons: Reasons = Reasons()
     time_points: tuple[int, ...] = (0,)
     plain_channels: tuple[Channel, ...] = ()
+    series: str = ""
 
     def __post_init__(self) -> None:
         missing = [column for column in PLANE_COLUMNS if column not in self.planes.columns]
@@ -138,6 +145,11 @@ class Plate:
             f"{len(self.wells)} imaged, {len(self.sites)} sites, "
             f"channels {', '.join(channel.name for channel in self.channels)}>"
         )
+
+    @property
+    def plate_name(self) -> str:
+        """Name of the plate itself: of a time point, that of its series."""
+        return self.series or self.name
 
     def grown(self, wells: Iterable[str], reason: str) -> Plate:
         """Give the plate with a shape that has these wells, too, where its shape is a guess."""
@@ -212,8 +224,12 @@ class Plate:
         }
         columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
         rows = [[*row[:5], *stats[row[5]], row[6]] for row in sorted(zip(*columns, strict=True))]
+        # All time points of an OME-Zarr lie in the same files; the first is not written down, as
+        # 0.1.0 read no other.
+        is_later = self.format == OME_ZARR and len(self.time_points) == 1 and self.time_points[0]
         return fingerprint(
             {
+                **({"time_point": self.time_points[0]} if is_later else {}),
                 "name": self.name,
                 "format": self.format,
                 "channels": [channel.name for channel in self.channels],

@@ -18,9 +18,11 @@ def plate_lines(plate: Plate) -> list[str]:
     named = f" ({plate.reasons.channels})" if plate.reasons.channels else ""
     n_times, first = len(plate.time_points), plate.time_points[0]
     time = f"1 time point ({first})" if first else "1 time point"
+    if plate.series:
+        time = f"time point {first} of {plate.series}"
     if n_times > 1:
         listed = a_few(plate.time_points)
-        time = f"{n_times} time points ({listed}), {first} is read (--time for another)"
+        time = f"{n_times} time points ({listed}), {first} is read (--time for another or all)"
     size = "unknown: neither names nor headers state it"
     if plate.pixel_size_um:
         size = f"{plate.pixel_size_um:g} µm ({plate.reasons.pixel_size})"

@@ -39,13 +39,16 @@ class PlateTask(Part):
     image_root: str | None
     chosen_name: str | None
     plate_shape: str | None = None
-    time: int | None = None
+    time: int | Literal["all"] | None = None
+    """``all`` only where the plate could not be opened, so that its time points are not known."""
+    is_of_series: bool | None = None
+    """Whether it is one time point of a series, which is named after the time."""
     allow_remote: bool | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what 0.1.0 did not have where it is not given, so that its jobs stay done."""
-        added = ("plate_shape", "time", "allow_remote")
+        added = ("plate_shape", "time", "is_of_series", "allow_remote")
         return {
             name: value
             for name, value in dump(self).items()

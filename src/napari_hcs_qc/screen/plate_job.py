@@ -130,9 +130,10 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         name=task.plate.chosen_name,
         plate_shape=task.plate.plate_shape,
         time=task.plate.time,
+        is_of_series=bool(task.plate.is_of_series),
         allow_remote=bool(task.plate.allow_remote),
     )
-    plate = source.open().named_like(bundle.channels)
+    plate = source.open()[0].named_like(bundle.channels)
     have = [channel.name for channel in plate.channels]
     if have != list(bundle.channels):
         raise HcsQcError(
@@ -145,7 +146,7 @@ def _assay_of(folder: PlateFolder, task: JobContent, bundle: Bundle) -> tuple[As
         requested = PlateEntry(
             name=plate.name,
             source=source.path.resolve(),
-            **source.options,
+            **source.options(plate),
             fingerprint=entry.fingerprint,
         )
         if entry != requested:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc import __version__
@@ -11,7 +12,6 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import explained_writes, fingerprint, read_json, sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.screen.bundle import bundle_facts
 from napari_hcs_qc.screen.documents import (
     PLAN,
@@ -24,6 +24,7 @@ from napari_hcs_qc.screen.documents import (
     Stamp,
 )
 from napari_hcs_qc.screen.plate_folder import PlateFolder, Standing
+from napari_hcs_qc.workflow.steps import PlateSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,12 +85,21 @@ def plan_screen(spec: ScreenSpec, out: Path, *, job: Job = NO_JOB) -> ScreenPlan
     with ThreadPoolExecutor(_AT_ONCE, "hcs-qc screen") as pool:
         try:
             results = pool.map(lambda plate: _planned(spec, plate, out, model), spec.plates)
-            for done, result in enumerate(results, start=1):
+            for done, (source, result) in enumerate(
+                zip(spec.plates, results, strict=True), start=1
+            ):
                 job.check()
-                job.report(done, len(spec.plates), f"Checking plate {result.plate.name}")
-                planned.append(result)
+                job.report(done, len(spec.plates), f"Checking plate {source.name}")
+                planned += result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+    names = Counter(each.plate.key.casefold() for each in planned)
+    twice = sorted(each.plate.name for each in planned if names[each.plate.key.casefold()] > 1)
+    if twice:
+        raise HcsQcError(
+            f"Two plates of the screen would be called {twice[0]}, one of them a time point of a "
+            "series; give one of them another name."
+        )
     return ScreenPlan(spec, out, model, tuple(planned))
 
 
@@ -132,10 +142,12 @@ def _is_plan(path: Path) -> bool:
     return path.is_file() and read_json(path).get("format") == own
 
 
-def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts) -> PlannedPlate:
-    images, trouble = None, ""
+def _planned(
+    spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
+) -> list[PlannedPlate]:
+    """Plan a plate; where all of its time points are wanted each of them."""
     try:
-        images = open_plate(
+        plates = PlateSource(
             plate.path,
             pattern=plate.pattern,
             image_root=plate.image_root,
@@ -143,9 +155,31 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
             plate_shape=plate.plate_shape,
             time=plate.time,
             allow_remote=plate.allow_remote,
-        ).fingerprint
+        ).open()
+        if plate.time != "all":
+            return [_planned_with(spec, plate, out, model, plates[0].fingerprint)]
+        return [
+            _planned_with(
+                spec,
+                replace(plate, name=each.name, time=each.time_points[0], is_of_series=True),
+                out,
+                model,
+                each.fingerprint,
+            )
+            for each in plates
+        ]
     except (HcsQcError, OSError) as error:
-        trouble = str(error)
+        return [_planned_with(spec, plate, out, model, None, trouble=str(error))]
+
+
+def _planned_with(
+    spec: ScreenSpec,
+    plate: ScreenPlate,
+    out: Path,
+    model: BundleFacts,
+    images: str | None,
+    trouble: str = "",
+) -> PlannedPlate:
     folder = PlateFolder(out / "plates" / plate.key)
     job = JobContent(
         plate=PlateTask(
@@ -156,6 +190,7 @@ def _planned(spec: ScreenSpec, plate: ScreenPlate, out: Path, model: BundleFacts
             chosen_name=plate.chosen_name,
             plate_shape=plate.plate_shape,
             time=plate.time,
+            is_of_series=plate.is_of_series or None,
             allow_remote=plate.allow_remote or None,
         ),
         images=images,

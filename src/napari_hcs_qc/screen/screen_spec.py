@@ -94,8 +94,8 @@ class PlateTable(StrictPart):
     """Folder of the images of a table, if they were moved."""
     plate_shape: Text | None = None
     """Rows and columns, such as "8x12", or the number of wells."""
-    time: int | None = None
-    """The only time point to read."""
+    time: int | Literal["all"] | None = None
+    """The only time point to read, or "all": each as a plate of its own."""
     allow_remote: bool = False
     """Read images from servers that the table names."""
     platemap: Text | None = None
@@ -142,7 +142,8 @@ class ScreenPlate:
     # Name for `open_plate`: of a table with several plates which one, None for the only one
     chosen_name: str | None = None
     plate_shape: str | None = None  # rows and columns, or the number of wells; None as stated
-    time: int | None = None  # the only time point, None for the first
+    time: int | Literal["all"] | None = None  # the only time point, None for the first
+    is_of_series: bool = False  # whether it is one time point of a series
     allow_remote: bool = False  # whether servers that its table names may be contacted
     platemap: Path | None = None  # its plate map, None without one
     cells: Path | None = None  # masks or positions to import; None finds nuclei

@@ -34,6 +34,11 @@ _MEANINGS: dict[str, tuple[str, ...]] = {
         r"(?:well_|image_)?(?:site|field|fov)_?(?:id|number|no|nr|index|name)?",
         r"field_of_view_?(?:id|number|no)|view|tile|position_?(?:id|number|index)?|series|scene",
     ),
+    "time": (
+        r"time",
+        r"time_?point(?:_?(?:id|number|index|nr|no))?",
+        r"t|tp|time_?(?:id|index|number)|frame(?:_?(?:number|index))?",
+    ),
     "image_number": (r"image_?number",),
     "table_number": (r"table_?number",),
     "file": (

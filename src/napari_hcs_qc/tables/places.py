@@ -14,6 +14,7 @@ from napari_hcs_qc.tables.columns import Columns, find_columns, missing_columns
 from napari_hcs_qc.tables.positions_are import PositionsAre
 from napari_hcs_qc.tables.profiles import MISSING, open_profiles
 from napari_hcs_qc.tables.values import numbers, site_number, well_at, well_or_none
+from napari_hcs_qc.text import a_few
 from napari_hcs_qc.text_columns import with_formula
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_placed(
 ) -> PlacedTable:
     """Read where the rows of a table lie, and the columns with further meanings."""
     source = source or open_profiles(path, image_table=image_table)
-    columns = find_columns(source.columns, (*_PLACE, *meanings))
+    columns = find_columns(source.columns, (*_PLACE, *_time_of(plates), *meanings))
     named = _file_sites(path, plates)
     lacking = []
     names_well = columns.has_well or "file" in columns or "image_number" in columns
@@ -92,11 +93,10 @@ def read_placed(
 
 def read_wells(path: Path, source: Profiles, plates: Mapping[str, PlateSites]) -> pd.DataFrame:
     """Read plate and well of the rows of a table."""
-    columns = find_columns(source.columns, ("plate", "well", "row", "column"))
+    meanings = ("plate", "well", "row", "column", *_time_of(plates))
+    columns = find_columns(source.columns, meanings)
     texts = _as_texts(source.read(list(dict.fromkeys(columns.names.values()))))
-    plate = _plates(
-        path, texts[columns["plate"]] if "plate" in columns else None, plates, len(texts)
-    )
+    plate = _plates(path, _names_of_plates(path, texts, columns, plates), plates, len(texts))
     return pd.DataFrame({"plate": plate, "well": _wells(texts, columns)}, dtype=object)
 
 
@@ -141,7 +141,7 @@ def _placed(
     named: tuple[str, str, int] | None,
 ) -> pd.DataFrame:
     n = len(texts)
-    plate = _plates(path, texts[columns["plate"]] if "plate" in columns else None, plates, n)
+    plate = _plates(path, _names_of_plates(path, texts, columns, plates), plates, n)
     well = _wells(texts, columns)
     site: list[Any] = [None] * n
     has_site = "site" in columns
@@ -243,6 +243,46 @@ def _plates(
     return [name or None for name in named]
 
 
+def _time_of(plates: Mapping[str, PlateSites]) -> list[str]:
+    """Give what is looked for in a table beside the plate, where plates are time points."""
+    return ["time"] if any(sites.series for sites in plates.values()) else []
+
+
+def _names_of_plates(
+    path: Path, texts: pd.DataFrame, columns: Columns, plates: Mapping[str, PlateSites]
+) -> pd.Series[Any] | None:
+    """Give what a table calls the plate of every row; where a series is named, its time point."""
+    values = texts[columns["plate"]] if "plate" in columns else None
+    if not _time_of(plates):
+        return values
+    names = [""] * len(texts) if values is None else _plate_names(values)
+    series = {sites.series for sites in plates.values()} - {""}
+    only = next(iter(series)) if len(series) == 1 and len(set(names)) == 1 else ""
+    if names and "time" not in columns:
+        if set(names) & series or (only and values is not None and not set(names) & {*plates}):
+            raise HcsQcError(
+                f"{path} names no time point, and the plate {only or ', '.join(sorted(series))} "
+                f"has several here ({a_few(plates)}); a column such as Metadata_Time was expected. "
+                "Add it, or name the time points as plates."
+            )
+        return values
+    times = [site_number(text) for text in texts[columns["time"]]] if names else []
+    of = {(sites.series, sites.time): name for name, sites in plates.items() if sites.series}
+    known = sorted(time for _, time in of if time is not None)
+    if times and not {*times} & {*known}:
+        theirs = sorted({time for time in times if time is not None})
+        raise HcsQcError(
+            f"{path} has the time points {a_few(theirs) or 'none'} in the column "
+            f"{columns['time']}; {a_few(known)} were expected. Count them alike in the two."
+        )
+    placed = [
+        name if name in plates else of.get((series_name, time), f"{series_name} at {time}")
+        for name, time in zip(names, times, strict=True)
+        for series_name in [name if name in series else only or name]
+    ]
+    return pd.Series(placed, index=texts.index, dtype=object)
+
+
 def _plate_names(values: pd.Series[Any]) -> list[str]:
     names = [with_formula(str(name).strip()).removesuffix(".0") for name in values]
     return ["" if name in MISSING else name for name in names]
@@ -251,7 +291,8 @@ def _plate_names(values: pd.Series[Any]) -> list[str]:
 def _other_plate(texts: pd.DataFrame, columns: Columns, plates: Mapping[str, PlateSites]) -> str:
     """Name of the plate in a table of one plate, where it is not ours."""
     theirs = set(filter(None, _plate_names(texts[columns["plate"]]))) if "plate" in columns else ()
-    return next(iter(theirs)) if len(theirs) == 1 and not set(theirs) & set(plates) else ""
+    ours = {*plates, *(sites.series for sites in plates.values())}
+    return next(iter(theirs)) if len(theirs) == 1 and not set(theirs) & ours else ""
 
 
 def with_unit(columns: Columns, are: PositionsAre, places: pd.DataFrame) -> PositionsAre:

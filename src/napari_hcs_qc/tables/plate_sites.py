@@ -37,6 +37,10 @@ _WELL_AND_SITE = re.compile(
 _SITE_ONLY = re.compile(
     r"(?:^|[-_. ])(?:site|field|fov|pos|s|f)[-_. ]?(?P<site>\d{1,9})(?=$|[-_. ])", re.I | re.A
 )
+_TIME = re.compile(
+    r"(?:^|[-_. /])(?:t|tp|time|time[-_]?point|frame)[-_]?(?P<time>\d{1,6})(?=$|[-_. /])",
+    re.I | re.A,
+)
 _WELL_ONLY = re.compile(rf"{_WELL}(?=$|[-_. /])", re.IGNORECASE | re.ASCII)
 
 
@@ -48,6 +52,8 @@ class PlateSites:
     sites: tuple[SiteKey, ...]
     shape: tuple[int, int] | None = None  # height and width of an image in px
     pixel_size_um: float | None = None
+    series: str = ""  # of one time point of a series: the name of the plate
+    time: int | None = None  # and the number of the time point
     stems: Mapping[str, SiteKey] = field(default_factory=dict)  # by file name without its ending
 
     @classmethod
@@ -63,6 +69,8 @@ class PlateSites:
             sites=plate.sites,
             shape=plate.layout.shape,
             pixel_size_um=plate.pixel_size_um,
+            series=plate.series,
+            time=plate.time_points[0] if plate.series else None,
             stems=stems,
         )
 
@@ -90,8 +98,13 @@ class PlateSites:
             for plate_format in _PARTICULAR:
                 place = match_name(plate_format, "", f"{text}.tif")
                 if place is not None and (key := _site_key(place.well, place.site)) is not None:
-                    return key
+                    return key if self.time in (None, place.time) else None
         short = _shortened(stem)[-1]
+        if self.time is not None:
+            # Of a series a name has to tell the time, too: at others the same cells lie elsewhere.
+            match = _TIME.search(short) or _TIME.search("/".join(path.parts[:-1]))
+            if match is None or int(match["time"]) != self.time:
+                return None
         for n_folders in range(min(3, len(path.parts))):
             folders = path.parts[len(path.parts) - 1 - n_folders : -1]
             text = "/".join([*folders, *filter(None, [short])])

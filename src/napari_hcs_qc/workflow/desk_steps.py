@@ -272,7 +272,7 @@ def look_at_plate(source: steps.PlateSource, *, job: Job = NO_JOB) -> PlateLook 
     """
     job.report(0, 0, f"Reading {source.path}")
     try:
-        return look_at(looked_at(source.open()), job=job)
+        return look_at(looked_at(source.open()[0]), job=job)
     except RemoteImagesError as error:
         return error
 
@@ -294,7 +294,7 @@ def new_assay(request: NewAssay, *, job: Job = NO_JOB) -> str:
 
 def set_platemap(folder: AssayFolder, path: Path, *, job: Job = NO_JOB) -> None:
     """Keep another plate map with an assay, once it fits all plates that can be opened."""
-    names = [entry.name for entry in folder.plates]
+    names = [entry.plate_name for entry in folder.plates]
     opened = []
     for done, entry in enumerate(folder.plates):
         job.check()

@@ -6,7 +6,7 @@ assay, annotating and reviewing do not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.first_look import looked_at
+from napari_hcs_qc.plates.open import TimePoint, each_time_point
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, settings_differ
 
@@ -62,18 +63,32 @@ class PlateSource:
     image_root: Path | None = None
     name: str | None = None
     plate_shape: str | None = None
-    time: int | None = None
+    time: TimePoint | None = None
+    is_of_series: bool = False  # whether the one time point is named as `all` names it
     allow_remote: bool = False
 
+    def options(self, plate: Plate) -> dict[str, Any]:
+        """Give how a plate of it is read, which the assay keeps."""
+        is_one = plate.series or self.time is not None
+        return {
+            **self._reading,
+            "time": plate.time_points[0] if is_one else None,
+            "series": plate.series or None,
+        }
+
     @property
-    def options(self) -> dict[str, Any]:
-        """Give how it is read, which the assay keeps."""
-        names = ("pattern", "image_root", "plate_shape", "time", "allow_remote")
+    def _reading(self) -> dict[str, Any]:
+        names = ("pattern", "image_root", "plate_shape", "allow_remote")
         return {name: getattr(self, name) for name in names}
 
-    def open(self) -> Plate:
-        """Open it."""
-        return open_plate(self.path, name=self.name, **self.options)
+    def open(self) -> list[Plate]:
+        """Open it: one plate, or where all time points are wanted one for each."""
+        if self.time != "all" and not self.is_of_series:
+            return [open_plate(self.path, name=self.name, time=self.time, **self._reading)]
+        plates = each_time_point(open_plate(self.path, name=self.name, **self._reading))
+        if self.time == "all":
+            return plates
+        return [plate for plate in plates if plate.time_points[0] == self.time]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,16 +114,22 @@ def new(
 ) -> tuple[AssayFolder, list[Plate]]:
     """Make an assay, or go on with it; a plate that is in it already stays as it is.
 
+    With all time points of a source each is a plate of the assay.
+
     Where `channels` are the names that the plates have by their files, headers do not count.
     """
     if detector is not None:
         from napari_hcs_qc.cells.detectors.detector import check_detector
 
         check_detector(detector)
-    opened = [source.open().named_like(channels) for source in plates]
+    of_source = [(source, plate) for source in plates for plate in source.open()]
+    opened = [plate.named_like(channels) for _, plate in of_source]
     known: dict[str, str] = {}
+    named: set[str] = {plate.plate_name for plate in opened}
     if (path / "assay.json").is_file():
-        known = {entry.name: entry.fingerprint for entry in AssayFolder.open(path).plates}
+        entries = AssayFolder.open(path).plates
+        known = {entry.name: entry.fingerprint for entry in entries}
+        named |= {entry.plate_name for entry in entries}
         opened = [plate.as_added(known.get(plate.name, "")) for plate in opened]
     names = [plate.name for plate in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -118,21 +139,22 @@ def new(
             "(--plate-name)."
         )
     if platemap is not None:
-        check_platemap(opened, platemap, known)
-        opened = [with_platemap(plate, platemap, {*known, *names}) for plate in opened]
+        check_platemap(opened, platemap, named)
+        opened = [with_platemap(plate, platemap, named) for plate in opened]
     first = None
     if (path / "assay.json").is_file():
         existing = AssayFolder.open(path)
         existing.opened = {plate.name: plate for plate in opened}
         first = _first_plate(existing)
         if platemap is not None:
-            check_replaced(existing, platemap, names)
+            check_replaced(existing, platemap, {plate.plate_name for plate in opened})
     for number, plate in enumerate(opened):
         opened[number] = looked_at(_checked_channels(plate, first))
         first = first or opened[number]
     assay = AssayFolder.open_or_create(path)
-    for source, plate in zip(plates, opened, strict=True):
-        assay.add_plate(plate.name, source.path, **source.options, fingerprint=plate.fingerprint)
+    for (source, _), plate in zip(of_source, opened, strict=True):
+        options = source.options(plate)
+        assay.add_plate(plate.name, source.path, **options, fingerprint=plate.fingerprint)
     if platemap is not None:
         keep_platemap(assay, platemap)
     if include_cut is not None and include_cut != assay.include_cut:
@@ -256,7 +278,7 @@ def annotate(
         return LabelsImported(0, 0)
     names = chosen_plates(assay, None)
     if plate is not None and not names_plates(labels):
-        names = [assay.plate(plate).name]
+        names = chosen_plates(assay, [plate])
     return import_labels(
         assay,
         labels,
@@ -302,12 +324,18 @@ def _options_of(assay: AssayFolder, model: Model) -> CellOptions:
     return CellOptions(channel=plate_cells.channel, projection=plate_cells.projection)
 
 
-def add_plate(assay: AssayFolder, source: PlateSource) -> PlateEntry:
-    """Add a further plate; it needs no annotations of its own."""
-    plate = _checked_channels(source.open(), _first_plate(assay))
-    if assay.opened is not None:
-        assay.opened[plate.name] = plate
-    return assay.add_plate(plate.name, source.path, **source.options, fingerprint=plate.fingerprint)
+def add_plate(assay: AssayFolder, source: PlateSource) -> list[PlateEntry]:
+    """Add a further plate, or all its time points; it needs no annotations of its own."""
+    first = _first_plate(assay)
+    entries = []
+    for plate in [_checked_channels(plate, first) for plate in source.open()]:
+        if assay.opened is not None:
+            assay.opened[plate.name] = plate
+        options = source.options(plate)
+        entries.append(
+            assay.add_plate(plate.name, source.path, **options, fingerprint=plate.fingerprint)
+        )
+    return entries
 
 
 def _first_plate(assay: AssayFolder) -> Plate | None:
@@ -342,23 +370,22 @@ def relocate(
     image_root: Path | None = None,
     allow_remote: bool = False,
 ) -> tuple[PlateEntry, bool]:
-    """Tell an assay where a plate lies now, after making sure that it can be opened there."""
-    old = assay.plate(name)
-    moved_source = PlateSource(
-        source,
-        pattern=old.pattern,
-        image_root=image_root or old.image_root,
-        name=old.name,
-        plate_shape=old.plate_shape,
-        time=old.time,
-        allow_remote=allow_remote or old.allow_remote,
-    )
-    moved = as_known(assay, moved_source.open().as_added(old.fingerprint))
-    folder = assay.plate_folder(name)
-    is_same = not (folder / "cells.json").is_file() or has_cells(folder, moved)
-    entry = assay.relocate_plate(
-        name, source, image_root=image_root, allow_remote=moved_source.allow_remote
-    )
+    """Tell an assay where a plate lies now, after making sure that it can be opened there.
+
+    Of a time series all time points move.
+    """
+    is_same = True
+    for old in assay.plates_called(assay.whole_plate(name).name):
+        there = replace(
+            old,
+            source=source,
+            image_root=image_root or old.image_root,
+            allow_remote=allow_remote or old.allow_remote,
+        )
+        moved = as_known(assay, there.open().as_added(old.fingerprint))
+        folder = assay.plate_folder(old.name)
+        is_same &= not (folder / "cells.json").is_file() or has_cells(folder, moved)
+    entry = assay.relocate_plate(name, source, image_root=image_root, allow_remote=allow_remote)
     return entry, is_same
 
 
@@ -419,7 +446,7 @@ def run(
     if out.exists() and not out.is_dir():  # told now, not after the hours of work
         raise HcsQcError(f"{out} is a file; a folder for the tables and the report was expected.")
     assay, opened = new(path, [plate], platemap=platemap, include_cut=include_cut)
-    assay.opened = {opened[0].name: opened[0]}
+    assay.opened = {each.name: each for each in opened}
     add_kinds(assay, add_kind)
     kept_kinds = listed_kinds(keep_kinds, assay.kinds)
     # Before the hours of work: a mistake in the file is told at once, and the clicks are safe.
@@ -429,12 +456,12 @@ def run(
             assay,
             labels,
             annotator,
-            plate=opened[0].name,
+            plate=opened[0].name if len(opened) == 1 else None,
             label_options=label_options,
             accept_positions=accept_positions,
         )
     # What is said of this plate (masks, say) holds for no other that the assay may have.
-    cells(assay, cell_options, [opened[0].name], job=job)
+    cells(assay, cell_options, [each.name for each in opened], job=job)
     cells(assay, job=job)
     plates = chosen_plates(assay, None)
     options = train_options or TrainOptions()

@@ -136,6 +136,8 @@ class ScoredPlate:
         """Give what the export takes."""
         return ExportPlate(
             name=self.state.plate.name,
+            series=self.state.plate.series,
+            time=self.state.plate.time_points[0] if self.state.plate.series else None,
             cells=self.state.cells,
             predictions=self.predictions,
             sites=self.scores.sites,
@@ -154,8 +156,8 @@ def well_roles(assay: AssayFolder, plate: Plate) -> WellRoles:
     platemap = read_platemap(
         assay.platemap_path,
         shape=plate.shape,
-        plate=plate.name,
-        plates=[entry.name for entry in assay.plates],
+        plate=plate.plate_name,
+        plates=[entry.plate_name for entry in assay.plates],
     )
     return WellRoles(
         tuple(platemap.loc[platemap["role"] == "control", "well"]),

@@ -26,6 +26,8 @@ class PlateRecord(Part):
     image_root_from_assay: str | None = None
     plate_shape: str | None = None
     time: int | None = None
+    series: str | None = None
+    """Of one time point of a time series: the name of the plate."""
     allow_remote: bool | None = None
     """Whether images may be read from servers that the table of the plate names; by default no."""
     fingerprint: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
 from napari_hcs_qc.assay.annotations.journal import Journal
@@ -18,7 +18,7 @@ from napari_hcs_qc.files import explained_writes
 from napari_hcs_qc.plates.remote import as_location
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
 from napari_hcs_qc.qc.rule import FlagRule
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -121,8 +121,17 @@ class AssayFolder:
         for entry in self._plates:
             if same_name(entry.name, name):
                 return entry
-        there = ", ".join(entry.name for entry in self._plates) or "none yet"
+        there = a_few([entry.name for entry in self._plates], 20) or "none yet"
         raise HcsQcError(f"The assay {self.path} has no plate {name}; its plates: {there}.")
+
+    def plates_called(self, name: str) -> list[PlateEntry]:
+        """Find a plate, or all time points of a series, by its name."""
+        series = [entry for entry in self._plates if same_name(entry.series or "", name)]
+        return series or [self.plate(name)]
+
+    def whole_plate(self, name: str) -> PlateEntry:
+        """Find a plate by its name; for a series or one of its time points the whole of it."""
+        return self.plates_called(name)[0].whole()
 
     def add_plate(
         self,
@@ -133,6 +142,7 @@ class AssayFolder:
         image_root: Path | None = None,
         plate_shape: str | None = None,
         time: int | None = None,
+        series: str | None = None,
         allow_remote: bool = False,
         fingerprint: str = "",
     ) -> PlateEntry:
@@ -147,6 +157,7 @@ class AssayFolder:
             image_root=root,
             plate_shape=plate_shape,
             time=time,
+            series=series,
             allow_remote=allow_remote,
             fingerprint=fingerprint,
         )
@@ -182,34 +193,46 @@ class AssayFolder:
         image_root: Path | None = None,
         allow_remote: bool = False,
     ) -> PlateEntry:
-        """Tell the assay where a plate lies now. Its cells and embeddings stay."""
+        """Tell the assay where a plate lies now. Its cells and embeddings stay.
+
+        Of a time series all time points move.
+        """
         with self.lock():
             self.reload()
-            old = self.plate(name)
+            old = self.whole_plate(name)
             root = old.image_root if image_root is None else as_location(image_root).resolve()
-            new = replace(
-                old,
-                source=as_location(source).resolve(),
-                image_root=root,
-                allow_remote=allow_remote or old.allow_remote,
-            )
-            if not new.source.exists():
+            changes: dict[str, Any] = {
+                "source": as_location(source).resolve(),
+                "image_root": root,
+                "allow_remote": allow_remote or old.allow_remote,
+            }
+            if not changes["source"].exists():
                 raise HcsQcError(
                     f"{source} does not exist; the plate {old.name} stays at {old.source}."
                 )
-            self._replace(old, new)
-        return new
+            moved = {id(entry) for entry in self.plates_called(old.name)}
+            self._write(
+                plates=tuple(
+                    replace(entry, **changes) if id(entry) in moved else entry
+                    for entry in self._plates
+                )
+            )
+        return replace(old, **changes)
 
     def _replace(self, old: PlateEntry, new: PlateEntry) -> None:
         self._write(plates=tuple(new if entry is old else entry for entry in self._plates))
 
     def remove_plate(self, name: str) -> PlateEntry:
-        """Take a plate out; its images, and what people said about it, stay where they are."""
+        """Take a plate out; its images, and what people said about it, stay where they are.
+
+        Of a time series a time point, or by the name of the series all of them.
+        """
         with self.lock():
             self.reload()
-            old = self.plate(name)
-            self._write(plates=tuple(entry for entry in self._plates if entry is not old))
-        return old
+            entries = self.plates_called(name)
+            gone = {id(entry) for entry in entries}
+            self._write(plates=tuple(entry for entry in self._plates if id(entry) not in gone))
+        return entries[0].whole() if same_name(entries[0].series or "", name) else entries[0]
 
     # ---- settings ------------------------------------------------------------------------
 
@@ -384,7 +407,8 @@ def _clash(entry: PlateEntry, new: PlateEntry) -> str:
 def _options(entry: PlateEntry) -> str:
     shape = f", plate shape {entry.plate_shape}" if entry.plate_shape else ""
     time = f", time point {entry.time}" if entry.time is not None else ""
-    return f"pattern {entry.pattern} and image root {entry.image_root}{shape}{time}"
+    series = f" of {entry.series}" if entry.series else ""
+    return f"pattern {entry.pattern} and image root {entry.image_root}{shape}{time}{series}"
 
 
 def _is_temporary(name: str) -> bool:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.annotations.annotation import checked_text
 from napari_hcs_qc.assay.store.assay_document import PlateRecord
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.plates import open_plate
+from napari_hcs_qc.plates.open import at_time_point
 from napari_hcs_qc.plates.remote import as_location, is_remote
+
+if TYPE_CHECKING:
+    from napari_hcs_qc.plates.plate import Plate
 
 _UNSAFE = frozenset('<>:"/\\|?*%')
 _RESERVED = frozenset(
@@ -30,11 +35,21 @@ class PlateEntry:
     image_root: Path | None = None  # folder of the images, where one was given; absolute
     plate_shape: str | None = None  # where one was given
     time: int | None = None  # the only time point, where one was given
+    series: str | None = None  # name of the plate of which it is one time point, if it is
     allow_remote: bool = False  # whether servers that a table names may be contacted
     fingerprint: str = ""  # of the plate when it was added (`Plate.fingerprint`)
 
-    def opened_with(self) -> dict[str, Any]:
-        """Give the arguments for `open_plate`, after making sure that the files are there."""
+    @property
+    def plate_name(self) -> str:
+        """Name of the plate itself: of a time point, that of its series."""
+        return self.series or self.name
+
+    def whole(self) -> PlateEntry:
+        """Give the plate with all of its time points."""
+        return replace(self, name=self.series, series=None, time=None) if self.series else self
+
+    def check_there(self) -> None:
+        """Refuse a plate whose files are gone."""
         for path in (self.source, self.image_root):
             # What is on a server is asked for when it is opened, which tells what is wrong.
             if path is not None and not is_remote(path) and not path.exists():
@@ -42,15 +57,21 @@ class PlateEntry:
                     f"The plate {self.name} is no longer at {path}. Move it back, or set its new "
                     f"path: hcs-qc relocate ASSAY {quote(self.name)} NEW_PATH."
                 )
-        return {
-            "path": self.source,
-            "pattern": self.pattern,
-            "image_root": self.image_root,
-            "name": self.name,
-            "plate_shape": self.plate_shape,
-            "time": self.time,
-            "allow_remote": self.allow_remote,
-        }
+
+    def open(self) -> Plate:
+        """Open it."""
+        plate = open_plate(
+            self.source,
+            pattern=self.pattern,
+            image_root=self.image_root,
+            name=self.plate_name,
+            plate_shape=self.plate_shape,
+            time=None if self.series else self.time,
+            allow_remote=self.allow_remote,
+        )
+        if self.series is None or self.time is None:
+            return plate
+        return at_time_point(plate, self.time, self.name)
 
     def to_record(self, assay: Path) -> PlateRecord:
         """Give what is written; paths both absolute and as seen from the folder `assay`."""
@@ -63,6 +84,7 @@ class PlateEntry:
             image_root_from_assay=_from_assay(self.image_root, assay),
             plate_shape=self.plate_shape,
             time=self.time,
+            series=self.series,
             allow_remote=self.allow_remote or None,
             fingerprint=self.fingerprint,
         )
@@ -84,6 +106,7 @@ class PlateEntry:
             else _located(root, record.image_root_from_assay, assay),
             plate_shape=record.plate_shape,
             time=record.time,
+            series=record.series,
             allow_remote=bool(record.allow_remote),
             fingerprint=record.fingerprint,
         )

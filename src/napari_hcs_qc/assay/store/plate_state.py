@@ -23,7 +23,6 @@ from napari_hcs_qc.assay.store.plate_cells import (
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError, WriteError
-from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
@@ -113,8 +112,8 @@ class PlateState:
         )
 
     def groups(self, wells: pd.Series) -> NDArray[np.str_]:
-        """Give wells as ``plate/A01``, by which splits are grouped."""
-        return np.array([f"{self.plate.name}/{well}" for well in wells], dtype=np.str_)
+        """Give wells as ``plate/A01``, by which splits are grouped; at all times the same."""
+        return np.array([f"{self.plate.plate_name}/{well}" for well in wells], dtype=np.str_)
 
 
 def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
@@ -128,9 +127,10 @@ def open_assay_plate(assay: AssayFolder, name: str) -> Plate:
 
 
 def _opened(assay: AssayFolder, entry: PlateEntry) -> Plate:
-    plate = open_plate(**entry.opened_with()).as_added(entry.fingerprint)
+    entry.check_there()
+    plate = entry.open().as_added(entry.fingerprint)
     if assay.platemap_path.is_file():
-        names = [entry.name for entry in assay.plates]
+        names = [entry.plate_name for entry in assay.plates]
         plate = with_platemap(plate, assay.platemap_path, names)
     return as_known(assay, plate)
 
@@ -209,7 +209,7 @@ def joined_state(
 def chosen_plates(assay: AssayFolder, names: Sequence[str] | None) -> list[str]:
     """Names of the plates asked for, all of them by default."""
     if names is not None:
-        return [assay.plate(name).name for name in names]
+        return [entry.name for name in names for entry in assay.plates_called(name)]
     if not assay.plates:
         raise HcsQcError(
             f"The assay {assay.path} has no plate; add one: hcs-qc new {quote(str(assay.path))} "

@@ -28,9 +28,9 @@ _VEHICLE = "DMSO"
 
 def with_platemap(plate: Plate, path: Path, plates: Collection[str] = ()) -> Plate:
     """Check a plate map, and give the plate with a shape that has its wells where it is a guess."""
-    table = read_platemap(path, plate=plate.name, plates=plates)
+    table = read_platemap(path, plate=plate.plate_name, plates=plates)
     grown = plate.grown(table["well"], f"the plate map {path.name}")
-    read_platemap(path, shape=grown.shape, plate=plate.name, plates=plates)
+    read_platemap(path, shape=grown.shape, plate=plate.plate_name, plates=plates)
     return grown
 
 

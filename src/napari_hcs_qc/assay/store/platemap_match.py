@@ -110,23 +110,23 @@ def match_platemap(
     plate: Plate, path: Path, *, name: str = "", plates: Collection[str] = ()
 ) -> PlatemapMatch:
     """Compare a plate map with the imaged wells of a plate; `plates` are all of the assay."""
-    table = read_platemap(path, plate=plate.name, plates=plates)
+    table = read_platemap(path, plate=plate.plate_name, plates=plates)
     named = plates_of_platemap(path)
     is_imaged = table["well"].isin(plate.wells)
     return PlatemapMatch(
-        plate=plate.name,
+        plate=plate.plate_name,
         file=name or path.name,
         wells=tuple(table["well"]),
         imaged=plate.wells,
         roles=dict(Counter(sorted(table.loc[is_imaged, "role"]))),
-        named=() if plate.name in named else named,
+        named=() if plate.plate_name in named else named,
         note=encoding_note(path),
     )
 
 
 def check_platemap(plates: Sequence[Plate], path: Path, known: Collection[str]) -> None:
     """Refuse a plate map that is of none of these plates, or does not fit one that it has."""
-    names = {*known, *(plate.name for plate in plates)}
+    names = {*known, *(plate.plate_name for plate in plates)}
     matches = [match_platemap(plate, path, plates=names) for plate in plates]
     for match in [match for match in matches if match.wells] or matches[:1]:
         match.check(path)
@@ -137,7 +137,7 @@ def assay_platemap(assay: AssayFolder, plate: Plate) -> PlatemapMatch | None:
     path = assay.platemap_path
     if not path.is_file():
         return None
-    names = [entry.name for entry in assay.plates]
+    names = [entry.plate_name for entry in assay.plates]
     return match_platemap(plate, path, name=assay.settings.platemap or "", plates=names)
 
 
@@ -154,7 +154,7 @@ def keep_platemap(assay: AssayFolder, path: Path) -> None:
 
 def check_replaced(assay: AssayFolder, path: Path, plates: Collection[str]) -> None:
     """Refuse a map that would replace, for other plates than those it is given for, theirs."""
-    others = [entry.name for entry in assay.plates if entry.name not in plates]
+    others = list(dict.fromkeys(e.plate_name for e in assay.plates if e.plate_name not in plates))
     before = assay.platemap_path
     if not others or not before.is_file() or sha256_of(before) == sha256_of(path):
         return

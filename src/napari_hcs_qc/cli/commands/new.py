@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,19 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     folder = AssayFolder.open(assay.path)
     platemaps = {plate.name: assay_platemap(folder, plate) for plate in plates}
     lines = [f"Assay {assay.path} with {count_of(len(assay.plates), 'plate')}."]
+    of_series = Counter(plate.series for plate in plates)
+    described: set[str] = set()
     for plate in plates:
+        if plate.series in described:
+            continue
+        described |= {plate.series} - {""}
+        title = plate.name
+        if plate.series:
+            title += (
+                f", the first of {count_of(of_series[plate.series], 'time point')}, each a plate"
+            )
         lines += [
-            f"  {plate.name} ({plate.format})",
+            f"  {title} ({plate.format})",
             *(f"    {line}" for line in plate_lines(plate)),
         ]
         lines += [f"      {problem}" for problem in plate.problems]
@@ -78,6 +89,7 @@ def _data(plate: Plate) -> dict[str, Any]:
         "z_projection": "max" if len(z_planes(plate)) > 1 else None,
         "time_points": list(plate.time_points),
         "time_point": plate.time_points[0],
+        "series": plate.series or None,
         "pixel_size_um": plate.pixel_size_um,
         "pixel_size_reason": plate.reasons.pixel_size,
         "problems": [str(problem) for problem in plate.problems],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,15 @@ from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QWidget
 
 from napari_hcs_qc.cells.detectors.detector import detector_names
 from napari_hcs_qc.gui.plate.plate_preview import PlatePreview
-from napari_hcs_qc.gui.widgets.controls import combo_box, form, lay_out, line_edit, name_parts
+from napari_hcs_qc.gui.widgets.controls import (
+    check_box,
+    combo_box,
+    form,
+    lay_out,
+    line_edit,
+    name_parts,
+    row,
+)
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -82,7 +91,7 @@ class NewAssayDialog(QDialog):
                 ),
                 ("Assay folder", path_row(self._folder, ("Choose…", self._choose_folder))),
                 ("Name pattern", self._source["pattern"]),
-                ("Time point", self._source["time"]),
+                ("Time point", row(self._source["time"], self._each_time)),
                 *(
                     [
                         ("Plate map", path_row(self._platemap, ("File…", self._choose_map))),
@@ -105,6 +114,8 @@ class NewAssayDialog(QDialog):
         self._plate.textChanged.connect(self._plate_changed)
         self._folder.textChanged.connect(self._check)
         self._source.value_changed.connect(self._source_changed)
+        self._each_time.toggled.connect(self._source_changed)
+        self._each_time.toggled.connect(self._source["time"].setDisabled)
         self._preview.value_changed.connect(self._check)
         self._plate_changed(self._plate.text())
 
@@ -131,6 +142,11 @@ class NewAssayDialog(QDialog):
             tip="Time point of the images to use, as the files count it.", low=-1, if_none="first"
         )
         self._source = OptionForm(PlateSource, {"pattern": pattern, "time": time}, self)
+        self._each_time = check_box(
+            "each, as a plate of its own",
+            "Every time point becomes a plate of the assay, named after its time: cells, shares "
+            "and flags are its own. In training the cells of a well at all times are one well.",
+        )
         self._platemap = line_edit(
             "Table of treatments and controls, a row for each well or a grid.", "optional"
         )
@@ -162,7 +178,8 @@ class NewAssayDialog(QDialog):
 
     def _plate_source(self) -> PlateSource:
         path = Path(self._plate.text().strip()).expanduser()
-        return PlateSource(path, allow_remote=self._allow_remote, **self._source.value())
+        source = PlateSource(path, allow_remote=self._allow_remote, **self._source.value())
+        return replace(source, time="all") if self._each_time.isChecked() else source
 
     # ---- looking -------------------------------------------------------------------------
 

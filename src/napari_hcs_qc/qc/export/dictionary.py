@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_hcs_qc.qc.export.export_tables import CELL_TABLE, SITE_TABLE, WELL_TABLE
+from napari_hcs_qc.qc.export.export_tables import (
+    CELL_TABLE,
+    SITE_TABLE,
+    TIME_COLUMNS,
+    WELL_TABLE,
+)
 from napari_hcs_qc.qc.image_quality import MEASURES
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ class Column(NamedTuple):
 
 QUALITY_TABLE: dict[str, str] = {
     "Metadata_Plate": "str",
+    **TIME_COLUMNS,
     "Metadata_Well": "str",
     "Metadata_Site": "int64",
     "channel": "str",
@@ -39,6 +45,13 @@ TABLES: dict[str, Mapping[str, str]] = {
 _MODEL, _PERSON, _RULE, _IMAGE = "model", "annotator", "flag rule", "image"
 COLUMNS: dict[str, Column] = {
     "Metadata_Plate": Column("Name of the plate"),
+    "Metadata_TimeSeries": Column(
+        "Of one time point of a series: the name of the whole plate; the column is left out where "
+        "no plate is one"
+    ),
+    "Metadata_Time": Column(
+        "Number of the time point, as names or metadata count it; left out with the former"
+    ),
     "Metadata_Well": Column("Well, such as A01"),
     "Metadata_Site": Column("Number of the site (field of view) in its well"),
     "Metadata_ObjectNumber": Column(

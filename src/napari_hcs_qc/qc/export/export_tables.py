@@ -28,9 +28,13 @@ SITE_IS_OUTLIER = "Metadata_cqc_site_is_outlier"
 WELL_IS_OUTLIER = "Metadata_cqc_well_is_outlier"
 """pycytominer drops the rows where **any** column that begins with ``Metadata_cqc`` is true."""
 
+TIME_COLUMNS: dict[str, str] = {"Metadata_TimeSeries": "str", "Metadata_Time": "Int64"}
+"""Columns of time points of a series; left out where no plate is one."""
+
+_PLACE = {"Metadata_Plate": "str", **TIME_COLUMNS, "Metadata_Well": "str"}
+
 CELL_TABLE: dict[str, str] = {
-    "Metadata_Plate": "str",
-    "Metadata_Well": "str",
+    **_PLACE,
     "Metadata_Site": "int64",
     "Metadata_ObjectNumber": "Int64",
     "cell_id": "Int64",
@@ -64,8 +68,6 @@ _FLAGS = {
     "compared_with": "str",
     "verdict": "str",
 }
-
-_PLACE = {"Metadata_Plate": "str", "Metadata_Well": "str"}
 
 SITE_TABLE: dict[str, str] = {
     **_PLACE,
@@ -126,6 +128,8 @@ class ExportPlate:
     ----------
     name
         Name of the plate.
+    series, time
+        Of one time point of a series: the name of the plate, and the number of the time point.
     cells
         Table of cells (`napari_hcs_qc.cells.table.CELL_COLUMNS`).
     predictions
@@ -151,9 +155,20 @@ class ExportPlate:
     sites: pd.DataFrame
     wells: pd.DataFrame
     verdicts: pd.DataFrame
+    series: str = ""
+    time: int | None = None
     quality: pd.DataFrame | None = None
     embeddings: NDArray[np.float32] | None = None
     include_cut: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Give what every row of its tables has."""
+        return {
+            "Metadata_Plate": self.name,
+            "Metadata_TimeSeries": self.series or None,
+            "Metadata_Time": pd.NA if self.time is None else self.time,
+        }
 
     def __post_init__(self) -> None:
         """Check that the parts are of the same cells.
@@ -188,7 +203,7 @@ def cell_table(
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
     keys = site_keys(cells)
     columns = {
-        "Metadata_Plate": np.full(len(cells), plate.name, dtype=object),
+        **{name: np.full(len(cells), value, object) for name, value in plate.place.items()},
         "Metadata_Well": cells["well"],
         "Metadata_Site": cells["site"],
         "Metadata_ObjectNumber": cells["object_number"],
@@ -237,7 +252,7 @@ def _scores_table(
     decisions = _verdicts(plate)
     names = {"well": "Metadata_Well", "site": "Metadata_Site"}
     verdicts: list[Any] = [decisions.get(key) for key in keys]
-    columns = scores.rename(columns=names).assign(Metadata_Plate=plate.name, verdict=verdicts)
+    columns = scores.rename(columns=names).assign(**plate.place, verdict=verdicts)
     return _typed(columns, dtypes)
 
 

@@ -19,6 +19,7 @@ from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, described
 from napari_hcs_qc.qc.export.export_tables import (
     CELL_TABLE,
+    TIME_COLUMNS,
     ExportOptions,
     ExportPlate,
     cell_table,
@@ -79,6 +80,10 @@ def export_tables(
     if all(plate.cells["object_number"].isna().all() for plate in plates):
         # A key that is missing everywhere would join nothing, and nobody would be told.
         del tables["cells"]["Metadata_ObjectNumber"]
+    if not any(plate.series for plate in plates):
+        for table in tables.values():
+            for name in TIME_COLUMNS:
+                del table[name]
     names = [f"{table}.{suffix}" for table in tables for suffix in ("parquet", "csv")]
     if plates[0].embeddings is not None:
         names.append("cells.h5ad")
@@ -138,7 +143,9 @@ def _parts(
         elif plate.quality is not None:
             names = {"well": "Metadata_Well", "site": "Metadata_Site"}
             table = plate.quality.rename(columns=names)
-            yield table.assign(Metadata_Plate=plate.name)[list(TABLES["image_quality"])]
+            yield table.assign(**plate.place)[list(TABLES["image_quality"])].astype(
+                {"Metadata_Time": "Int64"}
+            )
 
 
 def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
