@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_hcs_qc.qc.export.export_tables import (
-    CELL_TABLE,
-    SITE_TABLE,
-    TIME_COLUMNS,
-    WELL_TABLE,
-)
+from napari_hcs_qc.qc.export.export_tables import CELL_TABLE, SITE_TABLE, WELL_TABLE
 from napari_hcs_qc.qc.image_quality import MEASURES
 
 if TYPE_CHECKING:
@@ -26,7 +21,6 @@ class Column(NamedTuple):
 
 QUALITY_TABLE: dict[str, str] = {
     "Metadata_Plate": "str",
-    **TIME_COLUMNS,
     "Metadata_Well": "str",
     "Metadata_Site": "int64",
     "channel": "str",
@@ -34,11 +28,17 @@ QUALITY_TABLE: dict[str, str] = {
 }
 """Columns of the exported table of image quality: a row for each site and channel."""
 
+TIME_COLUMNS: dict[str, str] = {"Metadata_TimeSeries": "str", "Metadata_Time": "Int64"}
+"""Columns of time points of a series, in every table; left out where no plate is one."""
+
 TABLES: dict[str, Mapping[str, str]] = {
-    "cells": CELL_TABLE,
-    "sites": SITE_TABLE,
-    "wells": WELL_TABLE,
-    "image_quality": QUALITY_TABLE,
+    name: {"Metadata_Plate": "str", **TIME_COLUMNS, **columns}
+    for name, columns in {
+        "cells": CELL_TABLE,
+        "sites": SITE_TABLE,
+        "wells": WELL_TABLE,
+        "image_quality": QUALITY_TABLE,
+    }.items()
 }
 """Columns of each exported table with their types in pandas."""
 

@@ -28,13 +28,9 @@ SITE_IS_OUTLIER = "Metadata_cqc_site_is_outlier"
 WELL_IS_OUTLIER = "Metadata_cqc_well_is_outlier"
 """pycytominer drops the rows where **any** column that begins with ``Metadata_cqc`` is true."""
 
-TIME_COLUMNS: dict[str, str] = {"Metadata_TimeSeries": "str", "Metadata_Time": "Int64"}
-"""Columns of time points of a series; left out where no plate is one."""
-
-_PLACE = {"Metadata_Plate": "str", **TIME_COLUMNS, "Metadata_Well": "str"}
-
 CELL_TABLE: dict[str, str] = {
-    **_PLACE,
+    "Metadata_Plate": "str",
+    "Metadata_Well": "str",
     "Metadata_Site": "int64",
     "Metadata_ObjectNumber": "Int64",
     "cell_id": "Int64",
@@ -68,6 +64,8 @@ _FLAGS = {
     "compared_with": "str",
     "verdict": "str",
 }
+
+_PLACE = {"Metadata_Plate": "str", "Metadata_Well": "str"}
 
 SITE_TABLE: dict[str, str] = {
     **_PLACE,
@@ -161,15 +159,6 @@ class ExportPlate:
     embeddings: NDArray[np.float32] | None = None
     include_cut: bool = False
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """Give what every row of its tables has."""
-        return {
-            "Metadata_Plate": self.name,
-            "Metadata_TimeSeries": self.series or None,
-            "Metadata_Time": pd.NA if self.time is None else self.time,
-        }
-
     def __post_init__(self) -> None:
         """Check that the parts are of the same cells.
 
@@ -203,7 +192,7 @@ def cell_table(
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
     keys = site_keys(cells)
     columns = {
-        **{name: np.full(len(cells), value, object) for name, value in plate.place.items()},
+        "Metadata_Plate": np.full(len(cells), plate.name, dtype=object),
         "Metadata_Well": cells["well"],
         "Metadata_Site": cells["site"],
         "Metadata_ObjectNumber": cells["object_number"],
@@ -252,7 +241,7 @@ def _scores_table(
     decisions = _verdicts(plate)
     names = {"well": "Metadata_Well", "site": "Metadata_Site"}
     verdicts: list[Any] = [decisions.get(key) for key in keys]
-    columns = scores.rename(columns=names).assign(**plate.place, verdict=verdicts)
+    columns = scores.rename(columns=names).assign(Metadata_Plate=plate.name, verdict=verdicts)
     return _typed(columns, dtypes)
 
 

@@ -22,7 +22,6 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
-from napari_hcs_qc.qc.export.export_tables import TIME_COLUMNS
 from napari_hcs_qc.tables.columns import find_columns
 from napari_hcs_qc.tables.places import read_placed, with_unit
 from napari_hcs_qc.tables.plate_sites import PlateSites
@@ -121,7 +120,7 @@ def join_onto(
         profiles, as_text=out.suffix == ".csv", image_table=importing.image_table
     )
     own = find_columns(source.columns, ["position"]).names.values()  # may be called as ours are
-    added = [name for name in cells.columns if name not in {*_KEYS, *TIME_COLUMNS, *own}]
+    added = [name for name in cells.columns if name not in {*_KEYS, *own}]
     twice = [name for name in (*added, MATCHED) if name in source.columns]
     if twice:
         raise HcsQcError(

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.export.export_tables import TIME_COLUMNS
 from napari_hcs_qc.qc.export.join_profiles import MATCHED, OntoResult, write_joined
 from napari_hcs_qc.tables.columns import find_columns
 from napari_hcs_qc.tables.places import read_wells
@@ -45,7 +44,7 @@ def join_wells(
 
     A well that is none of ours gets missing values, and False in the outlier columns.
     """
-    added = [name for name in wells.columns if name not in {*_KEYS, *TIME_COLUMNS}]
+    added = [name for name in wells.columns if name not in _KEYS]
     twice = [name for name in (*added, MATCHED) if name in source.columns]
     if twice:
         raise HcsQcError(

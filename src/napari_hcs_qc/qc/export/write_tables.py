@@ -16,10 +16,14 @@ from pandas.api.types import union_categoricals
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path, write_json, write_text
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, described
-from napari_hcs_qc.qc.export.export_tables import (
-    CELL_TABLE,
+from napari_hcs_qc.qc.export.dictionary import (
+    COLUMNS,
+    QUALITY_TABLE,
+    TABLES,
     TIME_COLUMNS,
+    described,
+)
+from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
     ExportPlate,
     cell_table,
@@ -28,7 +32,7 @@ from napari_hcs_qc.qc.export.export_tables import (
 )
 from napari_hcs_qc.qc.export.hdf5_sink import hdf5_sink
 from napari_hcs_qc.text import count_of
-from napari_hcs_qc.text_columns import without_formulas
+from napari_hcs_qc.text_columns import with_texts, without_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +48,7 @@ _ARROW = {
     "float32": pa.float32(),
     "float64": pa.float64(),
 }
-_TEXTS = [name for name, dtype in CELL_TABLE.items() if dtype == "str"]
+_TEXTS = [name for name, dtype in TABLES["cells"].items() if dtype == "str"]
 
 
 def export_tables(
@@ -130,22 +134,30 @@ def _parts(
     name: str, plates: Iterable[ExportPlate], options: ExportOptions, job: Job
 ) -> Iterator[pd.DataFrame]:
     for plate in plates:
-        job.check()
-        if name == "cells":
-            # A plate without cells still gives its (empty) table.
-            for start in range(0, max(1, len(plate.cells)), _ROWS):
-                job.check()
-                yield cell_table(plate, options, slice(start, start + _ROWS))
-        elif name == "sites":
-            yield site_table(plate, options)
-        elif name == "wells":
-            yield well_table(plate, options)
-        elif plate.quality is not None:
-            names = {"well": "Metadata_Well", "site": "Metadata_Site"}
-            table = plate.quality.rename(columns=names)
-            yield table.assign(**plate.place)[list(TABLES["image_quality"])].astype(
-                {"Metadata_Time": "Int64"}
-            )
+        series = plate.series or None
+        for part in _parts_of(name, plate, options, job):
+            part = with_texts(part, {"Metadata_TimeSeries": np.full(len(part), series, object)})
+            part["Metadata_Time"] = pd.array([plate.time] * len(part), dtype="Int64")
+            yield part
+
+
+def _parts_of(
+    name: str, plate: ExportPlate, options: ExportOptions, job: Job
+) -> Iterator[pd.DataFrame]:
+    job.check()
+    if name == "cells":
+        # A plate without cells still gives its (empty) table.
+        for start in range(0, max(1, len(plate.cells)), _ROWS):
+            job.check()
+            yield cell_table(plate, options, slice(start, start + _ROWS))
+    elif name == "sites":
+        yield site_table(plate, options)
+    elif name == "wells":
+        yield well_table(plate, options)
+    elif plate.quality is not None:
+        names = {"well": "Metadata_Well", "site": "Metadata_Site"}
+        table = plate.quality.rename(columns=names)
+        yield table.assign(Metadata_Plate=plate.name)[list(QUALITY_TABLE)]
 
 
 def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
@@ -238,7 +250,7 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
         obs[name] = pd.Categorical.from_codes(texts.codes, texts.categories.astype(object))
     # As objects: what pandas 3 has for texts is not written so that every AnnData reads it.
     obs.index = obs.index.astype(object)
-    return obs[list(CELL_TABLE)]
+    return obs[list(TABLES["cells"])]
 
 
 def _observations(cells: pd.DataFrame) -> pd.DataFrame:
