@@ -128,7 +128,7 @@ def load_json(path: Path, *, remedy: str = "") -> tuple[dict[str, Any], bool]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise HcsQcError(f"{path} does not exist.") from error
+        raise HcsQcError(f"{path} does not exist. {remedy}".rstrip()) from error
     except (OSError, ValueError, RecursionError) as error:
         what = f"{path} cannot be read as JSON: {error}. {remedy}"
         raise DamagedError(what.rstrip()) from error

@@ -35,7 +35,7 @@ def excessive_size(shape: Sequence[int]) -> str:
 
 
 def excessive_array(shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype[Any]) -> str:
-    """Say that an array claims larger planes, or larger or more chunks, than are read."""
+    """Say that an array claims more planes or chunks, or larger ones, than are read."""
     if dtype.kind not in "buif":
         return f"holds {dtype}; integers or floats were expected"
     if len(shape) < 2:
@@ -43,7 +43,10 @@ def excessive_array(shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype
     largest, n_chunks = math.prod(map(int, chunks)), 1
     for length, chunk in zip(shape, chunks, strict=True):
         n_chunks *= -(-int(length) // max(1, int(chunk)))
-    if n_chunks > _MAX_CHUNKS:
+    n_planes = math.prod(map(int, shape[:-2]))
+    if n_planes > _MAX_CHUNKS:
+        excess = f"claims {n_planes:,} planes; up to {_MAX_CHUNKS:,} are read"
+    elif n_chunks > _MAX_CHUNKS:
         excess = f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read"
     elif not 0 < largest <= _MAX_PIXELS:
         excess = f"claims chunks of {largest:,} pixels; up to {_MAX_PIXELS:,} are read"

@@ -93,6 +93,8 @@ class CellsDocument(Document):
 class ContentDocument(Document):
     """The file `content.json`: the content of a plate whose files have other dates than before."""
 
+    remedy: ClassVar[str] = "Delete it; it is made again."
+
     format: Literal["napari-hcs-qc content"] = "napari-hcs-qc content"
     format_version: Literal[1] = 1
     files: str = ""
