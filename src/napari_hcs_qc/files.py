@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import time
 import zlib
@@ -57,8 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary file is removed and `path` is as it was.
     """
     # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
-    owner = f"{_HOST}-{os.getpid()}-{uuid4().hex[:8]}"
-    temporary = path.with_name(f".{path.stem}.{owner}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_owner()}.tmp{path.suffix}")
     with explained_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
@@ -72,8 +72,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder beside `path`, to be that when the block succeeds, and else removed.
+
+    `path` does not exist, or is empty.
+    """
+    temporary = path.with_name(f".{path.name}.{_owner()}.tmp")
+    with explained_writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if path.is_dir():
+                path.rmdir()
+            temporary.replace(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _owner() -> str:
+    return f"{_HOST}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed, once a process and folder."""
+    """Remove what processes that were killed left, once a process and folder."""
     key = (os.getpid(), folder.absolute())
     if key in _SWEPT:
         return
@@ -87,7 +112,7 @@ def _remove_leftovers(folder: Path) -> None:
             is_over = time.time() - entry.stat().st_mtime > _DAY_S
             if is_over or (is_ours and not _is_alive(int(match["pid"]))):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    (shutil.rmtree if entry.is_dir() else os.unlink)(entry.path)
 
 
 def _is_alive(pid: int) -> bool:
@@ -128,7 +153,7 @@ def load_json(path: Path, *, remedy: str = "") -> tuple[dict[str, Any], bool]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise HcsQcError(f"{path} does not exist.") from error
+        raise HcsQcError(f"{path} does not exist. {remedy}".rstrip()) from error
     except (OSError, ValueError, RecursionError) as error:
         what = f"{path} cannot be read as JSON: {error}. {remedy}"
         raise DamagedError(what.rstrip()) from error

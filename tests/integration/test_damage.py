@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
-from napari_hcs_qc import Assay
+from napari_hcs_qc import Assay, open_plate
 from napari_hcs_qc.assay.annotations import journal_schema
 from napari_hcs_qc.assay.store import plate_state
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.encoders.embed import embedding_store
 from napari_hcs_qc.files import sha256_of, write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -254,3 +252,70 @@ def test_other_pixels_in_a_copy_are_noticed(path: Path, tmp_path: Path) -> None:
     _, is_same = assay.relocate(entry.name, copy)
     assert not is_same
     assert assay.status().plates[0].n_cells is None
+
+
+def other_pixels(image: Path, start: int, size: int) -> None:
+    """Change pixels as a program does that keeps size and date."""
+    status, data = image.stat(), bytearray(image.read_bytes())
+    data[start : start + size] = bytes(255 - byte for byte in data[start : start + size])
+    image.write_bytes(data)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.fixture
+def own_plate(path: Path, tmp_path: Path) -> tuple[Assay, Path]:
+    """Give an assay on a plate of its own, and the image of its first site and channel."""
+    assay = Assay.open(path)
+    [entry] = assay.plates
+    copy = tmp_path / "copy" / entry.source.name
+    shutil.copytree(entry.source, copy)
+    planes = open_plate(copy).planes
+    image = Path(planes["path"][planes["channel"] == 0].iloc[0])
+    tifffile.imwrite(image, tifffile.imread(image))  # not compressed
+    assay.relocate(entry.name, copy)
+    return assay, image
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps no date of such a change")
+def test_other_pixels_under_the_same_size_and_date_are_noticed_by_the_next_command(
+    own_plate: tuple[Assay, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assay, image = own_plate
+    [expected] = assay.predict()
+    other_pixels(image, image.stat().st_size // 2, 2000)
+    assert "have changed since its cells were found" in told(assay.path, "export", capsys)
+    assert main(["predict", str(assay.path), "--quiet"]) == 0
+    assert "images: have changed since" in capsys.readouterr().out
+    [predicted] = assay.predict()
+    assert not np.array_equal(predicted.table["p_abnormal"], expected.table["p_abnormal"])
+    # As they were: nothing of what was computed meanwhile is taken for it.
+    other_pixels(image, image.stat().st_size // 2, 2000)
+    assert "have changed since its cells were found" in told(assay.path, "export", capsys)
+    [predicted] = assay.predict()
+    np.testing.assert_allclose(predicted.table["p_abnormal"], expected.table["p_abnormal"])
+
+
+def test_other_pixels_that_no_sample_shows_are_noticed_where_their_site_is_read(
+    own_plate: tuple[Assay, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assay, image = own_plate
+    [expected] = assay.predict()
+    other_pixels(image, 5000, 3000)
+    assay.predict()  # no site is read
+    written = assay.crops(tmp_path / "crops")
+    assert any("hcs-qc cells" in problem.what for problem in written.unreadable)
+    assert "have changed since its cells were found" in told(assay.path, "export", capsys)
+    [predicted] = assay.predict()
+    assert not np.array_equal(predicted.table["p_abnormal"], expected.table["p_abnormal"])
+    assert assay.crops(tmp_path / "more").unreadable == ()
+
+
+def test_cells_found_again_in_other_pixels_are_not_taken_for_those_before(
+    own_plate: tuple[Assay, Path],
+) -> None:
+    assay, image = own_plate
+    [expected] = assay.predict()
+    other_pixels(image, 5000, 3000)
+    assay.cells(again=True)
+    [predicted] = assay.predict()
+    assert not np.array_equal(predicted.table["p_abnormal"], expected.table["p_abnormal"])

@@ -40,7 +40,24 @@ rm -rf "$assay"; cp -r "$disk/assay" "$assay"
 
 @pytest.mark.parametrize(
     "verb",
-    ["new", "cells", "annotate", "train", "predict", "export", "report", "convert", "pretrain"],
+    [
+        "new",
+        "cells",
+        "annotate",
+        "verdict",
+        "train",
+        "predict",
+        "export",
+        "report",
+        "crops",
+        "run",
+        "relocate",
+        "screen",
+        "convert",
+        "simulate",
+        "pretrain",
+        "benchmark",
+    ],
 )
 def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
     verb: str, assay: Path, made: SimulatedPlate, tmp_path: Path
@@ -49,6 +66,8 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
     disk.mkdir()
     shutil.copytree(assay, copy)
     on_disk = str(disk / "assay")
+    screen = tmp_path / "SCREEN.toml"
+    screen.write_text(f'assay = "{copy}"\n[[plate]]\npath = "{made.plate_dir}"\nname = "B"\n')
     arguments: dict[str, tuple[str, ...]] = {
         "new": (str(disk / "other"), str(made.plate_dir), "--platemap", str(made.platemap)),
         "cells": (on_disk, "--again"),
@@ -57,7 +76,15 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
         "predict": (on_disk, "--device", "cpu"),
         "export": (on_disk, str(disk / "out")),
         "report": (on_disk, str(disk / "out.html")),
+        "verdict": (on_disk, "A01", "keep", "--annotator", "Ben"),
+        "crops": (on_disk, str(disk / "crops")),
+        "run": (on_disk, str(made.plate_dir), "--out", str(disk / "out"), "--seeds", "1"),
+        "relocate": (on_disk, made.plate_dir.name, str(made.plate_dir)),
+        "screen": (str(screen), "--out", str(disk / "screen"), "--cores", "1"),
         "convert": (str(made.plate_dir), str(disk / "plate.zarr")),
+        "simulate": (str(disk / "simulated"), "--wells", "4", "--sites", "1"),
+        "benchmark": ("--assay", str(copy), "--out", str(disk / "benchmark"), "--head", "knn",
+                      "--sizes", "all", "--seeds", "1", "--no-baseline"),
         "pretrain": (on_disk, "--method", "simclr", "--epochs", "1", "--cells", "64",
                      "--batch-size", "16", "--input-px", "32", "--no-compare", "--device", "cpu"),
     }  # fmt: skip

@@ -58,7 +58,9 @@ def _leftovers(folder: Path) -> list[str]:
     return sorted(path.name for name in names for path in folder.rglob(name))
 
 
-@pytest.mark.parametrize("verb", ["annotate", "cells", "predict", "train", "export", "report"])
+@pytest.mark.parametrize(
+    "verb", ["annotate", "cells", "predict", "train", "export", "report", "crops"]
+)
 def test_a_killed_command_goes_on(
     verb: str, assay: Path, made: SimulatedPlate, tmp_path: Path
 ) -> None:
@@ -71,13 +73,16 @@ def test_a_killed_command_goes_on(
         "train": ("--seeds", "1", "--head", "knn"),
         "export": (str(out),),
         "report": (str(out / "report.html"),),
+        "crops": (str(tmp_path / "crops"),),
     }.get(verb, ())
     n_before = len(Assay.open(path).annotations())
     rng = random.Random(verb)
     command = _run(verb, str(path), *arguments)
     for _ in range(N_KILLS):
+        shutil.rmtree(tmp_path / "crops", ignore_errors=True)
         _killed(command, rng.uniform(0.5, 12.0))
         assert len(Assay.open(path).annotations()) >= n_before
+    shutil.rmtree(tmp_path / "crops", ignore_errors=True)
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     assert _leftovers(path) == [] and _leftovers(tmp_path) == []
     assert Assay.open(path).check().damaged == ()

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_hcs_qc.errors import DamagedError, HcsQcError, WriteError
-from napari_hcs_qc.files import atomic_path, read_checked, read_json, sha256_of, write_json
+from napari_hcs_qc.files import (
+    atomic_folder,
+    atomic_path,
+    read_checked,
+    read_json,
+    sha256_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +114,34 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
         assert temporary.is_file()
     assert not left.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"wells.csv", of_others.name}
+
+
+def test_a_folder_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "crops"
+    path.mkdir()  # empty, as a person may have made it
+    with pytest.raises(WriteError, match="disk is full"), atomic_folder(path) as temporary:
+        (temporary / "a.tif").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [each.name for each in tmp_path.rglob("*")] == ["crops"]
+    with atomic_folder(path) as temporary:
+        (temporary / "a.tif").touch()
+        assert not any(path.iterdir())
+    assert {each.name for each in tmp_path.rglob("*")} == {"crops", "a.tif"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="whether a process lives is asked on POSIX only")
+def test_a_folder_that_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from napari_hcs_qc.files import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1]) / 'crops') as temporary:\n"
+        "    (temporary / 'a.tif').touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    assert len([*tmp_path.iterdir()]) == 1
+    with atomic_folder(tmp_path / "crops"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["crops"]
 
 
 def test_a_damaged_name_of_the_checksum_is_damage(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
 _FORMAT = "napari-hcs-qc encoder"
 _VERSION = 1
+_REMEDY = "Train the encoder again, or import it again."
 # A folder of this name can be made on every file system, and no other encoder is called so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -134,8 +135,8 @@ def read_custom_encoder(folder: Path) -> CustomEncoder:
     """Read what is known of an encoder, without its weights."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise HcsQcError(f"{folder} is no encoder: it has no {MANIFEST}.")
-    return _validated(folder, read_json(path))
+        raise HcsQcError(f"{folder} is no encoder: it has no {MANIFEST}. {_REMEDY}")
+    return _validated(folder, read_json(path, remedy=_REMEDY))
 
 
 def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:

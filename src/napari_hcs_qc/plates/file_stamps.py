@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_hcs_qc.plates.zip_archive import archive_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _ZARR_FILES = ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray")
 
 
-def file_stamps(path: str, *, is_zarr: bool) -> list[int]:
-    """Size in bytes and date in ns of a file; of an OME-Zarr image, those of its metadata."""
+class Stamps(NamedTuple):
+    """A path of a plate as its files are; of an OME-Zarr image, those of its metadata."""
+
+    name: str  # as seen from the deepest folder above all, where there is one
+    # Size in bytes, date, and date (both in ns) of the last change of anything of each file: that
+    # nobody can set, and Windows has none
+    files: list[tuple[int, int, int]]
+
+
+def stamps_of(paths: Iterable[str], *, is_zarr: bool) -> dict[str, Stamps]:
+    """Look at the files of a plate."""
+    try:
+        start = len(os.path.commonpath({os.path.dirname(path) for path in paths}))
+    except ValueError:  # two drives of Windows
+        start = 0
+    return {
+        path: Stamps(path[start:].replace(os.sep, "/").lstrip("/"), _file_stamps(path, is_zarr))
+        for path in paths
+    }
+
+
+def _file_stamps(path: str, is_zarr: bool) -> list[tuple[int, int, int]]:
     archive = archive_of(path)
     if archive is not None:
         files = [archive[0]]
     else:
         files = [os.path.join(path, name) for name in _ZARR_FILES] if is_zarr else [path]
-    numbers = []
+    stamps = []
     for file in files:
         try:
             status = os.stat(file)
-            numbers += [status.st_size, status.st_mtime_ns]
+            changed = 0 if os.name == "nt" else status.st_ctime_ns
+            stamps.append((status.st_size, status.st_mtime_ns, changed))
         except OSError:
-            numbers += [-1, -1]
-    return numbers
+            stamps.append((-1, -1, -1))
+    return stamps

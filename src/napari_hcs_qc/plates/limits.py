@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     import regex
 
 MAX_SITES = 10_000
@@ -32,17 +34,25 @@ def excessive_size(shape: Sequence[int]) -> str:
     )
 
 
-def excessive_chunks(shape: Sequence[int], chunks: Sequence[int]) -> str:
-    """Say that an array claims more chunks than are looked for; empty where it does not."""
-    n_chunks = 1
+def excessive_array(shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype[Any]) -> str:
+    """Say that an array claims more planes or chunks, or larger ones, than are read."""
+    if dtype.kind not in "buif":
+        return f"holds {dtype}; integers or floats were expected"
+    if len(shape) < 2:
+        return f"has the shape {tuple(shape)}; at least y and x were expected"
+    largest, n_chunks = math.prod(map(int, chunks)), 1
     for length, chunk in zip(shape, chunks, strict=True):
         n_chunks *= -(-int(length) // max(1, int(chunk)))
-    if n_chunks <= _MAX_CHUNKS:
-        return ""
-    return (
-        f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read. Its metadata is damaged; "
-        "copy it again"
-    )
+    n_planes = math.prod(map(int, shape[:-2]))
+    if n_planes > _MAX_CHUNKS:
+        excess = f"claims {n_planes:,} planes; up to {_MAX_CHUNKS:,} are read"
+    elif n_chunks > _MAX_CHUNKS:
+        excess = f"claims {n_chunks:,} chunks; up to {_MAX_CHUNKS:,} are read"
+    elif not 0 < largest <= _MAX_PIXELS:
+        excess = f"claims chunks of {largest:,} pixels; up to {_MAX_PIXELS:,} are read"
+    else:
+        return excessive_size(shape)
+    return f"{excess}. Its metadata is damaged; copy it again"
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.limits import readable
-from napari_hcs_qc.plates.plate import time_points_problem
 from napari_hcs_qc.plates.readers import image_folder, loaddata, ome_zarr, scenes
 from napari_hcs_qc.plates.readers.registry import Reader, readers, register_reader
 from napari_hcs_qc.plates.remote import as_location, is_remote
+from napari_hcs_qc.plates.summary import time_points_problem
 from napari_hcs_qc.plates.wells import parse_shape
 from napari_hcs_qc.text import a_few
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.plates.file_stamps import file_stamps
+from napari_hcs_qc.plates.file_stamps import Stamps, stamps_of
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError, inspect_image, read_planes
 from napari_hcs_qc.plates.remote import is_remote
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Projection: TypeAlias = Literal["max"] | int
 """How a z stack becomes one plane: its maximum, or the plane with this z number."""
 
+# Is given a site, names of channels, the projection, and what was read.
+PixelCheck: TypeAlias = "Callable[[SiteKey, Sequence[str], Projection, NDArray[Any]], None]"
 PLANE_COLUMNS = ("well", "site", "channel", "z", "time", "path", "part")
 OME_ZARR = "ome-zarr"
 GIVEN_SHAPE = "--plate-shape"
@@ -66,20 +68,6 @@ class _Plane(NamedTuple):
     time: int
     path: str
     part: int
-
-
-def time_points_problem(times: Sequence[int]) -> list[Problem]:
-    """Note that a plate has several time points, of which one is used."""
-    if len(times) < 2:
-        return []
-    what = f"{len(times)} ({', '.join(map(str, times[:6]))}{', …' if len(times) > 6 else ''});"
-    return [
-        Problem(
-            "time points",
-            f"{what} the first, {times[0]}, is used.",
-            "--time N reads another, --time all each.",
-        )
-    ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -213,19 +201,13 @@ class Plate:
         Paths count relative to their common folder, so a plate that is moved keeps its
         fingerprint. Pixels are not read.
         """
-        paths = set(self.planes["path"])
-        start = len(_common_folder(paths))
         stats = {
-            path: [
-                path[start:].replace(os.sep, "/").lstrip("/"),
-                *file_stamps(path, is_zarr=self.format == OME_ZARR),
-            ]
-            for path in paths
+            path: [stamps.name, *chain(*(stamp[:2] for stamp in stamps.files))]
+            for path, stamps in self._stamps.items()
         }
         columns = [self.planes[column].tolist() for column in PLANE_COLUMNS]
         rows = [[*row[:5], *stats[row[5]], row[6]] for row in sorted(zip(*columns, strict=True))]
-        # All time points of an OME-Zarr lie in the same files; the first is not written down, as
-        # 0.1.0 read no other.
+        # Those of an OME-Zarr lie in the same files; 0.1.0 knew the first alone.
         is_later = self.format == OME_ZARR and len(self.time_points) == 1 and self.time_points[0]
         return fingerprint(
             {
@@ -236,6 +218,27 @@ class Plate:
                 "planes": rows,
             }
         )
+
+    @cached_property
+    def files(self) -> str:
+        """Address of the files with all dates, also of when anything of them last changed.
+
+        Where it is another, they may be the same with other dates, or others with the same dates.
+        """
+        return fingerprint(dict(self._stamps.values()))
+
+    @cached_property
+    def _stamps(self) -> dict[str, Stamps]:
+        return stamps_of(set(self.planes["path"]), is_zarr=self.format == OME_ZARR)
+
+    def known_as(self, fingerprint: str) -> None:
+        """Take a fingerprint by which the content of the files is known."""
+        self.__dict__["fingerprint"] = fingerprint  # where a cached property is
+
+    @cached_property
+    def checks(self) -> list[PixelCheck]:
+        """What is given all pixels that are read, and raises where others were expected."""
+        return []
 
     def channel_index(self, channel: str | int) -> int:
         """Index of a channel given by name (in either case) or index.
@@ -399,6 +402,8 @@ class Plate:
                     np.maximum(pixels[slot], grey, out=pixels[slot])
                 else:
                     pixels[slot], filled[slot] = grey, True
+        for check in self.checks if time == 0 else ():
+            check(site, [self.channels[index].name for index in wanted], projection, pixels)
         return pixels
 
     def _choose(
@@ -440,14 +445,6 @@ class Plate:
             return read_planes(path, [plane.part for _, plane in slots], layout=layout)
         except HcsQcError as error:
             raise UnreadableSiteError(f"{site}: {path} {error}") from error
-
-
-def _common_folder(paths: set[str]) -> str:
-    """Deepest folder above all `paths`; empty where there is none (two drives of Windows)."""
-    try:
-        return os.path.commonpath({os.path.dirname(path) for path in paths})
-    except ValueError:
-        return ""
 
 
 def _layout_of(pixels: NDArray[Any]) -> Layout:

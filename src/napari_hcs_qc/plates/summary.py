@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_hcs_qc.errors import Problem
 from napari_hcs_qc.text import a_few, count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_hcs_qc.plates.plate import Plate
+
+
+def time_points_problem(times: Sequence[int]) -> list[Problem]:
+    """Note that a plate has several time points, of which one is used."""
+    if len(times) < 2:
+        return []
+    what = f"{len(times)} ({', '.join(map(str, times[:6]))}{', …' if len(times) > 6 else ''});"
+    return [
+        Problem(
+            "time points",
+            f"{what} the first, {times[0]}, is used.",
+            "--time N reads another, --time all each.",
+        )
+    ]
 
 
 def plate_lines(plate: Plate) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
 from napari_hcs_qc.assay.views.pictures import PictureStyle, composite
 from napari_hcs_qc.cells.crops import cut_squares
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
-from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.files import atomic_folder
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.scores import effective_class, effective_kind
@@ -81,6 +81,14 @@ def write_crops(
     if most is not None:
         mixed = chosen.sample(frac=1, random_state=seed)
         chosen = mixed.groupby("folder", sort=True).head(most).sort_index()
+    with atomic_folder(out) as folder:
+        written = _write_all(folder, scored, chosen, overlays=overlays, job=job)
+    return replace(written, folder=out)
+
+
+def _write_all(
+    out: Path, scored: Sequence[ScoredPlate], chosen: pd.DataFrame, *, overlays: bool, job: Job
+) -> CropsWritten:
     rows: list[pd.DataFrame] = []
     unreadable: list[Problem] = []
     n_sites = 0
@@ -105,8 +113,7 @@ def write_crops(
     if not rows:
         raise HcsQcError(f"No crop could be written: {unreadable[0]}")
     written = pd.concat(rows, ignore_index=True)
-    with atomic_path(out / "crops.csv") as temporary:
-        written.to_csv(temporary, index=False, encoding="utf-8-sig")
+    written.to_csv(out / "crops.csv", index=False, encoding="utf-8-sig")
     counts = written["folder"].value_counts().sort_index()
     n_by_class = {str(name): int(n) for name, n in counts.items()}
     return CropsWritten(out, n_by_class, n_sites, tuple(unreadable))

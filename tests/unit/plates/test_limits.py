@@ -89,8 +89,17 @@ def test_an_image_that_claims_more_pixels_than_any_site_has(folder: Path) -> Non
         plate.read_site(("A01", 1), [0])
     assert limits.excessive_size((2**31 - 1, 8))
     assert limits.excessive_size((3, 2160, 2560)) == ""
-    assert limits.excessive_chunks((4, 2**20, 2**20), (1, 1, 1))
-    assert limits.excessive_chunks((5, 3, 2160, 2560), (1, 1, 1080, 1280)) == ""
+    dtype = np.dtype(np.uint16)
+    assert limits.excessive_array((5, 3, 2160, 2560), (1, 1, 1080, 1280), dtype) == ""
+    for shape, chunks, kind in (
+        ((4, 2**12, 2**12), (1, 1, 1), dtype),
+        ((4, 2**12, 2**12), (1, 2**12, 4_000_000_000), dtype),
+        ((4, 2**20, 2**20), (1, 2**12, 2**12), dtype),
+        ((4_000_000_000, 1, 4, 4), (2**20, 1, 4, 4), dtype),
+        ((4, 64, 64), (1, 64, 64), np.dtype("V4000000")),
+        ((64,), (64,), dtype),
+    ):
+        assert limits.excessive_array(shape, chunks, kind)
 
 
 def test_too_little_memory_is_no_damaged_image(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.plates.plate import Plate
 
+POSITIONS = "positions"
+"""Folder of these files among the stores."""
 _FORMAT = 1
 _BATCH_VIEWS = 64
 _CHUNK = 64  # positions that are finished together
@@ -51,15 +53,19 @@ class PositionStore:
         again.
         """
         try:
-            n_whole = self.path.stat().st_size // self._record.itemsize
-            records = np.fromfile(self.path, self._record, n_whole)
+            records = self._records()
         except OSError:
             return {}
-        return {
-            record["key"].tobytes(): record["row"]
-            for record in records
-            if record["crc32"] == _checksum(record["key"], record["row"])
-        }
+        return {record["key"].tobytes(): record["row"] for record in records if _is_whole(record)}
+
+    def count(self) -> tuple[int, int]:
+        """Count the records that are whole, and all."""
+        size = self.path.stat().st_size
+        return sum(map(_is_whole, self._records())), -(-size // self._record.itemsize)
+
+    def _records(self) -> NDArray[Any]:
+        n_whole = self.path.stat().st_size // self._record.itemsize
+        return np.fromfile(self.path, self._record, n_whole)
 
     def append(self, keys: NDArray[Any], rows: NDArray[np.float32]) -> None:
         """Add embeddings; when it returns they are on the disk."""
@@ -98,7 +104,7 @@ def embed_positions(
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     if not len(positions):
         return rows, ()
-    path = folder / "positions" / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
+    path = folder / POSITIONS / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
     store = PositionStore(path, n_features)
     keys = position_keys(positions)
     known = store.read()
@@ -182,6 +188,10 @@ def _encode(
                 )
             rows[batch.rows] = features
     return rows, tuple(problems)
+
+
+def _is_whole(record: Any) -> bool:
+    return bool(record["crc32"] == _checksum(record["key"], record["row"]))
 
 
 def _checksum(key: Any, row: NDArray[np.float32]) -> int:

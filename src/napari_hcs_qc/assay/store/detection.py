@@ -11,10 +11,15 @@ import pandas as pd
 
 from napari_hcs_qc.assay.store.plate_cells import (
     CELLS,
+    CONTENT,
     NUCLEI,
+    PIXELS,
+    QUALITY,
     CellsDocument,
     PlateCells,
+    checksums_of,
     load_cells,
+    pixels_of,
 )
 from napari_hcs_qc.cells.detect import find_cells, median_diameter, plate_diameter
 from napari_hcs_qc.cells.detectors.detector import nuclei_finder
@@ -75,6 +80,7 @@ def detect(
     Works through the plate in parts of some sites; a part that is finished stays so when the
     work is stopped or killed, and the next run goes on from there.
     """
+    plate.checks.clear()
     index = plate.channel_index(channel)
     name = plate.channels[index].name
     ranges = measure_intensity(plate, seed=seed, projection=projection, job=job)
@@ -120,6 +126,8 @@ def detect(
             parts.work(number, block, job.with_progress(part_progress))
     job.report(n_sites, n_sites, "Combining the cells")
     plate_cells, quality, unreadable = parts.join()
+    _name_other_pixels(plate, folder, quality, projection)
+    changed = _changes_since(plate, folder)
     if len(unreadable) == n_sites:
         can, check = "be read", "the files or the disk they are on"
         if detector != BUILT_IN_DETECTOR:
@@ -130,7 +138,7 @@ def detect(
         )
     cells = plate_cells if imported is None else imported.cells
     median_px = median_diameter(cells, diameter_px)
-    table, measured = folder / "cells.parquet", folder / "quality.parquet"
+    table, measured = folder / "cells.parquet", folder / QUALITY
     write_cells(cells, table, {"plate": plate.name, "channel": name})
     with atomic_path(measured) as temporary:
         quality.to_parquet(temporary, index=False)
@@ -148,16 +156,45 @@ def detect(
         unreadable=tuple((problem.where, problem.what) for problem in unreadable),
         problems=tuple(
             (problem.where, problem.what, problem.fix)
-            for problem in (imported.problems if imported else finder.guesses)
+            for problem in (*changed, *(imported.problems if imported else finder.guesses))
         ),
         check=imported.check if imported else "",
         understood=imported.understood if imported else "",
         content=content_of(plate),
+        files=plate.files,
         cells_sha256=sha256_of(table),
         quality_sha256=sha256_of(measured),
     ).save(folder / CELLS)
+    (folder / CONTENT).unlink(missing_ok=True)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     return load_cells(folder)
+
+
+def _name_other_pixels(
+    plate: Plate, folder: Path, quality: pd.DataFrame, projection: Projection
+) -> None:
+    """Give a plate another fingerprint where pixels are others than before under the same dates.
+
+    All that was computed of it is named by that.
+    """
+    try:
+        before = load_cells(folder)
+    except HcsQcError:
+        return
+    known = CellsDocument.load(folder / CELLS).plate_fingerprint
+    if known != plate.fingerprint or before.projection != projection:
+        return
+    pixels = pixels_of(quality)
+    if any(before.pixels.get(place, checksum) != checksum for place, checksum in pixels.items()):
+        plate.known_as(fingerprint({"plate": known, "pixels": list(pixels.values())}))
+
+
+def _changes_since(plate: Plate, folder: Path) -> tuple[Problem, ...]:
+    known = CellsDocument.load_if_valid(folder / CELLS)
+    if known is None or known.plate_fingerprint == plate.fingerprint:
+        return ()
+    what = "have changed since the cells were found before; they were found again."
+    return (Problem("images", what),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -179,6 +216,7 @@ class _Parts:
     def work(self, number: int, block: Sequence[SiteKey], job: Job) -> None:
         """Find the cells of a block and measure its image quality."""
         rows: list[tuple[SiteKey, ChannelQuality]] = []
+        checksums: list[int] = []
 
         def measure(site: SiteKey, pixels: NDArray[Any], labels: NDArray[np.int32] | None) -> None:
             measured = measure_site(
@@ -190,6 +228,7 @@ class _Parts:
                 diameter_px=None if math.isnan(self.diameter_px) else self.diameter_px,
             )
             rows.extend((site, quality) for quality in measured)
+            checksums.extend(checksums_of(pixels))
 
         if self.detector is not None:
             result = find_cells(
@@ -209,7 +248,7 @@ class _Parts:
         table, quality = part.with_suffix(".parquet"), part.with_suffix(".quality.parquet")
         write_cells(cells, table, {})
         with atomic_path(quality) as temporary:
-            quality_table(rows).to_parquet(temporary, index=False)
+            quality_table(rows).assign(**{PIXELS: checksums}).to_parquet(temporary, index=False)
         PartDocument(
             unreadable=tuple((problem.where, problem.what) for problem in unreadable),
             cells_sha256=sha256_of(table),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -17,13 +18,17 @@ from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
 from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.plates.plate import Plate
 
-CELLS = "cells.json"
+CELLS, CONTENT, QUALITY = "cells.json", "content.json", "quality.parquet"
+PIXELS = "pixels_crc32"
+"""Column of the file `quality.parquet`, beside the measures."""
 NUCLEI = "nuclei"
 """Source of cells that were found, not imported."""
 
@@ -44,6 +49,8 @@ class PlateCells:
     detector_package: str = ""  # of another detector than ours, with its version
     # Of an import: rows and masks left out, and why; of a detector: what had to be guessed
     problems: tuple[Problem, ...] = ()
+    # CRC-32 of the pixels of each site and channel as they were read; none in earlier versions
+    pixels: Mapping[tuple[SiteKey, str], int] = field(default_factory=dict)
     check: str = ""  # of an import: how many positions lie on a nucleus
     understood: str = ""  # of a table: which of its columns are what
 
@@ -76,6 +83,8 @@ class CellsDocument(Document):
     understood: str = ""
     content: str = ""
     """Of the plate's files, without their dates; empty in assays of an earlier version."""
+    files: str = ""
+    """Address of the plate's files with all their dates; empty in assays of an earlier version."""
     cells_sha256: str = ""
     """Of the file with their table; empty in assays of an earlier version, as the next one."""
     quality_sha256: str = ""
@@ -84,10 +93,15 @@ class CellsDocument(Document):
 class ContentDocument(Document):
     """The file `content.json`: the content of a plate whose files have other dates than before."""
 
+    remedy: ClassVar[str] = "Delete it; it is made again."
+
     format: Literal["napari-hcs-qc content"] = "napari-hcs-qc content"
     format_version: Literal[1] = 1
-    plate_fingerprint: str
+    files: str = ""
+    """Address of the files with all their dates."""
     content: str
+    changed: tuple[str, ...] = ()
+    """Sites whose pixels were seen to be others, with the CRC-32 of what they are now."""
 
 
 def cells_document(folder: Path) -> CellsDocument | None:
@@ -110,10 +124,12 @@ def load_cells(folder: Path) -> PlateCells:
             f"The cells of plate {folder.name} have not been found yet; run 'hcs-qc cells' first."
         )
     try:
+        quality = read_parquet(folder / QUALITY, sha256=document.quality_sha256)
         return PlateCells(
             cells=read_cells(folder / "cells.parquet", sha256=document.cells_sha256),
             ranges=document.ranges,
-            quality=_quality(folder / "quality.parquet", document.quality_sha256),
+            quality=_quality(quality),
+            pixels=pixels_of(quality),
             diameter_px=document.diameter_px,
             channel=document.channel,
             projection=document.projection,
@@ -131,9 +147,25 @@ def load_cells(folder: Path) -> PlateCells:
         ) from error
 
 
-def _quality(path: Path, sha256: str) -> pd.DataFrame:
-    """Read the image quality, also as 0.1.0 wrote it."""
-    table = read_parquet(path, sha256=sha256).rename(columns={"power_slope": "octave_power_slope"})
+def checksums_of(pixels: NDArray[Any]) -> list[int]:
+    """CRC-32 of each plane."""
+    return [zlib.crc32(np.ascontiguousarray(plane).data) for plane in pixels]
+
+
+def pixels_of(table: pd.DataFrame) -> dict[tuple[SiteKey, str], int]:
+    """Checksums in the file of the image quality; none in assays of an earlier version."""
+    if PIXELS not in table:
+        return {}
+    columns = [table[name].tolist() for name in ("well", "site", "channel", PIXELS)]
+    return {
+        (SiteKey(well, site), channel): checksum
+        for well, site, channel, checksum in zip(*columns, strict=True)
+    }
+
+
+def _quality(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the image quality, also as 0.1.0 wrote it."""
+    table = table.rename(columns={"power_slope": "octave_power_slope"})
     if "power_log_log_slope" not in table:
         table["power_log_log_slope"] = np.nan
     if missing := [name for name in QUALITY_COLUMNS if name not in table]:

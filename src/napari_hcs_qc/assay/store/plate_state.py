@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,18 @@ import pandas as pd
 from napari_hcs_qc.assay.annotations.matching import Matched, match_annotations, training_positions
 from napari_hcs_qc.assay.store.plate_cells import (
     CELLS,
+    CONTENT,
     CellsDocument,
     ContentDocument,
     PlateCells,
+    checksums_of,
     has_cells,
     load_cells,
 )
 from napari_hcs_qc.assay.store.platemap import with_platemap
 from napari_hcs_qc.cells.by_site import CellsBySite
-from napari_hcs_qc.errors import HcsQcError, WriteError
+from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError, WriteError
+from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.plates.content import content_of
 from napari_hcs_qc.text_columns import none_if_missing, with_texts
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_entry import PlateEntry
-    from napari_hcs_qc.plates.plate import Plate
+    from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,26 +141,80 @@ def _opened(assay: AssayFolder, entry: PlateEntry) -> Plate:
 def as_known(assay: AssayFolder, plate: Plate) -> Plate:
     """Give a plate whose files have other dates, but the same content, its known fingerprint.
 
-    All that was computed of it is named by that.
+    All that was computed of it is named by that. One with other content gets another one, also
+    where size and dates are the same.
     """
     folder = assay.plate_folder(plate.name)
     known = CellsDocument.load_if_valid(folder / CELLS)
-    if known is None or not known.content or known.plate_fingerprint == plate.fingerprint:
+    if known is None or not known.content:
         return plate
-    if _content_of(plate, folder / "content.json") == known.content:
-        plate.__dict__["fingerprint"] = known.plate_fingerprint  # where a cached property is
+    seen = ContentDocument.load_if_valid(folder / CONTENT)
+    if seen is None or seen.files != plate.files:
+        has_same_dates = known.plate_fingerprint == plate.fingerprint
+        if known.files == plate.files or (has_same_dates and not known.files):
+            plate.known_as(known.plate_fingerprint)
+            return plate
+        # Once for each change of their dates: a plate may have 100,000.
+        seen = ContentDocument(files=plate.files, content=content_of(plate))
+        if not seen.content:
+            return plate
+        _save_content(seen, folder)
+    if seen.content == known.content and not seen.changed:
+        plate.known_as(known.plate_fingerprint)
+    else:
+        now = {"plate": plate.fingerprint, "content": seen.content, "changed": list(seen.changed)}
+        plate.known_as(fingerprint(now))
     return plate
 
 
-def _content_of(plate: Plate, path: Path) -> str:
-    """Hash a plate's files once for each change of their dates: a plate may have 100,000."""
-    kept = ContentDocument.load_if_valid(path)
-    if kept is not None and kept.plate_fingerprint == plate.fingerprint:
-        return kept.content
-    content = content_of(plate)
+def _save_content(document: ContentDocument, folder: Path) -> None:
     with suppress(WriteError):  # an assay that cannot be written to is hashed again
-        ContentDocument(plate_fingerprint=plate.fingerprint, content=content).save(path)
-    return content
+        document.save(folder / CONTENT)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _PixelCheck:
+    """Compares the pixels of an assay's plate with those that its cells were found in."""
+
+    assay: Path
+    folder: Path  # of the plate in the assay
+    files: str
+    cells: PlateCells
+
+    def __call__(
+        self,
+        site: SiteKey,
+        channels: Sequence[str],
+        projection: Projection,
+        pixels: NDArray[Any],
+    ) -> None:
+        """Raise where they are others, and note it for all who open the plate after this."""
+        if projection != self.cells.projection:
+            return
+        known = [self.cells.pixels.get((site, channel)) for channel in channels]
+        others = [
+            f"{site} {channel} {checksum:08x}"
+            for channel, before, checksum in zip(channels, known, checksums_of(pixels), strict=True)
+            if before not in (None, checksum)
+        ]
+        if others:
+            self._note(others)
+            raise UnreadableSiteError(
+                f"{site}: its pixels are not those in which its cells were found, though size and "
+                f"date of the files are; run: hcs-qc cells {quote(str(self.assay))}"
+            )
+
+    def _note(self, others: list[str]) -> None:
+        """Keep it for all who open the plate after this."""
+        seen = ContentDocument.load_if_valid(self.folder / CONTENT)
+        if seen is None or seen.files != self.files:
+            document = CellsDocument.load_if_valid(self.folder / CELLS)
+            content = "" if document is None else document.content
+            seen = ContentDocument(files=self.files, content=content)
+        if changed := set(others) - set(seen.changed):
+            changed.update(seen.changed)
+            noted = seen.model_copy(update={"changed": tuple(sorted(changed))})
+            _save_content(noted, self.folder)
 
 
 def load_plate(
@@ -167,12 +224,21 @@ def load_plate(
     plate = open_assay_plate(assay, name)
     folder = assay.plate_folder(name)
     if not has_cells(folder, plate):
+        where = quote(str(assay.path))
+        if (folder / CELLS).is_file():
+            raise HcsQcError(
+                f"The images of plate {plate.name} have changed since its cells were found; find "
+                f"them again: hcs-qc cells {where}."
+            )
         raise HcsQcError(
-            f"The cells of plate {plate.name} have not been found yet, or its images have changed "
-            f"since; run: hcs-qc cells {quote(str(assay.path))}. To remove a plate that was added "
-            f"by mistake: hcs-qc remove {quote(str(assay.path))} {quote(plate.name)}."
+            f"The cells of plate {plate.name} have not been found yet; run: hcs-qc cells {where}. "
+            f"To remove a plate that was added by mistake: hcs-qc remove {where} "
+            f"{quote(plate.name)}."
         )
     plate_cells = load_cells(folder)
+    plate.checks[:] = [
+        _PixelCheck(assay=assay.path, folder=folder, files=plate.files, cells=plate_cells)
+    ]
     if annotations is None:
         annotations = assay.journal().annotations()
     return joined_state(plate, plate_cells, annotations, include_cut=assay.include_cut)

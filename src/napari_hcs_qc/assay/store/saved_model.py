@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.store.model_manifest import EncoderRecord, ModelManifest
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
     explained_writes,
@@ -131,9 +131,14 @@ def _linear_prior(manifest: ModelManifest, folder: Path) -> LinearPrior | None:
     record = manifest.prior
     if record is None or not record.weights_sha256:
         return None
-    from napari_hcs_qc.heads.prior.linear_prior import load_prior
+    from napari_hcs_qc.heads.prior.linear_prior import PriorDocument, load_prior
 
-    prior = load_prior(folder / PRIOR / f"{record.name}.json")
+    try:
+        prior = load_prior(folder / PRIOR / f"{record.name}.json")
+    except HcsQcError as error:
+        # Those that are installed are mended otherwise.
+        reason = str(error).removesuffix(PriorDocument.remedy).rstrip()
+        raise DamagedError(f"{reason} {_REMEDY}") from error
     if prior.document.weights_sha256 != record.weights_sha256:
         raise HcsQcError(
             f"The prior in {folder / PRIOR} is not the one that the model was made with. Train "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_hcs_qc.plates.limits import excessive_size
 from napari_hcs_qc.plates.ome_zarr.plain_metadata import image_facts
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     METADATA_FILES,
@@ -16,6 +15,7 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     attributes_of,
     micrometres_per,
     opened,
+    refuse_excess,
     short_reason,
     stored_chunks,
 )
@@ -71,8 +71,7 @@ def _decode(folder: Path) -> ImageFacts:
     try:
         # The largest array comes first, by the specification; ngio checks axes and transforms.
         image = open_image(opened(folder), mode="r")
-        if excess := excessive_size(image.shape):
-            raise UnreadableImageError(excess)
+        refuse_excess(image.zarr_array)
         channels = image.meta.channels_meta
         return ImageFacts(
             level=image.path,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hcs_qc.plates.limits import excessive_array
 from napari_hcs_qc.plates.pixels import UnreadableImageError
 from napari_hcs_qc.plates.remote import RemoteError, RemotePath, as_location
 
@@ -63,16 +64,25 @@ def open_level0(image: Path, level: str) -> tuple[zarr.Array[Any], RemoteStore |
         if isinstance(folder, RemotePath):
             from napari_hcs_qc.plates.ome_zarr.remote_zarr import open_remote_array
 
-            return open_remote_array(folder)
-        files = (folder / name for name in _ARRAY_FILES)
-        stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
-        return _open_array(str(folder), stamps), None
+            array, store = open_remote_array(folder)
+        else:
+            files = (folder / name for name in _ARRAY_FILES)
+            stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+            array, store = _open_array(str(folder), stamps), None
     except RemoteError as error:
         raise UnreadableImageError(str(error)) from error
     except Exception as error:  # Whatever a damaged array makes zarr raise.
         raise UnreadableImageError(
             f"has an array {level} that cannot be opened ({short_reason(error)})"
         ) from error
+    refuse_excess(array)
+    return array, store
+
+
+def refuse_excess(array: zarr.Array[Any]) -> None:
+    """Refuse an array that claims more than is read, before any of it is."""
+    if excess := excessive_array(array.shape, array.chunks, np.dtype(array.dtype)):
+        raise UnreadableImageError(excess)
 
 
 @lru_cache(maxsize=64)

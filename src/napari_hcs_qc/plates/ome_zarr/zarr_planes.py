@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_hcs_qc.plates.limits import excessive_chunks
 from napari_hcs_qc.plates.ome_zarr.image_metadata import describe_image
 from napari_hcs_qc.plates.ome_zarr.zarr_chunks import truncated_blosc, truncated_chunks
 from napari_hcs_qc.plates.ome_zarr.zarr_image import (
@@ -16,6 +15,7 @@ from napari_hcs_qc.plates.ome_zarr.zarr_image import (
     load_plane,
     open_level0,
     opened,
+    refuse_excess,
     short_reason,
 )
 from napari_hcs_qc.plates.pixels import Layout, UnreadableImageError
@@ -45,8 +45,6 @@ def read_ome_zarr_plane(path: str, part: int, z: int, time: int) -> NDArray[Any]
             )
         _refuse_damage(facts, truncated_blosc(array, store.fetched), " to the server")
         return pixels
-    if excess := excessive_chunks(array.shape, array.chunks):
-        raise UnreadableImageError(excess)
     _refuse_damage(facts, truncated_chunks(array, location / facts.level, index))
     return load_plane(array, selection, facts.axes)
 
@@ -110,6 +108,7 @@ def read_ome_zarr_label(path: str, name: str | None = None) -> NDArray[np.intege
         raise UnreadableImageError(
             f"has a label image '{name}' that cannot be opened ({short_reason(error)})"
         ) from error
+    refuse_excess(array)
     if array.dtype.kind not in "ui":
         raise UnreadableImageError(
             f"has a label image '{name}' of {array.dtype}; integer ids were expected"

@@ -37,9 +37,9 @@ from napari_hcs_qc.plates.plate import (
     Channel,
     Plate,
     Reasons,
-    time_points_problem,
 )
 from napari_hcs_qc.plates.remote import as_location, is_remote
+from napari_hcs_qc.plates.summary import time_points_problem
 from napari_hcs_qc.plates.wells import WellName, parse_well, plate_shape, row_letters
 from napari_hcs_qc.text import a_few, count_of
 

@@ -22,9 +22,9 @@ from napari_hcs_qc.plates.plate import (
     Plate,
     Reasons,
     SiteKey,
-    time_points_problem,
 )
 from napari_hcs_qc.plates.readers.names.place import NO_CHANNEL, NO_Z
+from napari_hcs_qc.plates.summary import time_points_problem
 from napari_hcs_qc.plates.wells import PLATE_SHAPES, WellName, parse_well, plate_shape
 from napari_hcs_qc.text import a_few, count_of, listing
 
