@@ -32,6 +32,7 @@ _N_SITES = 24  # that tell what is usual
 _NUCLEUS_PX = 32  # diameter of a nucleus in what the encoder is shown
 _MOST_PX = 4_000_000  # beyond this the site is shown smaller
 _LEAST_PX = 64  # of a side
+_GREY_WEIGHT = 2.0  # of grey values beside each stage: haze is known by nothing else
 _MOST_KNOWN = 4
 _known: dict[tuple[str, ...], tuple[UsualPatches, ...]] = {}
 

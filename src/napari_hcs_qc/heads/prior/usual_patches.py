@@ -108,14 +108,17 @@ class UsualPatches:
     """
 
     stages: tuple[_Stage, ...]
+    weights: tuple[float, ...]
     usual_stages: tuple[_Usual, ...]
     usual_sum: _Usual
 
     @classmethod
-    def fit(cls, sites: Iterable[Sequence[Floats]], seed: int = 0) -> Self | None:
+    def fit(
+        cls, sites: Iterable[Sequence[Floats]], first_weight: float = 1.0, seed: int = 0
+    ) -> Self | None:
         """Learn what is usual from the maps ``(n_features, rows, columns)`` of some sites.
 
-        None for fewer sites than `MIN_SITES`.
+        The first map counts `first_weight` times. None for fewer sites than `MIN_SITES`.
         """
         rng = np.random.default_rng(seed)
         sampled: tuple[list[list[Floats]], list[list[Floats]]] = ([], [])
@@ -138,20 +141,28 @@ class UsualPatches:
         usual_stages = tuple(
             _Usual.of([site[index] for site in distances]) for index in range(len(stages))
         )
-        sums = [_added(site, usual_stages) for site in distances]
-        return cls(stages=tuple(stages), usual_stages=usual_stages, usual_sum=_Usual.of(sums))
+        weights = (first_weight, *[1.0] * (len(stages) - 1))
+        sums = [_added(site, usual_stages, weights) for site in distances]
+        return cls(
+            stages=tuple(stages),
+            weights=weights,
+            usual_stages=usual_stages,
+            usual_sum=_Usual.of(sums),
+        )
 
     def score(self, maps: Sequence[Floats]) -> Floats:
         """Score a site, ``(rows, columns)`` of its finest map."""
         distances = [stage.distance(m) for stage, m in zip(self.stages, maps, strict=True)]
-        return self.usual_sum.standardised(_added(distances, self.usual_stages))
+        return self.usual_sum.standardised(_added(distances, self.usual_stages, self.weights))
 
 
-def _added(distances: Sequence[Floats], usual: Sequence[_Usual]) -> Floats:
+def _added(
+    distances: Sequence[Floats], usual: Sequence[_Usual], weights: Sequence[float]
+) -> Floats:
     shape = max((values.shape for values in distances), key=np.prod)
     parts = [
-        resized(part.standardised(values), shape)
-        for values, part in zip(distances, usual, strict=True)
+        weight * resized(part.standardised(values), shape)
+        for values, part, weight in zip(distances, usual, weights, strict=True)
     ]
     total: Floats = np.sum(parts, axis=0)
     return total
