@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 DATA = SHARED / "data"
 ARTEFACTS = ("dead", "debris", "fibre", "empty", "saturation", "defocus")
+FOR_KINDS = ("haze", "noise")  # further ones, that only tell kinds apart
 EXPERT_ABNORMAL = ("OutOfFocus", "Apoptosis")
 EXPERT_MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
 _SEVERITIES = (0.3, 1.0)
@@ -67,6 +68,9 @@ class Nuclei:
 
     cells: NDArray[np.float32]  # all that were found and are not cut by the border
     abnormal: NDArray[np.float32]  # with a simulated artefact
+    kinds: NDArray[np.str_]  # of these
+    further: NDArray[np.float32]  # with an artefact of those `FOR_KINDS`
+    further_kinds: NDArray[np.str_]
     mitotic: NDArray[np.float32]  # simulated ones in the place of others
 
 
@@ -147,8 +151,10 @@ def nuclei_of(
     imaging = imaging_of(state, None, _APERTURE)
     groups = sized.channel_groups([channel.name for channel in state.plate.channels])
     side_px = scene_side_px(sized.sides_px, imaging.diameter_px)
-    kinds = get_kinds(ARTEFACTS)
-    altered, mitotic = [], []
+    kinds, further_kinds = get_kinds(ARTEFACTS), get_kinds(FOR_KINDS)
+    further_rng = np.random.default_rng([seed, 1, crc32(name.encode())])
+    altered, mitotic, further = [], [], []
+    altered_kinds, kinds_of_further = [], []
     for key, here in table.iloc[np.sort(chosen)].groupby(["well", "site"], sort=True):
         raw = state.plate.read_site(SiteKey(str(key[0]), int(key[1])))
         scenes = cut_scenes(raw, here["y_px"], here["x_px"], imaging, side_px)
@@ -157,6 +163,12 @@ def nuclei_of(
                 kind = kinds[int(rng.integers(len(kinds)))]
                 severity, cell = float(rng.uniform(*_SEVERITIES)), f"{name}/{number}/{turn}"
                 altered.append(apply_artefact(scene, kind, severity, seed=seed, cell=cell))
+                altered_kinds.append(kind.kind)
+            kind = further_kinds[int(further_rng.integers(len(further_kinds)))]
+            severity = float(further_rng.uniform(*_SEVERITIES))
+            cell = f"{name}/{number}"
+            further.append(apply_artefact(scene, kind, severity, seed=seed, cell=cell))
+            kinds_of_further.append(kind.kind)
             if number in becomes_mitotic:
                 mitotic.append(with_mitosis(scene, rng))
 
@@ -165,7 +177,14 @@ def nuclei_of(
         crops = [cut_crops(scene.scaled(), middle, middle, sized, groups) for scene in scenes]
         return in_batches(torch.cat(crops), encoder)
 
-    return Nuclei(cells=rows[is_whole], abnormal=embed(altered), mitotic=embed(mitotic))
+    return Nuclei(
+        cells=rows[is_whole],
+        abnormal=embed(altered),
+        kinds=np.array(altered_kinds),
+        further=embed(further),
+        further_kinds=np.array(kinds_of_further),
+        mitotic=embed(mitotic),
+    )
 
 
 def in_batches(crops: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:

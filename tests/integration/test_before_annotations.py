@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from scipy.spatial import cKDTree
 from sklearn.metrics import roc_auc_score
 
@@ -178,6 +179,24 @@ class TestPredictWithoutAModel:
         [prediction] = assay.predict()
         assert prediction.table["p_abnormal"].isna().all()
         assert f"{MIN_CELLS} are needed to know" in " ".join(prediction.warnings)
+
+    def test_brightfield_is_out_of_its_range(self, made: SimulatedPlate, tmp_path: Path) -> None:
+        plate = Path(shutil.copytree(made.plate_dir, tmp_path / "SIM"))
+        rng = np.random.default_rng(0)
+        for path in plate.glob("*.tif"):
+            grey = tifffile.imread(path).astype(float)
+            light = np.clip((grey - grey.min()) / np.percentile(grey - grey.min(), 99.9), 0, 1)
+            lamp = 1 + 0.2 * np.linspace(-0.5, 0.5, grey.shape[1])
+            shown = 2000 * (lamp - 0.5 * light) + rng.normal(0, 15, grey.shape)
+            tifffile.imwrite(path, shown.astype(np.uint16))
+        assay = Assay.new(tmp_path / "assay", [plate])
+        [prediction] = assay.predict()
+        assert prediction.table["p_abnormal"].isna().all()
+        warning = " ".join(prediction.warnings)
+        assert "bright where it is empty" in warning
+        assert "no cell is classified before there are annotations" in warning
+        page = assay.report(tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "bright where it is empty" in page
 
 
 class TestTheHeadOnAnAnnotatedPlate:

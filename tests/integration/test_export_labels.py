@@ -11,11 +11,15 @@ import zarr
 from ngio import open_ome_zarr_plate
 
 from napari_hcs_qc import Assay
+from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
+from napari_hcs_qc.assay.models.model_in_use import chosen_model
+from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.cli import main
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.workflow.export_labels import MAP_STEPS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +73,22 @@ def test_labels_have_every_cell_with_its_class_and_score(
     (path / "zarr.json").unlink()
     with pytest.raises(HcsQcError, match=r"SIM.zarr exists and was not made by this command"):
         assay.export(out, labels=True)
+
+
+def test_an_artefact_map_is_a_second_channel_of_the_labels(
+    assay_copy: Path, tmp_path: Path
+) -> None:
+    assert main(["export", str(assay_copy), str(tmp_path), "--artefact-maps", "--quiet"]) == 0
+    state = load_plate(AssayFolder.open(assay_copy), "SIM")
+    model = chosen_model(AssayFolder.open(assay_copy))
+    maps = ArtefactMaps(state, model.recipe, model_encoder(model.manifest))
+    site = state.plate.sites[0]
+    field = tmp_path / "labels" / "SIM.zarr" / site.well[0] / site.well[1:] / str(site.site)
+    group = zarr.open_group(field, mode="r")
+    names = [channel["label"] for channel in group.attrs["ome"]["omero"]["channels"]]
+    assert names == ["class", "artefact map"]
+    expected = np.clip(maps.of_site(site) * MAP_STEPS, 0, 255)
+    np.testing.assert_allclose(group["0"][1], expected, atol=0.51)
 
 
 def test_positions_without_masks_are_circles(

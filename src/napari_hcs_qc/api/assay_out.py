@@ -28,6 +28,7 @@ class AssayOut(AssayData):
         exclude_unreviewed: bool = False,
         geojson: bool = False,
         labels: bool = False,
+        artefact_maps: bool = False,
         onto: str | Path | None = None,
         positions_are: Iterable[str] = (),
         image_table: str | Path | None = None,
@@ -49,6 +50,9 @@ class AssayOut(AssayData):
         labels
             Write the cells of each plate as label images of an OME-Zarr plate as well, with their
             classes, kinds and scores.
+        artefact_maps
+            The same, with a second channel in the images that shows where something lies that is
+            unlike the plate: fibres, debris, haze, blur.
         onto
             A CellProfiler or CytoTable table, to which our columns are added by position, too; to
             one of whole wells by their well.
@@ -85,6 +89,7 @@ class AssayOut(AssayData):
             exclude_unreviewed=exclude_unreviewed,
             geojson=geojson,
             labels=labels,
+            artefact_maps=artefact_maps,
             onto=None if onto is None else Path(onto),
             importing=importing,
             job=job,

@@ -35,6 +35,11 @@ class ChannelRange:
     background: float  # grey value of the typical empty place
     dtype: str  # pixel type of the files, such as ``"uint16"``
 
+    @property
+    def ground(self) -> float:
+        """Where the background lies between `low` (0) and `high` (1)."""
+        return (self.background - self.low) / (self.high - self.low)
+
 
 @dataclass(frozen=True)
 class IntensityRanges:

@@ -25,6 +25,8 @@ from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_hcs_qc.cells.recipe import Pooling, Stages
@@ -153,6 +155,20 @@ class Encoder:
         if self._compiled is not None:
             return CROPS_AT_ONCE
         return _TORCH_CROPS_AT_ONCE if self.device.type == "cpu" else n_crops
+
+    def maps(self, image: Tensor, *, job: Job = NO_JOB) -> list[NDArray[np.float32]]:
+        """Give the maps of the stages that are pooled, ``(n_features, rows, columns)`` each.
+
+        They are of one image ``(1 or 3, height, width)`` of any size; PyTorch makes them, whatever
+        the backend.
+        """
+        if self._normalised.input_px is not None:
+            raise HcsQcError(
+                f"{self.name} takes images of {self._normalised.input_px} px only, so it cannot "
+                "show where in a site an artefact lies; use a convolutional encoder."
+            )
+        maps = self._network.maps(self._normalised(image[None]), job)
+        return [values[0].float().cpu().numpy() for values in maps]
 
     def measure_speed(self, input_px: int, n: int = 64, *, seed: int = 0) -> float:
         """Measure how many crops a second are encoded, after a warm-up."""

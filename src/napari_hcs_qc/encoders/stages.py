@@ -39,6 +39,7 @@ class _Pass(threading.local):
         self.pooled: dict[str, Tensor] = {}
         self.job: Job = NO_JOB
         self.ends_early = True
+        self.keeps_maps = False
 
 
 class StageNetwork:
@@ -82,6 +83,33 @@ class StageNetwork:
         pooled.clear()
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
+    def maps(self, images: Tensor, job: Job = NO_JOB) -> list[Tensor]:
+        """Give the maps of the chosen stages, (n, n_features, rows, columns), not averaged."""
+        with torch.inference_mode():
+            # Of an image that need not be square, channels cannot be told from rows.
+            probed = self._unpooled(self.probe().to(images), NO_JOB)
+            if any(output.ndim != 4 for output in probed):
+                raise HcsQcError(
+                    f"{self._architecture} has no maps at the stages that are pooled, so it cannot "
+                    "show where an artefact lies; use a convolutional encoder, and a recipe with "
+                    "the stages 'inner'."
+                )
+            maps = self._unpooled(images, job)
+        return [
+            output if _image_axes(like.shape) == (2, 3) else output.movedim(3, 1)
+            for output, like in zip(maps, probed, strict=True)
+        ]
+
+    def _unpooled(self, images: Tensor, job: Job) -> list[Tensor]:
+        outputs = self._pass.pooled = {}
+        self._pass.job, self._pass.keeps_maps = job, True
+        try:
+            with contextlib.suppress(_EnoughError):
+                self._forward(images)
+        finally:
+            self._pass.keeps_maps = False
+        return [outputs[name] for name in self.chosen]
+
     def whole(self) -> nn.Module:
         """Give the same function as a module whose pass ends as passes do: it can be exported.
 
@@ -100,7 +128,7 @@ class StageNetwork:
     def _forward(self, images: Tensor) -> None:
         final = self._architecture.final_features
         if self.chosen == ("features",) and final is not None:
-            if self.pooling == "centre":
+            if self.pooling == "centre" or self._pass.keeps_maps:
                 # The map before the model's own pooling, which would lose the places.
                 final = cast("Any", self.module).forward_features
             self._pass.pooled["features"] = self._pool(final(images))
@@ -109,6 +137,8 @@ class StageNetwork:
 
     def _pool(self, output: Tensor) -> Tensor:
         """Average over the image, wherever the channels are: NCHW, NHWC or tokens."""
+        if self._pass.keeps_maps:
+            return output.clone()
         if self.pooling == "centre":
             return self._pool_centre(output)
         if output.ndim == 4:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store, stored_plate
 from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
 from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
+    from napari_hcs_qc.plates.plate import SiteKey
     from napari_hcs_qc.workflow.crop_export import Source
     from napari_hcs_qc.workflow.model_history import Comparison
 
@@ -143,6 +145,14 @@ def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
     """Give the encoder, and the recipe for the nuclei of the assay's first plate."""
     encoder = requested_encoder(frozen.options, job=job)
     return encoder, sized_recipe(frozen.folder, frozen.options, [*frozen.states.values()])
+
+
+def artefact_map(
+    frozen: Frozen, plate: str, site: SiteKey, *, job: Job = NO_JOB
+) -> NDArray[np.float32]:
+    """Show where on a site something lies that is unlike its plate."""
+    encoder, recipe = _ready(frozen, job)
+    return ArtefactMaps(frozen.states[plate], recipe, encoder).of_site(site, job=job)
 
 
 def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Trained:

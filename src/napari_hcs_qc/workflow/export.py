@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, id_in_use
 from napari_hcs_qc.assay.models.train_options import model_encoder
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.imported.options import ImportOptions
 
@@ -83,6 +85,7 @@ def export(
     exclude_unreviewed: bool = False,
     geojson: bool = False,
     labels: bool = False,
+    artefact_maps: bool = False,
     onto: Path | None = None,
     importing: ImportOptions | None = None,
     scored: Sequence[ScoredPlate] | None = None,
@@ -113,8 +116,19 @@ def export(
     files = export_tables(plates, out, options=options, provenance=source, job=job)
     if geojson:
         files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
-    if labels:
-        files = (*files, *write_labels(scored, out / "labels", options=options, job=job))
+    if labels or artefact_maps:
+
+        def map_of(state: PlateState) -> ArtefactMaps:
+            return ArtefactMaps(state, model.recipe, encoder)
+
+        written = write_labels(
+            scored,
+            out / "labels",
+            options=options,
+            map_of=map_of if artefact_maps else None,
+            job=job,
+        )
+        files = (*files, *written)
     if onto is None:
         return Exported(files)
     sites = {plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored}

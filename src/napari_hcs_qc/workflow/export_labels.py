@@ -19,18 +19,21 @@ from napari_hcs_qc.qc.export.write_geojson import CLASS_COLOURS
 from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.plates.plate import SiteKey
 
 LABELS = "cells"
 """Name of the label images."""
+MAP_STEPS = 85
+"""Grey values for each 1 of the artefact map, above which 1 percent of a usual plate lies."""
 _CLASSES = ("normal", "abnormal", "unsure")  # their places are grey values of the image, from 1
 _SMALLEST_PX = 256  # of the coarsest level
 _COLUMNS = (
@@ -40,27 +43,35 @@ _COLUMNS = (
 
 
 def write_labels(
-    scored: Sequence[ScoredPlate], folder: Path, *, options: ExportOptions, job: Job = NO_JOB
+    scored: Sequence[ScoredPlate],
+    folder: Path,
+    *,
+    options: ExportOptions,
+    map_of: Callable[[PlateState], ArtefactMaps] | None = None,
+    job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
     """Write an OME-Zarr plate for each plate, its layout that of `convert_plate`.
 
     The image of a field has the class of each pixel (1 normal, 2 abnormal, 3 unsure); its label
     image ``cells`` the ids of the tables' cells plus 1, with colours and properties by the
-    specification. Cells without a mask, such as imported positions, are circles.
+    specification. Cells without a mask, such as imported positions, are circles. With `map_of` the
+    image has the artefact map as a second channel, `MAP_STEPS` grey values for each 1.
     """
     written = []
     for plate in scored:
         state = plate.state
         out = folder / f"{state.plate.name}.zarr"
         table = _with_classes(cell_table(plate.to_export(), options))
+        maps = None if map_of is None else map_of(state)
         _remove_earlier(out)
         sites = [site for site in state.plate.sites if site not in state.plate_cells.unreadable]
         for done, site in enumerate(sites):
             job.check()
             job.report(done, len(sites), f"Writing the labels of {site}")
             ids = _ids_of(state, site, job)
+            heat = None if maps is None else maps.of_site(site, job=job)
             with explained_writes(out):
-                _write_field(out / well_path(site.well) / str(site.site), ids, table, state)
+                _write_field(out / well_path(site.well) / str(site.site), ids, heat, table, state)
         record = ConversionRecord(
             source=state.plate.source.name,
             source_fingerprint=state.plate.fingerprint,
@@ -122,7 +133,11 @@ def _draw_circle(ids: NDArray[np.uint32], y: float, x: float, diameter: float, v
 
 
 def _write_field(
-    folder: Path, ids: NDArray[np.uint32], table: pd.DataFrame, state: PlateState
+    folder: Path,
+    ids: NDArray[np.uint32],
+    heat: NDArray[np.float32] | None,
+    table: pd.DataFrame,
+    state: PlateState,
 ) -> None:
     import zarr
     from ngio import create_empty_ome_zarr
@@ -130,16 +145,18 @@ def _write_field(
     rows = np.unique(ids[ids > 0]).astype(np.intp) - 1
     mine = table.iloc[rows]
     classes = np.array([0, *(_grey(cls) for cls in mine["class"])], np.uint8)
-    grey = classes[np.searchsorted(rows + 1, ids, side="right") * (ids > 0)]
+    channels = {"class": classes[np.searchsorted(rows + 1, ids, side="right") * (ids > 0)]}
+    if heat is not None:
+        channels["artefact map"] = np.clip(np.rint(MAP_STEPS * heat), 0, 255).astype(np.uint8)
     height, width = ids.shape
     n_levels = 1 + max(0, math.ceil(math.log2(max(height, width) / _SMALLEST_PX)))
     container = create_empty_ome_zarr(
         folder,
-        (1, height, width),
+        (len(channels), height, width),
         pixelsize=state.plate.pixel_size_um or 1.0,
         levels=n_levels,
         axes_names=("c", "y", "x"),
-        channels_meta=["class"],
+        channels_meta=[*channels],
         ngff_version="0.5",
         dtype="uint8",
         overwrite=True,
@@ -149,7 +166,8 @@ def _write_field(
     with zarr.config.set({"array.write_empty_chunks": True}):
         for level, path in enumerate(container.level_paths):
             image = container.get_image(path=path).zarr_array
-            image[0] = _coarser(grey, image.shape[-2:], level)
+            for index, grey in enumerate(channels.values()):
+                image[index] = _coarser(grey, image.shape[-2:], level)
             array = container.get_label(LABELS, path=path).zarr_array
             array[:] = _coarser(ids, array.shape, level)
     _describe(folder / "labels" / LABELS, rows, mine)

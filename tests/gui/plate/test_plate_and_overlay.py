@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QRadioButton, QWidget
 
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.scoring.well_values import MEASURES
-from napari_hcs_qc.gui.canvas.our_layers import CELLS, CROP, MASKS
+from napari_hcs_qc.gui.canvas.our_layers import CELLS, CROP, HEAT, MASKS
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
 from napari_hcs_qc.gui.plate.plate_dock import PlateDock
 from napari_hcs_qc.gui.widgets.palette import NEUTRAL_COLOUR, rgba
@@ -210,3 +210,42 @@ def test_cut_cells_are_dimmed_until_annotated_counted_nowhere_and_not_suggested(
         near = found[(found["well"] == site.well) & (found["site"] == site.site)]
         distance = np.hypot(near["y_px"] - place[0], near["x_px"] - place[1])
         assert not near.loc[distance.idxmin(), "is_cut"]
+
+
+# ---- where something lies that is unlike the plate -----------------------------------------
+
+
+def test_the_artefact_map_lies_under_the_cells_and_follows_the_site(
+    desk: Any, assay_path: Path
+) -> None:
+    desk.open(assay_path)
+    dock = shown(desk, OverlayDock)
+    box = dock.findChild(QWidget, "heat")
+    assert HEAT not in desk.viewer.layers
+    box.setChecked(True)
+    desk.idle()
+    assert desk.errors() == []
+    layer = desk.viewer.layers[HEAT]
+    first = np.asarray(layer.data).copy()
+    assert layer.visible
+    assert first.shape == desk.viewer.layers[0].data.shape
+    names = [item.name for item in desk.viewer.layers]
+    assert names.index(HEAT) < names.index(CELLS)
+    layer.opacity = 0.3  # the person's choice stays
+    here = desk.session.selection.site
+    other = next(site for site in desk.session.selection.plate.sites if site != here)
+    desk.session.selection.go_to(other)
+    desk.idle()
+    assert desk.viewer.layers[HEAT] is layer
+    assert (layer.visible, layer.opacity) == (True, 0.3)
+    assert not np.array_equal(layer.data, first)
+    # It is a prediction, which blind mode hides.
+    desk.session.annotations.is_blind = True
+    assert not layer.visible
+    desk.session.annotations.is_blind = False
+    assert layer.visible
+    desk.view.toggle_raw()
+    assert not layer.visible
+    desk.view.toggle_raw()
+    box.setChecked(False)
+    assert not layer.visible

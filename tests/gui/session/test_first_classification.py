@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
@@ -93,3 +94,23 @@ def test_an_assay_that_was_scored_so_opens_so(desk: Any, plain_assay: Path) -> N
     session = desk.open(plain_assay).session
     assert session.models.model.manifest.is_before_annotations
     assert session.models.scored is not None
+
+
+def test_brightfield_is_said_to_be_out_of_range_and_is_not_classified(
+    desk: Any, tmp_path: Path
+) -> None:
+    made = simulate_plate(tmp_path / "made", SPEC.model_copy(update={"wells": ("B02", "B03")}))
+    rng = np.random.default_rng(0)
+    for path in made.plate_dir.glob("*.tif"):
+        grey = tifffile.imread(path).astype(float)
+        light = np.clip((grey - grey.min()) / np.percentile(grey - grey.min(), 99.9), 0, 1)
+        shown = 2000 - 1000 * light + rng.normal(0, 15, grey.shape)
+        tifffile.imwrite(path, shown.astype(np.uint16))
+    assay, _ = steps.new(tmp_path / "assay", [steps.PlateSource(made.plate_dir)])
+    steps.cells(assay)
+    session = desk.open(assay.path).session
+    desk.tasks.embed()
+    desk.idle()
+    assert session.models.model is None
+    [warning] = [text for kind, text in desk.messages if kind == "warning"]
+    assert "bright where it is empty" in warning

@@ -240,3 +240,19 @@ def test_saturation_of_a_real_five_channel_field(shared_data: Path) -> None:
     assert found == {
         "Hoechst": None, "ERSyto": None, "ERSytoBleed": 4095, "Ph_golgi": 4095, "Mito": None,
     }  # fmt: skip
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("plate", ["bbbc039/20585", "scanr", "imagexpress_3434"])
+def test_the_ground_of_nuclei_in_fluorescence_is_dark(shared_data: Path, plate: str) -> None:
+    nuclei, *_ = measure_intensity(open_plate(shared_data / plate), n_sites=2).channels
+    assert nuclei.ground < 0.1
+
+
+def test_the_ground_of_brightfield_is_not(tmp_path: Path, make_plate: MakePlate) -> None:
+    dark = {(SiteKey("A01", site), 1): grey(site) for site in range(1, 5)}
+    bright = {key: (2000 - image).astype(np.uint16) for key, image in dark.items()}
+    [of_dark] = measure_intensity(make_plate(tmp_path / "dark", dark)).channels
+    [of_bright] = measure_intensity(make_plate(tmp_path / "bright", bright)).channels
+    assert of_dark.ground < 0.2
+    assert of_bright.ground > 0.4

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
+from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets, why_no_prior
 from napari_hcs_qc.assay.models.rule_model import rule_scores
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
@@ -24,10 +24,8 @@ from napari_hcs_qc.assay.scoring.saved_prediction import (
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
-from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
@@ -172,15 +170,12 @@ def _offset_of(
     offset = prior_offsets(state, rows, model.recipe, encoder, stores, model.linear_prior, job)
     if offset is not None:
         return offset, ()
-    n_whole = int((~state.plate_cells.cells["is_cut"]).sum())
-    few = (
-        f"Plate {state.plate.name} has {count_of(n_whole, 'whole cell')}; {MIN_CELLS} are needed "
-        "to know what its usual cells look like"
-    )
+    # Rows that are not finite are too few as well.
+    why = why_no_prior(state) or f"Too few cells of plate {state.plate.name} have embeddings"
     if model.manifest.is_before_annotations:
-        why = f"{few}, so none is classified before there are annotations."
-        return np.full(len(rows), np.nan), (why,)
-    return np.zeros(len(rows)), (f"{few}, so its cells are classified by annotations alone.",)
+        none = f"{why}, so no cell is classified before there are annotations."
+        return np.full(len(rows), np.nan), (none,)
+    return np.zeros(len(rows)), (f"{why}, so its cells are classified by annotations alone.",)
 
 
 def with_novelty(

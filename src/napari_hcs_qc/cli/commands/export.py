@@ -38,6 +38,12 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "classes, kinds and scores",
     )
     parser.add_argument(
+        "--artefact-maps",
+        action="store_true",
+        help="--labels, with a second channel that shows where something lies that is unlike the "
+        "plate: fibres, debris, haze, blur",
+    )
+    parser.add_argument(
         "--onto",
         metavar="PROFILES",
         type=Path,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELLS, RIMS, ANNOTATED, CROP, MASKS = "cells", "rims of cells", "annotated", "crop", "masks"
-TARGET, SELECTION = "target", "selection"
+TARGET, SELECTION, HEAT = "target", "selection", "artefact map"
 
 # Dark rims about light rings: seen on nuclei of any brightness. In diameters of nuclei.
 _RIM_MARGIN = 0.03

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QSlider
 from superqt import QLabeledDoubleSlider
 
 from napari_hcs_qc.gui.canvas.dock import Dock
+from napari_hcs_qc.gui.canvas.heat_layer import HeatLayer
 from napari_hcs_qc.gui.canvas.mask_layer import MaskLayer
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
@@ -50,6 +51,12 @@ _SWITCHES: tuple[tuple[str, str, str], ...] = (
         "Fills nuclei with the colour of their cell. Needs detected nuclei or imported masks, not "
         "positions alone.",
     ),
+    (
+        "heat",
+        "Artefact map",
+        "Colours places that are unlike the rest of the plate: fibres, debris, haze, blur. Made by "
+        "the encoder for each site shown; colours and opacity are those of the layer.",
+    ),
 )
 
 
@@ -60,6 +67,7 @@ class OverlayDock(Dock):
 
     def _make(self) -> None:
         MaskLayer.of(self._workspace)
+        HeatLayer.of(self._workspace)
         session, view = self._session, self._workspace.view
         self._threshold = _slider(
             0.01,

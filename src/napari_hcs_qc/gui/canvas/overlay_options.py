@@ -19,4 +19,5 @@ class OverlayOptions:
     # Whether nuclei are filled with the colour of their class, where masks exist
     masks: bool = False
     contours: bool = False  # whether they have their contour in place of a ring
+    heat: bool = False  # whether places that are unlike the plate are coloured
     opacity: float = 1.0  # of the outlines, 0 to 1

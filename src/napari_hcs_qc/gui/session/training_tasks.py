@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QTimer, Signal
 
+from napari_hcs_qc.assay.embeddings.plate_priors import out_of_range, why_no_prior
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import SETTLE_MS
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
-from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.workflow import desk_steps, model_history
 from napari_hcs_qc.workflow.measuring import add_novelty
 
@@ -99,10 +98,14 @@ class TrainingTasks(TaskGroup):
         if not is_first or models.model is not None or session.jobs.newest("retrain") is not None:
             return
         frozen = self.freeze()
+        if frozen is None:
+            return
+        for state in frozen.states.values():
+            reason = out_of_range(state)
+            if reason:
+                session.message.emit("warning", f"{reason}; annotate cells, and press Retrain.")
         # With few cells nothing is known of the plate; annotations are, with fewest.
-        if frozen is None or not any(
-            np.count_nonzero(~state.is_cut) >= MIN_CELLS for state in frozen.states.values()
-        ):
+        if all(why_no_prior(state) for state in frozen.states.values()):
             return
         job = session.start(
             "First classification", desk_steps.score_before_annotations, frozen, slot="retrain"
