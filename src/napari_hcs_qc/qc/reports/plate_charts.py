@@ -206,7 +206,7 @@ def annotated_chart(data: AnnotatedMap) -> Figure:
     axes = figure.subplots()
     first, second = (percent(share) for share in data.explained)
     axes.set(xlabel=f"first component ({first} of the variance)", ylabel=f"second ({second})")
-    axes.grid(axis="both")
+    axes.grid(visible=True, axis="both")
     for name, of_class, colour in (
         ("normal", ~data.is_abnormal, NORMAL),
         ("abnormal", data.is_abnormal, ABNORMAL),
