@@ -84,6 +84,8 @@ def test_every_extra_that_a_page_names_is_one(pages: dict[str, str]) -> None:
         for extra in extras_.split(",")
     }
     assert named and named <= extras
+    listed = set(re.findall(r"`\[(\w+)\]`", pages["start/install.md"]))
+    assert listed == extras
 
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page(pages: dict[str, str]) -> None:
