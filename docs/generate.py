@@ -63,7 +63,10 @@ def pages() -> dict[str, str]:
         "reference/flag-rules.md": rules_page(),
         "contributing.md": root_page("CONTRIBUTING.md"),
         "changelog.md": root_page("CHANGELOG.md"),
-        "explanations/measurements.md": root_page("benchmarks/README.md", up="../"),
+        # Its heading is as the navigation has it.
+        "explanations/measurements.md": root_page("benchmarks/README.md", up="../").replace(
+            "# Benchmarks\n", "# What was measured on what\n", 1
+        ),
         "citing.md": citing_page(),
     } | {
         f"notebooks/{path.stem}.md": notebook_page(path)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 _PICTURES = os.environ.get("HCS_QC_PICTURES")  # where the README's are kept, when asked for
+_FILM_PX = (1080, 675)
+_CAPTION_PX = 40
 
 _HAND_MS = 12  # between two moves of a mouse; napari looks at one every 5 ms
 _LEFT = Qt.MouseButton.LeftButton
@@ -54,6 +56,7 @@ class Person:
         workspace = open_desk(viewer)
         self.session, self.view = workspace.session, workspace.view
         self.messages: list[tuple[str, str]] = []
+        self._film: list[tuple[Any, int]] = []
         messages = self.messages  # a signal that held this person would hold the window as well
         self.session.message.connect(lambda *message: messages.append(message))
         qtbot.waitExposed(self.window)
@@ -206,6 +209,33 @@ class Person:
                 Path(_PICTURES) / f"{name}.png", optimize=True
             )
         return picture
+
+    def frame(self, caption: str, shown_ms: int) -> None:
+        """Add a picture of the whole window to the film, where pictures are asked for."""
+        if not _PICTURES:
+            return
+        from PIL import Image, ImageDraw, ImageFont
+
+        width, height = _FILM_PX
+        frame = Image.new("RGB", (width, height + _CAPTION_PX), "#1c2733")
+        picture = Image.fromarray(self.picture()).convert("RGB")
+        frame.paste(picture.resize(_FILM_PX, Image.Resampling.LANCZOS), (0, _CAPTION_PX))
+        ImageDraw.Draw(frame).text((14, 8), caption, "white", ImageFont.load_default(20))
+        self._film.append((frame, shown_ms))
+
+    def keep_film(self, name: str) -> None:
+        """Keep the frames as an animated picture."""
+        if self._film:
+            (first, *others), shown_ms = zip(*self._film, strict=True)
+            first.save(
+                Path(str(_PICTURES)) / f"{name}.webp",
+                save_all=True,
+                append_images=others,
+                duration=list(shown_ms),
+                loop=0,
+                quality=70,
+                method=6,
+            )
 
     def canvas_picture(self) -> np.ndarray[Any, Any]:
         """Take a picture of the canvas, (height, width, 3) uint8."""

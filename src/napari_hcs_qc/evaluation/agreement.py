@@ -26,6 +26,7 @@ METRIC_NAMES = (
     "accuracy",
     "f1_weighted",
     "f1_abnormal",
+    "f1_normal",
     "precision_abnormal",
     "recall_abnormal",
     "auc",
@@ -39,6 +40,7 @@ _LEAST_ALIKE = 0.1  # correlation of the errors in a well: never taken for less
 # six wells those that have equally many are no sample of others.
 _MIN_WELLS, _MIN_WELLS_OF_CLASS = 5.0, 6.0
 _OF_ALL_CELLS = ("accuracy", "f1_weighted")
+_F1 = ("f1_abnormal", "f1_normal")
 _MAX_WIDTH = 0.5  # a wider interval says nothing
 
 
@@ -90,6 +92,7 @@ def agreement(
             "accuracy": np.ones(len(is_abnormal)),
             "f1_weighted": np.ones(len(is_abnormal)),
             "f1_abnormal": np.maximum(is_abnormal, share_called),
+            "f1_normal": np.maximum(~is_abnormal, 1 - share_called),
             "precision_abnormal": share_called,
             "recall_abnormal": is_abnormal.astype(np.float64),
             "auc": rarer.astype(np.float64),
@@ -128,6 +131,7 @@ def rates(counts: Floats) -> dict[str, Floats]:
         "accuracy": _share(hits + passed, total),
         "f1_weighted": _share(n_abnormal * f1_abnormal + n_normal * f1_normal, total),
         "f1_abnormal": f1_abnormal,
+        "f1_normal": f1_normal,
         "precision_abnormal": _share(hits, hits + alarms),
         "recall_abnormal": _share(hits, n_abnormal),
     }
@@ -179,7 +183,7 @@ def _interval(name: str, mean: float, without: Floats, n_of_well: Floats) -> tup
     nothing = (np.nan, np.nan)
     if n == 0 or not np.isfinite(without).all():
         return nothing
-    if name == "f1_abnormal":  # of the cells annotated or called abnormal, the share that is both
+    if name in _F1:  # of the cells annotated or called so, the share that is both
         mean, without = mean / (2 - mean), without / (2 - without)
     per_well = float((n_of_well**2).sum()) / n
     n_wells = n / per_well
@@ -190,7 +194,7 @@ def _interval(name: str, mean: float, without: Floats, n_of_well: Floats) -> tup
     alike = max(variance * n / (inner * (1 - inner)), 1 + (per_well - 1) * _LEAST_ALIKE, 1.0)
     z = _quantile(n_wells - 1)
     low, high = (float(end) for end in wilson_interval(mean * n / alike, n / alike, z))
-    if name == "f1_abnormal":
+    if name in _F1:
         low, high = 2 * low / (1 + low), 2 * high / (1 + high)
     return (low, high) if high - low <= _MAX_WIDTH else nothing
 

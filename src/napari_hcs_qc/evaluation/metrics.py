@@ -25,6 +25,7 @@ class Metrics:
     # F1 of both classes, weighted by how often each is annotated (the paper's figure)
     f1_weighted: float
     f1_abnormal: float
+    f1_normal: float
     precision_abnormal: float
     recall_abnormal: float
     auc: float  # area under the ROC curve of P(abnormal)

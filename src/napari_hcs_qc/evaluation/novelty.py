@@ -57,10 +57,8 @@ class Novelty:
                 f"{count_of(len(rows), 'annotated cell')} in {count_of(n_wells, 'well')}; at least "
                 f"{MIN_ANNOTATED} in {_MIN_WELLS} wells are needed."
             )
-        if len(rows) > MOST_ANNOTATED:
-            rng = np.random.default_rng(0)
-            chosen = np.sort(rng.choice(len(rows), MOST_ANNOTATED, replace=False))
-            rows, wells = rows[chosen], wells[chosen]
+        chosen = compared_with(len(rows))
+        rows, wells = rows[chosen], wells[chosen]
         if plate is None:
             centre, spread = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
         else:
@@ -88,6 +86,11 @@ class Novelty:
             )
         self.limit_ = max(float(np.quantile(own, USUAL)), 1e-6)
         return self
+
+    @property
+    def annotated(self) -> NDArray[np.float32]:
+        """The cells compared with, standardised: those that `compared_with` chooses."""
+        return self._bank
 
     def ratio(self, cells: NDArray[Any], *, job: Job = NO_JOB) -> NDArray[np.float32]:
         """Say how unlike the annotated cells some cells are."""
@@ -152,6 +155,15 @@ class Novelty:
         squares += np.einsum("ij,ij->i", self._bank, self._bank)
         np.maximum(squares, 0, out=squares)
         return squares
+
+
+def compared_with(n_annotated: int) -> NDArray[np.int64]:
+    """Choose the annotated cells that others are compared with: all, or a sample of many."""
+    if n_annotated <= MOST_ANNOTATED:
+        return np.arange(n_annotated)
+    drawn = np.random.default_rng(0).choice(n_annotated, MOST_ANNOTATED, replace=False)
+    chosen: NDArray[np.int64] = np.sort(drawn)
+    return chosen
 
 
 def _parts(n_rows: int) -> Iterator[slice]:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
@@ -22,10 +21,10 @@ from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import with_novelty
 from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, ShiftRecord
 from napari_hcs_qc.assay.store.model_manifest import ModelManifest
-from napari_hcs_qc.assay.views.montage import CROP_DIAMETERS
-from napari_hcs_qc.cells.crops import cut_squares
+from napari_hcs_qc.assay.views.model_card import model_card
+from napari_hcs_qc.assay.views.report_pictures import well_pictures
 from napari_hcs_qc.documents import Document, Part
-from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
@@ -41,9 +40,6 @@ from napari_hcs_qc.qc.export.join_wells import is_of_wells, join_wells
 from napari_hcs_qc.qc.export.write_geojson import write_geojson
 from napari_hcs_qc.qc.export.write_tables import export_tables
 from napari_hcs_qc.qc.reports.plate_report import (
-    CrossValidated,
-    ModelCard,
-    Picture,
     ReportData,
     ReportPlate,
     WellPictures,
@@ -58,15 +54,10 @@ from napari_hcs_qc.workflow.labels_in_out import annotations_csv
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.imported.options import ImportOptions
-
-_SHOWN_CELLS = 8  # of each class in a well's montage
-_THUMBNAIL_PX = 360  # longer side of a site's picture
 
 
 @dataclass(frozen=True)
@@ -328,68 +319,11 @@ def report(
         created=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="minutes"),
         plates=[_report_plate(plate) for plate in scored],
         rule=assay.flag_rule,
-        model=model_card(model, assay.threshold),
+        model=model_card(model, assay.threshold, {p.state.plate.name: p.state for p in scored}),
         pictures=_pictures({plate.state.plate.name: plate for plate in scored}),
         rates=scored[0].rates if scored else None,
     )
     return write_report(data, out, job=job)
-
-
-def model_card(model: Model, threshold: float) -> ModelCard:
-    """Describe a model for the report, with its figures at a threshold."""
-    manifest, recipe, encoder = model.manifest, model.recipe, model.encoder
-    recorded = manifest.cross_validation
-    figures = None if recorded is None else recorded.at(threshold)
-    sides = " and ".join(str(side) for side in recipe.sides_px)
-    diameters = ""
-    if recipe.unit == "diameter":
-        scales = " and ".join(f"{scale:g}" for scale in recipe.scales)
-        diameters = f" ({scales} nucleus diameters)"
-    facts = [
-        ("Plates", ", ".join(manifest.plate_names)),
-        ("Annotated wells", str(manifest.n_wells)),
-        ("Made at", manifest.created),
-    ]
-    if manifest.origin:
-        facts.append(("Rests on", manifest.origin))
-    if figures is None and not manifest.is_before_annotations:
-        facts.append(("Cross-validation", "not yet cross-validated"))
-    if manifest.note:
-        facts.append(("Note", manifest.note))
-    if manifest.n_conflicts:
-        facts.append(("Left out: annotators disagree", str(manifest.n_conflicts)))
-    if manifest.n_cut:
-        facts.append(("Left out: cut by the image border", str(manifest.n_cut)))
-    if manifest.n_unreadable:
-        facts.append(("Left out: site not readable", str(manifest.n_unreadable)))
-    bins = None if figures is None else figures.reliability
-    return ModelCard(
-        name=model.id,
-        encoder=f"{encoder.name} ({encoder.architecture}), stages {', '.join(encoder.pooled)}, "
-        f"pooled by {recipe.pooling}",
-        weights_sha256=encoder.weights_sha256,
-        recipe=f"{recipe.name}: crops of {sides} px{diameters}, shown at {recipe.input_px} px",
-        head=manifest.head,
-        seed=manifest.seed,
-        n_annotated=manifest.n_annotated,
-        n_kinds=manifest.n_kinds,
-        cross_validation=[
-            CrossValidated(
-                name=figure.name,
-                mean=figure.mean,
-                sd=figure.sd,
-                interval=figure.interval_text(),
-            )
-            for figure in (() if figures is None else figures.figures)
-            if figure.mean is not None
-        ],
-        validation="not yet cross-validated" if figures is None else figures.explained(),
-        reliability=[]
-        if bins is None
-        else list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True)),
-        versions=manifest.versions,
-        facts=facts,
-    )
 
 
 def _report_plate(scored: ScoredPlate) -> ReportPlate:
@@ -420,57 +354,3 @@ def _pictures(scored: dict[str, ScoredPlate]) -> Callable[[str, str, int], WellP
         return well_pictures(plate_scored, key)
 
     return pictures
-
-
-def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
-    """Cut the pictures of a flagged well: its worst site, and cells from all of its sites.
-
-    Grey values are scaled by the plate's intensity range, never by the picture's own.
-    """
-    state = scored.state
-    channel = state.plate.channel_index(state.plate_cells.channel)
-    cells, p_abnormal = state.cells, scored.counted_p
-    rows = np.flatnonzero((cells["well"] == worst.well).to_numpy() & np.isfinite(p_abnormal))
-    order = rows[np.argsort(-p_abnormal[rows], kind="stable")]
-    abnormal = [row for row in order[:_SHOWN_CELLS] if p_abnormal[row] >= scored.threshold]
-    normal = [row for row in order[::-1][:_SHOWN_CELLS] if p_abnormal[row] < scored.threshold]
-    side_px = max(16, round(CROP_DIAMETERS * state.plate_cells.diameter_px))
-    crops: dict[int, Picture] = {}
-    thumbnail = None
-    for site in [key for key in state.plate.sites if key.well == worst.well]:
-        mine = [
-            int(row) for row in (*abnormal, *normal) if int(cells["site"].iloc[row]) == site.site
-        ]
-        if not mine and site != worst:
-            continue
-        try:
-            raw = state.plate.read_site(site, [channel], projection=state.plate_cells.projection)
-        except UnreadableSiteError:
-            if site == worst:
-                raise
-            continue
-        grey = state.plate_cells.ranges.scale(raw, [channel])
-        if site == worst:
-            thumbnail = Picture(_shrunk(_as_uint8(grey[0]), _THUMBNAIL_PX), str(site))
-        y_px, x_px = cells["y_px"].to_numpy()[mine], cells["x_px"].to_numpy()[mine]
-        for row, crop in zip(mine, cut_squares(grey, y_px, x_px, side_px), strict=True):
-            crops[row] = Picture(_as_uint8(crop[0]), f"{p_abnormal[row]:.2f}")
-    return WellPictures(
-        thumbnail,
-        [crops[row] for row in abnormal if row in crops],
-        [crops[row] for row in normal if row in crops],
-    )
-
-
-def _as_uint8(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
-    # A square root lets dim debris be seen beside bright nuclei.
-    shown: NDArray[np.uint8] = np.rint(255 * np.sqrt(grey)).astype(np.uint8)
-    return shown
-
-
-def _shrunk(image: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:
-    step = max(1, -(-max(image.shape) // longer_px))
-    height, width = (side // step * step for side in image.shape)
-    blocks = image[:height, :width].reshape(height // step, step, width // step, step)
-    shrunk: NDArray[np.uint8] = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
-    return shrunk

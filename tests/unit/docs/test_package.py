@@ -37,6 +37,8 @@ def test_the_conda_recipe_requires_what_the_package_requires() -> None:
     assert required == expected
     assert PROJECT["requires-python"] == f">={recipe['context']['python_min']}"
     assert recipe["context"]["version"] == PROJECT["version"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert all((ROOT / path).is_file() for path in recipe["about"]["license_file"])
     [entry_point] = recipe["build"]["python"]["entry_points"]
     assert entry_point == f"hcs-qc = {PROJECT['scripts']['hcs-qc']}"
 
@@ -101,6 +103,7 @@ def test_containers_install_extras_that_there_are() -> None:
 def test_the_citation_names_the_program_and_the_paper() -> None:
     citation = read_yaml("CITATION.cff")
     assert citation["authors"] == [{"name": PROJECT["authors"][0]["name"]}]
-    assert citation["license"] == PROJECT["license"]
+    # That of the code; the default weights, which nobody cites, are Apache-2.0.
+    assert PROJECT["license"] == f"{citation['license']} AND Apache-2.0"
     [paper] = citation["references"]
     assert paper["doi"] in (ROOT / "README.md").read_text(encoding="utf-8")

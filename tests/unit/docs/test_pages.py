@@ -84,6 +84,8 @@ def test_every_extra_that_a_page_names_is_one(pages: dict[str, str]) -> None:
         for extra in extras_.split(",")
     }
     assert named and named <= extras
+    listed = set(re.findall(r"`\[(\w+)\]`", pages["start/install.md"]))
+    assert listed == extras
 
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page(pages: dict[str, str]) -> None:
@@ -126,6 +128,7 @@ def test_generated_pages_are_not_kept_in_the_repository(generated: dict[str, str
 def test_nothing_is_loaded_from_elsewhere() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert site["theme"]["font"] is False
+    assert "repo_url" not in site  # the theme asks GitHub's API for its stars
     assets = [*site["extra_css"], *site["extra"]["polyfills"], *site.get("extra_javascript", [])]
     assert all((ROOT / "docs" / asset).is_file() for asset in assets)
     # The theme takes this name for its own remedy, and loads none from elsewhere then.

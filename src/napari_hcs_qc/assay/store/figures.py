@@ -31,6 +31,7 @@ TITLES = {
     "auc": "AUC",
     "accuracy": "accuracy",
     "f1_abnormal": "F1 of the abnormal class",
+    "f1_normal": "F1 of the normal class",
     "precision_abnormal": "precision of the abnormal class",
     "recall_abnormal": "recall of the abnormal class",
 }

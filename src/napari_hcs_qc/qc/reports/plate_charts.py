@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,4 +184,45 @@ def reliability_chart(bins: Sequence[tuple[float, float, float, float, int]]) ->
             for p, share, low, high, n in bins
         )
         set_tooltips(dots, texts)
+    return figure
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnnotatedMap:
+    """Where annotated cells lie in the embedding, in two dimensions."""
+
+    places: NDArray[np.float64]  # (n_cells, 2)
+    is_abnormal: NDArray[np.bool_]  # as annotated
+    is_wrong: NDArray[np.bool_]  # while held out
+    texts: Sequence[str]  # of each cell
+    explained: tuple[float, float]  # share of the variance along each
+    n_annotated: int  # of which `places` may be a sample
+
+
+@styled
+def annotated_chart(data: AnnotatedMap) -> Figure:
+    """Draw annotated cells where they lie in the embedding; crosses were wrong while held out."""
+    figure = new_figure("Annotated cells in the embedding", 560, 420)
+    axes = figure.subplots()
+    first, second = (percent(share) for share in data.explained)
+    axes.set(xlabel=f"first component ({first} of the variance)", ylabel=f"second ({second})")
+    axes.grid(visible=True, axis="both")
+    for name, of_class, colour in (
+        ("normal", ~data.is_abnormal, NORMAL),
+        ("abnormal", data.is_abnormal, ABNORMAL),
+    ):
+        for label, rows, style in (
+            (name, of_class & ~data.is_wrong, {"marker": "o", "s": 22, "edgecolors": "white"}),
+            (f"{name}, called otherwise", of_class & data.is_wrong, {"marker": "X", "s": 46}),
+        ):
+            if rows.any():
+                marks = axes.scatter(
+                    *data.places[rows].T,
+                    color=colour,
+                    linewidths=0.4,
+                    label=f"{label} ({int(rows.sum())})",
+                    **style,
+                )
+                set_tooltips(marks, [data.texts[row] for row in np.flatnonzero(rows)])
+    figure.legend(loc="outside lower left", ncols=2)
     return figure

@@ -15,7 +15,9 @@ from napari_hcs_qc.qc.intervals import ABOUT_SCORE, NO_INTERVAL, plate_interval
 from napari_hcs_qc.qc.reports.figures import nice_ceiling
 from napari_hcs_qc.qc.reports.pages import write_page
 from napari_hcs_qc.qc.reports.plate_charts import (
+    AnnotatedMap,
     PlateMap,
+    annotated_chart,
     plate_map,
     reliability_chart,
     score_histogram,
@@ -62,6 +64,23 @@ class CrossValidated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calls:
+    """How many held-out annotated cells of a class or kind are called abnormal."""
+
+    name: str
+    n: int
+    n_called: float  # a mean over seeds
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ErrorExamples:
+    """Held-out annotated cells that a model got wrong in one way."""
+
+    title: str
+    pictures: Sequence[Picture]  # the surest first
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """The model that classified the cells."""
 
@@ -77,6 +96,9 @@ class ModelCard:
     validation: str = ""  # what the figures are of, how they were measured, what they are not
     # Bins: mean score, share abnormal, its 95 % interval (low, high), number of cells
     reliability: Sequence[tuple[float, float, float, float, int]] = ()
+    calls: Sequence[Calls] = ()
+    errors: Sequence[ErrorExamples] = ()
+    annotated_map: AnnotatedMap | None = None  # none where it cannot be drawn
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software, by name
     facts: Sequence[tuple[str, str]] = ()  # further rows: name and value
 
@@ -150,10 +172,12 @@ def write_report(data: ReportData, path: Path, *, job: Job = NO_JOB) -> Path:
         }
 
     bins = data.model.reliability if data.model else ()
+    annotated = data.model.annotated_map if data.model else None
     values = vars(data) | {
         "headline": _headline(data),
         "views": [view(plate, f"p{index}") for index, plate in enumerate(data.plates)],
         "reliability": reliability_chart(bins) if bins else None,
+        "annotated_map": annotated_chart(annotated) if annotated else None,
         "rule": data.rule.describe(),
         "about_score": ABOUT_SCORE,
     }
