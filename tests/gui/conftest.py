@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.keys import own_keys
 from napari_hcs_qc.gui.plate import recent
 from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
@@ -39,8 +40,10 @@ SPEC = SyntheticSpec(
 
 @pytest.fixture(autouse=True)
 def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the assays of tests out of the list of whoever runs them."""
+    """Keep the assays and keys of tests away from those of whoever runs them."""
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
+    monkeypatch.setattr(own_keys, "keys_file", lambda: tmp_path / "config" / "keys.json")
+    own_keys.read_keys()
 
 
 def trained_folder(factory: pytest.TempPathFactory) -> Path:

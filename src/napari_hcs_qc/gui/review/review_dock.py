@@ -15,6 +15,8 @@ from napari_hcs_qc.assay.views.montage import well_montage
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.layers import picture_style
 from napari_hcs_qc.gui.gallery.montage_view import MontageView
+from napari_hcs_qc.gui.keys.key_names import UNDO
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import check_box, combo_box, line_edit, push_button, row
@@ -109,6 +111,7 @@ class ReviewDock(Dock):
         )
         self._jobs = JobBar(self._session.jobs, ("export",))
         self._buttons: dict[str, QPushButton] = {}
+        self._shortcuts: dict[str, tuple[str, str, QShortcut]] = {}
         for key, name, tip, act in (
             ("K", "Keep", "The well is fine; it stays in the tables.", lambda: self.decide("keep")),
             (
@@ -130,19 +133,26 @@ class ReviewDock(Dock):
                 self.exclude_site,
             ),
             ("Backspace", "Remove", "Remove the verdict.", lambda: self.decide(None)),
-            ("Ctrl+Z", "Undo", "Undo your last action.", self._session.annotations.undo),
+            (UNDO, "Undo", "Undo your last action.", self._session.annotations.undo),
         ):
             self._buttons[name] = self._button(key, name, tip, act)
 
     def _button(self, key: str, name: str, tip: str, act: Callable[[], object]) -> QPushButton:
-        text = f"{name} ({'⌫' if key == 'Backspace' else key})"
-        button = push_button(text, f"{tip} Key: {key}.", act)
+        button = push_button(name, "", act)
         button.setMinimumWidth(60)
         button.setObjectName(name.lower())
-        shortcut = QShortcut(QKeySequence(key), self)
+        shortcut = QShortcut(self)
+        self._shortcuts[name] = key, tip, shortcut
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(act)  # where the button is not enabled, too: it says why
         return button
+
+    def _write_keys(self) -> None:
+        for name, (default, tip, shortcut) in self._shortcuts.items():
+            key = shown(default)
+            shortcut.setKey(QKeySequence(key))
+            self._buttons[name].setText(f"{name} ({'⌫' if key == 'Backspace' else key})")
+            self._buttons[name].setToolTip(f"{tip} Key: {key}.")
 
     # ---- the queue -----------------------------------------------------------------------
 
