@@ -63,11 +63,12 @@ class PlateDock(Dock):
         session.selection.site_changed.connect(self._site_changed)
         session.models.scored_changed.connect(self._scored_changed)
         follow(session.models.novelty_changed, self, lambda: self._colour_if("novelty"))
-        session.models.verdicts_changed.connect(self._colour)
+        session.models.verdicts_changed.connect(self._scored_changed)
         follow(session.annotations.changed, self, lambda _: self._colour_if("annotations"))
         session.annotations.person_changed.connect(self._person_changed)
         self._assay_changed()
         self._plate_changed()
+        self._site_changed(session.selection.site)
 
     def _make_widgets(self) -> None:
         self._open = tool_button(
@@ -302,8 +303,6 @@ class PlateDock(Dock):
         self._map.set_marks(
             flagged, marks | dict(zip(whole["well"], whole["verdict"], strict=True))
         )
-        if session.selection.site is not None:
-            self._sites.set_well(session.selection.site.well, scored)
 
     def _show_menu(self, point: QPoint) -> None:
         """Open the menu of the well under the mouse, or of all that are selected with it."""

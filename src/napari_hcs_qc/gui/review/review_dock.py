@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
-from napari_hcs_qc.assay.scoring.review_queue import next_open, progress, seen_now
+from napari_hcs_qc.assay.scoring.review_queue import next_open, progress
 from napari_hcs_qc.assay.views.montage import well_montage
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.layers import picture_style
@@ -18,6 +18,7 @@ from napari_hcs_qc.gui.gallery.montage_view import MontageView
 from napari_hcs_qc.gui.keys.key_names import UNDO
 from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.review.review_table import ReviewTable
+from napari_hcs_qc.gui.review.well_pictures import WellPictures
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import check_box, combo_box, line_edit, push_button, row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -92,6 +93,7 @@ class ReviewDock(Dock):
             {"": "any reason"} | FLAG_CODES, "Flag reason of the wells to list.", least=6
         )
         self._table = ReviewTable()
+        self._pictures = WellPictures(self._session, self._table)
         self._about = WrappedLabel()
         self._montage = MontageView()
         self._note = line_edit(
@@ -192,6 +194,7 @@ class ReviewDock(Dock):
             entry for entry in listed if (not code or code in entry.codes) and _is_in(entry, state)
         ]
         self._table.set_entries(shown)
+        self._pictures.set_on(state == _EVERY)
         self._follow_screen()
 
     def _follow_screen(self, *_: object) -> None:
@@ -317,15 +320,9 @@ class ReviewDock(Dock):
         return entry
 
     def _record(self, entry: QueueEntry, verdict: str | None, site: int | None) -> bool:
-        scored = self._scored(entry.plate)
-        is_recorded = self._session.annotations.decide(
-            entry.plate,
-            entry.well,
-            verdict,
-            site=site,
-            note=self._note.text() or None,
-            seen=None if scored is None else seen_now(scored, entry.well, site),
-        )
+        note = self._note.text() or None
+        annotations = self._session.annotations
+        is_recorded = annotations.decide(entry.plate, entry.well, verdict, site=site, note=note)
         if is_recorded:
             self._note.clear()
         return is_recorded
