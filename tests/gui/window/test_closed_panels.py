@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
@@ -21,8 +20,6 @@ from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pytestqt.qtbot import QtBot
 
 _PANELS = (
     AnnotateDock,
@@ -43,22 +40,20 @@ def delete(widget: Any) -> None:
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
-@pytest.mark.parametrize("kind", _PANELS, ids=lambda kind: kind.__name__)
-def test_what_a_closed_panel_has_begun_ends_without_it(
-    qtbot: QtBot, desk: Any, assay_path: Path, kind: type[Any]
-) -> None:
+def test_what_closed_panels_have_begun_ends_without_them(desk: Any, assay_path: Path) -> None:
     session = desk.session
     desk.open(assay_path)
-    panel = kind(desk.viewer)
-    panel.show()
+    panels = {kind: kind(desk.viewer) for kind in _PANELS}
+    for panel in panels.values():
+        panel.show()
     session.selection.step(1)
     desk.training.retrain()
-    if kind is EncoderDock:
-        panel.measure()
-    if kind is AnnotateDock:
-        panel.gallery.sort()
-        panel.gallery.select_next_open()  # goes on to the next after a key
-    delete(panel)
+    panels[EncoderDock].measure()
+    gallery = panels[AnnotateDock].gallery
+    gallery.sort()
+    gallery.select_next_open()  # goes on to the next after a key
+    for panel in panels.values():
+        delete(panel)
     # Exceptions in slots fail the test: pytest-qt looks for them.
     desk.idle()
     session.message.emit("info", "Something.")
@@ -66,16 +61,14 @@ def test_what_a_closed_panel_has_begun_ends_without_it(
     session.target.select(())
     desk.point_at(0)
     assert session.target.annotate("abnormal")
-    desk.idle()
-    options = session.options.value()
-    session.options.set_value(replace(options, head="knn"))
+    session.options.set_value(replace(session.options.value(), head="knn"))
     session.annotations.is_blind = True
     session.annotations.is_blind = False
     session.models.set_threshold(0.4)
-    desk.workspace.view.look_changed.emit()
+    desk.view.look_changed.emit()
     keys = KeyActions.of(desk.workspace)
     keys.similar_requested.emit()
     keys.site_requested.emit()
-    desk.training.retrain()
+    keys.changed.emit()
     desk.idle()
     assert not desk.errors()

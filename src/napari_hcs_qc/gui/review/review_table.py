@@ -49,7 +49,7 @@ class ReviewTable(RowTable):
     """Wells of the queue, worst first."""
 
     activated = Signal(object)
-    resized = Signal()
+    rows_changed = Signal()  # those in sight, or what is written in them
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(_COLUMNS, stretched=_REASON, parent=parent)
@@ -88,6 +88,7 @@ class ReviewTable(RowTable):
             has_plates = len({entry.plate for entry in self.entries}) > 1
             for row, entry in enumerate(self.entries):
                 self._write_entry(row, entry, has_plates=has_plates)
+        self.rows_changed.emit()
 
     def sort_by(self, column: int) -> None:
         """Sort by a column, the other way round when it is chosen again."""
@@ -141,7 +142,7 @@ class ReviewTable(RowTable):
     def resizeEvent(self, event: object) -> None:
         """Report that other rows are in sight."""
         super().resizeEvent(event)  # type: ignore[arg-type]
-        self.resized.emit()
+        self.rows_changed.emit()
 
     def sizeHint(self) -> QSize:
         """Ask for a few rows; what is below (pictures, buttons) matters as much."""

@@ -39,7 +39,7 @@ class WellPictures(QObject):
         bar = table.verticalScrollBar()
         assert bar is not None
         bar.valueChanged.connect(self.refresh)
-        table.resized.connect(self.refresh)
+        table.rows_changed.connect(self.refresh)
         session.selection.plate_changed.connect(self.refresh)
 
     def set_on(self, is_on: bool) -> None:
