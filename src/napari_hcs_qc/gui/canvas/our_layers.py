@@ -145,7 +145,7 @@ class OurLayers:
             with _single_refresh(layer):
                 for name in new if n else ():
                     setattr(layer, name, look[name])
-                if features or is_moved:
+                if features:
                     layer.features = features
         if is_moved:
             layer.refresh()
