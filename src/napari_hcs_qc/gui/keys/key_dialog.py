@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QKeySequenceEdit, QScrollArea, QWidget
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.annotations.kinds import Kind
 
+_KEY_PX = 130
+
 
 class KeyDialog(QDialog):
     """All actions with the keys they have; says what clashes until the keys can be used."""
@@ -30,6 +33,7 @@ class KeyDialog(QDialog):
         for default, edit in self._edits.items():
             edit.setObjectName(f"key {default}")
             edit.setMaximumSequenceLength(1)
+            edit.setMinimumWidth(_KEY_PX)
             edit.setToolTip("Click here, then press the new key.")
             edit.keySequenceChanged.connect(self._check)
         lines = QWidget()
@@ -39,6 +43,7 @@ class KeyDialog(QDialog):
         scroll = QScrollArea()
         scroll.setWidget(lines)
         scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         self._problem = WrappedLabel()
         self._problem.setObjectName("problem")

@@ -27,7 +27,7 @@ TITLES: dict[str, str] = {
     "N": "normal",
     "A": "abnormal",
     "U": "unsure",
-    "Backspace": "remove your annotation; in the Review panel the verdict",
+    "Backspace": "remove annotation or verdict",
     keys.NEXT: "next cell that teaches most",
     keys.UNDO: "undo",
     keys.REDO: "redo",

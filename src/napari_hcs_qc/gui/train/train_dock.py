@@ -190,7 +190,7 @@ class TrainDock(Dock):
         heads = {name: (name, _about_head(name)) for name in HEADS}
         self._options = OptionForm(TrainOptions, {"head": Option(tip="", choices=heads)}, self)
         self._auto = check_box(
-            "automatically every", "Retrain automatically after this number of annotations."
+            "after every", "Retrain automatically after this number of annotations."
         )
         self._every = spin_box(
             1,
