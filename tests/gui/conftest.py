@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from napari.components import ViewerModel
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+    from qtpy.QtGui import QImage
 
 SPEC = SyntheticSpec(
     name="SIM",
@@ -44,6 +45,12 @@ def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
     monkeypatch.setattr(own_keys, "keys_file", lambda: tmp_path / "config" / "keys.json")
     own_keys.read_keys()
+
+
+def image_bytes(image: QImage) -> bytes:
+    """Give the pixels of an image, with PyQt6 and with PySide6."""
+    bits: Any = image.constBits()
+    return bytes(bits if isinstance(bits, memoryview) else bits.asarray(image.sizeInBytes()))
 
 
 def trained_folder(factory: pytest.TempPathFactory) -> Path:

@@ -172,7 +172,10 @@ class LivePredictions(QObject):
 
 
 def _codes_of(classes: NDArray[np.object_]) -> NDArray[np.int8]:
-    return (classes == "normal") * _NORMAL + (classes == "abnormal") * _ABNORMAL
+    codes = np.full(classes.shape, _NEITHER)
+    codes[classes == "normal"] = _NORMAL
+    codes[classes == "abnormal"] = _ABNORMAL
+    return codes
 
 
 def _measured(embeddings: NDArray[np.floating[Any]], **_job: Any) -> Scale:
