@@ -95,18 +95,24 @@ def spread(values: list[float]) -> str:
     return f"median {np.median(values):.0f} ms, largest {max(values):.0f} ms"
 
 
+def in_xvfb(module: str) -> int | None:
+    """Run a benchmark in a child under Xvfb, and give its code; None where there is a screen."""
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
+        return None
+    xvfb = shutil.which("xvfb-run")
+    if xvfb is None:
+        print("skipped: no display, and xvfb-run is not installed")
+        return 0
+    screen = ["-a", "-s", "-screen 0 1440x900x24"]
+    return subprocess.run([xvfb, *screen, sys.executable, "-m", module], check=False).returncode
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; without a screen, in a child under Xvfb. It takes no arguments."""
     argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args(arguments)
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        xvfb = shutil.which("xvfb-run")
-        if xvfb is None:
-            print("skipped: no display, and xvfb-run is not installed")
-            return 0
-        screen = ["-a", "-s", "-screen 0 1440x900x24"]
-        return subprocess.run(
-            [xvfb, *screen, sys.executable, "-m", __spec__.name], check=False
-        ).returncode
+    code = in_xvfb(__spec__.name)
+    if code is not None:
+        return code
     with tempfile.TemporaryDirectory() as folder:
         measure(make_desk_assay(Path(folder) / "desk", N_CELLS))
     return 0

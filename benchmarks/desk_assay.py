@@ -39,6 +39,7 @@ def make_desk_assay(
     n_cells: int,
     *,
     n_annotated: int = 200,
+    n_sites: int = SITES,
     channels: tuple[str, ...] = ("DNA",),
     side_px: int = 1024,
     seed: int = 0,
@@ -50,9 +51,11 @@ def make_desk_assay(
     folder
         Empty folder.
     n_cells
-        Cells, spread over the 3,456 sites of a 384-well plate.
+        Cells, spread over the sites of a 384-well plate.
     n_annotated
         Of them annotated, half normal.
+    n_sites
+        Sites of a well.
     channels
         Names; each adds 944 features.
     side_px
@@ -61,18 +64,18 @@ def make_desk_assay(
         Of what is random.
     """
     rng = np.random.default_rng(seed)
-    source = _plate(folder, side_px, channels, rng)
+    source = _plate(folder, side_px, channels, n_sites, rng)
     steps.new(folder / "assay", [steps.PlateSource(source)])
     assay = AssayFolder.open(folder / "assay")
     plate = open_plate(source)
     names = [f"{row}{column:02d}" for row in ROWS for column in range(1, COLUMNS + 1)]
-    site_of = np.sort(rng.integers(0, len(names) * SITES, n_cells))
+    site_of = np.sort(rng.integers(0, len(names) * n_sites, n_cells))
     is_odd = rng.random(n_cells) < 0.08
     cells = typed_cells(
         {
             "cell_id": np.arange(n_cells),
-            "well": np.array(names, dtype=object)[site_of // SITES],
-            "site": site_of % SITES + 1,
+            "well": np.array(names, dtype=object)[site_of // n_sites],
+            "site": site_of % n_sites + 1,
             "label": np.arange(1, n_cells + 1),
             "y_px": rng.uniform(20, side_px - 20, n_cells),
             "x_px": rng.uniform(20, side_px - 20, n_cells),
@@ -150,7 +153,13 @@ def make_desk_assay(
     return assay.path
 
 
-def _plate(folder: Path, side_px: int, channels: tuple[str, ...], rng: np.random.Generator) -> Path:
+def _plate(
+    folder: Path,
+    side_px: int,
+    channels: tuple[str, ...],
+    n_sites: int,
+    rng: np.random.Generator,
+) -> Path:
     """Write a LoadData table whose sites share a few images."""
     images = folder / "images"
     images.mkdir(parents=True)
@@ -165,7 +174,7 @@ def _plate(folder: Path, side_px: int, channels: tuple[str, ...], rng: np.random
         (row, column, site)
         for row in ROWS
         for column in range(1, COLUMNS + 1)
-        for site in range(1, SITES + 1)
+        for site in range(1, n_sites + 1)
     ):
         entry: dict[str, object] = {
             "Metadata_Plate": "DESK",

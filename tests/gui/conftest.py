@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from napari.components import ViewerModel
 
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
+from napari_hcs_qc.gui.keys import own_keys
 from napari_hcs_qc.gui.plate import recent
 from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+    from qtpy.QtGui import QImage
 
 SPEC = SyntheticSpec(
     name="SIM",
@@ -39,8 +41,16 @@ SPEC = SyntheticSpec(
 
 @pytest.fixture(autouse=True)
 def _own_recent_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the assays of tests out of the list of whoever runs them."""
+    """Keep the assays and keys of tests away from those of whoever runs them."""
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "state" / "recent.json")
+    monkeypatch.setattr(own_keys, "keys_file", lambda: tmp_path / "config" / "keys.json")
+    own_keys.read_keys()
+
+
+def image_bytes(image: QImage) -> bytes:
+    """Give the pixels of an image, with PyQt6 and with PySide6."""
+    bits: Any = image.constBits()
+    return bytes(bits if isinstance(bits, memoryview) else bits.asarray(image.sizeInBytes()))
 
 
 def trained_folder(factory: pytest.TempPathFactory) -> Path:

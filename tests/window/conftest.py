@@ -251,6 +251,6 @@ def sit_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], Person]:
     """Open napari with the desk for a person whose folders are those of the test."""
-    for name in ("STATE", "DATA"):
+    for name in ("STATE", "DATA", "CONFIG"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     return lambda: Person(make_napari_viewer(show=True), qtbot)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPixmap
+from tests.gui.conftest import image_bytes
 
 from napari_hcs_qc.gui.gallery import gallery_painter
 from napari_hcs_qc.gui.gallery.gallery_painter import Tile, TilePainter
@@ -46,9 +47,7 @@ def drawn(
     painter = QPainter(image)
     tiles.draw(painter, 0, 0, Tile(mark, picture, has_failed, is_target, is_chosen, is_current))
     painter.end()
-    pointer = image.constBits()
-    pointer.setsize(image.sizeInBytes())
-    return np.frombuffer(pointer, np.uint8).reshape(side, side, 4)[..., 2::-1].copy()
+    return np.frombuffer(image_bytes(image), np.uint8).reshape(side, side, 4)[..., 2::-1].copy()
 
 
 def count(image: NDArray[np.uint8], colour: str) -> int:

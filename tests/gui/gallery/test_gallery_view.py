@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QPalette, QWheelEvent
 from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
+from tests.gui.conftest import image_bytes
 
 from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.gui.gallery.gallery_sheet import MAX_TILE_PX, MIN_TILE_PX
@@ -599,7 +600,7 @@ def marks(p: float, said: int = 0) -> Marks:
 def test_marks_threshold_and_blind_are_seen_at_once(view: GalleryView) -> None:
     def look() -> bytes:
         image = view.viewport().grab().toImage()
-        return bytes(image.constBits().asarray(image.sizeInBytes()))
+        return image_bytes(image)
 
     nothing = look()
     view.set_marks(marks(0.4))

@@ -19,6 +19,8 @@ from napari_hcs_qc.qc.rule import FLAG_CODES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytestqt.qtbot import QtBot
+
 
 @pytest.fixture
 def dock(desk: Any, assay_path: Path) -> ReviewDock:
@@ -229,3 +231,21 @@ def test_every_well_is_listed_and_sorted_by_any_column(
     assert (row["verdict"], row["seen"]["is_flagged"]) == ("exclude", False)
     desk.session.annotations.is_blind = True
     assert dock.entries == ()
+
+
+def test_all_wells_are_listed_with_a_picture_of_each_in_sight(
+    qtbot: QtBot, desk: Any, dock: ReviewDock
+) -> None:
+    table = dock.findChild(ReviewTable)
+    state = dock.findChild(QWidget, "state")
+
+    def pictured() -> list[bool]:
+        return [not table.item(row, 0).icon().isNull() for row in table.rows_in_sight()]
+
+    state.setCurrentText("all")
+    assert not any(pictured())
+    state.setCurrentText("every well")
+    qtbot.waitUntil(lambda: len(pictured()) > 0 and all(pictured()), timeout=20_000)
+    table.sort_by(0)
+    assert len(table.rows_in_sight()) <= len(dock.entries)
+    qtbot.waitUntil(lambda: all(pictured()), timeout=20_000)

@@ -11,6 +11,7 @@ import pytest
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.canvas.our_layers import ANNOTATED, CELLS
+from napari_hcs_qc.gui.session.target import cell_id
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.workflow import steps
 
@@ -594,3 +595,27 @@ def test_a_damaged_model_is_told_and_the_rest_opens(desk: Any, assay_path: Path)
     desk.idle()
     assert desk.session.models.model.id == "0002"
     assert desk.errors() == []
+
+
+def test_who_annotates_otherwise_than_somebody_else_is_told(desk: Any, assay_path: Path) -> None:
+    desk.open(assay_path)
+    open_cells = [
+        index
+        for index in range(len(desk.view.cells))
+        if desk.annotation_of(index) is None and desk.view.cells.rows[index] >= 0
+    ]
+    first, second = (cell_id(desk.view.cells, index) for index in open_cells[:2])
+    annotations = desk.session.annotations
+    annotations.annotator = "anna"
+    assert annotations.annotate_cells([first, second], "normal")
+    annotations.annotator = "bert"
+    desk.messages.clear()
+    assert annotations.annotate_cells([second], "normal")  # they agree
+    assert not desk.messages
+    assert annotations.annotate_cells([first], "abnormal")
+    assert "annotated otherwise by somebody else" in desk.messages[-1][1]
+    assert annotations.undo()
+    annotations.is_blind = True
+    desk.messages.clear()
+    assert annotations.annotate_cells([first], "abnormal")
+    assert not desk.messages, "blind mode hides what others said"

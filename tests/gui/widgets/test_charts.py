@@ -9,6 +9,7 @@ from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QHelpEvent, QImage, QPalette
 from qtpy.QtWidgets import QApplication, QToolTip, QWidget
+from tests.gui.conftest import image_bytes
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.evaluation.curves import LearningCurve
@@ -53,7 +54,7 @@ FILLED: dict[type[Chart], Any] = {
 def colours(widget: QWidget) -> dict[str, int]:
     """How many pixels have each colour."""
     image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
-    pixels = np.frombuffer(image.constBits().asarray(image.sizeInBytes()), np.uint32)
+    pixels = np.frombuffer(image_bytes(image), np.uint32)
     names, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
     return {f"#{name:06x}": int(n) for name, n in zip(names, counts, strict=True)}
 

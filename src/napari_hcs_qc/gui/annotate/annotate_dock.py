@@ -21,8 +21,10 @@ from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.gallery.gallery_orders import GalleryOptions
 from napari_hcs_qc.gui.gallery.gallery_panel import GalleryPanel
 from napari_hcs_qc.gui.keys.key_actions import KeyActions
-from napari_hcs_qc.gui.keys.key_names import NEXT
+from napari_hcs_qc.gui.keys.key_names import NEXT, REDO, UNDO
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.widgets.controls import check_box, line_edit, push_button, row
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -89,18 +91,9 @@ class AnnotateDock(Dock):
             "Hide predictions, flags and the annotations of others everywhere, so that they do not "
             "influence you.",
         )
-        self._undo = push_button(
-            "Undo",
-            "Undo your last action, annotation or verdict (Ctrl+Z).",
-            annotations.undo,
-            takes_focus=False,  # the gallery keeps the keyboard
-        )
-        self._redo = push_button(
-            "Redo",
-            "Redo the last undone action (Ctrl+Shift+Z).",
-            annotations.redo,
-            takes_focus=False,
-        )
+        # The gallery keeps the keyboard.
+        self._undo = push_button("Undo", "", annotations.undo, takes_focus=False)
+        self._redo = push_button("Redo", "", annotations.redo, takes_focus=False)
         self._modes = QButtonGroup(self)
         self._mode_buttons: list[QPushButton] = []
         for mode in get_args(Mode):
@@ -110,11 +103,7 @@ class AnnotateDock(Dock):
             button.setObjectName(f"mode {mode}")
             self._mode_buttons.append(button)  # a group of buttons does not keep them
             self._modes.addButton(button)
-        self._goes_on = check_box(
-            "Go on",
-            f"After {NEXT} and a class key, go on to the next suggested cell by itself; in the "
-            f"gallery to the next one that nobody has annotated. {NEXT} skips a cell.",
-        )
+        self._goes_on = check_box("Go on", "")
         self._goes_on.setChecked(self._session.target.goes_on)
         self._live = check_box(
             "Live",
@@ -140,6 +129,16 @@ class AnnotateDock(Dock):
         )
         self.gallery = GalleryPanel(self._workspace)
 
+    def _write_keys(self) -> None:
+        self._undo.setToolTip(f"Undo your last action, annotation or verdict ({shown(UNDO)}).")
+        self._redo.setToolTip(f"Redo the last undone action ({shown(REDO)}).")
+        self._goes_on.setToolTip(
+            f"After {shown(NEXT)} and a class key, go on to the next suggested cell by itself; in "
+            f"the gallery to the next one that nobody has annotated. {shown(NEXT)} skips a cell."
+        )
+        self._buttons.write_keys()
+        self.gallery.write_keys()
+
     def _follow(self) -> None:
         session = self._session
         self._annotator.editingFinished.connect(self._named)
@@ -162,11 +161,15 @@ class AnnotateDock(Dock):
         view.customContextMenuRequested.connect(
             lambda point: show_cell_menu(session, actions, view.mapToGlobal(point), self)
         )
-        self._clicking.menu_requested.connect(
-            lambda: show_cell_menu(session, actions, QCursor.pos(), self)
+        follow(
+            self._clicking.menu_requested,
+            self,
+            lambda: show_cell_menu(session, actions, QCursor.pos(), self),
         )
-        actions.similar_requested.connect(
-            lambda: self.gallery.set_value(replace(self.gallery.value(), order="similar"))
+        follow(
+            actions.similar_requested,
+            self,
+            lambda: self.gallery.set_value(replace(self.gallery.value(), order="similar")),
         )
         actions.site_requested.connect(self._clicking.select_site)
         self.gallery.cells_changed.connect(self._show_target)

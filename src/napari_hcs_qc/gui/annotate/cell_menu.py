@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog, QMenu
 
 from napari_hcs_qc.gui.keys import key_names as keys
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def show_cell_menu(session: Session, actions: KeyActions, at: QPoint, parent: QW
     assert heading is not None
     heading.setEnabled(False)
     for key, title in _TITLES.items():
-        _add(menu, title, key, partial(act, *keys.CLASS_KEYS[key]), is_offered=bool(cells))
+        _add(menu, title, shown(key), partial(act, *keys.CLASS_KEYS[key]), is_offered=bool(cells))
     menu.addSeparator()
     for kind in session.assay.kinds:
         _add(

@@ -12,6 +12,7 @@ from napari_hcs_qc.assay.annotations.kinds import BUILT_IN_KINDS
 from napari_hcs_qc.assay.views.annotation_summary import Counts
 from napari_hcs_qc.gui.canvas.cell_colours import CLASS_COLOURS
 from napari_hcs_qc.gui.keys.key_names import keys_of
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.widgets.controls import column, holder, lay_out, row, tool_button
 
 if TYPE_CHECKING:
@@ -74,9 +75,14 @@ class ClassButtons(QWidget):
         if kinds == self._kinds:
             return
         self._kinds = kinds
+        self.write_keys()
+
+    def write_keys(self) -> None:
+        """Make the buttons with the keys as they are now."""
+        kinds = self._kinds
         self._keys = {}
         for key, label in keys_of(kinds).items():
-            self._keys.setdefault(label, key)
+            self._keys.setdefault(label, shown(key))
         classes = [label for label in self._keys if label[1] is None]
         self._buttons = {label: self._button(*label) for label in classes}
         self._buttons |= {

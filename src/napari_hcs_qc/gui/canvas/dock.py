@@ -35,6 +35,8 @@ class Dock(QWidget):
         )
         self._make()
         name_parts(self)
+        self._keys.changed.connect(self._write_keys)
+        self._write_keys()
         self.set_alone(hasattr(self._workspace.viewer, "window"))
 
     def keyPressEvent(self, event: Any) -> None:
@@ -45,6 +47,9 @@ class Dock(QWidget):
     def _make(self) -> None:
         """Make the controls, lay them out and follow the session."""
         raise NotImplementedError
+
+    def _write_keys(self) -> None:
+        """Write the keys as they are now on what names them."""
 
     def set_alone(self, is_alone: bool) -> None:
         """Offer to open the rest of the desk where this panel was opened alone."""

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
 from napari_hcs_qc.gui.canvas.our_layers import MASKS
-from napari_hcs_qc.gui.keys.key_names import STATUS
+from napari_hcs_qc.gui.keys.own_keys import status_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class MaskLayer(QObject):
                 **view.place,
             )
             layer.editable = False
-            layer.help = STATUS
+            layer.help = status_text()
             view.viewer.layers.selection.active = active
         else:
             layer.data = labels

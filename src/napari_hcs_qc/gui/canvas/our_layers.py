@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from napari_hcs_qc.gui.keys.key_names import STATUS
+from napari_hcs_qc.gui.keys.own_keys import status_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
@@ -41,6 +42,7 @@ class OurLayers:
         self._look_changed = look_changed  # called when a channel is shown in another way
         self.pixel_um: float | None = None  # of the plate shown
         self.diameter_px = 20.0  # of nuclei of the plate shown, the measure of all line widths
+        self._drawn: WeakKeyDictionary[Any, dict[str, NDArray[Any]]] = WeakKeyDictionary()
 
     @property
     def place(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class OurLayers:
         if layer is None:
             metadata = {**options["metadata"], "hcs_qc": "channel"}
             added = self.viewer.add_image(data, **{**options, "metadata": metadata})
-            added.help = STATUS
+            added.help = status_text()
             for name in ("visible", "contrast_limits", "gamma", "colormap"):
                 getattr(added.events, name).connect(self._change_look)
             # Channels lie below the cells, whichever was made first.
@@ -115,26 +117,42 @@ class OurLayers:
                 np.empty((0, 2)), name=name, metadata={"hcs_qc": name}, **_RINGS, **self.place
             )
             layer.editable = False  # cells come from the journal, not from napari's own tools
-            layer.help = STATUS
+            layer.help = status_text()
             # The person acts on the cells, so that layer is the active one.
             self.viewer.layers.selection.active = layer if name == CELLS else active
             if name == CELLS:
-                self.viewer.help = STATUS
-        # One change and one redraw instead of seven: the person waits for the colour.
+                self.viewer.help = status_text()
+        n = len(yx_px)
+        look = {
+            "size": np.broadcast_to(size, n).astype(float),
+            "border_color": np.asarray(colours, dtype=float),
+            "border_width": np.broadcast_to(border_width, n) * self.diameter_px,
+            "symbol": np.broadcast_to(symbol, n),
+            "shown": np.ones(n, dtype=bool) if shown is None else np.asarray(shown),
+        }
+        # One change and one redraw instead of seven, of what differs: the person waits for it.
+        drawn = self._drawn.get(layer, {})
+        is_moved = n != len(layer.data) or not np.array_equal(yx_px, layer.data)
+        new = [
+            name
+            for name, values in look.items()
+            if is_moved or name not in drawn or not np.array_equal(values, drawn[name])
+        ]
+        self._drawn[layer] = look
         with layer.events.blocker_all():
-            if len(yx_px) != len(layer.data) or not np.array_equal(yx_px, layer.data):
+            if is_moved:
                 layer.data = yx_px
             with _single_refresh(layer):
-                if len(yx_px):
-                    layer.size = size
-                    layer.border_color = colours
-                    widths = np.broadcast_to(border_width, len(yx_px))
-                    layer.border_width = widths * self.diameter_px
-                    layer.symbol = symbol
-                    layer.shown = np.ones(len(yx_px), dtype=bool) if shown is None else shown
-                layer.features = features
-        layer.refresh()
-        layer.events.features()
+                for name in new if n else ():
+                    setattr(layer, name, look[name])
+                if features:
+                    layer.features = features
+        if is_moved:
+            layer.refresh()
+        elif new:
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+        if features:
+            layer.events.features()
         self.put(layer)
         if layer.opacity != opacity:
             layer.opacity = opacity
@@ -178,13 +196,53 @@ class OurLayers:
                 metadata={"hcs_qc": name},
                 **self.place,
             )
-            layer.help = STATUS
+            layer.help = status_text()
             self.viewer.layers.selection.active = active
             return
         layer.data = shapes
         self.put(layer)
         layer.visible = True
 
+    def set_squares(
+        self, name: str, centre: NDArray[np.float64], sides_px: Sequence[float], opacity: float
+    ) -> None:
+        """Draw squares about a place; no side hides the layer.
+
+        As a layer of vectors: one of shapes takes ten times as long, at each move of the pointer,
+        and large markers are cut by some graphics cards.
+        """
+        layer = self.find(name)
+        if not len(sides_px):
+            if layer is not None and layer.visible:
+                layer.visible = False
+            return
+        halves = np.asarray(sides_px, dtype=float)[:, np.newaxis, np.newaxis] / 2
+        lines = np.stack([centre + halves * _CORNERS, halves * _EDGES], axis=2).reshape(-1, 2, 2)
+        if layer is None:
+            active = self.viewer.layers.selection.active
+            layer = self.viewer.add_vectors(
+                lines,
+                name=name,
+                vector_style="line",
+                edge_color="white",
+                edge_width=max(1.0, 0.04 * self.diameter_px),
+                opacity=opacity,
+                metadata={"hcs_qc": name},
+                **self.place,
+            )
+            layer.help = status_text()
+            self.viewer.layers.selection.active = active
+            return
+        if not np.array_equal(layer.data, lines):
+            layer.data = lines
+        self.put(layer)
+        if not layer.visible:
+            layer.visible = True
+
+
+# Of a square with the half side 1: where its edges begin, and where they go from there.
+_CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+_EDGES = np.roll(_CORNERS, -1, axis=0) - _CORNERS
 
 _UNIT_NAMES = {("um", "um"): ("micrometer", "micrometer"), ("pixel", "pixel"): ("pixel", "pixel")}
 

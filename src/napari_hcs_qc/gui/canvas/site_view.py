@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from napari.components import ViewerModel
-    from napari.layers import Labels, Points, Shapes
+    from napari.layers import Labels, Points
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.views.pictures import PictureStyle
@@ -44,7 +44,8 @@ _LOG = logging.getLogger(__name__)
 _AHEAD = 3
 _LOOK_MS = 150
 _OVERLAYS = (CELLS, RIMS, ANNOTATED)  # which the raw image is without
-_OPACITIES = {SELECTION: 0.7, CROP: 0.4}  # a crop is less than the target
+_SELECTION_OPACITY = 0.7
+_CROP_OPACITY = 0.4  # less than the target
 
 # Frames close about the rings, so that it is plain which cell they mean: of what is only selected,
 # and of the target its rim and the frame on it. In diameters of the cell and of nuclei.
@@ -402,18 +403,16 @@ class SiteView(QObject):
         """Outline what the encoder sees of the cell that a key acts on."""
         target, recipe, cells = self._session.target, self._recipe(), self.cells
         here = [*target.here(target.cells).values()]
-        if len(here) != 1 or recipe is None or cells is None or not self._options.crop:
-            self._outline(CROP, [])
-            return
-        y, x = cells.yx_px[here[0]]
-        self._outline(CROP, [_square(y, x, side) for side in recipe.sides_px])
+        sides_px: tuple[float, ...] = ()
+        if cells is not None and recipe is not None and len(here) == 1 and self._options.crop:
+            sides_px = tuple(recipe.sides_px)
+        centre = cells.yx_px[here[0]] if cells is not None and sides_px else np.zeros(2)
+        self._layers.set_squares(CROP, centre, sides_px, _CROP_OPACITY)
 
     def outline_selection(self, shape: NDArray[np.float64] | None) -> None:
         """Draw the box or lasso, (n, 2) corners in pixels; None takes it away."""
-        self._outline(SELECTION, [] if shape is None or len(shape) < 3 else [shape])
-
-    def _outline(self, name: str, shapes: list[NDArray[np.float64]]) -> None:
-        self._layers.set_outline(name, shapes, _OPACITIES[name])
+        shapes = [] if shape is None or len(shape) < 3 else [shape]
+        self._layers.set_outline(SELECTION, shapes, _SELECTION_OPACITY)
 
     def _recipe(self) -> CropRecipe | None:
         model = self._session.models.model
@@ -471,18 +470,6 @@ class SiteView(QObject):
     def mask_layer(self) -> Labels | None:
         """Our layer of masks, None where there is none."""
         return self._layers.find(MASKS)
-
-    @property
-    def crop_layer(self) -> Shapes | None:
-        """Our layer with the outline of a crop, None where there is none."""
-        return self._layers.find(CROP)
-
-
-def _square(y: float, x: float, side_px: float) -> NDArray[np.float64]:
-    half = side_px / 2
-    return np.array(
-        [[y - half, x - half], [y - half, x + half], [y + half, x + half], [y + half, x - half]]
-    )
 
 
 def _texts(values: Any, n: int) -> Any:

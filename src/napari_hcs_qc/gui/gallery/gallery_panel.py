@@ -32,8 +32,10 @@ from napari_hcs_qc.gui.gallery.gallery_tiles import NOT_ANNOTATED, Marks
 from napari_hcs_qc.gui.gallery.gallery_view import GalleryView
 from napari_hcs_qc.gui.keys.key_actions import KeyActions
 from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, key_name
+from napari_hcs_qc.gui.keys.own_keys import meaning, shown
 from napari_hcs_qc.gui.session.selection import CellId
 from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row, tool_button
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.whole_window import WholeWindow
 from napari_hcs_qc.plates.plate import SiteKey
 
@@ -87,11 +89,7 @@ class GalleryPanel(QWidget):
         self._order = combo_box(ORDERS, "Order of the cells.", least=5)
         self._filter = combo_box(FILTERS, "Cells to show.", least=5)
         self._again = QPushButton()
-        self._fill = tool_button(
-            "Large",
-            f"The gallery in the whole window, and back (key {GALLERY}).",
-            lambda: self.set_filled(not self.is_filled),
-        )
+        self._fill = tool_button("Large", "", lambda: self.set_filled(not self.is_filled))
         self._whole_window = WholeWindow(self)
         self.filters = FilterBar()
         self.filters.setVisible(False)
@@ -267,8 +265,8 @@ class GalleryPanel(QWidget):
             limit=self._value.only.n_most,
             last=state.is_left_out[: len(marks.annotated)],
         )
-        job.finished.connect(lambda rows: self._show_order(rows, request))
-        job.failed.connect(lambda text: self._show_failure(text, request))
+        follow(job.finished, self, lambda rows: self._show_order(rows, request))
+        follow(job.failed, self, lambda text: self._show_failure(text, request))
 
     def _embeddings(self) -> NDArray[np.floating[Any]] | None:
         state, embeddings = (
@@ -388,16 +386,21 @@ class GalleryPanel(QWidget):
         site = SiteKey(str(cell["well"]), int(cell["site"]))
         session.selection.go_to_cell(shown.name, site, float(cell["y_px"]), float(cell["x_px"]))
 
+    def write_keys(self) -> None:
+        """Write the keys as they are now on what names them."""
+        tip = f"The gallery in the whole window, and back (key {shown(GALLERY)})."
+        self._fill.setToolTip(tip)
+
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Act on the keys of the gallery; those that nothing is bound to go on as they would."""
         kind = event.type()
         if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
             return bool(super().eventFilter(watched, event))
-        is_next = key_name(event) == NEXT
-        if self._keys.action(key_name(event)) is None:
+        name = meaning(key_name(event))
+        if self._keys.action(name) is None:
             return bool(super().eventFilter(watched, event))
         event.accept()  # as an override: no shortcut of the window takes this key
-        if kind == QEvent.Type.KeyPress and not is_next:
+        if kind == QEvent.Type.KeyPress and name != NEXT:
             self._keys.press(event)
         elif kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
             self.select_next_open()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.views.montage import Montage, ShownCell
 
 _COLUMNS = 4
-_SIDE_PX = 44
+_SIDE_PX = 38  # twice four beside one another in a panel
 
 
 class MontageView(QWidget):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QDialog, QLabel, QWidget
 
 from napari_hcs_qc.gui.keys import key_names as keys
-from napari_hcs_qc.gui.widgets.controls import column, heading, lay_out, row
+from napari_hcs_qc.gui.keys.key_dialog import KeyDialog
+from napari_hcs_qc.gui.keys.own_keys import meaning, shown
+from napari_hcs_qc.gui.widgets.controls import column, heading, lay_out, push_button, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,30 +26,33 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
         (
             "Annotate: the framed cell, or the selected cells",
             (
-                ("N, A, U", "normal, abnormal, unsure"),
+                (_these("N", "A", "U"), "normal, abnormal, unsure"),
                 *((kind.key, f"abnormal: {kind.name}") for kind in kinds if kind.key),
-                ("Backspace", "remove your annotation"),
-                (keys.NEXT, "next cell that teaches most; in the gallery the next open one"),
-                (f"{keys.UNDO}, {keys.REDO}", "undo, redo"),
-                (keys.RETRAIN, "retrain"),
+                (shown("Backspace"), "remove your annotation"),
+                (shown(keys.NEXT), "next cell that teaches most; in the gallery the next open one"),
+                (_these(keys.UNDO, keys.REDO), "undo, redo"),
+                (shown(keys.RETRAIN), "retrain"),
             ),
         ),
         (
             "Image",
             (
-                (f"{keys.BEFORE}, {keys.AFTER}", "previous, next site"),
-                (keys.RAW, "raw image: without cells and marks; again: with them"),
-                (f"{keys.CHANNELS[0]} to {keys.CHANNELS[-1]}", "one channel alone; again: all"),
+                (_these(keys.BEFORE, keys.AFTER), "previous, next site"),
+                (shown(keys.RAW), "raw image: without cells and marks; again: with them"),
+                (_channels(), "one channel alone; again: all"),
                 ("Click", "select a cell, or annotate it in the modes normal and abnormal"),
                 ("Right click", "menu of the cell; in the gallery, too"),
                 ("Shift+drag, Ctrl+drag", "select the cells in a box, in a lasso"),
-                (keys.DESELECT, "select nothing; back from a layer of your own to the cells"),
+                (
+                    shown(keys.DESELECT),
+                    "select nothing; from your own layer back to the cells",
+                ),
             ),
         ),
         (
             "Gallery",
             (
-                (keys.GALLERY, "gallery in the whole window, and back"),
+                (shown(keys.GALLERY), "gallery in the whole window, and back"),
                 ("Arrows, Shift+arrows", "go to a cell, select up to it"),
                 ("Ctrl+A", "select all cells shown"),
                 ("Enter", "show the cell in its site"),
@@ -57,9 +62,9 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
         (
             "Review panel",
             (
-                ("K, X, L", "keep, exclude, look again: the well on screen"),
-                ("S", "exclude the site on screen"),
-                ("Backspace", "remove the verdict"),
+                (_these("K", "X", "L"), "keep, exclude, look again: the well on screen"),
+                (shown("S"), "exclude the site on screen"),
+                (shown("Backspace"), "remove the verdict"),
                 ("Right click", "on the plate map: verdicts on wells, flagged or not"),
             ),
         ),
@@ -67,13 +72,20 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
 
 
 class CheatSheet(QDialog):
-    """All keys, in two columns."""
+    """All keys, in two columns, and the way to change them."""
+
+    keys_chosen = Signal(object)
 
     def __init__(self, kinds: Sequence[Kind], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys of HCS quality control")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._kinds = kinds
         first, *others = sections(kinds)
+        change = push_button(
+            "Change keys…", "Choose other keys; they are kept for all assays.", self._change
+        )
+        change.setAutoDefault(False)
         lay_out(
             self,
             row(
@@ -85,23 +97,40 @@ class CheatSheet(QDialog):
                 "Keys act while the image or a panel of HCS quality control has the focus; on the "
                 "image, a layer of your own that is active keeps its keys."
             ),
+            row(change, None),
             margins=(16, 12, 16, 12),
             spacing=12,
         )
 
+    def _change(self) -> None:
+        dialog = KeyDialog(self._kinds, self)
+        if dialog.exec():
+            self.keys_chosen.emit(dialog.value())
+            self.close()
+
     def keyPressEvent(self, event: object) -> None:
         """Close on the key that opens it, too."""
-        if keys.key_name(event) == keys.HELP:
+        if meaning(keys.key_name(event)) == keys.HELP:
             self.close()
             return
         super().keyPressEvent(event)  # type: ignore[arg-type]
 
 
+def _these(*defaults: str) -> str:
+    return ", ".join(shown(default) for default in defaults)
+
+
+def _channels() -> str:
+    names = [shown(default) for default in keys.CHANNELS]
+    if names == list(keys.CHANNELS):
+        return f"{names[0]} to {names[-1]}"
+    return ", ".join(names)
+
+
 def _parts(section: Section) -> tuple[QWidget, QWidget]:
     title, lines = section
     rows = "".join(
-        f"<tr><td><b>{key}</b>&nbsp;&nbsp;&nbsp;</td><td>{meaning}</td></tr>"
-        for key, meaning in lines
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;&nbsp;</td><td>{about}</td></tr>" for key, about in lines
     )
     table = QLabel(f"<table>{rows}</table>")
     table.setTextFormat(Qt.TextFormat.RichText)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 
+from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.keys import key_names as keys
 from napari_hcs_qc.gui.keys.key_names import key_name, keys_of
+from napari_hcs_qc.gui.keys.own_keys import meaning, read_keys, save_keys, shown, status_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qtpy.QtWidgets import QWidget
 
@@ -32,10 +34,12 @@ class KeyActions(QObject):
     gallery_requested = Signal()
     similar_requested = Signal()
     site_requested = Signal()
+    changed = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace.session)
         self._workspace = workspace
+        read_keys()
         self._kinds_changed()
         workspace.session.assay.kinds_changed.connect(self._kinds_changed)
 
@@ -53,7 +57,7 @@ class KeyActions(QObject):
 
     def press(self, event: Any) -> bool:
         """Act on the key of an event; give whether it is ours."""
-        name = key_name(event)
+        name = meaning(key_name(event))
         act = self.action(name)
         if act is None:
             return False
@@ -61,6 +65,21 @@ class KeyActions(QObject):
         if not event.isAutoRepeat() or name in _REPEATED:
             act()
         return True
+
+    def set_keys(self, chosen: Mapping[str, str]) -> None:
+        """Use these keys of actions, by their default keys, and keep them."""
+        try:
+            save_keys(chosen)
+        except (HcsQcError, OSError) as error:
+            text = f"The keys hold for this session only; they could not be kept. {error}"
+            self._workspace.session.message.emit("error", text)
+        viewer = self._workspace.viewer
+        for layer in viewer.layers:
+            if layer.metadata.get("hcs_qc"):
+                layer.help = status_text()
+        if self.active_layer is None:
+            viewer.help = status_text()
+        self.changed.emit()
 
     def watch_canvas(self, canvas: QWidget) -> None:
         """Act on the keys that the canvas gets, before napari does."""
@@ -81,8 +100,8 @@ class KeyActions(QObject):
         layer = self.active_layer
         self._workspace.session.message.emit(
             "info",
-            f"The layer {layer.name!r} is active and has the key {name}; press Esc to annotate "
-            "cells again.",
+            f"The layer {layer.name!r} is active and has the key {shown(name)}; press "
+            f"{shown(keys.DESELECT)} to annotate cells again.",
         )
 
     def select_cells(self) -> None:
@@ -135,7 +154,7 @@ class _CanvasKeys(QObject):
         # PyQt may give an event in the wrapper of one that was at its address before.
         if not isinstance(event, QKeyEvent) or kind == QEvent.Type.KeyRelease:
             return False
-        name = key_name(event)
+        name = meaning(key_name(event))
         if self._actions.action(name) is None:
             return False
         if self._actions.active_layer is not None and name != keys.HELP:
@@ -171,7 +190,7 @@ class _LayerListKeys(QObject):
                     "eye, or delete it with the trash button."
                 )
             return bool(ours)
-        if len(name) == 1 and self._actions.action(name) is not None:
+        if len(name) == 1 and self._actions.action(meaning(name)) is not None:
             self._actions.tell(f"{name} annotates cells on the image and in the panels only.")
             return True
         return False

@@ -1,4 +1,7 @@
-"""Names of the keys of the desk; none of them has a meaning for napari's viewer or its windows."""
+"""Names of the keys of the desk; none of them has a meaning for napari's viewer or its windows.
+
+They are the defaults, by which the actions are known; see `own_keys`.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,6 @@ CLASS_KEYS: dict[str, tuple[str | None, str | None]] = {
 }
 """Keys that annotate a cell without a kind: class and kind; None removes the annotation."""
 
-STATUS = f"N normal, A abnormal, U unsure, {NEXT} next cell, {HELP} all keys"
-"""What napari's status bar says while one of our layers is the active one."""
-
 _QT_NAMES = {"Del": "Delete"}
 _SHIFT = Qt.KeyboardModifier.ShiftModifier
 _MODIFIERS = {
@@ -54,9 +54,23 @@ def key_name(event: Any) -> str:
     held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
     text = event.text()
     if len(text) == 1 and text.isprintable() and not text.isalpha() and not held & ~_SHIFT:
-        return (
-            str(text) if text != " " else "Space"
-        )  # wherever the layout has it, with Shift or not
-    name = QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText)
-    prefix = "".join(f"{text}+" for text, key in _MODIFIERS.items() if held & key)
+        # wherever the layout has it, with Shift or not
+        return str(text) if text != " " else "Space"
+    return _name(event.key(), held)
+
+
+def name_of(sequence: QKeySequence) -> str:
+    """Name the first key of a sequence as `key_name` names it when it is pressed; "" for none."""
+    if not sequence.count():
+        return ""
+    combination = sequence[0]
+    held = combination.keyboardModifiers() & ~Qt.KeyboardModifier.KeypadModifier
+    name = _name(combination.key(), Qt.KeyboardModifier.NoModifier)
+    is_sign = len(name) == 1 and not name.isalpha()
+    return name if is_sign and not held & ~_SHIFT else _name(combination.key(), held)
+
+
+def _name(key: Any, held: Any) -> str:
+    name = QKeySequence(key).toString(QKeySequence.SequenceFormat.PortableText)
+    prefix = "".join(f"{text}+" for text, modifier in _MODIFIERS.items() if held & modifier)
     return prefix + _QT_NAMES.get(name, name)

@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QLabel, QMenu, QToolButton
 from napari_hcs_qc.assay.scoring.well_values import MEASURES, well_values
 from napari_hcs_qc.gui.annotate import annotation_files
 from napari_hcs_qc.gui.canvas.dock import Dock
+from napari_hcs_qc.gui.keys.key_names import AFTER, BEFORE
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.plate import plate_opening
 from napari_hcs_qc.gui.plate.plate_map import PlateMap
 from napari_hcs_qc.gui.plate.recent import recent_assays
@@ -19,6 +21,7 @@ from napari_hcs_qc.gui.plate.well_marks import SITE_EXCLUDED
 from napari_hcs_qc.gui.review.well_menu import show_well_menu
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import combo_box, push_button, row, tool_button
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.workflow.cell_options import known_nuclear_channel
 
 if TYPE_CHECKING:
@@ -38,17 +41,13 @@ class PlateDock(Dock):
         self.setAcceptDrops(True)
         self._is_stand_in = False  # the cell count, as long as there are no predictions
         self._make_widgets()
-        back = tool_button(
-            "◀", "Previous site (key [ on the canvas)", lambda: session.selection.step(-1)
-        )
-        forward = tool_button(
-            "▶", "Next site (key ] on the canvas)", lambda: session.selection.step(1)
-        )
+        self._back = tool_button("◀", "", lambda: session.selection.step(-1))
+        self._forward = tool_button("▶", "", lambda: session.selection.step(1))
         self._lay_out(
             row(self._open, (self._plates, 1)),
             row(QLabel("Colour"), (self._measure, 1)),
             (self._map, 1),
-            row(back, forward, (self._where, 1), self._find),
+            row(self._back, self._forward, (self._where, 1), self._find),
             self._sites,
             self._jobs,
         )
@@ -63,12 +62,13 @@ class PlateDock(Dock):
         session.selection.plate_changed.connect(self._plate_changed)
         session.selection.site_changed.connect(self._site_changed)
         session.models.scored_changed.connect(self._scored_changed)
-        session.models.novelty_changed.connect(lambda: self._colour_if("novelty"))
-        session.models.verdicts_changed.connect(self._colour)
-        session.annotations.changed.connect(lambda _: self._colour_if("annotations"))
+        follow(session.models.novelty_changed, self, lambda: self._colour_if("novelty"))
+        session.models.verdicts_changed.connect(self._scored_changed)
+        follow(session.annotations.changed, self, lambda _: self._colour_if("annotations"))
         session.annotations.person_changed.connect(self._person_changed)
         self._assay_changed()
         self._plate_changed()
+        self._site_changed(session.selection.site)
 
     def _make_widgets(self) -> None:
         self._open = tool_button(
@@ -93,6 +93,10 @@ class PlateDock(Dock):
             self._find_cells,
         )
         self._jobs = JobBar(self._session.jobs, ("open", "open sample", "cells", "crops"))
+
+    def _write_keys(self) -> None:
+        self._back.setToolTip(f"Previous site (key {shown(BEFORE)}).")
+        self._forward.setToolTip(f"Next site (key {shown(AFTER)}).")
 
     # ---- value ---------------------------------------------------------------------------
 
@@ -299,8 +303,6 @@ class PlateDock(Dock):
         self._map.set_marks(
             flagged, marks | dict(zip(whole["well"], whole["verdict"], strict=True))
         )
-        if session.selection.site is not None:
-            self._sites.set_well(session.selection.site.well, scored)
 
     def _show_menu(self, point: QPoint) -> None:
         """Open the menu of the well under the mouse, or of all that are selected with it."""

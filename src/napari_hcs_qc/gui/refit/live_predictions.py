@@ -13,12 +13,14 @@ from napari_hcs_qc.gui.refit.light_head import FEWEST, LightHead, Scale
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJobs
     from napari_hcs_qc.gui.session.selection import Selection
     from napari_hcs_qc.gui.session.session_annotations import SessionAnnotations
     from napari_hcs_qc.gui.session.session_models import SessionModels
 
+_NEITHER, _NORMAL, _ABNORMAL = (np.int8(code) for code in range(3))
 _MOST = 400  # annotated cells that are fitted: those of since the model, and some from before
 
 
@@ -46,11 +48,12 @@ class LivePredictions(QObject):
         self._head: LightHead | None = None
         self._is_fitted = False
         self._model: object = None
-        self._before: NDArray[np.object_] | None = None  # annotated classes at that model
+        self._codes: NDArray[np.int8] | None = None  # of the annotated class of each found cell
+        self._before: NDArray[np.int8] | None = None  # at that model
         selection.plate_changed.connect(self._begin)
         models.embeddings_changed.connect(self._measure)
         models.scored_changed.connect(self._scored_changed)
-        annotations.changed.connect(self._fit)
+        annotations.changed.connect(self._annotated)
         annotations.person_changed.connect(self._begin)
         annotations.adjust = self.adjusted
 
@@ -101,9 +104,10 @@ class LivePredictions(QObject):
         """Begin with the model and the annotations of now, which it is taken to know."""
         annotated, model = self._annotations.rows, self._models.model
         self._model = None if model is None else model.id
-        self._before = None if annotated is None else annotated.classes.copy()
+        self._codes = None if annotated is None else _codes_of(annotated.classes)
+        self._before = None if self._codes is None else self._codes.copy()
         if model is None and self._before is not None:
-            self._before[:] = None  # nothing has learned from them
+            self._before[:] = _NEITHER  # nothing has learned from them
         self._is_fitted = False
         self._measure()
 
@@ -126,21 +130,30 @@ class LivePredictions(QObject):
             self._head = LightHead(scale)
             self._fit()
 
-    def _fit(self, *_: object) -> None:
+    def _annotated(self, changed: frozenset[PlateSite]) -> None:
+        """Look at the cells of sites where annotations have changed, not at a whole plate."""
+        annotated, state, codes = self._annotations.rows, self._selection.state, self._codes
+        if annotated is not None and state is not None and codes is not None:
+            for place in changed:
+                if place.plate == state.plate.name:
+                    rows = state.by_site.rows(place.site)
+                    codes[rows] = _codes_of(annotated.classes[rows])
+        self._fit()
+
+    def _fit(self) -> None:
         was_fitted, self._is_fitted = self._is_fitted, False
-        annotated, embeddings = self._annotations.rows, self._models.embeddings
+        embeddings, codes = self._models.embeddings, self._codes
         before, head = self._before, self._head
-        if not self._is_on or annotated is None or embeddings is None or head is None:
+        if not self._is_on or embeddings is None or head is None:
             return
-        if before is None or len(before) != len(annotated.classes):
+        if codes is None or before is None:
             return
-        is_new = annotated.classes != before
-        has_class = np.isin(annotated.classes, ("normal", "abnormal"))
-        rows = np.flatnonzero(has_class[: len(embeddings)])
+        is_new = codes != before
+        rows = np.flatnonzero(codes[: len(embeddings)])
         if is_new.any() and len(rows):
             rows = self._chosen(rows, is_new)
             rows = rows[np.isfinite(np.asarray(embeddings[rows])).all(axis=1)]
-            is_abnormal = annotated.classes[rows] == "abnormal"
+            is_abnormal = codes[rows] == _ABNORMAL
             n_abnormal = int(is_abnormal.sum())
             if min(n_abnormal, len(rows) - n_abnormal) >= FEWEST:
                 head.fit(embeddings, rows, is_abnormal, self._p_model(rows))
@@ -156,6 +169,13 @@ class LivePredictions(QObject):
         n_old = max(0, _MOST - len(new))
         drawn = np.random.default_rng(0).permutation(old)[:n_old]
         return np.sort(np.concatenate([new[-_MOST:], drawn]))
+
+
+def _codes_of(classes: NDArray[np.object_]) -> NDArray[np.int8]:
+    codes = np.full(classes.shape, _NEITHER)
+    codes[classes == "normal"] = _NORMAL
+    codes[classes == "abnormal"] = _ABNORMAL
+    return codes
 
 
 def _measured(embeddings: NDArray[np.floating[Any]], **_job: Any) -> Scale:

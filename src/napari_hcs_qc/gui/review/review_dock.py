@@ -10,12 +10,15 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
-from napari_hcs_qc.assay.scoring.review_queue import next_open, progress, seen_now
+from napari_hcs_qc.assay.scoring.review_queue import next_open, progress
 from napari_hcs_qc.assay.views.montage import well_montage
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.layers import picture_style
 from napari_hcs_qc.gui.gallery.montage_view import MontageView
+from napari_hcs_qc.gui.keys.key_names import UNDO
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.review.review_table import ReviewTable
+from napari_hcs_qc.gui.review.well_pictures import WellPictures
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import check_box, combo_box, line_edit, push_button, row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -90,6 +93,7 @@ class ReviewDock(Dock):
             {"": "any reason"} | FLAG_CODES, "Flag reason of the wells to list.", least=6
         )
         self._table = ReviewTable()
+        self._pictures = WellPictures(self._session, self._table)
         self._about = WrappedLabel()
         self._montage = MontageView()
         self._note = line_edit(
@@ -109,6 +113,7 @@ class ReviewDock(Dock):
         )
         self._jobs = JobBar(self._session.jobs, ("export",))
         self._buttons: dict[str, QPushButton] = {}
+        self._shortcuts: dict[str, tuple[str, str, QShortcut]] = {}
         for key, name, tip, act in (
             ("K", "Keep", "The well is fine; it stays in the tables.", lambda: self.decide("keep")),
             (
@@ -130,19 +135,26 @@ class ReviewDock(Dock):
                 self.exclude_site,
             ),
             ("Backspace", "Remove", "Remove the verdict.", lambda: self.decide(None)),
-            ("Ctrl+Z", "Undo", "Undo your last action.", self._session.annotations.undo),
+            (UNDO, "Undo", "Undo your last action.", self._session.annotations.undo),
         ):
             self._buttons[name] = self._button(key, name, tip, act)
 
     def _button(self, key: str, name: str, tip: str, act: Callable[[], object]) -> QPushButton:
-        text = f"{name} ({'⌫' if key == 'Backspace' else key})"
-        button = push_button(text, f"{tip} Key: {key}.", act)
+        button = push_button(name, "", act)
         button.setMinimumWidth(60)
         button.setObjectName(name.lower())
-        shortcut = QShortcut(QKeySequence(key), self)
+        shortcut = QShortcut(self)
+        self._shortcuts[name] = key, tip, shortcut
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(act)  # where the button is not enabled, too: it says why
         return button
+
+    def _write_keys(self) -> None:
+        for name, (default, tip, shortcut) in self._shortcuts.items():
+            key = shown(default)
+            shortcut.setKey(QKeySequence(key))
+            self._buttons[name].setText(f"{name} ({'⌫' if key == 'Backspace' else key})")
+            self._buttons[name].setToolTip(f"{tip} Key: {key}.")
 
     # ---- the queue -----------------------------------------------------------------------
 
@@ -182,6 +194,7 @@ class ReviewDock(Dock):
             entry for entry in listed if (not code or code in entry.codes) and _is_in(entry, state)
         ]
         self._table.set_entries(shown)
+        self._pictures.set_on(state == _EVERY)
         self._follow_screen()
 
     def _follow_screen(self, *_: object) -> None:
@@ -307,15 +320,9 @@ class ReviewDock(Dock):
         return entry
 
     def _record(self, entry: QueueEntry, verdict: str | None, site: int | None) -> bool:
-        scored = self._scored(entry.plate)
-        is_recorded = self._session.annotations.decide(
-            entry.plate,
-            entry.well,
-            verdict,
-            site=site,
-            note=self._note.text() or None,
-            seen=None if scored is None else seen_now(scored, entry.well, site),
-        )
+        note = self._note.text() or None
+        annotations = self._session.annotations
+        is_recorded = annotations.decide(entry.plate, entry.well, verdict, site=site, note=note)
         if is_recorded:
             self._note.clear()
         return is_recorded

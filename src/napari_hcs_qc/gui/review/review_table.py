@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QIcon
 
-from napari_hcs_qc.gui.widgets.tables import Column, RowTable
+from napari_hcs_qc.gui.widgets.tables import ROW_PX, Column, RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from qtpy.QtGui import QPixmap
     from qtpy.QtWidgets import QWidget
 
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
@@ -30,6 +32,7 @@ _COLUMNS = (
     Column("Verdict", "✓ kept, ✗ excluded, ↻ look again; ! the prediction has changed since"),
 )
 _REASON, _VERDICT = 4, 5
+_TALL_PX = 40
 _KEYS: tuple[_Key, ...] = (
     lambda entry: entry.key,
     lambda entry: -entry.n_cells,
@@ -46,6 +49,7 @@ class ReviewTable(RowTable):
     """Wells of the queue, worst first."""
 
     activated = Signal(object)
+    rows_changed = Signal()  # those in sight, or what is written in them
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(_COLUMNS, stretched=_REASON, parent=parent)
@@ -84,6 +88,7 @@ class ReviewTable(RowTable):
             has_plates = len({entry.plate for entry in self.entries}) > 1
             for row, entry in enumerate(self.entries):
                 self._write_entry(row, entry, has_plates=has_plates)
+        self.rows_changed.emit()
 
     def sort_by(self, column: int) -> None:
         """Sort by a column, the other way round when it is chosen again."""
@@ -111,6 +116,33 @@ class ReviewTable(RowTable):
         for column, text in enumerate(texts):
             tip = entry.change if column == _VERDICT and entry.change else entry.reason
             self.write(row, column, text, tip)
+
+    def set_tall(self, is_tall: bool) -> None:
+        """Make the rows high enough for pictures, or as high as their texts."""
+        rows = self.verticalHeader()
+        assert rows is not None
+        rows.setDefaultSectionSize(_TALL_PX if is_tall else ROW_PX)
+        self.setIconSize(QSize(_TALL_PX, _TALL_PX - 4) if is_tall else QSize(0, 0))
+
+    def rows_in_sight(self) -> range:
+        """Give the rows that can be seen without scrolling."""
+        first = self.rowAt(0)
+        if first < 0:
+            return range(0)
+        view = self.viewport()
+        last = -1 if view is None else self.rowAt(view.height() - 1)
+        return range(first, len(self.entries) if last < 0 else last + 1)
+
+    def set_picture(self, row: int, picture: QPixmap) -> None:
+        """Show the picture of a well."""
+        item = self.item(row, 0)
+        if item is not None:
+            item.setIcon(QIcon(picture))
+
+    def resizeEvent(self, event: object) -> None:
+        """Report that other rows are in sight."""
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self.rows_changed.emit()
 
     def sizeHint(self) -> QSize:
         """Ask for a few rows; what is below (pictures, buttons) matters as much."""

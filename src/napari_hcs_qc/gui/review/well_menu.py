@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog, QMenu
 
-from napari_hcs_qc.assay.scoring.review_queue import seen_now
 from napari_hcs_qc.text import a_few
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ def _decide(
     if scored is None:
         return
     for well in wells:
-        seen = seen_now(scored, well)
-        plate = scored.state.plate.name
-        if not session.annotations.decide(plate, well, verdict, note=note, seen=seen):
+        if not session.annotations.decide(scored.state.plate.name, well, verdict, note=note):
             return
 
 

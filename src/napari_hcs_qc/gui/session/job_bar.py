@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts, push_button, row
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -59,10 +61,10 @@ class JobBar(QWidget):
         self._job = job
         self._cancel.setEnabled(True)
         self._show_later.start()
-        job.progress.connect(lambda done, total, message: self._go_on(job, done, total, message))
-        job.finished.connect(lambda _: self._ended(job, ""))
-        job.failed.connect(lambda text: self._ended(job, f"{job.title} failed: {text}"))
-        job.cancelled.connect(lambda: self._ended(job, f"{job.title}: cancelled."))
+        follow(job.progress, self, partial(self._go_on, job))
+        follow(job.finished, self, lambda _: self._ended(job, ""))
+        follow(job.failed, self, lambda text: self._ended(job, f"{job.title} failed: {text}"))
+        follow(job.cancelled, self, lambda: self._ended(job, f"{job.title}: cancelled."))
 
     def _show_running(self) -> None:
         job = self._job

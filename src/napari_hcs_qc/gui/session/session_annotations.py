@@ -12,13 +12,14 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_hcs_qc.assay.annotations.annotation import Annotation, annotations_at
 from napari_hcs_qc.assay.annotations.annotation_cache import PlateSite
 from napari_hcs_qc.assay.annotations.kinds import listed_kinds
+from napari_hcs_qc.assay.scoring.review_queue import seen_now
 from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows, OwnAnnotations
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -187,7 +188,21 @@ class SessionAnnotations(QObject):
             these = "this cell" if len(cells) == 1 else "these cells"
             self.message.emit("info", f"{self._annotator} has not annotated {these}.")
             return False
-        return self._annotate(annotations)
+        before = self._n_conflicts(rows)
+        is_recorded = self._annotate(annotations)
+        n_new = self._n_conflicts(rows) - before
+        if n_new > 0:
+            cells_are = "This cell is" if n_new == 1 else f"{n_new:,} of these cells are"
+            self.message.emit(
+                "info",
+                f"{cells_are} annotated otherwise by somebody else, and left out of training until "
+                "you agree; the Annotate panel lists such cells.",
+            )
+        return is_recorded
+
+    def _n_conflicts(self, rows: NDArray[np.int64]) -> int:
+        """Count the cells about which people disagree, as far as the person may see it."""
+        return 0 if self._rows is None else int((self._rows.classes[rows] == "conflict").sum())
 
     def annotate_rows(self, rows: NDArray[np.int64], classes: Sequence[str]) -> bool:
         """Annotate found cells of the plate shown, each as its class, as one action."""
@@ -238,13 +253,14 @@ class SessionAnnotations(QObject):
         *,
         site: int | None = None,
         note: str | None = None,
-        seen: Mapping[str, str | float | bool] | None = None,
     ) -> bool:
-        """Record a verdict on a well or site."""
+        """Record a verdict on a well or site, with what the machine says of it now."""
         cache = self.cache
         if cache is None:
             return False
+        scored = {item.state.plate.name: item for item in self._models.all_scored}.get(plate)
         try:
+            seen = None if scored is None else seen_now(scored, well, site)
             cache.journal.verdict(
                 plate, well, verdict, reviewer=self._annotator, site=site, note=note, seen=seen
             )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_hcs_qc.gui.session.selection import CellId
+from napari_hcs_qc.gui.widgets.following import is_open
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Target(QObject):
         """Give those that can be seen now, in the image or the gallery."""
         if not cells:
             return _NONE
-        self._sights = [sight for sight in self._sights if _is_open(sight)]
+        self._sights = [sight for sight in self._sights if is_open(_owner(sight))]
         return _NONE.union(*(sight(cells) for sight in self._sights))
 
     # ---- what it follows -----------------------------------------------------------------
@@ -183,8 +183,9 @@ class Target(QObject):
             # The pointer takes over when it is moved from here, not by where it happens to rest.
             self._is_annotated, self._has_moved = True, False
             self.selected.emit()
-            if cls is not None and self.goes_on and self._next is not None:
-                self._next()
+            following = self._next
+            if cls and self.goes_on and following and is_open(_owner(following)):
+                following()
         return True
 
     def _why_none(self) -> str:
@@ -203,9 +204,8 @@ def cell_id(cells: SiteCells, index: int) -> CellId:
     return CellId(cells.site, row if row >= 0 else (y_px, x_px))
 
 
-def _is_open(sight: Sight) -> bool:
-    owner = getattr(sight, "__self__", None)
-    return not isinstance(owner, QObject) or bool(isalive(owner))  # type: ignore[no-untyped-call]
+def _owner(method: Callable[..., object]) -> object:
+    return getattr(method, "__self__", None)
 
 
 def _is_confirmed(n_cells: int, cls: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     set_tab_order,
     tool_button,
 )
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
 from napari_hcs_qc.plugins import PRETRAIN_PANEL, load
@@ -145,7 +147,7 @@ class EncoderDock(Dock):
         """Measure the encoder that is chosen on this machine."""
         options = self.value()
         job = self._tasks.measure_speed(options)
-        job.finished.connect(lambda speed: self._measured(options, speed))
+        follow(job.finished, self, partial(self._measured, options))
 
     def _measured(self, options: TrainOptions, speed: EncoderSpeed) -> None:
         self._speeds[speed.name, options.weights, options.device] = speed
@@ -352,11 +354,15 @@ class EncoderDock(Dock):
             box.activated.connect(self._changed)
         for box in self._rgb:
             box.activated.connect(self._pick_colour)
-        session.options.changed.connect(lambda: self.set_value(session.options.value()))
+        follow(session.options.changed, self, lambda: self.set_value(session.options.value()))
         session.models.embeddings_changed.connect(self._embedded)
         self.pretraining.trained.connect(self._trained)
         session.assay.changed.connect(self._assay_changed)
-        session.selection.plate_changed.connect(lambda: self.set_value(session.options.value()))
+        follow(
+            session.selection.plate_changed,
+            self,
+            lambda: self.set_value(session.options.value()),
+        )
 
     def _fill_colours(self, options: TrainOptions) -> None:
         plate = self._session.selection.plate

@@ -166,7 +166,9 @@ class ModelFigures(QWidget):
             name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
             self._grid.addWidget(_number(_mean_text(figure), tips[0]), row, 1)
-            self._grid.addWidget(_number(figure.interval_text(), tips[1]), row, 2)
+            self._grid.addWidget(
+                _number(figure.interval_text().removesuffix(" to say"), tips[1]), row, 2
+            )
         self._grid.setColumnStretch(0, 1)
 
 

@@ -12,6 +12,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.keys.key_names import RETRAIN
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.train.model_figures import ModelFigures
 from napari_hcs_qc.gui.train.model_history_view import ModelHistory
@@ -26,6 +27,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     set_tab_order,
     spin_box,
 )
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEADS
@@ -170,13 +172,15 @@ class TrainDock(Dock):
 
     # ---- making --------------------------------------------------------------------------
 
-    def _make_widgets(self) -> None:
-        self._retrain = push_button(
-            f"Retrain  ({RETRAIN})",
+    def _write_keys(self) -> None:
+        self._retrain.setText(f"Retrain  ({shown(RETRAIN)})")
+        self._retrain.setToolTip(
             "Trains on all annotations and classifies every cell and well of the assay again "
-            f"({RETRAIN}). The previous model stays in use until the new one is ready.",
-            lambda: self._training.retrain(),
+            f"({shown(RETRAIN)}). The previous model stays in use until the new one is ready."
         )
+
+    def _make_widgets(self) -> None:
+        self._retrain = push_button("Retrain", "", lambda: self._training.retrain())
         font = self._retrain.font()
         font.setBold(True)
         font.setPointSizeF(font.pointSizeF() * 1.2)
@@ -186,7 +190,7 @@ class TrainDock(Dock):
         heads = {name: (name, _about_head(name)) for name in HEADS}
         self._options = OptionForm(TrainOptions, {"head": Option(tip="", choices=heads)}, self)
         self._auto = check_box(
-            "automatically every", "Retrain automatically after this number of annotations."
+            "after every", "Retrain automatically after this number of annotations."
         )
         self._every = spin_box(
             1,
@@ -217,7 +221,7 @@ class TrainDock(Dock):
         self.history.noted.connect(training.set_note)
         self.history.compare_requested.connect(self._compare)
         self.history.restore_requested.connect(training.restore)
-        session.options.changed.connect(lambda: self.set_value(session.options.value()))
+        follow(session.options.changed, self, lambda: self.set_value(session.options.value()))
         training.model_changed.connect(self._model_changed)
         session.assay.changed.connect(self._assay_changed)
         session.assay.include_cut_changed.connect(self.refresh)

@@ -23,7 +23,7 @@ LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 ROLE = Qt.ItemDataRole.UserRole
 _HINT_PX, _LEAST_PX = 380, 240
-_ROW_PX = 22
+ROW_PX = 22
 
 
 class Column(NamedTuple):
@@ -56,7 +56,7 @@ class RowTable(QTableWidget):
         rows, header = self.verticalHeader(), self.horizontalHeader()
         assert rows is not None and header is not None
         rows.setVisible(False)
-        rows.setDefaultSectionSize(_ROW_PX)
+        rows.setDefaultSectionSize(ROW_PX)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
         self.currentCellChanged.connect(self._row_changed)

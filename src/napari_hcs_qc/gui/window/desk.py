@@ -22,6 +22,7 @@ from napari_hcs_qc.gui.plate.plate_dock import PlateDock
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.train_dock import TrainDock
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.window.furniture import (
     dock_with,
     inner_widget,
@@ -164,13 +165,23 @@ def _connect(viewer: Viewer, workspace: Workspace) -> None:
     take_keys(viewer, keys)
     window = viewer.window._qt_window
     session = workspace.session
-    keys.help_requested.connect(lambda: CheatSheet(session.assay.kinds, window).show())
+    keys.help_requested.connect(lambda: _show_keys(workspace, window))
     keys.gallery_requested.connect(lambda: _switch_gallery(viewer))
     gallery.gallery.filled_changed.connect(guide.set_gallery_shown)
     guide.layers_toggled.connect(lambda are_shown: show_layers(viewer, are_shown))
     for dock in layer_docks(viewer):
-        dock.visibilityChanged.connect(lambda _: guide.set_layers_shown(layers_shown(viewer)))
+        follow(
+            dock.visibilityChanged,
+            guide,
+            lambda _: guide.set_layers_shown(layers_shown(viewer)),
+        )
     session.message.connect(_notify)
+
+
+def _show_keys(workspace: Workspace, window: QWidget) -> None:
+    sheet = CheatSheet(workspace.session.assay.kinds, window)
+    sheet.keys_chosen.connect(KeyActions.of(workspace).set_keys)
+    sheet.show()
 
 
 def _notify(level: str, text: str) -> None:

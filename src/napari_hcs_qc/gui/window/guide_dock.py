@@ -9,7 +9,8 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_hcs_qc.gui.canvas.dock import Dock
-from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, RETRAIN
+from napari_hcs_qc.gui.keys.key_names import GALLERY, HELP, NEXT, RETRAIN
+from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import push_button, row
@@ -60,16 +61,17 @@ def next_step(session: Session) -> tuple[int, str]:
             "gallery by score to see them. Annotations make the model this assay's own. "
         )
         return 2, judged + (
-            "Point at a cell, which gets a frame, and press N if it is normal, A if it is abnormal "
+            "Point at a cell, which gets a frame, and press "
+            f"{shown('N')} if it is normal, {shown('A')} if it is abnormal "
             "(out of focus, saturated, debris, dead). "
-            f"The key {NEXT} frames the most informative cell, and each key goes on to the next. "
-            "So far "
-            f"{n_normal} normal and {n_abnormal} abnormal; {FEW} of each are enough to start."
+            f"The key {shown(NEXT)} frames the most informative cell, and each key goes on to the "
+            f"next. So far {n_normal} normal and {n_abnormal} abnormal; {FEW} of each are "
+            "enough to start."
         )
     if is_first:
         return 3, (
-            f"Press Retrain ({RETRAIN}). The first time, all cells are embedded, which takes "
-            "minutes; after that, retraining takes about a second."
+            f"Press Retrain ({shown(RETRAIN)}). The first time, all cells are embedded, which "
+            "takes minutes; after that, retraining takes about a second."
         )
     if session.annotations.is_blind:
         return 2, (
@@ -79,8 +81,9 @@ def next_step(session: Session) -> tuple[int, str]:
     n_open = sum(1 for entry in session.models.queue if not entry.is_done)
     if n_open:
         return 4, (
-            f"{count_of(n_open, 'flagged well')} to review in the Review panel: K keeps a well, X "
-            "excludes it, L marks it to look at again. Then export the tables there."
+            f"{count_of(n_open, 'flagged well')} to review in the Review panel: "
+            f"{shown('K')} keeps a well, {shown('X')} excludes it, {shown('L')} marks it to look "
+            "at again. Then export the tables there."
         )
     return 4, (
         "All flagged wells are reviewed. Export the tables in the Review panel, or improve the "
@@ -116,12 +119,8 @@ class GuideDock(Dock):
         self._layers = _switch(
             "Layers", "Show napari's layers and their controls, as tabs beside the plate; or not."
         )
-        self._gallery = _switch(
-            "Gallery", f"The gallery of cells in the whole window, or not (key {GALLERY})."
-        )
-        self._show_keys = push_button(
-            "Keys ?", "All keys, and what the mouse does (key ?).", self._keys.help_requested.emit
-        )
+        self._gallery = _switch("Gallery", "")
+        self._show_keys = push_button("Keys", "", self._keys.help_requested.emit)
         self._lay_out(
             row(self._layers, self._gallery, self._show_keys, None),
             self._path,
@@ -140,6 +139,14 @@ class GuideDock(Dock):
             session.annotations.person_changed,
         ):
             signal.connect(self.refresh)
+        self.refresh()
+
+    def _write_keys(self) -> None:
+        self._gallery.setToolTip(
+            f"The gallery of cells in the whole window, or not (key {shown(GALLERY)})."
+        )
+        self._show_keys.setText(f"Keys {shown(HELP)}")
+        self._show_keys.setToolTip(f"All keys, and what the mouse does (key {shown(HELP)}).")
         self.refresh()
 
     def value(self) -> int:

@@ -23,6 +23,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     row,
     tool_button,
 )
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.heads.head_registry import HEAD_NAMES
 from napari_hcs_qc.job import NO_JOB, Job
@@ -339,7 +340,7 @@ class BenchmarkDock(Dock):
             quiet=True,
             failure="warning",
         )
-        job.finished.connect(lambda crops: self._detail.set_crops(*crops))
+        follow(job.finished, self, lambda crops: self._detail.set_crops(*crops))
 
     def _assay_changed(self) -> None:
         self._benchmark, self._results = None, {}

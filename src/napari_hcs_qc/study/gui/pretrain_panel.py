@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 from napari_hcs_qc.encoders.registry import list_custom_encoders, list_encoders
 from napari_hcs_qc.gui.session.job_bar import JobBar
 from napari_hcs_qc.gui.widgets.controls import form, heading, lay_out, name_parts, push_button, row
+from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
@@ -154,7 +155,7 @@ class PretrainPanel(QWidget):
         self._neighbours.set_value(None)
         self._progress.setText("")
         self._warnings.setText("")
-        job.finished.connect(lambda made: self._trained(made.name))
+        follow(job.finished, self, lambda made: self._trained(made.name))
         for ended in (job.finished, job.failed, job.cancelled):
             ended.connect(reports.deleteLater)
         self.refresh()
