@@ -188,6 +188,11 @@ def test_new_describes_a_series_once_and_one_leaves_as_a_whole(
     assert "its number, or all, was expected" in capsys.readouterr().err
     assert main(["new", str(tmp_path / "one"), str(made / "P"), "--time", "2"]) == 0
     assert [entry.name for entry in Assay.open(tmp_path / "one").plates] == ["P"]
+    Assay.new(tmp_path / "all", [made / "P"], time="all")
+    with pytest.raises(HcsQcError, match=r"cannot be in one assay.*remove ASSAY P"):
+        Assay.new(tmp_path / "one", [made / "P"], time="all")
+    with pytest.raises(HcsQcError, match=r"cannot be in one assay.*remove ASSAY P"):
+        Assay.new(tmp_path / "all", [made / "P"])
 
 
 def test_the_times_of_an_ome_zarr_are_told_apart(made: Path, tmp_path: Path) -> None:

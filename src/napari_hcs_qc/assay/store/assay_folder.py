@@ -164,6 +164,13 @@ class AssayFolder:
         with self.lock():
             self.reload()
             for entry in self._plates:
+                if same_name(entry.name, series or "") or same_name(entry.series or "", name):
+                    whole, part = (entry, new) if new.series else (new, entry)
+                    raise HcsQcError(
+                        f"The plate {whole.name} and its time point {part.name} cannot be in one "
+                        "assay, in which cells would count twice; remove what is there first: "
+                        f"hcs-qc remove ASSAY {quote(entry.plate_name)}."
+                    )
                 if not same_name(entry.name, name):
                     continue
                 requested = replace(
