@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_hcs_qc.gui.canvas.our_layers import HEAT
-from napari_hcs_qc.gui.keys.key_names import STATUS
+from napari_hcs_qc.gui.keys.own_keys import status_text
 from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class HeatLayer(QObject):
                 **_LOOK,
                 **view.place,
             )
-            layer.help = STATUS
+            layer.help = status_text()
             n_channels = sum(item.metadata.get("hcs_qc") == "channel" for item in layers)
             layers.move(layers.index(layer), n_channels)  # below the cells
             layers.selection.active = active
