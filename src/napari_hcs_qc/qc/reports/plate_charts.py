@@ -215,7 +215,8 @@ def annotated_chart(data: AnnotatedMap) -> Figure:
             rows = np.flatnonzero(of_class & (data.is_wrong == is_wrong)).tolist()
             if rows:
                 marks = axes.scatter(
-                    *data.places[rows].T,
+                    data.places[rows, 0],
+                    data.places[rows, 1],
                     s=size,
                     marker=marker,
                     color=colour,
