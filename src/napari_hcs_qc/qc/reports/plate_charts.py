@@ -211,18 +211,19 @@ def annotated_chart(data: AnnotatedMap) -> Figure:
         ("normal", ~data.is_abnormal, NORMAL),
         ("abnormal", data.is_abnormal, ABNORMAL),
     ):
-        for label, rows, style in (
-            (name, of_class & ~data.is_wrong, {"marker": "o", "s": 22, "edgecolors": "white"}),
-            (f"{name}, called otherwise", of_class & data.is_wrong, {"marker": "X", "s": 46}),
-        ):
-            if rows.any():
+        for is_wrong, marker, size in ((False, "o", 22), (True, "X", 46)):
+            rows = np.flatnonzero(of_class & (data.is_wrong == is_wrong)).tolist()
+            if rows:
                 marks = axes.scatter(
-                    *data.places[rows].T,
+                    data.places[rows, 0],
+                    data.places[rows, 1],
+                    s=size,
+                    marker=marker,
                     color=colour,
+                    edgecolors="white",
                     linewidths=0.4,
-                    label=f"{label} ({int(rows.sum())})",
-                    **style,
+                    label=f"{name}{', called otherwise' if is_wrong else ''} ({len(rows)})",
                 )
-                set_tooltips(marks, [data.texts[row] for row in np.flatnonzero(rows)])
+                set_tooltips(marks, [data.texts[row] for row in rows])
     figure.legend(loc="outside lower left", ncols=2)
     return figure

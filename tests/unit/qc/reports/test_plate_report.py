@@ -14,8 +14,11 @@ from PIL import Image
 from napari_hcs_qc.errors import HcsQcError, Problem, UnreadableSiteError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.qc.intervals import Rates
+from napari_hcs_qc.qc.reports.plate_charts import AnnotatedMap
 from napari_hcs_qc.qc.reports.plate_report import (
+    Calls,
     CrossValidated,
+    ErrorExamples,
     ModelCard,
     Picture,
     ReportData,
@@ -254,3 +257,29 @@ def test_it_can_be_stopped(data: ReportData, tmp_path: Path) -> None:
     assert (tmp_path / "r.html").read_bytes() == before
     with pytest.raises(HcsQcError, match="no plate"):
         write_report(replace(data, plates=[]), tmp_path / "r.html")
+
+
+def test_it_shows_where_the_model_is_wrong(data: ReportData, tmp_path: Path) -> None:
+    crops = [Picture(np.full((4, 4), 9, np.uint8), "B03 0.97 dead")]
+    cells = AnnotatedMap(
+        places=np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]]),
+        is_abnormal=np.array([False, True, True]),
+        is_wrong=np.array([False, False, True]),
+        texts=["P A01", f"P {EVIL}", "P A03"],
+        explained=(0.4, 0.1),
+        n_annotated=1200,
+    )
+    assert data.model is not None
+    card = replace(
+        data.model,
+        calls=[Calls(name="of these haze", n=6, n_called=1.0)],
+        errors=[ErrorExamples(title="Annotated normal, called abnormal: 1 cell", pictures=crops)],
+        annotated_map=cells,
+    )
+    text, page = read(write_report(replace(data, model=card), tmp_path / "r.html"))
+    assert EVIL not in text
+    for shown in (
+        "of these haze", "17 %", "called abnormal: 1 cell", "B03 0.97 dead", "drawn from 1,200",
+        "first component (40 % of the variance)", "abnormal, called otherwise (1)", f"P {EVIL}",
+    ):  # fmt: skip
+        assert shown in page.text, shown
