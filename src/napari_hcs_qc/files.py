@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CHECKSUM = "checksum"
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp.*")
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # all that NumPy says of a full disk
 _DAY_S = 86_400.0
 _SWEPT: set[tuple[int, Path]] = set()
 
@@ -45,6 +46,8 @@ def explained_writes(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         number = error.errno if error.errno is not None else -1
+        if number < 0 and _SHORT_WRITE.fullmatch(str(error)):
+            number = errno.ENOSPC
         advice = _ADVICE.get(number, "check the folder and run the same command again")
         reason = error.strerror or str(error)
         raise WriteError(f"Cannot write {path}: {reason}: {advice}.") from error

@@ -53,7 +53,7 @@ def test_a_whole_assay_is_checked_part_by_part(
     checked = Assay.open(path).check()
     assert checked.damaged == ()
     kinds = {part.name.split(" ")[0] for part in checked.parts}
-    assert kinds == {
+    assert kinds - {"copy"} == {  # of the journal, made when another process opens it
         "assay.json",
         "journal.sqlite",
         "platemap.csv",

@@ -116,6 +116,15 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"wells.csv", of_others.name}
 
 
+def test_what_numpy_says_of_a_full_disk_is_one(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WriteError, match="disk is full"),
+        atomic_path(tmp_path / "crop.tif") as temporary,
+    ):
+        temporary.touch()
+        raise OSError("14283 requested and 3960 written")
+
+
 def test_a_folder_is_there_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "crops"
     path.mkdir()  # empty, as a person may have made it
