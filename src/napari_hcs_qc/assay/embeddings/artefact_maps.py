@@ -74,7 +74,10 @@ class ArtefactMaps:
         if self._key not in _known:
             plate = self._state.plate
             sample = reference_sites(plate)
-            fitted = [UsualPatches.fit(self._sampled(sample, group, job)) for group in self._groups]
+            fitted = [
+                UsualPatches.fit(self._sampled(sample, group, job), _GREY_WEIGHT)
+                for group in self._groups
+            ]
             patches = tuple(usual for usual in fitted if usual is not None)
             if len(patches) < len(fitted):
                 raise HcsQcError(
@@ -118,7 +121,7 @@ class ArtefactMaps:
         )[0]
         maps = self._encoder.maps(image, job=job)
         finest = max((patches.shape[1:] for patches in maps), key=math.prod)
-        return [*maps, _grey(image, finest, cells.diameter_px * finest[0] / shown.shape[1])]
+        return [_grey(image, finest, cells.diameter_px * finest[0] / shown.shape[1]), *maps]
 
 
 def _grey(image: torch.Tensor, shape: tuple[int, ...], diameter: float) -> Floats:
