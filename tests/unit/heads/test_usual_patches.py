@@ -34,7 +34,7 @@ def site(seed: int, *, odd: bool = False) -> list[Floats]:
 
 
 def fitted(n: int = 9, odd: tuple[int, ...] = ()) -> UsualPatches:
-    made = UsualPatches.fit((site(number, odd=number in odd) for number in range(n)), (1.0, 2.0))
+    made = UsualPatches.fit((site(number, odd=number in odd) for number in range(n)), 2.0)
     assert made is not None
     return made
 
@@ -62,13 +62,13 @@ def test_what_is_odd_stays_so_when_its_own_site_is_among_those_compared_with(num
 
 
 def test_of_too_few_sites_nothing_is_known() -> None:
-    assert UsualPatches.fit([site(0), site(1)], (1.0, 1.0)) is None
-    assert UsualPatches.fit([], ()) is None
+    assert UsualPatches.fit([site(0), site(1)]) is None
+    assert UsualPatches.fit([]) is None
 
 
 def test_a_constant_map_breaks_nothing() -> None:
     flat = [[np.ones((4, 6, 8), np.float32)] for _ in range(3)]
-    made = UsualPatches.fit(flat, (1.0,))
+    made = UsualPatches.fit(flat)
     assert made is not None
     assert np.isfinite(made.score(flat[0])).all()
 

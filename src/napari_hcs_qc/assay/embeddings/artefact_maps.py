@@ -34,7 +34,7 @@ _MOST_PX = 4_000_000  # beyond this the site is shown smaller
 _LEAST_PX = 64  # of a side
 _GREY_WEIGHT = 2.0  # of grey values beside each stage: haze is known by nothing else
 _MOST_KNOWN = 4
-_known: dict[tuple[str, ...], tuple[UsualPatches, ...]] = {}
+_known: dict[tuple[object, ...], tuple[UsualPatches, ...]] = {}
 
 
 def reference_sites(plate: Plate) -> list[SiteKey]:
@@ -74,7 +74,10 @@ class ArtefactMaps:
         if self._key not in _known:
             plate = self._state.plate
             sample = reference_sites(plate)
-            fitted = [UsualPatches.fit(self._sampled(sample, group, job)) for group in self._groups]
+            fitted = [
+                UsualPatches.fit(self._sampled(sample, group, job), _GREY_WEIGHT)
+                for group in self._groups
+            ]
             patches = tuple(usual for usual in fitted if usual is not None)
             if len(patches) < len(fitted):
                 raise HcsQcError(
@@ -118,7 +121,7 @@ class ArtefactMaps:
         )[0]
         maps = self._encoder.maps(image, job=job)
         finest = max((patches.shape[1:] for patches in maps), key=math.prod)
-        return [*maps, _grey(image, finest, cells.diameter_px * finest[0] / shown.shape[1])]
+        return [_grey(image, finest, cells.diameter_px * finest[0] / shown.shape[1]), *maps]
 
 
 def _grey(image: torch.Tensor, shape: tuple[int, ...], diameter: float) -> Floats:
@@ -126,8 +129,9 @@ def _grey(image: torch.Tensor, shape: tuple[int, ...], diameter: float) -> Float
 
     An encoder forgets most of how bright a place is, which is what haze is known by.
     """
-    mean = functional.adaptive_avg_pool2d(image, shape).numpy()
-    square = functional.adaptive_avg_pool2d(image**2, shape).numpy()
+    rows, columns = shape
+    mean = functional.adaptive_avg_pool2d(image, (rows, columns)).numpy()
+    square = functional.adaptive_avg_pool2d(image**2, (rows, columns)).numpy()
     wide = 2 * diameter
     parts = [
         mean,
@@ -137,4 +141,5 @@ def _grey(image: torch.Tensor, shape: tuple[int, ...], diameter: float) -> Float
         np.maximum(square - mean**2, 0.0),
     ]
     # Roots, so that the dim half of the range counts as the bright one does.
-    return np.sqrt(np.maximum(np.concatenate(parts), 0.0)).astype(np.float32)
+    grey: Floats = np.sqrt(np.maximum(np.concatenate(parts), 0.0)).astype(np.float32)
+    return grey
