@@ -62,10 +62,10 @@ def test_five_lines_say_what_was_understood_and_why(
         "Plate: 6 × 8 wells (a guess: the smallest plate with all wells); 6 wells imaged (C03, "
         "C04, D03 and 3 more), 6 sites",
         "Channels: Hoechst (OME-XML)",
-        "Planes: 1 z plane; 2 time points (1, 2), 1 is read (--time for another)",
+        "Planes: 1 z plane; 2 time points (1, 2), 1 is read (--time for another or all)",
         "Pixel size: 0.65 µm (OME-XML)",
         "Left out or in doubt: 2 notes:",
-        "time points: 2 (1, 2); the first, 1, is used. --time N reads another.",
+        "time points: 2 (1, 2); the first, 1, is used. --time N reads another, --time all each.",
         "1 file: of a type that cannot be read: notes.xyz.",
     ]
     data = json.loads(run(capsys, "new", tmp_path / "other", plate, "--json"))["plates"][0]

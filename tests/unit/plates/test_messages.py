@@ -20,6 +20,7 @@ import napari_hcs_qc.plates
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.first_look import looked_at
+from napari_hcs_qc.plates.open import at_time_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -593,7 +594,9 @@ def test_all_errors_of_the_readers_are_met(tmp_path: Path, monkeypatch: pytest.M
     for case, (form, name, content) in COMPANIONS.items():
         given = folder(form)(tmp_path / case)
         (tmp_path / case / name).write_bytes(content)
-        opened(given)
+        last = opened(given)
+    with pytest.raises(HcsQcError, match=r"has no time point 7, which is P_t7 here.*remove P_t7"):
+        at_time_point(last, 7, "P_t7")
     files = [PLATES / "open.py", PLATES / "ome_zarr/zarr_plate.py", PLATES / "first_look.py"]
     # A folder that may not be listed is met in test_open, what bioio does not read in test_scenes.
     files += sorted(

@@ -47,15 +47,12 @@ def test_a_new_assay_can_be_opened(assay: AssayFolder, plate: Path) -> None:
     assay.update_settings(channel="DNA")
     again = AssayFolder.open(assay.path)
     assert again.plates == (entry,)
-    assert again.plate("plate 1").opened_with() == {
-        "path": plate.resolve(),
-        "pattern": "(?P<well>.*)",
-        "image_root": None,
-        "name": "plate 1",
-        "plate_shape": None,
-        "time": None,
-        "allow_remote": False,
-    }
+    assert (entry.name, entry.source, entry.pattern) == (
+        "plate 1",
+        plate.resolve(),
+        "(?P<well>.*)",
+    )
+    assert (entry.time, entry.series, entry.plate_name) == (None, None, "plate 1")
     assert again.plate("plate 1").fingerprint == "abc"
     assert again.settings.model_extra == {"channel": "DNA"}  # which a later version may know
     assert again.created == assay.created
@@ -200,7 +197,7 @@ def test_a_plate_that_vanished_can_be_relocated(
     old, new = plate.resolve(), tmp_path / "elsewhere"
     plate.rename(new)
     with pytest.raises(HcsQcError) as caught:
-        AssayFolder.open(assay.path).plate("p1").opened_with()
+        AssayFolder.open(assay.path).plate("p1").check_there()
     assert f"no longer at {old}" in str(caught.value)
     assert "relocate ASSAY p1" in str(caught.value)
     with pytest.raises(HcsQcError, match="does not exist"):
@@ -208,7 +205,7 @@ def test_a_plate_that_vanished_can_be_relocated(
     assay.relocate_plate("p1", new)
     entry = AssayFolder.open(assay.path).plate("p1")
     assert (entry.source, entry.pattern, entry.fingerprint) == (new.resolve(), "x", "f")
-    assert entry.opened_with()["path"] == new.resolve()
+    entry.check_there()
 
 
 def test_where_things_are(assay: AssayFolder, plate: Path) -> None:
