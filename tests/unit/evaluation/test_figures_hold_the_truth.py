@@ -159,7 +159,7 @@ UNLIKE = Screen(apart=3.0, well_sd=1.0, alike=1.0)  # wells of one class, shifte
 
 @pytest.mark.parametrize("screen", [HARD, EASY], ids=["hard", "easy"])
 def test_intervals_hold_the_truth_of_few_draws_of_all_cases(screen: Screen) -> None:
-    held = [simulated(screen, *case, 12) for case in CASES]
+    held = [simulated(screen, *case, 30) for case in CASES]
     for name in METRIC_NAMES:
         within = [hit for case in held for hit in case.shown[name]]
         assert len(within) > 25
