@@ -260,16 +260,16 @@ def test_what_needs_no_model_loads_no_library_of_models(
 def test_a_command_opens_a_plate_once(
     command: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_hcs_qc.assay.store import plate_state
+    from napari_hcs_qc.assay.store import plate_entry
     from napari_hcs_qc.cli import main
 
     opened = []
 
-    def counted(**options: Any) -> Any:
-        opened.append(options["path"])
-        return napari_hcs_qc.open_plate(**options)
+    def counted(path: Path, **options: Any) -> Any:
+        opened.append(path)
+        return napari_hcs_qc.open_plate(path, **options)
 
-    monkeypatch.setattr(plate_state, "open_plate", counted)
+    monkeypatch.setattr(plate_entry, "open_plate", counted)
     assay = shutil.copytree(prepared / "assay", tmp_path / "assay")
     assert main([command, str(assay), "--quiet"]) == 0
     assert len(opened) == 1

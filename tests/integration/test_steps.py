@@ -129,7 +129,7 @@ def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_pat
     for path in list(second.iterdir()):
         path.rename(second / path.name.replace("SIM", "SECOND"))
     assay = AssayFolder.open(assay_copy)
-    entry = steps.add_plate(assay, steps.PlateSource(second))
+    [entry] = steps.add_plate(assay, steps.PlateSource(second))
     prediction = steps.predict_plates(assay, [entry.name])[0]
     # Without the cells that clicks on the first plate have made.
     first = ran.result.scored[0].predictions.iloc[: len(prediction.table)]
@@ -158,7 +158,7 @@ def test_a_plate_unlike_the_training_data_is_told(
         grey = image + rng.normal(0, 150, image.shape)
         tifffile.imwrite(target, np.clip(grey, 0, 4095).astype(image.dtype))
     assay = AssayFolder.open(assay_copy)
-    entry = steps.add_plate(assay, steps.PlateSource(noisy))
+    [entry] = steps.add_plate(assay, steps.PlateSource(noisy))
     prediction = steps.predict_plates(assay, [entry.name])[0]
     assert prediction.warnings
     assert "NOISY" in prediction.warnings[0]

@@ -117,7 +117,7 @@ def test_the_model_of_an_assay_is_shown_with_its_figures(
     found = numbers(dock.figures)
     assert f1.sd is None  # one seed
     assert f"{f1.mean:.3f}" in found
-    assert f1.interval_text() in found
+    assert f1.interval_text().removesuffix(" to say") in found
     shown = dock.figures.findChild(QWidget, "sentence").text()
     assert manifest.cross_validation.sentence in shown
     matrix = dock.figures.findChild(ConfusionChart).value()
