@@ -163,9 +163,10 @@ def _connect(viewer: Viewer, workspace: Workspace) -> None:
     """Let the keys act, the guide's switches switch, and errors reach napari's notifications."""
     keys, guide, gallery = KeyActions.of(workspace), panel(viewer, GUIDE), panel(viewer, ANNOTATE)
     take_keys(viewer, keys)
-    window = viewer.window._qt_window
     session = workspace.session
-    keys.help_requested.connect(lambda: _show_keys(workspace, window))
+    # Nothing here may hold the window: Qt lets go of these functions when the session is deleted,
+    # which is after the window was closed.
+    keys.help_requested.connect(lambda: _show_keys(viewer, keys))
     keys.gallery_requested.connect(lambda: _switch_gallery(viewer))
     gallery.gallery.filled_changed.connect(guide.set_gallery_shown)
     guide.layers_toggled.connect(lambda are_shown: show_layers(viewer, are_shown))
@@ -178,9 +179,10 @@ def _connect(viewer: Viewer, workspace: Workspace) -> None:
     session.message.connect(_notify)
 
 
-def _show_keys(workspace: Workspace, window: QWidget) -> None:
-    sheet = CheatSheet(workspace.session.assay.kinds, window)
-    sheet.keys_chosen.connect(KeyActions.of(workspace).set_keys)
+def _show_keys(viewer: Viewer, keys: KeyActions) -> None:
+    kinds = workspace_of(viewer).session.assay.kinds
+    sheet = CheatSheet(kinds, viewer.window._qt_window)
+    sheet.keys_chosen.connect(keys.set_keys)
     sheet.show()
 
 
