@@ -199,11 +199,20 @@ def test_the_times_of_an_ome_zarr_are_told_apart(made: Path, tmp_path: Path) -> 
     convert(made / "P", tmp_path / "P.zarr", time="all")
     [source] = [steps.PlateSource(tmp_path / "P.zarr", time="all")]
     plates = source.open()
-    assert [plate.name for plate in plates] == ["P_t0", "P_t1", "P_t2"]
+    assert [plate.name for plate in plates] == ["P_t00", "P_t01", "P_t02"]
     for number, plate in zip(TIMES, plates, strict=True):
         pixels = tifffile.imread(made / "P" / f"P_B01_s1_t{number}_w1.tif")
         [site] = [site for site in plate.sites if site.well == "B01"]
         np.testing.assert_array_equal(plate.read_site(site)[0], pixels)
+    # By its number alone: a series that goes on, beyond 9 too, gives no time another name.
+    some = [plate.name for plate in steps.PlateSource(made / "P", time="all").open()]
+    for image in (made / "P").glob("*_t10_*"):
+        (tmp_path / "fewer").mkdir(exist_ok=True)
+        for number in TIMES[:2]:
+            name = image.name.replace("_t10_", f"_t{number}_")
+            shutil.copy(made / "P" / name, tmp_path / "fewer" / name)
+    fewer = steps.PlateSource(tmp_path / "fewer", name="P", time="all").open()
+    assert [plate.name for plate in fewer] == some[:2]
     # All in the same files: neither a plate nor its cells are taken for those of another time.
     alone = [open_plate(tmp_path / "P.zarr", time=time) for time in (0, 1)]
     assert alone[0].fingerprint != alone[1].fingerprint

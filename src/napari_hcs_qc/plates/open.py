@@ -118,11 +118,13 @@ def open_plate(
 
 def each_time_point(plate: Plate) -> list[Plate]:
     """Give each time point of a plate as a plate of its own, called such as ``NAME_t03``."""
-    digits = len(str(max(plate.time_points)))
-    return [
-        at_time_point(plate, number, f"{plate.name}_t{number:0{digits}}")
-        for number in plate.time_points
-    ]
+    names = [time_point_name(plate.name, number) for number in plate.time_points]
+    return [at_time_point(plate, *each) for each in zip(plate.time_points, names, strict=True)]
+
+
+def time_point_name(plate: str, number: int) -> str:
+    """Name a time point by its number alone: a series that goes on must not rename the others."""
+    return f"{plate}_t{number:02}"
 
 
 def at_time_point(plate: Plate, number: int, name: str) -> Plate:

@@ -35,7 +35,12 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.plates.first_look import looked_at
-from napari_hcs_qc.plates.open import TimePoint, each_time_point
+from napari_hcs_qc.plates.open import (
+    TimePoint,
+    at_time_point,
+    each_time_point,
+    time_point_name,
+)
 from napari_hcs_qc.plates.wells import parse_well
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel, settings_differ
 
@@ -85,10 +90,10 @@ class PlateSource:
         """Open it: one plate, or where all time points are wanted one for each."""
         if self.time != "all" and not self.is_of_series:
             return [open_plate(self.path, name=self.name, time=self.time, **self._reading)]
-        plates = each_time_point(open_plate(self.path, name=self.name, **self._reading))
-        if self.time == "all":
-            return plates
-        return [plate for plate in plates if plate.time_points[0] == self.time]
+        plate = open_plate(self.path, name=self.name, **self._reading)
+        if self.time is None or self.time == "all":
+            return each_time_point(plate)
+        return [at_time_point(plate, self.time, time_point_name(plate.name, self.time))]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
