@@ -81,7 +81,7 @@ def test_duckdb_opens_the_tables(ran: Ran, cells: pd.DataFrame) -> None:
     duckdb = pytest.importorskip("duckdb")
     for name in ("cells.parquet", "cells.csv"):
         query = f"SELECT count(*), count_if(Metadata_cqc_cell_is_outlier) FROM '{ran.out / name}'"
-        assert duckdb.sql(query).fetchone() == (len(cells), outliers(cells))
+        assert duckdb.sql(query).fetchall() == [(len(cells), outliers(cells))]
 
 
 @pytest.mark.parametrize("module", ["anndata", "scanpy"])
@@ -94,7 +94,13 @@ def test_anndata_and_scanpy_open_the_cells(ran: Ran, cells: pd.DataFrame, module
 
 def test_cosmicqc_and_cytodataframe_open_the_cells(ran: Ran, cells: pd.DataFrame) -> None:
     cytodataframe = pytest.importorskip("cytodataframe")
-    assert len(cytodataframe.CytoDataFrame(data=str(ran.out / "cells.parquet"))) == len(cells)
+    frame = cytodataframe.CytoDataFrame(data=str(ran.out / "cells.parquet"))
+    assert len(frame) == len(cells)
+    rule = {"high": {"p_abnormal": 1.0}}
+    judged = pytest.importorskip("cosmicqc").label_outliers(frame, feature_thresholds=rule)
+    score = cells["p_abnormal"]
+    z_score = (score - score.mean()) / score.std(ddof=0)
+    assert judged["Metadata_cqc_high_is_outlier"].sum() == (z_score > 1).sum() > 0
 
 
 def test_provenance_suffices_to_run_again(ran: Ran, cells: pd.DataFrame, tmp_path: Path) -> None:

@@ -111,6 +111,32 @@ def test_rules_are_predictions_that_people_overrule(
         np.testing.assert_array_equal(joined[column][untouched], table[column][untouched])
 
 
+@pytest.mark.parametrize("as_annotations", [False, True])
+def test_tables_of_cosmicqc_itself(
+    assay_copy: Path, tmp_path: Path, as_annotations: bool
+) -> None:
+    cosmicqc = pytest.importorskip("cosmicqc", reason="it is in the environment `tools` of tox")
+    path = tmp_path / "cqc.parquet"
+    measured = labelled(AssayFolder.open(assay_copy), path).drop(columns=[LARGE, LOW])
+    cosmicqc.label_outliers(
+        measured.filter(regex="^(Image|Nuclei)_"),
+        feature_thresholds={"large_nuclei": {"Nuclei_AreaShape_Area": 1.2}},
+        include_threshold_scores=True,
+        export_path=str(path),
+        export_as_annotations=as_annotations,
+        annotation_metadata_columns=[
+            name for name in measured.columns if name.startswith(("Image_", "Nuclei_Location"))
+        ] if as_annotations else None,
+    )  # fmt: skip
+    [predicted] = Assay.open(assay_copy).predict(rule=path)
+    area = measured["Nuclei_AreaShape_Area"]
+    is_large = (area - area.mean()) / area.std(ddof=0) > 1.2
+    np.testing.assert_array_equal(
+        predicted.table["p_abnormal"][: len(measured)], is_large.astype(float)
+    )
+    assert 0 < is_large.sum() < len(measured)
+
+
 def test_what_is_no_table_of_rules(assay_copy: Path, tmp_path: Path) -> None:
     folder = AssayFolder.open(assay_copy)
     n_models = len(list(folder.models_folder.iterdir()))
