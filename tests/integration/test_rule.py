@@ -112,9 +112,7 @@ def test_rules_are_predictions_that_people_overrule(
 
 
 @pytest.mark.parametrize("as_annotations", [False, True])
-def test_tables_of_cosmicqc_itself(
-    assay_copy: Path, tmp_path: Path, as_annotations: bool
-) -> None:
+def test_tables_of_cosmicqc_itself(assay_copy: Path, tmp_path: Path, as_annotations: bool) -> None:
     cosmicqc = pytest.importorskip("cosmicqc", reason="it is in the environment `tools` of tox")
     path = tmp_path / "cqc.parquet"
     measured = labelled(AssayFolder.open(assay_copy), path).drop(columns=[LARGE, LOW])

@@ -35,7 +35,7 @@ class ModelLine:
     created: str = ""  # when, ISO 8601 in UTC
     encoder: str = ""  # its name
     recipe: str = ""  # its name
-    head: str = ""  # its name
+    head: str = ""  # its name; "rule" where the rules of another program classify
     n_annotated: dict[str, int] = field(default_factory=dict)  # annotated cells of each class
     f1: float | None = None  # cross-validated weighted F1 at the assay's threshold
     f1_ci: tuple[float, float] | None = None  # its 95 % interval; None where it is not known
@@ -144,7 +144,7 @@ def _line(folder: Path, threshold: float, *, is_in_use: bool) -> ModelLine:
         created=manifest.created,
         encoder=manifest.encoder.name,
         recipe=manifest.recipe.name,
-        head=manifest.head,
+        head=manifest.head if manifest.rule is None else "rule",
         n_annotated=dict(manifest.n_annotated),
         f1=None if figures is None else figures.mean.get("f1_weighted"),
         f1_ci=None if low is None or high is None else (low, high),

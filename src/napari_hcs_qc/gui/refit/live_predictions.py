@@ -120,7 +120,9 @@ class LivePredictions(QObject):
         """Measure the features of the plate in the background, once."""
         self._head = None
         embeddings, name = self._models.embeddings, self._selection.plate_name
-        if embeddings is None:
+        model = self._models.model
+        is_of_rule = model is not None and model.manifest.rule is not None
+        if embeddings is None or is_of_rule:  # what a rule says of other cells stays as it is
             return
         job = self._jobs.start("Features", _measured, embeddings, slot="live features", quiet=True)
         job.finished.connect(lambda scale: self._take(scale, name))

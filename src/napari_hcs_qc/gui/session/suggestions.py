@@ -118,6 +118,8 @@ class Suggestions(QObject):
         model, scored = self._models.model, self._models.scored
         if model is None or scored is None or not model.manifest.is_before_annotations:
             return False
+        if model.manifest.rule is not None:  # which says yes or no, so that no cell is more likely
+            return False
         state = scored.state
         whole = np.flatnonzero(~state.is_cut[: len(state.plate_cells.cells)])
         self._starting = starting_cells_by_score(

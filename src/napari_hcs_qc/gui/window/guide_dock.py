@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
@@ -19,8 +20,6 @@ from napari_hcs_qc.plugins import SAMPLE_ASSAY, load
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_hcs_qc.gui.session.session import Session
 
 FEW = 10
@@ -52,7 +51,8 @@ def next_step(session: Session) -> tuple[int, str]:
     classes = [] if cache is None else cache.table["class"].tolist()
     n_normal, n_abnormal = classes.count("normal"), classes.count("abnormal")
     model = session.models.model
-    is_first = model is None or model.manifest.is_before_annotations
+    rule = None if model is None else model.manifest.rule
+    is_first = rule is None and (model is None or model.manifest.is_before_annotations)
     if min(n_normal, n_abnormal) < FEW and is_first:
         judged = (
             ""
@@ -79,13 +79,20 @@ def next_step(session: Session) -> tuple[int, str]:
             "the Annotate panel to go on to the review."
         )
     n_open = sum(1 for entry in session.models.queue if not entry.is_done)
+    ruled = (
+        ""
+        if rule is None
+        else f"Cells are classified by a rule, in {Path(rule.source).name}: sort the gallery by "
+        f"score to see what it calls abnormal. {shown('N')} or {shown('A')} overrules it for a "
+        "cell; Retrain would classify the images instead. "
+    )
     if n_open:
-        return 4, (
+        return 4, ruled + (
             f"{count_of(n_open, 'flagged well')} to review in the Review panel: "
             f"{shown('K')} keeps a well, {shown('X')} excludes it, {shown('L')} marks it to look "
             "at again. Then export the tables there."
         )
-    return 4, (
+    return 4, ruled + (
         "All flagged wells are reviewed. Export the tables in the Review panel, or improve the "
         "model: the gallery of the Annotate panel shows the cells it is least sure of."
     )
