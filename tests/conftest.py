@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -36,8 +37,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # Processes side by side share the cores: more threads than cores wait for each other.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
-    n_processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_processes)))
+    n_threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(n_threads))
+    threadpool_limits(n_threads, user_api="blas")  # of NumPy, which has read its number by now
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
