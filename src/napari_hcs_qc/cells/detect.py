@@ -66,15 +66,15 @@ def plate_diameter(
     sample = spread_sample(sites, _SAMPLE_SITES, seed)
     for _ in range(2):
         images = []
-        for site in sample:
+        for done, site in enumerate(sample):
             job.check()
+            job.report(done, len(sample), f"Reading {site} for the size of the nuclei")
             try:
                 pixels = plate.read_site(site, [channel], projection=projection)
             except UnreadableSiteError:
                 continue  # Recorded when the site is segmented.
             images.append(_middle(pixels[0]))
-        job.check()
-        diameter = estimate_diameter(images)
+        diameter = estimate_diameter(images, job=job)
         if not np.isnan(diameter):
             return diameter
         seen = set(sample)
@@ -102,7 +102,6 @@ def find_cells(
     channel = plate.channel_index(channel)
     wanted = list(plate.sites if sites is None else sites)
     if diameter_px is None:
-        job.report(0, len(wanted), "Estimating the size of the nuclei")
         diameter_px = plate_diameter(plate, channel=channel, projection=projection, job=job)
     if detector != BUILT_IN_DETECTOR:
         job.report(0, len(wanted), f"Loading the detector {detector}")

@@ -34,11 +34,14 @@ from napari_hcs_qc.cells.background import coarse_background, line_background, s
 from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.job import NO_JOB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from napari_hcs_qc.job import Job
 
 _WORKING_PX = 25.0  # Larger nuclei are looked at in binned images: nothing is won by more pixels.
 _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little contrast.
@@ -49,6 +52,7 @@ _GROUND_SHARE = 0.2
 _DENSE = 0.55  # Of the area within five diameters.
 _EDGE_PX = 4
 _OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0, 3, 1.3
+_TWICE = 2  # A diameter settles in as many looks.
 _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever its grain.
 # The brightness of a nucleus is that of its brighter part; the median of a rough piece would be too
 # dark where cytoplasm is stained, too. Shares of it at which clumps are cut, roughly and then
@@ -93,7 +97,7 @@ def find_nuclei(image: NDArray[Any], *, diameter_px: float | None = None) -> NDA
     return labels
 
 
-def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
+def estimate_diameter(images: Sequence[NDArray[Any]], *, job: Job = NO_JOB) -> float:
     """Estimate the diameter of a typical nucleus from some fields of one plate.
 
     The width of the things above a plain threshold gives a first size, and so does a third of it,
@@ -108,22 +112,40 @@ def estimate_diameter(images: Sequence[NDArray[Any]]) -> float:
     middle = np.quantile(peaks, 0.5, weights=peaks**2, method="inverted_cdf")
     start = 2.2 * float(middle)
     few = greys[:_FEW_FIELDS]
-    best, most = _settled(few, start)
+    rounds = [few] * (1 + len(_OTHER_STARTS)) + [greys] * (len(greys) > len(few))
+    looks = _Looks(job, _TWICE * sum(map(len, rounds)))
+    best, most = _settled(few, start, looks)
     for share in _OTHER_STARTS:
         if share * start > _LEAST_START_PX:
-            other, light = _settled(few, share * start)
+            other, light = _settled(few, share * start, looks)
             if light > _CLEARLY_MORE * most:
                 best, most = other, light
     if len(greys) > len(few):
-        best, _ = _settled(greys, start if np.isnan(best) else best)
+        best, _ = _settled(greys, start if np.isnan(best) else best, looks)
     return best
 
 
-def _settled(greys: Sequence[NDArray[np.float32]], diameter: float) -> tuple[float, float]:
+class _Looks:
+    """Counts looks at fields, which take seconds each; fewer than expected may be needed."""
+
+    def __init__(self, job: Job, n_at_most: int) -> None:
+        self._job, self._n_at_most, self._done = job, n_at_most, 0
+
+    def next(self) -> None:
+        """Go on, unless the job was cancelled."""
+        self._job.check()
+        self._job.report(self._done, self._n_at_most, "Estimating the size of the nuclei")
+        self._done += 1
+
+
+def _settled(
+    greys: Sequence[NDArray[np.float32]], diameter: float, looks: _Looks
+) -> tuple[float, float]:
     """Diameter of the nuclei found with a first size, and the light at their edges."""
-    for _ in range(2):
+    for _ in range(_TWICE):
         areas, light = [], 0.0
         for grey in greys:
+            looks.next()
             factor = max(1, int(diameter / _WORKING_PX))
             small = shrunk(grey, factor)
             labels = _find(small, diameter / factor)

@@ -23,7 +23,6 @@ UNITS = {
     "Cutting": "cells",
     "Finding nuclei": "sites",
     "Found": "sites",
-    "Estimating the size": "sites",
     "Importing the cells": "sites",
     "Measuring grey values": "sites",
     "simulating": "sites",

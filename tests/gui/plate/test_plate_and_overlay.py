@@ -105,6 +105,7 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     before = outlines(desk).copy()
     assert "cells abnormal" in dock.findChild(QWidget, "effect").text()
     dock.findChild(QWidget, "threshold").setValue(0.02)
+    told = dock.findChild(QWidget, "effect").text().partition(";")[0]
     assert desk.session.models.threshold == pytest.approx(0.02)
     cells = desk.view.cells
     is_abnormal = cells.predicted_class(0.02) == "abnormal"
@@ -112,6 +113,7 @@ def test_the_threshold_recolours_cells_at_once_and_flags_follow(
     assert (outlines(desk) != before).any()
     assert set(desk.viewer.layers[CELLS].features["class"][is_abnormal]) == {"abnormal"}
     desk.idle()
+    assert dock.findChild(QWidget, "effect").text().startswith(told)
     share = desk.session.models.scored.scores.wells["n_abnormal"].sum()
     p = desk.session.models.scored.counted_p
     said = desk.session.models.scored.predictions["annotated_class"].notna().to_numpy()

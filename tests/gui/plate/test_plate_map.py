@@ -161,6 +161,23 @@ def test_a_well_without_images_cannot_be_selected(qtbot: QtBot, plate_map: Plate
     assert plate_map.current() == "A01"
 
 
+def test_a_well_clicked_to_be_seen_is_selected_no_longer_than_it_is_on_screen(
+    qtbot: QtBot, plate_map: PlateMap
+) -> None:
+    told: list[object] = []
+    plate_map.value_changed.connect(told.append)
+    click(qtbot, plate_map, "A01")
+    plate_map.set_current("A01")
+    assert plate_map.value() == ("A01",)
+    plate_map.set_current("A03")
+    assert plate_map.value() == ()
+    assert told == [("A01",), ()]
+    click(qtbot, plate_map, "A01")
+    click(qtbot, plate_map, "A03", CTRL)
+    plate_map.set_current("A01")
+    assert plate_map.value() == ("A01", "A03")
+
+
 def test_a_box_selects_what_it_touches_and_tells_at_its_end(
     qtbot: QtBot, plate_map: PlateMap
 ) -> None:

@@ -54,6 +54,27 @@ def test_the_diameter_is_estimated_once_for_the_plate(plate: Plate) -> None:
     )
 
 
+def test_the_estimate_reports_each_look_at_a_field_and_stops_between_them(plate: Plate) -> None:
+    steps: list[tuple[int, int, str]] = []
+    plate_diameter(plate, job=Job(lambda *step: steps.append(step)))
+    looks = [(done, total) for done, total, text in steps if text.startswith("Estimating")]
+    assert len(looks) > 1
+    assert looks == [(number, looks[0][1]) for number in range(len(looks))]
+    assert len(looks) <= looks[0][1]
+    n_steps = 0
+
+    def is_enough() -> bool:
+        return n_steps >= len(steps) - 1
+
+    def count(*_: object) -> None:
+        nonlocal n_steps
+        n_steps += 1
+
+    with pytest.raises(Cancelled):
+        plate_diameter(plate, job=Job(count, is_enough))
+    assert n_steps == len(steps) - 1
+
+
 def test_on_site_comes_in_this_thread_in_order_with_all_channels(
     plate: Plate, fields: dict[SiteKey, Any]
 ) -> None:

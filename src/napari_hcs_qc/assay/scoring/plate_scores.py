@@ -90,6 +90,15 @@ class ScoredPlate:
         p[self.state.is_left_out] = np.nan
         return p
 
+    @cached_property
+    def decided_p(self) -> NDArray[np.float32]:
+        """The same, but 0 and 1 for cells that people annotated, which count as annotated."""
+        p = self.counted_p.copy()
+        annotated = self.predictions["annotated_class"]
+        p[(annotated == "normal").to_numpy(bool)] = 0.0
+        p[(annotated == "abnormal").to_numpy(bool)] = 1.0
+        return p
+
     def with_annotations(
         self, annotations: pd.DataFrame, threshold: float, *, include_cut: bool | None = None
     ) -> ScoredPlate:

@@ -190,12 +190,12 @@ class OverlayDock(Dock):
             return
         n_scored, n_abnormal = scored.n_counted, scored.n_abnormal
         if scored.threshold != session.models.threshold:  # until the plate is scored with it
-            n_abnormal = int((scored.counted_p >= session.models.threshold).sum())
+            n_abnormal = int((scored.decided_p >= session.models.threshold).sum())
         n_flagged = int(scored.scores.wells["is_flagged"].sum())
         share = n_abnormal / n_scored if n_scored else 0.0
         self._effect.setText(
-            f"{n_abnormal:,} of {n_scored:,} cells abnormal ({share:.1%}), {n_flagged} of "
-            f"{len(scored.scores.wells)} wells flagged."
+            f"{n_abnormal:,} of {n_scored:,} cells abnormal ({share:.1%}), annotated ones as "
+            f"annotated; {n_flagged} of {len(scored.scores.wells)} wells flagged."
         )
 
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_hcs_qc.errors import UnreadableSiteError
 from napari_hcs_qc.gui.canvas.cell_colours import cell_colours
+from napari_hcs_qc.gui.canvas.framing import Framing
 from napari_hcs_qc.gui.canvas.layers import image_layers, picture_look
 from napari_hcs_qc.gui.canvas.our_layers import (
     ANNOTATED,
@@ -87,9 +88,11 @@ class SiteView(QObject):
         self._plate_on_screen: object = None
         self._centre_on: tuple[float, float] | None = None
         self._arrived.connect(self._receive)
-        self._fitted: tuple[Any, ...] = ()  # the camera when all of the image was last fitted
-        viewer.canvas.events.size.connect(self._fit_again)
-        session.closing.connect(lambda: viewer.canvas.events.size.disconnect(self._fit_again))
+        self._framing = Framing(viewer)
+        viewer.canvas.events.size.connect(self._framing.fit_again)
+        session.closing.connect(
+            lambda: viewer.canvas.events.size.disconnect(self._framing.fit_again)
+        )
         session.selection.plate_changed.connect(self._plate_changed)
         session.selection.site_changed.connect(self._go_to)
         session.annotations.changed.connect(self._annotations_changed)
@@ -147,24 +150,9 @@ class SiteView(QObject):
             self._centre_on = yx_px
             return
         self._centre_on = None
-        camera = self.viewer.scene.camera
-        camera.center = (0.0, yx_px[0] * self.scale, yx_px[1] * self.scale)
-        state = self._session.selection.state
-        if state is not None:  # a cell as large as a thumb
-            zoom = 60.0 / (state.plate_cells.diameter_px * self.scale)
-            camera.zoom = max(camera.zoom, zoom)
-
-    def _fit(self) -> None:
-        """Show all of the image."""
-        self.viewer.reset_view()
-        camera = self.viewer.scene.camera
-        self._fitted = (*camera.center, camera.zoom)
-
-    def _fit_again(self, _event: object) -> None:
-        """Fit the image into a canvas of another size, unless the person has moved or zoomed."""
-        camera = self.viewer.scene.camera
-        if self._fitted and np.allclose((*camera.center, camera.zoom), self._fitted):
-            self._fit()
+        state, scale = self._session.selection.state, self.scale
+        diameter = None if state is None else state.plate_cells.diameter_px * scale
+        self._framing.look_at(yx_px[0] * scale, yx_px[1] * scale, diameter)
 
     def _plate_changed(self) -> None:
         """Forget the cells on screen: a key pressed now must not act on those of another plate."""
@@ -230,11 +218,13 @@ class SiteView(QObject):
             self._projected = f"  ({projection} of z)" if (n_planes > 1).any() else ""
         for data, options, _ in layers:
             self._layers.set_image(data, options)
-        self._on_screen = site
+        is_new_site, self._on_screen = site != self._on_screen, site
         self.refresh_cells()
         self._caption(f"{shown.plate.name}  {site}{self._projected}")
         if is_new_plate:
-            self._fit()
+            self._framing.fit()
+        elif is_new_site:
+            self._framing.leave_cell()
         if self._centre_on is not None:
             self.look_at(self._centre_on)
         self._read_ahead(site)

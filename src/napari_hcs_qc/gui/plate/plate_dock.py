@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPoint, QPointF, QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QPoint, QPointF, Qt, Signal
 from qtpy.QtWidgets import QLabel, QMenu, QToolButton
 
 from napari_hcs_qc.assay.scoring.well_values import MEASURES, well_values
@@ -333,7 +333,6 @@ class PlateDock(Dock):
         if site is None:
             self._where.setText("")
             return
-        with QSignalBlocker(self._map):
-            self._map.set_current(site.well)
+        self._map.set_current(site.well)
         self._where.setText(f"{site.well}, site {site.site}")
         self._sites.set_well(site.well, self._session.shown_scored)

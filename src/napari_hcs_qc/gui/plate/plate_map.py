@@ -81,8 +81,13 @@ class PlateMap(PlateSheet):
         return self._current
 
     def set_current(self, well: str | None) -> None:
-        """Make a well the current one, without selecting it; one that is not imaged is ignored."""
+        """Make a well the current one, without selecting it; one that is not imaged is ignored.
+
+        A single well that was selected as the current one is so no longer.
+        """
         if well is None or well in self.imaged:
+            if well != self._current and self._chosen == {self._current}:
+                self._choose(frozenset())
             self._anchor = well
             self._go(well)
 
