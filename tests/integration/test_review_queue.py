@@ -124,7 +124,7 @@ def test_annotated_cells_that_cannot_be_read_are_told(
     n_lost = int((pd.read_csv(made.labels)["well"] == "A02").sum())
     capsys.readouterr()
     assert main(["train", assay, "--seeds", "1", "--head", "knn", "--quiet"]) == 0
-    assert f"Left out: {n_lost} annotated cells" in capsys.readouterr().out
+    assert f"Left out of training: {n_lost} annotated cells" in capsys.readouterr().out
     assert main(["status", assay]) == 0
     assert "not yet classified by model 0001" in capsys.readouterr().out
     assert main(["predict", assay, "--quiet"]) == 0

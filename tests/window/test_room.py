@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget, QPushButton
+from qtpy.QtWidgets import QDockWidget, QLabel, QProgressBar, QPushButton
 from tests.gui.conftest import trained_folder
 
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
@@ -40,7 +41,7 @@ _MAIN: dict[str, tuple[str, ...]] = {
     ANNOTATE: ("undo", "add_kind", "again", "fill"),
     TRAIN: ("retrain",),
     OVERLAY: ("threshold", "colour by class", "opacity"),
-    REVIEW: ("keep", "exclude", "exclude site", "export"),
+    REVIEW: ("keep", "exclude", "look again", "exclude site", "remove", "undo", "export"),
     ENCODER: ("compute", "train"),
     "HCS benchmark": ("run", "export"),
 }
@@ -72,6 +73,10 @@ def test_nothing_that_is_needed_is_below_the_fold(
     person.session.open(assay_path)
     person.until(lambda: person.view.cells is not None, 120)
     person.idle(240)
+    person.panel(REVIEW).set_value("SIM", "B02")
+    person.idle()
+    about = person.panel(REVIEW).findChild(QLabel, "about")
+    about.setText((about.text() * 20)[:520])  # as long as the reasons of a really bad well
     for width, height in ((1280, 720), (2560, 1440)):
         person.window.resize(width, height)
         person.qtbot.wait(100)
@@ -82,6 +87,18 @@ def test_nothing_that_is_needed_is_below_the_fold(
                 with subtests.test(f"{name}: {part} at {width} × {height}"):
                     assert is_in_sight(panel.findChild(object, part))
     person.window.resize(1280, 720)
+    end = threading.Event()
+    plate = person.panel(PLATE)
+    with subtests.test("while work runs at 1280 × 720"):
+        person.session.start("Finding the cells", lambda job: end.wait(60), slot="cells")
+        bar = person.panel(GUIDE).findChild(QProgressBar)
+        person.until(bar.isVisible)
+        person.qtbot.wait(100)
+        assert is_in_sight(bar)
+        assert all(is_in_sight(plate.findChild(object, part)) for part in _MAIN[PLATE])
+        assert (person.window.width(), person.window.height()) == (1280, 720)
+        end.set()
+        person.idle()
     view = person.panel(ANNOTATE).gallery.view
     person.qtbot.wait(100)
     assert view.viewport().height() >= 3 * view.grid().pitch

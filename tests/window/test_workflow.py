@@ -12,7 +12,7 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
-    QFileDialog,
+    QDialogButtonBox,
     QLineEdit,
     QMenu,
     QPushButton,
@@ -26,6 +26,7 @@ from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.annotate.class_buttons import ClassButtons
 from napari_hcs_qc.gui.canvas.workspace import has_workspace
 from napari_hcs_qc.gui.plate.plate_opening import open_assay_folder
+from napari_hcs_qc.gui.review.export_dialog import ExportDialog
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
@@ -225,11 +226,11 @@ def test_a_day_on_the_sample_plate(
         few = sample_spec().with_changes(wells=_WELLS, sites_per_well=1, channels=("DNA", "Actin"))
         monkeypatch.setattr("napari_hcs_qc.study.simulation.sample_assay.sample_spec", lambda: few)
 
-    was = a_day(sit_down(), home, tmp_path / "out", monkeypatch)
+    was = a_day(sit_down(), home, tmp_path / "out")
     come_back(sit_down(), assay, was)
 
 
-def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def a_day(person: Person, home: Path, out: Path) -> dict[str, Any]:
     """Work on the sample plate until the window is closed; tell how everything was then."""
     assay = home / "assay"
     person.click(person.button(person.panel(GUIDE), QPushButton, "Try the sample"))
@@ -305,7 +306,7 @@ def a_day(person: Person, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     person.picture("desk-overlay")
     benchmark(person)
     decided = review_three(person, assay)
-    export(person, out, decided, monkeypatch)
+    export(person, out, decided)
     return leave(person)
 
 
@@ -314,7 +315,6 @@ def test_a_short_day_on_a_real_plate(
     sit_down: Callable[[], Person],
     shared_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plate = tmp_path / "20585"
     plate.mkdir()
@@ -324,13 +324,11 @@ def test_a_short_day_on_a_real_plate(
     labels = pd.read_csv(shared_data / "bbbc039" / "labels.csv").rename(columns={"label": "class"})
     assay = steps.new(tmp_path / "assay", [steps.PlateSource(plate)])[0].path
     truth = Truth(labels, reach_px=8.0)
-    was = a_short_day(sit_down(), assay, truth, tmp_path / "out", monkeypatch)
+    was = a_short_day(sit_down(), assay, truth, tmp_path / "out")
     come_back(sit_down(), assay, was)
 
 
-def a_short_day(
-    person: Person, assay: Path, truth: Truth, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Any]:
+def a_short_day(person: Person, assay: Path, truth: Truth, out: Path) -> dict[str, Any]:
     """Work on a real plate whose cells are not found yet until the window is closed."""
     open_assay_folder(person.session, assay)
     person.until(lambda: person.view.on_screen is not None, 60)
@@ -356,7 +354,7 @@ def a_short_day(
     person.idle()
     move_threshold(person)
     decided = review_three(person, assay)
-    export(person, out, decided, monkeypatch)
+    export(person, out, decided)
     return leave(person)
 
 
@@ -472,11 +470,13 @@ def export(
     person: Person,
     out: Path,
     decided: dict[str, tuple[str, str | None]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Export from the Review panel: the tables hold verdicts, words and predictions."""
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(out))
     person.click(person.button(person.panel(REVIEW), QPushButton, "Export"))
+    (dialog,) = person.panel(REVIEW).findChildren(ExportDialog)
+    dialog.findChild(QLineEdit, "folder").clear()
+    person.write(dialog.findChild(QLineEdit, "folder"), str(out))
+    person.click(dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Ok))
     person.until(lambda: (out / "report.html").is_file(), 120)
     person.idle()
     wells = pd.read_csv(out / "wells.csv").set_index("Metadata_Well")

@@ -311,6 +311,7 @@ def report(
     job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
+    job.report(0, 0, "Gathering what the report shows")
     model = _model_of(assay, scored)
     if scored is None:
         scored = score(assay, model=model, keep_kinds=keep_kinds)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialogButtonBox, QLineEdit, QPushButton, QWidget
 
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.gui.plate.plate_dock import PlateDock
 from napari_hcs_qc.gui.plate.thumbnails import SiteStrip
+from napari_hcs_qc.gui.review.export_dialog import ExportDialog
 from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.plates.plate import SiteKey
@@ -54,7 +56,9 @@ def test_flagged_wells_are_listed_gravest_first_with_reason_and_pictures(
     desk.idle()
     entry = dock.value()
     assert entry is not None and entry.well == "B02"
-    assert entry.reason in dock.findChild(QWidget, "about").text()
+    said = dock.findChild(QWidget, "about").text()
+    assert entry.reason in said
+    assert entry.n_cut and f"{entry.n_cells} cells ({entry.n_cut} cut by the image border" in said
     assert desk.session.selection.site == SiteKey("B02", entry.worst_site)  # the list is followed
     montage = dock.findChild(QWidget, "montage").value()
     assert montage is not None and montage.well == "B02"
@@ -188,13 +192,22 @@ def test_the_export_holds_the_verdicts(
     dock.set_value("SIM", "B02")
     desk.idle()
     assert dock.decide("exclude")
-    dock.export_to(tmp_path / "out")
+    dock.findChild(QPushButton, "export").click()
+    (dialog,) = dock.findChildren(ExportDialog)
+    assert dialog.value() == assay_path.parent / "assay-results"
+    ok = dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Ok)
+    folder = dialog.findChild(QLineEdit, "folder")
+    folder.clear()
+    assert not ok.isEnabled()
+    desk.qtbot.keyClicks(folder, str(tmp_path / "new" / "out"))
+    desk.qtbot.mouseClick(ok, Qt.MouseButton.LeftButton)
     desk.idle()
+    assert "report.html" in desk.messages[-1][1]
     assert desk.errors() == []
-    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    cells = pd.read_parquet(tmp_path / "new" / "out" / "cells.parquet")
     is_out = cells["Metadata_cqc_well_is_outlier"].to_numpy(bool)
     assert set(cells.loc[is_out, "Metadata_Well"]) == {"B02"}
-    assert (tmp_path / "out" / "report.html").is_file()
+    assert (tmp_path / "new" / "out" / "report.html").is_file()
 
 
 def test_without_an_assay_the_panel_says_what_to_do(desk: Any) -> None:

@@ -317,6 +317,8 @@ def test_cut_cells_are_counted_and_trained_on_where_the_person_ticks_it(
     idle(qtbot, workspace)
     assert session.models.model.manifest.n_cut == 0
     assert n_cut() == 0
+    said = dock.findChild(QLabel, "clicks")
+    assert "Left out" not in said.text()
     session.close_assay()
     assert not box.isChecked()
     opened(qtbot, workspace, assay_path)  # kept with the assay
@@ -326,7 +328,10 @@ def test_cut_cells_are_counted_and_trained_on_where_the_person_ticks_it(
     assert n_cut() == n_left_out
     workspace.training.retrain()
     idle(qtbot, workspace)
-    assert session.models.model.manifest.n_cut >= 1
+    n = session.models.model.manifest.n_cut
+    assert n >= 1
+    assert f"Left out of training: {n} annotated cell" in said.text()
+    assert said.text().endswith("cut by the image border.")
     assert not AssayFolder.open(assay_path).include_cut
 
 

@@ -52,6 +52,7 @@ class QueueEntry:
     codes: tuple[str, ...]  # of the flag, gravest first; empty when it is not flagged
     reason: str  # the same in words and numbers
     n_cells: int  # cells found on its readable sites
+    n_cut: int = 0  # those of them that count in no share, since the image border cuts them
     share_abnormal: float  # share of its judged cells that are abnormal; NaN without any
     worst_site: int  # the site to look at first
     # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
@@ -198,6 +199,7 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
                 codes=_split(str(row["flag_codes"])),
                 reason=str(row["flag_reason"]),
                 n_cells=int(row["n_cells"]),
+                n_cut=int(row["n_cut"]),
                 share_abnormal=float(row["share_abnormal"]),
                 worst_site=int(row["worst_site"]),
                 verdict=verdicts.get("verdict"),

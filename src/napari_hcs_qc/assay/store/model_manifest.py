@@ -12,7 +12,7 @@ from napari_hcs_qc.cells.recipe import CropRecipe, Pooling, Stages
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.old_names import with_new_names
-from napari_hcs_qc.text import listing
+from napari_hcs_qc.text import count_of, listing
 
 
 def _as_recipe(value: Any) -> CropRecipe:
@@ -165,6 +165,17 @@ class ModelManifest(Document):
     def is_before_annotations(self) -> bool:
         """Whether it judges by its prior alone."""
         return not self.n_annotated
+
+    @property
+    def left_out(self) -> str:
+        """How many annotated cells it was not trained on, and why, as a sentence; empty if none."""
+        reasons = (
+            (self.n_cut, "cut by the image border"),
+            (self.n_conflicts, "on which annotators disagree"),
+            (self.n_unreadable, "of sites that cannot be read"),
+        )
+        texts = [f"{count_of(n, 'annotated cell')} {why}" for n, why in reasons if n]
+        return f"Left out of training: {listing(texts)}." if texts else ""
 
     @property
     def origin(self) -> str:

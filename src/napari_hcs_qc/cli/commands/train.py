@@ -9,7 +9,6 @@ from napari_hcs_qc.cli.arguments import add_assay, add_train_options, parameters
 from napari_hcs_qc.cli.command import Command, Outcome
 from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.job import Job
-from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -37,12 +36,10 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
             "In addition, on as many simulated cells as there are abnormal ones: "
             f"{', '.join(model.manifest.simulated)}."
         )
-    n_left_out = model.manifest.n_unreadable
-    if n_left_out:
-        lines.append(
-            f"Left out: {count_of(n_left_out, 'annotated cell')} of sites that cannot be read, see "
-            f"'hcs-qc status {quote(str(options.assay))}'."
-        )
+    if model.manifest.left_out:
+        lines.append(model.manifest.left_out)
+    if model.manifest.n_unreadable:
+        lines.append(f"Which sites: hcs-qc status {quote(str(options.assay))}")
     lines.extend(figures(model, assay.threshold))
     return Outcome(lines, {"model": model.id, "manifest": model.manifest.plain()})
 

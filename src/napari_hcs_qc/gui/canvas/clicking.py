@@ -206,6 +206,7 @@ class Clicking(QObject):
                     shape = _box(path[0], path[-1]) if is_box else np.array(path)
                     self._workspace.view.outline_selection(shape)
                 yield
+            path.append(self._at(event))  # of quick moves the last are not told
         finally:
             camera.mouse_pan = pan
             self._workspace.view.outline_selection(None)
@@ -250,11 +251,12 @@ class Clicking(QObject):
             self._select(self._selection ^ clicked)
         elif self._mode == "look":
             self._select(clicked)
-        elif clicked:
-            self._target.select(())  # what was selected is not what was clicked
-            self._workspace.session.annotations.annotate_cells(clicked, self._mode)
         else:
-            self.add_cell(y_px, x_px, self._mode)
+            self._target.select(())  # what was selected is not what was clicked
+            if clicked:
+                self._workspace.session.annotations.annotate_cells(clicked, self._mode)
+            else:
+                self.add_cell(y_px, x_px, self._mode)
 
     @property
     def _selection(self) -> frozenset[CellId]:

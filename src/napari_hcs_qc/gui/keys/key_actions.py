@@ -26,8 +26,8 @@ _REPEATED = (keys.BEFORE, keys.AFTER)  # while they are held down
 class KeyActions(QObject):
     """The keys of one viewer, made once by `of`.
 
-    They act while an assay is open, where the canvas or a panel of ours has the focus; on the
-    canvas only while the active layer is one of ours, else they are that layer's own.
+    They act while an assay is open, where the canvas, a panel of ours or no widget has the focus;
+    on the canvas only while the active layer is one of ours, else they are that layer's own.
     """
 
     help_requested = Signal()
@@ -84,6 +84,10 @@ class KeyActions(QObject):
     def watch_canvas(self, canvas: QWidget) -> None:
         """Act on the keys that the canvas gets, before napari does."""
         _CanvasKeys(self, canvas)
+
+    def watch_window(self, window: QWidget) -> None:
+        """Act on the keys that a window has for itself, as after a click on a tab of its panels."""
+        _WindowKeys(self, window)
 
     def watch_layer_list(self, layer_list: QWidget) -> None:
         """Keep our keys in napari's list of layers from choosing and deleting layers."""
@@ -167,6 +171,14 @@ class _CanvasKeys(QObject):
             event.accept()
             return True
         return self._actions.press(event)
+
+
+class _WindowKeys(_CanvasKeys):
+    """Looks at what a window gets, but not at what its widgets have left to it."""
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Take the keys that are ours while no widget has the focus."""
+        return bool(watched.hasFocus()) and super().eventFilter(watched, event)
 
 
 class _LayerListKeys(QObject):

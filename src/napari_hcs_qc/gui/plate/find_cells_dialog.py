@@ -19,6 +19,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     name_parts,
     select,
 )
+from napari_hcs_qc.gui.widgets.growing_area import GrowingArea
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.plates.summary import z_planes
@@ -63,7 +64,7 @@ class FindCellsDialog(QDialog):
         self._buttons = ok_or_cancel(self)
         lay_out(
             self,
-            (self._preview, 1),
+            (GrowingArea(self._preview), 1),
             form(
                 *([("Planes", self._z)] if len(z_planes(plate)) > 1 else []),
                 ("Detector", self._detector),

@@ -20,6 +20,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     name_parts,
     row,
 )
+from napari_hcs_qc.gui.widgets.growing_area import GrowingArea
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
@@ -101,7 +102,7 @@ class NewAssayDialog(QDialog):
                     else []
                 ),
             ),
-            (self._preview, 1),
+            (GrowingArea(self._preview), 1),
             self._buttons,
             margins=(9, 9, 9, 9),
             spacing=None,

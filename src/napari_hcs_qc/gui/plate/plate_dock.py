@@ -98,6 +98,11 @@ class PlateDock(Dock):
         self._back.setToolTip(f"Previous site (key {shown(BEFORE)}).")
         self._forward.setToolTip(f"Next site (key {shown(AFTER)}).")
 
+    def set_alone(self, is_alone: bool) -> None:
+        """Offer the rest of the desk, and show what is running: on the desk the guide does."""
+        super().set_alone(is_alone)
+        self._jobs.setVisible(is_alone)
+
     # ---- value ---------------------------------------------------------------------------
 
     def value(self) -> tuple[str, ...]:

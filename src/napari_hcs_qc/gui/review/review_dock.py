@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_hcs_qc.assay.scoring.review_queue import next_open, progress
 from napari_hcs_qc.assay.views.montage import well_montage
@@ -17,6 +15,7 @@ from napari_hcs_qc.gui.canvas.layers import picture_style
 from napari_hcs_qc.gui.gallery.montage_view import MontageView
 from napari_hcs_qc.gui.keys.key_names import UNDO
 from napari_hcs_qc.gui.keys.own_keys import shown
+from napari_hcs_qc.gui.review.export_dialog import ExportDialog
 from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.review.well_pictures import WellPictures
 from napari_hcs_qc.gui.session.job_bar import JobBar
@@ -24,10 +23,13 @@ from napari_hcs_qc.gui.widgets.controls import check_box, combo_box, line_edit, 
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.rule import FLAG_CODES
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.text import count_of, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from qtpy.QtWidgets import QPushButton
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.scoring.review_queue import QueueEntry
@@ -335,10 +337,14 @@ class ReviewDock(Dock):
 
     def _choose_folder(self) -> None:
         assay = self._session.assay.folder
-        start = "" if assay is None else str(assay.path.parent)
-        chosen = QFileDialog.getExistingDirectory(self, "Folder for the tables", start)
-        if chosen:
-            self.export_to(Path(chosen))
+        if assay is None:
+            self._session.message.emit("info", "Open an assay first (Plate panel).")
+            return
+        dialog = ExportDialog(assay.path, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._session.assay.changed.connect(dialog.reject)  # another assay is exported elsewhere
+        dialog.accepted.connect(lambda: self.export_to(dialog.value()))
+        dialog.open()
 
 
 def _is_in(entry: QueueEntry, state: str) -> bool:
@@ -352,9 +358,10 @@ def _is_in(entry: QueueEntry, state: str) -> bool:
 def _describe(entry: QueueEntry) -> str:
     lines = [f"{entry.plate} {entry.well}: {entry.reason or 'not flagged'}."]
     is_known = math.isfinite(entry.share_abnormal)  # not in a well without judged cells
-    share = f", {entry.share_abnormal:.0%} abnormal" if is_known else ""
+    share = f", {percent(entry.share_abnormal)} abnormal" if is_known else ""
+    cut = f" ({entry.n_cut:,} cut by the image border, not counted)" if entry.n_cut else ""
     lines.append(
-        f"{count_of(entry.n_cells, 'cell')}{share}; severity {entry.severity:.1f}; worst site "
+        f"{count_of(entry.n_cells, 'cell')}{cut}{share}; severity {entry.severity:.1f}; worst site "
         f"{entry.worst_site}."
     )
     if entry.verdict is not None:

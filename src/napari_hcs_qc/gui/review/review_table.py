@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 _Key: TypeAlias = "Callable[[QueueEntry], Any]"
 _COLUMNS = (
     Column("Well", "Plate and well"),
-    Column("Cells", "Cells found on its readable sites", is_number=True),
+    Column(
+        "Cells",
+        "Cells found on its readable sites; those that the image border cuts count in no share",
+        is_number=True,
+    ),
     Column("Abnormal", "Share of its cells that are abnormal", is_number=True),
     Column(
         "Severity",

@@ -57,8 +57,10 @@ class Session(QObject):
         self.options = ChosenOptions(self.assay, self)
         for part in (self.models, self.annotations, self.target, self.suggestions, self.options):
             part.message.connect(self.message)
-        self._failures: dict[str, str] = {}  # of jobs by their slots, until one succeeds
-        self.annotations.message.connect(self._note_failure)
+        # Of jobs by their slots, and of the last key that did nothing, until one succeeds.
+        self._failures: dict[str, str] = {}
+        for part in (self.annotations, self.target):
+            part.message.connect(self._note_failure)
         self.annotations.changed.connect(lambda _: self._end_failure(_RECORDING))
         self._open_windows: OpenWindows | None = None
         self._settle = QTimer(self)
@@ -101,9 +103,8 @@ class Session(QObject):
         self._failures[slot] = text
         self.message.emit(level, text)
 
-    def _note_failure(self, level: str, text: str) -> None:
-        if level == "error":
-            self._failures[_RECORDING] = text
+    def _note_failure(self, _level: str, text: str) -> None:
+        self._failures[_RECORDING] = text
 
     def _end_failure(self, slot: str) -> None:
         text = self._failures.pop(slot, "")

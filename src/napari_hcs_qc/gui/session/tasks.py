@@ -141,8 +141,11 @@ class Tasks(TaskGroup):
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
         self.exported.emit(paths)
-        text = f"{count_of(len(paths), 'file')} written to {paths[-1].parent}."
-        self._session.message.emit("info", text)
+        page = paths[-1]
+        self._session.message.emit(
+            "info",
+            f"{count_of(len(paths), 'file')} written to {page.parent}; see {page.name} there.",
+        )
 
     def _options_changed(self) -> None:
         if self._session.assay.folder is not self._folder:  # those of another assay

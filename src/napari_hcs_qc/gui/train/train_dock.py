@@ -168,7 +168,8 @@ class TrainDock(Dock):
         clicks = count_of(n, "new annotation") if n else "no new annotations"
         model = session.models.model
         used = "No model yet" if model is None else f"Model {model.id} is in use"
-        return f"{used}; {clicks} in this session."
+        left_out = "" if model is None else f" {model.manifest.left_out}"
+        return f"{used}; {clicks} in this session.{left_out}".strip()
 
     # ---- making --------------------------------------------------------------------------
 

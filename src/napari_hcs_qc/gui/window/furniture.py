@@ -67,9 +67,10 @@ def layers_shown(viewer: Viewer) -> bool:
 
 
 def take_keys(viewer: Viewer, keys: KeyActions) -> None:
-    """Let our keys act on the canvas, and not delete or choose layers in napari's list."""
+    """Let our keys act on canvas and window, and not delete or choose layers in napari's list."""
     qt_viewer = viewer.window._qt_viewer
     keys.watch_canvas(qt_viewer.canvas.native)
+    keys.watch_window(viewer.window._qt_window)
     keys.watch_layer_list(qt_viewer.layers)
     # After a click on it, the key that napari pans with would delete a layer.
     qt_viewer.layerButtons.deleteButton.setFocusPolicy(Qt.FocusPolicy.TabFocus)

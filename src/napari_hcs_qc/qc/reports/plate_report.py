@@ -249,7 +249,8 @@ def _card(data: ReportData, plate: ReportPlate, row: Any, key: str) -> dict[str,
             pictures = data.pictures(plate.name, str(row.well), int(row.worst_site))
         except HcsQcError as error:
             problem = str(error)
-    facts = [count_of(row.n_sites, "site"), count_of(row.n_cells, "cell")]
+    cut = f" ({row.n_cut:,} cut by the image border, not counted)" if row.n_cut else ""
+    facts = [count_of(row.n_sites, "site"), count_of(row.n_cells, "cell") + cut]
     if row.n_scored:
         true_share = _true_share(
             row.share_estimated, row.share_estimated_low, row.share_estimated_high
