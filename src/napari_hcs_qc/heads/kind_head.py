@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.validation import check_array
 
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
@@ -103,20 +104,18 @@ class Examples:
             limit=np.inf,
         )
         made = replace(made, cells=made._standardised(cells))
-        between = made._distances(cells)
+        between = cdist(made.cells, made.cells)
         np.fill_diagonal(between, np.inf)
         # Of two copies of one cell no distance can be learnt.
         return replace(made, limit=float(between.min(axis=1).max()) or float("inf"))
 
     def kinds_near(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.object_]:
         """Kind of the nearest example of each row; empty where the nearest is too far."""
-        distances = self._distances(rows)
+        # By products, in a quarter of the time; to within rounding what `cdist` gives.
+        distances = euclidean_distances(self._standardised(rows), self.cells)
         near: NDArray[np.object_] = self.kinds[distances.argmin(axis=1)].astype(object)
         near[distances.min(axis=1) > self.limit] = _RARER
         return near
-
-    def _distances(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        return np.asarray(cdist(self._standardised(rows), self.cells))
 
     def _standardised(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         scaled = (rows.astype(np.float32) - self.centre) * self.scale

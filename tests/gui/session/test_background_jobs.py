@@ -42,13 +42,13 @@ def count(n: int, job: Job) -> int:
 
 def test_a_job_gives_its_result_and_told_how_far_it_was(jobs: BackgroundJobs, qtbot: QtBot) -> None:
     seen: list[tuple[int, int, str]] = []
-    job = jobs.start("Counting", count, 40, slot="count")
+    job = jobs.start("Counting", count, 150, slot="count")
     job.progress.connect(lambda *step: seen.append(step))
     with qtbot.waitSignal(job.finished) as finished:
         pass
-    assert finished.args == [40]
+    assert finished.args == [150]
     assert seen
-    assert all(total == 40 and message == "counting" for _, total, message in seen)
+    assert all(total == 150 and message == "counting" for _, total, message in seen)
     assert jobs.running == ()
 
 

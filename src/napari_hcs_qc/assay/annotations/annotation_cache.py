@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.plates.plate import SiteKey
@@ -13,6 +14,8 @@ from napari_hcs_qc.text_columns import rows_of, with_texts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
+
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.annotations.annotation import Annotation
     from napari_hcs_qc.assay.annotations.journal import Journal
@@ -34,6 +37,7 @@ COLUMNS = (
     "at",
     "action",
 )
+_TYPES = {"site": np.int64, "y_px": np.float64, "x_px": np.float64}
 _PATIENCE_S = 2.0
 _ABOUT_SITE = 3  # plate, well and site begin a place and a row
 _CHOSEN, _ANNOTATOR = COLUMNS.index("chosen"), COLUMNS.index("annotator")
@@ -76,6 +80,16 @@ class AnnotationCache:
         """Rows of `table` that are about one site."""
         rows = self._rows
         return _frame(rows[key] for key in self._of_site.get(where, ()))
+
+    def columns_at(self, where: PlateSite) -> dict[str, NDArray[Any]]:
+        """Give the columns of `at_site` as arrays, see `matching.columns_of`."""
+        rows = [self._rows[key] for key in self._of_site.get(where, ())]
+        columns = {
+            name: np.array([row[index] for row in rows], dtype=_TYPES.get(name, object))
+            for index, name in enumerate(COLUMNS)
+        }
+        times = [time.asm8 for time in columns["at"]]
+        return {**columns, "at": np.array(times, dtype="datetime64[us]").astype(np.int64)}
 
     def chosen_at(self, place: tuple[Any, ...]) -> str | None:
         """Tell how the cell at an annotated place was chosen, see `Annotation.chosen`."""

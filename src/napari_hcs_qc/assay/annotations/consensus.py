@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class Outcome(NamedTuple):
+    """What annotators say together, in each array one value a thing."""
+
+    classes: NDArray[np.object_]  # None where they disagree
+    kinds: NDArray[np.object_]  # None where there is none, or more than one
+    annotators: NDArray[np.object_]  # their names, by commas
+    n_annotators: NDArray[np.int64]
+    is_conflict: NDArray[np.bool_]
+
+
 def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Bring the annotations of each thing together.
 
@@ -22,18 +32,33 @@ def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     said more.
     """
     by = list(by)
-    # In numpy where it can be: this is on the way from a click to its colour.
-    codes: NDArray[Any]
-    if len(by) == 1:
-        codes = pd.factorize(annotations[by[0]].to_numpy(), use_na_sentinel=False)[0]
-    else:
-        codes = annotations.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
+    codes = annotations.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
     group = np.asarray(codes, dtype=np.int64)
     _, first = np.unique(group, return_index=True)
     things = annotations[by].iloc[first].reset_index(drop=True)
-    n_things = len(things)
+    texts = (annotations[name].to_numpy(object) for name in ("class", "kind", "annotator"))
+    return with_outcome(things, outcome_of(group, len(things), *texts))
 
-    classes = annotations["class"].to_numpy(dtype=object)
+
+def with_outcome(things: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
+    """Give a table of things with what people say of them."""
+    texts = {"class": outcome.classes, "kind": outcome.kinds, "annotators": outcome.annotators}
+    return with_texts(things, texts).assign(
+        n_annotators=outcome.n_annotators, is_conflict=outcome.is_conflict
+    )
+
+
+def outcome_of(
+    group: NDArray[np.int64],
+    n_things: int,
+    classes: NDArray[np.object_],
+    kinds: NDArray[np.object_],
+    annotators: NDArray[np.object_],
+) -> Outcome:
+    """Do the work of `agree` on arrays: pandas takes milliseconds for a handful of clicks.
+
+    `group` is the number of the thing that each annotation is about; each has at least one.
+    """
     said_normal = np.bincount(group[classes == "normal"], minlength=n_things) > 0
     said_abnormal = np.bincount(group[classes == "abnormal"], minlength=n_things) > 0
     is_conflict = said_normal & said_abnormal
@@ -43,29 +68,27 @@ def agree(annotations: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     outcome[is_conflict] = None
 
     kind = np.full(n_things, None, dtype=object)
-    of_thing, given = _once_each(group, annotations["kind"])
+    of_thing, given = _once_each(group, kinds)
     is_alone = np.bincount(of_thing, minlength=n_things)[of_thing] == 1
     kind[of_thing[is_alone]] = given[is_alone]
     kind[is_conflict] = None
 
-    of_thing, names = _once_each(group, annotations["annotator"])
+    of_thing, names = _once_each(group, annotators)
     counts = np.bincount(of_thing, minlength=n_things)
-    annotators = np.full(n_things, "", dtype=object)
+    people = np.full(n_things, "", dtype=object)
     is_alone = counts[of_thing] == 1
-    annotators[of_thing[is_alone]] = names[is_alone]
+    people[of_thing[is_alone]] = names[is_alone]
     begin = np.cumsum(counts) - counts
     for thing in np.flatnonzero(counts > 1):
-        annotators[thing] = ", ".join(names[begin[thing] : begin[thing] + counts[thing]])
-
-    together = with_texts(things, {"class": outcome, "kind": kind, "annotators": annotators})
-    return together.assign(n_annotators=counts, is_conflict=is_conflict)
+        people[thing] = ", ".join(names[begin[thing] : begin[thing] + counts[thing]])
+    return Outcome(outcome, kind, people, counts, is_conflict)
 
 
 def _once_each(
-    group: NDArray[np.int64], texts: pd.Series[Any]
+    group: NDArray[np.int64], texts: NDArray[np.object_]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Things and the different words given for each, sorted; missing words are left out."""
-    code, known = pd.factorize(texts.to_numpy(dtype=object), sort=True)
+    code, known = pd.factorize(texts, sort=True)
     n_words = max(len(known), 1)
     pairs = np.unique((group * n_words + code)[code >= 0])
     return pairs // n_words, np.asarray(known, dtype=object)[pairs % n_words]

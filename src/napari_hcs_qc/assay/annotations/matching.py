@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from napari_hcs_qc.assay.annotations.consensus import agree
+from napari_hcs_qc.assay.annotations.consensus import Outcome, outcome_of, with_outcome
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.table import is_cut_at, typed_cells
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    Columns: TypeAlias = Mapping[str, NDArray[Any]]
+    """Columns of annotations, as `columns_of` gives them."""
 
 _PAIRS_AT_ONCE = 1_000_000
 
@@ -64,10 +67,52 @@ def match_annotations(
         first_id = int(cells["cell_id"].max()) + 1 if len(cells) else 0
         diameter = float(cells["diameter_px"].median()) if len(cells) else 2 * radius_px
         left = np.flatnonzero(cell_id < 0)
-        new, cell_of = _new_cells(annotations.iloc[left], radius_px)
-        added = cells_at(new, first_id, diameter, shape)
+        place = ("well", "site", "y_px", "x_px")
+        new, cell_of = _new_cells(
+            {name: annotations[name].to_numpy()[left] for name in place}, radius_px
+        )
+        added = cells_at(pd.DataFrame(new, columns=list(place)), first_id, diameter, shape)
         cell_id[left] = first_id + cell_of
-    return Matched(cell_id, added, _outcome(annotations, cell_id))
+    ids, outcome = _on_cells(columns_of(annotations), cell_id)
+    return Matched(cell_id, added, with_outcome(pd.DataFrame({"cell_id": ids}), outcome))
+
+
+class SiteMatch(NamedTuple):
+    """Annotations of one site joined to its cells: those found, then those to be made."""
+
+    added_yx_px: NDArray[np.float64]  # ``(n_added, 2)``: where cells are to be made
+    cell: NDArray[np.int64]  # ``(n_annotated,)``: number of each annotated cell
+    outcome: Outcome  # of each of them
+
+
+def match_on_site(annotations: Columns, yx_px: NDArray[np.float64], radius_px: float) -> SiteMatch:
+    """Do the same as `match_annotations` for the cells of one site, without tables.
+
+    This is on the way from a click to its colour, where pandas takes tens of milliseconds.
+    """
+    at = np.stack([annotations["y_px"], annotations["x_px"]], axis=1).astype(np.float64)
+    cell = np.full(len(at), -1, dtype=np.int64)
+    if len(at) and len(yx_px):
+        dy, dx = (at[:, np.newaxis] - yx_px).transpose(2, 0, 1)
+        distance = np.sqrt(dy * dy + dx * dx)
+        nearest = distance.argmin(axis=1)
+        is_near = distance[np.arange(len(at)), nearest] <= radius_px
+        cell[is_near] = nearest[is_near]
+    left = np.flatnonzero(cell < 0)
+    new, cell_of = _new_cells({name: array[left] for name, array in annotations.items()}, radius_px)
+    cell[left] = len(yx_px) + cell_of
+    added = np.array([place[2:] for place in new], dtype=np.float64).reshape(-1, 2)
+    return SiteMatch(added, *_on_cells(annotations, cell))
+
+
+def columns_of(annotations: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Give the columns of annotations as arrays, times as whole numbers."""
+    texts = ("well", "class", "kind", "annotator", "action")
+    return {
+        **{name: annotations[name].to_numpy(dtype=object) for name in texts},
+        **{name: annotations[name].to_numpy() for name in ("site", "y_px", "x_px")},
+        "at": annotations["at"].astype("int64").to_numpy(),
+    }
 
 
 def _nearest(
@@ -108,8 +153,8 @@ def _blocks(n_candidates: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _new_cells(
-    annotations: pd.DataFrame, radius_px: float
-) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    annotations: Columns, radius_px: float
+) -> tuple[list[tuple[str, int, float, float]], NDArray[np.int64]]:
     """Positions of cells to be made, and for each annotation the row of its own.
 
     In the order of the annotations: each takes the nearest position made before in its site, or
@@ -117,7 +162,7 @@ def _new_cells(
     """
     made: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
     new: list[tuple[str, int, float, float]] = []
-    cell_of = np.empty(len(annotations), dtype=np.int64)
+    cell_of = np.empty(len(annotations["y_px"]), dtype=np.int64)
     columns = (annotations[name].tolist() for name in ("well", "site", "y_px", "x_px"))
     for index, (well, site, y_px, x_px) in enumerate(zip(*columns, strict=True)):
         near = made.setdefault((well, site), [])
@@ -128,7 +173,7 @@ def _new_cells(
             near.append((y_px, x_px, row))
             new.append((well, site, y_px, x_px))
         cell_of[index] = row
-    return pd.DataFrame(new, columns=["well", "site", "y_px", "x_px"]), cell_of
+    return new, cell_of
 
 
 def training_positions(annotations: pd.DataFrame, matched: Matched) -> pd.DataFrame:
@@ -185,13 +230,14 @@ def cells_at(
     )
 
 
-def _outcome(annotations: pd.DataFrame, cell_id: NDArray[np.int64]) -> pd.DataFrame:
-    # In numpy: this is on the way from a click to its colour, where pandas takes milliseconds.
+def _on_cells(
+    annotations: Columns, cell_id: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Outcome]:
+    """Annotated cells, ascending, and what is said of each."""
     on_cell = np.flatnonzero(cell_id >= 0)
     cells = cell_id[on_cell]
-    person = pd.factorize(annotations["annotator"].to_numpy()[on_cell])[0]
-    action = annotations["action"].to_numpy()[on_cell]
-    at = annotations["at"].astype("int64").to_numpy()[on_cell]
+    person = pd.factorize(annotations["annotator"][on_cell])[0]
+    action, at = annotations["action"][on_cell], annotations["at"][on_cell]
     # Within a cell only the last action of each person speaks.
     latest_first = np.lexsort((action, at))[::-1]
     speaker = cells * (person.max(initial=0) + 1) + person
@@ -199,7 +245,6 @@ def _outcome(annotations: pd.DataFrame, cell_id: NDArray[np.int64]) -> pd.DataFr
     last_action = np.empty_like(action)
     last_action[latest_first] = action[latest_first][first][of_speaker]
     speaks = action == last_action
-    annotated = annotations[["class", "kind", "annotator"]].iloc[on_cell[speaks]]
-    return agree(annotated.assign(cell_id=cells[speaks]), ["cell_id"]).sort_values(
-        "cell_id", ignore_index=True
-    )
+    ids, thing = np.unique(cells[speaks], return_inverse=True)
+    words = (annotations[name][on_cell[speaks]] for name in ("class", "kind", "annotator"))
+    return ids, outcome_of(thing.reshape(-1), len(ids), *words)

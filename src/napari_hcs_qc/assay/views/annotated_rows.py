@@ -14,6 +14,7 @@ from napari_hcs_qc.text_columns import none_if_missing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_hcs_qc.assay.annotations.matching import Columns
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.views.site_cells import SiteCells
     from napari_hcs_qc.cells.by_site import CellsBySite
@@ -30,6 +31,9 @@ class ShownAnnotations(Protocol):
     def at_site(self, where: PlateSite) -> pd.DataFrame:
         """Those of one site."""
 
+    def columns_at(self, where: PlateSite) -> Columns:
+        """Columns of those of one site."""
+
 
 class OwnAnnotations:
     """What one person has annotated of all that is in a cache: all that blind mode shows."""
@@ -45,6 +49,12 @@ class OwnAnnotations:
     def at_site(self, where: PlateSite) -> pd.DataFrame:
         """Those of one site."""
         return self._own(self._cache.at_site(where))
+
+    def columns_at(self, where: PlateSite) -> Columns:
+        """Columns of those of one site."""
+        columns = self._cache.columns_at(where)
+        is_own = columns["annotator"] == self._annotator
+        return {name: values[is_own] for name, values in columns.items()}
 
     def _own(self, table: pd.DataFrame) -> pd.DataFrame:
         if not len(table):

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hcs_qc.assay.annotations.matching import match_annotations
+from napari_hcs_qc.assay.annotations.matching import match_on_site
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
+from napari_hcs_qc.cells.table import is_cut_at
 from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.annotations.matching import Columns
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.cells.by_site import CellsBySite
     from napari_hcs_qc.plates.plate import SiteKey
 
+_COLUMNS = ("y_px", "x_px", "diameter_px", "is_cut")  # of the table of cells
 NOT_JUDGED = "not classified"
 
 
@@ -61,77 +63,79 @@ def site_cells(
     plate_cells: PlateCells,
     by_site: CellsBySite,
     site: SiteKey,
-    annotations: pd.DataFrame,
+    annotations: Columns,
     scored: ScoredPlate | None = None,
     shape: tuple[int, int] | None = None,
 ) -> SiteCells:
-    """Gather the cells of a site."""
+    """Gather the cells of a site; without tables, since a person waits for it at every key."""
     rows = by_site.rows(site)
-    cells = plate_cells.cells.iloc[rows]
-    matched = match_annotations(annotations, cells, plate_cells.diameter_px / 2, shape=shape)
-    added = matched.added
-    n_found, n = len(rows), len(rows) + len(added)
-    ids = np.concatenate([cells["cell_id"].to_numpy(), added["cell_id"].to_numpy()])
-    where = {int(cell_id): position for position, cell_id in enumerate(ids)}
+    found = {name: plate_cells.cells[name].to_numpy()[rows] for name in _COLUMNS}
+    yx_px = np.stack([found["y_px"], found["x_px"]], axis=1).astype(np.float64)
+    matched = match_on_site(annotations, yx_px, plate_cells.diameter_px / 2)
+    # As in a table of cells, whose positions have single precision.
+    added_yx = matched.added_yx_px.astype(np.float32).astype(np.float64)
+    n_found, n_added = len(rows), len(added_yx)
+    n = n_found + n_added
+    diameter_px = found["diameter_px"].astype(np.float64)
+    typical_px = np.nanmedian(diameter_px) if n_found else plate_cells.diameter_px
+    is_cut = np.zeros(n_added, dtype=bool)
+    if shape is not None:
+        is_cut = is_cut_at(*matched.added_yx_px.T, float(typical_px), shape)
     classes, kinds = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
-    annotated = matched.cells
-    at = np.array([where[int(cell_id)] for cell_id in annotated["cell_id"]], dtype=np.int64)
-    classes[at] = np.where(
-        annotated["is_conflict"], "conflict", none_if_missing(annotated["class"])
-    )
-    kinds[at] = none_if_missing(annotated["kind"])
-    said_of = {
+    outcome = matched.outcome
+    classes[matched.cell] = np.where(outcome.is_conflict, "conflict", outcome.classes)
+    kinds[matched.cell] = outcome.kinds
+    of_model = {
         "p_abnormal": np.full(n, np.nan),
         COLUMN: np.full(n, np.nan),
         "predicted_kind": np.full(n, None, dtype=object),
     }
     if scored is not None:
         table = scored.prediction.table
-        for name, values in said_of.items():
+        for name, values in of_model.items():
             if name in table:
-                values[:n_found] = table[name].to_numpy(dtype=values.dtype)[rows]
-        _add_scored(scored, site, added, n_found, said_of)
-        said_of["predicted_kind"] = none_if_missing(said_of["predicted_kind"])
-    columns = ["y_px", "x_px"]
+                values[:n_found] = table[name].to_numpy()[rows]
+        _add_scored(scored, site, added_yx, n_found, of_model)
+        of_model["predicted_kind"] = none_if_missing(of_model["predicted_kind"])
     return SiteCells(
         site=site,
-        rows=np.concatenate([rows, np.full(len(added), -1, dtype=np.int64)]),
-        yx_px=np.concatenate(
-            [cells[columns].to_numpy(np.float64), added[columns].to_numpy(np.float64)]
-        ),
+        rows=np.concatenate([rows, np.full(n_added, -1, dtype=np.int64)]),
+        yx_px=np.concatenate([yx_px, added_yx]),
         diameter_px=np.concatenate(
-            [cells["diameter_px"].to_numpy(), added["diameter_px"].to_numpy()]
-        ).astype(np.float64),
-        p_abnormal=said_of["p_abnormal"],
-        novelty=said_of[COLUMN],
-        predicted_kind=said_of["predicted_kind"],
+            [diameter_px, np.full(n_added, np.float32(typical_px), dtype=np.float64)]
+        ),
+        p_abnormal=of_model["p_abnormal"],
+        novelty=of_model[COLUMN],
+        predicted_kind=of_model["predicted_kind"],
         annotated_class=classes,
         annotated_kind=kinds,
-        is_cut=np.concatenate([cells["is_cut"], added["is_cut"]]).astype(bool),
+        is_cut=np.concatenate([found["is_cut"].astype(bool), is_cut]),
     )
 
 
 def _add_scored(
     scored: ScoredPlate,
     site: SiteKey,
-    added: pd.DataFrame,
+    added_yx: NDArray[np.float64],
     n_found: int,
     columns: dict[str, NDArray[Any]],
 ) -> None:
-    """Fill in what the model said of cells that people had added before it judged."""
+    """Fill in what the model predicts for cells that people had added before it classified."""
     known = scored.state.matched.added
-    if not len(added) or not len(known):
+    if not len(added_yx) or not len(known):
         return
     here = np.flatnonzero(((known["well"] == site.well) & (known["site"] == site.site)).to_numpy())
-    row_of = {_key(known.iloc[row]): len(scored.state.plate_cells.cells) + int(row) for row in here}
+    places = known[["y_px", "x_px"]].to_numpy(np.float64)
+    n_cells = len(scored.state.plate_cells.cells)
+    row_of = {_key(places[row]): n_cells + int(row) for row in here}
     table = scored.prediction.table
-    for position in range(len(added)):
-        row = row_of.get(_key(added.iloc[position]))
+    for position, place in enumerate(added_yx):
+        row = row_of.get(_key(place))
         if row is not None and row < len(table):
             for name, values in columns.items():
                 if name in table:
                     values[n_found + position] = table[name].iloc[row]
 
 
-def _key(cell: pd.Series[Any]) -> tuple[int, int]:
-    return round(float(cell["y_px"]) * 100), round(float(cell["x_px"]) * 100)
+def _key(yx_px: NDArray[np.float64]) -> tuple[int, int]:
+    return round(float(yx_px[0]) * 100), round(float(yx_px[1]) * 100)

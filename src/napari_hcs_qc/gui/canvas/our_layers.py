@@ -146,7 +146,7 @@ class OurLayers:
                 for name in new if n else ():
                     setattr(layer, name, look[name])
                 if features:
-                    layer.features = features
+                    _set_features(layer, features)
         if is_moved:
             layer.refresh()
         elif new:
@@ -245,6 +245,23 @@ _CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 _EDGES = np.roll(_CORNERS, -1, axis=0) - _CORNERS
 
 _UNIT_NAMES = {("um", "um"): ("micrometer", "micrometer"), ("pixel", "pixel"): ("pixel", "pixel")}
+
+
+def _set_features(layer: Any, features: dict[str, NDArray[Any]]) -> None:
+    """Change the table of a layer; napari makes a new one at each change, which takes longer."""
+    table = layer.features
+    is_alike = len(table) == len(layer.data) and [*table] == [*features]
+    follows_it = (  # somebody has made texts or colours of it
+        layer.text.values.ndim > 0
+        or layer.face_color_mode != "direct"
+        or layer.border_color_mode != "direct"
+    )
+    if follows_it or not is_alike:
+        layer.features = features
+        return
+    for name, values in features.items():
+        if not np.array_equal(table[name].to_numpy(), values):
+            table[name] = values
 
 
 def _single_refresh(layer: Any) -> AbstractContextManager[None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
 from napari_hcs_qc.gui.canvas.site_view import SiteView
 from napari_hcs_qc.gui.session.session import Session
@@ -16,6 +16,8 @@ from napari_hcs_qc.gui.session.training_tasks import TrainingTasks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+_SIGN_PERCENT = 1  # of the speed of its movie: a picture in three seconds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,12 +67,25 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
     _WORKSPACES[id(viewer)] = workspace
     if main_window is not None:
         _Closing(workspace, main_window)
+        _slow_signs(main_window)
     return workspace
 
 
 def has_workspace(viewer: ViewerModel) -> bool:
     """Whether a viewer has a workspace."""
     return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
+
+
+def _slow_signs(window: Any) -> None:
+    """Let napari's sign that something is at work turn slowly.
+
+    Each of its pictures repaints the whole window, canvas and all; without a graphics card that
+    takes several times the processor time of scoring a plate.
+    """
+    for label in window.statusBar().findChildren(QLabel):
+        movie = label.movie()
+        if movie is not None:
+            movie.setSpeed(_SIGN_PERCENT)
 
 
 class _Closing(QObject):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from napari_hcs_qc.heads.linear.solver import rotate_gram, share_of_cells, solve
+from napari_hcs_qc.heads.linear.solver import solve_gram
 from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LightHead:
         self._inputs = np.empty((0, len(scale.centre)), dtype=np.float32)
         self._gram = np.empty((0, 0))
         self._shares = np.empty(0)
-        self._intercept = 0.0
+        self._weights, self._intercept = np.zeros(len(scale.centre), dtype=np.float32), 0.0
 
     def fit(
         self,
@@ -73,28 +73,29 @@ class LightHead:
         """Fit on annotated rows of the embeddings, all of them finite; `p_model` is of each."""
         self._take(embeddings, rows.tolist())
         order = np.array([self._at[row] for row in rows.tolist()], dtype=np.int64)
-        codes = np.empty(len(rows), dtype=np.int64)
-        offset = np.empty((len(rows), 1))
-        codes[order] = is_abnormal
-        offset[order, 0] = log_odds(p_model)
-        counts = np.maximum(np.bincount(codes, minlength=2), 1)
+        classes, offset = np.empty(len(rows), dtype=bool), np.empty(len(rows))
+        classes[order], offset[order] = is_abnormal, log_odds(p_model)
+        counts = np.maximum(np.bincount(classes, minlength=2), 1)
+        unit = max(float(np.trace(self._gram)) / len(rows), float(np.finfo(float).tiny))
+        importance = (len(rows) / (2 * counts))[classes.astype(np.int64)]
         with one_blas_thread():
-            rotation = rotate_gram(self._gram)
-            unit = max(float(rotation.spread.sum()) / len(rows), float(np.finfo(float).tiny))
-            importance = (len(codes) / (2 * counts))[codes][:, np.newaxis]
-            solution = solve(
-                rotation, codes, 2, importance, _STRENGTH * unit, offset=offset, tolerance=1e-3
+            self._shares, self._intercept = solve_gram(
+                self._gram,
+                classes,
+                importance,
+                _STRENGTH * unit,
+                offset,
+                self._shares,
+                tolerance=1e-3,
             )
-        self._shares = share_of_cells(rotation, solution.weights[:, 0])[:, 0]
-        self._intercept = float(solution.intercepts[0, 0])
+        self._weights = self._shares.astype(np.float32) @ self._inputs
 
     def p_abnormal(
         self, embeddings: NDArray[np.floating[Any]], p_model: NDArray[np.floating[Any]]
     ) -> Floats:
         """P(abnormal) of cells, NaN where their embedding is missing."""
         inputs = self._scale.inputs(embeddings)
-        weights = (self._shares @ self._inputs).astype(np.float32)
-        decision = inputs @ weights + self._intercept + log_odds(p_model)
+        decision = inputs @ self._weights + self._intercept + log_odds(p_model)
         return np.asarray(expit(decision.astype(np.float64)))
 
     def _take(self, embeddings: NDArray[np.floating[Any]], rows: list[int]) -> None:
@@ -102,7 +103,7 @@ class LightHead:
         wanted = set(rows)
         stay = [place for place, row in enumerate(self._rows) if row in wanted]
         self._inputs, self._gram = self._inputs[stay], self._gram[np.ix_(stay, stay)]
-        self._rows = [self._rows[place] for place in stay]
+        self._rows, self._shares = [self._rows[place] for place in stay], self._shares[stay]
         new = sorted(wanted - set(self._rows))
         if new:
             inputs = self._scale.inputs(embeddings[new])
@@ -110,6 +111,7 @@ class LightHead:
             among = (inputs @ inputs.T).astype(np.float64)
             self._gram = np.block([[self._gram, across], [across.T, among]])
             self._inputs = np.concatenate([self._inputs, inputs])
+            self._shares = np.concatenate([self._shares, np.zeros(len(new))])
             self._rows += new
         self._at = {row: place for place, row in enumerate(self._rows)}
 

@@ -96,7 +96,7 @@ class LivePredictions(QObject):
         scored = self._models.scored
         if scored is None:
             return np.full(len(rows), np.nan)
-        return scored.prediction.table["p_abnormal"].to_numpy(np.float64)[rows]
+        return scored.prediction.table["p_abnormal"].to_numpy()[rows].astype(np.float64)
 
     # ---- following the session -----------------------------------------------------------
 

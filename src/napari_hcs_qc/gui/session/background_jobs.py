@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG = logging.getLogger(__name__)
-_POLL_MS = 50
+_POLL_MS = 500  # between looks at progress: each that is shown repaints the window
 _CLOSE_S = 20.0
 _BAR_AFTER_S = 1.0
 """What is quicker shows no bar: its animation repaints the whole window, canvas and all, which

@@ -117,7 +117,7 @@ class SessionAnnotations(QObject):
         assert shown is not None
         # The journal knows a plate by the name it was opened with.
         name = shown.name if shown.plate is None else shown.plate.name
-        annotated = cache.at_site(PlateSite(name, site))
+        annotated = cache.columns_at(PlateSite(name, site))
         shape = state.plate.layout.shape
         cells = site_cells(state.plate_cells, state.by_site, site, annotated, scored, shape)
         self._gathered = {site: (scored, cells)}  # the site on screen, most often

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache, PlateSite
 from napari_hcs_qc.assay.annotations.journal import Journal
+from napari_hcs_qc.assay.annotations.matching import columns_of
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
 
@@ -73,7 +74,11 @@ def test_memory_is_what_the_journal_says_after_any_acts(
         same(live.table, journal.annotations())
         for number in (1, 2):
             here = live.table[live.table["site"] == number]
-            same(live.at_site(PlateSite("P", SiteKey("A01", number))), here)
+            where = PlateSite("P", SiteKey("A01", number))
+            same(live.at_site(where), here)
+            columns = live.columns_at(where)
+            for name, values in columns_of(here).items():
+                assert columns[name].tolist() == values.tolist()
 
 
 def test_nothing_changes_when_the_journal_cannot_be_written(live: AnnotationCache) -> None:

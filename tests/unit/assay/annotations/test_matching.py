@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_hcs_qc.assay.annotations import matching
+from napari_hcs_qc.assay.annotations.consensus import with_outcome
 from napari_hcs_qc.assay.annotations.journal import Journal
-from napari_hcs_qc.assay.annotations.matching import match_annotations
+from napari_hcs_qc.assay.annotations.matching import columns_of, match_annotations, match_on_site
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.table import CELL_COLUMNS, join_cells, typed_cells
 
@@ -272,3 +273,32 @@ def test_1000_annotations_are_joined_to_100000_cells_at_once() -> None:
         spent.append(time.process_time() - start)
     assert matched.cell_id.tolist() == clicked.tolist()
     assert min(spent) < 0.1  # 0.02 where nothing else runs
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    found=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6),
+    words=st.lists(
+        st.tuples(
+            st.tuples(st.integers(0, 9), st.integers(0, 9)),
+            st.sampled_from(["normal", "abnormal", "unsure"]),
+            st.sampled_from(["blur", "debris", None]),
+            st.sampled_from(["anna", "ben", "cleo"]),
+            st.integers(1, 4),
+        ),
+        max_size=10,
+    ),
+    radius=st.integers(0, 6).map(lambda twice: twice / 2),
+)
+def test_the_cells_of_one_site_are_matched_as_those_of_a_plate(
+    found: list[tuple[int, int]], words: list[Any], radius: float
+) -> None:
+    table = cells(*(("A01", 1, *place) for place in found))
+    rows = said(*(("A01", 1, *place, *rest) for place, *rest in words))
+    expected = match_annotations(rows, table, radius)
+    yx_px = table[["y_px", "x_px"]].to_numpy(np.float64)
+    matched = match_on_site(columns_of(rows), yx_px, radius)
+    assert matched.cell.tolist() == expected.cells["cell_id"].tolist()
+    assert matched.added_yx_px.tolist() == expected.added[["y_px", "x_px"]].to_numpy().tolist()
+    together = with_outcome(pd.DataFrame({"cell_id": matched.cell}), matched.outcome)
+    pd.testing.assert_frame_equal(together, expected.cells)

@@ -14,7 +14,11 @@ from napari_hcs_qc.assay.annotations.annotation import Annotation
 from napari_hcs_qc.assay.annotations.annotation_cache import AnnotationCache, PlateSite
 from napari_hcs_qc.assay.annotations.journal import Journal
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels
-from napari_hcs_qc.assay.annotations.matching import match_annotations, training_positions
+from napari_hcs_qc.assay.annotations.matching import (
+    columns_of,
+    match_annotations,
+    training_positions,
+)
 from napari_hcs_qc.assay.embeddings.training_set import positions_again, training_cells
 from napari_hcs_qc.assay.scoring.plate_scores import classes_at
 from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -152,7 +156,7 @@ def test_what_is_said_of_each_cell(journal: Journal, state: PlateState, found: A
     kinds = ["blur", None, None, None, None, None]
     rows = AnnotatedRows("P1", found, state.by_site, AnnotationCache(journal))
     assert (rows.classes.tolist(), rows.kinds.tolist()) == (classes, kinds)
-    cells = site_cells(found, state.by_site, SITE, journal.annotations())
+    cells = site_cells(found, state.by_site, SITE, columns_of(journal.annotations()))
     assert cells.annotated_class.tolist() == classes
     assert cells.annotated_kind.tolist() == kinds
     assert state.annotated["annotated_class"].tolist() == [*classes[:3], None, None, None]

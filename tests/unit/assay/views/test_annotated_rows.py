@@ -71,7 +71,7 @@ def test_rows_kept_up_to_date_are_those_of_a_fresh_look(
         if many:
             kept.update(changed)
         else:
-            said = live.at_site(PlateSite("P", site))
+            said = live.columns_at(PlateSite("P", site))
             kept.take(site_cells(found, by_site, site, said))
     fresh = AnnotatedRows("P", found, by_site, live)
     np.testing.assert_array_equal(kept.classes, fresh.classes)
@@ -98,7 +98,7 @@ def test_a_cell_on_empty_ground_comes_after_the_found_ones(
         "anna",
     )
     cells = site_cells(
-        found, CellsBySite.of(found.cells), SITES[0], live.at_site(PlateSite("P", SITES[0]))
+        found, CellsBySite.of(found.cells), SITES[0], live.columns_at(PlateSite("P", SITES[0]))
     )
     assert cells.rows.tolist() == [0, 1, 2, 3, -1]
     assert cells.annotated_class.tolist() == ["conflict", None, None, None, "abnormal"]
