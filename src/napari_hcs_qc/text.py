@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ def percent(share: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval of shares as per cent: ``"33–49 %"``."""
-    return f"{100 * low:.0f}–{100 * high:.0f} %"
+    """Write an interval of shares as per cent, rounded outward: ``"33–49 %"``, ``"99.7–100 %"``."""
+    scale = 100 if high - low >= 0.05 else 1000
+    ends = floor(round(scale * low, 6)), ceil(round(scale * high, 6))
+    return f"{100 * ends[0] / scale:g}–{100 * ends[1] / scale:g} %"
 
 
 def number(value: float) -> str:

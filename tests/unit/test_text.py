@@ -23,6 +23,10 @@ def test_numbers_are_written_as_a_person_reads_them() -> None:
         "-6.2",
     ]
     assert interval(0.333, 0.487) == "33–49 %"
+    assert interval(0.336, 0.481) == "33–49 %"  # no narrower than it is
+    assert interval(0.29, 0.57) == "29–57 %"  # 100 × 0.29 is a little less than 29
+    assert interval(0.9968, 1.0) == "99.6–100 %"
+    assert interval(0.0, 0.0004) == "0–0.1 %"
     assert count_of(1, "site") == "1 site"
     assert count_of(1200, "site") == "1,200 sites"
     assert listing([2]) == "2"
