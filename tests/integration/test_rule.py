@@ -91,6 +91,9 @@ def test_rules_are_predictions_that_people_overrule(
     again = Assay.open(assay_copy).predict()[0].table
     pd.testing.assert_series_equal(again["p_abnormal"], predicted["p_abnormal"])
 
+    assert main(["check", str(assay_copy), "--quiet"]) == 0
+    assert f": the rules in {name}" in capsys.readouterr().out
+
     cells = scored.state.cells.iloc[:n_found]
     is_open = scored.predictions["annotated_class"][:n_found].isna()
     wrong, missed = cells[is_open & is_out][:4], cells[is_open & ~is_out & ~cells["is_cut"]][:2]

@@ -225,6 +225,7 @@ def _model(folder: Path) -> str:
         read_custom_encoder(weights.parent)
     if rule is not None:
         _compare(folder / RULE, rule.table_sha256, "Predict again: hcs-qc predict --rule.")
+        return f"the rules in {Path(rule.source).name}"
     return f"head {model.manifest.head}"
 
 
