@@ -10,7 +10,7 @@ import npe2
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QPushButton, QScrollArea
 
 from napari_hcs_qc.gui.annotate.annotate_dock import AnnotateDock
 from napari_hcs_qc.gui.canvas.overlay_dock import OverlayDock
@@ -20,6 +20,7 @@ from napari_hcs_qc.gui.review.review_dock import ReviewDock
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.train_dock import TrainDock
 from napari_hcs_qc.gui.window import desk
+from napari_hcs_qc.gui.window.furniture import dock_with
 from napari_hcs_qc.gui.window.guide_dock import GuideDock
 from napari_hcs_qc.study.gui.benchmark_dock import BenchmarkDock
 
@@ -86,6 +87,12 @@ def test_every_widget_opens_by_its_name_and_works_on_the_viewer(
     n_docks = len(viewer.window.dock_widgets)
     desk.open_desk(viewer)
     assert len(viewer.window.dock_widgets) == n_docks
+    # In its places, and with its room: what napari's menu has made does not scroll by itself.
+    docks = {name: dock_with(viewer, kind) for name, kind in _PANELS.items()}
+    for name in set(_PANELS) - {desk.PLATE}:
+        area = docks[name].widget()
+        assert isinstance(area, QScrollArea) and not area.widget().isHidden(), name
+    qtbot.waitUntil(lambda: docks[desk.PLATE].y() < docks[desk.GUIDE].y())
 
 
 def test_the_command_of_the_menu_opens_the_desk(viewer: Viewer) -> None:

@@ -151,6 +151,7 @@ def test_the_gallery_takes_the_window_by_its_key_and_nothing_unseen_is_annotated
     gallery = person.panel(ANNOTATE).gallery
     y_px, x_px = person.view.cells.yx_px[len(person.view.cells) // 2]
     person.click_at(y_px, x_px)
+    order = list(gallery.view.cells())
     person.press("F9")
     person.qtbot.wait(50)
     assert gallery.is_filled and not person.canvas.isVisible()
@@ -160,6 +161,8 @@ def test_the_gallery_takes_the_window_by_its_key_and_nothing_unseen_is_annotated
     person.press("F9", gallery.view)
     person.qtbot.wait(50)
     assert not gallery.is_filled and person.canvas.isVisible()
+    person.idle()
+    assert list(gallery.view.cells()) == order, "not shuffled anew"
 
 
 def test_the_key_of_the_sheet_and_errors_among_the_notifications(

@@ -33,6 +33,8 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     if issues:
         lines.append(f"{count_of(len(issues), 'annotation')} to review, most likely wrong first:")
         lines.extend(f"  {issue}" for issue in issues[:_LABEL_ISSUES])
+        if len(issues) > _LABEL_ISSUES:
+            lines.append(f"  … and {len(issues) - _LABEL_ISSUES:,} more, see hcs-qc open or --json")
     lines.append(f"Verdicts: {status.n_verdicts}")
     lines.extend(f"Model {model.id}: {_how(model)}, {model.created}" for model in status.models)
     if not status.models:

@@ -185,7 +185,9 @@ class GalleryPanel(QWidget):
             self.filters.setVisible(False)
             self._whole_window.leave()
             # Nothing that cannot be seen may hide cells.
-            self.set_value(GalleryOptions(self._value.order, self._value.shown))
+            kept = GalleryOptions(self._value.order, self._value.shown)
+            if kept != self._value:
+                self.set_value(kept)
         self.filled_changed.emit(is_filled)
 
     def marks(self) -> Marks:

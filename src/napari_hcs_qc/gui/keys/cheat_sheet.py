@@ -42,7 +42,7 @@ def sections(kinds: Sequence[Kind]) -> tuple[Section, ...]:
                 (_channels(), "one channel alone; again: all"),
                 ("Click", "select a cell, or annotate it in the modes normal and abnormal"),
                 ("Right click", "menu of the cell; in the gallery, too"),
-                ("Shift+drag, Ctrl+drag", "select the cells in a box, in a lasso"),
+                ("Shift+drag, Ctrl+drag", "add the cells in a box, in a lasso"),
                 (
                     shown(keys.DESELECT),
                     "select nothing; from your own layer back to the cells",

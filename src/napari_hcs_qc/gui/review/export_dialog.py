@@ -20,6 +20,7 @@ class ExportDialog(QDialog):
 
     def __init__(self, assay: Path, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        assay = assay.resolve()
         self.setWindowTitle("Export tables and report")
         self.setMinimumWidth(480)
         self._folder = line_edit(

@@ -161,7 +161,7 @@ class ModelFigures(QWidget):
         self._grid.addWidget(_number("mean ± sd", tips[0], is_heading=True), 0, 1)
         self._grid.addWidget(_number("95 % interval", tips[1], is_heading=True), 0, 2)
         for row, figure in enumerate(figures, start=1):
-            name = QLabel(figure.name.replace(" of the abnormal class", ", abnormal"))
+            name = QLabel(_short(figure.name))
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             name.setToolTip(_name_tip(figure))
             self._grid.addWidget(name, row, 0)
@@ -223,6 +223,17 @@ def _name_tip(figure: Figure) -> str:
         "from the score they were given, in ten bins of equal width. The lower the better; "
         f"scores that are exactly right would give {perfect:.3f} with so many cells."
     )
+
+
+def _short(name: str) -> str:
+    """Name of a figure that fits its column; all of it is in the tooltip."""
+    for whole, short in (
+        (" of the abnormal class", ", abnormal"),
+        (" of the normal class", ", normal"),
+        ("expected calibration", "calibration"),
+    ):
+        name = name.replace(whole, short)
+    return name
 
 
 def _mean_text(figure: Figure) -> str:

@@ -268,7 +268,7 @@ class LearningCurveChart(Chart):
         signs = [
             Sign("dot", colour, "mean"),
             Sign("box", band, "95 % interval"),
-            Sign("dash", faint(self, 0.7), f"annotated now: {curve.n_cells:,}"),
+            Sign("dash", faint(self, 0.7), f"trained on now: {curve.n_cells:,}"),
         ]
         self.draw_legend(painter, signs)
         points = [area.at(size, mean) for size, mean in zip(curve.sizes, curve.mean, strict=True)]

@@ -44,12 +44,14 @@ class GrowingArea(QScrollArea):
         needed = inner.sizeHint().height()
         if inner.hasHeightForWidth():
             needed = inner.heightForWidth(self.viewport().width())
+        needed = max(needed, inner.minimumSizeHint().height())  # as the area gives it
         room, frame = screen.availableGeometry(), dialog.frameGeometry()
         border = frame.height() - dialog.height()
         height = dialog.height() + max(0, needed - self.viewport().height())
         height = min(height, room.height() - border)
         if height != dialog.height():
             dialog.resize(dialog.width(), height)
+            self._later.start()  # what was hidden may need more than it said
         top = max(room.top(), min(frame.top(), room.top() + room.height() - border - height))
         if top != frame.top():
             dialog.move(frame.left(), top)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QPalette
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+from napari_hcs_qc.gui.widgets.palette import faint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -29,6 +30,7 @@ class TickList(QListWidget):
 
     def __init__(self, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._waiting: set[str] = set()  # names of lines that cannot be used as they are
         self.setToolTip(tip)
         self.setMinimumWidth(60)
         self.setMaximumHeight(118)
@@ -37,7 +39,7 @@ class TickList(QListWidget):
     def set_lines(self, lines: Iterable[Line]) -> None:
         """Show lines; what was ticked stays so, where it is among them."""
         before = self.chosen()
-        grey = self.palette().brush(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
+        self._waiting = set()
         self.blockSignals(True)
         self.clear()
         for line in lines:
@@ -45,9 +47,25 @@ class TickList(QListWidget):
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setToolTip(f"{line.name}: {line.about}" if line.about else line.name)
             if not line.is_ready:
-                item.setForeground(grey)
+                self._waiting.add(line.name)
         self.blockSignals(False)
         self.choose(before)
+        self._thin()
+
+    def changeEvent(self, event: Any) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._thin()
+
+    def _thin(self) -> None:
+        """Write thinly what cannot be used as it is."""
+        thin = faint(self, 0.6)
+        self.blockSignals(True)
+        for item in self._items():
+            if item.text() in self._waiting:
+                item.setForeground(thin)
+        self.blockSignals(False)
 
     def choose(self, names: Collection[str]) -> None:
         """Tick names, and no others; no signal is sent."""

@@ -29,6 +29,7 @@ from napari_hcs_qc.gui.window.furniture import (
     keep_place,
     layer_docks,
     layers_shown,
+    let_scroll,
     scrolling,
     show_layers,
     take_keys,
@@ -75,6 +76,7 @@ def open_desk(viewer: Viewer, assay: Path | None = None) -> Workspace:
     if is_first:
         for beside in tabs[1:]:
             window.tabifyDockWidget(tabs[0], beside)
+        window.splitDockWidget(plate, guide, Qt.Orientation.Vertical)  # below, if opened first
         for napari_dock in layer_docks(viewer):
             window.tabifyDockWidget(plate, napari_dock)
         show_layers(viewer, False)
@@ -136,12 +138,15 @@ def _dock(viewer: Viewer, name: str, *, area: str, scrolls: bool = True) -> QDoc
             area=area,
             add_vertical_stretch=False,
         )
-    elif not dock.isFloating():
+    else:
+        if scrolls:
+            let_scroll(dock)
         side = Qt.DockWidgetArea.LeftDockWidgetArea
         if area == "right":
             side = Qt.DockWidgetArea.RightDockWidgetArea
-        if viewer.window._qt_window.dockWidgetArea(dock) != side:
-            viewer.window._qt_window.addDockWidget(side, dock)
+        window = viewer.window._qt_window
+        if not dock.isFloating() and window.dockWidgetArea(dock) != side:
+            window.addDockWidget(side, dock)
     inner: Any = inner_widget(dock)
     inner.set_alone(False)
     keep_place(dock)

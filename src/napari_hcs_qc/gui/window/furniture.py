@@ -40,6 +40,17 @@ def scrolling(inner: QWidget) -> QScrollArea:
     return scroll
 
 
+def let_scroll(dock: QDockWidget) -> None:
+    """Let the panel of a dock scroll that napari's menu has opened."""
+    inner = dock.widget()
+    if inner is None or isinstance(inner, QScrollArea):
+        return
+    area = scrolling(QWidget())
+    dock.setWidget(area)  # lets go of the panel, and hides it
+    area.setWidget(inner)
+    inner.show()
+
+
 def keep_place(dock: QDockWidget) -> None:
     """Let the button "close" hide a dock: opened again by a menu, it comes back where it was."""
     kept: Any = dock
