@@ -30,9 +30,7 @@ def split_clumps(
     smaller piece (in diameters), how much darker the cut is than the dimmer piece, how much they
     differ in brightness, and, where there is a waist at all, how large both are together.
     """
-    depth = ndi.gaussian_filter(
-        ndi.distance_transform_edt(mask).astype(np.float32), max(0.5, 0.035 * diameter)
-    )
+    depth = ndi.gaussian_filter(depth_of(mask), max(0.5, 0.035 * diameter))
     seeds, _ = ndi.label((ndi.maximum_filter(depth, 3) == depth) & mask, np.ones((3, 3)))
     pieces: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
         -depth, seeds, mask=mask
@@ -119,13 +117,47 @@ def label_medians(
 ) -> NDArray[np.float64]:
     """Give the median, or another quantile, of `values` in each label from 0, which has 0, on."""
     inside = labels > 0
-    index, grey = labels[inside], values[inside]
-    order = np.lexsort((grey, index))
+    index, grey = labels[inside], values[inside].astype(np.float32)
     counts = np.bincount(index, minlength=1)[1:]
     starts = np.cumsum(counts) - counts
-    middle = (
-        order[np.minimum(starts + (counts * quantile).astype(int), len(order) - 1)]
-        if len(order)
-        else order
-    )
-    return np.concatenate([[0.0], grey[middle].astype(np.float64)])
+    # Sorted as whole numbers, label before value, in a fifth of the time of sorting by two keys:
+    # the bits of floats above 0 are in the order of the floats, those below 0 in the reverse one.
+    bits = grey.view(np.uint32)
+    bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    ordered = np.sort(index.astype(np.uint64) << np.uint64(32) | bits)
+    middle = np.minimum(starts + (counts * quantile).astype(int), len(ordered) - 1)
+    bits = ordered[middle if len(ordered) else []].astype(np.uint32)
+    chosen = np.where(bits >> 31, bits & np.uint32((1 << 31) - 1), ~bits).view(np.float32)
+    return np.concatenate([[0.0], chosen.astype(np.float64)])
+
+
+def depth_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Distance of each pixel of a mask to the ground; SciPy works it out for the ground, too."""
+    depth = np.zeros(mask.shape, dtype=np.float32)
+    if mask.all():
+        return ndi.distance_transform_edt(mask).astype(np.float32)
+    rows, columns = np.nonzero(mask)
+    nearest = ndi.distance_transform_edt(mask, return_distances=False, return_indices=True)
+    dy, dx = (nearest[:, rows, columns] - (rows, columns)).astype(np.float64)
+    depth[rows, columns] = np.sqrt(dy * dy + dx * dx)
+    return depth
+
+
+def dilated(mask: NDArray[np.bool_], n: int = 1) -> NDArray[np.bool_]:
+    """Add the four neighbours of each pixel, `n` times; SciPy takes ten times as long."""
+    for _ in range(n):
+        wider = mask.copy()
+        wider[1:] |= mask[:-1]
+        wider[:-1] |= mask[1:]
+        wider[:, 1:] |= mask[:, :-1]
+        wider[:, :-1] |= mask[:, 1:]
+        mask = wider
+    return mask
+
+
+def opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without hair and single pixels; beyond the image there is ground."""
+    core = ~dilated(~mask)
+    core[[0, -1]] = False
+    core[:, [0, -1]] = False
+    return dilated(core)

@@ -31,7 +31,15 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
-from napari_hcs_qc.cells.clumps import edge_drops, label_maxima, label_medians, split_clumps
+from napari_hcs_qc.cells.clumps import (
+    depth_of,
+    dilated,
+    edge_drops,
+    label_maxima,
+    label_medians,
+    opened,
+    split_clumps,
+)
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
@@ -75,6 +83,7 @@ _MOST_ELONGATION = 6.0  # Area over that of the largest circle inside.
 # In haze: side of the window (diameters), least area (of a typical nucleus), most elongation, and
 # the least drop of light at the edge (of its own brightness; that of haze alone is about a tenth).
 _HAZE, _HAZE_AREA, _HAZE_ELONGATION, _HAZE_DROP = 1.4, 0.3, 2.5, 0.23
+_HOLLOW = 0.5  # Of that area: with small holes filled, a piece grows by less.
 _STREAK_SHARE = 0.4  # Of the brightness of a typical nucleus: what lies on a fibre and is one.
 
 
@@ -185,7 +194,7 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     # Where nuclei leave little ground they are rows in some direction.
     is_dense = uniform_share(mask, 5 * diameter) > _DENSE
     streak = np.clip((line / typical - np.where(is_dense, 1.1, 0.5)) / 0.2, 0.0, 1.0)
-    plain, contrast = contrast, contrast - streak * line
+    plain, contrast = contrast, (contrast - streak * line).astype(np.float32)
     labels = _with_specks(_parted(contrast, threshold, diameter), contrast, threshold, diameter)
     # What a streak leaves of itself is dimmer than a nucleus that adds its light to it.
     levels = label_medians(labels, contrast)
@@ -218,14 +227,17 @@ def _in_haze(
     diameter: float,
 ) -> NDArray[np.int32]:
     """Compact things with an edge, of a nucleus' size, in what was `dropped`."""
+    least_px = _HAZE_AREA * np.pi / 4 * diameter**2
+    pieces, _ = ndi.label(dropped, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel())[1:]
+    if sizes.max(initial=0) < _HOLLOW * least_px:  # as in most fields
+        return np.zeros(dropped.shape, dtype=np.int32)
     side = round(_HAZE * diameter) | 1
     height = contrast - ndi.grey_opening(contrast, size=(side, side), mode="nearest")
     more = _parted(np.where(dropped, height, 0.0).astype(np.float32), threshold, diameter)
     n = int(more.max()) + 1
     px = np.bincount(more.ravel(), minlength=n)
-    is_nucleus = (px > _HAZE_AREA * np.pi / 4 * diameter**2) & (
-        _elongation(more, px) < _HAZE_ELONGATION
-    )
+    is_nucleus = (px > least_px) & (_elongation(more, px) < _HAZE_ELONGATION)
     # An edge to what is a nucleus already says nothing.
     beside = np.where(nuclei > 0, n, more).astype(np.int32)
     drop, _ = edge_drops(beside, contrast, max(1, round(_EDGE * diameter)))
@@ -262,7 +274,7 @@ def _whole(
     cores: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
 ) -> NDArray[np.int32]:
     """Let each core grow to the edge of its nucleus."""
-    near = ndi.binary_dilation(cores > 0, iterations=max(1, round(_RIM * diameter)))
+    near = dilated(cores > 0, max(1, round(_RIM * diameter)))
     grown: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
         -contrast, cores, mask=near & (contrast > threshold)
     ).astype(np.int32)
@@ -290,7 +302,7 @@ def _with_specks(
 
 def _elongation(labels: NDArray[np.int32], px: NDArray[np.int64]) -> NDArray[np.float64]:
     """Area over that of the largest circle inside, of each label from 0 on."""
-    depth = ndi.distance_transform_edt(labels > 0).astype(np.float32)
+    depth = depth_of(labels > 0)
     elongation: NDArray[np.float64] = px / np.pi / np.maximum(label_maxima(labels, depth), 1.0) ** 2
     return elongation
 
@@ -354,7 +366,7 @@ def _tidied(
 ) -> NDArray[np.bool_]:
     """Without hair and single pixels, and without small holes that do not show the ground."""
     if diameter >= 15:
-        mask = ndi.binary_opening(mask)
+        mask = opened(mask)
     holes, n = ndi.label(~mask)
     areas = np.bincount(holes.ravel(), minlength=n + 1)
     dark = np.bincount(holes[is_ground], minlength=n + 1)
@@ -427,7 +439,7 @@ def _half_widths(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """Largest distance to the edge in each piece above a plain threshold, in px."""
     side = max(16.0, min(image.shape) / 16)  # Stands in for the diameter, which is not yet known.
     contrast, threshold = _contrast(image, side)
-    mask = ndi.binary_opening(contrast > threshold)
-    depth = ndi.gaussian_filter(ndi.distance_transform_edt(mask).astype(np.float32), 1.0)
+    mask = opened(contrast > threshold)
+    depth = ndi.gaussian_filter(depth_of(mask), 1.0)
     peaks: NDArray[np.float64] = depth[(ndi.maximum_filter(depth, 5) == depth) & (depth > 1)]
     return peaks.astype(np.float64)

@@ -80,7 +80,8 @@ def site_cells(
     typical_px = np.nanmedian(diameter_px) if n_found else plate_cells.diameter_px
     is_cut = np.zeros(n_added, dtype=bool)
     if shape is not None:
-        is_cut = is_cut_at(*matched.added_yx_px.T, float(typical_px), shape)
+        y_px, x_px = matched.added_yx_px.T
+        is_cut = is_cut_at(y_px, x_px, float(typical_px), shape)
     classes, kinds = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
     outcome = matched.outcome
     classes[matched.cell] = np.where(outcome.is_conflict, "conflict", outcome.classes)
