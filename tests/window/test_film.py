@@ -56,7 +56,7 @@ def film(person: Person, assay: Path, truth: Truth) -> None:
         person.idle()
         [target] = person.session.target.cells
         cell = person.session.selection.state.plate_cells.cells.iloc[[target.cell]]
-        cls = truth.of(cell)[0] or "normal"
+        cls = truth.of(cell)[0] or "abnormal"  # what is no simulated cell is debris
         key = cls[0].upper()
         person.frame(f"Click {n + 1} of 10: the program suggests a cell, {key} is {cls}", 1200)
         person.press(key)
