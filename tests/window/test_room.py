@@ -141,6 +141,18 @@ def test_layers_are_folded_away_until_they_are_wanted(sit_down: Callable[[], Per
     assert not any(dock.isVisible() for dock in docks) and not button.isChecked()
 
 
+def test_the_sign_of_work_of_napari_does_not_repaint_the_window_all_the_time(
+    sit_down: Callable[[], Person],
+) -> None:
+    bar = sit_down().viewer.window._qt_window.statusBar()
+    movies = [movie for label in bar.findChildren(QLabel) if (movie := label.movie()) is not None]
+    assert movies
+    for movie in movies:
+        movie.start()
+        assert movie.nextFrameDelay() >= 1000  # ms
+        movie.stop()
+
+
 def test_the_gallery_takes_the_window_by_its_key_and_nothing_unseen_is_annotated(
     sit_down: Callable[[], Person], assay_path: Path
 ) -> None:
