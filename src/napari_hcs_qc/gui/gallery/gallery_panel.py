@@ -184,9 +184,8 @@ class GalleryPanel(QWidget):
         else:
             self.filters.setVisible(False)
             self._whole_window.leave()
-            # Nothing that cannot be seen may hide cells.
             kept = GalleryOptions(self._value.order, self._value.shown)
-            if kept != self._value:
+            if kept != self._value:  # nothing that cannot be seen may hide cells
                 self.set_value(kept)
         self.filled_changed.emit(is_filled)
 

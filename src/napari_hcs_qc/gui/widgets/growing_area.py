@@ -37,17 +37,19 @@ class GrowingArea(QScrollArea):
         self._later.start()
 
     def _grow(self) -> None:
-        inner, dialog = self.widget(), self.window()
+        inner, dialog, view = self.widget(), self.window(), self.viewport()
         screen = None if dialog is None else dialog.screen()
-        if inner is None or dialog is None or screen is None or not dialog.isVisible():
+        if inner is None or dialog is None or view is None or screen is None:
+            return
+        if not dialog.isVisible():
             return
         needed = inner.sizeHint().height()
         if inner.hasHeightForWidth():
-            needed = inner.heightForWidth(self.viewport().width())
+            needed = inner.heightForWidth(view.width())
         needed = max(needed, inner.minimumSizeHint().height())  # as the area gives it
         room, frame = screen.availableGeometry(), dialog.frameGeometry()
         border = frame.height() - dialog.height()
-        height = dialog.height() + max(0, needed - self.viewport().height())
+        height = dialog.height() + max(0, needed - view.height())
         height = min(height, room.height() - border)
         if height != dialog.height():
             dialog.resize(dialog.width(), height)
