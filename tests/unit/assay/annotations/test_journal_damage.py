@@ -220,7 +220,7 @@ def test_what_is_lost_is_told_and_an_export_brings_it_back(path: Path, tmp_path:
     journal.export(tmp_path / "journal.csv")
     shutil.rmtree(path.parent / "journal-copies")
     data = path.read_bytes()
-    flip(path, data.rfind(b"B01"))
+    flip(path, data.rfind(b"SIMB01") + 3)
     damaged = path.read_bytes()
     repaired = repair_journal(path)
     assert (repaired.n_whole, repaired.n_restored) == (70, 0)
@@ -254,7 +254,7 @@ def test_of_many_rows_the_good_ones_are_kept_and_the_damaged_one_is_named(tmp_pa
         for n in range(1, 25)
     ]
     Journal.open(path).annotate_many(rows, "me")
-    flip(path, path.read_bytes().rfind(b"A07") + 2)
+    flip(path, path.read_bytes().rfind(b"PA07") + 3)
     with pytest.raises(DamagedError, match="differs from what was recorded in its row 6"):
         opened_anew(path)
     repaired = repair_journal(path)
@@ -277,7 +277,7 @@ def test_exported_annotations_bring_back_what_is_in_no_copy(path: Path, tmp_path
     export = exported_annotations(path, tmp_path / "annotations.csv")
     assert repair_journal(path, [export]).n_restored == 0  # it has nothing that is not there
     shutil.rmtree(path.parent / "journal-copies")
-    flip(path, path.read_bytes().rfind(b"B01"))
+    flip(path, path.read_bytes().rfind(b"SIMB01") + 3)
     repaired = repair_journal(path, [export])
     assert (repaired.n_restored, repaired.lost, repaired.refused) == (1, (), ())
     restored = opened_anew(path).annotations().drop(columns=["action", "chosen"])
@@ -316,7 +316,7 @@ def test_a_file_that_is_no_export_stops_nothing(path: Path, tmp_path: Path) -> N
     edited.write_text(text.replace(",A01,1,0.0,", ",A01,1,0.5,"), encoding="utf-8")
     other.write_text("well,site\nA01,1\n", encoding="utf-8")
     files = [tmp_path / "missing.csv", other, edited, journal_export]
-    flip(path, path.read_bytes().rfind(b"B01"))
+    flip(path, path.read_bytes().rfind(b"SIMB01") + 3)
     damaged = path.read_bytes()
     for _ in range(2):  # damaged, then whole
         repaired = repair_journal(path, files)
