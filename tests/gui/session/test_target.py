@@ -310,9 +310,9 @@ def click(screen: Screen, held: tuple[str, ...] = ()) -> None:
         model.selects(before ^ clicked, screen.on_screen)
     elif mode == "look":
         model.selects(clicked, screen.on_screen)
-    elif clicked:
+    else:  # what was selected is not what was clicked, be it a cell or empty ground
         model.selects((), None)
-        assert screen.actions[-1] == dict.fromkeys(clicked, mode)
+        assert not clicked or screen.actions[-1] == dict.fromkeys(clicked, mode)
 
 
 def _clicked(screen: Screen) -> frozenset[CellId]:
