@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +200,7 @@ def test_the_reason_states_the_true_share_where_the_errors_of_the_model_are_know
         r"cells abnormal \(true share (\d+)–(\d+) %, plate", wells["flag_reason"][7]
     )
     low, high = wells["share_estimated_low"], wells["share_estimated_high"]
-    assert ends == (f"{100 * low[7]:.0f}", f"{100 * high[7]:.0f}")
+    assert ends == (f"{math.floor(100 * low[7])}", f"{math.ceil(100 * high[7])}")
     assert low[7] < 0.45 < high[7]
     assert (low[wells.index != 7] < 0.1).all()
 
