@@ -92,9 +92,7 @@ def test_nothing_that_is_needed_is_below_the_fold(
     with subtests.test("while work runs at 1280 × 720"):
         person.session.start("Finding the cells", lambda job: end.wait(60), slot="cells")
         bar = person.panel(GUIDE).findChild(QProgressBar)
-        person.until(bar.isVisible)
-        person.qtbot.wait(100)
-        assert is_in_sight(bar)
+        person.until(lambda: is_in_sight(bar))
         assert all(is_in_sight(plate.findChild(object, part)) for part in _MAIN[PLATE])
         assert (person.window.width(), person.window.height()) == (1280, 720)
         end.set()

@@ -84,7 +84,8 @@ class JobBar(QWidget):
         count = f" ({done:,} of {total:,})" if total > 1 else ""
         if job.is_cancelling:
             return
-        self._write(f"{job.title}: {message}{count}" if message else f"{job.title}{count}")
+        step = f": {message}" if message not in ("", job.title) else ""
+        self._write(f"{job.title}{step}{count}")
 
     def _write(self, text: str) -> None:
         self._whole_text = text

@@ -131,10 +131,10 @@ class GuideDock(Dock):
         self._lay_out(
             row(self._layers, self._gallery, self._show_keys, None),
             self._path,
+            self._jobs,  # above the texts: in sight however long they are
             self._messages,
             self._advice,
             row(self._sample, None),
-            self._jobs,
             None,
         )
         self._layers.toggled.connect(self.layers_toggled)
